@@ -1,0 +1,28 @@
+# Shared by the scripts beside it: `. "$(dirname "$0")/lib.sh"`. It moves to the
+# repository's root, so every path below and in the scripts is relative to it.
+# shellcheck shell=bash disable=SC2034
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+# Several versions live side by side; the variable picks one, for every script
+# and for the tests against the real Envoy.
+KEYSTILE_ENVOY_VERSION="${KEYSTILE_ENVOY_VERSION:-1.40.0}"
+export KEYSTILE_ENVOY_VERSION
+
+# Where Cargo builds, which the user may have moved. Our own results do not
+# move: `target/dist` is written in the configurations under `envoy/`.
+BUILD_DIR="${CARGO_TARGET_DIR:-target}"
+DIST_DIR=target/dist
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# The binary itself, not the wheel's Python launcher: a signal must reach Envoy,
+# and its process id must be the one that we started.
+envoy_binary() {
+    printf '%s\n' ".tools/envoy-$KEYSTILE_ENVOY_VERSION/envoy/_bin/envoy"
+}

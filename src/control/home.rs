@@ -1,0 +1,137 @@
+//! The folder that a store lives in.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use keystile::keyset::StoreId;
+
+use crate::error::{Error, Result, refuse};
+use crate::seal::{self, MasterKey};
+use crate::store::Store;
+use crate::world::World;
+
+/// The folder: the store, its master key unless that is kept elsewhere, and the
+/// fingerprint of the master key, which tells a wrong key from a damaged store.
+pub struct Home {
+    folder: PathBuf,
+    master_key_command: Option<String>,
+}
+
+impl Home {
+    /// The folder, and the command that prints the master key, if any.
+    pub fn new(folder: PathBuf, master_key_command: Option<String>) -> Self {
+        Self {
+            folder,
+            master_key_command,
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.join("store.db")
+    }
+
+    fn master_key(&self) -> PathBuf {
+        self.folder.join("master.key")
+    }
+
+    fn fingerprint(&self) -> PathBuf {
+        self.folder.join("master.id")
+    }
+
+    /// Opens the store.
+    pub fn open(&self) -> Result<Store> {
+        let path = self.store();
+        if let Err(e) = fs::metadata(&path) {
+            return Err(if e.kind() == std::io::ErrorKind::NotFound {
+                refuse(
+                    format_args!("there is no store in `{}`", self.folder.display()),
+                    "make one with `keystilectl init`, or name its folder with `--home` or KEYSTILE_HOME",
+                )
+            } else {
+                refuse(
+                    format_args!("`{}` cannot be reached ({e})", path.display()),
+                    "run as the user who made it",
+                )
+            });
+        }
+        let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?
+            .ok_or_else(|| seal::missing(&self.master_key()))?;
+        Store::open(&path, &key).map_err(|e| self.explain(e, &key).at(path.display()))
+    }
+
+    /// Tells a wrong master key from a damaged store.
+    fn explain(&self, error: Error, key: &MasterKey) -> Error {
+        if !error.to_string().starts_with("the store cannot be decrypted") {
+            return error;
+        }
+        match fs::read_to_string(self.fingerprint()) {
+            Ok(known) if known.trim() == key.fingerprint() => refuse(
+                "the store is damaged: the master key is right, and yet the file cannot be decrypted",
+                "nothing was changed; restore the folder from a backup",
+            ),
+            Ok(known) => refuse(
+                format_args!(
+                    "this is not the master key of the store (its fingerprint is {}, not {})",
+                    key.fingerprint(),
+                    known.trim()
+                ),
+                "give the key that `init` made or was given",
+            ),
+            Err(_) => error,
+        }
+    }
+
+    /// Makes folder, master key and an empty store, and lets `fill` put the first things
+    /// in; all of it appears at once, or nothing.
+    pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
+        let shown = self.folder.display();
+        let cannot = |e: std::io::Error| {
+            refuse(
+                format_args!("`{shown}` cannot be made ({e})"),
+                "choose another folder with `--home`",
+            )
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(cannot)?;
+        let path = self.store();
+        let taken = || {
+            refuse(
+                format_args!("there is a store in `{shown}` already"),
+                "use it, or name another folder with `--home`",
+            )
+        };
+        if path.exists() {
+            return Err(taken());
+        }
+        let key = match seal::find(&self.master_key(), self.master_key_command.as_deref())? {
+            Some(key) => key,
+            None => {
+                let key = MasterKey::generate(world.entropy)?;
+                seal::write_file(&self.master_key(), &key)?;
+                key
+            }
+        };
+        // Made beside and linked into place, so that no half-made store is ever found.
+        let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
+        let new = beside.path().join("store.db");
+        let mut id = [0; 8];
+        (world.entropy)(&mut id)?;
+        let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
+        fill(&mut store)?;
+        store.close()?;
+        fs::write(self.fingerprint(), format!("{}\n", key.fingerprint())).map_err(cannot)?;
+        fs::hard_link(&new, &path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => taken(),
+            _ => cannot(e),
+        })
+    }
+}

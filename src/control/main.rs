@@ -1,0 +1,61 @@
+//! `keystilectl`: owns clients, keys, plans and the audit log; issues keys; turns the
+//! store into a signed keyset and hands it to Envoy.
+//!
+//! From the outside in:
+//!
+//! * [`cli`] and [`commands`]: what a person types, and what is printed for it;
+//! * [`registry`]: one function per operation, one transaction each, with its checks
+//!   and its audit record;
+//! * [`store`]: the only place that speaks SQL. A second database needs another
+//!   [`store::Tx`] and nothing else;
+//! * [`publish`] and [`ecds`]: rows to keyset, keyset to Envoy;
+//! * [`world`]: clock, randomness, user and environment. Everything else takes them as
+//!   arguments.
+#![cfg_attr(target_family = "wasm", no_main)]
+#![deny(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+// The package is built for wasm as a whole, and nothing in here runs there.
+#[cfg(not(target_family = "wasm"))]
+#[path = "."]
+mod native {
+    pub mod audit;
+    pub mod cli;
+    pub mod commands;
+    pub mod ecds;
+    pub mod error;
+    pub mod home;
+    pub mod output;
+    pub mod publish;
+    pub mod record;
+    pub mod registry;
+    pub mod seal;
+    pub mod store;
+    pub mod when;
+    pub mod world;
+}
+#[cfg(not(target_family = "wasm"))]
+use native::*;
+
+#[cfg(not(target_family = "wasm"))]
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

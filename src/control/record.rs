@@ -1,0 +1,375 @@
+//! What the store holds, as types: clients, keys, signing keys, policies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use keystile::key::{Digest, KeyId, Name};
+use keystile::keyset::{Network, Row, SigningKey};
+use keystile::policy::{By, Limit, RawLimit};
+use serde_json::{Value, json};
+
+use crate::when;
+
+/// Free `key=value` pairs.
+pub type Labels = BTreeMap<String, String>;
+
+/// Who holds keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Stable, never used again.
+    pub number: u32,
+    /// Unique among the living.
+    pub name: String,
+    /// For keys without a plan of their own.
+    pub plan: Option<String>,
+    /// Free text.
+    pub description: String,
+    /// Free pairs.
+    pub labels: Labels,
+    /// Seconds.
+    pub created: u64,
+}
+
+impl Client {
+    /// As JSON, for programs and for the audit log.
+    pub fn json(&self) -> Value {
+        json!({
+            "client": self.name,
+            "number": self.number,
+            "plan": self.plan,
+            "description": self.description,
+            "labels": self.labels,
+            "created": when::rfc3339(self.created),
+        })
+    }
+}
+
+/// What a key may do, and until when: all that its holder's account manager decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Free text.
+    pub name: String,
+    /// Where it is good.
+    pub environment: Name,
+    /// Bound to browser origins.
+    pub publishable: bool,
+    /// Sorted, each once.
+    pub scopes: Vec<String>,
+    /// Its own plan; without one, its client's.
+    pub plan: Option<String>,
+    /// Its own limits, in place of the plan's.
+    pub limits: Vec<Limit>,
+    /// Seconds.
+    pub expires: Option<u64>,
+    /// Seconds.
+    pub not_before: Option<u64>,
+    /// Ranges that it may be used from.
+    pub allow: Vec<IpNet>,
+    /// Ranges that it may not be used from.
+    pub deny: Vec<IpNet>,
+    /// Browser origins.
+    pub origins: Vec<String>,
+    /// Free pairs.
+    pub labels: Labels,
+}
+
+/// A key as the store holds it: everything but the key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Public id.
+    pub id: KeyId,
+    /// Never printed.
+    pub digest: Digest,
+    /// Not made here.
+    pub imported: bool,
+    /// Number of its client.
+    pub client_number: u32,
+    /// Name of its client.
+    pub client: String,
+    /// Plan of its client.
+    pub client_plan: Option<String>,
+    /// What it may do.
+    pub rules: Rules,
+    /// When it gives way to the key it was rotated to.
+    pub overlap_end: Option<u64>,
+    /// Switched off for now.
+    pub disabled: bool,
+    /// Since when it is switched off for good.
+    pub revoked: Option<u64>,
+    /// Why.
+    pub reason: String,
+    /// First key in its line of rotations.
+    pub lineage: KeyId,
+    /// The key before it.
+    pub rotated_from: Option<KeyId>,
+    /// Seconds.
+    pub created: u64,
+}
+
+/// What a key is good for at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Status {
+    /// Good.
+    Active,
+    /// Good until its overlap with a newer key ends.
+    Rotating,
+    /// Not good yet.
+    Pending,
+    /// Switched off for now.
+    Disabled,
+    /// Past its end, or past the overlap with the key it was rotated to.
+    Expired,
+    /// Switched off for good.
+    Revoked,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Rotating => "rotating",
+            Self::Pending => "pending",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Key {
+    /// What it is good for now, in seconds.
+    pub fn status(&self, now: u64) -> Status {
+        if self.revoked.is_some() {
+            Status::Revoked
+        } else if self.ends().is_some_and(|end| end <= now) {
+            Status::Expired
+        } else if self.disabled {
+            Status::Disabled
+        } else if self.rules.not_before.is_some_and(|t| t > now) {
+            Status::Pending
+        } else if self.overlap_end.is_some() {
+            Status::Rotating
+        } else {
+            Status::Active
+        }
+    }
+
+    /// When it ends by itself.
+    pub fn ends(&self) -> Option<u64> {
+        match (self.rules.expires, self.overlap_end) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The plan that its limits come from.
+    pub fn effective_plan(&self) -> Option<&str> {
+        self.rules.plan.as_deref().or(self.client_plan.as_deref())
+    }
+
+    /// As the keyset wants it.
+    pub fn into_row(self) -> Row {
+        let rules = self.rules;
+        Row {
+            id: self.id,
+            digest: self.digest,
+            foreign: self.imported,
+            client: self.client,
+            client_number: self.client_number,
+            environment: rules.environment,
+            publishable: rules.publishable,
+            scopes: rules.scopes,
+            plan: rules.plan.or(self.client_plan),
+            limits: rules.limits,
+            expires: rules.expires,
+            not_before: rules.not_before,
+            overlap_end: self.overlap_end,
+            disabled: self.disabled,
+            revoked: self.revoked.is_some(),
+            lineage: self.lineage,
+            allow: rules.allow.into_iter().map(network).collect(),
+            deny: rules.deny.into_iter().map(network).collect(),
+            origins: rules.origins,
+        }
+    }
+
+    /// As JSON for the audit log: what is there, without key and digest.
+    pub fn audit_json(&self) -> Value {
+        let mut value = json!({
+            "client": self.client,
+            "environment": self.rules.environment.as_str(),
+            "type": self.kind(),
+            "scopes": self.rules.scopes,
+        });
+        let mut set = |name: &str, v: Value| {
+            if let Some(map) = value.as_object_mut()
+                && !is_nothing(&v)
+            {
+                map.insert(name.to_owned(), v);
+            }
+        };
+        let rules = &self.rules;
+        set("name", json!(rules.name));
+        set("plan", json!(rules.plan));
+        set("limits", json!(limit_words(&rules.limits)));
+        set("expires", json!(rules.expires.map(when::rfc3339)));
+        set("not_before", json!(rules.not_before.map(when::rfc3339)));
+        set("works_until", json!(self.overlap_end.map(when::rfc3339)));
+        set("cidrs", json!(words(&rules.allow)));
+        set("deny_cidrs", json!(words(&rules.deny)));
+        set("origins", json!(rules.origins));
+        set("labels", json!(rules.labels));
+        set("imported", if self.imported { json!(true) } else { Value::Null });
+        set("disabled", if self.disabled { json!(true) } else { Value::Null });
+        set("revoked", json!(self.revoked.map(when::rfc3339)));
+        set("reason", json!(self.reason));
+        set("rotated_from", json!(self.rotated_from.map(|k| k.to_string())));
+        value
+    }
+
+    /// As JSON for programs: every field, always.
+    pub fn json(&self, now: u64) -> Value {
+        let rules = &self.rules;
+        json!({
+            "id": self.id.to_string(),
+            "client": self.client,
+            "name": rules.name,
+            "status": self.status(now).as_str(),
+            "environment": rules.environment.as_str(),
+            "type": self.kind(),
+            "scopes": rules.scopes,
+            "plan": self.effective_plan(),
+            "own_plan": rules.plan,
+            "limits": limit_words(&rules.limits),
+            "expires": rules.expires.map(when::rfc3339),
+            "not_before": rules.not_before.map(when::rfc3339),
+            "works_until": self.overlap_end.map(when::rfc3339),
+            "cidrs": words(&rules.allow),
+            "deny_cidrs": words(&rules.deny),
+            "origins": rules.origins,
+            "labels": rules.labels,
+            "imported": self.imported,
+            "disabled": self.disabled,
+            "revoked": self.revoked.map(when::rfc3339),
+            "reason": self.reason,
+            "lineage": self.lineage.to_string(),
+            "rotated_from": self.rotated_from.map(|k| k.to_string()),
+            "created": when::rfc3339(self.created),
+        })
+    }
+
+    /// `secret` or `publishable`.
+    pub fn kind(&self) -> &'static str {
+        if self.rules.publishable { "publishable" } else { "secret" }
+    }
+}
+
+fn is_nothing(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+        _ => false,
+    }
+}
+
+fn network(net: IpNet) -> Network {
+    let address: IpAddr = net.network();
+    Network {
+        address,
+        prefix_len: net.prefix_len(),
+    }
+}
+
+/// Things as words.
+pub fn words<T: fmt::Display>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// Limits as they are typed: `100/1m:20`, with `@client` behind if all keys of a client
+/// share it.
+pub fn limit_words(limits: &[Limit]) -> Vec<String> {
+    limits
+        .iter()
+        .map(|l| {
+            let raw = raw_limit(l);
+            let burst = raw.burst.map(|b| format!(":{b}")).unwrap_or_default();
+            let by = if l.by == By::Client { "@client" } else { "" };
+            format!("{}/{}{burst}{by}", raw.requests, raw.per)
+        })
+        .collect()
+}
+
+/// A limit as a policy would write it.
+pub fn raw_limit(l: &Limit) -> RawLimit {
+    RawLimit {
+        requests: l.requests,
+        per: when::duration(l.per),
+        burst: (l.burst != l.requests).then_some(l.burst),
+        by: l.by,
+    }
+}
+
+/// What becomes of a signing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningState {
+    /// Signs.
+    Active,
+    /// Signs no more, but keysets that it signed are still taken.
+    Accepted,
+    /// Gone; its secret is erased.
+    Retired,
+}
+
+impl SigningState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Accepted => "accepted",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The state that a word says.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Active, Self::Accepted, Self::Retired]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+    }
+}
+
+/// A signing key; without its secret when it is retired.
+pub struct SigningRecord {
+    /// Its id.
+    pub kid: String,
+    /// What becomes of it.
+    pub state: SigningState,
+    /// Id and secret.
+    pub key: Option<SigningKey>,
+    /// Seconds.
+    pub created: u64,
+    /// Seconds.
+    pub retired: Option<u64>,
+}
+
+/// A policy as it was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Counts from 1.
+    pub revision: u64,
+    /// The file.
+    pub text: String,
+    /// Seconds.
+    pub applied: u64,
+}

@@ -1,0 +1,80 @@
+//! Clients in the store.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{Tx, column};
+use crate::error::Result;
+use crate::record::Client;
+
+const COLUMNS: &str = "number, name, plan, description, labels, created";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
+    Ok(Client {
+        number: column::number(row, 0)?,
+        name: row.get(1)?,
+        plan: row.get(2)?,
+        description: row.get(3)?,
+        labels: column::labels(row, 4)?,
+        created: column::unsigned(row, 5)?,
+    })
+}
+
+impl Tx<'_> {
+    /// The living client of that name.
+    pub fn client(&self, name: &str) -> Result<Option<Client>> {
+        let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
+        Ok(self.tx.prepare_cached(&sql)?.query_row([name], read).optional()?)
+    }
+
+    /// All living clients by name, each with the number of its keys that are not revoked.
+    pub fn clients(&self) -> Result<Vec<(Client, u64)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, (SELECT count(*) FROM key WHERE key.client = client.number AND revoked IS NULL)
+             FROM client WHERE deleted IS NULL ORDER BY name"
+        );
+        let mut statement = self.tx.prepare(&sql)?;
+        let rows = statement.query_map([], |r| Ok((read(r)?, column::unsigned(r, 6)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Adds a client; its `number` is given by the store and returned.
+    pub fn insert_client(&mut self, client: &Client) -> Result<u32> {
+        self.tx.execute(
+            "INSERT INTO client (name, plan, description, labels, created) VALUES (?, ?, ?, ?, ?)",
+            params![
+                client.name,
+                client.plan,
+                client.description,
+                column::labels_text(&client.labels),
+                column::signed(client.created)
+            ],
+        )?;
+        let number = self.tx.last_insert_rowid();
+        u32::try_from(number).map_err(|_| {
+            crate::error::refuse("the store has numbered four billion clients", "start a new store")
+        })
+    }
+
+    /// Changes plan, description and labels.
+    pub fn update_client(&mut self, client: &Client) -> Result<()> {
+        self.tx.execute(
+            "UPDATE client SET plan = ?, description = ?, labels = ? WHERE number = ?",
+            params![
+                client.plan,
+                client.description,
+                column::labels_text(&client.labels),
+                client.number
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Takes a client out of the living.
+    pub fn delete_client(&mut self, number: u32, now: u64) -> Result<()> {
+        self.tx.execute(
+            "UPDATE client SET deleted = ? WHERE number = ?",
+            params![column::signed(now), number],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,614 @@
+//! One pure function from keyset, request and two clocks to a decision.
+//!
+//! The order of the questions is the order of [`decide`]'s body; the first "no" ends
+//! it. Whoever cannot show a key that we issued learns nothing about keys: expired,
+//! disabled and revoked are told only to who holds the secret.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::bucket::{Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, seconds_up, take_all};
+use crate::bucket::BucketKey;
+use crate::credential;
+use crate::headers::Headers;
+use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
+use crate::keyset::{Entry, Keyset, Lookup};
+use crate::path::{Ambiguous, canonical, canonical_host, split_query};
+use crate::policy::{Auth, By, Limit, Mode, Preflight, Route, Unmatched};
+
+/// A request as the decision sees it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Headers and pseudo-headers.
+    pub headers: Headers<'a>,
+    /// Where it comes from; read only if [`Keyset::addresses`] says so.
+    pub address: Option<IpAddr>,
+    /// It came over TLS; read only if the policy requires TLS.
+    pub tls: bool,
+}
+
+/// The two clocks, read once per request.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Wall clock, seconds since the epoch: for what expires.
+    pub wall: u64,
+    /// Monotonic clock, nanoseconds: for buckets.
+    pub monotonic: u64,
+}
+
+/// Who calls, as an earlier pass over the same request found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prior(pub Prefix);
+
+/// What was decided, and on what grounds.
+pub struct Decision<'k> {
+    /// Let in, or turned away.
+    pub verdict: Result<(), Denial>,
+    /// The key, where one was presented that is ours; also on refusals.
+    pub entry: Option<Entry<'k>>,
+    /// The head of its digest, to recognise it by on a second pass.
+    pub prefix: Option<Prefix>,
+    /// Position of the route among the policy's routes.
+    pub route: Option<usize>,
+    /// The limits that applied, and how they came out.
+    pub rate: Option<Rate<'k>>,
+    /// The id that an unknown but well-formed key claims. Not proven.
+    pub claimed: Option<crate::key::KeyId>,
+}
+
+impl Decision<'_> {
+    /// The word for metrics, logs and `explain`: `ok`, or the code of the denial.
+    pub fn code(&self) -> &'static str {
+        match &self.verdict {
+            Ok(()) => "ok",
+            Err(denial) => denial.code(),
+        }
+    }
+}
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No key on a route that wants one.
+    MissingKey,
+    /// Not a key.
+    MalformedKey(Malformed),
+    /// Several differing keys.
+    MultipleKeys,
+    /// Never issued, or long gone.
+    UnknownKey,
+    /// Past its expiry, or past the grace after a rotation.
+    ExpiredKey {
+        /// It gave way to another key.
+        rotated: bool,
+    },
+    /// Not valid yet.
+    InactiveKey,
+    /// Switched off for now.
+    DisabledKey,
+    /// Switched off for good.
+    RevokedKey,
+    /// Lacks a scope.
+    InsufficientScope,
+    /// No route is open to it.
+    RouteDenied,
+    /// Called from a network that the key is not for.
+    AddressDenied,
+    /// Called from an origin that the key is not for.
+    OriginDenied,
+    /// A key of another environment.
+    EnvironmentDenied,
+    /// Plain HTTP where TLS is required.
+    TlsRequired,
+    /// A path that two readers could understand differently.
+    AmbiguousPath(Option<Ambiguous>),
+    /// A bucket is empty.
+    RateLimited {
+        /// Seconds, rounded up.
+        retry_after: u64,
+    },
+    /// There is nothing to decide by.
+    KeysetUnavailable(Unavailable),
+}
+
+/// Why there is nothing to decide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No keyset was loaded.
+    None,
+    /// It is past its not-after.
+    Stale,
+    /// The page where the key would be is not the one that was signed.
+    CorruptPage,
+}
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'k> {
+    /// A plan, by name.
+    Plan(&'k str),
+    /// The key itself.
+    Key,
+    /// The route.
+    Route,
+}
+
+/// A limit that applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'k> {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub origin: Origin<'k>,
+}
+
+/// The limits that applied to a request, and how the tightest came out.
+#[derive(Clone, Copy)]
+pub struct Rate<'k> {
+    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
+    /// Position of the one that refused, or has the fewest tokens left.
+    pub tightest: usize,
+    /// Tokens left in it.
+    pub remaining: u64,
+    /// Seconds until it admits again, if it refused; until it is full, otherwise.
+    pub reset: u64,
+}
+
+impl<'k> Rate<'k> {
+    /// The limits, in order: the plan's or key's, then the route's.
+    pub fn applied(&self) -> impl Iterator<Item = &Applied<'k>> {
+        self.applied.iter().flatten()
+    }
+}
+
+/// Who wants to know why. `()` does not, and costs nothing.
+pub trait Trace {
+    /// Told of each question and its answer, in order.
+    fn note(&mut self, rule: &'static str, held: bool, text: impl FnOnce() -> String);
+}
+
+impl Trace for () {
+    fn note(&mut self, _: &'static str, _: bool, _: impl FnOnce() -> String) {}
+}
+
+/// A question and its answer, for `explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The question's name.
+    pub rule: &'static str,
+    /// Whether the request could go on.
+    pub held: bool,
+    /// The answer, for people. Holds no key.
+    pub text: String,
+}
+
+impl Trace for Vec<Note> {
+    fn note(&mut self, rule: &'static str, held: bool, text: impl FnOnce() -> String) {
+        self.push(Note {
+            rule,
+            held,
+            text: text(),
+        });
+    }
+}
+
+/// Decides about a request.
+///
+/// `prior` is asked only if the request itself cannot tell: it holds no key, or the
+/// policy leaves keys in place. Who was let in before is checked again against the
+/// route at hand, and not charged again.
+pub fn decide<'k>(
+    keyset: Option<&'k Keyset>,
+    request: &Request<'_>,
+    clocks: Clocks,
+    prior: impl FnOnce() -> Option<Prior>,
+    buckets: &mut impl Buckets,
+    trace: &mut impl Trace,
+) -> Decision<'k> {
+    let mut decision = Decision {
+        verdict: Ok(()),
+        entry: None,
+        prefix: None,
+        route: None,
+        rate: None,
+        claimed: None,
+    };
+    decision.verdict = judge(keyset, request, clocks, prior, buckets, trace, &mut decision);
+    decision
+}
+
+fn judge<'k>(
+    keyset: Option<&'k Keyset>,
+    request: &Request<'_>,
+    clocks: Clocks,
+    prior: impl FnOnce() -> Option<Prior>,
+    buckets: &mut impl Buckets,
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let keyset = in_force(keyset, clocks, trace)?;
+    let policy = &keyset.policy;
+    let headers = request.headers;
+
+    // Which route.
+    let mut call = Call::default();
+    for (name, value) in headers.iter() {
+        match name {
+            b":method" => call.method = value,
+            b":path" => call.target = value,
+            b":authority" | b"host" if call.authority.is_empty() => call.authority = value,
+            b"origin" => call.origin = Some(value),
+            b"access-control-request-method" => call.preflight = true,
+            _ => {}
+        }
+    }
+    let path = canonical(split_query(call.target).0).map_err(|e| {
+        trace.note("path", false, || e.detail().to_owned());
+        Denial::AmbiguousPath(Some(e))
+    })?;
+    trace.note("path", true, || format!("reads as {}", path.path));
+    let host = canonical_host(call.authority);
+    decision.route = policy.router.find(&host, call.method, &path.path);
+    let route = decision.route.and_then(|i| policy.routes.get(i));
+    let is_preflight = call.preflight && call.origin.is_some() && call.method == b"OPTIONS";
+    if is_preflight && policy.preflight == Preflight::Allow {
+        trace.note("preflight", true, || "a CORS preflight, which the policy lets through".to_owned());
+        return Ok(());
+    }
+    let auth = match (route, policy.unmatched) {
+        (Some(route), _) => route.auth,
+        (None, Unmatched::Authenticated) => Auth::Required,
+        (None, Unmatched::Deny) => {
+            trace.note("route", false, || "no route matches, and `unmatched` is `deny`".to_owned());
+            return Err(Denial::RouteDenied);
+        }
+    };
+    trace.note("route", true, || match route {
+        Some(r) => format!("`{}` matches, auth {}", r.path, auth_word(auth)),
+        None => "no route matches, and `unmatched` is `authenticated`".to_owned(),
+    });
+    if auth == Auth::None {
+        return Ok(());
+    }
+    if path.parameters {
+        trace.note("path", false, || "holds a `;` on a protected route".to_owned());
+        return Err(Denial::AmbiguousPath(None));
+    }
+    if policy.require_tls && !request.tls {
+        trace.note("tls", false, || "plain HTTP, and the policy requires TLS".to_owned());
+        return Err(Denial::TlsRequired);
+    }
+
+    // Which key.
+    let presented = credential::find(&policy.credentials, headers);
+    if presented.several {
+        trace.note("credential", false, || "several differing keys".to_owned());
+        return Err(Denial::MultipleKeys);
+    }
+    let prior = if presented.key.is_none() || policy.forward_credential {
+        prior()
+    } else {
+        None
+    };
+    let entry = match (&presented.key, prior) {
+        (_, Some(Prior(prefix))) => {
+            trace.note("credential", true, || "named by an earlier pass over this request".to_owned());
+            known(keyset, &prefix, decision)?.ok_or(Denial::UnknownKey)?
+        }
+        (Some(text), None) => identify(keyset, text, decision, trace)?,
+        (None, None) if auth == Auth::Optional => {
+            trace.note("credential", true, || "none, and the route does not insist".to_owned());
+            return Ok(());
+        }
+        (None, None) => {
+            trace.note("credential", false, || "none in any place that the policy lists".to_owned());
+            return Err(Denial::MissingKey);
+        }
+    };
+    decision.entry = Some(entry);
+
+    lifecycle(&entry, clocks.wall, trace)?;
+    let environment = name_of(&keyset.environments, usize::from(entry.environment));
+    if !policy.environments.iter().any(|e| e.as_str() == environment) {
+        trace.note("environment", false, || format!("`{environment}` is not accepted here"));
+        return Err(Denial::EnvironmentDenied);
+    }
+    trace.note("environment", true, || format!("`{environment}` is accepted here"));
+    network(&entry, request.address, trace)?;
+    origin(&entry, call.origin, trace)?;
+    if let Some(route) = route {
+        scopes(keyset, &entry, route, trace)?;
+    }
+    if prior.is_none() {
+        charge(keyset, &entry, route, clocks, buckets, trace, decision)?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Call<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    authority: &'a [u8],
+    origin: Option<&'a [u8]>,
+    preflight: bool,
+}
+
+fn in_force<'k>(
+    keyset: Option<&'k Keyset>,
+    clocks: Clocks,
+    trace: &mut impl Trace,
+) -> Result<&'k Keyset, Denial> {
+    let Some(keyset) = keyset else {
+        trace.note("keyset", false, || "none is in force".to_owned());
+        return Err(Denial::KeysetUnavailable(Unavailable::None));
+    };
+    if keyset.not_after.is_some_and(|end| clocks.wall >= end) {
+        trace.note("keyset", false, || format!("version {} is past its not-after", keyset.version));
+        return Err(Denial::KeysetUnavailable(Unavailable::Stale));
+    }
+    trace.note("keyset", true, || {
+        let shadow = match keyset.policy.mode {
+            Mode::Shadow => ", in shadow mode: whatever follows, the request passes",
+            Mode::Enforce => "",
+        };
+        format!("version {}, {} keys{shadow}", keyset.version, keyset.len())
+    });
+    Ok(keyset)
+}
+
+fn identify<'k>(
+    keyset: &'k Keyset,
+    text: &Cow<'_, [u8]>,
+    decision: &mut Decision<'k>,
+    trace: &mut impl Trace,
+) -> Result<Entry<'k>, Denial> {
+    let refuse = |trace: &mut _, denial: Denial, why: &str| {
+        Trace::note(trace, "key", false, || format!("{}: {why}", safe_display(text)));
+        Err(denial)
+    };
+    let parsed = Parsed::parse(text);
+    let entry = match &parsed {
+        Ok(key) => {
+            decision.claimed = Some(key.id());
+            known(keyset, &key.digest().prefix(), decision)?.filter(|e| !e.foreign)
+        }
+        Err(_) => None,
+    };
+    let entry = match (entry, &parsed) {
+        // The whole text was issued, brand and environment included, or nothing was.
+        (Some(entry), Ok(key)) => {
+            let issued = key.brand == keyset.policy.brand.as_str()
+                && key.environment == name_of(&keyset.environments, usize::from(entry.environment));
+            if issued { Some(entry) } else { None }
+        }
+        _ if keyset.foreign && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len()) => {
+            known(keyset, &Digest::of_foreign(text).prefix(), decision)?.filter(|e| e.foreign)
+        }
+        _ => None,
+    };
+    match (entry, parsed) {
+        (Some(entry), _) => {
+            decision.claimed = None;
+            trace.note("key", true, || format!("{} of client `{}`", entry.id, entry.client));
+            Ok(entry)
+        }
+        (None, Err(why @ Malformed::Length)) => refuse(trace, Denial::MalformedKey(why), "too long for a key"),
+        (None, Err(why @ Malformed::Checksum)) => refuse(trace, Denial::MalformedKey(why), "the checksum is wrong: a typing error"),
+        (None, Err(why @ Malformed::Shape)) if !keyset.foreign => refuse(trace, Denial::MalformedKey(why), "not the shape of a key"),
+        (None, _) => refuse(trace, Denial::UnknownKey, "no such key"),
+    }
+}
+
+fn known<'k>(
+    keyset: &'k Keyset,
+    prefix: &Prefix,
+    decision: &mut Decision<'k>,
+) -> Result<Option<Entry<'k>>, Denial> {
+    match keyset.lookup(prefix) {
+        Lookup::Found(entry) => {
+            decision.prefix = Some(*prefix);
+            Ok(Some(entry))
+        }
+        Lookup::Unknown => Ok(None),
+        Lookup::Corrupt => Err(Denial::KeysetUnavailable(Unavailable::CorruptPage)),
+    }
+}
+
+fn lifecycle(entry: &Entry<'_>, now: u64, trace: &mut impl Trace) -> Result<(), Denial> {
+    let denial = if entry.revoked {
+        Some((Denial::RevokedKey, "revoked"))
+    } else if entry.disabled {
+        Some((Denial::DisabledKey, "disabled"))
+    } else if entry.expires.is_some_and(|end| now >= end) {
+        Some((Denial::ExpiredKey { rotated: false }, "expired"))
+    } else if entry.overlap_end.is_some_and(|end| now >= end) {
+        Some((Denial::ExpiredKey { rotated: true }, "rotated, and the grace is over"))
+    } else if now < entry.not_before {
+        Some((Denial::InactiveKey, "not valid yet"))
+    } else {
+        None
+    };
+    match denial {
+        Some((denial, why)) => {
+            trace.note("status", false, || why.to_owned());
+            Err(denial)
+        }
+        None => {
+            trace.note("status", true, || match entry.overlap_end {
+                Some(_) => "active, in the grace after a rotation".to_owned(),
+                None => "active".to_owned(),
+            });
+            Ok(())
+        }
+    }
+}
+
+fn network(entry: &Entry<'_>, address: Option<IpAddr>, trace: &mut impl Trace) -> Result<(), Denial> {
+    if !entry.has_networks() {
+        return Ok(());
+    }
+    let shown = || address.map_or("an unknown address".to_owned(), |a| a.to_string());
+    // An address that cannot be told is in no range.
+    if address.is_some_and(|a| entry.admits(a)) {
+        trace.note("address", true, || format!("{} is allowed", shown()));
+        return Ok(());
+    }
+    trace.note("address", false, || format!("{} is not allowed", shown()));
+    Err(Denial::AddressDenied)
+}
+
+fn origin(entry: &Entry<'_>, origin: Option<&[u8]>, trace: &mut impl Trace) -> Result<(), Denial> {
+    if !entry.has_origins() && !entry.publishable {
+        return Ok(());
+    }
+    // A publishable key without origins is open to none: that it has some is checked
+    // where keys are issued, and not believed here.
+    let held = origin.is_some_and(|o| entry.origins().any(|mine| mine.eq_ignore_ascii_case(o)));
+    trace.note("origin", held, || match origin {
+        Some(o) => format!(
+            "{} is {}allowed",
+            String::from_utf8_lossy(o),
+            if held { "" } else { "not " }
+        ),
+        None => "the request has no `Origin`, and the key is bound to some".to_owned(),
+    });
+    if held { Ok(()) } else { Err(Denial::OriginDenied) }
+}
+
+fn scopes(
+    keyset: &Keyset,
+    entry: &Entry<'_>,
+    route: &Route,
+    trace: &mut impl Trace,
+) -> Result<(), Denial> {
+    let names = &keyset.policy.scopes;
+    let quoted = |n: &u16| format!("`{}`", name_of(names, usize::from(*n)));
+    if let Some(missing) = route.scopes.iter().find(|s| !entry.holds(**s)) {
+        trace.note("scope", false, || format!("lacks {}", quoted(missing)));
+        return Err(Denial::InsufficientScope);
+    }
+    if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| entry.holds(*s)) {
+        trace.note("scope", false, || {
+            let list: Vec<_> = route.any_scope.iter().map(quoted).collect();
+            format!("holds none of {}", list.join(", "))
+        });
+        return Err(Denial::InsufficientScope);
+    }
+    trace.note("scope", true, || {
+        let list: Vec<_> = route.scopes.iter().chain(&route.any_scope).map(quoted).collect();
+        match list.is_empty() {
+            true => "the route asks for none".to_owned(),
+            false => format!("holds what the route asks for: {}", list.join(", ")),
+        }
+    });
+    Ok(())
+}
+
+fn charge<'k>(
+    keyset: &'k Keyset,
+    entry: &Entry<'k>,
+    route: Option<&'k Route>,
+    clocks: Clocks,
+    buckets: &mut impl Buckets,
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let mut applied: [Option<Applied<'k>>; MAX_LIMITS + 1] = [None; MAX_LIMITS + 1];
+    let mut slots = applied.iter_mut();
+    let mut add = |limit, origin| {
+        if let Some(slot) = slots.next() {
+            *slot = Some(Applied { limit, origin });
+        }
+    };
+    if entry.has_limits() {
+        entry.limits().take(MAX_LIMITS).for_each(|l| add(l, Origin::Key));
+    } else if let Some(number) = entry.plan
+        && let Some((name, plan)) = keyset.policy.plans.iter().nth(usize::from(number))
+    {
+        plan.limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
+    }
+    if let Some(limit) = route.and_then(|r| r.limit) {
+        add(limit, Origin::Route);
+    }
+
+    let nothing = Charge {
+        key: BucketKey::new(keyset.store.0, Subject::Client(0), 0, 0),
+        quota: match applied.iter().flatten().next() {
+            Some(first) => first.limit.quota,
+            None => {
+                trace.note("limit", true, || "none applies".to_owned());
+                return Ok(());
+            }
+        },
+        cost: 0,
+    };
+    let mut charges = [nothing; MAX_LIMITS + 1];
+    let cost = route.map_or(1, |r| r.cost);
+    let count = applied.iter().flatten().count();
+    for (charge, a) in charges.iter_mut().zip(applied.iter().flatten()) {
+        let subject = match a.limit.by {
+            By::Key => Subject::Key(entry.lineage.as_u64()),
+            By::Client => Subject::Client(entry.client_number),
+        };
+        let route = match a.origin {
+            Origin::Route => route.map_or(0, |r| r.stable_id),
+            Origin::Plan(_) | Origin::Key => 0,
+        };
+        *charge = Charge {
+            key: BucketKey::new(keyset.store.0, subject, route, a.limit.per),
+            quota: a.limit.quota,
+            // A request dearer than the whole bucket takes the whole bucket: it stays
+            // possible, and `Retry-After` stays true.
+            cost: cost.min(a.limit.burst),
+        };
+    }
+    let charges = charges.get(..count).unwrap_or(&charges);
+    let (tightest, remaining, reset, verdict) = match take_all(buckets, charges, clocks.monotonic) {
+        None => return Ok(()),
+        Some(Outcome::Taken { tightest, state }) => {
+            let Taken { remaining, full_in, .. } = state;
+            (tightest, remaining, seconds_up(full_in), Ok(()))
+        }
+        Some(Outcome::Refused { by, refused }) => {
+            let retry_after = refused.retry_after();
+            // What is left is too little for this request, and the field would invite it.
+            (by, 0, retry_after, Err(Denial::RateLimited { retry_after }))
+        }
+        Some(Outcome::Contended { by }) => (by, 0, 1, Err(Denial::RateLimited { retry_after: 1 })),
+    };
+    decision.rate = Some(Rate {
+        applied,
+        tightest,
+        remaining,
+        reset,
+    });
+    trace.note("limit", verdict.is_ok(), || {
+        let list: Vec<_> = applied
+            .iter()
+            .flatten()
+            .map(|a| {
+                let whose = match a.origin {
+                    Origin::Plan(name) => format!("plan `{name}`"),
+                    Origin::Key => "the key".to_owned(),
+                    Origin::Route => "the route".to_owned(),
+                };
+                format!("{} per {} s (burst {}) of {whose}", a.limit.requests, a.limit.per, a.limit.burst)
+            })
+            .collect();
+        format!("costs {cost}; {}", list.join(", "))
+    });
+    verdict
+}
+
+fn name_of(names: &[String], number: usize) -> &str {
+    names.get(number).map_or("", String::as_str)
+}
+
+fn auth_word(auth: Auth) -> &'static str {
+    match auth {
+        Auth::Required => "required",
+        Auth::Optional => "optional",
+        Auth::None => "none",
+    }
+}

@@ -1,0 +1,271 @@
+//! Hostcalls: bytes in, `Result` or `Option` out, never a panic.
+//!
+//! The SDK's own wrappers panic on any status they do not expect and on headers that
+//! are not UTF-8, so that one byte from a client ends the VM; none of them is used.
+#![allow(unsafe_code, reason = "the host's interface is C; every unsafe block of the project is here")]
+
+use std::time::Duration;
+
+use crate::keyset::envelope::Source;
+
+/// Proxy-wasm ABI 0.2.1, `proxy_status_t`.
+const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+
+const MAP_REQUEST_HEADERS: u32 = 0;
+const MAP_RESPONSE_HEADERS: u32 = 2;
+const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_replace_header_map_value(map: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
+    fn proxy_get_shared_data(key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, data: *const u8, size: usize, cas: u32) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_call_foreign_function(name: *const u8, name_size: usize, argument: *const u8, argument_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    #[expect(clippy::too_many_arguments, reason = "the ABI's")]
+    fn proxy_send_local_response(status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u16;
+}
+
+/// A hostcall answered with this status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(pub u32);
+
+impl Status {
+    /// Somebody else changed the value in between.
+    pub const CAS_MISMATCH: Self = Self(8);
+}
+
+fn done(status: u32) -> Result<(), Status> {
+    if status == OK { Ok(()) } else { Err(Status(status)) }
+}
+
+/// Takes what the host wrote into memory that it asked our allocator for.
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    done(call(&raw mut data, &raw mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host filled `size` bytes that `proxy_on_memory_allocate` of the SDK
+    // handed out as a `Vec` of that capacity, and has given them up.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// Log levels, as the ABI numbers them.
+#[derive(Clone, Copy)]
+pub enum Level {
+    /// Worth knowing.
+    Info = 2,
+    /// Somebody should look.
+    Warn = 3,
+}
+
+/// Writes to Envoy's log. Never given a key or a secret.
+pub fn log(level: Level, text: &str) {
+    // SAFETY: pointer and length of a live string.
+    unsafe { proxy_log(level as u32, text.as_ptr(), text.len()) };
+}
+
+/// The wall clock, in seconds. The end of time where the host has no clock: everything
+/// that expires has expired.
+pub fn wall_seconds() -> u64 {
+    let mut ns = 0;
+    // SAFETY: a live integer to write to.
+    match unsafe { proxy_get_current_time_nanoseconds(&raw mut ns) } {
+        OK => ns / 1_000_000_000,
+        _ => u64::MAX,
+    }
+}
+
+/// The monotonic clock, in nanoseconds. Stands still where the host has none: buckets
+/// do not refill.
+pub fn monotonic_ns() -> u64 {
+    let mut ns = 0;
+    // SAFETY: a live integer to write to. 1 is CLOCK_MONOTONIC.
+    match unsafe { clock_time_get(1, 1, &raw mut ns) } {
+        0 => ns,
+        _ => 0,
+    }
+}
+
+/// Asks for `on_tick` in this rhythm; zero for never.
+pub fn set_tick_period(period: Duration) {
+    let ms = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: no memory involved.
+    unsafe { proxy_set_tick_period_milliseconds(ms) };
+}
+
+/// The plugin configuration; readable while `on_configure` runs.
+pub struct PluginConfiguration {
+    /// As told to `on_configure`.
+    pub size: usize,
+}
+
+impl Source for PluginConfiguration {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn read(&mut self, offset: usize, max: usize) -> Vec<u8> {
+        let max = max.min(self.size.saturating_sub(offset));
+        if max == 0 {
+            return Vec::new();
+        }
+        returned(|data, size| {
+            // SAFETY: two live locations to write to.
+            unsafe { proxy_get_buffer_bytes(BUFFER_PLUGIN_CONFIGURATION, offset, max, data, size) }
+        })
+        .unwrap_or_default()
+    }
+}
+
+/// All request headers, serialised as [`crate::headers::Headers`] reads them.
+pub fn request_headers() -> Result<Vec<u8>, Status> {
+    returned(|data, size| {
+        // SAFETY: two live locations to write to.
+        unsafe { proxy_get_header_map_pairs(MAP_REQUEST_HEADERS, data, size) }
+    })
+}
+
+/// Replaces every request header of this name by one.
+pub fn set_request_header(name: &str, value: &[u8]) -> Result<(), Status> {
+    set_header(MAP_REQUEST_HEADERS, name, value)
+}
+
+/// Replaces every response header of this name by one.
+pub fn set_response_header(name: &str, value: &[u8]) -> Result<(), Status> {
+    set_header(MAP_RESPONSE_HEADERS, name, value)
+}
+
+fn set_header(map: u32, name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: pointers and lengths of live slices.
+    done(unsafe { proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Removes every request header of this name.
+pub fn remove_request_header(name: &str) -> Result<(), Status> {
+    // SAFETY: pointer and length of a live string.
+    done(unsafe { proxy_remove_header_map_value(MAP_REQUEST_HEADERS, name.as_ptr(), name.len()) })
+}
+
+/// Reads a property by its path, segments joined by NUL.
+pub fn property(path: &str) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: pointer and length of a live string, two live locations to write to.
+        unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
+    })
+    .ok()
+}
+
+/// Sets filter state.
+pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: pointers and lengths of live slices.
+    done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Declares filter state as a string that lives as long as the downstream request, so
+/// that it is still there after an internal redirect. Where the host knows no such
+/// thing, it falls back to the life of the filter chain.
+pub fn declare_property(name: &str, read_only: bool) {
+    // envoy.source.extensions.common.wasm.DeclarePropertyArguments: name = 1,
+    // readonly = 2, type = 3 (1: string), span = 5 (1: downstream request).
+    let mut argument = vec![0x0A, u8::try_from(name.len()).unwrap_or(0)];
+    argument.extend_from_slice(name.as_bytes());
+    argument.extend_from_slice(&[0x10, u8::from(read_only), 0x18, 1, 0x28, 1]);
+    let function = "declare_property";
+    let _ = returned(|data, size| {
+        // SAFETY: pointers and lengths of live slices, two live locations to write to.
+        unsafe {
+            proxy_call_foreign_function(function.as_ptr(), function.len(), argument.as_ptr(), argument.len(), data, size)
+        }
+    });
+}
+
+/// Reads shared data: the value and its version. `Ok(None)` if there is none.
+pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Status> {
+    let mut cas = 0;
+    let value = returned(|data, size| {
+        // SAFETY: pointer and length of a live slice, three live locations to write to.
+        unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas) }
+    });
+    match value {
+        Ok(value) => Ok(Some((value, cas))),
+        Err(Status(NOT_FOUND)) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// The version to give for a value that should not be there yet: if it is there after
+/// all, it has another one. Zero would overwrite it.
+pub const CAS_ABSENT: u32 = u32::MAX;
+
+/// Writes shared data if its version is still `cas`; in any case, if that is zero.
+pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
+    // SAFETY: pointers and lengths of live slices.
+    done(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Kinds of metric, as the ABI numbers them.
+#[derive(Clone, Copy)]
+pub enum Metric {
+    /// Rises only.
+    Counter = 0,
+    /// Has a value.
+    Gauge = 1,
+}
+
+/// Defines a metric; costs memory in the host for ever, so once per VM.
+pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
+    let mut id = 0;
+    // SAFETY: pointer and length of a live string, a live location to write to.
+    let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
+    (status == OK).then_some(id)
+}
+
+/// Adds to a counter.
+pub fn increment_metric(id: u32, by: i64) {
+    // SAFETY: no memory involved.
+    unsafe { proxy_increment_metric(id, by) };
+}
+
+/// Sets a gauge.
+pub fn record_metric(id: u32, value: u64) {
+    // SAFETY: no memory involved.
+    unsafe { proxy_record_metric(id, value) };
+}
+
+/// Answers the request without asking the upstream. The SDK's wrapper has no place for
+/// `details`, which access logs show.
+pub fn send_reply(reply: &crate::reply::Reply) -> Result<(), Status> {
+    let headers = crate::headers::Headers::encode(&reply.headers);
+    let grpc = reply.grpc.and_then(|s| i32::try_from(s).ok()).unwrap_or(-1);
+    // SAFETY: pointers and lengths of live slices.
+    done(unsafe {
+        proxy_send_local_response(
+            u32::from(reply.status),
+            reply.details.as_ptr(),
+            reply.details.len(),
+            reply.body.as_ptr(),
+            reply.body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            grpc,
+        )
+    })
+}

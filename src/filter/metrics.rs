@@ -1,0 +1,105 @@
+//! Metrics, each defined once per VM.
+//!
+//! Names follow Istio's convention, which puts tags before the name
+//! (`outcome=.=ok;.;keystile_requests_total`); two regular expressions in
+//! `stats_config` turn them into Prometheus labels.
+
+use std::cell::RefCell;
+
+use super::host::{self, Metric};
+
+thread_local! {
+    /// Few enough that looking through them beats hashing.
+    static IDS: RefCell<Vec<(Name, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Requests(&'static str),
+    Shadow(&'static str),
+    PushesRefused(&'static str),
+    CorruptPages,
+    Contended,
+    Version(u32),
+    Keys,
+    Age,
+}
+
+impl Name {
+    fn text(self) -> (Metric, String) {
+        match self {
+            Self::Requests(code) => (Metric::Counter, format!("outcome=.={code};.;keystile_requests_total")),
+            Self::Shadow(code) => (Metric::Counter, format!("outcome=.={code};.;keystile_shadow_refusals_total")),
+            Self::PushesRefused(reason) => (Metric::Counter, format!("reason=.={reason};.;keystile_pushes_refused_total")),
+            Self::CorruptPages => (Metric::Counter, "keystile_corrupt_pages_total".to_owned()),
+            Self::Contended => (Metric::Counter, "keystile_contended_buckets_total".to_owned()),
+            Self::Version(vm) => (Metric::Gauge, format!("vm=.={vm};.;keystile_keyset_version")),
+            Self::Keys => (Metric::Gauge, "keystile_keyset_keys".to_owned()),
+            Self::Age => (Metric::Gauge, "keystile_keyset_age_seconds".to_owned()),
+        }
+    }
+}
+
+fn id(name: Name) -> Option<u32> {
+    IDS.with_borrow_mut(|ids| {
+        if let Some((_, id)) = ids.iter().find(|(n, _)| *n == name) {
+            return Some(*id);
+        }
+        let (kind, text) = name.text();
+        let id = host::define_metric(kind, &text)?;
+        ids.push((name, id));
+        Some(id)
+    })
+}
+
+fn add(name: Name, n: usize) {
+    if let (Some(id), Ok(n @ 1..)) = (id(name), i64::try_from(n)) {
+        host::increment_metric(id, n);
+    }
+}
+
+fn set(name: Name, value: u64) {
+    if let Some(id) = id(name) {
+        host::record_metric(id, value);
+    }
+}
+
+/// A request was decided: `ok`, or the code of the denial.
+pub fn request(code: &'static str) {
+    add(Name::Requests(code), 1);
+}
+
+/// A request was let through in shadow mode that would have been refused.
+pub fn shadow_refusal(code: &'static str) {
+    add(Name::Shadow(code), 1);
+}
+
+/// A configuration was not taken.
+pub fn push_refused(reason: &'static str) {
+    add(Name::PushesRefused(reason), 1);
+}
+
+/// Pages turned out not to be those that were signed.
+pub fn corrupt_pages(n: usize) {
+    add(Name::CorruptPages, n);
+}
+
+/// A bucket was too contended to take from.
+pub fn contended() {
+    add(Name::Contended, 1);
+}
+
+/// The version that a VM has in force; zero for none.
+pub fn version_in_force(vm: u32, version: u64) {
+    set(Name::Version(vm), version);
+}
+
+/// Keys in force.
+pub fn keys(n: u64) {
+    set(Name::Keys, n);
+}
+
+/// Seconds since the keyset in force was issued.
+pub fn age(seconds: u64) {
+    set(Name::Age, seconds);
+}

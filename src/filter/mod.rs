@@ -1,0 +1,124 @@
+//! The Envoy filter: a thin shell around [`crate::decide`]. Every hostcall of the
+//! project is in [`host`].
+//!
+//! A root context lives from one configuration push to the next, the VM much longer.
+//! What has to outlive a push (the keyset in force, metric ids) is in [`vm`]; a root
+//! context only knows which store its configuration came from.
+
+mod buckets;
+mod host;
+mod metrics;
+mod request;
+mod slots;
+mod vm;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::keyset::{Keyset, Refusal, SigningKeyError, SigningKeys, StoreId};
+use host::Level;
+
+/// Names of filter state that we set; Envoy puts `wasm.` before them.
+const STATE_CLIENT: &str = "keystile.client";
+const STATE_KEY: &str = "keystile.key";
+const STATE_REASON: &str = "keystile.reason";
+const STATE_ENTRY: &str = "keystile.entry";
+
+/// Soon after the start, so that the gauges are there soon; then once a second.
+const FIRST_TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_secs(1);
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+}}
+
+#[derive(Default)]
+struct Root {
+    store: Rc<Cell<Option<StoreId>>>,
+    ticked: bool,
+}
+
+impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        // The host leaves the timers of old roots running.
+        host::set_tick_period(Duration::ZERO);
+        true
+    }
+}
+
+impl RootContext for Root {
+    /// The verdict depends on the bytes and the environment alone. A `false` here that
+    /// Envoy's canary did not see would silently leave the filter out of a worker, so
+    /// that everything passes: whatever may differ from VM to VM (older version, past
+    /// not-after) is `true`, and judged afterwards.
+    fn on_configure(&mut self, size: usize) -> bool {
+        for name in [STATE_CLIENT, STATE_KEY, STATE_ENTRY] {
+            host::declare_property(name, true);
+        }
+        host::declare_property(STATE_REASON, false);
+        host::set_tick_period(FIRST_TICK);
+        match load(size) {
+            Ok(keyset) => {
+                self.leave();
+                let store = keyset.store;
+                self.store.set(Some(store));
+                vm::join(store);
+                vm::put_in_force(keyset);
+                true
+            }
+            Err(refusal) => {
+                metrics::push_refused(refusal.reason());
+                host::log(Level::Warn, &format!("keystile: configuration refused: {refusal}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if !self.ticked {
+            self.ticked = true;
+            host::set_tick_period(TICK);
+        }
+        vm::tick();
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(request::Stream::new(self.store.get())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Root {
+    fn leave(&mut self) {
+        if let Some(store) = self.store.take() {
+            vm::leave(store);
+        }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn load(size: usize) -> Result<Keyset, Refusal> {
+    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
+    let keys = match keys.is_empty() {
+        true => Err(SigningKeyError::Empty),
+        false => SigningKeys::parse(&keys),
+    };
+    let keys = keys.map_err(Refusal::SigningKeys)?;
+    Keyset::load(&mut host::PluginConfiguration { size }, &keys, |manifest| {
+        if let Ok(store) = manifest.store.parse() {
+            vm::make_room(store, manifest.version);
+        }
+    })
+}

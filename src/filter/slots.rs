@@ -1,0 +1,124 @@
+//! Which version each VM has in force, proved by a gauge per VM.
+//!
+//! A VM cannot see which worker it belongs to, so VMs claim numbers in shared data and
+//! keep them by a heartbeat. Numbers of VMs that died (a crash, fewer workers) are
+//! claimed again, and their gauge is set to zero meanwhile. Envoy's main thread has a
+//! VM too: with two workers there are three numbers. The canary VM that tries out a
+//! configuration never ticks, so it claims none.
+
+use std::cell::Cell;
+
+use super::{host, metrics, vm};
+use crate::keyset::StoreId;
+
+const SLOTS: u32 = 256;
+/// A VM whose heartbeat is older is dead. Ticks come every second.
+const DEAD_AFTER_NS: u64 = 5_000_000_000;
+
+thread_local! {
+    static MINE: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+fn slot_key(n: u32) -> String {
+    format!("keystile/vm/{n}")
+}
+
+fn floor_key(store: StoreId) -> String {
+    format!("keystile/version/{store}")
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The highest version of a store that any VM of this process had in force: what a VM
+/// made anew after a crash must not fall behind.
+pub fn floor(store: StoreId) -> u64 {
+    match host::shared_data(floor_key(store).as_bytes()) {
+        Ok(Some((bytes, _))) => number(&bytes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn raise_floor(store: StoreId, version: u64) {
+    let key = floor_key(store);
+    for _ in 0..16 {
+        let (have, cas) = match host::shared_data(key.as_bytes()) {
+            Ok(Some((bytes, cas))) => (number(&bytes).unwrap_or(0), cas),
+            Ok(None) => (0, host::CAS_ABSENT),
+            Err(_) => return,
+        };
+        if have >= version {
+            return;
+        }
+        match host::set_shared_data(key.as_bytes(), &version.to_be_bytes(), cas) {
+            Err(host::Status::CAS_MISMATCH) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Once a second: heartbeat, gauges, and the numbers of the dead.
+pub fn tick() {
+    let now = host::monotonic_ns();
+    let mine = match MINE.get() {
+        Some(n) => {
+            let _ = host::set_shared_data(slot_key(n).as_bytes(), &now.to_be_bytes(), 0);
+            Some(n)
+        }
+        None => claim(now),
+    };
+    MINE.set(mine);
+    // Only a VM that lives raises the floor: the canary may still be overruled.
+    vm::each(|k| raise_floor(k.store, k.version));
+    publish();
+    for n in 0..SLOTS {
+        match host::shared_data(slot_key(n).as_bytes()) {
+            Ok(Some((bytes, _))) => {
+                if Some(n) != mine && is_dead(&bytes, now) {
+                    metrics::version_in_force(n, 0);
+                }
+            }
+            _ => break,
+        }
+    }
+}
+
+/// Shows what this VM has in force, at once where it has a number.
+pub fn publish() {
+    let Some(n) = MINE.get() else {
+        return;
+    };
+    let (mut version, mut keys, mut issued) = (0, 0, u64::MAX);
+    vm::each(|k| {
+        version = version.max(k.version);
+        keys += k.len();
+        issued = issued.min(k.issued_at);
+    });
+    metrics::version_in_force(n, version);
+    metrics::keys(keys as u64);
+    if issued != u64::MAX {
+        metrics::age(host::wall_seconds().saturating_sub(issued));
+    }
+}
+
+fn is_dead(heartbeat: &[u8], now: u64) -> bool {
+    number(heartbeat).is_none_or(|at| now.saturating_sub(at) > DEAD_AFTER_NS)
+}
+
+fn claim(now: u64) -> Option<u32> {
+    for n in 0..SLOTS {
+        let key = slot_key(n);
+        let cas = match host::shared_data(key.as_bytes()) {
+            Ok(None) => host::CAS_ABSENT,
+            Ok(Some((bytes, cas))) if is_dead(&bytes, now) => cas,
+            Ok(Some(_)) => continue,
+            Err(_) => return None,
+        };
+        // Whoever loses the race for this number tries the next.
+        if host::set_shared_data(key.as_bytes(), &now.to_be_bytes(), cas).is_ok() {
+            return Some(n);
+        }
+    }
+    None
+}

@@ -1,0 +1,92 @@
+//! Request headers as the host hands them over: one buffer, read in place.
+//!
+//! The layout is proxy-wasm's serialised map: a count, the lengths of every name and
+//! value (all `u32`, little endian), then names and values, each followed by NUL.
+//! Values are bytes; nothing here asks for UTF-8. Names come in lower case, duplicates
+//! one by one, pseudo-headers (`:path`) among the rest.
+
+/// A borrowed header map.
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
+    lengths: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// Reads a serialised map; what is not one reads as a map that ends early.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let parts = || {
+            let (count, rest) = bytes.split_at_checked(4)?;
+            let count = u32::from_le_bytes(count.try_into().ok()?) as usize;
+            rest.split_at_checked(count.checked_mul(8)?)
+        };
+        let (lengths, data) = parts().unwrap_or_default();
+        Self { lengths, data }
+    }
+
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut data = self.data;
+        self.lengths.chunks_exact(8).map_while(move |pair| {
+            let (name, value) = pair.split_at_checked(4)?;
+            let mut next = |len: &[u8]| {
+                let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
+                let (text, rest) = data.split_at_checked(len)?;
+                data = rest.get(1..)?;
+                Some(text)
+            };
+            Some((next(name)?, next(value)?))
+        })
+    }
+
+    /// The first value of a header.
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.iter().find_map(|(n, v)| (n == name.as_bytes()).then_some(v))
+    }
+
+    /// Serialises a map, for `explain`, tests and benchmarks. Names are put into lower
+    /// case, as Envoy does.
+    pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
+        let size = |b: &[u8]| u32::try_from(b.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut out = u32::try_from(pairs.len()).unwrap_or(0).to_le_bytes().to_vec();
+        for (n, v) in pairs {
+            out.extend(size(n.as_ref()));
+            out.extend(size(v.as_ref()));
+        }
+        for (n, v) in pairs {
+            out.extend(n.as_ref().to_ascii_lowercase());
+            out.push(0);
+            out.extend(v.as_ref());
+            out.push(0);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn maps_round_trip(pairs in proptest::collection::vec(("[a-z:-]{1,9}", proptest::collection::vec(any::<u8>(), 0..9)), 0..9)) {
+            let bytes = Headers::encode(&pairs);
+            let read: Vec<_> = Headers::new(&bytes).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
+            prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn any_bytes_read_as_some_map(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Headers::new(&bytes).iter().count();
+        }
+    }
+
+    #[test]
+    fn a_map_cut_short_ends_early() {
+        let bytes = Headers::encode(&[("a", "1"), ("b", "2")]);
+        for n in 0..bytes.len() {
+            assert!(Headers::new(&bytes[..n]).iter().count() < 2);
+        }
+    }
+}

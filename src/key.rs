@@ -1,0 +1,524 @@
+//! The key string: `<brand>_<env>_<id><secret><checksum>`.
+//!
+//! * `id`: 10 base62 digits, public, fit for logs;
+//! * `secret`: 43 base62 digits, 256.03 bits from the caller's entropy;
+//! * `checksum`: CRC-32 (IEEE 802.3) of everything before it, 6 base62 digits,
+//!   so that scanners and the filter refuse typing errors without hashing.
+//!
+//! What is hashed is `id` + `secret`: 53 bytes, which fit one SHA-256 block
+//! (55 bytes). Brand and environment are not under the digest; they are compared
+//! with what the entry says instead ([`crate::decide`]), so nobody gains by editing
+//! them. A foreign (imported) key is hashed whole.
+
+use core::fmt;
+use core::str::FromStr;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// The longest key, ours or foreign, that is looked at; in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+
+const ID_DIGITS: usize = 10;
+const SECRET_DIGITS: usize = 43;
+const CHECKSUM_DIGITS: usize = 6;
+const BODY_DIGITS: usize = ID_DIGITS + SECRET_DIGITS + CHECKSUM_DIGITS;
+const NAME_MAX: usize = 16;
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A brand or an environment: `[a-z0-9]{1,16}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+/// The text is not `[a-z0-9]{1,16}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameError(String);
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` is not a name: use 1 to 16 of `a-z` and `0-9`",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NameError {}
+
+impl Name {
+    /// The text of the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(s: &str) -> Result<Self, NameError> {
+        if is_name(s.as_bytes()) {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(NameError(s.chars().take(40).collect()))
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_name(b: &[u8]) -> bool {
+    (1..=NAME_MAX).contains(&b.len())
+        && b.iter()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+}
+
+/// The public id of a key: ten base62 digits, here as the number they spell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u64);
+
+/// The text is not a key id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyIdError;
+
+impl fmt::Display for KeyIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key id is ten of `0-9A-Za-z`")
+    }
+}
+
+impl std::error::Error for KeyIdError {}
+
+impl KeyId {
+    /// The number that the ten digits spell; below 62^10.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id spelled by a number; `None` at 62^10 and above.
+    pub fn from_u64(n: u64) -> Option<Self> {
+        (n < 62u64.pow(ID_DIGITS as u32)).then_some(Self(n))
+    }
+
+    /// The ten digits.
+    pub fn digits(self) -> [u8; ID_DIGITS] {
+        let mut out = [b'0'; ID_DIGITS];
+        base62_into(self.0, &mut out);
+        out
+    }
+
+    /// A random id, for keys whose text does not hold one (imported keys).
+    ///
+    /// # Errors
+    /// Those of `entropy`.
+    pub fn random<E>(mut entropy: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut digits = [b'0'; ID_DIGITS];
+        random_digits(&mut digits, &mut entropy)?;
+        Ok(Self(base62_value(&digits).unwrap_or(0)))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for d in self.digits() {
+            fmt::Write::write_char(f, char::from(d))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(s: &str) -> Result<Self, KeyIdError> {
+        let digits: &[u8; ID_DIGITS] = s.as_bytes().try_into().map_err(|_| KeyIdError)?;
+        base62_value(digits).map(Self).ok_or(KeyIdError)
+    }
+}
+
+/// SHA-256 of what identifies a key: `id` + `secret` of ours, the whole text of a
+/// foreign one.
+///
+/// A slow hash protects guessable secrets; 256 random bits are not guessable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a foreign key: of all its bytes.
+    pub fn of_foreign(text: &[u8]) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+
+    /// The part that the keyset's index holds: the first 16 bytes.
+    pub fn prefix(&self) -> Prefix {
+        let mut p = [0; 16];
+        p.iter_mut().zip(self.0).for_each(|(p, d)| *p = d);
+        p
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// The first 128 bits of a [`Digest`]. To find a second text with one of a million
+/// given prefixes takes some 2^108 hashes.
+pub type Prefix = [u8; 16];
+
+/// A key in full. No `Debug`, no `Display`; wiped when dropped.
+pub struct KeyText(Zeroizing<String>);
+
+impl KeyText {
+    /// The secret text, to be shown once and then forgotten.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+
+    /// Takes a key that a person typed in, for `explain`.
+    pub fn from_input(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+/// A freshly made key: the text for its holder, the rest for the store.
+pub struct Fresh {
+    /// The key itself.
+    pub text: KeyText,
+    /// Its public id.
+    pub id: KeyId,
+    /// What the store keeps.
+    pub digest: Digest,
+}
+
+/// Makes a key from the system's randomness, which is an argument.
+///
+/// # Errors
+/// Those of `entropy`.
+pub fn generate<E>(
+    brand: &Name,
+    environment: &Name,
+    mut entropy: impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<Fresh, E> {
+    let mut body = Zeroizing::new([b'0'; ID_DIGITS + SECRET_DIGITS]);
+    random_digits(body.as_mut_slice(), &mut entropy)?;
+
+    let mut text = String::with_capacity(2 * (NAME_MAX + 1) + BODY_DIGITS);
+    text.push_str(brand.as_str());
+    text.push('_');
+    text.push_str(environment.as_str());
+    text.push('_');
+    text.extend(body.iter().map(|&b| char::from(b)));
+    let mut checksum = [b'0'; CHECKSUM_DIGITS];
+    base62_into(u64::from(crc32(text.as_bytes())), &mut checksum);
+    text.extend(checksum.iter().map(|&b| char::from(b)));
+
+    let (id, _) = body.split_at(ID_DIGITS);
+    Ok(Fresh {
+        text: KeyText(Zeroizing::new(text)),
+        id: KeyId(base62_value(id).unwrap_or(0)),
+        digest: Digest(Sha256::digest(body.as_slice()).into()),
+    })
+}
+
+/// A well-formed key of ours, as read from a request. Borrowed; has no `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Parsed<'a> {
+    /// What the text claims as brand. Not proven until compared with the entry.
+    pub brand: &'a str,
+    /// What the text claims as environment. Not proven until compared with the entry.
+    pub environment: &'a str,
+    body: &'a [u8],
+}
+
+/// Why bytes are not a key of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Empty, or longer than [`MAX_KEY_BYTES`].
+    Length,
+    /// Not `<brand>_<env>_<59 base62 digits>`.
+    Shape,
+    /// The last six digits are not the checksum of the rest.
+    Checksum,
+}
+
+impl<'a> Parsed<'a> {
+    /// Reads a key. Costs no hash.
+    ///
+    /// # Errors
+    /// [`Malformed`], in the order length, shape, checksum.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Malformed> {
+        if text.is_empty() || text.len() > MAX_KEY_BYTES {
+            return Err(Malformed::Length);
+        }
+        let mut parts = text.split(|&b| b == b'_');
+        let (Some(brand), Some(environment), Some(rest), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Malformed::Shape);
+        };
+        if !is_name(brand)
+            || !is_name(environment)
+            || rest.len() != BODY_DIGITS
+            || !rest.iter().all(u8::is_ascii_alphanumeric)
+        {
+            return Err(Malformed::Shape);
+        }
+        let (Ok(brand), Ok(environment)) =
+            (core::str::from_utf8(brand), core::str::from_utf8(environment))
+        else {
+            return Err(Malformed::Shape);
+        };
+        let (body, checksum) = rest.split_at(ID_DIGITS + SECRET_DIGITS);
+        let (checked, _) = text.split_at(text.len().saturating_sub(CHECKSUM_DIGITS));
+        if base62_value(checksum) != Some(u64::from(crc32(checked))) {
+            return Err(Malformed::Checksum);
+        }
+        Ok(Self {
+            brand,
+            environment,
+            body,
+        })
+    }
+
+    /// The public id that the text claims.
+    pub fn id(&self) -> KeyId {
+        let (id, _) = self.body.split_at(ID_DIGITS);
+        KeyId(base62_value(id).unwrap_or(0))
+    }
+
+    /// The digest to look up: one SHA-256 block.
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(self.body).into())
+    }
+}
+
+/// What may be shown of a key: brand, environment and four digits of the id
+/// (`ks_live_ab12…`); of anything else, only its length.
+pub fn safe_display(text: &[u8]) -> String {
+    match Parsed::parse(text) {
+        Ok(key) => {
+            let id = key.id().to_string();
+            let shown: String = id.chars().take(4).collect();
+            format!("{}_{}_{shown}…", key.brand, key.environment)
+        }
+        Err(_) => format!("({} bytes, not a key of ours)", text.len()),
+    }
+}
+
+fn random_digits<E>(
+    out: &mut [u8],
+    entropy: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut pool = Zeroizing::new([0u8; 64]);
+    let mut slots = out.iter_mut();
+    let mut slot = slots.next();
+    while slot.is_some() {
+        entropy(pool.as_mut_slice())?;
+        for byte in pool.iter() {
+            // Six bits, and those of 62 and 63 thrown away: every digit is equally likely.
+            if let Some(&digit) = ALPHABET.get(usize::from(byte & 63))
+                && let Some(s) = slot.take()
+            {
+                *s = digit;
+                slot = slots.next();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn base62_into(mut n: u64, out: &mut [u8]) {
+    for d in out.iter_mut().rev() {
+        *d = ALPHABET.get((n % 62) as usize).copied().unwrap_or(b'0');
+        n /= 62;
+    }
+}
+
+fn base62_value(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |n, &d| {
+        let value = match d {
+            b'0'..=b'9' => d - b'0',
+            b'A'..=b'Z' => d - b'A' + 10,
+            b'a'..=b'z' => d - b'a' + 36,
+            _ => return None,
+        };
+        n.checked_mul(62)?.checked_add(u64::from(value))
+    })
+}
+
+/// CRC-32 as in IEEE 802.3 and zip, by table.
+fn crc32(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0u32; 256];
+        let mut i = 0;
+        while i < 256 {
+            let mut c = i as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                c = if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 };
+                bit += 1;
+            }
+            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+            {
+                table[i] = c;
+            }
+            i += 1;
+        }
+        table
+    };
+    !bytes.iter().fold(!0u32, |crc, &b| {
+        let index = usize::from(crc as u8 ^ b);
+        TABLE.get(index).copied().unwrap_or(0) ^ (crc >> 8)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counting_entropy() -> impl FnMut(&mut [u8]) -> Result<(), core::convert::Infallible> {
+        let mut n = 0u8;
+        move |buf| {
+            for b in buf {
+                *b = n;
+                n = n.wrapping_add(37);
+            }
+            Ok(())
+        }
+    }
+
+    fn sample() -> Fresh {
+        let Ok(key) = generate(
+            &"ks".parse().unwrap(),
+            &"live".parse().unwrap(),
+            counting_entropy(),
+        );
+        key
+    }
+
+    #[test]
+    fn crc32_matches_the_published_check_value() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn a_generated_key_parses_to_its_own_id_and_digest() {
+        let key = sample();
+        let parsed = Parsed::parse(key.text.expose_secret().as_bytes()).ok().unwrap();
+        assert_eq!(parsed.brand, "ks");
+        assert_eq!(parsed.environment, "live");
+        assert_eq!(parsed.id(), key.id);
+        assert_eq!(parsed.digest(), key.digest);
+    }
+
+    #[test]
+    fn the_hashed_part_fits_one_sha256_block() {
+        const { assert!(ID_DIGITS + SECRET_DIGITS <= 55) };
+    }
+
+    #[test]
+    fn the_secret_holds_at_least_256_bits() {
+        assert!(SECRET_DIGITS as f64 * 62f64.log2() >= 256.0);
+    }
+
+    #[test]
+    fn every_changed_character_is_refused_without_hashing() {
+        let key = sample();
+        let text = key.text.expose_secret().as_bytes();
+        for i in 0..text.len() {
+            for replacement in [b'0', b'x', b'_', b'-', 0xFF] {
+                if text[i] == replacement {
+                    continue;
+                }
+                let mut bad = text.to_vec();
+                bad[i] = replacement;
+                assert!(Parsed::parse(&bad).is_err(), "at {i} with {replacement}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        let key = sample();
+        let text = key.text.expose_secret().as_bytes();
+        for n in 0..text.len() {
+            assert!(Parsed::parse(&text[..n]).is_err());
+            assert!(Parsed::parse(&text[n + 1..]).is_err());
+        }
+        let mut long = text.to_vec();
+        long.push(b'0');
+        assert!(Parsed::parse(&long).is_err());
+        assert_eq!(
+            Parsed::parse(&[b'a'; 257]).err(),
+            Some(Malformed::Length)
+        );
+        assert_eq!(Parsed::parse(b"").err(), Some(Malformed::Length));
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_told_from_a_wrong_shape() {
+        let key = sample();
+        let mut text = key.text.expose_secret().as_bytes().to_vec();
+        let last = text.len() - 1;
+        text[last] = if text[last] == b'0' { b'1' } else { b'0' };
+        assert_eq!(Parsed::parse(&text).err(), Some(Malformed::Checksum));
+        text[0] = b'K';
+        assert_eq!(Parsed::parse(&text).err(), Some(Malformed::Shape));
+    }
+
+    #[test]
+    fn safe_display_never_shows_more_than_four_digits_of_the_id() {
+        let key = sample();
+        let shown = safe_display(key.text.expose_secret().as_bytes());
+        let id = key.id.to_string();
+        assert_eq!(shown, format!("ks_live_{}…", &id[..4]));
+        assert_eq!(safe_display(b"hunter2"), "(7 bytes, not a key of ours)");
+    }
+
+    #[test]
+    fn digits_are_drawn_without_bias() {
+        let mut seen = [0u32; 256];
+        let mut state = 1u64;
+        let mut entropy = |buf: &mut [u8]| -> Result<(), core::convert::Infallible> {
+            for b in buf {
+                // xorshift64*: good enough to count with.
+                state ^= state >> 12;
+                state ^= state << 25;
+                state ^= state >> 27;
+                *b = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8;
+            }
+            Ok(())
+        };
+        let n = 62_000;
+        let mut out = vec![0; n];
+        let Ok(()) = random_digits(&mut out, &mut entropy);
+        for d in out {
+            seen[usize::from(d)] += 1;
+        }
+        for &d in ALPHABET {
+            let count = seen[usize::from(d)];
+            assert!((800..1200).contains(&count), "{} came {count} times", char::from(d));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_round_trip(n in 0u64..62u64.pow(10)) {
+            let id = KeyId::from_u64(n).unwrap();
+            prop_assert_eq!(id.to_string().parse::<KeyId>(), Ok(id));
+        }
+
+        #[test]
+        fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Parsed::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The plugin configuration read in one pass, chunk by chunk: JSON outside, because
+//! Istio's `pluginConfig` is JSON, base64url inside.
+//!
+//! ```json
+//! {"format":1,"hmac":"…","kid":"…","manifest":"…","nonce":0,"pages":"…"}
+//! ```
+//!
+//! White space and the order of the fields are free, save that `pages` stands last, as
+//! it does in alphabetical order: by then the signature has been checked, the size is
+//! known, and the pages are decoded straight to where they stay, so that loading needs
+//! no second copy of them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::{Manifest, Refusal, SigningKeys};
+
+/// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
+pub trait Source {
+    /// How many bytes there are.
+    fn size(&self) -> usize;
+    /// At most `max` bytes from `offset` on; empty at the end or on an error.
+    fn read(&mut self, offset: usize, max: usize) -> Vec<u8>;
+}
+
+impl Source for &[u8] {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&mut self, offset: usize, max: usize) -> Vec<u8> {
+        let tail = self.get(offset..).unwrap_or_default();
+        tail.get(..max.min(tail.len())).unwrap_or_default().to_vec()
+    }
+}
+
+/// Bytes read from the source at once.
+const CHUNK: usize = 128 * 1024;
+/// The longest manifest, encoded.
+const MANIFEST_MAX: usize = 64 << 20;
+/// A multiple of four, so that every piece but the last decodes by itself.
+const PIECE: usize = 16 * 1024;
+
+/// Reads and verifies an envelope. `make_room` is called once the signature holds and
+/// before memory for the pages is taken.
+///
+/// # Errors
+/// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever.
+pub fn open(
+    source: &mut impl Source,
+    keys: &SigningKeys,
+    make_room: impl FnOnce(&Manifest),
+) -> Result<(Manifest, Vec<u8>), Refusal> {
+    if source.size() == 0 {
+        return Err(Refusal::Missing);
+    }
+    let mut scan = Scanner {
+        source,
+        chunk: Vec::new(),
+        at: 0,
+        offset: 0,
+    };
+    let mut fields = Fields::default();
+    scan.space();
+    scan.expect(b'{')?;
+    loop {
+        scan.space();
+        let name = scan.string(16)?;
+        scan.space();
+        scan.expect(b':')?;
+        scan.space();
+        let repeated = match name.as_str() {
+            "format" => fields.format.replace(scan.number()?).is_some(),
+            "nonce" => fields.nonce.replace(scan.number()?).is_some(),
+            "hmac" => fields.hmac.replace(scan.string(64)?).is_some(),
+            "kid" => fields.kid.replace(scan.string(64)?).is_some(),
+            "manifest" => fields.manifest.replace(scan.string(MANIFEST_MAX)?).is_some(),
+            "pages" => break,
+            _ => return Err(Refusal::UnknownField(name)),
+        };
+        if repeated {
+            return Err(Refusal::Repeated(name));
+        }
+        scan.space();
+        scan.expect(b',')?;
+    }
+    let manifest = fields.verified(keys)?;
+    make_room(&manifest);
+    let pages = scan.pages(manifest.pages_size()?)?;
+    scan.space();
+    scan.expect(b'}')?;
+    scan.space();
+    match scan.peek() {
+        None => Ok((manifest, pages)),
+        Some(_) => Err(scan.syntax("nothing after the closing brace")),
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    format: Option<u64>,
+    nonce: Option<u64>,
+    hmac: Option<String>,
+    kid: Option<String>,
+    manifest: Option<String>,
+}
+
+impl Fields {
+    fn verified(self, keys: &SigningKeys) -> Result<Manifest, Refusal> {
+        let missing = Refusal::FieldMissing;
+        let format = self.format.ok_or(missing("format"))?;
+        if format != u64::from(super::FORMAT) {
+            return Err(Refusal::Format(format));
+        }
+        let kid = self.kid.ok_or(missing("kid"))?;
+        let hmac = self.hmac.ok_or(missing("hmac"))?;
+        let manifest = self.manifest.ok_or(missing("manifest"))?;
+        let key = keys.find(&kid).ok_or(Refusal::UnknownKid(kid))?;
+        let hmac = URL_SAFE_NO_PAD.decode(hmac).map_err(|_| Refusal::Base64("hmac"))?;
+        let manifest = URL_SAFE_NO_PAD
+            .decode(manifest)
+            .map_err(|_| Refusal::Base64("manifest"))?;
+        if !key.verifies(&manifest, &hmac) {
+            return Err(Refusal::Signature);
+        }
+        serde_json::from_slice(&manifest).map_err(|e| Refusal::Manifest(e.to_string()))
+    }
+}
+
+/// Just the JSON that an envelope is: one flat object of plain strings and numbers.
+struct Scanner<'s, S> {
+    source: &'s mut S,
+    chunk: Vec<u8>,
+    at: usize,
+    /// Where in the source the chunk ends.
+    offset: usize,
+}
+
+impl<S: Source> Scanner<'_, S> {
+    /// What is left of the chunk; the next one when it is used up; empty at the end.
+    fn rest(&mut self) -> &[u8] {
+        if self.at >= self.chunk.len() {
+            self.chunk = self.source.read(self.offset, CHUNK);
+            self.offset += self.chunk.len();
+            self.at = 0;
+        }
+        self.chunk.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        self.rest().first().copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn syntax(&self, expected: &'static str) -> Refusal {
+        Refusal::Syntax {
+            offset: (self.offset - self.chunk.len()).saturating_add(self.at),
+            expected,
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Refusal> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(self.syntax(match byte {
+            b'{' => "`{`",
+            b'}' => "`}` (`pages` stands last)",
+            b':' => "`:`",
+            b',' => "`,` (`pages` is missing, or a field has another type)",
+            _ => "`\"`",
+        }))
+    }
+
+    fn string(&mut self, max: usize) -> Result<String, Refusal> {
+        self.expect(b'"')?;
+        let mut out = Vec::new();
+        loop {
+            let rest = self.rest();
+            if rest.is_empty() {
+                return Err(self.syntax("the end of a string"));
+            }
+            let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+            let n = end.unwrap_or(rest.len());
+            out.extend_from_slice(rest.get(..n).unwrap_or_default());
+            self.at += n;
+            if out.len() > max {
+                return Err(self.syntax("a shorter string"));
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        // Base64url and names need no escapes.
+        self.expect(b'"')?;
+        String::from_utf8(out).map_err(|_| self.syntax("UTF-8"))
+    }
+
+    fn number(&mut self) -> Result<u64, Refusal> {
+        let mut value: Option<u64> = None;
+        while let Some(d @ b'0'..=b'9') = self.peek() {
+            let digit = u64::from(d - b'0');
+            value = value.unwrap_or(0).checked_mul(10).and_then(|v| v.checked_add(digit));
+            if value.is_none() {
+                break;
+            }
+            self.at += 1;
+        }
+        value.ok_or_else(|| self.syntax("a whole number"))
+    }
+
+    fn pages(&mut self, size: usize) -> Result<Vec<u8>, Refusal> {
+        self.expect(b'"')?;
+        let mut left = base64::encoded_len(size, false).ok_or(Refusal::Size)?;
+        // Never take memory for more than the source can hold.
+        if left > self.source.size() {
+            return Err(Refusal::Size);
+        }
+        let mut out = Vec::new();
+        out.try_reserve_exact(size).map_err(|_| Refusal::Size)?;
+        let mut piece = [0u8; PIECE];
+        let mut decoded = [0u8; PIECE / 4 * 3];
+        while left > 0 {
+            let want = left.min(PIECE);
+            let mut have = 0;
+            while have < want {
+                let rest = self.rest();
+                if rest.is_empty() {
+                    return Err(self.syntax("more of `pages`"));
+                }
+                let n = rest.len().min(want - have);
+                let (Some(to), Some(from)) = (piece.get_mut(have..have + n), rest.get(..n)) else {
+                    return Err(Refusal::Size);
+                };
+                to.copy_from_slice(from);
+                have += n;
+                self.at += n;
+            }
+            let text = piece.get(..want).unwrap_or_default();
+            let n = URL_SAFE_NO_PAD
+                .decode_slice(text, &mut decoded)
+                .map_err(|_| Refusal::Base64("pages"))?;
+            out.extend_from_slice(decoded.get(..n).unwrap_or_default());
+            left -= want;
+        }
+        self.expect(b'"')?;
+        if out.len() == size { Ok(out) } else { Err(Refusal::Size) }
+    }
+}

@@ -1,0 +1,33 @@
+//! Keystile's core and its Envoy filter.
+#![deny(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    clippy::todo
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod bucket;
+pub mod credential;
+pub mod decide;
+pub mod headers;
+pub mod key;
+pub mod keyset;
+pub mod path;
+pub mod policy;
+pub mod reply;
+pub mod route;
+
+#[cfg(target_family = "wasm")]
+mod filter;

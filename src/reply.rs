@@ -1,0 +1,210 @@
+//! The one table from a denial to what the caller is told.
+//!
+//! Bodies are RFC 9457 problem details; gRPC calls get the status that their clients
+//! understand (16 unauthenticated, 7 permission denied, 8 resource exhausted).
+
+use core::fmt::Write as _;
+
+use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::policy::{Credential, Policy};
+
+/// What a denial means on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// gRPC status.
+    pub grpc: u32,
+    /// The `code` of the body, the tag of the metric, the word in the access log.
+    pub code: &'static str,
+    /// The `title` of the body.
+    pub title: &'static str,
+    /// The `detail` of the body: the fact and the next step.
+    pub detail: &'static str,
+}
+
+impl Denial {
+    /// Looks the denial up in the table.
+    pub fn answer(&self) -> Answer {
+        let (status, code, title, detail) = match self {
+            Self::MissingKey => (401, "missing_api_key", "API key missing", "Send your API key with the request."),
+            Self::MalformedKey(_) => (401, "malformed_api_key", "Not an API key", "What was sent is not an API key. Check that it was copied whole."),
+            Self::MultipleKeys => (401, "multiple_api_keys", "Several API keys", "The request carries several differing API keys. Send one."),
+            Self::UnknownKey => (401, "unknown_api_key", "Unknown API key", "This API key is not known here."),
+            Self::ExpiredKey { rotated: false } => (401, "expired_api_key", "Expired API key", "This API key has expired. Ask for a new one."),
+            Self::ExpiredKey { rotated: true } => (401, "expired_api_key", "Expired API key", "This API key was replaced by a newer one and its grace period is over. Use the newer one."),
+            Self::InactiveKey => (401, "inactive_api_key", "API key not active yet", "This API key is not valid yet."),
+            Self::DisabledKey => (401, "disabled_api_key", "API key disabled", "This API key is switched off for now."),
+            Self::RevokedKey => (401, "revoked_api_key", "API key revoked", "This API key was revoked. Ask for a new one."),
+            Self::InsufficientScope => (403, "insufficient_scope", "Scope missing", "This API key may not do this. Ask for a key with the scope that this route needs."),
+            Self::RouteDenied => (403, "route_denied", "Route closed", "No route is open for this method, host and path."),
+            Self::AddressDenied => (403, "address_denied", "Address not allowed", "This API key may not be used from this network address."),
+            Self::OriginDenied => (403, "origin_denied", "Origin not allowed", "This API key may not be used from this web origin."),
+            Self::EnvironmentDenied => (403, "environment_denied", "Wrong environment", "This API key belongs to another environment."),
+            Self::TlsRequired => (403, "tls_required", "TLS required", "Use https. Treat the key as exposed if it was sent over plain HTTP."),
+            Self::AmbiguousPath(Some(why)) => (400, "ambiguous_path", "Ambiguous path", why.detail()),
+            Self::AmbiguousPath(None) => (400, "ambiguous_path", "Ambiguous path", "the path holds a `;` parameter"),
+            Self::RateLimited { .. } => (429, "rate_limited", "Too many requests", "The rate limit is used up. Try again after the seconds in Retry-After."),
+            Self::KeysetUnavailable(_) => (503, "keyset_unavailable", "Keys unavailable", "API keys cannot be checked at the moment. Try again later."),
+        };
+        let grpc = match status {
+            400 => 3,
+            401 => 16,
+            403 => 7,
+            429 => 8,
+            _ => 14,
+        };
+        Answer {
+            status,
+            grpc,
+            code,
+            title,
+            detail,
+        }
+    }
+
+    /// The `code`: one word, stable.
+    pub fn code(&self) -> &'static str {
+        self.answer().code
+    }
+
+    /// What `%RESPONSE_CODE_DETAILS%` of an access log shows: the code, and what only
+    /// the operator is told.
+    pub fn log_details(&self) -> String {
+        let more = match self {
+            Self::MalformedKey(why) => match why {
+                crate::key::Malformed::Length => ":length",
+                crate::key::Malformed::Shape => ":shape",
+                crate::key::Malformed::Checksum => ":checksum",
+            },
+            Self::ExpiredKey { rotated: true } => ":rotated",
+            Self::KeysetUnavailable(why) => match why {
+                Unavailable::None => ":none_in_force",
+                Unavailable::Stale => ":past_not_after",
+                Unavailable::CorruptPage => ":corrupt_page",
+            },
+            _ => "",
+        };
+        format!("keystile:{}{more}", self.code())
+    }
+}
+
+/// A reply to be sent instead of asking the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The problem, or the message of a gRPC status.
+    pub body: String,
+    /// For access logs.
+    pub details: String,
+    /// Set for gRPC calls only: a gRPC answer to a plain request would become 200.
+    pub grpc: Option<u32>,
+}
+
+/// Words a denial. `policy` is that of the keyset in force, if there is one;
+/// `content_type` that of the request.
+pub fn reply(
+    denial: &Denial,
+    policy: Option<&Policy>,
+    rate: Option<&Rate<'_>>,
+    content_type: Option<&[u8]>,
+) -> Reply {
+    let answer = denial.answer();
+    let is_grpc = content_type.is_some_and(is_grpc);
+    let mut headers = Vec::new();
+    if !is_grpc {
+        headers.push(("content-type", "application/problem+json".to_owned()));
+    }
+    if answer.status == 401
+        && let Some(policy) = policy
+    {
+        for value in challenges(policy, denial) {
+            headers.push(("www-authenticate", value));
+        }
+    }
+    if let Denial::RateLimited { retry_after } = denial {
+        headers.push(("retry-after", retry_after.to_string()));
+    }
+    if let Some(rate) = rate {
+        headers.extend(rate_fields(rate));
+    }
+    let body = if is_grpc {
+        answer.detail.to_owned()
+    } else {
+        // Every word comes from the table, so nothing needs escaping.
+        format!(
+            "{{\"type\":\"urn:keystile:problem:{code}\",\"title\":\"{}\",\"status\":{},\"detail\":\"{}\",\"code\":\"{code}\"}}",
+            answer.title,
+            answer.status,
+            answer.detail,
+            code = answer.code
+        )
+    };
+    Reply {
+        status: answer.status,
+        headers,
+        body,
+        details: denial.log_details(),
+        grpc: is_grpc.then_some(answer.grpc),
+    }
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
+    let of_plan = rate.applied().filter(|a| matches!(a.origin, Origin::Plan(_))).count();
+    let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
+    let mut policies = String::new();
+    let mut state = String::new();
+    for (i, a) in rate.applied().enumerate() {
+        let (name, several) = match a.origin {
+            Origin::Plan(name) => (name, of_plan > 1),
+            Origin::Key => ("key", of_key > 1),
+            Origin::Route => ("route", false),
+        };
+        // Several limits of one plan are told apart by their windows.
+        let mut label = format!("\"{name}");
+        if several {
+            let _ = write!(label, "-{}", a.limit.per);
+        }
+        label.push('"');
+        let separator = if policies.is_empty() { "" } else { ", " };
+        let _ = write!(policies, "{separator}{label};q={};w={}", a.limit.requests, a.limit.per);
+        if i == rate.tightest {
+            state = format!("{label};r={};t={}", rate.remaining, rate.reset);
+        }
+    }
+    [("ratelimit-policy", policies), ("ratelimit", state)]
+}
+
+/// Whether a content type is gRPC's: `application/grpc`, `application/grpc+proto` and so on.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3): one challenge for
+/// each scheme, and one for keys in a header of their own, query or cookie.
+fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for credential in &policy.credentials {
+        let scheme = match credential {
+            Credential::Header {
+                scheme: Some(scheme),
+                ..
+            } => scheme.as_str(),
+            _ => "ApiKey",
+        };
+        let mut value = format!("{scheme} realm=\"{}\"", policy.realm);
+        if *denial != Denial::MissingKey && scheme.eq_ignore_ascii_case("bearer") {
+            value.push_str(", error=\"invalid_token\"");
+        }
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    out
+}

@@ -1,0 +1,372 @@
+use super::{Client, EcdsFile, Request, Response, Upstream, eventually, part, request, root};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What to start: a configuration as it is shipped, with the fewest edits that let
+/// many Envoys run side by side.
+pub struct Setup {
+    config: String,
+    dir: PathBuf,
+    environment: Vec<(String, String)>,
+    concurrency: u32,
+}
+
+impl Setup {
+    /// `envoy/static.yaml` with this keyset in its place.
+    pub fn fixed(upstream: &Upstream, keyset: &str) -> Self {
+        assert!(!keyset.contains('\n'), "the place is one line wide");
+        Self::shipped("static.yaml", upstream).edit("@KEYSET@", keyset)
+    }
+
+    /// `envoy/ecds-file.yaml`; the file holds no resource yet.
+    pub fn ecds(upstream: &Upstream) -> Self {
+        Self::discovering("ecds-file.yaml", upstream)
+    }
+
+    /// `envoy/listeners.yaml`; the file holds no resource yet.
+    pub fn listeners(upstream: &Upstream) -> Self {
+        let setup = Self::discovering("listeners.yaml", upstream);
+        setup.edit("port_value: 10001", "port_value: 0")
+    }
+
+    /// Replaces every occurrence; one must be there, so that an edit cannot fail
+    /// silently when the shipped configuration changes.
+    pub fn edit(mut self, from: &str, to: &str) -> Self {
+        assert!(self.config.contains(from), "no `{from}` to replace");
+        self.config = self.config.replace(from, to);
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn signing_keys(self, keys: &str) -> Self {
+        self.environment("KEYSTILE_SIGNING_KEYS", keys)
+    }
+
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = workers;
+        self
+    }
+
+    /// Where this Envoy's files lie, and what the test itself likes to put there.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that the discovering configurations watch.
+    pub fn ecds_file(&self) -> EcdsFile {
+        EcdsFile::new(self.dir.join("ecds.json"))
+    }
+
+    fn discovering(name: &str, upstream: &Upstream) -> Self {
+        let setup = Self::shipped(name, upstream);
+        let file = setup.ecds_file();
+        file.write(r#"{"version_info": "0", "resources": []}"#);
+        setup.edit(
+            "target/keystile/ecds.json",
+            &file.path().display().to_string(),
+        )
+    }
+
+    fn shipped(name: &str, upstream: &Upstream) -> Self {
+        let config = fs::read_to_string(part("envoy", "git checkout").join(name)).unwrap();
+        let setup = Self {
+            config,
+            dir: fresh_dir(),
+            environment: Vec::new(),
+            concurrency: 2,
+        };
+        // Port 0: Envoy takes a free one and tells which, so no two can collide.
+        setup
+            .edit("address: 0.0.0.0", "address: 127.0.0.1")
+            .edit("port_value: 9901", "port_value: 0")
+            .edit("port_value: 10000", "port_value: 0")
+            .edit(
+                "port_value: 8000",
+                &format!("port_value: {}", upstream.address().port()),
+            )
+    }
+}
+
+/// One running Envoy. Dropped, it is killed; after a failure its files stay, and the
+/// end of its log is shown.
+pub struct Envoy {
+    process: Child,
+    dir: PathBuf,
+    admin: SocketAddr,
+    listeners: BTreeMap<String, SocketAddr>,
+}
+
+impl Envoy {
+    pub fn start(setup: Setup) -> Self {
+        Self::try_start(setup).unwrap_or_else(|log| panic!("Envoy did not start:\n{log}"))
+    }
+
+    /// The log, where Envoy ends instead of serving.
+    pub fn try_start(setup: Setup) -> Result<Self, String> {
+        let dir = setup.dir.clone();
+        let process = command(&setup)
+            .arg("--admin-address-path")
+            .arg(dir.join("admin"))
+            .args(["--concurrency", &setup.concurrency.to_string()])
+            // Tests read the access log while Envoy runs.
+            .args(["--file-flush-interval-msec", "10"])
+            .stdin(Stdio::null())
+            .stdout(File::create(dir.join("access.log")).unwrap())
+            .stderr(File::create(dir.join("envoy.log")).unwrap())
+            .spawn()
+            .unwrap();
+
+        // The guard stands from here on, should the waiting panic.
+        let mut envoy = Self {
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listeners: BTreeMap::new(),
+            process,
+            dir,
+        };
+        let ready = eventually("Envoy to be ready", || {
+            if envoy.process.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            let address = fs::read_to_string(envoy.dir.join("admin")).ok()?;
+            envoy.admin = address.trim().parse().ok()?;
+            // Envoy may end in the middle of its answer: the next turn sees that.
+            let mut client = Client::try_connect(envoy.admin).ok()?;
+            let answer = client.try_send(&request("GET", "/ready")).ok()?;
+            (answer.status == 200).then_some(true)
+        });
+        if !ready {
+            return Err(envoy.log());
+        }
+        envoy.listeners = envoy.listener_addresses();
+        Ok(envoy)
+    }
+
+    /// `envoy --mode validate`: what it says, and whether it is content.
+    pub fn validate(setup: &Setup) -> (bool, String) {
+        let output = command(setup)
+            .args(["--mode", "validate"])
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn ecds_file(&self) -> EcdsFile {
+        EcdsFile::new(self.dir.join("ecds.json"))
+    }
+
+    /// The public listener.
+    pub fn address(&self) -> SocketAddr {
+        self.listener("public")
+    }
+
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.listeners[name]
+    }
+
+    /// A new connection to the public listener.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// One request on a connection of its own. Several of them reach both workers
+    /// sooner or later; many on one connection reach one worker alone.
+    pub fn send(&self, request: &Request) -> Response {
+        self.client().send(request)
+    }
+
+    pub fn admin(&self, path: &str) -> Response {
+        Client::connect(self.admin).send(&request("GET", path))
+    }
+
+    pub fn admin_post(&self, path: &str) -> Response {
+        Client::connect(self.admin).send(&request("POST", path))
+    }
+
+    /// Counters and gauges whose name matches the expression.
+    pub fn stats(&self, expression: &str) -> BTreeMap<String, u64> {
+        let text = self.admin(&format!("/stats?filter={expression}")).text();
+        text.lines()
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(": ")?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// One counter or gauge by its whole name; zero when nobody touched it yet.
+    pub fn stat(&self, name: &str) -> u64 {
+        let all = self.stats("");
+        all.get(name).copied().unwrap_or(0)
+    }
+
+    /// One line of the Prometheus output, such as
+    /// `keystile_requests_total{outcome="ok"}`.
+    pub fn metric(&self, name_and_labels: &str) -> Option<u64> {
+        let text = self.admin("/stats/prometheus").text();
+        text.lines()
+            .find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok())
+    }
+
+    /// Runs the push and waits until Envoy's main thread has judged it. The workers
+    /// follow a moment later.
+    pub fn push(&self, push: impl FnOnce(&EcdsFile)) -> Push {
+        let counters = || {
+            let all = self.stats("extension_config_discovery");
+            [
+                "update_success",
+                "update_rejected",
+                "update_failure",
+                "config_reload",
+            ]
+            .map(|name| {
+                let name = format!("extension_config_discovery.http_filter.keystile.{name}");
+                all.get(&name).copied().unwrap_or(0)
+            })
+        };
+        let before = counters();
+        push(&self.ecds_file());
+        eventually("Envoy to judge the push", || {
+            let now = counters();
+            let more: [bool; 4] = std::array::from_fn(|i| now[i] > before[i]);
+            match more {
+                [_, _, true, _] => Some(Push::Unreadable),
+                [_, true, _, _] => Some(Push::Refused),
+                [true, _, _, true] => Some(Push::Applied),
+                [true, _, _, false] => Some(Push::Unchanged),
+                [false, false, false, _] => None,
+            }
+        })
+    }
+
+    pub fn config_dump(&self) -> Value {
+        self.admin("/config_dump").json()
+    }
+
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.dir.join("envoy.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn access_log(&self) -> Vec<Value> {
+        let bytes = fs::read(self.dir.join("access.log")).unwrap();
+        bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| line.ends_with(b"\n"))
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    /// The first line that fits, once Envoy has written it.
+    pub fn access_line(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        eventually("the line in the access log", || {
+            self.access_log().into_iter().find(&fits)
+        })
+    }
+
+    fn listener_addresses(&self) -> BTreeMap<String, SocketAddr> {
+        let listeners = self.admin("/listeners?format=json").json();
+        let address = |listener: &Value| {
+            let address = &listener["local_address"]["socket_address"];
+            let ip = address["address"].as_str()?.parse().ok()?;
+            let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+            let name = listener["name"].as_str()?.to_owned();
+            Some((name, SocketAddr::new(ip, port)))
+        };
+        let all = listeners["listener_statuses"].as_array().unwrap();
+        all.iter().filter_map(address).collect()
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        // Killed, not asked: nothing of it is needed any more, and draining takes time.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(25)..].join("\n");
+            eprintln!("{}:\n{end}", self.dir.join("envoy.log").display());
+        }
+    }
+}
+
+/// What Envoy made of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// The canary took the configuration, and the workers were told.
+    Applied,
+    /// The same bytes as in the push before, which Envoy does not look at, whatever
+    /// became of them: it says accepted of bytes that it refused before.
+    Unchanged,
+    /// The filter refused the configuration; what was in force stays.
+    Refused,
+    /// No discovery response at all; what was in force stays.
+    Unreadable,
+}
+
+fn command(setup: &Setup) -> Command {
+    let config = setup.dir.join("config.yaml");
+    fs::write(&config, &setup.config).unwrap();
+
+    let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
+    let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
+    let mut command = Command::new(part(&binary, "scripts/setup"));
+    command
+        .current_dir(root())
+        .env_remove("KEYSTILE_SIGNING_KEYS")
+        .envs(setup.environment.iter().map(|(name, value)| (name, value)))
+        .arg("--config-path")
+        .arg(config)
+        // No shared memory, which a killed Envoy would leave behind.
+        .arg("--disable-hot-restart")
+        .args(["--log-level", "info"]);
+    command
+}
+
+/// `target/envoy-tests/<test>`, emptied: the files of the last run are there to be
+/// read, and do not pile up.
+fn fresh_dir() -> PathBuf {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("unnamed").replace("::", ".");
+    let base = root().join("target/envoy-tests");
+    let dir = (0..)
+        .map(|n: u32| {
+            if n == 0 {
+                base.join(&test)
+            } else {
+                base.join(format!("{test}-{n}"))
+            }
+        })
+        .find(|dir| !taken(dir))
+        .unwrap();
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("owner"), std::process::id().to_string()).unwrap();
+    dir
+}
+
+/// By another Envoy of the same test in this run.
+fn taken(dir: &Path) -> bool {
+    let owner = fs::read_to_string(dir.join("owner"));
+    owner.is_ok_and(|owner| owner == std::process::id().to_string())
+}
