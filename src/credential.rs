@@ -97,7 +97,10 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
                     (false, _) => {}
                     (true, true) => edits.push(Edit::Remove(Cow::Borrowed(name))),
                     (true, false) => {
-                        edits.push(Edit::Set(Cow::Borrowed(name), Cow::Owned(kept.join(&b", "[..]))));
+                        edits.push(Edit::Set(
+                            Cow::Borrowed(name),
+                            Cow::Owned(kept.join(&b", "[..])),
+                        ));
                     }
                 }
             }
@@ -108,7 +111,11 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
                     .filter(|(n, _)| *n == b"cookie")
                     .flat_map(|(_, v)| cookies(v))
                     .collect();
-                let kept: Vec<&[u8]> = all.iter().copied().filter(|c| !is_cookie(c, name)).collect();
+                let kept: Vec<&[u8]> = all
+                    .iter()
+                    .copied()
+                    .filter(|c| !is_cookie(c, name))
+                    .collect();
                 if kept.len() < all.len() {
                     edits.push(if kept.is_empty() {
                         Edit::Remove(Cow::Borrowed("cookie"))
@@ -281,7 +288,10 @@ mod tests {
     fn found(pairs: &[(&str, &str)]) -> (Option<String>, bool) {
         let bytes = Headers::encode(pairs);
         let p = find(&all().credentials, Headers::new(&bytes));
-        (p.key.map(|k| String::from_utf8_lossy(&k).into_owned()), p.several)
+        (
+            p.key.map(|k| String::from_utf8_lossy(&k).into_owned()),
+            p.several,
+        )
     }
 
     #[test]
@@ -334,16 +344,28 @@ mod tests {
     fn the_key_is_taken_out_and_the_rest_stays() {
         let policy = all();
         for (pairs, want) in [
-            (&[("authorization", "Bearer K")][..], vec![Edit::Remove("authorization".into())]),
+            (
+                &[("authorization", "Bearer K")][..],
+                vec![Edit::Remove("authorization".into())],
+            ),
             (
                 &[("authorization", "Basic eDp5, Bearer K")],
                 vec![Edit::Set("authorization".into(), b"Basic eDp5".into())],
             ),
             (&[("authorization", "Basic eDp5")], vec![]),
-            (&[("x-api-key", "K"), ("x-api-key", "L")], vec![Edit::Remove("x-api-key".into())]),
-            (&[("cookie", "a=b; k=K; c=d")], vec![Edit::Set("cookie".into(), b"a=b; c=d".into())]),
+            (
+                &[("x-api-key", "K"), ("x-api-key", "L")],
+                vec![Edit::Remove("x-api-key".into())],
+            ),
+            (
+                &[("cookie", "a=b; k=K; c=d")],
+                vec![Edit::Set("cookie".into(), b"a=b; c=d".into())],
+            ),
             (&[("cookie", "k=K")], vec![Edit::Remove("cookie".into())]),
-            (&[(":path", "/a?api_key=K")], vec![Edit::Set(":path".into(), b"/a".into())]),
+            (
+                &[(":path", "/a?api_key=K")],
+                vec![Edit::Set(":path".into(), b"/a".into())],
+            ),
             (
                 &[(":path", "/a?x=1&api%5fkey=K&y=2")],
                 vec![Edit::Set(":path".into(), b"/a?x=1&y=2".into())],
@@ -377,7 +399,12 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["x-keystile-client", "x_keystile_client", "x-keystile.key", "x-keystile-scopes"]
+            [
+                "x-keystile-client",
+                "x_keystile_client",
+                "x-keystile.key",
+                "x-keystile-scopes"
+            ]
         );
     }
 }

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::bucket::{Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, seconds_up, take_all};
 use crate::bucket::BucketKey;
+use crate::bucket::{Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, seconds_up, take_all};
 use crate::credential;
 use crate::headers::Headers;
 use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
@@ -213,7 +213,15 @@ pub fn decide<'k>(
         rate: None,
         claimed: None,
     };
-    decision.verdict = judge(keyset, request, clocks, prior, buckets, trace, &mut decision);
+    decision.verdict = judge(
+        keyset,
+        request,
+        clocks,
+        prior,
+        buckets,
+        trace,
+        &mut decision,
+    );
     decision
 }
 
@@ -252,14 +260,18 @@ fn judge<'k>(
     let route = decision.route.and_then(|i| policy.routes.get(i));
     let is_preflight = call.preflight && call.origin.is_some() && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {
-        trace.note("preflight", true, || "a CORS preflight, which the policy lets through".to_owned());
+        trace.note("preflight", true, || {
+            "a CORS preflight, which the policy lets through".to_owned()
+        });
         return Ok(());
     }
     let auth = match (route, policy.unmatched) {
         (Some(route), _) => route.auth,
         (None, Unmatched::Authenticated) => Auth::Required,
         (None, Unmatched::Deny) => {
-            trace.note("route", false, || "no route matches, and `unmatched` is `deny`".to_owned());
+            trace.note("route", false, || {
+                "no route matches, and `unmatched` is `deny`".to_owned()
+            });
             return Err(Denial::RouteDenied);
         }
     };
@@ -271,11 +283,15 @@ fn judge<'k>(
         return Ok(());
     }
     if path.parameters {
-        trace.note("path", false, || "holds a `;` on a protected route".to_owned());
+        trace.note("path", false, || {
+            "holds a `;` on a protected route".to_owned()
+        });
         return Err(Denial::AmbiguousPath(None));
     }
     if policy.require_tls && !request.tls {
-        trace.note("tls", false, || "plain HTTP, and the policy requires TLS".to_owned());
+        trace.note("tls", false, || {
+            "plain HTTP, and the policy requires TLS".to_owned()
+        });
         return Err(Denial::TlsRequired);
     }
 
@@ -292,16 +308,23 @@ fn judge<'k>(
     };
     let entry = match (&presented.key, prior) {
         (_, Some(Prior(prefix))) => {
-            trace.note("credential", true, || "named by an earlier pass over this request".to_owned());
-            known(keyset, &prefix, decision)?.ok_or(Denial::UnknownKey)?
+            let entry = known(keyset, &prefix, decision, trace)?;
+            trace.note("credential", entry.is_some(), || {
+                "named by an earlier pass over this request".to_owned()
+            });
+            entry.ok_or(Denial::UnknownKey)?
         }
         (Some(text), None) => identify(keyset, text, decision, trace)?,
         (None, None) if auth == Auth::Optional => {
-            trace.note("credential", true, || "none, and the route does not insist".to_owned());
+            trace.note("credential", true, || {
+                "none, and the route does not insist".to_owned()
+            });
             return Ok(());
         }
         (None, None) => {
-            trace.note("credential", false, || "none in any place that the policy lists".to_owned());
+            trace.note("credential", false, || {
+                "none in any place that the policy lists".to_owned()
+            });
             return Err(Denial::MissingKey);
         }
     };
@@ -309,11 +332,19 @@ fn judge<'k>(
 
     lifecycle(&entry, clocks.wall, trace)?;
     let environment = name_of(&keyset.environments, usize::from(entry.environment));
-    if !policy.environments.iter().any(|e| e.as_str() == environment) {
-        trace.note("environment", false, || format!("`{environment}` is not accepted here"));
+    if !policy
+        .environments
+        .iter()
+        .any(|e| e.as_str() == environment)
+    {
+        trace.note("environment", false, || {
+            format!("`{environment}` is not accepted here")
+        });
         return Err(Denial::EnvironmentDenied);
     }
-    trace.note("environment", true, || format!("`{environment}` is accepted here"));
+    trace.note("environment", true, || {
+        format!("`{environment}` is accepted here")
+    });
     network(&entry, request.address, trace)?;
     origin(&entry, call.origin, trace)?;
     if let Some(route) = route {
@@ -344,7 +375,9 @@ fn in_force<'k>(
         return Err(Denial::KeysetUnavailable(Unavailable::None));
     };
     if keyset.not_after.is_some_and(|end| clocks.wall >= end) {
-        trace.note("keyset", false, || format!("version {} is past its not-after", keyset.version));
+        trace.note("keyset", false, || {
+            format!("version {} is past its not-after", keyset.version)
+        });
         return Err(Denial::KeysetUnavailable(Unavailable::Stale));
     }
     trace.note("keyset", true, || {
@@ -364,14 +397,16 @@ fn identify<'k>(
     trace: &mut impl Trace,
 ) -> Result<Entry<'k>, Denial> {
     let refuse = |trace: &mut _, denial: Denial, why: &str| {
-        Trace::note(trace, "key", false, || format!("{}: {why}", safe_display(text)));
+        Trace::note(trace, "key", false, || {
+            format!("{}: {why}", safe_display(text))
+        });
         Err(denial)
     };
     let parsed = Parsed::parse(text);
     let entry = match &parsed {
         Ok(key) => {
             decision.claimed = Some(key.id());
-            known(keyset, &key.digest().prefix(), decision)?.filter(|e| !e.foreign)
+            known(keyset, &key.digest().prefix(), decision, trace)?.filter(|e| !e.foreign)
         }
         Err(_) => None,
     };
@@ -383,19 +418,30 @@ fn identify<'k>(
             if issued { Some(entry) } else { None }
         }
         _ if keyset.foreign && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len()) => {
-            known(keyset, &Digest::of_foreign(text).prefix(), decision)?.filter(|e| e.foreign)
+            known(keyset, &Digest::of_foreign(text).prefix(), decision, trace)?
+                .filter(|e| e.foreign)
         }
         _ => None,
     };
     match (entry, parsed) {
         (Some(entry), _) => {
             decision.claimed = None;
-            trace.note("key", true, || format!("{} of client `{}`", entry.id, entry.client));
+            trace.note("key", true, || {
+                format!("{} of client `{}`", entry.id, entry.client)
+            });
             Ok(entry)
         }
-        (None, Err(why @ Malformed::Length)) => refuse(trace, Denial::MalformedKey(why), "too long for a key"),
-        (None, Err(why @ Malformed::Checksum)) => refuse(trace, Denial::MalformedKey(why), "the checksum is wrong: a typing error"),
-        (None, Err(why @ Malformed::Shape)) if !keyset.foreign => refuse(trace, Denial::MalformedKey(why), "not the shape of a key"),
+        (None, Err(why @ Malformed::Length)) => {
+            refuse(trace, Denial::MalformedKey(why), "too long for a key")
+        }
+        (None, Err(why @ Malformed::Checksum)) => refuse(
+            trace,
+            Denial::MalformedKey(why),
+            "the checksum is wrong: a typing error",
+        ),
+        (None, Err(why @ Malformed::Shape)) if !keyset.foreign => {
+            refuse(trace, Denial::MalformedKey(why), "not the shape of a key")
+        }
         (None, _) => refuse(trace, Denial::UnknownKey, "no such key"),
     }
 }
@@ -404,6 +450,7 @@ fn known<'k>(
     keyset: &'k Keyset,
     prefix: &Prefix,
     decision: &mut Decision<'k>,
+    trace: &mut impl Trace,
 ) -> Result<Option<Entry<'k>>, Denial> {
     match keyset.lookup(prefix) {
         Lookup::Found(entry) => {
@@ -411,7 +458,12 @@ fn known<'k>(
             Ok(Some(entry))
         }
         Lookup::Unknown => Ok(None),
-        Lookup::Corrupt => Err(Denial::KeysetUnavailable(Unavailable::CorruptPage)),
+        Lookup::Corrupt => {
+            trace.note("keyset", false, || {
+                "the page where the key would be is not the one that was signed".to_owned()
+            });
+            Err(Denial::KeysetUnavailable(Unavailable::CorruptPage))
+        }
     }
 }
 
@@ -423,7 +475,10 @@ fn lifecycle(entry: &Entry<'_>, now: u64, trace: &mut impl Trace) -> Result<(), 
     } else if entry.expires.is_some_and(|end| now >= end) {
         Some((Denial::ExpiredKey { rotated: false }, "expired"))
     } else if entry.overlap_end.is_some_and(|end| now >= end) {
-        Some((Denial::ExpiredKey { rotated: true }, "rotated, and the grace is over"))
+        Some((
+            Denial::ExpiredKey { rotated: true },
+            "rotated, and the grace is over",
+        ))
     } else if now < entry.not_before {
         Some((Denial::InactiveKey, "not valid yet"))
     } else {
@@ -444,7 +499,11 @@ fn lifecycle(entry: &Entry<'_>, now: u64, trace: &mut impl Trace) -> Result<(), 
     }
 }
 
-fn network(entry: &Entry<'_>, address: Option<IpAddr>, trace: &mut impl Trace) -> Result<(), Denial> {
+fn network(
+    entry: &Entry<'_>,
+    address: Option<IpAddr>,
+    trace: &mut impl Trace,
+) -> Result<(), Denial> {
     if !entry.has_networks() {
         return Ok(());
     }
@@ -473,7 +532,11 @@ fn origin(entry: &Entry<'_>, origin: Option<&[u8]>, trace: &mut impl Trace) -> R
         ),
         None => "the request has no `Origin`, and the key is bound to some".to_owned(),
     });
-    if held { Ok(()) } else { Err(Denial::OriginDenied) }
+    if held {
+        Ok(())
+    } else {
+        Err(Denial::OriginDenied)
+    }
 }
 
 fn scopes(
@@ -496,7 +559,12 @@ fn scopes(
         return Err(Denial::InsufficientScope);
     }
     trace.note("scope", true, || {
-        let list: Vec<_> = route.scopes.iter().chain(&route.any_scope).map(quoted).collect();
+        let list: Vec<_> = route
+            .scopes
+            .iter()
+            .chain(&route.any_scope)
+            .map(quoted)
+            .collect();
         match list.is_empty() {
             true => "the route asks for none".to_owned(),
             false => format!("holds what the route asks for: {}", list.join(", ")),
@@ -522,7 +590,10 @@ fn charge<'k>(
         }
     };
     if entry.has_limits() {
-        entry.limits().take(MAX_LIMITS).for_each(|l| add(l, Origin::Key));
+        entry
+            .limits()
+            .take(MAX_LIMITS)
+            .for_each(|l| add(l, Origin::Key));
     } else if let Some(number) = entry.plan
         && let Some((name, plan)) = keyset.policy.plans.iter().nth(usize::from(number))
     {
@@ -567,7 +638,9 @@ fn charge<'k>(
     let (tightest, remaining, reset, verdict) = match take_all(buckets, charges, clocks.monotonic) {
         None => return Ok(()),
         Some(Outcome::Taken { tightest, state }) => {
-            let Taken { remaining, full_in, .. } = state;
+            let Taken {
+                remaining, full_in, ..
+            } = state;
             (tightest, remaining, seconds_up(full_in), Ok(()))
         }
         Some(Outcome::Refused { by, refused }) => {
@@ -593,7 +666,10 @@ fn charge<'k>(
                     Origin::Key => "the key".to_owned(),
                     Origin::Route => "the route".to_owned(),
                 };
-                format!("{} per {} s (burst {}) of {whose}", a.limit.requests, a.limit.per, a.limit.burst)
+                format!(
+                    "{} per {} s (burst {}) of {whose}",
+                    a.limit.requests, a.limit.per, a.limit.burst
+                )
             })
             .collect();
         format!("costs {cost}; {}", list.join(", "))
@@ -612,3 +688,6 @@ fn auth_word(auth: Auth) -> &'static str {
         Auth::None => "none",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,7 +108,9 @@ impl Manifest {
     fn directory_size(&self) -> Option<usize> {
         let index = self.index_size()?.div_ceil(PAGE);
         let all = index.checked_add((self.heap as usize).div_ceil(PAGE))?;
-        index.checked_mul(PREFIX)?.checked_add(all.checked_mul(DIGEST)?)
+        index
+            .checked_mul(PREFIX)?
+            .checked_add(all.checked_mul(DIGEST)?)
     }
 
     /// Bytes of directory, index and heap together.
@@ -139,7 +141,10 @@ impl SigningKey {
     /// # Errors
     /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the secret is short.
     pub fn new(kid: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
-        if kid.is_empty() || kid.len() > 32 || !kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        if kid.is_empty()
+            || kid.len() > 32
+            || !kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
             return Err(SigningKeyError::Kid);
         }
         if secret.len() < Self::MIN_SECRET {
@@ -158,7 +163,11 @@ impl SigningKey {
 
     /// The entry for `KEYSTILE_SIGNING_KEYS`: `<kid>:<base64url>`. A secret.
     pub fn expose_secret(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("{}:{}", self.kid, URL_SAFE_NO_PAD.encode(&*self.secret)))
+        Zeroizing::new(format!(
+            "{}:{}",
+            self.kid,
+            URL_SAFE_NO_PAD.encode(&*self.secret)
+        ))
     }
 
     fn mac(&self, manifest: &[u8]) -> Option<Hmac<Sha256>> {
@@ -179,7 +188,8 @@ impl SigningKey {
     }
 
     fn verifies(&self, manifest: &[u8], tag: &[u8]) -> bool {
-        self.mac(manifest).is_some_and(|m| m.verify_slice(tag).is_ok())
+        self.mac(manifest)
+            .is_some_and(|m| m.verify_slice(tag).is_ok())
     }
 }
 
@@ -231,7 +241,9 @@ impl SigningKeys {
         for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
             let (kid, secret) = item.split_once(':').ok_or(SigningKeyError::Shape)?;
             let secret = secret.trim_end_matches('=');
-            let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| SigningKeyError::Shape)?;
+            let secret = URL_SAFE_NO_PAD
+                .decode(secret)
+                .map_err(|_| SigningKeyError::Shape)?;
             let key = SigningKey::new(kid, Zeroizing::new(secret))?;
             if keys.iter().any(|k| k.kid == key.kid) {
                 return Err(SigningKeyError::Repeated);
@@ -294,7 +306,11 @@ impl Refusal {
         match self {
             Self::Missing => "missing",
             Self::SigningKeys(_) => "signing_keys",
-            Self::Syntax { .. } | Self::UnknownField(_) | Self::FieldMissing(_) | Self::Repeated(_) | Self::Base64(_) => "syntax",
+            Self::Syntax { .. }
+            | Self::UnknownField(_)
+            | Self::FieldMissing(_)
+            | Self::Repeated(_)
+            | Self::Base64(_) => "syntax",
             Self::Format(_) => "format",
             Self::UnknownKid(_) => "unknown_kid",
             Self::Signature => "signature",
@@ -444,7 +460,10 @@ impl Keyset {
 
     /// Pages found not to be those that were signed, so far.
     pub fn corrupt_pages(&self) -> usize {
-        self.state.iter().filter(|s| s.get() == PageState::Bad).count()
+        self.state
+            .iter()
+            .filter(|s| s.get() == PageState::Bad)
+            .count()
     }
 
     /// Pages in all.
@@ -511,13 +530,19 @@ impl Keyset {
         if state.get() == PageState::Unseen {
             let at = self.index_pages * PREFIX + page * DIGEST;
             let signed = self.pages.get(at..at + DIGEST);
-            let found: Option<[u8; DIGEST]> =
-                self.pages.get(start..end).map(|bytes| Sha256::digest(bytes).into());
+            let found: Option<[u8; DIGEST]> = self
+                .pages
+                .get(start..end)
+                .map(|bytes| Sha256::digest(bytes).into());
             let good = match (signed, found) {
                 (Some(signed), Some(found)) => signed == found,
                 _ => false,
             };
-            state.set(if good { PageState::Good } else { PageState::Bad });
+            state.set(if good {
+                PageState::Good
+            } else {
+                PageState::Bad
+            });
         }
         state.get() == PageState::Good
     }
@@ -536,3 +561,6 @@ fn partition_point(n: usize, before: impl Fn(usize) -> bool) -> usize {
     }
     low
 }
+
+#[cfg(test)]
+mod tests;

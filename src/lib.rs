@@ -31,3 +31,13 @@ pub mod route;
 
 #[cfg(target_family = "wasm")]
 mod filter;
+
+/// Property tests keep the seeds of their failures here, to be committed.
+#[cfg(test)]
+fn seeded() -> proptest::prelude::ProptestConfig {
+    use proptest::test_runner::FileFailurePersistence;
+    proptest::prelude::ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/seeds.txt"))),
+        ..Default::default()
+    }
+}

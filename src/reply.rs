@@ -27,25 +27,117 @@ impl Denial {
     /// Looks the denial up in the table.
     pub fn answer(&self) -> Answer {
         let (status, code, title, detail) = match self {
-            Self::MissingKey => (401, "missing_api_key", "API key missing", "Send your API key with the request."),
-            Self::MalformedKey(_) => (401, "malformed_api_key", "Not an API key", "What was sent is not an API key. Check that it was copied whole."),
-            Self::MultipleKeys => (401, "multiple_api_keys", "Several API keys", "The request carries several differing API keys. Send one."),
-            Self::UnknownKey => (401, "unknown_api_key", "Unknown API key", "This API key is not known here."),
-            Self::ExpiredKey { rotated: false } => (401, "expired_api_key", "Expired API key", "This API key has expired. Ask for a new one."),
-            Self::ExpiredKey { rotated: true } => (401, "expired_api_key", "Expired API key", "This API key was replaced by a newer one and its grace period is over. Use the newer one."),
-            Self::InactiveKey => (401, "inactive_api_key", "API key not active yet", "This API key is not valid yet."),
-            Self::DisabledKey => (401, "disabled_api_key", "API key disabled", "This API key is switched off for now."),
-            Self::RevokedKey => (401, "revoked_api_key", "API key revoked", "This API key was revoked. Ask for a new one."),
-            Self::InsufficientScope => (403, "insufficient_scope", "Scope missing", "This API key may not do this. Ask for a key with the scope that this route needs."),
-            Self::RouteDenied => (403, "route_denied", "Route closed", "No route is open for this method, host and path."),
-            Self::AddressDenied => (403, "address_denied", "Address not allowed", "This API key may not be used from this network address."),
-            Self::OriginDenied => (403, "origin_denied", "Origin not allowed", "This API key may not be used from this web origin."),
-            Self::EnvironmentDenied => (403, "environment_denied", "Wrong environment", "This API key belongs to another environment."),
-            Self::TlsRequired => (403, "tls_required", "TLS required", "Use https. Treat the key as exposed if it was sent over plain HTTP."),
-            Self::AmbiguousPath(Some(why)) => (400, "ambiguous_path", "Ambiguous path", why.detail()),
-            Self::AmbiguousPath(None) => (400, "ambiguous_path", "Ambiguous path", "the path holds a `;` parameter"),
-            Self::RateLimited { .. } => (429, "rate_limited", "Too many requests", "The rate limit is used up. Try again after the seconds in Retry-After."),
-            Self::KeysetUnavailable(_) => (503, "keyset_unavailable", "Keys unavailable", "API keys cannot be checked at the moment. Try again later."),
+            Self::MissingKey => (
+                401,
+                "missing_api_key",
+                "API key missing",
+                "Send your API key with the request.",
+            ),
+            Self::MalformedKey(_) => (
+                401,
+                "malformed_api_key",
+                "Not an API key",
+                "What was sent is not an API key. Check that it was copied whole.",
+            ),
+            Self::MultipleKeys => (
+                401,
+                "multiple_api_keys",
+                "Several API keys",
+                "The request carries several differing API keys. Send one.",
+            ),
+            Self::UnknownKey => (
+                401,
+                "unknown_api_key",
+                "Unknown API key",
+                "This API key is not known here.",
+            ),
+            Self::ExpiredKey { rotated: false } => (
+                401,
+                "expired_api_key",
+                "Expired API key",
+                "This API key has expired. Ask for a new one.",
+            ),
+            Self::ExpiredKey { rotated: true } => (
+                401,
+                "expired_api_key",
+                "Expired API key",
+                "This API key was replaced by a newer one and its grace period is over. Use the newer one.",
+            ),
+            Self::InactiveKey => (
+                401,
+                "inactive_api_key",
+                "API key not active yet",
+                "This API key is not valid yet.",
+            ),
+            Self::DisabledKey => (
+                401,
+                "disabled_api_key",
+                "API key disabled",
+                "This API key is switched off for now.",
+            ),
+            Self::RevokedKey => (
+                401,
+                "revoked_api_key",
+                "API key revoked",
+                "This API key was revoked. Ask for a new one.",
+            ),
+            Self::InsufficientScope => (
+                403,
+                "insufficient_scope",
+                "Scope missing",
+                "This API key may not do this. Ask for a key with the scope that this route needs.",
+            ),
+            Self::RouteDenied => (
+                403,
+                "route_denied",
+                "Route closed",
+                "No route is open for this method, host and path.",
+            ),
+            Self::AddressDenied => (
+                403,
+                "address_denied",
+                "Address not allowed",
+                "This API key may not be used from this network address.",
+            ),
+            Self::OriginDenied => (
+                403,
+                "origin_denied",
+                "Origin not allowed",
+                "This API key may not be used from this web origin.",
+            ),
+            Self::EnvironmentDenied => (
+                403,
+                "environment_denied",
+                "Wrong environment",
+                "This API key belongs to another environment.",
+            ),
+            Self::TlsRequired => (
+                403,
+                "tls_required",
+                "TLS required",
+                "Use https. Treat the key as exposed if it was sent over plain HTTP.",
+            ),
+            Self::AmbiguousPath(Some(why)) => {
+                (400, "ambiguous_path", "Ambiguous path", why.detail())
+            }
+            Self::AmbiguousPath(None) => (
+                400,
+                "ambiguous_path",
+                "Ambiguous path",
+                "the path holds a `;` parameter",
+            ),
+            Self::RateLimited { .. } => (
+                429,
+                "rate_limited",
+                "Too many requests",
+                "The rate limit is used up. Try again after the seconds in Retry-After.",
+            ),
+            Self::KeysetUnavailable(_) => (
+                503,
+                "keyset_unavailable",
+                "Keys unavailable",
+                "API keys cannot be checked at the moment. Try again later.",
+            ),
         };
         let grpc = match status {
             400 => 3,
@@ -154,7 +246,10 @@ pub fn reply(
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
 pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
-    let of_plan = rate.applied().filter(|a| matches!(a.origin, Origin::Plan(_))).count();
+    let of_plan = rate
+        .applied()
+        .filter(|a| matches!(a.origin, Origin::Plan(_)))
+        .count();
     let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
     let mut policies = String::new();
     let mut state = String::new();
@@ -171,7 +266,11 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
         }
         label.push('"');
         let separator = if policies.is_empty() { "" } else { ", " };
-        let _ = write!(policies, "{separator}{label};q={};w={}", a.limit.requests, a.limit.per);
+        let _ = write!(
+            policies,
+            "{separator}{label};q={};w={}",
+            a.limit.requests, a.limit.per
+        );
         if i == rate.tightest {
             state = format!("{label};r={};t={}", rate.remaining, rate.reset);
         }

@@ -226,7 +226,9 @@ impl Router {
                 let at = match self.suffixes.iter().position(|(have, _)| have == s) {
                     Some(at) => at,
                     None => {
-                        let at = self.suffixes.partition_point(|(have, _)| have.len() >= s.len());
+                        let at = self
+                            .suffixes
+                            .partition_point(|(have, _)| have.len() >= s.len());
                         self.suffixes.insert(at, (s.clone(), Tree::default()));
                         at
                     }
@@ -253,7 +255,9 @@ impl Router {
             .or_else(|| {
                 self.suffixes
                     .iter()
-                    .filter(|(suffix, _)| host.len() > suffix.len() && host.ends_with(suffix.as_str()))
+                    .filter(|(suffix, _)| {
+                        host.len() > suffix.len() && host.ends_with(suffix.as_str())
+                    })
                     .find_map(|(_, tree)| tree.find(method, path))
             })
             .or_else(|| self.any.find(method, path))
@@ -269,7 +273,12 @@ struct Tree {
 }
 
 impl Tree {
-    fn insert(&mut self, route: usize, template: &Template, methods: &[String]) -> Result<(), Conflict> {
+    fn insert(
+        &mut self,
+        route: usize,
+        template: &Template,
+        methods: &[String],
+    ) -> Result<(), Conflict> {
         let mut node = self;
         for segment in &template.segments {
             node = match segment {
@@ -307,7 +316,12 @@ struct Methods {
 
 impl Methods {
     fn insert(&mut self, route: usize, methods: &[String]) -> Result<(), Conflict> {
-        let conflict = |first| Err(Conflict { first, second: route });
+        let conflict = |first| {
+            Err(Conflict {
+                first,
+                second: route,
+            })
+        };
         if methods.is_empty() {
             return match self.any.replace(route) {
                 Some(first) => conflict(first),
@@ -339,7 +353,10 @@ mod tests {
     fn router(routes: &[(&str, &[&str], &[&str])]) -> Result<Router, Conflict> {
         let mut router = Router::default();
         for (i, (path, hosts, methods)) in routes.iter().enumerate() {
-            let hosts: Vec<_> = hosts.iter().map(|h| HostPattern::parse(h).unwrap()).collect();
+            let hosts: Vec<_> = hosts
+                .iter()
+                .map(|h| HostPattern::parse(h).unwrap())
+                .collect();
             let methods: Vec<_> = methods.iter().map(|m| m.to_string()).collect();
             router.insert(i, &hosts, &Template::parse(path).unwrap(), &methods)?;
         }
@@ -398,19 +415,36 @@ mod tests {
         assert_eq!(r.find("", b"GET", "/v1/reports"), Some(0));
         assert_eq!(r.find("", b"GET", "/v1/reports/a/b"), Some(0));
         assert_eq!(r.find("", b"GET", "/v1/report"), None);
-        assert_eq!(router(&[("/{*all}", &[], &[])]).unwrap().find("", b"GET", "/"), Some(0));
+        assert_eq!(
+            router(&[("/{*all}", &[], &[])])
+                .unwrap()
+                .find("", b"GET", "/"),
+            Some(0)
+        );
     }
 
     #[test]
     fn routes_that_no_request_could_tell_apart_are_refused() {
         for pair in [
-            [("/u/{id}", &[][..], &["GET"][..]), ("/u/{name}", &[], &["GET", "PUT"])],
+            [
+                ("/u/{id}", &[][..], &["GET"][..]),
+                ("/u/{name}", &[], &["GET", "PUT"]),
+            ],
             [("/u", &[], &[]), ("/u/", &[], &[])],
             [("/a/%41", &[], &[]), ("/a/A", &[], &[])],
-            [("/u", &["H.example.com"], &[]), ("/u", &["x", "h.EXAMPLE.com:80"], &[])],
+            [
+                ("/u", &["H.example.com"], &[]),
+                ("/u", &["x", "h.EXAMPLE.com:80"], &[]),
+            ],
             [("/{*a}", &["*.e.com"], &[]), ("/{*b}", &["*.e.com"], &[])],
         ] {
-            assert_eq!(router(&pair).unwrap_err(), Conflict { first: 0, second: 1 });
+            assert_eq!(
+                router(&pair).unwrap_err(),
+                Conflict {
+                    first: 0,
+                    second: 1
+                }
+            );
         }
     }
 
@@ -458,6 +492,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::seeded())]
+
         #[test]
         fn the_tree_finds_what_a_search_of_all_routes_finds(
             routes in proptest::collection::vec(

@@ -2,7 +2,10 @@
 //!
 //! The SDK's own wrappers panic on any status they do not expect and on headers that
 //! are not UTF-8, so that one byte from a client ends the VM; none of them is used.
-#![allow(unsafe_code, reason = "the host's interface is C; every unsafe block of the project is here")]
+#![allow(
+    unsafe_code,
+    reason = "the host's interface is C; every unsafe block of the project is here"
+)]
 
 use std::time::Duration;
 
@@ -21,20 +24,65 @@ unsafe extern "C" {
     fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        kind: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_replace_header_map_value(map: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
-    fn proxy_get_shared_data(key: *const u8, key_size: usize, data: *mut *mut u8, size: *mut usize, cas: *mut u32) -> u32;
-    fn proxy_set_shared_data(key: *const u8, key_size: usize, data: *const u8, size: usize, cas: u32) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *const u8,
+        size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
-    fn proxy_call_foreign_function(name: *const u8, name_size: usize, argument: *const u8, argument_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     #[expect(clippy::too_many_arguments, reason = "the ABI's")]
-    fn proxy_send_local_response(status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -52,7 +100,11 @@ impl Status {
 }
 
 fn done(status: u32) -> Result<(), Status> {
-    if status == OK { Ok(()) } else { Err(Status(status)) }
+    if status == OK {
+        Ok(())
+    } else {
+        Err(Status(status))
+    }
 }
 
 /// Takes what the host wrote into memory that it asked our allocator for.
@@ -102,6 +154,11 @@ pub fn monotonic_ns() -> u64 {
         0 => ns,
         _ => 0,
     }
+}
+
+/// Linear memory of this VM; it never shrinks.
+pub fn memory_bytes() -> usize {
+    core::arch::wasm32::memory_size(0) * 65_536
 }
 
 /// Asks for `on_tick` in this rhythm; zero for never.
@@ -155,7 +212,9 @@ pub fn set_response_header(name: &str, value: &[u8]) -> Result<(), Status> {
 
 fn set_header(map: u32, name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: pointers and lengths of live slices.
-    done(unsafe { proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    done(unsafe {
+        proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// Removes every request header of this name.
@@ -192,7 +251,14 @@ pub fn declare_property(name: &str, read_only: bool) {
     let _ = returned(|data, size| {
         // SAFETY: pointers and lengths of live slices, two live locations to write to.
         unsafe {
-            proxy_call_foreign_function(function.as_ptr(), function.len(), argument.as_ptr(), argument.len(), data, size)
+            proxy_call_foreign_function(
+                function.as_ptr(),
+                function.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                size,
+            )
         }
     });
 }
@@ -218,7 +284,9 @@ pub const CAS_ABSENT: u32 = u32::MAX;
 /// Writes shared data if its version is still `cas`; in any case, if that is zero.
 pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: pointers and lengths of live slices.
-    done(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+    done(unsafe {
+        proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
+    })
 }
 
 /// Kinds of metric, as the ABI numbers them.
@@ -234,7 +302,8 @@ pub enum Metric {
 pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: pointer and length of a live string, a live location to write to.
-    let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
+    let status =
+        unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
     (status == OK).then_some(id)
 }
 

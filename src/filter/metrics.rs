@@ -28,12 +28,27 @@ enum Name {
 impl Name {
     fn text(self) -> (Metric, String) {
         match self {
-            Self::Requests(code) => (Metric::Counter, format!("outcome=.={code};.;keystile_requests_total")),
-            Self::Shadow(code) => (Metric::Counter, format!("outcome=.={code};.;keystile_shadow_refusals_total")),
-            Self::PushesRefused(reason) => (Metric::Counter, format!("reason=.={reason};.;keystile_pushes_refused_total")),
+            Self::Requests(code) => (
+                Metric::Counter,
+                format!("outcome=.={code};.;keystile_requests_total"),
+            ),
+            Self::Shadow(code) => (
+                Metric::Counter,
+                format!("outcome=.={code};.;keystile_shadow_refusals_total"),
+            ),
+            Self::PushesRefused(reason) => (
+                Metric::Counter,
+                format!("reason=.={reason};.;keystile_pushes_refused_total"),
+            ),
             Self::CorruptPages => (Metric::Counter, "keystile_corrupt_pages_total".to_owned()),
-            Self::Contended => (Metric::Counter, "keystile_contended_buckets_total".to_owned()),
-            Self::Version(vm) => (Metric::Gauge, format!("vm=.={vm};.;keystile_keyset_version")),
+            Self::Contended => (
+                Metric::Counter,
+                "keystile_contended_buckets_total".to_owned(),
+            ),
+            Self::Version(vm) => (
+                Metric::Gauge,
+                format!("vm=.={vm};.;keystile_keyset_version"),
+            ),
             Self::Keys => (Metric::Gauge, "keystile_keyset_keys".to_owned()),
             Self::Age => (Metric::Gauge, "keystile_keyset_age_seconds".to_owned()),
         }

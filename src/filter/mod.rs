@@ -61,18 +61,23 @@ impl RootContext for Root {
         }
         host::declare_property(STATE_REASON, false);
         host::set_tick_period(FIRST_TICK);
+        let started = host::monotonic_ns();
         match load(size) {
             Ok(keyset) => {
+                let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
                 self.leave();
                 let store = keyset.store;
                 self.store.set(Some(store));
                 vm::join(store);
-                vm::put_in_force(keyset);
+                vm::put_in_force(keyset, loaded_us);
                 true
             }
             Err(refusal) => {
                 metrics::push_refused(refusal.reason());
-                host::log(Level::Warn, &format!("keystile: configuration refused: {refusal}"));
+                host::log(
+                    Level::Warn,
+                    &format!("keystile: configuration refused: {refusal}"),
+                );
                 false
             }
         }

@@ -30,7 +30,10 @@ pub struct Stream {
 impl Stream {
     /// A stream of a filter configured from `store`.
     pub fn new(store: Option<StoreId>) -> Self {
-        Self { store, fields: None }
+        Self {
+            store,
+            fields: None,
+        }
     }
 }
 
@@ -42,8 +45,16 @@ impl HttpContext for Stream {
         let bytes = match host::request_headers() {
             Ok(bytes) => bytes,
             Err(status) => {
-                host::log(Level::Warn, &format!("keystile: no request headers: status {}", status.0));
-                return refuse(&Denial::KeysetUnavailable(Unavailable::None), None, None, None);
+                host::log(
+                    Level::Warn,
+                    &format!("keystile: no request headers: status {}", status.0),
+                );
+                return refuse(
+                    &Denial::KeysetUnavailable(Unavailable::None),
+                    None,
+                    None,
+                    None,
+                );
             }
         };
         let headers = Headers::new(&bytes);
@@ -63,7 +74,9 @@ impl Stream {
         let keyset = keyset.map(Rc::as_ref);
         let request = Request {
             headers,
-            address: keyset.filter(|k| k.addresses).and_then(|_| source_address()),
+            address: keyset
+                .filter(|k| k.addresses)
+                .and_then(|_| source_address()),
             tls: keyset.is_some_and(|k| k.policy.require_tls) && is_tls(),
         };
         let clocks = Clocks {
@@ -71,7 +84,14 @@ impl Stream {
             monotonic: host::monotonic_ns(),
         };
         let corrupt_before = keyset.map_or(0, Keyset::corrupt_pages);
-        let decision = decide(keyset, &request, clocks, earlier_pass, &mut SharedBuckets, &mut ());
+        let decision = decide(
+            keyset,
+            &request,
+            clocks,
+            earlier_pass,
+            &mut SharedBuckets,
+            &mut (),
+        );
         metrics::request(decision.code());
         metrics::corrupt_pages(keyset.map_or(0, Keyset::corrupt_pages) - corrupt_before);
 
@@ -84,7 +104,12 @@ impl Stream {
             metrics::shadow_refusal(denial.code());
         }
         let Some(keyset) = keyset else {
-            return refuse(&Denial::KeysetUnavailable(Unavailable::None), None, None, Some(headers));
+            return refuse(
+                &Denial::KeysetUnavailable(Unavailable::None),
+                None,
+                None,
+                Some(headers),
+            );
         };
         if let Some(rate) = &decision.rate
             && keyset.policy.rate_limit_fields == RateLimitFields::Always
@@ -96,15 +121,30 @@ impl Stream {
             Ok(()) => Action::Continue,
             // A request that still holds its key, or somebody else's identity, goes nowhere.
             Err(status) => {
-                host::log(Level::Warn, &format!("keystile: a header could not be changed: status {}", status.0));
-                refuse(&Denial::KeysetUnavailable(Unavailable::None), Some(keyset), None, Some(headers))
+                host::log(
+                    Level::Warn,
+                    &format!(
+                        "keystile: a header could not be changed: status {}",
+                        status.0
+                    ),
+                );
+                refuse(
+                    &Denial::KeysetUnavailable(Unavailable::None),
+                    Some(keyset),
+                    None,
+                    Some(headers),
+                )
             }
         }
     }
 }
 
 /// Takes the key out, puts the identity in, and leaves the mark that the guard asks for.
-fn admit(keyset: &Keyset, decision: &Decision<'_>, headers: Headers<'_>) -> Result<(), host::Status> {
+fn admit(
+    keyset: &Keyset,
+    decision: &Decision<'_>,
+    headers: Headers<'_>,
+) -> Result<(), host::Status> {
     let policy = &keyset.policy;
     let mut edits = Vec::new();
     // In shadow mode the upstream may still check keys itself.
@@ -130,7 +170,12 @@ fn admit(keyset: &Keyset, decision: &Decision<'_>, headers: Headers<'_>) -> Resu
             if !names.is_empty() {
                 names.push(' ');
             }
-            names.push_str(policy.scopes.get(usize::from(scope)).map_or("", String::as_str));
+            names.push_str(
+                policy
+                    .scopes
+                    .get(usize::from(scope))
+                    .map_or("", String::as_str),
+            );
         }
         set(&policy.identity.scopes, names.as_bytes())?;
     }
@@ -140,11 +185,9 @@ fn admit(keyset: &Keyset, decision: &Decision<'_>, headers: Headers<'_>) -> Resu
 /// Sets the filter state that the guard asks for. It is read-only: on a second pass after
 /// an internal redirect it is there already.
 fn mark(client: &[u8]) -> Result<(), host::Status> {
-    host::set_property(STATE_CLIENT, client).or_else(|status| {
-        match host::property(STATE_CLIENT) {
-            Some(_) => Ok(()),
-            None => Err(status),
-        }
+    host::set_property(STATE_CLIENT, client).or_else(|status| match host::property(STATE_CLIENT) {
+        Some(_) => Ok(()),
+        None => Err(status),
     })
 }
 
@@ -192,7 +235,10 @@ fn refuse(
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, content_type);
     if let Err(status) = host::send_reply(&answer) {
-        host::log(Level::Warn, &format!("keystile: a refusal could not be sent: status {}", status.0));
+        host::log(
+            Level::Warn,
+            &format!("keystile: a refusal could not be sent: status {}", status.0),
+        );
     }
     Action::Pause
 }
@@ -205,7 +251,9 @@ fn earlier_pass() -> Option<Prior> {
     if text.len() != 32 || !text.is_ascii() {
         return None;
     }
-    u128::from_str_radix(text, 16).ok().map(|n| Prior(n.to_be_bytes()))
+    u128::from_str_radix(text, 16)
+        .ok()
+        .map(|n| Prior(n.to_be_bytes()))
 }
 
 fn hex(prefix: &[u8; 16]) -> String {

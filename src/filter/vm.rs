@@ -66,19 +66,27 @@ pub fn make_room(store: StoreId, version: u64) {
 }
 
 /// Puts a keyset in force, unless a newer one is: an older version would undo a
-/// revocation.
-pub fn put_in_force(keyset: Keyset) {
+/// revocation. `loaded_us` is how long this thread stood still to load it.
+pub fn put_in_force(keyset: Keyset, loaded_us: u64) {
     let (store, version, keys) = (keyset.store, keyset.version, keyset.len());
     let newest = slots::floor(store).max(in_force(store).map_or(0, |k| k.version));
     if version < newest {
         metrics::push_refused("older_version");
         host::log(
             Level::Warn,
-            &format!("keystile: keyset version {version} is older than {newest}, which was in force before; not taken. Issue it anew with `keystilectl keyset renew`"),
+            &format!(
+                "keystile: keyset version {version} is older than {newest}, which was in force before; not taken. Issue it anew with `keystilectl keyset renew`"
+            ),
         );
     } else {
         let _ = with(store, |p| p.keyset = Some(Rc::new(keyset)));
-        host::log(Level::Info, &format!("keystile: keyset version {version} with {keys} keys is in force"));
+        host::log(
+            Level::Info,
+            &format!(
+                "keystile: keyset version {version} with {keys} keys is in force, loaded in {loaded_us} us, linear memory {} KiB",
+                host::memory_bytes() / 1024
+            ),
+        );
     }
     slots::publish();
 }

@@ -147,7 +147,10 @@ pub struct Built {
 /// # Errors
 /// [`BuildError`], naming the key or the field.
 pub fn build(content: &Content) -> Result<Built, BuildError> {
-    let held = content.rows.iter().flat_map(|r| r.scopes.iter().map(String::as_str));
+    let held = content
+        .rows
+        .iter()
+        .flat_map(|r| r.scopes.iter().map(String::as_str));
     let held: BTreeSet<&str> = held.collect();
     let policy = Policy::new(&content.policy, held.iter().copied()).map_err(BuildError::Policy)?;
 
@@ -172,7 +175,12 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
     }
     let tables = Tables {
         environments: environments.iter().copied().zip(0u8..).collect(),
-        plans: policy.plans.keys().map(String::as_str).zip(0u16..).collect(),
+        plans: policy
+            .plans
+            .keys()
+            .map(String::as_str)
+            .zip(0u16..)
+            .collect(),
         policy: &policy,
     };
 
@@ -185,7 +193,8 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
             Some(&offset) => offset,
             None => {
                 let offset = u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?;
-                let len = u16::try_from(profile.len()).map_err(|_| BuildError::TooManyRules(row.id))?;
+                let len =
+                    u16::try_from(profile.len()).map_err(|_| BuildError::TooManyRules(row.id))?;
                 heap.extend_from_slice(&len.to_le_bytes());
                 heap.extend_from_slice(&profile);
                 known.insert(profile, offset);
@@ -195,7 +204,9 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         Record {
             prefix: *prefix,
             id: row.id.as_u64(),
-            expires: row.expires.map_or(0, |e| u32::try_from(e).unwrap_or(u32::MAX).max(1)),
+            expires: row
+                .expires
+                .map_or(0, |e| u32::try_from(e).unwrap_or(u32::MAX).max(1)),
             profile: offset,
         }
         .write(&mut index);
@@ -218,12 +229,16 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         store: content.store.to_string(),
         version: content.version,
         issued_at: content.issued_at,
-        not_after: policy.not_after.map(|s| content.issued_at.saturating_add(s)),
+        not_after: policy
+            .not_after
+            .map(|s| content.issued_at.saturating_add(s)),
         keys: u32::try_from(rows.len()).map_err(|_| BuildError::TooLarge)?,
         heap: u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?,
         directory: URL_SAFE_NO_PAD.encode(directory),
         foreign: rows.iter().any(|(_, r)| r.foreign),
-        addresses: rows.iter().any(|(_, r)| !r.allow.is_empty() || !r.deny.is_empty()),
+        addresses: rows
+            .iter()
+            .any(|(_, r)| !r.allow.is_empty() || !r.deny.is_empty()),
         environments: environments.iter().map(|&e| e.to_owned()).collect(),
         scopes: policy.scopes.clone(),
         policy: content.policy.clone(),
@@ -315,10 +330,13 @@ impl Tables<'_> {
             section(&mut out, &numbers([row.lineage.as_u64()]));
         }
         if let Some(plan) = &row.plan {
-            let number = self.plans.get(plan.as_str()).ok_or_else(|| BuildError::UnknownPlan {
-                key: row.id,
-                plan: plan.clone(),
-            })?;
+            let number = self
+                .plans
+                .get(plan.as_str())
+                .ok_or_else(|| BuildError::UnknownPlan {
+                    key: row.id,
+                    plan: plan.clone(),
+                })?;
             section(&mut out, &numbers([u64::from(*number)]));
         }
         let mut limits = Vec::new();

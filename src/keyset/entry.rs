@@ -243,9 +243,11 @@ fn contains(ranges: &[u8], address: IpAddr) -> bool {
     let mut r = Reader(ranges);
     while let Some(range) = read_range(&mut r) {
         let hit = match (range, address) {
-            (Range::V4(net, len), IpAddr::V4(a)) => {
-                same_head(u128::from(u32::from_be_bytes(net)) << 96, u128::from(a.to_bits()) << 96, len)
-            }
+            (Range::V4(net, len), IpAddr::V4(a)) => same_head(
+                u128::from(u32::from_be_bytes(net)) << 96,
+                u128::from(a.to_bits()) << 96,
+                len,
+            ),
             (Range::V6(net, len), IpAddr::V6(a)) => {
                 same_head(u128::from_be_bytes(net), a.to_bits(), len)
             }

@@ -74,7 +74,10 @@ pub fn open(
             "nonce" => fields.nonce.replace(scan.number()?).is_some(),
             "hmac" => fields.hmac.replace(scan.string(64)?).is_some(),
             "kid" => fields.kid.replace(scan.string(64)?).is_some(),
-            "manifest" => fields.manifest.replace(scan.string(MANIFEST_MAX)?).is_some(),
+            "manifest" => fields
+                .manifest
+                .replace(scan.string(MANIFEST_MAX)?)
+                .is_some(),
             "pages" => break,
             _ => return Err(Refusal::UnknownField(name)),
         };
@@ -116,7 +119,9 @@ impl Fields {
         let hmac = self.hmac.ok_or(missing("hmac"))?;
         let manifest = self.manifest.ok_or(missing("manifest"))?;
         let key = keys.find(&kid).ok_or(Refusal::UnknownKid(kid))?;
-        let hmac = URL_SAFE_NO_PAD.decode(hmac).map_err(|_| Refusal::Base64("hmac"))?;
+        let hmac = URL_SAFE_NO_PAD
+            .decode(hmac)
+            .map_err(|_| Refusal::Base64("hmac"))?;
         let manifest = URL_SAFE_NO_PAD
             .decode(manifest)
             .map_err(|_| Refusal::Base64("manifest"))?;
@@ -186,7 +191,9 @@ impl<S: Source> Scanner<'_, S> {
             if rest.is_empty() {
                 return Err(self.syntax("the end of a string"));
             }
-            let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+            let end = rest
+                .iter()
+                .position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
             let n = end.unwrap_or(rest.len());
             out.extend_from_slice(rest.get(..n).unwrap_or_default());
             self.at += n;
@@ -206,7 +213,10 @@ impl<S: Source> Scanner<'_, S> {
         let mut value: Option<u64> = None;
         while let Some(d @ b'0'..=b'9') = self.peek() {
             let digit = u64::from(d - b'0');
-            value = value.unwrap_or(0).checked_mul(10).and_then(|v| v.checked_add(digit));
+            value = value
+                .unwrap_or(0)
+                .checked_mul(10)
+                .and_then(|v| v.checked_add(digit));
             if value.is_none() {
                 break;
             }
@@ -250,6 +260,10 @@ impl<S: Source> Scanner<'_, S> {
             left -= want;
         }
         self.expect(b'"')?;
-        if out.len() == size { Ok(out) } else { Err(Refusal::Size) }
+        if out.len() == size {
+            Ok(out)
+        } else {
+            Err(Refusal::Size)
+        }
     }
 }

@@ -1,0 +1,528 @@
+use super::*;
+use crate::key::{Digest as KeyDigest, KeyId, Name};
+use crate::policy::{By, checked_limits};
+use envelope::Source;
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+fn digest(n: u64) -> KeyDigest {
+    KeyDigest(Sha256::digest(n.to_be_bytes()).into())
+}
+
+fn row(n: u64) -> Row {
+    Row {
+        id: KeyId::from_u64(n).unwrap(),
+        digest: digest(n),
+        foreign: false,
+        client: format!("client-{}", n % 7),
+        client_number: (n % 7) as u32,
+        environment: "live".parse::<Name>().unwrap(),
+        publishable: false,
+        scopes: vec!["read:users".into()],
+        plan: Some("gold".into()),
+        limits: Vec::new(),
+        expires: None,
+        not_before: None,
+        overlap_end: None,
+        disabled: false,
+        revoked: false,
+        lineage: KeyId::from_u64(n).unwrap(),
+        allow: Vec::new(),
+        deny: Vec::new(),
+        origins: Vec::new(),
+    }
+}
+
+fn content(rows: Vec<Row>) -> Content {
+    let policy = r#"{"version":1,"plans":{"gold":{"limits":[{"requests":100,"per":"1m"}]}},
+        "routes":[{"path":"/v1/users/{id}","scopes":["read:users"]}]}"#;
+    Content {
+        store: StoreId([1, 2, 3, 4, 5, 6, 7, 8]),
+        version: 42,
+        issued_at: 10_000_000,
+        policy: serde_json::from_str(policy).unwrap(),
+        rows,
+    }
+}
+
+fn signing_key(kid: &str, byte: u8) -> SigningKey {
+    SigningKey::new(kid, Zeroizing::new(vec![byte; 32])).unwrap()
+}
+
+fn keys() -> SigningKeys {
+    SigningKeys::new(vec![signing_key("old", 1), signing_key("new", 2)])
+}
+
+fn sealed(content: &Content) -> String {
+    build(content).unwrap().seal(&signing_key("new", 2), 0)
+}
+
+fn load(text: &[u8]) -> Result<Keyset, Refusal> {
+    Keyset::load(&mut &*text, &keys(), |_| {})
+}
+
+fn find(keyset: &Keyset, n: u64) -> Option<Entry<'_>> {
+    match keyset.lookup(&digest(n).prefix()) {
+        Lookup::Found(e) => Some(e),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_key_is_found_and_no_other() {
+    for n in [0, 1, 127, 128, 129, 1000] {
+        let keyset = load(sealed(&content((0..n).map(row).collect())).as_bytes()).unwrap();
+        assert_eq!(keyset.len(), n as usize);
+        for i in 0..n {
+            assert_eq!(find(&keyset, i).unwrap().id.as_u64(), i);
+        }
+        for i in n..n + 1000 {
+            assert!(matches!(
+                keyset.lookup(&digest(i).prefix()),
+                Lookup::Unknown
+            ));
+        }
+        assert!(matches!(keyset.lookup(&[0; 16]), Lookup::Unknown));
+        assert!(matches!(keyset.lookup(&[0xFF; 16]), Lookup::Unknown));
+    }
+}
+
+#[test]
+fn the_same_content_gives_the_same_bytes_in_whatever_order() {
+    let mut c = content((0..300).map(row).collect());
+    let once = build(&c).unwrap();
+    c.rows.reverse();
+    assert!(build(&c).unwrap() == once);
+}
+
+#[test]
+fn everything_that_a_row_says_is_read_back() {
+    let limits = checked_limits(
+        "limits",
+        &serde_json::from_str::<Vec<_>>(
+            r#"[{"requests":5,"per":"1s","burst":9},{"requests":7,"per":"1h","by":"client"}]"#,
+        )
+        .unwrap(),
+    )
+    .unwrap();
+    let net = |a: &str, prefix_len| Network {
+        address: a.parse().unwrap(),
+        prefix_len,
+    };
+    let full = Row {
+        publishable: true,
+        foreign: true,
+        scopes: vec!["write:users".into(), "read:users".into()],
+        limits: limits.clone(),
+        expires: Some(20_000_000),
+        not_before: Some(15_000_000),
+        overlap_end: Some(17_000_000),
+        disabled: true,
+        revoked: true,
+        lineage: KeyId::from_u64(3).unwrap(),
+        allow: vec![net("10.0.0.0", 8), net("2001:db8::", 32)],
+        deny: vec![net("10.1.0.0", 16)],
+        origins: vec!["https://b.example".into(), "https://a.example".into()],
+        ..row(5)
+    };
+    let keyset = load(sealed(&content(vec![full, row(6)])).as_bytes()).unwrap();
+    let e = find(&keyset, 5).unwrap();
+    assert_eq!(
+        (e.client, e.client_number, e.environment),
+        ("client-5", 5, 0)
+    );
+    assert_eq!(
+        (e.expires, e.not_before, e.overlap_end),
+        (Some(20_000_000), 15_000_000, Some(17_000_000))
+    );
+    assert!(e.publishable && e.foreign && e.disabled && e.revoked);
+    assert_eq!(e.lineage.as_u64(), 3);
+    assert_eq!(
+        e.scopes()
+            .map(|s| keyset.policy.scopes[usize::from(s)].as_str())
+            .collect::<Vec<_>>(),
+        ["read:users", "write:users"]
+    );
+    assert_eq!(e.limits().collect::<Vec<_>>(), limits);
+    assert_eq!(e.limits().nth(1).unwrap().by, By::Client);
+    assert_eq!(e.plan, Some(0));
+    assert_eq!(
+        e.origins().collect::<Vec<_>>(),
+        [&b"https://a.example"[..], b"https://b.example"]
+    );
+    for (address, admitted) in [
+        ("10.2.3.4", true),
+        ("10.1.3.4", false),
+        ("11.0.0.1", false),
+        ("::ffff:10.2.3.4", true),
+        ("::ffff:10.1.3.4", false),
+        ("2001:db8::1", true),
+        ("2001:db9::1", false),
+    ] {
+        assert_eq!(
+            e.admits(address.parse::<IpAddr>().unwrap()),
+            admitted,
+            "{address}"
+        );
+    }
+    let plain = find(&keyset, 6).unwrap();
+    assert!(!plain.publishable && !plain.foreign && !plain.disabled && !plain.revoked);
+    assert_eq!(
+        (plain.expires, plain.not_before, plain.overlap_end),
+        (None, 0, None)
+    );
+    assert!(!plain.has_limits() && !plain.has_networks() && !plain.has_origins());
+    assert_eq!(plain.lineage, plain.id);
+}
+
+#[test]
+fn tombstones_go_when_the_key_would_have_expired() {
+    let at = 10_000_000;
+    let kept = |r: Row| build(&content(vec![r])).unwrap().keys == 1;
+    assert!(kept(Row {
+        revoked: true,
+        ..row(1)
+    }));
+    assert!(kept(Row {
+        revoked: true,
+        expires: Some(at + 1),
+        ..row(1)
+    }));
+    assert!(!kept(Row {
+        revoked: true,
+        expires: Some(at),
+        ..row(1)
+    }));
+    assert!(kept(Row {
+        expires: Some(at),
+        ..row(1)
+    }));
+    assert!(!kept(Row {
+        expires: Some(at - EXPIRED_KEPT),
+        ..row(1)
+    }));
+    assert!(!kept(Row {
+        overlap_end: Some(at - EXPIRED_KEPT),
+        expires: Some(at + 9),
+        ..row(1)
+    }));
+}
+
+#[test]
+fn content_that_cannot_be_a_keyset_is_refused() {
+    assert_eq!(
+        build(&content(vec![Row {
+            plan: Some("none".into()),
+            ..row(1)
+        }]))
+        .err(),
+        Some(BuildError::UnknownPlan {
+            key: KeyId::from_u64(1).unwrap(),
+            plan: "none".into()
+        })
+    );
+    assert!(matches!(
+        build(&content(vec![
+            row(1),
+            Row {
+                id: KeyId::from_u64(2).unwrap(),
+                ..row(1)
+            }
+        ]))
+        .err(),
+        Some(BuildError::SameDigest(..))
+    ));
+    let many = (0..9000u32).map(|i| Network {
+        address: IpAddr::from(i.to_be_bytes()),
+        prefix_len: 32,
+    });
+    let many = Row {
+        allow: many.collect(),
+        deny: (0..9000u32)
+            .map(|i| Network {
+                address: IpAddr::from(i.to_be_bytes()),
+                prefix_len: 32,
+            })
+            .collect(),
+        ..row(1)
+    };
+    assert_eq!(
+        build(&content(vec![many])).err(),
+        Some(BuildError::TooManyRules(KeyId::from_u64(1).unwrap()))
+    );
+}
+
+#[test]
+fn a_keyset_cut_at_any_byte_is_refused() {
+    let text = sealed(&content((0..3).map(row).collect()));
+    for n in 0..text.len() {
+        assert!(load(&text.as_bytes()[..n]).is_err(), "cut at {n}");
+    }
+    load(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn any_flipped_bit_of_the_manifest_is_refused() {
+    let built = build(&content((0..3).map(row).collect())).unwrap();
+    let key = signing_key("new", 2);
+    let tag = key.tag(&built.manifest);
+    for byte in 0..built.manifest.len() {
+        for bit in 0..8 {
+            let mut manifest = built.manifest.clone();
+            manifest[byte] ^= 1 << bit;
+            assert!(!key.verifies(&manifest, &tag), "byte {byte}, bit {bit}");
+        }
+    }
+    assert!(key.verifies(&built.manifest, &tag));
+}
+
+#[test]
+fn any_changed_character_of_the_envelope_is_refused_or_corrupts_its_page_alone() {
+    let text = sealed(&content((0..3).map(row).collect()));
+    let nonce = text.find("\"nonce\":0").unwrap() + 8;
+    for i in 0..text.len() {
+        let mut changed = text.clone().into_bytes();
+        changed[i] = if changed[i] == b'A' { b'B' } else { b'A' };
+        if i == nonce {
+            continue;
+        }
+        if let Ok(keyset) = load(&changed) {
+            for n in 0..3 {
+                let found = keyset.lookup(&digest(n).prefix());
+                assert!(
+                    !matches!(found, Lookup::Found(e) if e.id.as_u64() != n),
+                    "at {i}"
+                );
+            }
+            assert!(keyset.corrupt_pages() > 0, "at {i}: accepted and whole");
+        }
+    }
+}
+
+#[test]
+fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
+    let rows: Vec<Row> = (0..1000).map(row).collect();
+    let built = build(&content(rows)).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&built.manifest).unwrap();
+    let index_at = manifest.directory_size().unwrap();
+    let mut sorted: Vec<Prefix> = (0..1000).map(|n| digest(n).prefix()).collect();
+    sorted.sort_unstable();
+    for page in 0..8 {
+        let mut pages = built.pages.clone();
+        pages[index_at + page * PAGE + 40] ^= 1;
+        let keyset = Keyset::assemble(manifest.clone(), pages).unwrap();
+        for (i, prefix) in sorted.iter().enumerate() {
+            match keyset.lookup(prefix) {
+                Lookup::Corrupt => assert_eq!(i / 128, page),
+                Lookup::Found(_) => assert_ne!(i / 128, page),
+                Lookup::Unknown => panic!("lost key {i} with page {page} corrupt"),
+            }
+        }
+        assert_eq!(keyset.corrupt_pages(), 1);
+    }
+    let mut pages = built.pages.clone();
+    *pages.last_mut().unwrap() ^= 1;
+    let keyset = Keyset::assemble(manifest.clone(), pages).unwrap();
+    assert!(
+        matches!(keyset.lookup(&sorted[0]), Lookup::Corrupt),
+        "all profiles are in one heap page"
+    );
+    let mut pages = built.pages;
+    pages[0] ^= 1;
+    assert_eq!(
+        Keyset::assemble(manifest, pages).err(),
+        Some(Refusal::Directory)
+    );
+}
+
+#[test]
+fn both_signing_keys_are_accepted_while_one_is_rotated() {
+    let built = build(&content(vec![row(1)])).unwrap();
+    for (kid, byte) in [("old", 1), ("new", 2)] {
+        assert!(load(built.seal(&signing_key(kid, byte), 7).as_bytes()).is_ok());
+    }
+    assert_eq!(
+        load(built.seal(&signing_key("gone", 3), 0).as_bytes()).err(),
+        Some(Refusal::UnknownKid("gone".into()))
+    );
+    assert_eq!(
+        load(built.seal(&signing_key("old", 2), 0).as_bytes()).err(),
+        Some(Refusal::Signature)
+    );
+}
+
+#[test]
+fn a_tag_made_for_something_else_does_not_pass() {
+    let key = signing_key("new", 2);
+    let built = build(&content(vec![row(1)])).unwrap();
+    let mut plain = Hmac::<Sha256>::new_from_slice(&[2; 32]).unwrap();
+    plain.update(&built.manifest);
+    assert!(!key.verifies(&built.manifest, &plain.finalize().into_bytes()));
+}
+
+#[test]
+fn white_space_and_the_order_of_fields_are_free_but_pages_stand_last() {
+    let text = sealed(&content((0..3).map(row).collect()));
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    load(serde_json::to_string_pretty(&value).unwrap().as_bytes()).unwrap();
+    let field = |n: &str| format!("\"{n}\": {}", value[n]);
+    let moved = ["nonce", "manifest", "kid", "hmac", "format", "pages"]
+        .map(field)
+        .join("\n,\t");
+    load(format!(" {{ {moved} }} \n").as_bytes()).unwrap();
+    let without_nonce = ["format", "kid", "hmac", "manifest", "pages"]
+        .map(field)
+        .join(",");
+    load(format!("{{{without_nonce}}}").as_bytes()).unwrap();
+    let wrong = ["pages", "format", "kid", "hmac", "manifest"]
+        .map(field)
+        .join(",");
+    assert_eq!(
+        load(format!("{{{wrong}}}").as_bytes()).err(),
+        Some(Refusal::FieldMissing("format"))
+    );
+    let twice = ["kid", "kid", "format", "hmac", "manifest", "pages"]
+        .map(field)
+        .join(",");
+    assert_eq!(
+        load(format!("{{{twice}}}").as_bytes()).err(),
+        Some(Refusal::Repeated("kid".into()))
+    );
+}
+
+#[test]
+fn what_is_not_an_envelope_is_refused_with_a_reason() {
+    for (text, reason) in [
+        ("", "missing"),
+        ("null", "syntax"),
+        ("[]", "syntax"),
+        ("{}", "syntax"),
+        ("{\"extra\":1}", "syntax"),
+        ("{\"format\":99999999999999999999}", "syntax"),
+        (
+            "{\"format\":2,\"kid\":\"new\",\"hmac\":\"\",\"manifest\":\"\",\"pages\":\"\"}",
+            "format",
+        ),
+        (
+            "{\"format\":1,\"kid\":\"new\",\"hmac\":\"\",\"manifest\":\"\",\"pages\":\"\"}",
+            "signature",
+        ),
+        (
+            "{\"format\":1,\"kid\":\"new\",\"hmac\":\"*\",\"manifest\":\"\",\"pages\":\"\"}",
+            "syntax",
+        ),
+        ("{\"format\":1,\"kid\":\"a\\u0041\"}", "syntax"),
+        ("\n\u{0}\u{1}", "syntax"),
+    ] {
+        assert_eq!(
+            load(text.as_bytes()).err().unwrap().reason(),
+            reason,
+            "{text}"
+        );
+    }
+}
+
+/// Hands out its bytes in pieces of a given size.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl Source for Pieces<'_> {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+    fn read(&mut self, offset: usize, max: usize) -> Vec<u8> {
+        let end = (offset + max.min(self.1)).min(self.0.len());
+        self.0[offset.min(end)..end].to_vec()
+    }
+}
+
+#[test]
+fn room_is_made_once_the_signature_holds_and_not_before() {
+    let text = sealed(&content(vec![row(1)]));
+    let made = RefCell::new(Vec::new());
+    Keyset::load(&mut text.as_bytes(), &keys(), |m| {
+        made.borrow_mut().push(m.version)
+    })
+    .ok()
+    .unwrap();
+    assert_eq!(*made.borrow(), [42]);
+    let bad = text.replace("\"hmac\":\"", "\"hmac\":\"A");
+    assert!(
+        Keyset::load(&mut bad.as_bytes(), &keys(), |m| made
+            .borrow_mut()
+            .push(m.version))
+        .is_err()
+    );
+    assert_eq!(made.borrow().len(), 1);
+}
+
+#[test]
+fn signing_keys_are_read_from_the_environment_and_mistakes_named() {
+    let good = signing_key("k1", 7).expose_secret().to_string();
+    assert!(SigningKeys::parse(&good).is_ok());
+    assert!(
+        SigningKeys::parse(&format!(
+            "{good}, {},",
+            *signing_key("k2", 8).expose_secret()
+        ))
+        .is_ok()
+    );
+    for (text, error) in [
+        ("", SigningKeyError::Empty),
+        (" , ", SigningKeyError::Empty),
+        ("k1", SigningKeyError::Shape),
+        ("k1:***", SigningKeyError::Shape),
+        ("k1:AAAA", SigningKeyError::Short),
+        (
+            ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            SigningKeyError::Kid,
+        ),
+        (
+            "k 1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            SigningKeyError::Kid,
+        ),
+        (&format!("{good},{good}"), SigningKeyError::Repeated),
+    ] {
+        assert_eq!(SigningKeys::parse(text).err(), Some(error), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    #[test]
+    fn the_size_of_the_chunks_makes_no_difference(step in 1usize..5000, n in 0u64..40) {
+        let text = sealed(&content((0..n).map(row).collect()));
+        let keyset = Keyset::load(&mut Pieces(text.as_bytes(), step), &keys(), |_| {}).ok().unwrap();
+        for i in 0..n {
+            prop_assert!(find(&keyset, i).is_some());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(load(&bytes).is_err());
+    }
+
+    #[test]
+    fn damaged_pages_never_panic_and_never_make_a_key(
+        at in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..20),
+    ) {
+        let built = build(&content((0..200).map(row).collect())).unwrap();
+        let manifest: Manifest = serde_json::from_slice(&built.manifest).unwrap();
+        let mut pages = built.pages.clone();
+        for (index, x) in at {
+            let i = index.index(pages.len());
+            pages[i] ^= x;
+        }
+        if let Ok(keyset) = Keyset::assemble(manifest, pages) {
+            for n in 0..400 {
+                match keyset.lookup(&digest(n).prefix()) {
+                    Lookup::Found(e) => prop_assert_eq!(e.id.as_u64(), n),
+                    Lookup::Unknown => prop_assert!(n >= 200),
+                    Lookup::Corrupt => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the file says, before any rule is checked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `policy.yaml` as written. Every field but `version` has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPolicy {
+    /// The format's version: 1.
+    pub version: u32,
+    /// Named in `WWW-Authenticate`.
+    #[serde(default = "default_realm")]
+    pub realm: String,
+    /// The first part of the keys issued: `[a-z0-9]{1,16}`.
+    #[serde(default = "default_brand")]
+    pub brand: String,
+    /// Whether decisions are carried out or only counted.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Refuse plain HTTP on routes that look at keys.
+    #[serde(default)]
+    pub require_tls: bool,
+    /// Where a key may stand, tried in order.
+    #[serde(default = "default_credentials")]
+    pub credentials: Vec<RawCredential>,
+    /// Leave the key in the request for the upstream.
+    #[serde(default)]
+    pub forward_credential: bool,
+    /// Environments whose keys are accepted here.
+    #[serde(default = "default_environments")]
+    pub environments: Vec<String>,
+    /// Whether CORS preflights pass without a key.
+    #[serde(default)]
+    pub preflight: Preflight,
+    /// Which replies carry the `RateLimit` fields.
+    #[serde(default)]
+    pub rate_limit_fields: RateLimitFields,
+    /// Header names that tell the upstream who calls.
+    #[serde(default)]
+    pub identity: RawIdentity,
+    /// What a publishable key may hold at most.
+    #[serde(default)]
+    pub publishable: RawPublishable,
+    /// How long after it was issued a keyset is believed: `12h`, `7d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// Named bundles of limits.
+    #[serde(default)]
+    pub plans: BTreeMap<String, RawPlan>,
+    /// What each route asks for.
+    #[serde(default)]
+    pub routes: Vec<RawRoute>,
+    /// What happens to requests that no route matches.
+    #[serde(default)]
+    pub unmatched: Unmatched,
+}
+
+/// Whether decisions are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Refusals are answered.
+    #[default]
+    Enforce,
+    /// Refusals are counted and tagged, and everything passes.
+    Shadow,
+}
+
+/// One place where a key may stand: exactly one of `header`, `query`, `cookie`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCredential {
+    /// A request header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// With `header`: the authentication scheme before the key, such as `Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// A query parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// A cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+}
+
+/// Whether CORS preflights pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preflight {
+    /// They are requests like any other.
+    #[default]
+    Deny,
+    /// `OPTIONS` with `Origin` and `Access-Control-Request-Method` passes without a key.
+    Allow,
+}
+
+/// Which replies carry `RateLimit` and `RateLimit-Policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateLimitFields {
+    /// Only 429.
+    #[default]
+    Refused,
+    /// Also what the upstream answers.
+    Always,
+}
+
+/// Header names that tell the upstream who calls; an empty name leaves one out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawIdentity {
+    /// Carries the client's name.
+    pub client: String,
+    /// Carries the key's id.
+    pub key: String,
+    /// Carries the key's scopes, separated by spaces.
+    pub scopes: String,
+}
+
+impl Default for RawIdentity {
+    fn default() -> Self {
+        Self {
+            client: "x-keystile-client".to_owned(),
+            key: "x-keystile-key".to_owned(),
+            scopes: "x-keystile-scopes".to_owned(),
+        }
+    }
+}
+
+/// What a publishable key may hold at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPublishable {
+    /// The scopes allowed to it. None by default.
+    pub scopes: Vec<String>,
+}
+
+/// A plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPlan {
+    /// All are checked together, then all are taken.
+    #[serde(default)]
+    pub limits: Vec<RawLimit>,
+    /// A longer allowance, counted by the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<RawQuota>,
+}
+
+/// A token bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLimit {
+    /// Tokens refilled in each `per`.
+    pub requests: u64,
+    /// `1s`, `1m`, `1h`, `1d`.
+    pub per: String,
+    /// Its size; `requests` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// Whose requests it counts.
+    #[serde(default)]
+    pub by: By,
+}
+
+/// Whose requests a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Each key, with those that it was rotated from.
+    #[default]
+    Key,
+    /// All keys of a client together.
+    Client,
+}
+
+/// An allowance by day or month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawQuota {
+    /// Requests allowed in each period.
+    pub requests: u64,
+    /// The period.
+    pub per: QuotaPeriod,
+}
+
+/// The period of a [`RawQuota`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuotaPeriod {
+    /// From midnight to midnight, UTC.
+    Day,
+    /// From the first to the first, UTC.
+    Month,
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRoute {
+    /// A template: `/v1/users/{id}`, `/static/{*rest}`.
+    pub path: String,
+    /// Methods; every one if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Hosts, `*.example.com` included; every one if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Whether a key is asked for.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The key must hold all of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The key must hold one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_scope: Vec<String>,
+    /// Tokens that a request takes from each limit; 1 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+    /// A limit of this route's own, beside the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<RawLimit>,
+}
+
+/// Whether a route asks for a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// A valid key is needed.
+    #[default]
+    Required,
+    /// A key must be valid if there is one.
+    Optional,
+    /// Keys are not looked at.
+    None,
+}
+
+/// What happens to requests that no route matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmatched {
+    /// 403 `route_denied`.
+    #[default]
+    Deny,
+    /// Any valid key passes.
+    Authenticated,
+}
+
+fn default_realm() -> String {
+    "api".to_owned()
+}
+fn default_brand() -> String {
+    "ks".to_owned()
+}
+fn default_environments() -> Vec<String> {
+    vec!["live".to_owned()]
+}
+fn default_credentials() -> Vec<RawCredential> {
+    vec![
+        RawCredential {
+            header: Some("authorization".to_owned()),
+            scheme: Some("Bearer".to_owned()),
+            ..RawCredential::default()
+        },
+        RawCredential {
+            header: Some("x-api-key".to_owned()),
+            ..RawCredential::default()
+        },
+    ]
+}

@@ -1,0 +1,229 @@
+use super::*;
+
+fn parse(json: &str) -> Result<Policy, Vec<(String, String)>> {
+    let raw: RawPolicy = serde_json::from_str(json).unwrap();
+    Policy::new(&raw, []).map_err(|e| e.into_iter().map(|e| (e.field, e.problem)).collect())
+}
+
+/// A policy with one field replaced.
+fn with(fields: &str) -> Result<Policy, Vec<(String, String)>> {
+    parse(&format!("{{\"version\":1,{fields}}}"))
+}
+
+#[test]
+fn the_shortest_policy_has_the_defaults_of_the_design() {
+    let p = parse(r#"{"version":1}"#).unwrap();
+    assert_eq!(p.brand.as_str(), "ks");
+    assert_eq!(p.mode, Mode::Enforce);
+    assert_eq!(p.unmatched, Unmatched::Deny);
+    assert_eq!(p.environments, ["live".parse().unwrap()]);
+    assert_eq!(
+        p.credentials,
+        [
+            Credential::Header {
+                name: "authorization".into(),
+                scheme: Some("Bearer".into())
+            },
+            Credential::Header {
+                name: "x-api-key".into(),
+                scheme: None
+            },
+        ]
+    );
+    assert!(!p.forward_credential && !p.require_tls);
+    assert_eq!(p.identity.client, "x-keystile-client");
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_field() {
+    let long = "x".repeat(65);
+    let many = vec![r#"{"requests":1,"per":"1s"}"#; 9].join(",");
+    let cases = [
+        (r#""realm":"a\"b""#.to_owned(), "realm"),
+        (r#""realm":"""#.into(), "realm"),
+        (r#""brand":"My Brand""#.into(), "brand"),
+        (r#""brand":"seventeencharacte""#.into(), "brand"),
+        (r#""environments":[]"#.into(), "environments"),
+        (
+            r#""environments":["live","Test"]"#.into(),
+            "environments[1]",
+        ),
+        (r#""credentials":[]"#.into(), "credentials"),
+        (r#""credentials":[{}]"#.into(), "credentials[0]"),
+        (
+            r#""credentials":[{"header":"a","query":"b"}]"#.into(),
+            "credentials[0]",
+        ),
+        (
+            r#""credentials":[{"header":"a b"}]"#.into(),
+            "credentials[0].header",
+        ),
+        (
+            r#""credentials":[{"header":"a","scheme":"x y"}]"#.into(),
+            "credentials[0].scheme",
+        ),
+        (
+            r#""credentials":[{"query":"a","scheme":"Bearer"}]"#.into(),
+            "credentials[0].scheme",
+        ),
+        (
+            r#""credentials":[{"query":"a&b"}]"#.into(),
+            "credentials[0]",
+        ),
+        (
+            r#""credentials":[{"header":"A"},{"header":"a"}]"#.into(),
+            "credentials[1]",
+        ),
+        (r#""identity":{"client":"host"}"#.into(), "identity.client"),
+        (
+            r#""identity":{"client":"x-api-key"}"#.into(),
+            "identity.client",
+        ),
+        (
+            r#""identity":{"client":"x","key":"X"}"#.into(),
+            "identity.key",
+        ),
+        (
+            r#""publishable":{"scopes":["a b"]}"#.into(),
+            "publishable.scopes[0]",
+        ),
+        (r#""not_after":"5"#.to_owned() + "\"", "not_after"),
+        (r#""not_after":"30s""#.into(), "not_after"),
+        (r#""plans":{"Gold":{}}"#.into(), "plans.Gold"),
+        (
+            r#""plans":{"g":{"quota":{"requests":0,"per":"day"}}}"#.into(),
+            "plans.g.quota.requests",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":0,"per":"1s"}]}}"#.into(),
+            "plans.g.limits[0].requests",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":1,"per":"1s","burst":0}]}}"#.into(),
+            "plans.g.limits[0].burst",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":1,"per":"1 s"}]}}"#.into(),
+            "plans.g.limits[0].per",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":1,"per":"0s"}]}}"#.into(),
+            "plans.g.limits[0].per",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":1,"per":"1s"},{"requests":9,"per":"1s"}]}}"#
+                .into(),
+            "plans.g.limits[1].per",
+        ),
+        (
+            r#""plans":{"g":{"limits":[{"requests":5000000000,"per":"1s"}]}}"#.into(),
+            "plans.g.limits[0].requests",
+        ),
+        (
+            format!(r#""plans":{{"g":{{"limits":[{many}]}}}}"#),
+            "plans.g.limits",
+        ),
+        (r#""routes":[{"path":"x"}]"#.into(), "routes[0].path"),
+        (r#""routes":[{"path":"/{*a}/b"}]"#.into(), "routes[0].path"),
+        (
+            r#""routes":[{"path":"/","hosts":["a b"]}]"#.into(),
+            "routes[0].hosts[0]",
+        ),
+        (
+            r#""routes":[{"path":"/","methods":["get"]}]"#.into(),
+            "routes[0].methods[0]",
+        ),
+        (
+            r#""routes":[{"path":"/","methods":["G T"]}]"#.into(),
+            "routes[0].methods[0]",
+        ),
+        (
+            r#""routes":[{"path":"/","auth":"none","scopes":["a"]}]"#.into(),
+            "routes[0].auth",
+        ),
+        (
+            r#""routes":[{"path":"/","auth":"optional","any_scope":["a"]}]"#.into(),
+            "routes[0].auth",
+        ),
+        (
+            r#""routes":[{"path":"/","auth":"none","cost":2}]"#.into(),
+            "routes[0].auth",
+        ),
+        (
+            r#""routes":[{"path":"/","cost":0}]"#.into(),
+            "routes[0].cost",
+        ),
+        (
+            r#""routes":[{"path":"/","cost":3,"limit":{"requests":2,"per":"1s"}}]"#.into(),
+            "routes[0].cost",
+        ),
+        (
+            r#""routes":[{"path":"/","limit":{"requests":0,"per":"1s"}}]"#.into(),
+            "routes[0].limit.requests",
+        ),
+        (
+            format!(r#""routes":[{{"path":"/","scopes":["{long}"]}}]"#),
+            "routes[0].scopes[0]",
+        ),
+        (
+            r#""routes":[{"path":"/u/{a}"},{"path":"/x"},{"path":"/u/{b}/"}]"#.into(),
+            "routes[2]",
+        ),
+    ];
+    for (fields, field) in cases {
+        let errors = with(&fields).unwrap_err();
+        assert_eq!(errors[0].0, field, "{fields}");
+        assert!(errors[0].1.len() > 10, "{fields}");
+    }
+    assert_eq!(parse(r#"{"version":2}"#).unwrap_err()[0].0, "version");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let errors = with(r#""brand":"X","routes":[{"path":"x"},{"path":"/","cost":0}]"#).unwrap_err();
+    let fields: Vec<_> = errors.iter().map(|(f, _)| f.as_str()).collect();
+    assert_eq!(fields, ["brand", "routes[0].path", "routes[1].cost"]);
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    for json in [
+        r#"{"version":1,"rotues":[]}"#,
+        r#"{"version":1,"routes":[{"path":"/","scope":["a"]}]}"#,
+        r#"{"version":1,"plans":{"g":{"limit":[]}}}"#,
+    ] {
+        assert!(serde_json::from_str::<RawPolicy>(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn the_name_of_a_route_does_not_depend_on_its_place() {
+    let a = with(r#""routes":[{"path":"/a/{x}","methods":["PUT","GET"],"hosts":["B.example","a.example"]},{"path":"/b"}]"#).unwrap();
+    let b = with(r#""routes":[{"path":"/b"},{"path":"/a/{y}/","methods":["GET","PUT"],"hosts":["a.example","b.example:80"]}]"#).unwrap();
+    assert_eq!(a.routes[0].stable_id, b.routes[1].stable_id);
+    assert_ne!(a.routes[0].stable_id, a.routes[1].stable_id);
+}
+
+#[test]
+fn durations_have_one_unit() {
+    for (text, want) in [
+        ("1s", Some(1)),
+        ("90s", Some(90)),
+        ("15m", Some(900)),
+        ("24h", Some(86_400)),
+        ("7d", Some(604_800)),
+        ("2w", Some(1_209_600)),
+        ("", None),
+        ("s", None),
+        ("0s", None),
+        ("1", None),
+        ("-1s", None),
+        ("1.5h", None),
+        ("1h30m", None),
+        ("99999999999999999999s", None),
+        ("40000d", None),
+        ("1é", None),
+    ] {
+        assert_eq!(seconds(text), want, "{text}");
+    }
+}

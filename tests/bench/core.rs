@@ -1,0 +1,185 @@
+//! What the core costs, natively: `cargo bench --bench core`.
+//!
+//! Times are of this machine; ratios between rows of one run are what to read. What the
+//! same work costs inside Envoy's V8, the filter logs with every keyset it loads
+//! (`loaded in … us, linear memory …`).
+
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use keystile::bucket::MemoryBuckets;
+use keystile::decide::{Clocks, Request, decide};
+use keystile::headers::Headers;
+use keystile::key::{Fresh, Parsed, generate};
+use keystile::keyset::{Content, Keyset, Row, SigningKey, SigningKeys, StoreId, build};
+use zeroize::Zeroizing;
+
+const POLICY: &str = r#"{"version":1,
+  "plans":{"gold":{"limits":[{"requests":1000000000,"per":"1s"}]},
+           "three":{"limits":[{"requests":1000000000,"per":"1s"},{"requests":1000000000,"per":"1m"},{"requests":1000000000,"per":"1h","by":"client"}]}},
+  "routes":[{"path":"/v1/users/{id}","methods":["GET"],"scopes":["read:users"]},
+            {"path":"/v1/users/{id}","methods":["PUT"],"scopes":["write:users"]},
+            {"path":"/v1/reports/{*rest}","scopes":["read:reports"]},
+            {"path":"/healthz","auth":"none"}]}"#;
+
+/// xorshift64*: the same keys in every run.
+fn entropy(mut state: u64) -> impl FnMut(&mut [u8]) -> Result<(), std::convert::Infallible> {
+    move |buffer| {
+        for b in buffer {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            *b = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8;
+        }
+        Ok(())
+    }
+}
+
+fn keys(n: u64) -> Vec<Fresh> {
+    let mut random = entropy(n + 1);
+    let brand = "ks".parse().unwrap();
+    let live = "live".parse().unwrap();
+    (0..n)
+        .map(|_| generate(&brand, &live, &mut random).unwrap_or_else(|e| match e {}))
+        .collect()
+}
+
+/// One client a key: the dearest case, where no two keys share a profile.
+fn content(keys: &[Fresh], plan: &str) -> Content {
+    let row = |(n, key): (usize, &Fresh)| Row {
+        id: key.id,
+        digest: key.digest,
+        foreign: false,
+        client: format!("client-{n:06}"),
+        client_number: n as u32,
+        environment: "live".parse().unwrap(),
+        publishable: false,
+        scopes: vec!["read:users".into(), "write:users".into()],
+        plan: Some(plan.into()),
+        limits: Vec::new(),
+        expires: Some(2_000_000_000 + n as u64),
+        not_before: None,
+        overlap_end: None,
+        disabled: false,
+        revoked: false,
+        lineage: key.id,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        origins: Vec::new(),
+    };
+    Content {
+        store: StoreId([7; 8]),
+        version: 1,
+        issued_at: 1_700_000_000,
+        policy: serde_json::from_str(POLICY).unwrap(),
+        rows: keys.iter().enumerate().map(row).collect(),
+    }
+}
+
+fn signing() -> (SigningKey, SigningKeys) {
+    let key = SigningKey::new("bench", Zeroizing::new(vec![7; 32])).unwrap();
+    (key.clone(), SigningKeys::new(vec![key]))
+}
+
+fn load(text: &str, keys: &SigningKeys) -> Keyset {
+    Keyset::load(&mut text.as_bytes(), keys, |_| {}).unwrap()
+}
+
+fn request(key: &str, unknown: bool) -> Vec<u8> {
+    let key = if unknown { key.replace("_live_", "_test_") } else { key.to_owned() };
+    Headers::encode(&[
+        (":method", "GET"),
+        (":path", "/v1/users/42?expand=team"),
+        (":authority", "api.example.com"),
+        (":scheme", "https"),
+        ("user-agent", "bench/1.0"),
+        ("accept", "*/*"),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "6b1d5b4e-4a0d-4a53-8d6e-2c7c8a0b3e55"),
+        ("x-api-key", &key),
+    ])
+}
+
+fn decisions(c: &mut Criterion) {
+    let (signer, accepted) = signing();
+    let mut group = c.benchmark_group("decide");
+    for n in [10, 100_000, 1_000_000] {
+        let keys = keys(n);
+        for plan in ["gold", "three"] {
+            let keyset = load(&build(&content(&keys, plan)).unwrap().seal(&signer, 0), &accepted);
+            // Over a thousand keys, so that no cache flatters.
+            let step = (keys.len() / 1000).max(1);
+            let requests: Vec<Vec<u8>> = keys.iter().step_by(step).map(|k| request(k.text.expose_secret(), false)).collect();
+            let mut buckets = MemoryBuckets::default();
+            let mut i = 0;
+            group.bench_function(format!("{n} keys, plan {plan}"), |b| {
+                b.iter(|| {
+                    i += 1;
+                    let request = Request {
+                        headers: Headers::new(&requests[i % requests.len()]),
+                        address: Some(IpAddr::from([192, 0, 2, 1])),
+                        tls: true,
+                    };
+                    let clocks = Clocks {
+                        wall: 1_700_000_000,
+                        monotonic: i as u64 * 1000,
+                    };
+                    let d = decide(Some(&keyset), &request, clocks, || None, &mut buckets, &mut ());
+                    assert!(d.verdict.is_ok());
+                    black_box(d.rate.map(|r| r.remaining))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn lookups(c: &mut Criterion) {
+    let (signer, accepted) = signing();
+    let mut group = c.benchmark_group("lookup");
+    for n in [10, 100_000, 1_000_000] {
+        let keys = keys(n);
+        let keyset = load(&build(&content(&keys, "gold")).unwrap().seal(&signer, 0), &accepted);
+        let mut i = 0;
+        group.bench_function(format!("{n} keys"), |b| {
+            b.iter(|| {
+                i += 7919;
+                black_box(keyset.lookup(&keys[i % keys.len()].digest.prefix()));
+            });
+        });
+    }
+    let one = keys(1);
+    let text = one[0].text.expose_secret().as_bytes();
+    group.bench_function("parse and hash a key", |b| {
+        b.iter(|| black_box(Parsed::parse(black_box(text)).map(|k| k.digest())));
+    });
+    group.finish();
+}
+
+fn loads(c: &mut Criterion) {
+    let (signer, accepted) = signing();
+    let mut group = c.benchmark_group("load");
+    group.sample_size(10);
+    for n in [100_000, 1_000_000] {
+        let content = content(&keys(n), "gold");
+        let built = build(&content).unwrap();
+        let text = built.seal(&signer, 0);
+        let keyset = load(&text, &accepted);
+        println!(
+            "{n} keys: {:.1} bytes per key in memory, {:.1} as plugin configuration",
+            keyset.pages_bytes() as f64 / n as f64,
+            text.len() as f64 / n as f64
+        );
+        group.bench_function(format!("{n} keys"), |b| {
+            b.iter_batched(|| (), |()| load(&text, &accepted), BatchSize::PerIteration);
+        });
+        group.bench_function(format!("build {n} keys"), |b| {
+            b.iter_batched(|| (), |()| build(&content).unwrap(), BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, lookups, loads);
+criterion_main!(benches);
