@@ -12,10 +12,8 @@ use core::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use crate::key::Prefix;
 use crate::policy::{Policy, RawPolicy};
@@ -23,9 +21,13 @@ use crate::policy::{Policy, RawPolicy};
 mod build;
 mod entry;
 pub mod envelope;
+mod refusal;
+mod signing;
 
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Network, Row, build};
 pub use entry::Entry;
+pub use refusal::Refusal;
+pub use signing::{SigningKey, SigningKeyError, SigningKeys};
 
 use entry::{RECORD, Record};
 
@@ -126,222 +128,6 @@ impl Manifest {
         size().ok_or(Refusal::Size)
     }
 }
-
-/// An HMAC-SHA-256 secret and the id that names it. No `Debug`; wiped when dropped.
-#[derive(Clone)]
-pub struct SigningKey {
-    kid: String,
-    secret: Zeroizing<Vec<u8>>,
-}
-
-impl SigningKey {
-    /// The fewest bytes of a secret (RFC 2104 section 3: the length of the hash).
-    pub const MIN_SECRET: usize = 32;
-
-    /// # Errors
-    /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the secret is short.
-    pub fn new(kid: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
-        if kid.is_empty()
-            || kid.len() > 32
-            || !kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        {
-            return Err(SigningKeyError::Kid);
-        }
-        if secret.len() < Self::MIN_SECRET {
-            return Err(SigningKeyError::Short);
-        }
-        Ok(Self {
-            kid: kid.to_owned(),
-            secret,
-        })
-    }
-
-    /// The id.
-    pub fn kid(&self) -> &str {
-        &self.kid
-    }
-
-    /// The entry for `KEYSTILE_SIGNING_KEYS`: `<kid>:<base64url>`. A secret.
-    pub fn expose_secret(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!(
-            "{}:{}",
-            self.kid,
-            URL_SAFE_NO_PAD.encode(&*self.secret)
-        ))
-    }
-
-    fn mac(&self, manifest: &[u8]) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        // The domain and the key's id are signed too, so that no tag made with the same
-        // secret for anything else passes here. Neither line can hold a line feed.
-        mac.update(b"keystile keyset v1\n");
-        mac.update(self.kid.as_bytes());
-        mac.update(b"\n");
-        mac.update(manifest);
-        Some(mac)
-    }
-
-    fn tag(&self, manifest: &[u8]) -> Vec<u8> {
-        self.mac(manifest)
-            .map(|m| m.finalize().into_bytes().to_vec())
-            .unwrap_or_default()
-    }
-
-    fn verifies(&self, manifest: &[u8], tag: &[u8]) -> bool {
-        self.mac(manifest)
-            .is_some_and(|m| m.verify_slice(tag).is_ok())
-    }
-}
-
-/// Why a signing key cannot be used. Says nothing of the secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SigningKeyError {
-    /// No entry at all.
-    Empty,
-    /// An entry is not `<kid>:<base64url>`.
-    Shape,
-    /// The id is not `[A-Za-z0-9-]{1,32}`.
-    Kid,
-    /// The secret has fewer than 32 bytes.
-    Short,
-    /// Two entries have the same id.
-    Repeated,
-}
-
-impl fmt::Display for SigningKeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "holds no key",
-            Self::Shape => "is not `<kid>:<base64url>[,…]`",
-            Self::Kid => "has a key id that is not 1 to 32 of `A-Z`, `a-z`, `0-9` and `-`",
-            Self::Short => "has a secret of fewer than 32 bytes",
-            Self::Repeated => "has the same key id twice",
-        })
-    }
-}
-
-impl std::error::Error for SigningKeyError {}
-
-/// The signing keys accepted at once, as `KEYSTILE_SIGNING_KEYS` lists them.
-#[derive(Clone)]
-pub struct SigningKeys(Vec<SigningKey>);
-
-impl SigningKeys {
-    /// Keys in memory.
-    pub fn new(keys: Vec<SigningKey>) -> Self {
-        Self(keys)
-    }
-
-    /// Reads `<kid>:<base64url>[,…]`.
-    ///
-    /// # Errors
-    /// [`SigningKeyError`], for the first entry that does not hold.
-    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
-        let mut keys: Vec<SigningKey> = Vec::new();
-        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
-            let (kid, secret) = item.split_once(':').ok_or(SigningKeyError::Shape)?;
-            let secret = secret.trim_end_matches('=');
-            let secret = URL_SAFE_NO_PAD
-                .decode(secret)
-                .map_err(|_| SigningKeyError::Shape)?;
-            let key = SigningKey::new(kid, Zeroizing::new(secret))?;
-            if keys.iter().any(|k| k.kid == key.kid) {
-                return Err(SigningKeyError::Repeated);
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            return Err(SigningKeyError::Empty);
-        }
-        Ok(Self(keys))
-    }
-
-    fn find(&self, kid: &str) -> Option<&SigningKey> {
-        self.0.iter().find(|k| k.kid == kid)
-    }
-}
-
-/// Why a configuration is not taken. The verdict depends on the bytes and the signing
-/// keys alone: it is the same in Envoy's canary and in every worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No configuration, or an empty one.
-    Missing,
-    /// `KEYSTILE_SIGNING_KEYS` is not there or does not hold.
-    SigningKeys(SigningKeyError),
-    /// Not the JSON of an envelope.
-    Syntax {
-        /// Where reading stopped, in bytes.
-        offset: usize,
-        /// What should have stood there.
-        expected: &'static str,
-    },
-    /// A field that no envelope has.
-    UnknownField(String),
-    /// A field that an envelope needs, or that stands behind `pages`.
-    FieldMissing(&'static str),
-    /// A field stands there twice.
-    Repeated(String),
-    /// A field is not base64url.
-    Base64(&'static str),
-    /// A format of another time.
-    Format(u64),
-    /// Signed with a key that is not listed.
-    UnknownKid(String),
-    /// The signature does not match.
-    Signature,
-    /// Signed, and yet not a manifest of this format.
-    Manifest(String),
-    /// The pages have another size than the manifest says.
-    Size,
-    /// The directory does not match the manifest.
-    Directory,
-    /// Signed, and yet a policy that does not hold.
-    Policy(String),
-}
-
-impl Refusal {
-    /// The tag of the metric `keystile_pushes_refused_total`.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::SigningKeys(_) => "signing_keys",
-            Self::Syntax { .. }
-            | Self::UnknownField(_)
-            | Self::FieldMissing(_)
-            | Self::Repeated(_)
-            | Self::Base64(_) => "syntax",
-            Self::Format(_) => "format",
-            Self::UnknownKid(_) => "unknown_kid",
-            Self::Signature => "signature",
-            Self::Manifest(_) | Self::Policy(_) => "manifest",
-            Self::Size | Self::Directory => "pages",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
-            Self::SigningKeys(e) => write!(f, "the environment variable `KEYSTILE_SIGNING_KEYS` {e}; set it to the output of `keystilectl signing-key export` and list it in `host_env_keys`"),
-            Self::Syntax { offset, expected } => write!(f, "not a keyset: byte {offset} should be {expected}"),
-            Self::UnknownField(name) => write!(f, "not a keyset: unknown field `{}`", name.escape_default()),
-            Self::FieldMissing(name) => write!(f, "not a keyset: `{name}` is missing or stands after `pages`"),
-            Self::Repeated(name) => write!(f, "not a keyset: `{name}` stands there twice"),
-            Self::Base64(name) => write!(f, "not a keyset: `{name}` is not base64url"),
-            Self::Format(n) => write!(f, "keyset format {n} is not known here; update the filter first, then the companion"),
-            Self::UnknownKid(kid) => write!(f, "signed with key `{}`, which `KEYSTILE_SIGNING_KEYS` does not list", kid.escape_default()),
-            Self::Signature => f.write_str("the signature does not match: the keyset was changed, or signed with another secret of the same key id"),
-            Self::Manifest(e) => write!(f, "the manifest is signed but not understood: {e}"),
-            Self::Size => f.write_str("`pages` has another size than the manifest says"),
-            Self::Directory => f.write_str("the directory of pages does not match the manifest"),
-            Self::Policy(e) => write!(f, "the policy is signed but does not hold: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// What became of a lookup.
 pub enum Lookup<'a> {

@@ -1,5 +1,40 @@
-//! Keystile's core and its Envoy filter.
+//! Keystile: API keys checked inside Envoy, against a signed keyset, without a hop.
+//!
+//! This library is the core and, compiled for wasm, the filter around it. The companion
+//! `keystilectl` is the binary beside it (`src/control`), which the core cannot see.
+//!
+//! # Map
+//!
+//! A request goes through the modules in this order:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`headers`] | the request's headers, read in place from the host's buffer |
+//! | [`path`] | paths brought into one form, or refused |
+//! | [`route`] | templates, and the one route that a request belongs to |
+//! | [`credential`] | where a request carries its key, and how it is taken out |
+//! | [`key`] | the key's text: parse, checksum, digest, safe display |
+//! | [`keyset`] | the signed artefact: envelope, manifest, pages, lookup; and how it is built |
+//! | [`policy`] | `policy.yaml` as types that cannot be wrong |
+//! | [`bucket`] | token buckets over one `u64`, several taken together |
+//! | [`decide`] | all of it as one pure function |
+//! | [`reply`] | the one table from a denial to what the caller is told |
+//!
+//! `filter` (wasm only) carries this into Envoy: `host` has every hostcall, `vm` what
+//! outlives a configuration push, `request` one request, `buckets` the buckets in shared
+//! data, `slots` the gauge that proves which version each worker has in force.
+//!
+//! # What never happens
+//!
+//! * The core does no I/O and reads no clock: time and randomness are arguments.
+//! * Nothing compiled for wasm unwraps, indexes or panics; no SDK call that does is used.
+//! * The verdict of `on_configure` depends on bytes and environment alone. Whatever may
+//!   differ between Envoy's canary and a worker is judged later, by denying.
+//! * No error, log line, metric or reply holds a key or a signing secret: the types that
+//!   hold them have neither `Debug` nor `Display`.
+//! * No branch that cannot tell lets a request through.
 #![deny(missing_docs)]
+#![deny(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
 //! Rows in, signed artefact out. Deterministic: the same content gives the same bytes.
 
 use core::fmt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -186,7 +186,8 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
 
     let mut index = Vec::with_capacity(rows.len() * RECORD);
     let mut heap = Vec::new();
-    let mut known: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    // Only looked up, never walked: its order does not reach the bytes.
+    let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
     for (prefix, row) in &rows {
         let profile = tables.profile(row)?;
         let offset = match known.get(&profile) {
@@ -258,20 +259,32 @@ impl Built {
     /// keyset differ, because Envoy takes a configuration that it refused once, and
     /// that has not changed since, for accepted.
     pub fn seal(&self, key: &SigningKey, nonce: u64) -> String {
-        let hmac = key.tag(&self.manifest);
-        let encoded = (self.manifest.len() + self.pages.len()).div_ceil(3) * 4;
-        let mut out = String::with_capacity(encoded + 256);
+        let mut out = self.head(key, nonce, self.pages.len().div_ceil(3) * 4);
+        out.push_str(",\"pages\":\"");
+        URL_SAFE_NO_PAD.encode_string(&self.pages, &mut out);
+        out.push_str("\"}");
+        out
+    }
+
+    /// The same as bytes, for Envoy's BytesValue: the pages follow raw.
+    pub fn seal_raw(&self, key: &SigningKey, nonce: u64) -> Vec<u8> {
+        let mut out = self.head(key, nonce, self.pages.len()).into_bytes();
+        out.extend_from_slice(b"}\n");
+        out.extend_from_slice(&self.pages);
+        out
+    }
+
+    fn head(&self, key: &SigningKey, nonce: u64, more: usize) -> String {
+        let encoded = self.manifest.len().div_ceil(3) * 4;
+        let mut out = String::with_capacity(encoded + more + 256);
         out.push_str("{\"format\":1,\"hmac\":\"");
-        URL_SAFE_NO_PAD.encode_string(hmac, &mut out);
+        URL_SAFE_NO_PAD.encode_string(key.tag(&self.manifest), &mut out);
         out.push_str("\",\"kid\":\"");
         out.push_str(key.kid());
         out.push_str("\",\"manifest\":\"");
         URL_SAFE_NO_PAD.encode_string(&self.manifest, &mut out);
         out.push_str("\",\"nonce\":");
         out.push_str(&nonce.to_string());
-        out.push_str(",\"pages\":\"");
-        URL_SAFE_NO_PAD.encode_string(&self.pages, &mut out);
-        out.push_str("\"}");
         out
     }
 }

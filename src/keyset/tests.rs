@@ -2,9 +2,11 @@ use super::*;
 use crate::key::{Digest as KeyDigest, KeyId, Name};
 use crate::policy::{By, checked_limits};
 use envelope::Source;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use zeroize::Zeroizing;
 
 fn digest(n: u64) -> KeyDigest {
     KeyDigest(Sha256::digest(n.to_be_bytes()).into())
@@ -434,6 +436,20 @@ impl Source for Pieces<'_> {
         let end = (offset + max.min(self.1)).min(self.0.len());
         self.0[offset.min(end)..end].to_vec()
     }
+}
+
+#[test]
+fn pages_may_follow_raw_and_every_cut_of_them_is_refused() {
+    let built = build(&content((0..3).map(row).collect())).unwrap();
+    let bytes = built.seal_raw(&signing_key("new", 2), 5);
+    let keyset = load(&bytes).unwrap();
+    assert!((0..3).all(|n| find(&keyset, n).is_some()));
+    for n in 0..bytes.len() {
+        assert!(load(&bytes[..n]).is_err(), "cut at {n}");
+    }
+    let longer = [&bytes[..], b" "].concat();
+    assert_eq!(load(&longer).err(), Some(Refusal::Size));
+    assert!(Keyset::load(&mut Pieces(&bytes, 7), &keys(), |_| {}).is_ok());
 }
 
 #[test]

@@ -87,7 +87,11 @@ fn load(text: &str, keys: &SigningKeys) -> Keyset {
 }
 
 fn request(key: &str, unknown: bool) -> Vec<u8> {
-    let key = if unknown { key.replace("_live_", "_test_") } else { key.to_owned() };
+    let key = if unknown {
+        key.replace("_live_", "_test_")
+    } else {
+        key.to_owned()
+    };
     Headers::encode(&[
         (":method", "GET"),
         (":path", "/v1/users/42?expand=team"),
@@ -107,10 +111,17 @@ fn decisions(c: &mut Criterion) {
     for n in [10, 100_000, 1_000_000] {
         let keys = keys(n);
         for plan in ["gold", "three"] {
-            let keyset = load(&build(&content(&keys, plan)).unwrap().seal(&signer, 0), &accepted);
+            let keyset = load(
+                &build(&content(&keys, plan)).unwrap().seal(&signer, 0),
+                &accepted,
+            );
             // Over a thousand keys, so that no cache flatters.
             let step = (keys.len() / 1000).max(1);
-            let requests: Vec<Vec<u8>> = keys.iter().step_by(step).map(|k| request(k.text.expose_secret(), false)).collect();
+            let requests: Vec<Vec<u8>> = keys
+                .iter()
+                .step_by(step)
+                .map(|k| request(k.text.expose_secret(), false))
+                .collect();
             let mut buckets = MemoryBuckets::default();
             let mut i = 0;
             group.bench_function(format!("{n} keys, plan {plan}"), |b| {
@@ -125,7 +136,14 @@ fn decisions(c: &mut Criterion) {
                         wall: 1_700_000_000,
                         monotonic: i as u64 * 1000,
                     };
-                    let d = decide(Some(&keyset), &request, clocks, || None, &mut buckets, &mut ());
+                    let d = decide(
+                        Some(&keyset),
+                        &request,
+                        clocks,
+                        || None,
+                        &mut buckets,
+                        &mut (),
+                    );
                     assert!(d.verdict.is_ok());
                     black_box(d.rate.map(|r| r.remaining))
                 });
@@ -140,7 +158,10 @@ fn lookups(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup");
     for n in [10, 100_000, 1_000_000] {
         let keys = keys(n);
-        let keyset = load(&build(&content(&keys, "gold")).unwrap().seal(&signer, 0), &accepted);
+        let keyset = load(
+            &build(&content(&keys, "gold")).unwrap().seal(&signer, 0),
+            &accepted,
+        );
         let mut i = 0;
         group.bench_function(format!("{n} keys"), |b| {
             b.iter(|| {
@@ -175,7 +196,11 @@ fn loads(c: &mut Criterion) {
             b.iter_batched(|| (), |()| load(&text, &accepted), BatchSize::PerIteration);
         });
         group.bench_function(format!("build {n} keys"), |b| {
-            b.iter_batched(|| (), |()| build(&content).unwrap(), BatchSize::PerIteration);
+            b.iter_batched(
+                || (),
+                |()| build(&content).unwrap(),
+                BatchSize::PerIteration,
+            );
         });
     }
     group.finish();

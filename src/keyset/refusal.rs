@@ -1,0 +1,87 @@
+//! Why a configuration is not taken, in words for Envoy's log.
+
+use core::fmt;
+
+use super::SigningKeyError;
+
+/// Why a configuration is not taken. The verdict depends on the bytes and the signing
+/// keys alone: it is the same in Envoy's canary and in every worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No configuration, or an empty one.
+    Missing,
+    /// `KEYSTILE_SIGNING_KEYS` is not there or does not hold.
+    SigningKeys(SigningKeyError),
+    /// Not the JSON of an envelope.
+    Syntax {
+        /// Where reading stopped, in bytes.
+        offset: usize,
+        /// What should have stood there.
+        expected: &'static str,
+    },
+    /// A field that no envelope has.
+    UnknownField(String),
+    /// A field that an envelope needs, or that stands behind `pages`.
+    FieldMissing(&'static str),
+    /// A field stands there twice.
+    Repeated(String),
+    /// A field is not base64url.
+    Base64(&'static str),
+    /// A format of another time.
+    Format(u64),
+    /// Signed with a key that is not listed.
+    UnknownKid(String),
+    /// The signature does not match.
+    Signature,
+    /// Signed, and yet not a manifest of this format.
+    Manifest(String),
+    /// The pages have another size than the manifest says.
+    Size,
+    /// The directory does not match the manifest.
+    Directory,
+    /// Signed, and yet a policy that does not hold.
+    Policy(String),
+}
+
+impl Refusal {
+    /// The tag of the metric `keystile_pushes_refused_total`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::SigningKeys(_) => "signing_keys",
+            Self::Syntax { .. }
+            | Self::UnknownField(_)
+            | Self::FieldMissing(_)
+            | Self::Repeated(_)
+            | Self::Base64(_) => "syntax",
+            Self::Format(_) => "format",
+            Self::UnknownKid(_) => "unknown_kid",
+            Self::Signature => "signature",
+            Self::Manifest(_) | Self::Policy(_) => "manifest",
+            Self::Size | Self::Directory => "pages",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
+            Self::SigningKeys(e) => write!(f, "the environment variable `KEYSTILE_SIGNING_KEYS` {e}; set it to the output of `keystilectl signing-key export` and list it in `host_env_keys`"),
+            Self::Syntax { offset, expected } => write!(f, "not a keyset: byte {offset} should be {expected}"),
+            Self::UnknownField(name) => write!(f, "not a keyset: unknown field `{}`", name.escape_default()),
+            Self::FieldMissing(name) => write!(f, "not a keyset: `{name}` is missing or stands after `pages`"),
+            Self::Repeated(name) => write!(f, "not a keyset: `{name}` stands there twice"),
+            Self::Base64(name) => write!(f, "not a keyset: `{name}` is not base64url"),
+            Self::Format(n) => write!(f, "keyset format {n} is not known here; update the filter first, then the companion"),
+            Self::UnknownKid(kid) => write!(f, "signed with key `{}`, which `KEYSTILE_SIGNING_KEYS` does not list", kid.escape_default()),
+            Self::Signature => f.write_str("the signature does not match: the keyset was changed, or signed with another secret of the same key id"),
+            Self::Manifest(e) => write!(f, "the manifest is signed but not understood: {e}"),
+            Self::Size => f.write_str("`pages` has another size than the manifest says"),
+            Self::Directory => f.write_str("the directory of pages does not match the manifest"),
+            Self::Policy(e) => write!(f, "the policy is signed but does not hold: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

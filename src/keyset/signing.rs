@@ -1,0 +1,143 @@
+//! The secrets that keysets are signed with.
+
+use core::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// An HMAC-SHA-256 secret and the id that names it. No `Debug`; wiped when dropped.
+#[derive(Clone)]
+pub struct SigningKey {
+    kid: String,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl SigningKey {
+    /// The fewest bytes of a secret (RFC 2104 section 3: the length of the hash).
+    pub const MIN_SECRET: usize = 32;
+
+    /// # Errors
+    /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the secret is short.
+    pub fn new(kid: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
+        if kid.is_empty()
+            || kid.len() > 32
+            || !kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            return Err(SigningKeyError::Kid);
+        }
+        if secret.len() < Self::MIN_SECRET {
+            return Err(SigningKeyError::Short);
+        }
+        Ok(Self {
+            kid: kid.to_owned(),
+            secret,
+        })
+    }
+
+    /// The id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The entry for `KEYSTILE_SIGNING_KEYS`: `<kid>:<base64url>`. A secret.
+    pub fn expose_secret(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "{}:{}",
+            self.kid,
+            URL_SAFE_NO_PAD.encode(&*self.secret)
+        ))
+    }
+
+    fn mac(&self, manifest: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
+        // The domain and the key's id are signed too, so that no tag made with the same
+        // secret for anything else passes here. Neither line can hold a line feed.
+        mac.update(b"keystile keyset v1\n");
+        mac.update(self.kid.as_bytes());
+        mac.update(b"\n");
+        mac.update(manifest);
+        Some(mac)
+    }
+
+    pub(super) fn tag(&self, manifest: &[u8]) -> Vec<u8> {
+        self.mac(manifest)
+            .map(|m| m.finalize().into_bytes().to_vec())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn verifies(&self, manifest: &[u8], tag: &[u8]) -> bool {
+        self.mac(manifest)
+            .is_some_and(|m| m.verify_slice(tag).is_ok())
+    }
+}
+
+/// Why a signing key cannot be used. Says nothing of the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningKeyError {
+    /// No entry at all.
+    Empty,
+    /// An entry is not `<kid>:<base64url>`.
+    Shape,
+    /// The id is not `[A-Za-z0-9-]{1,32}`.
+    Kid,
+    /// The secret has fewer than 32 bytes.
+    Short,
+    /// Two entries have the same id.
+    Repeated,
+}
+
+impl fmt::Display for SigningKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "holds no key",
+            Self::Shape => "is not `<kid>:<base64url>[,…]`",
+            Self::Kid => "has a key id that is not 1 to 32 of `A-Z`, `a-z`, `0-9` and `-`",
+            Self::Short => "has a secret of fewer than 32 bytes",
+            Self::Repeated => "has the same key id twice",
+        })
+    }
+}
+
+impl std::error::Error for SigningKeyError {}
+
+/// The signing keys accepted at once, as `KEYSTILE_SIGNING_KEYS` lists them.
+#[derive(Clone)]
+pub struct SigningKeys(Vec<SigningKey>);
+
+impl SigningKeys {
+    /// Keys in memory.
+    pub fn new(keys: Vec<SigningKey>) -> Self {
+        Self(keys)
+    }
+
+    /// Reads `<kid>:<base64url>[,…]`.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`], for the first entry that does not hold.
+    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
+        let mut keys: Vec<SigningKey> = Vec::new();
+        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+            let (kid, secret) = item.split_once(':').ok_or(SigningKeyError::Shape)?;
+            let secret = secret.trim_end_matches('=');
+            let secret = URL_SAFE_NO_PAD
+                .decode(secret)
+                .map_err(|_| SigningKeyError::Shape)?;
+            let key = SigningKey::new(kid, Zeroizing::new(secret))?;
+            if keys.iter().any(|k| k.kid == key.kid) {
+                return Err(SigningKeyError::Repeated);
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() {
+            return Err(SigningKeyError::Empty);
+        }
+        Ok(Self(keys))
+    }
+
+    pub(super) fn find(&self, kid: &str) -> Option<&SigningKey> {
+        self.0.iter().find(|k| k.kid == kid)
+    }
+}

@@ -1,0 +1,256 @@
+//! Rules of the house that no compiler checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every tracked kind of text file below `folder`.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    let mut todo: Vec<PathBuf> = vec![root().join(folder)];
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            let name = path.strip_prefix(root()).unwrap();
+            out.push((name.to_str().unwrap().to_owned(), text));
+        }
+    }
+    assert!(!out.is_empty(), "nothing in `{folder}`");
+    out.sort();
+    out
+}
+
+/// The code before the unit tests of a file.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with("/tests.rs")
+}
+
+/// Lines of `folder`, tests left out, that hold one of `words`.
+fn hits(folder: &str, words: &[&str], except: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, text) in files(folder) {
+        if is_test(&name) || except(&name) || !name.ends_with(".rs") {
+            continue;
+        }
+        for (n, line) in code(&text).lines().enumerate() {
+            let line = line.split("//").next().unwrap();
+            if words.iter().any(|w| line.contains(w)) {
+                out.push(format!("{name}:{}: {}", n + 1, line.trim()));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let known = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "src",
+        "envoy",
+        "tests",
+        "scripts",
+        "target",
+    ];
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name.starts_with('.') || known.contains(&name.as_str()),
+            "`{name}` has no place at the top level"
+        );
+    }
+}
+
+#[test]
+fn the_core_does_no_io_and_reads_no_clock() {
+    let outside = |name: &str| name.starts_with("src/filter/") || name.starts_with("src/control/");
+    let words = [
+        "SystemTime",
+        "Instant::now",
+        "std::fs",
+        "std::env",
+        "std::process",
+        "TcpStream",
+        "println!",
+        "getrandom",
+        "proxy_wasm",
+        "extern \"C\"",
+    ];
+    assert_eq!(hits("src", &words, outside), [""; 0]);
+}
+
+#[test]
+fn the_companion_touches_clock_and_randomness_in_one_place() {
+    let words = [
+        "SystemTime::now",
+        "Instant::now",
+        "Timestamp::now",
+        "Zoned::now",
+        "getrandom::",
+    ];
+    assert_eq!(
+        hits("src/control", &words, |name| name == "src/control/world.rs"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn hostcalls_and_unsafe_stand_in_one_file() {
+    let words = [
+        "extern \"C\"",
+        "unsafe {",
+        "proxy_wasm::hostcalls",
+        "allow(unsafe_code",
+    ];
+    assert_eq!(
+        hits("src", &words, |name| name == "src/filter/host.rs"),
+        [""; 0]
+    );
+    // The SDK's wrappers panic on header bytes that are not UTF-8 and on most statuses.
+    let getters = [
+        "get_http_request_header(",
+        "get_http_request_headers(",
+        "get_property(vec",
+        "self.get_",
+        "self.set_",
+        "self.send_http",
+        "self.dispatch_",
+    ];
+    assert_eq!(hits("src/filter", &getters, |_| false), [""; 0]);
+}
+
+#[test]
+fn everything_compiled_for_wasm_denies_panics_by_lint() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    for lint in [
+        "unwrap_used",
+        "expect_used",
+        "panic",
+        "indexing_slicing",
+        "unreachable",
+        "todo",
+    ] {
+        assert!(lib.contains(&format!("clippy::{lint}")), "{lint}");
+    }
+    let excuses = hits("src", &["allow(clippy", "expect(clippy"], |name| {
+        name.starts_with("src/control/")
+    });
+    let known = ["src/key.rs", "src/filter/host.rs", "src/lib.rs"];
+    assert!(
+        excuses
+            .iter()
+            .all(|e| known.iter().any(|k| e.starts_with(k))),
+        "{excuses:#?}"
+    );
+}
+
+#[test]
+fn nothing_fails_open() {
+    for folder in ["src", "envoy", "scripts"] {
+        for (name, text) in files(folder) {
+            for bad in ["FAIL_OPEN", "fail_open: true", "failOpen"] {
+                assert!(!text.contains(bad), "`{bad}` in {name}");
+            }
+        }
+    }
+    for (name, text) in files("envoy")
+        .into_iter()
+        .filter(|(n, _)| n.ends_with(".yaml"))
+    {
+        // With ECDS the filter's own settings travel in the pushed resource.
+        assert!(
+            text.contains("FAIL_RELOAD") || text.contains("config_discovery"),
+            "{name}"
+        );
+        for needed in [
+            "keystile-guard",
+            "wasm.keystile.client",
+            "normalize_path: true",
+            "use_remote_address: true",
+        ] {
+            assert!(text.contains(needed), "{name} lacks `{needed}`");
+        }
+    }
+}
+
+#[test]
+fn pushed_resources_reload_after_a_crash() {
+    let ecds = fs::read_to_string(root().join("src/control/ecds.rs")).unwrap();
+    assert!(ecds.contains("FAIL_RELOAD") && ecds.contains("KEYSTILE_SIGNING_KEYS"));
+}
+
+#[test]
+fn the_readme_opens_with_two_commands() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let opening = readme.split("\n## ").next().unwrap();
+    let commands: Vec<&str> = opening
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .flat_map(|block| block.lines().skip(1))
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| l.split('#').next().unwrap().trim())
+        .collect();
+    assert_eq!(commands, ["scripts/demo", "scripts/test"]);
+    assert!(
+        fs::read_to_string(root().join(".ci/run"))
+            .unwrap()
+            .contains("scripts/test")
+    );
+}
+
+#[test]
+fn nothing_depends_on_the_workplace() {
+    let words = [
+        "/work/",
+        "../shared",
+        "index.crates",
+        "crates.io/api",
+        "files.pythonhosted",
+        "registry.npmjs",
+    ];
+    for folder in ["src", "envoy", "scripts", "tests", ".ci"] {
+        for (name, text) in files(folder) {
+            if name == "tests/tidy.rs" {
+                continue;
+            }
+            for word in words {
+                assert!(!text.contains(word), "`{word}` in {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_read() {
+    for (name, text) in files("src").into_iter().chain(files("tests")) {
+        let lines = text.lines().count();
+        assert!(
+            !name.ends_with(".rs") || lines <= 720,
+            "{name} has {lines} lines: one idea a file"
+        );
+    }
+}
+
+#[test]
+fn no_test_is_skipped() {
+    for folder in ["src", "tests"] {
+        for (name, text) in files(folder) {
+            assert!(
+                name == "tests/tidy.rs" || !text.contains("#[ignore"),
+                "{name} skips a test"
+            );
+        }
+    }
+}
