@@ -255,11 +255,14 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
 impl Built {
     /// Signs it: the plugin configuration, as Envoy's StringValue takes it.
     ///
+    /// Signed with every key given: while a signing key is being rotated, Envoys that know
+    /// only the old one and Envoys that know only the new one both take every push.
+    ///
     /// `nonce` is not signed and decides nothing. It makes two pushes of the same
     /// keyset differ, because Envoy takes a configuration that it refused once, and
     /// that has not changed since, for accepted.
-    pub fn seal(&self, key: &SigningKey, nonce: u64) -> String {
-        let mut out = self.head(key, nonce, self.pages.len().div_ceil(3) * 4);
+    pub fn seal(&self, signers: &impl AsRef<[SigningKey]>, nonce: u64) -> String {
+        let mut out = self.head(signers.as_ref(), nonce, self.pages.len().div_ceil(3) * 4);
         out.push_str(",\"pages\":\"");
         URL_SAFE_NO_PAD.encode_string(&self.pages, &mut out);
         out.push_str("\"}");
@@ -267,20 +270,25 @@ impl Built {
     }
 
     /// The same as bytes, for Envoy's BytesValue: the pages follow raw.
-    pub fn seal_raw(&self, key: &SigningKey, nonce: u64) -> Vec<u8> {
-        let mut out = self.head(key, nonce, self.pages.len()).into_bytes();
+    pub fn seal_raw(&self, signers: &impl AsRef<[SigningKey]>, nonce: u64) -> Vec<u8> {
+        let mut out = self
+            .head(signers.as_ref(), nonce, self.pages.len())
+            .into_bytes();
         out.extend_from_slice(b"}\n");
         out.extend_from_slice(&self.pages);
         out
     }
 
-    fn head(&self, key: &SigningKey, nonce: u64, more: usize) -> String {
+    fn head(&self, signers: &[SigningKey], nonce: u64, more: usize) -> String {
         let encoded = self.manifest.len().div_ceil(3) * 4;
-        let mut out = String::with_capacity(encoded + more + 256);
+        let tag = |k: &SigningKey| URL_SAFE_NO_PAD.encode(k.tag(&self.manifest));
+        let tags: Vec<String> = signers.iter().map(tag).collect();
+        let kids: Vec<&str> = signers.iter().map(SigningKey::kid).collect();
+        let mut out = String::with_capacity(encoded + more + 256 + 80 * signers.len());
         out.push_str("{\"format\":1,\"hmac\":\"");
-        URL_SAFE_NO_PAD.encode_string(key.tag(&self.manifest), &mut out);
+        out.push_str(&tags.join(","));
         out.push_str("\",\"kid\":\"");
-        out.push_str(key.kid());
+        out.push_str(&kids.join(","));
         out.push_str("\",\"manifest\":\"");
         URL_SAFE_NO_PAD.encode_string(&self.manifest, &mut out);
         out.push_str("\",\"nonce\":");

@@ -8,6 +8,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::Refusal;
+
 /// An HMAC-SHA-256 secret and the id that names it. No `Debug`; wiped when dropped.
 #[derive(Clone)]
 pub struct SigningKey {
@@ -74,6 +76,18 @@ impl SigningKey {
     }
 }
 
+impl AsRef<[SigningKey]> for SigningKey {
+    fn as_ref(&self) -> &[SigningKey] {
+        core::slice::from_ref(self)
+    }
+}
+
+impl AsRef<[SigningKey]> for SigningKeys {
+    fn as_ref(&self) -> &[SigningKey] {
+        &self.0
+    }
+}
+
 /// Why a signing key cannot be used. Says nothing of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningKeyError {
@@ -137,7 +151,28 @@ impl SigningKeys {
         Ok(Self(keys))
     }
 
-    pub(super) fn find(&self, kid: &str) -> Option<&SigningKey> {
-        self.0.iter().find(|k| k.kid == kid)
+    /// Checks the tags of a manifest. Those of keys that are not listed here say nothing;
+    /// of the others there must be one, and all must match.
+    pub(super) fn verify(&self, kids: &str, tags: &str, manifest: &[u8]) -> Result<(), Refusal> {
+        let mut known = false;
+        let mut tags = tags.split(',');
+        for kid in kids.split(',') {
+            let tag = tags.next().ok_or(Refusal::Base64("hmac"))?;
+            let Some(key) = self.0.iter().find(|k| k.kid == kid) else {
+                continue;
+            };
+            let tag = URL_SAFE_NO_PAD
+                .decode(tag)
+                .map_err(|_| Refusal::Base64("hmac"))?;
+            if !key.verifies(manifest, &tag) {
+                return Err(Refusal::Signature);
+            }
+            known = true;
+        }
+        match (known, tags.next()) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => Err(Refusal::Base64("hmac")),
+            (false, _) => Err(Refusal::UnknownKid(kids.to_owned())),
+        }
     }
 }

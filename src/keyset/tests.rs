@@ -355,6 +355,46 @@ fn both_signing_keys_are_accepted_while_one_is_rotated() {
 }
 
 #[test]
+fn a_keyset_signed_twice_is_taken_by_who_knows_either_key() {
+    let built = build(&content(vec![row(1)])).unwrap();
+    let key = |kid, byte| SigningKeys::new(vec![signing_key(kid, byte)]);
+    let text = built.seal(
+        &SigningKeys::new(vec![signing_key("old", 1), signing_key("new", 2)]),
+        0,
+    );
+    let load =
+        |text: &str, keys: &SigningKeys| Keyset::load(&mut text.as_bytes(), keys, |_| {}).err();
+    assert_eq!(load(&text, &key("old", 1)), None);
+    assert_eq!(load(&text, &key("new", 2)), None);
+    assert_eq!(load(&text, &keys()), None);
+    assert_eq!(
+        load(&text, &key("other", 1)),
+        Some(Refusal::UnknownKid("old,new".into()))
+    );
+    // A wrong tag of a known key counts, whatever the others say.
+    assert_eq!(
+        load(
+            &text,
+            &SigningKeys::new(vec![signing_key("old", 1), signing_key("new", 9)])
+        ),
+        Some(Refusal::Signature)
+    );
+    // Tags cannot change places, and none may be left over.
+    assert_eq!(
+        load(&text.replace("old,new", "new,old"), &key("old", 1)),
+        Some(Refusal::Signature)
+    );
+    assert_eq!(
+        load(&text.replace("old,new", "old"), &key("old", 1)),
+        Some(Refusal::Base64("hmac"))
+    );
+    assert_eq!(
+        load(&text.replace("old,new", "old,new,more"), &key("old", 1)),
+        Some(Refusal::Base64("hmac"))
+    );
+}
+
+#[test]
 fn a_tag_made_for_something_else_does_not_pass() {
     let key = signing_key("new", 2);
     let built = build(&content(vec![row(1)])).unwrap();
