@@ -179,9 +179,10 @@ pub fn strip_identity<'a>(identity: &RawIdentity, headers: Headers<'a>, edits: &
 }
 
 fn folded(b: u8) -> u8 {
-    match b {
-        b'_' | b'.' => b'-',
-        b => b.to_ascii_lowercase(),
+    if b.is_ascii_alphanumeric() {
+        b.to_ascii_lowercase()
+    } else {
+        b'-'
     }
 }
 

@@ -245,7 +245,7 @@ fn judge<'k>(
             b":method" => call.method = value,
             b":path" => call.target = value,
             b":authority" | b"host" if call.authority.is_empty() => call.authority = value,
-            b"origin" => call.origin = Some(value),
+            b"origin" => call.origin = true,
             b"access-control-request-method" => call.preflight = true,
             _ => {}
         }
@@ -258,7 +258,7 @@ fn judge<'k>(
     let host = canonical_host(call.authority);
     decision.route = policy.router.find(&host, call.method, &path.path);
     let route = decision.route.and_then(|i| policy.routes.get(i));
-    let is_preflight = call.preflight && call.origin.is_some() && call.method == b"OPTIONS";
+    let is_preflight = call.preflight && call.origin && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {
         trace.note("preflight", true, || {
             "a CORS preflight, which the policy lets through".to_owned()
@@ -301,7 +301,9 @@ fn judge<'k>(
         trace.note("credential", false, || "several differing keys".to_owned());
         return Err(Denial::MultipleKeys);
     }
-    let prior = if presented.key.is_none() || policy.forward_credential {
+    // In shadow mode keys stay in the request as well.
+    let key_stays = policy.forward_credential || policy.mode == Mode::Shadow;
+    let prior = if presented.key.is_none() || key_stays {
         prior()
     } else {
         None
@@ -346,7 +348,7 @@ fn judge<'k>(
         format!("`{environment}` is accepted here")
     });
     network(&entry, request.address, trace)?;
-    origin(&entry, call.origin, trace)?;
+    origin(&entry, headers, trace)?;
     if let Some(route) = route {
         scopes(keyset, &entry, route, trace)?;
     }
@@ -361,7 +363,7 @@ struct Call<'a> {
     method: &'a [u8],
     target: &'a [u8],
     authority: &'a [u8],
-    origin: Option<&'a [u8]>,
+    origin: bool,
     preflight: bool,
 }
 
@@ -517,19 +519,25 @@ fn network(
     Err(Denial::AddressDenied)
 }
 
-fn origin(entry: &Entry<'_>, origin: Option<&[u8]>, trace: &mut impl Trace) -> Result<(), Denial> {
+fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
     if !entry.has_origins() && !entry.publishable {
         return Ok(());
     }
     // A publishable key without origins is open to none: that it has some is checked
-    // where keys are issued, and not believed here.
-    let held = origin.is_some_and(|o| entry.origins().any(|mine| mine.eq_ignore_ascii_case(o)));
-    trace.note("origin", held, || match origin {
-        Some(o) => format!(
-            "{} is {}allowed",
-            String::from_utf8_lossy(o),
-            if held { "" } else { "not " }
-        ),
+    // where keys are issued, and not believed here. Several `Origin` fields, which no
+    // browser sends, must all be its own.
+    let mut count = 0;
+    let mut stranger = None;
+    for (_, o) in headers.iter().filter(|(n, _)| *n == b"origin") {
+        count += 1;
+        if !entry.origins().any(|mine| mine.eq_ignore_ascii_case(o)) {
+            stranger = Some(o);
+        }
+    }
+    let held = count > 0 && stranger.is_none();
+    trace.note("origin", held, || match stranger {
+        Some(o) => format!("{} is not allowed", String::from_utf8_lossy(o)),
+        None if held => "allowed".to_owned(),
         None => "the request has no `Origin`, and the key is bound to some".to_owned(),
     });
     if held {

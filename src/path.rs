@@ -135,7 +135,6 @@ fn is_pchar(b: u8) -> bool {
 fn rebuilt(path: &[u8]) -> Result<Canonical<'static>, Ambiguous> {
     let mut out: Vec<String> = Vec::new();
     let mut parameters = false;
-    let mut after_empty = false;
     for raw in path.split(|&b| b == b'/').skip(1) {
         let segment = decode(raw)?;
         parameters |= segment.text.contains(';');
@@ -145,22 +144,21 @@ fn rebuilt(path: &[u8]) -> Result<Canonical<'static>, Ambiguous> {
             return Err(Ambiguous::HiddenDots);
         }
         match segment.text.as_str() {
-            "" => {
-                after_empty = true;
-                continue;
-            }
             "." => {}
-            // Who merges slashes first removes another segment than who does not.
-            ".." if after_empty => return Err(Ambiguous::EscapesRoot),
             ".." => {
-                out.pop().ok_or(Ambiguous::EscapesRoot)?;
+                let parent = out.pop().ok_or(Ambiguous::EscapesRoot)?;
+                // Who merges slashes or cuts parameters first removes another segment
+                // here than who does not.
+                if parent.split(';').next() == Some("") {
+                    return Err(Ambiguous::EscapesRoot);
+                }
             }
+            // Empty ones stay until the end, so that `..` meets them.
             _ => out.push(segment.text),
         }
-        after_empty = false;
     }
     let mut joined = String::with_capacity(path.len());
-    for segment in &out {
+    for segment in out.iter().filter(|s| !s.is_empty()) {
         joined.push('/');
         joined.push_str(segment);
     }
@@ -267,6 +265,7 @@ mod tests {
             ("//admin", "/admin"),
             ("/a/../admin", "/admin"),
             ("/a/./b", "/a/b"),
+            ("/a//b/../c", "/a/c"),
             ("/a/b/..", "/a"),
             ("/%61dmin", "/admin"),
             ("/a%2Eb", "/a.b"),
@@ -303,6 +302,9 @@ mod tests {
             ("/..", Ambiguous::EscapesRoot),
             ("/a/../../b", Ambiguous::EscapesRoot),
             ("/a//../b", Ambiguous::EscapesRoot),
+            ("/a//./../b", Ambiguous::EscapesRoot),
+            ("/a/x//y/../../b", Ambiguous::EscapesRoot),
+            ("/a/;/../b", Ambiguous::EscapesRoot),
             ("/%00", Ambiguous::Control),
             ("/a%0d%0ab", Ambiguous::Control),
             ("/\u{7f}", Ambiguous::Control),

@@ -6,7 +6,7 @@
 use core::fmt::Write as _;
 
 use crate::decide::{Denial, Origin, Rate, Unavailable};
-use crate::policy::{Credential, Policy};
+use crate::policy::{By, Credential, Policy};
 
 /// What a denial means on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,13 +256,17 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
     for (i, a) in rate.applied().enumerate() {
         let (name, several) = match a.origin {
             Origin::Plan(name) => (name, of_plan > 1),
-            Origin::Key => ("key", of_key > 1),
-            Origin::Route => ("route", false),
+            // No plan can be called so.
+            Origin::Key => ("@key", of_key > 1),
+            Origin::Route => ("@route", false),
         };
-        // Several limits of one plan are told apart by their windows.
+        // Several limits of one list are told apart by window, then by whose they are.
         let mut label = format!("\"{name}");
         if several {
             let _ = write!(label, "-{}", a.limit.per);
+            if a.limit.by == By::Client {
+                label.push_str("-client");
+            }
         }
         label.push('"');
         let separator = if policies.is_empty() { "" } else { ", " };

@@ -50,7 +50,7 @@ impl FromStr for Head {
         let wrong = || format!("`{s}` is not `<number>:<hash>` as `audit verify` prints it");
         let (seq, hex) = s.split_once(':').ok_or_else(wrong)?;
         let mut link = [0; 32];
-        if hex.len() != 64 || !hex.is_ascii() {
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         for (i, byte) in link.iter_mut().enumerate() {
@@ -150,12 +150,30 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed(n) => write!(f, "audit record {n} was changed: its hash does not match what it says"),
-            Self::Missing(n) => write!(f, "audit record {n} was removed: the records around it are there"),
-            Self::Unlinked(n) => write!(f, "audit record {n} does not follow the record before it: one of the two was exchanged"),
-            Self::CutOff(n) => write!(f, "audit record {n} was removed: the log should end with it"),
-            Self::Beyond(n) => write!(f, "audit record {n} was put in: the log should end before it"),
-            Self::OtherHead(n) => write!(f, "audit record {n} was exchanged: the store remembers another one as the last"),
+            Self::Changed(n) => write!(
+                f,
+                "audit record {n} was changed: its hash does not match what it says"
+            ),
+            Self::Missing(n) => write!(
+                f,
+                "audit record {n} was removed: the records around it are there"
+            ),
+            Self::Unlinked(n) => write!(
+                f,
+                "audit record {n} does not follow the record before it: one of the two was exchanged"
+            ),
+            Self::CutOff(n) => write!(
+                f,
+                "audit record {n} was removed: the log should end with it"
+            ),
+            Self::Beyond(n) => write!(
+                f,
+                "audit record {n} was put in: the log should end before it"
+            ),
+            Self::OtherHead(n) => write!(
+                f,
+                "audit record {n} was exchanged: the store remembers another one as the last"
+            ),
         }
     }
 }

@@ -6,8 +6,6 @@ use std::fmt::{self, Display};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     messages: Vec<String>,
-    /// The exit code: 1 for refused or failed, 2 for a command typed wrongly.
-    pub exit: u8,
 }
 
 /// What every operation gives back.
@@ -17,21 +15,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub fn refuse(fact: impl Display, next: impl Display) -> Error {
     Error {
         messages: vec![format!("{fact}; {next}")],
-        exit: 1,
-    }
-}
-
-/// A command typed wrongly in a way that clap cannot see.
-pub fn usage(fact: impl Display, next: impl Display) -> Error {
-    Error {
-        exit: 2,
-        ..refuse(fact, next)
     }
 }
 
 /// Several refusals, each complete in itself.
 pub fn refuse_all(messages: Vec<String>) -> Error {
-    Error { messages, exit: 1 }
+    Error { messages }
 }
 
 impl Display for Error {

@@ -32,6 +32,11 @@ impl Home {
         &self.folder
     }
 
+    /// Whether there is a store.
+    pub fn exists(&self) -> bool {
+        self.store().exists()
+    }
+
     fn store(&self) -> PathBuf {
         self.folder.join("store.db")
     }
@@ -67,7 +72,10 @@ impl Home {
 
     /// Tells a wrong master key from a damaged store.
     fn explain(&self, error: Error, key: &MasterKey) -> Error {
-        if !error.to_string().starts_with("the store cannot be decrypted") {
+        if !error
+            .to_string()
+            .starts_with("the store cannot be decrypted")
+        {
             return error;
         }
         match fs::read_to_string(self.fingerprint()) {

@@ -41,9 +41,15 @@ mod native {
     pub mod cli;
     pub mod commands;
     pub mod ecds;
+    pub mod envoy;
     pub mod error;
+    pub mod explain;
+    pub mod file;
     pub mod home;
+    pub mod inspect;
+    pub mod istio;
     pub mod output;
+    pub mod policy_file;
     pub mod publish;
     pub mod record;
     pub mod registry;
@@ -51,6 +57,7 @@ mod native {
     pub mod store;
     pub mod when;
     pub mod world;
+    pub mod yaml;
 }
 #[cfg(not(target_family = "wasm"))]
 use native::*;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId, Name};
-use keystile::keyset::{Network, Row, SigningKey};
+use keystile::keyset::{Network, SigningKey};
 use keystile::policy::{By, Limit, RawLimit};
 use serde_json::{Value, json};
 
@@ -176,32 +176,6 @@ impl Key {
         self.rules.plan.as_deref().or(self.client_plan.as_deref())
     }
 
-    /// As the keyset wants it.
-    pub fn into_row(self) -> Row {
-        let rules = self.rules;
-        Row {
-            id: self.id,
-            digest: self.digest,
-            foreign: self.imported,
-            client: self.client,
-            client_number: self.client_number,
-            environment: rules.environment,
-            publishable: rules.publishable,
-            scopes: rules.scopes,
-            plan: rules.plan.or(self.client_plan),
-            limits: rules.limits,
-            expires: rules.expires,
-            not_before: rules.not_before,
-            overlap_end: self.overlap_end,
-            disabled: self.disabled,
-            revoked: self.revoked.is_some(),
-            lineage: self.lineage,
-            allow: rules.allow.into_iter().map(network).collect(),
-            deny: rules.deny.into_iter().map(network).collect(),
-            origins: rules.origins,
-        }
-    }
-
     /// As JSON for the audit log: what is there, without key and digest.
     pub fn audit_json(&self) -> Value {
         let mut value = json!({
@@ -228,11 +202,28 @@ impl Key {
         set("deny_cidrs", json!(words(&rules.deny)));
         set("origins", json!(rules.origins));
         set("labels", json!(rules.labels));
-        set("imported", if self.imported { json!(true) } else { Value::Null });
-        set("disabled", if self.disabled { json!(true) } else { Value::Null });
+        set(
+            "imported",
+            if self.imported {
+                json!(true)
+            } else {
+                Value::Null
+            },
+        );
+        set(
+            "disabled",
+            if self.disabled {
+                json!(true)
+            } else {
+                Value::Null
+            },
+        );
         set("revoked", json!(self.revoked.map(when::rfc3339)));
         set("reason", json!(self.reason));
-        set("rotated_from", json!(self.rotated_from.map(|k| k.to_string())));
+        set(
+            "rotated_from",
+            json!(self.rotated_from.map(|k| k.to_string())),
+        );
         value
     }
 
@@ -269,7 +260,11 @@ impl Key {
 
     /// `secret` or `publishable`.
     pub fn kind(&self) -> &'static str {
-        if self.rules.publishable { "publishable" } else { "secret" }
+        if self.rules.publishable {
+            "publishable"
+        } else {
+            "secret"
+        }
     }
 }
 
@@ -283,7 +278,8 @@ fn is_nothing(v: &Value) -> bool {
     }
 }
 
-fn network(net: IpNet) -> Network {
+/// A range as the keyset wants it.
+pub fn network(net: IpNet) -> Network {
     let address: IpAddr = net.network();
     Network {
         address,

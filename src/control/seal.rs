@@ -87,7 +87,8 @@ pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
         return from_command(command).map(Some);
     }
     if let Some(text) = world::secret_variable(VARIABLE) {
-        return MasterKey::parse(&text, &format!("the environment variable `{VARIABLE}`")).map(Some);
+        return MasterKey::parse(&text, &format!("the environment variable `{VARIABLE}`"))
+            .map(Some);
     }
     from_file(file)
 }
@@ -95,7 +96,10 @@ pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
 /// What to say when [`find`] found none for an existing store.
 pub fn missing(file: &Path) -> Error {
     refuse(
-        format_args!("there is no master key: `{}` does not exist", file.display()),
+        format_args!(
+            "there is no master key: `{}` does not exist",
+            file.display()
+        ),
         format_args!("restore that file, set `{VARIABLE}`, or give `--master-key-command`"),
     )
 }
@@ -170,7 +174,10 @@ pub fn write_file(file: &Path, key: &MasterKey) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
-            format_args!("the master key `{}` cannot be written ({e})", file.display()),
+            format_args!(
+                "the master key `{}` cannot be written ({e})",
+                file.display()
+            ),
             "check the folder and try again",
         )
     })
@@ -189,13 +196,19 @@ mod tests {
         let again = from_file(&file).unwrap().unwrap();
         assert_eq!(again.raw_key(), key.raw_key());
         assert_eq!(again.raw_key().as_str(), format!("x'{}'", "00".repeat(32)));
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
     fn a_short_master_key_is_refused_with_its_length() {
         let error = MasterKey::parse(&"A".repeat(40), "it").err().unwrap();
-        assert!(error.to_string().starts_with("it holds 30 bytes, not 32; "), "{error}");
+        assert!(
+            error.to_string().starts_with("it holds 30 bytes, not 32; "),
+            "{error}"
+        );
         assert!(MasterKey::parse("no spaces here", "it").is_err());
         assert!(MasterKey::parse(&"A".repeat(400), "it").is_err());
     }
@@ -203,7 +216,9 @@ mod tests {
     #[test]
     fn different_keys_have_different_fingerprints() {
         let a = MasterKey::parse(&"A".repeat(43), "a").ok().unwrap();
-        let b = MasterKey::parse(&format!("B{}", "A".repeat(42)), "b").ok().unwrap();
+        let b = MasterKey::parse(&format!("B{}", "A".repeat(42)), "b")
+            .ok()
+            .unwrap();
         assert_ne!(a.fingerprint(), b.fingerprint());
         assert_eq!(a.fingerprint().len(), 16);
     }

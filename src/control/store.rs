@@ -72,31 +72,59 @@ impl Store {
     /// Opens an existing store.
     pub fn open(path: &Path, key: &MasterKey) -> Result<Self> {
         let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if store.schema()? == 0 {
+            // An empty file is an empty database to SQLite, and none of ours.
+            return Err(damaged("it is empty"));
+        }
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Reads every page of the file and checks it.
+    pub fn check(&mut self) -> Result<()> {
+        for pragma in ["cipher_integrity_check", "quick_check"] {
+            let mut statement = self.db.prepare(&format!("PRAGMA {pragma}"))?;
+            let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+            for line in rows {
+                let line = line?;
+                if line != "ok" {
+                    return Err(damaged(&line));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(path, flags)?;
+        // SQLCipher would tell stderr what we tell the user in our own words.
+        db.pragma_update(None, "cipher_log_level", "NONE")?;
         db.pragma_update(None, "key", key.raw_key().as_str())?;
         db.busy_timeout(PATIENCE)?;
-        // FULL: what was committed survives a power failure, in WAL mode too.
+        // FULL: what was committed survives a power failure, in WAL mode too. Ids and
+        // digests are random, so bulk work touches pages all over the file: with a small
+        // cache each would be encrypted many times over. 128 MiB at most, as needed.
         db.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
+             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -131072;",
         )?;
         // The first page that is read tells whether the master key fits.
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(Self { db })
     }
 
+    /// How many of [`MIGRATIONS`] it has seen.
+    fn schema(&self) -> Result<usize> {
+        let n: i64 = self
+            .db
+            .pragma_query_value(None, "user_version", |r| r.get(0))?;
+        Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
     fn migrate(&mut self) -> Result<()> {
-        let version = |db: &Connection| -> Result<usize> {
-            let n: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
-            Ok(usize::try_from(n).unwrap_or(usize::MAX))
-        };
-        match MIGRATIONS.len().checked_sub(version(&self.db)?) {
+        match MIGRATIONS.len().checked_sub(self.schema()?) {
             Some(0) => return Ok(()),
             Some(_) => {}
             None => {
@@ -106,9 +134,13 @@ impl Store {
                 ));
             }
         }
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read again: another process may have done it meanwhile.
-        for script in MIGRATIONS.iter().skip(version(&tx)?) {
+        let seen: i64 = tx.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        let seen = usize::try_from(seen).unwrap_or(usize::MAX);
+        for script in MIGRATIONS.iter().skip(seen) {
             tx.execute_batch(script)?;
         }
         tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
@@ -129,7 +161,11 @@ impl Store {
 
     /// Changes, all or nothing. The keyset's version rises with the change that called
     /// [`Tx::keyset_changed`]; the last audit record is remembered.
-    pub fn write<T>(&mut self, world: &World, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+    pub fn write<T>(
+        &mut self,
+        world: &World,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut tx = self.begin(TransactionBehavior::Immediate)?;
         let out = f(&mut tx)?;
         tx.commit(world)?;
@@ -228,6 +264,13 @@ impl Tx<'_> {
     }
 }
 
+fn damaged(how: &str) -> Error {
+    refuse(
+        format_args!("the store is damaged: {how}"),
+        "nothing was changed; restore the folder from a backup",
+    )
+}
+
 /// The database's own words, turned into ours. Where the store stands is added by
 /// [`crate::home`].
 impl From<rusqlite::Error> for Error {
@@ -237,19 +280,25 @@ impl From<rusqlite::Error> for Error {
                 "the store cannot be decrypted",
                 "the master key is another one, or the file is damaged",
             ),
-            Some(ErrorCode::DatabaseCorrupt) => refuse(
-                "the store is damaged",
-                "nothing was changed; restore the folder from a backup",
-            ),
+            Some(ErrorCode::DatabaseCorrupt) => damaged("a page of it is not as it was written"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => refuse(
-                format_args!("another process has been writing to the store for {} s", PATIENCE.as_secs()),
+                format_args!(
+                    "another process has been writing to the store for {} s",
+                    PATIENCE.as_secs()
+                ),
                 "nothing was changed; try again when it is done",
             ),
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refuse(
-                "the store cannot be written",
-                "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
-            ),
-            Some(ErrorCode::DiskFull | ErrorCode::FileLockingProtocolFailed | ErrorCode::SystemIoFailure) => refuse(
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                refuse(
+                    "the store cannot be written",
+                    "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
+                )
+            }
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::SystemIoFailure,
+            ) => refuse(
                 format_args!("the disk under the store does not answer as it should ({e})"),
                 "nothing was changed; free some space and check the disk",
             ),
@@ -260,3 +309,6 @@ impl From<rusqlite::Error> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Times as people write and read them.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -8,21 +10,52 @@ use keystile::policy;
 /// The last second that a keyset's index can hold for an expiry: 2106-02-07.
 const LAST: u64 = u32::MAX as u64 - 1;
 
-/// Reads `90d`, `24h` (from now on), `2027-01-31` (its midnight, UTC) or RFC 3339.
-pub fn instant(text: &str, now: u64) -> Result<u64, String> {
-    let found = policy::seconds(text)
-        .map(|s| now.saturating_add(s))
-        .or_else(|| {
+/// A time as it is typed: `90d`, `24h` (from now on), `2027-01-31` (its midnight, UTC) or
+/// RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Seconds from now.
+    After(u64),
+    /// Seconds since the epoch.
+    At(u64),
+}
+
+impl When {
+    /// Seconds since the epoch.
+    pub fn at(self, now: u64) -> u64 {
+        match self {
+            Self::After(s) => now.saturating_add(s).min(LAST),
+            Self::At(t) => t,
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(s) = policy::seconds(text) {
+            return Ok(Self::After(s));
+        }
+        let date = || {
             let date: Date = text.parse().ok()?;
             seconds(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
-        })
-        .or_else(|| seconds(text.parse().ok()?));
-    match found {
-        Some(t) if t > LAST => Err(format!("`{text}` is later than 2106-02-07, the last day that a keyset can hold")),
-        Some(t) => Ok(t),
-        None => Err(format!(
-            "`{text}` is no time; write `90d` or `24h` from now, `2027-01-31`, or `2027-01-31T12:00:00Z`"
-        )),
+        };
+        // A date alone is one by the calendar; with a time, only with its zone.
+        let found = if text.len() == 10 {
+            date()
+        } else {
+            text.parse().ok().and_then(seconds)
+        };
+        match found {
+            Some(t) if t > LAST => Err(format!(
+                "`{text}` is later than 2106-02-07, the last day that a keyset can hold"
+            )),
+            Some(t) => Ok(Self::At(t)),
+            None => Err(format!(
+                "`{text}` is no time; write `90d` or `24h` from now, `2027-01-31`, or `2027-01-31T12:00:00Z`"
+            )),
+        }
     }
 }
 
@@ -31,7 +64,8 @@ pub fn span(text: &str) -> Result<u64, String> {
     if text == "0" {
         return Ok(0);
     }
-    policy::seconds(text).ok_or_else(|| format!("`{text}` is no duration; write `24h`, `7d` or `30m`"))
+    policy::seconds(text)
+        .ok_or_else(|| format!("`{text}` is no duration; write `24h`, `7d` or `30m`"))
 }
 
 fn seconds(t: Timestamp) -> Option<u64> {
@@ -79,7 +113,10 @@ pub fn duration(seconds: u64) -> String {
     [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")]
         .into_iter()
         .find(|(n, _)| seconds.is_multiple_of(*n))
-        .map_or_else(|| format!("{seconds}s"), |(n, u)| format!("{}{u}", seconds / n))
+        .map_or_else(
+            || format!("{seconds}s"),
+            |(n, u)| format!("{}{u}", seconds / n),
+        )
 }
 
 #[cfg(test)]
@@ -89,15 +126,25 @@ mod tests {
     #[test]
     fn times_are_read_in_each_of_the_ways_they_are_written() {
         let now = 1_800_000_000;
-        assert_eq!(instant("90d", now), Ok(now + 90 * 86_400));
-        assert_eq!(instant("24h", now), Ok(now + 86_400));
-        assert_eq!(instant("2027-01-31", now), Ok(1_801_353_600));
-        assert_eq!(instant("2027-01-31T01:00:00+01:00", now), Ok(1_801_353_600));
-        assert_eq!(instant("2027-01-31T00:00:00Z", now), Ok(1_801_353_600));
-        for bad in ["", "soon", "90", "-1d", "2027-13-01", "2027-01-31T00:00:00", "1969-12-31", "0d"] {
-            assert!(instant(bad, now).is_err(), "{bad}");
+        let at = |text: &str| text.parse::<When>().map(|w| w.at(now));
+        assert_eq!(at("90d"), Ok(now + 90 * 86_400));
+        assert_eq!(at("24h"), Ok(now + 86_400));
+        assert_eq!(at("2027-01-31"), Ok(1_801_353_600));
+        assert_eq!(at("2027-01-31T01:00:00+01:00"), Ok(1_801_353_600));
+        assert_eq!(at("2027-01-31T00:00:00Z"), Ok(1_801_353_600));
+        for bad in [
+            "",
+            "soon",
+            "90",
+            "-1d",
+            "2027-13-01",
+            "2027-01-31T00:00:00",
+            "1969-12-31",
+            "0d",
+        ] {
+            assert!(at(bad).is_err(), "{bad}");
         }
-        assert!(instant("2200-01-01", now).is_err());
+        assert!(at("2200-01-01").is_err());
     }
 
     #[test]

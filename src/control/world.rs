@@ -1,7 +1,5 @@
 //! Clock, randomness, user, host, environment: touched here and nowhere else.
 
-use std::os::unix::process::parent_id;
-
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -117,7 +115,18 @@ pub fn executable_folder() -> Option<std::path::PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }
 
-/// Numbers that differ between processes running at once, for names of files beside.
-pub fn process_mark() -> String {
-    format!("{}-{}", std::process::id(), parent_id())
+#[cfg(test)]
+impl World {
+    /// A fixed one, at a number of seconds; its randomness is real.
+    pub fn at(seconds: u64) -> Self {
+        Self {
+            now: Moment(seconds * 1000),
+            actor: Actor {
+                uid: 1000,
+                user: "tess".to_owned(),
+                host: "bench".to_owned(),
+            },
+            entropy: system_entropy,
+        }
+    }
 }

@@ -65,10 +65,11 @@ impl RootContext for Root {
         match load(size) {
             Ok(keyset) => {
                 let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
-                self.leave();
                 let store = keyset.store;
-                self.store.set(Some(store));
+                // Joined before left: the last root of a store takes its keyset along.
                 vm::join(store);
+                self.leave();
+                self.store.set(Some(store));
                 vm::put_in_force(keyset, loaded_us);
                 true
             }

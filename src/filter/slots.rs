@@ -16,7 +16,21 @@ const SLOTS: u32 = 256;
 const DEAD_AFTER_NS: u64 = 5_000_000_000;
 
 thread_local! {
-    static MINE: Cell<Option<u32>> = const { Cell::new(None) };
+    static MINE: Cell<Option<Slot>> = const { Cell::new(None) };
+}
+
+/// A number, and the instant at which it was claimed, which tells its owner from whoever
+/// claims it after the owner was taken for dead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    n: u32,
+    claimed: u64,
+}
+
+/// What shared data holds for a number: the claim's instant and the last heartbeat.
+fn heartbeat(claimed: u64, now: u64) -> [u8; 16] {
+    let both = u128::from(claimed) << 64 | u128::from(now);
+    both.to_be_bytes()
 }
 
 fn slot_key(n: u32) -> String {
@@ -61,13 +75,10 @@ fn raise_floor(store: StoreId, version: u64) {
 /// Once a second: heartbeat, gauges, and the numbers of the dead.
 pub fn tick() {
     let now = host::monotonic_ns();
-    let mine = match MINE.get() {
-        Some(n) => {
-            let _ = host::set_shared_data(slot_key(n).as_bytes(), &now.to_be_bytes(), 0);
-            Some(n)
-        }
-        None => claim(now),
-    };
+    let mine = MINE
+        .get()
+        .filter(|slot| beat(*slot, now))
+        .or_else(|| claim(now));
     MINE.set(mine);
     // Only a VM that lives raises the floor: the canary may still be overruled.
     vm::each(|k| raise_floor(k.store, k.version));
@@ -75,7 +86,7 @@ pub fn tick() {
     for n in 0..SLOTS {
         match host::shared_data(slot_key(n).as_bytes()) {
             Ok(Some((bytes, _))) => {
-                if Some(n) != mine && is_dead(&bytes, now) {
+                if mine.is_none_or(|slot| slot.n != n) && is_dead(&bytes, now) {
                     metrics::version_in_force(n, 0);
                 }
             }
@@ -84,9 +95,21 @@ pub fn tick() {
     }
 }
 
+/// Says that this VM lives; `false` if it was taken for dead and its number claimed.
+fn beat(slot: Slot, now: u64) -> bool {
+    let key = slot_key(slot.n);
+    match host::shared_data(key.as_bytes()) {
+        Ok(Some((bytes, cas))) if claimed_at(&bytes) == Some(slot.claimed) => {
+            let value = heartbeat(slot.claimed, now);
+            host::set_shared_data(key.as_bytes(), &value, cas).is_ok()
+        }
+        _ => false,
+    }
+}
+
 /// Shows what this VM has in force, at once where it has a number.
 pub fn publish() {
-    let Some(n) = MINE.get() else {
+    let Some(Slot { n, .. }) = MINE.get() else {
         return;
     };
     let (mut version, mut keys, mut issued) = (0, 0, u64::MAX);
@@ -102,11 +125,20 @@ pub fn publish() {
     }
 }
 
-fn is_dead(heartbeat: &[u8], now: u64) -> bool {
-    number(heartbeat).is_none_or(|at| now.saturating_sub(at) > DEAD_AFTER_NS)
+fn halves(value: &[u8]) -> Option<(u64, u64)> {
+    let both = u128::from_be_bytes(value.try_into().ok()?);
+    Some(((both >> 64) as u64, both as u64))
 }
 
-fn claim(now: u64) -> Option<u32> {
+fn claimed_at(value: &[u8]) -> Option<u64> {
+    halves(value).map(|(claimed, _)| claimed)
+}
+
+fn is_dead(value: &[u8], now: u64) -> bool {
+    halves(value).is_none_or(|(_, beat)| now.saturating_sub(beat) > DEAD_AFTER_NS)
+}
+
+fn claim(now: u64) -> Option<Slot> {
     for n in 0..SLOTS {
         let key = slot_key(n);
         let cas = match host::shared_data(key.as_bytes()) {
@@ -116,8 +148,8 @@ fn claim(now: u64) -> Option<u32> {
             Err(_) => return None,
         };
         // Whoever loses the race for this number tries the next.
-        if host::set_shared_data(key.as_bytes(), &now.to_be_bytes(), cas).is_ok() {
-            return Some(n);
+        if host::set_shared_data(key.as_bytes(), &heartbeat(now, now), cas).is_ok() {
+            return Some(Slot { n, claimed: now });
         }
     }
     None

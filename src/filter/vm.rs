@@ -58,6 +58,9 @@ pub fn in_force(store: StoreId) -> Option<Rc<Keyset>> {
 /// would double it for good. Nothing is served meanwhile, and should the pages behind
 /// the good signature not hold, Envoy's canary has found that out before any worker.
 pub fn make_room(store: StoreId, version: u64) {
+    if version < slots::floor(store) {
+        return;
+    }
     let _ = with(store, |p| {
         if p.keyset.as_ref().is_some_and(|k| k.version <= version) {
             p.keyset = None;

@@ -5,4 +5,20 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod closed;
+mod decisions;
+mod faults;
+mod fixture;
+mod grpc;
+mod hostile;
+mod identity;
+mod journey;
+mod limits;
+mod metrics;
+mod modes;
+mod pushes;
+mod redirects;
+mod revocation;
+mod secrets;
 mod support;
+mod tls;
+mod traps;

@@ -131,8 +131,19 @@ impl Vm {
 
     /// A new root context with a configuration, beside those that are there.
     pub fn start_plugin(&mut self, configuration: Option<&[u8]>) -> Result<Root, NotStarted> {
+        let root = self.create(0, None);
+        let root = root.map_err(|Trap(why)| NotStarted::Trapped(why))?;
+        self.configure(Root(root), configuration)
+    }
+
+    /// Starts and configures a root that is there, once more: what the host does for a second plugin of the same
+    /// name and configuration, which gets the same root context.
+    pub fn configure(
+        &mut self,
+        Root(root): Root,
+        configuration: Option<&[u8]>,
+    ) -> Result<Root, NotStarted> {
         let trapped = |Trap(why)| NotStarted::Trapped(why);
-        let root = self.create(0, None).map_err(trapped)?;
         let size = configuration.map_or(0, <[u8]>::len);
         // An export that is missing has no objection.
         let mut accepted = self
@@ -257,6 +268,16 @@ impl Vm {
             (None, Some(_)) => Outcome::Paused,
         };
         (Stream(stream), outcome)
+    }
+
+    /// What the filter left of an open stream, refused ones included: its request headers, as access logs print
+    /// them, and its filter state, as the guard reads it.
+    pub fn left(&mut self, stream: &Stream) -> (Headers, FilterState) {
+        let transaction = self.transaction(stream.0);
+        (
+            transaction.request.clone(),
+            transaction.filter_state.clone(),
+        )
     }
 
     /// Response headers on their way to the client.

@@ -51,7 +51,9 @@ impl Tx<'_> {
 
     /// Hands every record, in order, to `each` until that fails.
     pub fn each_audit(&self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
-        let mut statement = self.tx.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
+        let mut statement = self
+            .tx
+            .prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             each(read(row)?)?;
@@ -61,8 +63,13 @@ impl Tx<'_> {
 
     /// The last records, the latest first; of one subject if it is named.
     pub fn last_audit(&self, subject: Option<&str>, most: u32) -> Result<Vec<Record>> {
-        let condition = if subject.is_some() { "subject = ?1" } else { "?1 IS NULL" };
-        let sql = format!("SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT ?2");
+        let condition = if subject.is_some() {
+            "subject = ?1"
+        } else {
+            "?1 IS NULL"
+        };
+        let sql =
+            format!("SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT ?2");
         let mut statement = self.tx.prepare(&sql)?;
         let rows = statement.query_map(params![subject, most], read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

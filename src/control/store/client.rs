@@ -23,7 +23,11 @@ impl Tx<'_> {
     /// The living client of that name.
     pub fn client(&self, name: &str) -> Result<Option<Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
-        Ok(self.tx.prepare_cached(&sql)?.query_row([name], read).optional()?)
+        Ok(self
+            .tx
+            .prepare_cached(&sql)?
+            .query_row([name], read)
+            .optional()?)
     }
 
     /// All living clients by name, each with the number of its keys that are not revoked.
@@ -51,7 +55,10 @@ impl Tx<'_> {
         )?;
         let number = self.tx.last_insert_rowid();
         u32::try_from(number).map_err(|_| {
-            crate::error::refuse("the store has numbered four billion clients", "start a new store")
+            crate::error::refuse(
+                "the store has numbered four billion clients",
+                "start a new store",
+            )
         })
     }
 

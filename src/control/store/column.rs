@@ -54,13 +54,19 @@ pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
 
 /// One thing that text spells.
 pub fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T> {
-    let text = row.get_ref(column)?.as_str().map_err(|e| odd(column, Type::Text, e))?;
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|e| odd(column, Type::Text, e))?;
     text.parse().map_err(|e| odd(column, Type::Text, e))
 }
 
 /// Things separated by spaces.
 pub fn list<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<Vec<T>> {
-    let text = row.get_ref(column)?.as_str().map_err(|e| odd(column, Type::Text, e))?;
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|e| odd(column, Type::Text, e))?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -76,7 +82,10 @@ pub fn joined<T: Display>(list: &[T]) -> String {
 
 /// Limits, kept as the policy would write them.
 pub fn limits(row: &Row<'_>, column: usize) -> Result<Vec<Limit>> {
-    let text = row.get_ref(column)?.as_str().map_err(|e| odd(column, Type::Text, e))?;
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|e| odd(column, Type::Text, e))?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -95,7 +104,10 @@ pub fn limits_text(limits: &[Limit]) -> String {
 
 /// Labels.
 pub fn labels(row: &Row<'_>, column: usize) -> Result<Labels> {
-    let text = row.get_ref(column)?.as_str().map_err(|e| odd(column, Type::Text, e))?;
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|e| odd(column, Type::Text, e))?;
     if text.is_empty() {
         return Ok(Labels::new());
     }

@@ -1,18 +1,23 @@
 //! Keys in the store.
 
+use std::collections::HashMap;
+
+use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
-use rusqlite::{OptionalExtension as _, Row, params};
+use keystile::keyset::{Network, Row};
+use rusqlite::{OptionalExtension as _, Row as SqlRow, params};
 
 use super::{Tx, column};
 use crate::error::Result;
-use crate::record::{Key, Rules};
+use crate::record::{self, Key, Rules};
 
-const COLUMNS: &str = "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
+const COLUMNS: &str =
+    "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
     publishable, scopes, key.plan, limits, expires, not_before, allow, deny, origins, key.labels,
     overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Key> {
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
     Ok(Key {
         id: column::id(row, 0)?,
         digest: Digest(row.get(1)?),
@@ -62,13 +67,70 @@ impl Tx<'_> {
 
     fn one(&self, condition: &str, value: impl rusqlite::ToSql) -> Result<Option<Key>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}");
-        Ok(self.tx.prepare_cached(&sql)?.query_row([value], read).optional()?)
+        Ok(self
+            .tx
+            .prepare_cached(&sql)?
+            .query_row([value], read)
+            .optional()?)
     }
 
     /// All keys, in no order.
     pub fn keys(&self) -> Result<Vec<Key>> {
-        let mut statement = self.tx.prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))?;
+        let mut statement = self
+            .tx
+            .prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))?;
         let rows = statement.query_map([], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// All keys as the keyset wants them, in no order. A query of its own, because it
+    /// runs with every push, over every key.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        let clients = self.client_names()?;
+        let mut statement = self.tx.prepare(
+            "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
+               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins FROM key",
+        )?;
+        let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
+            let nets: Vec<IpNet> = column::list(r, column)?;
+            Ok(nets.into_iter().map(record::network).collect())
+        };
+        let rows = statement.query_map([], |r| {
+            let client_number = column::number(r, 3)?;
+            let (client, client_plan) = clients
+                .get(&client_number)
+                .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let plan: Option<String> = r.get(7)?;
+            Ok(Row {
+                id: column::id(r, 0)?,
+                digest: Digest(r.get(1)?),
+                foreign: r.get(2)?,
+                client: client.clone(),
+                client_number,
+                environment: column::parsed(r, 4)?,
+                publishable: r.get(5)?,
+                scopes: column::list(r, 6)?,
+                plan: plan.or_else(|| client_plan.clone()),
+                limits: column::limits(r, 8)?,
+                expires: column::optional(r, 9)?,
+                not_before: column::optional(r, 10)?,
+                overlap_end: column::optional(r, 11)?,
+                disabled: r.get(12)?,
+                revoked: r.get(13)?,
+                lineage: column::id(r, 14)?,
+                allow: networks(r, 15)?,
+                deny: networks(r, 16)?,
+                origins: column::list(r, 17)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Names and plans of all clients, deleted ones too, by number.
+    fn client_names(&self) -> Result<HashMap<u32, (String, Option<String>)>> {
+        let mut statement = self.tx.prepare("SELECT number, name, plan FROM client")?;
+        let rows =
+            statement.query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -26,12 +26,17 @@ impl Tx<'_> {
     /// A policy of former times.
     pub fn policy_revision(&self, number: u64) -> Result<Option<Revision>> {
         let sql = "SELECT revision, text, applied FROM policy WHERE revision = ?";
-        Ok(self.tx.query_row(sql, [column::signed(number)], revision).optional()?)
+        Ok(self
+            .tx
+            .query_row(sql, [column::signed(number)], revision)
+            .optional()?)
     }
 
     /// Every policy ever applied, the oldest first.
     pub fn policies(&self) -> Result<Vec<Revision>> {
-        let mut statement = self.tx.prepare("SELECT revision, text, applied FROM policy ORDER BY revision")?;
+        let mut statement = self
+            .tx
+            .prepare("SELECT revision, text, applied FROM policy ORDER BY revision")?;
         let rows = statement.query_map([], revision)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -47,13 +52,19 @@ impl Tx<'_> {
 
     /// Signing keys, the oldest first.
     pub fn signing_keys(&self) -> Result<Vec<SigningRecord>> {
-        let mut statement = self
-            .tx
-            .prepare("SELECT kid, secret, state, created, retired FROM signing_key ORDER BY created, rowid")?;
+        let mut statement = self.tx.prepare(
+            "SELECT kid, secret, state, created, retired FROM signing_key ORDER BY created, rowid",
+        )?;
         let rows = statement.query_map([], |r| {
             let secret: Zeroizing<Vec<u8>> = Zeroizing::new(r.get(1)?);
             let state: String = r.get(2)?;
-            Ok((r.get::<_, String>(0)?, secret, state, column::unsigned(r, 3)?, column::optional(r, 4)?))
+            Ok((
+                r.get::<_, String>(0)?,
+                secret,
+                state,
+                column::unsigned(r, 3)?,
+                column::optional(r, 4)?,
+            ))
         })?;
         rows.map(|row| {
             let (kid, secret, state, created, retired) = row?;
@@ -61,7 +72,10 @@ impl Tx<'_> {
             let key = match state {
                 SigningState::Retired => None,
                 _ => Some(SigningKey::new(&kid, secret).map_err(|e| {
-                    refuse(format_args!("signing key `{kid}` {e}"), "restore the folder from a backup")
+                    refuse(
+                        format_args!("signing key `{kid}` {e}"),
+                        "restore the folder from a backup",
+                    )
                 })?),
             };
             Ok(SigningRecord {
@@ -86,7 +100,10 @@ impl Tx<'_> {
 
     /// The active key signs no more.
     pub fn demote_signing_key(&mut self) -> Result<()> {
-        self.tx.execute("UPDATE signing_key SET state = 'accepted' WHERE state = 'active'", [])?;
+        self.tx.execute(
+            "UPDATE signing_key SET state = 'accepted' WHERE state = 'active'",
+            [],
+        )?;
         Ok(())
     }
 

@@ -1,3 +1,4 @@
+use super::quiet::Share;
 use super::{Client, EcdsFile, Request, Response, Upstream, eventually, part, request, root};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,7 +13,6 @@ pub struct Setup {
     config: String,
     dir: PathBuf,
     environment: Vec<(String, String)>,
-    concurrency: u32,
 }
 
 impl Setup {
@@ -33,6 +33,15 @@ impl Setup {
         setup.edit("port_value: 10001", "port_value: 0")
     }
 
+    /// What `keystilectl render envoy` printed, for free ports and this folder.
+    pub fn rendered(dir: PathBuf, config: String) -> Self {
+        Self {
+            config,
+            dir,
+            environment: Vec::new(),
+        }
+    }
+
     /// Replaces every occurrence; one must be there, so that an edit cannot fail
     /// silently when the shipped configuration changes.
     pub fn edit(mut self, from: &str, to: &str) -> Self {
@@ -48,11 +57,6 @@ impl Setup {
 
     pub fn signing_keys(self, keys: &str) -> Self {
         self.environment("KEYSTILE_SIGNING_KEYS", keys)
-    }
-
-    pub fn concurrency(mut self, workers: u32) -> Self {
-        self.concurrency = workers;
-        self
     }
 
     /// Where this Envoy's files lie, and what the test itself likes to put there.
@@ -81,7 +85,6 @@ impl Setup {
             config,
             dir: fresh_dir(),
             environment: Vec::new(),
-            concurrency: 2,
         };
         // Port 0: Envoy takes a free one and tells which, so no two can collide.
         setup
@@ -98,6 +101,7 @@ impl Setup {
 /// One running Envoy. Dropped, it is killed; after a failure its files stay, and the
 /// end of its log is shown.
 pub struct Envoy {
+    _share: Share,
     process: Child,
     dir: PathBuf,
     admin: SocketAddr,
@@ -111,11 +115,12 @@ impl Envoy {
 
     /// The log, where Envoy ends instead of serving.
     pub fn try_start(setup: Setup) -> Result<Self, String> {
+        let share = Share::take();
         let dir = setup.dir.clone();
         let process = command(&setup)
             .arg("--admin-address-path")
             .arg(dir.join("admin"))
-            .args(["--concurrency", &setup.concurrency.to_string()])
+            .args(["--concurrency", "2"])
             // Tests read the access log while Envoy runs.
             .args(["--file-flush-interval-msec", "10"])
             .stdin(Stdio::null())
@@ -126,6 +131,7 @@ impl Envoy {
 
         // The guard stands from here on, should the waiting panic.
         let mut envoy = Self {
+            _share: share,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             listeners: BTreeMap::new(),
             process,
@@ -146,6 +152,7 @@ impl Envoy {
             return Err(envoy.log());
         }
         envoy.listeners = envoy.listener_addresses();
+        envoy.settle();
         Ok(envoy)
     }
 
@@ -161,10 +168,7 @@ impl Envoy {
         )
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
+    /// Where this Envoy's files lie.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -197,10 +201,6 @@ impl Envoy {
         Client::connect(self.admin).send(&request("GET", path))
     }
 
-    pub fn admin_post(&self, path: &str) -> Response {
-        Client::connect(self.admin).send(&request("POST", path))
-    }
-
     /// Counters and gauges whose name matches the expression.
     pub fn stats(&self, expression: &str) -> BTreeMap<String, u64> {
         let text = self.admin(&format!("/stats?filter={expression}")).text();
@@ -212,12 +212,6 @@ impl Envoy {
             .collect()
     }
 
-    /// One counter or gauge by its whole name; zero when nobody touched it yet.
-    pub fn stat(&self, name: &str) -> u64 {
-        let all = self.stats("");
-        all.get(name).copied().unwrap_or(0)
-    }
-
     /// One line of the Prometheus output, such as
     /// `keystile_requests_total{outcome="ok"}`.
     pub fn metric(&self, name_and_labels: &str) -> Option<u64> {
@@ -226,35 +220,17 @@ impl Envoy {
             .find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok())
     }
 
-    /// Runs the push and waits until Envoy's main thread has judged it. The workers
-    /// follow a moment later.
-    pub fn push(&self, push: impl FnOnce(&EcdsFile)) -> Push {
-        let counters = || {
-            let all = self.stats("extension_config_discovery");
-            [
-                "update_success",
-                "update_rejected",
-                "update_failure",
-                "config_reload",
-            ]
-            .map(|name| {
-                let name = format!("extension_config_discovery.http_filter.keystile.{name}");
-                all.get(&name).copied().unwrap_or(0)
-            })
-        };
-        let before = counters();
-        push(&self.ecds_file());
-        eventually("Envoy to judge the push", || {
-            let now = counters();
-            let more: [bool; 4] = std::array::from_fn(|i| now[i] > before[i]);
-            match more {
-                [_, _, true, _] => Some(Push::Unreadable),
-                [_, true, _, _] => Some(Push::Refused),
-                [true, _, _, true] => Some(Push::Applied),
-                [true, _, _, false] => Some(Push::Unchanged),
-                [false, false, false, _] => None,
-            }
-        })
+    /// The keyset version that each VM shows: one for each worker, one for the main
+    /// thread.
+    pub fn versions(&self) -> Vec<u64> {
+        let gauges = self.stats("keystile_keyset_version");
+        gauges.into_values().collect()
+    }
+
+    /// How many connections each worker has accepted.
+    pub fn connections(&self) -> Vec<u64> {
+        let counters = self.stats(r"worker_\d\.downstream_cx_total");
+        counters.into_values().collect()
     }
 
     pub fn config_dump(&self) -> Value {
@@ -310,20 +286,6 @@ impl Drop for Envoy {
     }
 }
 
-/// What Envoy made of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Push {
-    /// The canary took the configuration, and the workers were told.
-    Applied,
-    /// The same bytes as in the push before, which Envoy does not look at, whatever
-    /// became of them: it says accepted of bytes that it refused before.
-    Unchanged,
-    /// The filter refused the configuration; what was in force stays.
-    Refused,
-    /// No discovery response at all; what was in force stays.
-    Unreadable,
-}
-
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
     fs::write(&config, &setup.config).unwrap();
@@ -345,7 +307,7 @@ fn command(setup: &Setup) -> Command {
 
 /// `target/envoy-tests/<test>`, emptied: the files of the last run are there to be
 /// read, and do not pile up.
-fn fresh_dir() -> PathBuf {
+pub fn fresh_dir() -> PathBuf {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed").replace("::", ".");
     let base = root().join("target/envoy-tests");

@@ -1,16 +1,22 @@
 //! What the tests stand on: an Envoy, an upstream, a client that may send anything.
-// Until the tests that use the rest are written.
-#![allow(dead_code, unused_imports)]
 
 mod client;
+mod companion;
 mod ecds;
 mod envoy;
+pub mod fault;
+mod load;
+mod push;
+pub mod quiet;
 mod upstream;
 
 pub use self::{
     client::{Client, Request, Response, get, request},
+    companion::Companion,
     ecds::EcdsFile,
-    envoy::{Envoy, Push, Setup},
+    envoy::{Envoy, Setup, fresh_dir},
+    load::{Answer, Load, burst, count},
+    push::Push,
     upstream::{Reply, Seen, Upstream, echoed},
 };
 

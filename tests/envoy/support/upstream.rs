@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// The service behind Envoy: it tells what reached it, and counts.
@@ -65,7 +65,6 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             requests: AtomicUsize::new(0),
-            last: Mutex::new(None),
             answer: Box::new(answer),
         });
         let of_thread = Arc::clone(&shared);
@@ -88,17 +87,10 @@ impl Upstream {
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
-
-    /// The last request that came through.
-    pub fn last(&self) -> Seen {
-        let last = self.shared.last.lock().unwrap();
-        last.clone().expect("no request reached the upstream")
-    }
 }
 
 struct Shared {
     requests: AtomicUsize,
-    last: Mutex<Option<Seen>>,
     answer: Box<dyn Fn(&Seen) -> Reply + Send + Sync>,
 }
 
@@ -109,7 +101,6 @@ impl Shared {
         let mut stream = BufReader::new(stream);
         while let Ok(seen) = read(&mut stream) {
             self.requests.fetch_add(1, Ordering::SeqCst);
-            *self.last.lock().unwrap() = Some(seen.clone());
             let reply = (self.answer)(&seen);
             if write(stream.get_mut(), &reply).is_err() {
                 return;

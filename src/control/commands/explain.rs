@@ -1,0 +1,149 @@
+//! `keystilectl explain`
+
+use std::io::Read as _;
+use std::net::IpAddr;
+
+use clap::Args;
+use comfy_table::Color;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::error::{Result, refuse};
+use crate::explain::{self, Answer, Question, Shown};
+use crate::output::{self, cell};
+use crate::when::{self, When};
+
+/// Explain why a request is let in or turned away, rule by rule
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl explain --key 0Ab3dEfGh1 --method GET --path /v1/users/7
+  keystilectl explain --key - --path /v1/users/7 --ip 10.1.2.3 < key.txt
+  keystilectl explain --path /healthz                     # without a key
+
+Give the id of a key, or the key itself on stdin with `-`: what stands on a command line can be read
+by everybody on the machine. Answers for the store as it is, whether pushed or not, with all buckets
+full; counts nothing.")]
+pub struct Explain {
+    /// The key: its id, `-` to read it from stdin, or the whole key
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// The method
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The path, as sent
+    #[arg(long)]
+    path: String,
+    /// The host
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// The address that it comes from
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// The web page's origin that it comes from
+    #[arg(long)]
+    origin: Option<String>,
+    /// A header; can be repeated
+    #[arg(long, short = 'H', value_name = "NAME:VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// It comes over TLS
+    #[arg(long)]
+    tls: bool,
+    /// When it comes [default: now]
+    #[arg(long, value_name = "WHEN")]
+    at: Option<When>,
+}
+
+fn header(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| format!("`{text}` is not a header; write `name: value`"))?;
+    if name.trim().is_empty() {
+        return Err(format!("`{text}` is not a header; write `name: value`"));
+    }
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl Explain {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        let mut store = cx.store()?;
+        let key = match self.key.as_deref() {
+            None => Shown::Nothing,
+            Some("-") => explain::shown(&mut store, from_stdin()?)?,
+            Some(text) => explain::shown(&mut store, text.to_owned())?,
+        };
+        let mut headers = self.header;
+        headers.extend(self.origin.map(|o| ("origin".to_owned(), o)));
+        let question = Question {
+            key,
+            method: self.method,
+            path: self.path,
+            host: self.host,
+            address: self.ip,
+            headers,
+            tls: self.tls,
+            at: self.at.map_or(cx.now(), |w| w.at(cx.now())),
+        };
+        let at = question.at;
+        let answer = explain::explain(&mut store, &cx.world, question)?;
+        cx.out.show(&json(&answer, at), || words(&answer))
+    }
+}
+
+fn from_stdin() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(64 << 10)
+        .read_to_string(&mut text)
+        .map_err(|e| {
+            refuse(
+                format_args!("the key cannot be read from stdin ({e})"),
+                "pipe it in: `… --key - < key.txt`",
+            )
+        })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn json(a: &Answer, at: u64) -> Value {
+    let rules: Vec<Value> = a
+        .notes
+        .iter()
+        .map(|n| json!({"rule": n.rule, "held": n.held, "text": n.text}))
+        .collect();
+    json!({
+        "code": a.code,
+        "status": a.status,
+        "allowed": a.code == "ok" || a.shadow,
+        "shadow": a.shadow,
+        "detail": a.detail,
+        "client": a.caller.as_ref().map(|(client, _)| client),
+        "key": a.caller.as_ref().map(|(_, id)| id),
+        "route": a.route,
+        "at": when::rfc3339(at),
+        "keyset_version": a.version,
+        "rules": rules,
+    })
+}
+
+fn words(a: &Answer) -> String {
+    let rows = a.notes.iter().map(|n| {
+        let (word, color) = if n.held {
+            ("yes", Color::Green)
+        } else {
+            ("no", Color::Red)
+        };
+        [cell(n.rule), cell(word).fg(color), cell(&n.text)]
+    });
+    let mut out = output::table(["rule", "held", "because"], rows);
+    out.push('\n');
+    if a.shadow && a.code != "ok" {
+        out.push_str("shadow mode: counted, and let through all the same\n");
+    }
+    out.push_str(&output::fields([
+        ("code", a.code.to_owned()),
+        ("status", a.status.to_string()),
+        ("detail", a.detail.to_owned()),
+    ]));
+    out
+}

@@ -1,0 +1,98 @@
+//! `keystilectl keyset …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Context;
+use crate::error::Result;
+use crate::registry::key::count;
+use crate::registry::signing;
+use crate::{file, output, publish};
+
+mod read;
+
+pub use read::{Diff, Inspect, Verify};
+
+/// Keysets: what Envoy's filter loads
+#[derive(Subcommand)]
+pub enum Keyset {
+    Build(Build),
+    Verify(Verify),
+    Inspect(Inspect),
+    Diff(Diff),
+    Renew(Renew),
+}
+
+/// Print the signed keyset: the plugin configuration, as Envoy's StringValue takes it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl keyset build --out keyset.json
+  keystilectl keyset build | wc -c
+
+The same store gives the same bytes.")]
+pub struct Build {
+    /// Write here, whole or not at all, instead of printing
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Issue the keyset again, now: for policies that bound its age with `not_after`
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl keyset renew && keystilectl push --ecds-file keystile.json
+
+`keyset build` and `push` do this by themselves when half of the time has passed.")]
+pub struct Renew {}
+
+impl Keyset {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Build(c) => c.run(cx),
+            Self::Verify(c) => c.run(cx),
+            Self::Inspect(c) => c.run(cx),
+            Self::Diff(c) => c.run(cx),
+            Self::Renew(_) => renew(cx),
+        }
+    }
+}
+
+impl Build {
+    fn run(self, cx: &Context) -> Result<()> {
+        let ready = publish::ready(&mut cx.store()?, &cx.world)?;
+        let configuration = ready.seal(0);
+        let Some(path) = self.out else {
+            output::raw(configuration.as_bytes())?;
+            return output::raw(b"\n");
+        };
+        file::replace(&path, 0o644, configuration.as_bytes())?;
+        let json = json!({
+            "file": path.display().to_string(),
+            "version": ready.built.version,
+            "keys": ready.built.keys,
+            "bytes": configuration.len(),
+        });
+        cx.out.show(&json, || {
+            format!(
+                "{}: version {}, {}, {} bytes\n",
+                path.display(),
+                ready.built.version,
+                count(ready.built.keys),
+                configuration.len()
+            )
+        })
+    }
+}
+
+fn renew(cx: &Context) -> Result<()> {
+    let mut store = cx.store()?;
+    signing::renew(&mut store, &cx.world)?;
+    let version = store.read(|tx| Ok(tx.meta().version))?;
+    cx.out.show(&json!({"version": version}), || {
+        format!("renewed as version {version}; `keystilectl push` puts it in force\n")
+    })
+}

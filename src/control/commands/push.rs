@@ -1,0 +1,101 @@
+//! `keystilectl push`
+
+use std::path::{self, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::ecds::Push as Resource;
+use crate::error::{Result, refuse};
+use crate::registry::key::count;
+use crate::{file, publish, world};
+
+/// Hand the keyset to Envoy: write the file that it watches
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl push --ecds-file /var/lib/keystile/ecds.json
+  keystilectl push --ecds-file /var/lib/keystile/ecds.pb --wasm /usr/lib/keystile/keystile.wasm
+
+The file is written beside and renamed: Envoy takes it at once, on open connections too. A name
+that ends in .pb is written as protobuf, which Envoy reads much faster; keep it at 10,000 keys
+and more.")]
+pub struct Push {
+    /// The file; .pb for protobuf, JSON otherwise
+    #[arg(long, value_name = "FILE")]
+    ecds_file: PathBuf,
+    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Name of the filter in Envoy's configuration
+    #[arg(long, value_name = "NAME", default_value = "keystile")]
+    name: String,
+}
+
+impl Push {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        let wasm = wasm(cx, self.wasm)?;
+        let ready = publish::ready(&mut cx.store()?, &cx.world)?;
+        let nonce = publish::nonce(&cx.world)?;
+        let version_info = format!("{}-{nonce:x}", ready.built.version);
+        let push = Resource {
+            name: &self.name,
+            wasm: &wasm,
+            version_info: version_info.clone(),
+            configuration: ready.seal(nonce),
+        };
+        let protobuf = self.ecds_file.extension().is_some_and(|e| e == "pb");
+        let bytes = if protobuf {
+            push.protobuf()
+        } else {
+            push.json()
+        };
+        // Digests only: Envoy may run as another user.
+        file::replace(&self.ecds_file, 0o644, &bytes)?;
+        let json = json!({
+            "file": self.ecds_file.display().to_string(),
+            "version": ready.built.version,
+            "version_info": version_info,
+            "keys": ready.built.keys,
+            "bytes": bytes.len(),
+        });
+        cx.out.show(&json, || {
+            format!(
+                "pushed version {} with {} to {} ({} bytes)\n",
+                ready.built.version,
+                count(ready.built.keys),
+                self.ecds_file.display(),
+                bytes.len()
+            )
+        })
+    }
+}
+
+/// Where Envoy finds the filter, absolute: Envoy may be started in another folder.
+pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        let wasm = path::absolute(&given).map_err(|e| {
+            refuse(
+                format_args!("`{}` is no path ({e})", given.display()),
+                "name the filter's file",
+            )
+        })?;
+        if !wasm.exists() {
+            cx.out.warn(format_args!(
+                "`{}` is not there on this machine",
+                wasm.display()
+            ));
+        }
+        return Ok(wasm);
+    }
+    let beside = world::executable_folder().map(|f| f.join("keystile.wasm"));
+    match beside {
+        Some(wasm) if wasm.exists() => Ok(wasm),
+        _ => Err(refuse(
+            "there is no keystile.wasm beside keystilectl",
+            "build it with `scripts/build`, or say where Envoy finds it with `--wasm FILE`",
+        )),
+    }
+}

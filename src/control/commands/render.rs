@@ -1,0 +1,165 @@
+//! `keystilectl render …`
+
+use std::path::{self, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use super::push::wasm;
+use crate::envoy::{Bootstrap, HostPort, Source};
+use crate::error::{Result, refuse};
+use crate::istio::{FailStrategy, Mesh, Place};
+use crate::registry::rules;
+use crate::{output, publish};
+
+/// Kubernetes stores no object above 1.5 MiB; the rest of the resource needs some.
+const ISTIO_MOST: usize = 1_400_000;
+
+/// Ready configurations for Envoy and Istio
+#[derive(Subcommand)]
+pub enum Render {
+    Envoy(Envoy),
+    Istio(Istio),
+}
+
+/// Print a whole configuration for Envoy
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
+  keystilectl render envoy --listen 0.0.0.0:443 --ecds-file /var/lib/keystile/ecds.pb > envoy.yaml
+  keystilectl render envoy --static > envoy.yaml     # keyset inside: no push, no other file")]
+pub struct Envoy {
+    /// Where Envoy listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10000", value_parser = HostPort::parse)]
+    listen: HostPort,
+    /// Where requests go
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000", value_parser = HostPort::parse)]
+    upstream: HostPort,
+    /// Where Envoy is administered: never open to others
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9901", value_parser = HostPort::parse)]
+    admin: HostPort,
+    /// The file that `push` writes
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "keystile.json",
+        conflicts_with = "inline"
+    )]
+    ecds_file: PathBuf,
+    /// The keyset as it is now, written in: it changes only when Envoy restarts
+    #[arg(long = "static")]
+    inline: bool,
+    /// With --static: where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE", requires = "inline")]
+    wasm: Option<PathBuf>,
+}
+
+/// Print a WasmPlugin and the EnvoyFilter of the guard behind it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl render istio --image oci://registry.example/keystile:1 | kubectl apply -f -
+  keystilectl render istio --namespace shop --selector app=users --place sidecar \\
+    --image oci://registry.example/keystile:1
+
+A WasmPlugin holds some 16,000 keys at most, the size of an object in Kubernetes.")]
+pub struct Istio {
+    /// Namespace of the gateway or workload
+    #[arg(long, default_value = "istio-system")]
+    namespace: String,
+    /// Labels of its pods; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", default_value = "istio=ingressgateway", value_parser = rules::label)]
+    selector: Vec<(String, String)>,
+    /// Where the filter runs
+    #[arg(long, default_value = "gateway")]
+    place: Place,
+    /// Where the filter's code is: oci:// or https:// (with file://, every push costs the buckets)
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "oci://registry.example/keystile:latest"
+    )]
+    image: String,
+    /// The code's digest
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    /// What happens when the filter traps
+    #[arg(long, default_value = "reload")]
+    fail_strategy: FailStrategy,
+}
+
+impl Render {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Envoy(c) => c.run(cx),
+            Self::Istio(c) => c.run(cx),
+        }
+    }
+}
+
+impl Envoy {
+    fn run(self, cx: &Context) -> Result<()> {
+        let print = |source| {
+            let bootstrap = Bootstrap {
+                listen: self.listen,
+                upstream: self.upstream,
+                admin: self.admin,
+                source,
+            };
+            output::raw(bootstrap.render()?.as_bytes())
+        };
+        if self.inline {
+            let wasm = wasm(cx, self.wasm)?;
+            let keyset =
+                publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+            return print(Source::Inline {
+                keyset: &keyset,
+                wasm: &wasm,
+            });
+        }
+        let file = path::absolute(&self.ecds_file).map_err(|e| {
+            refuse(
+                format_args!("`{}` is no path ({e})", self.ecds_file.display()),
+                "name the file that `push` writes",
+            )
+        })?;
+        if !file.exists() {
+            cx.out.warn(format_args!(
+                "`{}` is not there, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
+                file.display(),
+                self.ecds_file.display()
+            ));
+        }
+        print(Source::File(&file))
+    }
+}
+
+impl Istio {
+    fn run(self, cx: &Context) -> Result<()> {
+        let keyset = publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+        if keyset.len() > ISTIO_MOST {
+            return Err(refuse(
+                format_args!(
+                    "the keyset takes {} bytes, more than Kubernetes keeps in one object",
+                    keyset.len()
+                ),
+                "hand it over with `keystilectl push --ecds-file` and an EnvoyFilter of your own",
+            ));
+        }
+        if self.image.starts_with("file://") {
+            cx.out.warn("with file:// Istio makes new VMs for every push, and all buckets are full again; use oci:// or https://");
+        }
+        let mesh = Mesh {
+            namespace: self.namespace,
+            selector: self.selector.into_iter().collect(),
+            place: self.place,
+            url: self.image,
+            sha256: self.sha256,
+            fail_strategy: self.fail_strategy,
+            keyset,
+        };
+        output::raw(mesh.render()?.as_bytes())
+    }
+}

@@ -1,0 +1,151 @@
+//! `keystilectl signing-key …`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::ecds::SIGNING_KEYS;
+use crate::error::Result;
+use crate::output::{self, cell};
+use crate::record::{SigningRecord, SigningState};
+use crate::registry::signing;
+use crate::when;
+
+/// Signing keys: what the filter trusts keysets by
+#[derive(Subcommand)]
+pub enum SigningKey {
+    List(List),
+    Rotate(Rotate),
+    Retire(Retire),
+    Export(Export),
+}
+
+/// List signing keys
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl signing-key list")]
+pub struct List {}
+
+/// Make a new signing key; the former one is accepted until it is retired
+#[derive(Args)]
+#[command(after_help = "\
+Example, without a moment in which a keyset is refused:
+  keystilectl signing-key rotate
+  # give Envoy the new environment (`signing-key export`) and restart it
+  keystilectl push --ecds-file keystile.json
+  keystilectl signing-key retire k20270131-0a1b2c
+
+Envoy reads its environment when it starts: until every Envoy has the new one, do not push.")]
+pub struct Rotate {}
+
+/// Erase a signing key that signs no more
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl signing-key retire k20270131-0a1b2c")]
+pub struct Retire {
+    /// Its id
+    kid: String,
+}
+
+/// Print KEYSTILE_SIGNING_KEYS for Envoy's environment: a secret
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  export \"$(keystilectl signing-key export)\"
+  keystilectl signing-key export > /etc/envoy/keystile.env    # EnvironmentFile= of systemd
+  kubectl create secret generic keystile --from-literal=\"$(keystilectl signing-key export)\"")]
+pub struct Export {
+    /// Print the value alone, without `KEYSTILE_SIGNING_KEYS=`
+    #[arg(long)]
+    value: bool,
+}
+
+impl SigningKey {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::List(_) => list(cx),
+            Self::Rotate(_) => rotate(cx),
+            Self::Retire(c) => {
+                signing::retire(&mut cx.store()?, &cx.world, &c.kid)?;
+                cx.out.show(&json!({"kid": c.kid, "state": "retired"}), || {
+                    format!(
+                        "{} retired: take it out of Envoy's environment too\n",
+                        c.kid
+                    )
+                })
+            }
+            Self::Export(c) => c.run(cx),
+        }
+    }
+}
+
+fn list(cx: &Context) -> Result<()> {
+    let all = cx.store()?.read(|tx| tx.signing_keys())?;
+    let json = |k: &SigningRecord| {
+        json!({
+            "kid": k.kid,
+            "state": k.state.as_str(),
+            "created": when::rfc3339(k.created),
+            "retired": k.retired.map(when::rfc3339),
+        })
+    };
+    cx.out
+        .show(&Value::Array(all.iter().map(json).collect()), || {
+            output::table(
+                ["kid", "state", "created", "retired"],
+                all.iter().map(|k| {
+                    [
+                        cell(&k.kid),
+                        cell(k.state.as_str()),
+                        cell(when::short(k.created)),
+                        cell(k.retired.map(when::short).unwrap_or_default()),
+                    ]
+                }),
+            )
+        })
+}
+
+fn rotate(cx: &Context) -> Result<()> {
+    let (new, former) = signing::rotate(&mut cx.store()?, &cx.world)?;
+    cx.out
+        .show(&json!({"active": new, "accepted": former}), || {
+            format!("{new} signs from now on, {former} is accepted until it is retired\n")
+        })?;
+    if !cx.out.is_json() {
+        cx.out.note(
+            "before the next push, give every Envoy the new `keystilectl signing-key export`",
+        );
+    }
+    Ok(())
+}
+
+impl Export {
+    fn run(self, cx: &Context) -> Result<()> {
+        let mut all = cx.store()?.read(|tx| tx.signing_keys())?;
+        all.sort_by_key(|k| k.state != SigningState::Active);
+        let keys: Vec<_> = all
+            .iter()
+            .filter_map(|k| k.key.as_ref())
+            .map(|k| k.expose_secret())
+            .collect();
+        let mut line = zeroize::Zeroizing::new(String::new());
+        if !self.value && !cx.out.is_json() {
+            line.push_str(SIGNING_KEYS);
+            line.push('=');
+        }
+        for (i, key) in keys.iter().enumerate() {
+            if i > 0 {
+                line.push(',');
+            }
+            line.push_str(key);
+        }
+        if cx.out.is_json() {
+            return cx.out.json(&json!({SIGNING_KEYS: line.as_str()}));
+        }
+        line.push('\n');
+        output::raw(line.as_bytes())
+    }
+}

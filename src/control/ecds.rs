@@ -1,0 +1,172 @@
+//! The file that Envoy's extension config discovery watches: a DiscoveryResponse holding
+//! one TypedExtensionConfig, the filter with the keyset inside.
+
+use std::path::Path;
+
+use envoy_types::pb::envoy::config::core::v3::async_data_source::Specifier as CodeSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier as DataSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{
+    AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config::Vm;
+use envoy_types::pb::envoy::extensions::wasm::v3::{
+    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, VmConfig,
+};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use envoy_types::pb::google::protobuf::Duration;
+use envoy_types::util::pack_any;
+use prost::Message as _;
+use serde_json::{Value, json};
+
+const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+
+/// Plugin name, root id and vm id. The vm id names the buckets in shared data.
+const NAME: &str = "keystile";
+const RUNTIME: &str = "envoy.wasm.runtime.v8";
+/// What Envoy hands to the filter of its own environment.
+pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
+/// After a trap: long enough not to spin, short enough that hardly a request meets it.
+const RELOAD_AFTER_MS: u32 = 20;
+
+/// What a push says.
+pub struct Push<'a> {
+    /// Name of the resource: of the filter in Envoy's configuration.
+    pub name: &'a str,
+    /// Where Envoy finds the filter's code.
+    pub wasm: &'a Path,
+    /// For Envoy's statistics and config dump.
+    pub version_info: String,
+    /// The sealed keyset.
+    pub configuration: String,
+}
+
+impl Push<'_> {
+    /// As JSON.
+    pub fn json(self) -> Vec<u8> {
+        let value = json!({
+            "version_info": self.version_info,
+            "type_url": TYPED_CONFIG,
+            "resources": [{
+                "@type": TYPED_CONFIG,
+                "name": self.name,
+                "typed_config": {
+                    "@type": WASM,
+                    "config": {
+                        "name": NAME,
+                        "root_id": NAME,
+                        "failure_policy": "FAIL_RELOAD",
+                        "reload_config": {"backoff": {"base_interval": format!("0.{RELOAD_AFTER_MS:03}s")}},
+                        "vm_config": {
+                            "vm_id": NAME,
+                            "runtime": RUNTIME,
+                            "code": {"local": {"filename": self.wasm.to_string_lossy()}},
+                            "environment_variables": {"host_env_keys": [SIGNING_KEYS]},
+                        },
+                        "configuration": {"@type": STRING, "value": self.configuration},
+                    },
+                },
+            }],
+        });
+        value.to_string().into_bytes()
+    }
+
+    /// As protobuf, which Envoy reads many times faster.
+    pub fn protobuf(self) -> Vec<u8> {
+        let code = AsyncDataSource {
+            specifier: Some(CodeSource::Local(DataSource {
+                specifier: Some(DataSpecifier::Filename(
+                    self.wasm.to_string_lossy().into_owned(),
+                )),
+                ..DataSource::default()
+            })),
+        };
+        let plugin = PluginConfig {
+            name: NAME.to_owned(),
+            root_id: NAME.to_owned(),
+            configuration: Some(pack_any(self.configuration)),
+            failure_policy: FailurePolicy::FailReload.into(),
+            reload_config: Some(ReloadConfig {
+                backoff: Some(BackoffStrategy {
+                    base_interval: Some(Duration {
+                        seconds: 0,
+                        nanos: i32::try_from(RELOAD_AFTER_MS * 1_000_000).unwrap_or(i32::MAX),
+                    }),
+                    max_interval: None,
+                }),
+            }),
+            vm: Some(Vm::VmConfig(VmConfig {
+                vm_id: NAME.to_owned(),
+                runtime: RUNTIME.to_owned(),
+                code: Some(code),
+                environment_variables: Some(EnvironmentVariables {
+                    host_env_keys: vec![SIGNING_KEYS.to_owned()],
+                    ..EnvironmentVariables::default()
+                }),
+                ..VmConfig::default()
+            })),
+            ..PluginConfig::default()
+        };
+        let resource = TypedExtensionConfig {
+            name: self.name.to_owned(),
+            typed_config: Some(pack_any(Wasm {
+                config: Some(plugin),
+            })),
+        };
+        let response = DiscoveryResponse {
+            version_info: self.version_info,
+            resources: vec![pack_any(resource)],
+            type_url: TYPED_CONFIG.to_owned(),
+            ..DiscoveryResponse::default()
+        };
+        response.encode_to_vec()
+    }
+}
+
+/// The plugin configuration in a file: of a DiscoveryResponse, JSON or protobuf, or the
+/// file itself if it is one.
+pub fn configuration_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
+    if first == Some(&b'{') {
+        let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
+            return Some(bytes);
+        };
+        return match value.pointer("/resources/0/typed_config/config/configuration/value") {
+            Some(Value::String(s)) => Some(s.clone().into_bytes()),
+            _ if value.get("resources").is_some() => None,
+            _ => Some(bytes),
+        };
+    }
+    let response = DiscoveryResponse::decode(bytes.as_slice()).ok()?;
+    let resource = response.resources.first()?;
+    let config = TypedExtensionConfig::decode(resource.value.as_slice()).ok()?;
+    let wasm = Wasm::decode(config.typed_config?.value.as_slice()).ok()?;
+    let text = String::decode(wasm.config?.configuration?.value.as_slice()).ok()?;
+    Some(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push() -> Push<'static> {
+        Push {
+            name: "keystile",
+            wasm: Path::new("/lib/keystile.wasm"),
+            version_info: "7-1".to_owned(),
+            configuration: r#"{"format":1,"pages":""}"#.to_owned(),
+        }
+    }
+
+    #[test]
+    fn both_forms_give_back_the_configuration_that_went_in() {
+        let want = push().configuration.into_bytes();
+        assert_eq!(configuration_in(push().json()), Some(want.clone()));
+        assert_eq!(configuration_in(push().protobuf()), Some(want.clone()));
+        assert_eq!(configuration_in(want.clone()), Some(want));
+        assert_eq!(configuration_in(b"no such thing".to_vec()), None);
+        assert_eq!(configuration_in(b"{\"resources\":[]}".to_vec()), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Why a request is let in or turned away: the filter's own decision, on the keyset of
+//! the store, with every question written down.
+
+use std::net::IpAddr;
+
+use keystile::bucket::MemoryBuckets;
+use keystile::decide::{Clocks, Note, Request, decide};
+use keystile::headers::Headers;
+use keystile::key::{self, KeyId, KeyText, Parsed};
+use keystile::keyset::{Content, Keyset, SigningKeys, build};
+use keystile::policy::{Credential, Mode, Policy};
+use zeroize::Zeroizing;
+
+use crate::error::{Result, refuse};
+use crate::publish;
+use crate::registry::{self, signing};
+use crate::store::{Store, Tx};
+use crate::world::World;
+
+/// The key that the request shows.
+pub enum Shown {
+    /// None.
+    Nothing,
+    /// A key of the store, by its id: what its holder would get.
+    Id(KeyId),
+    /// A key in full.
+    Text(KeyText),
+}
+
+/// A request to explain.
+pub struct Question {
+    /// Its key.
+    pub key: Shown,
+    /// Its method.
+    pub method: String,
+    /// Its path, with the query if any.
+    pub path: String,
+    /// Its host.
+    pub host: String,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// It came over TLS.
+    pub tls: bool,
+    /// Wall clock, in seconds.
+    pub at: u64,
+}
+
+/// What the filter would do.
+pub struct Answer {
+    /// Question by question.
+    pub notes: Vec<Note>,
+    /// `ok`, or the code of the refusal.
+    pub code: &'static str,
+    /// 200 for `ok`: the filter has nothing against it.
+    pub status: u16,
+    /// What the caller is told.
+    pub detail: &'static str,
+    /// The route's template.
+    pub route: Option<String>,
+    /// The client and the id of the key.
+    pub caller: Option<(String, String)>,
+    /// The policy is in shadow mode: the request passes in any case.
+    pub shadow: bool,
+    /// Version of the keyset.
+    pub version: u64,
+}
+
+/// Explains a request.
+pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Result<Answer> {
+    store.read(|tx| {
+        let mut content = publish::content(tx)?;
+        let policy = registry::policy(tx)?.policy;
+        if let Shown::Id(id) = question.key {
+            question.key = Shown::Text(stand_in(&mut content, &policy, world, id)?);
+        }
+        let keyset = load(tx, &content)?;
+        Ok(ask(&keyset, &policy, &question))
+    })
+}
+
+/// Puts a key made for this occasion in the place of one that is known by its id only,
+/// so that the whole decision runs, from finding the key to emptying the buckets.
+fn stand_in(content: &mut Content, policy: &Policy, world: &World, id: KeyId) -> Result<KeyText> {
+    let row = content
+        .rows
+        .iter_mut()
+        .find(|r| r.id == id)
+        .ok_or_else(|| {
+            refuse(
+                format_args!("there is no key `{id}`"),
+                "see `keystilectl key list` for the ids",
+            )
+        })?;
+    let fresh = key::generate(&policy.brand, &row.environment, world.entropy)?;
+    row.digest = fresh.digest;
+    row.foreign = false;
+    Ok(fresh.text)
+}
+
+fn load(tx: &Tx<'_>, content: &Content) -> Result<Keyset> {
+    let bad = |e: &dyn std::fmt::Display| {
+        refuse(
+            e,
+            "`keystilectl policy check` and `keystilectl key update` can mend it",
+        )
+    };
+    let built = build(content).map_err(|e| bad(&e))?;
+    let signer = signing::active(tx)?;
+    let sealed = built.seal(&signer, 0);
+    Keyset::load(
+        &mut sealed.as_bytes(),
+        &SigningKeys::new(vec![signer]),
+        |_| {},
+    )
+    .map_err(|e| bad(&e))
+}
+
+fn ask(keyset: &Keyset, policy: &Policy, q: &Question) -> Answer {
+    let encoded = encode(policy, q);
+    let request = Request {
+        headers: Headers::new(&encoded),
+        address: q.address,
+        tls: q.tls,
+    };
+    let clocks = Clocks {
+        wall: q.at,
+        // Any instant will do: all buckets are full.
+        monotonic: q.at.saturating_mul(1_000_000_000),
+    };
+    let mut notes: Vec<Note> = Vec::new();
+    let mut buckets = MemoryBuckets::default();
+    let decision = decide(
+        Some(keyset),
+        &request,
+        clocks,
+        || None,
+        &mut buckets,
+        &mut notes,
+    );
+    let (status, detail) = match &decision.verdict {
+        Ok(()) => (200, "The request goes on to the upstream."),
+        Err(denial) => (denial.answer().status, denial.answer().detail),
+    };
+    Answer {
+        code: decision.code(),
+        status,
+        detail,
+        route: decision
+            .route
+            .and_then(|i| policy.routes.get(i))
+            .map(|r| r.path.clone()),
+        caller: decision
+            .entry
+            .map(|e| (e.client.to_owned(), e.id.to_string())),
+        shadow: policy.mode == Mode::Shadow,
+        version: keyset.version,
+        notes,
+    }
+}
+
+/// The headers of the request, with the key in the first place that the policy lists.
+fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
+    let mut pairs: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
+    let mut path = Zeroizing::new(q.path.clone().into_bytes());
+    if let Shown::Text(key) = &q.key {
+        let key = key.expose_secret();
+        match policy.credentials.first() {
+            Some(Credential::Header { name, scheme }) => {
+                let scheme = scheme.as_ref().map(|s| format!("{s} ")).unwrap_or_default();
+                pairs.push((
+                    name.clone(),
+                    Zeroizing::new(format!("{scheme}{key}").into_bytes()),
+                ));
+            }
+            Some(Credential::Query(name)) => {
+                path.push(if q.path.contains('?') { b'&' } else { b'?' });
+                path.extend_from_slice(format!("{name}={key}").as_bytes());
+            }
+            Some(Credential::Cookie(name)) => {
+                pairs.push((
+                    "cookie".to_owned(),
+                    Zeroizing::new(format!("{name}={key}").into_bytes()),
+                ));
+            }
+            None => {}
+        }
+    }
+    let plain =
+        |name: &str, value: &str| (name.to_owned(), Zeroizing::new(value.as_bytes().to_vec()));
+    pairs.push(plain(":method", &q.method));
+    pairs.push((":path".to_owned(), path));
+    pairs.push(plain(":authority", &q.host));
+    pairs.extend(q.headers.iter().map(|(n, v)| plain(n, v)));
+    let pairs: Vec<(&str, &[u8])> = pairs
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_slice()))
+        .collect();
+    Zeroizing::new(Headers::encode(&pairs))
+}
+
+/// Tells an id from a key in full: what has the shape of an id and is one in the store.
+pub fn shown(store: &mut Store, text: String) -> Result<Shown> {
+    if Parsed::parse(text.as_bytes()).is_err()
+        && let Ok(id) = text.parse::<KeyId>()
+        && store.read(|tx| tx.key(id))?.is_some()
+    {
+        return Ok(Shown::Id(id));
+    }
+    Ok(Shown::Text(KeyText::from_input(text)))
+}

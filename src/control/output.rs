@@ -1,0 +1,193 @@
+//! What is printed: tables for people, JSON for programs, both on stdout; messages on
+//! stderr. Colour on a terminal only, and not with NO_COLOR.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use crate::error::{Error, Result, refuse};
+use crate::record::Status;
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Prints.
+#[derive(Clone, Copy)]
+pub struct Output {
+    form: Form,
+}
+
+impl Output {
+    /// In a form.
+    pub fn new(form: Form) -> Self {
+        Self { form }
+    }
+
+    /// Whether programs read it.
+    pub fn is_json(self) -> bool {
+        self.form == Form::Json
+    }
+
+    /// Prints JSON or, for people, what `table` gives.
+    pub fn show(self, json: &Value, table: impl FnOnce() -> String) -> Result<()> {
+        match self.form {
+            Form::Json => self.json(json),
+            Form::Table => text(&table()),
+        }
+    }
+
+    /// Prints JSON.
+    pub fn json(self, json: &Value) -> Result<()> {
+        let mut out = serde_json::to_string_pretty(json).unwrap_or_default();
+        out.push('\n');
+        raw(out.as_bytes())
+    }
+
+    /// Says something to a person, on stderr.
+    pub fn note(self, message: impl std::fmt::Display) {
+        eprintln(&format!("{message}"));
+    }
+
+    /// Warns a person, on stderr.
+    pub fn warn(self, message: impl std::fmt::Display) {
+        eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
+    }
+
+    /// A progress bar on stderr, when there is a person and something to wait for.
+    pub fn progress(self, total: u32) -> ProgressBar {
+        let bar = ProgressBar::new(u64::from(total));
+        if total < 100 || !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} keys, {per_sec}, {eta} left");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar
+    }
+}
+
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Prints an error, message by message.
+pub fn error(e: &Error) {
+    for message in e.messages() {
+        eprintln(&format!("{RED}error:{RED:#} {message}"));
+    }
+}
+
+fn eprintln(line: &str) {
+    // Nobody is left to tell when stderr fails.
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// Prints text for people.
+pub fn text(text: &str) -> Result<()> {
+    finish(anstream::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Prints bytes as they are.
+pub fn raw(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    finish(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+fn finish(written: io::Result<()>) -> Result<()> {
+    match written {
+        Ok(()) => Ok(()),
+        // `| head` has seen enough: no message, but no success either.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+            Err(crate::error::refuse_all(Vec::new()))
+        }
+        Err(e) => Err(refuse(
+            format_args!("the output cannot be written ({e})"),
+            "check where it goes to",
+        )),
+    }
+}
+
+/// A table: columns aligned, nothing drawn.
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [Cell; N]>,
+) -> String {
+    let mut table = bare();
+    table.set_header(
+        header.map(|h| Cell::new(h.to_ascii_uppercase()).add_attribute(Attribute::Bold)),
+    );
+    for row in rows {
+        table.add_row(row);
+    }
+    finished(table)
+}
+
+/// Names and values, one a line; empty values are left out.
+pub fn fields<const N: usize>(pairs: [(&str, String); N]) -> String {
+    let mut table = bare();
+    for (name, value) in pairs {
+        if !value.is_empty() {
+            table.add_row([
+                Cell::new(name).add_attribute(Attribute::Bold),
+                Cell::new(value),
+            ]);
+        }
+    }
+    finished(table)
+}
+
+fn bare() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => table.force_no_tty(),
+        _ => table.enforce_styling(),
+    };
+    table
+}
+
+fn finished(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut out = table.trim_fmt();
+    out.push('\n');
+    out
+}
+
+/// `1 key`, `2 keys`.
+pub fn count(n: usize, thing: &str) -> String {
+    if n == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{n} {thing}s")
+    }
+}
+
+/// A plain cell.
+pub fn cell(text: impl ToString) -> Cell {
+    Cell::new(text)
+}
+
+/// A status, in its colour.
+pub fn status(status: Status) -> Cell {
+    let color = match status {
+        Status::Active => Color::Green,
+        Status::Rotating | Status::Pending | Status::Disabled => Color::Yellow,
+        Status::Expired | Status::Revoked => Color::Red,
+    };
+    Cell::new(status).fg(color)
+}

@@ -1,0 +1,72 @@
+//! Rows in, signed keyset out.
+
+use keystile::keyset::{Built, Content, SigningKey, build};
+
+use crate::error::{Result, refuse};
+use crate::registry::{self, signing};
+use crate::store::{Store, Tx};
+use crate::world::World;
+
+/// A keyset and the key to sign it with.
+pub struct Ready {
+    /// The keyset.
+    pub built: Built,
+    /// The active signing key.
+    pub signer: SigningKey,
+}
+
+impl Ready {
+    /// The plugin configuration.
+    pub fn seal(&self, nonce: u64) -> String {
+        self.built.seal(&self.signer, nonce)
+    }
+}
+
+/// Builds the keyset of the store as it is. If the policy bounds its age and half of
+/// that has passed, it is renewed first, which is a change like any other.
+pub fn ready(store: &mut Store, world: &World) -> Result<Ready> {
+    let due = store.read(|tx| {
+        let age = world.now.seconds().saturating_sub(tx.meta().issued_at);
+        let bound = registry::policy(tx)?.policy.not_after;
+        Ok(bound.is_some_and(|n| age > n / 2))
+    })?;
+    if due {
+        signing::renew(store, world)?;
+    }
+    store.read(unrenewed)
+}
+
+/// Builds the keyset of the store as it is.
+pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
+    let content = content(tx)?;
+    let built = build(&content).map_err(|e| {
+        refuse(
+            e,
+            "`keystilectl policy check` and `keystilectl key update` can mend it",
+        )
+    })?;
+    Ok(Ready {
+        built,
+        signer: signing::active(tx)?,
+    })
+}
+
+/// All that the keyset of the store holds.
+pub fn content(tx: &Tx<'_>) -> Result<Content> {
+    let meta = tx.meta();
+    Ok(Content {
+        store: meta.store,
+        version: meta.version,
+        issued_at: meta.issued_at,
+        policy: registry::policy(tx)?.raw,
+        rows: tx.rows()?,
+    })
+}
+
+/// A number that makes two pushes of one keyset differ. Below 2^53, because Istio keeps
+/// numbers as floats.
+pub fn nonce(world: &World) -> Result<u64> {
+    let mut bytes = [0; 8];
+    (world.entropy)(&mut bytes)?;
+    Ok(u64::from_be_bytes(bytes) >> 11)
+}

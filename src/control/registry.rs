@@ -1,0 +1,66 @@
+//! What can be done to a store: one function per operation, one transaction each, with
+//! its checks and its audit record inside.
+
+use keystile::policy::Policy;
+
+use crate::error::{Error, Result, refuse};
+use crate::policy_file::{self, PolicyFile, nearest};
+use crate::record::Client;
+use crate::store::Tx;
+
+pub mod client;
+pub mod import;
+pub mod key;
+pub mod policy;
+pub mod rules;
+pub mod signing;
+
+/// The policy in force.
+pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
+    let revision = tx.policy()?;
+    let name = format!("policy of the store, revision {}", revision.revision);
+    policy_file::parse(&name, revision.text)
+}
+
+/// The living client of that name.
+pub fn client(tx: &Tx<'_>, name: &str) -> Result<Client> {
+    match tx.client(name)? {
+        Some(client) => Ok(client),
+        None => Err(no_client(tx, name)?),
+    }
+}
+
+fn no_client(tx: &Tx<'_>, name: &str) -> Result<Error> {
+    let all = tx.clients()?;
+    let near = nearest(name, all.iter().map(|(c, _)| c.name.as_str()));
+    Ok(match near {
+        Some(near) => refuse(
+            format_args!("there is no client `{name}`"),
+            format_args!("did you mean `{near}`?"),
+        ),
+        None => refuse(
+            format_args!("there is no client `{name}`"),
+            format_args!(
+                "make it with `keystilectl client create {name}`, or see `keystilectl client list`"
+            ),
+        ),
+    })
+}
+
+/// That the policy has a plan.
+pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
+    let Some(plan) = plan else { return Ok(()) };
+    if policy.plans.contains_key(plan) {
+        return Ok(());
+    }
+    let fact = format!("the policy has no plan `{plan}`");
+    let names: Vec<&str> = policy.plans.keys().map(String::as_str).collect();
+    Err(match nearest(plan, names.iter().copied()) {
+        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
+        None if names.is_empty() => refuse(
+            fact,
+            "it has no plans at all; add one and `keystilectl policy apply` it",
+        ),
+        None => refuse(fact, format_args!("it has {}", names.join(", "))),
+    })
+}

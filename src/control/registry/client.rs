@@ -1,0 +1,143 @@
+//! Clients: create, update, delete.
+
+use keystile::policy::is_client_name;
+
+use super::{check_plan, client, policy};
+use crate::error::{Result, refuse};
+use crate::record::{Client, Labels};
+use crate::store::{Store, Tx};
+use crate::world::World;
+
+/// What is said about a new client.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// Its plan.
+    pub plan: Option<String>,
+    /// Free text.
+    pub description: String,
+    /// Free pairs.
+    pub labels: Labels,
+}
+
+/// What is to change about a client; `None` leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// A plan, or none.
+    pub plan: Option<Option<String>>,
+    /// Free text.
+    pub description: Option<String>,
+    /// Pairs to set.
+    pub labels: Labels,
+    /// Names of pairs to remove.
+    pub remove_labels: Vec<String>,
+}
+
+/// Adds a client.
+pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> {
+    store.write(world, |tx| {
+        let policy = policy(tx)?.policy;
+        check_plan(&policy, draft.plan.as_deref())?;
+        insert(tx, world, draft)
+    })
+}
+
+/// Adds a client inside another operation; its plan has been checked.
+pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+    let name = &draft.name;
+    if !is_client_name(name) {
+        return Err(refuse(
+            format_args!("`{name}` is no name for a client"),
+            "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
+        ));
+    }
+    if tx.client(name)?.is_some() {
+        return Err(refuse(
+            format_args!("there is a client `{name}` already"),
+            format_args!(
+                "change it with `keystilectl client update {name}`, or choose another name"
+            ),
+        ));
+    }
+    let mut client = Client {
+        number: 0,
+        name: draft.name,
+        plan: draft.plan,
+        description: draft.description,
+        labels: draft.labels,
+        created: world.now.seconds(),
+    };
+    client.number = tx.insert_client(&client)?;
+    tx.audit(
+        world,
+        "client.create",
+        &client.name,
+        None,
+        Some(&client.json()),
+    )?;
+    Ok(client)
+}
+
+/// Changes a client.
+pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Result<Client> {
+    store.write(world, |tx| {
+        let before = client(tx, name)?;
+        let mut after = before.clone();
+        if let Some(plan) = patch.plan {
+            check_plan(&policy(tx)?.policy, plan.as_deref())?;
+            after.plan = plan;
+        }
+        if let Some(description) = patch.description {
+            after.description = description;
+        }
+        after.labels.extend(patch.labels);
+        for label in &patch.remove_labels {
+            after.labels.remove(label);
+        }
+        if after == before {
+            return Ok(after);
+        }
+        tx.update_client(&after)?;
+        if after.plan != before.plan {
+            tx.keyset_changed();
+        }
+        tx.audit(
+            world,
+            "client.update",
+            name,
+            Some(&before.json()),
+            Some(&after.json()),
+        )?;
+        Ok(after)
+    })
+}
+
+/// Deletes a client; its keys are revoked, and their number is returned. With keys that
+/// are not revoked yet, only when `sure`.
+pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
+    store.write(world, |tx| {
+        let client = client(tx, name)?;
+        let keys: Vec<_> = tx
+            .keys_of(client.number)?
+            .into_iter()
+            .filter(|k| k.revoked.is_none())
+            .collect();
+        if !keys.is_empty() && !sure {
+            return Err(refuse(
+                format_args!(
+                    "client `{name}` has {} that would be revoked for good",
+                    super::key::count(keys.len())
+                ),
+                "say so with `--yes`",
+            ));
+        }
+        let number = keys.len();
+        for key in keys {
+            super::key::revoke_in(tx, world, key, "client deleted")?;
+        }
+        tx.delete_client(client.number, world.now.seconds())?;
+        tx.audit(world, "client.delete", name, Some(&client.json()), None)?;
+        Ok(number)
+    })
+}

@@ -1,0 +1,285 @@
+//! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
+use keystile::key::{Digest, KeyId};
+use keystile::policy::Policy;
+
+use super::client::{self, Draft as ClientDraft};
+use super::key::Draft;
+use super::{policy, rules};
+use crate::error::{Result, refuse, refuse_all};
+use crate::policy_file::nearest;
+use crate::record::{Client, Key};
+use crate::store::{Store, Tx};
+use crate::when::When;
+use crate::world::World;
+
+mod lines;
+
+pub use lines::{Line, Lines, read};
+
+/// What an import did or would do.
+pub struct Imported {
+    /// The keys.
+    pub keys: Vec<Key>,
+    /// Clients that were made for them.
+    pub clients: Vec<String>,
+}
+
+/// How to import.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// Make clients that are missing.
+    pub create_clients: bool,
+    /// Take scopes that no route asks for.
+    pub any_scope: bool,
+    /// Check everything and change nothing.
+    pub dry_run: bool,
+}
+
+/// Imports all lines, or none.
+pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Result<Imported> {
+    let mut done = None;
+    let outcome = store.write(world, |tx| {
+        done = Some(import_in(tx, world, lines, how)?);
+        // A dry run goes all the way and is then taken back like any failure.
+        if how.dry_run {
+            Err(refuse_all(Vec::new()))
+        } else {
+            Ok(())
+        }
+    });
+    match (outcome, done) {
+        (Ok(()), Some(done)) => Ok(done),
+        (Err(_), Some(done)) if how.dry_run => Ok(done),
+        (Err(e), _) => Err(e),
+        (Ok(()), None) => Err(refuse(
+            "nothing was imported",
+            "name a file that holds keys",
+        )),
+    }
+}
+
+fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
+    let policy = policy(tx)?.policy;
+    let mut clients: BTreeMap<String, Client> = tx
+        .clients()?
+        .into_iter()
+        .map(|(c, _)| (c.name.clone(), c))
+        .collect();
+    let mut digests: HashMap<[u8; 32], String> = HashMap::new();
+    let mut bad = Vec::new();
+    let mut out = Imported {
+        keys: Vec::new(),
+        clients: Vec::new(),
+    };
+    for (place, line) in lines {
+        let mut one = || -> Result<Key> {
+            if !clients.contains_key(&line.client) {
+                let client = missing_client(tx, world, &line.client, how, clients.keys())?;
+                out.clients.push(client.name.clone());
+                clients.insert(client.name.clone(), client);
+            }
+            let client = clients
+                .get(&line.client)
+                .ok_or_else(|| refuse("no client", "name one"))?;
+            let digest = digest(&line.sha256)?;
+            if let Some(first) = digests.insert(digest.0, place.clone()) {
+                return Err(refuse(
+                    format_args!("the same digest stands at {first}"),
+                    "remove one of the two",
+                ));
+            }
+            if let Some(known) = tx.key_of_digest(&digest)? {
+                return Err(refuse(
+                    format_args!("this key is in the store already, as {}", known.id),
+                    "remove the line",
+                ));
+            }
+            let key = key(tx, world, &policy, client, digest, &line, how)?;
+            tx.insert_key(&key)?;
+            tx.audit(
+                world,
+                "key.import",
+                &key.id.to_string(),
+                None,
+                Some(&key.audit_json()),
+            )?;
+            Ok(key)
+        };
+        match one() {
+            Ok(key) => out.keys.push(key),
+            Err(e) => bad.extend(e.at(&place).messages().to_vec()),
+        }
+    }
+    if !bad.is_empty() {
+        return Err(refuse_all(bad));
+    }
+    if !out.keys.is_empty() {
+        tx.keyset_changed();
+    }
+    Ok(out)
+}
+
+fn missing_client<'a>(
+    tx: &mut Tx<'_>,
+    world: &World,
+    name: &str,
+    how: How,
+    known: impl Iterator<Item = &'a String>,
+) -> Result<Client> {
+    if name.is_empty() {
+        return Err(refuse(
+            "`client`: is empty",
+            "name the client that the key belongs to",
+        ));
+    }
+    if !how.create_clients {
+        let next = nearest(name, known.map(String::as_str)).map_or_else(
+            || "make it first, or give `--create-clients`".to_owned(),
+            |n| format!("did you mean `{n}`?"),
+        );
+        return Err(refuse(format_args!("there is no client `{name}`"), next));
+    }
+    let draft = ClientDraft {
+        name: name.to_owned(),
+        ..ClientDraft::default()
+    };
+    client::insert(tx, world, draft)
+}
+
+fn key(
+    tx: &Tx<'_>,
+    world: &World,
+    policy: &Policy,
+    client: &Client,
+    digest: Digest,
+    line: &Line,
+    how: How,
+) -> Result<Key> {
+    let now = world.now.seconds();
+    let draft = Draft {
+        name: line.name.clone(),
+        environment: optional("environment", &line.environment, str::parse)?,
+        publishable: match line.kind.as_str() {
+            "" | "secret" => false,
+            "publishable" => true,
+            other => {
+                return Err(refuse(
+                    format_args!("`type`: `{other}` is not a type"),
+                    "write `secret` or `publishable`",
+                ));
+            }
+        },
+        scopes: line.scopes.clone(),
+        any_scope: how.any_scope,
+        plan: (!line.plan.is_empty()).then(|| line.plan.clone()),
+        limits: Vec::new(),
+        expires: optional("expires", &line.expires, When::from_str)?.map(|w| w.at(now)),
+        not_before: optional("not_before", &line.not_before, When::from_str)?.map(|w| w.at(now)),
+        allow: each("cidrs", &line.cidrs, rules::cidr)?,
+        deny: each::<IpNet>("deny_cidrs", &line.deny_cidrs, rules::cidr)?,
+        origins: each("origins", &line.origins, rules::origin)?,
+        labels: each("labels", &line.labels, rules::label)?
+            .into_iter()
+            .collect(),
+    };
+    let rules = draft.checked(policy, now)?;
+    let mut id = KeyId::random(world.entropy)?;
+    while tx.key(id)?.is_some() {
+        id = KeyId::random(world.entropy)?;
+    }
+    Ok(Key {
+        id,
+        digest,
+        imported: true,
+        client_number: client.number,
+        client: client.name.clone(),
+        client_plan: client.plan.clone(),
+        rules,
+        overlap_end: None,
+        disabled: false,
+        revoked: None,
+        reason: String::new(),
+        lineage: id,
+        rotated_from: None,
+        created: now,
+    })
+}
+
+fn optional<T, E: std::fmt::Display>(
+    field: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> std::result::Result<T, E>,
+) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    parse(text)
+        .map(Some)
+        .map_err(|e| refuse_all(vec![format!("`{field}`: {e}")]))
+}
+
+fn each<T>(
+    field: &str,
+    words: &[String],
+    parse: fn(&str) -> std::result::Result<T, String>,
+) -> Result<Vec<T>> {
+    words
+        .iter()
+        .map(|w| parse(w).map_err(|e| refuse_all(vec![format!("`{field}`: {e}")])))
+        .collect()
+}
+
+/// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.
+fn digest(text: &str) -> Result<Digest> {
+    let wrong = || {
+        refuse(
+            format_args!(
+                "`sha256`: {} characters that are no digest",
+                text.chars().count()
+            ),
+            "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`",
+        )
+    };
+    let mut out = [0; 32];
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        for (i, byte) in out.iter_mut().enumerate() {
+            let pair = text.get(2 * i..2 * i + 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        return Ok(Digest(out));
+    }
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .map_err(|_| wrong())?;
+    bytes.try_into().map(Digest).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_hex_and_as_base64url() {
+        let want = Digest::of_foreign(b"abc");
+        let hex: String = want.0.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest(&hex).ok(), Some(want));
+        assert_eq!(digest(&hex.to_ascii_uppercase()).ok(), Some(want));
+        assert_eq!(digest(&URL_SAFE_NO_PAD.encode(want.0)).ok(), Some(want));
+        for bad in [
+            "",
+            "abc",
+            &hex[1..],
+            &format!("+{}", &hex[1..]),
+            &"é".repeat(32),
+        ] {
+            assert!(digest(bad).is_err(), "{bad}");
+        }
+    }
+}

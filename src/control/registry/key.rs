@@ -1,0 +1,376 @@
+//! Keys: issue, update, disable, revoke, rotate.
+
+use ipnet::IpNet;
+use keystile::key::{self, KeyId, KeyText, Name};
+use keystile::policy::{Policy, RawLimit, checked_limits};
+
+use super::{client, policy, rules};
+use crate::error::{Error, Result, refuse, refuse_all};
+use crate::record::{Client, Key, Labels, Rules, Status};
+use crate::store::{Store, Tx};
+use crate::when;
+use crate::world::World;
+
+/// What is said about new keys.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Free text.
+    pub name: String,
+    /// The policy's first if it is not said.
+    pub environment: Option<Name>,
+    /// Bound to browser origins.
+    pub publishable: bool,
+    /// In any order.
+    pub scopes: Vec<String>,
+    /// Take scopes that no route asks for.
+    pub any_scope: bool,
+    /// A plan of its own.
+    pub plan: Option<String>,
+    /// Limits of its own.
+    pub limits: Vec<RawLimit>,
+    /// Seconds.
+    pub expires: Option<u64>,
+    /// Seconds.
+    pub not_before: Option<u64>,
+    /// Ranges that it may be used from.
+    pub allow: Vec<IpNet>,
+    /// Ranges that it may not be used from.
+    pub deny: Vec<IpNet>,
+    /// Browser origins.
+    pub origins: Vec<String>,
+    /// Free pairs.
+    pub labels: Labels,
+}
+
+/// What is to change about a key; `None` leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// Free text.
+    pub name: Option<String>,
+    /// All its scopes.
+    pub scopes: Option<Vec<String>>,
+    /// Scopes to add.
+    pub add_scopes: Vec<String>,
+    /// Scopes to remove.
+    pub remove_scopes: Vec<String>,
+    /// Take scopes that no route asks for.
+    pub any_scope: bool,
+    /// A plan of its own, or none.
+    pub plan: Option<Option<String>>,
+    /// Limits of its own; none for those of the plan.
+    pub limits: Option<Vec<RawLimit>>,
+    /// An end, or none.
+    pub expires: Option<Option<u64>>,
+    /// A beginning, or none.
+    pub not_before: Option<Option<u64>>,
+    /// Ranges that it may be used from.
+    pub allow: Option<Vec<IpNet>>,
+    /// Ranges that it may not be used from.
+    pub deny: Option<Vec<IpNet>>,
+    /// Browser origins.
+    pub origins: Option<Vec<String>>,
+    /// Pairs to set.
+    pub labels: Labels,
+    /// Names of pairs to remove.
+    pub remove_labels: Vec<String>,
+}
+
+/// A new key, to be shown once.
+pub struct Issued {
+    /// The key itself.
+    pub text: KeyText,
+    /// What the store keeps.
+    pub key: Key,
+}
+
+/// Issues `count` keys that are alike. `progress` hears after each how many there are.
+/// Gives back the policy too, for advice.
+pub fn issue(
+    store: &mut Store,
+    world: &World,
+    client_name: &str,
+    draft: Draft,
+    count: u32,
+    mut progress: impl FnMut(u32),
+) -> Result<(Vec<Issued>, Policy)> {
+    store.write(world, |tx| {
+        let policy = policy(tx)?.policy;
+        let client = client(tx, client_name)?;
+        let rules = draft.checked(&policy, world.now.seconds())?;
+        let mut out = Vec::new();
+        for n in 1..=count {
+            out.push(insert(tx, world, &policy, &client, rules.clone(), None)?);
+            progress(n);
+        }
+        Ok((out, policy))
+    })
+}
+
+fn insert(
+    tx: &mut Tx<'_>,
+    world: &World,
+    policy: &Policy,
+    client: &Client,
+    rules: Rules,
+    before: Option<&Key>,
+) -> Result<Issued> {
+    let mut fresh = key::generate(&policy.brand, &rules.environment, world.entropy)?;
+    // Ten digits meet by chance about once in a billion keys; the database would refuse.
+    while tx.key(fresh.id)?.is_some() {
+        fresh = key::generate(&policy.brand, &rules.environment, world.entropy)?;
+    }
+    let key = Key {
+        id: fresh.id,
+        digest: fresh.digest,
+        imported: false,
+        client_number: client.number,
+        client: client.name.clone(),
+        client_plan: client.plan.clone(),
+        rules,
+        overlap_end: None,
+        disabled: false,
+        revoked: None,
+        reason: String::new(),
+        lineage: before.map_or(fresh.id, |k| k.lineage),
+        rotated_from: before.map(|k| k.id),
+        created: world.now.seconds(),
+    };
+    tx.insert_key(&key)?;
+    tx.keyset_changed();
+    tx.audit(
+        world,
+        "key.issue",
+        &key.id.to_string(),
+        None,
+        Some(&key.audit_json()),
+    )?;
+    Ok(Issued {
+        text: fresh.text,
+        key,
+    })
+}
+
+impl Draft {
+    /// Rules that hold under a policy.
+    pub fn checked(self, policy: &Policy, now: u64) -> Result<Rules> {
+        let environment = match (self.environment, policy.environments.first()) {
+            (Some(e), _) => e,
+            (None, Some(first)) => first.clone(),
+            (None, None) => {
+                return Err(refuse(
+                    "the policy accepts no environment",
+                    "list one in `environments`",
+                ));
+            }
+        };
+        let rules = Rules {
+            name: self.name,
+            environment,
+            publishable: self.publishable,
+            scopes: sorted(self.scopes),
+            plan: self.plan,
+            limits: limits(&self.limits)?,
+            expires: self.expires,
+            not_before: self.not_before,
+            allow: sorted(self.allow),
+            deny: sorted(self.deny),
+            origins: sorted(self.origins),
+            labels: self.labels,
+        };
+        rules::check(&rules, policy, now, self.any_scope)?;
+        Ok(rules)
+    }
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+fn limits(raw: &[RawLimit]) -> Result<Vec<keystile::policy::Limit>> {
+    checked_limits("--limit", raw)
+        .map_err(|errors| refuse_all(errors.iter().map(ToString::to_string).collect()))
+}
+
+/// One key.
+pub fn find(tx: &Tx<'_>, id: KeyId) -> Result<Key> {
+    tx.key(id)?.ok_or_else(|| {
+        refuse(
+            format_args!("there is no key `{id}`"),
+            "see `keystilectl key list` for the ids",
+        )
+    })
+}
+
+/// A key that is not switched off for good.
+fn find_living(tx: &Tx<'_>, id: KeyId) -> Result<Key> {
+    let key = find(tx, id)?;
+    match key.revoked {
+        None => Ok(key),
+        Some(at) => Err(refuse(
+            format_args!("key `{id}` was revoked on {}, for good", when::short(at)),
+            format_args!(
+                "issue a new one with `keystilectl key issue {}`",
+                key.client
+            ),
+        )),
+    }
+}
+
+/// Writes a changed key and says so in the audit log; does nothing if it is the same.
+fn change(tx: &mut Tx<'_>, world: &World, action: &str, before: &Key, after: Key) -> Result<Key> {
+    let (old, new) = (before.audit_json(), after.audit_json());
+    if old == new {
+        return Ok(after);
+    }
+    tx.update_key(&after)?;
+    tx.keyset_changed();
+    tx.audit(world, action, &after.id.to_string(), Some(&old), Some(&new))?;
+    Ok(after)
+}
+
+/// Changes what a key may do.
+pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Result<Key> {
+    store.write(world, |tx| {
+        let before = find_living(tx, id)?;
+        let policy = policy(tx)?.policy;
+        let mut after = before.clone();
+        let r = &mut after.rules;
+        let mut scopes = patch.scopes.unwrap_or_else(|| r.scopes.clone());
+        scopes.extend(patch.add_scopes);
+        scopes.retain(|s| !patch.remove_scopes.contains(s));
+        let scopes = sorted(scopes);
+        // Scopes that the key holds already have been looked at when they were given.
+        let new: Vec<String> = scopes
+            .iter()
+            .filter(|s| !r.scopes.contains(s))
+            .cloned()
+            .collect();
+        r.scopes = scopes;
+        fn set<T>(field: &mut T, value: Option<T>) {
+            if let Some(v) = value {
+                *field = v;
+            }
+        }
+        set(&mut r.name, patch.name);
+        set(&mut r.plan, patch.plan);
+        set(
+            &mut r.limits,
+            patch.limits.as_deref().map(limits).transpose()?,
+        );
+        set(&mut r.expires, patch.expires);
+        set(&mut r.not_before, patch.not_before);
+        set(&mut r.allow, patch.allow.map(sorted));
+        set(&mut r.deny, patch.deny.map(sorted));
+        set(&mut r.origins, patch.origins.map(sorted));
+        r.labels.extend(patch.labels);
+        r.labels
+            .retain(|name, _| !patch.remove_labels.contains(name));
+        let known = Rules {
+            scopes: new,
+            ..r.clone()
+        };
+        rules::check(&known, &policy, world.now.seconds(), patch.any_scope)?;
+        rules::check(r, &policy, world.now.seconds(), true)?;
+        change(tx, world, "key.update", &before, after)
+    })
+}
+
+/// Switches a key off for now, or on again.
+pub fn set_disabled(store: &mut Store, world: &World, id: KeyId, disabled: bool) -> Result<Key> {
+    store.write(world, |tx| {
+        let before = find_living(tx, id)?;
+        let mut after = before.clone();
+        after.disabled = disabled;
+        let action = if disabled {
+            "key.disable"
+        } else {
+            "key.enable"
+        };
+        change(tx, world, action, &before, after)
+    })
+}
+
+/// Switches keys off for good. Again is no error: who revokes wants it revoked.
+pub fn revoke_all(
+    store: &mut Store,
+    world: &World,
+    ids: &[KeyId],
+    reason: &str,
+) -> Result<Vec<Key>> {
+    store.write(world, |tx| {
+        ids.iter()
+            .map(|id| {
+                let key = find(tx, *id)?;
+                if key.revoked.is_some() {
+                    Ok(key)
+                } else {
+                    revoke_in(tx, world, key, reason)
+                }
+            })
+            .collect()
+    })
+}
+
+/// The same inside another operation.
+pub fn revoke_in(tx: &mut Tx<'_>, world: &World, before: Key, reason: &str) -> Result<Key> {
+    let mut after = before.clone();
+    after.revoked = Some(world.now.seconds());
+    reason.clone_into(&mut after.reason);
+    change(tx, world, "key.revoke", &before, after)
+}
+
+/// Replaces a key by a new one with the same rules. The old one works for `grace`
+/// seconds more; both share their buckets.
+pub fn rotate(
+    store: &mut Store,
+    world: &World,
+    id: KeyId,
+    grace: u64,
+    expires: Option<Option<u64>>,
+) -> Result<(Issued, Key)> {
+    store.write(world, |tx| {
+        let now = world.now.seconds();
+        let old = find_living(tx, id)?;
+        if let Some(next) = tx.key_after(id)? {
+            return Err(refuse(
+                format_args!("key `{id}` was rotated to `{}` already", next.id),
+                format_args!("rotate that one: `keystilectl key rotate {}`", next.id),
+            ));
+        }
+        let mut new = old.rules.clone();
+        match expires {
+            Some(expires) => new.expires = expires,
+            None if old.status(now) == Status::Expired => {
+                return Err(refuse(
+                    format_args!("key `{id}` has expired, and a new one would inherit that"),
+                    "give the new one an end of its own, as in `--expires 90d`",
+                ));
+            }
+            None => {}
+        }
+        let policy = policy(tx)?.policy;
+        rules::check(&new, &policy, now, true)?;
+        let client = tx
+            .client(&old.client)?
+            .ok_or_else(|| no_longer(&old.client))?;
+        let issued = insert(tx, world, &policy, &client, new, Some(&old))?;
+        let mut after = old.clone();
+        after.overlap_end = Some(now.saturating_add(grace));
+        let after = change(tx, world, "key.rotate", &old, after)?;
+        Ok((issued, after))
+    })
+}
+
+fn no_longer(client: &str) -> Error {
+    refuse(
+        format_args!("client `{client}` was deleted"),
+        "issue a key for another client",
+    )
+}
+
+/// `1 key`, `2 keys`.
+pub fn count(n: usize) -> String {
+    crate::output::count(n, "key")
+}

@@ -1,0 +1,459 @@
+use std::path::PathBuf;
+
+use rusqlite::params;
+use serde_json::json;
+
+use super::*;
+use crate::audit::{Broken, Chain};
+use crate::policy_file;
+use crate::publish;
+use crate::registry::{client, key, signing};
+
+const NOON: u64 = 1_800_000_000;
+
+struct Bench {
+    store: Store,
+    key: MasterKey,
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// A store with a policy, a signing key and a client, made at `NOON`.
+fn bench() -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let world = World::at(NOON);
+    let key = MasterKey::generate(world.entropy).ok().unwrap();
+    let mut store = Store::create(&path, &key, StoreId([7; 8])).ok().unwrap();
+    store
+        .write(&world, |tx| {
+            tx.insert_policy(policy_file::DEFAULT, NOON)?;
+            signing::insert(tx, &world).map(drop)
+        })
+        .unwrap();
+    let draft = client::Draft {
+        name: "acme".to_owned(),
+        ..client::Draft::default()
+    };
+    client::create(&mut store, &world, draft).unwrap();
+    Bench {
+        store,
+        key,
+        path,
+        _folder: folder,
+    }
+}
+
+impl Bench {
+    fn issue(&mut self, world: &World, n: u32) -> Vec<key::Issued> {
+        key::issue(
+            &mut self.store,
+            world,
+            "acme",
+            key::Draft::default(),
+            n,
+            |_| {},
+        )
+        .ok()
+        .unwrap()
+        .0
+    }
+
+    fn version(&mut self) -> u64 {
+        self.store.read(|tx| Ok(tx.meta().version)).unwrap()
+    }
+
+    fn verify(&mut self) -> std::result::Result<(), Broken> {
+        let mut found = Ok(());
+        self.store
+            .read(|tx| {
+                let mut chain = Chain::new();
+                let followed = tx.each_audit(|r| {
+                    chain.follow(&r).map_err(|b| {
+                        found = Err(b);
+                        refuse(b, "")
+                    })
+                });
+                if followed.is_ok() {
+                    found = chain.end(tx.meta().head);
+                }
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    fn sql(&self, sql: &str) {
+        let changed = self.store.db.execute(sql, []).unwrap();
+        assert!(changed > 0, "{sql}");
+    }
+}
+
+#[test]
+fn every_change_raises_the_version_even_if_the_clock_goes_back() {
+    let mut b = bench();
+    let first = b.version();
+    assert_eq!(first, NOON * 1000);
+    b.issue(&World::at(NOON + 5), 1);
+    assert_eq!(b.version(), (NOON + 5) * 1000);
+    b.issue(&World::at(NOON - 1000), 1);
+    assert_eq!(b.version(), (NOON + 5) * 1000 + 1);
+}
+
+#[test]
+fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
+    let mut b = bench();
+    let before = b.version();
+    let patch = client::Patch {
+        description: Some("Acme Corp.".to_owned()),
+        ..client::Patch::default()
+    };
+    client::update(&mut b.store, &World::at(NOON + 5), "acme", patch).unwrap();
+    assert_eq!(b.version(), before);
+}
+
+#[test]
+fn what_fails_half_way_leaves_no_trace() {
+    let mut b = bench();
+    let version = b.version();
+    let count = |b: &mut Bench| {
+        b.store
+            .read(|tx| Ok((tx.keys()?.len(), tx.meta().head.seq)))
+            .unwrap()
+    };
+    let before = count(&mut b);
+    let world = World::at(NOON + 5);
+    let failed: Result<()> = b.store.write(&world, |tx| {
+        tx.keyset_changed();
+        tx.audit(&world, "key.issue", "x", None, None)?;
+        Err(refuse("no", "stop"))
+    });
+    assert!(failed.is_err());
+    assert_eq!((count(&mut b), b.version()), (before, version));
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn a_client_number_is_never_used_again() {
+    let mut b = bench();
+    let world = World::at(NOON + 5);
+    let number = |b: &mut Bench| {
+        b.store
+            .read(|tx| Ok(tx.client("acme")?.unwrap().number))
+            .unwrap()
+    };
+    let first = number(&mut b);
+    client::delete(&mut b.store, &world, "acme", true).unwrap();
+    let draft = client::Draft {
+        name: "acme".to_owned(),
+        ..client::Draft::default()
+    };
+    client::create(&mut b.store, &world, draft).unwrap();
+    assert!(number(&mut b) > first);
+}
+
+#[test]
+fn nothing_readable_is_in_the_file() {
+    let mut b = bench();
+    let issued = b.issue(&World::at(NOON), 1);
+    let text = issued[0].text.expose_secret().to_owned();
+    // From the write-ahead log into the file.
+    let Bench {
+        store,
+        path,
+        _folder,
+        ..
+    } = b;
+    store.close().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
+    assert!(bytes.len() > 10_000);
+    for needle in [
+        b"SQLite format 3".as_slice(),
+        b"acme",
+        b"CREATE TABLE",
+        text.as_bytes(),
+    ] {
+        assert!(!holds(needle));
+    }
+}
+
+#[test]
+fn no_part_of_a_key_but_its_id_is_in_the_store() {
+    let mut b = bench();
+    let issued = b.issue(&World::at(NOON), 1);
+    let text = issued[0].text.expose_secret();
+    let secret = &text[text.len() - 49..text.len() - 6];
+    let mut dump = String::new();
+    for table in ["meta", "client", "key", "policy", "signing_key", "audit"] {
+        let mut statement = b
+            .store
+            .db
+            .prepare(&format!("SELECT * FROM {table}"))
+            .unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            for i in 0..columns {
+                let value: rusqlite::types::Value = row.get(i).unwrap();
+                if let rusqlite::types::Value::Blob(blob) = &value {
+                    dump.push_str(&String::from_utf8_lossy(blob));
+                }
+                dump.push_str(&format!("{value:?}\n"));
+            }
+        }
+    }
+    assert!(dump.contains("acme"));
+    assert!(!dump.contains(secret));
+    assert!(!dump.contains(&secret[..12]));
+}
+
+#[test]
+fn another_master_key_opens_nothing() {
+    let b = bench();
+    let other = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
+    let error = Store::open(&b.path, &other).err().unwrap();
+    assert!(
+        error
+            .to_string()
+            .starts_with("the store cannot be decrypted; "),
+        "{error}"
+    );
+    assert!(Store::open(&b.path, &b.key).is_ok());
+}
+
+#[test]
+fn a_store_of_a_newer_schema_is_refused() {
+    let b = bench();
+    b.store.db.pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&b.path, &b.key).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "the store was written by a newer keystilectl; use that one, or update this one"
+    );
+}
+
+#[test]
+fn an_untouched_log_holds() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn a_changed_record_is_named_whichever_field_was_changed() {
+    for change in [
+        "at_ms = at_ms + 1",
+        "uid = uid + 1",
+        "user = 'eve'",
+        "host = 'elsewhere'",
+        "action = 'key.update'",
+        "subject = 'someone'",
+        "before = '{}'",
+        "after = ''",
+        "prev = zeroblob(32)",
+        "hash = zeroblob(32)",
+        // From one field into the next, with the same text in all.
+        "action = action || substr(subject, 1, 1), subject = substr(subject, 2)",
+    ] {
+        let mut b = bench();
+        b.issue(&World::at(NOON), 5);
+        b.sql(&format!("UPDATE audit SET {change} WHERE seq = 4"));
+        assert_eq!(b.verify(), Err(Broken::Changed(4)), "{change}");
+    }
+}
+
+#[test]
+fn a_removed_record_is_named() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    b.sql("DELETE FROM audit WHERE seq = 4");
+    assert_eq!(b.verify(), Err(Broken::Missing(4)));
+
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    b.sql("DELETE FROM audit WHERE seq = 1");
+    assert_eq!(b.verify(), Err(Broken::Missing(1)));
+}
+
+#[test]
+fn a_tail_that_was_cut_off_is_named() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
+    b.sql(&format!("DELETE FROM audit WHERE seq > {}", last - 2));
+    assert_eq!(b.verify(), Err(Broken::CutOff(last - 1)));
+}
+
+#[test]
+fn records_that_changed_places_are_named() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    b.sql("UPDATE audit SET seq = -3 WHERE seq = 3");
+    b.sql("UPDATE audit SET seq = 3 WHERE seq = 4");
+    b.sql("UPDATE audit SET seq = 4 WHERE seq = -3");
+    assert_eq!(b.verify(), Err(Broken::Changed(3)));
+}
+
+/// As a forger would: with hashes that fit the records, but not the chain.
+fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
+    let mut found = None;
+    let mut read = Store::open(&b.path, &b.key).ok().unwrap();
+    read.read(|tx| {
+        tx.each_audit(|r| {
+            if r.seq == seq {
+                found = Some(r);
+            }
+            Ok(())
+        })
+    })
+    .unwrap();
+    let mut record = found.unwrap();
+    change(&mut record);
+    record.hash = record.expected();
+    b.store
+        .db
+        .execute(
+            "UPDATE audit SET subject = ?, hash = ? WHERE seq = ?",
+            params![record.subject, record.hash.0, column::signed(seq)],
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_record_forged_with_a_fitting_hash_does_not_fit_the_chain() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    reforged(&b, 4, |r| r.subject = "someone else".to_owned());
+    assert_eq!(b.verify(), Err(Broken::Unlinked(5)));
+
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
+    reforged(&b, last, |r| r.subject = "someone else".to_owned());
+    assert_eq!(b.verify(), Err(Broken::OtherHead(last)));
+}
+
+#[test]
+fn a_record_put_in_at_the_end_is_named() {
+    let mut b = bench();
+    b.issue(&World::at(NOON), 5);
+    let head = b.store.read(|tx| Ok(tx.meta().head)).unwrap();
+    let world = World::at(NOON + 9);
+    b.store
+        .write(&world, |tx| {
+            tx.audit(&world, "key.revoke", "0000000000", None, Some(&json!({})))
+        })
+        .unwrap();
+    b.store
+        .db
+        .execute(
+            "UPDATE meta SET audit_seq = ?, audit_hash = ?",
+            params![column::signed(head.seq), head.link.0],
+        )
+        .unwrap();
+    assert_eq!(b.verify(), Err(Broken::Beyond(head.seq + 1)));
+}
+
+#[test]
+fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
+    let mut b = bench();
+    let text = format!("{}\nnot_after: 10h\n", policy_file::DEFAULT);
+    let file = policy_file::parse("p", text).ok().unwrap();
+    crate::registry::policy::apply(&mut b.store, &World::at(NOON), &file)
+        .ok()
+        .unwrap();
+    let version = b.version();
+    let build = |b: &mut Bench, at| {
+        publish::ready(&mut b.store, &World::at(at))
+            .ok()
+            .unwrap()
+            .built
+    };
+    let first = build(&mut b, NOON);
+    assert!(
+        first == build(&mut b, NOON + 5 * 3600),
+        "same bytes for half of the time"
+    );
+    assert_eq!(b.version(), version);
+    let second = build(&mut b, NOON + 5 * 3600 + 1);
+    assert_eq!(second.version, (NOON + 5 * 3600 + 1) * 1000);
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
+    let mut b = bench();
+    let text = policy_file::DEFAULT.replace("# brand: ks", "brand: acme");
+    let file = policy_file::parse("p", text).ok().unwrap();
+    let issued = b.issue(&World::at(NOON), 1);
+    let apply = |b: &mut Bench| {
+        crate::registry::policy::apply(&mut b.store, &World::at(NOON), &file).map(|a| a.revision)
+    };
+    assert_eq!(
+        apply(&mut b).err().unwrap().to_string(),
+        "brand `acme` would turn away 1 key that begin with `ks_`; keep `brand: ks`"
+    );
+    key::revoke_all(&mut b.store, &World::at(NOON), &[issued[0].key.id], "")
+        .ok()
+        .unwrap();
+    assert_eq!(apply(&mut b).ok(), Some(2));
+}
+
+#[test]
+fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
+    let mut b = bench();
+    let world = World::at(NOON);
+    let draft = key::Draft {
+        scopes: vec!["write".to_owned(), "read".to_owned(), "read".to_owned()],
+        expires: Some(NOON + 1000),
+        ..key::Draft::default()
+    };
+    let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
+        .ok()
+        .unwrap();
+    let first = issued[0].key.clone();
+    assert_eq!(first.rules.scopes, ["read", "write"]);
+    let (second, old) = key::rotate(&mut b.store, &world, first.id, 100, None)
+        .ok()
+        .unwrap();
+    assert_eq!(second.key.rules, first.rules);
+    assert_eq!(
+        (second.key.lineage, second.key.rotated_from),
+        (first.lineage, Some(first.id))
+    );
+    assert_eq!(old.overlap_end, Some(NOON + 100));
+    let (third, _) = key::rotate(&mut b.store, &world, second.key.id, 100, Some(None))
+        .ok()
+        .unwrap();
+    assert_eq!(
+        (third.key.lineage, third.key.rules.expires),
+        (first.lineage, None)
+    );
+    let again = key::rotate(&mut b.store, &world, first.id, 100, None)
+        .err()
+        .unwrap();
+    assert!(
+        again
+            .to_string()
+            .contains(&format!("was rotated to `{}` already", second.key.id)),
+        "{again}"
+    );
+}
+
+#[test]
+fn a_grace_never_lets_a_key_outlive_its_expiry() {
+    let mut b = bench();
+    let world = World::at(NOON);
+    let draft = key::Draft {
+        expires: Some(NOON + 50),
+        ..key::Draft::default()
+    };
+    let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
+        .ok()
+        .unwrap();
+    let (_, old) = key::rotate(&mut b.store, &world, issued[0].key.id, 100, Some(None))
+        .ok()
+        .unwrap();
+    assert_eq!(old.ends(), Some(NOON + 50));
+}

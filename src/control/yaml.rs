@@ -1,0 +1,255 @@
+//! YAML with the place of everything in it: for errors that name a line, and for
+//! changing a value in a file without losing its comments.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
+use serde_saphyr::{Location, Spanned};
+
+/// A value and where it stands.
+pub struct Node {
+    /// The line, from 1 on.
+    pub line: u64,
+    /// The bytes of a scalar as written.
+    pub bytes: Option<Range<usize>>,
+    data: Data,
+}
+
+enum Data {
+    Scalar(Value),
+    List(Vec<Node>),
+    /// Name, line of the name, value.
+    Map(Vec<(String, u64, Node)>),
+}
+
+/// Text that is not YAML: the line, and what is wrong.
+pub struct SyntaxError {
+    /// From 1 on.
+    pub line: u64,
+    /// Without the line.
+    pub problem: String,
+}
+
+/// Reads one document.
+pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let options = serde_saphyr::options! {
+        // YAML 1.2: `off`, `no` and `y` are words.
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+    };
+    let parsed: Result<Spanned<Data>, _> = serde_saphyr::from_str_with_options(text, options);
+    parsed.map(Node::from).map_err(|e| {
+        let e = e.without_snippet();
+        let line = e.location().map_or(1, |l| l.line());
+        let problem = e.to_string();
+        // The place is said already, in our way.
+        let problem = match (problem.rfind(" at line "), e.location()) {
+            (Some(at), Some(_)) => problem.get(..at).unwrap_or_default().to_owned(),
+            _ => problem.clone(),
+        };
+        SyntaxError { line, problem }
+    })
+}
+
+impl Node {
+    /// What stands at a path such as `routes[3].limit.requests`.
+    pub fn at(&self, path: &str) -> Option<&Node> {
+        steps(path).try_fold(self, |node, step| node.step(&step).map(|(_, n)| n))
+    }
+
+    /// The line of a path; of its nearest parent if nothing stands there.
+    pub fn line_of(&self, path: &str) -> u64 {
+        let (mut node, mut line) = (self, self.line);
+        for step in steps(path) {
+            match node.step(&step) {
+                Some((at, next)) => (line, node) = (at, next),
+                None => break,
+            }
+        }
+        line
+    }
+
+    /// The value as JSON.
+    pub fn json(&self) -> Value {
+        match &self.data {
+            Data::Scalar(v) => v.clone(),
+            Data::List(items) => items.iter().map(Node::json).collect(),
+            Data::Map(pairs) => pairs
+                .iter()
+                .map(|(k, _, v)| (k.clone(), v.json()))
+                .collect(),
+        }
+    }
+
+    /// Whether nothing is said at all.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self.data, Data::Scalar(Value::Null))
+    }
+
+    fn step(&self, step: &Step<'_>) -> Option<(u64, &Node)> {
+        match (step, &self.data) {
+            (Step::Name(name), Data::Map(pairs)) => pairs
+                .iter()
+                .find(|(k, ..)| k == name)
+                .map(|(_, line, v)| (*line, v)),
+            (Step::Index(i), Data::List(items)) => items.get(*i).map(|n| (n.line, n)),
+            _ => None,
+        }
+    }
+}
+
+enum Step<'p> {
+    Name(&'p str),
+    Index(usize),
+}
+
+fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
+    path.split('.')
+        .filter(|part| !part.is_empty())
+        .flat_map(|part| {
+            let mut pieces = part.split('[');
+            let name = pieces.next().filter(|n| !n.is_empty()).map(Step::Name);
+            let indices = pieces.filter_map(|p| p.strip_suffix(']')?.parse().ok().map(Step::Index));
+            name.into_iter().chain(indices)
+        })
+}
+
+impl From<Spanned<Data>> for Node {
+    fn from(s: Spanned<Data>) -> Self {
+        let at: Location = s.referenced;
+        let span = at.span();
+        let bytes = span
+            .byte_offset()
+            .zip(span.byte_len())
+            .and_then(|(start, len)| {
+                let start = usize::try_from(start).ok()?;
+                Some(start..start.checked_add(usize::try_from(len).ok()?)?)
+            });
+        Self {
+            line: at.line(),
+            bytes: bytes.filter(|_| matches!(s.value, Data::Scalar(_))),
+            data: s.value,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DataVisitor)
+    }
+}
+
+struct DataVisitor;
+
+impl<'de> Visitor<'de> for DataVisitor {
+    type Value = Data;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value, a list or a mapping")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::Bool(v)))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::from(v)))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::from(v)))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Data, E> {
+        let number = Number::from_f64(v).ok_or_else(|| E::custom("this is not a finite number"))?;
+        Ok(Data::Scalar(Value::Number(number)))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::String(v.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Data, E> {
+        Ok(Data::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Data, D::Error> {
+        Data::deserialize(d)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Data, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<Spanned<Data>>()? {
+            items.push(item.into());
+        }
+        Ok(Data::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
+        let mut pairs: Vec<(String, u64, Node)> = Vec::new();
+        while let Some((name, value)) = map.next_entry::<Spanned<String>, Spanned<Data>>()? {
+            if pairs.iter().any(|(k, ..)| *k == name.value) {
+                return Err(A::Error::custom(format!(
+                    "`{}` stands here twice",
+                    name.value
+                )));
+            }
+            pairs.push((name.value, name.referenced.line(), value.into()));
+        }
+        Ok(Data::Map(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "\
+version: 1
+plans:
+  free: {limits: [{requests: 1}]}
+routes:
+- path: /a   # a comment
+  scopes:
+  - one
+  - two
+";
+
+    #[test]
+    fn every_place_has_its_line() {
+        let node = parse(SAMPLE).ok().unwrap();
+        for (path, line) in [
+            ("version", 1),
+            ("plans.free.limits[0].requests", 3),
+            ("plans.free.limits[7]", 3),
+            ("routes", 4),
+            ("routes[0]", 5),
+            ("routes[0].scopes", 6),
+            ("routes[0].scopes[1]", 8),
+            ("nothing.here", 1),
+        ] {
+            assert_eq!(node.line_of(path), line, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_scalar_knows_its_bytes() {
+        let node = parse(SAMPLE).ok().unwrap();
+        let bytes = node.at("routes[0].path").unwrap().bytes.clone().unwrap();
+        assert_eq!(&SAMPLE[bytes], "/a");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_refused_with_its_line() {
+        let error = parse("a: 1\nb: [1\nc: 2\n").err().unwrap();
+        assert!(error.line >= 2, "{}", error.line);
+        let error = parse("a: 1\nb: 2\na: 3\n").err().unwrap();
+        assert_eq!(error.line, 3, "{}", error.problem);
+    }
+}

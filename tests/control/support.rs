@@ -1,0 +1,125 @@
+//! A store in a folder of its own, and the real binary run against it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The binary.
+pub const KEYSTILECTL: &str = env!("CARGO_BIN_EXE_keystilectl");
+
+/// A folder with a store in `home`.
+pub struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    /// An empty folder.
+    pub fn empty() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// With a store and a client `acme` in it.
+    pub fn new() -> Self {
+        let home = Self::empty();
+        home.ok(&["init"]);
+        home.ok(&["client", "create", "acme", "--plan", "gold"]);
+        home
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store's file.
+    pub fn store(&self) -> PathBuf {
+        self.path("home/store.db")
+    }
+
+    /// The binary, not started yet. Nothing of the tester's own environment reaches it.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(KEYSTILECTL);
+        command.args(args);
+        prepare(&mut command, self.folder.path());
+        command
+    }
+
+    /// Runs it.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs it to a success; gives what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs it with `--output json`.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let args = [args, &["--output", "json"]].concat();
+        serde_json::from_str(&self.ok(&args)).unwrap()
+    }
+
+    /// Runs it to a refusal; gives its words.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{args:?}: {}",
+            text(&output.stdout)
+        );
+        text(&output.stderr)
+    }
+
+    /// Ids of all keys.
+    pub fn ids(&self) -> Vec<String> {
+        let keys = self.json(&["key", "list"]);
+        let mut ids: Vec<String> = keys
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|k| word(k, "id"))
+            .collect();
+        ids.sort();
+        ids
+    }
+}
+
+/// Sets folder and environment of a command.
+pub fn prepare(command: &mut Command, folder: &Path) {
+    let binaries = Path::new(KEYSTILECTL).parent().unwrap();
+    let path = format!(
+        "{}:{}",
+        binaries.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", path)
+        .env("KEYSTILE_HOME", "home")
+        .stdin(Stdio::null());
+}
+
+/// Bytes that should be text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A field of a JSON object that is text.
+pub fn word(value: &Value, field: &str) -> String {
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no `{field}` in {value}"))
+        .to_owned()
+}

@@ -1,0 +1,221 @@
+//! Runs the sessions in `transcripts/`: what stands after `$ ` is typed, the rest is what
+//! must be printed, `! ` in front of what goes to stderr, `? 1` for the exit code.
+//!
+//! What differs from run to run (keys, ids, times) is put into brackets: `[key]`, `[id1]`.
+//! The n-th id is `$id1` in later commands. `BLESS=1 cargo test --test control` writes the
+//! sessions anew: read the difference before you commit it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Home, prepare, text};
+
+macro_rules! sessions {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            session(concat!(stringify!($name), ".txt"));
+        }
+    )*};
+}
+
+sessions! {
+    a_first_round
+    clients
+    keys
+    keys_that_are_refused
+    rotation
+    import
+    policy
+    policy_mistakes
+    keyset
+    push
+    signing_keys
+    render
+    explain
+    homes_and_master_keys
+}
+
+#[test]
+fn every_session_is_run() {
+    let here = include_str!("transcripts.rs");
+    for file in fs::read_dir(folder()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".txt").unwrap();
+        assert!(
+            here.contains(&format!("\n    {name}\n")),
+            "`{name}` is not run"
+        );
+    }
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control/transcripts")
+}
+
+fn session(name: &str) {
+    let file = folder().join(name);
+    let wanted = fs::read_to_string(&file).unwrap();
+    let home = Home::empty();
+    let mut ids = Ids::default();
+    let mut found = String::new();
+    for part in parts(&wanted) {
+        match part {
+            Part::Comment(lines) => found.push_str(lines),
+            Part::Command(line) => {
+                found.push_str(&format!("$ {line}\n"));
+                found.push_str(&run(&home, &mut ids, line));
+            }
+        }
+    }
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(file, found).unwrap();
+        return;
+    }
+    for (n, (want, got)) in wanted.lines().zip(found.lines()).enumerate() {
+        assert_eq!(want, got, "{name}:{}: the whole session:\n{found}", n + 1);
+    }
+    assert_eq!(wanted, found, "{name}");
+}
+
+enum Part<'t> {
+    /// Blank lines and lines with `#`, as they are.
+    Comment(&'t str),
+    Command(&'t str),
+}
+
+fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut output = false;
+    text.split_inclusive('\n').filter_map(move |line| {
+        if let Some(command) = line.strip_prefix("$ ") {
+            output = true;
+            return Some(Part::Command(command.trim_end()));
+        }
+        let comment = line.trim().is_empty() || line.starts_with("# ");
+        output &= !line.starts_with("# ");
+        // A blank line ends the output that stands in the file; its own are `|`.
+        output &= !line.trim().is_empty();
+        (comment && !output).then_some(Part::Comment(line))
+    })
+}
+
+fn run(home: &Home, ids: &mut Ids, line: &str) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    prepare(&mut command, &home.path(""));
+    for (id, n) in &ids.0 {
+        command.env(format!("id{n}"), id);
+    }
+    let output = command.output().unwrap();
+    let mut out = String::new();
+    for line in text(&output.stdout).lines() {
+        out.push_str(match line {
+            "" => "|",
+            l if l.starts_with("# ") || l.starts_with("$ ") => "| ",
+            _ => "",
+        });
+        out.push_str(line);
+        out.push('\n');
+    }
+    for line in text(&output.stderr).lines() {
+        out.push_str(&format!("! {line}\n"));
+    }
+    match output.status.code() {
+        Some(0) => {}
+        code => out.push_str(&format!("? {}\n", code.unwrap_or(-1))),
+    }
+    ids.steady(&out)
+}
+
+/// Id, secret and checksum of a key.
+fn key_body(word: &str) -> Option<&str> {
+    let body = word.rsplit('_').next()?;
+    (word.matches('_').count() == 2 && body.len() == 59).then_some(body)
+}
+
+/// Ids of keys, by the order in which they were seen.
+#[derive(Default)]
+struct Ids(BTreeMap<String, usize>);
+
+impl Ids {
+    /// Text without what differs from run to run.
+    fn steady(&mut self, text: &str) -> String {
+        let inside = |c: char| c.is_ascii_alphanumeric() || "_-:.".contains(c);
+        // An id may stand before the key that it is known by.
+        for token in text.split(|c| !inside(c)) {
+            if let Some(body) = key_body(token) {
+                self.learn(&body[..10]);
+            }
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
+            if end == 0 {
+                let c = rest.chars().next().unwrap();
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            }
+            let (token, after) = rest.split_at(end);
+            // A sentence's colon or full stop is not the word's.
+            let word = token.trim_end_matches([':', '.']);
+            out.push_str(&self.word(word, &out, after));
+            out.push_str(&token[word.len()..]);
+            rest = after;
+        }
+        out
+    }
+
+    fn word(&mut self, word: &str, before: &str, after: &str) -> String {
+        let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        let hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_hexdigit());
+        if key_body(word).is_some() {
+            return "[key]".to_owned();
+        }
+        let is_id = word.len() == 10 && word.bytes().all(|b| b.is_ascii_alphanumeric());
+        if is_id && before.ends_with("\"id\": \"") {
+            self.learn(word);
+        }
+        if let Some(n) = self.0.get(word) {
+            return format!("[id{n}]");
+        }
+        let date = word.len() >= 10 && word.is_char_boundary(10) && {
+            let shape: String = word[..10]
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '0' } else { c })
+                .collect();
+            shape == "0000-00-00" && ("2025".."2090").contains(&&word[..4])
+        };
+        match word {
+            w if date && w.contains('T') => "[time]".to_owned(),
+            w if date && w.len() == 10 => "[date]".to_owned(),
+            w if w.len() == 5 && before.ends_with("[date] ") => "[hh:mm]".to_owned(),
+            w if digits(w) && w.len() == 13 => "[version]".to_owned(),
+            w if w.len() == 16 && w.starts_with('k') && hex(&w[1..9], 8) => "[kid]".to_owned(),
+            w if hex(w, 64) => "[hash]".to_owned(),
+            w if hex(w, 16) => "[hex]".to_owned(),
+            w if digits(w) && after.starts_with(" bytes") => "[n]".to_owned(),
+            w if digits(w) && before.ends_with("\"bytes\": ") => "[n]".to_owned(),
+            w if before.ends_with("(in ") || before.ends_with("  in ") => {
+                format!("[{}]", w.trim_start_matches(|c: char| c.is_ascii_digit()))
+            }
+            "now" if before.ends_with('(') => "[s] ago".to_owned(),
+            _ if before.ends_with('(') && after.starts_with(" ago") => "[s]".to_owned(),
+            w => match w.split_once(':') {
+                Some((kid, secret)) if secret.len() == 43 && kid.len() == 16 => {
+                    "[kid]:[secret]".to_owned()
+                }
+                Some((seq, link)) if digits(seq) && hex(link, 64) => format!("{seq}:[hash]"),
+                _ => w.to_owned(),
+            },
+        }
+    }
+
+    fn learn(&mut self, id: &str) {
+        let next = self.0.len() + 1;
+        self.0.entry(id.to_owned()).or_insert(next);
+    }
+}

@@ -1,0 +1,91 @@
+use super::{Setup, Upstream, part, root};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// `keystilectl` with a store of its own, as a person runs it.
+pub struct Companion {
+    dir: PathBuf,
+}
+
+impl Companion {
+    /// With a store under this policy, beside Envoy's files.
+    pub fn init(dir: &Path, policy: &str) -> Self {
+        let companion = Self {
+            dir: dir.to_owned(),
+        };
+        fs::write(dir.join("policy.yaml"), policy).unwrap();
+        let policy = dir.join("policy.yaml").display().to_string();
+        companion.run(&["init", "--policy", &policy]);
+        companion
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystilectl"));
+        command
+            .current_dir(root())
+            .env_remove("KEYSTILE_MASTER_KEY")
+            .env_remove("KEYSTILE_MASTER_KEY_COMMAND")
+            .env("KEYSTILE_HOME", self.dir.join("home"));
+        command
+    }
+
+    /// What it printed; it has to succeed.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output().unwrap();
+        succeeded(arguments, output)
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let printed = self.run(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in {printed}"))
+    }
+
+    /// Key and id.
+    pub fn issue(&self, arguments: &[&str]) -> (String, String) {
+        Self::issued(&self.json(&[&["key", "issue"], arguments].concat()))
+    }
+
+    pub fn issued(key: &Value) -> (String, String) {
+        let text = |field: &str| key[field].as_str().unwrap().to_owned();
+        (text("key"), text("id"))
+    }
+
+    /// `keystilectl push`; what it says of the push.
+    pub fn push(&self, file: &Path) -> Value {
+        let file = file.display().to_string();
+        let wasm = part("target/dist/keystile.wasm", "scripts/build");
+        let wasm = wasm.display().to_string();
+        self.json(&["push", "--ecds-file", &file, "--wasm", &wasm])
+    }
+
+    /// What Envoy's environment has to hold.
+    pub fn signing_keys(&self) -> String {
+        let printed = self.run(&["signing-key", "export", "--value"]);
+        printed.trim().to_owned()
+    }
+
+    /// `keystilectl render envoy` with these arguments, on free ports.
+    pub fn rendered(&self, upstream: &Upstream, arguments: &[&str]) -> Setup {
+        let upstream = upstream.address().to_string();
+        let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let render = [
+            &["render", "envoy", "--upstream", &upstream],
+            &ports[..],
+            arguments,
+        ]
+        .concat();
+        let config = self.run(&render);
+        Setup::rendered(self.dir.clone(), config).signing_keys(&self.signing_keys())
+    }
+}
+
+fn succeeded(arguments: &[&str], output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "keystilectl {arguments:?}: {errors}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

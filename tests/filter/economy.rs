@@ -1,0 +1,188 @@
+//! What a request costs in hostcalls. Each is between 0.1 and 1.5 µs in Envoy, and there are a few of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::fixture::{Edge, Store, by_bearer, by_header};
+use crate::host::Request;
+
+/// Calls of each host function that a request makes, once everything it needs has been seen before.
+fn calls(edge: &mut Edge, request: &Request) -> BTreeMap<String, u64> {
+    edge.ask(request);
+    edge.process.borrow_mut().calls.clear();
+    edge.ask(request);
+    edge.process.borrow().calls.clone()
+}
+
+#[track_caller]
+fn at_most(calls: &BTreeMap<String, u64>, allowed: &[(&str, u64)]) {
+    for (name, count) in calls {
+        let most = allowed
+            .iter()
+            .find(|(allowed, _)| allowed == name)
+            .map_or(0, |(_, most)| *most);
+        assert!(
+            *count <= most,
+            "{name}: {count} calls, {most} allowed; all: {calls:?}"
+        );
+    }
+}
+
+#[test]
+fn a_request_with_key_scope_and_one_limit_makes_thirteen_calls() {
+    let mut store = Store::new();
+    let key = store.issue_as("acme", |row| {
+        row.plan = Some("gold".to_owned());
+        row.scopes = vec!["read:users".to_owned()];
+    });
+    let mut edge = Edge::start(&store);
+    let calls = calls(&mut edge, &by_bearer("GET", "/users/7", &key));
+    at_most(
+        &calls,
+        &[
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("clock_time_get", 1),
+            ("proxy_get_shared_data", 1),
+            ("proxy_set_shared_data", 1),
+            ("proxy_increment_metric", 1),
+            // Key id and entry for logs and second passes, the client for the guard.
+            ("proxy_set_property", 3),
+            ("proxy_remove_header_map_value", 1),
+            ("proxy_replace_header_map_value", 3),
+        ],
+    );
+    assert!(calls.values().sum::<u64>() <= 13, "{calls:?}");
+}
+
+#[test]
+fn an_open_route_reads_the_headers_and_sets_the_mark() {
+    let mut edge = Edge::start(&Store::new());
+    let calls = calls(&mut edge, &Request::get("/healthz"));
+    at_most(
+        &calls,
+        &[
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("clock_time_get", 1),
+            ("proxy_increment_metric", 1),
+            ("proxy_set_property", 1),
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_costs_no_more_than_a_reply() {
+    let mut edge = Edge::start(&Store::new());
+    let calls = calls(&mut edge, &by_header("hunter2"));
+    at_most(
+        &calls,
+        &[
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("clock_time_get", 1),
+            ("proxy_increment_metric", 1),
+            ("proxy_set_property", 1),
+            ("proxy_send_local_response", 1),
+        ],
+    );
+}
+
+#[test]
+fn a_request_that_is_limited_away_writes_no_shared_data() {
+    let (store, key) = Store::limited(
+        json!([{"requests": 1, "per": "1h"}, {"requests": 5, "per": "1h", "by": "client"}]),
+    );
+    let mut edge = Edge::start(&store);
+    edge.code(&key);
+    let calls = calls(&mut edge, &by_header(&key));
+    assert_eq!(calls.get("proxy_set_shared_data"), None);
+    assert!(calls["proxy_get_shared_data"] <= 2, "{calls:?}");
+}
+
+#[test]
+fn properties_are_read_only_for_what_asks_for_them() {
+    let (store, key) = Store::limited(json!([{"requests": 1_000, "per": "1s"}]));
+    let mut edge = Edge::start(&store);
+    let reads =
+        |calls: BTreeMap<String, u64>| calls.get("proxy_get_property").copied().unwrap_or(0);
+    assert_eq!(reads(calls(&mut edge, &by_header(&key))), 0);
+    assert_eq!(reads(calls(&mut edge, &by_header("hunter2"))), 0);
+    assert_eq!(
+        reads(calls(&mut edge, &Request::get("/plain"))),
+        1,
+        "who was here before"
+    );
+    let mut edge = Edge::start(&store.set("require_tls", json!(true)));
+    let over_tls = by_header(&key).property(&["connection", "tls_version"], "TLSv1.3");
+    assert_eq!(reads(calls(&mut edge, &over_tls)), 1, "TLS");
+}
+
+#[test]
+fn nothing_is_logged_for_a_request() {
+    let mut store = Store::new();
+    let key = store.issue("acme");
+    let mut edge = Edge::start(&store);
+    let before = edge.process.borrow().log.len();
+    for request in [
+        by_header(&key),
+        by_header("hunter2"),
+        Request::get("/plain"),
+        Request::default(),
+    ] {
+        edge.ask(&request);
+    }
+    assert_eq!(
+        edge.process.borrow().log.len(),
+        before,
+        "who floods us must not fill the disk"
+    );
+}
+
+#[test]
+fn metrics_are_defined_once_for_the_life_of_a_vm() {
+    let mut store = Store::new();
+    let key = store.issue("acme");
+    let mut edge = Edge::start(&store);
+    let mut round = |edge: &mut Edge| {
+        for request in [
+            by_header(&key),
+            by_header("hunter2"),
+            Request::get("/plain"),
+            Request::get("/nowhere"),
+        ] {
+            edge.ask(&request);
+        }
+        edge.push(store.change(|_| {}));
+        edge.tick();
+    };
+    round(&mut edge);
+    let defined = |edge: &Edge| edge.process.borrow().called("proxy_define_metric");
+    let before = defined(&edge);
+    assert!(before > 0);
+    for _ in 0..10 {
+        round(&mut edge);
+    }
+    assert_eq!(defined(&edge), before);
+}
+
+#[test]
+fn a_page_is_hashed_once_and_a_request_takes_no_memory_for_good() {
+    let mut store = Store::new();
+    let keys: Vec<String> = (0..500)
+        .map(|n| store.issue(&format!("client-{n}")))
+        .collect();
+    let mut edge = Edge::start(&store);
+    keys.iter().for_each(|key| assert_eq!(edge.code(key), "ok"));
+    let memory = edge.vm.memory();
+    keys.iter().for_each(|key| assert_eq!(edge.code(key), "ok"));
+    assert_eq!(edge.vm.memory(), memory);
+}
+
+#[test]
+fn only_the_callbacks_that_are_used_are_exported() {
+    let edge = Edge::start(&Store::small().0);
+    assert!(edge.vm.exports("proxy_on_request_headers"));
+    assert!(edge.vm.exports("proxy_on_memory_allocate"));
+}

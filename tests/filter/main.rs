@@ -1,0 +1,28 @@
+//! The filter as it goes into Envoy, `keystile.wasm`, in the small host of [`host`], with keysets made by the library.
+//!
+//! Each module is one promise of the filter. `scripts/build` makes the module; `KEYSTILE_WASM` names another one.
+
+mod host;
+
+mod answers;
+mod buckets;
+mod configure;
+mod contention;
+mod corruption;
+mod credentials;
+mod damage;
+mod economy;
+mod faults;
+mod fixture;
+mod gauges;
+mod hostile;
+mod identity;
+mod keys;
+mod lifecycle;
+mod network;
+mod paths;
+mod redirect;
+mod roots;
+mod secrets;
+mod shadow;
+mod versions;
