@@ -387,7 +387,12 @@ fn in_force<'k>(
             Mode::Shadow => ", in shadow mode: whatever follows, the request passes",
             Mode::Enforce => "",
         };
-        format!("version {}, {} keys{shadow}", keyset.version, keyset.len())
+        let s = if keyset.len() == 1 { "" } else { "s" };
+        format!(
+            "version {}, {} key{s}{shadow}",
+            keyset.version,
+            keyset.len()
+        )
     });
     Ok(keyset)
 }

@@ -409,6 +409,37 @@ mod tests {
         key
     }
 
+    /// Vectors made by another implementation; the filter's tests read the same file.
+    #[test]
+    fn the_shared_vectors_hold() {
+        let v: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/vectors/keys.json")).unwrap();
+        for case in v["ok"].as_array().unwrap() {
+            let text = case["key"].as_str().unwrap().as_bytes();
+            let key = Parsed::parse(text).ok().unwrap();
+            assert_eq!(
+                (key.brand, key.environment),
+                (
+                    case["brand"].as_str().unwrap(),
+                    case["environment"].as_str().unwrap()
+                )
+            );
+            assert_eq!(key.id().to_string(), case["id"].as_str().unwrap());
+            let hex: String = key.digest().0.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(hex, case["sha256"].as_str().unwrap());
+        }
+        for case in v["fail"].as_array().unwrap() {
+            if let Some(text) = case["key"].as_str() {
+                let why = Parsed::parse(text.as_bytes()).err().unwrap();
+                assert_eq!(
+                    format!("{why:?}").to_lowercase(),
+                    case["why"].as_str().unwrap(),
+                    "{case}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn crc32_matches_the_published_check_value() {
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);

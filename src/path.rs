@@ -317,6 +317,27 @@ mod tests {
         }
     }
 
+    /// The filter's tests read the same file.
+    #[test]
+    fn the_shared_vectors_hold() {
+        let v: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/vectors/paths.json")).unwrap();
+        for case in v["ok"].as_array().unwrap() {
+            let raw = case["raw"].as_str().unwrap();
+            let c = canonical(split_query(raw.as_bytes()).0).unwrap();
+            assert_eq!(c.path, case["path"].as_str().unwrap(), "{case}");
+            assert_eq!(
+                c.parameters,
+                case["parameters"].as_bool().unwrap_or(false),
+                "{case}"
+            );
+        }
+        for case in v["fail"].as_array().unwrap() {
+            let raw = case["raw"].as_str().unwrap();
+            assert!(canonical(split_query(raw.as_bytes()).0).is_err(), "{case}");
+        }
+    }
+
     #[test]
     fn parameters_are_reported() {
         assert!(canonical(b"/admin;a=b/x").unwrap().parameters);

@@ -39,13 +39,11 @@ pub struct Push<'a> {
     pub wasm: &'a Path,
     /// For Envoy's statistics and config dump.
     pub version_info: String,
-    /// The sealed keyset.
-    pub configuration: String,
 }
 
 impl Push<'_> {
-    /// As JSON.
-    pub fn json(self) -> Vec<u8> {
+    /// As JSON, with the sealed keyset as a StringValue.
+    pub fn json(self, configuration: &str) -> Vec<u8> {
         let value = json!({
             "version_info": self.version_info,
             "type_url": TYPED_CONFIG,
@@ -65,7 +63,7 @@ impl Push<'_> {
                             "code": {"local": {"filename": self.wasm.to_string_lossy()}},
                             "environment_variables": {"host_env_keys": [SIGNING_KEYS]},
                         },
-                        "configuration": {"@type": STRING, "value": self.configuration},
+                        "configuration": {"@type": STRING, "value": configuration},
                     },
                 },
             }],
@@ -73,8 +71,9 @@ impl Push<'_> {
         value.to_string().into_bytes()
     }
 
-    /// As protobuf, which Envoy reads many times faster.
-    pub fn protobuf(self) -> Vec<u8> {
+    /// As protobuf, which Envoy reads many times faster, with the sealed keyset as a
+    /// BytesValue.
+    pub fn protobuf(self, configuration: Vec<u8>) -> Vec<u8> {
         let code = AsyncDataSource {
             specifier: Some(CodeSource::Local(DataSource {
                 specifier: Some(DataSpecifier::Filename(
@@ -86,7 +85,7 @@ impl Push<'_> {
         let plugin = PluginConfig {
             name: NAME.to_owned(),
             root_id: NAME.to_owned(),
-            configuration: Some(pack_any(self.configuration)),
+            configuration: Some(pack_any(configuration)),
             failure_policy: FailurePolicy::FailReload.into(),
             reload_config: Some(ReloadConfig {
                 backoff: Some(BackoffStrategy {
@@ -143,8 +142,8 @@ pub fn configuration_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
     let resource = response.resources.first()?;
     let config = TypedExtensionConfig::decode(resource.value.as_slice()).ok()?;
     let wasm = Wasm::decode(config.typed_config?.value.as_slice()).ok()?;
-    let text = String::decode(wasm.config?.configuration?.value.as_slice()).ok()?;
-    Some(text.into_bytes())
+    // StringValue and BytesValue are the same on the wire.
+    Vec::<u8>::decode(wasm.config?.configuration?.value.as_slice()).ok()
 }
 
 #[cfg(test)]
@@ -156,15 +155,17 @@ mod tests {
             name: "keystile",
             wasm: Path::new("/lib/keystile.wasm"),
             version_info: "7-1".to_owned(),
-            configuration: r#"{"format":1,"pages":""}"#.to_owned(),
         }
     }
 
     #[test]
     fn both_forms_give_back_the_configuration_that_went_in() {
-        let want = push().configuration.into_bytes();
-        assert_eq!(configuration_in(push().json()), Some(want.clone()));
-        assert_eq!(configuration_in(push().protobuf()), Some(want.clone()));
+        let text = r#"{"format":1,"pages":""}"#;
+        let want = text.as_bytes().to_vec();
+        assert_eq!(configuration_in(push().json(text)), Some(want.clone()));
+        let raw = b"{\"format\":1}\n\x00\xff".to_vec();
+        let file = push().protobuf(raw.clone());
+        assert_eq!(configuration_in(file), Some(raw));
         assert_eq!(configuration_in(want.clone()), Some(want));
         assert_eq!(configuration_in(b"no such thing".to_vec()), None);
         assert_eq!(configuration_in(b"{\"resources\":[]}".to_vec()), None);

@@ -59,6 +59,21 @@ fn cannot_write(path: &Path, e: &io::Error) -> Error {
     )
 }
 
+/// Waits for whoever else holds a folder, and holds it until dropped.
+pub fn turn(folder: &Path) -> Result<File> {
+    let hold = || -> io::Result<File> {
+        let file = File::open(folder)?;
+        file.lock()?;
+        Ok(file)
+    };
+    hold().map_err(|e| {
+        refuse(
+            format_args!("the folder `{}` cannot be locked ({e})", folder.display()),
+            "put it on a local file system",
+        )
+    })
+}
+
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| {

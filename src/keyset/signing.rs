@@ -127,12 +127,15 @@ impl SigningKeys {
         Self(keys)
     }
 
-    /// Reads `<kid>:<base64url>[,…]`.
+    /// Reads `<kid>:<base64url>[,…]`; the name of the variable may stand before it, as in
+    /// an `export` line copied whole.
     ///
     /// # Errors
     /// [`SigningKeyError`], for the first entry that does not hold.
     pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
         let mut keys: Vec<SigningKey> = Vec::new();
+        let text = text.trim();
+        let text = text.strip_prefix("KEYSTILE_SIGNING_KEYS=").unwrap_or(text);
         for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
             let (kid, secret) = item.split_once(':').ok_or(SigningKeyError::Shape)?;
             let secret = secret.trim_end_matches('=');

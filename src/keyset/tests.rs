@@ -516,6 +516,7 @@ fn room_is_made_once_the_signature_holds_and_not_before() {
 fn signing_keys_are_read_from_the_environment_and_mistakes_named() {
     let good = signing_key("k1", 7).expose_secret().to_string();
     assert!(SigningKeys::parse(&good).is_ok());
+    assert!(SigningKeys::parse(&format!("KEYSTILE_SIGNING_KEYS={good}")).is_ok());
     assert!(
         SigningKeys::parse(&format!(
             "{good}, {},",

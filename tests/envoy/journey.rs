@@ -1,5 +1,6 @@
 //! From the first command to the last answer: companion, rendered configuration, Envoy.
 
+use crate::fixture::in_force;
 use crate::support::{Companion, Envoy, Upstream, burst, count, fresh_dir, get, request};
 use std::fs;
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ impl Journey {
 
     fn push(&self) {
         let pushed = self.companion.push(&self.file);
-        crate::fixture::in_force(&self.envoy, pushed["version"].as_u64().unwrap());
+        in_force(&self.envoy, pushed["version"].as_u64().unwrap());
     }
 
     /// The status, and the code of a refusal.
@@ -178,18 +179,29 @@ fn signing_keys_are_rotated_without_a_refused_push() {
     companion.run(&["signing-key", "rotate"]);
     let both = companion.signing_keys();
     assert!(both.contains(&old), "the former key is still exported");
-    companion.push(&journey.file);
-    // Envoys that were restarted with both keep taking keysets; this one was not.
+    // This Envoy knows the former key alone, and takes what it is pushed all the same.
+    let (next, next_id) = companion.issue(&["acme", "--scope", "read:users"]);
+    journey.push();
+    journey.opens(&next);
+
     let watched = journey.file.display().to_string();
     let restarted = companion.rendered(&journey.upstream, &["--ecds-file", &watched]);
     drop(journey.envoy);
     let envoy = Envoy::start(restarted);
-
     assert_eq!(envoy.send(&get("/v1/users/7").bearer(&key)).status, 200);
     companion.run(&["key", "revoke", &id]);
     let pushed = companion.push(&journey.file);
-    crate::fixture::in_force(&envoy, pushed["version"].as_u64().unwrap());
+    in_force(&envoy, pushed["version"].as_u64().unwrap());
     assert_eq!(envoy.send(&get("/v1/users/7").bearer(&key)).status, 401);
+    assert_eq!(envoy.send(&get("/v1/users/7").bearer(&next)).status, 200);
+
+    // The former one gone, the new one alone is enough.
+    let (former, _) = old.split_once(':').unwrap();
+    companion.run(&["signing-key", "retire", former]);
+    companion.run(&["key", "revoke", &next_id]);
+    let pushed = companion.push(&journey.file);
+    in_force(&envoy, pushed["version"].as_u64().unwrap());
+    assert_eq!(envoy.send(&get("/v1/users/7").bearer(&next)).status, 401);
 }
 
 #[test]

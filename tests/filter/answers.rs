@@ -262,8 +262,8 @@ fn the_limits_of_plan_and_route_are_all_listed_and_the_tightest_is_shown() {
     );
 }
 
-/// FAILS TODAY: limits of one plan are told apart by `per` alone, though they may differ in `by` only, and a plan may
-/// be named `route` or `key`. The draft, section 3: names of policies are unique in a field.
+/// Limits of one plan may differ in `by` alone, and a plan may be named `route`. The draft, section 3: names of policies
+/// are unique in a field.
 #[test]
 fn every_limit_has_a_name_of_its_own() {
     let of_plan = json!([

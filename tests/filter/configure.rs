@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::envelope::{field, refused, verdict, with};
-use crate::fixture::{Edge, Store, by_header, filter, signing_keys, vm_in};
+use crate::fixture::{Edge, Store, by_header, filter, signing_key, signing_keys, vm_in};
 use crate::host::{Fault, Outcome, Process, Status, Vm};
 
 #[test]
@@ -171,6 +171,26 @@ fn order_and_white_space_are_free_and_the_nonce_decides_nothing() {
             "{what}"
         );
     }
+}
+
+#[test]
+fn a_keyset_may_come_as_bytes_and_its_keys_open() {
+    let (mut store, _) = Store::small();
+    let keys: Vec<String> = (0..300)
+        .map(|n| store.issue(&format!("client-{n}")))
+        .collect();
+    let process = Process::new();
+    let mut vm = vm_in(&process);
+    let configuration = store.build().seal_raw(&[signing_key()], 1);
+    let root = vm.start_plugin(Some(&configuration)).expect("accepted");
+    let mut edge = Edge { process, vm, root };
+    keys.iter().for_each(|key| assert_eq!(edge.code(key), "ok"));
+    edge.push(store.change(|store| store.row(&keys[0]).revoked = true));
+    assert_eq!(
+        edge.code(&keys[0]),
+        "revoked_api_key",
+        "the forms may follow each other"
+    );
 }
 
 #[test]

@@ -123,7 +123,6 @@ fn gauges_tell_the_keys_and_the_age_of_the_keyset() {
     );
 }
 
-/// FAILS TODAY: a heartbeat overwrites whatever is under its number, without looking whose it is by now.
 /// A worker may stand still for longer than its heartbeat is waited for (a debugger, a huge push). If its number is
 /// somebody else's by then, it must not share it: two VMs behind one gauge prove nothing.
 #[test]

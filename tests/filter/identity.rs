@@ -117,7 +117,6 @@ fn identity_headers_of_the_caller_never_pass_in_any_spelling() {
     }
 }
 
-/// FAILS TODAY: `strip_identity` folds `_` and `.` only.
 /// lighttpd, and CGI gateways of its kind, turn every character that is neither letter nor digit into `_`.
 #[test]
 fn spellings_with_other_marks_are_removed_too() {

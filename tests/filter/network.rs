@@ -198,7 +198,7 @@ fn a_publishable_key_opens_from_its_origins_alone() {
     assert_eq!(edge.ask(&referer).code(), "origin_denied");
 }
 
-/// FAILS TODAY: the last `Origin` of a request is the one that counts. No browser sends two.
+/// No browser sends two.
 #[test]
 fn two_origins_are_not_twice_as_good() {
     let mut store = Store::new();

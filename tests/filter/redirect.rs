@@ -205,7 +205,6 @@ fn a_forwarded_credential_that_nobody_looked_at_is_looked_at() {
     assert_eq!(answer.state("client").as_deref(), Some("-"));
 }
 
-/// FAILS TODAY: `decide` asks for an earlier pass only if there is no key or `forward_credential` is set.
 /// In shadow mode keys stay where they are, as with `forward_credential`.
 #[test]
 fn a_redirect_in_shadow_mode_is_not_charged_twice() {

@@ -117,8 +117,6 @@ fn ticks_come_soon_and_then_once_a_second() {
     assert_eq!(edge.vm.tick_period(edge.root), 1000);
 }
 
-/// FAILS TODAY: `on_configure` leaves the store before it joins it again, and with the last root goes the keyset in
-/// force, so that an older one is taken (unless the VM ticked in between).
 /// The host gives a second plugin with the same name and configuration the root that is there.
 #[test]
 fn a_root_that_is_configured_again_with_what_it_has_falls_not_behind() {

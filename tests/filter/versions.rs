@@ -104,7 +104,6 @@ fn another_store_has_versions_of_its_own() {
     assert_eq!(edge.counter(OLDER), 0);
 }
 
-/// FAILS TODAY: `make_room` lets go of version 1 before `put_in_force` finds that 2 is below the floor.
 /// The VM keeps the last good keyset, says the design: also when a push is not taken because of the floor alone.
 #[test]
 fn a_push_that_is_not_taken_leaves_the_keyset_in_force_alone() {

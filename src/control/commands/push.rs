@@ -37,6 +37,8 @@ impl Push {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let wasm = wasm(cx, self.wasm)?;
+        // One push at a time: of two, the later to write must not be the earlier to read.
+        let _turn = file::turn(cx.home.folder())?;
         let ready = publish::ready(&mut cx.store()?, &cx.world)?;
         let nonce = publish::nonce(&cx.world)?;
         let version_info = format!("{}-{nonce:x}", ready.built.version);
@@ -44,13 +46,12 @@ impl Push {
             name: &self.name,
             wasm: &wasm,
             version_info: version_info.clone(),
-            configuration: ready.seal(nonce),
         };
         let protobuf = self.ecds_file.extension().is_some_and(|e| e == "pb");
         let bytes = if protobuf {
-            push.protobuf()
+            push.protobuf(ready.seal_raw(nonce))
         } else {
-            push.json()
+            push.json(&ready.seal(nonce))
         };
         // Digests only: Envoy may run as another user.
         file::replace(&self.ecds_file, 0o644, &bytes)?;

@@ -32,11 +32,11 @@ pub struct List {}
 #[command(after_help = "\
 Example, without a moment in which a keyset is refused:
   keystilectl signing-key rotate
-  # give Envoy the new environment (`signing-key export`) and restart it
-  keystilectl push --ecds-file keystile.json
+  # give every Envoy the new environment (`signing-key export`) and restart it, one by one
   keystilectl signing-key retire k20270131-0a1b2c
 
-Envoy reads its environment when it starts: until every Envoy has the new one, do not push.")]
+Envoy reads its environment when it starts. Until the former key is retired every push is signed
+with both, so that Envoys with the old environment and Envoys with the new one take it.")]
 pub struct Rotate {}
 
 /// Erase a signing key that signs no more
@@ -116,7 +116,7 @@ fn rotate(cx: &Context) -> Result<()> {
         })?;
     if !cx.out.is_json() {
         cx.out.note(
-            "before the next push, give every Envoy the new `keystilectl signing-key export`",
+            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the former key is retired, every push is signed with both",
         );
     }
     Ok(())
