@@ -167,7 +167,7 @@ pub fn strip_identity<'a>(identity: &RawIdentity, headers: Headers<'a>, edits: &
                 && ours.len() == name.len()
                 && ours.bytes().zip(name).all(|(a, &b)| folded(a) == folded(b))
         };
-        if ours.iter().any(|o| spoofs(o))
+        if ours.iter().any(spoofs)
             && let Ok(name) = core::str::from_utf8(name)
         {
             let edit = Edit::Remove(Cow::Borrowed(name));

@@ -4,7 +4,6 @@
 //! it. Whoever cannot show a key that we issued learns nothing about keys: expired,
 //! disabled and revoked are told only to who holds the secret.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::bucket::BucketKey;
@@ -399,7 +398,7 @@ fn in_force<'k>(
 
 fn identify<'k>(
     keyset: &'k Keyset,
-    text: &Cow<'_, [u8]>,
+    text: &[u8],
     decision: &mut Decision<'k>,
     trace: &mut impl Trace,
 ) -> Result<Entry<'k>, Denial> {

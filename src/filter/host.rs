@@ -72,7 +72,6 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
-    #[expect(clippy::too_many_arguments, reason = "the ABI's")]
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
