@@ -37,7 +37,7 @@ fn the_shortest_policy_has_the_defaults_of_the_design() {
 #[test]
 fn each_mistake_is_refused_with_its_field() {
     let long = "x".repeat(65);
-    let many = vec![r#"{"requests":1,"per":"1s"}"#; 9].join(",");
+    let many = [r#"{"requests":1,"per":"1s"}"#; 9].join(",");
     let cases = [
         (r#""realm":"a\"b""#.to_owned(), "realm"),
         (r#""realm":"""#.into(), "realm"),
