@@ -40,6 +40,8 @@ mod native {
     pub mod audit;
     pub mod cli;
     pub mod commands;
+    #[allow(dead_code)]
+    pub mod desk;
     pub mod ecds;
     pub mod envoy;
     pub mod error;

@@ -1,0 +1,226 @@
+//! A server's access to the store: many tasks, one writer, a few readers.
+//!
+//! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue
+//! for one connection; readers see the last committed moment and wait for nobody.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::error::{Error, Result, refuse};
+use crate::home::Home;
+use crate::store::{Store, Tx};
+
+/// Readers at once; more would only wait for the disk.
+const READERS: usize = 4;
+/// How often changes by other processes (a `keystilectl` on the same machine) are
+/// looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A server's access to the store.
+pub struct Desk {
+    home: Home,
+    writer: Mutex<Store>,
+    readers: Mutex<Vec<Store>>,
+    turns: Semaphore,
+    version: watch::Sender<u64>,
+}
+
+impl Desk {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// Those of [`Home::open`].
+    pub fn open(home: Home) -> Result<Arc<Self>> {
+        let mut store = home.open()?;
+        let version = store.read(|tx| Ok(tx.meta().version))?;
+        Ok(Arc::new(Self {
+            home,
+            writer: Mutex::new(store),
+            readers: Mutex::new(Vec::new()),
+            turns: Semaphore::new(READERS),
+            version: watch::Sender::new(version),
+        }))
+    }
+
+    /// The folder of the store.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Reads, all from one moment.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = self.turns.acquire().await.map_err(|_| closed())?;
+        let desk = Arc::clone(self);
+        blocking(move || {
+            let idle = locked(&desk.readers).pop();
+            let mut store = match idle {
+                Some(store) => store,
+                None => desk.home.open()?,
+            };
+            let out = store.read(f);
+            locked(&desk.readers).push(store);
+            out
+        })
+        .await
+    }
+
+    /// Changes. `f` opens its own transactions, as the functions of [`crate::registry`] do.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let desk = Arc::clone(self);
+        blocking(move || {
+            let mut store = locked(&desk.writer);
+            let out = f(&mut store);
+            desk.look(&mut store)?;
+            out
+        })
+        .await
+    }
+
+    /// The version of the keyset, and its changes, by whichever process.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Looks for changes by other processes until it is dropped.
+    pub async fn watch_others(self: Arc<Self>) {
+        let mut turns = tokio::time::interval(LOOK);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let found = self.read(|tx| Ok(tx.meta().version)).await;
+            match found {
+                Ok(version) => self.announce(version),
+                Err(e) => tracing::error!(error = %e, "the store cannot be read"),
+            }
+        }
+    }
+
+    fn look(&self, store: &mut Store) -> Result<()> {
+        self.announce(store.read(|tx| Ok(tx.meta().version))?);
+        Ok(())
+    }
+
+    fn announce(&self, version: u64) {
+        self.version.send_if_modified(|known| {
+            let newer = version > *known;
+            *known = version.max(*known);
+            newer
+        });
+    }
+}
+
+/// A panic while the lock was held ended its transaction without a commit: what is
+/// behind the lock is whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(out) => out,
+        Err(_) => Err(refuse(
+            "the operation was broken off by a mistake of ours",
+            "nothing was changed; look at the server's log",
+        )),
+    }
+}
+
+fn closed() -> Error {
+    refuse("the server is shutting down", "try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::signing;
+    use crate::world::World;
+
+    fn home(folder: &std::path::Path) -> Home {
+        Home::new(folder.to_owned(), None)
+    }
+
+    fn fresh(folder: &std::path::Path) -> Arc<Desk> {
+        let world = World::at(1_800_000_000);
+        home(folder)
+            .create(&world, |store| {
+                store.write(&world, |tx| signing::insert(tx, &world).map(drop))
+            })
+            .unwrap();
+        Desk::open(home(folder)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_is_announced_when_it_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = fresh(folder.path());
+        let mut versions = desk.versions();
+        let before = *versions.borrow_and_update();
+        desk.write(|store| signing::renew(store, &World::at(1_800_000_001)))
+            .await
+            .unwrap();
+        assert!(versions.has_changed().unwrap());
+        let after = *versions.borrow_and_update();
+        assert!(after > before);
+        assert_eq!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap(), after);
+    }
+
+    #[tokio::test]
+    async fn a_change_by_another_process_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = fresh(folder.path());
+        let mut versions = desk.versions();
+        versions.borrow_and_update();
+        let looking = tokio::spawn(Arc::clone(&desk).watch_others());
+        let mut other = home(folder.path()).open().unwrap();
+        signing::renew(&mut other, &World::at(1_800_000_002)).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), versions.changed())
+            .await
+            .unwrap()
+            .unwrap();
+        looking.abort();
+    }
+
+    #[tokio::test]
+    async fn readers_do_not_wait_for_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = fresh(folder.path());
+        let (started, is_started) = tokio::sync::oneshot::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let writing = tokio::spawn({
+            let desk = Arc::clone(&desk);
+            async move {
+                desk.write(move |store| {
+                    store.write(&World::at(1_800_000_003), |tx| {
+                        let _ = started.send(());
+                        let _ = may_go_on.recv_timeout(Duration::from_secs(10));
+                        tx.keyset_changed();
+                        Ok(())
+                    })
+                })
+                .await
+            }
+        });
+        is_started.await.unwrap();
+        let read = desk.read(|tx| Ok(tx.meta().version));
+        tokio::time::timeout(Duration::from_secs(5), read)
+            .await
+            .unwrap()
+            .unwrap();
+        go_on.send(()).unwrap();
+        writing.await.unwrap().unwrap();
+    }
+}
