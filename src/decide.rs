@@ -11,7 +11,7 @@ use crate::bucket::{Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, second
 use crate::credential;
 use crate::headers::Headers;
 use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
-use crate::keyset::{Entry, Keyset, Lookup};
+use crate::keyset::{Entry, InForce, Lookup};
 use crate::path::{Ambiguous, canonical, canonical_host, split_query};
 use crate::policy::{Auth, By, Limit, Mode, Preflight, Route, Unmatched};
 
@@ -20,7 +20,7 @@ use crate::policy::{Auth, By, Limit, Mode, Preflight, Route, Unmatched};
 pub struct Request<'a> {
     /// Headers and pseudo-headers.
     pub headers: Headers<'a>,
-    /// Where it comes from; read only if [`Keyset::addresses`] says so.
+    /// Where it comes from; read only if [`InForce::addresses`] says so.
     pub address: Option<IpAddr>,
     /// It came over TLS; read only if the policy requires TLS.
     pub tls: bool,
@@ -115,6 +115,8 @@ pub enum Denial {
 pub enum Unavailable {
     /// No keyset was loaded.
     None,
+    /// An overlay was loaded, and its base was not.
+    OverlayWithoutBase,
     /// It is past its not-after.
     Stale,
     /// The page where the key would be is not the one that was signed.
@@ -191,13 +193,13 @@ impl Trace for Vec<Note> {
     }
 }
 
-/// Decides about a request.
+/// Decides about a request, by what is in force or else by why nothing is.
 ///
 /// `prior` is asked only if the request itself cannot tell: it holds no key, or the
 /// policy leaves keys in place. Who was let in before is checked again against the
 /// route at hand, and not charged again.
 pub fn decide<'k>(
-    keyset: Option<&'k Keyset>,
+    keyset: Result<&'k InForce, Unavailable>,
     request: &Request<'_>,
     clocks: Clocks,
     prior: impl FnOnce() -> Option<Prior>,
@@ -225,7 +227,7 @@ pub fn decide<'k>(
 }
 
 fn judge<'k>(
-    keyset: Option<&'k Keyset>,
+    keyset: Result<&'k InForce, Unavailable>,
     request: &Request<'_>,
     clocks: Clocks,
     prior: impl FnOnce() -> Option<Prior>,
@@ -234,7 +236,7 @@ fn judge<'k>(
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
     let keyset = in_force(keyset, clocks, trace)?;
-    let policy = &keyset.policy;
+    let policy = keyset.policy();
     let headers = request.headers;
 
     // Which route.
@@ -332,7 +334,7 @@ fn judge<'k>(
     decision.entry = Some(entry);
 
     lifecycle(&entry, clocks.wall, trace)?;
-    let environment = name_of(&keyset.environments, usize::from(entry.environment));
+    let environment = name_of(keyset.environments(), usize::from(entry.environment));
     if !policy
         .environments
         .iter()
@@ -367,37 +369,41 @@ struct Call<'a> {
 }
 
 fn in_force<'k>(
-    keyset: Option<&'k Keyset>,
+    keyset: Result<&'k InForce, Unavailable>,
     clocks: Clocks,
     trace: &mut impl Trace,
-) -> Result<&'k Keyset, Denial> {
-    let Some(keyset) = keyset else {
+) -> Result<&'k InForce, Denial> {
+    let keyset = keyset.map_err(|why| {
         trace.note("keyset", false, || "none is in force".to_owned());
-        return Err(Denial::KeysetUnavailable(Unavailable::None));
-    };
-    if keyset.not_after.is_some_and(|end| clocks.wall >= end) {
+        Denial::KeysetUnavailable(why)
+    })?;
+    if keyset.not_after().is_some_and(|end| clocks.wall >= end) {
         trace.note("keyset", false, || {
-            format!("version {} is past its not-after", keyset.version)
+            format!("version {} is past its not-after", keyset.version())
         });
         return Err(Denial::KeysetUnavailable(Unavailable::Stale));
     }
     trace.note("keyset", true, || {
-        let shadow = match keyset.policy.mode {
+        let shadow = match keyset.policy().mode {
             Mode::Shadow => ", in shadow mode: whatever follows, the request passes",
             Mode::Enforce => "",
         };
-        let s = if keyset.len() == 1 { "" } else { "s" };
+        let (keys, changed) = keyset.lens();
+        let s = if keys == 1 { "" } else { "s" };
+        let overlay = match keyset.overlay() {
+            Some(_) => format!(" and {changed} changed since"),
+            None => String::new(),
+        };
         format!(
-            "version {}, {} key{s}{shadow}",
-            keyset.version,
-            keyset.len()
+            "version {}, {keys} key{s}{overlay}{shadow}",
+            keyset.version()
         )
     });
     Ok(keyset)
 }
 
 fn identify<'k>(
-    keyset: &'k Keyset,
+    keyset: &'k InForce,
     text: &[u8],
     decision: &mut Decision<'k>,
     trace: &mut impl Trace,
@@ -419,11 +425,12 @@ fn identify<'k>(
     let entry = match (entry, &parsed) {
         // The whole text was issued, brand and environment included, or nothing was.
         (Some(entry), Ok(key)) => {
-            let issued = key.brand == keyset.policy.brand.as_str()
-                && key.environment == name_of(&keyset.environments, usize::from(entry.environment));
+            let issued = key.brand == keyset.policy().brand.as_str()
+                && key.environment
+                    == name_of(keyset.environments(), usize::from(entry.environment));
             if issued { Some(entry) } else { None }
         }
-        _ if keyset.foreign && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len()) => {
+        _ if keyset.foreign() && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len()) => {
             known(keyset, &Digest::of_foreign(text).prefix(), decision, trace)?
                 .filter(|e| e.foreign)
         }
@@ -445,7 +452,7 @@ fn identify<'k>(
             Denial::MalformedKey(why),
             "the checksum is wrong: a typing error",
         ),
-        (None, Err(why @ Malformed::Shape)) if !keyset.foreign => {
+        (None, Err(why @ Malformed::Shape)) if !keyset.foreign() => {
             refuse(trace, Denial::MalformedKey(why), "not the shape of a key")
         }
         (None, _) => refuse(trace, Denial::UnknownKey, "no such key"),
@@ -453,7 +460,7 @@ fn identify<'k>(
 }
 
 fn known<'k>(
-    keyset: &'k Keyset,
+    keyset: &'k InForce,
     prefix: &Prefix,
     decision: &mut Decision<'k>,
     trace: &mut impl Trace,
@@ -552,12 +559,12 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
 }
 
 fn scopes(
-    keyset: &Keyset,
+    keyset: &InForce,
     entry: &Entry<'_>,
     route: &Route,
     trace: &mut impl Trace,
 ) -> Result<(), Denial> {
-    let names = &keyset.policy.scopes;
+    let names = &keyset.policy().scopes;
     let quoted = |n: &u16| format!("`{}`", name_of(names, usize::from(*n)));
     if let Some(missing) = route.scopes.iter().find(|s| !entry.holds(**s)) {
         trace.note("scope", false, || format!("lacks {}", quoted(missing)));
@@ -586,7 +593,7 @@ fn scopes(
 }
 
 fn charge<'k>(
-    keyset: &'k Keyset,
+    keyset: &'k InForce,
     entry: &Entry<'k>,
     route: Option<&'k Route>,
     clocks: Clocks,
@@ -607,7 +614,7 @@ fn charge<'k>(
             .take(MAX_LIMITS)
             .for_each(|l| add(l, Origin::Key));
     } else if let Some(number) = entry.plan
-        && let Some((name, plan)) = keyset.policy.plans.iter().nth(usize::from(number))
+        && let Some((name, plan)) = keyset.policy().plans.iter().nth(usize::from(number))
     {
         plan.limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
     }
@@ -616,7 +623,7 @@ fn charge<'k>(
     }
 
     let nothing = Charge {
-        key: BucketKey::new(keyset.store.0, Subject::Client(0), 0, 0),
+        key: BucketKey::new(keyset.store().0, Subject::Client(0), 0, 0),
         quota: match applied.iter().flatten().next() {
             Some(first) => first.limit.quota,
             None => {
@@ -639,7 +646,7 @@ fn charge<'k>(
             Origin::Plan(_) | Origin::Key => 0,
         };
         *charge = Charge {
-            key: BucketKey::new(keyset.store.0, subject, route, a.limit.per),
+            key: BucketKey::new(keyset.store().0, subject, route, a.limit.per),
             quota: a.limit.quota,
             // A request dearer than the whole bucket takes the whole bucket: it stays
             // possible, and `Retry-After` stays true.

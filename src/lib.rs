@@ -14,15 +14,18 @@
 //! | [`route`] | templates, and the one route that a request belongs to |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
 //! | [`key`] | the key's text: parse, checksum, digest, safe display |
-//! | [`keyset`] | the signed artefact: envelope, manifest, pages, lookup; and how it is built |
+//! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
 //! | [`policy`] | `policy.yaml` as types that cannot be wrong |
 //! | [`bucket`] | token buckets over one `u64`, several taken together |
 //! | [`decide`] | all of it as one pure function |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
+//! Beside that way stands [`report`]: what a VM tells the control plane, signed.
+//!
 //! `filter` (wasm only) carries this into Envoy: `host` has every hostcall, `vm` what
 //! outlives a configuration push, `request` one request, `buckets` the buckets in shared
-//! data, `slots` the gauge that proves which version each worker has in force.
+//! data, `slots` the gauge that proves which version each worker has in force, `report`
+//! what tells the control plane so.
 //!
 //! # What never happens
 //!
@@ -62,6 +65,7 @@ pub mod keyset;
 pub mod path;
 pub mod policy;
 pub mod reply;
+pub mod report;
 pub mod route;
 
 #[cfg(target_family = "wasm")]

@@ -64,6 +64,8 @@ pub struct Policy {
     pub publishable_scopes: Vec<String>,
     /// Seconds after its issue that a keyset is believed.
     pub not_after: Option<u64>,
+    /// Where to tell which version is in force, if anywhere.
+    pub report: Option<ReportTarget>,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
     /// Routes in the order of the file.
@@ -92,6 +94,61 @@ pub enum Credential {
     Cookie(String),
 }
 
+/// Where reports go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTarget {
+    /// The cluster's name in Envoy's configuration.
+    pub cluster: String,
+    /// Seconds between two reports of which nothing changed.
+    pub every: u64,
+}
+
+impl ReportTarget {
+    /// The longest time between two reports, in seconds.
+    pub const EVERY_MAX: u64 = 300;
+
+    /// What reports have as `:authority`: the cluster's name, if that can be one. Istio's
+    /// names hold `|`, which servers of HTTP/2 refuse.
+    pub fn authority(&self) -> &str {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        match self.cluster.bytes().all(fits) {
+            true => &self.cluster,
+            false => "keystile",
+        }
+    }
+
+    /// Checks what the file says.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
+        let wrong = |field: &str, problem: String| PolicyError {
+            field: format!("report.{field}"),
+            problem,
+        };
+        let fits = (1..=128).contains(&raw.cluster.len());
+        if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(wrong(
+                "cluster",
+                "is not the name of a cluster: use 1 to 128 printable ASCII characters without spaces".to_owned(),
+            ));
+        }
+        match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
+            Some(every) => Ok(Self {
+                cluster: raw.cluster.clone(),
+                every,
+            }),
+            None => Err(wrong(
+                "every",
+                format!(
+                    "`{}` is not a duration of 1 s to 5 m; write `10s`",
+                    raw.every
+                ),
+            )),
+        }
+    }
+}
+
 /// A plan that holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -99,6 +156,10 @@ pub struct Plan {
     pub limits: Vec<Limit>,
     /// The longer allowance.
     pub quota: Option<RawQuota>,
+    /// Seconds after which its keys are due for rotation; 0 for never.
+    pub rotate_every: Option<u64>,
+    /// Seconds that a rotated key of it works on.
+    pub grace: Option<u64>,
 }
 
 /// A limit that holds.
@@ -198,6 +259,10 @@ impl Policy {
                     None
                 }
             });
+        let report = raw.report.as_ref().and_then(|raw| {
+            let target = ReportTarget::new(raw);
+            target.map_err(|error| e.0.push(error)).ok()
+        });
         let scopes = scope_table(raw, more_scopes, &mut e);
         let plans: BTreeMap<String, Plan> = raw
             .plans
@@ -219,6 +284,7 @@ impl Policy {
                 identity,
                 publishable_scopes: raw.publishable.scopes.clone(),
                 not_after,
+                report,
                 plans,
                 routes,
                 router,

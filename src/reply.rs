@@ -172,6 +172,7 @@ impl Denial {
             Self::ExpiredKey { rotated: true } => ":rotated",
             Self::KeysetUnavailable(why) => match why {
                 Unavailable::None => ":none_in_force",
+                Unavailable::OverlayWithoutBase => ":overlay_without_base",
                 Unavailable::Stale => ":past_not_after",
                 Unavailable::CorruptPage => ":corrupt_page",
             },

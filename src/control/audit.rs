@@ -1,8 +1,9 @@
 //! The audit log: a chain of records, each bound to the one before by its hash.
 //!
-//! The chain shows that a record was changed, removed or put in. Whoever holds the
-//! master key can write a whole new chain; against that, keep the head (`audit verify`
-//! prints it) somewhere else and compare with `audit verify --expect`.
+//! The chain shows that a record was changed, removed or put in. A checkpoint, signed with
+//! a secret of the store's and kept beside it, shows that the tail was cut off. Whoever
+//! holds the master key can write a whole new chain; against that, keep the head
+//! (`audit verify` prints it) somewhere else and compare with `audit verify --expect`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +12,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::when;
-use crate::world::{Actor, Moment};
+use crate::world::{Actor, Moment, World};
+
+mod checkpoint;
+
+pub use checkpoint::{Checkpoint, Secret, keep, kept};
 
 /// SHA-256 of a record and of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +54,65 @@ impl FromStr for Head {
     fn from_str(s: &str) -> Result<Self, String> {
         let wrong = || format!("`{s}` is not `<number>:<hash>` as `audit verify` prints it");
         let (seq, hex) = s.split_once(':').ok_or_else(wrong)?;
-        let mut link = [0; 32];
-        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        for (i, byte) in link.iter_mut().enumerate() {
-            let pair = hex.get(2 * i..2 * i + 2).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
         Ok(Self {
             seq: seq.parse().map_err(|_| wrong())?,
-            link: Link(link),
+            link: Link(unhex(hex).ok_or_else(wrong)?),
         })
     }
 }
 
-/// One thing that was done.
+/// 32 bytes from 64 hexadecimal digits.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(out)
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was refused, and changed nothing.
+    Refused,
+}
+
+impl Outcome {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The outcome that a word says.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Done, Self::Refused]
+            .into_iter()
+            .find(|o| o.as_str() == word)
+    }
+}
+
+/// The form of a record, which says what its hash covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Knows no network: neither address nor request, and nothing refused.
+    One,
+    /// Covers every field.
+    Two,
+}
+
+/// One thing that was done, or tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// What the hash covers.
+    pub format: Format,
     /// Counts from 1 without a gap.
     pub seq: u64,
     /// When.
@@ -77,6 +123,12 @@ pub struct Record {
     pub action: String,
     /// To whom or what: a client, a key id.
     pub subject: String,
+    /// The client that it concerns, or nothing.
+    pub client: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it was refused, or nothing.
+    pub reason: String,
     /// How it was: JSON, or nothing.
     pub before: String,
     /// How it is: JSON, or nothing.
@@ -88,27 +140,91 @@ pub struct Record {
 }
 
 impl Record {
+    /// One with who and when in it, and nothing else.
+    pub fn new(world: &World) -> Self {
+        Self {
+            format: Format::Two,
+            seq: 0,
+            at: world.now,
+            actor: world.actor.clone(),
+            action: String::new(),
+            subject: String::new(),
+            client: String::new(),
+            outcome: Outcome::Done,
+            reason: String::new(),
+            before: String::new(),
+            after: String::new(),
+            prev: Link::GENESIS,
+            hash: Link::GENESIS,
+        }
+    }
+
+    /// The same at the end of a chain.
+    #[must_use]
+    pub fn after(mut self, head: Head) -> Self {
+        self.seq = head.seq.saturating_add(1);
+        self.prev = head.link;
+        self.hash = self.expected();
+        self
+    }
+
+    /// Where a chain ends that ends with it.
+    pub fn head(&self) -> Head {
+        Head {
+            seq: self.seq,
+            link: self.hash,
+        }
+    }
+
     /// The hash that this record should have. Every field is preceded by its length, so
     /// that no two records have the same encoding.
     pub fn expected(&self) -> Link {
+        let actor = &self.actor;
         let mut h = Sha256::new();
-        h.update(b"keystile audit v1\n");
+        h.update(match self.format {
+            Format::One => b"keystile audit v1\n",
+            Format::Two => b"keystile audit v2\n",
+        });
         h.update(self.prev.0);
-        for n in [self.seq, self.at.ms(), u64::from(self.actor.uid)] {
+        for n in [
+            self.seq,
+            self.at.ms(),
+            actor.uid.map_or(u64::MAX, u64::from),
+        ] {
             h.update(n.to_be_bytes());
         }
-        for text in [
-            &self.actor.user,
-            &self.actor.host,
+        let mut text = |text: &str| {
+            h.update((text.len() as u64).to_be_bytes());
+            h.update(text.as_bytes());
+        };
+        for t in [
+            &actor.user,
+            &actor.host,
             &self.action,
             &self.subject,
             &self.before,
             &self.after,
         ] {
-            h.update((text.len() as u64).to_be_bytes());
-            h.update(text.as_bytes());
+            text(t);
+        }
+        if self.format == Format::Two {
+            for t in [&actor.address, &actor.request, &self.client, &self.reason] {
+                text(t);
+            }
+            text(self.outcome.as_str());
         }
         Link(h.finalize().into())
+    }
+
+    /// Whether it is as it was written.
+    fn is_sound(&self) -> bool {
+        let has_no_more = || {
+            self.actor.address.is_empty()
+                && self.actor.request.is_empty()
+                && self.reason.is_empty()
+                && self.outcome == Outcome::Done
+        };
+        self.expected() == self.hash && (self.format == Format::Two || has_no_more())
     }
 
     /// As JSON, one line of `audit export`.
@@ -120,8 +236,13 @@ impl Record {
             "uid": self.actor.uid,
             "user": self.actor.user,
             "host": self.actor.host,
+            "address": self.actor.address,
+            "request": self.actor.request,
             "action": self.action,
             "subject": self.subject,
+            "client": self.client,
+            "outcome": self.outcome.as_str(),
+            "reason": self.reason,
             "before": parsed(&self.before),
             "after": parsed(&self.after),
             "prev": self.prev.to_string(),
@@ -145,6 +266,12 @@ pub enum Broken {
     Beyond(u64),
     /// The last record is not the one that the store remembers.
     OtherHead(u64),
+    /// The first records were removed, and not by `audit prune`.
+    Start(u64),
+    /// The checkpoint beside the store names a record that the log does not hold.
+    Kept(u64),
+    /// The checkpoint beside the store was not signed by this store.
+    ForgedKept,
 }
 
 impl fmt::Display for Broken {
@@ -174,6 +301,18 @@ impl fmt::Display for Broken {
                 f,
                 "audit record {n} was exchanged: the store remembers another one as the last"
             ),
+            Self::Start(n) => write!(
+                f,
+                "audit records up to {n} were removed, and not by `keystilectl audit prune`"
+            ),
+            Self::Kept(n) => write!(
+                f,
+                "audit record {n} was removed or exchanged: the checkpoint in `audit.head` names it"
+            ),
+            Self::ForgedKept => write!(
+                f,
+                "the checkpoint in `audit.head` was not signed by this store"
+            ),
         }
     }
 }
@@ -184,14 +323,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Before the first record.
-    pub fn new() -> Self {
-        Self {
-            at: Head {
-                seq: 0,
-                link: Link::GENESIS,
-            },
-        }
+    /// Before the first record that follows `start`.
+    pub fn new(start: Head) -> Self {
+        Self { at: start }
     }
 
     /// Checks the next record in the order of their numbers.
@@ -200,16 +334,13 @@ impl Chain {
         if record.seq != next {
             return Err(Broken::Missing(next));
         }
-        if record.expected() != record.hash {
+        if !record.is_sound() {
             return Err(Broken::Changed(record.seq));
         }
         if record.prev != self.at.link {
             return Err(Broken::Unlinked(record.seq));
         }
-        self.at = Head {
-            seq: record.seq,
-            link: record.hash,
-        };
+        self.at = record.head();
         Ok(())
     }
 
@@ -234,21 +365,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(action: &str, subject: &str) -> Record {
-        Record {
-            seq: 1,
-            at: Moment::from_ms(1),
-            actor: Actor {
-                uid: 0,
-                user: "root".to_owned(),
-                host: "here".to_owned(),
-            },
+        let record = Record {
             action: action.to_owned(),
             subject: subject.to_owned(),
-            before: String::new(),
-            after: String::new(),
-            prev: Link::GENESIS,
-            hash: Link::GENESIS,
-        }
+            ..Record::new(&World::at(1))
+        };
+        record.after(Head {
+            seq: 0,
+            link: Link::GENESIS,
+        })
     }
 
     #[test]

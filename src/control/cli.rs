@@ -10,6 +10,7 @@ use crate::commands::{self, Context};
 use crate::error::{Result, refuse};
 use crate::home::Home;
 use crate::output::{self, Form, Output};
+use crate::remote::{self, Remote};
 use crate::world::{self, World};
 
 const STYLES: Styles = Styles::styled()
@@ -73,6 +74,26 @@ struct Global {
         help_heading = "Everywhere"
     )]
     master_key_command: Option<String>,
+
+    /// Work through this server, with the token in KEYSTILE_TOKEN, in place of a store here
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "KEYSTILE_SERVER",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    server: Option<String>,
+
+    /// The authority that the server's certificate is of, if it is a private one
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KEYSTILE_SERVER_CA",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    server_ca: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -92,10 +113,21 @@ enum Command {
     #[command(subcommand)]
     Render(commands::render::Render),
     Explain(commands::explain::Explain),
+    Import(commands::import::Import),
     #[command(subcommand)]
     SigningKey(commands::signing_key::SigningKey),
     #[command(subcommand)]
     Audit(commands::audit::Audit),
+    Serve(commands::serve::Serve),
+    Fleet(commands::fleet::Fleet),
+    #[command(subcommand)]
+    Token(commands::token::Token),
+    #[command(subcommand)]
+    Webhook(commands::webhook::Webhook),
+    Backup(commands::backup::Backup),
+    Restore(commands::backup::Restore),
+    #[command(subcommand)]
+    MasterKey(commands::master_key::MasterKey),
     Completions(Completions),
 }
 
@@ -127,10 +159,18 @@ fn run(cli: Cli) -> Result<()> {
     if let Command::Completions(c) = &cli.command {
         return completions(c.shell);
     }
+    let server = match cli.global.server.filter(|s| !s.is_empty()) {
+        Some(url) => {
+            let token = world::secret_variable(remote::TOKEN);
+            Some(Remote::new(&url, cli.global.server_ca.as_deref(), token)?)
+        }
+        None => None,
+    };
     let cx = &Context {
         world: World::read(),
         home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
         out: Output::new(cli.global.output),
+        server,
     };
     match cli.command {
         Command::Init(c) => c.run(cx),
@@ -142,8 +182,16 @@ fn run(cli: Cli) -> Result<()> {
         Command::Push(c) => c.run(cx),
         Command::Render(c) => c.run(cx),
         Command::Explain(c) => c.run(cx),
+        Command::Import(c) => c.run(cx),
         Command::SigningKey(c) => c.run(cx),
         Command::Audit(c) => c.run(cx),
+        Command::Serve(c) => c.run(cx),
+        Command::Fleet(c) => c.run(cx),
+        Command::Token(c) => c.run(cx),
+        Command::Webhook(c) => c.run(cx),
+        Command::Backup(c) => c.run(cx),
+        Command::Restore(c) => c.run(cx),
+        Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }
 }

@@ -2,22 +2,31 @@
 
 use keystile::key::{KeyId, Parsed};
 
-use crate::error::Result;
+use crate::error::{Result, refuse};
 use crate::home::Home;
+use crate::operation::Operation;
 use crate::output::Output;
+use crate::remote::Remote;
 use crate::store::Store;
 use crate::world::World;
 
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod explain;
+pub mod fleet;
+pub mod import;
 pub mod init;
 pub mod key;
 pub mod keyset;
+pub mod master_key;
 pub mod policy;
 pub mod push;
 pub mod render;
+pub mod serve;
 pub mod signing_key;
+pub mod token;
+pub mod webhook;
 
 /// Where a command stands.
 pub struct Context {
@@ -27,12 +36,34 @@ pub struct Context {
     pub home: Home,
     /// Where its answer goes.
     pub out: Output,
+    /// The server that works on the store, in place of this process.
+    pub server: Option<Remote>,
 }
 
 impl Context {
     /// Opens the store.
     pub fn store(&self) -> Result<Store> {
+        self.local()?;
         self.home.open()
+    }
+
+    /// That this process works on the store itself.
+    pub fn local(&self) -> Result<()> {
+        match self.server {
+            None => Ok(()),
+            Some(_) => Err(refuse(
+                "this works on the store itself, not through a server",
+                "type it on the server's machine, without `--server` and KEYSTILE_SERVER",
+            )),
+        }
+    }
+
+    /// Does something: on the store, or through the server.
+    pub fn perform<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        match &self.server {
+            Some(server) => server.perform(&operation),
+            None => operation.run(&mut self.store()?, &self.world),
+        }
     }
 
     /// Seconds since the epoch.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::error::{Error, Result, refuse};
+use crate::error::{Error, Kind, Result, refuse};
 use crate::home::Home;
 use crate::store::{Store, Tx};
 
@@ -24,6 +24,11 @@ pub struct Desk {
     writer: Mutex<Store>,
     readers: Mutex<Vec<Store>>,
     turns: Semaphore,
+    /// Operations may take their time; one turn is always left for who only looks, such as
+    /// the check of a token.
+    asks: Semaphore,
+    /// Writers wait here, and not each on a thread.
+    writing: Semaphore,
     version: watch::Sender<u64>,
 }
 
@@ -40,6 +45,8 @@ impl Desk {
             writer: Mutex::new(store),
             readers: Mutex::new(Vec::new()),
             turns: Semaphore::new(READERS),
+            asks: Semaphore::new(READERS - 1),
+            writing: Semaphore::new(1),
             version: watch::Sender::new(version),
         }))
     }
@@ -57,15 +64,34 @@ impl Desk {
         self: &Arc<Self>,
         f: impl FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.look_at(|store| store.read(f)).await
+    }
+
+    /// Reads with operations that open their own transactions, and change nothing.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _ask = self.asks.acquire().await.map_err(|_| closed())?;
+        self.look_at(f).await
+    }
+
+    async fn look_at<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
         let desk = Arc::clone(self);
         blocking(move || {
             let idle = locked(&desk.readers).pop();
-            let mut store = match idle {
+            let mut store = match idle.and_then(Store::still_readable) {
                 Some(store) => store,
                 None => desk.home.open()?,
             };
-            let out = store.read(f);
+            let out = f(&mut store);
             locked(&desk.readers).push(store);
             out
         })
@@ -80,9 +106,13 @@ impl Desk {
         self: &Arc<Self>,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let _turn = self.writing.acquire().await.map_err(|_| closed())?;
         let desk = Arc::clone(self);
         blocking(move || {
             let mut store = locked(&desk.writer);
+            if !store.is_readable() {
+                *store = desk.home.open()?;
+            }
             let out = f(&mut store);
             desk.look(&mut store)?;
             out
@@ -129,18 +159,26 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Boxed, so that the runtime's part of it is compiled once and not for every operation.
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(f).await {
-        Ok(out) => out,
-        Err(_) => Err(refuse(
+    let (done, out) = tokio::sync::oneshot::channel();
+    let job: Box<dyn FnOnce() + Send> = Box::new(move || {
+        // Who asked may be gone.
+        let _ = done.send(f());
+    });
+    let ended = tokio::task::spawn_blocking(job).await;
+    match (ended, out.await) {
+        (Ok(()), Ok(out)) => out,
+        _ => Err(refuse(
             "the operation was broken off by a mistake of ours",
             "nothing was changed; look at the server's log",
-        )),
+        )
+        .of(Kind::Unavailable)),
     }
 }
 
 fn closed() -> Error {
-    refuse("the server is shutting down", "try again")
+    refuse("the server is shutting down", "try again").of(Kind::Unavailable)
 }
 
 #[cfg(test)]
@@ -192,6 +230,24 @@ mod tests {
             .unwrap()
             .unwrap();
         looking.abort();
+    }
+
+    #[tokio::test]
+    async fn a_rotation_of_the_master_key_by_another_process_is_no_outage() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = fresh(folder.path());
+        for n in 10..13 {
+            // A reader that is idle, and the writer, have the store open with the former key.
+            let before = desk.read(|tx| Ok(tx.meta().version)).await.unwrap();
+            home(folder.path())
+                .rotate_master_key(&World::at(1_800_000_000 + n), None)
+                .unwrap();
+            assert_eq!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap(), before);
+            desk.write(move |store| signing::renew(store, &World::at(1_800_000_000 + n)))
+                .await
+                .unwrap();
+            assert!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap() > before);
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,8 @@ use envoy_types::util::pack_any;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+/// The type of the resources that discovery hands out.
+pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
@@ -74,53 +75,57 @@ impl Push<'_> {
     /// As protobuf, which Envoy reads many times faster, with the sealed keyset as a
     /// BytesValue.
     pub fn protobuf(self, configuration: Vec<u8>) -> Vec<u8> {
-        let code = AsyncDataSource {
-            specifier: Some(CodeSource::Local(DataSource {
-                specifier: Some(DataSpecifier::Filename(
-                    self.wasm.to_string_lossy().into_owned(),
-                )),
-                ..DataSource::default()
-            })),
-        };
-        let plugin = PluginConfig {
-            name: NAME.to_owned(),
-            root_id: NAME.to_owned(),
-            configuration: Some(pack_any(configuration)),
-            failure_policy: FailurePolicy::FailReload.into(),
-            reload_config: Some(ReloadConfig {
-                backoff: Some(BackoffStrategy {
-                    base_interval: Some(Duration {
-                        seconds: 0,
-                        nanos: i32::try_from(RELOAD_AFTER_MS * 1_000_000).unwrap_or(i32::MAX),
-                    }),
-                    max_interval: None,
-                }),
-            }),
-            vm: Some(Vm::VmConfig(VmConfig {
-                vm_id: NAME.to_owned(),
-                runtime: RUNTIME.to_owned(),
-                code: Some(code),
-                environment_variables: Some(EnvironmentVariables {
-                    host_env_keys: vec![SIGNING_KEYS.to_owned()],
-                    ..EnvironmentVariables::default()
-                }),
-                ..VmConfig::default()
-            })),
-            ..PluginConfig::default()
-        };
-        let resource = TypedExtensionConfig {
-            name: self.name.to_owned(),
-            typed_config: Some(pack_any(Wasm {
-                config: Some(plugin),
-            })),
-        };
         let response = DiscoveryResponse {
             version_info: self.version_info,
-            resources: vec![pack_any(resource)],
+            resources: vec![pack_any(filter(self.name, self.wasm, configuration))],
             type_url: TYPED_CONFIG.to_owned(),
             ..DiscoveryResponse::default()
         };
         response.encode_to_vec()
+    }
+}
+
+/// The filter of that name, its code at `wasm`, with the sealed keyset as a BytesValue.
+/// Base and overlay differ in nothing but name and configuration, so that they share
+/// the VM of each worker.
+pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtensionConfig {
+    let code = AsyncDataSource {
+        specifier: Some(CodeSource::Local(DataSource {
+            specifier: Some(DataSpecifier::Filename(wasm.to_string_lossy().into_owned())),
+            ..DataSource::default()
+        })),
+    };
+    let plugin = PluginConfig {
+        name: NAME.to_owned(),
+        root_id: NAME.to_owned(),
+        configuration: Some(pack_any(configuration)),
+        failure_policy: FailurePolicy::FailReload.into(),
+        reload_config: Some(ReloadConfig {
+            backoff: Some(BackoffStrategy {
+                base_interval: Some(Duration {
+                    seconds: 0,
+                    nanos: i32::try_from(RELOAD_AFTER_MS * 1_000_000).unwrap_or(i32::MAX),
+                }),
+                max_interval: None,
+            }),
+        }),
+        vm: Some(Vm::VmConfig(VmConfig {
+            vm_id: NAME.to_owned(),
+            runtime: RUNTIME.to_owned(),
+            code: Some(code),
+            environment_variables: Some(EnvironmentVariables {
+                host_env_keys: vec![SIGNING_KEYS.to_owned()],
+                ..EnvironmentVariables::default()
+            }),
+            ..VmConfig::default()
+        })),
+        ..PluginConfig::default()
+    };
+    TypedExtensionConfig {
+        name: name.to_owned(),
+        typed_config: Some(pack_any(Wasm {
+            config: Some(plugin),
+        })),
     }
 }
 

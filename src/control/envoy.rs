@@ -10,10 +10,13 @@ use crate::error::{Result, refuse};
 use crate::yaml::{self, Node};
 
 const ECDS: &str = include_str!("../../envoy/ecds-file.yaml");
+const DISCOVERY: &str = include_str!("../../envoy/discovery.yaml");
 const STATIC: &str = include_str!("../../envoy/static.yaml");
 
 const LISTENER: &str = "static_resources.listeners[0]";
 const CLUSTER: &str = "static_resources.clusters[0]";
+const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
+const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
 const FILTERS: &str =
     "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters";
 /// Stands in `static.yaml` where the keyset goes.
@@ -63,6 +66,15 @@ impl HostPort {
 pub enum Source<'a> {
     /// A file that Envoy watches.
     File(&'a Path),
+    /// The discovery service of a server.
+    Discovery {
+        /// Where it is.
+        discovery: &'a HostPort,
+        /// Where that server takes reports of what is in force.
+        control: &'a HostPort,
+        /// The Envoy's node id.
+        node: &'a str,
+    },
     /// Written into the configuration.
     Inline {
         /// The sealed keyset.
@@ -89,28 +101,28 @@ impl Bootstrap<'_> {
     pub fn render(&self) -> Result<String> {
         let template = match self.source {
             Source::File(_) => ECDS,
+            Source::Discovery { .. } => DISCOVERY,
             Source::Inline { .. } => STATIC,
         };
         let mut edit = Edit::new(template)?;
-        let mut address = |path: &str, to: &HostPort| -> Result<()> {
-            edit.set(&format!("{path}.address"), quoted(&to.host))?;
-            edit.set(&format!("{path}.port_value"), to.port)
-        };
-        address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
-        address("admin.address.socket_address", &self.admin)?;
-        let endpoint = format!("{CLUSTER}.load_assignment.endpoints[0].lb_endpoints[0].endpoint");
-        address(
-            &format!("{endpoint}.address.socket_address"),
-            &self.upstream,
-        )?;
-        if !self.upstream.is_address() {
-            edit.set(&format!("{CLUSTER}.type"), "STRICT_DNS")?;
-        }
+        edit.address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
+        edit.address("admin.address.socket_address", &self.admin)?;
+        edit.endpoint(CLUSTER, &self.upstream)?;
         match &self.source {
             Source::File(file) => {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
+                Ok(head("envoy.yaml", &edit.finish()))
+            }
+            Source::Discovery {
+                discovery,
+                control,
+                node,
+            } => {
+                edit.set("node.id", quoted(node))?;
+                edit.endpoint(DISCOVERY_CLUSTER, discovery)?;
+                edit.endpoint(CONTROL_CLUSTER, control)?;
                 Ok(head("envoy.yaml", &edit.finish()))
             }
             Source::Inline { keyset, wasm } => {
@@ -187,6 +199,21 @@ impl<'t> Edit<'t> {
             .ok_or_else(|| drifted(&format!("nothing stands at `{path}`")))?;
         self.changes.push((bytes, value.to_string()));
         Ok(())
+    }
+
+    fn address(&mut self, path: &str, to: &HostPort) -> Result<()> {
+        self.set(&format!("{path}.address"), quoted(&to.host))?;
+        self.set(&format!("{path}.port_value"), to.port)
+    }
+
+    /// Where a cluster is; a name is resolved.
+    fn endpoint(&mut self, cluster: &str, to: &HostPort) -> Result<()> {
+        let endpoint = format!("{cluster}.load_assignment.endpoints[0].lb_endpoints[0].endpoint");
+        self.address(&format!("{endpoint}.address.socket_address"), to)?;
+        if to.is_address() {
+            return Ok(());
+        }
+        self.set(&format!("{cluster}.type"), "STRICT_DNS")
     }
 
     fn finish(mut self) -> String {
@@ -275,6 +302,38 @@ mod tests {
             ),
             "/lib/keystile.wasm"
         );
+    }
+
+    #[test]
+    fn two_filters_discover_their_configuration_from_a_server() {
+        let source = Source::Discovery {
+            discovery: &HostPort::parse("keystile.internal:18000").unwrap(),
+            control: &HostPort::parse("10.0.0.7:8443").unwrap(),
+            node: "edge 7",
+        };
+        let node = bootstrap(source, "127.0.0.1:8000");
+        let names = [
+            "keystile-base",
+            "keystile",
+            "keystile-guard",
+            "envoy.filters.http.router",
+        ];
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(at(&node, &format!("{FILTERS}[{n}].name")), *name);
+        }
+        assert_eq!(at(&node, &format!("{FILTERS}[0].disabled")), true);
+        assert!(node.at(&format!("{FILTERS}[1].disabled")).is_none());
+        assert_eq!(at(&node, "node.id"), "edge 7");
+        let place = "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address";
+        for (cluster, name, kind, port) in [
+            (CLUSTER, "upstream", "STATIC", 8000),
+            (DISCOVERY_CLUSTER, "keystile-discovery", "STRICT_DNS", 18000),
+            (CONTROL_CLUSTER, "keystile-control", "STATIC", 8443),
+        ] {
+            assert_eq!(at(&node, &format!("{cluster}.name")), name);
+            assert_eq!(at(&node, &format!("{cluster}.type")), kind);
+            assert_eq!(at(&node, &format!("{cluster}.{place}.port_value")), port);
+        }
     }
 
     #[test]

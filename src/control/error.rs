@@ -2,25 +2,55 @@
 
 use std::fmt::{self, Display};
 
-/// One or more messages, printed by [`crate::cli::main`] and nowhere else.
+/// One or more messages: printed by [`crate::cli::main`], or sent as a problem by the
+/// server, and nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     messages: Vec<String>,
+    kind: Kind,
+}
+
+/// What sort of refusal it is: decides the status of an HTTP answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for makes no sense here.
+    #[default]
+    Invalid,
+    /// The request cannot be read.
+    Malformed,
+    /// Nobody knows who asks.
+    Unauthenticated,
+    /// Who asks may not.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// It stands against something that is there.
+    Conflict,
+    /// It has changed since it was looked at.
+    Stale,
+    /// Asked for too often.
+    TooMany,
+    /// It cannot be done at the moment.
+    Unavailable,
 }
 
 /// What every operation gives back.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A refusal. There is no way to make one without a next step.
 pub fn refuse(fact: impl Display, next: impl Display) -> Error {
     Error {
         messages: vec![format!("{fact}; {next}")],
+        kind: Kind::default(),
     }
 }
 
 /// Several refusals, each complete in itself.
 pub fn refuse_all(messages: Vec<String>) -> Error {
-    Error { messages }
+    Error {
+        messages,
+        kind: Kind::default(),
+    }
 }
 
 impl Display for Error {
@@ -30,6 +60,18 @@ impl Display for Error {
 }
 
 impl Error {
+    /// The same, of a sort.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// What sort it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The messages, one a line.
     pub fn messages(&self) -> &[String] {
         &self.messages

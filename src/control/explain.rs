@@ -7,11 +7,11 @@ use keystile::bucket::MemoryBuckets;
 use keystile::decide::{Clocks, Note, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{self, KeyId, KeyText, Parsed};
-use keystile::keyset::{Content, Keyset, SigningKeys, build};
+use keystile::keyset::{Content, InForce, Keyset, SigningKeys, build};
 use keystile::policy::{Credential, Mode, Policy};
 use zeroize::Zeroizing;
 
-use crate::error::{Result, refuse};
+use crate::error::{Kind, Result, refuse};
 use crate::publish;
 use crate::registry::{self, signing};
 use crate::store::{Store, Tx};
@@ -92,6 +92,7 @@ fn stand_in(content: &mut Content, policy: &Policy, world: &World, id: KeyId) ->
                 format_args!("there is no key `{id}`"),
                 "see `keystilectl key list` for the ids",
             )
+            .of(Kind::NotFound)
         })?;
     let fresh = key::generate(&policy.brand, &row.environment, world.entropy)?;
     row.digest = fresh.digest;
@@ -99,7 +100,7 @@ fn stand_in(content: &mut Content, policy: &Policy, world: &World, id: KeyId) ->
     Ok(fresh.text)
 }
 
-fn load(tx: &Tx<'_>, content: &Content) -> Result<Keyset> {
+fn load(tx: &Tx<'_>, content: &Content) -> Result<InForce> {
     let bad = |e: &dyn std::fmt::Display| {
         refuse(
             e,
@@ -114,10 +115,11 @@ fn load(tx: &Tx<'_>, content: &Content) -> Result<Keyset> {
         &SigningKeys::new(vec![signer]),
         |_| {},
     )
+    .map(InForce::from)
     .map_err(|e| bad(&e))
 }
 
-fn ask(keyset: &Keyset, policy: &Policy, q: &Question) -> Answer {
+fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
     let encoded = encode(policy, q);
     let request = Request {
         headers: Headers::new(&encoded),
@@ -132,7 +134,7 @@ fn ask(keyset: &Keyset, policy: &Policy, q: &Question) -> Answer {
     let mut notes: Vec<Note> = Vec::new();
     let mut buckets = MemoryBuckets::default();
     let decision = decide(
-        Some(keyset),
+        Ok(keyset),
         &request,
         clocks,
         || None,
@@ -155,13 +157,13 @@ fn ask(keyset: &Keyset, policy: &Policy, q: &Question) -> Answer {
             .entry
             .map(|e| (e.client.to_owned(), e.id.to_string())),
         shadow: policy.mode == Mode::Shadow,
-        version: keyset.version,
+        version: keyset.version(),
         notes,
     }
 }
 
 /// The headers of the request, with the key in the first place that the policy lists.
-fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
+pub fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
     let mut pairs: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
     let mut path = Zeroizing::new(q.path.clone().into_bytes());
     if let Shown::Text(key) = &q.key {

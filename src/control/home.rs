@@ -11,8 +11,13 @@ use crate::seal::{self, MasterKey};
 use crate::store::Store;
 use crate::world::World;
 
+mod keep;
+
+pub use keep::NewKey;
+
 /// The folder: the store, its master key unless that is kept elsewhere, and the
 /// fingerprint of the master key, which tells a wrong key from a damaged store.
+#[derive(Clone)]
 pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
@@ -45,12 +50,22 @@ impl Home {
         self.folder.join("master.key")
     }
 
+    /// Where a master key stands until the store is encrypted with it.
+    fn next_master_key(&self) -> PathBuf {
+        self.folder.join("master.key.new")
+    }
+
     fn fingerprint(&self) -> PathBuf {
         self.folder.join("master.id")
     }
 
     /// Opens the store.
     pub fn open(&self) -> Result<Store> {
+        self.unlock().map(|(store, _)| store)
+    }
+
+    /// That there is a store.
+    fn must_exist(&self) -> Result<()> {
         let path = self.store();
         if let Err(e) = fs::metadata(&path) {
             return Err(if e.kind() == std::io::ErrorKind::NotFound {
@@ -65,9 +80,29 @@ impl Home {
                 )
             });
         }
-        let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?
-            .ok_or_else(|| seal::missing(&self.master_key()))?;
-        Store::open(&path, &key).map_err(|e| self.explain(e, &key).at(path.display()))
+        Ok(())
+    }
+
+    /// Opens the store by the master key that fits.
+    fn unlock(&self) -> Result<(Store, MasterKey)> {
+        self.must_exist()?;
+        let path = self.store();
+        let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
+        // A rotation that was broken off may have left the store under the next one.
+        let next = seal::from_file(&self.next_master_key());
+        let mut failed = seal::missing(&self.master_key());
+        if let Some(key) = given {
+            match Store::open(&path, &key) {
+                Ok(store) => return Ok((store, key)),
+                Err(e) => failed = self.explain(e, &key).at(path.display()),
+            }
+        }
+        if let Some(key) = next?
+            && let Ok(store) = Store::open(&path, &key)
+        {
+            return Ok((store, key));
+        }
+        Err(failed)
     }
 
     /// Tells a wrong master key from a damaged store.
@@ -79,6 +114,14 @@ impl Home {
             return error;
         }
         match fs::read_to_string(self.fingerprint()) {
+            Ok(known) if known.lines().count() > 1 => refuse(
+                format_args!(
+                    "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
+                    key.fingerprint(),
+                    known.lines().collect::<Vec<_>>().join(" and ")
+                ),
+                "give the other one of the two",
+            ),
             Ok(known) if known.trim() == key.fingerprint() => refuse(
                 "the store is damaged: the master key is right, and yet the file cannot be decrypted",
                 "nothing was changed; restore the folder from a backup",
@@ -98,19 +141,9 @@ impl Home {
     /// Makes folder, master key and an empty store, and lets `fill` put the first things
     /// in; all of it appears at once, or nothing.
     pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
-        let shown = self.folder.display();
-        let cannot = |e: std::io::Error| {
-            refuse(
-                format_args!("`{shown}` cannot be made ({e})"),
-                "choose another folder with `--home`",
-            )
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(cannot)?;
-        let path = self.store();
+        let (shown, path) = (self.folder.display(), self.store());
+        let cannot = |e| cannot_make(&self.folder, &e);
+        self.make_folder()?;
         let taken = || {
             refuse(
                 format_args!("there is a store in `{shown}` already"),
@@ -142,4 +175,18 @@ impl Home {
             _ => cannot(e),
         })
     }
+    fn make_folder(&self) -> Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|e| cannot_make(&self.folder, &e))
+    }
+}
+
+fn cannot_make(folder: &Path, e: &std::io::Error) -> Error {
+    refuse(
+        format_args!("`{}` cannot be made ({e})", folder.display()),
+        "choose another folder with `--home`",
+    )
 }

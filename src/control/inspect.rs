@@ -4,19 +4,12 @@ use std::collections::BTreeMap;
 
 use keystile::key::{KeyId, Prefix};
 use keystile::keyset::envelope;
-use keystile::keyset::{Entry, Keyset, Lookup, Manifest, PAGE, Refusal, SigningKeys};
+use keystile::keyset::{Entry, Keyset, Manifest, Network, Refusal, Signed, SigningKeys};
 use keystile::policy::RawPolicy;
 use serde_json::{Value, json};
 
 use crate::record::limit_words;
 use crate::when;
-
-/// Bytes of a record in the index, whose first 16 are the digest's.
-const RECORD: usize = 32;
-/// Bytes that the directory spends on the first digest of an index page, and on the hash
-/// of any page.
-const FIRST: usize = 16;
-const HASH: usize = 32;
 
 /// A keyset whose signature holds.
 pub struct Opened {
@@ -24,31 +17,21 @@ pub struct Opened {
     pub manifest: Manifest,
     /// As the filter loads it.
     pub keyset: Keyset,
-    prefixes: Vec<Prefix>,
 }
 
 /// Reads a plugin configuration.
 pub fn open(bytes: &[u8], keys: &SigningKeys) -> Result<Opened, Refusal> {
-    let (manifest, pages) = envelope::open(&mut &bytes[..], keys, |_| {})?;
-    let keyset = Keyset::load(&mut &bytes[..], keys, |_| {})?;
-    let count = keyset.len();
-    let index_pages = (count * RECORD).div_ceil(PAGE);
-    let index_at = index_pages * FIRST + keyset.pages() * HASH;
-    let index = pages.get(index_at..).unwrap_or_default();
-    let prefixes = index
-        .chunks_exact(RECORD)
-        .take(count)
-        .filter_map(|record| record.first_chunk().copied())
-        .collect();
-    Ok(Opened {
-        manifest,
-        keyset,
-        prefixes,
-    })
+    match envelope::open(&mut &bytes[..], keys, |_| {})? {
+        (Signed::Keyset(manifest, name), pages) => Ok(Opened {
+            keyset: Keyset::new(Manifest::clone(&manifest), name, pages)?,
+            manifest: *manifest,
+        }),
+        (Signed::Overlay(_), _) => Err(Refusal::Overlay),
+    }
 }
 
 impl Opened {
-    /// Looks every key up, which checks every page that a request could touch. Gives the
+    /// Reads every key, which checks every page that a request could touch. Gives the
     /// number of keys that cannot be read.
     pub fn unreadable(&self) -> usize {
         let found = self.entries().count();
@@ -57,12 +40,7 @@ impl Opened {
 
     /// Every key that can be read.
     pub fn entries(&self) -> impl Iterator<Item = (Prefix, Entry<'_>)> {
-        self.prefixes
-            .iter()
-            .filter_map(|p| match self.keyset.lookup(p) {
-                Lookup::Found(entry) => Some((*p, entry)),
-                _ => None,
-            })
+        self.keyset.entries()
     }
 
     /// A key as JSON.
@@ -91,11 +69,17 @@ impl Opened {
             "scopes": e.scopes().filter_map(scope).collect::<Vec<_>>(),
             "plan": plan,
             "limits": limit_words(&limits),
-            "bound_to_networks": e.has_networks(),
+            "allow": networks(e.allow()),
+            "deny": networks(e.deny()),
             "origins": origins,
             "lineage": e.lineage.to_string(),
         })
     }
+}
+
+fn networks(list: impl Iterator<Item = Network>) -> Vec<String> {
+    list.map(|n| format!("{}/{}", n.address, n.prefix_len))
+        .collect()
 }
 
 /// What sets one keyset apart from another.

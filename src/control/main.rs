@@ -4,11 +4,15 @@
 //! From the outside in:
 //!
 //! * [`cli`] and [`commands`]: what a person types, and what is printed for it;
+//! * [`operation`]: one struct for each thing that can be asked, from which command line,
+//!   REST, OpenAPI and the table of roles are made; [`remote`] asks a server for it;
 //! * [`registry`]: one function per operation, one transaction each, with its checks
 //!   and its audit record;
 //! * [`store`]: the only place that speaks SQL. A second database needs another
 //!   [`store::Tx`] and nothing else;
 //! * [`publish`] and [`ecds`]: rows to keyset, keyset to Envoy;
+//! * [`openapi_import`], [`policy_test`], [`policy_diff`]: a policy drafted, tried and
+//!   compared, without a store; [`import`]: other systems' exports, read;
 //! * [`world`]: clock, randomness, user and environment. Everything else takes them as
 //!   arguments.
 #![cfg_attr(target_family = "wasm", no_main)]
@@ -29,7 +33,8 @@
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
-        clippy::indexing_slicing
+        clippy::indexing_slicing,
+        clippy::print_stdout
     )
 )]
 
@@ -38,9 +43,10 @@
 #[path = "."]
 mod native {
     pub mod audit;
+    pub mod caller;
     pub mod cli;
     pub mod commands;
-    #[allow(dead_code)]
+    pub mod delivery;
     pub mod desk;
     pub mod ecds;
     pub mod envoy;
@@ -48,15 +54,27 @@ mod native {
     pub mod explain;
     pub mod file;
     pub mod home;
+    pub mod import;
     pub mod inspect;
     pub mod istio;
+    pub mod openapi_import;
+    pub mod operation;
+    pub mod outbox;
     pub mod output;
+    pub mod policy_diff;
     pub mod policy_file;
+    pub mod policy_test;
     pub mod publish;
     pub mod record;
     pub mod registry;
+    pub mod remote;
+    pub mod rotation;
+    pub mod scanner;
+    pub mod scanning;
     pub mod seal;
+    pub mod serve;
     pub mod store;
+    pub mod webhook;
     pub mod when;
     pub mod world;
     pub mod yaml;

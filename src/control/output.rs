@@ -7,6 +7,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result, refuse};
@@ -39,16 +40,22 @@ impl Output {
     }
 
     /// Prints JSON or, for people, what `table` gives.
-    pub fn show(self, json: &Value, table: impl FnOnce() -> String) -> Result<()> {
+    pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
         match self.form {
             Form::Json => self.json(json),
             Form::Table => text(&table()),
         }
     }
 
-    /// Prints JSON.
-    pub fn json(self, json: &Value) -> Result<()> {
-        let mut out = serde_json::to_string_pretty(json).unwrap_or_default();
+    /// Prints JSON, fields by name.
+    pub fn json(self, json: &impl Serialize) -> Result<()> {
+        let json: Value = serde_json::to_value(json).map_err(|e| {
+            refuse(
+                format_args!("the answer cannot be written as JSON ({e})"),
+                "use `--output table`",
+            )
+        })?;
+        let mut out = serde_json::to_string_pretty(&json).unwrap_or_default();
         out.push('\n');
         raw(out.as_bytes())
     }
@@ -102,6 +109,12 @@ pub fn text(text: &str) -> Result<()> {
 pub fn raw(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     finish(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Prints JSON on one line.
+pub fn line(json: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_value(json).unwrap_or_default();
+    raw(format!("{json}\n").as_bytes())
 }
 
 fn finish(written: io::Result<()>) -> Result<()> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use keystile::policy::{Policy, PolicyError, RawPolicy};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, refuse, refuse_all};
 use crate::yaml::{self, Node};
@@ -47,25 +48,39 @@ pub fn read(path: &Path) -> Result<PolicyFile> {
 
 /// Checks a text; `name` is what messages call it.
 pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
-    let root = yaml::parse(&text)
-        .map_err(|e| refuse_all(vec![format!("{name}:{}: {}", e.line, syntax(&e.problem))]))?;
+    let root = root(name, &text)?;
     if root.is_nothing() {
         return Err(refuse_all(vec![format!(
             "{name}:1: the policy is empty; begin with `version: 1`, or with `keystilectl policy show --default`"
         )]));
     }
-    let raw = shape(name, &root)?;
+    let raw = shape(name, &root, HELP)?;
     let policy = Policy::new(&raw, []).map_err(|errors| meaning(name, &root, &errors))?;
     Ok(PolicyFile { text, raw, policy })
 }
 
+/// What to look at when nothing better can be said.
+const HELP: &str = "see the commented policy of `keystilectl policy show --default`";
+
+/// A YAML text with the place of everything in it; `name` is what messages call it.
+///
+/// # Errors
+/// What is no YAML, with its line.
+pub fn root(name: &str, text: &str) -> Result<Node> {
+    yaml::parse(text)
+        .map_err(|e| refuse_all(vec![format!("{name}:{}: {}", e.line, syntax(&e.problem))]))
+}
+
 /// Fields that do not exist or hold something else than they should. Fields that do not
 /// exist are reported all at once; of the others, each can hide the next.
-fn shape(name: &str, root: &Node) -> Result<RawPolicy> {
+///
+/// # Errors
+/// Each with its line; `help` is the next step where nothing better can be said.
+pub fn shape<T: DeserializeOwned>(name: &str, root: &Node, help: &str) -> Result<T> {
     let mut value = root.json();
     let mut messages = Vec::new();
     loop {
-        let error = match serde_path_to_error::deserialize::<_, RawPolicy>(value.clone()) {
+        let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(raw) if messages.is_empty() => return Ok(raw),
             Ok(_) => break,
             Err(e) => e,
@@ -91,7 +106,7 @@ fn shape(name: &str, root: &Node) -> Result<RawPolicy> {
             None => {
                 messages.push((
                     root.line_of(&path),
-                    line(name, root, &path, &wording(&text)),
+                    line(name, root, &path, &wording(&text, help)),
                 ));
                 break;
             }
@@ -142,7 +157,7 @@ pub fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 /// serde's words for everything else, with a next step.
-fn wording(text: &str) -> String {
+fn wording(text: &str, help: &str) -> String {
     if let Some(field) = text
         .strip_prefix("missing field `")
         .and_then(|t| t.strip_suffix('`'))
@@ -166,7 +181,7 @@ fn wording(text: &str) -> String {
         );
     }
     let Some((found, expected)) = text.split_once(", expected ") else {
-        return format!("{text}; see the commented policy of `keystilectl policy show --default`");
+        return format!("{text}; {help}");
     };
     let found = found
         .trim_start_matches("invalid type: ")

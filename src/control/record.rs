@@ -10,6 +10,7 @@ use keystile::keyset::{Network, SigningKey};
 use keystile::policy::{By, Limit, RawLimit};
 use serde_json::{Value, json};
 
+use crate::caller::{Grant, Role};
 use crate::when;
 
 /// Free `key=value` pairs.
@@ -73,6 +74,10 @@ pub struct Rules {
     pub origins: Vec<String>,
     /// Free pairs.
     pub labels: Labels,
+    /// Seconds after which it is to give way to a new one; otherwise as its plan says.
+    pub rotate_every: Option<u64>,
+    /// Seconds for which it then goes on; otherwise as its plan says.
+    pub grace: Option<u64>,
 }
 
 /// A key as the store holds it: everything but the key.
@@ -203,6 +208,11 @@ impl Key {
         set("origins", json!(rules.origins));
         set("labels", json!(rules.labels));
         set(
+            "rotate_every",
+            json!(rules.rotate_every.map(when::duration)),
+        );
+        set("grace", json!(rules.grace.map(when::duration)));
+        set(
             "imported",
             if self.imported {
                 json!(true)
@@ -225,37 +235,6 @@ impl Key {
             json!(self.rotated_from.map(|k| k.to_string())),
         );
         value
-    }
-
-    /// As JSON for programs: every field, always.
-    pub fn json(&self, now: u64) -> Value {
-        let rules = &self.rules;
-        json!({
-            "id": self.id.to_string(),
-            "client": self.client,
-            "name": rules.name,
-            "status": self.status(now).as_str(),
-            "environment": rules.environment.as_str(),
-            "type": self.kind(),
-            "scopes": rules.scopes,
-            "plan": self.effective_plan(),
-            "own_plan": rules.plan,
-            "limits": limit_words(&rules.limits),
-            "expires": rules.expires.map(when::rfc3339),
-            "not_before": rules.not_before.map(when::rfc3339),
-            "works_until": self.overlap_end.map(when::rfc3339),
-            "cidrs": words(&rules.allow),
-            "deny_cidrs": words(&rules.deny),
-            "origins": rules.origins,
-            "labels": rules.labels,
-            "imported": self.imported,
-            "disabled": self.disabled,
-            "revoked": self.revoked.map(when::rfc3339),
-            "reason": self.reason,
-            "lineage": self.lineage.to_string(),
-            "rotated_from": self.rotated_from.map(|k| k.to_string()),
-            "created": when::rfc3339(self.created),
-        })
     }
 
     /// `secret` or `publishable`.
@@ -359,6 +338,71 @@ pub struct SigningRecord {
     pub retired: Option<u64>,
 }
 
+/// A token as the store holds it: everything but the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// What it is good for. Of the role `client`, without a client if that was deleted.
+    pub grant: Grant,
+    /// Never printed.
+    pub digest: Digest,
+    /// Seconds.
+    pub created: u64,
+    /// Who made it, as the audit log names him.
+    pub created_by: String,
+    /// Seconds.
+    pub expires: u64,
+    /// Seconds.
+    pub revoked: Option<u64>,
+}
+
+impl TokenRecord {
+    /// `active`, `expired` or `revoked`.
+    pub fn status(&self, now: u64) -> &'static str {
+        if self.revoked.is_some() {
+            "revoked"
+        } else if self.expires <= now {
+            "expired"
+        } else {
+            "active"
+        }
+    }
+
+    /// As JSON, for programs: every field, always.
+    pub fn json(&self, now: u64) -> Value {
+        let grant = &self.grant;
+        let ceilings = (grant.role == Role::Client).then_some(&grant.ceilings);
+        json!({
+            "id": grant.id.to_string(),
+            "name": grant.name,
+            "role": grant.role,
+            "status": self.status(now),
+            "client": grant.client,
+            "scopes": ceilings.map(|c| &c.scopes),
+            "plans": ceilings.map(|c| &c.plans),
+            "max_expiry": ceilings.and_then(|c| c.max_expiry).map(when::duration),
+            "max_keys": ceilings.and_then(|c| c.max_keys),
+            "cidrs": words(&grant.networks),
+            "created": when::rfc3339(self.created),
+            "created_by": self.created_by,
+            "expires": when::rfc3339(self.expires),
+            "last_used": grant.last_used.map(when::rfc3339),
+            "revoked": self.revoked.map(when::rfc3339),
+        })
+    }
+
+    /// As JSON for the audit log: what was decided about it.
+    pub fn audit_json(&self) -> Value {
+        let mut json = self.json(self.created);
+        if let Some(map) = json.as_object_mut() {
+            map.retain(|name, v| {
+                !matches!(name.as_str(), "id" | "status" | "last_used" | "created_by")
+                    && !is_nothing(v)
+            });
+        }
+        json
+    }
+}
+
 /// A policy as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
@@ -368,4 +412,45 @@ pub struct Revision {
     pub text: String,
     /// Seconds.
     pub applied: u64,
+}
+
+/// Who is told what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Names it in the store.
+    pub number: u32,
+    /// Unique.
+    pub name: String,
+    /// Where messages go.
+    pub url: String,
+    /// `key.revoke`, `key.*`, `*`.
+    pub events: Vec<String>,
+    /// The last audit record that was looked at for it.
+    pub cursor: u64,
+    /// Seconds.
+    pub created: u64,
+    /// Messages that it has not taken yet.
+    pub waiting: u64,
+}
+
+impl Webhook {
+    /// Whether it wants to hear of an action.
+    pub fn wants(&self, action: &str) -> bool {
+        self.events
+            .iter()
+            .any(|event| match event.strip_suffix('*') {
+                Some(head) => action.starts_with(head),
+                None => action == event,
+            })
+    }
+
+    /// As JSON for the audit log: what is there, without the secret.
+    pub fn json(&self) -> Value {
+        json!({
+            "webhook": self.name,
+            "url": self.url,
+            "events": self.events,
+            "created": when::rfc3339(self.created),
+        })
+    }
 }

@@ -3,17 +3,25 @@
 
 use keystile::policy::Policy;
 
-use crate::error::{Error, Result, refuse};
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result, refuse};
 use crate::policy_file::{self, PolicyFile, nearest};
 use crate::record::Client;
 use crate::store::Tx;
 
+pub mod audit;
 pub mod client;
+pub mod handover;
 pub mod import;
 pub mod key;
+pub mod leak;
 pub mod policy;
+pub mod replay;
+pub mod rotation;
 pub mod rules;
 pub mod signing;
+pub mod token;
+pub mod webhook;
 
 /// The policy in force.
 pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
@@ -22,29 +30,32 @@ pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
     policy_file::parse(&name, revision.text)
 }
 
-/// The living client of that name.
-pub fn client(tx: &Tx<'_>, name: &str) -> Result<Client> {
+/// The living client of that name, if the caller may know of it; otherwise it is refused
+/// as one that is not there.
+pub fn client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Client> {
     match tx.client(name)? {
-        Some(client) => Ok(client),
-        None => Err(no_client(tx, name)?),
+        Some(client) if caller.sees(name) => Ok(client),
+        _ => Err(no_client(tx, caller, name)?),
     }
 }
 
-fn no_client(tx: &Tx<'_>, name: &str) -> Result<Error> {
+fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
+    let fact = format!("there is no client `{name}`");
+    if caller.bound().is_some() {
+        return Ok(refuse(fact, "name the client that this token is bound to").of(Kind::NotFound));
+    }
     let all = tx.clients()?;
     let near = nearest(name, all.iter().map(|(c, _)| c.name.as_str()));
-    Ok(match near {
-        Some(near) => refuse(
-            format_args!("there is no client `{name}`"),
-            format_args!("did you mean `{near}`?"),
-        ),
+    let refusal = match near {
+        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
         None => refuse(
-            format_args!("there is no client `{name}`"),
+            fact,
             format_args!(
                 "make it with `keystilectl client create {name}`, or see `keystilectl client list`"
             ),
         ),
-    })
+    };
+    Ok(refusal.of(Kind::NotFound))
 }
 
 /// That the policy has a plan.
@@ -64,3 +75,6 @@ pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
         None => refuse(fact, format_args!("it has {}", names.join(", "))),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,8 @@ pub fn missing(file: &Path) -> Error {
     )
 }
 
-fn from_command(command: &str) -> Result<MasterKey> {
+/// The master key that a command prints.
+pub fn from_command(command: &str) -> Result<MasterKey> {
     let fail = |what: String| {
         refuse(
             format_args!("the master key command {what}"),
@@ -132,7 +133,8 @@ fn from_command(command: &str) -> Result<MasterKey> {
     MasterKey::parse(&text, "the output of the master key command")
 }
 
-fn from_file(file: &Path) -> Result<Option<MasterKey>> {
+/// The master key in a file; `None` if there is no file.
+pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let shown = file.display();
     let metadata = match fs::metadata(file) {
         Ok(m) => m,

@@ -4,34 +4,52 @@
 //! be asked and done inside one, in the words of the domain; no type of the database
 //! leaves. A second database (PostgreSQL) is a second `Tx`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keystile::keyset::StoreId;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use serde_json::Value;
 
-use crate::audit::{Head, Link, Record};
-use crate::error::{Error, Result, refuse};
+use crate::audit::{self, Head, Link, Outcome, Record};
+use crate::error::{Error, Kind, Result, refuse};
 use crate::seal::MasterKey;
 use crate::world::World;
 
-mod audit;
+mod backup;
 mod client;
 mod column;
 mod key;
+mod log;
+mod outbox;
 mod policy;
+mod replay;
+mod scope;
+mod token;
+
+pub use log::Query;
+pub use outbox::Message;
+pub use replay::Replay;
+
+use scope::Scope;
 
 /// How long one process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 1] = [include_str!("store.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("store.sql"),
+    include_str!("store/version_2.sql"),
+    include_str!("store/version_3.sql"),
+];
 
 /// An open store.
 pub struct Store {
     db: Connection,
+    path: PathBuf,
+    /// Inside [`Store::together`].
+    joined: bool,
 }
 
 /// What the store knows about itself.
@@ -45,12 +63,18 @@ pub struct Meta {
     pub issued_at: u64,
     /// End of the audit log.
     pub head: Head,
+    /// Where the audit log begins: after this record, the last that was removed.
+    pub start: Head,
 }
 
 /// A transaction: a view of one moment for reading, all or nothing for writing.
 pub struct Tx<'s> {
-    tx: Transaction<'s>,
+    tx: Scope<'s>,
     meta: Meta,
+    /// There is no secret yet that checkpoints are signed with.
+    unsealed: bool,
+    /// The version that a change in this transaction gives the keyset.
+    next: u64,
     /// The keyset differs from the one of `meta.version`.
     changed: bool,
 }
@@ -63,7 +87,8 @@ impl Store {
         store.db.pragma_update(None, "journal_mode", "WAL")?;
         store.migrate()?;
         store.db.execute(
-            "INSERT INTO meta VALUES (1, ?, 0, 0, 0, ?)",
+            "INSERT INTO meta (one, store, version, issued_at, audit_seq, audit_hash)
+             VALUES (1, ?, 0, 0, 0, ?)",
             params![id.0, Link::GENESIS.0],
         )?;
         Ok(store)
@@ -112,7 +137,11 @@ impl Store {
         )?;
         // The first page that is read tells whether the master key fits.
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+            joined: false,
+        })
     }
 
     /// How many of [`MIGRATIONS`] it has seen.
@@ -148,6 +177,17 @@ impl Store {
         Ok(())
     }
 
+    /// Whether it can be read. Another process may have given it another master key; then
+    /// it is to be opened again.
+    pub fn is_readable(&mut self) -> bool {
+        self.read(|_| Ok(())).is_ok()
+    }
+
+    /// The same store, if it can be read.
+    pub fn still_readable(mut self) -> Option<Self> {
+        self.is_readable().then_some(self)
+    }
+
     /// Puts all that was written into the one file and closes it.
     pub fn close(self) -> Result<()> {
         self.db.close().map_err(|(_, e)| e.into())
@@ -155,7 +195,7 @@ impl Store {
 
     /// Reads, all from one moment.
     pub fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let tx = self.begin(TransactionBehavior::Deferred)?;
+        let tx = self.begin(TransactionBehavior::Deferred, 0)?;
         f(&tx)
     }
 
@@ -166,34 +206,103 @@ impl Store {
         world: &World,
         f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut tx = self.begin(TransactionBehavior::Immediate)?;
+        let mut tx = self.begin(TransactionBehavior::Immediate, world.now.ms())?;
         let out = f(&mut tx)?;
         tx.commit(world)?;
+        if !self.joined {
+            self.note();
+        }
         Ok(out)
     }
 
-    fn begin(&mut self, behavior: TransactionBehavior) -> Result<Tx<'_>> {
-        let tx = self.db.transaction_with_behavior(behavior)?;
-        let meta = tx.query_row(
-            "SELECT store, version, issued_at, audit_seq, audit_hash FROM meta",
+    /// Makes several changes one: all that `f` writes, in whatever transactions, is there
+    /// when it is done, or nothing.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub fn together<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let joined = Joined { store: self };
+        joined.store.joined = true;
+        let out = f(&mut *joined.store)?;
+        joined.store.db.execute_batch("COMMIT")?;
+        drop(joined);
+        self.note();
+        Ok(out)
+    }
+
+    fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
+        let tx = Scope::begin(&self.db, behavior, self.joined)?;
+        let (meta, unsealed) = tx.query_row(
+            "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,
+               audit_secret IS NULL FROM meta",
             [],
             |r| {
-                Ok(Meta {
+                let head = |seq: usize| -> rusqlite::Result<Head> {
+                    Ok(Head {
+                        seq: column::unsigned(r, seq)?,
+                        link: Link(r.get(seq + 1)?),
+                    })
+                };
+                let meta = Meta {
                     store: StoreId(r.get(0)?),
                     version: column::unsigned(r, 1)?,
                     issued_at: column::unsigned(r, 2)?,
-                    head: Head {
-                        seq: column::unsigned(r, 3)?,
-                        link: Link(r.get(4)?),
-                    },
-                })
+                    head: head(3)?,
+                    start: head(5)?,
+                };
+                Ok((meta, r.get::<_, bool>(7)?))
             },
         )?;
         Ok(Tx {
             tx,
             meta,
+            unsealed,
+            // Strictly rising, and above all that a restored backup has ever issued.
+            next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
         })
+    }
+
+    /// Where the end of the audit log is kept outside of the store.
+    pub fn head_file(&self) -> PathBuf {
+        self.path.with_file_name("audit.head")
+    }
+
+    /// Keeps the end of the audit log beside the store, so that a tail cut off inside is
+    /// noticed. What fails here undoes nothing: the change is made.
+    fn note(&mut self) {
+        let file = self.head_file();
+        let noted = self.read(|tx| {
+            // A checkpoint that the log does not hold is evidence, and stays.
+            if let Some(kept) = audit::kept(&file)?
+                && tx.holds(&kept)?.is_some()
+            {
+                return Ok(());
+            }
+            match tx.checkpoint()? {
+                Some(checkpoint) => audit::keep(&file, &checkpoint),
+                None => Ok(()),
+            }
+        });
+        if let Err(e) = noted {
+            tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
+        }
+    }
+}
+
+/// Takes everything back unless it was committed, after a panic too.
+struct Joined<'s> {
+    store: &'s mut Store,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.store.joined = false;
+        if !self.store.db.is_autocommit() {
+            // What cannot be taken back now is when the connection closes.
+            let _ = self.store.db.execute_batch("ROLLBACK");
+        }
     }
 }
 
@@ -208,6 +317,11 @@ impl Tx<'_> {
         self.changed = true;
     }
 
+    /// The version that the keyset has after this transaction if that changes it.
+    pub fn next_version(&self) -> u64 {
+        self.next
+    }
+
     /// Writes an audit record. Every operation that changes anything calls this.
     pub fn audit(
         &mut self,
@@ -218,30 +332,54 @@ impl Tx<'_> {
         after: Option<&Value>,
     ) -> Result<()> {
         let text = |v: Option<&Value>| v.map(ToString::to_string).unwrap_or_default();
-        let mut record = Record {
-            seq: self.meta.head.seq + 1,
-            at: world.now,
-            actor: world.actor.clone(),
+        let client = match after.or(before).and_then(|v| v.get("client")) {
+            Some(Value::String(client)) => client.as_str(),
+            _ if action.starts_with("client.") => subject,
+            _ => "",
+        };
+        self.append(Record {
             action: action.to_owned(),
             subject: subject.to_owned(),
+            client: client.to_owned(),
             before: text(before),
             after: text(after),
-            prev: self.meta.head.link,
-            hash: Link::GENESIS,
-        };
-        record.hash = record.expected();
+            ..Record::new(world)
+        })
+    }
+
+    /// Writes the record of an attempt that was refused; `client` is whom it concerned,
+    /// if that is known.
+    pub fn audit_refused(
+        &mut self,
+        world: &World,
+        action: &str,
+        subject: &str,
+        client: &str,
+        reason: &str,
+    ) -> Result<()> {
+        self.append(Record {
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            client: client.to_owned(),
+            outcome: Outcome::Refused,
+            reason: reason.to_owned(),
+            ..Record::new(world)
+        })
+    }
+
+    fn append(&mut self, record: Record) -> Result<()> {
+        let record = record.after(self.meta.head);
         self.insert_audit(&record)?;
-        self.meta.head = Head {
-            seq: record.seq,
-            link: record.hash,
-        };
+        self.meta.head = record.head();
         Ok(())
     }
 
     fn commit(mut self, world: &World) -> Result<()> {
+        if self.unsealed {
+            self.insert_audit_secret(world)?;
+        }
         if self.changed {
-            // Strictly rising, and above all that a restored backup has ever issued.
-            self.meta.version = world.now.ms().max(self.meta.version + 1);
+            self.meta.version = self.next;
             self.meta.issued_at = world.now.seconds();
         }
         let Meta {
@@ -250,15 +388,16 @@ impl Tx<'_> {
             head,
             ..
         } = self.meta;
-        self.tx.execute(
-            "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
-            params![
+        self.tx
+            .prepare_cached(
+                "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
+            )?
+            .execute(params![
                 column::signed(version),
                 column::signed(issued_at),
                 column::signed(head.seq),
-                head.link.0
-            ],
-        )?;
+                head.link.0,
+            ])?;
         self.tx.commit()?;
         Ok(())
     }
@@ -287,7 +426,8 @@ impl From<rusqlite::Error> for Error {
                     PATIENCE.as_secs()
                 ),
                 "nothing was changed; try again when it is done",
-            ),
+            )
+            .of(Kind::Unavailable),
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 refuse(
                     "the store cannot be written",
@@ -310,5 +450,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+#[cfg(test)]
+pub mod bench;
 #[cfg(test)]
 mod tests;

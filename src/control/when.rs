@@ -28,6 +28,14 @@ impl When {
             Self::At(t) => t,
         }
     }
+
+    /// Seconds since the epoch, of a time that is past: `90d` is counted back from now.
+    pub fn ago(self, now: u64) -> u64 {
+        match self {
+            Self::After(s) => now.saturating_sub(s),
+            Self::At(t) => t,
+        }
+    }
 }
 
 impl FromStr for When {

@@ -1,11 +1,14 @@
 //! Clock, randomness, user, host, environment: touched here and nowhere else.
 
+use std::net::IpAddr;
+
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid, getuid};
 use zeroize::Zeroizing;
 
+use crate::caller::{Caller, Grant};
 use crate::error::{Result, refuse};
 
 /// An instant, read once per operation.
@@ -30,22 +33,30 @@ impl Moment {
 }
 
 /// Who does something, as the audit log names him.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The real user id; `sudo` leaves its trace in `user`.
-    pub uid: u32,
-    /// The name of the user.
+    /// The real user id; `sudo` leaves its trace in `user`. None of who comes over the
+    /// network.
+    pub uid: Option<u32>,
+    /// The name of the user; of a token, `token <name>`.
     pub user: String,
-    /// The machine.
+    /// The machine that it is done on.
     pub host: String,
+    /// The network address that the request came from; empty for local use.
+    pub address: String,
+    /// The request's id; empty for local use.
+    pub request: String,
 }
 
 /// Where an operation stands: when, who, and where randomness comes from.
+#[derive(Clone)]
 pub struct World {
     /// The one instant of this operation.
     pub now: Moment,
-    /// Who does it.
+    /// Who does it, for the audit log.
     pub actor: Actor,
+    /// Who does it, and what he may.
+    pub caller: Caller,
     /// Fills a buffer with randomness.
     pub entropy: fn(&mut [u8]) -> Result<()>,
 }
@@ -53,13 +64,68 @@ pub struct World {
 impl World {
     /// Reads the real one.
     pub fn read() -> Self {
-        let now = jiff::Timestamp::now().as_millisecond();
         Self {
-            now: Moment(u64::try_from(now).unwrap_or(0)),
+            now: now(),
             actor: actor(),
+            caller: Caller::Local,
             entropy: system_entropy,
         }
     }
+
+    /// The real one of a request over the network, by who holds a token.
+    pub fn of_request(grant: Grant, address: IpAddr, request: &str) -> Self {
+        Self {
+            now: now(),
+            actor: remote(format!("token {}", grant.name), address, request),
+            caller: Caller::Token(grant),
+            entropy: system_entropy,
+        }
+    }
+
+    /// The real one of what a server does without being asked.
+    pub fn of_server() -> Self {
+        Self {
+            now: now(),
+            actor: Actor {
+                user: "keystilectl serve".to_owned(),
+                ..actor()
+            },
+            caller: Caller::Local,
+            entropy: system_entropy,
+        }
+    }
+
+    /// The real one of a message that a secret scanner signed.
+    pub fn of_scanner(address: IpAddr, request: &str) -> Self {
+        Self {
+            caller: Caller::Local,
+            actor: remote("secret scanner".to_owned(), address, request),
+            now: now(),
+            entropy: system_entropy,
+        }
+    }
+
+    /// The real one of a request over the network by nobody that is known: good for the
+    /// record of its refusal, and for nothing else.
+    pub fn of_stranger(address: IpAddr, request: &str) -> Self {
+        Self {
+            now: now(),
+            actor: remote("nobody known".to_owned(), address, request),
+            caller: Caller::Token(Grant::nothing()),
+            entropy: system_entropy,
+        }
+    }
+}
+
+/// The wall clock.
+pub fn now() -> Moment {
+    let now = jiff::Timestamp::now().as_millisecond();
+    Moment(u64::try_from(now).unwrap_or(0))
+}
+
+/// The monotonic clock, for deadlines.
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 fn system_entropy(buf: &mut [u8]) -> Result<()> {
@@ -80,15 +146,40 @@ fn actor() -> Actor {
         (Some(name), _) => name,
         (None, _) => format!("uid {uid}"),
     };
-    let host = nix::unistd::gethostname()
+    Actor {
+        uid: Some(uid.as_raw()),
+        user: user.chars().filter(|c| !c.is_control()).take(128).collect(),
+        host: host(),
+        ..Actor::default()
+    }
+}
+
+fn remote(user: String, address: IpAddr, request: &str) -> Actor {
+    Actor {
+        uid: None,
+        user,
+        host: host(),
+        address: address.to_canonical().to_string(),
+        request: request
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(128)
+            .collect(),
+    }
+}
+
+fn host() -> String {
+    nix::unistd::gethostname()
         .ok()
         .and_then(|h| h.into_string().ok())
-        .unwrap_or_else(|| "unknown".to_owned());
-    Actor {
-        uid: uid.as_raw(),
-        user: user.chars().filter(|c| !c.is_control()).take(128).collect(),
-        host,
-    }
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The monotonic clock, in nanoseconds since it was first asked.
+pub fn nanoseconds() -> u64 {
+    static START: std::sync::OnceLock<tokio::time::Instant> = std::sync::OnceLock::new();
+    let elapsed = START.get_or_init(instant).elapsed().as_nanos();
+    u64::try_from(elapsed).unwrap_or(u64::MAX)
 }
 
 /// An environment variable; `None` if it is empty or not UTF-8.
@@ -122,11 +213,26 @@ impl World {
         Self {
             now: Moment(seconds * 1000),
             actor: Actor {
-                uid: 1000,
+                uid: Some(1000),
                 user: "tess".to_owned(),
                 host: "bench".to_owned(),
+                ..Actor::default()
             },
+            caller: Caller::Local,
             entropy: system_entropy,
+        }
+    }
+
+    /// The same by who holds a token.
+    pub fn by(seconds: u64, grant: Grant) -> Self {
+        Self {
+            actor: remote(
+                format!("token {}", grant.name),
+                std::net::Ipv4Addr::LOCALHOST.into(),
+                "r-1",
+            ),
+            caller: Caller::Token(grant),
+            ..Self::at(seconds)
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::bucket::MemoryBuckets;
 use crate::key::{Fresh, KeyId, Name, generate};
-use crate::keyset::{Content, Network, Row, SigningKey, SigningKeys, StoreId, build};
+use crate::keyset::{Content, Keyset, Network, Row, SigningKey, SigningKeys, StoreId, build};
 use proptest::prelude::*;
 use std::cell::Cell;
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ const POLICY: &str = r#"{"version":1,"realm":"api","environments":["live"],
   ]}"#;
 
 struct World {
-    keyset: Keyset,
+    keyset: InForce,
     key: Fresh,
 }
 
@@ -65,7 +65,7 @@ fn row(key: &Fresh) -> Row {
     }
 }
 
-fn world_with(policy: &str, change: impl FnOnce(&mut Row)) -> World {
+fn loaded(policy: &str, change: impl FnOnce(&mut Row)) -> (Keyset, Fresh) {
     let key = fresh(1);
     let mut row = row(&key);
     change(&mut row);
@@ -85,6 +85,12 @@ fn world_with(policy: &str, change: impl FnOnce(&mut Row)) -> World {
     )
     .ok()
     .unwrap();
+    (keyset, key)
+}
+
+fn world_with(policy: &str, change: impl FnOnce(&mut Row)) -> World {
+    let (keyset, key) = loaded(policy, change);
+    let keyset = keyset.into();
     World { keyset, key }
 }
 
@@ -141,7 +147,7 @@ impl Call {
         };
         let mut notes = Vec::new();
         let decision = decide(
-            Some(&world.keyset),
+            Ok(&world.keyset),
             &request,
             clocks,
             || self.prior,
@@ -149,7 +155,7 @@ impl Call {
             &mut notes,
         );
         let quiet = decide(
-            Some(&world.keyset),
+            Ok(&world.keyset),
             &request,
             clocks,
             || self.prior,
@@ -338,8 +344,10 @@ fn foreign_keys_are_found_by_their_whole_text_and_ours_by_theirs_alone() {
         "unknown_api_key"
     );
     // The part of our key that is hashed is no key by itself, not even as a foreign one.
-    let mut w = world(|_| {});
-    w.keyset.foreign = true;
+    let (mut keyset, key) = loaded(POLICY, |_| {});
+    keyset.foreign = true;
+    let keyset = keyset.into();
+    let w = World { keyset, key };
     let body: String = w
         .key
         .text
@@ -498,7 +506,7 @@ fn an_earlier_pass_is_asked_about_only_without_a_key() {
             None
         };
         decide(
-            Some(&w.keyset),
+            Ok(&w.keyset),
             &request,
             Clocks {
                 wall: NOW,
@@ -527,18 +535,20 @@ fn without_a_keyset_or_past_its_time_nothing_is_decided() {
         address: None,
         tls: false,
     };
-    let d = decide(
-        None,
-        &request,
-        Clocks {
-            wall: 0,
-            monotonic: 0,
-        },
-        || None,
-        &mut MemoryBuckets::default(),
-        &mut (),
-    );
-    assert_eq!(d.verdict, Err(Denial::KeysetUnavailable(Unavailable::None)));
+    for why in [Unavailable::None, Unavailable::OverlayWithoutBase] {
+        let d = decide(
+            Err(why),
+            &request,
+            Clocks {
+                wall: 0,
+                monotonic: 0,
+            },
+            || None,
+            &mut MemoryBuckets::default(),
+            &mut (),
+        );
+        assert_eq!(d.verdict, Err(Denial::KeysetUnavailable(why)));
+    }
 }
 
 #[test]
@@ -558,7 +568,7 @@ fn notes_never_hold_the_key() {
     };
     let mut notes = Vec::new();
     decide(
-        Some(&w.keyset),
+        Ok(&w.keyset),
         &request,
         Clocks {
             wall: NOW,

@@ -1,7 +1,8 @@
 //! Hostcalls: bytes in, `Result` or `Option` out, never a panic.
 //!
 //! The SDK's own wrappers panic on any status they do not expect and on headers that
-//! are not UTF-8, so that one byte from a client ends the VM; none of them is used.
+//! are not UTF-8, so that one byte from a client ends the VM; none of them is used but
+//! the one in [`post`], which says why.
 #![allow(
     unsafe_code,
     reason = "the host's interface is C; every unsafe block of the project is here"
@@ -10,6 +11,7 @@
 use std::time::Duration;
 
 use crate::keyset::envelope::Source;
+use crate::policy::ReportTarget;
 
 /// Proxy-wasm ABI 0.2.1, `proxy_status_t`.
 const OK: u32 = 0;
@@ -94,6 +96,8 @@ unsafe extern "C" {
 pub struct Status(pub u32);
 
 impl Status {
+    /// There is no such thing.
+    pub const NOT_FOUND: Self = Self(NOT_FOUND);
     /// Somebody else changed the value in between.
     pub const CAS_MISMATCH: Self = Self(8);
 }
@@ -286,6 +290,30 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
     done(unsafe {
         proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
     })
+}
+
+/// Posts a body to a cluster of Envoy's, and forgets about it: nobody waits for the answer.
+/// An error says that it was not sent, as to a cluster that Envoy does not know.
+pub fn post(
+    target: &ReportTarget,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<(), Status> {
+    let mut all = vec![
+        (":method", "POST"),
+        (":path", path),
+        (":authority", target.authority()),
+        ("content-type", "application/json"),
+    ];
+    all.extend_from_slice(headers);
+    // The SDK's wrapper, because its dispatcher ends the VM at the answer to a call that it
+    // did not register itself. `BadArgument` and `InternalFailure` are all that Envoy
+    // answers here, and the two that the wrapper does not panic at.
+    proxy_wasm::hostcalls::dispatch_http_call(&target.cluster, all, Some(body), Vec::new(), timeout)
+        .map(drop)
+        .map_err(|status| Status(status as u32))
 }
 
 /// Kinds of metric, as the ABI numbers them.

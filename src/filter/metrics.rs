@@ -21,8 +21,11 @@ enum Name {
     CorruptPages,
     Contended,
     Version(u32),
+    WithoutBase(u32),
     Keys,
+    OverlayKeys,
     Age,
+    ReportsFailed,
 }
 
 impl Name {
@@ -49,7 +52,13 @@ impl Name {
                 Metric::Gauge,
                 format!("vm=.={vm};.;keystile_keyset_version"),
             ),
+            Self::WithoutBase(vm) => (
+                Metric::Gauge,
+                format!("vm=.={vm};.;keystile_overlay_without_base"),
+            ),
             Self::Keys => (Metric::Gauge, "keystile_keyset_keys".to_owned()),
+            Self::OverlayKeys => (Metric::Gauge, "keystile_overlay_keys".to_owned()),
+            Self::ReportsFailed => (Metric::Counter, "keystile_reports_unsent_total".to_owned()),
             Self::Age => (Metric::Gauge, "keystile_keyset_age_seconds".to_owned()),
         }
     }
@@ -109,9 +118,20 @@ pub fn version_in_force(vm: u32, version: u64) {
     set(Name::Version(vm), version);
 }
 
-/// Keys in force.
-pub fn keys(n: u64) {
-    set(Name::Keys, n);
+/// Whether a VM has an overlay whose base it lacks.
+pub fn overlay_without_base(vm: u32, lacks: bool) {
+    set(Name::WithoutBase(vm), u64::from(lacks));
+}
+
+/// Keys in the bases in force, and keys in the overlays over them.
+pub fn keys(base: u64, overlay: u64) {
+    set(Name::Keys, base);
+    set(Name::OverlayKeys, overlay);
+}
+
+/// A report could not be sent.
+pub fn report_unsent() {
+    add(Name::ReportsFailed, 1);
 }
 
 /// Seconds since the keyset in force was issued.

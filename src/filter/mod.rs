@@ -2,12 +2,13 @@
 //! project is in [`host`].
 //!
 //! A root context lives from one configuration push to the next, the VM much longer.
-//! What has to outlive a push (the keyset in force, metric ids) is in [`vm`]; a root
+//! What has to outlive a push (what is in force, metric ids) is in [`vm`]; a root
 //! context only knows which store its configuration came from.
 
 mod buckets;
 mod host;
 mod metrics;
+mod report;
 mod request;
 mod slots;
 mod vm;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::keyset::{Keyset, Refusal, SigningKeyError, SigningKeys, StoreId};
+use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys, StoreId};
 use host::Level;
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
@@ -30,6 +31,8 @@ const STATE_ENTRY: &str = "keystile.entry";
 
 /// Soon after the start, so that the gauges are there soon; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
+/// After a push that the control plane waits to hear of.
+const REPORT_TICK: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(1);
 
 proxy_wasm::main! {{
@@ -61,16 +64,21 @@ impl RootContext for Root {
         }
         host::declare_property(STATE_REASON, false);
         host::set_tick_period(FIRST_TICK);
+        self.ticked = false;
         let started = host::monotonic_ns();
         match load(size) {
-            Ok(keyset) => {
+            Ok(artefact) => {
                 let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
-                let store = keyset.store;
-                // Joined before left: the last root of a store takes its keyset along.
+                let store = artefact.store();
+                // Joined before left: the last root of a store takes all that is held of it
+                // along.
                 vm::join(store);
                 self.leave();
                 self.store.set(Some(store));
-                vm::put_in_force(keyset, loaded_us);
+                vm::take(artefact, loaded_us);
+                if report::is_wanted(store) {
+                    host::set_tick_period(REPORT_TICK);
+                }
                 true
             }
             Err(refusal) => {
@@ -90,6 +98,8 @@ impl RootContext for Root {
             host::set_tick_period(TICK);
         }
         vm::tick();
+        let living = slots::tick();
+        report::tick(living);
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
@@ -115,16 +125,19 @@ impl Drop for Root {
     }
 }
 
-fn load(size: usize) -> Result<Keyset, Refusal> {
+fn load(size: usize) -> Result<Artefact, Refusal> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
     let keys = match keys.is_empty() {
         true => Err(SigningKeyError::Empty),
         false => SigningKeys::parse(&keys),
     };
     let keys = keys.map_err(Refusal::SigningKeys)?;
-    Keyset::load(&mut host::PluginConfiguration { size }, &keys, |manifest| {
-        if let Ok(store) = manifest.store.parse() {
-            vm::make_room(store, manifest.version);
+    let mut source = host::PluginConfiguration { size };
+    let artefact = Artefact::load(&mut source, &keys, |signed| {
+        if let Ok(store) = signed.store().parse() {
+            vm::make_room(store, signed);
         }
-    })
+    })?;
+    vm::remember_keys(keys);
+    Ok(artefact)
 }

@@ -1,7 +1,6 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -12,7 +11,7 @@ use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, metrics, vm};
 use crate::credential::{Edit, strip, strip_identity, strip_query};
 use crate::decide::{Clocks, Decision, Denial, Prior, Request, Unavailable, decide};
 use crate::headers::Headers;
-use crate::keyset::{Keyset, StoreId};
+use crate::keyset::{InForce, StoreId};
 use crate::policy::{Mode, RateLimitFields};
 use crate::reply::{rate_fields, reply};
 
@@ -41,7 +40,10 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let keyset = self.store.and_then(vm::in_force);
+        let keyset = match self.store {
+            Some(store) => vm::in_force(store),
+            None => Err(Unavailable::None),
+        };
         let bytes = match host::request_headers() {
             Ok(bytes) => bytes,
             Err(status) => {
@@ -58,7 +60,7 @@ impl HttpContext for Stream {
             }
         };
         let headers = Headers::new(&bytes);
-        self.decide(keyset.as_ref(), headers)
+        self.decide(keyset.as_ref().map_err(|why| *why), headers)
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -70,22 +72,22 @@ impl HttpContext for Stream {
 }
 
 impl Stream {
-    fn decide(&mut self, keyset: Option<&Rc<Keyset>>, headers: Headers<'_>) -> Action {
-        let keyset = keyset.map(Rc::as_ref);
+    fn decide(&mut self, in_force: Result<&InForce, Unavailable>, headers: Headers<'_>) -> Action {
+        let keyset = in_force.ok();
         let request = Request {
             headers,
             address: keyset
-                .filter(|k| k.addresses)
+                .filter(|k| k.addresses())
                 .and_then(|_| source_address()),
-            tls: keyset.is_some_and(|k| k.policy.require_tls) && is_tls(),
+            tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
         };
         let clocks = Clocks {
             wall: host::wall_seconds(),
             monotonic: host::monotonic_ns(),
         };
-        let corrupt_before = keyset.map_or(0, Keyset::corrupt_pages);
+        let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
         let decision = decide(
-            keyset,
+            in_force,
             &request,
             clocks,
             earlier_pass,
@@ -93,9 +95,9 @@ impl Stream {
             &mut (),
         );
         metrics::request(decision.code());
-        metrics::corrupt_pages(keyset.map_or(0, Keyset::corrupt_pages) - corrupt_before);
+        metrics::corrupt_pages(keyset.map_or(0, InForce::corrupt_pages) - corrupt_before);
 
-        let shadow = keyset.is_some_and(|k| k.policy.mode == Mode::Shadow);
+        let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
         remember(&decision);
         if let Err(denial) = &decision.verdict {
             if !shadow {
@@ -112,7 +114,7 @@ impl Stream {
             );
         };
         if let Some(rate) = &decision.rate
-            && keyset.policy.rate_limit_fields == RateLimitFields::Always
+            && keyset.policy().rate_limit_fields == RateLimitFields::Always
             && !shadow
         {
             self.fields = Some(rate_fields(rate));
@@ -141,11 +143,11 @@ impl Stream {
 
 /// Takes the key out, puts the identity in, and leaves the mark that the guard asks for.
 fn admit(
-    keyset: &Keyset,
+    keyset: &InForce,
     decision: &Decision<'_>,
     headers: Headers<'_>,
 ) -> Result<(), host::Status> {
-    let policy = &keyset.policy;
+    let policy = keyset.policy();
     let mut edits = Vec::new();
     // In shadow mode the upstream may still check keys itself.
     if !policy.forward_credential && policy.mode == Mode::Enforce {
@@ -220,11 +222,11 @@ fn apply(edits: &[Edit<'_>]) -> Result<(), host::Status> {
 
 fn refuse(
     denial: &Denial,
-    keyset: Option<&Keyset>,
+    keyset: Option<&InForce>,
     decision: Option<&Decision<'_>>,
     headers: Option<Headers<'_>>,
 ) -> Action {
-    let policy = keyset.map(|k| &k.policy);
+    let policy = keyset.map(InForce::policy);
     if let (Some(policy), Some(headers)) = (policy, headers) {
         // Access logs print the path of refused requests as well.
         let mut edits = Vec::new();

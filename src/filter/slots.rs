@@ -22,9 +22,16 @@ thread_local! {
 /// A number, and the instant at which it was claimed, which tells its owner from whoever
 /// claims it after the owner was taken for dead.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot {
-    n: u32,
-    claimed: u64,
+pub struct Slot {
+    /// The number.
+    pub n: u32,
+    /// The instant, in nanoseconds of the monotonic clock.
+    pub claimed: u64,
+}
+
+/// The number of this VM; none before its first tick.
+pub fn mine() -> Option<Slot> {
+    MINE.get()
 }
 
 /// What shared data holds for a number: the claim's instant and the last heartbeat.
@@ -72,8 +79,9 @@ fn raise_floor(store: StoreId, version: u64) {
     }
 }
 
-/// Once a second: heartbeat, gauges, and the numbers of the dead.
-pub fn tick() {
+/// Once a second: heartbeat, gauges, and the numbers of the dead. Gives the number of VMs
+/// that live.
+pub fn tick() -> u32 {
     let now = host::monotonic_ns();
     let mine = MINE
         .get()
@@ -81,18 +89,20 @@ pub fn tick() {
         .or_else(|| claim(now));
     MINE.set(mine);
     // Only a VM that lives raises the floor: the canary may still be overruled.
-    vm::each(|k| raise_floor(k.store, k.version));
+    vm::each(|store, held| raise_floor(store, held.version()));
     publish();
+    let mut living = 0;
     for n in 0..SLOTS {
         match host::shared_data(slot_key(n).as_bytes()) {
-            Ok(Some((bytes, _))) => {
-                if mine.is_none_or(|slot| slot.n != n) && is_dead(&bytes, now) {
-                    metrics::version_in_force(n, 0);
-                }
+            Ok(Some((bytes, _))) if mine.is_none_or(|slot| slot.n != n) && is_dead(&bytes, now) => {
+                metrics::version_in_force(n, 0);
+                metrics::overlay_without_base(n, false);
             }
+            Ok(Some(_)) => living += 1,
             _ => break,
         }
     }
+    living
 }
 
 /// Says that this VM lives; `false` if it was taken for dead and its number claimed.
@@ -112,14 +122,21 @@ pub fn publish() {
     let Some(Slot { n, .. }) = MINE.get() else {
         return;
     };
-    let (mut version, mut keys, mut issued) = (0, 0, u64::MAX);
-    vm::each(|k| {
-        version = version.max(k.version);
-        keys += k.len();
-        issued = issued.min(k.issued_at);
+    let (mut version, mut issued, mut lacks) = (0, u64::MAX, false);
+    let (mut keys, mut changed) = (0, 0);
+    vm::each(|_, held| {
+        lacks |= held.waiting().is_some();
+        if let Some(in_force) = held.in_force() {
+            let (base, overlay) = in_force.lens();
+            version = version.max(in_force.version());
+            keys += base;
+            changed += overlay;
+            issued = issued.min(in_force.issued_at());
+        }
     });
     metrics::version_in_force(n, version);
-    metrics::keys(keys as u64);
+    metrics::overlay_without_base(n, lacks);
+    metrics::keys(keys as u64, changed as u64);
     if issued != u64::MAX {
         metrics::age(host::wall_seconds().saturating_sub(issued));
     }

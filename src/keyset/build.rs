@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{RECORD, Record, flag};
-use super::{Manifest, PAGE, SigningKey, StoreId};
+use super::{Kind, Manifest, PAGE, SigningKey, StoreId};
 use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::policy::{By, Limit, Policy, PolicyError, RawPolicy};
 
@@ -69,6 +69,12 @@ pub struct Row {
     pub origins: Vec<String>,
 }
 
+impl Row {
+    pub(super) fn is_bound_to_addresses(&self) -> bool {
+        !self.allow.is_empty() || !self.deny.is_empty()
+    }
+}
+
 /// All that a keyset holds.
 #[derive(Clone, Debug)]
 pub struct Content {
@@ -102,6 +108,17 @@ pub enum BuildError {
     TooManyRules(KeyId),
     /// More than four gigabytes, or more environments than one byte counts.
     TooLarge,
+    /// A changed key speaks of what the base's tables lack: it takes a new base.
+    NeedsBase {
+        /// The key.
+        key: KeyId,
+        /// What is missing: scope, environment or plan, and its name.
+        lacks: String,
+    },
+    /// The base is of another store, has another policy or a later version.
+    OtherBase(&'static str),
+    /// An overlay, or nothing of ours, in place of a base.
+    NotABase,
 }
 
 impl fmt::Display for BuildError {
@@ -123,15 +140,28 @@ impl fmt::Display for BuildError {
                 "key {id} has more address ranges and origins than fit; use wider ranges"
             ),
             Self::TooLarge => f.write_str("the keyset is larger than its format can say"),
+            Self::NeedsBase { key, lacks } => write!(
+                f,
+                "key {key} needs {lacks}, which the base does not have; build a new base"
+            ),
+            Self::OtherBase(what) => {
+                write!(
+                    f,
+                    "the base has another {what} than the changes; build a new base"
+                )
+            }
+            Self::NotABase => f.write_str("an overlay needs a keyset as its base; build one"),
         }
     }
 }
 
 impl std::error::Error for BuildError {}
 
-/// A keyset that is not signed yet.
+/// A keyset or an overlay that is not signed yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Built {
+    /// Which of the two.
+    pub kind: Kind,
     /// The manifest's bytes: what is signed.
     pub manifest: Vec<u8>,
     /// Directory, index and heap.
@@ -154,77 +184,24 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
     let held: BTreeSet<&str> = held.collect();
     let policy = Policy::new(&content.policy, held.iter().copied()).map_err(BuildError::Policy)?;
 
-    let mut rows: Vec<(Prefix, &Row)> = content
+    let kept = content
         .rows
         .iter()
-        .filter(|r| is_kept(r, content.issued_at))
-        .map(|r| (r.digest.prefix(), r))
-        .collect();
-    rows.sort_unstable_by_key(|(prefix, _)| *prefix);
-    if let Some([(_, a), (_, b)]) = rows.array_windows().find(|[(a, _), (b, _)]| a == b) {
-        return Err(BuildError::SameDigest(a.id, b.id));
-    }
-
+        .filter(|r| is_kept(r, content.issued_at));
+    let rows = sorted(kept)?;
     let environments: BTreeSet<&str> = rows
         .iter()
         .map(|(_, r)| r.environment.as_str())
         .chain(policy.environments.iter().map(Name::as_str))
         .collect();
-    if environments.len() > 255 {
-        return Err(BuildError::TooLarge);
-    }
-    let tables = Tables {
-        environments: environments.iter().copied().zip(0u8..).collect(),
-        plans: policy
-            .plans
-            .keys()
-            .map(String::as_str)
-            .zip(0u16..)
-            .collect(),
-        policy: &policy,
-    };
-
-    let mut index = Vec::with_capacity(rows.len() * RECORD);
-    let mut heap = Vec::new();
-    // Only looked up, never walked: its order does not reach the bytes.
-    let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-    for (prefix, row) in &rows {
-        let profile = tables.profile(row)?;
-        let offset = match known.get(&profile) {
-            Some(&offset) => offset,
-            None => {
-                let offset = u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?;
-                let len =
-                    u16::try_from(profile.len()).map_err(|_| BuildError::TooManyRules(row.id))?;
-                heap.extend_from_slice(&len.to_le_bytes());
-                heap.extend_from_slice(&profile);
-                known.insert(profile, offset);
-                offset
-            }
-        };
-        Record {
-            prefix: *prefix,
-            id: row.id.as_u64(),
-            expires: row
-                .expires
-                .map_or(0, |e| u32::try_from(e).unwrap_or(u32::MAX).max(1)),
-            profile: offset,
-        }
-        .write(&mut index);
-    }
-
-    let mut pages = Vec::new();
-    for page in index.chunks(PAGE) {
-        pages.extend(page.iter().take(16));
-    }
-    for page in index.chunks(PAGE).chain(heap.chunks(PAGE)) {
-        pages.extend_from_slice(&Sha256::digest(page));
-    }
-    let directory: [u8; 32] = Sha256::digest(&pages).into();
-    pages.reserve_exact(index.len() + heap.len());
-    pages.extend_from_slice(&index);
-    pages.extend_from_slice(&heap);
-
+    let environments: Vec<String> = environments.into_iter().map(str::to_owned).collect();
+    let plans: Vec<String> = policy.plans.keys().cloned().collect();
+    let tables = Tables::new(&environments, &policy.scopes, &plans)?;
+    // Environments and scopes are the rows' own; a plan is the policy's, or nobody's.
+    let packed = Packed::new(&rows, &tables, |lack| BuildError::UnknownPlan {
+        key: lack.key,
+        plan: lack.name.to_owned(),
+    })?;
     let manifest = Manifest {
         format: super::FORMAT,
         store: content.store.to_string(),
@@ -233,20 +210,19 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         not_after: policy
             .not_after
             .map(|s| content.issued_at.saturating_add(s)),
-        keys: u32::try_from(rows.len()).map_err(|_| BuildError::TooLarge)?,
-        heap: u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?,
-        directory: URL_SAFE_NO_PAD.encode(directory),
+        keys: packed.keys,
+        heap: packed.heap,
+        directory: URL_SAFE_NO_PAD.encode(packed.directory),
         foreign: rows.iter().any(|(_, r)| r.foreign),
-        addresses: rows
-            .iter()
-            .any(|(_, r)| !r.allow.is_empty() || !r.deny.is_empty()),
-        environments: environments.iter().map(|&e| e.to_owned()).collect(),
+        addresses: rows.iter().any(|(_, r)| r.is_bound_to_addresses()),
+        environments,
         scopes: policy.scopes.clone(),
         policy: content.policy.clone(),
     };
     Ok(Built {
+        kind: Kind::Keyset,
         manifest: serde_json::to_vec(&manifest).map_err(|_| BuildError::TooLarge)?,
-        pages,
+        pages: packed.pages,
         keys: rows.len(),
         version: content.version,
     })
@@ -281,7 +257,7 @@ impl Built {
 
     fn head(&self, signers: &[SigningKey], nonce: u64, more: usize) -> String {
         let encoded = self.manifest.len().div_ceil(3) * 4;
-        let tag = |k: &SigningKey| URL_SAFE_NO_PAD.encode(k.tag(&self.manifest));
+        let tag = |k: &SigningKey| URL_SAFE_NO_PAD.encode(k.tag(self.kind.into(), &self.manifest));
         let tags: Vec<String> = signers.iter().map(tag).collect();
         let kids: Vec<&str> = signers.iter().map(SigningKey::kid).collect();
         let mut out = String::with_capacity(encoded + more + 256 + 80 * signers.len());
@@ -289,6 +265,9 @@ impl Built {
         out.push_str(&tags.join(","));
         out.push_str("\",\"kid\":\"");
         out.push_str(&kids.join(","));
+        if self.kind == Kind::Overlay {
+            out.push_str("\",\"kind\":\"overlay");
+        }
         out.push_str("\",\"manifest\":\"");
         URL_SAFE_NO_PAD.encode_string(&self.manifest, &mut out);
         out.push_str("\",\"nonce\":");
@@ -309,14 +288,118 @@ fn is_kept(row: &Row, issued_at: u64) -> bool {
     end.is_none_or(|e| e.saturating_add(EXPIRED_KEPT) > issued_at)
 }
 
-struct Tables<'a> {
-    environments: BTreeMap<&'a str, u8>,
-    plans: BTreeMap<&'a str, u16>,
-    policy: &'a Policy,
+/// Rows by rising digest.
+pub(super) fn sorted<'r>(
+    rows: impl IntoIterator<Item = &'r Row>,
+) -> Result<Vec<(Prefix, &'r Row)>, BuildError> {
+    let mut rows: Vec<(Prefix, &Row)> = rows.into_iter().map(|r| (r.digest.prefix(), r)).collect();
+    rows.sort_unstable_by_key(|(prefix, _)| *prefix);
+    match rows.array_windows().find(|[(a, _), (b, _)]| a == b) {
+        Some([(_, a), (_, b)]) => Err(BuildError::SameDigest(a.id, b.id)),
+        None => Ok(rows),
+    }
 }
 
-impl Tables<'_> {
-    fn profile(&self, row: &Row) -> Result<Vec<u8>, BuildError> {
+/// Directory, index and heap.
+pub(super) struct Packed {
+    pub keys: u32,
+    pub heap: u32,
+    pub directory: [u8; 32],
+    pub pages: Vec<u8>,
+}
+
+impl Packed {
+    pub fn new<'r>(
+        rows: &[(Prefix, &'r Row)],
+        tables: &Tables<'_>,
+        lacks: impl Fn(Lack<'r>) -> BuildError,
+    ) -> Result<Self, BuildError> {
+        let mut index = Vec::with_capacity(rows.len() * RECORD);
+        let mut heap = Vec::new();
+        // Only looked up, never walked: its order does not reach the bytes.
+        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
+        for (prefix, row) in rows {
+            let profile = tables.profile(row).map_err(&lacks)?;
+            let offset = match known.get(&profile) {
+                Some(&offset) => offset,
+                None => {
+                    let offset = u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?;
+                    let len = u16::try_from(profile.len())
+                        .map_err(|_| BuildError::TooManyRules(row.id))?;
+                    heap.extend_from_slice(&len.to_le_bytes());
+                    heap.extend_from_slice(&profile);
+                    known.insert(profile, offset);
+                    offset
+                }
+            };
+            Record {
+                prefix: *prefix,
+                id: row.id.as_u64(),
+                expires: row
+                    .expires
+                    .map_or(0, |e| u32::try_from(e).unwrap_or(u32::MAX).max(1)),
+                profile: offset,
+            }
+            .write(&mut index);
+        }
+
+        let mut pages = Vec::new();
+        for page in index.chunks(PAGE) {
+            pages.extend(page.iter().take(16));
+        }
+        for page in index.chunks(PAGE).chain(heap.chunks(PAGE)) {
+            pages.extend_from_slice(&Sha256::digest(page));
+        }
+        let directory = Sha256::digest(&pages).into();
+        pages.reserve_exact(index.len() + heap.len());
+        pages.extend_from_slice(&index);
+        pages.extend_from_slice(&heap);
+        Ok(Self {
+            keys: u32::try_from(rows.len()).map_err(|_| BuildError::TooLarge)?,
+            heap: u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?,
+            directory,
+            pages,
+        })
+    }
+}
+
+/// A row speaks of something that a table does not have.
+pub(super) struct Lack<'r> {
+    pub key: KeyId,
+    pub table: &'static str,
+    pub name: &'r str,
+}
+
+/// The numbers of names: positions in the tables of a keyset.
+pub(super) struct Tables<'a> {
+    environments: BTreeMap<&'a str, u8>,
+    scopes: BTreeMap<&'a str, u16>,
+    plans: BTreeMap<&'a str, u16>,
+}
+
+impl<'a> Tables<'a> {
+    pub fn new(
+        environments: &'a [String],
+        scopes: &'a [String],
+        plans: &'a [String],
+    ) -> Result<Self, BuildError> {
+        if environments.len() > 255 {
+            return Err(BuildError::TooLarge);
+        }
+        let number = |list: &'a [String]| list.iter().map(String::as_str).zip(0u16..).collect();
+        Ok(Self {
+            environments: environments.iter().map(String::as_str).zip(0u8..).collect(),
+            scopes: number(scopes),
+            plans: number(plans),
+        })
+    }
+
+    fn profile<'r>(&self, row: &'r Row) -> Result<Vec<u8>, Lack<'r>> {
+        let lack = |table, name| Lack {
+            key: row.id,
+            table,
+            name,
+        };
         let mut flags = 0;
         let mut set = |bit, on: bool| flags |= if on { bit } else { 0 };
         set(flag::DISABLED, row.disabled);
@@ -334,15 +417,16 @@ impl Tables<'_> {
 
         let mut out = Vec::with_capacity(48);
         out.extend_from_slice(&u16::to_le_bytes(flags));
-        let environment = self.environments.get(row.environment.as_str());
-        out.push(environment.copied().unwrap_or(u8::MAX));
+        let name = row.environment.as_str();
+        let environment = self.environments.get(name);
+        out.push(*environment.ok_or_else(|| lack("environment", name))?);
         varint(&mut out, u64::from(row.client_number));
         section(&mut out, row.client.as_bytes());
-        let scopes: BTreeSet<u16> = row
-            .scopes
-            .iter()
-            .filter_map(|s| self.policy.scope_number(s))
-            .collect();
+        let scope = |s: &'r String| {
+            let number = self.scopes.get(s.as_str()).copied();
+            number.ok_or_else(|| lack("scope", s))
+        };
+        let scopes: BTreeSet<u16> = row.scopes.iter().map(scope).collect::<Result<_, _>>()?;
         section(&mut out, &numbers(scopes.into_iter().map(u64::from)));
         for time in [row.not_before, row.overlap_end].into_iter().flatten() {
             section(&mut out, &numbers([time]));
@@ -351,13 +435,8 @@ impl Tables<'_> {
             section(&mut out, &numbers([row.lineage.as_u64()]));
         }
         if let Some(plan) = &row.plan {
-            let number = self
-                .plans
-                .get(plan.as_str())
-                .ok_or_else(|| BuildError::UnknownPlan {
-                    key: row.id,
-                    plan: plan.clone(),
-                })?;
+            let number = self.plans.get(plan.as_str());
+            let number = number.ok_or_else(|| lack("plan", plan))?;
             section(&mut out, &numbers([u64::from(*number)]));
         }
         let mut limits = Vec::new();

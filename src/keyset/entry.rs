@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
+use super::Network;
+use crate::bucket::Quota;
 use crate::key::{KeyId, Prefix};
 use crate::policy::{By, Limit};
-
-use crate::bucket::Quota;
 
 /// Bytes of a record: digest prefix, id, expiry, offset of the profile.
 pub(super) const RECORD: usize = 32;
@@ -213,6 +213,16 @@ impl<'a> Entry<'a> {
         !self.allow.is_empty() || !self.deny.is_empty()
     }
 
+    /// Ranges that it may be used from; none means any.
+    pub fn allow(&self) -> impl Iterator<Item = Network> + 'a {
+        ranges(self.allow)
+    }
+
+    /// Ranges that it may not be used from.
+    pub fn deny(&self) -> impl Iterator<Item = Network> + 'a {
+        ranges(self.deny)
+    }
+
     /// Whether it may be used from `address`: in no denied range, and in an allowed one
     /// if there are any. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn admits(&self, address: IpAddr) -> bool {
@@ -258,6 +268,20 @@ fn contains(ranges: &[u8], address: IpAddr) -> bool {
         }
     }
     false
+}
+
+fn ranges<'a>(bytes: &'a [u8]) -> impl Iterator<Item = Network> + 'a {
+    let mut r = Reader(bytes);
+    core::iter::from_fn(move || read_range(&mut r)).map(|range| {
+        let (address, prefix_len) = match range {
+            Range::V4(net, len) => (IpAddr::from(net), len),
+            Range::V6(net, len) => (IpAddr::from(net), len),
+        };
+        Network {
+            address,
+            prefix_len,
+        }
+    })
 }
 
 enum Range {

@@ -5,6 +5,9 @@
 //! {"format":1,"hmac":"…","kid":"…","manifest":"…","nonce":0,"pages":"…"}
 //! ```
 //!
+//! That of an overlay has `"kind":"overlay"` as well. It is not signed and need not be:
+//! it only says in which domain the signature is to be checked.
+//!
 //! `kid` and `hmac` are lists, separated by commas, where several keys signed.
 //!
 //! White space and the order of the fields are free, save that `pages` stands last, as
@@ -19,7 +22,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Manifest, Refusal, SigningKeys};
+use super::{BaseName, Kind, OverlayManifest, Refusal, Signed, SigningKeys};
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -57,8 +60,8 @@ const PIECE: usize = 16 * 1024;
 pub fn open(
     source: &mut impl Source,
     keys: &SigningKeys,
-    make_room: impl FnOnce(&Manifest),
-) -> Result<(Manifest, Vec<u8>), Refusal> {
+    make_room: impl FnOnce(&Signed),
+) -> Result<(Signed, Vec<u8>), Refusal> {
     if source.size() == 0 {
         return Err(Refusal::Missing);
     }
@@ -82,6 +85,7 @@ pub fn open(
             "nonce" => fields.nonce.replace(scan.number()?).is_some(),
             "hmac" => fields.hmac.replace(scan.string(SIGNATURES_MAX)?).is_some(),
             "kid" => fields.kid.replace(scan.string(SIGNATURES_MAX)?).is_some(),
+            "kind" => fields.kind.replace(scan.string(16)?).is_some(),
             "manifest" => fields
                 .manifest
                 .replace(scan.string(MANIFEST_MAX)?)
@@ -115,8 +119,8 @@ fn raw(
     mut scan: Scanner<'_, impl Source>,
     fields: Fields,
     keys: &SigningKeys,
-    make_room: impl FnOnce(&Manifest),
-) -> Result<(Manifest, Vec<u8>), Refusal> {
+    make_room: impl FnOnce(&Signed),
+) -> Result<(Signed, Vec<u8>), Refusal> {
     scan.expect(b'}')?;
     if scan.peek().is_none() {
         return Err(Refusal::FieldMissing("pages"));
@@ -148,11 +152,12 @@ struct Fields {
     nonce: Option<u64>,
     hmac: Option<String>,
     kid: Option<String>,
+    kind: Option<String>,
     manifest: Option<String>,
 }
 
 impl Fields {
-    fn verified(self, keys: &SigningKeys) -> Result<Manifest, Refusal> {
+    fn verified(self, keys: &SigningKeys) -> Result<Signed, Refusal> {
         let missing = Refusal::FieldMissing;
         let format = self.format.ok_or(missing("format"))?;
         if format != u64::from(super::FORMAT) {
@@ -164,8 +169,26 @@ impl Fields {
         let manifest = URL_SAFE_NO_PAD
             .decode(manifest)
             .map_err(|_| Refusal::Base64("manifest"))?;
-        keys.verify(&kid, &hmac, &manifest)?;
-        serde_json::from_slice(&manifest).map_err(|e| Refusal::Manifest(e.to_string()))
+        let kind = match self.kind.as_deref() {
+            None => Kind::Keyset,
+            Some("overlay") => Kind::Overlay,
+            Some(other) => return Err(Refusal::UnknownKind(other.to_owned())),
+        };
+        keys.verify(kind, &kid, &hmac, &manifest)?;
+        let bad = |e: serde_json::Error| Refusal::Manifest(e.to_string());
+        Ok(match kind {
+            Kind::Keyset => {
+                let parsed: Box<super::Manifest> =
+                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let name = BaseName::of(parsed.version, &manifest);
+                Signed::Keyset(parsed, name)
+            }
+            Kind::Overlay => {
+                let parsed: Box<OverlayManifest> =
+                    serde_json::from_slice(&manifest).map_err(bad)?;
+                Signed::Overlay(parsed)
+            }
+        })
     }
 }
 

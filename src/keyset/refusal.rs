@@ -29,6 +29,8 @@ pub enum Refusal {
     Base64(&'static str),
     /// A format of another time.
     Format(u64),
+    /// Neither a keyset nor an overlay.
+    UnknownKind(String),
     /// Signed with a key that is not listed.
     UnknownKid(String),
     /// The signature does not match.
@@ -41,6 +43,8 @@ pub enum Refusal {
     Directory,
     /// Signed, and yet a policy that does not hold.
     Policy(String),
+    /// An overlay, where only a keyset will do.
+    Overlay,
 }
 
 impl Refusal {
@@ -54,10 +58,10 @@ impl Refusal {
             | Self::FieldMissing(_)
             | Self::Repeated(_)
             | Self::Base64(_) => "syntax",
-            Self::Format(_) => "format",
+            Self::Format(_) | Self::UnknownKind(_) => "format",
             Self::UnknownKid(_) => "unknown_kid",
             Self::Signature => "signature",
-            Self::Manifest(_) | Self::Policy(_) => "manifest",
+            Self::Manifest(_) | Self::Policy(_) | Self::Overlay => "manifest",
             Self::Size | Self::Directory => "pages",
         }
     }
@@ -74,11 +78,13 @@ impl fmt::Display for Refusal {
             Self::Repeated(name) => write!(f, "not a keyset: `{name}` stands there twice"),
             Self::Base64(name) => write!(f, "not a keyset: `{name}` is not base64url"),
             Self::Format(n) => write!(f, "keyset format {n} is not known here; update the filter first, then the companion"),
+            Self::UnknownKind(kind) => write!(f, "an artefact of kind `{}` is not known here; update the filter first, then the companion", kind.escape_default()),
             Self::UnknownKid(kid) => write!(f, "signed with key `{}`, which `KEYSTILE_SIGNING_KEYS` does not list", kid.escape_default()),
             Self::Signature => f.write_str("the signature does not match: the keyset was changed, or signed with another secret of the same key id"),
             Self::Manifest(e) => write!(f, "the manifest is signed but not understood: {e}"),
             Self::Size => f.write_str("`pages` has another size than the manifest says"),
             Self::Directory => f.write_str("the directory of pages does not match the manifest"),
+            Self::Overlay => f.write_str("this is an overlay, which holds only what changed since its base"),
             Self::Policy(e) => write!(f, "the policy is signed but does not hold: {e}"),
         }
     }

@@ -8,7 +8,35 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::Refusal;
+use super::{Kind, Refusal};
+
+/// What a tag was made for: a line that is signed before the message, so that no tag made
+/// with the same secret for anything else passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Domain {
+    Keyset,
+    Overlay,
+    Report,
+}
+
+impl Domain {
+    fn line(self) -> &'static [u8] {
+        match self {
+            Self::Keyset => b"keystile keyset v1\n",
+            Self::Overlay => b"keystile overlay v1\n",
+            Self::Report => b"keystile report v1\n",
+        }
+    }
+}
+
+impl From<Kind> for Domain {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Keyset => Self::Keyset,
+            Kind::Overlay => Self::Overlay,
+        }
+    }
+}
 
 /// An HMAC-SHA-256 secret and the id that names it. No `Debug`; wiped when dropped.
 #[derive(Clone)]
@@ -53,25 +81,26 @@ impl SigningKey {
         ))
     }
 
-    fn mac(&self, manifest: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, domain: Domain, message: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        // The domain and the key's id are signed too, so that no tag made with the same
-        // secret for anything else passes here. Neither line can hold a line feed.
-        mac.update(b"keystile keyset v1\n");
+        // Neither the domain nor the key's id, which is signed too, can hold a line feed
+        // of its own.
+        mac.update(domain.line());
         mac.update(self.kid.as_bytes());
         mac.update(b"\n");
-        mac.update(manifest);
+        mac.update(message);
         Some(mac)
     }
 
-    pub(super) fn tag(&self, manifest: &[u8]) -> Vec<u8> {
-        self.mac(manifest)
+    pub(crate) fn tag(&self, domain: Domain, message: &[u8]) -> Vec<u8> {
+        self.mac(domain, message)
             .map(|m| m.finalize().into_bytes().to_vec())
             .unwrap_or_default()
     }
 
-    pub(super) fn verifies(&self, manifest: &[u8], tag: &[u8]) -> bool {
-        self.mac(manifest)
+    /// In constant time.
+    pub(crate) fn verifies(&self, domain: Domain, message: &[u8], tag: &[u8]) -> bool {
+        self.mac(domain, message)
             .is_some_and(|m| m.verify_slice(tag).is_ok())
     }
 }
@@ -154,20 +183,31 @@ impl SigningKeys {
         Ok(Self(keys))
     }
 
+    /// The key with this id.
+    pub(crate) fn by_kid(&self, kid: &str) -> Option<&SigningKey> {
+        self.0.iter().find(|k| k.kid == kid)
+    }
+
     /// Checks the tags of a manifest. Those of keys that are not listed here say nothing;
     /// of the others there must be one, and all must match.
-    pub(super) fn verify(&self, kids: &str, tags: &str, manifest: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn verify(
+        &self,
+        kind: Kind,
+        kids: &str,
+        tags: &str,
+        manifest: &[u8],
+    ) -> Result<(), Refusal> {
         let mut known = false;
         let mut tags = tags.split(',');
         for kid in kids.split(',') {
             let tag = tags.next().ok_or(Refusal::Base64("hmac"))?;
-            let Some(key) = self.0.iter().find(|k| k.kid == kid) else {
+            let Some(key) = self.by_kid(kid) else {
                 continue;
             };
             let tag = URL_SAFE_NO_PAD
                 .decode(tag)
                 .map_err(|_| Refusal::Base64("hmac"))?;
-            if !key.verifies(manifest, &tag) {
+            if !key.verifies(kind.into(), manifest, &tag) {
                 return Err(Refusal::Signature);
             }
             known = true;

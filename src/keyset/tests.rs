@@ -4,6 +4,8 @@ use crate::policy::{By, checked_limits};
 use envelope::Source;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+use signing::Domain;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use zeroize::Zeroizing;
@@ -62,6 +64,10 @@ fn sealed(content: &Content) -> String {
 
 fn load(text: &[u8]) -> Result<Keyset, Refusal> {
     Keyset::load(&mut &*text, &keys(), |_| {})
+}
+
+fn assemble(manifest: &Manifest, pages: Vec<u8>) -> Result<Keyset, Refusal> {
+    Keyset::new(manifest.clone(), BaseName::of(manifest.version, b""), pages)
 }
 
 fn find(keyset: &Keyset, n: u64) -> Option<Entry<'_>> {
@@ -268,15 +274,18 @@ fn a_keyset_cut_at_any_byte_is_refused() {
 fn any_flipped_bit_of_the_manifest_is_refused() {
     let built = build(&content((0..3).map(row).collect())).unwrap();
     let key = signing_key("new", 2);
-    let tag = key.tag(&built.manifest);
+    let tag = key.tag(Domain::Keyset, &built.manifest);
     for byte in 0..built.manifest.len() {
         for bit in 0..8 {
             let mut manifest = built.manifest.clone();
             manifest[byte] ^= 1 << bit;
-            assert!(!key.verifies(&manifest, &tag), "byte {byte}, bit {bit}");
+            assert!(
+                !key.verifies(Domain::Keyset, &manifest, &tag),
+                "byte {byte}, bit {bit}"
+            );
         }
     }
-    assert!(key.verifies(&built.manifest, &tag));
+    assert!(key.verifies(Domain::Keyset, &built.manifest, &tag));
 }
 
 #[test]
@@ -307,13 +316,13 @@ fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
     let rows: Vec<Row> = (0..1000).map(row).collect();
     let built = build(&content(rows)).unwrap();
     let manifest: Manifest = serde_json::from_slice(&built.manifest).unwrap();
-    let index_at = manifest.directory_size().unwrap();
+    let index_at = manifest.shape().directory_size().unwrap();
     let mut sorted: Vec<Prefix> = (0..1000).map(|n| digest(n).prefix()).collect();
     sorted.sort_unstable();
     for page in 0..8 {
         let mut pages = built.pages.clone();
         pages[index_at + page * PAGE + 40] ^= 1;
-        let keyset = Keyset::assemble(manifest.clone(), pages).unwrap();
+        let keyset = assemble(&manifest, pages).unwrap();
         for (i, prefix) in sorted.iter().enumerate() {
             match keyset.lookup(prefix) {
                 Lookup::Corrupt => assert_eq!(i / 128, page),
@@ -325,17 +334,14 @@ fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
     }
     let mut pages = built.pages.clone();
     *pages.last_mut().unwrap() ^= 1;
-    let keyset = Keyset::assemble(manifest.clone(), pages).unwrap();
+    let keyset = assemble(&manifest, pages).unwrap();
     assert!(
         matches!(keyset.lookup(&sorted[0]), Lookup::Corrupt),
         "all profiles are in one heap page"
     );
     let mut pages = built.pages;
     pages[0] ^= 1;
-    assert_eq!(
-        Keyset::assemble(manifest, pages).err(),
-        Some(Refusal::Directory)
-    );
+    assert_eq!(assemble(&manifest, pages).err(), Some(Refusal::Directory));
 }
 
 #[test]
@@ -400,7 +406,11 @@ fn a_tag_made_for_something_else_does_not_pass() {
     let built = build(&content(vec![row(1)])).unwrap();
     let mut plain = Hmac::<Sha256>::new_from_slice(&[2; 32]).unwrap();
     plain.update(&built.manifest);
-    assert!(!key.verifies(&built.manifest, &plain.finalize().into_bytes()));
+    assert!(!key.verifies(
+        Domain::Keyset,
+        &built.manifest,
+        &plain.finalize().into_bytes()
+    ));
 }
 
 #[test]
@@ -572,7 +582,7 @@ proptest! {
             let i = index.index(pages.len());
             pages[i] ^= x;
         }
-        if let Ok(keyset) = Keyset::assemble(manifest, pages) {
+        if let Ok(keyset) = assemble(&manifest, pages) {
             for n in 0..400 {
                 match keyset.lookup(&digest(n).prefix()) {
                     Lookup::Found(e) => prop_assert_eq!(e.id.as_u64(), n),

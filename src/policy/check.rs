@@ -231,7 +231,31 @@ pub(super) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
     Plan {
         limits: limits(&format!("{field}.limits"), &raw.limits, e),
         quota: raw.quota.clone(),
+        rotate_every: span(
+            &field,
+            "rotate_every",
+            raw.rotate_every.as_deref(),
+            "never",
+            e,
+        ),
+        grace: span(&field, "grace", raw.grace.as_deref(), "0", e),
     }
+}
+
+/// A duration, or the word for none at all.
+fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) -> Option<u64> {
+    let raw = raw?;
+    if raw == none {
+        return Some(0);
+    }
+    let found = seconds(raw);
+    if found.is_none() {
+        e.push(
+            format!("{plan}.{field}"),
+            format!("`{raw}` is no duration; write `90d`, `12h` or `{none}`"),
+        );
+    }
+    found
 }
 
 pub(super) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit> {

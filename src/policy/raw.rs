@@ -46,6 +46,9 @@ pub struct RawPolicy {
     /// How long after it was issued a keyset is believed: `12h`, `7d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
+    /// Where to tell which version is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<RawReport>,
     /// Named bundles of limits.
     #[serde(default)]
     pub plans: BTreeMap<String, RawPlan>,
@@ -138,6 +141,17 @@ pub struct RawPublishable {
     pub scopes: Vec<String>,
 }
 
+/// Where to tell which version is in force, and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawReport {
+    /// The control plane, as Envoy's configuration names the cluster.
+    pub cluster: String,
+    /// `1s` to `5m`; at every change in any case.
+    #[serde(default = "default_every")]
+    pub every: String,
+}
+
 /// A plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,6 +162,12 @@ pub struct RawPlan {
     /// A longer allowance, counted by the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<RawQuota>,
+    /// How old its keys grow before they are replaced: `90d`, or `never`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_every: Option<String>,
+    /// How long a replaced key works on: `7d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
 }
 
 /// A token bucket.
@@ -255,6 +275,9 @@ fn default_realm() -> String {
 }
 fn default_brand() -> String {
     "ks".to_owned()
+}
+fn default_every() -> String {
+    "10s".to_owned()
 }
 fn default_environments() -> Vec<String> {
     vec!["live".to_owned()]

@@ -35,6 +35,25 @@ fn the_shortest_policy_has_the_defaults_of_the_design() {
 }
 
 #[test]
+fn reports_are_sent_where_the_policy_says_every_ten_seconds_unless_it_says_otherwise() {
+    assert_eq!(parse(r#"{"version":1}"#).unwrap().report, None);
+    let report = |fields: &str| with(&format!("\"report\":{{{fields}}}")).unwrap().report;
+    let told = |fields: &str| report(fields).map(|r| (r.cluster, r.every));
+    let control = "outbound|80||control.svc".to_owned();
+    let cluster = format!("\"cluster\":\"{control}\"");
+    assert_eq!(told(&cluster), Some((control.clone(), 10)));
+    let both = format!("{cluster},\"every\":\"5m\"");
+    assert_eq!(told(&both), Some((control, 300)));
+    assert_eq!(report(&cluster).unwrap().authority(), "keystile");
+    assert_eq!(
+        report("\"cluster\":\"c.d-1\"").unwrap().authority(),
+        "c.d-1"
+    );
+    let more = r#"{"version":1,"report":{"cluster":"a","to":"b"}}"#;
+    assert!(serde_json::from_str::<RawPolicy>(more).is_err());
+}
+
+#[test]
 fn each_mistake_is_refused_with_its_field() {
     let long = "x".repeat(65);
     let many = [r#"{"requests":1,"per":"1s"}"#; 9].join(",");
@@ -47,6 +66,16 @@ fn each_mistake_is_refused_with_its_field() {
         (
             r#""environments":["live","Test"]"#.into(),
             "environments[1]",
+        ),
+        (r#""report":{"cluster":""}"#.into(), "report.cluster"),
+        (r#""report":{"cluster":"a b"}"#.into(), "report.cluster"),
+        (
+            r#""report":{"cluster":"a","every":"6m"}"#.into(),
+            "report.every",
+        ),
+        (
+            r#""report":{"cluster":"a","every":"0s"}"#.into(),
+            "report.every",
         ),
         (r#""credentials":[]"#.into(), "credentials"),
         (r#""credentials":[{}]"#.into(), "credentials[0]"),

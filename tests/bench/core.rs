@@ -12,7 +12,10 @@ use keystile::bucket::MemoryBuckets;
 use keystile::decide::{Clocks, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{Fresh, Parsed, generate};
-use keystile::keyset::{Content, Keyset, Row, SigningKey, SigningKeys, StoreId, build};
+use keystile::keyset::{
+    Artefact, Base, Content, InForce, Keyset, Lookup, Row, SigningKey, SigningKeys, StoreId, build,
+    build_overlay,
+};
 use zeroize::Zeroizing;
 
 const POLICY: &str = r#"{"version":1,
@@ -111,10 +114,11 @@ fn decisions(c: &mut Criterion) {
     for n in [10, 100_000, 1_000_000] {
         let keys = keys(n);
         for plan in ["gold", "three"] {
-            let keyset = load(
+            let keyset: InForce = load(
                 &build(&content(&keys, plan)).unwrap().seal(&signer, 0),
                 &accepted,
-            );
+            )
+            .into();
             // Over a thousand keys, so that no cache flatters.
             let step = (keys.len() / 1000).max(1);
             let requests: Vec<Vec<u8>> = keys
@@ -137,7 +141,7 @@ fn decisions(c: &mut Criterion) {
                         monotonic: i as u64 * 1000,
                     };
                     let d = decide(
-                        Some(&keyset),
+                        Ok(&keyset),
                         &request,
                         clocks,
                         || None,
@@ -206,5 +210,43 @@ fn loads(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, lookups, loads);
+/// A revocation in a store of this size: what it costs to build and to load the overlay,
+/// and what a lookup costs through it.
+fn overlays(c: &mut Criterion) {
+    let (signer, accepted) = signing();
+    let mut group = c.benchmark_group("overlay");
+    group.sample_size(20);
+    let keys = keys(100_000);
+    let mut content = content(&keys, "gold");
+    let built = build(&content).unwrap();
+    let base = Base::of(&built).unwrap();
+    let keyset = std::rc::Rc::new(load(&built.seal(&signer, 0), &accepted));
+    content.rows.truncate(1_000);
+    content.rows.iter_mut().for_each(|row| row.revoked = true);
+    let built = build_overlay(&content, &base).unwrap();
+    let bytes = built.seal_raw(&signer, 0);
+    println!("1,000 keys changed: {} bytes", bytes.len());
+    let overlay = || match Artefact::load(&mut &bytes[..], &accepted, |_| {}) {
+        Ok(Artefact::Overlay(overlay)) => overlay,
+        _ => panic!("an overlay"),
+    };
+    group.bench_function("build 1,000 over 100,000", |b| {
+        b.iter(|| build_overlay(black_box(&content), &base).unwrap());
+    });
+    group.bench_function("load 1,000 over 100,000", |b| {
+        b.iter(|| InForce::with(keyset.clone(), overlay()).unwrap());
+    });
+    let in_force = InForce::with(keyset, overlay()).unwrap();
+    let mut i = 0;
+    group.bench_function("lookup, 1,000 over 100,000", |b| {
+        b.iter(|| {
+            i += 7919;
+            let found = in_force.lookup(&keys[i % keys.len()].digest.prefix());
+            assert!(matches!(found, Lookup::Found(_)));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, decisions, lookups, loads, overlays);
 criterion_main!(benches);

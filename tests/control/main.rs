@@ -2,6 +2,11 @@
 //! and faults that must not cost a key.
 
 mod faults;
+mod keeping;
 mod programs;
+#[allow(dead_code)]
+#[path = "../serve/server.rs"]
+mod server;
 mod support;
 mod transcripts;
+mod wayin;

@@ -7,18 +7,32 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Home, prepare, text};
+use crate::server::{Server, token};
+use crate::support::{Home, KEYSTILECTL, prepare, text};
 
 macro_rules! sessions {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            session(concat!(stringify!($name), ".txt"));
+            session(concat!(stringify!($name), ".txt"), Way::Store);
         }
     )*};
+}
+
+/// The same words through a server, but for what works on the store itself.
+macro_rules! served {
+    ($($name:ident)*) => {
+        mod served {$(
+            #[test]
+            fn $name() {
+                super::session(concat!(stringify!($name), ".txt"), super::Way::Server);
+            }
+        )*}
+    };
 }
 
 sessions! {
@@ -36,7 +50,41 @@ sessions! {
     render
     explain
     homes_and_master_keys
+    tokens
+    audit
+    backups
+    master_key
 }
+
+served! {
+    clients
+    keys
+    keys_that_are_refused
+    rotation
+    import
+    policy
+    keyset
+    signing_keys
+    explain
+}
+
+/// How a session reaches its store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Store,
+    Server,
+}
+
+/// Stands in the place of `keystilectl` in sessions through a server. The store is there
+/// before the server is, and what works on the store itself does.
+const SHIM: &str = r#"#!/bin/sh
+case "$1 $2" in
+  init*) exit 0 ;;
+  push*|render*|"signing-key export"|"keyset verify"|"keyset inspect"|"keyset diff")
+    unset KEYSTILE_SERVER ;;
+esac
+exec "$KEYSTILECTL" "$@"
+"#;
 
 #[test]
 fn every_session_is_run() {
@@ -55,10 +103,11 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control/transcripts")
 }
 
-fn session(name: &str) {
+fn session(name: &str, way: Way) {
     let file = folder().join(name);
     let wanted = fs::read_to_string(&file).unwrap();
     let home = Home::empty();
+    let _server = (way == Way::Server).then(|| serve(&home));
     let mut ids = Ids::default();
     let mut found = String::new();
     for part in parts(&wanted) {
@@ -70,7 +119,7 @@ fn session(name: &str) {
             }
         }
     }
-    if std::env::var_os("BLESS").is_some() {
+    if way == Way::Store && std::env::var_os("BLESS").is_some() {
         fs::write(file, found).unwrap();
         return;
     }
@@ -78,6 +127,18 @@ fn session(name: &str) {
         assert_eq!(want, got, "{name}:{}: the whole session:\n{found}", n + 1);
     }
     assert_eq!(wanted, found, "{name}");
+}
+
+fn serve(home: &Home) -> Server {
+    home.ok(&["init"]);
+    fs::create_dir(home.path("bin")).unwrap();
+    let shim = home.path("bin/keystilectl");
+    fs::write(&shim, SHIM).unwrap();
+    fs::set_permissions(shim, fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Server::start(home, &[]);
+    fs::write(home.path("bin/token"), token(home, "owner")).unwrap();
+    fs::write(home.path("bin/url"), server.url()).unwrap();
+    server
 }
 
 enum Part<'t> {
@@ -105,6 +166,21 @@ fn run(home: &Home, ids: &mut Ids, line: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", line]);
     prepare(&mut command, &home.path(""));
+    if let Ok(token) = fs::read_to_string(home.path("bin/token")) {
+        let path = format!(
+            "{}:{}",
+            home.path("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
+        command
+            .env("PATH", path)
+            .env("KEYSTILECTL", KEYSTILECTL)
+            .env("KEYSTILE_TOKEN", token)
+            .env(
+                "KEYSTILE_SERVER",
+                fs::read_to_string(home.path("bin/url")).unwrap(),
+            );
+    }
     for (id, n) in &ids.0 {
         command.env(format!("id{n}"), id);
     }

@@ -4,8 +4,11 @@ use crate::support::{Envoy, Push, Setup, Upstream, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile::key::{self, Digest, KeyId};
-use keystile::keyset::{Built, Content, Row, SigningKey, StoreId, build};
+use keystile::keyset::{
+    Base, Built, Content, Row, SigningKey, SigningKeys, StoreId, build, build_overlay,
+};
 use keystile::policy::RawPolicy;
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Clients, keys and a policy, and the signing key that Envoy is told.
@@ -13,6 +16,9 @@ pub struct Keys {
     pub content: Content,
     signing: SigningKey,
     nonce: u64,
+    /// What overlays are built against, and the keys that changed since.
+    base: Option<(Base, Built)>,
+    changed: HashSet<KeyId>,
 }
 
 impl Keys {
@@ -29,6 +35,8 @@ impl Keys {
             },
             signing: SigningKey::new("test", secret.into()).unwrap(),
             nonce: 0,
+            base: None,
+            changed: HashSet::new(),
         }
     }
 
@@ -65,6 +73,7 @@ impl Keys {
         let mut row = row(fresh.id, fresh.digest, self.number_of(client), client);
         row.environment = environment;
         special(&mut row);
+        self.changed.insert(row.id);
         self.content.rows.push(row);
         self.content.version += 1;
         fresh.text.expose_secret().to_owned()
@@ -84,6 +93,7 @@ impl Keys {
     pub fn change(&mut self, key: &str) -> &mut Row {
         self.content.version += 1;
         let id = id(key);
+        self.changed.insert(id);
         let rows = self.content.rows.iter_mut();
         rows.into_iter().find(|row| row.id == id).unwrap()
     }
@@ -105,6 +115,40 @@ impl Keys {
     pub fn seal(&mut self, built: &Built) -> String {
         self.nonce += 1;
         built.seal(&self.signing, self.nonce)
+    }
+
+    /// Makes what is there the base of overlays from here on.
+    pub fn compact(&mut self) {
+        let built = self.built();
+        self.base = Some((Base::of(&built).unwrap(), built));
+        self.changed.clear();
+    }
+
+    /// The base as it was made, with a nonce that no push had before.
+    pub fn sealed_base(&mut self) -> Vec<u8> {
+        self.nonce += 1;
+        let (_, built) = self.base.as_ref().unwrap();
+        built.seal_raw(&self.signing, self.nonce)
+    }
+
+    /// What changed since.
+    pub fn sealed_overlay(&mut self) -> Vec<u8> {
+        self.nonce += 1;
+        let (base, _) = self.base.as_ref().unwrap();
+        let mut rows = self.content.rows.iter();
+        let rows = rows.by_ref().filter(|row| self.changed.contains(&row.id));
+        let content = Content {
+            policy: self.content.policy.clone(),
+            rows: rows.cloned().collect(),
+            ..self.content
+        };
+        let built = build_overlay(&content, base).unwrap();
+        built.seal_raw(&self.signing, self.nonce)
+    }
+
+    /// What reports are verified with.
+    pub fn accepted(&self) -> SigningKeys {
+        SigningKeys::new(vec![self.signing.clone()])
     }
 
     /// The same secret under another id.

@@ -144,7 +144,7 @@ fn buckets_and_the_keyset_survive_a_trap() {
 }
 
 /// How many threads have written of a trap to the log; its second field is the thread.
-fn traps_by_thread(envoy: &Envoy) -> usize {
+pub fn traps_by_thread(envoy: &Envoy) -> usize {
     let log = envoy.log();
     let traps = log
         .lines()
@@ -154,7 +154,7 @@ fn traps_by_thread(envoy: &Envoy) -> usize {
 }
 
 /// A request that traps the broken filter.
-fn trapping(key: &str) -> Request {
+pub fn trapping(key: &str) -> Request {
     (0..fault::TRAPS_ABOVE).fold(get("/v1/a").bearer(key), |request, n| {
         request.header(format!("x-filler-{n}"), "1")
     })
@@ -174,7 +174,7 @@ fn broken(keys: &mut Keys, file: &EcdsFile, dir: &Path, fault: fn(&[u8]) -> Vec<
     file.write(response.replace("target/dist/keystile.wasm", &wasm));
 }
 
-fn write_broken(dir: &Path, fault: fn(&[u8]) -> Vec<u8>) -> String {
+pub fn write_broken(dir: &Path, fault: fn(&[u8]) -> Vec<u8>) -> String {
     let wasm = fs::read(part("target/dist/keystile.wasm", "scripts/build")).unwrap();
     let path = dir.join("broken.wasm");
     fs::write(&path, fault(&wasm)).unwrap();

@@ -2,12 +2,14 @@
 
 mod edge;
 pub mod envelope;
+mod pair;
 mod store;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 pub use self::edge::{Answer, Edge, by_bearer, by_header, vm_in};
+pub use self::pair::Pair;
 pub use self::store::{Store, name, network, signing_key, signing_keys};
 use super::host::Filter;
 

@@ -66,6 +66,11 @@ pub struct Vm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root(u32);
 
+impl Root {
+    /// Of no VM.
+    pub const NONE: Self = Self(0);
+}
+
 /// A request in flight.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream(u32);
@@ -188,6 +193,12 @@ impl Vm {
 
     pub fn tick(&mut self, Root(root): Root) -> Result<(), Trap> {
         self.call(root, "proxy_on_tick", &[root]).map(drop)
+    }
+
+    /// The answer to an HTTP call of this root, the `token`-th of the process.
+    pub fn answer_call(&mut self, Root(root): Root, token: u32) -> Result<(), Trap> {
+        self.call(root, "proxy_on_http_call_response", &[root, token, 1, 0, 0])
+            .map(drop)
     }
 
     /// Milliseconds between ticks; zero is never.

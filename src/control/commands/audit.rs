@@ -1,13 +1,14 @@
 //! `keystilectl audit …`
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::Context;
-use crate::audit::{Chain, Head};
-use crate::error::{Result, refuse};
-use crate::output::{self, cell};
-use crate::when;
+use crate::audit::{Head, Outcome};
+use crate::error::Result;
+use crate::operation::audit::{self, RecordView};
+use crate::operation::wire::TimeWords;
+use crate::output::{self, cell, count};
+use crate::when::{self, When};
 
 /// Audit log: who did what, and that nobody has rewritten it
 #[derive(Subcommand)]
@@ -15,6 +16,34 @@ pub enum Audit {
     List(List),
     Verify(Verify),
     Export(Export),
+    Checkpoint(Checkpoint),
+    Prune(Prune),
+}
+
+/// Which records.
+#[derive(Args)]
+struct Filter {
+    /// Only what was done to this client, key id, signing key or token
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// Only what concerns this client and its keys
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+    /// Only what this user did; of a token, `token NAME`
+    #[arg(long, value_name = "USER")]
+    actor: Option<String>,
+    /// Only this action, such as `key.revoke`; `key.` for all of keys
+    #[arg(long)]
+    action: Option<String>,
+    /// Only since then: `7d` ago, a date or a time
+    #[arg(long, value_name = "WHEN")]
+    since: Option<When>,
+    /// Only before then
+    #[arg(long, value_name = "WHEN")]
+    until: Option<When>,
+    /// Only what was done, or only what was refused
+    #[arg(long)]
+    outcome: Option<Outcome>,
 }
 
 /// List the last things that were done
@@ -22,11 +51,15 @@ pub enum Audit {
 #[command(after_help = "\
 Examples:
   keystilectl audit list
-  keystilectl audit list --subject 0Ab3dEfGh1 --last 5")]
+  keystilectl audit list --subject 0Ab3dEfGh1 --last 5
+  keystilectl audit list --client acme --action key. --since 30d
+  keystilectl audit list --outcome refused --before 4711    # the page before that record")]
 pub struct List {
-    /// Only what was done to this client, key id or signing key
-    #[arg(long, value_name = "NAME")]
-    subject: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only records with a smaller number, for the page after this one
+    #[arg(long, value_name = "SEQ")]
+    before: Option<u64>,
     /// How many
     #[arg(long, value_name = "N", default_value_t = 20)]
     last: u32,
@@ -39,7 +72,8 @@ Examples:
   keystilectl audit verify
   keystilectl audit verify --expect 120:5f0c…    # the head that was noted elsewhere
 
-Prints the head of the log. Whoever holds the master key could write a whole new log; a head kept
+Prints the head of the log, and compares it with the signed checkpoint that every change leaves in
+audit.head beside the store. Whoever holds the master key could write a whole new log; a head kept
 on another machine shows that too.")]
 pub struct Verify {
     /// A head that this printed before: the record must be the same still
@@ -47,12 +81,38 @@ pub struct Verify {
     expect: Option<Head>,
 }
 
-/// Print all of it as JSON, a record a line
+/// Print records as JSON, a record a line, the oldest first
 #[derive(Args)]
 #[command(after_help = "\
-Example:
-  keystilectl audit export > audit.jsonl")]
-pub struct Export {}
+Examples:
+  keystilectl audit export > audit.jsonl
+  keystilectl audit export --since 1d --client acme")]
+pub struct Export {
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Print a signed checkpoint: where the log ends, and the store's word for it
+#[derive(Args)]
+#[command(after_help = "\
+Example, to keep it where nobody who can write to the store can:
+  keystilectl audit checkpoint | ssh vault 'cat >> keystile-checkpoints'")]
+pub struct Checkpoint {}
+
+/// Remove old records; the rest still verifies
+#[derive(Args)]
+#[command(after_help = "\
+Example, with a copy first:
+  keystilectl audit export --until 365d > old.jsonl
+  keystilectl audit prune --before 365d
+
+Only the oldest records go, as far as all of them are older. The store keeps the hash of the last
+one, signed, and the log goes on from there.")]
+pub struct Prune {
+    /// What is older: `365d`, a date or a time
+    #[arg(long, value_name = "WHEN")]
+    before: When,
+}
 
 impl Audit {
     /// Runs it.
@@ -60,28 +120,59 @@ impl Audit {
         match self {
             Self::List(c) => c.run(cx),
             Self::Verify(c) => c.run(cx),
-            Self::Export(_) => cx
-                .store()?
-                .read(|tx| tx.each_audit(|r| output::raw(format!("{}\n", r.json()).as_bytes()))),
+            Self::Export(c) => c.run(cx),
+            Self::Checkpoint(_) => {
+                let made = cx.perform(audit::Checkpoint {})?;
+                cx.out.show(&made, || format!("{}\n", made.checkpoint))
+            }
+            Self::Prune(c) => {
+                let before = TimeWords(c.before);
+                let done = cx.perform(audit::Prune { before })?;
+                cx.out.show(&done, || {
+                    let n = usize::try_from(done.removed).unwrap_or(usize::MAX);
+                    let before = when::short(done.before.0);
+                    format!("{} from before {before} removed\n", count(n, "record"))
+                })
+            }
         }
     }
 }
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
-        let records = cx
-            .store()?
-            .read(|tx| tx.last_audit(self.subject.as_deref(), self.last))?;
-        let json = Value::Array(records.iter().map(crate::audit::Record::json).collect());
-        cx.out.show(&json, || {
+        let mut page = audit::List {
+            subject: self.filter.subject,
+            client: self.filter.client,
+            actor: self.filter.actor,
+            action: self.filter.action,
+            since: self.filter.since.map(TimeWords),
+            until: self.filter.until.map(TimeWords),
+            outcome: self.filter.outcome.map(|o| o.as_str().to_owned()),
+            before: self.before,
+            limit: None,
+        };
+        let mut records: Vec<RecordView> = Vec::new();
+        let mut left = self.last;
+        while left > 0 {
+            let most = left.min(audit::PAGE);
+            page.limit = Some(most);
+            let found = cx.perform(page.clone())?;
+            records.extend(found.records);
+            left -= most;
+            if found.next.is_none() {
+                break;
+            }
+            page.before = found.next;
+        }
+        cx.out.show(&records, || {
             output::table(
                 ["seq", "when", "who", "what", "to"],
                 records.iter().map(|r| {
                     [
                         cell(r.seq),
-                        cell(when::short(r.at.seconds())),
-                        cell(format!("{}@{}", r.actor.user, r.actor.host)),
-                        cell(&r.action),
+                        cell(r.at.get(..16).unwrap_or_default().replace('T', " ")),
+                        cell(who(r)),
+                        cell(what(r)),
                         cell(&r.subject),
                     ]
                 }),
@@ -90,32 +181,61 @@ impl List {
     }
 }
 
+impl Export {
+    fn run(self, cx: &Context) -> Result<()> {
+        let mut page = audit::Export {
+            subject: self.filter.subject,
+            client: self.filter.client,
+            actor: self.filter.actor,
+            action: self.filter.action,
+            since: self.filter.since.map(TimeWords),
+            until: self.filter.until.map(TimeWords),
+            outcome: self.filter.outcome.map(|o| o.as_str().to_owned()),
+            after: None,
+            limit: Some(audit::PAGE),
+        };
+        loop {
+            let found = cx.perform(page.clone())?;
+            for record in &found.records {
+                output::line(record)?;
+            }
+            if found.next.is_none() {
+                return Ok(());
+            }
+            page.after = found.next;
+        }
+    }
+}
+
+fn who(r: &RecordView) -> String {
+    let place = if r.address.is_empty() {
+        &r.host
+    } else {
+        &r.address
+    };
+    format!("{}@{place}", r.user)
+}
+
+fn what(r: &RecordView) -> String {
+    match Outcome::of(&r.outcome) {
+        Some(Outcome::Refused) => format!("{} refused: {}", r.action, r.reason),
+        _ => r.action.clone(),
+    }
+}
+
 impl Verify {
     fn run(self, cx: &Context) -> Result<()> {
-        let mut store = cx.store()?;
-        store.check()?;
-        let head = store.read(|tx| {
-            let broken = |b| refuse(b, "compare with an exported log or a backup");
-            let mut chain = Chain::new();
-            let mut expected = self.expect.is_none_or(|e| e.seq == 0);
-            tx.each_audit(|r| {
-                chain.follow(&r).map_err(broken)?;
-                expected |= self.expect == Some(Head { seq: r.seq, link: r.hash });
-                Ok(())
-            })?;
-            let head = tx.meta().head;
-            chain.end(head).map_err(broken)?;
-            match self.expect {
-                Some(e) if !expected => Err(refuse(
-                    format_args!("audit record {} is not the one that was expected: the log was written anew", e.seq),
-                    "compare with an exported log or a backup",
-                )),
-                _ => Ok(head),
-            }
-        })?;
-        let json = json!({"ok": true, "records": head.seq, "head": head.to_string()});
-        cx.out.show(&json, || {
-            format!("{} records, none changed\nhead {head}\n", head.seq)
+        let expect = self.expect.map(|e| e.to_string());
+        let found = cx.perform(audit::Verify { expect })?;
+        cx.out.show(&found, || {
+            let removed = match found.removed {
+                0 => String::new(),
+                n => format!(" since the first {n} were pruned"),
+            };
+            format!(
+                "{} records{removed}, none changed\nhead {}\n",
+                found.records, found.head
+            )
         })
     }
 }

@@ -1,15 +1,15 @@
 //! `keystilectl client …`
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::Context;
 use crate::error::Result;
+use crate::operation::client::{self, ClientView};
+use crate::operation::key::KeyView;
 use crate::output::{self, cell};
-use crate::record::{self, Labels, Status};
-use crate::registry::client::{self, Draft, Patch};
+use crate::record::{Labels, Status};
 use crate::registry::key::count;
-use crate::registry::{self, rules};
+use crate::registry::rules;
 use crate::when;
 
 /// Clients: who holds keys
@@ -127,41 +127,34 @@ impl Client {
 
 impl Create {
     fn run(self, cx: &Context) -> Result<()> {
-        let draft = Draft {
+        let client = cx.perform(client::Create {
             name: self.name,
             plan: self.plan,
             description: self.description,
             labels: self.label.into_iter().collect(),
-        };
-        let client = client::create(&mut cx.store()?, &cx.world, draft)?;
-        print(cx, &client, &[])
+        })?;
+        cx.out.show(&client, || fields(&client))
     }
 }
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
-        let mut clients = cx.store()?.read(|tx| tx.clients())?;
-        clients.retain(|(c, _)| self.plan.is_none() || c.plan == self.plan);
-        clients.retain(|(c, _)| self.label.iter().all(|(k, v)| c.labels.get(k) == Some(v)));
-        let json: Vec<Value> = clients
-            .iter()
-            .map(|(c, keys)| {
-                let mut v = c.json();
-                if let Some(map) = v.as_object_mut() {
-                    map.insert("keys".to_owned(), json!(keys));
-                }
-                v
-            })
-            .collect();
-        cx.out.show(&Value::Array(json), || {
+        let clients = cx
+            .perform(client::List {
+                plan: self.plan,
+                label: words(&self.label),
+            })?
+            .clients;
+        cx.out.show(&clients, || {
             output::table(
                 ["client", "plan", "keys", "created", "labels"],
-                clients.iter().map(|(c, keys)| {
+                clients.iter().map(|row| {
+                    let c = &row.client;
                     [
-                        cell(&c.name),
+                        cell(&c.client),
                         cell(c.plan.as_deref().unwrap_or("-")),
-                        cell(keys),
-                        cell(when::short(c.created)),
+                        cell(row.keys),
+                        cell(when::short(c.created.0)),
                         cell(label_words(&c.labels)),
                     ]
                 }),
@@ -172,19 +165,25 @@ impl List {
 
 impl Show {
     fn run(self, cx: &Context) -> Result<()> {
-        let (client, keys) = cx.store()?.read(|tx| {
-            let client = registry::client(tx, &self.name)?;
-            let mut keys = tx.keys_of(client.number)?;
-            keys.sort_by_key(|k| (k.created, k.id));
-            Ok((client, keys))
-        })?;
-        print(cx, &client, &keys)
+        let shown = cx.perform(client::Show { name: self.name })?;
+        cx.out.show(&shown, || {
+            let mut out = fields(&shown.client);
+            let keys = &shown.keys;
+            let revoked = |k: &&KeyView| k.status.0 == Status::Revoked;
+            let living = keys.len() - keys.iter().filter(revoked).count();
+            if !keys.is_empty() {
+                out.push_str(&format!("\n{} ({living} not revoked)\n", count(keys.len())));
+                out.push_str(&super::key::list_table(keys, cx.now(), false));
+            }
+            out
+        })
     }
 }
 
 impl Update {
     fn run(self, cx: &Context) -> Result<()> {
-        let patch = Patch {
+        let client = cx.perform(client::Update {
+            name: self.name,
             plan: if self.no_plan {
                 Some(None)
             } else {
@@ -193,62 +192,48 @@ impl Update {
             description: self.description,
             labels: self.label.into_iter().collect(),
             remove_labels: self.remove_label,
-        };
-        let client = client::update(&mut cx.store()?, &cx.world, &self.name, patch)?;
-        print(cx, &client, &[])
+        })?;
+        cx.out.show(&client, || fields(&client))
     }
 }
 
 impl Delete {
     fn run(self, cx: &Context) -> Result<()> {
-        let revoked = client::delete(&mut cx.store()?, &cx.world, &self.name, self.yes)?;
-        let json = json!({"client": self.name, "deleted": true, "keys_revoked": revoked});
-        cx.out.show(&json, || match revoked {
-            0 => format!("client {} deleted\n", self.name),
+        let done = cx.perform(client::Delete {
+            name: self.name,
+            sure: self.yes,
+        })?;
+        cx.out.show(&done, || match done.keys_revoked {
+            0 => format!("client {} deleted\n", done.client),
             n => format!(
                 "client {} deleted, {} revoked; push to put that in force\n",
-                self.name,
-                count(n)
+                done.client,
+                count(usize::try_from(n).unwrap_or(usize::MAX))
             ),
         })
     }
 }
 
-fn print(cx: &Context, client: &record::Client, keys: &[record::Key]) -> Result<()> {
-    let mut json = client.json();
-    if let Some(map) = json.as_object_mut()
-        && !keys.is_empty()
-    {
-        map.insert(
-            "keys".to_owned(),
-            keys.iter().map(|k| k.json(cx.now())).collect(),
-        );
-    }
-    cx.out.show(&json, || {
-        let mut out = output::fields([
-            ("client", client.name.clone()),
-            (
-                "plan",
-                client.plan.clone().unwrap_or_else(|| "-".to_owned()),
-            ),
-            ("description", client.description.clone()),
-            ("labels", label_words(&client.labels)),
-            ("created", when::short(client.created)),
-        ]);
-        let living = keys
-            .iter()
-            .filter(|k| k.status(cx.now()) != Status::Revoked)
-            .count();
-        if !keys.is_empty() {
-            out.push_str(&format!("\n{} ({living} not revoked)\n", count(keys.len())));
-            out.push_str(&super::key::list_table(keys, cx.now(), false));
-        }
-        out
-    })
+fn fields(client: &ClientView) -> String {
+    output::fields([
+        ("client", client.client.clone()),
+        (
+            "plan",
+            client.plan.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        ("description", client.description.clone()),
+        ("labels", label_words(&client.labels)),
+        ("created", when::short(client.created.0)),
+    ])
 }
 
 /// Labels in one cell.
 pub fn label_words(labels: &Labels) -> String {
     let words: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     words.join(" ")
+}
+
+/// Pairs as they were typed.
+pub fn words(labels: &[(String, String)]) -> Vec<String> {
+    labels.iter().map(|(k, v)| format!("{k}={v}")).collect()
 }

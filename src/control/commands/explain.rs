@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use clap::Args;
 use comfy_table::Color;
-use serde_json::{Value, json};
 
 use super::Context;
 use crate::error::{Result, refuse};
-use crate::explain::{self, Answer, Question, Shown};
+use crate::operation::explain::{self, Explanation};
+use crate::operation::wire::{Secret, TimeWords};
 use crate::output::{self, cell};
-use crate::when::{self, When};
+use crate::when::When;
 
 /// Explain why a request is let in or turned away, rule by rule
 #[derive(Args)]
@@ -67,32 +67,29 @@ fn header(text: &str) -> std::result::Result<(String, String), String> {
 impl Explain {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
-        let mut store = cx.store()?;
         let key = match self.key.as_deref() {
-            None => Shown::Nothing,
-            Some("-") => explain::shown(&mut store, from_stdin()?)?,
-            Some(text) => explain::shown(&mut store, text.to_owned())?,
+            None => None,
+            Some("-") => Some(from_stdin()?),
+            Some(text) => Some(Secret::new(text)),
         };
         let mut headers = self.header;
         headers.extend(self.origin.map(|o| ("origin".to_owned(), o)));
-        let question = Question {
+        let answer = cx.perform(explain::Explain {
             key,
             method: self.method,
             path: self.path,
             host: self.host,
-            address: self.ip,
+            ip: self.ip.map(|ip| ip.to_string()),
             headers,
             tls: self.tls,
-            at: self.at.map_or(cx.now(), |w| w.at(cx.now())),
-        };
-        let at = question.at;
-        let answer = explain::explain(&mut store, &cx.world, question)?;
-        cx.out.show(&json(&answer, at), || words(&answer))
+            at: self.at.map(TimeWords),
+        })?;
+        cx.out.show(&answer, || words(&answer))
     }
 }
 
-fn from_stdin() -> Result<String> {
-    let mut text = String::new();
+fn from_stdin() -> Result<Secret> {
+    let mut text = zeroize::Zeroizing::new(String::new());
     std::io::stdin()
         .take(64 << 10)
         .read_to_string(&mut text)
@@ -102,38 +99,17 @@ fn from_stdin() -> Result<String> {
                 "pipe it in: `… --key - < key.txt`",
             )
         })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
-fn json(a: &Answer, at: u64) -> Value {
-    let rules: Vec<Value> = a
-        .notes
-        .iter()
-        .map(|n| json!({"rule": n.rule, "held": n.held, "text": n.text}))
-        .collect();
-    json!({
-        "code": a.code,
-        "status": a.status,
-        "allowed": a.code == "ok" || a.shadow,
-        "shadow": a.shadow,
-        "detail": a.detail,
-        "client": a.caller.as_ref().map(|(client, _)| client),
-        "key": a.caller.as_ref().map(|(_, id)| id),
-        "route": a.route,
-        "at": when::rfc3339(at),
-        "keyset_version": a.version,
-        "rules": rules,
-    })
-}
-
-fn words(a: &Answer) -> String {
-    let rows = a.notes.iter().map(|n| {
+fn words(a: &Explanation) -> String {
+    let rows = a.rules.iter().map(|n| {
         let (word, color) = if n.held {
             ("yes", Color::Green)
         } else {
             ("no", Color::Red)
         };
-        [cell(n.rule), cell(word).fg(color), cell(&n.text)]
+        [cell(&n.rule), cell(word).fg(color), cell(&n.text)]
     });
     let mut out = output::table(["rule", "held", "because"], rows);
     out.push('\n');
@@ -141,9 +117,9 @@ fn words(a: &Answer) -> String {
         out.push_str("shadow mode: counted, and let through all the same\n");
     }
     out.push_str(&output::fields([
-        ("code", a.code.to_owned()),
+        ("code", a.code.clone()),
         ("status", a.status.to_string()),
-        ("detail", a.detail.to_owned()),
+        ("detail", a.detail.clone()),
     ]));
     out
 }

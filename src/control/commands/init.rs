@@ -30,6 +30,7 @@ pub struct Init {
 impl Init {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
         let file = match &self.policy {
             Some(path) => policy_file::read(path)?,
             None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,

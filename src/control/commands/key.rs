@@ -2,24 +2,26 @@
 
 use clap::{Args, Subcommand};
 use keystile::key::{KeyId, Name};
-use serde_json::{Value, json};
 
-use super::client::label_words;
+use super::client::{label_words, words};
 use super::{Context, key_id};
 use crate::error::Result;
+use crate::operation::key::{self, KeyView};
+use crate::operation::wire::{Environment, Id, KeyStatus, Span, Time, TimeWords};
 use crate::output::{self, cell};
-use crate::record::{self, Status, limit_words, words};
-use crate::registry;
-use crate::registry::{key, rules};
+use crate::record::Status;
+use crate::registry::rules;
 use crate::when::{self, When};
 
 mod change;
 mod import;
 mod issue;
+mod rotate;
 
-pub use change::{Revoke, Rotate, Update};
+pub use change::{Revoke, Update};
 pub use import::Import;
 pub use issue::Issue;
+pub use rotate::Rotate;
 
 /// Keys: issue, rotate, revoke
 #[derive(Subcommand)]
@@ -101,14 +103,8 @@ impl Key {
             Self::List(c) => c.run(cx),
             Self::Show(c) => c.run(cx),
             Self::Update(c) => c.run(cx),
-            Self::Disable(c) => {
-                let key = key::set_disabled(&mut cx.store()?, &cx.world, c.key, true)?;
-                print(cx, &key)
-            }
-            Self::Enable(c) => {
-                let key = key::set_disabled(&mut cx.store()?, &cx.world, c.key, false)?;
-                print(cx, &key)
-            }
+            Self::Disable(c) => print(cx, &cx.perform(key::Disable { id: Id(c.key) })?),
+            Self::Enable(c) => print(cx, &cx.perform(key::Enable { id: Id(c.key) })?),
             Self::Revoke(c) => c.run(cx),
             Self::Rotate(c) => c.run(cx),
             Self::Import(c) => c.run(cx),
@@ -118,67 +114,52 @@ impl Key {
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
-        let now = cx.now();
-        let mut keys = cx.store()?.read(|tx| match &self.client {
-            Some(name) => tx.keys_of(registry::client(tx, name)?.number),
-            None => tx.keys(),
-        })?;
-        keys.retain(|k| self.wants(k, now));
-        keys.sort_by(|a, b| (&a.client, a.created, a.id).cmp(&(&b.client, b.created, b.id)));
-        let json: Vec<Value> = if cx.out.is_json() {
-            keys.iter().map(|k| k.json(now)).collect()
-        } else {
-            Vec::new()
+        let mut page = key::List {
+            client: self.client,
+            status: self.status.into_iter().map(KeyStatus).collect(),
+            environment: self.environment.map(Environment),
+            expiring: self.expiring.map(TimeWords),
+            label: words(&self.label),
+            limit: Some(key::PAGE),
+            cursor: None,
         };
-        cx.out
-            .show(&Value::Array(json), || list_table(&keys, now, true))
-    }
-
-    fn wants(&self, k: &record::Key, now: u64) -> bool {
-        let status = k.status(now);
-        let expiring = |until: When| {
-            !matches!(status, Status::Expired | Status::Revoked)
-                && k.ends().is_some_and(|end| end <= until.at(now))
-        };
-        (self.status.is_empty() || self.status.contains(&status))
-            && self
-                .environment
-                .as_ref()
-                .is_none_or(|e| k.rules.environment == *e)
-            && self.expiring.is_none_or(expiring)
-            && self
-                .label
-                .iter()
-                .all(|(name, v)| k.rules.labels.get(name) == Some(v))
+        let mut keys = Vec::new();
+        loop {
+            let found = cx.perform(page.clone())?;
+            keys.extend(found.keys);
+            if found.next.is_none() {
+                break;
+            }
+            page.cursor = found.next;
+        }
+        keys.sort_by(|a, b| {
+            (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0))
+        });
+        cx.out.show(&keys, || list_table(&keys, cx.now(), true))
     }
 }
 
 impl Show {
     fn run(self, cx: &Context) -> Result<()> {
-        let key = cx.store()?.read(|tx| key::find(tx, self.key))?;
-        print(cx, &key)
+        print(cx, &cx.perform(key::Show { id: Id(self.key) })?)
     }
 }
 
 /// Keys as a table.
-pub fn list_table(keys: &[record::Key], now: u64, with_client: bool) -> String {
-    let row = |k: &record::Key| {
+pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
+    let row = |k: &KeyView| {
         [
-            cell(k.id),
-            output::status(k.status(now)),
-            cell(&k.rules.environment),
-            cell(if k.rules.publishable {
-                "publishable"
-            } else {
-                "secret"
-            }),
-            cell(k.effective_plan().unwrap_or("-")),
+            cell(k.id.0),
+            output::status(k.status.0),
+            cell(&k.environment.0),
+            cell(k.kind.as_str()),
+            cell(k.plan.as_deref().unwrap_or("-")),
             cell(
                 k.ends()
                     .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
             ),
-            cell(k.rules.scopes.join(" ")),
-            cell(&k.rules.name),
+            cell(k.scopes.join(" ")),
+            cell(&k.name),
         ]
     };
     let header = [
@@ -198,57 +179,54 @@ pub fn list_table(keys: &[record::Key], now: u64, with_client: bool) -> String {
 }
 
 /// A key as a table of its fields.
-pub fn fields(k: &record::Key, now: u64) -> String {
-    let rules = &k.rules;
-    let time = |t: Option<u64>| {
-        t.map(|t| format!("{} ({})", when::short(t), when::relative(t, now)))
+pub fn fields(k: &KeyView, now: u64) -> String {
+    let time = |t: &Option<Time>| {
+        t.as_ref()
+            .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
             .unwrap_or_default()
     };
-    let mut kind = k.kind().to_owned();
+    let span = |s: &Option<Span>| s.as_ref().map(|s| when::duration(s.0)).unwrap_or_default();
+    let mut kind = k.kind.as_str().to_owned();
     if k.imported {
         kind.push_str(", imported");
     }
-    let plan = match (&rules.plan, &k.client_plan) {
+    let plan = match (&k.own_plan, &k.plan) {
         (Some(own), _) => own.clone(),
         (None, Some(client)) => format!("{client} (its client's)"),
         (None, None) => "-".to_owned(),
     };
     output::fields([
-        ("id", k.id.to_string()),
+        ("id", k.id.0.to_string()),
         ("client", k.client.clone()),
-        ("name", rules.name.clone()),
-        ("status", k.status(now).to_string()),
+        ("name", k.name.clone()),
+        ("status", k.status.0.to_string()),
         ("reason", k.reason.clone()),
-        ("environment", rules.environment.to_string()),
+        ("environment", k.environment.0.to_string()),
         ("type", kind),
-        ("scopes", rules.scopes.join(" ")),
+        ("scopes", k.scopes.join(" ")),
         ("plan", plan),
-        ("limits", limit_words(&rules.limits).join(" ")),
-        ("not before", time(rules.not_before)),
-        ("expires", time(rules.expires)),
-        ("works until", time(k.overlap_end)),
-        ("revoked", time(k.revoked)),
-        ("networks", words(&rules.allow).join(" ")),
-        ("not from", words(&rules.deny).join(" ")),
-        ("origins", rules.origins.join(" ")),
-        ("labels", label_words(&rules.labels)),
+        ("limits", k.limits.join(" ")),
+        ("not before", time(&k.not_before)),
+        ("expires", time(&k.expires)),
+        ("works until", time(&k.works_until)),
+        ("revoked", time(&k.revoked)),
+        ("networks", k.cidrs.join(" ")),
+        ("not from", k.deny_cidrs.join(" ")),
+        ("origins", k.origins.join(" ")),
+        ("labels", label_words(&k.labels)),
+        ("rotated every", span(&k.rotate_every)),
+        ("grace", span(&k.grace)),
         (
             "rotated from",
-            k.rotated_from.map(|i| i.to_string()).unwrap_or_default(),
+            k.rotated_from
+                .as_ref()
+                .map(|i| i.0.to_string())
+                .unwrap_or_default(),
         ),
-        ("created", when::short(k.created)),
+        ("created", when::short(k.created.0)),
     ])
 }
 
-fn print(cx: &Context, key: &record::Key) -> Result<()> {
-    cx.out.show(&key.json(cx.now()), || fields(key, cx.now()))
-}
-
-/// A key's JSON with the key itself in front.
-fn with_secret(issued: &key::Issued, now: u64) -> Value {
-    let mut json = json!({"key": issued.text.expose_secret()});
-    if let (Some(map), Value::Object(rest)) = (json.as_object_mut(), issued.key.json(now)) {
-        map.extend(rest);
-    }
-    json
+fn print(cx: &Context, key: &KeyView) -> Result<()> {
+    cx.out.show(key, || fields(key, cx.now()))
 }

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::Context;
 use crate::error::Result;
+use crate::operation::keyset;
 use crate::registry::key::count;
-use crate::registry::signing;
-use crate::{file, output, publish};
+use crate::{file, output};
 
 mod read;
 
@@ -63,36 +63,36 @@ impl Keyset {
 
 impl Build {
     fn run(self, cx: &Context) -> Result<()> {
-        let ready = publish::ready(&mut cx.store()?, &cx.world)?;
-        let configuration = ready.seal(0);
+        let built = cx.perform(keyset::Build {})?;
         let Some(path) = self.out else {
-            output::raw(configuration.as_bytes())?;
+            output::raw(built.configuration.as_bytes())?;
             return output::raw(b"\n");
         };
-        file::replace(&path, 0o644, configuration.as_bytes())?;
+        file::replace(&path, 0o644, built.configuration.as_bytes())?;
         let json = json!({
             "file": path.display().to_string(),
-            "version": ready.built.version,
-            "keys": ready.built.keys,
-            "bytes": configuration.len(),
+            "version": built.version,
+            "keys": built.keys,
+            "bytes": built.bytes,
         });
         cx.out.show(&json, || {
             format!(
                 "{}: version {}, {}, {} bytes\n",
                 path.display(),
-                ready.built.version,
-                count(ready.built.keys),
-                configuration.len()
+                built.version,
+                count(usize::try_from(built.keys).unwrap_or(usize::MAX)),
+                built.bytes
             )
         })
     }
 }
 
 fn renew(cx: &Context) -> Result<()> {
-    let mut store = cx.store()?;
-    signing::renew(&mut store, &cx.world)?;
-    let version = store.read(|tx| Ok(tx.meta().version))?;
-    cx.out.show(&json!({"version": version}), || {
-        format!("renewed as version {version}; `keystilectl push` puts it in force\n")
+    let renewed = cx.perform(keyset::Renew {})?;
+    cx.out.show(&renewed, || {
+        format!(
+            "renewed as version {}; `keystilectl push` puts it in force\n",
+            renewed.version
+        )
     })
 }

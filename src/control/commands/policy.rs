@@ -1,18 +1,19 @@
 //! `keystilectl policy …` and `plan list`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use keystile::policy::Limit;
-use serde_json::{Value, json};
 
 use super::Context;
-use crate::error::{Result, refuse};
+use crate::error::Result;
+use crate::operation::policy::{self, Applied, Checked};
 use crate::output::{self, cell};
 use crate::policy_file::{self, PolicyFile};
-use crate::record::limit_words;
-use crate::registry;
 use crate::when;
+
+mod diff;
+mod from_openapi;
+mod test;
 
 /// Policy: what routes ask for
 #[derive(Subcommand)]
@@ -21,6 +22,10 @@ pub enum Policy {
     Apply(Apply),
     Show(Show),
     History(History),
+    Rollback(Rollback),
+    FromOpenapi(from_openapi::FromOpenapi),
+    Test(test::Test),
+    Diff(diff::DiffCommand),
 }
 
 /// Plans: named bundles of limits, written in the policy
@@ -76,6 +81,16 @@ Example:
   keystilectl policy history")]
 pub struct History {}
 
+/// Put a policy of former times in force again, as a new revision
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl policy history && keystilectl policy rollback 3")]
+pub struct Rollback {
+    /// Its number
+    revision: u64,
+}
+
 /// List the plans of the policy, and who is on them
 #[derive(Args)]
 #[command(after_help = "\
@@ -91,106 +106,109 @@ impl Policy {
             Self::Apply(c) => c.run(cx),
             Self::Show(c) => c.run(cx),
             Self::History(_) => history(cx),
+            Self::Rollback(c) => c.run(cx),
+            Self::FromOpenapi(c) => c.run(cx),
+            Self::Test(c) => c.run(cx),
+            Self::Diff(c) => c.run(cx),
         }
     }
 }
 
 impl Check {
     fn run(self, cx: &Context) -> Result<()> {
-        let file = policy_file::read(&self.file)?;
-        let warnings = if self.alone || !cx.home.exists() {
-            Vec::new()
+        let (name, text) = read(&self.file)?;
+        let no_store = cx.server.is_none() && !cx.home.exists();
+        let checked = if self.alone || no_store {
+            Checked::of(&policy_file::parse(&name, text)?, Vec::new())
         } else {
-            cx.store()?.read(|tx| registry::policy::check(tx, &file))?
+            cx.perform(policy::Check { name, text })?
         };
-        for w in &warnings {
+        for w in &checked.warnings {
             cx.out.warn(w);
         }
-        let policy = &file.policy;
-        let json = json!({
-            "ok": true,
-            "routes": policy.routes.len(),
-            "plans": policy.plans.len(),
-            "scopes": policy.scopes,
-            "warnings": warnings,
-        });
-        cx.out.show(&json, || {
+        let number =
+            |n: u64, thing: &str| output::count(usize::try_from(n).unwrap_or(usize::MAX), thing);
+        cx.out.show(&checked, || {
             format!(
                 "{} holds: {}, {}, {}\n",
                 self.file.display(),
-                output::count(policy.routes.len(), "route"),
-                output::count(policy.plans.len(), "plan"),
-                output::count(policy.scopes.len(), "scope")
+                number(checked.routes, "route"),
+                number(checked.plans, "plan"),
+                output::count(checked.scopes.len(), "scope")
             )
         })
     }
 }
 
+/// Name and text of a policy file that can be parsed: its mistakes are told before
+/// anything is opened or sent.
+fn read(path: &Path) -> Result<(String, String)> {
+    let file = policy_file::read(path)?;
+    Ok((path.display().to_string(), file.text))
+}
+
 impl Apply {
     fn run(self, cx: &Context) -> Result<()> {
-        let file = policy_file::read(&self.file)?;
-        let applied = registry::policy::apply(&mut cx.store()?, &cx.world, &file)?;
-        for w in &applied.warnings {
-            cx.out.warn(w);
-        }
-        let json = json!({
-            "revision": applied.revision,
-            "changed": !applied.unchanged,
-            "warnings": applied.warnings,
-        });
-        cx.out.show(&json, || {
-            if applied.unchanged {
-                format!(
-                    "this policy is in force already, as revision {}\n",
-                    applied.revision
-                )
-            } else {
-                format!(
-                    "policy applied as revision {}; `keystilectl push` puts it in force\n",
-                    applied.revision
-                )
-            }
-        })
+        let (name, text) = read(&self.file)?;
+        print(cx, &cx.perform(policy::Apply { name, text })?)
     }
+}
+
+impl Rollback {
+    fn run(self, cx: &Context) -> Result<()> {
+        let revision = self.revision;
+        print(cx, &cx.perform(policy::Rollback { revision })?)
+    }
+}
+
+fn print(cx: &Context, applied: &Applied) -> Result<()> {
+    for w in &applied.warnings {
+        cx.out.warn(w);
+    }
+    cx.out.show(applied, || {
+        if applied.changed {
+            format!(
+                "policy applied as revision {}; `keystilectl push` puts it in force\n",
+                applied.revision
+            )
+        } else {
+            format!(
+                "this policy is in force already, as revision {}\n",
+                applied.revision
+            )
+        }
+    })
 }
 
 impl Show {
     fn run(self, cx: &Context) -> Result<()> {
-        let text = if self.default {
-            policy_file::DEFAULT.to_owned()
+        let (text, policy) = if self.default {
+            let text = policy_file::DEFAULT.to_owned();
+            let PolicyFile { raw, text, .. } = policy_file::parse("policy", text)?;
+            (text, serde_json::to_value(raw).unwrap_or_default())
         } else {
-            cx.store()?.read(|tx| match self.revision {
-                None => Ok(tx.policy()?.text),
-                Some(n) => tx.policy_revision(n)?.map(|r| r.text).ok_or_else(|| {
-                    refuse(
-                        format_args!("there is no revision {n}"),
-                        "see `keystilectl policy history`",
-                    )
-                }),
-            })?
+            let revision = self.revision;
+            let shown = cx.perform(policy::Show { revision })?;
+            (shown.text, shown.policy)
         };
-        if !cx.out.is_json() {
-            return output::raw(text.as_bytes());
+        if cx.out.is_json() {
+            cx.out.json(&policy)
+        } else {
+            output::raw(text.as_bytes())
         }
-        let PolicyFile { raw, .. } = policy_file::parse("policy", text)?;
-        cx.out.json(&serde_json::to_value(raw).unwrap_or_default())
     }
 }
 
 fn history(cx: &Context) -> Result<()> {
-    let all = cx.store()?.read(|tx| tx.policies())?;
-    let json: Vec<Value> = all
-        .iter()
-        .map(|r| json!({"revision": r.revision, "applied": when::rfc3339(r.applied), "bytes": r.text.len()}))
-        .collect();
-    cx.out.show(&Value::Array(json), || {
+    let all = cx.perform(policy::History {})?.revisions;
+    cx.out.show(&all, || {
         output::table(
             ["revision", "applied", "lines"],
             all.iter().rev().map(|r| {
                 [
                     cell(r.revision),
-                    cell(when::short(r.applied)),
-                    cell(r.text.lines().count()),
+                    cell(when::short(r.applied.0)),
+                    cell(r.lines),
                 ]
             }),
         )
@@ -201,54 +219,19 @@ impl Plan {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let Self::List(_) = self;
-        let (plans, keys, clients) = cx.store()?.read(|tx| {
-            let plans = registry::policy(tx)?.policy.plans;
-            let keys = tx.keys()?;
-            Ok((plans, keys, tx.clients()?))
-        })?;
-        let rows: Vec<_> = plans
-            .iter()
-            .map(|(name, plan)| {
-                let on = |p: Option<&str>| p == Some(name.as_str());
-                let keys = keys
-                    .iter()
-                    .filter(|k| k.revoked.is_none() && on(k.effective_plan()))
-                    .count();
-                let clients = clients
-                    .iter()
-                    .filter(|(c, _)| on(c.plan.as_deref()))
-                    .count();
-                (
-                    name,
-                    plan_words(&plan.limits),
-                    plan.quota.as_ref(),
-                    clients,
-                    keys,
-                )
-            })
-            .collect();
-        let json: Vec<Value> = rows
-            .iter()
-            .map(|(name, limits, quota, clients, keys)| {
-                json!({"plan": name, "limits": limits, "quota": quota, "clients": clients, "keys": keys})
-            })
-            .collect();
-        cx.out.show(&Value::Array(json), || {
+        let plans = cx.perform(policy::Plans {})?.plans;
+        cx.out.show(&plans, || {
             output::table(
                 ["plan", "limits", "clients", "keys"],
-                rows.iter().map(|(name, limits, _, clients, keys)| {
+                plans.iter().map(|p| {
                     [
-                        cell(name),
-                        cell(limits.join(" ")),
-                        cell(clients),
-                        cell(keys),
+                        cell(&p.plan),
+                        cell(p.limits.join(" ")),
+                        cell(p.clients),
+                        cell(p.keys),
                     ]
                 }),
             )
         })
     }
-}
-
-fn plan_words(limits: &[Limit]) -> Vec<String> {
-    limit_words(limits)
 }

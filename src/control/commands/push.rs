@@ -1,13 +1,15 @@
 //! `keystilectl push`
 
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use clap::Args;
+use keystile::keyset::Built;
 use serde_json::json;
 
 use super::Context;
 use crate::ecds::Push as Resource;
 use crate::error::{Result, refuse};
+use crate::operation::keyset;
 use crate::registry::key::count;
 use crate::{file, publish, world};
 
@@ -36,7 +38,10 @@ pub struct Push {
 impl Push {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
-        let wasm = wasm(cx, self.wasm)?;
+        let wasm = wasm(cx, self.wasm.clone())?;
+        if cx.server.is_some() {
+            return self.fetch_and_write(cx, &wasm);
+        }
         // One push at a time: of two, the later to write must not be the earlier to read.
         let _turn = file::turn(cx.home.folder())?;
         let ready = publish::ready(&mut cx.store()?, &cx.world)?;
@@ -47,26 +52,58 @@ impl Push {
             wasm: &wasm,
             version_info: version_info.clone(),
         };
-        let protobuf = self.ecds_file.extension().is_some_and(|e| e == "pb");
-        let bytes = if protobuf {
+        let bytes = if self.is_protobuf() {
             push.protobuf(ready.seal_raw(nonce))
         } else {
             push.json(&ready.seal(nonce))
         };
+        let Built { version, keys, .. } = ready.built;
+        self.write(cx, version, keys, &version_info, &bytes)
+    }
+
+    /// The same with what a server signs: for an Envoy's machine, where there is no store.
+    fn fetch_and_write(self, cx: &Context, wasm: &Path) -> Result<()> {
+        let built = cx.perform(keyset::Build {})?;
+        let version_info = format!("{}-{:x}", built.version, publish::nonce(&cx.world)?);
+        let push = Resource {
+            name: &self.name,
+            wasm,
+            version_info: version_info.clone(),
+        };
+        let bytes = if self.is_protobuf() {
+            push.protobuf(built.configuration.into_bytes())
+        } else {
+            push.json(&built.configuration)
+        };
+        let keys = usize::try_from(built.keys).unwrap_or(usize::MAX);
+        self.write(cx, built.version, keys, &version_info, &bytes)
+    }
+
+    fn is_protobuf(&self) -> bool {
+        self.ecds_file.extension().is_some_and(|e| e == "pb")
+    }
+
+    fn write(
+        self,
+        cx: &Context,
+        version: u64,
+        keys: usize,
+        version_info: &str,
+        bytes: &[u8],
+    ) -> Result<()> {
         // Digests only: Envoy may run as another user.
-        file::replace(&self.ecds_file, 0o644, &bytes)?;
+        file::replace(&self.ecds_file, 0o644, bytes)?;
         let json = json!({
             "file": self.ecds_file.display().to_string(),
-            "version": ready.built.version,
+            "version": version,
             "version_info": version_info,
-            "keys": ready.built.keys,
+            "keys": keys,
             "bytes": bytes.len(),
         });
         cx.out.show(&json, || {
             format!(
-                "pushed version {} with {} to {} ({} bytes)\n",
-                ready.built.version,
-                count(ready.built.keys),
+                "pushed version {version} with {} to {} ({} bytes)\n",
+                count(keys),
                 self.ecds_file.display(),
                 bytes.len()
             )

@@ -28,6 +28,8 @@ pub enum Render {
 Examples:
   keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
   keystilectl render envoy --listen 0.0.0.0:443 --ecds-file /var/lib/keystile/ecds.pb > envoy.yaml
+  keystilectl render envoy --discovery keystile.internal:18000 --control keystile.internal:8080 \\
+    --node edge-1 > envoy.yaml
   keystilectl render envoy --static > envoy.yaml     # keyset inside: no push, no other file")]
 pub struct Envoy {
     /// Where Envoy listens
@@ -47,6 +49,15 @@ pub struct Envoy {
         conflicts_with = "inline"
     )]
     ecds_file: PathBuf,
+    /// The discovery service of `keystilectl serve`, in place of a file
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, conflicts_with_all = ["inline", "ecds_file"])]
+    discovery: Option<HostPort>,
+    /// With --discovery: where `keystilectl serve` takes reports of what is in force
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = HostPort::parse, requires = "discovery")]
+    control: HostPort,
+    /// With --discovery: the Envoy's node id, which no other may have
+    #[arg(long, value_name = "ID", default_value = "envoy-1", value_parser = node_id, requires = "discovery")]
+    node: String,
     /// The keyset as it is now, written in: it changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
@@ -89,6 +100,14 @@ pub struct Istio {
     fail_strategy: FailStrategy,
 }
 
+fn node_id(text: &str) -> std::result::Result<String, String> {
+    let fine = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err("a node id has 1 to 256 printable characters".to_owned())
+}
+
 impl Render {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
@@ -110,6 +129,13 @@ impl Envoy {
             };
             output::raw(bootstrap.render()?.as_bytes())
         };
+        if let Some(discovery) = &self.discovery {
+            return print(Source::Discovery {
+                discovery,
+                control: &self.control,
+                node: &self.node,
+            });
+        }
         if self.inline {
             let wasm = wasm(cx, self.wasm)?;
             let keyset =

@@ -1,14 +1,14 @@
 //! `keystilectl signing-key …`
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Context;
 use crate::ecds::SIGNING_KEYS;
 use crate::error::Result;
+use crate::operation::signing_key;
 use crate::output::{self, cell};
-use crate::record::{SigningRecord, SigningState};
-use crate::registry::signing;
+use crate::record::SigningState;
 use crate::when;
 
 /// Signing keys: what the filter trusts keysets by
@@ -69,11 +69,11 @@ impl SigningKey {
             Self::List(_) => list(cx),
             Self::Rotate(_) => rotate(cx),
             Self::Retire(c) => {
-                signing::retire(&mut cx.store()?, &cx.world, &c.kid)?;
-                cx.out.show(&json!({"kid": c.kid, "state": "retired"}), || {
+                let retired = cx.perform(signing_key::Retire { kid: c.kid })?;
+                cx.out.show(&retired, || {
                     format!(
                         "{} retired: take it out of Envoy's environment too\n",
-                        c.kid
+                        retired.kid
                     )
                 })
             }
@@ -83,37 +83,31 @@ impl SigningKey {
 }
 
 fn list(cx: &Context) -> Result<()> {
-    let all = cx.store()?.read(|tx| tx.signing_keys())?;
-    let json = |k: &SigningRecord| {
-        json!({
-            "kid": k.kid,
-            "state": k.state.as_str(),
-            "created": when::rfc3339(k.created),
-            "retired": k.retired.map(when::rfc3339),
-        })
-    };
-    cx.out
-        .show(&Value::Array(all.iter().map(json).collect()), || {
-            output::table(
-                ["kid", "state", "created", "retired"],
-                all.iter().map(|k| {
-                    [
-                        cell(&k.kid),
-                        cell(k.state.as_str()),
-                        cell(when::short(k.created)),
-                        cell(k.retired.map(when::short).unwrap_or_default()),
-                    ]
-                }),
-            )
-        })
+    let all = cx.perform(signing_key::List {})?.signing_keys;
+    cx.out.show(&all, || {
+        output::table(
+            ["kid", "state", "created", "retired"],
+            all.iter().map(|k| {
+                let retired = k.retired.as_ref().map(|t| when::short(t.0));
+                [
+                    cell(&k.kid),
+                    cell(&k.state),
+                    cell(when::short(k.created.0)),
+                    cell(retired.unwrap_or_default()),
+                ]
+            }),
+        )
+    })
 }
 
 fn rotate(cx: &Context) -> Result<()> {
-    let (new, former) = signing::rotate(&mut cx.store()?, &cx.world)?;
-    cx.out
-        .show(&json!({"active": new, "accepted": former}), || {
-            format!("{new} signs from now on, {former} is accepted until it is retired\n")
-        })?;
+    let rotated = cx.perform(signing_key::Rotate {})?;
+    cx.out.show(&rotated, || {
+        format!(
+            "{} signs from now on, {} is accepted until it is retired\n",
+            rotated.active, rotated.accepted
+        )
+    })?;
     if !cx.out.is_json() {
         cx.out.note(
             "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the former key is retired, every push is signed with both",

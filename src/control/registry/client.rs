@@ -3,7 +3,8 @@
 use keystile::policy::is_client_name;
 
 use super::{check_plan, client, policy};
-use crate::error::{Result, refuse};
+use crate::caller::Caller;
+use crate::error::{Kind, Result, refuse};
 use crate::record::{Client, Labels};
 use crate::store::{Store, Tx};
 use crate::world::World;
@@ -37,6 +38,7 @@ pub struct Patch {
 /// Adds a client.
 pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> {
     store.write(world, |tx| {
+        world.caller.unbound("make clients")?;
         let policy = policy(tx)?.policy;
         check_plan(&policy, draft.plan.as_deref())?;
         insert(tx, world, draft)
@@ -58,7 +60,8 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
             format_args!(
                 "change it with `keystilectl client update {name}`, or choose another name"
             ),
-        ));
+        )
+        .of(Kind::Conflict));
     }
     let mut client = Client {
         number: 0,
@@ -79,10 +82,19 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     Ok(client)
 }
 
+/// The living clients that a caller may know of, by name, each with the number of its keys
+/// that are not revoked.
+pub fn list(tx: &Tx<'_>, caller: &Caller) -> Result<Vec<(Client, u64)>> {
+    let mut all = tx.clients()?;
+    all.retain(|(c, _)| caller.sees(&c.name));
+    Ok(all)
+}
+
 /// Changes a client.
 pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Result<Client> {
     store.write(world, |tx| {
-        let before = client(tx, name)?;
+        world.caller.unbound("change clients")?;
+        let before = client(tx, &world.caller, name)?;
         let mut after = before.clone();
         if let Some(plan) = patch.plan {
             check_plan(&policy(tx)?.policy, plan.as_deref())?;
@@ -100,6 +112,7 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
         }
         tx.update_client(&after)?;
         if after.plan != before.plan {
+            tx.touch_keys_of(after.number)?;
             tx.keyset_changed();
         }
         tx.audit(
@@ -117,7 +130,8 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
 /// are not revoked yet, only when `sure`.
 pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
     store.write(world, |tx| {
-        let client = client(tx, name)?;
+        world.caller.unbound("delete clients")?;
+        let client = client(tx, &world.caller, name)?;
         let keys: Vec<_> = tx
             .keys_of(client.number)?
             .into_iter()
@@ -130,12 +144,14 @@ pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Resul
                     super::key::count(keys.len())
                 ),
                 "say so with `--yes`",
-            ));
+            )
+            .of(Kind::Conflict));
         }
         let number = keys.len();
         for key in keys {
             super::key::revoke_in(tx, world, key, "client deleted")?;
         }
+        super::token::revoke_of_client(tx, world, name)?;
         tx.delete_client(client.number, world.now.seconds())?;
         tx.audit(world, "client.delete", name, Some(&client.json()), None)?;
         Ok(number)

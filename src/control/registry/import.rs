@@ -20,6 +20,7 @@ use crate::when::When;
 use crate::world::World;
 
 mod lines;
+pub mod whole;
 
 pub use lines::{Line, Lines, read};
 
@@ -66,6 +67,7 @@ pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Resul
 }
 
 fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
+    world.caller.unbound("import keys")?;
     let policy = policy(tx)?.policy;
     let mut clients: BTreeMap<String, Client> = tx
         .clients()?
@@ -179,7 +181,7 @@ fn key(
         scopes: line.scopes.clone(),
         any_scope: how.any_scope,
         plan: (!line.plan.is_empty()).then(|| line.plan.clone()),
-        limits: Vec::new(),
+        limits: line.limits.clone(),
         expires: optional("expires", &line.expires, When::from_str)?.map(|w| w.at(now)),
         not_before: optional("not_before", &line.not_before, When::from_str)?.map(|w| w.at(now)),
         allow: each("cidrs", &line.cidrs, rules::cidr)?,
@@ -188,6 +190,8 @@ fn key(
         labels: each("labels", &line.labels, rules::label)?
             .into_iter()
             .collect(),
+        rotate_every: None,
+        grace: None,
     };
     let rules = draft.checked(policy, now)?;
     let mut id = KeyId::random(world.entropy)?;
@@ -247,13 +251,8 @@ fn digest(text: &str) -> Result<Digest> {
             "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`",
         )
     };
-    let mut out = [0; 32];
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        for (i, byte) in out.iter_mut().enumerate() {
-            let pair = text.get(2 * i..2 * i + 2).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
-        return Ok(Digest(out));
+    if let Some(digest) = rules::hex_digest(text) {
+        return Ok(digest);
     }
     let bytes = URL_SAFE_NO_PAD
         .decode(text.trim_end_matches('='))

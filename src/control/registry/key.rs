@@ -5,7 +5,8 @@ use keystile::key::{self, KeyId, KeyText, Name};
 use keystile::policy::{Policy, RawLimit, checked_limits};
 
 use super::{client, policy, rules};
-use crate::error::{Error, Result, refuse, refuse_all};
+use crate::caller::{Caller, forbidden};
+use crate::error::{Error, Kind, Result, refuse, refuse_all};
 use crate::record::{Client, Key, Labels, Rules, Status};
 use crate::store::{Store, Tx};
 use crate::when;
@@ -40,6 +41,10 @@ pub struct Draft {
     pub origins: Vec<String>,
     /// Free pairs.
     pub labels: Labels,
+    /// Seconds after which it is to give way to a new one.
+    pub rotate_every: Option<u64>,
+    /// Seconds for which it then goes on.
+    pub grace: Option<u64>,
 }
 
 /// What is to change about a key; `None` leaves as it is.
@@ -73,6 +78,10 @@ pub struct Patch {
     pub labels: Labels,
     /// Names of pairs to remove.
     pub remove_labels: Vec<String>,
+    /// Seconds after which it is to give way to a new one; none for what its plan says.
+    pub rotate_every: Option<Option<u64>>,
+    /// Seconds for which it then goes on; none for what its plan says.
+    pub grace: Option<Option<u64>>,
 }
 
 /// A new key, to be shown once.
@@ -95,37 +104,87 @@ pub fn issue(
 ) -> Result<(Vec<Issued>, Policy)> {
     store.write(world, |tx| {
         let policy = policy(tx)?.policy;
-        let client = client(tx, client_name)?;
-        let rules = draft.checked(&policy, world.now.seconds())?;
+        let client = client(tx, &world.caller, client_name)?;
+        let now = world.now.seconds();
+        let rules = draft.checked(&policy, now)?;
+        if let Some(ceilings) = world.caller.bound() {
+            ceilings.admit(&rules, now)?;
+            let living = tx.living_keys_of(client.number, now)?;
+            if let Some(most) = ceilings.max_keys
+                && living.saturating_add(u64::from(count)) > u64::from(most)
+            {
+                return Err(refuse(
+                    format_args!(
+                        "client `{client_name}` may have {most} keys at once, and has {living}"
+                    ),
+                    "revoke one that is not needed, or ask for more",
+                ));
+            }
+        }
         let mut out = Vec::new();
         for n in 1..=count {
-            out.push(insert(tx, world, &policy, &client, rules.clone(), None)?);
+            let holder = Holder::of(&client);
+            let rules = rules.clone();
+            out.push(insert(tx, world, &policy, holder, rules, None, None)?);
             progress(n);
         }
         Ok((out, policy))
     })
 }
 
+/// Whose a new key is.
+#[derive(Clone, Copy)]
+struct Holder<'c> {
+    number: u32,
+    name: &'c str,
+    plan: Option<&'c str>,
+}
+
+impl<'c> Holder<'c> {
+    fn of(client: &'c Client) -> Self {
+        Self {
+            number: client.number,
+            name: &client.name,
+            plan: client.plan.as_deref(),
+        }
+    }
+
+    /// Whose another key is.
+    fn like(key: &'c Key) -> Self {
+        Self {
+            number: key.client_number,
+            name: &key.client,
+            plan: key.client_plan.as_deref(),
+        }
+    }
+}
+
+/// Adds a key; in the line of `before`, if that gives way to it, and with the id `wanted`,
+/// if that is free.
 fn insert(
     tx: &mut Tx<'_>,
     world: &World,
     policy: &Policy,
-    client: &Client,
+    holder: Holder<'_>,
     rules: Rules,
     before: Option<&Key>,
+    wanted: Option<KeyId>,
 ) -> Result<Issued> {
-    let mut fresh = key::generate(&policy.brand, &rules.environment, world.entropy)?;
+    let mut fresh = match wanted {
+        Some(id) => key::generate_as(id, &policy.brand, &rules.environment, world.entropy)?,
+        None => key::generate(&policy.brand, &rules.environment, world.entropy)?,
+    };
     // Ten digits meet by chance about once in a billion keys; the database would refuse.
-    while tx.key(fresh.id)?.is_some() {
+    while tx.has_key(fresh.id)? {
         fresh = key::generate(&policy.brand, &rules.environment, world.entropy)?;
     }
     let key = Key {
         id: fresh.id,
         digest: fresh.digest,
         imported: false,
-        client_number: client.number,
-        client: client.name.clone(),
-        client_plan: client.plan.clone(),
+        client_number: holder.number,
+        client: holder.name.to_owned(),
+        client_plan: holder.plan.map(str::to_owned),
         rules,
         overlap_end: None,
         disabled: false,
@@ -176,6 +235,8 @@ impl Draft {
             deny: sorted(self.deny),
             origins: sorted(self.origins),
             labels: self.labels,
+            rotate_every: self.rotate_every,
+            grace: self.grace,
         };
         rules::check(&rules, policy, now, self.any_scope)?;
         Ok(rules)
@@ -193,19 +254,44 @@ fn limits(raw: &[RawLimit]) -> Result<Vec<keystile::policy::Limit>> {
         .map_err(|errors| refuse_all(errors.iter().map(ToString::to_string).collect()))
 }
 
-/// One key.
-pub fn find(tx: &Tx<'_>, id: KeyId) -> Result<Key> {
-    tx.key(id)?.ok_or_else(|| {
+/// One key, if the caller may know of it; otherwise it is refused as one that is not
+/// there.
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
+    let found = tx.key(id)?.filter(|k| caller.sees(&k.client));
+    found.ok_or_else(|| {
         refuse(
             format_args!("there is no key `{id}`"),
             "see `keystilectl key list` for the ids",
         )
+        .of(Kind::NotFound)
     })
 }
 
+/// Hands the keys that a caller may know of to `each`, in the order of their ids, those
+/// after `cursor`, of one client if it is named, until `each` has enough.
+///
+/// # Errors
+/// There is no such client; those of the store.
+pub fn each(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    of: Option<&str>,
+    cursor: Option<KeyId>,
+    each: impl FnMut(Key) -> bool,
+) -> Result<()> {
+    let client = match (of, caller.narrowed(of)) {
+        (None, None) => None,
+        (asked, own) => {
+            let name = asked.or(own).unwrap_or_default();
+            Some(client(tx, caller, name)?.number)
+        }
+    };
+    tx.keys_after(client, cursor, each)
+}
+
 /// A key that is not switched off for good.
-fn find_living(tx: &Tx<'_>, id: KeyId) -> Result<Key> {
-    let key = find(tx, id)?;
+fn find_living(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
+    let key = find(tx, caller, id)?;
     match key.revoked {
         None => Ok(key),
         Some(at) => Err(refuse(
@@ -214,12 +300,19 @@ fn find_living(tx: &Tx<'_>, id: KeyId) -> Result<Key> {
                 "issue a new one with `keystilectl key issue {}`",
                 key.client
             ),
-        )),
+        )
+        .of(Kind::Conflict)),
     }
 }
 
 /// Writes a changed key and says so in the audit log; does nothing if it is the same.
-fn change(tx: &mut Tx<'_>, world: &World, action: &str, before: &Key, after: Key) -> Result<Key> {
+pub fn change(
+    tx: &mut Tx<'_>,
+    world: &World,
+    action: &str,
+    before: &Key,
+    after: Key,
+) -> Result<Key> {
     let (old, new) = (before.audit_json(), after.audit_json());
     if old == new {
         return Ok(after);
@@ -233,7 +326,7 @@ fn change(tx: &mut Tx<'_>, world: &World, action: &str, before: &Key, after: Key
 /// Changes what a key may do.
 pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Result<Key> {
     store.write(world, |tx| {
-        let before = find_living(tx, id)?;
+        let before = find_living(tx, &world.caller, id)?;
         let policy = policy(tx)?.policy;
         let mut after = before.clone();
         let r = &mut after.rules;
@@ -264,6 +357,8 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         set(&mut r.allow, patch.allow.map(sorted));
         set(&mut r.deny, patch.deny.map(sorted));
         set(&mut r.origins, patch.origins.map(sorted));
+        set(&mut r.rotate_every, patch.rotate_every);
+        set(&mut r.grace, patch.grace);
         r.labels.extend(patch.labels);
         r.labels
             .retain(|name, _| !patch.remove_labels.contains(name));
@@ -273,6 +368,9 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         };
         rules::check(&known, &policy, world.now.seconds(), patch.any_scope)?;
         rules::check(r, &policy, world.now.seconds(), true)?;
+        if let Some(ceilings) = world.caller.bound() {
+            ceilings.admit_change(&before.rules, r, world.now.seconds())?;
+        }
         change(tx, world, "key.update", &before, after)
     })
 }
@@ -280,7 +378,12 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
 /// Switches a key off for now, or on again.
 pub fn set_disabled(store: &mut Store, world: &World, id: KeyId, disabled: bool) -> Result<Key> {
     store.write(world, |tx| {
-        let before = find_living(tx, id)?;
+        let before = find_living(tx, &world.caller, id)?;
+        if !disabled && before.disabled && world.caller.bound().is_some() {
+            return Err(forbidden(
+                "a token of the role `client` may not switch a disabled key on again",
+            ));
+        }
         let mut after = before.clone();
         after.disabled = disabled;
         let action = if disabled {
@@ -302,7 +405,7 @@ pub fn revoke_all(
     store.write(world, |tx| {
         ids.iter()
             .map(|id| {
-                let key = find(tx, *id)?;
+                let key = find(tx, &world.caller, *id)?;
                 if key.revoked.is_some() {
                     Ok(key)
                 } else {
@@ -332,12 +435,13 @@ pub fn rotate(
 ) -> Result<(Issued, Key)> {
     store.write(world, |tx| {
         let now = world.now.seconds();
-        let old = find_living(tx, id)?;
+        let old = find_living(tx, &world.caller, id)?;
         if let Some(next) = tx.key_after(id)? {
             return Err(refuse(
                 format_args!("key `{id}` was rotated to `{}` already", next.id),
                 format_args!("rotate that one: `keystilectl key rotate {}`", next.id),
-            ));
+            )
+            .of(Kind::Conflict));
         }
         let mut new = old.rules.clone();
         match expires {
@@ -352,15 +456,71 @@ pub fn rotate(
         }
         let policy = policy(tx)?.policy;
         rules::check(&new, &policy, now, true)?;
-        let client = tx
-            .client(&old.client)?
-            .ok_or_else(|| no_longer(&old.client))?;
-        let issued = insert(tx, world, &policy, &client, new, Some(&old))?;
-        let mut after = old.clone();
-        after.overlap_end = Some(now.saturating_add(grace));
-        let after = change(tx, world, "key.rotate", &old, after)?;
-        Ok((issued, after))
+        check_bound_rotation(tx, world, &old, &new)?;
+        if tx.client(&old.client)?.is_none() {
+            return Err(no_longer(&old.client));
+        }
+        replace(tx, world, &policy, &old, new, None, grace)
     })
+}
+
+/// Makes the successor of a key that was handed over. It lives as long as that one was
+/// meant to.
+pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
+    let now = world.now.seconds();
+    let mut new = old.rules.clone();
+    let life = old.rules.expires.map(|e| e.saturating_sub(old.created));
+    new.expires = life.map(|life| now.saturating_add(life));
+    new.not_before = None;
+    let policy = policy(tx)?.policy;
+    rules::check(&new, &policy, now, true)?;
+    insert(tx, world, &policy, Holder::like(old), new, Some(old), None)
+}
+
+/// Replaces a key by a new one inside another operation; all has been checked.
+pub(super) fn replace(
+    tx: &mut Tx<'_>,
+    world: &World,
+    policy: &Policy,
+    old: &Key,
+    rules: Rules,
+    wanted: Option<KeyId>,
+    grace: u64,
+) -> Result<(Issued, Key)> {
+    let holder = Holder::like(old);
+    let issued = insert(tx, world, policy, holder, rules, Some(old), wanted)?;
+    let mut after = old.clone();
+    after.overlap_end = Some(world.now.seconds().saturating_add(grace));
+    let after = change(tx, world, "key.rotate", old, after)?;
+    Ok((issued, after))
+}
+
+/// What a rotation must keep to when its caller is bound to the client.
+fn check_bound_rotation(tx: &Tx<'_>, world: &World, old: &Key, new: &Rules) -> Result<()> {
+    let Some(ceilings) = world.caller.bound() else {
+        return Ok(());
+    };
+    let now = world.now.seconds();
+    if old.disabled {
+        return Err(forbidden(
+            "a token of the role `client` may not rotate a disabled key, which would switch it on again",
+        ));
+    }
+    ceilings.admit_rotation(&old.rules, new, now)?;
+    // One that gives way and its successor count as one; more than that at once do not.
+    let living = tx.living_keys_of(old.client_number, now)?;
+    if let Some(most) = ceilings.max_keys
+        && living >= u64::from(most).saturating_mul(2)
+    {
+        return Err(refuse(
+            format_args!(
+                "client `{}` has {living} keys, those that give way to newer ones among them",
+                old.client
+            ),
+            "wait until they have ended, or revoke them",
+        ));
+    }
+    Ok(())
 }
 
 fn no_longer(client: &str) -> Error {

@@ -22,10 +22,12 @@ pub struct Applied {
 /// Puts a policy in force, unless keys or clients that live would be left without their
 /// plan.
 pub fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
+    world.caller.unbound("change the policy")?;
     store.write(world, |tx| apply_in(tx, world, file))
 }
 
-fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Result<Applied> {
+/// The same inside another operation.
+pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Result<Applied> {
     let before = tx.policy()?;
     let warnings = check(tx, file)?;
     if before.text == file.text {

@@ -1,6 +1,7 @@
 //! What a key may do, checked against the policy.
 
 use ipnet::IpNet;
+use keystile::key::Digest;
 use keystile::policy::{By, Policy, RawLimit, is_scope, seconds};
 
 use super::check_plan;
@@ -240,6 +241,28 @@ pub fn limit(text: &str) -> std::result::Result<RawLimit, String> {
         burst,
         by,
     })
+}
+
+/// The limit as it is read.
+pub fn limit_word(l: &RawLimit) -> String {
+    let burst = l.burst.map(|b| format!(":{b}")).unwrap_or_default();
+    let by = match l.by {
+        By::Client => "@client",
+        By::Key => "",
+    };
+    format!("{}/{}{burst}{by}", l.requests, l.per)
+}
+
+/// Reads 64 hexadecimal digits.
+pub fn hex_digest(text: &str) -> Option<Digest> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(Digest(out))
 }
 
 /// Reads `name=value`.

@@ -5,7 +5,7 @@ use keystile::keyset::{SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::error::{Result, refuse};
+use crate::error::{Kind, Result, refuse};
 use crate::record::{SigningRecord, SigningState};
 use crate::store::{Store, Tx};
 use crate::when;
@@ -42,6 +42,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
 /// Makes a new active key; the former one is accepted until it is retired. Gives the ids
 /// of both.
 pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
+    world.caller.unbound("rotate signing keys")?;
     store.write(world, |tx| {
         let former = active(tx)?.kid().to_owned();
         tx.demote_signing_key()?;
@@ -59,6 +60,7 @@ pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
 
 /// Erases a signing key that signs no more.
 pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
+    world.caller.unbound("retire signing keys")?;
     store.write(world, |tx| {
         let all = tx.signing_keys()?;
         let found = all.iter().find(|k| k.kid == kid);
@@ -66,11 +68,13 @@ pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
             None => Err(refuse(
                 format_args!("there is no signing key `{kid}`"),
                 "see `keystilectl signing-key list`",
-            )),
+            )
+            .of(Kind::NotFound)),
             Some(SigningState::Active) => Err(refuse(
                 format_args!("signing key `{kid}` is the one that signs"),
                 "make another one first with `keystilectl signing-key rotate`",
-            )),
+            )
+            .of(Kind::Conflict)),
             Some(SigningState::Retired) => Ok(()),
             Some(SigningState::Accepted) => {
                 tx.retire_signing_key(kid, world.now.seconds())?;

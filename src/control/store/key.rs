@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
 use keystile::keyset::{Network, Row};
-use rusqlite::{OptionalExtension as _, Row as SqlRow, params};
+use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params};
 
 use super::{Tx, column};
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::record::{self, Key, Rules};
 const COLUMNS: &str =
     "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
     publishable, scopes, key.plan, limits, expires, not_before, allow, deny, origins, key.labels,
-    overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created";
+    overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created, rotate_every, grace";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
@@ -38,6 +38,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
             deny: column::list(row, 15)?,
             origins: column::list(row, 16)?,
             labels: column::labels(row, 17)?,
+            rotate_every: column::optional(row, 25)?,
+            grace: column::optional(row, 26)?,
         },
         overlap_end: column::optional(row, 18)?,
         disabled: row.get(19)?,
@@ -53,6 +55,14 @@ impl Tx<'_> {
     /// One key.
     pub fn key(&self, id: KeyId) -> Result<Option<Key>> {
         self.one("key.id = ?", column::signed(id.as_u64()))
+    }
+
+    /// Whether there is a key of that id.
+    pub fn has_key(&self, id: KeyId) -> Result<bool> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT 1 FROM key WHERE id = ?")?
+            .exists([column::signed(id.as_u64())])?)
     }
 
     /// The key with a digest.
@@ -83,19 +93,44 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Hands each key that is good at an instant or may become so, and has not given way
+    /// to another one, to `each`, in the order of their ids.
+    pub fn each_living_key(&self, now: u64, mut each: impl FnMut(Key)) -> Result<()> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE revoked IS NULL AND NOT disabled
+               AND overlap_end IS NULL AND coalesce(expires > ?, TRUE) ORDER BY key.id"
+        );
+        let mut statement = self.tx.prepare(&sql)?;
+        let mut rows = statement.query([column::signed(now)])?;
+        while let Some(row) = rows.next()? {
+            each(read(row)?);
+        }
+        Ok(())
+    }
+
     /// All keys as the keyset wants them, in no order. A query of its own, because it
-    /// runs with every push, over every key.
+    /// runs with every base, over every key.
     pub fn rows(&self) -> Result<Vec<Row>> {
+        self.rows_where("TRUE", [])
+    }
+
+    /// The keys whose rows in the keyset are other ones than at a version.
+    pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
+        self.rows_where("changed > ?", [column::signed(version)])
+    }
+
+    fn rows_where(&self, condition: &str, values: impl Params) -> Result<Vec<Row>> {
         let clients = self.client_names()?;
-        let mut statement = self.tx.prepare(
+        let mut statement = self.tx.prepare_cached(&format!(
             "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
-               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins FROM key",
-        )?;
+               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins
+             FROM key WHERE {condition}",
+        ))?;
         let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
             let nets: Vec<IpNet> = column::list(r, column)?;
             Ok(nets.into_iter().map(record::network).collect())
         };
-        let rows = statement.query_map([], |r| {
+        let rows = statement.query_map(values, |r| {
             let client_number = column::number(r, 3)?;
             let (client, client_plan) = clients
                 .get(&client_number)
@@ -142,6 +177,33 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
+    /// if it is given, until `each` has enough.
+    pub fn keys_after(
+        &self,
+        client: Option<u32>,
+        cursor: Option<KeyId>,
+        mut each: impl FnMut(Key) -> bool,
+    ) -> Result<()> {
+        let condition = if client.is_some() {
+            "key.client = ?1"
+        } else {
+            "?1 IS NULL"
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE {condition} AND key.id > ?2 ORDER BY key.id"
+        );
+        let after = cursor.map_or(-1, |c| column::signed(c.as_u64()));
+        let mut statement = self.tx.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![client, after])?;
+        while let Some(row) = rows.next()? {
+            if !each(read(row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a key.
     pub fn insert_key(&mut self, key: &Key) -> Result<()> {
         let rules = &key.rules;
@@ -149,8 +211,8 @@ impl Tx<'_> {
             .prepare_cached(
                 "INSERT INTO key (id, client, digest, imported, name, environment, publishable, scopes,
                    plan, limits, expires, not_before, overlap_end, disabled, revoked, reason, lineage,
-                   rotated_from, allow, deny, origins, labels, created)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   rotated_from, allow, deny, origins, labels, created, rotate_every, grace, changed)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 column::signed(key.id.as_u64()),
@@ -176,6 +238,9 @@ impl Tx<'_> {
                 column::joined(&rules.origins),
                 column::labels_text(&rules.labels),
                 column::signed(key.created),
+                rules.rotate_every.map(column::signed),
+                rules.grace.map(column::signed),
+                column::signed(self.next),
             ])?;
         Ok(())
     }
@@ -187,7 +252,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE key SET name = ?, scopes = ?, plan = ?, limits = ?, expires = ?, not_before = ?,
                    overlap_end = ?, disabled = ?, revoked = ?, reason = ?, allow = ?, deny = ?,
-                   origins = ?, labels = ? WHERE id = ?",
+                   origins = ?, labels = ?, rotate_every = ?, grace = ?, changed = ? WHERE id = ?",
             )?
             .execute(params![
                 rules.name,
@@ -204,8 +269,31 @@ impl Tx<'_> {
                 column::joined(&rules.deny),
                 column::joined(&rules.origins),
                 column::labels_text(&rules.labels),
+                rules.rotate_every.map(column::signed),
+                rules.grace.map(column::signed),
+                column::signed(self.next),
                 column::signed(key.id.as_u64()),
             ])?;
         Ok(())
+    }
+
+    /// The keys of a client, as they stand in the keyset, have changed with it.
+    pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
+        self.tx.execute(
+            "UPDATE key SET changed = ? WHERE client = ?",
+            params![column::signed(self.next), client],
+        )?;
+        Ok(())
+    }
+
+    /// How many keys of a client are good at an instant or may become so.
+    pub fn living_keys_of(&self, client: u32, now: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key WHERE client = ?1 AND revoked IS NULL
+            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE)";
+        Ok(self
+            .tx
+            .query_row(sql, params![client, column::signed(now)], |r| {
+                column::unsigned(r, 0)
+            })?)
     }
 }

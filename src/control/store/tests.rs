@@ -1,97 +1,19 @@
-use std::path::PathBuf;
-
 use rusqlite::params;
 use serde_json::json;
 
+use super::bench::{Bench, NOON};
 use super::*;
-use crate::audit::{Broken, Chain};
+use crate::audit::Broken;
 use crate::policy_file;
 use crate::publish;
-use crate::registry::{client, key, signing};
+use crate::registry::{client, key};
 
-const NOON: u64 = 1_800_000_000;
-
-struct Bench {
-    store: Store,
-    key: MasterKey,
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-/// A store with a policy, a signing key and a client, made at `NOON`.
-fn bench() -> Bench {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    let world = World::at(NOON);
-    let key = MasterKey::generate(world.entropy).ok().unwrap();
-    let mut store = Store::create(&path, &key, StoreId([7; 8])).ok().unwrap();
-    store
-        .write(&world, |tx| {
-            tx.insert_policy(policy_file::DEFAULT, NOON)?;
-            signing::insert(tx, &world).map(drop)
-        })
-        .unwrap();
-    let draft = client::Draft {
-        name: "acme".to_owned(),
-        ..client::Draft::default()
-    };
-    client::create(&mut store, &world, draft).unwrap();
-    Bench {
-        store,
-        key,
-        path,
-        _folder: folder,
-    }
-}
-
-impl Bench {
-    fn issue(&mut self, world: &World, n: u32) -> Vec<key::Issued> {
-        key::issue(
-            &mut self.store,
-            world,
-            "acme",
-            key::Draft::default(),
-            n,
-            |_| {},
-        )
-        .ok()
-        .unwrap()
-        .0
-    }
-
-    fn version(&mut self) -> u64 {
-        self.store.read(|tx| Ok(tx.meta().version)).unwrap()
-    }
-
-    fn verify(&mut self) -> std::result::Result<(), Broken> {
-        let mut found = Ok(());
-        self.store
-            .read(|tx| {
-                let mut chain = Chain::new();
-                let followed = tx.each_audit(|r| {
-                    chain.follow(&r).map_err(|b| {
-                        found = Err(b);
-                        refuse(b, "")
-                    })
-                });
-                if followed.is_ok() {
-                    found = chain.end(tx.meta().head);
-                }
-                Ok(())
-            })
-            .unwrap();
-        found
-    }
-
-    fn sql(&self, sql: &str) {
-        let changed = self.store.db.execute(sql, []).unwrap();
-        assert!(changed > 0, "{sql}");
-    }
-}
+mod audit;
+mod migration;
 
 #[test]
 fn every_change_raises_the_version_even_if_the_clock_goes_back() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let first = b.version();
     assert_eq!(first, NOON * 1000);
     b.issue(&World::at(NOON + 5), 1);
@@ -102,7 +24,7 @@ fn every_change_raises_the_version_even_if_the_clock_goes_back() {
 
 #[test]
 fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let before = b.version();
     let patch = client::Patch {
         description: Some("Acme Corp.".to_owned()),
@@ -114,7 +36,7 @@ fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
 
 #[test]
 fn what_fails_half_way_leaves_no_trace() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let version = b.version();
     let count = |b: &mut Bench| {
         b.store
@@ -135,7 +57,7 @@ fn what_fails_half_way_leaves_no_trace() {
 
 #[test]
 fn a_client_number_is_never_used_again() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let world = World::at(NOON + 5);
     let number = |b: &mut Bench| {
         b.store
@@ -154,14 +76,14 @@ fn a_client_number_is_never_used_again() {
 
 #[test]
 fn nothing_readable_is_in_the_file() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let issued = b.issue(&World::at(NOON), 1);
     let text = issued[0].text.expose_secret().to_owned();
     // From the write-ahead log into the file.
     let Bench {
         store,
         path,
-        _folder,
+        folder: _folder,
         ..
     } = b;
     store.close().unwrap();
@@ -180,12 +102,21 @@ fn nothing_readable_is_in_the_file() {
 
 #[test]
 fn no_part_of_a_key_but_its_id_is_in_the_store() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let issued = b.issue(&World::at(NOON), 1);
     let text = issued[0].text.expose_secret();
     let secret = &text[text.len() - 49..text.len() - 6];
     let mut dump = String::new();
-    for table in ["meta", "client", "key", "policy", "signing_key", "audit"] {
+    for table in [
+        "meta",
+        "client",
+        "key",
+        "policy",
+        "signing_key",
+        "audit",
+        "token",
+        "replay",
+    ] {
         let mut statement = b
             .store
             .db
@@ -210,7 +141,7 @@ fn no_part_of_a_key_but_its_id_is_in_the_store() {
 
 #[test]
 fn another_master_key_opens_nothing() {
-    let b = bench();
+    let b = Bench::new();
     let other = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
     let error = Store::open(&b.path, &other).err().unwrap();
     assert!(
@@ -224,7 +155,7 @@ fn another_master_key_opens_nothing() {
 
 #[test]
 fn a_store_of_a_newer_schema_is_refused() {
-    let b = bench();
+    let b = Bench::new();
     b.store.db.pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&b.path, &b.key).err().unwrap();
     assert_eq!(
@@ -235,7 +166,7 @@ fn a_store_of_a_newer_schema_is_refused() {
 
 #[test]
 fn an_untouched_log_holds() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     assert_eq!(b.verify(), Ok(()));
 }
@@ -253,10 +184,16 @@ fn a_changed_record_is_named_whichever_field_was_changed() {
         "after = ''",
         "prev = zeroblob(32)",
         "hash = zeroblob(32)",
+        "format = 1",
+        "address = '10.0.0.1'",
+        "request = 'r-2'",
+        "client = 'other'",
+        "outcome = 'refused'",
+        "reason = 'no'",
         // From one field into the next, with the same text in all.
         "action = action || substr(subject, 1, 1), subject = substr(subject, 2)",
     ] {
-        let mut b = bench();
+        let mut b = Bench::new();
         b.issue(&World::at(NOON), 5);
         b.sql(&format!("UPDATE audit SET {change} WHERE seq = 4"));
         assert_eq!(b.verify(), Err(Broken::Changed(4)), "{change}");
@@ -265,12 +202,12 @@ fn a_changed_record_is_named_whichever_field_was_changed() {
 
 #[test]
 fn a_removed_record_is_named() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     b.sql("DELETE FROM audit WHERE seq = 4");
     assert_eq!(b.verify(), Err(Broken::Missing(4)));
 
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     b.sql("DELETE FROM audit WHERE seq = 1");
     assert_eq!(b.verify(), Err(Broken::Missing(1)));
@@ -278,7 +215,7 @@ fn a_removed_record_is_named() {
 
 #[test]
 fn a_tail_that_was_cut_off_is_named() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
     b.sql(&format!("DELETE FROM audit WHERE seq > {}", last - 2));
@@ -287,7 +224,7 @@ fn a_tail_that_was_cut_off_is_named() {
 
 #[test]
 fn records_that_changed_places_are_named() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     b.sql("UPDATE audit SET seq = -3 WHERE seq = 3");
     b.sql("UPDATE audit SET seq = 3 WHERE seq = 4");
@@ -300,7 +237,7 @@ fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
     let mut found = None;
     let mut read = Store::open(&b.path, &b.key).ok().unwrap();
     read.read(|tx| {
-        tx.each_audit(|r| {
+        tx.each_audit(&Query::default(), |r| {
             if r.seq == seq {
                 found = Some(r);
             }
@@ -322,12 +259,12 @@ fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
 
 #[test]
 fn a_record_forged_with_a_fitting_hash_does_not_fit_the_chain() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     reforged(&b, 4, |r| r.subject = "someone else".to_owned());
     assert_eq!(b.verify(), Err(Broken::Unlinked(5)));
 
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
     reforged(&b, last, |r| r.subject = "someone else".to_owned());
@@ -336,7 +273,7 @@ fn a_record_forged_with_a_fitting_hash_does_not_fit_the_chain() {
 
 #[test]
 fn a_record_put_in_at_the_end_is_named() {
-    let mut b = bench();
+    let mut b = Bench::new();
     b.issue(&World::at(NOON), 5);
     let head = b.store.read(|tx| Ok(tx.meta().head)).unwrap();
     let world = World::at(NOON + 9);
@@ -357,7 +294,7 @@ fn a_record_put_in_at_the_end_is_named() {
 
 #[test]
 fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let text = format!("{}\nnot_after: 10h\n", policy_file::DEFAULT);
     let file = policy_file::parse("p", text).ok().unwrap();
     crate::registry::policy::apply(&mut b.store, &World::at(NOON), &file)
@@ -383,7 +320,7 @@ fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
 
 #[test]
 fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let text = policy_file::DEFAULT.replace("# brand: ks", "brand: acme");
     let file = policy_file::parse("p", text).ok().unwrap();
     let issued = b.issue(&World::at(NOON), 1);
@@ -402,7 +339,7 @@ fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
 
 #[test]
 fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let world = World::at(NOON);
     let draft = key::Draft {
         scopes: vec!["write".to_owned(), "read".to_owned(), "read".to_owned()],
@@ -443,7 +380,7 @@ fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
 
 #[test]
 fn a_grace_never_lets_a_key_outlive_its_expiry() {
-    let mut b = bench();
+    let mut b = Bench::new();
     let world = World::at(NOON);
     let draft = key::Draft {
         expires: Some(NOON + 50),
@@ -456,4 +393,103 @@ fn a_grace_never_lets_a_key_outlive_its_expiry() {
         .ok()
         .unwrap();
     assert_eq!(old.ends(), Some(NOON + 50));
+}
+
+#[test]
+fn rows_since_a_version_are_those_that_changed_after_it() {
+    let mut b = Bench::new();
+    b.client("other");
+    let ids: Vec<_> = b
+        .issue(&World::at(NOON + 1), 4)
+        .into_iter()
+        .map(|i| i.key.id)
+        .collect();
+    let since = |b: &mut Bench, version| {
+        let mut found: Vec<_> = b
+            .store
+            .read(|tx| tx.rows_since(version))
+            .unwrap()
+            .into_iter()
+            .map(|r| r.id)
+            .collect();
+        found.sort();
+        found
+    };
+    let all = {
+        let mut all = ids.clone();
+        all.sort();
+        all
+    };
+    assert_eq!(since(&mut b, NOON * 1000), all);
+    let base = b.version();
+    assert!(since(&mut b, base).is_empty());
+
+    key::revoke_all(&mut b.store, &World::at(NOON + 2), &ids[..1], "").unwrap();
+    assert_eq!(since(&mut b, base), ids[..1]);
+    // With a clock that goes back, a change is a later version still.
+    key::set_disabled(&mut b.store, &World::at(NOON - 9), ids[1], true).unwrap();
+    let mut two = ids[..2].to_vec();
+    two.sort();
+    assert_eq!(since(&mut b, base), two);
+
+    let base = b.version();
+    let patch = client::Patch {
+        plan: Some(Some("free".to_owned())),
+        ..client::Patch::default()
+    };
+    client::update(&mut b.store, &World::at(NOON + 3), "other", patch.clone()).unwrap();
+    assert!(since(&mut b, base).is_empty(), "another client's plan");
+    client::update(&mut b.store, &World::at(NOON + 3), "acme", patch).unwrap();
+    assert_eq!(since(&mut b, base), all, "the plan of their client");
+    let rows = b.store.read(|tx| tx.rows_since(base)).unwrap();
+    assert!(rows.iter().all(|r| r.plan.as_deref() == Some("free")));
+}
+
+#[test]
+fn changes_made_together_are_there_together_or_not_at_all() {
+    let mut b = Bench::new();
+    let count = |b: &mut Bench| b.store.read(|tx| Ok(tx.keys()?.len())).unwrap();
+    let twice = |store: &mut Store| -> Result<()> {
+        for at in [NOON + 1, NOON + 2] {
+            let draft = key::Draft::default();
+            key::issue(store, &World::at(at), "acme", draft, 1, |_| {})?;
+        }
+        Ok(())
+    };
+    b.store.together(twice).unwrap();
+    assert_eq!(count(&mut b), 2);
+
+    let failed: Result<()> = b.store.together(|store| {
+        twice(store)?;
+        Err(refuse("no", "stop"))
+    });
+    assert!(failed.is_err());
+    assert_eq!(count(&mut b), 2);
+
+    // A part that fails takes only itself back.
+    b.store
+        .together(|store| {
+            let failed: Result<()> = store.write(&World::at(NOON + 3), |tx| {
+                tx.keyset_changed();
+                Err(refuse("no", "stop"))
+            });
+            assert!(failed.is_err());
+            twice(store)
+        })
+        .unwrap();
+    assert_eq!(count(&mut b), 4);
+
+    let store = std::panic::AssertUnwindSafe(&mut b.store);
+    let panicked = std::panic::catch_unwind(|| {
+        let store = store;
+        store.0.together(|store| -> Result<()> {
+            twice(store)?;
+            panic!("a mistake of ours");
+        })
+    });
+    assert!(panicked.is_err());
+    assert_eq!(count(&mut b), 4);
+    b.issue(&World::at(NOON + 4), 1);
+    assert_eq!(count(&mut b), 5);
+    assert_eq!(b.verify(), Ok(()));
 }

@@ -21,6 +21,11 @@ impl Companion {
         companion
     }
 
+    /// Where its store lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keystilectl"));
         command
@@ -68,6 +73,11 @@ impl Companion {
 
     /// `keystilectl render envoy` with these arguments, on free ports.
     pub fn rendered(&self, upstream: &Upstream, arguments: &[&str]) -> Setup {
+        self.rendered_in(self.dir.clone(), upstream, arguments)
+    }
+
+    /// The same for an Envoy whose files lie elsewhere.
+    pub fn rendered_in(&self, dir: PathBuf, upstream: &Upstream, arguments: &[&str]) -> Setup {
         let upstream = upstream.address().to_string();
         let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         let render = [
@@ -77,7 +87,7 @@ impl Companion {
         ]
         .concat();
         let config = self.run(&render);
-        Setup::rendered(self.dir.clone(), config).signing_keys(&self.signing_keys())
+        Setup::rendered(dir, config).signing_keys(&self.signing_keys())
     }
 }
 

@@ -1,3 +1,17 @@
+use envoy_types::pb::envoy::config::core::v3::async_data_source::Specifier as CodeSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::{
+    AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config::Vm;
+use envoy_types::pb::envoy::extensions::wasm::v3::{
+    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, VmConfig,
+};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use envoy_types::pb::google::protobuf::Duration;
+use envoy_types::util::pack_any;
+use prost::Message as _;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,5 +73,56 @@ impl EcdsFile {
                 }
             }]
         })
+    }
+
+    /// The same in protobuf, which Envoy reads faster, for a filter of any name and any
+    /// build of the wasm.
+    pub fn protobuf(name: &str, wasm: &str, configuration: Vec<u8>) -> Vec<u8> {
+        let code = CodeSource::Local(DataSource {
+            specifier: Some(Specifier::Filename(wasm.to_owned())),
+            ..DataSource::default()
+        });
+        let vm = VmConfig {
+            vm_id: "keystile".to_owned(),
+            runtime: "envoy.wasm.runtime.v8".to_owned(),
+            code: Some(AsyncDataSource {
+                specifier: Some(code),
+            }),
+            environment_variables: Some(EnvironmentVariables {
+                host_env_keys: vec!["KEYSTILE_SIGNING_KEYS".to_owned()],
+                ..EnvironmentVariables::default()
+            }),
+            ..VmConfig::default()
+        };
+        let backoff = BackoffStrategy {
+            base_interval: Some(Duration {
+                seconds: 0,
+                nanos: 20_000_000,
+            }),
+            max_interval: None,
+        };
+        let plugin = PluginConfig {
+            name: "keystile".to_owned(),
+            root_id: "keystile".to_owned(),
+            configuration: Some(pack_any(configuration)),
+            failure_policy: FailurePolicy::FailReload.into(),
+            reload_config: Some(ReloadConfig {
+                backoff: Some(backoff),
+            }),
+            vm: Some(Vm::VmConfig(vm)),
+            ..PluginConfig::default()
+        };
+        let resource = TypedExtensionConfig {
+            name: name.to_owned(),
+            typed_config: Some(pack_any(Wasm {
+                config: Some(plugin),
+            })),
+        };
+        let response = DiscoveryResponse {
+            version_info: "test".to_owned(),
+            resources: vec![pack_any(resource)],
+            ..DiscoveryResponse::default()
+        };
+        response.encode_to_vec()
     }
 }

@@ -33,6 +33,26 @@ impl Setup {
         setup.edit("port_value: 10001", "port_value: 0")
     }
 
+    /// `envoy/ecds-file.yaml` with a second, disabled filter beside the first: it gets the
+    /// base in a file of its own, and the other the overlay. Both are protobuf.
+    pub fn overlay(upstream: &Upstream) -> Self {
+        const ACTIVE: &str = "          - name: keystile\n            config_discovery:";
+        let setup = Self::ecds(upstream).edit("ecds.json", "overlay.pb");
+        let base = setup.dir.join("base.pb");
+        let filter = format!(
+            "          - name: keystile-base
+            disabled: true
+            config_discovery:
+              config_source:
+                path_config_source: {{path: {}}}
+                initial_fetch_timeout: 0s
+              type_urls: [type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm]
+{ACTIVE}",
+            base.display()
+        );
+        setup.edit(ACTIVE, &filter)
+    }
+
     /// What `keystilectl render envoy` printed, for free ports and this folder.
     pub fn rendered(dir: PathBuf, config: String) -> Self {
         Self {
@@ -175,6 +195,22 @@ impl Envoy {
 
     pub fn ecds_file(&self) -> EcdsFile {
         EcdsFile::new(self.dir.join("ecds.json"))
+    }
+
+    /// Stops it where it stands, as a machine that hangs would.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(status.unwrap().success());
     }
 
     /// The public listener.

@@ -8,6 +8,7 @@ pub mod fault;
 mod load;
 mod push;
 pub mod quiet;
+mod server;
 mod upstream;
 
 pub use self::{
@@ -17,6 +18,7 @@ pub use self::{
     envoy::{Envoy, Setup, fresh_dir},
     load::{Answer, Load, burst, count},
     push::Push,
+    server::Server,
     upstream::{Reply, Seen, Upstream, echoed},
 };
 

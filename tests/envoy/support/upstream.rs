@@ -17,6 +17,7 @@ pub struct Seen {
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -116,6 +117,7 @@ fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Seen> {
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         headers: Vec::new(),
+        body: Vec::new(),
     };
     loop {
         let line = line(stream)?;
@@ -125,17 +127,18 @@ fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Seen> {
         seen.headers
             .push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    // Envoy sends a body with its length or in chunks; its bytes tell nothing here.
+    // Envoy sends a body with its length or in chunks.
     if seen.header("transfer-encoding") == ["chunked"] {
         loop {
             let size = usize::from_str_radix(&line(stream)?, 16).map_err(io::Error::other)?;
-            skip(stream, size + 2)?;
+            let chunk = take(stream, size + 2)?;
+            seen.body.extend(&chunk[..size]);
             if size == 0 {
                 break;
             }
         }
     } else if let [length] = seen.header("content-length")[..] {
-        skip(stream, length.parse().map_err(io::Error::other)?)?;
+        seen.body = take(stream, length.parse().map_err(io::Error::other)?)?;
     }
     Ok(seen)
 }
@@ -151,8 +154,10 @@ fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     Ok(line.into_iter().map(char::from).collect())
 }
 
-fn skip(stream: &mut BufReader<TcpStream>, length: usize) -> io::Result<()> {
-    stream.read_exact(&mut vec![0; length])
+fn take(stream: &mut BufReader<TcpStream>, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn write(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
@@ -175,5 +180,6 @@ pub fn echoed(body: &Value) -> Seen {
         headers: headers
             .map(|pair| (text(&pair[0]), text(&pair[1])))
             .collect(),
+        body: Vec::new(),
     }
 }

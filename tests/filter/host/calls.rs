@@ -374,6 +374,10 @@ fn property(guest: &mut Guest<'_>, name: &str, arguments: &[u64]) -> Result<(), 
     let path = String::from_utf8(guest.read(path, path_size)?).map_err(|_| Status::NotFound)?;
     match name {
         "proxy_get_property" => {
+            if path == "xds\0node\0id" {
+                let node = guest.process().node.clone();
+                return guest.give(&node, third, fourth);
+            }
             let path: Vec<String> = path.split('\0').map(str::to_owned).collect();
             let transaction = guest.state().transaction().ok_or(Status::NotFound)?;
             let value = transaction.property(&path).ok_or(Status::NotFound)?;

@@ -41,6 +41,8 @@ pub struct Process {
     /// Values and cas numbers by key, never zero.
     pub shared_data: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
     pub metrics: BTreeMap<(MetricKind, String), Metric>,
+    /// Envoy's `node.id`.
+    pub node: Vec<u8>,
     pub http_calls: Vec<HttpCall>,
     /// Calls of each host function, by the name it is imported under, WASI included.
     pub calls: BTreeMap<String, u64>,
@@ -126,6 +128,7 @@ impl Default for Process {
             log: Vec::new(),
             shared_data: BTreeMap::new(),
             metrics: BTreeMap::new(),
+            node: b"edge-1".to_vec(),
             http_calls: Vec::new(),
             calls: BTreeMap::new(),
             unknown: Vec::new(),

@@ -4,12 +4,14 @@ use clap::Args;
 use ipnet::IpNet;
 use keystile::key::KeyId;
 use keystile::policy::RawLimit;
-use serde_json::json;
 
-use super::{fields, print, with_secret};
-use crate::commands::{Context, key_id};
-use crate::error::{Result, refuse};
-use crate::registry::key::{self, Patch};
+use super::issue::wrapped;
+use super::print;
+use crate::commands::{Context, fleet, key_id};
+use crate::error::Result;
+use crate::operation::key;
+use crate::operation::wire::{Id, Span, TimeWords};
+use crate::output;
 use crate::registry::rules;
 use crate::when::{self, When};
 
@@ -81,6 +83,18 @@ pub struct Update {
     /// It may be used from every page
     #[arg(long, conflicts_with = "origin")]
     no_origin: bool,
+    /// After how long it is to give way to a new one
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    rotate_every: Option<u64>,
+    /// As its plan says
+    #[arg(long, conflicts_with = "rotate_every")]
+    no_rotate_every: bool,
+    /// How long it then goes on
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    grace: Option<u64>,
+    /// As its plan says
+    #[arg(long, conflicts_with = "grace")]
+    no_grace: bool,
     /// A free pair to set; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
@@ -107,63 +121,35 @@ pub struct Revoke {
         hide_default_value = true
     )]
     reason: String,
-}
-
-/// Replace a key by a new one with the same rules; both work for a while
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  keystilectl key rotate 0Ab3dEfGh1                 # the old one works for 24 hours more
-  keystilectl key rotate 0Ab3dEfGh1 --grace 7d --expires 90d
-  keystilectl key rotate 0Ab3dEfGh1 --grace 0       # the old one ends with the next push
-
-Both share their buckets: rotating gives nobody a second allowance.")]
-pub struct Rotate {
-    /// Its id
-    #[arg(value_parser = key_id)]
-    key: KeyId,
-    /// How long the old one works on
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::span)]
-    grace: u64,
-    /// When the new one ends [default: when the old one would]
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<When>,
-    /// The new one never ends by itself
-    #[arg(long, conflicts_with = "expires")]
-    no_expiry: bool,
+    /// Return when every connected Envoy has it in force, or after this time with the names of
+    /// those that have not; needs a server [default: 10s]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
+          default_missing_value = "10s", value_parser = when::span)]
+    wait: Option<u64>,
 }
 
 impl Update {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
-        let time = |w: Option<When>, none: bool| {
-            if none {
-                Some(None)
-            } else {
-                w.map(|w| Some(w.at(cx.now())))
-            }
-        };
-        let patch = Patch {
+        let update = key::Update {
+            id: Id(self.key),
             name: self.name,
             scopes: self.scope,
             add_scopes: self.add_scope,
             remove_scopes: self.remove_scope,
-            any_scope: self.allow_unknown_scope,
-            plan: if self.no_plan {
-                Some(None)
-            } else {
-                self.plan.map(Some)
-            },
-            limits: or_none(self.limit, self.no_limit),
-            expires: time(self.expires, self.no_expiry),
-            not_before: time(self.not_before, self.no_not_before),
-            allow: or_none(self.cidr, self.no_cidr),
-            deny: or_none(self.deny_cidr, self.no_deny_cidr),
+            allow_unknown_scope: self.allow_unknown_scope,
+            plan: or_null(self.plan, self.no_plan),
+            limits: or_none(self.limit, self.no_limit).map(wrapped),
+            expires: or_null(self.expires.map(TimeWords), self.no_expiry),
+            not_before: or_null(self.not_before.map(TimeWords), self.no_not_before),
+            cidrs: or_none(self.cidr, self.no_cidr).map(wrapped),
+            deny_cidrs: or_none(self.deny_cidr, self.no_deny_cidr).map(wrapped),
             origins: or_none(self.origin, self.no_origin),
             labels: self.label.into_iter().collect(),
             remove_labels: self.remove_label,
+            rotate_every: or_null(self.rotate_every.map(Span), self.no_rotate_every),
+            grace: or_null(self.grace.map(Span), self.no_grace),
         };
-        let key = key::update(&mut cx.store()?, &cx.world, self.key, patch)?;
-        print(cx, &key)
+        print(cx, &cx.perform(update)?)
     }
 }
 
@@ -171,72 +157,37 @@ fn or_none<T>(list: Option<Vec<T>>, none: bool) -> Option<Vec<T>> {
     if none { Some(Vec::new()) } else { list }
 }
 
-impl Revoke {
-    pub(super) fn run(self, cx: &Context) -> Result<()> {
-        if self.reason.len() > 500 || self.reason.chars().any(char::is_control) {
-            return Err(refuse(
-                "the reason is longer than 500 bytes or holds control characters",
-                "say it shorter",
-            ));
-        }
-        let mut store = cx.store()?;
-        let keys = key::revoke_all(&mut store, &cx.world, &self.key, &self.reason)?;
-        let json = match keys.as_slice() {
-            [one] => one.json(cx.now()),
-            all => all.iter().map(|k| k.json(cx.now())).collect(),
-        };
-        cx.out.show(&json, || {
-            keys.iter()
-                .map(|k| format!("key {} of {} revoked\n", k.id, k.client))
-                .collect()
-        })?;
-        if !cx.out.is_json() {
-            cx.out.note("`keystilectl push` puts it in force");
-        }
-        Ok(())
-    }
+fn or_null<T>(value: Option<T>, null: bool) -> Option<Option<T>> {
+    if null { Some(None) } else { value.map(Some) }
 }
 
-impl Rotate {
+impl Revoke {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
-        let now = cx.now();
-        let expires = if self.no_expiry {
-            Some(None)
-        } else {
-            self.expires.map(|w| Some(w.at(now)))
+        let keys = cx
+            .perform(key::RevokeAll {
+                ids: self.key.into_iter().map(Id).collect(),
+                reason: self.reason,
+            })?
+            .keys;
+        let words = || {
+            keys.iter()
+                .map(|k| format!("key {} of {} revoked\n", k.id.0, k.client))
+                .collect()
         };
-        let (new, old) = key::rotate(&mut cx.store()?, &cx.world, self.key, self.grace, expires)?;
-        let until = old.ends();
-        let mut json = with_secret(&new, now);
-        if let Some(map) = json.as_object_mut() {
-            map.insert(
-                "old".to_owned(),
-                json!({"id": old.id.to_string(), "works_until": until.map(when::rfc3339)}),
-            );
+        match keys.as_slice() {
+            [one] => cx.out.show(one, words)?,
+            all => cx.out.show(&all, words)?,
         }
-        let show = cx.out.show(&json, || {
-            let end = until.map(|t| format!("{} ({})", when::short(t), when::relative(t, now)));
-            format!(
-                "key  {}\n\n{}\nthe old one, {}, works until {}\n",
-                new.text.expose_secret(),
-                fields(&new.key, now),
-                old.id,
-                end.unwrap_or_default()
-            )
-        });
-        show.map_err(|e| {
-            refuse(
-                format_args!("key {} was issued but not shown: {e}", new.key.id),
-                format_args!(
-                    "rotate it at once: `keystilectl key rotate {} --grace 0`",
-                    new.key.id
-                ),
-            )
-        })?;
-        if !cx.out.is_json() {
-            cx.out.note(
-                "keep the new one now, it is not shown again; `keystilectl push` puts it in force",
-            );
+        let waited = fleet::wait_if(cx, self.wait)?;
+        if cx.out.is_json() {
+            return Ok(());
+        }
+        match waited {
+            Some(waited) => cx.out.note(format_args!(
+                "in force on {}",
+                output::count(waited.in_force, "Envoy")
+            )),
+            None => cx.out.note("`keystilectl push` puts it in force"),
         }
         Ok(())
     }

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
 
 use crate::commands::Context;
 use crate::error::{Result, refuse};
 use crate::file;
-use crate::registry::import::{self, How};
+use crate::operation::key;
 use crate::registry::key::count;
 
 /// Take over keys from elsewhere, by their SHA-256 digests: all of a file or nothing
@@ -44,32 +43,20 @@ impl Import {
         let name = self.file.display().to_string();
         let text = String::from_utf8(file::read(&self.file)?)
             .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
-        let lines = import::read(&name, text.trim_start_matches('\u{feff}'))?;
-        let how = How {
-            create_clients: self.create_clients,
-            any_scope: self.allow_unknown_scope,
+        let done = cx.perform(key::Import {
+            name,
+            text,
             dry_run: self.dry_run,
-        };
-        let done = import::import(&mut cx.store()?, &cx.world, lines, how)?;
-        // The ids of a dry run are thrown away with it.
-        let keys = if self.dry_run {
-            Vec::new()
-        } else {
-            done.keys.iter().map(|k| k.json(cx.now())).collect()
-        };
-        let json = json!({
-            "dry_run": self.dry_run,
-            "imported": done.keys.len(),
-            "clients_created": done.clients,
-            "keys": keys,
-        });
-        cx.out.show(&json, || {
-            let clients = match done.clients.len() {
+            create_clients: self.create_clients,
+            allow_unknown_scope: self.allow_unknown_scope,
+        })?;
+        cx.out.show(&done, || {
+            let clients = match done.clients_created.len() {
                 0 => String::new(),
                 1 => ", 1 new client".to_owned(),
                 n => format!(", {n} new clients"),
             };
-            let number = count(done.keys.len());
+            let number = count(usize::try_from(done.imported).unwrap_or(usize::MAX));
             if self.dry_run {
                 format!("{number}{clients} would be imported; nothing was changed\n")
             } else {

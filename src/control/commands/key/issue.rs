@@ -1,18 +1,19 @@
 //! `keystilectl key issue`
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipnet::IpNet;
 use keystile::key::Name;
-use keystile::policy::{Policy, RawLimit};
-use serde_json::Value;
+use keystile::policy::RawLimit;
 
-use super::{fields, with_secret};
+use super::fields;
 use crate::commands::Context;
 use crate::error::{Error, Result, refuse};
+use crate::operation::key::{self, Issued, IssuedKey, Kind};
+use crate::operation::wire::{Environment, Secret, Span, TimeWords};
 use crate::output;
-use crate::registry::key::{self, Draft, Issued, count};
+use crate::registry::key::count;
 use crate::registry::rules;
-use crate::when::When;
+use crate::when::{self, When};
 
 /// Issue a key; it is shown once, now
 #[derive(Args)]
@@ -74,81 +75,88 @@ pub struct Issue {
     /// A free pair; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
+    /// After how long it is to give way to a new one [default: as its plan says]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    rotate_every: Option<u64>,
+    /// How long it then goes on [default: as its plan says]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    grace: Option<u64>,
     /// How many that are alike
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: Option<u32>,
 }
 
-/// For servers, or for browsers.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// Kept secret on a server
-    Secret,
-    /// Visible in a web page, and bound to its origin
-    Publishable,
-}
-
 impl Issue {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
-        let now = cx.now();
-        let draft = Draft {
+        let bar = cx.out.progress(self.count.unwrap_or(1));
+        let progress = bar.clone();
+        let issued = cx.perform(key::Issue {
+            client: self.client,
             name: self.name,
-            environment: self.env,
-            publishable: self.kind == Kind::Publishable,
+            environment: self.env.map(Environment),
+            kind: self.kind,
             scopes: self.scope,
-            any_scope: self.allow_unknown_scope,
+            allow_unknown_scope: self.allow_unknown_scope,
             plan: self.plan,
-            limits: self.limit,
-            expires: self.expires.map(|w| w.at(now)),
-            not_before: self.not_before.map(|w| w.at(now)),
-            allow: self.cidr,
-            deny: self.deny_cidr,
+            limits: wrapped(self.limit),
+            expires: self.expires.map(TimeWords),
+            not_before: self.not_before.map(TimeWords),
+            cidrs: wrapped(self.cidr),
+            deny_cidrs: wrapped(self.deny_cidr),
             origins: self.origin,
             labels: self.label.into_iter().collect(),
-        };
-        let total = self.count.unwrap_or(1);
-        let bar = cx.out.progress(total);
-        let mut store = cx.store()?;
-        let issued = key::issue(&mut store, &cx.world, &self.client, draft, total, |n| {
-            bar.set_position(u64::from(n))
+            rotate_every: self.rotate_every.map(Span),
+            grace: self.grace.map(Span),
+            count: self.count,
+            progress: Some(Box::new(move |n| progress.set_position(u64::from(n)))),
         });
         bar.finish_and_clear();
-        let (issued, policy) = issued?;
-        // Waiting writers first: printing may take as long as it likes.
-        drop(store);
-        print(cx, &issued, self.count.is_some()).map_err(|e| lost(&e, &issued))?;
-        if let Some(first) = issued.first() {
-            advise(cx, first, &policy, issued.len() > 1);
+        let mut issued = issued?;
+        let mut warnings = Vec::new();
+        for key in issued.keys_mut() {
+            warnings.append(&mut key.warnings);
         }
+        print(cx, &issued).map_err(|e| lost(&e, issued.keys()))?;
+        for warning in warnings {
+            cx.out.warn(warning);
+        }
+        advise(cx, issued.keys().len() > 1);
         Ok(())
     }
 }
 
-fn print(cx: &Context, issued: &[Issued], many: bool) -> Result<()> {
-    let now = cx.now();
-    match (cx.out.is_json(), issued) {
-        (true, [one]) if !many => cx.out.json(&with_secret(one, now)),
-        (true, all) => cx.out.json(&Value::Array(
-            all.iter().map(|i| with_secret(i, now)).collect(),
-        )),
-        (false, [one]) => {
-            let key = format!("key  {}\n\n", one.text.expose_secret());
-            output::text(&key)?;
-            output::text(&fields(&one.key, now))
+/// Things as they travel.
+pub(super) fn wrapped<T: From<U>, U>(list: Vec<U>) -> Vec<T> {
+    list.into_iter().map(T::from).collect()
+}
+
+/// The key, for the one time that it is shown.
+pub(super) fn shown(issued: &IssuedKey) -> &str {
+    issued.key.as_ref().map_or("-", Secret::expose_secret)
+}
+
+fn print(cx: &Context, issued: &Issued) -> Result<()> {
+    if cx.out.is_json() {
+        return cx.out.json(issued);
+    }
+    match issued.keys() {
+        [one] => {
+            output::text(&format!("key  {}\n\n", shown(one)))?;
+            output::text(&fields(&one.view, cx.now()))
         }
-        (false, all) => {
+        all => {
             let lines = all
                 .iter()
-                .map(|i| format!("{}  {}\n", i.key.id, i.text.expose_secret()));
+                .map(|i| format!("{}  {}\n", i.view.id.0, shown(i)));
             output::text(&lines.collect::<String>())
         }
     }
 }
 
-fn lost(e: &Error, issued: &[Issued]) -> Error {
+fn lost(e: &Error, issued: &[IssuedKey]) -> Error {
     let first = issued
         .first()
-        .map(|i| i.key.id.to_string())
+        .map(|i| i.view.id.0.to_string())
         .unwrap_or_default();
     refuse(
         format_args!("{} issued but not shown: {e}", count(issued.len())),
@@ -156,13 +164,7 @@ fn lost(e: &Error, issued: &[Issued]) -> Error {
     )
 }
 
-fn advise(cx: &Context, issued: &Issued, policy: &Policy, many: bool) {
-    let environment = &issued.key.rules.environment;
-    if !policy.environments.contains(environment) {
-        cx.out.warn(format_args!(
-            "the policy does not accept environment `{environment}`, so this key answers 403 `environment_denied` here"
-        ));
-    }
+fn advise(cx: &Context, many: bool) {
     if !cx.out.is_json() {
         let (it, is) = if many {
             ("them", "they are")

@@ -92,6 +92,10 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
             ),
             "it is of another store, or its signing key is retired: build it again",
         ),
+        Refusal::Overlay => refuse(
+            format_args!("{}: {e}", path.display()),
+            "name a file that holds a whole keyset, such as `keyset build` writes",
+        ),
         e => refuse(
             format_args!("{}: {e}", path.display()),
             "build it again with `keystilectl keyset build`",

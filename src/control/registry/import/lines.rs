@@ -1,5 +1,6 @@
 //! The file that an import reads: CSV with a header, or JSON.
 
+use keystile::policy::RawLimit;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, refuse, refuse_all};
@@ -25,6 +26,9 @@ pub struct Line {
     pub scopes: Vec<String>,
     /// A plan of its own.
     pub plan: String,
+    /// Limits of its own; no column.
+    #[serde(skip)]
+    pub limits: Vec<RawLimit>,
     /// `90d`, a date or RFC 3339.
     pub expires: String,
     /// The same.

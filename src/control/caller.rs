@@ -1,0 +1,460 @@
+//! Who asks for something, and how far his reach goes.
+//!
+//! Which role may ask for which operation is a table of the server. What is decided here
+//! holds for every operation alike: a token that is bound to a client sees the keys of
+//! that client and no others, and makes none beyond its ceilings.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use keystile::key::KeyId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result, refuse};
+use crate::record::Rules;
+use crate::when;
+
+/// What kind of caller a token makes; each may do what those before it may, but that
+/// `client` is bound to its client.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Manages the keys of one client, within ceilings
+    Client,
+    /// Reads everything
+    Auditor,
+    /// Manages clients and keys
+    Issuer,
+    /// Everything
+    Owner,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Client, Self::Auditor, Self::Issuer, Self::Owner];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Auditor => "auditor",
+            Self::Issuer => "issuer",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// The role that a word says.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str() == word)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Who can read the store and its master key on this machine. May do everything.
+    Local,
+    /// Who holds a token.
+    Token(Grant),
+}
+
+/// What a good token is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Public id of the token.
+    pub id: KeyId,
+    /// Its name.
+    pub name: String,
+    /// What kind of caller it makes.
+    pub role: Role,
+    /// The client that it is bound to; of the role `client` only.
+    pub client: Option<String>,
+    /// What it may make; of the role `client` only.
+    pub ceilings: Ceilings,
+    /// Ranges that it may be used from; any if there are none.
+    pub networks: Vec<IpNet>,
+    /// Seconds; to the minute.
+    pub last_used: Option<u64>,
+}
+
+impl Grant {
+    /// Of whom nobody knows: sees nothing and may do nothing.
+    pub fn nothing() -> Self {
+        let Ok(id) = KeyId::random(|digits: &mut [u8]| {
+            digits.fill(0);
+            Ok::<(), Infallible>(())
+        });
+        Self {
+            id,
+            name: String::new(),
+            role: Role::Client,
+            client: None,
+            ceilings: Ceilings::default(),
+            networks: Vec::new(),
+            last_used: None,
+        }
+    }
+
+    /// Whether it may be used from an address.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.is_empty() || self.networks.iter().any(|n| n.contains(&address))
+    }
+}
+
+/// The most that keys may have which a client makes for itself. The default admits keys
+/// without scopes and plans of their own, as many and as long as wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ceilings {
+    /// The scopes that they may hold.
+    pub scopes: Vec<String>,
+    /// The plans that they may have for their own; none at all is always good.
+    pub plans: Vec<String>,
+    /// Seconds from now that they must end within.
+    pub max_expiry: Option<u64>,
+    /// How many may live at once.
+    pub max_keys: Option<u32>,
+}
+
+impl Caller {
+    /// The ceilings of a caller that is bound to a client.
+    pub fn bound(&self) -> Option<&Ceilings> {
+        match self {
+            Self::Token(g) if g.role == Role::Client => Some(&g.ceilings),
+            Self::Local | Self::Token(_) => None,
+        }
+    }
+
+    /// Its token's role; that of the owner for who is on this machine.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Local => Role::Owner,
+            Self::Token(g) => g.role,
+        }
+    }
+
+    /// Tells callers apart: `local`, or the id of the token.
+    pub fn mark(&self) -> String {
+        match self {
+            Self::Local => "local".to_owned(),
+            Self::Token(g) => g.id.to_string(),
+        }
+    }
+
+    /// Whether it may know of a client.
+    pub fn sees(&self, client: &str) -> bool {
+        match self {
+            Self::Token(g) if g.role == Role::Client => g.client.as_deref() == Some(client),
+            Self::Local | Self::Token(_) => true,
+        }
+    }
+
+    /// The client that a listing is narrowed to: its own, or the one that is asked for.
+    pub fn narrowed<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            // Of no client: a name that no client can have.
+            Self::Token(g) if g.role == Role::Client => Some(g.client.as_deref().unwrap_or("")),
+            Self::Local | Self::Token(_) => asked,
+        }
+    }
+
+    /// That it is not bound to a client, for what concerns more than one.
+    ///
+    /// # Errors
+    /// It is bound; the caller's `what` (`change clients`) says to what end.
+    pub fn unbound(&self, what: &str) -> Result<()> {
+        match self.bound() {
+            None => Ok(()),
+            Some(_) => Err(forbidden(format_args!(
+                "a token of the role `client` may not {what}"
+            ))),
+        }
+    }
+
+    /// That it may do what only an owner may.
+    ///
+    /// # Errors
+    /// It is not an owner.
+    pub fn owner(&self, what: &str) -> Result<()> {
+        match self.role() {
+            Role::Owner => Ok(()),
+            role => Err(forbidden(format_args!(
+                "a token of the role `{role}` may not {what}"
+            ))),
+        }
+    }
+}
+
+impl Ceilings {
+    /// That a new key keeps within them.
+    ///
+    /// # Errors
+    /// The first ceiling that it exceeds.
+    pub fn admit(&self, rules: &Rules, now: u64) -> Result<()> {
+        if let Some(scope) = rules.scopes.iter().find(|s| !self.scopes.contains(s)) {
+            return Err(exceeded(
+                format_args!("this token may not give a key scope `{scope}`"),
+                "scopes",
+                &self.scopes,
+            ));
+        }
+        if let Some(plan) = rules.plan.as_ref().filter(|p| !self.plans.contains(p)) {
+            return Err(exceeded(
+                format_args!("this token may not give a key plan `{plan}`"),
+                "plans",
+                &self.plans,
+            ));
+        }
+        if !rules.limits.is_empty() {
+            return Err(forbidden("this token may not give a key limits of its own"));
+        }
+        self.admit_expiry(rules.expires, now)
+    }
+
+    /// That an end is near enough.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn admit_expiry(&self, expires: Option<u64>, now: u64) -> Result<()> {
+        let Some(most) = self.max_expiry else {
+            return Ok(());
+        };
+        if expires.is_some_and(|t| t <= now.saturating_add(most)) {
+            return Ok(());
+        }
+        let most = when::duration(most);
+        Err(refuse(
+            format_args!("keys that this token makes end within {most}"),
+            format_args!("give `--expires {most}` or less"),
+        ))
+    }
+
+    /// That a change of rules keeps within them. What was given by others beyond them may
+    /// stay, but such a key is not widened: neither its rights nor its end.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn admit_change(&self, before: &Rules, after: &Rules, now: u64) -> Result<()> {
+        if self.admit(after, now).is_ok() && self.admit_rights(before) {
+            return Ok(());
+        }
+        let named = Rules {
+            name: before.name.clone(),
+            labels: before.labels.clone(),
+            expires: before.expires,
+            ..after.clone()
+        };
+        let ends_later = match (before.expires, after.expires) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(before), Some(after)) => after > before,
+        };
+        if named == *before && !ends_later {
+            return Ok(());
+        }
+        self.admit(after, now)?;
+        Err(beyond())
+    }
+
+    /// That a key may go on as another one, which ends at `expires`.
+    ///
+    /// # Errors
+    /// Those of [`Ceilings::admit_change`].
+    pub fn admit_rotation(&self, before: &Rules, after: &Rules, now: u64) -> Result<()> {
+        self.admit_change(before, after, now)?;
+        self.admit_expiry(after.expires, now)
+    }
+
+    /// Whether rights that were given before could have been given under them.
+    fn admit_rights(&self, rules: &Rules) -> bool {
+        let endless = Self {
+            max_expiry: None,
+            ..self.clone()
+        };
+        endless.admit(rules, 0).is_ok()
+    }
+}
+
+/// A refusal for want of rights.
+pub fn forbidden(fact: impl fmt::Display) -> Error {
+    refuse(fact, "ask somebody whose token may").of(Kind::Forbidden)
+}
+
+fn beyond() -> Error {
+    forbidden(
+        "the key holds more than this token may give, so only its name and labels can be changed and its end be brought nearer",
+    )
+}
+
+fn exceeded(fact: impl fmt::Display, what: &str, those: &[String]) -> Error {
+    if those.is_empty() {
+        refuse(
+            fact,
+            format_args!("it may give no {what}; ask somebody whose token may"),
+        )
+    } else {
+        refuse(fact, format_args!("it may give {}", those.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::key::Draft;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn rules(change: impl FnOnce(&mut Rules)) -> Rules {
+        let policy = crate::policy_file::parse("p", crate::policy_file::DEFAULT.to_owned())
+            .unwrap()
+            .policy;
+        let mut rules = Draft::default().checked(&policy, NOW).unwrap();
+        change(&mut rules);
+        rules
+    }
+
+    fn ceilings() -> Ceilings {
+        Ceilings {
+            scopes: vec!["read".to_owned(), "list".to_owned()],
+            plans: vec!["free".to_owned()],
+            max_expiry: Some(1000),
+            max_keys: None,
+        }
+    }
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_new_key_keeps_within_every_ceiling() {
+        let good = |r: &mut Rules| {
+            r.scopes = words(&["read"]);
+            r.plan = Some("free".to_owned());
+            r.expires = Some(NOW + 1000);
+        };
+        assert_eq!(ceilings().admit(&rules(good), NOW), Ok(()));
+        type Case = (&'static str, fn(&mut Rules));
+        let table: [Case; 5] = [
+            (
+                "this token may not give a key scope `write`; it may give read, list",
+                |r| r.scopes = vec!["read".to_owned(), "write".to_owned()],
+            ),
+            (
+                "this token may not give a key plan `gold`; it may give free",
+                |r| r.plan = Some("gold".to_owned()),
+            ),
+            (
+                "this token may not give a key limits of its own; ask somebody whose token may",
+                |r| {
+                    let raw = crate::registry::rules::limit("1/1s").unwrap();
+                    r.limits = keystile::policy::checked_limits("l", &[raw]).unwrap();
+                },
+            ),
+            (
+                "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+                |r| r.expires = Some(NOW + 1001),
+            ),
+            (
+                "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+                |r| r.expires = None,
+            ),
+        ];
+        for (words, bad) in table {
+            let rules = rules(|r| {
+                good(r);
+                bad(r);
+            });
+            let error = ceilings().admit(&rules, NOW).unwrap_err();
+            assert_eq!(error.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn a_key_beyond_the_ceilings_is_renamed_and_shortened_but_never_widened() {
+        let given = rules(|r| {
+            r.scopes = words(&["read", "write"]);
+            r.expires = Some(NOW + 500);
+        });
+        let after = |change: fn(&mut Rules)| {
+            let mut after = given.clone();
+            change(&mut after);
+            ceilings().admit_change(&given, &after, NOW)
+        };
+        assert_eq!(after(|r| r.name = "mine".to_owned()), Ok(()));
+        assert_eq!(after(|r| r.expires = Some(NOW + 400)), Ok(()));
+        assert!(after(|r| r.expires = Some(NOW + 600)).is_err());
+        assert!(after(|r| r.expires = None).is_err());
+        assert!(after(|r| r.plan = Some("free".to_owned())).is_err());
+        assert!(after(|r| r.allow = vec!["10.0.0.0/8".parse().unwrap()]).is_err());
+        // Giving up what is beyond them is a change of rights too, and lasting.
+        assert!(after(|r| r.scopes = vec!["read".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn only_a_token_of_the_role_client_is_bound() {
+        for role in Role::ALL {
+            let caller = Caller::Token(Grant {
+                role,
+                client: Some("acme".to_owned()),
+                ..Grant::nothing()
+            });
+            let bound = role == Role::Client;
+            assert_eq!(caller.bound().is_some(), bound, "{role}");
+            assert_eq!(caller.unbound("do it").is_err(), bound, "{role}");
+            assert!(caller.sees("acme"), "{role}");
+            assert_eq!(caller.sees("other"), !bound, "{role}");
+            let narrowed = if bound { "acme" } else { "other" };
+            assert_eq!(caller.narrowed(Some("other")), Some(narrowed), "{role}");
+            assert_eq!(caller.owner("x").is_ok(), role == Role::Owner, "{role}");
+            assert_eq!(Role::of(role.as_str()), Some(role));
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_sees_no_client() {
+        let nobody = Caller::Token(Grant::nothing());
+        assert!(!nobody.sees("acme"));
+        assert!(!nobody.sees(""));
+        assert_eq!(nobody.narrowed(Some("acme")), Some(""));
+        assert!(nobody.unbound("do it").is_err());
+    }
+
+    #[test]
+    fn a_token_bound_to_networks_is_good_from_these_only() {
+        let grant = Grant {
+            networks: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Grant::nothing()
+        };
+        for (address, good) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("11.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(grant.admits(address.parse().unwrap()), good, "{address}");
+        }
+        assert!(Grant::nothing().admits("11.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,243 @@
+//! `keystilectl key rotate`
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use keystile::key::KeyId;
+
+use super::fields;
+use super::issue::shown;
+use crate::commands::{Context, key_id};
+use crate::error::{Error, Result, refuse};
+use crate::operation::key::{self, IssuedKey};
+use crate::operation::wire::{Id, Span, Time, TimeWords};
+use crate::output;
+use crate::registry::rotation::{self, How};
+use crate::when::{self, When};
+
+/// Replace a key by a new one with the same rules; both work for a while
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl key rotate 0Ab3dEfGh1                 # the old one works for 24 hours more
+  keystilectl key rotate 0Ab3dEfGh1 --grace 7d --expires 90d
+  keystilectl key rotate 0Ab3dEfGh1 --grace 0       # the old one ends with the next push
+  keystilectl key rotate 0Ab3dEfGh1 --exec 'vault kv put secret/acme api_key=-'
+  keystilectl key rotate --all --grace 7d --out new-keys.csv
+
+Both share their buckets: rotating gives nobody a second allowance. With --exec the new key goes to
+the command's standard input and is printed nowhere; should the command fail, the message says so, and
+the old key works until its time is over.")]
+pub struct Rotate {
+    /// Its id
+    #[arg(value_parser = key_id, required_unless_present = "all")]
+    key: Option<KeyId>,
+    /// How long the old one works on
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::span)]
+    grace: u64,
+    /// When the new one ends [default: when the old one would]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<When>,
+    /// The new one never ends by itself
+    #[arg(long, conflicts_with = "expires")]
+    no_expiry: bool,
+    /// Hand the new key to this command's standard input, without a line feed
+    #[arg(long, value_name = "CMD")]
+    exec: Option<String>,
+    /// Every key that is good or will be; each new one lives as long as the old one was meant to
+    #[arg(long, conflicts_with_all = ["key", "exec", "expires", "no_expiry"], requires = "out")]
+    all: bool,
+    /// With --all: only those of this client
+    #[arg(long, value_name = "CLIENT", requires = "all")]
+    client: Option<String>,
+    /// With --all: where the new keys are written, `old id,new id,client,key` a line; a new file
+    #[arg(long, value_name = "FILE", requires = "all")]
+    out: Option<PathBuf>,
+}
+
+impl Rotate {
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        match (self.key, self.out.as_deref()) {
+            (Some(key), _) => self.one(cx, key),
+            (None, Some(out)) => self.every(cx, out),
+            (None, None) => Err(refuse(
+                "no key is named",
+                "give its id, or `--all --out FILE`",
+            )),
+        }
+    }
+
+    fn one(&self, cx: &Context, id: KeyId) -> Result<()> {
+        let expires = match (self.expires, self.no_expiry) {
+            (_, true) => Some(None),
+            (expires, false) => expires.map(|e| Some(TimeWords(e))),
+        };
+        let mut rotated = cx.perform(key::Rotate {
+            id: Id(id),
+            grace: Span(self.grace),
+            expires,
+        })?;
+        if let Some(command) = &self.exec {
+            hand_over(command, &rotated.new)?;
+            rotated.new.key = None;
+        }
+        let now = cx.now();
+        let (new, old) = (&rotated.new, &rotated.old);
+        let show = cx.out.show(&rotated, || {
+            let end = old
+                .works_until
+                .as_ref()
+                .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)));
+            let head = match self.exec {
+                Some(_) => String::new(),
+                None => format!("key  {}\n\n", shown(new)),
+            };
+            format!(
+                "{head}{}\nthe old one, {}, works until {}\n",
+                fields(&new.view, now),
+                old.id.0,
+                end.unwrap_or_default()
+            )
+        });
+        show.map_err(|e| lost(new, format_args!("not shown: {e}")))?;
+        if !cx.out.is_json() && self.exec.is_none() {
+            cx.out.note(
+                "keep the new one now, it is not shown again; `keystilectl push` puts it in force",
+            );
+        }
+        Ok(())
+    }
+
+    fn every(&self, cx: &Context, out: &Path) -> Result<()> {
+        let mut store = cx.store()?;
+        let now = cx.now();
+        let ids = store.read(|tx| {
+            rotation::select(tx, &cx.world.caller, now, |k| {
+                self.client.as_ref().is_none_or(|c| k.client == *c)
+            })
+        })?;
+        let total = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let mut file = Receiver::create(out)?;
+        let bar = cx.out.progress(total);
+        let how = How {
+            grace: &|_| self.grace,
+            renew: true,
+        };
+        let done = rotation::rotate_all(&mut store, &cx.world, ids, &how, |one| {
+            bar.inc(1);
+            file.write(&format!(
+                "{},{},{},{}\n",
+                one.old.id,
+                one.new.key.id,
+                one.old.client,
+                one.new.text.expose_secret()
+            ))
+        });
+        let finished = file.finish();
+        bar.finish_and_clear();
+        let done = done?;
+        finished?;
+        let json = serde_json::json!({"rotated": done, "file": out.display().to_string()});
+        cx.out.show(&json, || {
+            format!(
+                "{} rotated; the new ones are in {}, and the old ones work for {} more\n",
+                output::count(usize::try_from(done).unwrap_or(usize::MAX), "key"),
+                out.display(),
+                when::duration(self.grace)
+            )
+        })
+    }
+}
+
+/// Where new keys go: a file that nobody else can read.
+struct Receiver {
+    file: std::io::BufWriter<fs::File>,
+    path: PathBuf,
+}
+
+impl Receiver {
+    fn create(path: &Path) -> Result<Self> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| {
+                refuse(
+                    format_args!("`{}` cannot be made ({e})", path.display()),
+                    "nothing was rotated; name a file that does not exist",
+                )
+            })?;
+        Ok(Self {
+            file: std::io::BufWriter::new(file),
+            path: path.to_owned(),
+        })
+    }
+
+    fn write(&mut self, line: &str) -> Result<()> {
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|e| self.broken(&e))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let done = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all());
+        done.map_err(|e| self.broken(&e))
+    }
+
+    fn broken(&self, e: &std::io::Error) -> Error {
+        refuse(
+            format_args!("`{}` cannot be written ({e})", self.path.display()),
+            "keys whose successors are missing there work until their grace is over: rotate the successors, which `keystilectl key list` shows",
+        )
+    }
+}
+
+/// Hands a new key to a command. If that fails, nobody has the key: it is told which.
+fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
+    let failed = |how: std::fmt::Arguments<'_>| lost(new, how);
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        // Its own output is not ours: what we print may be read by programs.
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|e| {
+            failed(format_args!(
+                "not handed over: the command did not start ({e})"
+            ))
+        })?;
+    let written = child
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(shown(new).as_bytes()));
+    let status = child
+        .wait()
+        .map_err(|e| failed(format_args!("perhaps not handed over ({e})")))?;
+    if !status.success() {
+        return Err(failed(format_args!(
+            "perhaps not handed over: the command failed ({status})"
+        )));
+    }
+    match written {
+        Some(Ok(())) => Ok(()),
+        _ => Err(failed(format_args!(
+            "not handed over: the command did not read it"
+        ))),
+    }
+}
+
+fn lost(new: &IssuedKey, how: std::fmt::Arguments<'_>) -> Error {
+    let id = new.view.id.0;
+    refuse(
+        format_args!("key {id} was issued but {how}"),
+        format_args!("rotate it at once: `keystilectl key rotate {id} --grace 0`"),
+    )
+}

@@ -1,0 +1,177 @@
+//! `keystilectl serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Context;
+use crate::delivery::{self, Delivery, Template};
+use crate::desk::Desk;
+use crate::error::{Result, refuse};
+use crate::registry::leak;
+use crate::scanner::{Scanner, Source};
+use crate::serve::duties::{self, Duties};
+use crate::serve::limits::Limits;
+use crate::serve::tls::Files;
+use crate::serve::{Settings, log};
+use crate::when;
+use crate::world::{self, World};
+
+/// Serve the API to scripts, pipelines and other machines, and keysets to Envoys
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl serve
+  keystilectl serve --listen 0.0.0.0:8443 --tls-cert server.pem --tls-key server.key
+  keystilectl token create ops --role owner > token.txt
+  KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
+
+The API is described at /docs and /openapi.json. SIGTERM ends it when what has begun is done.
+Certificates are read again when their files change.")]
+pub struct Serve {
+    /// Where the API is served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where Envoys get their keysets
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:18000")]
+    discovery: SocketAddr,
+    /// The API's certificate and what leads to its authority, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The certificate of discovery, PEM
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_key")]
+    discovery_tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
+    discovery_tls_key: Option<PathBuf>,
+    /// The authority of Envoys' certificates, PEM: with it, no Envoy connects without one
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
+    discovery_client_ca: Option<PathBuf>,
+    /// Serve other machines in clear: something in front encrypts
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// Write the addresses here when they are bound: for port 0
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+    /// Requests a second that one token may send; four times as many at once
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate_limit: u32,
+    /// Where Envoys find the filter, on their machines [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Discovery streams at once; an Envoy opens one or two
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_streams: u32,
+    /// Serve keysets to Envoys of this node id only; can be repeated
+    #[arg(long, value_name = "ID")]
+    node: Vec<String>,
+    /// Dead-man's switch: an Envoy drops a keyset that this server has not confirmed for so long,
+    /// and refuses everything until it is back
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    ttl: Option<u64>,
+    /// How often keys are looked at for rotation and warnings
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::span)]
+    rotation_every: u64,
+    /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
+    /// address, such as https://api.github.com/meta/public_keys/secret_scanning
+    #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
+    scanner_keys: Option<Source>,
+    /// What happens to a key that a scanner found
+    #[arg(long, value_name = "WHAT", default_value = "revoke")]
+    leaked_keys: leak::Policy,
+}
+
+fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
+    text.parse::<Source>().map_err(|e| e.to_string())
+}
+
+impl Serve {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
+        log::begin();
+        let desk = Desk::open(cx.home.clone())?;
+        let limits = Limits::new(self.rate_limit);
+        let duties = Duties {
+            delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),
+            scanner: self
+                .scanner_keys
+                .clone()
+                .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
+            rotation: Duration::from_secs(self.rotation_every.max(1)),
+        };
+        let settings = self.settings();
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| {
+                refuse(
+                    format_args!("no threads can be started ({e})"),
+                    "check the limits of the process",
+                )
+            })?
+            .block_on(duties::run(desk, settings, limits, duties))
+    }
+
+    /// Where Envoys find the filter. It is theirs to have: who serves the API alone, or from
+    /// another machine, need not have it here.
+    fn filter(&self, cx: &Context) -> Result<PathBuf> {
+        let beside = || Some(world::executable_folder()?.join("keystile.wasm"));
+        match (&self.wasm, beside()) {
+            (None, Some(path)) if !path.exists() => {
+                tracing::warn!(
+                    path = %path.display(),
+                    "the filter is not there; Envoys are told to find it there nevertheless, unless `--wasm` says where"
+                );
+                Ok(path)
+            }
+            (given, _) => super::push::wasm(cx, given.clone()),
+        }
+    }
+
+    fn delivery(&self, cx: &Context) -> Result<delivery::Settings> {
+        Ok(delivery::Settings {
+            template: Template {
+                wasm: self.filter(cx)?,
+                overlay: "keystile".to_owned(),
+                base: "keystile-base".to_owned(),
+            },
+            ttl: self.ttl.filter(|s| *s > 0).map(Duration::from_secs),
+            limits: delivery::Limits {
+                streams: self.max_streams as usize,
+                streams_per_address: (self.max_streams as usize).div_ceil(2),
+                nodes: self.node.clone(),
+                ..delivery::Limits::default()
+            },
+            world: World::of_server,
+        })
+    }
+
+    fn settings(self) -> Settings {
+        let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca| {
+            Some(Files {
+                certificate: certificate?,
+                key: key?,
+                client_ca,
+            })
+        };
+        Settings {
+            listen: self.listen,
+            tls: files(self.tls_cert, self.tls_key, None),
+            discovery: self.discovery,
+            discovery_tls: files(
+                self.discovery_tls_cert,
+                self.discovery_tls_key,
+                self.discovery_client_ca,
+            ),
+            allow_plaintext: self.allow_plaintext,
+            address_file: self.address_file,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `keystilectl token …`
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use keystile::key::KeyId;
+
+use super::Context;
+use crate::caller::Role;
+use crate::error::{Result, refuse};
+use crate::operation::token::{self, TokenView};
+use crate::operation::wire::{Id, Range, Secret, Span, TimeWords};
+use crate::output::{self, cell};
+use crate::registry::rules;
+use crate::when::{self, When};
+
+/// Tokens: who may talk to a server, and as what
+#[derive(Subcommand)]
+pub enum Token {
+    Create(Create),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Make a token; it is shown once
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl token create ci --role issuer --expires 30d --cidr 10.0.0.0/8
+  keystilectl token create acme-self --role client --client acme --scope read --max-expiry 90d
+
+A token of the role `client` manages the keys of that client alone, and makes none beyond the
+scopes, plans, end and number that are given here.")]
+pub struct Create {
+    /// Its name, for people and for the audit log
+    name: String,
+    /// What it may do
+    #[arg(long)]
+    role: Role,
+    /// The client that it is bound to (role `client`)
+    #[arg(long)]
+    client: Option<String>,
+    /// A scope that its keys may hold; can be repeated
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// A plan that its keys may have for their own; can be repeated
+    #[arg(long)]
+    plan: Vec<String>,
+    /// How long its keys may last
+    #[arg(long, value_name = "SPAN", value_parser = when::span)]
+    max_expiry: Option<u64>,
+    /// How many keys may live at once
+    #[arg(long, value_name = "N")]
+    max_keys: Option<u32>,
+    /// When it ends
+    #[arg(long, value_name = "WHEN", default_value = "90d")]
+    expires: When,
+    /// An address range that it may be used from; can be repeated
+    #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
+    cidr: Vec<IpNet>,
+}
+
+/// List tokens
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl token list")]
+pub struct List {}
+
+/// Switch a token off for good
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl token revoke 0Ab3dEfGh1")]
+pub struct Revoke {
+    /// Its id
+    #[arg(value_parser = super::key_id)]
+    token: KeyId,
+}
+
+impl Token {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Create(c) => c.run(cx),
+            Self::List(_) => {
+                let all = cx.perform(token::List {})?.tokens;
+                cx.out.show(&all, || table(&all, cx.now()))
+            }
+            Self::Revoke(c) => {
+                let token = cx.perform(token::Revoke { id: Id(c.token) })?;
+                cx.out.show(&token, || {
+                    format!("token {} ({}) revoked\n", token.name, token.id.0)
+                })
+            }
+        }
+    }
+}
+
+impl Create {
+    fn run(self, cx: &Context) -> Result<()> {
+        let made = cx.perform(token::Create {
+            name: self.name,
+            role: self.role,
+            client: self.client,
+            scopes: self.scope,
+            plans: self.plan,
+            max_expiry: self.max_expiry.filter(|s| *s > 0).map(Span),
+            max_keys: self.max_keys,
+            cidrs: self.cidr.into_iter().map(Range).collect(),
+            expires: Some(TimeWords(self.expires)),
+        })?;
+        let shown = cx.out.show(&made, || {
+            let text = made.token.as_ref().map_or("-", Secret::expose_secret);
+            format!("token  {text}\n\n{}", fields(&made.view, cx.now()))
+        });
+        shown.map_err(|e| {
+            let id = made.view.id.0;
+            refuse(
+                format_args!("token {id} was made but not shown: {e}"),
+                format_args!("revoke it: `keystilectl token revoke {id}`"),
+            )
+        })?;
+        if !cx.out.is_json() {
+            cx.out.note(
+                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn fields(token: &TokenView, now: u64) -> String {
+    let list = |l: &Option<Vec<String>>| l.as_ref().map(|l| l.join(" ")).unwrap_or_default();
+    output::fields([
+        ("id", token.id.0.to_string()),
+        ("name", token.name.clone()),
+        ("role", token.role.to_string()),
+        ("client", token.client.clone().unwrap_or_default()),
+        ("scopes", list(&token.scopes)),
+        ("plans", list(&token.plans)),
+        (
+            "max expiry",
+            token
+                .max_expiry
+                .as_ref()
+                .map(|s| when::duration(s.0))
+                .unwrap_or_default(),
+        ),
+        (
+            "max keys",
+            token.max_keys.map(|n| n.to_string()).unwrap_or_default(),
+        ),
+        ("from", token.cidrs.join(" ")),
+        (
+            "expires",
+            format!(
+                "{} ({})",
+                when::short(token.expires.0),
+                when::relative(token.expires.0, now)
+            ),
+        ),
+    ])
+}
+
+fn table(all: &[TokenView], now: u64) -> String {
+    output::table(
+        [
+            "id",
+            "name",
+            "role",
+            "client",
+            "status",
+            "ends",
+            "last used",
+            "by",
+        ],
+        all.iter().map(|t| {
+            [
+                cell(t.id.0),
+                cell(&t.name),
+                cell(t.role),
+                cell(t.client.as_deref().unwrap_or("-")),
+                cell(&t.status),
+                cell(when::relative(t.expires.0, now)),
+                cell(
+                    t.last_used
+                        .as_ref()
+                        .map_or_else(|| "never".to_owned(), |u| when::relative(u.0, now)),
+                ),
+                cell(&t.created_by),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,249 @@
+//! What is truly in force: proved by signed reports of the filter, one a VM. An
+//! acknowledgement shows no more than that Envoy's main thread took a push.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::{Fleet, Kind, Node, REPAIR_EVERY};
+use crate::world::Moment;
+
+/// A report may be this much older or newer than our clock says, in seconds: clocks
+/// differ, and a recorded report must not count for long.
+const CLOCK_MOST: u64 = 60;
+/// VMs of one node that are remembered: as many as the filter counts.
+const VMS_MOST: usize = 257;
+/// A VM that has not reported for this many periods is dead, and proves nothing.
+const PERIODS: u32 = 3;
+
+/// What one VM says of our store; its signature has been checked.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// Node id.
+    pub node: String,
+    /// Number of the VM.
+    pub vm: u32,
+    /// How many VMs there are.
+    pub vms: u32,
+    /// Wall-clock seconds of the Envoy.
+    pub sent: u64,
+    /// Version in force; 0 for none.
+    pub version: u64,
+    /// Version of the base loaded; 0 for none.
+    pub base: u64,
+    /// It has an overlay without its base.
+    pub missing_base: bool,
+}
+
+pub(super) struct Vm {
+    sent: u64,
+    heard: Instant,
+    pub(super) at: Moment,
+    pub(super) version: u64,
+    pub(super) base: u64,
+    pub(super) missing_base: bool,
+}
+
+/// Why a report does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not signed with an accepted key, or is no report.
+    Report(String),
+    /// Its time is this many seconds off.
+    Clock(u64),
+    /// A newer one of the same VM was here before.
+    Older,
+    /// Too many nodes, or VMs of one node.
+    TooMany,
+    /// The server has not read its signing keys yet.
+    NotReady,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Report(e) => f.write_str(e),
+            Self::Clock(off) => write!(
+                f,
+                "the report's time is {off} s off; set the clocks of Envoy and server"
+            ),
+            Self::Older => f.write_str("a newer report of this VM was here before"),
+            Self::TooMany => f.write_str("there are too many nodes or VMs"),
+            Self::NotReady => f.write_str("the server is starting; report again"),
+        }
+    }
+}
+
+/// What became of waiting for a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waited {
+    /// Nodes that have it in force in every VM.
+    pub in_force: Vec<String>,
+    /// Those that have not proved it.
+    pub missing: Vec<Missing>,
+}
+
+/// An Envoy that has not proved a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Missing {
+    /// Node id.
+    pub node: String,
+    /// What is known of the reason.
+    pub why: String,
+}
+
+impl Fleet {
+    /// Takes a report; `true` if a VM lacks its base and the base shall be pushed again.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of the report counts then.
+    pub fn reported(
+        &self,
+        proof: &Proof,
+        now: Moment,
+        at: Instant,
+        most_nodes: usize,
+    ) -> Result<bool, Refused> {
+        let off = now.seconds().abs_diff(proof.sent);
+        if off > CLOCK_MOST {
+            return Err(Refused::Clock(off));
+        }
+        let mut inner = self.inner();
+        // The signature is the Envoy's: it may report before its streams come back.
+        if !inner.nodes.contains_key(&proof.node) && !inner.make_room(most_nodes) {
+            return Err(Refused::TooMany);
+        }
+        let node = inner.nodes.entry(proof.node.clone()).or_default();
+        if node.streams.is_empty() && node.gone.is_none() {
+            node.gone = Some(now);
+        }
+        match node.vms.get(&proof.vm) {
+            Some(vm) if proof.sent < vm.sent => return Err(Refused::Older),
+            None if node.vms.len() >= VMS_MOST => return Err(Refused::TooMany),
+            _ => {}
+        }
+        node.expected = proof.vms;
+        let vm = Vm {
+            sent: proof.sent,
+            heard: at,
+            at: now,
+            version: proof.version,
+            base: proof.base,
+            missing_base: proof.missing_base,
+        };
+        node.vms.insert(proof.vm, vm);
+        let due = node.repaired.is_none_or(|last| at >= last + REPAIR_EVERY);
+        let repair = proof.missing_base && due;
+        if repair {
+            node.repaired = Some(at);
+            node.repairs += 1;
+            node.wake();
+        }
+        drop(inner);
+        self.changed();
+        Ok(repair)
+    }
+
+    /// Drops what dead VMs reported; `every` is the time between reports.
+    pub fn bury(&self, every: Duration, at: Instant) {
+        let fresh = every * PERIODS;
+        for node in self.inner().nodes.values_mut() {
+            node.vms
+                .retain(|_, vm| at.saturating_duration_since(vm.heard) <= fresh);
+        }
+    }
+
+    /// Tells when something may have changed.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Ids of the nodes that are connected.
+    pub fn ids(&self) -> BTreeSet<String> {
+        let inner = self.inner();
+        let living = inner.nodes.iter().filter(|(_, n)| !n.streams.is_empty());
+        living.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Which of `nodes` have a version in force. `reports`: the policy asks Envoys to
+    /// report. The second answer is `true` if waiting longer cannot change the first.
+    pub fn stand(&self, nodes: &BTreeSet<String>, version: u64, reports: bool) -> (Waited, bool) {
+        let inner = self.inner();
+        let mut waited = Waited::default();
+        let mut settled = true;
+        for id in nodes {
+            let node = inner.nodes.get(id);
+            match node.map_or(Err((gone(), false)), |n| n.stands(version, reports)) {
+                Ok(()) => waited.in_force.push(id.clone()),
+                Err((why, hopeless)) => {
+                    settled &= hopeless;
+                    waited.missing.push(Missing {
+                        node: id.clone(),
+                        why,
+                    });
+                }
+            }
+        }
+        (waited, settled)
+    }
+}
+
+fn gone() -> String {
+    "its connection was lost before it proved the version".to_owned()
+}
+
+impl Node {
+    /// The version in force in every VM, if they all report.
+    pub(super) fn proven(&self) -> Option<u64> {
+        let all = self.expected > 0 && self.vms.len() >= self.expected as usize;
+        let alone = Kind::ALL.into_iter().all(|k| self.subscribers(k) <= 1);
+        let lowest = self.vms.values().map(|vm| vm.version).min();
+        lowest.filter(|_| all && alone)
+    }
+
+    /// Whether a version is in force; if not, why, and whether waiting is in vain.
+    fn stands(&self, version: u64, reports: bool) -> Result<(), (String, bool)> {
+        if self.proven().is_some_and(|v| v >= version) {
+            return Ok(());
+        }
+        let later = |why: String| Err((why, false));
+        if self.streams.is_empty() {
+            return later(gone());
+        }
+        if Kind::ALL.into_iter().any(|k| self.subscribers(k) > 1) {
+            return later(
+                "two Envoys call themselves so; give each a node id of its own".to_owned(),
+            );
+        }
+        let [base, overlay] = &self.resources;
+        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
+            return later(format!(
+                "refused version {}: {}",
+                refused.version, refused.message
+            ));
+        }
+        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
+        let newest = acknowledged(overlay).max(acknowledged(base));
+        if newest.is_none_or(|v| v < version) {
+            return later("not acknowledged yet".to_owned());
+        }
+        if self.vms.is_empty() {
+            let why =
+                "acknowledged, but it does not report what is in force; set `report` in the policy";
+            return Err((why.to_owned(), !reports));
+        }
+        if self.vms.values().any(|vm| vm.missing_base) {
+            return later("a worker lacks the base, which is pushed again".to_owned());
+        }
+        let good = self.vms.values().filter(|v| v.version >= version).count();
+        let all = self.vms.len().max(self.expected as usize);
+        later(format!(
+            "acknowledged, and {good} of {all} workers have it in force"
+        ))
+    }
+}

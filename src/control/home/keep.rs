@@ -1,0 +1,316 @@
+//! A store kept safe: backed up, restored, encrypted with another master key.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Home, cannot_make};
+use crate::audit;
+use crate::error::{Error, Result, refuse};
+use crate::file;
+use crate::registry::{self, signing};
+use crate::seal::{self, MasterKey};
+use crate::store::Store;
+use crate::world::World;
+
+/// A backup that was made and verified.
+pub struct Kept {
+    /// The end of the audit log in it.
+    pub head: audit::Head,
+    /// The version of the keyset in it.
+    pub version: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Names the master key that it needs.
+    pub master_key: String,
+}
+
+/// A store that was restored.
+pub struct Restored {
+    /// The end of the audit log in the backup.
+    pub head: audit::Head,
+    /// The version of the keyset in the backup.
+    pub backed_up: u64,
+    /// The version of the keyset from now on, above all that were ever issued.
+    pub version: u64,
+}
+
+/// Where the next master key comes from.
+pub enum NewKey<'c> {
+    /// It is made, and kept in the store's folder.
+    File,
+    /// A command prints it.
+    Command(&'c str),
+}
+
+/// A master key that was rotated.
+pub struct Rotated {
+    /// Names the former key.
+    pub former: String,
+    /// Names the new key.
+    pub new: String,
+    /// Where the former key is kept, if it stood in the store's folder.
+    pub kept: Option<PathBuf>,
+}
+
+impl Home {
+    /// Writes a copy of the store, as it is at one moment, to a file: beside, verified,
+    /// and only then in the place of what is there. Encrypted with the same master key.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the file cannot be written; then it is as it was.
+    pub fn backup(&self, world: &World, to: &Path) -> Result<Kept> {
+        world.caller.owner("back the store up")?;
+        let (mut store, key) = self.unlock()?;
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        store.write(world, |tx| {
+            tx.audit(world, "store.backup", &name, None, None)
+        })?;
+        let cannot = |e: io::Error| {
+            refuse(
+                format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
+                "what was there is as it was; check the folder and its free space",
+            )
+        };
+        let folder = folder_of(to);
+        let beside = tempfile::Builder::new()
+            .prefix(".keystile-")
+            .tempfile_in(folder)
+            .map_err(cannot)?;
+        store.copy_to(beside.path(), &key)?;
+        let mut copy = Store::open(beside.path(), &key)?;
+        let (head, version) = verified(&mut copy)?;
+        copy.close()?;
+        beside.as_file().sync_all().map_err(cannot)?;
+        let written = beside.persist(to).map_err(|e| cannot(e.error))?;
+        let bytes = written.metadata().map_err(cannot)?.len();
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(cannot)?;
+        Ok(Kept {
+            head,
+            version,
+            bytes,
+            master_key: key.fingerprint(),
+        })
+    }
+
+    /// Makes a store from a backup, in a folder that has none. The keyset is renewed, so
+    /// that its version lies above all that the lost store ever issued.
+    ///
+    /// # Errors
+    /// There is a store, the backup is damaged, or the master key is not the one that it
+    /// was encrypted with.
+    pub fn restore(&self, world: &World, from: &Path) -> Result<Restored> {
+        let (shown, path) = (self.folder.display(), self.store());
+        let cannot = |e| cannot_make(&self.folder, &e);
+        self.make_folder()?;
+        let _turn = file::turn(&self.folder)?;
+        if path.exists() {
+            return Err(refuse(
+                format_args!("there is a store in `{shown}` already"),
+                "name another folder with `--home`, or move that store away",
+            ));
+        }
+        let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
+        let key = key.ok_or_else(|| {
+            refuse(
+                "there is no master key to read the backup with",
+                format_args!(
+                    "put the one of the lost store into `{}`, or name it as you always do",
+                    self.master_key().display()
+                ),
+            )
+        })?;
+        let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
+        let new = beside.path().join("store.db");
+        fs::copy(from, &new).map_err(|e| {
+            refuse(
+                format_args!("`{}` cannot be read ({e})", from.display()),
+                "name a file that `keystilectl backup` made",
+            )
+        })?;
+        let mut store = Store::open_copy(&new, &key).map_err(|e| {
+            let fingerprint = key.fingerprint();
+            wrong_key(e, &fingerprint).at(from.display())
+        })?;
+        let (head, backed_up) = verified(&mut store).map_err(|e| e.at(from.display()))?;
+        let lost = fs::read_to_string(self.folder.join("audit.head")).ok();
+        let version = store.write(world, |tx| {
+            let said = json!({
+                "head": head.to_string(),
+                "checkpoint_of_the_lost_store": lost.as_deref().map(str::trim),
+            });
+            tx.audit(world, "store.restore", "store", None, Some(&said))?;
+            signing::renew_in(tx, world)?;
+            Ok(tx.next_version())
+        })?;
+        let kept = store.head_file();
+        store.close()?;
+        File::open(&new)
+            .and_then(|f| f.sync_all())
+            .map_err(cannot)?;
+        self.write_fingerprints(&[key.fingerprint()])?;
+        // The checkpoint first: a store without one would be taken for one that never had.
+        fs::rename(kept, self.folder.join("audit.head")).map_err(cannot)?;
+        fs::hard_link(&new, &path).map_err(cannot)?;
+        Ok(Restored {
+            head,
+            backed_up,
+            version,
+        })
+    }
+
+    /// Encrypts the store with another master key. Broken off at whatever moment, the
+    /// store opens with the former key or with the new one, and both are there.
+    ///
+    /// # Errors
+    /// The store cannot be opened or written, or there is nothing to change.
+    pub fn rotate_master_key(&self, world: &World, new: Option<NewKey<'_>>) -> Result<Rotated> {
+        world.caller.owner("rotate the master key")?;
+        let _turn = file::turn(&self.folder)?;
+        let (mut store, former) = self.unlock()?;
+        let standing = seal::from_file(&self.master_key())?;
+        let stood_here = |key: &Option<MasterKey>| {
+            key.as_ref()
+                .is_some_and(|k| k.fingerprint() == former.fingerprint())
+        };
+        let next = seal::from_file(&self.next_master_key())?;
+        let is_next = stood_here(&next);
+        let in_file = stood_here(&standing) || is_next;
+        if is_next {
+            // What a rotation that was broken off had left to do.
+            self.put_in_place(&standing)?;
+        }
+        let (key, to_file) = match new {
+            Some(NewKey::Command(command)) => (seal::from_command(command)?, false),
+            Some(NewKey::File) => (self.make_next(world)?, true),
+            None if in_file => (self.make_next(world)?, true),
+            None => {
+                return Err(refuse(
+                    "the master key does not stand in the store's folder",
+                    "say where the new one comes from: `--new-key-command CMD`, or `--to-file`",
+                ));
+            }
+        };
+        let (was, is) = (former.fingerprint(), key.fingerprint());
+        if was == is {
+            return Err(refuse(
+                "the new master key is the one that the store has",
+                "make another one, and let the command print that",
+            ));
+        }
+        self.write_fingerprints(&[was.clone(), is.clone()])?;
+        store.rekey(&key)?;
+        self.write_fingerprints(std::slice::from_ref(&is))?;
+        let standing = seal::from_file(&self.master_key())?;
+        let kept = if to_file {
+            self.put_in_place(&standing)?
+        } else {
+            self.put_aside(&standing)?
+        };
+        store.write(world, |tx| {
+            let (before, after) = (json!({"fingerprint": was}), json!({"fingerprint": is}));
+            tx.audit(
+                world,
+                "master-key.rotate",
+                "master-key",
+                Some(&before),
+                Some(&after),
+            )
+        })?;
+        Ok(Rotated {
+            former: was,
+            new: is,
+            kept,
+        })
+    }
+
+    /// Makes the next master key, in a file of its own.
+    fn make_next(&self, world: &World) -> Result<MasterKey> {
+        let file = self.next_master_key();
+        // One that is left over opened no store.
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.cannot_rename(&e)),
+            _ => {}
+        }
+        let key = MasterKey::generate(world.entropy)?;
+        seal::write_file(&file, &key)?;
+        self.sync()?;
+        Ok(key)
+    }
+
+    /// Puts the next master key where the one stands that gives way to it.
+    fn put_in_place(&self, standing: &Option<MasterKey>) -> Result<Option<PathBuf>> {
+        let aside = self.put_aside(standing)?;
+        fs::rename(self.next_master_key(), self.master_key())
+            .map_err(|e| self.cannot_rename(&e))?;
+        self.sync()?;
+        Ok(aside)
+    }
+
+    /// Keeps a former master key for the backups that need it.
+    fn put_aside(&self, standing: &Option<MasterKey>) -> Result<Option<PathBuf>> {
+        let Some(key) = standing else { return Ok(None) };
+        let aside = self
+            .folder
+            .join(format!("master.key.{}", key.fingerprint()));
+        fs::rename(self.master_key(), &aside).map_err(|e| self.cannot_rename(&e))?;
+        self.sync()?;
+        Ok(Some(aside))
+    }
+
+    fn write_fingerprints(&self, those: &[String]) -> Result<()> {
+        let text = those.iter().map(|f| format!("{f}\n")).collect::<String>();
+        file::replace(&self.fingerprint(), 0o600, text.as_bytes())
+    }
+
+    fn sync(&self) -> Result<()> {
+        File::open(&self.folder)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| self.cannot_rename(&e))
+    }
+
+    fn cannot_rename(&self, e: &io::Error) -> Error {
+        refuse(
+            format_args!(
+                "the master keys in `{}` cannot be put in their places ({e})",
+                self.folder.display()
+            ),
+            "the store opens all the same; check the folder and do it again",
+        )
+    }
+}
+
+/// Checks every page and the audit log; gives where that ends, and the keyset's version.
+fn verified(store: &mut Store) -> Result<(audit::Head, u64)> {
+    store.check()?;
+    store.read(|tx| {
+        let found = registry::audit::verify_chain(tx, None)?;
+        Ok((found.head, tx.meta().version))
+    })
+}
+
+fn wrong_key(error: Error, fingerprint: &str) -> Error {
+    if !error
+        .to_string()
+        .starts_with("the store cannot be decrypted")
+    {
+        return error;
+    }
+    refuse(
+        format_args!(
+            "this is no backup, it is damaged, or it needs another master key than {fingerprint}"
+        ),
+        "give the master key that `keystilectl backup` named when it was made",
+    )
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,82 @@
+//! The draft as a person would write it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::Line;
+use super::document::Document;
+use super::security::Demand;
+
+/// The text of the policy.
+pub fn policy(
+    document: &Document,
+    realm: Option<&String>,
+    credentials: &[String],
+    lines: &[Line],
+    unsaid: usize,
+) -> String {
+    let mut out = format!(
+        "# Drafted by `keystilectl policy from-openapi` from {}\n# (OpenAPI {}). ",
+        document.title(),
+        document.openapi(),
+    );
+    out.push_str(match unsaid {
+        0 => "The document says everything that stands here.\n",
+        _ => "What the document says and a policy cannot, the command lists.\n",
+    });
+    out.push_str(
+        "# `mode: shadow` decides, counts and lets everything through: for a first day.\n\
+         version: 1\n",
+    );
+    if let Some(realm) = realm {
+        let _ = writeln!(out, "realm: {}", quoted(realm));
+    }
+    out.push_str("mode: enforce\n");
+    if !credentials.is_empty() {
+        out.push_str("credentials:\n");
+        for c in credentials {
+            let _ = writeln!(out, "- {c}");
+        }
+    }
+    out.push_str("routes:\n");
+    for line in lines {
+        let _ = writeln!(out, "- {{{}}}", route(line));
+    }
+    out.push_str("unmatched: deny\n");
+    out
+}
+
+fn route(line: &Line) -> String {
+    let mut out = format!(
+        "path: {}, methods: [{}]",
+        quoted(&line.path),
+        line.methods.join(", ")
+    );
+    if !line.hosts.is_empty() {
+        let _ = write!(out, ", hosts: {}", list(&line.hosts));
+    }
+    let sets = |scopes: &BTreeSet<String>| list(&scopes.iter().cloned().collect::<Vec<_>>());
+    match &line.demand {
+        Demand::Open => out.push_str(", auth: none"),
+        Demand::Optional => out.push_str(", auth: optional"),
+        Demand::Key { scopes, any } => {
+            if !scopes.is_empty() {
+                let _ = write!(out, ", scopes: {}", sets(scopes));
+            }
+            if !any.is_empty() {
+                let _ = write!(out, ", any_scope: {}", sets(any));
+            }
+        }
+    }
+    out
+}
+
+fn list(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|w| quoted(w)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// In double quotes: what JSON writes, YAML reads.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

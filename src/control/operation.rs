@@ -1,0 +1,516 @@
+//! What can be asked of the companion: one struct for each operation, from which the
+//! command line, the REST routes, the OpenAPI document and the table of roles are made.
+//!
+//! [`for_each_operation!`] is the only list of them. An operation travels as JSON: fields
+//! that its path names go into the path; of `GET` and `DELETE` the others go into the
+//! query, of the rest into the body.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::caller::Role;
+use crate::error::{Error, Kind, Result, refuse};
+use crate::store::Store;
+use crate::world::World;
+
+pub mod audit;
+pub mod client;
+pub mod explain;
+pub mod fleet;
+pub mod import;
+pub mod key;
+pub mod keyset;
+pub mod policy;
+pub mod signing_key;
+mod text;
+pub mod token;
+pub mod webhook;
+pub mod wire;
+
+/// Something that can be asked for.
+pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
+    /// What is answered.
+    type Output: Serialize + DeserializeOwned + ToSchema + Send + 'static;
+    /// Where it is asked for, and by whom.
+    const ROUTE: Route;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Its refusals, in the words that a person reads.
+    fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
+
+    /// What `If-Match` is compared with: the answer to a `GET` of the same thing.
+    fn current(&self, _store: &mut Store, _world: &World) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    /// Refuses what may be done on the store itself, but is too large to travel.
+    fn check_size(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer to another operation, as JSON.
+fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
+    let answer = other.run(store, world)?;
+    Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// Every role.
+pub const ANYBODY: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor, Role::Client];
+/// Who sees what belongs to no client.
+pub const STAFF: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor];
+/// Who changes keys: of every client, or of his own.
+pub const HOLDERS: &[Role] = &[Role::Owner, Role::Issuer, Role::Client];
+/// Who changes clients and keys.
+pub const ISSUERS: &[Role] = &[Role::Owner, Role::Issuer];
+/// Who reads the log.
+pub const AUDITORS: &[Role] = &[Role::Owner, Role::Auditor];
+/// Who changes the rules.
+pub const OWNERS: &[Role] = &[Role::Owner];
+
+/// A method of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Makes, or does.
+    Post,
+    /// Replaces.
+    Put,
+    /// Changes parts.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether what the path does not hold stands in the body.
+    pub fn has_body(self) -> bool {
+        !matches!(self, Self::Get | Self::Delete)
+    }
+}
+
+/// Where an operation is asked for, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// `key.issue`: its name in OpenAPI and in the audit log.
+    pub name: &'static str,
+    /// How.
+    pub method: Method,
+    /// Where; names in braces are fields of the operation.
+    pub path: &'static str,
+    /// By whom.
+    pub roles: &'static [Role],
+    /// One line for people.
+    pub summary: &'static str,
+    /// Of a success.
+    pub status: u16,
+    /// Changes the store.
+    pub writes: bool,
+    /// Makes something: an `Idempotency-Key` is honoured.
+    pub creates: bool,
+    /// Answers one thing with an `ETag`, or changes it and honours `If-Match`.
+    pub etag: bool,
+    /// The largest body, in bytes.
+    pub body: usize,
+    /// Answered by the running server from what it knows itself, not from the store: see
+    /// [`crate::serve::http::live`].
+    pub live: bool,
+}
+
+/// Bodies that people and scripts write.
+const BODY: usize = 1 << 20;
+/// Bodies that carry a file.
+const FILE: usize = 64 << 20;
+
+impl Route {
+    /// Reads.
+    pub const fn get(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            method: Method::Get,
+            path,
+            roles,
+            summary,
+            status: 200,
+            writes: false,
+            creates: false,
+            etag: false,
+            body: BODY,
+            live: false,
+        }
+    }
+
+    /// Changes.
+    pub const fn change(
+        method: Method,
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            method,
+            writes: true,
+            ..Self::get(name, path, roles, summary)
+        }
+    }
+
+    /// Makes something.
+    pub const fn create(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            status: 201,
+            creates: true,
+            ..Self::change(Method::Post, name, path, roles, summary)
+        }
+    }
+
+    /// Asks with a body, and changes nothing.
+    pub const fn ask(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            writes: false,
+            ..Self::change(Method::Post, name, path, roles, summary)
+        }
+    }
+
+    /// With an `ETag`.
+    pub const fn tagged(self) -> Self {
+        Self { etag: true, ..self }
+    }
+
+    /// Its body may carry a file.
+    pub const fn carries_file(self) -> Self {
+        Self { body: FILE, ..self }
+    }
+
+    /// Answered by the running server itself.
+    #[allow(dead_code)]
+    pub const fn live(self) -> Self {
+        Self { live: true, ..self }
+    }
+
+    /// The noun in front of its name: what OpenAPI groups it by.
+    pub fn tag(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// The fields that travel in the path.
+    pub fn path_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('/')
+            .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+/// Hands each operation's type to `$then!`: the one table of the API.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($then:ident) => {
+        $then! {
+            $crate::operation::client::Create,
+            $crate::operation::client::List,
+            $crate::operation::client::Show,
+            $crate::operation::client::Update,
+            $crate::operation::client::Delete,
+            $crate::operation::key::Issue,
+            $crate::operation::key::List,
+            $crate::operation::key::Show,
+            $crate::operation::key::Update,
+            $crate::operation::key::Disable,
+            $crate::operation::key::Enable,
+            $crate::operation::key::Revoke,
+            $crate::operation::key::RevokeAll,
+            $crate::operation::key::Rotate,
+            $crate::operation::key::Fetch,
+            $crate::operation::key::Import,
+            $crate::operation::policy::Plans,
+            $crate::operation::policy::Show,
+            $crate::operation::policy::Check,
+            $crate::operation::policy::Apply,
+            $crate::operation::policy::History,
+            $crate::operation::policy::Rollback,
+            $crate::operation::keyset::Show,
+            $crate::operation::keyset::Build,
+            $crate::operation::keyset::Renew,
+            $crate::operation::signing_key::List,
+            $crate::operation::signing_key::Rotate,
+            $crate::operation::signing_key::Retire,
+            $crate::operation::explain::Explain,
+            $crate::operation::import::Import,
+            $crate::operation::audit::List,
+            $crate::operation::audit::Export,
+            $crate::operation::audit::Verify,
+            $crate::operation::audit::Checkpoint,
+            $crate::operation::audit::Prune,
+            $crate::operation::token::Create,
+            $crate::operation::token::List,
+            $crate::operation::token::Revoke,
+            $crate::operation::fleet::List,
+            $crate::operation::fleet::Wait,
+            $crate::operation::webhook::Create,
+            $crate::operation::webhook::List,
+            $crate::operation::webhook::Delete,
+        }
+    };
+}
+
+/// An operation on its way: where to, and with what.
+pub struct Parts {
+    /// Path and query, encoded.
+    pub target: String,
+    /// The body, of methods that have one.
+    pub body: Option<Value>,
+}
+
+/// Takes an operation apart.
+///
+/// # Errors
+/// If it cannot be written as JSON, which is a mistake of ours.
+pub fn take_apart<O: Operation>(operation: &O) -> Result<Parts> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
+        return Err(refuse(
+            format_args!("`{}` cannot be written as JSON", O::ROUTE.name),
+            "report this as a mistake of keystilectl",
+        ));
+    };
+    Ok(apart(&O::ROUTE, fields))
+}
+
+fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
+    let mut target = String::new();
+    for segment in route.path.split('/').skip(1) {
+        target.push('/');
+        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            Some(name) => text::encode(
+                &text::of(&fields.remove(name).unwrap_or_default()),
+                &mut target,
+            ),
+            None => target.push_str(segment),
+        }
+    }
+    if route.method.has_body() {
+        return Parts {
+            target,
+            body: Some(Value::Object(fields)),
+        };
+    }
+    let mut mark = '?';
+    for (name, value) in fields {
+        let values = match value {
+            Value::Null => Vec::new(),
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        for value in values {
+            target.push(mark);
+            mark = '&';
+            text::encode(&name, &mut target);
+            target.push('=');
+            text::encode(&text::of(&value), &mut target);
+        }
+    }
+    Parts { target, body: None }
+}
+
+/// Puts an operation together from the fields of its path, its query and its body.
+///
+/// # Errors
+/// [`Kind::Malformed`] for what is no JSON or no query, [`Kind::Invalid`] for fields that
+/// do not exist or hold something else than they should.
+pub fn put_together<O: Operation>(
+    path: &BTreeMap<String, String>,
+    query: &str,
+    body: &[u8],
+) -> Result<O> {
+    if !O::ROUTE.method.has_body() {
+        let mut pairs = text::pairs(query)?;
+        for (name, value) in path {
+            if pairs.insert(name.clone(), vec![value.clone()]).is_some() {
+                return Err(twice(name));
+            }
+        }
+        return read(text::Fields::new(pairs));
+    }
+    if !query.is_empty() {
+        return Err(refuse(
+            format_args!("`{}` takes no query", O::ROUTE.name),
+            "put its fields into the body, as JSON",
+        )
+        .of(Kind::Malformed));
+    }
+    let mut fields: Map<String, Value> = if body.trim_ascii().is_empty() {
+        Map::new()
+    } else {
+        serde_json::from_slice(body).map_err(|e| {
+            refuse(
+                format_args!("the body is no JSON object ({})", plain(&e.to_string())),
+                "send one, with `content-type: application/json`",
+            )
+            .of(Kind::Malformed)
+        })?
+    };
+    for (name, value) in path {
+        if fields
+            .insert(name.clone(), Value::String(value.clone()))
+            .is_some()
+        {
+            return Err(twice(name));
+        }
+    }
+    read(Value::Object(fields))
+}
+
+fn twice(name: &str) -> Error {
+    refuse(
+        format_args!("`{name}` stands in the path already"),
+        "leave it out of the query and the body",
+    )
+}
+
+fn read<'de, O: Operation, D: serde::Deserializer<'de>>(fields: D) -> Result<O>
+where
+    D::Error: std::fmt::Display,
+{
+    serde_path_to_error::deserialize(fields).map_err(|e| {
+        let path = e.path().to_string();
+        let inner = plain(&e.inner().to_string());
+        let next = "see /docs for the fields and what they hold";
+        if path == "." {
+            refuse(inner, next)
+        } else {
+            refuse(format_args!("`{path}`: {inner}"), next)
+        }
+    })
+}
+
+/// A message of the parser without the place in a text that nobody sees, and without what
+/// was sent where something else should stand: it may be a secret in the wrong field.
+fn plain(message: &str) -> String {
+    let end = message.rfind(" at line ").unwrap_or(message.len());
+    let message = message.get(..end).unwrap_or(message);
+    let shown = match (message.find(" string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            let before = message.get(..from).unwrap_or_default();
+            let after = message.get(to + 1..).unwrap_or_default();
+            format!("{before} text{after}")
+        }
+        _ => message.to_owned(),
+    };
+    shown
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Status;
+
+    fn same<O: Operation>(operation: &O, path: &[(&str, &str)]) {
+        let parts = take_apart(operation).unwrap();
+        let path: BTreeMap<String, String> = path
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        let query = parts.target.split_once('?').map_or("", |(_, q)| q);
+        let body = parts.body.map(|b| b.to_string()).unwrap_or_default();
+        let again: O = put_together(&path, query, body.as_bytes()).unwrap();
+        assert_eq!(
+            serde_json::to_value(operation).unwrap(),
+            serde_json::to_value(&again).unwrap()
+        );
+    }
+
+    #[test]
+    fn an_operation_arrives_as_it_was_sent() {
+        same(
+            &key::List {
+                client: Some("a&b=c d/ü".to_owned()),
+                status: vec![Status::Active.into(), Status::Rotating.into()],
+                expiring: Some(wire::TimeWords::read("30d").unwrap()),
+                label: vec!["team=a b".to_owned(), "x=".to_owned()],
+                limit: Some(7),
+                ..key::List::default()
+            },
+            &[],
+        );
+        same(
+            &client::Delete {
+                name: "acme".to_owned(),
+                sure: true,
+            },
+            &[("name", "acme")],
+        );
+        let mut update = key::Update::of("0Ab3dEfGh1".parse().unwrap());
+        update.plan = Some(None);
+        update.expires = Some(Some(wire::TimeWords::read("90d").unwrap()));
+        update.limits = Some(vec![wire::LimitWords::read("100/1m:20@client").unwrap()]);
+        same(&update, &[("id", "0Ab3dEfGh1")]);
+    }
+
+    #[test]
+    fn what_stands_in_the_path_is_encoded() {
+        let parts = take_apart(&client::Show {
+            name: "a/b?c".to_owned(),
+        })
+        .unwrap();
+        assert_eq!(parts.target, "/v1/clients/a%2Fb%3Fc");
+    }
+
+    #[test]
+    fn a_field_that_does_not_exist_is_refused_by_its_name() {
+        let refused = put_together::<client::Create>(
+            &BTreeMap::new(),
+            "",
+            br#"{"name": "acme", "plam": "gold"}"#,
+        );
+        let words = refused.err().unwrap().to_string();
+        assert!(words.contains("`plam`"), "{words}");
+        let refused = put_together::<key::List>(&BTreeMap::new(), "limit=many", b"");
+        let words = refused.err().unwrap().to_string();
+        assert!(words.starts_with("`limit`: "), "{words}");
+    }
+
+    #[test]
+    fn a_null_takes_away_and_an_absent_field_leaves() {
+        let path = BTreeMap::from([("id".to_owned(), "0Ab3dEfGh1".to_owned())]);
+        let update: key::Update = put_together(&path, "", br#"{"plan": null}"#).unwrap();
+        assert_eq!(update.plan, Some(None));
+        let update: key::Update = put_together(&path, "", b"{}").unwrap();
+        assert_eq!(update.plan, None);
+    }
+}

@@ -1,0 +1,382 @@
+//! The audit log: searched, exported, verified, cut.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::wire::{Time, TimeWords};
+use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use crate::audit::{Head, Outcome, Record};
+use crate::error::{Kind, Result, refuse, refuse_all};
+use crate::registry::audit;
+use crate::store::{Query, Store};
+use crate::world::World;
+
+/// One thing that was done, or tried.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditRecord)]
+pub struct RecordView {
+    /// Counts from 1 without a gap.
+    pub seq: u64,
+    /// When, to the millisecond (RFC 3339).
+    pub at: String,
+    /// The user id, of who did it on the machine itself.
+    pub uid: Option<u32>,
+    /// The user; of a token, `token` and its name.
+    pub user: String,
+    /// The machine.
+    pub host: String,
+    /// The network address that the request came from.
+    pub address: String,
+    /// The request's id.
+    pub request: String,
+    /// What: `key.revoke`.
+    pub action: String,
+    /// To whom or what: a client, a key id.
+    pub subject: String,
+    /// The client that it concerns.
+    pub client: String,
+    /// `done` or `refused`.
+    pub outcome: String,
+    /// Why it was refused.
+    pub reason: String,
+    /// How it was.
+    #[schema(value_type = Object)]
+    pub before: Value,
+    /// How it is.
+    #[schema(value_type = Object)]
+    pub after: Value,
+    /// Hash of the record before.
+    pub prev: String,
+    /// Hash of this one.
+    pub hash: String,
+}
+
+impl RecordView {
+    fn of(record: &Record) -> Result<Self> {
+        serde_json::from_value(record.json()).map_err(|e| {
+            refuse(
+                format_args!("audit record {} cannot be shown ({e})", record.seq),
+                "check it with `keystilectl audit verify`",
+            )
+        })
+    }
+}
+
+/// Some records.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditRecords)]
+pub struct Records {
+    /// As they were asked for: the latest first, or the oldest.
+    pub records: Vec<RecordView>,
+    /// Of a list `before`, of an export `after` of the next page; null at the end.
+    pub next: Option<u64>,
+}
+
+/// Which records.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditList)]
+pub struct List {
+    /// Only what was done to this client, key id, signing key or token.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// Only what concerns this client and its keys.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Only what this user did; of a token, `token NAME`.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Only this action, such as `key.revoke`; `key.` for all of keys.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Only since then: `7d` ago, a date or a time.
+    #[serde(default)]
+    pub since: Option<TimeWords>,
+    /// Only before then.
+    #[serde(default)]
+    pub until: Option<TimeWords>,
+    /// Only what was `done`, or only what was `refused`.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// Only records with a smaller number: `next` of the page before.
+    #[serde(default)]
+    pub before: Option<u64>,
+    /// How many at most: 1 to 10,000, 100 if it is not said.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// Exports records, the oldest first.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditExport)]
+pub struct Export {
+    /// Only what was done to this client, key id, signing key or token.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// Only what concerns this client and its keys.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Only what this user did; of a token, `token NAME`.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Only this action, such as `key.revoke`; `key.` for all of keys.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Only since then: `7d` ago, a date or a time.
+    #[serde(default)]
+    pub since: Option<TimeWords>,
+    /// Only before then.
+    #[serde(default)]
+    pub until: Option<TimeWords>,
+    /// Only what was `done`, or only what was `refused`.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// Only records with a greater number: `next` of the page before.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// How many at most: 1 to 10,000, 1,000 if it is not said.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// The most records on one page.
+pub const PAGE: u32 = 10_000;
+
+/// Checks that no record was changed, removed, put in or moved, and that the store is whole.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditVerify)]
+pub struct Verify {
+    /// A head that was noted before, `SEQ:HASH`: the record must be the same still.
+    #[serde(default)]
+    pub expect: Option<String>,
+}
+
+/// A log that is whole.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditVerified)]
+pub struct Verified {
+    /// It is whole.
+    pub ok: bool,
+    /// How many records it has.
+    pub records: u64,
+    /// How many were pruned.
+    pub removed: u64,
+    /// Its last record, `SEQ:HASH`.
+    pub head: String,
+    /// The checkpoint that is kept beside the store.
+    pub checkpoint: Option<String>,
+}
+
+/// Makes a signed checkpoint.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditCheckpoint)]
+pub struct Checkpoint {}
+
+/// Where the log ends, and the store's word for it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditCheckpointed)]
+pub struct Checkpointed {
+    /// To be kept where nobody who can write to the store can.
+    pub checkpoint: String,
+    /// The last record.
+    pub records: u64,
+}
+
+/// Removes old records; the rest still verifies.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditPrune)]
+pub struct Prune {
+    /// What is older: `365d`, a date or a time.
+    pub before: TimeWords,
+}
+
+/// What was removed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditPruned)]
+pub struct Pruned {
+    /// How many records.
+    pub removed: u64,
+    /// What was older than this.
+    pub before: Time,
+}
+
+fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
+    word.map(|word| {
+        Outcome::of(word).ok_or_else(|| {
+            refuse(
+                format_args!("`outcome`: `{word}` is none"),
+                "write `done` or `refused`",
+            )
+        })
+    })
+    .transpose()
+}
+
+fn size(limit: Option<u32>, usual: u32) -> Result<u32> {
+    let most = limit.unwrap_or(usual);
+    if most == 0 || most > PAGE {
+        return Err(refuse(
+            format_args!("`limit`: {most} is not in 1..={PAGE}"),
+            "ask for less, and for the next page with `next` of this one",
+        ));
+    }
+    Ok(most)
+}
+
+fn ms(when: Option<TimeWords>, now: u64) -> Option<u64> {
+    when.map(|w| w.0.ago(now).saturating_mul(1000))
+}
+
+impl Operation for List {
+    type Output = Records;
+    const ROUTE: Route = Route::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Records> {
+        let now = world.now.seconds();
+        let most = size(self.limit, 100)?;
+        let query = Query {
+            outcome: outcome(self.outcome.as_deref())?,
+            subject: self.subject,
+            client: self.client,
+            actor: self.actor,
+            action: self.action,
+            since: ms(self.since, now),
+            until: ms(self.until, now),
+            before: self.before,
+            after: None,
+        };
+        let found = store.read(|tx| audit::list(tx, &world.caller, query, most))?;
+        let full = u32::try_from(found.len()).is_ok_and(|n| n == most);
+        Ok(Records {
+            next: found.last().filter(|_| full).map(|r| r.seq),
+            records: found.iter().map(RecordView::of).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Operation for Export {
+    type Output = Records;
+    const ROUTE: Route = Route::get(
+        "audit.export",
+        "/v1/audit/export",
+        AUDITORS,
+        "Export the audit log, the oldest record first",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Records> {
+        let now = world.now.seconds();
+        let most = usize::try_from(size(self.limit, 1000)?).unwrap_or(1);
+        let asked = self.client.as_deref();
+        let query = Query {
+            outcome: outcome(self.outcome.as_deref())?,
+            client: world.caller.narrowed(asked).map(str::to_owned),
+            subject: self.subject,
+            actor: self.actor,
+            action: self.action,
+            since: ms(self.since, now),
+            until: ms(self.until, now),
+            before: None,
+            after: self.after,
+        };
+        let mut out = Records {
+            records: Vec::new(),
+            next: None,
+        };
+        let mut full = false;
+        let read = store.read(|tx| {
+            tx.each_audit(&query, |r| {
+                if out.records.len() == most {
+                    full = true;
+                    return Err(refuse_all(Vec::new()));
+                }
+                out.records.push(RecordView::of(&r)?);
+                Ok(())
+            })
+        });
+        if full {
+            out.next = out.records.last().map(|r| r.seq);
+        } else {
+            read?;
+        }
+        Ok(out)
+    }
+}
+
+impl Operation for Verify {
+    type Output = Verified;
+    const ROUTE: Route = Route::get(
+        "audit.verify",
+        "/v1/audit/verify",
+        AUDITORS,
+        "Check that no record was changed, removed, put in or moved",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Verified> {
+        let expect: Option<Head> = self
+            .expect
+            .map(|text| {
+                text.parse()
+                    .map_err(|e| refuse(e, "write it as it was printed"))
+            })
+            .transpose()?;
+        store.check()?;
+        let file = store.head_file();
+        let found = store.read(|tx| audit::verify(tx, &file, expect))?;
+        Ok(Verified {
+            ok: true,
+            records: found.head.seq.saturating_sub(found.start.seq),
+            removed: found.start.seq,
+            head: found.head.to_string(),
+            checkpoint: found.kept.map(|k| k.to_string()),
+        })
+    }
+}
+
+impl Operation for Checkpoint {
+    type Output = Checkpointed;
+    const ROUTE: Route = Route::get(
+        "audit.checkpoint",
+        "/v1/audit/checkpoint",
+        AUDITORS,
+        "Make a signed checkpoint of the audit log",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Checkpointed> {
+        let made = store.read(|tx| tx.checkpoint())?.ok_or_else(|| {
+            refuse(
+                "nothing was done in this store yet",
+                "try again after the first change",
+            )
+            .of(Kind::NotFound)
+        })?;
+        Ok(Checkpointed {
+            checkpoint: made.to_string(),
+            records: made.head.seq,
+        })
+    }
+}
+
+impl Operation for Prune {
+    type Output = Pruned;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "audit.prune",
+        "/v1/audit/prune",
+        OWNERS,
+        "Remove old records of the audit log",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
+        let before = self.before.0.ago(world.now.seconds());
+        let removed = audit::prune(store, world, before)?;
+        Ok(Pruned {
+            removed,
+            before: Time(before),
+        })
+    }
+}

@@ -1,0 +1,321 @@
+//! Clients.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::key::KeyView;
+use super::wire::{self, Time};
+use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use crate::error::{Result, refuse_all};
+use crate::record::{self, Labels};
+use crate::registry::client::{self, Draft, Patch};
+use crate::registry::{self, rules};
+use crate::store::Store;
+use crate::world::World;
+
+/// Who holds keys.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Client)]
+pub struct ClientView {
+    /// Its name.
+    pub client: String,
+    /// Stable, never used again.
+    pub number: u32,
+    /// For keys without a plan of their own.
+    pub plan: Option<String>,
+    /// Free text.
+    pub description: String,
+    /// Free pairs.
+    pub labels: BTreeMap<String, String>,
+    /// Since when.
+    pub created: Time,
+}
+
+impl From<&record::Client> for ClientView {
+    fn from(c: &record::Client) -> Self {
+        Self {
+            client: c.name.clone(),
+            number: c.number,
+            plan: c.plan.clone(),
+            description: c.description.clone(),
+            labels: c.labels.clone(),
+            created: Time(c.created),
+        }
+    }
+}
+
+/// A client and how many keys it has.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct ClientRow {
+    /// The client.
+    #[serde(flatten)]
+    pub client: ClientView,
+    /// Keys that are not revoked.
+    pub keys: u64,
+}
+
+/// Clients by name.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Clients {
+    /// By name.
+    pub clients: Vec<ClientRow>,
+}
+
+/// A client and its keys.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct ClientDetail {
+    /// The client.
+    #[serde(flatten)]
+    pub client: ClientView,
+    /// Its keys, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyView>,
+}
+
+/// What became of a client.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct ClientDeleted {
+    /// Its name.
+    pub client: String,
+    /// It is gone.
+    pub deleted: bool,
+    /// How many keys were revoked with it.
+    pub keys_revoked: u64,
+}
+
+/// Adds a client.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientCreate)]
+pub struct Create {
+    /// Its name: unique, fit for headers and logs.
+    pub name: String,
+    /// The plan of keys that have none of their own.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Free pairs.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Lists clients.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientList)]
+pub struct List {
+    /// Only those on this plan.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Only those with this label, `name=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label: Vec<String>,
+}
+
+/// Shows a client and its keys.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientShow)]
+pub struct Show {
+    /// Its name.
+    pub name: String,
+}
+
+/// Changes a client; fields that are left out stay as they are.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientUpdate)]
+pub struct Update {
+    /// Its name.
+    pub name: String,
+    /// Another plan, or null for none.
+    #[serde(
+        default,
+        deserialize_with = "wire::present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub plan: Option<Option<String>>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Pairs to set.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Names of pairs to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_labels: Vec<String>,
+}
+
+/// Deletes a client and revokes its keys.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientDelete)]
+pub struct Delete {
+    /// Its name.
+    pub name: String,
+    /// Also if it has keys that are not revoked yet.
+    #[serde(default)]
+    pub sure: bool,
+}
+
+impl Operation for Create {
+    type Output = ClientView;
+    const ROUTE: Route = Route::create("client.create", "/v1/clients", ISSUERS, "Add a client");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
+        check_labels(&self.labels)?;
+        let draft = Draft {
+            name: self.name,
+            plan: self.plan,
+            description: self.description,
+            labels: self.labels,
+        };
+        Ok((&client::create(store, world, draft)?).into())
+    }
+}
+
+impl Operation for List {
+    type Output = Clients;
+    const ROUTE: Route = Route::get("client.list", "/v1/clients", ANYBODY, "List clients");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
+        let labels = labels(&self.label)?;
+        let mut clients = store.read(|tx| client::list(tx, &world.caller))?;
+        clients.retain(|(c, _)| self.plan.is_none() || c.plan == self.plan);
+        clients.retain(|(c, _)| labels.iter().all(|(k, v)| c.labels.get(k) == Some(v)));
+        let row = |(c, keys): &(record::Client, u64)| ClientRow {
+            client: c.into(),
+            keys: *keys,
+        };
+        Ok(Clients {
+            clients: clients.iter().map(row).collect(),
+        })
+    }
+}
+
+impl Operation for Show {
+    type Output = ClientDetail;
+    const ROUTE: Route = Route::get(
+        "client.show",
+        "/v1/clients/{name}",
+        ANYBODY,
+        "Show a client and its keys",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<ClientDetail> {
+        let (client, keys) = store.read(|tx| {
+            let client = registry::client(tx, &world.caller, &self.name)?;
+            let mut keys = tx.keys_of(client.number)?;
+            keys.sort_by_key(|k| (k.created, k.id));
+            Ok((client, keys))
+        })?;
+        let now = world.now.seconds();
+        Ok(ClientDetail {
+            client: (&client).into(),
+            keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
+        })
+    }
+}
+
+impl Operation for Update {
+    type Output = ClientView;
+    const ROUTE: Route = Route::change(
+        Method::Patch,
+        "client.update",
+        "/v1/clients/{name}",
+        ISSUERS,
+        "Change a client",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
+        check_labels(&self.labels)?;
+        let patch = Patch {
+            plan: self.plan,
+            description: self.description,
+            labels: self.labels,
+            remove_labels: self.remove_labels,
+        };
+        Ok((&client::update(store, world, &self.name, patch)?).into())
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        let name = self.name.clone();
+        super::shown(Show { name }, store, world)
+    }
+}
+
+impl Operation for Delete {
+    type Output = ClientDeleted;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "client.delete",
+        "/v1/clients/{name}",
+        ISSUERS,
+        "Delete a client and revoke its keys",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<ClientDeleted> {
+        let revoked = client::delete(store, world, &self.name, self.sure)?;
+        Ok(ClientDeleted {
+            client: self.name,
+            deleted: true,
+            keys_revoked: revoked as u64,
+        })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        let name = self.name.clone();
+        super::shown(Show { name }, store, world)
+    }
+}
+
+/// Reads `name=value` words.
+///
+/// # Errors
+/// One for each that is none.
+pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for word in words {
+        match rules::label(word) {
+            Ok(pair) => good.push(pair),
+            Err(e) => bad.push(format!("`label`: {e}")),
+        }
+    }
+    if bad.is_empty() {
+        Ok(good)
+    } else {
+        Err(refuse_all(bad))
+    }
+}
+
+/// That pairs could be written as `name=value`.
+///
+/// # Errors
+/// One for each that could not.
+pub fn check_labels(pairs: &Labels) -> Result<()> {
+    let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let read = labels(&words)?;
+    let bad: Vec<String> = pairs
+        .iter()
+        .zip(&read)
+        .filter(|((k, v), (name, value))| *k != name || *v != value)
+        .map(|((k, _), _)| {
+            format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
+        })
+        .collect();
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(refuse_all(bad))
+    }
+}

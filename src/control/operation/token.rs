@@ -1,0 +1,201 @@
+//! Admin tokens: who may talk to a server.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::wire::{Id, Range, Secret, Span, Time, TimeWords};
+use super::{ISSUERS, Method, Operation, Route, STAFF};
+use crate::caller::{Ceilings, Role};
+use crate::error::Result;
+use crate::record::{TokenRecord, words};
+use crate::registry::token::{self, Draft};
+use crate::store::Store;
+use crate::world::World;
+
+/// A token: all but the token itself, which is stored nowhere.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Token)]
+pub struct TokenView {
+    /// Public id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// What kind of caller it makes.
+    pub role: Role,
+    /// `active`, `expired` or `revoked`.
+    pub status: String,
+    /// The client that it is bound to.
+    pub client: Option<String>,
+    /// The scopes that keys may hold which it makes; of the role `client`.
+    pub scopes: Option<Vec<String>>,
+    /// The plans that they may have; of the role `client`.
+    pub plans: Option<Vec<String>>,
+    /// How far ahead they must end.
+    pub max_expiry: Option<Span>,
+    /// How many may live at once.
+    pub max_keys: Option<u32>,
+    /// Ranges that it may be used from.
+    pub cidrs: Vec<String>,
+    /// Since when.
+    pub created: Time,
+    /// By whom it was made.
+    pub created_by: String,
+    /// When it ends.
+    pub expires: Time,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Time>,
+    /// Since when it is switched off for good.
+    pub revoked: Option<Time>,
+}
+
+impl TokenView {
+    /// A token at an instant, in seconds.
+    pub fn of(t: &TokenRecord, now: u64) -> Self {
+        let grant = &t.grant;
+        let ceilings = (grant.role == Role::Client).then_some(&grant.ceilings);
+        Self {
+            id: Id(grant.id),
+            name: grant.name.clone(),
+            role: grant.role,
+            status: t.status(now).to_owned(),
+            client: grant.client.clone(),
+            scopes: ceilings.map(|c| c.scopes.clone()),
+            plans: ceilings.map(|c| c.plans.clone()),
+            max_expiry: ceilings.and_then(|c| c.max_expiry).map(Span),
+            max_keys: ceilings.and_then(|c| c.max_keys),
+            cidrs: words(&grant.networks),
+            created: Time(t.created),
+            created_by: t.created_by.clone(),
+            expires: Time(t.expires),
+            last_used: grant.last_used.map(Time),
+            revoked: t.revoked.map(Time),
+        }
+    }
+}
+
+/// Tokens.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Tokens)]
+pub struct TokenViews {
+    /// The oldest first.
+    pub tokens: Vec<TokenView>,
+}
+
+/// A new token.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = TokenCreated)]
+pub struct Created {
+    /// The token itself: shown this once. Null in the answer to a request that is repeated.
+    pub token: Option<Secret>,
+    /// What the store keeps.
+    #[serde(flatten)]
+    pub view: TokenView,
+}
+
+/// Makes a token; it is shown once, in the answer.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TokenCreate)]
+pub struct Create {
+    /// Its name, for people and for the audit log.
+    pub name: String,
+    /// What kind of caller it makes.
+    pub role: Role,
+    /// The client that it is bound to; with the role `client`, and only then.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// The scopes that keys may hold which it makes; of the role `client`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The plans that they may have; of the role `client`.
+    #[serde(default)]
+    pub plans: Vec<String>,
+    /// How far ahead they must end.
+    #[serde(default)]
+    pub max_expiry: Option<Span>,
+    /// How many may live at once.
+    #[serde(default)]
+    pub max_keys: Option<u32>,
+    /// Ranges that it may be used from.
+    #[serde(default)]
+    pub cidrs: Vec<Range>,
+    /// When it ends; 90 days from now if it is not said.
+    #[serde(default)]
+    pub expires: Option<TimeWords>,
+}
+
+/// Lists tokens.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TokenList)]
+pub struct List {}
+
+/// Switches a token off for good.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TokenRevoke)]
+pub struct Revoke {
+    /// Its id.
+    pub id: Id,
+}
+
+impl Operation for Create {
+    type Output = Created;
+    const ROUTE: Route = Route::create(
+        "token.create",
+        "/v1/tokens",
+        ISSUERS,
+        "Make a token; it is shown once, in the answer",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+        let now = world.now.seconds();
+        let draft = Draft {
+            name: self.name,
+            role: self.role,
+            client: self.client,
+            ceilings: Ceilings {
+                scopes: self.scopes,
+                plans: self.plans,
+                max_expiry: self.max_expiry.map(|s| s.0),
+                max_keys: self.max_keys,
+            },
+            networks: self.cidrs.into_iter().map(|r| r.0).collect(),
+            expires: self.expires.map(|w| w.0.at(now)),
+        };
+        let (text, token) = token::create(store, world, draft)?;
+        Ok(Created {
+            token: Some(Secret::new(text.expose_secret())),
+            view: TokenView::of(&token, now),
+        })
+    }
+}
+
+impl Operation for List {
+    type Output = TokenViews;
+    const ROUTE: Route = Route::get("token.list", "/v1/tokens", STAFF, "List tokens");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<TokenViews> {
+        let all = store.read(|tx| token::list(tx, &world.caller))?;
+        let now = world.now.seconds();
+        Ok(TokenViews {
+            tokens: all.iter().map(|t| TokenView::of(t, now)).collect(),
+        })
+    }
+}
+
+impl Operation for Revoke {
+    type Output = TokenView;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "token.revoke",
+        "/v1/tokens/{id}",
+        ISSUERS,
+        "Switch a token off for good",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
+        let token = token::revoke(store, world, self.id.0)?;
+        Ok(TokenView::of(&token, world.now.seconds()))
+    }
+}

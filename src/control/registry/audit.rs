@@ -1,0 +1,142 @@
+//! The audit log: searched, verified, cut.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::audit::{self, Chain, Checkpoint, Head, Record};
+use crate::caller::Caller;
+use crate::error::{Result, refuse};
+use crate::output::count;
+use crate::store::{Query, Store, Tx};
+use crate::when;
+use crate::world::World;
+
+/// Writes down an attempt that was refused: `client` is whom it concerned, if that is
+/// known.
+///
+/// # Errors
+/// Those of the store.
+pub fn refused(
+    store: &mut Store,
+    world: &World,
+    action: &str,
+    subject: &str,
+    client: &str,
+    reason: &str,
+) -> Result<()> {
+    store.write(world, |tx| {
+        tx.audit_refused(world, action, subject, client, reason)
+    })
+}
+
+/// The last records that are wanted and that a caller may know of, the latest first.
+///
+/// # Errors
+/// Those of the store.
+pub fn list(tx: &Tx<'_>, caller: &Caller, mut query: Query, most: u32) -> Result<Vec<Record>> {
+    query.client = caller.narrowed(query.client.as_deref()).map(str::to_owned);
+    tx.last_audit(&query, most)
+}
+
+/// What a verification found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Where the log begins: after this record.
+    pub start: Head,
+    /// Where it ends.
+    pub head: Head,
+    /// The checkpoint that was kept beside the store, if there is one.
+    pub kept: Option<Checkpoint>,
+}
+
+/// Reads the whole log: no record was changed, removed, put in or moved; it holds the
+/// checkpoint in `head_file`, and `expect`.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify(tx: &Tx<'_>, head_file: &Path, expect: Option<Head>) -> Result<Verified> {
+    let found = verify_chain(tx, expect)?;
+    let kept = audit::kept(head_file)?;
+    match kept.map(|k| tx.holds(&k)).transpose()?.flatten() {
+        Some(b) => Err(refuse(
+            b,
+            format_args!(
+                "compare with an exported log or a backup; if the folder was put back from an older copy, move `{}` away",
+                head_file.display()
+            ),
+        )),
+        None => Ok(Verified { kept, ..found }),
+    }
+}
+
+/// The same of a copy, which has no checkpoint beside it.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
+    let broken = |b| refuse(b, "compare with an exported log or a backup");
+    if let Some(b) = tx.check_audit_start()? {
+        return Err(broken(b));
+    }
+    let meta = tx.meta();
+    let start = meta.start;
+    if expect.is_some_and(|e| e.seq < start.seq) {
+        return Err(refuse(
+            format_args!(
+                "the record that was expected is gone: `audit prune` removed those up to {}",
+                start.seq
+            ),
+            "compare with a head that was printed since",
+        ));
+    }
+    let mut chain = Chain::new(start);
+    let mut expected = expect.is_none_or(|e| e.seq == 0 || e == start);
+    tx.each_audit(&Query::default(), |r| {
+        chain.follow(&r).map_err(broken)?;
+        expected |= expect == Some(r.head());
+        Ok(())
+    })?;
+    chain.end(meta.head).map_err(broken)?;
+    match expect {
+        Some(e) if !expected => Err(refuse(
+            format_args!(
+                "audit record {} is not the one that was expected: the log was written anew",
+                e.seq
+            ),
+            "compare with an exported log or a backup",
+        )),
+        _ => Ok(Verified {
+            start,
+            head: meta.head,
+            kept: None,
+        }),
+    }
+}
+
+/// Removes the records before a time, in seconds, as far as all of them are older; gives
+/// their number. The chain goes on from the last of them, which the store vouches for.
+///
+/// # Errors
+/// The caller is not an owner; those of the store.
+pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<u64> {
+    world.caller.owner("remove audit records")?;
+    store.write(world, |tx| {
+        let start = tx.meta().start;
+        let Some(last) = tx.last_audit_before(before.saturating_mul(1000))? else {
+            return Ok(0);
+        };
+        if last.seq <= start.seq {
+            return Ok(0);
+        }
+        let removed = tx.prune_audit(last)?;
+        let said = json!({
+            "before": when::rfc3339(before),
+            "removed": count(usize::try_from(removed).unwrap_or(usize::MAX), "record"),
+            "from": start.seq + 1,
+            "to": last.to_string(),
+        });
+        tx.audit(world, "audit.prune", "audit", None, Some(&said))?;
+        Ok(removed)
+    })
+}

@@ -1,0 +1,443 @@
+use std::net::IpAddr;
+
+use keystile::key::KeyId;
+
+use crate::caller::{Ceilings, Grant, Role};
+use crate::error::Result;
+use crate::registry::token::{self, TokenError, authenticate};
+use crate::registry::{audit, client, import, key, policy, signing};
+use crate::store::Query;
+use crate::store::bench::{Bench, NOON};
+use crate::world::World;
+
+const HERE: &str = "10.0.0.1";
+
+fn draft(name: &str, role: Role) -> token::Draft {
+    token::Draft {
+        name: name.to_owned(),
+        role,
+        client: (role == Role::Client).then(|| "acme".to_owned()),
+        ceilings: Ceilings::default(),
+        networks: Vec::new(),
+        expires: None,
+    }
+}
+
+/// A token's text and what it is good for.
+fn token(b: &mut Bench, draft: token::Draft) -> (String, Grant) {
+    let (text, token) = token::create(&mut b.store, &World::at(NOON), draft).unwrap();
+    (text.expose_secret().to_owned(), token.grant)
+}
+
+fn check(b: &mut Bench, text: &str, from: &str, at: u64) -> std::result::Result<Grant, TokenError> {
+    let address: IpAddr = from.parse().unwrap();
+    b.store
+        .read(|tx| Ok(authenticate(tx, text, address, at)))
+        .unwrap()
+}
+
+/// `acme` with three keys, `other` with one, and a token of `acme`.
+struct Clients {
+    b: Bench,
+    own: Vec<KeyId>,
+    foreign: KeyId,
+    world: World,
+}
+
+fn clients(ceilings: Ceilings) -> Clients {
+    let mut b = Bench::new();
+    b.client("other");
+    let own = b
+        .issue(&World::at(NOON), 3)
+        .iter()
+        .map(|i| i.key.id)
+        .collect();
+    let plain = key::Draft::default();
+    let (foreign, _) =
+        key::issue(&mut b.store, &World::at(NOON), "other", plain, 1, |_| {}).unwrap();
+    let wanted = token::Draft {
+        ceilings,
+        ..draft("acme-self", Role::Client)
+    };
+    let (_, grant) = token(&mut b, wanted);
+    Clients {
+        b,
+        own,
+        foreign: foreign[0].key.id,
+        world: World::by(NOON, grant),
+    }
+}
+
+fn words<T>(result: Result<T>) -> String {
+    result.err().map_or_else(String::new, |e| e.to_string())
+}
+
+#[test]
+fn a_client_is_told_of_foreign_keys_what_it_is_told_of_none() {
+    let mut c = clients(Ceilings::default());
+    let none: KeyId = "zzzzzzzzzz".parse().unwrap();
+    type Try = fn(&mut Clients, KeyId) -> String;
+    let table: [(&str, Try); 6] = [
+        ("show", |c, id| {
+            let caller = c.world.caller.clone();
+            words(c.b.store.read(|tx| key::find(tx, &caller, id)))
+        }),
+        ("update", |c, id| {
+            let patch = key::Patch::default();
+            words(key::update(&mut c.b.store, &c.world, id, patch))
+        }),
+        ("disable", |c, id| {
+            words(key::set_disabled(&mut c.b.store, &c.world, id, true))
+        }),
+        ("enable", |c, id| {
+            words(key::set_disabled(&mut c.b.store, &c.world, id, false))
+        }),
+        ("revoke", |c, id| {
+            let own = c.own[0];
+            words(key::revoke_all(&mut c.b.store, &c.world, &[own, id], ""))
+        }),
+        ("rotate", |c, id| {
+            words(key::rotate(&mut c.b.store, &c.world, id, 0, None))
+        }),
+    ];
+    for (what, attempt) in table {
+        let foreign = c.foreign;
+        let said = attempt(&mut c, foreign);
+        assert_eq!(
+            said,
+            format!("there is no key `{foreign}`; see `keystilectl key list` for the ids"),
+            "{what}"
+        );
+        assert_eq!(
+            said.replace(&foreign.to_string(), ""),
+            attempt(&mut c, none).replace(&none.to_string(), ""),
+            "{what}"
+        );
+    }
+    let keys = c.b.store.read(|tx| tx.keys()).unwrap();
+    assert!(
+        keys.iter().all(|k| k.revoked.is_none() && !k.disabled),
+        "nothing was changed"
+    );
+}
+
+#[test]
+fn a_client_lists_its_own_keys_and_no_others() {
+    let mut c = clients(Ceilings::default());
+    let caller = c.world.caller.clone();
+    for of in [None, Some("acme")] {
+        let keys = c.b.store.read(|tx| listed(tx, &caller, of)).unwrap();
+        assert_eq!(keys.len(), 3);
+        assert!(keys.iter().all(|k| k.client == "acme"));
+    }
+    let mut other = |name| words(c.b.store.read(|tx| listed(tx, &caller, Some(name))));
+    assert_eq!(
+        other("other"),
+        other("nobody").replace("nobody", "other"),
+        "a foreign client is as good as none"
+    );
+    let seen = c.b.store.read(|tx| client::list(tx, &caller)).unwrap();
+    assert_eq!(seen.len(), 1);
+    let query = Query::default();
+    let log = c.b.store.read(|tx| audit::list(tx, &caller, query, 100));
+    assert!(log.unwrap().iter().all(|r| r.client == "acme"));
+    let query = Query {
+        client: Some("other".to_owned()),
+        ..Query::default()
+    };
+    let log = c.b.store.read(|tx| audit::list(tx, &caller, query, 100));
+    assert!(log.unwrap().iter().all(|r| r.client == "acme"));
+}
+
+#[test]
+fn a_client_changes_nothing_that_is_not_its_keys() {
+    let mut c = clients(Ceilings::default());
+    let before = c.b.store.read(|tx| Ok(tx.meta())).unwrap();
+    let Clients { b, world, .. } = &mut c;
+    let store = &mut b.store;
+    let file = crate::policy_file::parse("p", crate::policy_file::DEFAULT.to_owned()).unwrap();
+    let how = import::How {
+        create_clients: true,
+        any_scope: true,
+        dry_run: false,
+    };
+    let refusals = [
+        words(client::create(store, world, client::Draft::default())),
+        words(client::update(
+            store,
+            world,
+            "acme",
+            client::Patch::default(),
+        )),
+        words(client::delete(store, world, "acme", true)),
+        words(import::import(store, world, Vec::new(), how)),
+        words(policy::apply(store, world, &file)),
+        words(signing::rotate(store, world)),
+        words(signing::retire(store, world, "k")),
+        words(token::create(store, world, draft("x", Role::Client))),
+        words(audit::prune(store, world, NOON + 1)),
+    ];
+    for said in refusals {
+        assert!(
+            said.starts_with("a token of the role `client` may not "),
+            "{said}"
+        );
+    }
+    assert_eq!(c.b.store.read(|tx| Ok(tx.meta())).unwrap(), before);
+}
+
+#[test]
+fn a_client_issues_within_its_ceilings() {
+    let mut c = clients(Ceilings {
+        scopes: vec!["read".to_owned()],
+        plans: vec!["free".to_owned()],
+        max_expiry: Some(1000),
+        max_keys: Some(5),
+    });
+    let mut issue = |client: &str, scopes: &[&str], plan: Option<&str>, expires, n| {
+        let draft = key::Draft {
+            scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+            plan: plan.map(str::to_owned),
+            expires,
+            ..key::Draft::default()
+        };
+        words(key::issue(
+            &mut c.b.store,
+            &c.world,
+            client,
+            draft,
+            n,
+            |_| {},
+        ))
+    };
+    let end = Some(NOON + 1000);
+    assert!(issue("acme", &["write"], None, end, 1).contains("may not give a key scope `write`"));
+    assert!(issue("acme", &[], Some("gold"), end, 1).contains("may not give a key plan `gold`"));
+    assert!(issue("acme", &[], None, None, 1).contains("end within 1000s"));
+    assert!(issue("other", &[], None, end, 1).contains("there is no client `other`"));
+    assert!(issue("acme", &[], None, end, 3).contains("may have 5 keys at once, and has 3"));
+    assert_eq!(issue("acme", &["read"], Some("free"), end, 2), "");
+    assert!(issue("acme", &[], None, end, 1).contains("may have 5 keys at once, and has 5"));
+    // One that was revoked makes room.
+    let own = c.own[0];
+    key::revoke_all(&mut c.b.store, &c.world, &[own], "").unwrap();
+    let draft = key::Draft {
+        expires: end,
+        ..key::Draft::default()
+    };
+    assert!(key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {}).is_ok());
+}
+
+#[test]
+fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
+    let mut c = clients(Ceilings {
+        max_expiry: Some(1000),
+        max_keys: Some(2),
+        ..Ceilings::default()
+    });
+    let (first, second) = (c.own[0], c.own[1]);
+    let mut rotate = |world: &World, id, expires| {
+        words(key::rotate(&mut c.b.store, world, id, 100, Some(expires)))
+    };
+    assert!(rotate(&c.world, first, None).contains("end within 1000s"));
+    assert_eq!(rotate(&c.world, first, Some(NOON + 900)), "");
+    assert!(
+        rotate(&c.world, second, Some(NOON + 900)).contains("has 4 keys"),
+        "no heap of keys that give way"
+    );
+    key::set_disabled(&mut c.b.store, &World::at(NOON), second, true).unwrap();
+    let said = words(key::rotate(
+        &mut c.b.store,
+        &c.world,
+        second,
+        0,
+        Some(Some(NOON + 900)),
+    ));
+    assert!(said.contains("may not rotate a disabled key"), "{said}");
+    let said = words(key::set_disabled(&mut c.b.store, &c.world, second, false));
+    assert!(said.contains("may not switch a disabled key on"), "{said}");
+    // It may switch off.
+    key::set_disabled(&mut c.b.store, &c.world, c.own[2], true).unwrap();
+}
+
+#[test]
+fn a_token_is_good_for_its_holder_until_its_end() {
+    let mut b = Bench::new();
+    let (text, grant) = token(&mut b, draft("ci", Role::Issuer));
+    assert!(text.starts_with("kst_issuer_"), "{}", text.len());
+    assert_eq!(check(&mut b, &text, HERE, NOON), Ok(grant));
+    let end = NOON + token::LIFETIME;
+    assert!(check(&mut b, &text, HERE, end - 1).is_ok());
+    assert_eq!(check(&mut b, &text, HERE, end), Err(TokenError::Expired));
+}
+
+#[test]
+fn what_is_nearly_a_token_is_none() {
+    let mut b = Bench::new();
+    let (text, grant) = token(&mut b, draft("ci", Role::Auditor));
+    let key = b.issue(&World::at(NOON), 1)[0]
+        .text
+        .expose_secret()
+        .to_owned();
+    for bad in [
+        "",
+        "kst_",
+        &key,
+        &text[..text.len() - 1],
+        &text.replace("kst_", "ks_"),
+    ] {
+        assert_eq!(check(&mut b, bad, HERE, NOON), Err(TokenError::Malformed));
+    }
+    // With a checksum that fits, as who made it up would have it.
+    let brand = "kst".parse().unwrap();
+    let other =
+        keystile::key::generate(&brand, &"auditor".parse().unwrap(), World::at(NOON).entropy)
+            .unwrap();
+    assert_eq!(
+        check(&mut b, other.text.expose_secret(), HERE, NOON),
+        Err(TokenError::Unknown)
+    );
+    // The right id with another secret.
+    b.sql(&format!(
+        "UPDATE token SET id = {} WHERE id = {}",
+        other.id.as_u64(),
+        grant.id.as_u64()
+    ));
+    assert_eq!(
+        check(&mut b, other.text.expose_secret(), HERE, NOON),
+        Err(TokenError::Unknown)
+    );
+    assert_eq!(check(&mut b, &text, HERE, NOON), Err(TokenError::Unknown));
+}
+
+#[test]
+fn a_token_is_good_from_its_networks_only() {
+    let mut b = Bench::new();
+    let wanted = token::Draft {
+        networks: vec!["10.0.0.0/8".parse().unwrap()],
+        ..draft("ci", Role::Owner)
+    };
+    let (text, _) = token(&mut b, wanted);
+    assert!(check(&mut b, &text, HERE, NOON).is_ok());
+    assert_eq!(
+        check(&mut b, &text, "192.0.2.1", NOON),
+        Err(TokenError::Network)
+    );
+}
+
+#[test]
+fn a_revoked_token_and_one_of_a_deleted_client_are_good_for_nothing() {
+    let mut b = Bench::new();
+    let (first, grant) = token(&mut b, draft("one", Role::Client));
+    let (second, _) = token(&mut b, draft("two", Role::Client));
+    let world = World::at(NOON);
+    token::revoke(&mut b.store, &world, grant.id).unwrap();
+    token::revoke(&mut b.store, &world, grant.id).unwrap();
+    assert_eq!(check(&mut b, &first, HERE, NOON), Err(TokenError::Revoked));
+    assert!(check(&mut b, &second, HERE, NOON).is_ok());
+    client::delete(&mut b.store, &world, "acme", true).unwrap();
+    assert_eq!(check(&mut b, &second, HERE, NOON), Err(TokenError::Revoked));
+    // Another client of that name does not inherit them.
+    b.client("acme");
+    assert_eq!(check(&mut b, &second, HERE, NOON), Err(TokenError::Revoked));
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn owners_manage_all_tokens_and_issuers_those_of_clients() {
+    for role in Role::ALL {
+        for wanted in Role::ALL {
+            let mut b = Bench::new();
+            let (_, grant) = token(&mut b, draft("boss", role));
+            let world = World::by(NOON, grant);
+            let (_, victim) = token(&mut b, draft("victim", wanted));
+            let may = role == Role::Owner || (role == Role::Issuer && wanted == Role::Client);
+            let made = token::create(&mut b.store, &world, draft("new", wanted));
+            assert_eq!(made.is_ok(), may, "{role} makes {wanted}");
+            let revoked = token::revoke(&mut b.store, &world, victim.id);
+            assert_eq!(revoked.is_ok(), may, "{role} revokes {wanted}");
+            let seen = b.store.read(|tx| token::list(tx, &world.caller)).unwrap();
+            let sees = seen.iter().any(|t| t.grant.id == victim.id);
+            assert_eq!(sees, may || role == Role::Auditor, "{role} sees {wanted}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_makes_no_sense_is_refused() {
+    let mut b = Bench::new();
+    token(&mut b, draft("taken", Role::Owner));
+    let mut create = |change: fn(&mut token::Draft), role| {
+        let mut draft = draft("new", role);
+        change(&mut draft);
+        words(token::create(&mut b.store, &World::at(NOON), draft))
+    };
+    let ceilings = |d: &mut token::Draft| d.ceilings.max_keys = Some(1);
+    for (role, change, said) in [
+        (
+            Role::Owner,
+            (|d| d.name = "taken".to_owned()) as fn(&mut token::Draft),
+            "there is a token `taken` already",
+        ),
+        (
+            Role::Owner,
+            |d| d.name = "a b".to_owned(),
+            "`a b` is no name",
+        ),
+        (
+            Role::Owner,
+            |d| d.expires = Some(NOON),
+            "expired from the start",
+        ),
+        (
+            Role::Owner,
+            |d| d.client = Some("acme".to_owned()),
+            "is not bound to a client",
+        ),
+        (Role::Owner, ceilings, "has no ceilings"),
+        (Role::Client, |d| d.client = None, "is bound to one"),
+        (
+            Role::Client,
+            |d| d.client = Some("nobody".to_owned()),
+            "there is no client `nobody`",
+        ),
+        (
+            Role::Client,
+            |d| d.ceilings.plans = vec!["none".to_owned()],
+            "the policy has no plan `none`",
+        ),
+        (
+            Role::Client,
+            |d| d.ceilings.scopes = vec!["a b".to_owned()],
+            "`a b` is not a scope",
+        ),
+    ] {
+        let found = create(change, role);
+        assert!(found.contains(said), "{found}");
+    }
+}
+
+#[test]
+fn the_last_use_of_a_token_is_remembered_once_a_minute() {
+    let mut b = Bench::new();
+    let (text, grant) = token(&mut b, draft("ci", Role::Owner));
+    assert!(token::is_use_due(&grant, NOON));
+    token::used(&mut b.store, &World::at(NOON), grant.id).unwrap();
+    let grant = check(&mut b, &text, HERE, NOON).unwrap();
+    assert_eq!(grant.last_used, Some(NOON));
+    assert!(!token::is_use_due(&grant, NOON + 59));
+    assert!(token::is_use_due(&grant, NOON + 60));
+}
+
+fn listed(
+    tx: &crate::store::Tx<'_>,
+    caller: &crate::caller::Caller,
+    of: Option<&str>,
+) -> Result<Vec<crate::record::Key>> {
+    let mut out = Vec::new();
+    key::each(tx, caller, of, None, |k| {
+        out.push(k);
+        true
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,139 @@
+//! The public keys of a secret scanner, kept fresh: from a file, or from the address
+//! where the scanner publishes them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result, refuse};
+use crate::registry::leak::Policy;
+use crate::scanning::{Alert, ScannerKeys, Untrusted};
+use crate::{file, world};
+
+/// How old published keys grow before they are fetched again.
+const FRESH: Duration = Duration::from_secs(3600);
+/// How soon they are fetched again because of a key that is not among them.
+const AGAIN: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, for scanners of one's own and for machines without a way out.
+    File(PathBuf),
+    /// `https://api.github.com/meta/public_keys/secret_scanning`, for instance.
+    Url(String),
+}
+
+impl std::str::FromStr for Source {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.contains("://") {
+            return crate::webhook::checked_url(text).map(Self::Url);
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+/// Believes a scanner, or not.
+pub struct Scanner {
+    source: Source,
+    policy: Policy,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    keys: Arc<ScannerKeys>,
+    tried: Option<tokio::time::Instant>,
+}
+
+impl Scanner {
+    /// With keys from `source`. They are read with the first message.
+    pub fn new(source: Source, policy: Policy) -> Self {
+        Self {
+            source,
+            policy,
+            held: Mutex::default(),
+        }
+    }
+
+    /// What happens to a key that was found.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Checks a message and reads its alerts.
+    ///
+    /// # Errors
+    /// [`Untrusted`].
+    pub async fn open(
+        self: &Arc<Self>,
+        body: &[u8],
+        key: Option<&str>,
+        signature: Option<&str>,
+    ) -> Result<Vec<Alert>, Untrusted> {
+        let keys = self.keys(FRESH).await;
+        match keys.open(body, key, signature) {
+            // It may be newer than the keys that are held.
+            Err(Untrusted::UnknownKey) => self.keys(AGAIN).await.open(body, key, signature),
+            opened => opened,
+        }
+    }
+
+    async fn keys(self: &Arc<Self>, fresh: Duration) -> Arc<ScannerKeys> {
+        let now = world::instant();
+        {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            if held.tried.is_some_and(|at| now.duration_since(at) < fresh) {
+                return Arc::clone(&held.keys);
+            }
+            // One fetches, the others go on with what is there.
+            held.tried = Some(now);
+        }
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || read(&source)).await;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(Ok(keys)) => held.keys = Arc::new(keys),
+            Ok(Err(e)) => tracing::error!(error = %e, "the scanner's keys cannot be read"),
+            Err(_) => {}
+        }
+        Arc::clone(&held.keys)
+    }
+}
+
+fn read(source: &Source) -> Result<ScannerKeys> {
+    let (place, bytes) = match source {
+        Source::File(path) => (path.display().to_string(), file::read(path)?),
+        Source::Url(url) => (url.clone(), fetch(url)?),
+    };
+    ScannerKeys::parse(&bytes).map_err(|e| {
+        refuse(
+            format_args!("`{place}`: {e}"),
+            "give the list of public keys that the scanner publishes",
+        )
+    })
+}
+
+fn fetch(url: &str) -> Result<Vec<u8>> {
+    let agent = ureq::Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .user_agent("keystile")
+        .build()
+        .new_agent();
+    let cannot = |e: ureq::Error| {
+        refuse(
+            format_args!("`{url}` cannot be fetched ({e})"),
+            "check the way out, or give a file",
+        )
+    };
+    let mut answer = agent.get(url).call().map_err(cannot)?;
+    answer
+        .body_mut()
+        .with_config()
+        .limit(1 << 20)
+        .read_to_vec()
+        .map_err(cannot)
+}

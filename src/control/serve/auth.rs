@@ -1,0 +1,226 @@
+//! Who asks, and whether he may: the token, its role, how often.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, header};
+use keystile::key::Parsed;
+
+use super::http::App;
+use super::limits::subscriber;
+use super::problem::Problem;
+use crate::caller::{Grant, Role};
+use crate::error::{Kind, refuse};
+use crate::operation::Route;
+use crate::registry::audit;
+use crate::registry::token::{self, TokenError};
+use crate::world::{self, World};
+
+/// Who asks for something that needs a token.
+pub struct Asker {
+    /// What the token is good for.
+    pub grant: Grant,
+    /// Where he asks from.
+    pub address: IpAddr,
+    /// Under which id.
+    pub request: String,
+}
+
+impl Asker {
+    /// The clock, and who he is for the store and the audit log.
+    pub fn world(&self) -> World {
+        World::of_request(self.grant.clone(), self.address, &self.request)
+    }
+}
+
+/// Takes a request's token, if it is good and if there were not too many bad ones from
+/// the same place.
+///
+/// # Errors
+/// 401, or 429 for the place, whatever the token.
+pub async fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    address: IpAddr,
+    request: &str,
+    action: &'static str,
+) -> Result<Asker, Problem> {
+    let place = subscriber(address);
+    let now = world::nanoseconds();
+    if let Err(e) = app.limits().failures.look(place, now) {
+        app.metrics().limited();
+        return Err(e.into());
+    }
+    let found = match bearer(headers) {
+        Err(problem) => Err((problem, "missing")),
+        Ok(presented) => {
+            let found = app
+                .desk()
+                .read(move |tx| {
+                    let now = world::now().seconds();
+                    Ok(token::authenticate(tx, &presented, address, now))
+                })
+                .await?;
+            match found {
+                Ok(grant) => Ok(grant),
+                Err(TokenError::Store) => {
+                    return Err(Problem::new(
+                        503,
+                        "unavailable",
+                        "Not possible at the moment",
+                        "the store cannot be read; try again, or ask who runs this server",
+                    ));
+                }
+                Err(e) => Err((not_good(e), reason(e))),
+            }
+        }
+    };
+    let grant = match found {
+        Ok(grant) => grant,
+        Err((problem, reason)) => {
+            // A token that is missing was not guessed.
+            if reason != "missing" {
+                let _ = app.limits().failures.take(place, now);
+            }
+            app.metrics().refused(reason);
+            let world = World::of_stranger(address, request);
+            write_down(app, world, action, "", &problem.detail).await;
+            return Err(problem);
+        }
+    };
+    if let Err(e) = app.limits().tokens.take(grant.id.as_u64(), now) {
+        app.metrics().limited();
+        return Err(e.into());
+    }
+    let asker = Asker {
+        grant,
+        address,
+        request: request.to_owned(),
+    };
+    let world = asker.world();
+    if token::is_use_due(&asker.grant, world.now.seconds()) {
+        let id = asker.grant.id;
+        // That a use is not remembered costs a line in a table, and no request.
+        let used = app
+            .desk()
+            .write(move |store| token::used(store, &world, id))
+            .await;
+        if let Err(e) = used {
+            tracing::warn!(error = %e, "the use of a token was not remembered");
+        }
+    }
+    Ok(asker)
+}
+
+/// That the role may ask for this.
+///
+/// # Errors
+/// 403; the attempt stands in the audit log.
+pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Problem> {
+    if route.roles.contains(&asker.grant.role) {
+        return Ok(());
+    }
+    let problem = forbidden(asker.grant.role, route.roles);
+    write_down(app, asker.world(), route.name, "", &problem.detail).await;
+    Err(problem)
+}
+
+/// Writes a refused attempt into the audit log: so many of one place in a minute, so that
+/// nobody fills the disk by being refused.
+pub async fn write_down(
+    app: &App,
+    world: World,
+    action: &'static str,
+    subject: &str,
+    reason: &str,
+) {
+    let place = world
+        .actor
+        .address
+        .parse()
+        .map_or(IpAddr::from([0, 0, 0, 0]), subscriber);
+    if app
+        .limits()
+        .records
+        .take(place, world::nanoseconds())
+        .is_err()
+    {
+        return;
+    }
+    let reason: String = redacted(reason).chars().take(500).collect();
+    let subject: String = redacted(subject).chars().take(100).collect();
+    let written = app
+        .desk()
+        .write(move |store| audit::refused(store, &world, action, &subject, "", &reason))
+        .await;
+    if let Err(e) = written {
+        tracing::error!(error = %e, "a refused attempt is not in the audit log");
+    }
+}
+
+/// Text with the ids of keys and tokens in the place of whole ones: somebody may have
+/// pasted one where a name should stand.
+fn redacted(text: &str) -> String {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        match Parsed::parse(word.as_bytes()) {
+            Ok(key) => out.push_str(&key.id().to_string()),
+            Err(_) => out.push_str(word),
+        }
+        let mut chars = after.chars();
+        out.extend(chars.next());
+        rest = chars.as_str();
+    }
+    out
+}
+
+fn bearer(headers: &HeaderMap) -> Result<zeroize::Zeroizing<String>, Problem> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else {
+        return Err(unauthenticated("there is no token with the request"));
+    };
+    let text = value.to_str().unwrap_or_default();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(zeroize::Zeroizing::new(token.trim().to_owned()))
+        }
+        _ => Err(unauthenticated("there is no bearer token with the request")),
+    }
+}
+
+fn unauthenticated(fact: impl std::fmt::Display) -> Problem {
+    refuse(
+        fact,
+        "send `authorization: Bearer kst_…`; `keystilectl token create` makes one",
+    )
+    .of(Kind::Unauthenticated)
+    .into()
+}
+
+fn not_good(e: TokenError) -> Problem {
+    unauthenticated(e)
+}
+
+fn reason(e: TokenError) -> &'static str {
+    match e {
+        TokenError::Malformed => "malformed",
+        TokenError::Unknown => "unknown",
+        TokenError::Expired => "expired",
+        TokenError::Revoked => "revoked",
+        TokenError::Network => "network",
+        TokenError::Store => "store",
+    }
+}
+
+fn forbidden(role: Role, roles: &[Role]) -> Problem {
+    let may: Vec<&str> = roles.iter().map(|r| r.as_str()).collect();
+    refuse(
+        format_args!("a token of the role `{role}` may not do this"),
+        format_args!("it takes one of the role {}", may.join(" or ")),
+    )
+    .of(Kind::Forbidden)
+    .into()
+}

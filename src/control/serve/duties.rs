@@ -1,0 +1,94 @@
+//! All that a server does, put together: answering, delivering keysets, sending webhooks,
+//! turning rotations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request};
+use axum::{Router, middleware};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::fleet::Numbers;
+use super::http::{App, live};
+use super::limits::Limits;
+use super::listen::Peer;
+use super::{Parts, Settings, edge, serve, signals};
+use crate::delivery::Delivery;
+use crate::desk::Desk;
+use crate::error::Result;
+use crate::operation::fleet::{Fleet, List, Wait};
+use crate::outbox;
+use crate::scanner::Scanner;
+
+/// What a server does beside answering.
+pub struct Duties {
+    /// Takes keysets to Envoys.
+    pub delivery: Arc<Delivery>,
+    /// Tells of leaked keys, if one is set up.
+    pub scanner: Option<Arc<Scanner>>,
+    /// How often keys are looked at for rotation.
+    pub rotation: Duration,
+}
+
+/// Does all of it until a signal says to stop.
+///
+/// # Errors
+/// If an address or a certificate cannot be had. Nothing that happens later is one.
+pub async fn run(
+    desk: Arc<Desk>,
+    settings: Settings,
+    limits: Limits,
+    duties: Duties,
+) -> Result<()> {
+    let stopped = signals()?;
+    let delivery = duties.delivery;
+    let numbers = Numbers(Arc::clone(&delivery));
+    let app = App::new(Arc::clone(&desk), limits, vec![Box::new(numbers)]);
+    let routes = edge::router(Arc::clone(&desk), Arc::clone(&delivery), duties.scanner)
+        .merge(fleet(&app, &delivery));
+    let parts = Parts {
+        routes,
+        discovery: Some(placed(delivery.router())),
+    };
+    let mut duty = JoinSet::new();
+    duty.spawn(delivery.run(said(stopped.clone())));
+    duty.spawn(outbox::run(Arc::clone(&desk)));
+    duty.spawn(outbox::rotate(desk, duties.rotation));
+    let served = serve(app, settings, parts, stopped).await;
+    duty.shutdown().await;
+    served
+}
+
+/// The operations that only a running server can answer.
+fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
+    let list = Arc::clone(delivery);
+    let wait = Arc::clone(delivery);
+    live(app, move |_: List, _| {
+        let list = Arc::clone(&list);
+        async move { Ok(Fleet::of(&list)) }
+    })
+    .merge(live(app, move |asked: Wait, world| {
+        let wait = Arc::clone(&wait);
+        async move { asked.at(&wait, world).await }
+    }))
+}
+
+/// When it is said that all shall stop.
+async fn said(mut stopped: watch::Receiver<bool>) {
+    // Who could say it being gone says it too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Tells a router where each request comes from, in the way of axum.
+fn placed(router: Router) -> Router {
+    router.layer(middleware::from_fn(
+        |mut request: Request, next: middleware::Next| async move {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                let address = ConnectInfo(peer.address);
+                request.extensions_mut().insert(address);
+            }
+            next.run(request).await
+        },
+    ))
+}

@@ -1,0 +1,138 @@
+//! What Envoys and scanners send: no token, but a signature of their own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::json;
+
+use super::listen::Peer;
+use super::log::RequestId;
+use super::problem::Problem;
+use crate::delivery::{Delivery, Refused};
+use crate::desk::Desk;
+use crate::error::{Kind, refuse};
+use crate::registry::leak::{self, Found};
+use crate::scanner::Scanner;
+use crate::world::World;
+
+/// A report of one worker is some hundred bytes.
+const REPORT: usize = 64 << 10;
+/// A scanner may have found many at once.
+const ALERTS: usize = 8 << 20;
+
+/// `/v1/reports`, and `/v1/leaks` where a scanner is set up.
+pub fn router(desk: Arc<Desk>, delivery: Arc<Delivery>, scanner: Option<Arc<Scanner>>) -> Router {
+    let router = Router::new()
+        .route("/v1/reports", post(report))
+        .with_state(delivery);
+    match scanner {
+        None => router,
+        Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((desk, scanner))),
+    }
+}
+
+async fn report(State(delivery): State<Arc<Delivery>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match whole(body, REPORT).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let kid = text(&head.headers, "x-keystile-kid").unwrap_or_default();
+    let tag = text(&head.headers, "x-keystile-signature").unwrap_or_default();
+    match delivery.reported(&body, kid, tag) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refused) => refused_report(&refused).into_response(),
+    }
+}
+
+fn refused_report(refused: &Refused) -> Problem {
+    let kind = match refused {
+        Refused::NotReady => Kind::Unavailable,
+        _ => Kind::Forbidden,
+    };
+    refuse(
+        format_args!("the report is not taken: {refused}"),
+        "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
+    )
+    .of(kind)
+    .into()
+}
+
+async fn leaks(
+    State((desk, scanner)): State<(Arc<Desk>, Arc<Scanner>)>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match whole(body, ALERTS).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let key = text(&head.headers, "github-public-key-identifier");
+    let signature = text(&head.headers, "github-public-key-signature");
+    let alerts = match scanner.open(&body, key, signature).await {
+        Ok(alerts) => alerts,
+        Err(untrusted) => {
+            let problem = refuse(
+                format_args!("the message is not believed: {untrusted}"),
+                "send it as the secret scanning partner program says",
+            );
+            return Problem::from(problem.of(Kind::Forbidden)).into_response();
+        }
+    };
+    let (Some(peer), id) = (
+        head.extensions.get::<Peer>().map(|p| p.address.ip()),
+        head.extensions
+            .get::<RequestId>()
+            .map_or(String::new(), |id| id.0.clone()),
+    ) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let policy = scanner.policy();
+    let hashes: Vec<_> = alerts
+        .iter()
+        .map(|a| (a.token_hash(), a.kind.clone()))
+        .collect();
+    let found = desk
+        .write(move |store| {
+            let world = World::of_scanner(peer, &id);
+            leak::found(store, &world, &alerts, policy)
+        })
+        .await;
+    match found {
+        Err(e) => Problem::from(e).into_response(),
+        Ok(found) => {
+            let labels: Vec<_> = hashes
+                .into_iter()
+                .zip(found)
+                .map(|((token_hash, token_type), found)| {
+                    let label = match found {
+                        Found::Ours => "true_positive",
+                        Found::Unknown => "false_positive",
+                    };
+                    json!({"token_hash": token_hash, "token_type": token_type, "label": label})
+                })
+                .collect();
+            axum::Json(labels).into_response()
+        }
+    }
+}
+
+async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, most).await.map_err(|_| {
+        refuse(
+            format_args!("the body broke off or is larger than {most} bytes"),
+            "send less at once",
+        )
+        .of(Kind::Malformed)
+        .into()
+    })
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}

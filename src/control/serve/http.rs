@@ -1,0 +1,585 @@
+//! Every operation over HTTP: one handler for all of them, and the pages beside them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use prometheus_client::collector::Collector;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::auth::{self, Asker};
+use super::limits::{Limits, subscriber};
+use super::listen::Peer;
+use super::log::{self, RequestId, TokenId};
+use super::metrics::Metrics;
+use super::problem::Problem;
+use super::{docs, openapi};
+use crate::desk::Desk;
+use crate::error::{Error, Kind, Result, refuse};
+use crate::operation::{self, AUDITORS, Method, Operation, Route};
+use crate::registry::replay::{self, Once};
+use crate::store::Store;
+use crate::world::{self, World};
+
+/// A body that takes longer is not sent in earnest.
+const BODY: Duration = Duration::from_secs(60);
+
+/// What every handler stands on.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    desk: Arc<Desk>,
+    metrics: Metrics,
+    limits: Limits,
+    world: World,
+    document: Bytes,
+    page: Bytes,
+}
+
+impl App {
+    /// Over a store; `collectors` count what others do in this process.
+    pub fn new(desk: Arc<Desk>, limits: Limits, collectors: Vec<Box<dyn Collector>>) -> Self {
+        let document = openapi::document();
+        Self(Arc::new(Inner {
+            desk,
+            metrics: Metrics::new(collectors),
+            limits,
+            world: World::read(),
+            page: docs::page(&document).into(),
+            document: document.to_string().into(),
+        }))
+    }
+
+    /// The store.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.0.desk
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How often one may ask.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// A new id for a request.
+    pub fn fresh_id(&self) -> String {
+        let mut bytes = [0; 10];
+        // An id that is not random is a nuisance in a log, and nothing else.
+        let _ = (self.0.world.entropy)(&mut bytes);
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// The operations and the pages beside them; `routes` get the same logs and limits.
+pub fn router(app: App, routes: Router) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(document))
+        .route("/docs", get(page))
+        .route("/docs.css", get(style));
+    macro_rules! all {
+        ($($operation:ty,)*) => {
+            $(if !<$operation>::ROUTE.live {
+                let entry = Entry::of::<$operation>();
+                router = router.route(entry.route.path, entry.handler());
+            })*
+        };
+    }
+    crate::for_each_operation!(all);
+    router
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app.clone())
+        .merge(routes)
+        .layer(middleware::from_fn_with_state(app.clone(), limited))
+        .layer(middleware::from_fn_with_state(app, log::layer))
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// So many requests of one place, whoever sends them; and what every answer carries.
+async fn limited(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
+    let taken = match request.extensions().get::<Peer>() {
+        Some(peer) => {
+            let place = subscriber(peer.address.ip());
+            app.limits().places.take(place, world::nanoseconds())
+        }
+        None => return no_peer().into_response(),
+    };
+    let mut response = match taken {
+        Ok(()) => next.run(request).await,
+        Err(e) => {
+            app.metrics().limited();
+            Problem::from(e).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn no_peer() -> Problem {
+    refuse(
+        "nobody knows where the request comes from",
+        "report this as a mistake of keystilectl",
+    )
+    .of(Kind::Unavailable)
+    .into()
+}
+
+type Fields = BTreeMap<String, String>;
+
+/// An operation whose type is forgotten: so what surrounds it is compiled once, and not for
+/// every operation.
+trait Asked: Send {
+    fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value>;
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>>;
+}
+
+struct Typed<O>(O);
+
+impl<O: Operation> Asked for Typed<O> {
+    fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value> {
+        self.0.run(store, world).and_then(json)
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        self.0.current(store, world)
+    }
+}
+
+/// Puts an operation together from path, query and body.
+type Reading = fn(&Fields, &str, &[u8]) -> Result<Box<dyn Asked>>;
+
+/// A row of the table of operations.
+#[derive(Clone, Copy)]
+struct Entry {
+    route: Route,
+    read: Reading,
+}
+
+impl Entry {
+    fn of<O: Operation>() -> Self {
+        Self {
+            route: O::ROUTE,
+            read: |path, query, body| {
+                let operation: O = operation::put_together(path, query, body)?;
+                operation.check_size()?;
+                Ok(Box::new(Typed(operation)))
+            },
+        }
+    }
+
+    fn handler(self) -> MethodRouter<App> {
+        let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
+            let run = async |app: &App, asker, path, head: &Parts, body| {
+                answer(app, self, asker, path, head, body).await
+            };
+            admitted(&app, &self.route, path, request, run).await
+        };
+        on(filter(self.route.method), handler)
+    }
+}
+
+/// A route for an operation that the running server answers from what it knows itself:
+/// the same token, roles, limits and logs, and `f` in the place of [`Operation::run`].
+pub fn live<O, F, A>(app: &App, f: F) -> Router
+where
+    O: Operation,
+    F: Fn(O, World) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<O::Output>> + Send + 'static,
+{
+    let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
+        let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
+            let body = read(&O::ROUTE, &head.headers, body).await?;
+            let query = head.uri.query().unwrap_or_default();
+            let operation: O = operation::put_together(&path, query, &body)?;
+            let done = f(operation, asker.world()).await.and_then(json)?;
+            Ok(respond(&O::ROUTE, head, Done::Now(done)))
+        };
+        admitted(&app, &O::ROUTE, path, request, run).await
+    };
+    Router::new()
+        .route(O::ROUTE.path, on(filter(O::ROUTE.method), handler))
+        .with_state(app.clone())
+}
+
+/// Lets `run` answer whoever may ask.
+async fn admitted(
+    app: &App,
+    route: &Route,
+    path: RawPathParams,
+    request: Request,
+    run: impl AsyncFnOnce(&App, Asker, Fields, &Parts, Body) -> Result<Response, Problem>,
+) -> Response {
+    let path = path
+        .iter()
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect();
+    let (head, body) = request.into_parts();
+    let asker = match asker(app, &head, route.name).await {
+        Ok(asker) => asker,
+        Err(problem) => return problem.into_response(),
+    };
+    let token = TokenId(asker.grant.id.to_string());
+    let answer = match auth::admit(app, &asker, route).await {
+        Ok(()) => run(app, asker, path, &head, body).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(token);
+    response
+}
+
+async fn asker(app: &App, head: &Parts, action: &'static str) -> Result<Asker, Problem> {
+    let peer = head.extensions.get::<Peer>().ok_or_else(no_peer)?;
+    let id = head
+        .extensions
+        .get::<RequestId>()
+        .map_or("", |id| id.0.as_str());
+    auth::authenticate(app, &head.headers, peer.address.ip(), id, action).await
+}
+
+/// What is done, or was before.
+enum Done {
+    Now(Value),
+    Before { status: u16, body: Vec<u8> },
+}
+
+async fn answer(
+    app: &App,
+    entry: Entry,
+    asker: Asker,
+    path: Fields,
+    head: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    let route = entry.route;
+    let body = read(&route, &head.headers, body).await?;
+    let query = head.uri.query().unwrap_or_default();
+    let operation = (entry.read)(&path, query, &body)?;
+    let subject = path.into_values().next().unwrap_or_default();
+    let world = asker.world();
+    let if_match = header(&head.headers, header::IF_MATCH)?;
+    let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
+    let done = match (
+        key.filter(|_| route.creates),
+        if_match.filter(|_| route.etag),
+    ) {
+        _ if !route.writes => {
+            let ask = move |store: &mut Store| operation.run(store, &world);
+            app.desk().ask(ask).await.map(Done::Now)
+        }
+        (Some(key), _) => {
+            let request = fingerprint(&route, head, &body);
+            app.desk()
+                .write(move |store| {
+                    let run = |store: &mut Store| operation.run(store, &world);
+                    let remember = |done: &Value| (route.status, done.clone());
+                    Ok(
+                        match replay::once(store, &world, &key, request, run, remember)? {
+                            Once::Done(value) => Done::Now(value),
+                            Once::Before(before) => Done::Before {
+                                status: before.status,
+                                body: before.body,
+                            },
+                        },
+                    )
+                })
+                .await
+        }
+        (None, Some(tags)) => {
+            let write = move |store: &mut Store| {
+                store.together(|store| {
+                    let current = operation.current(store, &world)?;
+                    if !matches(&tags, current.as_ref()) {
+                        return Err(stale());
+                    }
+                    operation.run(store, &world)
+                })
+            };
+            app.desk().write(write).await.map(Done::Now)
+        }
+        (None, None) => {
+            let write = move |store: &mut Store| operation.run(store, &world);
+            app.desk().write(write).await.map(Done::Now)
+        }
+    };
+    match done {
+        Ok(done) => Ok(respond(&route, head, done)),
+        Err(e) => {
+            if route.writes || e.kind() == Kind::Forbidden {
+                auth::write_down(app, asker.world(), route.name, &subject, &e.to_string()).await;
+            }
+            Err(e.into())
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(output: T) -> Result<Value> {
+    serde_json::to_value(output).map_err(|e| {
+        refuse(
+            format_args!("it was done, but the answer cannot be written ({e})"),
+            "report this as a mistake of keystilectl",
+        )
+        .of(Kind::Unavailable)
+    })
+}
+
+fn respond(route: &Route, head: &Parts, done: Done) -> Response {
+    let (status, body, tag) = match done {
+        Done::Now(value) => {
+            let tag = (route.etag && !route.writes).then(|| tag(&value));
+            (route.status, value.to_string().into_bytes(), tag)
+        }
+        Done::Before { status, body } => {
+            let mut response = plain(status, body);
+            response.headers_mut().insert(
+                HeaderName::from_static("idempotency-replayed"),
+                HeaderValue::from_static("true"),
+            );
+            return response;
+        }
+    };
+    let Some(tag) = tag else {
+        return plain(status, body);
+    };
+    let known = header(&head.headers, header::IF_NONE_MATCH).ok().flatten();
+    let same = known.is_some_and(|known| listed(&known, &tag));
+    let mut response = if same {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        plain(status, body)
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+fn plain(status: u16, body: Vec<u8>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (status, json, body).into_response()
+}
+
+/// Reads a body of the size and the type that the route takes.
+async fn read(route: &Route, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    if !route.method.has_body() {
+        return Ok(Bytes::new());
+    }
+    let too_large = || {
+        Problem::new(
+            413,
+            "too_large",
+            "Too large",
+            format!(
+                "the body is larger than {} bytes; send less at once",
+                route.body
+            ),
+        )
+    };
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|n| n > route.body) {
+        return Err(too_large());
+    }
+    let body = match tokio::time::timeout(BODY, to_bytes(body, route.body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(e)) => {
+            let cut = std::error::Error::source(&e)
+                .is_some_and(|s| s.to_string().contains("length limit"));
+            return Err(if cut {
+                too_large()
+            } else {
+                refuse("the body broke off", "send it again, whole")
+                    .of(Kind::Malformed)
+                    .into()
+            });
+        }
+        Err(_) => {
+            return Err(Problem::new(
+                408,
+                "too_slow",
+                "Too slow",
+                format!(
+                    "the body took longer than {} s; send it again",
+                    BODY.as_secs()
+                ),
+            ));
+        }
+    };
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split(';').next())
+        .map(|v| v.trim().to_ascii_lowercase());
+    let taken = ["application/json", "application/merge-patch+json"];
+    if !body.is_empty() && !kind.as_deref().is_some_and(|k| taken.contains(&k)) {
+        return Err(Problem::new(
+            415,
+            "unsupported_media_type",
+            "Unsupported media type",
+            "the body is not said to be JSON; send `content-type: application/json`",
+        ));
+    }
+    Ok(body)
+}
+
+/// One header that may stand there once.
+fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Problem> {
+    let mut all = headers.get_all(&name).iter();
+    let wrong = || -> Problem {
+        refuse(
+            format_args!("the header `{name}` stands there twice, or is not ASCII"),
+            "send it once",
+        )
+        .of(Kind::Malformed)
+        .into()
+    };
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value
+            .to_str()
+            .map(|v| Some(v.trim().to_owned()))
+            .map_err(|_| wrong()),
+        (Some(_), Some(_)) => Err(wrong()),
+    }
+}
+
+/// All that a request says, for `Idempotency-Key`.
+fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
+    let mut h = Sha256::new();
+    for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
+        h.update((part.len() as u64).to_be_bytes());
+        h.update(part);
+    }
+    h.finalize().into()
+}
+
+/// The strong validator of an answer.
+fn tag(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
+}
+
+fn listed(tags: &str, tag: &str) -> bool {
+    tags.split(',').any(|t| {
+        let t = t.trim();
+        t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag
+    })
+}
+
+/// `If-Match` compares strongly (RFC 9110 section 13.1.1).
+fn matches(tags: &str, current: Option<&Value>) -> bool {
+    let Some(current) = current else { return false };
+    let tag = tag(current);
+    tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
+}
+
+fn stale() -> Error {
+    refuse(
+        "it has changed since it was looked at",
+        "look at it again, and send its `ETag` of now in `if-match`",
+    )
+    .of(Kind::Stale)
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    match app.desk().read(|tx| Ok(tx.meta().version)).await {
+        Ok(_) => "ready\n".into_response(),
+        Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
+    }
+}
+
+/// Without a token from this machine only.
+async fn metrics(State(app): State<App>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let local = head
+        .extensions
+        .get::<Peer>()
+        .is_some_and(|p| p.address.ip().to_canonical().is_loopback());
+    if !local {
+        let route = Route::get("metrics", "/metrics", AUDITORS, "Metrics");
+        let asker = match asker(&app, &head, route.name).await {
+            Ok(asker) => asker,
+            Err(problem) => return problem.into_response(),
+        };
+        if let Err(problem) = auth::admit(&app, &asker, &route).await {
+            return problem.into_response();
+        }
+    }
+    let version = *app.desk().versions().borrow();
+    let text = app.metrics().text(version);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn document(State(app): State<App>) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, app.0.document.clone()).into_response()
+}
+
+async fn page(State(app): State<App>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, docs::POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, app.0.page.clone()).into_response()
+}
+
+async fn style() -> Response {
+    let css = [(header::CONTENT_TYPE, "text/css; charset=utf-8")];
+    (css, docs::STYLE).into_response()
+}
+
+async fn nowhere() -> Problem {
+    refuse(
+        "there is nothing at this path",
+        "see /docs for what there is",
+    )
+    .of(Kind::NotFound)
+    .into()
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        405,
+        "method_not_allowed",
+        "Method not allowed",
+        "this path is not asked like that; see /docs for how",
+    )
+}

@@ -1,0 +1,167 @@
+//! How often one address or one token may ask: token buckets, in bounded memory.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+
+use keystile::bucket::Quota;
+
+/// Who is told apart; more than fit share one bucket.
+const MOST: usize = 20_000;
+
+/// Buckets by who asks.
+pub struct Limiter<K> {
+    quota: Option<Quota>,
+    buckets: Mutex<Buckets<K>>,
+}
+
+struct Buckets<K> {
+    each: HashMap<K, u64>,
+    /// Of everybody who came when there was no room.
+    shared: u64,
+}
+
+/// Too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooOften {
+    /// Whole seconds until it may be tried again.
+    pub retry_after: u64,
+}
+
+impl<K: Eq + Hash> Limiter<K> {
+    /// `requests` in `seconds`, `burst` at once.
+    pub fn new(requests: u64, seconds: u64, burst: u64) -> Self {
+        Self {
+            quota: Quota::new(requests, seconds, burst),
+            buckets: Mutex::new(Buckets {
+                each: HashMap::new(),
+                shared: 0,
+            }),
+        }
+    }
+
+    /// Takes one, at a monotonic instant in nanoseconds.
+    ///
+    /// # Errors
+    /// [`TooOften`] if there is none.
+    pub fn take(&self, who: K, now: u64) -> Result<(), TooOften> {
+        self.ask(who, now, true)
+    }
+
+    /// Whether there is one, without taking it.
+    ///
+    /// # Errors
+    /// [`TooOften`] if there is none.
+    pub fn look(&self, who: K, now: u64) -> Result<(), TooOften> {
+        self.ask(who, now, false)
+    }
+
+    fn ask(&self, who: K, now: u64, take: bool) -> Result<(), TooOften> {
+        // A figure of zero admits nobody.
+        let quota = self.quota.ok_or(TooOften { retry_after: 60 })?;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.each.len() >= MOST && !buckets.each.contains_key(&who) {
+            // A full bucket says nothing that a new one would not.
+            buckets.each.retain(|_, stored| *stored > now);
+        }
+        let full = buckets.each.len() >= MOST;
+        let known = buckets.each.get(&who).copied();
+        let stored = match known {
+            Some(stored) => stored,
+            None if full => buckets.shared,
+            None => 0,
+        };
+        let taken = quota.take(1, stored, now).map_err(|r| TooOften {
+            retry_after: r.retry_after(),
+        })?;
+        if take {
+            if known.is_none() && full {
+                buckets.shared = taken.stored;
+            } else {
+                buckets.each.insert(who, taken.stored);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All that is limited.
+pub struct Limits {
+    /// Requests of one place.
+    pub places: Limiter<IpAddr>,
+    /// Requests with one token.
+    pub tokens: Limiter<u64>,
+    /// Bad tokens of one place: a few at once, then two a minute.
+    pub failures: Limiter<IpAddr>,
+    /// Audit records of what was refused to one place.
+    pub records: Limiter<IpAddr>,
+}
+
+impl Limits {
+    /// So many requests a second with one token, four times as many at once. One place may
+    /// hold several tokens.
+    pub fn new(per_token: u32) -> Self {
+        let rate = u64::from(per_token);
+        Self {
+            places: Limiter::new(4 * rate, 1, 16 * rate),
+            tokens: Limiter::new(rate, 1, 4 * rate),
+            failures: Limiter::new(2, 60, 10),
+            records: Limiter::new(60, 60, 60),
+        }
+    }
+}
+
+/// Whom an address belongs to: all of a /64 of IPv6 is one subscriber.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from(u128::from(a) >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn after_the_burst_one_is_refused_until_the_bucket_refills() {
+        let limiter = Limiter::new(1, 1, 3);
+        for _ in 0..3 {
+            assert_eq!(limiter.look("a", SECOND), Ok(()));
+            assert_eq!(limiter.take("a", SECOND), Ok(()));
+        }
+        assert_eq!(limiter.look("a", SECOND), Err(TooOften { retry_after: 1 }));
+        assert_eq!(limiter.take("a", SECOND), Err(TooOften { retry_after: 1 }));
+        assert_eq!(limiter.take("b", SECOND), Ok(()));
+        assert_eq!(limiter.take("a", 2 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn more_than_fit_share_one_bucket_and_take_no_memory() {
+        let limiter = Limiter::new(1, 60, 1);
+        for who in 0..MOST {
+            assert_eq!(limiter.take(who, SECOND), Ok(()));
+        }
+        assert_eq!(limiter.take(MOST, SECOND), Ok(()));
+        assert!(limiter.take(MOST + 1, SECOND).is_err());
+        assert_eq!(limiter.buckets.lock().unwrap().each.len(), MOST);
+        // Those who were told apart still are.
+        assert!(limiter.take(0, SECOND).is_err());
+        // When the buckets are full again, there is room.
+        assert_eq!(limiter.take(MOST + 1, 100 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn addresses_of_one_subscriber_count_together() {
+        let a: IpAddr = "2001:db8::1".parse().unwrap();
+        let b: IpAddr = "2001:db8::ffff:2".parse().unwrap();
+        let c: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        assert_eq!(subscriber(a), subscriber(b));
+        assert_ne!(subscriber(a), subscriber(c));
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(subscriber(mapped), "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+}

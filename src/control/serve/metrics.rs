@@ -1,0 +1,126 @@
+//! What is counted, named once. Labels come from the table of routes: a caller cannot
+//! make new ones.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Seconds.
+const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    /// How.
+    pub method: String,
+    /// The path's template.
+    pub route: String,
+    /// Of the answer.
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    answered: Family<Answered, Counter>,
+    durations: Family<Route, Histogram, fn() -> Histogram>,
+    refused: Family<Reason, Counter>,
+    limited: Counter,
+    version: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    /// All at zero, beside what `collectors` count.
+    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
+        let mut registry = Registry::with_prefix("keystile_control");
+        let answered = Family::default();
+        let durations: Family<Route, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(DURATIONS));
+        let refused = Family::default();
+        let limited = Counter::default();
+        let version = Gauge::default();
+        registry.register("requests", "Requests answered", answered.clone());
+        registry.register(
+            "request_duration_seconds",
+            "How long answers took",
+            durations.clone(),
+        );
+        registry.register(
+            "authentication_failures",
+            "Tokens that were not taken, by reason",
+            refused.clone(),
+        );
+        registry.register(
+            "rate_limited",
+            "Requests that came too often",
+            limited.clone(),
+        );
+        registry.register(
+            "keyset_version",
+            "Version of the keyset: milliseconds since the epoch",
+            version.clone(),
+        );
+        registry.register(
+            "build",
+            "The companion",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        for collector in collectors {
+            registry.register_collector(collector);
+        }
+        Self {
+            registry,
+            answered,
+            durations,
+            refused,
+            limited,
+            version,
+        }
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, answered: &Answered, seconds: f64) {
+        self.answered.get_or_create(answered).inc();
+        let route = Route {
+            route: answered.route.clone(),
+        };
+        self.durations.get_or_create(&route).observe(seconds);
+    }
+
+    /// A token was not taken.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A request came too often.
+    pub fn limited(&self) {
+        self.limited.inc();
+    }
+
+    /// In the form that Prometheus reads.
+    pub fn text(&self, version: u64) -> String {
+        self.version.set(version);
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}

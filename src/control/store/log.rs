@@ -1,0 +1,316 @@
+//! The audit log in the store.
+
+use rusqlite::types::Value;
+use rusqlite::{Row, params};
+use zeroize::Zeroizing;
+
+use super::{Tx, column};
+use crate::audit::{Broken, Checkpoint, Format, Head, Link, Outcome, Record, Secret};
+use crate::error::Result;
+use crate::world::{Actor, Moment, World};
+
+const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
+    format, address, request, client, outcome, reason";
+
+/// Which records are wanted: those that fit everything that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// What was done to this client, key id, signing key or token.
+    pub subject: Option<String>,
+    /// What concerns this client.
+    pub client: Option<String>,
+    /// What this user or `token <name>` did.
+    pub actor: Option<String>,
+    /// This action; `key.` for all that begin so.
+    pub action: Option<String>,
+    /// Not before, in milliseconds.
+    pub since: Option<u64>,
+    /// Before, in milliseconds.
+    pub until: Option<u64>,
+    /// What became of it.
+    pub outcome: Option<Outcome>,
+    /// Only records with a smaller number: the cursor of a page.
+    pub before: Option<u64>,
+    /// Only records with a greater number: the cursor of a page, the oldest first.
+    pub after: Option<u64>,
+}
+
+impl Query {
+    /// SQL that a record must satisfy, and its arguments.
+    fn condition(&self) -> (String, Vec<Value>) {
+        let mut sql = String::from("TRUE");
+        let mut values = Vec::new();
+        let mut and = |condition: &str, value: Value| {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+            values.push(value);
+        };
+        let number = |n| Value::from(column::signed(n));
+        if let Some(v) = &self.subject {
+            and("subject = ?", v.clone().into());
+        }
+        if let Some(v) = &self.client {
+            and("client <> '' AND client = ?", v.clone().into());
+        }
+        if let Some(v) = &self.actor {
+            and("user = ?", v.clone().into());
+        }
+        match &self.action {
+            // Actions are ASCII, so those that begin with a text lie before its end in `~`.
+            Some(v) if v.ends_with('.') => {
+                and("action >= ?", v.clone().into());
+                and("action < ?", format!("{v}~").into());
+            }
+            Some(v) => and("action = ?", v.clone().into()),
+            None => {}
+        }
+        if let Some(v) = self.since {
+            and("at_ms >= ?", number(v));
+        }
+        if let Some(v) = self.until {
+            and("at_ms < ?", number(v));
+        }
+        if let Some(v) = self.before {
+            and("seq < ?", number(v));
+        }
+        if let Some(v) = self.after {
+            and("seq > ?", number(v));
+        }
+        sql.push_str(match self.outcome {
+            // Word for word the condition of the index.
+            Some(Outcome::Refused) => " AND outcome = 'refused'",
+            Some(Outcome::Done) => " AND outcome = 'done'",
+            None => "",
+        });
+        (sql, values)
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let uid: i64 = row.get(2)?;
+    let format: u8 = row.get(11)?;
+    let outcome: String = row.get(15)?;
+    Ok(Record {
+        seq: column::unsigned(row, 0)?,
+        at: Moment::from_ms(column::unsigned(row, 1)?),
+        actor: Actor {
+            uid: u32::try_from(uid).ok(),
+            user: row.get(3)?,
+            host: row.get(4)?,
+            address: row.get(12)?,
+            request: row.get(13)?,
+        },
+        action: row.get(5)?,
+        subject: row.get(6)?,
+        before: row.get(7)?,
+        after: row.get(8)?,
+        prev: Link(row.get(9)?),
+        hash: Link(row.get(10)?),
+        format: if format == 1 {
+            Format::One
+        } else {
+            Format::Two
+        },
+        client: row.get(14)?,
+        outcome: Outcome::of(&outcome).unwrap_or(Outcome::Refused),
+        reason: row.get(16)?,
+    })
+}
+
+impl Tx<'_> {
+    pub(super) fn insert_audit(&mut self, r: &Record) -> Result<()> {
+        self.tx
+            .prepare_cached(&format!(
+                "INSERT INTO audit ({COLUMNS})
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ))?
+            .execute(params![
+                column::signed(r.seq),
+                column::signed(r.at.ms()),
+                r.actor.uid.map_or(-1, i64::from),
+                r.actor.user,
+                r.actor.host,
+                r.action,
+                r.subject,
+                r.before,
+                r.after,
+                r.prev.0,
+                r.hash.0,
+                match r.format {
+                    Format::One => 1,
+                    Format::Two => 2,
+                },
+                r.actor.address,
+                r.actor.request,
+                r.client,
+                r.outcome.as_str(),
+                r.reason,
+            ])?;
+        Ok(())
+    }
+
+    /// Hands every record that is wanted, in order, to `each` until that fails.
+    pub fn each_audit(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
+        let (condition, values) = query.condition();
+        let mut statement = self.tx.prepare(&format!(
+            "SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq"
+        ))?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            each(read(row)?)?;
+        }
+        Ok(())
+    }
+
+    /// The last records that are wanted, the latest first.
+    pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
+        let (condition, mut values) = query.condition();
+        values.push(i64::from(most).into());
+        let mut statement = self.tx.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT ?"
+        ))?;
+        let rows = statement.query_map(rusqlite::params_from_iter(values), read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The first records behind `seq`, the oldest first.
+    pub fn audit_after(&self, seq: u64, most: u32) -> Result<Vec<Record>> {
+        let mut statement = self.tx.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+        ))?;
+        let rows = statement.query_map(params![column::signed(seq), most], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// One record.
+    pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
+        let query = Query {
+            before: Some(seq.saturating_add(1)),
+            ..Query::default()
+        };
+        let found = self.last_audit(&query, 1)?;
+        Ok(found.into_iter().find(|r| r.seq == seq))
+    }
+
+    /// The last record of the first ones, all of which are older than a time in
+    /// milliseconds.
+    pub fn last_audit_before(&self, before_ms: u64) -> Result<Option<Head>> {
+        // The clock may have gone back: the first that is young ends what may go.
+        let first_young: Option<i64> = self.tx.query_row(
+            "SELECT min(seq) FROM audit WHERE at_ms >= ?",
+            [column::signed(before_ms)],
+            |r| r.get(0),
+        )?;
+        let end = match first_young {
+            Some(seq) => u64::try_from(seq).unwrap_or(0),
+            None => self.meta.head.seq.saturating_add(1),
+        };
+        let Some(last) = end.checked_sub(1) else {
+            return Ok(None);
+        };
+        Ok(self.audit_record(last)?.map(|r| r.head()))
+    }
+
+    /// Removes the records up to `start`, and vouches for that; gives their number.
+    pub fn prune_audit(&mut self, start: Head) -> Result<u64> {
+        let tag = self
+            .audit_secret()?
+            .map(|s| s.tag_of_start(self.meta.store, start));
+        let removed = self.tx.execute(
+            "DELETE FROM audit WHERE seq <= ?",
+            [column::signed(start.seq)],
+        )?;
+        self.tx.execute(
+            "UPDATE meta SET audit_start = ?, audit_start_hash = ?, audit_start_tag = ?",
+            params![
+                column::signed(start.seq),
+                start.link.0,
+                tag.map(|t| t.to_vec())
+            ],
+        )?;
+        self.meta.start = start;
+        Ok(removed as u64)
+    }
+
+    /// Whether the beginning of the log is the first record, or where it was cut by
+    /// [`Tx::prune_audit`].
+    pub fn check_audit_start(&self) -> Result<Option<Broken>> {
+        let start = self.meta.start;
+        if start.seq == 0 && start.link == Link::GENESIS {
+            return Ok(None);
+        }
+        let tag: Option<Vec<u8>> =
+            self.tx
+                .query_row("SELECT audit_start_tag FROM meta", [], |r| r.get(0))?;
+        let good = match (self.audit_secret()?, tag) {
+            (Some(secret), Some(tag)) => secret.signed_start(self.meta.store, start, &tag),
+            _ => false,
+        };
+        Ok((!good).then_some(Broken::Start(start.seq)))
+    }
+
+    /// The end of the log, vouched for; nothing before the first change.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        Ok(self
+            .audit_secret()?
+            .map(|s| s.checkpoint(self.meta.store, self.meta.head)))
+    }
+
+    /// What is wrong if the log does not hold what a checkpoint vouches for.
+    pub fn holds(&self, checkpoint: &Checkpoint) -> Result<Option<Broken>> {
+        let head = checkpoint.head;
+        let signed = self
+            .audit_secret()?
+            .is_some_and(|s| s.signed(self.meta.store, checkpoint));
+        if !signed {
+            return Ok(Some(Broken::ForgedKept));
+        }
+        // What was removed since is behind the beginning, which is checked by itself.
+        let there = head.seq < self.meta.start.seq
+            || head == self.meta.start
+            || (head.seq <= self.meta.head.seq
+                && self.audit_record(head.seq)?.map(|r| r.head()) == Some(head));
+        Ok((!there).then_some(Broken::Kept(head.seq)))
+    }
+
+    fn audit_secret(&self) -> Result<Option<Secret>> {
+        let secret: Option<Vec<u8>> = self
+            .tx
+            .prepare_cached("SELECT audit_secret FROM meta")?
+            .query_row([], |r| r.get(0))?;
+        Ok(secret.map(|s| Secret::new(Zeroizing::new(s))))
+    }
+
+    /// Makes the secret that vouches for checkpoints.
+    pub(super) fn insert_audit_secret(&mut self, world: &World) -> Result<()> {
+        let mut secret = Zeroizing::new([0u8; 32]);
+        (world.entropy)(secret.as_mut_slice())?;
+        self.tx.execute(
+            "UPDATE meta SET audit_secret = ? WHERE audit_secret IS NULL",
+            [secret.as_slice()],
+        )?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl super::Store {
+    /// How the database goes about a query.
+    pub fn audit_plan(&self, query: &Query) -> String {
+        let (condition, values) = query.condition();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT 5"
+        );
+        let mut statement = self.db.prepare(&sql).unwrap();
+        let rows = statement
+            .query_map(rusqlite::params_from_iter(values), |r| {
+                r.get::<_, String>(3)
+            })
+            .unwrap();
+        rows.map(|r| r.unwrap()).collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,228 @@
+//! Webhooks, their messages, and what the rotation of keys remembers.
+
+use std::collections::HashSet;
+
+use keystile::key::KeyId;
+use rusqlite::{OptionalExtension as _, Row, params};
+use zeroize::Zeroizing;
+
+use super::{Tx, column};
+use crate::audit::Record;
+use crate::error::Result;
+use crate::record::Webhook;
+use crate::webhook::Secret;
+
+/// A message that is due.
+pub struct Message {
+    /// Number of its webhook.
+    pub webhook: u32,
+    /// Where it goes.
+    pub url: String,
+    /// What signs it.
+    pub secret: Secret,
+    /// How often it was tried in vain.
+    pub failures: u32,
+    /// What it tells.
+    pub record: Record,
+}
+
+fn webhook(row: &Row<'_>) -> rusqlite::Result<Webhook> {
+    let events: String = row.get(3)?;
+    Ok(Webhook {
+        number: column::number(row, 0)?,
+        name: row.get(1)?,
+        url: row.get(2)?,
+        events: events.split_whitespace().map(str::to_owned).collect(),
+        cursor: column::unsigned(row, 4)?,
+        created: column::unsigned(row, 5)?,
+        waiting: column::unsigned(row, 6)?,
+    })
+}
+
+impl Tx<'_> {
+    /// Every webhook, by name.
+    pub fn webhooks(&self) -> Result<Vec<Webhook>> {
+        let mut statement = self.tx.prepare_cached(
+            "SELECT number, name, url, events, cursor, created,
+               (SELECT count(*) FROM message WHERE webhook = number)
+             FROM webhook ORDER BY name",
+        )?;
+        let rows = statement.query_map([], webhook)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Adds a webhook and gives its number.
+    pub fn insert_webhook(&mut self, hook: &Webhook, secret: &Secret) -> Result<u32> {
+        let number = self
+            .tx
+            .prepare_cached(
+                "INSERT INTO webhook (name, url, secret, events, cursor, created)
+                 VALUES (?, ?, ?, ?, ?, ?) RETURNING number",
+            )?
+            .query_row(
+                params![
+                    hook.name,
+                    hook.url,
+                    secret.expose_bytes(),
+                    hook.events.join(" "),
+                    column::signed(hook.cursor),
+                    column::signed(hook.created),
+                ],
+                |r| column::number(r, 0),
+            )?;
+        Ok(number)
+    }
+
+    /// Removes a webhook and its messages.
+    pub fn delete_webhook(&mut self, number: u32) -> Result<()> {
+        self.tx
+            .execute("DELETE FROM webhook WHERE number = ?", [number])?;
+        Ok(())
+    }
+
+    /// Notes how far into the audit log a webhook has been looked for.
+    pub fn set_webhook_cursor(&mut self, number: u32, cursor: u64) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE webhook SET cursor = ? WHERE number = ?")?
+            .execute(params![column::signed(cursor), number])?;
+        Ok(())
+    }
+
+    /// Puts a message in line.
+    pub fn insert_message(&mut self, webhook: u32, seq: u64, next: u64) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT OR IGNORE INTO message (webhook, seq, failures, next) VALUES (?, ?, 0, ?)",
+            )?
+            .execute(params![webhook, column::signed(seq), column::signed(next)])?;
+        Ok(())
+    }
+
+    /// Messages whose time has come, the longest due first. Those whose audit record was
+    /// pruned have nothing left to say.
+    pub fn due_messages(&self, now: u64, most: u32) -> Result<Vec<Message>> {
+        let mut statement = self.tx.prepare_cached(
+            "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret
+             FROM message JOIN webhook ON webhook.number = message.webhook
+             WHERE message.next <= ? ORDER BY message.next, message.seq LIMIT ?",
+        )?;
+        let rows = statement.query_map(params![column::signed(now), most], |r| {
+            let secret: Vec<u8> = r.get(4)?;
+            Ok((
+                column::number(r, 0)?,
+                column::unsigned(r, 1)?,
+                column::number(r, 2)?,
+                r.get::<_, String>(3)?,
+                Secret::from_bytes(Zeroizing::new(secret)),
+            ))
+        })?;
+        let mut out = Vec::new();
+        for row in rows {
+            let (webhook, seq, failures, url, secret) = row?;
+            if let Some(record) = self.audit_record(seq)? {
+                out.push(Message {
+                    webhook,
+                    url,
+                    secret,
+                    failures,
+                    record,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Puts a message off.
+    pub fn postpone_message(
+        &mut self,
+        webhook: u32,
+        seq: u64,
+        failures: u32,
+        next: u64,
+    ) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "UPDATE message SET failures = ?, next = ? WHERE webhook = ? AND seq = ?",
+            )?
+            .execute(params![
+                failures,
+                column::signed(next),
+                webhook,
+                column::signed(seq)
+            ])?;
+        Ok(())
+    }
+
+    /// Takes a message out of line.
+    pub fn delete_message(&mut self, webhook: u32, seq: u64) -> Result<()> {
+        self.tx
+            .prepare_cached("DELETE FROM message WHERE webhook = ? AND seq = ?")?
+            .execute(params![webhook, column::signed(seq)])?;
+        Ok(())
+    }
+
+    /// Numbers of the clients that can fetch secrets by themselves: those with a token of
+    /// their own that is good.
+    pub fn clients_with_tokens(&self, now: u64) -> Result<HashSet<u32>> {
+        let mut statement = self.tx.prepare_cached(
+            "SELECT DISTINCT client FROM token
+             WHERE client IS NOT NULL AND revoked IS NULL AND expires > ?",
+        )?;
+        let rows = statement.query_map([column::signed(now)], |r| column::number(r, 0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The last warning about a key: the deadline that it meant, and how many days before.
+    pub fn warning(&self, key: KeyId) -> Result<Option<(u64, u64)>> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT deadline, days FROM warning WHERE key = ?")?
+            .query_row([column::signed(key.as_u64())], |r| {
+                Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?))
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Remembers a warning.
+    pub fn set_warning(&mut self, key: KeyId, deadline: u64, days: u64) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO warning (key, deadline, days) VALUES (?, ?, ?)",
+            )?
+            .execute(params![
+                column::signed(key.as_u64()),
+                column::signed(deadline),
+                column::signed(days)
+            ])?;
+        Ok(())
+    }
+
+    /// When a key's successor was made ready, and when it was fetched.
+    pub fn handover(&self, key: KeyId) -> Result<Option<(u64, Option<u64>)>> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT since, fetched FROM handover WHERE key = ?")?
+            .query_row([column::signed(key.as_u64())], |r| {
+                Ok((column::unsigned(r, 0)?, column::optional(r, 1)?))
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Makes a key's successor ready.
+    pub fn insert_handover(&mut self, key: KeyId, since: u64) -> Result<()> {
+        self.tx
+            .prepare_cached("INSERT INTO handover (key, since) VALUES (?, ?)")?
+            .execute(params![column::signed(key.as_u64()), column::signed(since)])?;
+        Ok(())
+    }
+
+    /// Notes that it was fetched.
+    pub fn set_fetched(&mut self, key: KeyId, at: u64) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE handover SET fetched = ? WHERE key = ?")?
+            .execute(params![column::signed(at), column::signed(key.as_u64())])?;
+        Ok(())
+    }
+}

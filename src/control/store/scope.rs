@@ -1,0 +1,58 @@
+//! Transactions, which may stand inside one another.
+
+use std::ops::Deref;
+
+use rusqlite::{Connection, Result, TransactionBehavior};
+
+/// A transaction of the database, or a part of the one that it stands in. Taken back
+/// unless committed.
+pub struct Scope<'s> {
+    db: &'s Connection,
+    inner: bool,
+    open: bool,
+}
+
+impl<'s> Scope<'s> {
+    /// Begins one; as a part of the running one if `inner`.
+    pub fn begin(db: &'s Connection, behavior: TransactionBehavior, inner: bool) -> Result<Self> {
+        db.execute_batch(match (inner, behavior) {
+            (true, _) => "SAVEPOINT part",
+            (false, TransactionBehavior::Immediate) => "BEGIN IMMEDIATE",
+            (false, _) => "BEGIN",
+        })?;
+        Ok(Self {
+            db,
+            inner,
+            open: true,
+        })
+    }
+
+    /// Makes it last; as a part, with what it stands in.
+    pub fn commit(mut self) -> Result<()> {
+        self.db
+            .execute_batch(if self.inner { "RELEASE part" } else { "COMMIT" })?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl Deref for Scope<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.db
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        if self.open && !self.db.is_autocommit() {
+            // What cannot be taken back now is when the connection closes.
+            let _ = self.db.execute_batch(if self.inner {
+                "ROLLBACK TO part; RELEASE part"
+            } else {
+                "ROLLBACK"
+            });
+        }
+    }
+}

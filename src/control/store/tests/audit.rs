@@ -1,0 +1,288 @@
+//! The audit log in the store: what is searched, kept beside and cut.
+
+use super::*;
+use crate::audit::Checkpoint;
+use crate::registry::audit as log;
+
+fn verified(b: &mut Bench) -> Result<log::Verified> {
+    let file = b.store.head_file();
+    b.store.read(|tx| log::verify(tx, &file, None))
+}
+
+/// As who holds the master key would cut it: with the store's own memory of the end.
+fn cut_off(b: &mut Bench, last: u64) {
+    let record = b.store.read(|tx| tx.audit_record(last)).unwrap().unwrap();
+    b.sql(&format!("DELETE FROM audit WHERE seq > {last}"));
+    b.store
+        .db
+        .execute(
+            "UPDATE meta SET audit_seq = ?, audit_hash = ?",
+            params![column::signed(last), record.hash.0],
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_tail_cut_off_together_with_the_memory_of_it_is_noticed_by_the_checkpoint_beside() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 5);
+    let last = verified(&mut b).unwrap().head.seq;
+    cut_off(&mut b, last - 2);
+    assert_eq!(b.verify(), Ok(()), "the chain alone does not show it");
+    let words = verified(&mut b).unwrap_err().to_string();
+    assert!(
+        words.starts_with(&format!("audit record {last} was removed or exchanged")),
+        "{words}"
+    );
+    // Going on as if nothing had been does not hide it.
+    b.issue(&World::at(NOON + 1), 9);
+    assert!(verified(&mut b).is_err());
+}
+
+#[test]
+fn a_checkpoint_beside_that_is_not_the_stores_own_is_noticed() {
+    let mut b = Bench::new();
+    let kept = verified(&mut b).unwrap().kept.unwrap();
+    let forged = Checkpoint {
+        tag: [1; 32],
+        ..kept
+    };
+    std::fs::write(b.store.head_file(), format!("{forged}\n")).unwrap();
+    let words = verified(&mut b).unwrap_err().to_string();
+    assert!(words.contains("was not signed by this store"), "{words}");
+    std::fs::write(b.store.head_file(), "").unwrap();
+    assert!(verified(&mut b).is_err());
+    std::fs::remove_file(b.store.head_file()).unwrap();
+    assert_eq!(verified(&mut b).unwrap().kept, None);
+}
+
+#[test]
+fn the_rest_of_a_pruned_log_verifies_and_goes_on() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 5);
+    let old = verified(&mut b).unwrap().head;
+    b.issue(&World::at(NOON + 100), 5);
+    let world = World::at(NOON + 200);
+    let removed = log::prune(&mut b.store, &world, NOON + 100).unwrap();
+    assert_eq!(removed, old.seq);
+    let found = verified(&mut b).unwrap();
+    assert_eq!(found.start, old);
+    assert_eq!(found.head.seq, old.seq + 6, "the removal is a record too");
+    assert_eq!(log::prune(&mut b.store, &world, NOON + 100), Ok(0));
+
+    // A head that was noted at the cut, and one before it.
+    let file = b.store.head_file();
+    let mut expect = |head| b.store.read(|tx| log::verify(tx, &file, Some(head)));
+    assert!(expect(old).is_ok());
+    let gone = Head {
+        seq: old.seq - 1,
+        ..old
+    };
+    assert!(
+        expect(gone)
+            .unwrap_err()
+            .to_string()
+            .contains("`audit prune` removed those")
+    );
+}
+
+#[test]
+fn records_removed_by_anybody_else_are_noticed() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 5);
+    let third = b.store.read(|tx| tx.audit_record(3)).unwrap().unwrap();
+    b.sql("DELETE FROM audit WHERE seq <= 3");
+    b.store
+        .db
+        .execute(
+            "UPDATE meta SET audit_start = 3, audit_start_hash = ?, audit_start_tag = zeroblob(32)",
+            [third.hash.0],
+        )
+        .unwrap();
+    assert_eq!(b.verify(), Ok(()), "the chain alone does not show it");
+    let words = verified(&mut b).unwrap_err().to_string();
+    assert!(
+        words.starts_with("audit records up to 3 were removed"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_young_record_keeps_those_behind_it() {
+    let mut b = Bench::new();
+    let before = verified(&mut b).unwrap().head.seq;
+    b.issue(&World::at(NOON + 500), 1);
+    // The clock went back.
+    b.issue(&World::at(NOON), 3);
+    let world = World::at(NOON + 600);
+    assert_eq!(log::prune(&mut b.store, &world, NOON + 100), Ok(before));
+    assert!(verified(&mut b).is_ok());
+}
+
+#[test]
+fn records_are_found_by_every_field() {
+    let mut b = Bench::new();
+    b.client("other");
+    let ids: Vec<_> = b.issue(&World::at(NOON + 1), 2);
+    let id = ids[0].key.id;
+    key::revoke_all(&mut b.store, &World::at(NOON + 2), &[id], "").unwrap();
+    let eve = World::by(
+        NOON + 3,
+        crate::caller::Grant {
+            name: "eve".to_owned(),
+            ..crate::caller::Grant::nothing()
+        },
+    );
+    log::refused(&mut b.store, &eve, "key.revoke", "x", "acme", "no").unwrap();
+    let mut find = |query: Query| {
+        let found = b.store.read(|tx| tx.last_audit(&query, 100)).unwrap();
+        let mut each = Vec::new();
+        b.store
+            .read(|tx| {
+                tx.each_audit(&query, |r| {
+                    each.push(r);
+                    Ok(())
+                })
+            })
+            .unwrap();
+        each.reverse();
+        assert_eq!(found, each, "the same, the other way round");
+        let actions = found.iter().map(|r| r.action.clone());
+        actions.collect::<Vec<_>>().join(" ")
+    };
+    let any = Query::default;
+    let some = |text: &str| Some(text.to_owned());
+    let revoked = "key.revoke key.revoke";
+    for (query, want) in [
+        (
+            Query {
+                subject: Some(id.to_string()),
+                ..any()
+            },
+            "key.revoke key.issue",
+        ),
+        (
+            Query {
+                client: some("other"),
+                ..any()
+            },
+            "client.create",
+        ),
+        (
+            Query {
+                client: some("acme"),
+                ..any()
+            },
+            "key.revoke key.revoke key.issue key.issue client.create",
+        ),
+        (
+            Query {
+                actor: some("token eve"),
+                ..any()
+            },
+            "key.revoke",
+        ),
+        (
+            Query {
+                action: some("key.revoke"),
+                ..any()
+            },
+            revoked,
+        ),
+        (
+            Query {
+                action: some("key."),
+                ..any()
+            },
+            "key.revoke key.revoke key.issue key.issue",
+        ),
+        (
+            Query {
+                since: Some((NOON + 2) * 1000),
+                ..any()
+            },
+            revoked,
+        ),
+        (
+            Query {
+                since: Some((NOON + 1) * 1000),
+                until: Some((NOON + 3) * 1000),
+                ..any()
+            },
+            "key.revoke key.issue key.issue",
+        ),
+        (
+            Query {
+                outcome: Some(Outcome::Refused),
+                ..any()
+            },
+            "key.revoke",
+        ),
+        (
+            Query {
+                before: Some(3),
+                outcome: Some(Outcome::Done),
+                ..any()
+            },
+            "client.create signing-key.create",
+        ),
+        (
+            Query {
+                client: some("acme"),
+                action: some("key.revoke"),
+                outcome: Some(Outcome::Done),
+                ..any()
+            },
+            "key.revoke",
+        ),
+        (
+            Query {
+                subject: some("nobody"),
+                ..any()
+            },
+            "",
+        ),
+    ] {
+        assert_eq!(find(query.clone()), want, "{query:?}");
+    }
+    let last = b.store.read(|tx| tx.last_audit(&any(), 1)).unwrap();
+    assert_eq!(last[0].actor.address, "127.0.0.1");
+    assert_eq!(
+        (last[0].actor.request.as_str(), last[0].reason.as_str()),
+        ("r-1", "no")
+    );
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn every_way_to_search_for_a_few_uses_an_index() {
+    let b = Bench::new();
+    let any = Query::default;
+    let some = |text: &str| Some(text.to_owned());
+    for query in [
+        Query {
+            subject: some("x"),
+            ..any()
+        },
+        Query {
+            client: some("x"),
+            ..any()
+        },
+        Query {
+            actor: some("x"),
+            ..any()
+        },
+        Query {
+            action: some("x"),
+            ..any()
+        },
+        Query {
+            outcome: Some(Outcome::Refused),
+            ..any()
+        },
+    ] {
+        let plan = b.store.audit_plan(&query);
+        assert!(plan.contains("USING INDEX"), "{query:?}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
+    }
+}

@@ -1,0 +1,116 @@
+//! What an overlay is built against.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::build::{Lack, Packed, Tables, sorted};
+use super::overlay::{BaseName, OverlayManifest};
+use super::{BuildError, Built, Content, Kind, Manifest};
+use crate::policy::{Policy, RawPolicy};
+
+/// Of a keyset, what its overlays need: its name, its policy, and the tables that entries
+/// number. Made once, it serves any number of overlays.
+#[derive(Clone)]
+pub struct Base {
+    name: BaseName,
+    store: String,
+    environments: Vec<String>,
+    scopes: Vec<String>,
+    plans: Vec<String>,
+    not_after: Option<u64>,
+    policy: RawPolicy,
+}
+
+impl Base {
+    /// Of a keyset that was built.
+    ///
+    /// # Errors
+    /// [`BuildError::NotABase`] if it is an overlay.
+    pub fn of(built: &Built) -> Result<Self, BuildError> {
+        Self::from_manifest(&built.manifest)
+    }
+
+    /// Of the bytes of a keyset's manifest, which the caller knows to be its own.
+    ///
+    /// # Errors
+    /// [`BuildError::NotABase`] if they are not a keyset's manifest.
+    pub fn from_manifest(bytes: &[u8]) -> Result<Self, BuildError> {
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|_| BuildError::NotABase)?;
+        let scopes = manifest.scopes.iter().map(String::as_str);
+        let policy = Policy::new(&manifest.policy, scopes).map_err(BuildError::Policy)?;
+        Ok(Self {
+            name: BaseName::of(manifest.version, bytes),
+            store: manifest.store,
+            environments: manifest.environments,
+            plans: policy.plans.into_keys().collect(),
+            scopes: policy.scopes,
+            not_after: policy.not_after,
+            policy: manifest.policy,
+        })
+    }
+
+    /// The name that its overlays hold.
+    pub fn name(&self) -> &BaseName {
+        &self.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        self.name.version
+    }
+
+    fn fits(&self, content: &Content) -> Result<(), BuildError> {
+        let what = if content.store.to_string() != self.store {
+            "store"
+        } else if content.policy != self.policy {
+            "policy"
+        } else if content.version < self.name.version {
+            "later version"
+        } else {
+            return Ok(());
+        };
+        Err(BuildError::OtherBase(what))
+    }
+}
+
+/// Packs the rows that changed since a base. `content` is that of the store as it is,
+/// save that `rows` holds the changed ones alone; rows do not vanish from a store, and one
+/// that is left out is as it was in the base. Unlike in a keyset, no row is dropped for
+/// having expired long ago: the base may still hold it as it was.
+///
+/// # Errors
+/// [`BuildError::NeedsBase`] if a row speaks of what the base's tables lack, and
+/// [`BuildError::OtherBase`] if store or policy are not the base's, or it is newer: in both
+/// cases a new base is the answer. The others as for [`super::build()`].
+pub fn build_overlay(content: &Content, base: &Base) -> Result<Built, BuildError> {
+    base.fits(content)?;
+    let rows = sorted(&content.rows)?;
+    let tables = Tables::new(&base.environments, &base.scopes, &base.plans)?;
+    let lacks = |lack: Lack<'_>| BuildError::NeedsBase {
+        key: lack.key,
+        lacks: format!("{} `{}`", lack.table, lack.name),
+    };
+    let packed = Packed::new(&rows, &tables, lacks)?;
+    let manifest = OverlayManifest {
+        format: super::FORMAT,
+        kind: Kind::Overlay,
+        store: content.store.to_string(),
+        version: content.version,
+        issued_at: content.issued_at,
+        not_after: base.not_after.map(|s| content.issued_at.saturating_add(s)),
+        base: base.name.clone(),
+        keys: packed.keys,
+        heap: packed.heap,
+        directory: URL_SAFE_NO_PAD.encode(packed.directory),
+        foreign: rows.iter().any(|(_, r)| r.foreign),
+        addresses: rows.iter().any(|(_, r)| r.is_bound_to_addresses()),
+        report: content.policy.report.clone(),
+    };
+    Ok(Built {
+        kind: Kind::Overlay,
+        manifest: serde_json::to_vec(&manifest).map_err(|_| BuildError::TooLarge)?,
+        pages: packed.pages,
+        keys: rows.len(),
+        version: content.version,
+    })
+}

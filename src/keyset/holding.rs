@@ -1,0 +1,169 @@
+//! Which artefacts of one store a VM holds, and which of them are in force.
+//!
+//! Bases and overlays arrive in any order, each in a push of its own. Two rules decide:
+//! nothing older than what was in force anywhere in the process (the *floor*) comes in
+//! force, because it would undo a revocation, and an overlay comes in force with its own
+//! base or not at all.
+
+use std::rc::Rc;
+
+use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
+use crate::policy::ReportTarget;
+
+/// What a VM holds of one store.
+#[derive(Default)]
+pub struct Holding {
+    in_force: Option<InForce>,
+    /// The base that is loaded: the one in force, or one below the floor that waits for
+    /// its overlay.
+    base: Option<Rc<Keyset>>,
+    /// The overlay that was in force with it: kept apart, because the base is let go of
+    /// before the next one is loaded, which may be the same again.
+    overlay: Option<Rc<Overlay>>,
+    /// An overlay newer than what is in force, whose base is not loaded.
+    waiting: Option<Rc<Overlay>>,
+}
+
+/// What became of an artefact that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in force, or what is in force says the same.
+    InForce,
+    /// An overlay that waits for its base. What was in force stays so.
+    WithoutBase,
+    /// Older than this version, so not taken.
+    Older(u64),
+}
+
+impl Holding {
+    /// What is in force.
+    pub fn in_force(&self) -> Option<&InForce> {
+        self.in_force.as_ref()
+    }
+
+    /// The version in force; zero for none.
+    pub fn version(&self) -> u64 {
+        self.in_force.as_ref().map_or(0, InForce::version)
+    }
+
+    /// The version of the base that is loaded; zero for none.
+    pub fn base_version(&self) -> u64 {
+        self.base.as_ref().map_or(0, |b| b.version)
+    }
+
+    /// The overlay that waits for its base, and would change something with it.
+    pub fn waiting(&self) -> Option<&Overlay> {
+        let waiting = self.waiting.as_deref();
+        waiting.filter(|w| w.version > self.version())
+    }
+
+    /// Where the newest policy at hand wants reports to go.
+    pub fn report(&self) -> Option<&ReportTarget> {
+        let of_base = self.base.as_ref().and_then(|b| b.policy.report.as_ref());
+        let overlays = [&self.waiting, &self.overlay];
+        of_base.or_else(|| {
+            overlays
+                .into_iter()
+                .find_map(|o| o.as_ref()?.report.as_ref())
+        })
+    }
+
+    /// Lets go of a base that a verified one is about to replace, before memory for that
+    /// is taken: linear memory never shrinks, and two large bases side by side would double
+    /// it for good. Nothing is decided until [`Holding::take`] is called.
+    pub fn make_room(&mut self, signed: &Signed, floor: u64) {
+        if let Signed::Keyset(manifest, name) = signed
+            && self.version_with(name, manifest.version) >= self.newest(floor)
+        {
+            self.in_force = None;
+            self.base = None;
+        }
+    }
+
+    /// Puts an artefact in force, keeps it for later, or leaves it.
+    pub fn take(&mut self, artefact: Artefact, floor: u64) -> Taken {
+        let newest = self.newest(floor);
+        match artefact {
+            Artefact::Keyset(base) => self.take_base(base, newest),
+            Artefact::Overlay(overlay) => self.take_overlay(overlay, newest),
+        }
+    }
+
+    fn take_base(&mut self, base: Rc<Keyset>, newest: u64) -> Taken {
+        if self.base.as_ref().is_some_and(|b| b.name == base.name) {
+            return match self.in_force {
+                Some(_) => Taken::InForce,
+                None => Taken::Older(newest),
+            };
+        }
+        if self.version_with(&base.name, base.version) >= newest {
+            let overlay = self.naming(&base.name).cloned();
+            self.put(base, overlay);
+            return Taken::InForce;
+        }
+        // Alone it lacks revocations; with an overlay that is still to come, it may not.
+        if self.in_force.is_none() && self.base_version() <= base.version {
+            self.waiting.take_if(|w| w.base == base.name);
+            self.base = Some(base);
+            self.overlay = None;
+        }
+        Taken::Older(newest)
+    }
+
+    fn take_overlay(&mut self, overlay: Rc<Overlay>, newest: u64) -> Taken {
+        if overlay.version < newest {
+            return Taken::Older(newest);
+        }
+        match &self.base {
+            Some(base) if base.name == overlay.base => {
+                self.put(Rc::clone(base), Some(overlay));
+                Taken::InForce
+            }
+            // A version is the same keys, whatever base they are told from. But a base of
+            // its own that is older comes in force with it alone: it lies ready.
+            _ if self.in_force.is_some() && overlay.version == self.version() => {
+                if overlay.base.version < overlay.version {
+                    self.waiting = Some(overlay);
+                }
+                Taken::InForce
+            }
+            _ => {
+                let older = |w: &Rc<Overlay>| w.version <= overlay.version;
+                if self.waiting.as_ref().is_none_or(older) {
+                    self.waiting = Some(overlay);
+                }
+                Taken::WithoutBase
+            }
+        }
+    }
+
+    fn put(&mut self, base: Rc<Keyset>, overlay: Option<Rc<Overlay>>) {
+        self.in_force = match &overlay {
+            Some(overlay) => InForce::with(Rc::clone(&base), Rc::clone(overlay)),
+            None => Some(InForce::new(Rc::clone(&base))),
+        };
+        self.base = Some(base);
+        self.overlay = overlay;
+        let version = self.version();
+        self.waiting.take_if(|w| w.version <= version);
+    }
+
+    fn newest(&self, floor: u64) -> u64 {
+        floor.max(self.version())
+    }
+
+    /// The newest overlay at hand that belongs to a base.
+    fn naming(&self, base: &BaseName) -> Option<&Rc<Overlay>> {
+        let all = [&self.overlay, &self.waiting].into_iter().flatten();
+        all.filter(|o| o.base == *base).max_by_key(|o| o.version)
+    }
+
+    /// The version that a base would stand for with what is at hand.
+    fn version_with(&self, name: &BaseName, version: u64) -> u64 {
+        self.naming(name)
+            .map_or(version, |o| o.version.max(version))
+    }
+}
+
+#[cfg(test)]
+mod tests;

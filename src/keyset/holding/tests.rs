@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::keyset::overlay::tests::{content, digest, key, row};
+use crate::keyset::{Base, Built, Lookup, Row, SigningKeys, build, build_overlay};
+
+/// The keyset of a version: one key, revoked from version 15 on.
+fn base(version: u64) -> Built {
+    build(&content(version, vec![at(version)])).unwrap()
+}
+
+fn at(version: u64) -> Row {
+    Row {
+        revoked: version >= 15,
+        ..row(1)
+    }
+}
+
+fn overlay(version: u64, over: u64) -> Built {
+    let base = Base::of(&base(over)).unwrap();
+    build_overlay(&content(version, vec![at(version)]), &base).unwrap()
+}
+
+/// As the filter does it: room is made while it is loaded.
+fn push(holding: &mut Holding, built: &Built, floor: u64) -> Taken {
+    let bytes = built.seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| {
+        holding.make_room(signed, floor);
+    });
+    holding.take(artefact.ok().unwrap(), floor)
+}
+
+/// The version in force, that of the base, and that of the overlay that waits.
+fn state(h: &Holding) -> (u64, u64, u64) {
+    let base = h.in_force().map_or(0, |i| i.base().version);
+    (h.version(), base, h.waiting().map_or(0, |w| w.version))
+}
+
+#[test]
+fn a_base_and_then_its_overlay_come_in_force_one_after_the_other() {
+    let mut h = Holding::default();
+    assert_eq!(push(&mut h, &base(10), 0), Taken::InForce);
+    assert_eq!(state(&h), (10, 10, 0));
+    assert_eq!(push(&mut h, &overlay(12, 10), 0), Taken::InForce);
+    assert_eq!(state(&h), (12, 10, 0));
+}
+
+#[test]
+fn an_overlay_before_its_base_waits_and_nothing_is_in_force() {
+    let mut h = Holding::default();
+    assert_eq!(push(&mut h, &overlay(12, 10), 0), Taken::WithoutBase);
+    assert_eq!(state(&h), (0, 0, 12));
+    assert_eq!(h.report().unwrap().cluster, "control");
+    assert_eq!(push(&mut h, &base(10), 0), Taken::InForce);
+    assert_eq!(state(&h), (12, 10, 0));
+}
+
+#[test]
+fn a_base_below_the_floor_comes_in_force_with_an_overlay_alone() {
+    let mut h = Holding::default();
+    assert_eq!(push(&mut h, &base(10), 12), Taken::Older(12));
+    assert_eq!((state(&h), h.base_version()), ((0, 0, 0), 10));
+    assert_eq!(push(&mut h, &overlay(11, 10), 12), Taken::Older(12));
+    assert_eq!(push(&mut h, &overlay(12, 10), 12), Taken::InForce);
+    assert_eq!(state(&h), (12, 10, 0));
+    let mut h = Holding::default();
+    assert_eq!(push(&mut h, &overlay(12, 10), 12), Taken::WithoutBase);
+    assert_eq!(push(&mut h, &base(10), 12), Taken::InForce);
+    assert_eq!(state(&h), (12, 10, 0));
+}
+
+#[test]
+fn the_same_base_again_leaves_its_overlay_in_force() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(15, 10), 0);
+    for floor in [0, 15, 20] {
+        assert_eq!(push(&mut h, &base(10), floor), Taken::InForce);
+        assert_eq!(state(&h), (15, 10, 0), "floor {floor}");
+    }
+}
+
+#[test]
+fn a_newer_base_stands_alone_until_its_own_overlay_comes() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(15, 10), 0);
+    assert_eq!(push(&mut h, &base(20), 15), Taken::InForce);
+    assert_eq!(state(&h), (20, 20, 0));
+    assert_eq!(push(&mut h, &overlay(19, 10), 15), Taken::Older(20));
+    assert_eq!(push(&mut h, &overlay(21, 10), 15), Taken::WithoutBase);
+    assert_eq!(state(&h), (20, 20, 21));
+    assert_eq!(push(&mut h, &overlay(22, 20), 15), Taken::InForce);
+    assert_eq!(state(&h), (22, 20, 0));
+}
+
+#[test]
+fn while_a_new_base_is_on_its_way_what_is_in_force_stays() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(15, 10), 0);
+    assert_eq!(push(&mut h, &overlay(21, 20), 15), Taken::WithoutBase);
+    assert_eq!(state(&h), (15, 10, 21));
+    assert_eq!(push(&mut h, &base(20), 15), Taken::InForce);
+    assert_eq!(state(&h), (21, 20, 0), "together");
+}
+
+#[test]
+fn an_overlay_of_another_base_that_says_nothing_newer_misses_none() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(20, 10), 0);
+    assert_eq!(push(&mut h, &overlay(20, 20), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 10, 0));
+    assert_eq!(push(&mut h, &base(20), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 20, 0));
+}
+
+#[test]
+fn a_base_older_than_what_is_in_force_comes_with_the_overlay_that_went_before_it() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(20, 10), 0);
+    assert_eq!(push(&mut h, &overlay(20, 15), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 10, 0));
+    assert_eq!(push(&mut h, &base(15), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 15, 0));
+}
+
+#[test]
+fn an_older_base_is_not_taken_and_not_kept_beside_what_is_in_force() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(15, 10), 0);
+    assert_eq!(push(&mut h, &base(12), 0), Taken::Older(15));
+    assert_eq!((state(&h), h.base_version()), ((15, 10, 0), 10));
+}
+
+#[test]
+fn of_two_overlays_that_wait_the_newer_is_kept() {
+    let mut h = Holding::default();
+    push(&mut h, &overlay(21, 20), 0);
+    push(&mut h, &overlay(19, 18), 0);
+    assert_eq!(state(&h), (0, 0, 21));
+    assert_eq!(push(&mut h, &base(18), 0), Taken::InForce);
+    assert_eq!(state(&h), (18, 18, 21));
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    /// Bases and overlays in any order, with a floor that other VMs may have raised.
+    #[test]
+    fn in_whatever_order_they_come_no_version_goes_back_and_no_revocation_is_undone(
+        pushes in proptest::collection::vec((any::<Option<prop::sample::Index>>(), 10u64..20, 0u64..3), 1..20),
+    ) {
+        let mut h = Holding::default();
+        let mut floor = 0;
+        for (over, version, ahead) in pushes {
+            let built = match over {
+                None => base(version),
+                Some(i) => overlay(version, 10 + i.index((version - 9) as usize) as u64),
+            };
+            let before = h.version();
+            let taken = push(&mut h, &built, floor);
+            prop_assert!(h.version() >= before);
+            prop_assert!(h.version() == before || h.version() >= floor);
+            prop_assert!(taken != Taken::InForce || h.version() >= version);
+            prop_assert!(h.waiting().is_none_or(|w| w.version > h.version()));
+            if let Some(i) = h.in_force() {
+                let Lookup::Found(e) = i.lookup(&digest(1).prefix()) else {
+                    return Err(TestCaseError::fail("the key is lost"));
+                };
+                prop_assert_eq!(e.revoked, i.version() >= 15);
+            }
+            floor = floor.max(h.version() + ahead);
+        }
+    }
+}

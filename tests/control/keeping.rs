@@ -1,0 +1,151 @@
+//! Backups and master keys while others work, and when they are broken off.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Home, text, word};
+
+fn issuing(home: &Home, count: u32) -> Child {
+    home.command(&["key", "issue", "acme", "--count", &count.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn done(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_backup_made_while_others_write_is_of_one_moment() {
+    const COUNT: u32 = 400;
+    let home = Home::new();
+    let writers: Vec<_> = (0..6).map(|_| issuing(&home, COUNT)).collect();
+    let mut sizes = Vec::new();
+    for n in 0..6 {
+        let file = format!("kept{n}.db");
+        home.ok(&["backup", &file]);
+        let folder = format!("home{n}");
+        fs::create_dir(home.path(&folder)).unwrap();
+        fs::copy(
+            home.path("home/master.key"),
+            home.path(&format!("{folder}/master.key")),
+        )
+        .unwrap();
+        let restored = home.json(&["--home", &folder, "restore", &file]);
+        assert!(restored["version"].as_u64() > restored["backed_up_version"].as_u64());
+        let keys = home.json(&["--home", &folder, "key", "list"]);
+        let keys = keys.as_array().unwrap().len();
+        assert_eq!(keys % COUNT as usize, 0, "whole transactions only");
+        home.ok(&["--home", &folder, "audit", "verify"]);
+        sizes.push(keys);
+    }
+    writers.into_iter().for_each(done);
+    assert!(sizes.is_sorted(), "{sizes:?}");
+    assert_eq!(home.ids().len(), 6 * COUNT as usize);
+    home.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn a_backup_that_fails_leaves_the_one_before_it() {
+    let home = Home::new();
+    home.ok(&["backup", "kept.db"]);
+    let kept = fs::read(home.path("kept.db")).unwrap();
+    home.ok(&["key", "issue", "acme", "--count", "3000"]);
+    let script = "trap '' XFSZ; ulimit -f 1024; exec keystilectl backup kept.db";
+    let mut sh = std::process::Command::new("sh");
+    sh.args(["-c", script]);
+    crate::support::prepare(&mut sh, &home.path(""));
+    let output = sh.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(fs::read(home.path("kept.db")).unwrap() == kept);
+    let beside = fs::read_dir(home.path("")).unwrap().count();
+    assert_eq!(beside, 2, "nothing is left beside");
+}
+
+#[test]
+fn a_rotation_of_the_master_key_killed_at_any_moment_leaves_a_store_that_opens() {
+    let home = Home::new();
+    home.ok(&["key", "issue", "acme", "--count", "5000"]);
+    let ids = home.ids();
+    let id = |home: &Home| fs::read_to_string(home.path("home/master.id")).unwrap();
+    let mut killed = 0;
+    for delay in [1, 3, 6, 10, 15, 20, 30, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let mut child = home
+            .command(&["master-key", "rotate"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        killed += u32::from(!status.success());
+        assert!(home.ids() == ids, "after {delay} ms");
+        home.ok(&["audit", "verify"]);
+    }
+    assert!(killed > 0, "no run was killed half way");
+    // What is left over does not stand in the way of the next one.
+    let done = home.json(&["master-key", "rotate"]);
+    assert_eq!(id(&home).trim(), word(&done, "new"));
+    assert!(!home.path("home/master.key.new").exists());
+    assert!(home.ids() == ids);
+    home.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn the_file_is_unreadable_with_the_former_master_key() {
+    let home = Home::new();
+    let former = fs::read_to_string(home.path("home/master.key")).unwrap();
+    home.ok(&["master-key", "rotate"]);
+    let output = home
+        .command(&["key", "list"])
+        .env("KEYSTILE_MASTER_KEY", former.trim())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let words = text(&output.stderr);
+    assert!(
+        words.contains("this is not the master key of the store"),
+        "{words}"
+    );
+}
+
+#[test]
+fn writers_beside_a_rotation_of_the_master_key_lose_nothing_that_was_shown() {
+    let home = Home::new();
+    home.ok(&["key", "issue", "acme", "--count", "3000"]);
+    let mut shown = Vec::new();
+    for _ in 0..4 {
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                home.command(&["key", "issue", "acme", "--output", "json"])
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        home.ok(&["master-key", "rotate"]);
+        for writer in writers {
+            let output = writer.wait_with_output().unwrap();
+            if output.status.success() {
+                let key: Value = serde_json::from_slice(&output.stdout).unwrap();
+                shown.push(word(&key, "id"));
+            } else {
+                // Who had opened the store with the former key may be refused.
+                let words = text(&output.stderr);
+                assert!(words.contains("the store"), "{words}");
+            }
+        }
+        home.ok(&["audit", "verify"]);
+    }
+    let ids = home.ids();
+    assert!(shown.iter().all(|id| ids.binary_search(id).is_ok()));
+    assert_eq!(ids.len(), 3000 + shown.len());
+}

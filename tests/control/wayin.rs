@@ -1,0 +1,385 @@
+//! The way in: drafts, cases, comparisons and imports, as a person runs them; and the
+//! examples of the page for callers, as they stand there.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::server::{Server, token};
+use crate::support::{Home, text, word};
+
+/// How long an example may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn vector(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/imports");
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+fn store() -> Home {
+    let home = Home::empty();
+    home.ok(&["init"]);
+    home
+}
+
+fn import_kong<'a>(file: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    [&["import", "kong", file, "--allow-unknown-scope"], flags].concat()
+}
+
+const ACME: &str = "kong-acme-0123456789abcdef";
+
+#[test]
+fn an_import_says_what_it_would_do_and_does_it_once() {
+    let home = store();
+    let file = vector("kong.yaml");
+
+    let dry = home.run(&import_kong(&file, &[]));
+    assert!(dry.status.success(), "{}", text(&dry.stderr));
+    let words = text(&dry.stdout);
+    assert!(words.starts_with("2 clients would be made\n2 keys would be imported\n1 plan would be added to the policy\n"), "{words}");
+    assert!(
+        words.contains("{limits: [{requests: 100, per: 1m, by: client}]}"),
+        "{words}"
+    );
+    assert!(text(&dry.stderr).contains("basic-auth credentials"));
+    assert_eq!(home.json(&["client", "list"]), serde_json::json!([]));
+
+    // The policy is another person's to change, unless it is said.
+    let refused = home.refused(&import_kong(&file, &["--apply"]));
+    assert!(refused.contains("the policy has no plan"), "{refused}");
+    assert!(home.ids().is_empty());
+
+    let done = home.json(&import_kong(&file, &["--apply", "--add-plans"]));
+    assert_eq!(done["done"]["keys_imported"], 2);
+    assert!(
+        home.ok(&["policy", "show"])
+            .contains("# Named bundles of limits"),
+        "comments stay"
+    );
+    let again = home.json(&import_kong(&file, &["--apply", "--add-plans"]));
+    assert_eq!(
+        (
+            &again["done"]["keys_imported"],
+            &again["done"]["keys_known"],
+            &again["done"]["clients_known"]
+        ),
+        (&0.into(), &2.into(), &2.into())
+    );
+    assert_eq!(home.ids().len(), 2);
+    assert_eq!(
+        home.json(&["policy", "history"]).as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn an_imported_key_opens_what_it_opened_and_stands_nowhere_in_full() {
+    let home = store();
+    let file = vector("kong.yaml");
+    let args = [
+        "import",
+        "kong",
+        &file,
+        "--allow-unknown-scope",
+        "--add-plans",
+        "--apply",
+    ];
+    let done = home.run(&args);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let explained = home.json(&["explain", "--key", ACME, "--path", "/v1/x"]);
+    assert_eq!(word(&explained, "client"), "acme");
+    assert_eq!(word(&explained, "code"), "insufficient_scope");
+    let outputs = [
+        text(&done.stdout),
+        text(&done.stderr),
+        home.ok(&["audit", "export"]),
+        home.ok(&["key", "list", "--output", "json"]),
+        explained.to_string(),
+    ];
+    for output in outputs {
+        for secret in [ACME, "kong-jane-0123456789abcdef", "not-carried-over\n"] {
+            assert!(!output.contains(secret), "{output}");
+        }
+    }
+    assert!(
+        !fs::read(home.store())
+            .unwrap()
+            .windows(ACME.len())
+            .any(|w| w == ACME.as_bytes())
+    );
+}
+
+#[test]
+fn an_import_works_through_a_server_with_digests_only() {
+    let home = store();
+    let server = Server::start(&home, &[]);
+    let token = token(&home, "owner");
+    let output = home
+        .command(&[
+            "import",
+            "apisix",
+            &vector("apisix.yaml"),
+            "--apply",
+            "--add-plans",
+        ])
+        .env("KEYSTILE_SERVER", server.url())
+        .env("KEYSTILE_TOKEN", token)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let explained = home.json(&[
+        "explain",
+        "--key",
+        "apisix-jack-0123456789abcdef",
+        "--path",
+        "/v1/x",
+    ]);
+    assert_eq!(word(&explained, "client"), "jack");
+    assert!(server.stop());
+}
+
+#[test]
+fn every_system_s_export_can_be_applied() {
+    for (system, file, more) in [
+        ("apisix", "apisix-admin.json", &[][..]),
+        ("envoy-gateway", "envoy-gateway.yaml", &[]),
+        ("unkey", "unkey.json", &["--client", "others"]),
+        (
+            "csv",
+            "keys.csv",
+            &["--column", "client=owner", "--column", "key=apikey"],
+        ),
+    ] {
+        let home = store();
+        let file = vector(file);
+        let args = [
+            &[
+                "import",
+                system,
+                &file,
+                "--apply",
+                "--add-plans",
+                "--allow-unknown-scope",
+            ],
+            more,
+        ]
+        .concat();
+        let done = home.json(&args);
+        assert!(
+            done["done"]["keys_imported"].as_u64().unwrap() > 0,
+            "{system}: {done}"
+        );
+        assert!(!home.ids().is_empty(), "{system}");
+        home.ok(&[
+            "push",
+            "--ecds-file",
+            "ecds.json",
+            "--wasm",
+            "keystile.wasm",
+        ]);
+    }
+}
+
+#[test]
+fn a_key_that_another_client_holds_stops_the_whole_import() {
+    let home = store();
+    let table = |client: &str, more: &str| {
+        let text = format!("client,key\n{more}{client},csv-key-0123456789abcdef\n");
+        fs::write(home.path("keys.csv"), text).unwrap();
+    };
+    table("acme", "");
+    home.ok(&["import", "csv", "keys.csv", "--apply"]);
+    table("globex", "initech,csv-other-0123456789abcdef\n");
+    for apply in [&[][..], &["--apply"]] {
+        let words = home.refused(&[&["import", "csv", "keys.csv"], apply].concat());
+        assert!(
+            words.contains("keys.csv:3: this key is in the store already"),
+            "{words}"
+        );
+        assert!(!words.contains("csv-key-"), "{words}");
+    }
+    assert_eq!(home.ids().len(), 1);
+    assert_eq!(home.json(&["client", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_draft_from_openapi_is_a_policy_that_can_be_applied() {
+    for file in ["openapi.yaml", "github-excerpt.json"] {
+        let home = store();
+        let draft = home.run(&["policy", "from-openapi", &vector(file)]);
+        assert!(draft.status.success(), "{}", text(&draft.stderr));
+        assert!(text(&draft.stderr).contains("warning: "), "{file}");
+        fs::write(home.path("policy.yaml"), &draft.stdout).unwrap();
+        home.ok(&["policy", "check", "policy.yaml"]);
+        home.ok(&["policy", "apply", "policy.yaml"]);
+        let json = home.json(&["policy", "from-openapi", &vector(file)]);
+        assert_eq!(word(&json, "policy"), text(&draft.stdout));
+        assert!(!json["unsaid"].as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn cases_that_fail_are_a_table_an_exit_code_and_a_report() {
+    let home = Home::empty();
+    fs::write(
+        home.path("policy.yaml"),
+        home.ok(&["policy", "show", "--default"]),
+    )
+    .unwrap();
+    let page = include_str!("../../src/control/review.md");
+    fs::write(home.path("cases.yaml"), blocks(page, "yaml")[0]).unwrap();
+    assert_eq!(
+        home.ok(&["policy", "test", "cases.yaml"]),
+        "6 cases passed\n"
+    );
+    let policy = fs::read_to_string(home.path("policy.yaml")).unwrap();
+    fs::write(
+        home.path("policy.yaml"),
+        policy.replace("scopes: [read]", "scopes: [rad]"),
+    )
+    .unwrap();
+    let output = home.run(&["policy", "test", "cases.yaml", "--junit", "report.xml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (table, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        table.contains("GET /v1/orders") && table.contains("insufficient_scope"),
+        "{table}"
+    );
+    assert!(table.contains("lacks `rad`"), "{table}");
+    assert!(error.contains("error: 2 of 6 cases failed"), "{error}");
+    assert!(
+        error.contains("no route of the policy asks for scope `read`"),
+        "{error}"
+    );
+    let report = fs::read_to_string(home.path("report.xml")).unwrap();
+    assert!(report.contains("tests=\"6\" failures=\"2\""), "{report}");
+}
+
+#[test]
+fn a_comparison_fails_on_what_opens_if_it_is_asked_to() {
+    let home = Home::empty();
+    let policy = |name: &str, scopes: &str| {
+        let text = format!(
+            "version: 1\nroutes:\n- {{path: \"/v1/users/{{id}}\", methods: [GET], scopes: [{scopes}]}}\n"
+        );
+        fs::write(home.path(name), text).unwrap();
+    };
+    policy("a.yaml", "read");
+    policy("b.yaml", "read, 'write:users'");
+    assert_eq!(
+        home.ok(&["policy", "diff", "a.yaml", "b.yaml", "--fail-on", "opens"]),
+        "EFFECT  WHERE               CHANGE\ncloses  GET /v1/users/{id}  now also needs `write:users`\n"
+    );
+    assert_eq!(
+        home.ok(&["policy", "diff", "a.yaml", "a.yaml"]),
+        "no request changes its answer\n"
+    );
+    let words = home.refused(&["policy", "diff", "b.yaml", "a.yaml", "--fail-on", "opens"]);
+    assert!(words.contains("1 change of the kind"), "{words}");
+}
+
+#[test]
+fn the_page_for_callers_shows_programs_that_wait_and_get_through() {
+    let page = include_str!("../../src/control/clients.md");
+    for (language, program, file) in [
+        ("sh", "sh", "call.sh"),
+        ("python", "python3", "call.py"),
+        ("js", "node", "call.js"),
+    ] {
+        if !there(program) || (language == "sh" && !there("curl")) {
+            continue;
+        }
+        let home = Home::empty();
+        let path = home.path(file);
+        fs::write(&path, blocks(page, language)[0]).unwrap();
+        let (printed, asked) = call(program, &path);
+        assert_eq!(printed.trim(), "let in", "{language}");
+        assert_eq!(asked, ["bearer the-key", "bearer the-key"], "{language}");
+    }
+}
+
+/// The fenced blocks of a language.
+fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+    let open = format!("```{language}\n");
+    page.split(&open)
+        .skip(1)
+        .map(|rest| rest.split("```\n").next().unwrap())
+        .collect()
+}
+
+fn there(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // `sh` has no such option, and is there.
+    program == "sh" || command.status().is_ok_and(|s| s.success())
+}
+
+/// Runs a program against a server that answers 429 once; what it prints, and the keys
+/// that it showed.
+fn call(program: &str, file: &PathBuf) -> (String, Vec<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/orders", listener.local_addr().unwrap());
+    let mut child = Command::new(program)
+        .arg(file)
+        .env("API_KEY", "the-key")
+        .env("API_URL", url)
+        .env_remove("http_proxy")
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        match listener.accept() {
+            Ok((mut stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let head: Vec<String> = BufReader::new(&stream)
+                    .lines()
+                    .map(Result::unwrap)
+                    .take_while(|l| !l.is_empty())
+                    .map(|l| l.to_ascii_lowercase())
+                    .collect();
+                let key = head.iter().find_map(|l| l.strip_prefix("authorization: "));
+                asked.push(key.unwrap_or("none").to_owned());
+                let answer = match asked.len() {
+                    1 => "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 2\r\n\r\n{}",
+                    _ => "200 OK\r\ncontent-length: 6\r\n\r\nlet in",
+                };
+                let answer =
+                    format!("HTTP/1.1 {answer}").replacen("\r\n", "\r\nconnection: close\r\n", 1);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            Err(_) => {
+                if began.elapsed() > PATIENCE {
+                    child.kill().unwrap();
+                    panic!("{program} asked {} times", asked.len());
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut printed = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
+    (printed, asked)
+}
