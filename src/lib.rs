@@ -20,7 +20,8 @@
 //! | [`decide`] | all of it as one pure function |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
-//! Beside that way stands [`report`]: what a VM tells the control plane, signed.
+//! Beside that way stand [`report`] and [`usage`], what a VM tells the control plane, and
+//! [`message`], which signs both.
 //!
 //! `filter` (wasm only) carries this into Envoy: `host` has every hostcall, `vm` what
 //! outlives a configuration push, `request` one request, `buckets` the buckets in shared
@@ -62,11 +63,13 @@ pub mod decide;
 pub mod headers;
 pub mod key;
 pub mod keyset;
+pub mod message;
 pub mod path;
 pub mod policy;
 pub mod reply;
 pub mod report;
 pub mod route;
+pub mod usage;
 
 #[cfg(target_family = "wasm")]
 mod filter;

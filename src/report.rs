@@ -1,26 +1,17 @@
 //! What a VM tells the control plane: which version it truly has in force.
 //!
 //! An acknowledged push shows that Envoy's main thread took it, not that the workers have
-//! it. Reports come from the workers themselves, signed with the secret that keysets are
-//! signed with, in a domain of their own: whoever holds no secret can claim no revocation
-//! to be in force that is not.
+//! it. Reports come from the workers themselves, signed ([`crate::message`]): whoever holds
+//! no secret can claim no revocation to be in force that is not.
 
-use core::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::keyset::SigningKeys;
 use crate::keyset::signing::Domain;
-use crate::keyset::{SigningKey, SigningKeys};
+use crate::message::{self, MessageError, Sealed};
 
 /// Where reports are posted.
 pub const PATH: &str = "/v1/reports";
-/// The header with the id of the signing key.
-pub const KID_HEADER: &str = "x-keystile-kid";
-/// The header with the signature, base64url.
-pub const SIGNATURE_HEADER: &str = "x-keystile-signature";
-
 /// The longest report, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// The longest node id, in bytes.
@@ -62,73 +53,20 @@ pub struct StoreState {
     pub missing_base: bool,
 }
 
-/// A report and its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// JSON: what is signed.
-    pub body: Vec<u8>,
-    /// The id of the key that signed.
-    pub kid: String,
-    /// The signature, base64url.
-    pub tag: String,
-}
-
-/// Why a report is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportError {
-    /// Longer than [`MAX_BYTES`].
-    TooLong,
-    /// Signed with a key that is not listed.
-    UnknownKid,
-    /// The signature does not match.
-    Signature,
-    /// Signed, and yet not a report: another version of the filter, most likely.
-    Shape,
-}
-
-impl fmt::Display for ReportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLong => "the report is longer than 64 KiB",
-            Self::UnknownKid => "signed with a key that is not accepted here; give Envoy the output of `keystilectl signing-key export`",
-            Self::Signature => "the signature does not match; give Envoy the output of `keystilectl signing-key export`",
-            Self::Shape => "signed, but not a report as this version knows it; update filter and companion",
-        })
-    }
-}
-
-impl std::error::Error for ReportError {}
-
 /// Signs a report with the first of the keys. `None` if there is no key or the report
 /// cannot be written.
 pub fn seal(report: &Report, keys: &SigningKeys) -> Option<Sealed> {
-    let key: &SigningKey = keys.as_ref().first()?;
-    let body = serde_json::to_vec(report).ok()?;
-    Some(Sealed {
-        kid: key.kid().to_owned(),
-        tag: URL_SAFE_NO_PAD.encode(key.tag(Domain::Report, &body)),
-        body,
-    })
+    message::seal(Domain::Report, report, keys)
 }
 
 /// Verifies and reads a report. Nothing of it is looked at before the signature holds.
 ///
 /// # Errors
-/// [`ReportError`].
-pub fn open(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> Result<Report, ReportError> {
-    if body.len() > MAX_BYTES {
-        return Err(ReportError::TooLong);
-    }
-    let key = keys.by_kid(kid).ok_or(ReportError::UnknownKid)?;
-    let tag = URL_SAFE_NO_PAD
-        .decode(tag)
-        .map_err(|_| ReportError::Signature)?;
-    if !key.verifies(Domain::Report, body, &tag) {
-        return Err(ReportError::Signature);
-    }
-    let report: Report = serde_json::from_slice(body).map_err(|_| ReportError::Shape)?;
+/// [`MessageError`].
+pub fn open(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> Result<Report, MessageError> {
+    let report: Report = message::open(Domain::Report, MAX_BYTES, body, kid, tag, keys)?;
     if report.node.len() > MAX_NODE || report.stores.len() > MAX_STORES {
-        return Err(ReportError::Shape);
+        return Err(MessageError::Shape);
     }
     Ok(report)
 }
@@ -136,6 +74,9 @@ pub fn open(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> Result<Rep
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyset::SigningKey;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
     use zeroize::Zeroizing;
 
@@ -163,7 +104,7 @@ mod tests {
         }
     }
 
-    fn reopened(s: &Sealed, keys: &SigningKeys) -> Result<Report, ReportError> {
+    fn reopened(s: &Sealed, keys: &SigningKeys) -> Result<Report, MessageError> {
         open(&s.body, &s.kid, &s.tag, keys)
     }
 
@@ -175,9 +116,9 @@ mod tests {
         let other_order = SigningKeys::new(vec![key("old", 1), key("new", 2)]);
         assert_eq!(reopened(&sealed, &other_order), Ok(report()));
         let retired = SigningKeys::new(vec![key("old", 1)]);
-        assert_eq!(reopened(&sealed, &retired), Err(ReportError::UnknownKid));
+        assert_eq!(reopened(&sealed, &retired), Err(MessageError::UnknownKid));
         let stranger = SigningKeys::new(vec![key("new", 9)]);
-        assert_eq!(reopened(&sealed, &stranger), Err(ReportError::Signature));
+        assert_eq!(reopened(&sealed, &stranger), Err(MessageError::Signature));
         assert_eq!(seal(&report(), &SigningKeys::new(Vec::new())), None);
     }
 
@@ -187,14 +128,14 @@ mod tests {
         for at in 0..sealed.body.len() * 8 {
             let mut changed = sealed.clone();
             changed.body[at / 8] ^= 1 << (at % 8);
-            assert_eq!(reopened(&changed, &keys()), Err(ReportError::Signature));
+            assert_eq!(reopened(&changed, &keys()), Err(MessageError::Signature));
         }
         for tag in ["", "*", "AAAA", &sealed.tag[1..]] {
             let changed = Sealed {
                 tag: tag.to_owned(),
                 ..sealed.clone()
             };
-            assert_eq!(reopened(&changed, &keys()), Err(ReportError::Signature));
+            assert_eq!(reopened(&changed, &keys()), Err(MessageError::Signature));
         }
     }
 
@@ -206,7 +147,7 @@ mod tests {
             let tag = URL_SAFE_NO_PAD.encode(key.tag(domain, &body));
             assert_eq!(
                 open(&body, "new", &tag, &keys()),
-                Err(ReportError::Signature)
+                Err(MessageError::Signature)
             );
         }
     }
@@ -217,22 +158,22 @@ mod tests {
             let tag = URL_SAFE_NO_PAD.encode(key("new", 2).tag(Domain::Report, body));
             open(body, "new", &tag, &keys())
         };
-        assert_eq!(signed(b"{}"), Err(ReportError::Shape));
+        assert_eq!(signed(b"{}"), Err(MessageError::Shape));
         let mut extra = serde_json::to_value(report()).unwrap();
         extra["more"] = 1.into();
         assert_eq!(
             signed(extra.to_string().as_bytes()),
-            Err(ReportError::Shape)
+            Err(MessageError::Shape)
         );
         let long = Report {
             node: "n".repeat(MAX_NODE + 1),
             ..report()
         };
         let sealed = seal(&long, &keys()).unwrap();
-        assert_eq!(reopened(&sealed, &keys()), Err(ReportError::Shape));
+        assert_eq!(reopened(&sealed, &keys()), Err(MessageError::Shape));
         assert_eq!(
             signed(&vec![b' '; MAX_BYTES + 1]),
-            Err(ReportError::TooLong)
+            Err(MessageError::TooLong(MAX_BYTES))
         );
     }
 

@@ -11,8 +11,9 @@ use super::host::{self, Level};
 use super::slots::{self, Slot};
 use super::{metrics, vm};
 use crate::keyset::{Holding, StoreId};
+use crate::message::{KID_HEADER, SIGNATURE_HEADER};
 use crate::policy::ReportTarget;
-use crate::report::{KID_HEADER, MAX_NODE, PATH, Report, SIGNATURE_HEADER, StoreState, seal};
+use crate::report::{MAX_NODE, PATH, Report, StoreState, seal};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

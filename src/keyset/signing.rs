@@ -17,6 +17,8 @@ pub(crate) enum Domain {
     Keyset,
     Overlay,
     Report,
+    Usage,
+    Receipt,
 }
 
 impl Domain {
@@ -25,6 +27,8 @@ impl Domain {
             Self::Keyset => b"keystile keyset v1\n",
             Self::Overlay => b"keystile overlay v1\n",
             Self::Report => b"keystile report v1\n",
+            Self::Usage => b"keystile usage v1\n",
+            Self::Receipt => b"keystile receipt v1\n",
         }
     }
 }

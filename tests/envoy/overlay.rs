@@ -6,6 +6,7 @@ use crate::support::{
     Answer, EcdsFile, Envoy, Load, Setup, Upstream, burst, count, eventually, fault, get, quiet,
 };
 use crate::traps::{trapping, traps_by_thread, write_broken};
+use keystile::message;
 use keystile::report::{self, Report};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -288,7 +289,10 @@ fn every_vm_reports_a_push_to_the_control_plane_at_once() {
         let read = heard.iter().map(|(at, seen)| {
             assert_eq!((&*seen.method, &*seen.path), ("POST", report::PATH));
             let header = |name: &str| seen.header(name)[0].to_owned();
-            let (kid, tag) = (header(report::KID_HEADER), header(report::SIGNATURE_HEADER));
+            let (kid, tag) = (
+                header(message::KID_HEADER),
+                header(message::SIGNATURE_HEADER),
+            );
             let report = report::open(&seen.body, &kid, &tag, &accepted).unwrap();
             (*at, report)
         });

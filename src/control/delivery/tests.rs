@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_s
 use envoy_types::pb::google::rpc;
 use keystile::key::KeyId;
 use keystile::keyset::{self, Holding, SigningKeys};
+use keystile::message;
 use keystile::report::{self, Report, StoreState};
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
@@ -308,7 +309,7 @@ pub async fn sealed(
     version: u64,
     base: u64,
     age: u64,
-) -> report::Sealed {
+) -> message::Sealed {
     let store = bed.delivery.desk.read(|tx| Ok(tx.meta().store));
     let store = store.await.unwrap().to_string();
     let report = Report {

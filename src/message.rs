@@ -1,0 +1,98 @@
+//! Signed messages between a VM and the control plane: JSON, and an HMAC in two headers.
+//!
+//! Signed with the secret that keysets are signed with, each kind of message in a domain
+//! of its own, so that none passes for another: whoever holds no secret can claim nothing.
+
+use core::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::keyset::signing::Domain;
+use crate::keyset::{SigningKey, SigningKeys};
+
+/// The header with the id of the signing key.
+pub const KID_HEADER: &str = "x-keystile-kid";
+/// The header with the signature, base64url.
+pub const SIGNATURE_HEADER: &str = "x-keystile-signature";
+
+/// A message and its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// JSON: what is signed.
+    pub body: Vec<u8>,
+    /// The id of the key that signed.
+    pub kid: String,
+    /// The signature, base64url.
+    pub tag: String,
+}
+
+/// Why a message is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageError {
+    /// Longer than this many bytes.
+    TooLong(usize),
+    /// Signed with a key that is not listed.
+    UnknownKid,
+    /// The signature does not match.
+    Signature,
+    /// Signed, and yet not what it should be: another version of the filter, most likely.
+    Shape,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong(most) => return write!(f, "the message is longer than {most} bytes"),
+            Self::UnknownKid => "signed with a key that is not accepted here; give Envoy the output of `keystilectl signing-key export`",
+            Self::Signature => "the signature does not match; give Envoy the output of `keystilectl signing-key export`",
+            Self::Shape => "signed, but not as this version knows such messages; update filter and companion",
+        })
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+/// Signs a message with the first of the keys. `None` if there is no key or the message
+/// cannot be written.
+pub(crate) fn seal<T: Serialize>(
+    domain: Domain,
+    message: &T,
+    keys: &SigningKeys,
+) -> Option<Sealed> {
+    let key: &SigningKey = keys.as_ref().first()?;
+    let body = serde_json::to_vec(message).ok()?;
+    Some(Sealed {
+        kid: key.kid().to_owned(),
+        tag: URL_SAFE_NO_PAD.encode(key.tag(domain, &body)),
+        body,
+    })
+}
+
+/// Verifies and reads a message of at most `most` bytes. Nothing of it is looked at before
+/// the signature holds.
+///
+/// # Errors
+/// [`MessageError`].
+pub(crate) fn open<T: DeserializeOwned>(
+    domain: Domain,
+    most: usize,
+    body: &[u8],
+    kid: &str,
+    tag: &str,
+    keys: &SigningKeys,
+) -> Result<T, MessageError> {
+    if body.len() > most {
+        return Err(MessageError::TooLong(most));
+    }
+    let key = keys.by_kid(kid).ok_or(MessageError::UnknownKid)?;
+    let tag = URL_SAFE_NO_PAD
+        .decode(tag)
+        .map_err(|_| MessageError::Signature)?;
+    if !key.verifies(domain, body, &tag) {
+        return Err(MessageError::Signature);
+    }
+    serde_json::from_slice(body).map_err(|_| MessageError::Shape)
+}

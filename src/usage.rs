@@ -1,0 +1,295 @@
+//! What a VM tells the control plane of the requests that it decided, and what it is told
+//! of quotas in return.
+//!
+//! A batch is made once and sent, unchanged, until its receipt comes; `seq` grows with
+//! every batch of a VM, so that one which is sent twice is counted once. Batches and
+//! receipts are signed ([`crate::message`]): nobody without the secret adds to a count,
+//! fills up a quota or empties one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::keyset::SigningKeys;
+use crate::keyset::signing::Domain;
+use crate::message::{self, MessageError, Sealed};
+
+/// Where batches are posted.
+pub const PATH: &str = "/v1/usage";
+/// The longest batch or receipt, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// The most rows of one batch.
+pub const MAX_ROWS: usize = 16_384;
+/// The longest user agent that is passed on, in bytes.
+pub const MAX_AGENT: usize = 128;
+/// Seconds that the counts of one batch belong to, at most.
+pub const GRAIN: u64 = 60;
+
+/// Counts of one VM, one store and one minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// Envoy's `node.id`; at most [`crate::report::MAX_NODE`] bytes.
+    pub node: String,
+    /// Sets this run of Envoy apart from those before it on the same node: all VMs of one
+    /// process say the same.
+    pub epoch: u64,
+    /// The VM's number within its Envoy.
+    pub vm: u32,
+    /// Sets the VM apart from those that had its number before, as in a
+    /// [`crate::report::Report`].
+    pub claimed: u64,
+    /// Grows with every batch of this VM, with gaps where it also serves other stores.
+    pub seq: u64,
+    /// The store, sixteen hexadecimal digits.
+    pub store: String,
+    /// The minute that these requests were decided in: wall-clock seconds, a multiple of
+    /// [`GRAIN`].
+    pub at: u64,
+    /// Names of routes, as [`Row::route`] numbers them.
+    pub routes: Vec<String>,
+    /// Codes, `ok` for what was let through, as [`Row::outcome`] numbers them.
+    pub outcomes: Vec<String>,
+    /// Keys, as [`Row::key`] numbers them.
+    pub keys: Vec<KeyUse>,
+    /// The counts; at most [`MAX_ROWS`].
+    pub rows: Vec<Row>,
+    /// Requests since the batch before that are in no row, for want of room.
+    pub dropped: u64,
+}
+
+/// A key that was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyUse {
+    /// Its id.
+    pub id: String,
+    /// When it was last used, to the tick: wall-clock seconds.
+    pub last: u64,
+    /// From where it was last used, as far as the policy passes that on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// By what, likewise; at most [`MAX_AGENT`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+}
+
+/// A count. In JSON an array, `[key, route, outcome, requests]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RowTuple", into = "RowTuple")]
+pub struct Row {
+    /// Index into [`Batch::keys`]; `None` where no key was recognised.
+    pub key: Option<u32>,
+    /// Index into [`Batch::routes`]; `None` where none matched.
+    pub route: Option<u32>,
+    /// Index into [`Batch::outcomes`].
+    pub outcome: u32,
+    /// Requests, each as one, whatever it cost.
+    pub requests: u64,
+}
+
+type RowTuple = (Option<u32>, Option<u32>, u32, u64);
+
+impl From<RowTuple> for Row {
+    fn from((key, route, outcome, requests): RowTuple) -> Self {
+        Self {
+            key,
+            route,
+            outcome,
+            requests,
+        }
+    }
+}
+
+impl From<Row> for RowTuple {
+    fn from(row: Row) -> Self {
+        (row.key, row.route, row.outcome, row.requests)
+    }
+}
+
+/// The answer to a batch that is counted, now or already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The batch's node.
+    pub node: String,
+    /// The batch's epoch.
+    pub epoch: u64,
+    /// The batch's VM.
+    pub vm: u32,
+    /// The batch's claim.
+    pub claimed: u64,
+    /// The batch's number: a receipt of another time says nothing.
+    pub seq: u64,
+    /// Of every quota that a key of the batch draws on.
+    pub quotas: Vec<QuotaUse>,
+}
+
+/// What others have taken of a quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaUse {
+    /// Whose quota: the id of a key, the first of its rotations.
+    pub lineage: String,
+    /// When its window began: wall-clock seconds.
+    pub window: u64,
+    /// Requests let through in this window that the control plane has counted from
+    /// everywhere but the batch's node and epoch.
+    pub others: u64,
+}
+
+/// Signs a batch. `None` if there is no key or the batch cannot be written.
+pub fn seal_batch(batch: &Batch, keys: &SigningKeys) -> Option<Sealed> {
+    message::seal(Domain::Usage, batch, keys)
+}
+
+/// Verifies and reads a batch. Every index of its rows is one.
+///
+/// # Errors
+/// [`MessageError`].
+pub fn open_batch(
+    body: &[u8],
+    kid: &str,
+    tag: &str,
+    keys: &SigningKeys,
+) -> Result<Batch, MessageError> {
+    let batch: Batch = message::open(Domain::Usage, MAX_BYTES, body, kid, tag, keys)?;
+    let holds = batch.node.len() <= crate::report::MAX_NODE
+        && batch.rows.len() <= MAX_ROWS
+        && batch.at.is_multiple_of(GRAIN)
+        && batch.rows.iter().all(|row| {
+            let within = |i: Option<u32>, n: usize| i.is_none_or(|i| (i as usize) < n);
+            within(row.key, batch.keys.len())
+                && within(row.route, batch.routes.len())
+                && within(Some(row.outcome), batch.outcomes.len())
+        });
+    match holds {
+        true => Ok(batch),
+        false => Err(MessageError::Shape),
+    }
+}
+
+/// Signs a receipt, as [`seal_batch`].
+pub fn seal_receipt(receipt: &Receipt, keys: &SigningKeys) -> Option<Sealed> {
+    message::seal(Domain::Receipt, receipt, keys)
+}
+
+/// Verifies and reads a receipt.
+///
+/// # Errors
+/// [`MessageError`].
+pub fn open_receipt(
+    body: &[u8],
+    kid: &str,
+    tag: &str,
+    keys: &SigningKeys,
+) -> Result<Receipt, MessageError> {
+    message::open(Domain::Receipt, MAX_BYTES, body, kid, tag, keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyset::SigningKey;
+    use proptest::prelude::*;
+    use zeroize::Zeroizing;
+
+    fn keys() -> SigningKeys {
+        let key = SigningKey::new("one", Zeroizing::new(vec![1; 32])).unwrap();
+        SigningKeys::new(vec![key])
+    }
+
+    fn batch() -> Batch {
+        Batch {
+            node: "edge-1".into(),
+            epoch: 9,
+            vm: 1,
+            claimed: 7,
+            seq: 3,
+            store: "0102030405060708".into(),
+            at: 1_800_000_000,
+            routes: vec!["GET /orders".into()],
+            outcomes: vec!["ok".into(), "unknown_api_key".into()],
+            keys: vec![KeyUse {
+                id: "0123456789".into(),
+                last: 1_800_000_012,
+                address: Some("192.0.2.7".into()),
+                agent: None,
+            }],
+            rows: vec![
+                Row {
+                    key: Some(0),
+                    route: Some(0),
+                    outcome: 0,
+                    requests: 12,
+                },
+                Row {
+                    key: None,
+                    route: None,
+                    outcome: 1,
+                    requests: 1,
+                },
+            ],
+            dropped: 0,
+        }
+    }
+
+    fn reopened(batch: &Batch) -> Result<Batch, MessageError> {
+        let s = seal_batch(batch, &keys()).unwrap();
+        open_batch(&s.body, &s.kid, &s.tag, &keys())
+    }
+
+    #[test]
+    fn a_batch_is_read_back_and_its_rows_are_arrays() {
+        assert_eq!(reopened(&batch()), Ok(batch()));
+        let body = serde_json::to_value(batch()).unwrap();
+        assert_eq!(
+            body["rows"],
+            serde_json::json!([[0, 0, 0, 12], [null, null, 1, 1]])
+        );
+    }
+
+    #[test]
+    fn an_index_that_points_nowhere_is_refused() {
+        let changes: [fn(&mut Batch); 6] = [
+            |b| b.rows[0].key = Some(1),
+            |b| b.rows[0].route = Some(1),
+            |b| b.rows[0].outcome = 2,
+            |b| b.at += 1,
+            |b| b.node = "n".repeat(257),
+            |b| b.rows = vec![b.rows[0]; MAX_ROWS + 1],
+        ];
+        for change in changes {
+            let mut changed = batch();
+            change(&mut changed);
+            assert_eq!(reopened(&changed), Err(MessageError::Shape));
+        }
+    }
+
+    #[test]
+    fn neither_a_batch_nor_a_receipt_passes_for_the_other_or_for_a_report() {
+        let receipt = Receipt {
+            node: "edge-1".into(),
+            seq: 3,
+            ..Receipt::default()
+        };
+        let b = seal_batch(&batch(), &keys()).unwrap();
+        let r = seal_receipt(&receipt, &keys()).unwrap();
+        assert_eq!(open_receipt(&r.body, &r.kid, &r.tag, &keys()), Ok(receipt));
+        let refused = Err(MessageError::Signature);
+        assert_eq!(open_batch(&r.body, &r.kid, &r.tag, &keys()), refused);
+        let refused = Err(MessageError::Signature);
+        assert_eq!(open_receipt(&b.body, &b.kid, &b.tag, &keys()), refused);
+        let refused = Err(MessageError::Signature);
+        let report = crate::report::open(&b.body, &b.kid, &b.tag, &keys());
+        assert_eq!(report, refused);
+    }
+
+    proptest! {
+        #![proptest_config(crate::seeded())]
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(body: Vec<u8>, tag in "\\PC{0,50}") {
+            prop_assert!(open_batch(&body, "one", &tag, &keys()).is_err());
+            prop_assert!(open_receipt(&body, "one", &tag, &keys()).is_err());
+        }
+    }
+}
