@@ -14,6 +14,12 @@ export KEYSTILE_ENVOY_VERSION
 BUILD_DIR="${CARGO_TARGET_DIR:-target}"
 DIST_DIR=target/dist
 
+# Without the folder of this machine's crates, which the places of panics would name (our own
+# are relative), so that the same commit is the same file wherever it is built. Not the folder
+# of the build: Cargo makes other symbols under other flags. Here, because whatever compiles
+# for wasm is to share one build of the crates.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+
 say() { printf '%s\n' "$*"; }
 
 die() {

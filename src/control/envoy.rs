@@ -2,6 +2,8 @@
 //! few values replaced where they stand, so that every comment stays and the two cannot
 //! drift apart.
 
+pub mod parts;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,6 +16,7 @@ const DISCOVERY: &str = include_str!("../../envoy/discovery.yaml");
 const STATIC: &str = include_str!("../../envoy/static.yaml");
 
 const LISTENER: &str = "static_resources.listeners[0]";
+const CLUSTERS: &str = "static_resources.clusters";
 const CLUSTER: &str = "static_resources.clusters[0]";
 const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
 const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
@@ -55,6 +58,12 @@ impl HostPort {
             }),
             _ => Err(wrong()),
         }
+    }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|a| a.is_loopback())
     }
 
     fn is_address(&self) -> bool {

@@ -1,4 +1,11 @@
 //! Resources for Istio, from typed definitions, so that no field is misspelt.
+//!
+//! Two ways lead a keyset into a mesh. A WasmPlugin carries code and keyset through Istio:
+//! nothing else runs, every change is an edit of a Kubernetes object, and that bounds its
+//! size. Or the proxies ask our discovery service, as Envoys without Istio do; Istio then
+//! only places the filters.
+
+mod patches;
 
 use std::collections::BTreeMap;
 
@@ -7,25 +14,15 @@ use kcr_extensions_istio_io::v1alpha1::wasmplugins::{
     WasmPluginSelector, WasmPluginSpec, WasmPluginVmConfig, WasmPluginVmConfigEnv,
     WasmPluginVmConfigEnvValueFrom,
 };
-use kcr_networking_istio_io::v1alpha3::envoyfilters::{
-    EnvoyFilter, EnvoyFilterConfigPatches, EnvoyFilterConfigPatchesApplyTo,
-    EnvoyFilterConfigPatchesMatch, EnvoyFilterConfigPatchesMatchContext,
-    EnvoyFilterConfigPatchesMatchListener, EnvoyFilterConfigPatchesMatchListenerFilterChain,
-    EnvoyFilterConfigPatchesMatchListenerFilterChainFilter,
-    EnvoyFilterConfigPatchesMatchListenerFilterChainFilterSubFilter, EnvoyFilterConfigPatchesPatch,
-    EnvoyFilterConfigPatchesPatchOperation, EnvoyFilterSpec, EnvoyFilterWorkloadSelector,
-};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::ecds::SIGNING_KEYS;
+use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
+use crate::manifest;
+use patches::Patches;
 
 const NAME: &str = "keystile";
-const GUARD: &str = "keystile-guard";
-const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
-const ROUTER: &str = "envoy.filters.http.router";
-const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 
 /// Where the filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +42,23 @@ pub enum FailStrategy {
     Close,
 }
 
+/// How the keyset comes into the mesh.
+pub enum Delivery {
+    /// Inside a WasmPlugin.
+    Plugin {
+        /// Where the filter's code is.
+        url: String,
+        /// Its digest.
+        sha256: Option<String>,
+        /// After a trap.
+        fail_strategy: FailStrategy,
+        /// The sealed keyset.
+        keyset: String,
+    },
+    /// From the discovery service of a server.
+    Discovery(ControlPlane),
+}
+
 /// What differs between users.
 pub struct Mesh {
     /// Namespace of the workload.
@@ -53,26 +67,48 @@ pub struct Mesh {
     pub selector: BTreeMap<String, String>,
     /// Gateway or sidecar.
     pub place: Place,
-    /// Where the filter's code is.
-    pub url: String,
-    /// Its digest.
-    pub sha256: Option<String>,
-    /// After a trap.
-    pub fail_strategy: FailStrategy,
-    /// The sealed keyset.
-    pub keyset: String,
+    /// How the keyset comes in.
+    pub delivery: Delivery,
 }
 
 impl Mesh {
-    /// Both resources, with what else has to be done on top.
+    /// All resources, with what else has to be done on top.
     pub fn render(self) -> Result<String> {
-        let guard = yaml(&self.guard())?;
+        let parts = Parts::new()?;
+        let patches = Patches {
+            namespace: &self.namespace,
+            selector: &self.selector,
+            place: self.place,
+        };
+        let guard = manifest::yaml(&patches.guard(&parts))?;
         let head = self.head();
-        let plugin = yaml(&self.plugin()?)?;
-        Ok(format!("{head}{plugin}---\n{guard}"))
+        let namespace = &self.namespace;
+        match &self.delivery {
+            Delivery::Plugin { .. } => {
+                let stats = manifest::yaml(&patches.bootstrap(&parts, &[]))?;
+                let plugin = manifest::yaml(&self.plugin()?)?;
+                Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"))
+            }
+            Delivery::Discovery(plane) => {
+                let filters = manifest::yaml(&patches.filters(&parts))?;
+                let clusters = parts.clusters(plane)?;
+                let bootstrap = manifest::yaml(&patches.bootstrap(&parts, &clusters))?;
+                let head = format!("{head}{}", discovery_head(namespace));
+                Ok(format!("{head}{filters}---\n{guard}---\n{bootstrap}"))
+            }
+        }
     }
 
     fn head(&self) -> String {
+        let after = match self.delivery {
+            Delivery::Plugin { .. } => {
+                "\
+# Print and apply again after every change of keys, with `kubectl apply --server-side -f -`:
+# without --server-side, kubectl keeps a second copy in an annotation, which holds 256 KiB.
+"
+            }
+            Delivery::Discovery(_) => "",
+        };
         format!(
             "\
 # Printed by `keystilectl render istio`.
@@ -87,20 +123,27 @@ impl Mesh {
 #   - name: {SIGNING_KEYS}
 #     valueFrom: {{secretKeyRef: {{name: keystile, key: {SIGNING_KEYS}}}}}
 #
-# For the metrics' labels, an annotation of the pod's template:
-#
-#   proxy.istio.io/config: |
-#     extraStatTags: [outcome, reason, vm]
-#     proxyStatsMatcher: {{inclusionPrefixes: [wasmcustom]}}
-#
-# Print and apply again after every change of keys.
-",
+# A proxy reads this variable and the EnvoyFilter `keystile-bootstrap` when it starts, and not
+# again: restart the workload after applying this, and after rotating the signing key.
+{after}",
             namespace = self.namespace
         )
     }
 
     fn plugin(self) -> Result<WasmPlugin> {
-        let config: BTreeMap<String, Value> = serde_json::from_str(&self.keyset).map_err(|e| {
+        let Delivery::Plugin {
+            url,
+            sha256,
+            fail_strategy,
+            keyset,
+        } = self.delivery
+        else {
+            return Err(refuse(
+                "a WasmPlugin was asked for where the proxies use discovery",
+                "report this: it is a mistake in keystilectl",
+            ));
+        };
+        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset).map_err(|e| {
             refuse(
                 format_args!("the keyset is no JSON ({e})"),
                 "report this: it is a mistake in keystilectl",
@@ -109,13 +152,13 @@ impl Mesh {
         let mut plugin = WasmPlugin::new(
             NAME,
             WasmPluginSpec {
-                url: self.url,
-                sha256: self.sha256,
+                url,
+                sha256,
                 selector: Some(WasmPluginSelector {
                     match_labels: Some(self.selector),
                 }),
                 phase: Some(WasmPluginPhase::Authn),
-                fail_strategy: Some(match self.fail_strategy {
+                fail_strategy: Some(match fail_strategy {
                     FailStrategy::Reload => WasmPluginFailStrategy::FailReload,
                     FailStrategy::Close => WasmPluginFailStrategy::FailClose,
                 }),
@@ -141,105 +184,57 @@ impl Mesh {
         plugin.metadata.namespace = Some(self.namespace);
         Ok(plugin)
     }
-
-    /// The lock behind the door: a worker that fails to load the filter leaves it out and
-    /// lets requests pass; this answers 403 unless the filter has said who calls. Right
-    /// before the router, which is after every phase of a WasmPlugin.
-    fn guard(&self) -> EnvoyFilter {
-        let value = json!({
-            "name": GUARD,
-            "typed_config": {
-                "@type": RBAC,
-                "rules": {"action": "ALLOW", "policies": {"keystile": {
-                    "permissions": [{"any": true}],
-                    "principals": [{"filter_state": {
-                        "key": "wasm.keystile.client",
-                        "string_match": {"safe_regex": {"regex": ".+"}},
-                    }}],
-                }}},
-            },
-        });
-        let sub_filter = EnvoyFilterConfigPatchesMatchListenerFilterChainFilterSubFilter {
-            name: Some(ROUTER.to_owned()),
-        };
-        let filter = EnvoyFilterConfigPatchesMatchListenerFilterChainFilter {
-            name: Some(CONNECTION_MANAGER.to_owned()),
-            sub_filter: Some(sub_filter),
-        };
-        let listener = EnvoyFilterConfigPatchesMatchListener {
-            filter_chain: Some(EnvoyFilterConfigPatchesMatchListenerFilterChain {
-                filter: Some(filter),
-                ..EnvoyFilterConfigPatchesMatchListenerFilterChain::default()
-            }),
-            ..EnvoyFilterConfigPatchesMatchListener::default()
-        };
-        let patch = EnvoyFilterConfigPatches {
-            apply_to: Some(EnvoyFilterConfigPatchesApplyTo::HttpFilter),
-            r#match: Some(EnvoyFilterConfigPatchesMatch {
-                context: Some(match self.place {
-                    Place::Gateway => EnvoyFilterConfigPatchesMatchContext::Gateway,
-                    Place::Sidecar => EnvoyFilterConfigPatchesMatchContext::SidecarInbound,
-                }),
-                listener: Some(listener),
-                ..EnvoyFilterConfigPatchesMatch::default()
-            }),
-            patch: Some(EnvoyFilterConfigPatchesPatch {
-                operation: Some(EnvoyFilterConfigPatchesPatchOperation::InsertBefore),
-                filter_class: None,
-                value: value.as_object().map(|o| o.clone().into_iter().collect()),
-            }),
-        };
-        let mut guard = EnvoyFilter::new(
-            GUARD,
-            EnvoyFilterSpec {
-                workload_selector: Some(EnvoyFilterWorkloadSelector {
-                    labels: Some(self.selector.clone()),
-                }),
-                config_patches: Some(vec![patch]),
-                ..EnvoyFilterSpec::default()
-            },
-        );
-        guard.metadata.namespace = Some(self.namespace.clone());
-        guard
-    }
 }
 
-fn yaml(resource: &impl Serialize) -> Result<String> {
-    let value = serde_json::to_value(resource).map_err(|e| e.to_string());
-    value
-        .and_then(|v| serde_saphyr::to_string(&v).map_err(|e| e.to_string()))
-        .map(|mut text| {
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text
-        })
-        .map_err(|e| {
-            refuse(
-                format_args!("the resource cannot be written ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })
+fn discovery_head(namespace: &str) -> String {
+    format!(
+        "\
+#
+# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
+# WasmPlugins pull is a volume as well (Kubernetes 1.35 and later, or an init container):
+#
+#   volumes:                               # of the pod, in the pod's template
+#   - name: keystile
+#     image: {{reference: \"registry.example/keystile@sha256:…\"}}
+#   volumeMounts:                          # of istio-proxy
+#   - {{name: keystile, mountPath: /etc/keystile/filter, readOnly: true}}
+#
+#   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
+#
+# Namespace {namespace}: apply the three EnvoyFilters before the workload starts.
+"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envoy::HostPort;
+    use crate::envoy::parts::Tls;
+    use serde_json::json;
+
+    const KEYSET: &str = r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#;
 
     fn mesh(place: Place) -> Mesh {
         Mesh {
             namespace: "edge".to_owned(),
             selector: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             place,
-            url: "oci://registry.example/keystile:1".to_owned(),
-            sha256: None,
-            fail_strategy: FailStrategy::Reload,
-            keyset: r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#.to_owned(),
+            delivery: Delivery::Plugin {
+                url: "oci://registry.example/keystile:1".to_owned(),
+                sha256: None,
+                fail_strategy: FailStrategy::Reload,
+                keyset: KEYSET.to_owned(),
+            },
         }
     }
 
     fn resources(place: Place) -> Vec<Value> {
-        let text = mesh(place).render().unwrap();
+        documents(mesh(place))
+    }
+
+    fn documents(mesh: Mesh) -> Vec<Value> {
+        let text = mesh.render().unwrap();
         text.split("---\n")
             .map(|doc| crate::yaml::parse(doc).ok().unwrap().json())
             .collect()
@@ -248,7 +243,7 @@ mod tests {
     #[test]
     fn the_plugin_holds_the_keyset_word_for_word() {
         let all = resources(Place::Gateway);
-        let want: Value = serde_json::from_str(&mesh(Place::Gateway).keyset).unwrap();
+        let want: Value = serde_json::from_str(KEYSET).unwrap();
         assert_eq!(all[0].pointer("/spec/pluginConfig"), Some(&want));
         assert_eq!(all[0].pointer("/kind"), Some(&json!("WasmPlugin")));
         assert_eq!(all[0].pointer("/spec/match"), None);
@@ -290,5 +285,54 @@ mod tests {
             .pointer("/spec/configPatches/0/patch/value")
             .cloned();
         assert_eq!(patch, Some(tried.at(path).unwrap().json()));
+    }
+
+    #[test]
+    fn proxies_on_discovery_get_the_filters_first_and_the_cluster_at_their_start() {
+        let plane = ControlPlane {
+            discovery: HostPort::parse("keystile.infra.svc:18000").unwrap(),
+            control: HostPort::parse("keystile.infra.svc:8443").unwrap(),
+            tls: Some(Tls {
+                ca: "/etc/keystile/tls/ca.crt".to_owned(),
+                certificate: None,
+            }),
+        };
+        let all = documents(Mesh {
+            delivery: Delivery::Discovery(plane),
+            ..mesh(Place::Gateway)
+        });
+        let names = all.iter().map(|d| d["metadata"]["name"].as_str().unwrap());
+        let want = ["keystile-filters", "keystile-guard", "keystile-bootstrap"];
+        assert_eq!(names.collect::<Vec<_>>(), want);
+        let filters = all[0]["spec"]["configPatches"].as_array().unwrap();
+        // Each is put first, so the last one ends up there.
+        for (patch, name) in filters.iter().zip(["keystile", "keystile-base"]) {
+            assert_eq!(patch["applyTo"], "HTTP_FILTER");
+            assert_eq!(patch["patch"]["operation"], "INSERT_FIRST");
+            assert_eq!(patch["patch"]["value"]["name"], name);
+        }
+        // Envoy takes discovery from clusters of its bootstrap alone.
+        let bootstrap = &all[2]["spec"]["configPatches"][0];
+        assert_eq!(bootstrap["applyTo"], "BOOTSTRAP");
+        assert_eq!(bootstrap["patch"]["operation"], "MERGE");
+        let clusters = &bootstrap["patch"]["value"]["static_resources"]["clusters"];
+        assert_eq!(clusters[0]["name"], "keystile-discovery");
+        assert_eq!(clusters[1]["name"], "keystile-control");
+        assert!(clusters[0].get("transport_socket").is_some());
+    }
+
+    #[test]
+    fn a_mesh_with_a_plugin_has_the_metrics_labels_and_no_cluster() {
+        let all = resources(Place::Gateway);
+        let value = all[2].pointer("/spec/configPatches/0/patch/value").unwrap();
+        assert_eq!(
+            value["stats_config"]["stats_tags"][0]["tag_name"],
+            "outcome"
+        );
+        assert_eq!(value.get("static_resources"), None);
+        assert_eq!(
+            all[2]["spec"]["workloadSelector"]["labels"],
+            json!({"istio": "ingressgateway"})
+        );
     }
 }

@@ -50,6 +50,7 @@ mod native {
     pub mod desk;
     pub mod ecds;
     pub mod envoy;
+    pub mod envoy_gateway;
     pub mod error;
     pub mod explain;
     pub mod file;
@@ -57,6 +58,8 @@ mod native {
     pub mod import;
     pub mod inspect;
     pub mod istio;
+    pub mod kubernetes;
+    pub mod manifest;
     pub mod openapi_import;
     pub mod operation;
     pub mod outbox;

@@ -4,6 +4,7 @@
 //! --test envoy` takes whatever lies in `target/dist`.
 #![cfg(not(target_family = "wasm"))]
 
+mod beside;
 mod closed;
 mod decisions;
 mod faults;
@@ -11,6 +12,7 @@ mod fixture;
 mod grpc;
 mod hostile;
 mod identity;
+mod istio;
 mod journey;
 mod limits;
 mod live;

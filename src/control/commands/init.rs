@@ -25,12 +25,18 @@ pub struct Init {
     /// The policy to begin with; otherwise a commented one to change later
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Do nothing where a store is: for whatever runs before every start
+    #[arg(long)]
+    unless_there: bool,
 }
 
 impl Init {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
+        if self.unless_there && cx.home.exists() {
+            return Ok(());
+        }
         let file = match &self.policy {
             Some(path) => policy_file::read(path)?,
             None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,

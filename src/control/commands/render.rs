@@ -1,5 +1,10 @@
 //! `keystilectl render …`
 
+mod envoy_gateway;
+mod istio;
+mod kubernetes;
+mod plane;
+
 use std::path::{self, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -8,18 +13,15 @@ use super::Context;
 use super::push::wasm;
 use crate::envoy::{Bootstrap, HostPort, Source};
 use crate::error::{Result, refuse};
-use crate::istio::{FailStrategy, Mesh, Place};
-use crate::registry::rules;
 use crate::{output, publish};
 
-/// Kubernetes stores no object above 1.5 MiB; the rest of the resource needs some.
-const ISTIO_MOST: usize = 1_400_000;
-
-/// Ready configurations for Envoy and Istio
+/// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
 #[derive(Subcommand)]
 pub enum Render {
     Envoy(Envoy),
-    Istio(Istio),
+    Istio(istio::Istio),
+    EnvoyGateway(envoy_gateway::EnvoyGateway),
+    Kubernetes(kubernetes::Kubernetes),
 }
 
 /// Print a whole configuration for Envoy
@@ -66,40 +68,6 @@ pub struct Envoy {
     wasm: Option<PathBuf>,
 }
 
-/// Print a WasmPlugin and the EnvoyFilter of the guard behind it
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  keystilectl render istio --image oci://registry.example/keystile:1 | kubectl apply -f -
-  keystilectl render istio --namespace shop --selector app=users --place sidecar \\
-    --image oci://registry.example/keystile:1
-
-A WasmPlugin holds some 16,000 keys at most, the size of an object in Kubernetes.")]
-pub struct Istio {
-    /// Namespace of the gateway or workload
-    #[arg(long, default_value = "istio-system")]
-    namespace: String,
-    /// Labels of its pods; can be repeated
-    #[arg(long, value_name = "NAME=VALUE", default_value = "istio=ingressgateway", value_parser = rules::label)]
-    selector: Vec<(String, String)>,
-    /// Where the filter runs
-    #[arg(long, default_value = "gateway")]
-    place: Place,
-    /// Where the filter's code is: oci:// or https:// (with file://, every push costs the buckets)
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "oci://registry.example/keystile:latest"
-    )]
-    image: String,
-    /// The code's digest
-    #[arg(long, value_name = "HEX")]
-    sha256: Option<String>,
-    /// What happens when the filter traps
-    #[arg(long, default_value = "reload")]
-    fail_strategy: FailStrategy,
-}
-
 fn node_id(text: &str) -> std::result::Result<String, String> {
     let fine = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     if fine {
@@ -114,6 +82,8 @@ impl Render {
         match self {
             Self::Envoy(c) => c.run(cx),
             Self::Istio(c) => c.run(cx),
+            Self::EnvoyGateway(c) => c.run(cx),
+            Self::Kubernetes(c) => c.run(cx),
         }
     }
 }
@@ -159,33 +129,5 @@ impl Envoy {
             ));
         }
         print(Source::File(&file))
-    }
-}
-
-impl Istio {
-    fn run(self, cx: &Context) -> Result<()> {
-        let keyset = publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
-        if keyset.len() > ISTIO_MOST {
-            return Err(refuse(
-                format_args!(
-                    "the keyset takes {} bytes, more than Kubernetes keeps in one object",
-                    keyset.len()
-                ),
-                "hand it over with `keystilectl push --ecds-file` and an EnvoyFilter of your own",
-            ));
-        }
-        if self.image.starts_with("file://") {
-            cx.out.warn("with file:// Istio makes new VMs for every push, and all buckets are full again; use oci:// or https://");
-        }
-        let mesh = Mesh {
-            namespace: self.namespace,
-            selector: self.selector.into_iter().collect(),
-            place: self.place,
-            url: self.image,
-            sha256: self.sha256,
-            fail_strategy: self.fail_strategy,
-            keyset,
-        };
-        output::raw(mesh.render()?.as_bytes())
     }
 }

@@ -33,6 +33,11 @@ impl Setup {
         setup.edit("port_value: 10001", "port_value: 0")
     }
 
+    /// A file of `envoy/examples`; the file that it watches holds no resource yet.
+    pub fn example(name: &str, upstream: &Upstream) -> Self {
+        Self::discovering(&format!("examples/{name}"), upstream)
+    }
+
     /// `envoy/ecds-file.yaml` with a second, disabled filter beside the first: it gets the
     /// base in a file of its own, and the other the overlay. Both are protobuf.
     pub fn overlay(upstream: &Upstream) -> Self {

@@ -92,6 +92,11 @@ impl Server {
         &self.address
     }
 
+    /// Where Envoys get their keysets.
+    pub fn discovery(&self) -> &str {
+        &self.discovery
+    }
+
     pub fn token(&self) -> &str {
         &self.token
     }

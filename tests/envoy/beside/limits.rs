@@ -1,0 +1,130 @@
+//! A rate-limit service: gRPC in front, a real Redis behind, as Envoy's own has it.
+
+use crate::support::eventually;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::{
+    RateLimitService, RateLimitServiceServer,
+};
+use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{Request, Response, Status};
+
+/// Redis on a socket in this folder. Dropped, it is killed.
+pub struct Redis {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Redis {
+    pub fn start(dir: &Path) -> Self {
+        let socket = dir.join("redis.sock");
+        let process = Command::new("redis-server")
+            .args([
+                "--port",
+                "0",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--unixsocket",
+            ])
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is missing: run scripts/setup first");
+        let redis = Self { process, socket };
+        eventually("Redis to answer", || {
+            let mut stream = UnixStream::connect(&redis.socket).ok()?;
+            stream.write_all(b"PING\r\n").ok()?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).ok()?;
+            (line == "+PONG\r\n").then_some(())
+        });
+        redis
+    }
+
+    pub fn counter(&self) -> Counter {
+        Counter(self.socket.clone())
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub struct Counter(PathBuf);
+
+impl Counter {
+    /// One more of these; how many that makes.
+    pub fn count(&self, name: &str) -> std::io::Result<u64> {
+        let mut stream = UnixStream::connect(&self.0)?;
+        write!(stream, "*2\r\n$4\r\nINCR\r\n${}\r\n{name}\r\n", name.len())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        let number = line.trim().trim_start_matches(':').parse();
+        number.map_err(std::io::Error::other)
+    }
+}
+
+/// Allows each descriptor so many requests for ever.
+pub struct Limits {
+    _runtime: Runtime,
+    port: u16,
+}
+
+impl Limits {
+    pub fn start(counter: Counter, most: u64) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let service = RateLimitServiceServer::new(Service { counter, most });
+        let server = Server::builder().add_service(service);
+        runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        Self {
+            _runtime: runtime,
+            port,
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+struct Service {
+    counter: Counter,
+    most: u64,
+}
+
+#[tonic::async_trait]
+impl RateLimitService for Service {
+    async fn should_rate_limit(
+        &self,
+        request: Request<RateLimitRequest>,
+    ) -> Result<Response<RateLimitResponse>, Status> {
+        let request = request.into_inner();
+        let mut code = Code::Ok;
+        for descriptor in &request.descriptors {
+            let entries = descriptor.entries.iter();
+            let name: Vec<_> = entries.map(|e| format!("{}={}", e.key, e.value)).collect();
+            let name = format!("{}:{}", request.domain, name.join(","));
+            if self.counter.count(&name)? > self.most {
+                code = Code::OverLimit;
+            }
+        }
+        Ok(Response::new(RateLimitResponse {
+            overall_code: code.into(),
+            ..RateLimitResponse::default()
+        }))
+    }
+}
