@@ -4,6 +4,10 @@
 //! nanoseconds, at which the bucket will be full again; zero for a bucket never used.
 //! Source: ITU-T I.371, annex A; the virtual scheduling form.
 
+use std::collections::BTreeMap;
+
+use crate::quota::{Tallies, Tally, TallyKey};
+
 /// The most limits that one list (a plan's, a key's) may hold.
 pub const MAX_LIMITS: usize = 8;
 
@@ -162,9 +166,12 @@ pub trait Buckets {
     ) -> Result<(), Contended>;
 }
 
-/// Buckets in memory: for `explain`, tests and benchmarks.
+/// Buckets and tallies in memory: for `explain`, tests and benchmarks.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryBuckets(std::collections::BTreeMap<BucketKey, u64>);
+pub struct MemoryBuckets {
+    buckets: BTreeMap<BucketKey, u64>,
+    tallies: BTreeMap<TallyKey, Tally>,
+}
 
 impl Buckets for MemoryBuckets {
     fn update(
@@ -172,8 +179,21 @@ impl Buckets for MemoryBuckets {
         key: &BucketKey,
         f: &mut dyn FnMut(u64) -> Option<u64>,
     ) -> Result<(), Contended> {
-        if let Some(new) = f(self.0.get(key).copied().unwrap_or(0)) {
-            self.0.insert(*key, new);
+        if let Some(new) = f(self.buckets.get(key).copied().unwrap_or(0)) {
+            self.buckets.insert(*key, new);
+        }
+        Ok(())
+    }
+}
+
+impl Tallies for MemoryBuckets {
+    fn update_tally(
+        &mut self,
+        key: &TallyKey,
+        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+    ) -> Result<(), Contended> {
+        if let Some(new) = f(self.tallies.get(key).copied().unwrap_or_default()) {
+            self.tallies.insert(*key, new);
         }
         Ok(())
     }
@@ -226,6 +246,11 @@ pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Opt
     {
         return Some(refusal);
     }
+    take_looked(buckets, charges, now)
+}
+
+/// The second half of [`take_all`], for who has called [`look`].
+pub fn take_looked(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut tightest: Option<(usize, Taken)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let mut result = Err(Refused {
@@ -262,7 +287,8 @@ pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Opt
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
 }
 
-fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
+/// Whether one of the buckets would refuse. Takes nothing.
+pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let mut result = None;
@@ -363,12 +389,12 @@ mod tests {
             take_all(&mut buckets, &[wide, narrow], SECOND),
             Some(Outcome::Taken { tightest: 1, state }) if state.remaining == 0
         ));
-        let before = buckets.clone().0;
+        let before = buckets.clone().buckets;
         assert!(matches!(
             take_all(&mut buckets, &[wide, narrow], SECOND),
             Some(Outcome::Refused { by: 1, refused }) if refused.retry_after() == 60
         ));
-        assert_eq!(buckets.0, before);
+        assert_eq!(buckets.buckets, before);
     }
 
     /// Buckets where another worker takes the last token of one bucket between the

@@ -6,14 +6,20 @@
 
 use std::net::IpAddr;
 
-use crate::bucket::BucketKey;
-use crate::bucket::{Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, seconds_up, take_all};
+use crate::bucket::Buckets;
 use crate::credential;
 use crate::headers::Headers;
 use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
 use crate::path::{Ambiguous, canonical, canonical_host, split_query};
-use crate::policy::{Auth, By, Limit, Mode, Preflight, Route, Unmatched};
+use crate::policy::{Auth, Mode, Preflight, Route, Unmatched};
+use crate::quota::Tallies;
+
+mod charge;
+
+pub use charge::{Applied, Origin, QuotaState, Rate};
+
+use charge::charge;
 
 /// A request as the decision sees it.
 #[derive(Clone, Copy)]
@@ -53,6 +59,8 @@ pub struct Decision<'k> {
     pub rate: Option<Rate<'k>>,
     /// The id that an unknown but well-formed key claims. Not proven.
     pub claimed: Option<crate::key::KeyId>,
+    /// An earlier pass over the same request let it in, and has counted it.
+    pub again: bool,
 }
 
 impl Decision<'_> {
@@ -106,6 +114,11 @@ pub enum Denial {
         /// Seconds, rounded up.
         retry_after: u64,
     },
+    /// The quota of its plan is used up.
+    QuotaExceeded {
+        /// Seconds until its window ends.
+        retry_after: u64,
+    },
     /// There is nothing to decide by.
     KeysetUnavailable(Unavailable),
 }
@@ -121,45 +134,6 @@ pub enum Unavailable {
     Stale,
     /// The page where the key would be is not the one that was signed.
     CorruptPage,
-}
-
-/// Where a limit comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin<'k> {
-    /// A plan, by name.
-    Plan(&'k str),
-    /// The key itself.
-    Key,
-    /// The route.
-    Route,
-}
-
-/// A limit that applied.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied<'k> {
-    /// The limit.
-    pub limit: Limit,
-    /// Whose it is.
-    pub origin: Origin<'k>,
-}
-
-/// The limits that applied to a request, and how the tightest came out.
-#[derive(Clone, Copy)]
-pub struct Rate<'k> {
-    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
-    /// Position of the one that refused, or has the fewest tokens left.
-    pub tightest: usize,
-    /// Tokens left in it.
-    pub remaining: u64,
-    /// Seconds until it admits again, if it refused; until it is full, otherwise.
-    pub reset: u64,
-}
-
-impl<'k> Rate<'k> {
-    /// The limits, in order: the plan's or key's, then the route's.
-    pub fn applied(&self) -> impl Iterator<Item = &Applied<'k>> {
-        self.applied.iter().flatten()
-    }
 }
 
 /// Who wants to know why. `()` does not, and costs nothing.
@@ -203,7 +177,7 @@ pub fn decide<'k>(
     request: &Request<'_>,
     clocks: Clocks,
     prior: impl FnOnce() -> Option<Prior>,
-    buckets: &mut impl Buckets,
+    buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
 ) -> Decision<'k> {
     let mut decision = Decision {
@@ -213,6 +187,7 @@ pub fn decide<'k>(
         route: None,
         rate: None,
         claimed: None,
+        again: false,
     };
     decision.verdict = judge(
         keyset,
@@ -231,7 +206,7 @@ fn judge<'k>(
     request: &Request<'_>,
     clocks: Clocks,
     prior: impl FnOnce() -> Option<Prior>,
-    buckets: &mut impl Buckets,
+    buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
@@ -309,6 +284,7 @@ fn judge<'k>(
     } else {
         None
     };
+    decision.again = prior.is_some();
     let entry = match (&presented.key, prior) {
         (_, Some(Prior(prefix))) => {
             let entry = known(keyset, &prefix, decision, trace)?;
@@ -590,110 +566,6 @@ fn scopes(
         }
     });
     Ok(())
-}
-
-fn charge<'k>(
-    keyset: &'k InForce,
-    entry: &Entry<'k>,
-    route: Option<&'k Route>,
-    clocks: Clocks,
-    buckets: &mut impl Buckets,
-    trace: &mut impl Trace,
-    decision: &mut Decision<'k>,
-) -> Result<(), Denial> {
-    let mut applied: [Option<Applied<'k>>; MAX_LIMITS + 1] = [None; MAX_LIMITS + 1];
-    let mut slots = applied.iter_mut();
-    let mut add = |limit, origin| {
-        if let Some(slot) = slots.next() {
-            *slot = Some(Applied { limit, origin });
-        }
-    };
-    if entry.has_limits() {
-        entry
-            .limits()
-            .take(MAX_LIMITS)
-            .for_each(|l| add(l, Origin::Key));
-    } else if let Some(number) = entry.plan
-        && let Some((name, plan)) = keyset.policy().plans.iter().nth(usize::from(number))
-    {
-        plan.limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
-    }
-    if let Some(limit) = route.and_then(|r| r.limit) {
-        add(limit, Origin::Route);
-    }
-
-    let nothing = Charge {
-        key: BucketKey::new(keyset.store().0, Subject::Client(0), 0, 0),
-        quota: match applied.iter().flatten().next() {
-            Some(first) => first.limit.quota,
-            None => {
-                trace.note("limit", true, || "none applies".to_owned());
-                return Ok(());
-            }
-        },
-        cost: 0,
-    };
-    let mut charges = [nothing; MAX_LIMITS + 1];
-    let cost = route.map_or(1, |r| r.cost);
-    let count = applied.iter().flatten().count();
-    for (charge, a) in charges.iter_mut().zip(applied.iter().flatten()) {
-        let subject = match a.limit.by {
-            By::Key => Subject::Key(entry.lineage.as_u64()),
-            By::Client => Subject::Client(entry.client_number),
-        };
-        let route = match a.origin {
-            Origin::Route => route.map_or(0, |r| r.stable_id),
-            Origin::Plan(_) | Origin::Key => 0,
-        };
-        *charge = Charge {
-            key: BucketKey::new(keyset.store().0, subject, route, a.limit.per),
-            quota: a.limit.quota,
-            // A request dearer than the whole bucket takes the whole bucket: it stays
-            // possible, and `Retry-After` stays true.
-            cost: cost.min(a.limit.burst),
-        };
-    }
-    let charges = charges.get(..count).unwrap_or(&charges);
-    let (tightest, remaining, reset, verdict) = match take_all(buckets, charges, clocks.monotonic) {
-        None => return Ok(()),
-        Some(Outcome::Taken { tightest, state }) => {
-            let Taken {
-                remaining, full_in, ..
-            } = state;
-            (tightest, remaining, seconds_up(full_in), Ok(()))
-        }
-        Some(Outcome::Refused { by, refused }) => {
-            let retry_after = refused.retry_after();
-            // What is left is too little for this request, and the field would invite it.
-            (by, 0, retry_after, Err(Denial::RateLimited { retry_after }))
-        }
-        Some(Outcome::Contended { by }) => (by, 0, 1, Err(Denial::RateLimited { retry_after: 1 })),
-    };
-    decision.rate = Some(Rate {
-        applied,
-        tightest,
-        remaining,
-        reset,
-    });
-    trace.note("limit", verdict.is_ok(), || {
-        let list: Vec<_> = applied
-            .iter()
-            .flatten()
-            .map(|a| {
-                let whose = match a.origin {
-                    Origin::Plan(name) => format!("plan `{name}`"),
-                    Origin::Key => "the key".to_owned(),
-                    Origin::Route => "the route".to_owned(),
-                };
-                format!(
-                    "{} per {} s (burst {}) of {whose}",
-                    a.limit.requests, a.limit.per, a.limit.burst
-                )
-            })
-            .collect();
-        format!("costs {cost}; {}", list.join(", "))
-    });
-    verdict
 }
 
 fn name_of(names: &[String], number: usize) -> &str {

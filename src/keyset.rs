@@ -18,7 +18,8 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::key::Prefix;
-use crate::policy::{Policy, RawPolicy};
+use crate::policy::{Plan, Policy, RawPolicy};
+use crate::quota::{Quota, Zones};
 
 mod base;
 mod build;
@@ -118,6 +119,10 @@ pub struct Manifest {
     pub scopes: Vec<String>,
     /// The policy as written.
     pub policy: RawPolicy,
+    /// The clocks of the time zones that quotas name, but for UTC: the filter has no
+    /// database of them.
+    #[serde(default, skip_serializing_if = "Zones::is_empty")]
+    pub zones: Zones,
 }
 
 impl Manifest {
@@ -251,6 +256,7 @@ pub struct Keyset {
     pub addresses: bool,
     /// What overlays that belong to it call it.
     pub name: BaseName,
+    quotas: Vec<Option<Quota>>,
     table: Table,
 }
 
@@ -293,7 +299,13 @@ impl Keyset {
         if policy.scopes != manifest.scopes {
             return Err(bad("`scopes`"));
         }
+        let quota = |plan: &Plan| match &plan.quota {
+            Some(raw) => Quota::new(raw, &manifest.zones).map(Some),
+            None => Some(None),
+        };
+        let quotas: Option<Vec<_>> = policy.plans.values().map(quota).collect();
         Ok(Self {
+            quotas: quotas.ok_or_else(|| bad("`zones`"))?,
             store,
             version: manifest.version,
             issued_at: manifest.issued_at,
@@ -305,6 +317,11 @@ impl Keyset {
             name,
             table,
         })
+    }
+
+    /// The quota of the plan at this position, if it has one.
+    pub fn quota(&self, plan: usize) -> Option<&Quota> {
+        self.quotas.get(plan)?.as_ref()
     }
 
     /// How many keys it holds.

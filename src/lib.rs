@@ -17,6 +17,7 @@
 //! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
 //! | [`policy`] | `policy.yaml` as types that cannot be wrong |
 //! | [`bucket`] | token buckets over one `u64`, several taken together |
+//! | [`quota`] | allowances by day or month: windows in a time zone, and what was taken in them |
 //! | [`decide`] | all of it as one pure function |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
@@ -66,6 +67,7 @@ pub mod keyset;
 pub mod message;
 pub mod path;
 pub mod policy;
+pub mod quota;
 pub mod reply;
 pub mod report;
 pub mod route;

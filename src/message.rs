@@ -62,8 +62,12 @@ pub(crate) fn seal<T: Serialize>(
     message: &T,
     keys: &SigningKeys,
 ) -> Option<Sealed> {
+    sign(domain, serde_json::to_vec(message).ok()?, keys)
+}
+
+/// Signs what is written already with the first of the keys. `None` if there is none.
+pub(crate) fn sign(domain: Domain, body: Vec<u8>, keys: &SigningKeys) -> Option<Sealed> {
     let key: &SigningKey = keys.as_ref().first()?;
-    let body = serde_json::to_vec(message).ok()?;
     Some(Sealed {
         kid: key.kid().to_owned(),
         tag: URL_SAFE_NO_PAD.encode(key.tag(domain, &body)),

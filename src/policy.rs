@@ -101,6 +101,12 @@ pub struct ReportTarget {
     pub cluster: String,
     /// Seconds between two reports of which nothing changed.
     pub every: u64,
+    /// Usage goes there, too.
+    pub usage: bool,
+    /// How much of addresses is told.
+    pub address: Address,
+    /// User agents are told.
+    pub agent: bool,
 }
 
 impl ReportTarget {
@@ -137,6 +143,9 @@ impl ReportTarget {
             Some(every) => Ok(Self {
                 cluster: raw.cluster.clone(),
                 every,
+                usage: raw.usage,
+                address: raw.address,
+                agent: raw.agent,
             }),
             None => Err(wrong(
                 "every",
@@ -182,6 +191,9 @@ pub struct Limit {
 pub struct Route {
     /// The template as written.
     pub path: String,
+    /// Methods, hosts and template as written, where there are any: `GET,HEAD /v1/{*rest}`.
+    /// No two routes of a policy have the same.
+    pub name: String,
     /// Whether a key is asked for.
     pub auth: Auth,
     /// Numbers of scopes that the key must hold.

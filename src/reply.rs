@@ -132,6 +132,12 @@ impl Denial {
                 "Too many requests",
                 "The rate limit is used up. Try again after the seconds in Retry-After.",
             ),
+            Self::QuotaExceeded { .. } => (
+                429,
+                "quota_exceeded",
+                "Quota used up",
+                "The quota of this API key is used up. Try again after the seconds in Retry-After, or ask for a larger one.",
+            ),
             Self::KeysetUnavailable(_) => (
                 503,
                 "keyset_unavailable",
@@ -218,7 +224,7 @@ pub fn reply(
             headers.push(("www-authenticate", value));
         }
     }
-    if let Denial::RateLimited { retry_after } = denial {
+    if let Denial::RateLimited { retry_after } | Denial::QuotaExceeded { retry_after } = denial {
         headers.push(("retry-after", retry_after.to_string()));
     }
     if let Some(rate) = rate {
@@ -278,6 +284,20 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
         );
         if i == rate.tightest {
             state = format!("{label};r={};t={}", rate.remaining, rate.reset);
+        }
+    }
+    if let Some(quota) = &rate.quota {
+        let label = format!("\"{}-quota\"", quota.plan);
+        let separator = if policies.is_empty() { "" } else { ", " };
+        let seconds = quota.window.end.saturating_sub(quota.window.start);
+        let _ = write!(
+            policies,
+            "{separator}{label};q={};w={seconds}",
+            quota.requests
+        );
+        if let Some((remaining, reset)) = quota.left {
+            let separator = if state.is_empty() { "" } else { ", " };
+            let _ = write!(state, "{separator}{label};r={remaining};t={reset}");
         }
     }
     [("ratelimit-policy", policies), ("ratelimit", state)]

@@ -8,6 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
+mod ledger;
+mod table;
+
+pub use ledger::{Answer, Ledger, Moment, Sender, TIMEOUT, WAITING, WAITING_ROWS};
+pub use table::{Origin, Use};
+
 use crate::keyset::SigningKeys;
 use crate::keyset::signing::Domain;
 use crate::message::{self, MessageError, Sealed};
@@ -134,6 +140,12 @@ pub struct QuotaUse {
     /// Requests let through in this window that the control plane has counted from
     /// everywhere but the batch's node and epoch.
     pub others: u64,
+}
+
+/// Signs the bytes of a batch as they are. One that is sent again after the signing keys
+/// were rotated is the same batch, signed anew. `None` if there is no key.
+pub fn sign_batch(body: &[u8], keys: &SigningKeys) -> Option<Sealed> {
+    message::sign(Domain::Usage, body.to_vec(), keys)
 }
 
 /// Signs a batch. `None` if there is no key or the batch cannot be written.

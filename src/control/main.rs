@@ -81,6 +81,7 @@ mod native {
     pub mod when;
     pub mod world;
     pub mod yaml;
+    pub mod zones;
 }
 #[cfg(not(target_family = "wasm"))]
 use native::*;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, refuse, refuse_all};
 use crate::yaml::{self, Node};
+use crate::zones;
 
 /// The policy of a store that was made without one: it explains itself.
 pub const DEFAULT: &str = include_str!("policy.yaml");
@@ -56,7 +57,25 @@ pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
     }
     let raw = shape(name, &root, HELP)?;
     let policy = Policy::new(&raw, []).map_err(|errors| meaning(name, &root, &errors))?;
+    let strange = strange_zones(&policy);
+    if !strange.is_empty() {
+        return Err(meaning(name, &root, &strange));
+    }
     Ok(PolicyFile { text, raw, policy })
+}
+
+/// Time zones that there are none of: what only the companion can tell.
+fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
+    let zones = policy.plans.iter().filter_map(|(name, plan)| {
+        let zone = &plan.quota.as_ref()?.time_zone;
+        zones::named(zone).is_none().then(|| PolicyError {
+            field: format!("plans.{name}.quota.time_zone"),
+            problem: format!(
+                "there is no time zone `{zone}`; write one such as `UTC` or `Europe/Berlin`"
+            ),
+        })
+    });
+    zones.collect()
 }
 
 /// What to look at when nothing better can be said.
@@ -327,6 +346,29 @@ mod tests {
             "{}",
             found[2]
         );
+    }
+
+    #[test]
+    fn a_time_zone_that_there_is_none_of_is_told_with_its_line() {
+        let quota = |zone: &str| {
+            format!(
+                "version: 1\nplans:\n  free:\n    quota:\n      requests: 5\n      per: day\n      time_zone: {zone}\n"
+            )
+        };
+        assert_eq!(
+            mistakes(&quota("Europe/Bern")),
+            [
+                "policy.yaml:7: `plans.free.quota.time_zone`: there is no time zone `Europe/Bern`; write one such as `UTC` or `Europe/Berlin`"
+            ]
+        );
+        for zone in [
+            "UTC",
+            "Europe/Berlin",
+            "America/Argentina/Buenos_Aires",
+            "Etc/GMT+5",
+        ] {
+            assert!(parse("policy.yaml", quota(zone)).is_ok(), "{zone}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::error::{Result, refuse, refuse_all};
 use crate::explain::{self, Question, Shown};
 use crate::policy_file::{self, PolicyFile};
 use crate::world::World;
+use crate::zones;
 
 mod cases;
 mod junit;
@@ -158,6 +159,7 @@ fn load(world: &World, file: &PolicyFile, rows: Vec<Row>) -> Result<InForce> {
         store: StoreId([0; 8]),
         version: 1,
         issued_at: world.now.seconds(),
+        zones: zones::of(&file.raw, world.now.seconds()),
         policy: file.raw.clone(),
         rows,
     };

@@ -6,6 +6,7 @@ use crate::error::{Result, refuse};
 use crate::registry::{self, signing};
 use crate::store::{Store, Tx};
 use crate::world::World;
+use crate::zones;
 
 /// A keyset and the keys to sign it with.
 pub struct Ready {
@@ -60,11 +61,13 @@ pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
 /// All that the keyset of the store holds.
 pub fn content(tx: &Tx<'_>) -> Result<Content> {
     let meta = tx.meta();
+    let policy = registry::policy(tx)?.raw;
     Ok(Content {
         store: meta.store,
         version: meta.version,
         issued_at: meta.issued_at,
-        policy: registry::policy(tx)?.raw,
+        zones: zones::of(&policy, meta.issued_at),
+        policy,
         rows: tx.rows()?,
     })
 }

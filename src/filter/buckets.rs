@@ -2,14 +2,16 @@
 //! pushes and VM crashes. Shared data knows no expiry and no deletion, so buckets are
 //! made for valid keys only: the keyset bounds their number.
 
+use super::quotas::SharedTallies;
 use super::{host, metrics};
 use crate::bucket::{BucketKey, Buckets, Contended};
+use crate::quota::{Tallies, Tally, TallyKey};
 
 /// Every lost swap means that another worker's take succeeded, so losing this often in a
 /// row takes a rival that never rests. The request is then refused, with `Retry-After: 1`.
 const TRIES: usize = 64;
 
-/// The buckets of this Envoy process.
+/// The buckets and tallies of this Envoy process.
 pub struct SharedBuckets;
 
 impl Buckets for SharedBuckets {
@@ -18,26 +20,50 @@ impl Buckets for SharedBuckets {
         key: &BucketKey,
         f: &mut dyn FnMut(u64) -> Option<u64>,
     ) -> Result<(), Contended> {
-        for _ in 0..TRIES {
-            let (stored, cas) = match host::shared_data(key.as_bytes()) {
-                Ok(Some((bytes, cas))) => match bytes.try_into() {
-                    Ok(bytes) => (u64::from_be_bytes(bytes), cas),
-                    // Not ours: somebody else writes under our prefix.
-                    Err(_) => break,
-                },
-                Ok(None) => (0, host::CAS_ABSENT),
-                Err(_) => break,
+        swap(key.as_bytes(), |bytes| {
+            let stored = match bytes {
+                Some(bytes) => u64::from_be_bytes(bytes.try_into().ok()?),
+                None => 0,
             };
-            let Some(new) = f(stored) else {
-                return Ok(());
-            };
-            match host::set_shared_data(key.as_bytes(), &new.to_be_bytes(), cas) {
-                Ok(()) => return Ok(()),
-                Err(host::Status::CAS_MISMATCH) => {}
-                Err(_) => break,
-            }
-        }
-        metrics::contended();
-        Err(Contended)
+            Some(f(stored).map(u64::to_be_bytes))
+        })
     }
+}
+
+impl Tallies for SharedBuckets {
+    fn update_tally(
+        &mut self,
+        key: &TallyKey,
+        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+    ) -> Result<(), Contended> {
+        SharedTallies.update_tally(key, f)
+    }
+}
+
+/// Gives `f` what is stored and stores what it returns, `Some(None)` for nothing new. `None`
+/// says that what is stored is not ours: somebody else writes under our prefix.
+pub fn swap<const N: usize>(
+    key: &[u8],
+    mut f: impl FnMut(Option<&[u8]>) -> Option<Option<[u8; N]>>,
+) -> Result<(), Contended> {
+    for _ in 0..TRIES {
+        let (stored, cas) = match host::shared_data(key) {
+            Ok(Some((bytes, cas))) => (Some(bytes), cas),
+            Ok(None) => (None, host::CAS_ABSENT),
+            Err(_) => break,
+        };
+        let Some(change) = f(stored.as_deref()) else {
+            break;
+        };
+        let Some(new) = change else {
+            return Ok(());
+        };
+        match host::set_shared_data(key, &new, cas) {
+            Ok(()) => return Ok(()),
+            Err(host::Status::CAS_MISMATCH) => {}
+            Err(_) => break,
+        }
+    }
+    metrics::contended();
+    Err(Contended)
 }

@@ -19,6 +19,8 @@ const NOT_FOUND: u32 = 1;
 
 const MAP_REQUEST_HEADERS: u32 = 0;
 const MAP_RESPONSE_HEADERS: u32 = 2;
+const MAP_CALL_RESPONSE_HEADERS: u32 = 6;
+const BUFFER_CALL_RESPONSE: u32 = 4;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 
 #[link(wasm_import_module = "env")]
@@ -292,15 +294,15 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
     })
 }
 
-/// Posts a body to a cluster of Envoy's, and forgets about it: nobody waits for the answer.
-/// An error says that it was not sent, as to a cluster that Envoy does not know.
+/// Posts a body to a cluster of Envoy's; the answer comes to the context that called, under
+/// the number that is returned, if that context lives so long. An error says that it was not sent, as to a cluster that Envoy does not know.
 pub fn post(
     target: &ReportTarget,
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
     timeout: Duration,
-) -> Result<(), Status> {
+) -> Result<u32, Status> {
     let mut all = vec![
         (":method", "POST"),
         (":path", path),
@@ -312,8 +314,52 @@ pub fn post(
     // did not register itself. `BadArgument` and `InternalFailure` are all that Envoy
     // answers here, and the two that the wrapper does not panic at.
     proxy_wasm::hostcalls::dispatch_http_call(&target.cluster, all, Some(body), Vec::new(), timeout)
-        .map(drop)
         .map_err(|status| Status(status as u32))
+}
+
+/// The answer to a call.
+pub struct CallResponse {
+    /// HTTP status; zero for none at all.
+    pub status: u16,
+    /// The id of the key that signed it, empty if none did.
+    pub kid: String,
+    /// The signature, likewise.
+    pub tag: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The answer that is being delivered. `None` where the host does not hand it out, or it is
+/// longer than any of ours.
+pub fn call_response(body_size: usize) -> Option<CallResponse> {
+    if body_size > crate::usage::MAX_BYTES {
+        return None;
+    }
+    let headers = returned(|data, size| {
+        // SAFETY: two live locations to write to.
+        unsafe { proxy_get_header_map_pairs(MAP_CALL_RESPONSE_HEADERS, data, size) }
+    })
+    .ok()?;
+    let headers = crate::headers::Headers::new(&headers);
+    let text = |name| {
+        let value = headers.get(name).unwrap_or_default();
+        core::str::from_utf8(value).unwrap_or_default()
+    };
+    let body = match body_size {
+        0 => Vec::new(),
+        // An interrupted read leaves a body whose signature does not hold.
+        _ => returned(|data, size| {
+            // SAFETY: two live locations to write to.
+            unsafe { proxy_get_buffer_bytes(BUFFER_CALL_RESPONSE, 0, body_size, data, size) }
+        })
+        .ok()?,
+    };
+    Some(CallResponse {
+        status: text(":status").parse().unwrap_or(0),
+        kid: text(crate::message::KID_HEADER).to_owned(),
+        tag: text(crate::message::SIGNATURE_HEADER).to_owned(),
+        body,
+    })
 }
 
 /// Kinds of metric, as the ABI numbers them.

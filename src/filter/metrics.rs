@@ -26,6 +26,8 @@ enum Name {
     OverlayKeys,
     Age,
     ReportsFailed,
+    UsageDropped,
+    UsageWaiting(u32),
 }
 
 impl Name {
@@ -59,6 +61,11 @@ impl Name {
             Self::Keys => (Metric::Gauge, "keystile_keyset_keys".to_owned()),
             Self::OverlayKeys => (Metric::Gauge, "keystile_overlay_keys".to_owned()),
             Self::ReportsFailed => (Metric::Counter, "keystile_reports_unsent_total".to_owned()),
+            Self::UsageDropped => (Metric::Counter, "keystile_usage_dropped_total".to_owned()),
+            Self::UsageWaiting(vm) => (
+                Metric::Gauge,
+                format!("vm=.={vm};.;keystile_usage_waiting_batches"),
+            ),
             Self::Age => (Metric::Gauge, "keystile_keyset_age_seconds".to_owned()),
         }
     }
@@ -132,6 +139,16 @@ pub fn keys(base: u64, overlay: u64) {
 /// A report could not be sent.
 pub fn report_unsent() {
     add(Name::ReportsFailed, 1);
+}
+
+/// Requests were counted that no batch will tell of.
+pub fn usage_dropped(n: u64) {
+    add(Name::UsageDropped, usize::try_from(n).unwrap_or(usize::MAX));
+}
+
+/// Batches of a VM that no receipt has confirmed.
+pub fn usage_waiting(vm: u32, batches: u64) {
+    set(Name::UsageWaiting(vm), batches);
 }
 
 /// Seconds since the keyset in force was issued.

@@ -8,9 +8,11 @@
 mod buckets;
 mod host;
 mod metrics;
+mod quotas;
 mod report;
 mod request;
 mod slots;
+mod usage;
 mod vm;
 
 use std::cell::Cell;
@@ -51,6 +53,10 @@ impl Context for Root {
         host::set_tick_period(Duration::ZERO);
         true
     }
+
+    fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
+        usage::answered(token, body_size);
+    }
 }
 
 impl RootContext for Root {
@@ -76,6 +82,7 @@ impl RootContext for Root {
                 self.leave();
                 self.store.set(Some(store));
                 vm::take(artefact, loaded_us);
+                usage::configured(store);
                 if report::is_wanted(store) {
                     host::set_tick_period(REPORT_TICK);
                 }
@@ -100,6 +107,7 @@ impl RootContext for Root {
         vm::tick();
         let living = slots::tick();
         report::tick(living);
+        usage::tick();
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {

@@ -120,11 +120,11 @@ fn send(
         (KID_HEADER, sealed.kid.as_str()),
         (SIGNATURE_HEADER, sealed.tag.as_str()),
     ];
-    host::post(target, PATH, &headers, &sealed.body, TIMEOUT)
+    host::post(target, PATH, &headers, &sealed.body, TIMEOUT).map(drop)
 }
 
 /// Envoy's node id, cut to what a report may hold.
-fn node() -> String {
+pub fn node() -> String {
     let id = host::property("xds\0node\0id").unwrap_or_default();
     let mut id = String::from_utf8_lossy(&id).into_owned();
     id.truncate(id.floor_char_boundary(MAX_NODE));
@@ -135,9 +135,14 @@ fn node() -> String {
 /// the VMs of a fleet that was pushed to at once do not report at once for ever.
 fn pause(target: &ReportTarget, slot: Slot, now: u64) -> u64 {
     let every = target.every.saturating_mul(1_000_000_000);
+    let spread = jitter(slot, now) % (every / 5).max(1);
+    every.saturating_sub(every / 10).saturating_add(spread)
+}
+
+/// A number that no two VMs share, nor two ticks of one (SplitMix64).
+pub fn jitter(slot: Slot, now: u64) -> u64 {
     let mut mix = slot.claimed ^ now.rotate_left(32) ^ u64::from(slot.n);
     mix = (mix ^ (mix >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mix = (mix ^ (mix >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let jitter = (mix ^ (mix >> 31)) % (every / 5).max(1);
-    every.saturating_sub(every / 10).saturating_add(jitter)
+    mix ^ (mix >> 31)
 }

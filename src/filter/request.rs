@@ -7,7 +7,7 @@ use proxy_wasm::types::Action;
 
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
-use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, metrics, vm};
+use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, metrics, usage, vm};
 use crate::credential::{Edit, strip, strip_identity, strip_query};
 use crate::decide::{Clocks, Decision, Denial, Prior, Request, Unavailable, decide};
 use crate::headers::Headers;
@@ -95,6 +95,16 @@ impl Stream {
             &mut (),
         );
         metrics::request(decision.code());
+        if let Some(store) = self.store {
+            usage::count(
+                store,
+                keyset,
+                &decision,
+                headers,
+                request.address,
+                clocks.wall,
+            );
+        }
         metrics::corrupt_pages(keyset.map_or(0, InForce::corrupt_pages) - corrupt_before);
 
         let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
@@ -262,7 +272,8 @@ fn hex(prefix: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*prefix))
 }
 
-fn source_address() -> Option<IpAddr> {
+/// Where the request that is being decided comes from.
+pub fn source_address() -> Option<IpAddr> {
     let text = host::property("source\0address")?;
     let text = core::str::from_utf8(&text).ok()?;
     match text.parse::<std::net::SocketAddr>() {

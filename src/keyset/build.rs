@@ -12,6 +12,7 @@ use super::entry::{RECORD, Record, flag};
 use super::{Kind, Manifest, PAGE, SigningKey, StoreId};
 use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::policy::{By, Limit, Policy, PolicyError, RawPolicy};
+use crate::quota::{Quota, Zones};
 
 /// Expired keys stay this long, so that their holders are told `expired_api_key` and
 /// not `unknown_api_key`; in seconds.
@@ -86,6 +87,8 @@ pub struct Content {
     pub issued_at: u64,
     /// The policy as written.
     pub policy: RawPolicy,
+    /// The clocks of the time zones that its quotas name; others may be among them.
+    pub zones: Zones,
     /// The keys.
     pub rows: Vec<Row>,
 }
@@ -101,6 +104,13 @@ pub enum BuildError {
         key: KeyId,
         /// The plan that it asks for.
         plan: String,
+    },
+    /// The clocks of a plan's time zone are not known.
+    UnknownZone {
+        /// The plan.
+        plan: String,
+        /// The time zone of its quota.
+        zone: String,
     },
     /// Two keys have the same digest.
     SameDigest(KeyId, KeyId),
@@ -133,6 +143,10 @@ impl fmt::Display for BuildError {
             Self::UnknownPlan { key, plan } => write!(
                 f,
                 "key {key} is on plan `{plan}`, which the policy does not have; add the plan or update the key"
+            ),
+            Self::UnknownZone { plan, zone } => write!(
+                f,
+                "the quota of plan `{plan}` follows time zone `{zone}`, which is not known; write one such as `Europe/Berlin`"
             ),
             Self::SameDigest(a, b) => write!(f, "keys {a} and {b} have the same digest"),
             Self::TooManyRules(id) => write!(
@@ -218,6 +232,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         environments,
         scopes: policy.scopes.clone(),
         policy: content.policy.clone(),
+        zones: zones(content)?,
     };
     Ok(Built {
         kind: Kind::Keyset,
@@ -274,6 +289,26 @@ impl Built {
         out.push_str(&nonce.to_string());
         out
     }
+}
+
+/// The time zones that quotas name, and no other.
+fn zones(content: &Content) -> Result<Zones, BuildError> {
+    let mut out = Zones::new();
+    for (plan, raw) in &content.policy.plans {
+        let Some(raw) = &raw.quota else {
+            continue;
+        };
+        if Quota::new(raw, &content.zones).is_none() {
+            return Err(BuildError::UnknownZone {
+                plan: plan.clone(),
+                zone: raw.time_zone.clone(),
+            });
+        }
+        if let Some(zone) = content.zones.get(&raw.time_zone) {
+            out.insert(raw.time_zone.clone(), zone.clone());
+        }
+    }
+    Ok(out)
 }
 
 /// Whether a key is still worth telling its holder about.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{Keyset, Lookup, Overlay, StoreId};
 use crate::key::Prefix;
 use crate::policy::Policy;
+use crate::quota::Quota;
 
 /// What decisions are made by: a keyset, and, where there is one, the overlay that belongs
 /// to it. Clones share both.
@@ -77,6 +78,11 @@ impl InForce {
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.base.policy
+    }
+
+    /// The quota of the plan at this position of the policy, if it has one.
+    pub fn quota(&self, plan: usize) -> Option<&Quota> {
+        self.base.quota(plan)
     }
 
     /// Names of the environments that entries number.

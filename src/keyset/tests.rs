@@ -46,6 +46,7 @@ fn content(rows: Vec<Row>) -> Content {
         version: 42,
         issued_at: 10_000_000,
         policy: serde_json::from_str(policy).unwrap(),
+        zones: Default::default(),
         rows,
     }
 }

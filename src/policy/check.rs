@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Auth, Credential, Limit, MAX_SCOPES, Plan, PolicyError, RawIdentity, RawLimit, RawPlan,
-    RawPolicy, Route, is_plan_name, is_scope, number, seconds,
+    Auth, Credential, Limit, MAX_SCOPES, Plan, PolicyError, QuotaPeriod, RawIdentity, RawLimit,
+    RawPlan, RawPolicy, RawQuota, RawRoute, Route, is_plan_name, is_scope, number, seconds,
 };
 use crate::bucket::{MAX_LIMITS, Quota};
 use crate::key::Name;
@@ -220,13 +220,8 @@ pub(super) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
             "is not a plan name: use up to 32 of `a-z`, `0-9`, `-` and `_`",
         );
     }
-    if let Some(quota) = &raw.quota
-        && quota.requests == 0
-    {
-        e.push(
-            format!("{field}.quota.requests"),
-            "is 0, which would refuse everything; to take access away, disable the key",
-        );
+    if let Some(raw) = &raw.quota {
+        quota(&format!("{field}.quota"), raw, e);
     }
     Plan {
         limits: limits(&format!("{field}.limits"), &raw.limits, e),
@@ -239,6 +234,43 @@ pub(super) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
             e,
         ),
         grace: span(&field, "grace", raw.grace.as_deref(), "0", e),
+    }
+}
+
+fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
+    if raw.requests == 0 {
+        e.push(
+            format!("{field}.requests"),
+            "is 0, which would refuse everything; to take access away, disable the key",
+        );
+    }
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
+    if !(1..=64).contains(&raw.time_zone.len()) || !raw.time_zone.bytes().all(in_name) {
+        e.push(
+            format!("{field}.time_zone"),
+            "is not the name of a time zone; write `UTC` or `Europe/Berlin`",
+        );
+    }
+    if !(1..=28).contains(&raw.rolls_over.day) {
+        e.push(
+            format!("{field}.rolls_over.day"),
+            format!(
+                "is {}; write 1 to 28, the days that every month has",
+                raw.rolls_over.day
+            ),
+        );
+    }
+    if raw.rolls_over.day != 1 && raw.per == QuotaPeriod::Day {
+        e.push(
+            format!("{field}.rolls_over.day"),
+            "says nothing for a quota by day; remove it, or write `per: month`",
+        );
+    }
+    if raw.rolls_over.hour > 23 {
+        e.push(
+            format!("{field}.rolls_over.hour"),
+            format!("is {}; write 0 to 23", raw.rolls_over.hour),
+        );
     }
 }
 
@@ -401,6 +433,7 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
         let numbers = |list: &[String]| list.iter().filter_map(|s| number(scopes, s)).collect();
         out.push(Route {
             path: r.path.clone(),
+            name: route_name(r),
             auth: r.auth,
             scopes: numbers(&r.scopes),
             any_scope: numbers(&r.any_scope),
@@ -410,6 +443,14 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
         });
     }
     (out, router)
+}
+
+fn route_name(raw: &RawRoute) -> String {
+    let hosts = raw.hosts.join(",");
+    match raw.methods.is_empty() {
+        true => format!("{hosts}{}", raw.path),
+        false => format!("{} {hosts}{}", raw.methods.join(","), raw.path),
+    }
 }
 
 fn stable_id(hosts: &[HostPattern], template: &Template, methods: &[String]) -> u64 {

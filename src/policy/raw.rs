@@ -1,5 +1,6 @@
 //! What the file says, before any rule is checked.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,44 @@ pub struct RawReport {
     /// `1s` to `5m`; at every change in any case.
     #[serde(default = "default_every")]
     pub every: String,
+    /// Tell as well which key used which route, how often and with which outcome.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub usage: bool,
+    /// How much of the address that a key was last used from is told.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub address: Address,
+    /// Tell the user agent that a key was last used by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub agent: bool,
+}
+
+/// How much of an address is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// Nothing.
+    None,
+    /// The network: the first 24 bits of an IPv4 address, the first 48 of an IPv6 one.
+    #[default]
+    Truncated,
+    /// All of it.
+    Full,
+}
+
+impl Address {
+    /// What is kept of an address. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn of(self, address: IpAddr) -> Option<IpAddr> {
+        match (self, address.to_canonical()) {
+            (Self::None, _) => None,
+            (Self::Full, address) => Some(address),
+            (Self::Truncated, IpAddr::V4(a)) => {
+                Some(Ipv4Addr::from_bits(a.to_bits() & (u32::MAX << 8)).into())
+            }
+            (Self::Truncated, IpAddr::V6(a)) => {
+                Some(Ipv6Addr::from_bits(a.to_bits() & (u128::MAX << 80)).into())
+            }
+        }
+    }
 }
 
 /// A plan.
@@ -159,7 +198,7 @@ pub struct RawPlan {
     /// All are checked together, then all are taken.
     #[serde(default)]
     pub limits: Vec<RawLimit>,
-    /// A longer allowance, counted by the control plane.
+    /// A longer allowance, for each key with those that it was rotated from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<RawQuota>,
     /// How old its keys grow before they are replaced: `90d`, or `never`.
@@ -197,7 +236,8 @@ pub enum By {
     Client,
 }
 
-/// An allowance by day or month.
+/// An allowance by day or month. Every request that is let through counts as one, whatever
+/// it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawQuota {
@@ -205,16 +245,38 @@ pub struct RawQuota {
     pub requests: u64,
     /// The period.
     pub per: QuotaPeriod,
+    /// Whose clocks tell when a period ends: `Europe/Berlin`.
+    #[serde(default = "utc", skip_serializing_if = "is_utc")]
+    pub time_zone: String,
+    /// When a period ends and the next begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rolls_over: RollOver,
 }
 
 /// The period of a [`RawQuota`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QuotaPeriod {
-    /// From midnight to midnight, UTC.
+    /// From a day to the next.
     Day,
-    /// From the first to the first, UTC.
+    /// From a day of a month to the same day of the next.
     Month,
+}
+
+/// When a period ends and the next begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RollOver {
+    /// The day of the month, 1 to 28: every month has it.
+    pub day: u8,
+    /// The hour of that day, 0 to 23.
+    pub hour: u8,
+}
+
+impl Default for RollOver {
+    fn default() -> Self {
+        Self { day: 1, hour: 0 }
+    }
 }
 
 /// A route.
@@ -275,6 +337,22 @@ fn default_realm() -> String {
 }
 fn default_brand() -> String {
     "ks".to_owned()
+}
+fn yes() -> bool {
+    true
+}
+// What has its default is not written, so that a filter of another version reads it.
+fn is_true(b: &bool) -> bool {
+    *b
+}
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+fn utc() -> String {
+    "UTC".to_owned()
+}
+fn is_utc(zone: &str) -> bool {
+    zone == "UTC"
 }
 fn default_every() -> String {
     "10s".to_owned()

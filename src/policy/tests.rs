@@ -54,6 +54,87 @@ fn reports_are_sent_where_the_policy_says_every_ten_seconds_unless_it_says_other
 }
 
 #[test]
+fn usage_goes_with_reports_and_addresses_are_truncated_unless_the_policy_says_otherwise() {
+    let report = |fields: &str| {
+        let fields = format!("\"report\":{{\"cluster\":\"c\"{fields}}}");
+        let r = with(&fields).unwrap().report.unwrap();
+        (r.usage, r.address, r.agent)
+    };
+    assert_eq!(report(""), (true, Address::Truncated, false));
+    let all = r#","usage":false,"address":"full","agent":true"#;
+    assert_eq!(report(all), (false, Address::Full, true));
+    for (kept, v4, v6) in [
+        (Address::None, None, None),
+        (Address::Truncated, Some("192.0.2.0"), Some("2001:db8:1::")),
+        (Address::Full, Some("192.0.2.77"), Some("2001:db8:1:2::3")),
+    ] {
+        let of = |text: &str| kept.of(text.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(of("192.0.2.77").as_deref(), v4);
+        assert_eq!(of("::ffff:192.0.2.77").as_deref(), v4);
+        assert_eq!(of("2001:db8:1:2::3").as_deref(), v6);
+    }
+    // What has its default is not written: a filter of another version reads it.
+    let raw: RawPolicy = serde_json::from_str(
+        r#"{"version":1,"report":{"cluster":"c"},"plans":{"p":{"quota":{"requests":5,"per":"day"}}}}"#,
+    )
+    .unwrap();
+    let written = serde_json::to_value(&raw).unwrap();
+    assert_eq!(
+        written["report"],
+        serde_json::json!({"cluster": "c", "every": "10s"})
+    );
+    let quota = serde_json::json!({"requests": 5, "per": "day"});
+    assert_eq!(written["plans"]["p"]["quota"], quota);
+}
+
+#[test]
+fn a_quota_that_could_not_be_counted_is_refused_with_its_field() {
+    let field = |quota: &str| {
+        let plans = format!(r#""plans":{{"p":{{"quota":{{"requests":5,{quota}}}}}}}"#);
+        with(&plans)
+            .map_err(|e| e.into_iter().map(|(f, _)| f).collect::<Vec<_>>())
+            .err()
+    };
+    let zone = "plans.p.quota.time_zone".to_owned();
+    let day = "plans.p.quota.rolls_over.day".to_owned();
+    let hour = "plans.p.quota.rolls_over.hour".to_owned();
+    for (quota, fields) in [
+        (r#""per":"day""#, None),
+        (r#""per":"day","rolls_over":{"hour":23}"#, None),
+        (
+            r#""per":"month","time_zone":"Europe/Berlin","rolls_over":{"day":28}"#,
+            None,
+        ),
+        (r#""per":"day","time_zone":"""#, Some(vec![zone.clone()])),
+        (r#""per":"day","time_zone":"so what""#, Some(vec![zone])),
+        (
+            r#""per":"month","rolls_over":{"day":0}"#,
+            Some(vec![day.clone()]),
+        ),
+        (
+            r#""per":"month","rolls_over":{"day":29}"#,
+            Some(vec![day.clone()]),
+        ),
+        (r#""per":"day","rolls_over":{"day":2}"#, Some(vec![day])),
+        (r#""per":"day","rolls_over":{"hour":24}"#, Some(vec![hour])),
+    ] {
+        assert_eq!(field(quota), fields, "{quota}");
+    }
+}
+
+#[test]
+fn every_route_has_a_name_that_says_what_it_matches() {
+    let routes = r#""routes":[{"path":"/a"},{"path":"/a","methods":["GET","HEAD"]},
+        {"path":"/a/{id}","hosts":["x.example","*.y.example"],"methods":["PUT"]}]"#;
+    let policy = with(routes).unwrap();
+    let names: Vec<&str> = policy.routes.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["/a", "GET,HEAD /a", "PUT x.example,*.y.example/a/{id}"]
+    );
+}
+
+#[test]
 fn each_mistake_is_refused_with_its_field() {
     let long = "x".repeat(65);
     let many = [r#"{"requests":1,"per":"1s"}"#; 9].join(",");

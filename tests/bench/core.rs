@@ -16,6 +16,7 @@ use keystile::keyset::{
     Artefact, Base, Content, InForce, Keyset, Lookup, Row, SigningKey, SigningKeys, StoreId, build,
     build_overlay,
 };
+use keystile::usage::{Ledger, Use};
 use zeroize::Zeroizing;
 
 const POLICY: &str = r#"{"version":1,
@@ -76,6 +77,7 @@ fn content(keys: &[Fresh], plan: &str) -> Content {
         version: 1,
         issued_at: 1_700_000_000,
         policy: serde_json::from_str(POLICY).unwrap(),
+        zones: Default::default(),
         rows: keys.iter().enumerate().map(row).collect(),
     }
 }
@@ -248,5 +250,28 @@ fn overlays(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, lookups, loads, overlays);
+/// What counting adds to a request, over keys that follow each other.
+fn usage(c: &mut Criterion) {
+    let keys: Vec<_> = keys(1_000).iter().map(|k| k.id).collect();
+    let mut group = c.benchmark_group("usage");
+    for n in [1, 1_000] {
+        let mut ledger = Ledger::default();
+        let mut i = 0;
+        group.bench_function(format!("count, {n} keys"), |b| {
+            b.iter(|| {
+                i += 1;
+                let request = Use {
+                    key: keys.get(i % n).copied(),
+                    route: Some((7, "GET /v1/users/{id}")),
+                    outcome: "ok",
+                    wall: 1_700_000_000,
+                };
+                ledger.count(black_box(&request), || None);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, lookups, loads, overlays, usage);
 criterion_main!(benches);

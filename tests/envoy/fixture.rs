@@ -31,6 +31,7 @@ impl Keys {
                 version: 1,
                 issued_at: now(),
                 policy: parsed(policy),
+                zones: Default::default(),
                 rows: Vec::new(),
             },
             signing: SigningKey::new("test", secret.into()).unwrap(),
@@ -139,6 +140,7 @@ impl Keys {
         let rows = rows.by_ref().filter(|row| self.changed.contains(&row.id));
         let content = Content {
             policy: self.content.policy.clone(),
+            zones: self.content.zones.clone(),
             rows: rows.cloned().collect(),
             ..self.content
         };
@@ -146,7 +148,7 @@ impl Keys {
         built.seal_raw(&self.signing, self.nonce)
     }
 
-    /// What reports are verified with.
+    /// What reports and usage are verified with, and receipts signed.
     pub fn accepted(&self) -> SigningKeys {
         SigningKeys::new(vec![self.signing.clone()])
     }

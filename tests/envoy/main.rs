@@ -26,3 +26,4 @@ mod secrets;
 mod support;
 mod tls;
 mod traps;
+mod usage;

@@ -20,7 +20,7 @@ routes:
 
 const REPORTING: &str = r#"
 version: 1
-report: { cluster: control, every: 1s }
+report: { cluster: control, every: 1s, usage: false }
 routes:
   - { path: "/v1/{*rest}" }
 "#;

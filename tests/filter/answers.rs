@@ -31,7 +31,6 @@ const fn row(
     }
 }
 
-/// `quota_exceeded` comes with quotas.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row(401, 16, "missing_api_key", "keystile:missing_api_key", || scene(|_| Request::get("/plain"))),
@@ -71,6 +70,12 @@ const TABLE: &[Row] = &[
     row(400, 3, "ambiguous_path", "keystile:ambiguous_path", || scene(|_| Request::get("/open/%2e%2e/plain"))),
     row(429, 8, "rate_limited", "keystile:rate_limited", || {
         let (store, key) = Store::limited(json!([{"requests": 1, "per": "1m"}]));
+        let mut edge = Edge::start(&store);
+        assert_eq!(edge.code(&key), "ok");
+        (edge, by_header(&key))
+    }),
+    row(429, 8, "quota_exceeded", "keystile:quota_exceeded", || {
+        let (store, key) = Store::with_quota(json!({"requests": 1, "per": "month"}));
         let mut edge = Edge::start(&store);
         assert_eq!(edge.code(&key), "ok");
         (edge, by_header(&key))
@@ -187,6 +192,13 @@ fn only_429_says_when_to_come_back_and_shows_the_limit() {
         let fields =
             ["retry-after", "ratelimit", "ratelimit-policy"].map(|name| answer.field(name));
         let expected = match row.status {
+            // From eight on the fifteenth to the end of the month.
+            429 if row.code == "quota_exceeded" => [
+                "1440000",
+                "\"p-quota\";r=0;t=1440000",
+                "\"p-quota\";q=1;w=2678400",
+            ]
+            .map(|value| Some(value.to_owned())),
             429 => ["60", "\"p\";r=0;t=60", "\"p\";q=1;w=60"].map(|value| Some(value.to_owned())),
             _ => [None, None, None],
         };

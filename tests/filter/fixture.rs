@@ -1,5 +1,6 @@
 //! What most tests start from: a store in miniature, one Envoy process with one VM, and answers in a handy form.
 
+pub mod control;
 mod edge;
 pub mod envelope;
 mod pair;
@@ -8,6 +9,7 @@ mod store;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+pub use self::control::Control;
 pub use self::edge::{Answer, Edge, by_bearer, by_header, vm_in};
 pub use self::pair::Pair;
 pub use self::store::{Store, name, network, signing_key, signing_keys};

@@ -100,6 +100,7 @@ impl Vm {
             current: 0,
             effective: 0,
             configuration: None,
+            answer: None,
             metrics: Vec::new(),
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build(),
         };
@@ -195,10 +196,22 @@ impl Vm {
         self.call(root, "proxy_on_tick", &[root]).map(drop)
     }
 
-    /// The answer to an HTTP call of this root, the `token`-th of the process.
-    pub fn answer_call(&mut self, Root(root): Root, token: u32) -> Result<(), Trap> {
-        self.call(root, "proxy_on_http_call_response", &[root, token, 1, 0, 0])
-            .map(drop)
+    /// The answer to an HTTP call of this root, the `token`-th of the process, or the news that there is none.
+    pub fn answer_call(
+        &mut self,
+        Root(root): Root,
+        token: u32,
+        response: Option<(Headers, Vec<u8>)>,
+    ) -> Result<(), Trap> {
+        let size = |n: usize| u32::try_from(n).expect("an answer fits into a wasm32 memory");
+        let (fields, body) = response
+            .as_ref()
+            .map_or((0, 0), |(h, b)| (h.0.len(), b.len()));
+        self.store.data_mut().answer = Some(response.unwrap_or_default());
+        let arguments = [root, token, size(fields), size(body), 0];
+        let called = self.call(root, "proxy_on_http_call_response", &arguments);
+        self.store.data_mut().answer = None;
+        called.map(drop)
     }
 
     /// Milliseconds between ticks; zero is never.
@@ -381,6 +394,8 @@ struct State {
     /// Set by the guest for the rest of a call; zero is none.
     effective: u32,
     configuration: Option<Vec<u8>>,
+    /// Headers and body of the answer to a call, while it is delivered.
+    answer: Option<(Headers, Vec<u8>)>,
     /// Metrics by this VM's ids: index × 4 + kind. Defining one twice gives two ids for one metric.
     metrics: Vec<(MetricKind, String)>,
     limits: StoreLimits,

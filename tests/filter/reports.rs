@@ -14,7 +14,7 @@ const UNSENT: &str = "keystile_reports_unsent_total";
 /// A store whose policy asks for reports, and a key.
 fn reporting() -> (Store, String) {
     let (store, key) = Store::small();
-    let report = json!({"cluster": "control", "every": "10s"});
+    let report = json!({"cluster": "control", "every": "10s", "usage": false});
     (store.set("report", report), key)
 }
 
@@ -165,11 +165,11 @@ fn answers_are_ignored_and_so_are_answers_to_a_root_that_is_gone() {
     let (mut store, key) = reporting();
     let mut edge = Edge::start(&store);
     edge.tick();
-    edge.vm.answer_call(edge.root, 1).expect("no trap");
+    edge.vm.answer_call(edge.root, 1, None).expect("no trap");
     let old = edge.root;
     edge.push(store.change(|_| {}));
     edge.tick();
-    edge.vm.answer_call(edge.root, 2).expect("no trap");
+    edge.vm.answer_call(edge.root, 2, None).expect("no trap");
     assert_ne!(old, edge.root);
     assert_eq!(edge.code(&key), "ok");
 }

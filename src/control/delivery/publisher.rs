@@ -8,6 +8,7 @@ use keystile::keyset::{
     Base, BuildError, Built, Content, Manifest, SigningKeys, StoreId, build_overlay,
 };
 use keystile::policy::RawPolicy;
+use keystile::quota::Zones;
 use keystile::report;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -393,6 +394,8 @@ fn look(
                     // That of the base: while one with another policy is built,
                     // revocations go on.
                     policy: RawPolicy::clone(&raw),
+                    // Time zones are the base's, too.
+                    zones: Zones::new(),
                     rows,
                 };
                 match build_overlay(&content, &base) {

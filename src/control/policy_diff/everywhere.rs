@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keystile::policy::{Credential, Mode, Plan, Preflight};
+use keystile::policy::{Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota, RollOver};
 use serde::Serialize;
 
 use super::Effect;
@@ -172,15 +172,26 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
 
 fn plan(plan: &Plan) -> String {
     let mut parts = limit_words(&plan.limits);
-    parts.extend(
-        plan.quota
-            .as_ref()
-            .map(|q| format!("{} a {:?}", q.requests, q.per).to_lowercase()),
-    );
+    parts.extend(plan.quota.as_ref().map(quota));
     match parts.is_empty() {
         true => "no limit".to_owned(),
         false => parts.join(" "),
     }
+}
+
+fn quota(q: &RawQuota) -> String {
+    let mut out = format!("{} a {:?}", q.requests, q.per).to_lowercase();
+    if q.time_zone != "UTC" {
+        out.push_str(&format!(" in {}", q.time_zone));
+    }
+    if q.rolls_over != RollOver::default() {
+        let RollOver { day, hour } = q.rolls_over;
+        out.push_str(&match q.per {
+            QuotaPeriod::Day => format!(" from {hour}:00"),
+            QuotaPeriod::Month => format!(" from day {day}, {hour}:00"),
+        });
+    }
+    out
 }
 
 fn credential(c: &Credential) -> String {

@@ -191,6 +191,7 @@ impl Oracle {
             version: 1,
             issued_at: 1_800_000_000,
             policy: raw.clone(),
+            zones: Default::default(),
             rows,
         };
         let signer = SigningKey::new("k", Zeroizing::new(vec![7; 32])).unwrap();

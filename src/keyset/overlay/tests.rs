@@ -49,6 +49,7 @@ pub(in crate::keyset) fn content(version: u64, rows: Vec<Row>) -> Content {
         version,
         issued_at: T + version,
         policy: serde_json::from_str(POLICY).unwrap(),
+        zones: Default::default(),
         rows,
     }
 }

@@ -62,7 +62,14 @@ impl Upstream {
     }
 
     pub fn answering(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    /// On a port that the test has chosen.
+    pub fn listening(
+        listener: TcpListener,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             requests: AtomicUsize::new(0),

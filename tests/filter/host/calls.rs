@@ -186,7 +186,9 @@ fn host_function(guest: &mut Guest<'_>, name: &str, arguments: &[u64]) -> Result
         }
         ("proxy_get_buffer_bytes", &[kind, start, length, pointer_at, size_at]) => {
             let configuration = guest.state().configuration.clone();
+            let answer = guest.state().answer.clone();
             let buffer = match kind {
+                4 => answer.ok_or(Status::NotFound)?.1,
                 6 => Vec::new(), // no VM configuration, ever
                 7 => configuration.ok_or(Status::NotFound)?,
                 _ => return Err(Status::NotFound.into()),
@@ -306,6 +308,15 @@ fn header_map(guest: &mut Guest<'_>, name: &str, arguments: &[u64]) -> Result<()
     let Some((&kind, arguments)) = arguments.split_first() else {
         return Err(Status::BadArgument.into());
     };
+    if let (6, "proxy_get_header_map_pairs", &[pointer_at, size_at]) = (kind, name, arguments) {
+        let answer = guest.state().answer.clone();
+        let headers = answer.map(|(headers, _)| headers).unwrap_or_default();
+        let encoded = match headers.0.is_empty() {
+            true => Vec::new(),
+            false => headers.encode(),
+        };
+        return guest.give(&encoded, pointer_at, size_at);
+    }
     // What is written is read from memory first, because the map borrows the VM.
     let (field, value) = match *arguments {
         [at, length, value, value_length] if !read_only => {

@@ -1,0 +1,316 @@
+//! What a request takes from limits and quota: from all of them or from none.
+
+use super::{Clocks, Decision, Denial, Trace};
+use crate::bucket::{
+    BucketKey, Buckets, Charge, MAX_LIMITS, Outcome, Subject, look, seconds_up, take_all,
+    take_looked,
+};
+use crate::keyset::{Entry, InForce};
+use crate::policy::{By, Limit, Route};
+use crate::quota::{Draw, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'k> {
+    /// A plan, by name.
+    Plan(&'k str),
+    /// The key itself.
+    Key,
+    /// The route.
+    Route,
+}
+
+/// A limit that applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'k> {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub origin: Origin<'k>,
+}
+
+/// A quota that applied.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotaState<'k> {
+    /// Whose it is.
+    pub plan: &'k str,
+    /// What it allows in each window.
+    pub requests: u64,
+    /// The window.
+    pub window: Window,
+    /// What is left and the seconds until the window ends; `None` if a bucket refused
+    /// before anybody looked.
+    pub left: Option<(u64, u64)>,
+}
+
+/// The limits that applied to a request, and how the tightest came out.
+#[derive(Clone, Copy)]
+pub struct Rate<'k> {
+    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
+    /// Position of the one that refused, or has the fewest tokens left; the number of
+    /// limits if the quota refused, or there is no limit.
+    pub tightest: usize,
+    /// Tokens left in it.
+    pub remaining: u64,
+    /// Seconds until it admits again, if it refused; until it is full, otherwise.
+    pub reset: u64,
+    /// The quota that applied.
+    pub quota: Option<QuotaState<'k>>,
+}
+
+impl<'k> Rate<'k> {
+    /// The limits, in order: the plan's or key's, then the route's.
+    pub fn applied(&self) -> impl Iterator<Item = &Applied<'k>> {
+        self.applied.iter().flatten()
+    }
+}
+
+/// The limits and the quota that a request is under.
+struct Bounds<'k> {
+    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
+    quota: Option<(&'k str, &'k Quota)>,
+}
+
+impl<'k> Bounds<'k> {
+    fn of(keyset: &'k InForce, entry: &Entry<'k>, route: Option<&'k Route>) -> Self {
+        let mut applied = [None; MAX_LIMITS + 1];
+        let mut slots = applied.iter_mut();
+        let mut add = |limit, origin| {
+            if let Some(slot) = slots.next() {
+                *slot = Some(Applied { limit, origin });
+            }
+        };
+        let plan = entry.plan.map(usize::from);
+        let plan = plan.and_then(|n| Some((keyset.policy().plans.iter().nth(n)?, n)));
+        if entry.has_limits() {
+            // Limits of its own replace those of the plan, and not the plan's quota.
+            let own = entry.limits().take(MAX_LIMITS);
+            own.for_each(|l| add(l, Origin::Key));
+        } else if let Some(((name, plan), _)) = plan {
+            plan.limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
+        }
+        if let Some(limit) = route.and_then(|r| r.limit) {
+            add(limit, Origin::Route);
+        }
+        let quota = plan.and_then(|((name, _), n)| Some((name.as_str(), keyset.quota(n)?)));
+        Self { applied, quota }
+    }
+
+    fn count(&self) -> usize {
+        self.applied.iter().flatten().count()
+    }
+}
+
+pub(super) fn charge<'k>(
+    keyset: &'k InForce,
+    entry: &Entry<'k>,
+    route: Option<&'k Route>,
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let bounds = Bounds::of(keyset, entry, route);
+    let count = bounds.count();
+    if count == 0 && bounds.quota.is_none() {
+        trace.note("limit", true, || "none applies".to_owned());
+        return Ok(());
+    }
+    let cost = route.map_or(1, |r| r.cost);
+    let first = bounds.applied.iter().flatten().next();
+    let mut buffer = first.map(|a| {
+        [Charge {
+            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0, 0),
+            quota: a.limit.quota,
+            cost: 0,
+        }; MAX_LIMITS + 1]
+    });
+    let charges: &[Charge] = match &mut buffer {
+        Some(buffer) => {
+            let limits = bounds.applied.iter().flatten();
+            for (charge, a) in buffer.iter_mut().zip(limits) {
+                *charge = one(keyset, entry, route, a, cost);
+            }
+            buffer.get(..count).unwrap_or(buffer)
+        }
+        None => &[],
+    };
+    let draw = bounds.quota.map(|(_, quota)| {
+        let draw = |window| Draw {
+            key: TallyKey::new(keyset.store().0, entry.lineage.as_u64()),
+            window,
+            requests: quota.requests,
+        };
+        // Without a clock nobody can tell.
+        let window = quota.window(clocks.wall);
+        window.map(draw).ok_or(NotDrawn::Contended)
+    });
+    let taking = take(stock, charges, draw, clocks);
+    let (rate, verdict) = outcome(&bounds, draw, taking, clocks);
+    note(&bounds, cost, &verdict, trace);
+    decision.rate = Some(rate);
+    verdict
+}
+
+fn one(
+    keyset: &InForce,
+    entry: &Entry<'_>,
+    route: Option<&Route>,
+    a: &Applied<'_>,
+    cost: u64,
+) -> Charge {
+    let subject = match a.limit.by {
+        By::Key => Subject::Key(entry.lineage.as_u64()),
+        By::Client => Subject::Client(entry.client_number),
+    };
+    let route = match a.origin {
+        Origin::Route => route.map_or(0, |r| r.stable_id),
+        Origin::Plan(_) | Origin::Key => 0,
+    };
+    Charge {
+        key: BucketKey::new(keyset.store().0, subject, route, a.limit.per),
+        quota: a.limit.quota,
+        // A request dearer than the whole bucket takes the whole bucket: it stays
+        // possible, and `Retry-After` stays true.
+        cost: cost.min(a.limit.burst),
+    }
+}
+
+/// What was taken, or who refused.
+enum Taking {
+    Taken(Option<Outcome>, Option<Drawn>),
+    NoTokens(Outcome),
+    NoQuota(NotDrawn),
+}
+
+/// Takes from the quota and from all buckets, or from none. Of several that refuse, the one
+/// that makes the caller wait longest is told.
+fn take(
+    stock: &mut (impl Buckets + Tallies),
+    charges: &[Charge],
+    draw: Option<Result<Draw, NotDrawn>>,
+    clocks: Clocks,
+) -> Taking {
+    let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    let draw = match draw {
+        None => {
+            return match take_all(stock, charges, clocks.monotonic) {
+                Some(outcome) if refused(&outcome) => Taking::NoTokens(outcome),
+                outcome => Taking::Taken(outcome, None),
+            };
+        }
+        Some(Err(why)) => return Taking::NoQuota(why),
+        Some(Ok(draw)) => draw,
+    };
+    if let Some(outcome) = look(stock, charges, clocks.monotonic) {
+        let wait = match outcome {
+            Outcome::Refused { refused, .. } => refused.retry_after(),
+            _ => 1,
+        };
+        return match draw.look(stock) {
+            Err(why @ NotDrawn::UsedUp(end)) if end.saturating_sub(clocks.wall) > wait => {
+                Taking::NoQuota(why)
+            }
+            _ => Taking::NoTokens(outcome),
+        };
+    }
+    let drawn = match draw.take(stock) {
+        Ok(drawn) => drawn,
+        Err(why) => return Taking::NoQuota(why),
+    };
+    match take_looked(stock, charges, clocks.monotonic) {
+        Some(outcome) if refused(&outcome) => {
+            draw.give_back(stock, drawn);
+            Taking::NoTokens(outcome)
+        }
+        outcome => Taking::Taken(outcome, Some(drawn)),
+    }
+}
+
+fn outcome<'k>(
+    bounds: &Bounds<'k>,
+    draw: Option<Result<Draw, NotDrawn>>,
+    taking: Taking,
+    clocks: Clocks,
+) -> (Rate<'k>, Result<(), Denial>) {
+    let count = bounds.count();
+    let limited = |retry_after| Err(Denial::RateLimited { retry_after });
+    let until = |end: u64| end.saturating_sub(clocks.wall).max(1);
+    let (tightest, remaining, reset, left, verdict) = match taking {
+        Taking::Taken(outcome, drawn) => {
+            let left = drawn.map(|d| (d.remaining, until(d.window.end)));
+            let (tightest, remaining, reset) = match outcome {
+                Some(Outcome::Taken { tightest, state }) => {
+                    (tightest, state.remaining, seconds_up(state.full_in))
+                }
+                _ => {
+                    let (remaining, reset) = left.unwrap_or_default();
+                    (count, remaining, reset)
+                }
+            };
+            (tightest, remaining, reset, left, Ok(()))
+        }
+        Taking::NoTokens(Outcome::Refused { by, refused }) => {
+            let wait = refused.retry_after();
+            // What is left is too little for this request, and the field would invite it.
+            (by, 0, wait, None, limited(wait))
+        }
+        Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {
+            (by, 0, 1, None, limited(1))
+        }
+        Taking::NoQuota(NotDrawn::UsedUp(end)) => {
+            let retry_after = until(end);
+            let denial = Denial::QuotaExceeded { retry_after };
+            (count, 0, retry_after, Some((0, retry_after)), Err(denial))
+        }
+        Taking::NoQuota(NotDrawn::Contended) => (count, 0, 1, Some((0, 1)), limited(1)),
+    };
+    let quota = match (bounds.quota, draw) {
+        (Some((plan, quota)), Some(Ok(draw))) => Some(QuotaState {
+            plan,
+            requests: quota.requests,
+            window: draw.window,
+            left,
+        }),
+        _ => None,
+    };
+    let rate = Rate {
+        applied: bounds.applied,
+        tightest,
+        remaining,
+        reset,
+        quota,
+    };
+    (rate, verdict)
+}
+
+fn note(bounds: &Bounds<'_>, cost: u64, verdict: &Result<(), Denial>, trace: &mut impl Trace) {
+    let by_quota = matches!(verdict, Err(Denial::QuotaExceeded { .. }));
+    if bounds.count() > 0 {
+        trace.note("limit", verdict.is_ok() || by_quota, || {
+            let list: Vec<_> = bounds
+                .applied
+                .iter()
+                .flatten()
+                .map(|a| {
+                    let whose = match a.origin {
+                        Origin::Plan(name) => format!("plan `{name}`"),
+                        Origin::Key => "the key".to_owned(),
+                        Origin::Route => "the route".to_owned(),
+                    };
+                    format!(
+                        "{} per {} s (burst {}) of {whose}",
+                        a.limit.requests, a.limit.per, a.limit.burst
+                    )
+                })
+                .collect();
+            format!("costs {cost}; {}", list.join(", "))
+        });
+    }
+    if let Some((plan, quota)) = bounds.quota {
+        trace.note("quota", !by_quota, || match by_quota {
+            true => format!("all {quota} of plan `{plan}` are used up"),
+            false => format!("counts as 1 of the {quota} of plan `{plan}`"),
+        });
+    }
+}

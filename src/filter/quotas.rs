@@ -1,0 +1,39 @@
+//! Tallies of quotas in shared data, by compare-and-swap, as [`super::buckets`] are:
+//! all workers of this Envoy draw on the same one.
+
+use super::buckets::swap;
+use crate::bucket::Contended;
+use crate::key::KeyId;
+use crate::keyset::StoreId;
+use crate::quota::{Tallies, Tally, TallyKey};
+use crate::usage::QuotaUse;
+
+/// The tallies of this Envoy process.
+pub struct SharedTallies;
+
+impl Tallies for SharedTallies {
+    fn update_tally(
+        &mut self,
+        key: &TallyKey,
+        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+    ) -> Result<(), Contended> {
+        swap(key.as_bytes(), |bytes| {
+            let tally = match bytes {
+                Some(bytes) => Tally::from_bytes(bytes)?,
+                None => Tally::default(),
+            };
+            Some(f(tally).map(Tally::to_bytes))
+        })
+    }
+}
+
+impl SharedTallies {
+    /// Puts down what others have taken; where that fails, the next receipt says it again.
+    pub fn hear(&mut self, store: StoreId, quota: &QuotaUse) {
+        let Ok(lineage) = quota.lineage.parse::<KeyId>() else {
+            return;
+        };
+        let key = TallyKey::new(store.0, lineage.as_u64());
+        let _ = self.update_tally(&key, &mut |tally| tally.hear(quota.window, quota.others));
+    }
+}

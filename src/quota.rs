@@ -1,0 +1,407 @@
+//! Quotas: so many requests in each day or month.
+//!
+//! Windows follow the clocks of a time zone. The filter has no database of time zones, so
+//! the companion writes into the manifest at which instants the clocks of the zones that
+//! the policy names are set ([`Zone`]); from that, windows are computed here.
+//!
+//! A [`Tally`] counts what this Envoy let through in a window, and beside it what all
+//! others did, as the control plane said last. Both are kept in shared data, so the count
+//! of one Envoy is exact whatever its number of workers. With several, what they let
+//! through beyond the quota is at most what they let through within one report period and
+//! the way of the receipt.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::Contended;
+use crate::policy::{QuotaPeriod, RawQuota, RollOver};
+
+const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+/// The year 30000: no arithmetic overflows before.
+const FAR: i64 = 884_541_340_800;
+/// The widest offset of a time zone, in seconds, with some room.
+const OFFSET_MAX: i32 = 26 * 3600;
+/// The most transitions of one zone.
+const TRANSITIONS_MAX: usize = 1024;
+
+/// The clocks of a time zone. In JSON `[offset, [[since, offset], …]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone(
+    /// Seconds east of UTC, before the first transition.
+    pub i32,
+    /// From which instant on (wall-clock seconds) which offset holds. The last one holds
+    /// for ever: what a zone will do in twenty years, nobody knows.
+    pub Vec<(u64, i32)>,
+);
+
+/// Time zones by name. `UTC` need not be among them.
+pub type Zones = BTreeMap<String, Zone>;
+
+impl Zone {
+    /// Whether offsets are possible and transitions in order, and not too many.
+    pub fn holds(&self) -> bool {
+        let Self(first, transitions) = self;
+        let fits = |offset: &i32| offset.unsigned_abs() <= OFFSET_MAX.unsigned_abs();
+        fits(first)
+            && transitions.len() <= TRANSITIONS_MAX
+            && transitions.iter().all(|(_, offset)| fits(offset))
+            && transitions.is_sorted_by(|(a, _), (b, _)| a < b)
+    }
+
+    fn offset_at(&self, at: i64) -> i64 {
+        let Self(first, transitions) = self;
+        let passed = transitions.partition_point(|(since, _)| as_signed(*since) <= at);
+        let last = passed.checked_sub(1).and_then(|i| transitions.get(i));
+        i64::from(last.map_or(*first, |(_, offset)| *offset))
+    }
+
+    /// The instant at which clocks show this. Of two such instants the earlier; where they
+    /// skip it, they are set forward meanwhile: the instant at which they would have shown
+    /// it had they not been (RFC 5545 section 3.3.5).
+    fn instant(&self, local: i64) -> i64 {
+        // The offset in force a day before is that before any transition nearby.
+        let before = self.offset_at(local.saturating_sub(2 * DAY));
+        let after = self.offset_at(local.saturating_add(2 * DAY));
+        let early = local.saturating_sub(before);
+        let late = local.saturating_sub(after);
+        match (
+            self.offset_at(early) == before,
+            self.offset_at(late) == after,
+        ) {
+            (true, _) => early,
+            (false, true) => late,
+            (false, false) => early,
+        }
+    }
+}
+
+/// A quota of a plan, with its time zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests allowed in each window.
+    pub requests: u64,
+    per: QuotaPeriod,
+    rolls_over: RollOver,
+    zone: Rc<Zone>,
+}
+
+/// From when to when a quota counts: wall-clock seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// The first second.
+    pub start: u64,
+    /// The first second of the next.
+    pub end: u64,
+}
+
+impl Quota {
+    /// `None` if the zone is not there, or does not hold.
+    pub fn new(raw: &RawQuota, zones: &Zones) -> Option<Self> {
+        let zone = match zones.get(&raw.time_zone) {
+            Some(zone) => zone.clone(),
+            None if raw.time_zone == "UTC" => Zone::default(),
+            None => return None,
+        };
+        zone.holds().then(|| Self {
+            requests: raw.requests,
+            per: raw.per,
+            rolls_over: raw.rolls_over,
+            zone: Rc::new(zone),
+        })
+    }
+
+    /// The window that an instant lies in. `None` in the year 30000 and after, which is
+    /// what a host without a clock says it is: counting there would forget this year's
+    /// count.
+    pub fn window(&self, wall: u64) -> Option<Window> {
+        let at = i64::try_from(wall).ok().filter(|at| *at < FAR)?;
+        let local = at.saturating_add(self.zone.offset_at(at));
+        let days = local.div_euclid(DAY);
+        // From well before, because clocks that are set around the roll-over may put the
+        // instant on either side of it.
+        let mut start = self.begin(days, -2);
+        let mut step = -1;
+        loop {
+            let end = self.begin(days, step);
+            // The second bound only ends a loop that arithmetic ends long before.
+            if at < end || step > 3 {
+                return Some(Window {
+                    start: u64::try_from(start).unwrap_or(0),
+                    end: u64::try_from(end).unwrap_or(0),
+                });
+            }
+            (start, step) = (end, step + 1);
+        }
+    }
+
+    /// When the period begins that is `step` periods after that of a local day.
+    fn begin(&self, days: i64, step: i64) -> i64 {
+        let day = match self.per {
+            QuotaPeriod::Day => days.saturating_add(step),
+            QuotaPeriod::Month => {
+                let (year, month) = year_and_month(days);
+                let months = year * 12 + (month - 1) + step;
+                let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
+                days_to(year, month, i64::from(self.rolls_over.day))
+            }
+        };
+        self.zone
+            .instant(day * DAY + i64::from(self.rolls_over.hour) * HOUR)
+    }
+}
+
+/// `10000 per month`, for people.
+impl core::fmt::Display for Quota {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let per = match self.per {
+            QuotaPeriod::Day => "day",
+            QuotaPeriod::Month => "month",
+        };
+        write!(f, "{} per {per}", self.requests)
+    }
+}
+
+fn as_signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar, by eras of 400 years that
+/// begin in March.
+fn days_to(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+fn year_and_month(days: i64) -> (i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month)
+}
+
+/// Names the tally of a key, or rather of all keys that one was rotated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TallyKey([u8; TALLY_KEY_BYTES]);
+
+const TALLY_KEY_BYTES: usize = 27;
+const TALLY_PREFIX: &[u8; 11] = b"keystile/q/";
+
+impl TallyKey {
+    /// Of the lineage of a key in a store.
+    pub fn new(store: [u8; 8], lineage: u64) -> Self {
+        let mut key = [0; TALLY_KEY_BYTES];
+        let parts = TALLY_PREFIX
+            .iter()
+            .copied()
+            .chain(store)
+            .chain(lineage.to_be_bytes());
+        key.iter_mut().zip(parts).for_each(|(k, p)| *k = p);
+        Self(key)
+    }
+
+    /// The bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What was taken of a quota in one window. The next window takes its place: shared data
+/// deletes nothing, so there is one for each lineage and not one for each window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The window.
+    pub window: Window,
+    /// By this Envoy.
+    pub own: u64,
+    /// By everybody else, as last heard.
+    pub others: u64,
+}
+
+/// A quota is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedUp;
+
+impl Tally {
+    /// Reads what [`Tally::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let &[start, end, own, others] = numbers else {
+            return None;
+        };
+        rest.is_empty().then(|| Self {
+            window: Window {
+                start: u64::from_be_bytes(start),
+                end: u64::from_be_bytes(end),
+            },
+            own: u64::from_be_bytes(own),
+            others: u64::from_be_bytes(others),
+        })
+    }
+
+    /// For shared data.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let numbers = [self.window.start, self.window.end, self.own, self.others];
+        let mut out = [0; 32];
+        let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
+        out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b);
+        out
+    }
+
+    /// The tally for a window. Who comes with the window just before the one counted in read
+    /// the clock a moment earlier, or the clock was set back a little: that counts in the
+    /// later one, and begins nothing anew.
+    pub fn in_window(self, window: Window) -> Self {
+        if self.window == window || window.end == self.window.start {
+            return self;
+        }
+        // The plan was changed to a longer period meanwhile.
+        let holds = window.start <= self.window.start && self.window.end <= window.end;
+        Self {
+            window,
+            own: if holds { self.own } else { 0 },
+            others: 0,
+        }
+    }
+
+    /// What is left.
+    pub fn remaining(&self, requests: u64) -> u64 {
+        requests.saturating_sub(self.own.saturating_add(self.others))
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// [`UsedUp`] if none is left.
+    pub fn take(self, requests: u64) -> Result<Self, UsedUp> {
+        match self.remaining(requests) {
+            0 => Err(UsedUp),
+            _ => Ok(Self {
+                own: self.own.saturating_add(1),
+                ..self
+            }),
+        }
+    }
+
+    /// Gives back what was taken in `taken_in`, where a bucket refused afterwards.
+    pub fn give_back(self, taken_in: Window) -> Option<Self> {
+        (self.window == taken_in).then_some(Self {
+            own: self.own.saturating_sub(1),
+            ..self
+        })
+    }
+
+    /// Hears what others have taken since `start`; `None` if that is nothing new. Within a
+    /// window the count only rises, so that receipts that pass each other do no harm.
+    pub fn hear(self, start: u64, others: u64) -> Option<Self> {
+        (self.window.start == start && others > self.others).then_some(Self { others, ..self })
+    }
+}
+
+/// Where tallies are kept: a map in tests, shared data in Envoy.
+pub trait Tallies {
+    /// Gives `f` the tally (all zero if there is none) and stores what it returns; `None`
+    /// leaves it alone. Atomic, as [`crate::bucket::Buckets::update`].
+    ///
+    /// # Errors
+    /// [`Contended`] after a bounded number of lost swaps; nothing was stored.
+    fn update_tally(
+        &mut self,
+        key: &TallyKey,
+        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+    ) -> Result<(), Contended>;
+}
+
+/// What a draw on a quota left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The window that it was taken from.
+    pub window: Window,
+    /// What is left there.
+    pub remaining: u64,
+}
+
+/// Why a draw took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotDrawn {
+    /// The quota is used up until this instant, in wall-clock seconds.
+    UsedUp(u64),
+    /// Too many others draw at once to tell.
+    Contended,
+}
+
+/// One request's draw on a quota.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Which tally.
+    pub key: TallyKey,
+    /// The window that the request falls in.
+    pub window: Window,
+    /// How much the quota allows.
+    pub requests: u64,
+}
+
+impl Draw {
+    /// Looks without taking.
+    ///
+    /// # Errors
+    /// [`NotDrawn`], if [`Draw::take`] would fail.
+    pub fn look(&self, tallies: &mut impl Tallies) -> Result<(), NotDrawn> {
+        let mut seen = Tally::default();
+        let read = tallies.update_tally(&self.key, &mut |tally| {
+            seen = tally.in_window(self.window);
+            None
+        });
+        read.map_err(|Contended| NotDrawn::Contended)?;
+        let taken = seen.take(self.requests);
+        taken
+            .map(drop)
+            .map_err(|UsedUp| NotDrawn::UsedUp(seen.window.end))
+    }
+
+    /// Takes one request.
+    ///
+    /// # Errors
+    /// [`NotDrawn`]; nothing was taken.
+    pub fn take(&self, tallies: &mut impl Tallies) -> Result<Drawn, NotDrawn> {
+        let mut result = Err(NotDrawn::Contended);
+        let swapped = tallies.update_tally(&self.key, &mut |tally| {
+            let tally = tally.in_window(self.window);
+            let taken = tally.take(self.requests);
+            result = match taken {
+                Ok(after) => Ok(Drawn {
+                    window: after.window,
+                    remaining: after.remaining(self.requests),
+                }),
+                Err(UsedUp) => Err(NotDrawn::UsedUp(tally.window.end)),
+            };
+            taken.ok()
+        });
+        match swapped {
+            Ok(()) => result,
+            Err(Contended) => Err(NotDrawn::Contended),
+        }
+    }
+
+    /// Undoes a take. Where that fails the caller is one request poorer: the safe side.
+    pub fn give_back(&self, tallies: &mut impl Tallies, drawn: Drawn) {
+        let _ = tallies.update_tally(&self.key, &mut |tally| tally.give_back(drawn.window));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! What one VM has counted for one store and the control plane has not yet confirmed.
+//!
+//! Counting never waits for sending. A minute that is over is put aside at the next tick;
+//! of what is put aside, one batch at a time is written, sent, and sent again, the same
+//! bytes, until a receipt names it. All of this is plain state, so that a configuration
+//! push, which replaces the context that sends, loses and repeats nothing.
+//!
+//! While the control plane is away the memory is bounded: at most [`WAITING`] minutes and
+//! [`WAITING_ROWS`] rows wait. Beyond that the two oldest minutes become one, which costs
+//! time stamps and no counts; only what does not fit in one batch's rows even so is
+//! dropped, and counted as dropped.
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use super::table::{Map, Minute, Origin, RowKey, Table, Use, minute};
+use super::{Batch, KeyUse, MAX_BYTES, MAX_ROWS, Receipt, Row};
+use crate::key::KeyId;
+
+/// The most minutes that wait.
+pub const WAITING: usize = 64;
+/// The most rows that wait: with a key each, some 6 MiB without user agents, 14 MiB with.
+pub const WAITING_ROWS: usize = 4 * MAX_ROWS;
+
+const SECOND: u64 = 1_000_000_000;
+/// Seconds until an answer is given up.
+pub const TIMEOUT: u64 = 5;
+/// The longest pause between two attempts.
+const PAUSE_MAX: u64 = 15 * SECOND;
+/// What a batch is filled to, in bytes, by an estimate that is never too low.
+const FILL: usize = MAX_BYTES - MAX_BYTES / 8;
+/// Names of routes are let go of above this many, once nothing waits.
+const ROUTES: usize = 4096;
+
+/// Two clocks and a number that differs from VM to VM and from tick to tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Wall-clock seconds.
+    pub wall: u64,
+    /// Nanoseconds of the monotonic clock.
+    pub monotonic: u64,
+    /// So that a fleet does not speak with one voice.
+    pub jitter: u64,
+}
+
+/// Who sends: the head of a [`Batch`].
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// Envoy's `node.id`.
+    pub node: String,
+    /// See [`Batch::epoch`].
+    pub epoch: u64,
+    /// The VM's number.
+    pub vm: u32,
+    /// See [`Batch::claimed`].
+    pub claimed: u64,
+    /// The store.
+    pub store: String,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// A verified receipt.
+    Receipt(&'a Receipt),
+    /// This batch will never be taken.
+    Never,
+    /// Nothing, or nothing that says what became of the batch.
+    Nothing,
+}
+
+struct Flight {
+    head: Batch,
+    body: Vec<u8>,
+    requests: u64,
+    /// When the answer is given up; `None` while the next attempt is waited for.
+    until: Option<u64>,
+    next: u64,
+}
+
+/// Counts that are not confirmed.
+#[derive(Default)]
+pub struct Ledger {
+    open: Table,
+    /// A minute that a request found to be over; put aside at the next tick, because that
+    /// takes time, and no request waits.
+    over: Option<Table>,
+    spare: Option<Table>,
+    outcomes: Vec<&'static str>,
+    routes: Map<u64, Box<str>>,
+    waiting: VecDeque<Minute>,
+    flight: Option<Flight>,
+    /// Dropped, and in no batch yet.
+    untold: u64,
+    dropped: u64,
+    looks: u32,
+    due: u64,
+    failures: u32,
+}
+
+impl Ledger {
+    /// Counts a request. `origin` is asked at the first request of a key after each tick.
+    pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<Origin>) {
+        let at = minute(request.wall);
+        if self.open.at != at {
+            self.turn(at);
+        }
+        let row = RowKey {
+            key: request.key.map(KeyId::as_u64),
+            route: request.route.map_or(0, |(id, _)| id),
+            outcome: self.outcome(request.outcome),
+        };
+        // Ticks have numbers from 1 on, so that no key counts as looked at.
+        let looks = self.looks.wrapping_add(1).max(1);
+        if !self.open.count(row, request.wall, looks, origin)
+            && let Some((id, name)) = request.route
+            && !self.routes.contains_key(&id)
+        {
+            self.routes.insert(id, name.into());
+        }
+    }
+
+    /// The next minute begins.
+    fn turn(&mut self, at: u64) {
+        if !self.open.is_empty() {
+            let fresh = self.spare.take().unwrap_or_default();
+            let over = core::mem::replace(&mut self.open, fresh);
+            // Twice between two ticks: the clock was set.
+            if let Some(mut older) = self.over.replace(over) {
+                self.put_aside(older.drain());
+            }
+        }
+        self.open.at = at;
+    }
+
+    fn outcome(&mut self, code: &'static str) -> u8 {
+        let found = self.outcomes.iter().position(|c| *c == code);
+        let position = found.unwrap_or_else(|| {
+            self.outcomes.push(code);
+            self.outcomes.len() - 1
+        });
+        u8::try_from(position).unwrap_or(u8::MAX)
+    }
+
+    /// Once a second or so, and after each answer: the bytes of a batch to send, if one is
+    /// due. `every` is the longest time in nanoseconds that counts wait for their minute to
+    /// end; `seq` is the number of the VM's last batch.
+    pub fn tick(
+        &mut self,
+        now: Moment,
+        every: u64,
+        sender: &Sender,
+        seq: &mut u64,
+    ) -> Option<&[u8]> {
+        self.looks = self.looks.wrapping_add(1);
+        self.put_aside_what_is_over(now);
+        if let Some(flight) = &self.flight {
+            match flight.until {
+                Some(until) if now.monotonic < until => return None,
+                Some(_) => self.failed(now),
+                None => {}
+            }
+            return self.again(now);
+        }
+        if now.monotonic < self.due {
+            return None;
+        }
+        if !self.open.is_empty() {
+            let minute = self.open.drain();
+            self.put_aside(minute);
+        }
+        if self.waiting.is_empty() {
+            if self.routes.len() > ROUTES {
+                self.routes.clear();
+            }
+            return None;
+        }
+        self.due = now.monotonic.saturating_add(about(every, now.jitter));
+        self.write(sender, seq);
+        self.again(now)
+    }
+
+    fn put_aside_what_is_over(&mut self, now: Moment) {
+        if !self.open.is_empty() && self.open.at != minute(now.wall) {
+            self.turn(minute(now.wall));
+        }
+        if let Some(mut over) = self.over.take() {
+            self.put_aside(over.drain());
+            self.spare = Some(over);
+            // Soon, and yet not all VMs of a fleet in the first second of each minute.
+            let soon = now.monotonic.saturating_add(now.jitter % (5 * SECOND));
+            self.due = self.due.min(soon);
+        }
+    }
+
+    fn put_aside(&mut self, minute: Minute) {
+        self.dropped = self.dropped.saturating_add(minute.dropped);
+        self.waiting.push_back(minute);
+        while self.waiting.len() > WAITING || self.waiting_rows() > WAITING_ROWS {
+            let Some(oldest) = self.waiting.pop_front() else {
+                return;
+            };
+            let refused = match self.waiting.front_mut() {
+                Some(next) => next.absorb(oldest).err(),
+                None => Some(oldest),
+            };
+            if let Some(lost) = refused {
+                let requests = lost.requests();
+                self.dropped = self.dropped.saturating_add(requests);
+                self.untold = self
+                    .untold
+                    .saturating_add(requests)
+                    .saturating_add(lost.dropped);
+            }
+        }
+    }
+
+    fn waiting_rows(&self) -> usize {
+        self.waiting.iter().map(|m| m.rows.len()).sum()
+    }
+
+    /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
+    fn write(&mut self, sender: &Sender, seq: &mut u64) {
+        let Some(mut minute) = self.waiting.pop_front() else {
+            return;
+        };
+        let next = seq.saturating_add(1);
+        let (batch, taken) = self.batch(&minute, sender, next);
+        let requests = batch
+            .rows
+            .iter()
+            .fold(0, |n: u64, r| n.saturating_add(r.requests));
+        let Ok(body) = serde_json::to_vec(&batch) else {
+            self.untold = batch.dropped.saturating_add(minute.requests());
+            self.dropped = self.dropped.saturating_add(minute.requests());
+            return;
+        };
+        *seq = next;
+        self.untold = 0;
+        self.flight = Some(Flight {
+            requests: requests.saturating_add(batch.dropped),
+            head: Batch {
+                routes: Vec::new(),
+                outcomes: Vec::new(),
+                keys: Vec::new(),
+                rows: Vec::new(),
+                ..batch
+            },
+            body,
+            until: None,
+            next: 0,
+        });
+        if taken < minute.rows.len() {
+            minute.rows.drain(..taken);
+            minute.dropped = 0;
+            self.waiting.push_front(minute);
+        }
+    }
+
+    fn batch(&self, minute: &Minute, sender: &Sender, seq: u64) -> (Batch, usize) {
+        let mut batch = Batch {
+            node: sender.node.clone(),
+            epoch: sender.epoch,
+            vm: sender.vm,
+            claimed: sender.claimed,
+            seq,
+            store: sender.store.clone(),
+            at: minute.at,
+            outcomes: self.outcomes.iter().map(|&c| c.to_owned()).collect(),
+            dropped: minute.dropped.saturating_add(self.untold),
+            ..Batch::default()
+        };
+        let mut routes: Map<u64, u32> = Map::default();
+        let mut last_key = None;
+        let mut bytes = 1024 + batch.node.len() * 6;
+        let mut taken = 0;
+        for (row, count) in &minute.rows {
+            let seen = minute.key(count);
+            let is_new_key = seen.is_some_and(|s| last_key != Some(s.id));
+            let route = (row.route != 0).then_some(row.route);
+            let name = route.and_then(|id| self.routes.get(&id));
+            bytes += 48;
+            if let Some(seen) = seen.filter(|_| is_new_key) {
+                bytes += 160 + seen.origin.agent.as_ref().map_or(0, |a| a.len() * 2);
+            }
+            if route.is_some_and(|id| !routes.contains_key(&id)) {
+                // Six is what the dearest character takes in JSON.
+                bytes += 4 + name.map_or(0, |n| n.len() * 6);
+            }
+            if taken == MAX_ROWS || (taken > 0 && bytes > FILL) {
+                break;
+            }
+            taken += 1;
+            if let Some(seen) = seen.filter(|_| is_new_key) {
+                last_key = Some(seen.id);
+                batch.keys.push(KeyUse {
+                    id: KeyId::from_u64(seen.id)
+                        .map(|id| id.to_string())
+                        .unwrap_or_default(),
+                    last: seen.last,
+                    address: seen.origin.address.map(|a: IpAddr| a.to_string()),
+                    agent: seen.origin.agent.as_deref().map(str::to_owned),
+                });
+            }
+            let route = route.map(|id| {
+                *routes.entry(id).or_insert_with(|| {
+                    batch
+                        .routes
+                        .push(name.map(|n| n.to_string()).unwrap_or_default());
+                    index(batch.routes.len())
+                })
+            });
+            batch.rows.push(Row {
+                key: seen.map(|_| index(batch.keys.len())),
+                route,
+                outcome: u32::from(row.outcome),
+                requests: count.requests,
+            });
+        }
+        (batch, taken)
+    }
+
+    fn again(&mut self, now: Moment) -> Option<&[u8]> {
+        let flight = self.flight.as_mut()?;
+        if now.monotonic < flight.next {
+            return None;
+        }
+        // The host's own timeout comes first.
+        flight.until = Some(now.monotonic.saturating_add((TIMEOUT + 1) * SECOND));
+        Some(&flight.body)
+    }
+
+    /// What became of the batch that was sent. `false` if it has to be sent again.
+    pub fn answered(&mut self, answer: Answer<'_>, now: Moment) -> bool {
+        let Some(flight) = &self.flight else {
+            return true;
+        };
+        match answer {
+            Answer::Receipt(receipt) if names(receipt, &flight.head) => {}
+            Answer::Never => {
+                let requests = flight.requests.saturating_sub(flight.head.dropped);
+                self.dropped = self.dropped.saturating_add(requests);
+                self.untold = self.untold.saturating_add(flight.requests);
+            }
+            Answer::Receipt(_) | Answer::Nothing => {
+                self.failed(now);
+                return false;
+            }
+        }
+        self.flight = None;
+        self.failures = 0;
+        if !self.waiting.is_empty() {
+            self.due = now.monotonic;
+        }
+        true
+    }
+
+    /// Pauses, each time twice as long.
+    fn failed(&mut self, now: Moment) {
+        let pause = SECOND
+            .saturating_mul(1 << self.failures.min(6))
+            .min(PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        if let Some(flight) = &mut self.flight {
+            flight.until = None;
+            flight.next = now.monotonic.saturating_add(about(pause, now.jitter));
+        }
+    }
+
+    /// Batches that wait, the one that is sent included.
+    pub fn waiting(&self) -> u64 {
+        (self.waiting.len() + usize::from(self.flight.is_some())) as u64
+    }
+
+    /// Attempts that failed since the last that did not.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Requests that are in no row of any batch, for want of room or because the control
+    /// plane refused the batch. Only rises.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether all that was counted is confirmed.
+    pub fn is_settled(&self) -> bool {
+        self.open.is_empty() && self.over.is_none() && self.waiting() == 0
+    }
+
+    /// Requests that no receipt has confirmed, those that were dropped since included.
+    pub fn unconfirmed(&self) -> u64 {
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|m| m.requests().saturating_add(m.dropped));
+        let tables = [Some(&self.open), self.over.as_ref()];
+        let tables = tables.into_iter().flatten().map(Table::requests);
+        let flight = self.flight.iter().map(|f| f.requests);
+        let all = waiting.chain(tables).chain(flight);
+        all.fold(self.untold, u64::saturating_add)
+    }
+}
+
+/// A length as the position of the last.
+fn index(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).saturating_sub(1)
+}
+
+fn names(receipt: &Receipt, batch: &Batch) -> bool {
+    receipt.node == batch.node
+        && receipt.epoch == batch.epoch
+        && receipt.vm == batch.vm
+        && receipt.claimed == batch.claimed
+        && receipt.seq == batch.seq
+}
+
+/// A tenth more or less.
+fn about(ns: u64, jitter: u64) -> u64 {
+    let spread = jitter % (ns / 5).max(1);
+    ns.saturating_sub(ns / 10).saturating_add(spread)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Counts as requests come in: one look into a hash table each, no call of the host, and
+//! no memory once the table has grown to its work.
+
+use core::hash::{BuildHasherDefault, Hasher};
+use core::net::IpAddr;
+use std::collections::HashMap;
+
+use super::{GRAIN, MAX_AGENT, MAX_ROWS};
+use crate::key::KeyId;
+
+/// A decided request.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    /// The key, where one was recognised, refused or not.
+    pub key: Option<KeyId>,
+    /// The route's [`crate::policy::Route::stable_id`] and name, where one matched.
+    pub route: Option<(u64, &'a str)>,
+    /// `ok`, or the code of the refusal.
+    pub outcome: &'static str,
+    /// Wall-clock seconds.
+    pub wall: u64,
+}
+
+/// Where a key was last used from, as far as the policy lets that be kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The address, truncated if the policy says so.
+    pub address: Option<IpAddr>,
+    /// The user agent.
+    pub agent: Option<Box<str>>,
+}
+
+impl Origin {
+    /// Keeps of a user agent what is printable ASCII, at most [`MAX_AGENT`] bytes of it.
+    pub fn agent(text: &[u8]) -> Box<str> {
+        let clean = |b: &u8| match b {
+            b' '..=b'~' => char::from(*b),
+            _ => '?',
+        };
+        text.iter().take(MAX_AGENT).map(clean).collect()
+    }
+}
+
+/// What is counted together. Routes go by their stable id, zero for none: a push that
+/// reorders the policy mixes nothing up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RowKey {
+    pub key: Option<u64>,
+    pub route: u64,
+    pub outcome: u8,
+}
+
+/// A count, and the position of its key among those of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    pub requests: u64,
+    pub slot: u32,
+}
+
+/// No key was recognised.
+const NO_SLOT: u32 = u32::MAX;
+
+/// What is known of a key that was used.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub id: u64,
+    pub last: u64,
+    pub origin: Origin,
+    looked: u32,
+}
+
+/// Multiply and fold: nobody outside chooses ids of keys or routes, so that there is
+/// nobody to defend the table against.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        let wide = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * 0xa076_1d64_78bd_642f;
+        self.0 = (wide >> 64) as u64 ^ wide as u64;
+    }
+}
+
+pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+
+/// The counts of one minute, while it lasts.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Wall-clock seconds, a multiple of [`GRAIN`].
+    pub at: u64,
+    rows: Map<RowKey, Count>,
+    keys: Vec<Seen>,
+    slots: Map<u64, u32>,
+    dropped: u64,
+}
+
+/// The minute that an instant belongs to.
+pub(super) fn minute(wall: u64) -> u64 {
+    wall - wall % GRAIN
+}
+
+impl Table {
+    /// Counts a request; `false` if it begins a row. `looks` rises with every tick, and
+    /// `origin` is asked once for each key and tick: it may have to ask the host.
+    pub fn count(
+        &mut self,
+        row: RowKey,
+        wall: u64,
+        looks: u32,
+        origin: impl FnOnce() -> Option<Origin>,
+    ) -> bool {
+        let is_full = self.rows.len() >= MAX_ROWS;
+        let (slot, is_known) = match self.rows.get_mut(&row) {
+            Some(count) => {
+                count.requests = count.requests.saturating_add(1);
+                (count.slot, true)
+            }
+            None if is_full => {
+                self.dropped = self.dropped.saturating_add(1);
+                return true;
+            }
+            None => {
+                let slot = row.key.map_or(NO_SLOT, |id| self.slot(id));
+                self.rows.insert(row, Count { requests: 1, slot });
+                (slot, false)
+            }
+        };
+        if let Some(key) = self.keys.get_mut(slot as usize) {
+            key.last = wall;
+            if key.looked != looks {
+                key.looked = looks;
+                if let Some(origin) = origin() {
+                    key.origin = origin;
+                }
+            }
+        }
+        is_known
+    }
+
+    fn slot(&mut self, id: u64) -> u32 {
+        if let Some(slot) = self.slots.get(&id) {
+            return *slot;
+        }
+        let slot = u32::try_from(self.keys.len()).unwrap_or(NO_SLOT);
+        self.slots.insert(id, slot);
+        self.keys.push(Seen {
+            id,
+            last: 0,
+            origin: Origin::default(),
+            looked: 0,
+        });
+        slot
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Requests in it, those for which there was no room included.
+    pub fn requests(&self) -> u64 {
+        total(self.rows.values()).saturating_add(self.dropped)
+    }
+
+    /// Takes out what was counted and keeps the room for the next counts.
+    pub fn drain(&mut self) -> Minute {
+        let mut rows: Vec<_> = self.rows.drain().collect();
+        // A key's rows side by side, so that they travel in one batch.
+        rows.sort_unstable_by_key(|(row, _)| *row);
+        self.slots.clear();
+        let mut keys = Vec::with_capacity(self.keys.len());
+        keys.append(&mut self.keys);
+        Minute {
+            at: self.at,
+            rows,
+            keys,
+            dropped: core::mem::take(&mut self.dropped),
+        }
+    }
+}
+
+/// The counts of a minute, or of a part of one, that wait to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Minute {
+    /// As [`Table::at`].
+    pub at: u64,
+    /// By rising key, those without one first.
+    pub rows: Vec<(RowKey, Count)>,
+    pub keys: Vec<Seen>,
+    pub dropped: u64,
+}
+
+impl Minute {
+    /// Requests in its rows.
+    pub fn requests(&self) -> u64 {
+        total(self.rows.iter().map(|(_, count)| count))
+    }
+
+    pub fn key(&self, count: &Count) -> Option<&Seen> {
+        self.keys.get(count.slot as usize)
+    }
+
+    /// Takes in an older minute: what was counted then counts as of this one. Gives it
+    /// back if both together have too many rows for one.
+    pub fn absorb(&mut self, older: Self) -> Result<(), Self> {
+        let mut rows: Map<RowKey, Count> = self.rows.iter().copied().collect();
+        let new = |(row, _): &&(RowKey, Count)| !rows.contains_key(row);
+        if rows.len() + older.rows.iter().filter(new).count() > MAX_ROWS {
+            return Err(older);
+        }
+        let mut slots: Map<u64, u32> = self.keys.iter().map(|k| k.id).zip(0..).collect();
+        for (row, count) in &older.rows {
+            let slot = match older.key(count) {
+                None => NO_SLOT,
+                Some(key) => *slots.entry(key.id).or_insert_with(|| {
+                    self.keys.push(key.clone());
+                    u32::try_from(self.keys.len() - 1).unwrap_or(NO_SLOT)
+                }),
+            };
+            let known = rows.entry(*row).or_insert(Count { requests: 0, slot });
+            known.requests = known.requests.saturating_add(count.requests);
+        }
+        self.rows = rows.into_iter().collect();
+        self.rows.sort_unstable_by_key(|(row, _)| *row);
+        self.dropped = self.dropped.saturating_add(older.dropped);
+        Ok(())
+    }
+}
+
+fn total<'a>(counts: impl Iterator<Item = &'a Count>) -> u64 {
+    counts.fold(0, |sum, c| sum.saturating_add(c.requests))
+}
