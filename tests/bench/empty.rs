@@ -1,5 +1,6 @@
 //! The floor that every filter on this SDK stands on: it lets each request through and
 //! looks at nothing.
+#![cfg(target_family = "wasm")]
 #![allow(missing_docs)]
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};

@@ -20,7 +20,7 @@ mod process;
 mod store;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cases::{Case, Running};
