@@ -5,6 +5,7 @@
 //! * [`artefact`] seals them, once for all streams;
 //! * [`discovery`] answers Envoys, one [`session`] a stream, through [`request`] and
 //!   [`wire`];
+//! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::world;
 pub mod artefact;
 pub mod discovery;
 pub mod fleet;
+pub mod history;
 pub mod publisher;
 mod request;
 mod session;
@@ -33,6 +35,7 @@ pub use settings::{Limits, Settings};
 
 use artefact::{Artefact, Kind};
 use fleet::Fleet;
+use history::History;
 use publisher::Known;
 
 /// How often what is gone is forgotten, and the age of the keyset looked at.
@@ -47,6 +50,7 @@ pub struct Delivery {
     known: watch::Sender<Option<Arc<Known>>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
+    history: History,
     count: Counts,
 }
 
@@ -149,6 +153,7 @@ impl Delivery {
             known: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
+            history: History::default(),
             count: Counts::default(),
         })
     }
@@ -167,6 +172,16 @@ impl Delivery {
     /// axum's `ConnectInfo<SocketAddr>` among the request's extensions.
     pub fn router(self: &Arc<Self>) -> axum::Router {
         discovery::router(self)
+    }
+
+    /// What was published.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The store.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// Every Envoy known, by its node id.

@@ -112,7 +112,16 @@ impl Difference {
         let by_id = |o: &Opened| -> BTreeMap<KeyId, Value> {
             o.entries().map(|(_, e)| (e.id, o.entry_json(&e))).collect()
         };
-        let (before, mut after) = (by_id(a), by_id(b));
+        let policies = (&a.manifest.policy, &b.manifest.policy);
+        Self::of(by_id(a), by_id(b), policies)
+    }
+
+    /// Compares keys by id, and policies.
+    pub fn of(
+        before: BTreeMap<KeyId, Value>,
+        mut after: BTreeMap<KeyId, Value>,
+        policies: (&RawPolicy, &RawPolicy),
+    ) -> Self {
         let mut out = Self::default();
         for (id, old) in before {
             match after.remove(&id) {
@@ -129,8 +138,8 @@ impl Difference {
         let policy = |p: &RawPolicy| serde_json::to_value(p).unwrap_or_default();
         compare(
             "",
-            &policy(&a.manifest.policy),
-            &policy(&b.manifest.policy),
+            &policy(policies.0),
+            &policy(policies.1),
             &mut out.policy,
         );
         out

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod signing_key;
 mod text;
 pub mod token;
+pub mod version;
 pub mod webhook;
 pub mod wire;
 
@@ -264,6 +265,9 @@ macro_rules! for_each_operation {
             $crate::operation::keyset::Show,
             $crate::operation::keyset::Build,
             $crate::operation::keyset::Renew,
+            $crate::operation::version::List,
+            $crate::operation::version::Inspect,
+            $crate::operation::version::Diff,
             $crate::operation::signing_key::List,
             $crate::operation::signing_key::Rotate,
             $crate::operation::signing_key::Retire,

@@ -1,89 +1,154 @@
 //! Sends the messages of webhooks, and turns the wheel of rotations: what a server does
 //! without being asked.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio_rustls::rustls;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::desk::Desk;
 use crate::error::Result;
 use crate::registry::webhook::Tried;
 use crate::registry::{handover, webhook};
-use crate::store::Message;
+use crate::remote;
+use crate::store::{Message, Tx};
 use crate::webhook::is_taken;
 use crate::world::World;
 
-/// Messages on their way at once.
-const AT_ONCE: u32 = 16;
+/// Messages on their way to one receiver at once: each holds a thread.
+const AT_ONCE: u32 = 4;
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between looks at the line: the first wait of a repetition is five seconds.
 const LOOK: Duration = Duration::from_millis(500);
+/// After the store could not be read.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Speaks to receivers.
+#[derive(Clone)]
+pub struct Sender(ureq::Agent);
+
+impl Sender {
+    /// `ca` is a file of certificates to trust in place of those that everybody trusts.
+    ///
+    /// # Errors
+    /// If there is none in it.
+    pub fn new(ca: Option<&Path>) -> Result<Self> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            // A receiver that moved is told so by a person: whoever can answer for it could
+            // send our messages anywhere.
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent("keystile");
+        if let Some(ca) = ca {
+            let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Ok(Self(config.build().new_agent()))
+    }
+}
 
 /// Sends messages until it is dropped. What is on its way then is sent again.
-pub async fn run(desk: Arc<Desk>) {
-    let agent = agent();
+pub async fn run(desk: Arc<Desk>, sender: Sender) {
     let mut turns = tokio::time::interval(LOOK);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Each receiver has a task of its own: one that does not answer holds up no other.
+    let mut busy = HashSet::new();
+    let mut tasks = JoinSet::new();
     loop {
-        turns.tick().await;
-        if let Err(e) = turn(&desk, &agent).await {
-            tracing::error!(error = %e, "webhooks cannot be served");
-            tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::select! {
+            _ = turns.tick() => {}
+            Some(done) = tasks.join_next_with_id() => {
+                let id = match done {
+                    Ok((id, ())) => id,
+                    Err(e) => e.id(),
+                };
+                busy.retain(|(_, task)| *task != id);
+                continue;
+            }
+        }
+        match receivers(&desk).await {
+            Ok(all) => {
+                for hook in all {
+                    if busy.iter().all(|(number, _)| *number != hook) {
+                        let task = tasks.spawn(serve(Arc::clone(&desk), sender.clone(), hook));
+                        busy.insert((hook, task.id()));
+                    }
+                }
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "webhooks cannot be served");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
 
-async fn turn(desk: &Arc<Desk>, agent: &ureq::Agent) -> Result<()> {
+/// Puts new messages in line; the webhooks for which there are some.
+async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
     while desk
         .write(|store| webhook::collect(store, &World::of_server()))
         .await?
     {}
-    let now = World::of_server().now.seconds();
-    let due = desk.read(move |tx| tx.due_messages(now, AT_ONCE)).await?;
-    let mut sending = JoinSet::new();
-    for message in due {
-        let agent = agent.clone();
-        sending.spawn_blocking(move || {
-            let tried = send(&agent, &message);
-            (message, tried)
-        });
+    let waiting = |tx: &Tx<'_>| {
+        let all = tx.webhooks()?.into_iter();
+        Ok(all.filter(|w| w.waiting > 0).map(|w| w.number).collect())
+    };
+    desk.read(waiting).await
+}
+
+/// Sends what is due to one receiver.
+async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
+    if let Err(e) = turn(&desk, &sender, hook).await {
+        tracing::error!(error = %e, webhook = hook, "a webhook cannot be served");
+        tokio::time::sleep(PAUSE).await;
     }
-    while let Some(sent) = sending.join_next().await {
-        let Ok((message, tried)) = sent else { continue };
-        if let Tried::Failed(why) = &tried {
-            tracing::warn!(
-                webhook = message.webhook,
-                audit_seq = message.record.seq,
-                failures = message.failures + 1,
-                reason = %why,
-                "a webhook was not taken"
-            );
+}
+
+async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
+    loop {
+        let now = World::of_server().now.seconds();
+        let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
+        let due = desk.read(due).await?;
+        if due.is_empty() {
+            return Ok(());
         }
-        desk.write(move |store| webhook::tried(store, &World::of_server(), &message, &tried))
-            .await?;
+        let mut sending = JoinSet::new();
+        for message in due {
+            let sender = sender.clone();
+            sending.spawn_blocking(move || {
+                let tried = send(&sender, &message);
+                (message, tried)
+            });
+        }
+        while let Some(sent) = sending.join_next().await {
+            let Ok((message, tried)) = sent else { continue };
+            if let Tried::Failed(why) = &tried {
+                tracing::warn!(
+                    webhook = message.webhook,
+                    audit_seq = message.record.seq,
+                    failures = message.failures + 1,
+                    reason = %why,
+                    "a webhook was not taken"
+                );
+            }
+            desk.write(move |store| webhook::tried(store, &World::of_server(), &message, &tried))
+                .await?;
+        }
     }
-    Ok(())
 }
 
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        // A receiver that moved is told so by a person: whoever can answer for it could
-        // send our messages anywhere.
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .user_agent("keystile")
-        .build()
-        .new_agent()
-}
-
-fn send(agent: &ureq::Agent, message: &Message) -> Tried {
+fn send(sender: &Sender, message: &Message) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = World::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
-    let answer = agent
+    let answer = sender
+        .0
         .post(&message.url)
         .header("content-type", "application/json")
         .header("webhook-id", &id)
@@ -102,8 +167,12 @@ fn reason(e: &ureq::Error) -> &'static str {
     match e {
         ureq::Error::Timeout(_) => "took too long",
         ureq::Error::HostNotFound => "the host is not known",
-        ureq::Error::ConnectionFailed | ureq::Error::Io(_) => "cannot be reached",
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
+        // Where TLS breaks off in the middle of reading, it comes as an error of that.
+        ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
+            "its certificate is not believed"
+        }
+        ureq::Error::ConnectionFailed | ureq::Error::Io(_) => "cannot be reached",
         _ => "does not speak HTTP as it should",
     }
 }

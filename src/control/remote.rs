@@ -184,7 +184,11 @@ fn is_loopback(host: &str) -> bool {
         .map_or(host == "localhost", |a| a.is_loopback())
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+/// The certificates in a file, PEM.
+///
+/// # Errors
+/// If it cannot be read, or there is none in it.
+pub fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     let bytes = file::read(path)?;
     let found: Vec<_> = ureq::tls::parse_pem(&bytes)
         .filter_map(|item| match item {

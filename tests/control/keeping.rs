@@ -149,3 +149,30 @@ fn writers_beside_a_rotation_of_the_master_key_lose_nothing_that_was_shown() {
     assert!(shown.iter().all(|id| ids.binary_search(id).is_ok()));
     assert_eq!(ids.len(), 3000 + shown.len());
 }
+
+/// What a restore cuts off is not hidden: the restored log verifies by itself, and a
+/// checkpoint kept from later says what is gone.
+#[test]
+fn a_checkpoint_from_after_the_backup_shows_what_a_restore_cut_off() {
+    let home = Home::new();
+    home.ok(&["backup", "kept.db"]);
+    home.ok(&["client", "create", "late"]);
+    home.ok(&["audit", "verify"]);
+    let later = fs::read(home.path("home/audit.head")).unwrap();
+    let master = fs::read_to_string(home.path("home/master.key")).unwrap();
+    let elsewhere = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("KEYSTILE_HOME", "restored");
+        command.env("KEYSTILE_MASTER_KEY", master.trim());
+        command.output().unwrap()
+    };
+    let restored = elsewhere(&["restore", "kept.db"]);
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    let verified = elsewhere(&["audit", "verify"]);
+    assert!(text(&verified.stdout).contains("none changed"));
+    fs::write(home.path("restored/audit.head"), later).unwrap();
+    let verified = elsewhere(&["audit", "verify"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let words = text(&verified.stderr);
+    assert!(words.contains("was removed or exchanged"), "{words}");
+}

@@ -2,6 +2,7 @@
 //! and faults that must not cost a key.
 
 mod faults;
+mod handing_over;
 mod keeping;
 mod programs;
 #[allow(dead_code)]

@@ -18,7 +18,11 @@ mod limits;
 mod live;
 mod metrics;
 mod modes;
+mod mutual_tls;
+mod outage;
 mod overlay;
+#[path = "../serve/pki.rs"]
+mod pki;
 mod pushes;
 mod redirects;
 mod revocation;

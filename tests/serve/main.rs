@@ -1,10 +1,16 @@
 //! `keystilectl serve` as the world meets it: a process, ports, certificates, signals; and
 //! the command line through it.
 
+mod discovery;
+mod leaks;
 mod listener;
+mod pki;
+mod receiver;
 mod remote;
 mod server;
 #[allow(dead_code)]
 #[path = "../control/support.rs"]
 mod support;
 mod tls;
+mod versions;
+mod webhooks;

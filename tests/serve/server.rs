@@ -14,6 +14,8 @@ pub struct Server {
     child: Child,
     /// `127.0.0.1:port` of the API.
     pub address: String,
+    /// `127.0.0.1:port` of discovery.
+    pub discovery: String,
 }
 
 impl Server {
@@ -39,11 +41,11 @@ impl Server {
             .spawn()
             .unwrap();
         let began = Instant::now();
-        let address = loop {
+        let (address, discovery) = loop {
             let written = fs::read_to_string(&addresses).unwrap_or_default();
-            let api = written.lines().find_map(|l| l.strip_prefix("api "));
-            if let Some(api) = api {
-                break api.to_owned();
+            let of = |name| written.lines().find_map(|l| l.strip_prefix(name));
+            if let (Some(api), Some(discovery)) = (of("api "), of("discovery ")) {
+                break (api.to_owned(), discovery.to_owned());
             }
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("serve ended ({status}): {}", log_of(home));
@@ -51,7 +53,11 @@ impl Server {
             assert!(began.elapsed() < PATIENCE, "serve does not listen");
             std::thread::sleep(Duration::from_millis(10));
         };
-        Self { child, address }
+        Self {
+            child,
+            address,
+            discovery,
+        }
     }
 
     /// In clear.

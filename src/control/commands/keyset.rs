@@ -12,8 +12,10 @@ use crate::registry::key::count;
 use crate::{file, output};
 
 mod read;
+mod versions;
 
 pub use read::{Diff, Inspect, Verify};
+pub use versions::Versions;
 
 /// Keysets: what Envoy's filter loads
 #[derive(Subcommand)]
@@ -22,6 +24,7 @@ pub enum Keyset {
     Verify(Verify),
     Inspect(Inspect),
     Diff(Diff),
+    Versions(Versions),
     Renew(Renew),
 }
 
@@ -56,6 +59,7 @@ impl Keyset {
             Self::Verify(c) => c.run(cx),
             Self::Inspect(c) => c.run(cx),
             Self::Diff(c) => c.run(cx),
+            Self::Versions(c) => c.run(cx),
             Self::Renew(_) => renew(cx),
         }
     }

@@ -11,6 +11,7 @@ use super::Context;
 use crate::delivery::{self, Delivery, Template};
 use crate::desk::Desk;
 use crate::error::{Result, refuse};
+use crate::outbox;
 use crate::registry::leak;
 use crate::scanner::{Scanner, Source};
 use crate::serve::duties::{self, Duties};
@@ -78,6 +79,9 @@ pub struct Serve {
     /// How often keys are looked at for rotation and warnings
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::span)]
     rotation_every: u64,
+    /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
+    #[arg(long, value_name = "FILE")]
+    webhook_ca: Option<PathBuf>,
     /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
     /// address, such as https://api.github.com/meta/public_keys/secret_scanning
     #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
@@ -104,6 +108,7 @@ impl Serve {
                 .scanner_keys
                 .clone()
                 .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
+            sender: outbox::Sender::new(self.webhook_ca.as_deref())?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
         };
         let settings = self.settings();

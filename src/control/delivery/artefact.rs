@@ -138,6 +138,11 @@ impl Artefact {
         &self.built
     }
 
+    /// What it is signed with.
+    pub fn signers(&self) -> &SigningKeys {
+        &self.signers
+    }
+
     /// Whether it is signed with just these keys.
     pub fn is_signed_with(&self, signers: &SigningKeys) -> bool {
         kids(&self.signers).eq(kids(signers))

@@ -100,6 +100,7 @@ impl Current {
 struct Found {
     store: StoreId,
     issued_at: u64,
+    audit_seq: u64,
     policy: Arc<(u64, PolicyFile)>,
     signers: SigningKeys,
     changes: Changes,
@@ -210,7 +211,7 @@ impl Publisher {
         let Changes::Are(built) = found.changes else {
             return Ok(());
         };
-        self.publish(built, found.signers)
+        self.publish(built, found.signers, (found.issued_at, found.audit_seq))
     }
 
     /// Why there has to be a new base, if there has to be.
@@ -294,7 +295,8 @@ impl Publisher {
         Ok(())
     }
 
-    fn publish(&self, overlay: Built, signers: SigningKeys) -> Result<()> {
+    /// `at`: when the store last changed, and the number of its last audit record.
+    fn publish(&self, overlay: Built, signers: SigningKeys, at: (u64, u64)) -> Result<()> {
         let Some(current) = &self.current else {
             return Ok(());
         };
@@ -316,7 +318,9 @@ impl Publisher {
                 "a new overlay"
             );
             let overlay = Arc::new(overlay);
-            *published = Some(Arc::new(Published { base, overlay }));
+            let new = Arc::new(Published { base, overlay });
+            self.delivery.history.add(Arc::clone(&new), at.0, at.1);
+            *published = Some(new);
             true
         });
         Ok(())
@@ -411,6 +415,7 @@ fn look(
     Ok(Found {
         store: meta.store,
         issued_at: meta.issued_at,
+        audit_seq: meta.head.seq,
         policy,
         signers: signing::accepted(tx)?,
         changes,

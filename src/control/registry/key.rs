@@ -115,7 +115,8 @@ pub fn issue(
             {
                 return Err(refuse(
                     format_args!(
-                        "client `{client_name}` may have {most} keys at once, and has {living}"
+                        "client `{client_name}` may have {} at once, and has {living}",
+                        self::count(usize::try_from(most).unwrap_or(usize::MAX))
                     ),
                     "revoke one that is not needed, or ask for more",
                 ));

@@ -248,7 +248,7 @@ mod tests {
 
     fn due(b: &mut Bench, at: u64) -> Vec<Message> {
         while collect(&mut b.store, &World::at(at)).unwrap() {}
-        b.store.read(|tx| tx.due_messages(at, 100)).unwrap()
+        b.store.read(|tx| tx.due_messages(1, at, 100)).unwrap()
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::delivery::Delivery;
 use crate::desk::Desk;
 use crate::error::Result;
 use crate::operation::fleet::{Fleet, List, Wait};
+use crate::operation::version;
 use crate::outbox;
 use crate::scanner::Scanner;
 
@@ -27,6 +28,8 @@ pub struct Duties {
     pub delivery: Arc<Delivery>,
     /// Tells of leaked keys, if one is set up.
     pub scanner: Option<Arc<Scanner>>,
+    /// Tells webhooks.
+    pub sender: outbox::Sender,
     /// How often keys are looked at for rotation.
     pub rotation: Duration,
 }
@@ -53,7 +56,7 @@ pub async fn run(
     };
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
-    duty.spawn(outbox::run(Arc::clone(&desk)));
+    duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
     duty.spawn(outbox::rotate(desk, duties.rotation));
     let served = serve(app, settings, parts, stopped).await;
     duty.shutdown().await;
@@ -61,7 +64,7 @@ pub async fn run(
 }
 
 /// The operations that only a running server can answer.
-fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
+pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
     let list = Arc::clone(delivery);
     let wait = Arc::clone(delivery);
     live(app, move |_: List, _| {
@@ -71,6 +74,21 @@ fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
     .merge(live(app, move |asked: Wait, world| {
         let wait = Arc::clone(&wait);
         async move { asked.at(&wait, world).await }
+    }))
+    .merge(versions(app, delivery))
+}
+
+/// What was published.
+fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
+    let [list, one, two] = [(); 3].map(|()| Arc::clone(delivery));
+    live(app, move |asked: version::List, _| {
+        asked.at(Arc::clone(&list))
+    })
+    .merge(live(app, move |asked: version::Inspect, _| {
+        asked.at(Arc::clone(&one))
+    }))
+    .merge(live(app, move |asked: version::Diff, _| {
+        asked.at(Arc::clone(&two))
     }))
 }
 

@@ -98,15 +98,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Messages whose time has come, the longest due first. Those whose audit record was
-    /// pruned have nothing left to say.
-    pub fn due_messages(&self, now: u64, most: u32) -> Result<Vec<Message>> {
+    /// Messages of a webhook whose time has come, the longest due first. Those whose audit
+    /// record was pruned have nothing left to say.
+    pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
         let mut statement = self.tx.prepare_cached(
             "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret
              FROM message JOIN webhook ON webhook.number = message.webhook
-             WHERE message.next <= ? ORDER BY message.next, message.seq LIMIT ?",
+             WHERE message.webhook = ? AND message.next <= ?
+             ORDER BY message.next, message.seq LIMIT ?",
         )?;
-        let rows = statement.query_map(params![column::signed(now), most], |r| {
+        let rows = statement.query_map(params![webhook, column::signed(now), most], |r| {
             let secret: Vec<u8> = r.get(4)?;
             Ok((
                 column::number(r, 0)?,

@@ -140,9 +140,36 @@ impl Envoy {
 
     /// The log, where Envoy ends instead of serving.
     pub fn try_start(setup: Setup) -> Result<Self, String> {
+        let mut envoy = Self::spawn(&setup);
+        let ready = eventually("Envoy to be ready", || {
+            if !envoy.is_running() {
+                return Some(false);
+            }
+            envoy.is_ready().then_some(true)
+        });
+        if !ready {
+            return Err(envoy.log());
+        }
+        envoy.listeners = envoy.listener_addresses();
+        envoy.settle();
+        Ok(envoy)
+    }
+
+    /// One that may never be ready: as soon as it can be asked.
+    pub fn unready(setup: Setup) -> Self {
+        let mut envoy = Self::spawn(&setup);
+        eventually("Envoy to be asked", || {
+            assert!(envoy.is_running(), "{}", envoy.log());
+            envoy.ready();
+            (envoy.admin.port() != 0).then_some(())
+        });
+        envoy
+    }
+
+    fn spawn(setup: &Setup) -> Self {
         let share = Share::take();
         let dir = setup.dir.clone();
-        let process = command(&setup)
+        let process = command(setup)
             .arg("--admin-address-path")
             .arg(dir.join("admin"))
             .args(["--concurrency", "2"])
@@ -153,32 +180,32 @@ impl Envoy {
             .stderr(File::create(dir.join("envoy.log")).unwrap())
             .spawn()
             .unwrap();
-
-        // The guard stands from here on, should the waiting panic.
-        let mut envoy = Self {
+        // Dropped, it is killed, should the waiting panic.
+        Self {
             _share: share,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             listeners: BTreeMap::new(),
             process,
             dir,
-        };
-        let ready = eventually("Envoy to be ready", || {
-            if envoy.process.try_wait().unwrap().is_some() {
-                return Some(false);
-            }
-            let address = fs::read_to_string(envoy.dir.join("admin")).ok()?;
-            envoy.admin = address.trim().parse().ok()?;
-            // Envoy may end in the middle of its answer: the next turn sees that.
-            let mut client = Client::try_connect(envoy.admin).ok()?;
-            let answer = client.try_send(&request("GET", "/ready")).ok()?;
-            (answer.status == 200).then_some(true)
-        });
-        if !ready {
-            return Err(envoy.log());
         }
-        envoy.listeners = envoy.listener_addresses();
-        envoy.settle();
-        Ok(envoy)
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Whether it has all that its listeners wait for.
+    pub fn is_ready(&mut self) -> bool {
+        self.ready() == Some(200)
+    }
+
+    fn ready(&mut self) -> Option<u16> {
+        let address = fs::read_to_string(self.dir.join("admin")).ok()?;
+        self.admin = address.trim().parse().ok()?;
+        // Envoy may end in the middle of its answer: the next turn sees that.
+        let mut client = Client::try_connect(self.admin).ok()?;
+        let answer = client.try_send(&request("GET", "/ready")).ok()?;
+        Some(answer.status)
     }
 
     /// `envoy --mode validate`: what it says, and whether it is content.

@@ -13,19 +13,27 @@ pub struct Server {
     discovery: String,
     token: String,
     wasm: PathBuf,
+    also: Vec<String>,
 }
 
 impl Server {
     /// Serves the companion's store.
     pub fn start(companion: &Companion) -> Self {
-        Self::delivering(
-            companion,
-            part("target/dist/keystile.wasm", "scripts/build"),
-        )
+        Self::started(companion, &[])
+    }
+
+    /// The same with these arguments of `serve`.
+    pub fn started(companion: &Companion, also: &[&str]) -> Self {
+        let wasm = part("target/dist/keystile.wasm", "scripts/build");
+        Self::with(companion, wasm, also)
     }
 
     /// The same, telling Envoys to run this filter.
     pub fn delivering(companion: &Companion, wasm: PathBuf) -> Self {
+        Self::with(companion, wasm, &[])
+    }
+
+    fn with(companion: &Companion, wasm: PathBuf, also: &[&str]) -> Self {
         let dir = companion.dir().to_owned();
         let token = companion.json(&["token", "create", "tests", "--role", "owner"]);
         let mut server = Self {
@@ -35,6 +43,7 @@ impl Server {
             discovery: "127.0.0.1:0".to_owned(),
             dir,
             wasm,
+            also: also.iter().map(|a| (*a).to_owned()).collect(),
         };
         server.restart();
         server
@@ -57,6 +66,7 @@ impl Server {
             .arg(&file)
             .arg("--wasm")
             .arg(&self.wasm)
+            .args(&self.also)
             .env("KEYSTILE_HOME", self.dir.join("home"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

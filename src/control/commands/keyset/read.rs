@@ -7,6 +7,7 @@ use keystile::key::Prefix;
 use keystile::keyset::{Entry, Refusal, SigningKeys};
 use serde_json::{Value, json};
 
+use super::versions::{self, version_in_place_of};
 use crate::commands::Context;
 use crate::ecds::{self, SIGNING_KEYS};
 use crate::error::{Result, refuse, refuse_all};
@@ -35,9 +36,10 @@ pub struct Verify {
 #[command(after_help = "\
 Examples:
   keystilectl keyset inspect keyset.json
-  keystilectl keyset inspect ecds.pb --keys --output json")]
+  keystilectl keyset inspect ecds.pb --keys --output json
+  keystilectl --server URL keyset inspect 1795331554650     # of `keyset versions`")]
 pub struct Inspect {
-    /// The file: of `keyset build` or `push`
+    /// The file: of `keyset build` or `push`; or, with a server, a version
     file: PathBuf,
     /// List the keys too
     #[arg(long)]
@@ -50,8 +52,9 @@ pub struct Inspect {
 /// Show what changed from one keyset file to another
 #[derive(Args)]
 #[command(after_help = "\
-Example:
-  keystilectl keyset diff before.json after.json")]
+Examples:
+  keystilectl keyset diff before.json after.json
+  keystilectl --server URL keyset diff 1795331552484 1795331554650    # of `keyset versions`")]
 pub struct Diff {
     /// The former
     before: PathBuf,
@@ -153,6 +156,9 @@ impl Verify {
 
 impl Inspect {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
+        if let Some(version) = version_in_place_of(cx, &self.file) {
+            return versions::inspect(cx, version);
+        }
         let o = open(&self.file, &signing_keys(cx)?)?;
         let k = &o.keyset;
         let count = |f: fn(&Entry<'_>) -> bool| o.entries().filter(|(_, e)| f(e)).count();
@@ -271,6 +277,10 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Diff {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let version = |file| version_in_place_of(cx, file);
+        if let (Some(from), Some(to)) = (version(&self.before), version(&self.after)) {
+            return versions::diff(cx, from, to);
+        }
         let keys = signing_keys(cx)?;
         let (a, b) = (open(&self.before, &keys)?, open(&self.after, &keys)?);
         let d = Difference::between(&a, &b);
