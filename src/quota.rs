@@ -11,7 +11,7 @@
 //! the way of the receipt.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub struct Quota {
     pub requests: u64,
     per: QuotaPeriod,
     rolls_over: RollOver,
-    zone: Rc<Zone>,
+    zone: Arc<Zone>,
 }
 
 /// From when to when a quota counts: wall-clock seconds.
@@ -109,7 +109,7 @@ impl Quota {
             requests: raw.requests,
             per: raw.per,
             rolls_over: raw.rolls_over,
-            zone: Rc::new(zone),
+            zone: Arc::new(zone),
         })
     }
 

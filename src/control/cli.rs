@@ -124,6 +124,7 @@ enum Command {
     Token(commands::token::Token),
     #[command(subcommand)]
     Webhook(commands::webhook::Webhook),
+    Usage(commands::usage::Usage),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
@@ -159,6 +160,13 @@ fn run(cli: Cli) -> Result<()> {
     if let Command::Completions(c) = &cli.command {
         return completions(c.shell);
     }
+    // Before anything is done: what cannot be printed would be lost.
+    if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
+        return Err(refuse(
+            "only `keystilectl usage` has a form for spreadsheets",
+            "use `--output json`",
+        ));
+    }
     let server = match cli.global.server.filter(|s| !s.is_empty()) {
         Some(url) => {
             let token = world::secret_variable(remote::TOKEN);
@@ -189,6 +197,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Fleet(c) => c.run(cx),
         Command::Token(c) => c.run(cx),
         Command::Webhook(c) => c.run(cx),
+        Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),
         Command::MasterKey(c) => c.run(cx),

@@ -26,6 +26,7 @@ pub mod render;
 pub mod serve;
 pub mod signing_key;
 pub mod token;
+pub mod usage;
 pub mod webhook;
 
 /// Where a command stands.

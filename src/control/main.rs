@@ -10,6 +10,7 @@
 //!   and its audit record;
 //! * [`store`]: the only place that speaks SQL. A second database needs another
 //!   [`store::Tx`] and nothing else;
+//! * [`usage`]: what Envoys count, taken in, kept and asked for, in a database of its own;
 //! * [`publish`] and [`ecds`]: rows to keyset, keyset to Envoy;
 //! * [`openapi_import`], [`policy_test`], [`policy_diff`]: a policy drafted, tried and
 //!   compared, without a store; [`import`]: other systems' exports, read;
@@ -77,6 +78,7 @@ mod native {
     pub mod seal;
     pub mod serve;
     pub mod store;
+    pub mod usage;
     pub mod webhook;
     pub mod when;
     pub mod world;

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod signing_key;
 mod text;
 pub mod token;
+pub mod usage;
 pub mod version;
 pub mod webhook;
 pub mod wire;
@@ -286,6 +287,12 @@ macro_rules! for_each_operation {
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
             $crate::operation::webhook::Delete,
+            $crate::operation::usage::Show,
+            $crate::operation::usage::Anomalies,
+            $crate::operation::usage::Quota,
+            $crate::operation::usage::ShowSettings,
+            $crate::operation::usage::Configure,
+            $crate::operation::usage::Forget,
         }
     };
 }

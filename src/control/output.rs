@@ -20,6 +20,8 @@ pub enum Form {
     Table,
     /// For programs.
     Json,
+    /// For spreadsheets: of `usage` alone.
+    Csv,
 }
 
 /// Prints.
@@ -39,11 +41,16 @@ impl Output {
         self.form == Form::Json
     }
 
+    /// Whether spreadsheets read it.
+    pub fn is_csv(self) -> bool {
+        self.form == Form::Csv
+    }
+
     /// Prints JSON or, for people, what `table` gives.
     pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
         match self.form {
             Form::Json => self.json(json),
-            Form::Table => text(&table()),
+            Form::Table | Form::Csv => text(&table()),
         }
     }
 

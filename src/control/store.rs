@@ -26,10 +26,12 @@ mod policy;
 mod replay;
 mod scope;
 mod token;
+mod usage;
 
 pub use log::Query;
 pub use outbox::Message;
 pub use replay::Replay;
+pub use usage::*;
 
 use scope::Scope;
 
@@ -50,6 +52,8 @@ pub struct Store {
     path: PathBuf,
     /// Inside [`Store::together`].
     joined: bool,
+    /// Usage, once it was asked for.
+    usage: Option<UsageStore>,
 }
 
 /// What the store knows about itself.
@@ -141,6 +145,7 @@ impl Store {
             db,
             path: path.to_owned(),
             joined: false,
+            usage: None,
         })
     }
 

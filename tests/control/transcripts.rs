@@ -65,6 +65,7 @@ sessions! {
     audit
     backups
     master_key
+    usage
 }
 
 served! {
@@ -78,6 +79,7 @@ served! {
     keyset
     signing_keys
     explain
+    usage
 }
 
 through_a_server! {

@@ -12,5 +12,6 @@ mod server;
 #[path = "../control/support.rs"]
 mod support;
 mod tls;
+mod usage;
 mod versions;
 mod webhooks;

@@ -6,7 +6,7 @@ use keystile::key::{KeyId, Name};
 use super::client::{label_words, words};
 use super::{Context, key_id};
 use crate::error::Result;
-use crate::operation::key::{self, KeyView};
+use crate::operation::key::{self, KeyUse, KeyView};
 use crate::operation::wire::{Environment, Id, KeyStatus, Span, Time, TimeWords};
 use crate::output::{self, cell};
 use crate::record::Status;
@@ -43,6 +43,7 @@ pub enum Key {
 Examples:
   keystilectl key list --client acme
   keystilectl key list --status active --expiring 30d
+  keystilectl key list --unused 90d --status active
   keystilectl key list --label team=payments --output json")]
 pub struct List {
     /// Only those of this client
@@ -60,6 +61,9 @@ pub struct List {
     /// Only those with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
+    /// Only those that no request has used for so long, as far as usage was counted
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    unused: Option<u64>,
 }
 
 /// Show a key: all but the key itself, which is stored nowhere
@@ -120,12 +124,15 @@ impl List {
             environment: self.environment.map(Environment),
             expiring: self.expiring.map(TimeWords),
             label: words(&self.label),
+            unused: self.unused.map(Span),
             limit: Some(key::PAGE),
             cursor: None,
         };
         let mut keys = Vec::new();
+        let mut counted_since;
         loop {
             let found = cx.perform(page.clone())?;
+            counted_since = found.counted_since;
             keys.extend(found.keys);
             if found.next.is_none() {
                 break;
@@ -135,7 +142,21 @@ impl List {
         keys.sort_by(|a, b| {
             (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0))
         });
-        cx.out.show(&keys, || list_table(&keys, cx.now(), true))
+        cx.out.show(&keys, || list_table(&keys, cx.now(), true))?;
+        if let Some(unused) = self.unused {
+            let before = cx.now().saturating_sub(unused);
+            match counted_since {
+                None => cx
+                    .out
+                    .warn("no usage has been counted yet: these keys may be in use"),
+                Some(Time(since)) if since > before => cx.out.warn(format_args!(
+                    "usage has been counted since {} only: keys may have been used before",
+                    when::short(since)
+                )),
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -224,7 +245,31 @@ pub fn fields(k: &KeyView, now: u64) -> String {
                 .unwrap_or_default(),
         ),
         ("created", when::short(k.created.0)),
+        ("first used", used(k.usage.as_ref(), now, true)),
+        ("last used", used(k.usage.as_ref(), now, false)),
     ])
+}
+
+/// When, from where and by what.
+fn used(usage: Option<&KeyUse>, now: u64, first: bool) -> String {
+    let Some(usage) = usage else {
+        return String::new();
+    };
+    let (at, address, agent) = if first {
+        (&usage.first_used, &usage.first_address, &None)
+    } else {
+        (&usage.last_used, &usage.last_address, &usage.last_agent)
+    };
+    let mut out = at.as_ref().map_or_else(String::new, |Time(t)| {
+        format!("{} ({})", when::short(*t), when::relative(*t, now))
+    });
+    for (word, text) in [(" from ", address), (" by ", agent)] {
+        if let Some(text) = text {
+            out.push_str(word);
+            out.push_str(text);
+        }
+    }
+    out
 }
 
 fn print(cx: &Context, key: &KeyView) -> Result<()> {

@@ -15,6 +15,9 @@ use crate::seal::{self, MasterKey};
 use crate::store::Store;
 use crate::world::World;
 
+/// What the file with the usage of a backup is called, behind the name of that.
+const USAGE: &str = ".usage";
+
 /// A backup that was made and verified.
 pub struct Kept {
     /// The end of the audit log in it.
@@ -84,6 +87,18 @@ impl Home {
         let (head, version) = verified(&mut copy)?;
         copy.close()?;
         beside.as_file().sync_all().map_err(cannot)?;
+        // Usage first: a store that is there without it has merely counted less.
+        let mut usage_beside = to.as_os_str().to_owned();
+        usage_beside.push(USAGE);
+        let usage_beside = PathBuf::from(usage_beside);
+        let usage = tempfile::Builder::new()
+            .prefix(".keystile-")
+            .tempfile_in(folder)
+            .map_err(cannot)?;
+        if store.copy_usage_to(usage.path())? {
+            usage.as_file().sync_all().map_err(cannot)?;
+            usage.persist(usage_beside).map_err(|e| cannot(e.error))?;
+        }
         let written = beside.persist(to).map_err(|e| cannot(e.error))?;
         let bytes = written.metadata().map_err(cannot)?.len();
         File::open(folder)
@@ -148,6 +163,7 @@ impl Home {
             Ok(tx.next_version())
         })?;
         let kept = store.head_file();
+        let usage = self.restored_usage(&mut store, from, beside.path())?;
         store.close()?;
         File::open(&new)
             .and_then(|f| f.sync_all())
@@ -155,12 +171,57 @@ impl Home {
         self.write_fingerprints(&[key.fingerprint()])?;
         // The checkpoint first: a store without one would be taken for one that never had.
         fs::rename(kept, self.folder.join("audit.head")).map_err(cannot)?;
+        if let Some(usage) = usage {
+            fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
+        }
         fs::hard_link(&new, &path).map_err(cannot)?;
         Ok(Restored {
             head,
             backed_up,
             version,
         })
+    }
+
+    /// The usage of a backup, copied into a folder, if it is to be put in its place: what is
+    /// there already and belongs to the store has counted more.
+    fn restored_usage(
+        &self,
+        store: &mut Store,
+        from: &Path,
+        folder: &Path,
+    ) -> Result<Option<PathBuf>> {
+        let cannot = |e| cannot_make(&self.folder, &e);
+        let there = self.folder.join("usage.db");
+        if there.exists() {
+            if store.is_usage(&there)? {
+                return Ok(None);
+            }
+            // Another store's; its log would be taken for that of the new one.
+            for end in ["", "-wal", "-shm"] {
+                let of = |name: &str| self.folder.join(format!("{name}{end}"));
+                match fs::rename(of("usage.db"), of("usage.db.former")) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),
+                    _ => {}
+                }
+            }
+        }
+        let mut kept = from.as_os_str().to_owned();
+        kept.push(USAGE);
+        if !Path::new(&kept).exists() {
+            return Ok(None);
+        }
+        let new = folder.join("usage.db");
+        fs::copy(&kept, &new).map_err(cannot)?;
+        if !store.is_usage(&new)? {
+            return Err(refuse(
+                format_args!("`{}` is no usage of this store", Path::new(&kept).display()),
+                "put back the file that `keystilectl backup` wrote beside the backup, or move it away to go without",
+            ));
+        }
+        File::open(&new)
+            .and_then(|f| f.sync_all())
+            .map_err(cannot)?;
+        Ok(Some(new))
     }
 
     /// Encrypts the store with another master key. Broken off at whatever moment, the

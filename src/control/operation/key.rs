@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use super::client::{check_labels, labels};
 use super::wire::{self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords};
 use super::{ANYBODY, HOLDERS, Method, Operation, Route};
-use crate::error::{Result, refuse, refuse_all};
+use crate::error::{Kind as Sort, Result, refuse, refuse_all};
 use crate::record::{self, Status, limit_words, words};
 use crate::registry::key::{self, Patch};
 use crate::registry::rules;
-use crate::store::Store;
+use crate::store::{Store, Tx, UsageTx};
 use crate::world::World;
 
 mod issue;
@@ -79,6 +79,39 @@ pub struct KeyView {
     pub rotated_from: Option<Id>,
     /// Since when.
     pub created: Time,
+    /// How it was used; left out where nobody knows of any use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<KeyUse>,
+}
+
+/// How a key was used, as far as the policy has it noted: requests that were let through.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyUse {
+    /// When first.
+    pub first_used: Option<Time>,
+    /// When last, to the minute.
+    pub last_used: Option<Time>,
+    /// From where first.
+    pub first_address: Option<String>,
+    /// From where last.
+    pub last_address: Option<String>,
+    /// By what last.
+    pub last_agent: Option<String>,
+}
+
+impl KeyUse {
+    fn of(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<Self>> {
+        let used = tx.key_usage(id)?.map(|(_, used)| used);
+        // A key that was only ever refused was not used.
+        let used = used.filter(|u| u.last_used.is_some());
+        Ok(used.map(|u| Self {
+            first_used: u.first_used.map(Time),
+            last_used: u.last_used.map(Time),
+            first_address: u.first_address,
+            last_address: u.last_address,
+            last_agent: u.agent,
+        }))
+    }
 }
 
 impl KeyView {
@@ -116,6 +149,7 @@ impl KeyView {
             lineage: Id(k.lineage),
             rotated_from: k.rotated_from.map(Id),
             created: Time(k.created),
+            usage: None,
         }
     }
 
@@ -136,6 +170,10 @@ pub struct Keys {
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
+    /// Where `unused` is asked: since when anything has been counted. Who was used before
+    /// that, nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_since: Option<Time>,
 }
 
 /// Keys that were switched off.
@@ -165,6 +203,9 @@ pub struct List {
     /// Only those with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
+    /// Only those that have been there for so long and were not let through since: `90d`.
+    #[serde(default)]
+    pub unused: Option<Span>,
     /// How many at most: 1 to 10,000, 1,000 if it is not said.
     #[serde(default)]
     pub limit: Option<u32>,
@@ -357,6 +398,17 @@ impl List {
     }
 }
 
+impl List {
+    fn is_dormant(&self, key: &record::Key, used: Option<&KeyUse>, now: u64) -> bool {
+        let Some(Span(unused)) = self.unused else {
+            return true;
+        };
+        let before = now.saturating_sub(unused);
+        let last = used.and_then(|u| u.last_used.as_ref()).map(|t| t.0);
+        key.created <= before && last.is_none_or(|last| last <= before)
+    }
+}
+
 impl Operation for List {
     type Output = Keys;
     const ROUTE: Route = Route::get("key.list", "/v1/keys", ANYBODY, "List keys");
@@ -372,26 +424,56 @@ impl Operation for List {
             ));
         }
         let most = usize::try_from(most).unwrap_or(1);
-        store.read(|tx| {
+        let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
             let mut out = Keys {
                 keys: Vec::new(),
                 next: None,
+                counted_since: None,
             };
+            let mut failed = None;
             let of = self.client.as_deref();
             let cursor = self.cursor.as_ref().map(|c| c.0);
             key::each(tx, &world.caller, of, cursor, |key| {
-                if !self.wants(&key, &labels, now) {
+                // Whether it is old enough costs nothing to ask; who used it does.
+                if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
+                    return true;
+                }
+                let used = match usage.map(|tx| KeyUse::of(tx, key.id)).transpose() {
+                    Ok(used) => used.flatten(),
+                    Err(e) => {
+                        failed = Some(e);
+                        return false;
+                    }
+                };
+                if !self.is_dormant(&key, used.as_ref(), now) {
                     return true;
                 }
                 if out.keys.len() == most {
                     out.next = out.keys.last().map(|k| k.id.clone());
                     return false;
                 }
-                out.keys.push(KeyView::of(&key, now));
+                out.keys.push(KeyView {
+                    usage: used,
+                    ..KeyView::of(&key, now)
+                });
                 true
             })?;
-            Ok(out)
-        })
+            if let (Some(_), Some(tx)) = (&self.unused, usage) {
+                out.counted_since = tx.began()?.map(Time);
+            }
+            failed.map_or(Ok(out), Err)
+        };
+        let used =
+            store.with_usage(|store, usage| usage.read(|u| store.read(|tx| list(tx, Some(u)))));
+        match used {
+            // Keys are there without their usage too.
+            Err(e) if self.unused.is_none() && e.kind() != Sort::NotFound => {
+                let keys = store.read(|tx| list(tx, None))?;
+                tracing::warn!(error = %e, "usage cannot be read");
+                Ok(keys)
+            }
+            used => used,
+        }
     }
 }
 
@@ -401,7 +483,15 @@ impl Operation for Show {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
-        Ok(KeyView::of(&key, world.now.seconds()))
+        let used = store.with_usage(|_, usage| usage.read(|tx| KeyUse::of(tx, key.id)));
+        Ok(KeyView {
+            // A key can be shown, and revoked, without knowing who used it.
+            usage: used.unwrap_or_else(|e| {
+                tracing::warn!(error = %e, "usage cannot be read");
+                None
+            }),
+            ..KeyView::of(&key, world.now.seconds())
+        })
     }
 }
 

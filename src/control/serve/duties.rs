@@ -1,11 +1,12 @@
-//! All that a server does, put together: answering, delivering keysets, sending webhooks,
-//! turning rotations.
+//! All that a server does, put together: answering, delivering keysets, counting usage,
+//! sending webhooks, turning rotations.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
+use prometheus_client::collector::Collector;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -21,6 +22,8 @@ use crate::operation::fleet::{Fleet, List, Wait};
 use crate::operation::version;
 use crate::outbox;
 use crate::scanner::Scanner;
+use crate::usage::intake::Intake;
+use crate::usage::numbers::Numbers as UsageNumbers;
 
 /// What a server does beside answering.
 pub struct Duties {
@@ -47,15 +50,24 @@ pub async fn run(
     let stopped = signals()?;
     let delivery = duties.delivery;
     let numbers = Numbers(Arc::clone(&delivery));
-    let app = App::new(Arc::clone(&desk), limits, vec![Box::new(numbers)]);
-    let routes = edge::router(Arc::clone(&desk), Arc::clone(&delivery), duties.scanner)
-        .merge(fleet(&app, &delivery));
+    let intake = Intake::new(Arc::clone(&desk));
+    let usage = UsageNumbers(Arc::clone(&intake));
+    let counted: Vec<Box<dyn Collector>> = vec![Box::new(numbers), Box::new(usage)];
+    let app = App::new(Arc::clone(&desk), limits, counted);
+    let routes = edge::router(
+        Arc::clone(&desk),
+        Arc::clone(&delivery),
+        Arc::clone(&intake),
+        duties.scanner,
+    )
+    .merge(fleet(&app, &delivery));
     let parts = Parts {
         routes,
         discovery: Some(placed(delivery.router())),
     };
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
+    duty.spawn(intake.run());
     duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
     duty.spawn(outbox::rotate(desk, duties.rotation));
     let served = serve(app, settings, parts, stopped).await;

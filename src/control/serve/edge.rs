@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use keystile::message::{KID_HEADER, SIGNATURE_HEADER};
+use keystile::usage;
 use serde_json::json;
 
 use super::listen::Peer;
@@ -18,6 +20,7 @@ use crate::desk::Desk;
 use crate::error::{Kind, refuse};
 use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
+use crate::usage::intake::{self as batches, Intake};
 use crate::world::World;
 
 /// A report of one worker is some hundred bytes.
@@ -25,11 +28,17 @@ const REPORT: usize = 64 << 10;
 /// A scanner may have found many at once.
 const ALERTS: usize = 8 << 20;
 
-/// `/v1/reports`, and `/v1/leaks` where a scanner is set up.
-pub fn router(desk: Arc<Desk>, delivery: Arc<Delivery>, scanner: Option<Arc<Scanner>>) -> Router {
+/// `/v1/reports`, `/v1/usage`, and `/v1/leaks` where a scanner is set up.
+pub fn router(
+    desk: Arc<Desk>,
+    delivery: Arc<Delivery>,
+    intake: Arc<Intake>,
+    scanner: Option<Arc<Scanner>>,
+) -> Router {
     let router = Router::new()
         .route("/v1/reports", post(report))
-        .with_state(delivery);
+        .with_state(delivery)
+        .route(usage::PATH, post(batch).with_state(intake));
     match scanner {
         None => router,
         Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((desk, scanner))),
@@ -48,6 +57,43 @@ async fn report(State(delivery): State<Arc<Delivery>>, request: Request) -> Resp
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refused) => refused_report(&refused).into_response(),
     }
+}
+
+async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match whole(body, usage::MAX_BYTES).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let kid = text(&head.headers, KID_HEADER).unwrap_or_default();
+    let tag = text(&head.headers, SIGNATURE_HEADER).unwrap_or_default();
+    match intake.take(&body, kid, tag).await {
+        Ok(receipt) => {
+            let headers = [
+                (header::CONTENT_TYPE.as_str(), "application/json"),
+                (KID_HEADER, &receipt.kid),
+                (SIGNATURE_HEADER, &receipt.tag),
+            ];
+            (headers, receipt.body).into_response()
+        }
+        Err(refused) => refused_batch(refused).into_response(),
+    }
+}
+
+fn refused_batch(refused: batches::Refused) -> Problem {
+    let next = "look at KEYSTILE_SIGNING_KEYS of its Envoy";
+    match refused {
+        batches::Refused::Later(e) => e.of(Kind::Unavailable),
+        batches::Refused::OtherStore => refuse(
+            "the batch is of another store",
+            "send it to the server of that",
+        )
+        .of(Kind::Forbidden),
+        batches::Refused::Message(e) => {
+            refuse(format_args!("the batch is not counted: {e}"), next).of(Kind::Forbidden)
+        }
+    }
+    .into()
 }
 
 fn refused_report(refused: &Refused) -> Problem {

@@ -1,0 +1,268 @@
+//! Usage in a database of its own beside the store: a flood of counts never makes a
+//! revocation wait. Encrypted with a key that the store holds, so that a new master key
+//! of the store needs no second file to change at the same moment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::scope::Scope;
+use super::{Store, Tx};
+use crate::error::{Error, Kind, Result, refuse};
+
+mod add;
+mod facts;
+mod keep;
+mod read;
+
+pub use add::{Cell, Seen};
+pub use facts::KeyFacts;
+pub use keep::Untold;
+pub use read::{Dimension, Grouped, Whose};
+
+/// As [`super::MIGRATIONS`].
+const MIGRATIONS: [&str; 1] = [include_str!("usage.sql")];
+
+/// How long a server's other work waits for a transaction that counts. Short: whoever
+/// holds the store's only writer meanwhile holds up revocations.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The key that usage is encrypted with. No `Debug`, no `Display`; wiped when dropped.
+pub(super) struct UsageKey(Zeroizing<[u8; 32]>);
+
+/// An open usage database.
+pub struct UsageStore {
+    db: Connection,
+}
+
+/// A transaction of it: a view of one moment for reading, all or nothing for writing.
+pub struct UsageTx<'s> {
+    tx: Scope<'s>,
+}
+
+impl UsageKey {
+    /// From a secret that only this store has, and that stays the same as long as it lives.
+    pub(super) fn of(secret: &[u8]) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(
+            &Sha256::new()
+                .chain_update(b"keystile usage database v1\n")
+                .chain_update(secret)
+                .finalize(),
+        );
+        Self(key)
+    }
+
+    /// SQLCipher's raw key: `x'…'`. A secret.
+    fn raw(&self) -> Zeroizing<String> {
+        let mut out = Zeroizing::new(String::with_capacity(67));
+        out.push_str("x'");
+        for byte in self.0.iter() {
+            for nibble in [byte >> 4, byte & 15] {
+                out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        out.push('\'');
+        out
+    }
+}
+
+impl Store {
+    /// The file that holds usage.
+    pub fn usage_file(&self) -> PathBuf {
+        self.path.with_file_name("usage.db")
+    }
+
+    /// Does something with store and usage, which is empty where nothing was counted yet.
+    ///
+    /// # Errors
+    /// Those of `f`, or usage cannot be opened.
+    pub fn with_usage<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self, &mut UsageStore) -> Result<T>,
+    ) -> Result<T> {
+        if self.usage.is_none() && !self.usage_file().exists() {
+            return f(self, &mut UsageStore::nothing()?);
+        }
+        self.with_made_usage(f)
+    }
+
+    /// The same, to write: usage is there afterwards.
+    ///
+    /// # Errors
+    /// Those of `f`, or usage cannot be opened or made.
+    pub fn with_made_usage<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self, &mut UsageStore) -> Result<T>,
+    ) -> Result<T> {
+        let mut usage = match self.usage.take() {
+            Some(usage) => usage,
+            None => {
+                let file = self.usage_file();
+                UsageStore::open(&file, &self.usage_key()?).map_err(|e| e.at(file.display()))?
+            }
+        };
+        let out = f(self, &mut usage);
+        self.usage = Some(usage);
+        out
+    }
+
+    /// Copies usage, as it is at one moment, into an empty file; whether there is any.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn copy_usage_to(&mut self, file: &Path) -> Result<bool> {
+        if !self.usage_file().exists() {
+            return Ok(false);
+        }
+        let key = self.usage_key()?;
+        self.with_made_usage(|_, usage| usage.copy_to(file, &key))?;
+        Ok(true)
+    }
+
+    /// Whether a file holds usage of this store.
+    pub fn is_usage(&mut self, file: &Path) -> Result<bool> {
+        let key = self.usage_key()?;
+        Ok(UsageStore::open(file, &key).is_ok())
+    }
+
+    fn usage_key(&mut self) -> Result<UsageKey> {
+        self.read(|tx| tx.usage_key())?.ok_or_else(|| {
+            refuse(
+                "usage cannot be encrypted: the store has no secret of its own yet",
+                "change anything in the store, such as `keystilectl keyset renew`, and try again",
+            )
+        })
+    }
+}
+
+impl Tx<'_> {
+    fn usage_key(&self) -> Result<Option<UsageKey>> {
+        let secret: Option<Vec<u8>> =
+            self.tx
+                .query_row("SELECT audit_secret FROM meta", [], |r| r.get(0))?;
+        Ok(secret.map(|s| UsageKey::of(&Zeroizing::new(s))))
+    }
+}
+
+impl UsageStore {
+    fn open(path: &Path, key: &UsageKey) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = connect(path, key, flags)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        let mut usage = Self { db };
+        usage.migrate()?;
+        Ok(usage)
+    }
+
+    /// Of a store that has counted nothing.
+    fn nothing() -> Result<Self> {
+        let mut usage = Self {
+            db: Connection::open_in_memory()?,
+        };
+        usage.migrate()?;
+        Ok(usage)
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        let seen = |db: &Connection| -> rusqlite::Result<usize> {
+            let n: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
+            Ok(usize::try_from(n).unwrap_or(usize::MAX))
+        };
+        if seen(&self.db)? == MIGRATIONS.len() {
+            return Ok(());
+        }
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Read again: another process may have done it meanwhile.
+        let seen = seen(&tx)?;
+        if seen > MIGRATIONS.len() {
+            return Err(refuse(
+                "usage was written by a newer keystilectl",
+                "use that one, or update this one",
+            ));
+        }
+        for script in MIGRATIONS.iter().skip(seen) {
+            tx.execute_batch(script)?;
+        }
+        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        Ok(tx.commit()?)
+    }
+
+    /// Waits longer for others than a server's operations may: of who counts.
+    pub fn be_patient(&mut self) -> Result<()> {
+        Ok(self.db.busy_timeout(super::PATIENCE)?)
+    }
+
+    /// Reads, all from one moment.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
+        let tx = Scope::begin(&self.db, TransactionBehavior::Deferred, false)?;
+        f(&UsageTx { tx })
+    }
+
+    /// Changes, all or nothing.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
+        let tx = Scope::begin(&self.db, TransactionBehavior::Immediate, false)?;
+        let mut tx = UsageTx { tx };
+        let out = f(&mut tx)?;
+        tx.tx.commit()?;
+        Ok(out)
+    }
+
+    fn copy_to(&self, file: &Path, key: &UsageKey) -> Result<()> {
+        let mut copy = connect(file, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        {
+            let backup = Backup::new(&self.db, &mut copy)?;
+            // All pages in one step: in WAL mode that stops nobody from counting.
+            if backup.step(-1)? != StepResult::Done {
+                return Err(refuse("usage was busy", "nothing was written; try again")
+                    .of(Kind::Unavailable));
+            }
+        }
+        // One file, and no log beside it.
+        copy.pragma_update(None, "journal_mode", "DELETE")?;
+        let sound: String = copy.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+        copy.close().map_err(|(_, e)| Error::from(e))?;
+        match sound.as_str() {
+            "ok" => Ok(()),
+            wrong => Err(refuse(
+                format_args!("usage is damaged: {wrong}"),
+                "move `usage.db` away to count anew, and back up again",
+            )),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sql(&self) -> &Connection {
+        &self.db
+    }
+}
+
+fn connect(path: &Path, key: &UsageKey, flags: OpenFlags) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags)?;
+    db.pragma_update(None, "cipher_log_level", "NONE")?;
+    db.pragma_update(None, "key", key.raw().as_str())?;
+    db.busy_timeout(PATIENCE)?;
+    // FULL: a batch is acknowledged when it is on the disk, for nobody has it afterwards.
+    db.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(db)
+}

@@ -1,0 +1,166 @@
+//! Ten million rows of usage, taken in by a running server: bytes of each, what a month of
+//! a billion requests takes, and how long answers take.
+//!
+//!     cargo bench --profile release --bench usage [-- ROWS]
+#![cfg_attr(target_family = "wasm", no_main)]
+#![cfg(not(target_family = "wasm"))]
+#![allow(dead_code)]
+
+#[path = "../serve/server.rs"]
+mod server;
+#[path = "../control/support.rs"]
+mod support;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keystile::keyset::SigningKeys;
+use keystile::usage::{Batch, KeyUse, Row, seal_batch};
+use server::{Server, token};
+use support::{Home, word};
+
+const KEYS: usize = 10_000;
+const CLIENTS: usize = 100;
+const ROUTES: usize = 3;
+/// Keys of one batch: with all their routes, as many rows as a batch may have.
+const PART: usize = 5_000;
+
+fn main() {
+    let numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
+    let wanted = numbers.last().unwrap_or(10_000_000);
+    let home = Home::new();
+    let mut ids = Vec::new();
+    for n in 0..CLIENTS {
+        let client = format!("c{n}");
+        home.ok(&["client", "create", &client]);
+        let count = (KEYS / CLIENTS).to_string();
+        let issued = home.json(&["key", "issue", &client, "--count", &count]);
+        ids.extend(issued.as_array().unwrap().iter().map(|k| word(k, "id")));
+    }
+    let keys = SigningKeys::parse(&home.ok(&["signing-key", "export"])).unwrap();
+    home.ok(&["keyset", "build", "--out", "keyset.json"]);
+    let store = word(&home.json(&["keyset", "inspect", "keyset.json"]), "store");
+    let owner = token(&home, "owner");
+    let server = Server::start(&home, &[]);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let hour = now - now % 3600;
+
+    println!("{KEYS} keys of {CLIENTS} clients, {ROUTES} routes, one hour after the other");
+    let began = Instant::now();
+    let (mut rows, mut hours, mut seq) = (0, 0, 0);
+    // By hour and by day alone: those by minute would be gone after two days.
+    while rows < wanted {
+        hours += 1;
+        for part in ids.chunks(PART) {
+            seq += 1;
+            let batch = batch(&store, seq, hour - (60 + hours) * 3600, part);
+            send(&server, &batch, &keys);
+            rows += batch.rows.len();
+        }
+    }
+    let took = began.elapsed();
+    let bytes = size(&home);
+    println!(
+        "{rows} rows by hour in {:.0} s, {:.0} a second; {} MB",
+        took.as_secs_f64(),
+        rows as f64 / took.as_secs_f64(),
+        bytes >> 20
+    );
+    let row = bytes as f64 / rows as f64;
+    // An hour's row is one of 24, which share a row by day.
+    let day = row * 24.0 * ROUTES as f64;
+    println!("{row:.1} bytes a row by hour, its share of days and of clients included");
+    println!("{day:.0} bytes a key and day, used on {ROUTES} routes in every hour");
+    // A billion a month is 23,148 a minute: at most so many rows by minute, of each key and
+    // route one.
+    let minutes = (KEYS * ROUTES).min(23_148) as f64 * row * 2.0 * 1440.0;
+    let month = KEYS as f64 * day * 60.0 + minutes;
+    println!(
+        "a billion requests a month over {KEYS} keys, each on {ROUTES} routes in every hour: {:.1} GB when all that is kept is there",
+        month / 1e9
+    );
+
+    println!("\nmilliseconds, the median of 9:");
+    let key = &ids[1234];
+    for path in [
+        "/v1/usage?since=24h".to_owned(),
+        "/v1/usage?since=7d&step=hour&by=outcome".to_owned(),
+        "/v1/usage?since=14d&step=hour&by=route".to_owned(),
+        "/v1/usage?since=30d&by=client".to_owned(),
+        "/v1/usage?since=7d&step=hour&by=client".to_owned(),
+        "/v1/usage?since=7d&by=key".to_owned(),
+        "/v1/usage?client=c7&since=7d&step=hour&by=key".to_owned(),
+        "/v1/usage?client=c7&since=14d&step=hour&by=route".to_owned(),
+        format!("/v1/usage?key={key}&since=14d&step=hour&by=outcome"),
+        format!("/v1/keys/{key}"),
+        "/v1/usage/anomalies".to_owned(),
+        "/v1/keys?unused=90d&limit=100".to_owned(),
+    ] {
+        let mut times: Vec<Duration> = (0..9)
+            .map(|_| {
+                let began = Instant::now();
+                let url = format!("{}{path}", server.url());
+                let asked = ureq::get(&url).header("authorization", format!("Bearer {owner}"));
+                let mut answer = asked.call().unwrap();
+                answer.body_mut().read_to_vec().unwrap();
+                began.elapsed()
+            })
+            .collect();
+        times.sort();
+        let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+        println!("{:8.1}  (worst {:.1})  {path}", ms(times[4]), ms(times[8]));
+    }
+}
+
+fn batch(store: &str, seq: u64, at: u64, ids: &[String]) -> Batch {
+    let mut rows = Vec::with_capacity(ids.len() * ROUTES);
+    for key in 0..ids.len() {
+        for route in 0..ROUTES {
+            rows.push(Row {
+                key: Some(key as u32),
+                route: Some(route as u32),
+                outcome: u32::from((key + route) % 20 == 0),
+                requests: 1 + (key as u64 * 7919 + seq) % 90,
+            });
+        }
+    }
+    Batch {
+        node: "edge-1".into(),
+        epoch: 1,
+        vm: 0,
+        claimed: 1,
+        seq,
+        store: store.to_owned(),
+        at,
+        routes: (0..ROUTES).map(|n| format!("/v1/route-{n}")).collect(),
+        outcomes: vec!["ok".into(), "rate_limited".into()],
+        keys: ids
+            .iter()
+            .map(|id| KeyUse {
+                id: id.clone(),
+                last: at,
+                address: Some("192.0.2.7".into()),
+                agent: Some("curl/8".into()),
+            })
+            .collect(),
+        rows,
+        dropped: 0,
+    }
+}
+
+fn send(server: &Server, batch: &Batch, keys: &SigningKeys) {
+    let sealed = seal_batch(batch, keys).unwrap();
+    let answer = ureq::post(format!("{}/v1/usage", server.url()))
+        .header("x-keystile-kid", &sealed.kid)
+        .header("x-keystile-signature", &sealed.tag)
+        .send(&sealed.body[..]);
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
+/// Of the database and its log.
+fn size(home: &Home) -> u64 {
+    let of = |name: &str| std::fs::metadata(home.path(name)).map_or(0, |m| m.len());
+    of("home/usage.db")
+}
