@@ -6,6 +6,7 @@
 //! * [`cli`] and [`commands`]: what a person types, and what is printed for it;
 //! * [`operation`]: one struct for each thing that can be asked, from which command line,
 //!   REST, OpenAPI and the table of roles are made; [`remote`] asks a server for it;
+//! * [`console`]: the same operations as pages, for people;
 //! * [`registry`]: one function per operation, one transaction each, with its checks
 //!   and its audit record;
 //! * [`store`]: the only place that speaks SQL. A second database needs another
@@ -47,6 +48,7 @@ mod native {
     pub mod caller;
     pub mod cli;
     pub mod commands;
+    pub mod console;
     pub mod delivery;
     pub mod desk;
     pub mod ecds;

@@ -21,9 +21,11 @@ pub mod audit;
 pub mod client;
 pub mod explain;
 pub mod fleet;
+pub mod guide;
 pub mod import;
 pub mod key;
 pub mod keyset;
+pub mod overview;
 pub mod policy;
 pub mod signing_key;
 mod text;
@@ -260,6 +262,7 @@ macro_rules! for_each_operation {
             $crate::operation::policy::Plans,
             $crate::operation::policy::Show,
             $crate::operation::policy::Check,
+            $crate::operation::policy::Compare,
             $crate::operation::policy::Apply,
             $crate::operation::policy::History,
             $crate::operation::policy::Rollback,
@@ -273,6 +276,8 @@ macro_rules! for_each_operation {
             $crate::operation::signing_key::Rotate,
             $crate::operation::signing_key::Retire,
             $crate::operation::explain::Explain,
+            $crate::operation::guide::Show,
+            $crate::operation::overview::Show,
             $crate::operation::import::Import,
             $crate::operation::audit::List,
             $crate::operation::audit::Export,
@@ -410,6 +415,29 @@ fn twice(name: &str) -> Error {
     )
 }
 
+/// The pairs of a query, or of a form.
+///
+/// # Errors
+/// [`Kind::Malformed`] if something in it is not encoded as it should be.
+pub fn words(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
+    text::pairs(query)
+}
+
+/// Puts an operation together from the fields of a form, which are all words.
+///
+/// # Errors
+/// Those of [`put_together`].
+pub fn from_words<O: Operation>(fields: BTreeMap<String, Vec<String>>) -> Result<O> {
+    read(text::Fields::new(fields))
+}
+
+/// One word of a path or a query, encoded.
+pub fn encoded(word: &str) -> String {
+    let mut out = String::new();
+    text::encode(word, &mut out);
+    out
+}
+
 fn read<'de, O: Operation, D: serde::Deserializer<'de>>(fields: D) -> Result<O>
 where
     D::Error: std::fmt::Display,
@@ -497,6 +525,7 @@ mod tests {
     fn what_stands_in_the_path_is_encoded() {
         let parts = take_apart(&client::Show {
             name: "a/b?c".to_owned(),
+            without_keys: false,
         })
         .unwrap();
         assert_eq!(parts.target, "/v1/clients/a%2Fb%3Fc");

@@ -353,15 +353,19 @@ pub struct TokenRecord {
     pub expires: u64,
     /// Seconds.
     pub revoked: Option<u64>,
+    /// Not a token yet, but the code that is exchanged for one.
+    pub invitation: bool,
 }
 
 impl TokenRecord {
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `invited`, `expired` or `revoked`.
     pub fn status(&self, now: u64) -> &'static str {
         if self.revoked.is_some() {
             "revoked"
         } else if self.expires <= now {
             "expired"
+        } else if self.invitation {
+            "invited"
         } else {
             "active"
         }

@@ -22,6 +22,7 @@ mod column;
 mod key;
 mod log;
 mod outbox;
+mod overview;
 mod policy;
 mod replay;
 mod scope;
@@ -40,10 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("store.sql"),
     include_str!("store/version_2.sql"),
     include_str!("store/version_3.sql"),
+    include_str!("store/console.sql"),
 ];
 
 /// An open store.

@@ -143,6 +143,7 @@ impl List {
             .perform(client::List {
                 plan: self.plan,
                 label: words(&self.label),
+                ..client::List::default()
             })?
             .clients;
         cx.out.show(&clients, || {
@@ -165,7 +166,10 @@ impl List {
 
 impl Show {
     fn run(self, cx: &Context) -> Result<()> {
-        let shown = cx.perform(client::Show { name: self.name })?;
+        let shown = cx.perform(client::Show {
+            name: self.name,
+            without_keys: false,
+        })?;
         cx.out.show(&shown, || {
             let mut out = fields(&shown.client);
             let keys = &shown.keys;

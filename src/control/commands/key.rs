@@ -126,6 +126,7 @@ impl List {
             label: words(&self.label),
             unused: self.unused.map(Span),
             limit: Some(key::PAGE),
+            scan: None,
             cursor: None,
         };
         let mut keys = Vec::new();

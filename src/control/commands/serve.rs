@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
+use crate::console;
 use crate::delivery::{self, Delivery, Template};
 use crate::desk::Desk;
 use crate::error::{Result, refuse};
@@ -30,7 +31,7 @@ Examples:
   keystilectl token create ops --role owner > token.txt
   KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
 
-The API is described at /docs and /openapi.json. SIGTERM ends it when what has begun is done.
+The console is at /console; the API is described at /docs and /openapi.json. SIGTERM ends it when what has begun is done.
 Certificates are read again when their files change.")]
 pub struct Serve {
     /// Where the API is served
@@ -76,6 +77,9 @@ pub struct Serve {
     /// and refuses everything until it is back
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     ttl: Option<u64>,
+    /// How long somebody may be idle in the console before he has to sign in again
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = when::span)]
+    console_idle: u64,
     /// How often keys are looked at for rotation and warnings
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::span)]
     rotation_every: u64,
@@ -110,6 +114,10 @@ impl Serve {
                 .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
             sender: outbox::Sender::new(self.webhook_ca.as_deref())?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
+            console: console::Settings {
+                idle: Duration::from_secs(self.console_idle.max(1)),
+                ..console::Settings::default()
+            },
         };
         let settings = self.settings();
         tokio::runtime::Builder::new_multi_thread()

@@ -51,9 +51,13 @@ pub struct Create {
     /// How many keys may live at once
     #[arg(long, value_name = "N")]
     max_keys: Option<u32>,
-    /// When it ends
-    #[arg(long, value_name = "WHEN", default_value = "90d")]
-    expires: When,
+    /// When it ends [default: 90d, and 7d for an invitation]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<When>,
+    /// Make an invitation instead: a code that its receiver exchanges for the token, once, at
+    /// /console/invitation (role `client`)
+    #[arg(long)]
+    invite: bool,
     /// An address range that it may be used from; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Vec<IpNet>,
@@ -107,7 +111,8 @@ impl Create {
             max_expiry: self.max_expiry.filter(|s| *s > 0).map(Span),
             max_keys: self.max_keys,
             cidrs: self.cidr.into_iter().map(Range).collect(),
-            expires: Some(TimeWords(self.expires)),
+            expires: self.expires.map(TimeWords),
+            invite: self.invite,
         })?;
         let shown = cx.out.show(&made, || {
             let text = made.token.as_ref().map_or("-", Secret::expose_secret);
@@ -121,9 +126,11 @@ impl Create {
             )
         })?;
         if !cx.out.is_json() {
-            cx.out.note(
-                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN",
-            );
+            cx.out.note(if self.invite {
+                "hand on the link `SERVER/console/invitation#CODE` now, the code is not shown again; it is good once"
+            } else {
+                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+            });
         }
         Ok(())
     }

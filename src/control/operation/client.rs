@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::key::KeyView;
 use super::wire::{self, Time};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
-use crate::error::{Result, refuse_all};
+use crate::error::{Result, refuse, refuse_all};
 use crate::record::{self, Labels};
 use crate::registry::client::{self, Draft, Patch};
 use crate::registry::{self, rules};
@@ -62,6 +62,9 @@ pub struct ClientRow {
 pub struct Clients {
     /// By name.
     pub clients: Vec<ClientRow>,
+    /// The `cursor` of the next page, where a `limit` was given; null at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A client and its keys.
@@ -105,7 +108,7 @@ pub struct Create {
 }
 
 /// Lists clients.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientList)]
 pub struct List {
@@ -115,6 +118,15 @@ pub struct List {
     /// Only those with this label, `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
+    /// Only those whose name or description holds this, in whatever case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    /// How many at most: 1 to 10,000; all if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Shows a client and its keys.
@@ -124,6 +136,9 @@ pub struct List {
 pub struct Show {
     /// Its name.
     pub name: String,
+    /// Leave its keys out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_keys: bool,
 }
 
 /// Changes a client; fields that are left out stay as they are.
@@ -186,8 +201,31 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
-        let mut clients = store.read(|tx| client::list(tx, &world.caller))?;
-        clients.retain(|(c, _)| self.plan.is_none() || c.plan == self.plan);
+        if self.limit.is_some_and(|n| n == 0 || n > super::key::PAGE) {
+            return Err(refuse(
+                format_args!("`limit` is not in 1..={}", super::key::PAGE),
+                "ask for less, and for the next page with `cursor`",
+            ));
+        }
+        let (search, cursor) = (
+            self.search.unwrap_or_default(),
+            self.cursor.unwrap_or_default(),
+        );
+        let most = self.limit.unwrap_or(u32::MAX - 1);
+        let plan = self.plan.as_deref();
+        let bound = world.caller.narrowed(None);
+        let mut clients = store.read(|tx| match bound {
+            Some(_) => client::list(tx, &world.caller),
+            None => tx.clients_after(&cursor, &search, plan, most + 1),
+        })?;
+        let next = match usize::try_from(most) {
+            Ok(most) if clients.len() > most => {
+                clients.truncate(most);
+                clients.last().map(|(c, _)| c.name.clone())
+            }
+            _ => None,
+        };
+        clients.retain(|(c, _)| plan.is_none() || c.plan.as_deref() == plan);
         clients.retain(|(c, _)| labels.iter().all(|(k, v)| c.labels.get(k) == Some(v)));
         let row = |(c, keys): &(record::Client, u64)| ClientRow {
             client: c.into(),
@@ -195,6 +233,7 @@ impl Operation for List {
         };
         Ok(Clients {
             clients: clients.iter().map(row).collect(),
+            next,
         })
     }
 }
@@ -212,7 +251,10 @@ impl Operation for Show {
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDetail> {
         let (client, keys) = store.read(|tx| {
             let client = registry::client(tx, &world.caller, &self.name)?;
-            let mut keys = tx.keys_of(client.number)?;
+            let mut keys = match self.without_keys {
+                true => Vec::new(),
+                false => tx.keys_of(client.number)?,
+            };
             keys.sort_by_key(|k| (k.created, k.id));
             Ok((client, keys))
         })?;
@@ -248,7 +290,8 @@ impl Operation for Update {
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         let name = self.name.clone();
-        super::shown(Show { name }, store, world)
+        let without_keys = false;
+        super::shown(Show { name, without_keys }, store, world)
     }
 }
 
@@ -274,7 +317,8 @@ impl Operation for Delete {
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         let name = self.name.clone();
-        super::shown(Show { name }, store, world)
+        let without_keys = false;
+        super::shown(Show { name, without_keys }, store, world)
     }
 }
 

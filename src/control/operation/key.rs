@@ -212,6 +212,10 @@ pub struct List {
     /// `next` of the page before.
     #[serde(default)]
     pub cursor: Option<Id>,
+    /// How many keys are looked at for one page at most, where few of many are wanted: the
+    /// page may then be short, or empty, and yet have a `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<u32>,
 }
 
 /// The most keys on one page.
@@ -433,7 +437,15 @@ impl Operation for List {
             let mut failed = None;
             let of = self.client.as_deref();
             let cursor = self.cursor.as_ref().map(|c| c.0);
+            let mut left = self.scan.unwrap_or(u32::MAX);
+            let mut last = None;
             key::each(tx, &world.caller, of, cursor, |key| {
+                if left == 0 {
+                    out.next = last.map(Id);
+                    return false;
+                }
+                left -= 1;
+                last = Some(key.id);
                 // Whether it is old enough costs nothing to ask; who used it does.
                 if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
                     return true;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::wire::Time;
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::error::{Kind, Result, refuse};
+use crate::policy_diff;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::limit_words;
 use crate::registry;
@@ -141,6 +142,46 @@ pub struct Check {
     pub text: String,
 }
 
+/// Compares a policy with the one in force, by what changes for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyCompare)]
+pub struct Compare {
+    /// What messages call it.
+    #[serde(default = "unnamed")]
+    pub name: String,
+    /// The policy, as YAML.
+    pub text: String,
+}
+
+/// What changes for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyCompared)]
+pub struct Compared {
+    /// The policy that it was compared with.
+    pub revision: u64,
+    /// On every route.
+    pub everywhere: Vec<ChangeView>,
+    /// On some.
+    pub routes: Vec<ChangeView>,
+}
+
+/// A change for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyChange)]
+pub struct ChangeView {
+    /// `opens`, `closes`, `moves` or `alters`.
+    pub effect: String,
+    /// The field of the policy, or the template of the route.
+    pub at: String,
+    /// Methods; none for every one, `*` for those that no route names.
+    pub methods: Vec<String>,
+    /// Hosts; none for every one, `*` for those that no route names.
+    pub hosts: Vec<String>,
+    /// In words.
+    pub change: String,
+}
+
 /// Puts a policy in force.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -268,6 +309,43 @@ impl Operation for Check {
         let file = policy_file::parse(&self.name, self.text)?;
         let warnings = store.read(|tx| registry::policy::check(tx, &file))?;
         Ok(Checked::of(&file, warnings))
+    }
+}
+
+impl Operation for Compare {
+    type Output = Compared;
+    const ROUTE: Route = Route::ask(
+        "policy.compare",
+        "/v1/policy/diff",
+        STAFF,
+        "Compare a policy with the one in force, by what changes for callers",
+    )
+    .carries_file();
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Compared> {
+        let after = policy_file::parse(&self.name, self.text)?;
+        let (revision, before) =
+            store.read(|tx| Ok((tx.policy()?.revision, registry::policy(tx)?)))?;
+        let diff = policy_diff::diff(&before, &after)?;
+        let routes = diff.routes.into_iter().map(|r| ChangeView {
+            effect: r.effect.as_str().to_owned(),
+            at: r.path,
+            methods: r.methods,
+            hosts: r.hosts,
+            change: r.change,
+        });
+        let everywhere = diff.everywhere.into_iter().map(|e| ChangeView {
+            effect: e.effect.as_str().to_owned(),
+            at: e.field,
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            change: e.change,
+        });
+        Ok(Compared {
+            revision,
+            everywhere: everywhere.collect(),
+            routes: routes.collect(),
+        })
     }
 }
 

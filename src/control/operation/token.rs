@@ -22,7 +22,7 @@ pub struct TokenView {
     pub name: String,
     /// What kind of caller it makes.
     pub role: Role,
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `invited`, `expired` or `revoked`.
     pub status: String,
     /// The client that it is bound to.
     pub client: Option<String>,
@@ -119,9 +119,13 @@ pub struct Create {
     /// Ranges that it may be used from.
     #[serde(default)]
     pub cidrs: Vec<Range>,
-    /// When it ends; 90 days from now if it is not said.
+    /// When it ends; 90 days from now if it is not said, a week for an invitation.
     #[serde(default)]
     pub expires: Option<TimeWords>,
+    /// Make an invitation instead: a code that its receiver exchanges, once, at
+    /// `/console/invitation` for a token that is good for 90 days; of the role `client`.
+    #[serde(default)]
+    pub invite: bool,
 }
 
 /// Lists tokens.
@@ -162,6 +166,7 @@ impl Operation for Create {
             },
             networks: self.cidrs.into_iter().map(|r| r.0).collect(),
             expires: self.expires.map(|w| w.0.at(now)),
+            invitation: self.invite,
         };
         let (text, token) = token::create(store, world, draft)?;
         Ok(Created {

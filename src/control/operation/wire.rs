@@ -197,6 +197,27 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::<T>::deserialize(d).map(Some)
 }
 
+/// Reads words, each as it travels.
+///
+/// # Errors
+/// One for each that cannot be read, with the field's name in front.
+pub fn parsed_list<T: std::str::FromStr<Err = String>>(
+    field: &str,
+    words: &[String],
+) -> crate::error::Result<Vec<T>> {
+    let (good, bad): (Vec<_>, Vec<_>) = words
+        .iter()
+        .map(|w| w.parse::<T>())
+        .partition(Result::is_ok);
+    if bad.is_empty() {
+        return Ok(good.into_iter().flatten().collect());
+    }
+    let messages = bad.into_iter().filter_map(Result::err);
+    Err(crate::error::refuse_all(
+        messages.map(|e| format!("`{field}`: {e}")).collect(),
+    ))
+}
+
 /// The word that an enum of the policy travels as.
 pub fn word_of(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {

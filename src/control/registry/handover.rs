@@ -222,6 +222,7 @@ mod tests {
             ceilings: Ceilings::default(),
             networks: Vec::new(),
             expires: Some(expires),
+            invitation: false,
         };
         token::create(&mut b.store, &World::at(NOON), draft)
             .ok()

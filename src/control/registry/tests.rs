@@ -20,6 +20,7 @@ fn draft(name: &str, role: Role) -> token::Draft {
         ceilings: Ceilings::default(),
         networks: Vec::new(),
         expires: None,
+        invitation: false,
     }
 }
 

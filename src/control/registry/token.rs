@@ -20,6 +20,10 @@ use crate::world::World;
 pub const BRAND: &str = "kst";
 /// How long a token is good if nothing else is said, in seconds.
 pub const LIFETIME: u64 = 90 * 86_400;
+/// How long an invitation is good if nothing else is said, in seconds.
+pub const INVITED: u64 = 7 * 86_400;
+/// What an invitation has in the place of a role, so that no place which wants a token takes it.
+const INVITATION: &str = "invite";
 /// How exactly the last use is remembered, in seconds.
 const LAST_USED_STEP: u64 = 60;
 /// Ranges, scopes or plans that one token may have.
@@ -38,8 +42,10 @@ pub struct Draft {
     pub ceilings: Ceilings,
     /// Ranges that it may be used from; any if there are none.
     pub networks: Vec<IpNet>,
-    /// Seconds; 90 days from now if it is not said.
+    /// Seconds; 90 days from now if it is not said, and a week for an invitation.
     pub expires: Option<u64>,
+    /// Make an invitation: a code that is good for one thing, to be exchanged for the token.
+    pub invitation: bool,
 }
 
 /// Why a token is not good. Only who holds its secret is told more than `Unknown`.
@@ -81,10 +87,13 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText
         may_manage(&world.caller, draft.role)?;
         let client = check(tx, world, &draft)?;
         let now = world.now.seconds();
-        let mut fresh = generate(draft.role, world)?;
-        while tx.token(fresh.id)?.is_some() {
-            fresh = generate(draft.role, world)?;
-        }
+        let word = if draft.invitation {
+            INVITATION
+        } else {
+            draft.role.as_str()
+        };
+        let fresh = generate(tx, word, world)?;
+        let usual = if draft.invitation { INVITED } else { LIFETIME };
         let token = TokenRecord {
             grant: Grant {
                 id: fresh.id,
@@ -98,10 +107,9 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText
             digest: fresh.digest,
             created: now,
             created_by: world.actor.user.clone(),
-            expires: draft
-                .expires
-                .unwrap_or_else(|| now.saturating_add(LIFETIME)),
+            expires: draft.expires.unwrap_or_else(|| now.saturating_add(usual)),
             revoked: None,
+            invitation: draft.invitation,
         };
         tx.insert_token(&token, client.map(|c| c.number))?;
         tx.audit(
@@ -115,8 +123,78 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText
     })
 }
 
-fn generate(role: Role, world: &World) -> Result<key::Fresh> {
-    key::generate(&name(BRAND)?, &name(role.as_str())?, world.entropy)
+fn generate(tx: &Tx<'_>, word: &str, world: &World) -> Result<key::Fresh> {
+    let (brand, word) = (name(BRAND)?, name(word)?);
+    let mut fresh = key::generate(&brand, &word, world.entropy)?;
+    while tx.token(fresh.id)?.is_some() {
+        fresh = key::generate(&brand, &word, world.entropy)?;
+    }
+    Ok(fresh)
+}
+
+/// Exchanges an invitation for the token that it promises, once; the token is good for 90
+/// days and is shown once.
+///
+/// # Errors
+/// The code is not that of an invitation which is open still.
+pub fn accept(store: &mut Store, world: &World, code: &str) -> Result<(KeyText, TokenRecord)> {
+    store.write(world, |tx| {
+        let now = world.now.seconds();
+        let (invitation, word) = find(tx, code).map_err(closed)?;
+        if !invitation.invitation || word != INVITATION {
+            return Err(closed(TokenError::Unknown));
+        }
+        let grant = alive(&invitation, world.actor.address.parse().ok(), now).map_err(closed)?;
+        let fresh = generate(tx, grant.role.as_str(), world)?;
+        let client = grant.client.as_deref().map(|name| tx.client(name));
+        let client = client.transpose()?.flatten();
+        let token = TokenRecord {
+            grant: Grant {
+                id: fresh.id,
+                last_used: None,
+                ..grant
+            },
+            digest: fresh.digest,
+            created: now,
+            created_by: invitation.created_by.clone(),
+            expires: now.saturating_add(LIFETIME),
+            revoked: None,
+            invitation: false,
+        };
+        let id = invitation.grant.id.to_string();
+        let spent = TokenRecord {
+            revoked: Some(now),
+            ..invitation.clone()
+        };
+        tx.revoke_token(invitation.grant.id, now)?;
+        tx.insert_token(&token, client.map(|c| c.number))?;
+        tx.audit(
+            world,
+            "token.accept",
+            &id,
+            Some(&invitation.audit_json()),
+            Some(&spent.audit_json()),
+        )?;
+        tx.audit(
+            world,
+            "token.create",
+            &token.grant.id.to_string(),
+            None,
+            Some(&token.audit_json()),
+        )?;
+        Ok((fresh.text, token))
+    })
+}
+
+fn closed(e: TokenError) -> crate::error::Error {
+    let fact = match e {
+        TokenError::Malformed => "this is not the code of an invitation",
+        TokenError::Expired => "the invitation has expired",
+        TokenError::Revoked => "the invitation was accepted already, or taken back",
+        TokenError::Network => "the invitation may not be accepted from this address",
+        TokenError::Unknown | TokenError::Store => "there is no such invitation",
+    };
+    refuse(fact, "ask for a new one").of(Kind::Unauthenticated)
 }
 
 fn name(text: &str) -> Result<Name> {
@@ -161,6 +239,12 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
         return Err(refuse(
             format_args!("a token may have {MOST} ranges, scopes or plans at most"),
             "use wider ranges or fewer of them",
+        ));
+    }
+    if draft.invitation && draft.role != Role::Client {
+        return Err(refuse(
+            format_args!("nobody is invited to the role `{}`", draft.role),
+            "make a token, or invite to the role `client`",
         ));
     }
     match (draft.role, &draft.client) {
@@ -296,15 +380,47 @@ pub fn authenticate(
     address: IpAddr,
     now: u64,
 ) -> std::result::Result<Grant, TokenError> {
+    let (token, word) = find(tx, presented)?;
+    if token.invitation || word != token.grant.role.as_str() {
+        return Err(TokenError::Unknown);
+    }
+    alive(&token, Some(address), now)
+}
+
+/// What a token is good for whose text was shown before, by its id.
+///
+/// # Errors
+/// It is good for nothing any more, and why.
+pub fn still_good(
+    tx: &Tx<'_>,
+    id: KeyId,
+    address: IpAddr,
+    now: u64,
+) -> std::result::Result<Grant, TokenError> {
+    let found = tx.token(id).map_err(|_| TokenError::Store)?;
+    let token = found.filter(|t| !t.invitation).ok_or(TokenError::Unknown)?;
+    alive(&token, Some(address), now)
+}
+
+/// The record of a text, and the word that stands in its middle.
+fn find(tx: &Tx<'_>, presented: &str) -> std::result::Result<(TokenRecord, String), TokenError> {
     let text = Parsed::parse(presented.as_bytes()).map_err(|_| TokenError::Malformed)?;
     if text.brand != BRAND {
         return Err(TokenError::Malformed);
     }
     let found = tx.token(text.id()).map_err(|_| TokenError::Store)?;
     let token = found.ok_or(TokenError::Unknown)?;
-    if !same(&token.digest, &text.digest()) || text.environment != token.grant.role.as_str() {
+    if !same(&token.digest, &text.digest()) {
         return Err(TokenError::Unknown);
     }
+    Ok((token, text.environment.to_owned()))
+}
+
+fn alive(
+    token: &TokenRecord,
+    address: Option<IpAddr>,
+    now: u64,
+) -> std::result::Result<Grant, TokenError> {
     let orphan = token.grant.role == Role::Client && token.grant.client.is_none();
     if token.revoked.is_some() || orphan {
         return Err(TokenError::Revoked);
@@ -312,10 +428,11 @@ pub fn authenticate(
     if token.expires <= now {
         return Err(TokenError::Expired);
     }
-    if !token.grant.admits(address) {
+    let near = address.map_or(token.grant.networks.is_empty(), |a| token.grant.admits(a));
+    if !near {
         return Err(TokenError::Network);
     }
-    Ok(token.grant)
+    Ok(token.grant.clone())
 }
 
 /// Compares in constant time.

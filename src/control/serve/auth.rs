@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, header};
-use keystile::key::Parsed;
+use keystile::key::{KeyId, Parsed};
+use zeroize::Zeroizing;
 
 use super::http::App;
 use super::limits::subscriber;
@@ -44,13 +45,27 @@ pub async fn authenticate(
     request: &str,
     action: &'static str,
 ) -> Result<Asker, Problem> {
+    identify(app, bearer(headers), address, request, action).await
+}
+
+/// The same of a token that came by another way.
+///
+/// # Errors
+/// Those of [`authenticate`].
+pub async fn identify(
+    app: &App,
+    presented: Result<Zeroizing<String>, Problem>,
+    address: IpAddr,
+    request: &str,
+    action: &'static str,
+) -> Result<Asker, Problem> {
     let place = subscriber(address);
     let now = world::nanoseconds();
     if let Err(e) = app.limits().failures.look(place, now) {
         app.metrics().limited();
         return Err(e.into());
     }
-    let found = match bearer(headers) {
+    let found = match presented {
         Err(problem) => Err((problem, "missing")),
         Ok(presented) => {
             let found = app
@@ -62,14 +77,7 @@ pub async fn authenticate(
                 .await?;
             match found {
                 Ok(grant) => Ok(grant),
-                Err(TokenError::Store) => {
-                    return Err(Problem::new(
-                        503,
-                        "unavailable",
-                        "Not possible at the moment",
-                        "the store cannot be read; try again, or ask who runs this server",
-                    ));
-                }
+                Err(TokenError::Store) => return Err(unreadable()),
                 Err(e) => Err((not_good(e), reason(e))),
             }
         }
@@ -87,7 +95,49 @@ pub async fn authenticate(
             return Err(problem);
         }
     };
-    if let Err(e) = app.limits().tokens.take(grant.id.as_u64(), now) {
+    take_turn(app, grant, address, request).await
+}
+
+/// Takes who has shown his token before, if it is good still.
+///
+/// # Errors
+/// 401 if it is not, 429 if it asks too often.
+pub async fn resume(
+    app: &App,
+    token: KeyId,
+    address: IpAddr,
+    request: &str,
+) -> Result<Asker, Problem> {
+    let found = app
+        .desk()
+        .read(move |tx| {
+            Ok(token::still_good(
+                tx,
+                token,
+                address,
+                world::now().seconds(),
+            ))
+        })
+        .await?;
+    match found {
+        Ok(grant) => take_turn(app, grant, address, request).await,
+        Err(TokenError::Store) => Err(unreadable()),
+        Err(e) => Err(not_good(e)),
+    }
+}
+
+/// One request with a good token.
+async fn take_turn(
+    app: &App,
+    grant: Grant,
+    address: IpAddr,
+    request: &str,
+) -> Result<Asker, Problem> {
+    if let Err(e) = app
+        .limits()
+        .tokens
+        .take(grant.id.as_u64(), world::nanoseconds())
+    {
         app.metrics().limited();
         return Err(e.into());
     }
@@ -177,7 +227,16 @@ fn redacted(text: &str) -> String {
     out
 }
 
-fn bearer(headers: &HeaderMap) -> Result<zeroize::Zeroizing<String>, Problem> {
+fn unreadable() -> Problem {
+    Problem::new(
+        503,
+        "unavailable",
+        "Not possible at the moment",
+        "the store cannot be read; try again, or ask who runs this server",
+    )
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Zeroizing<String>, Problem> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (all.next(), all.next()) else {
         return Err(unauthenticated("there is no token with the request"));
@@ -185,7 +244,7 @@ fn bearer(headers: &HeaderMap) -> Result<zeroize::Zeroizing<String>, Problem> {
     let text = value.to_str().unwrap_or_default();
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Ok(zeroize::Zeroizing::new(token.trim().to_owned()))
+            Ok(Zeroizing::new(token.trim().to_owned()))
         }
         _ => Err(unauthenticated("there is no bearer token with the request")),
     }

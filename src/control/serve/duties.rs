@@ -15,6 +15,7 @@ use super::http::{App, live};
 use super::limits::Limits;
 use super::listen::Peer;
 use super::{Parts, Settings, edge, serve, signals};
+use crate::console::{self, Console};
 use crate::delivery::Delivery;
 use crate::desk::Desk;
 use crate::error::Result;
@@ -35,6 +36,8 @@ pub struct Duties {
     pub sender: outbox::Sender,
     /// How often keys are looked at for rotation.
     pub rotation: Duration,
+    /// How long sessions of the console live.
+    pub console: console::Settings,
 }
 
 /// Does all of it until a signal says to stop.
@@ -60,7 +63,8 @@ pub async fn run(
         Arc::clone(&intake),
         duties.scanner,
     )
-    .merge(fleet(&app, &delivery));
+    .merge(fleet(&app, &delivery))
+    .merge(console(&app, &delivery, duties.console));
     let parts = Parts {
         routes,
         discovery: Some(placed(delivery.router())),
@@ -102,6 +106,13 @@ fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
     .merge(live(app, move |asked: version::Diff, _| {
         asked.at(Arc::clone(&two))
     }))
+}
+
+/// The pages for people.
+fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
+    let delivery = Arc::clone(delivery);
+    let fleet = Arc::new(move || Fleet::of(&delivery));
+    console::router(Console::new(app.clone(), settings, fleet))
 }
 
 /// When it is said that all shall stop.

@@ -91,6 +91,7 @@ impl Api {
             ceilings: Ceilings::default(),
             networks: Vec::new(),
             expires: None,
+            invitation: false,
         };
         let made = self
             .desk

@@ -6,9 +6,9 @@ use super::{Tx, column};
 use crate::error::Result;
 use crate::record::Client;
 
-const COLUMNS: &str = "number, name, plan, description, labels, created";
+pub(super) const COLUMNS: &str = "number, name, plan, description, labels, created";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
     Ok(Client {
         number: column::number(row, 0)?,
         name: row.get(1)?,

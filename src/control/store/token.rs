@@ -10,7 +10,7 @@ use crate::record::TokenRecord;
 
 const COLUMNS: &str =
     "token.id, digest, token.name, role, client.name, scopes, plans, max_expiry, max_keys,
-    networks, token.created, created_by, expires, last_used, revoked";
+    networks, token.created, created_by, expires, last_used, revoked, invitation";
 /// A token that is bound to a client which was deleted is bound to none.
 const TABLES: &str =
     "token LEFT JOIN client ON client.number = token.client AND client.deleted IS NULL";
@@ -37,6 +37,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
         created_by: row.get(11)?,
         expires: column::unsigned(row, 12)?,
         revoked: column::optional(row, 14)?,
+        invitation: row.get(15)?,
     })
 }
 
@@ -64,8 +65,8 @@ impl Tx<'_> {
         let grant = &token.grant;
         self.tx.execute(
             "INSERT INTO token (id, digest, name, role, client, scopes, plans, max_expiry, max_keys,
-               networks, created, created_by, expires)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+               networks, created, created_by, expires, invitation)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 column::signed(grant.id.as_u64()),
                 token.digest.0,
@@ -80,6 +81,7 @@ impl Tx<'_> {
                 column::signed(token.created),
                 token.created_by,
                 column::signed(token.expires),
+                token.invitation,
             ],
         )?;
         Ok(())

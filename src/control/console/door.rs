@@ -1,0 +1,261 @@
+//! Sign in and out, and invitations.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use zeroize::Zeroizing;
+
+use super::form::{Form, sentence};
+use super::page::{self, Draft, mark};
+use super::part::{self, field};
+use super::visit::{Sent, Source, Visit, seconds};
+use super::{Console, page::see_other};
+use crate::error::{Kind, refuse};
+use crate::operation;
+use crate::operation::wire::Secret;
+use crate::registry::token;
+use crate::serve::auth;
+use crate::serve::limits::subscriber;
+use crate::serve::problem::Problem;
+use crate::world::{self, World};
+
+/// A token and where it leads are short.
+const FORM: usize = 16 << 10;
+
+/// Where to sign in, to go on with a page.
+pub fn sign_in_at(back: Option<&str>) -> String {
+    match back.filter(|b| *b != "/console") {
+        Some(back) => format!("/console/sign-in?next={}", operation::encoded(back)),
+        None => "/console/sign-in".to_owned(),
+    }
+}
+
+/// The way back: one of our own pages, whatever the URL says.
+fn next(form: &Form) -> &str {
+    let ours = |t: &&str| {
+        t.strip_prefix("/console").is_some_and(|rest| {
+            rest.starts_with(['/', '?'])
+                && !rest.starts_with("/sign-")
+                && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
+        })
+    };
+    form.given("next").filter(ours).unwrap_or("/console")
+}
+
+/// The form to sign in.
+pub async fn show(State(console): State<Console>, request: Request) -> Response {
+    let form = Form::read(request.uri().query().unwrap_or_default().as_bytes());
+    signing_in(&console, &form.unwrap_or_default(), None)
+}
+
+fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Response {
+    let messages: Vec<String> = problem.iter().map(|p| plain(p)).collect();
+    let next = next(form);
+    let body = html! {
+        main.door {
+            div.brand { (mark()) "Keystile" }
+            form.card method="post" action="/console/sign-in" {
+                h1 { "Sign in" }
+                @if !messages.is_empty() { (part::alert("That did not work.", &messages)) }
+                @if next != "/console" { input type="hidden" name="next" value=(next); }
+                div.field {
+                    label for="f-token" { "Token" }
+                    input #f-token name="token" type="password" required autocomplete="current-password"
+                        spellcheck="false" autofocus placeholder="kst_…" aria-describedby="f-token-hint";
+                    p.soft #f-token-hint {
+                        "An owner makes one with " code { "keystilectl token create" } " or under Tokens in this console."
+                    }
+                }
+                button type="submit" { "Sign in" }
+            }
+            p.soft { a href="/console/invitation" { "I have an invitation" } }
+        }
+    };
+    let status = problem.and_then(|p| StatusCode::from_u16(p.status).ok());
+    let page = page::bare("Sign in", &console.0.version, body);
+    (status.unwrap_or(StatusCode::OK), page).into_response()
+}
+
+/// The fact, in the words for who pastes a token into a form.
+fn plain(problem: &Problem) -> String {
+    let fact = problem.detail.split("; ").next().unwrap_or_default();
+    match problem.status {
+        401 => format!("{}. Paste the whole of it.", sentence(fact)),
+        _ => sentence(&problem.detail),
+    }
+}
+
+/// A form of who is not signed in: its own origin is asked for, and nothing else.
+async fn stranger(request: Request) -> Result<(Source, Form), Response> {
+    let (head, body) = request.into_parts();
+    let source = Source::of(&head).map_err(|p| page::failure(&p))?;
+    source
+        .is_own(&head.headers)
+        .map_err(|p| page::failure(&p))?;
+    let body = axum::body::to_bytes(body, FORM).await.map_err(|_| {
+        let e = refuse("the form is too large or broke off", "send it again");
+        page::failure(&Problem::from(e.of(Kind::Malformed)))
+    })?;
+    let form = Form::read(&body).map_err(|e| page::failure(&e.into()))?;
+    Ok((source, form))
+}
+
+/// Signs in.
+pub async fn sign_in(State(console): State<Console>, request: Request) -> Response {
+    let (source, form) = match stranger(request).await {
+        Ok(read) => read,
+        Err(response) => return response,
+    };
+    let presented = Ok(Zeroizing::new(form.text("token").to_owned()));
+    let identified = auth::identify(
+        console.app(),
+        presented,
+        source.address,
+        &source.request,
+        "console.sign_in",
+    )
+    .await;
+    let asker = match identified {
+        Ok(asker) => asker,
+        Err(problem) => return signing_in(&console, &form.without("token"), Some(&problem)),
+    };
+    let world = asker.world();
+    let begun = console
+        .sessions()
+        .begin(asker.grant.id, seconds(), world.entropy);
+    match begun {
+        Ok(session) => {
+            let mut response = see_other(next(&form));
+            source.set_cookie(Some(&session), &mut response);
+            response
+        }
+        Err(e) => page::failure(&e.into()),
+    }
+}
+
+/// Signs out.
+pub async fn sign_out(State(console): State<Console>, request: Request) -> Response {
+    use axum::extract::FromRequest as _;
+    let (head, body) = request.into_parts();
+    let source = Source::of(&head);
+    let request = Request::from_parts(head, body);
+    let Sent { visit, .. } = match Sent::from_request(request, &console).await {
+        Ok(sent) => sent,
+        Err(response) => return response,
+    };
+    console.sessions().end(visit.session());
+    let mut response = see_other("/console/sign-in");
+    if let Ok(source) = source {
+        source.set_cookie(None, &mut response);
+    }
+    visit.tagged(response)
+}
+
+/// The form to accept an invitation. The code stands behind the `#` of the link: browsers
+/// keep that to themselves, and the page's script moves it into the form.
+pub async fn invitation(State(console): State<Console>) -> Response {
+    inviting(&console, None)
+}
+
+fn inviting(console: &Console, problem: Option<&Problem>) -> Response {
+    let form = Form::default();
+    let draft = Draft::new(&form, problem);
+    let body = html! {
+        main.door {
+            div.brand { (mark()) "Keystile" }
+            form.card method="post" action="/console/invitation" data-invitation {
+                h1 { "Accept an invitation" }
+                (draft.summary())
+                p { "The code is good once. In exchange you get a token to sign in with, for you to keep." }
+                (field("code", "Code").kind("password").needed().placeholder("kst_invite_…").line(&draft))
+                button type="submit" { "Accept" }
+            }
+            p.soft { a href="/console/sign-in" { "I have a token" } }
+        }
+    };
+    let status = problem.and_then(|p| StatusCode::from_u16(p.status).ok());
+    let page = page::bare("Invitation", &console.0.version, body);
+    (status.unwrap_or(StatusCode::OK), page).into_response()
+}
+
+/// Exchanges an invitation for a token, shows it once, and signs in.
+pub async fn accept(State(console): State<Console>, request: Request) -> Response {
+    let (source, form) = match stranger(request).await {
+        Ok(read) => read,
+        Err(response) => return response,
+    };
+    let app = console.app();
+    let place = subscriber(source.address);
+    if let Err(e) = app.limits().failures.look(place, world::nanoseconds()) {
+        return inviting(&console, Some(&e.into()));
+    }
+    let world = World::of_stranger(source.address, &source.request);
+    let code = Secret::new(form.text("code"));
+    let accepted = app
+        .desk()
+        .write(move |store| token::accept(store, &world, code.expose_secret()))
+        .await;
+    let (text, record) = match accepted {
+        Ok(accepted) => accepted,
+        Err(e) => {
+            let _ = app.limits().failures.take(place, world::nanoseconds());
+            let problem = Problem::from(e);
+            let world = World::of_stranger(source.address, &source.request);
+            auth::write_down(app, world, "token.accept", "", &problem.detail).await;
+            return inviting(&console, Some(&problem));
+        }
+    };
+    let entropy = World::of_stranger(source.address, &source.request).entropy;
+    let session = console
+        .sessions()
+        .begin(record.grant.id, seconds(), entropy);
+    let body: Markup = html! {
+        main.door {
+            div.brand { (mark()) "Keystile" }
+            div.card {
+                h1 { "Welcome" }
+                p { "This is your token. You sign in with it, here and as " code { "KEYSTILE_TOKEN" } "." }
+                (part::secret(text.expose_secret(), "Your token"))
+                p { a.button href="/console" { "I have kept it: go on" } }
+            }
+        }
+    };
+    let mut response = page::bare("Welcome", &console.0.version, body).into_response();
+    match session {
+        Ok(session) => source.set_cookie(Some(&session), &mut response),
+        // He has his token, and can sign in with it.
+        Err(e) => tracing::warn!(error = %e, "no session was begun after an invitation"),
+    }
+    response
+}
+
+/// Whether somebody is signed in as a client.
+pub fn is_client(visit: &Visit) -> bool {
+    visit.role() == crate::caller::Role::Client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_signing_in_one_lands_on_a_page_of_ours() {
+        let to = |text: &str| next(&Form::default().with("next", text)).to_owned();
+        assert_eq!(to("/console/keys?client=acme"), "/console/keys?client=acme");
+        assert_eq!(to("/console?x=1"), "/console?x=1");
+        for bad in [
+            "",
+            "https://evil.example",
+            "//evil.example",
+            "/console.evil.example",
+            "/consolex",
+            "/v1/keys",
+            "/console/sign-out",
+            "/console/a\\b",
+            "/console/a\r\nb",
+        ] {
+            assert_eq!(to(bad), "/console", "{bad:?}");
+        }
+    }
+}

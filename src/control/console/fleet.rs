@@ -1,0 +1,73 @@
+//! Envoys: what they were sent, and what they have in force.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::page::{Page, Section};
+use super::part::{self, chip};
+use super::visit::Visit;
+use crate::delivery::NodeView;
+use crate::operation::fleet::List;
+use crate::serve::problem::Problem;
+
+/// The page.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    // What is shown comes from the server itself; the right to see it does not.
+    let version = visit
+        .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
+        .await?;
+    let fleet = visit.fleet();
+    let body = html! {
+        p { "Keyset of the store: " code { (version) } }
+        (part::table(
+            "Envoys",
+            &["Node", "State", "In force", "Sent", "Workers", "Envoy", "From"],
+            fleet.nodes.iter().map(|n| row(n, version)).collect(),
+            "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
+        ))
+        p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy whose policy reports nowhere proves nothing." }
+    };
+    Ok(Page::new(Section::Fleet, "Fleet", body))
+}
+
+fn row(node: &NodeView, version: u64) -> Vec<Markup> {
+    let behind = node.in_force.is_none_or(|v| v < version);
+    vec![
+        html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },
+        html! {
+            (chip(&node.state))
+            @if let Some(since) = node.connected_since.as_ref().or(node.disconnected_since.as_ref()) {
+                " " span.soft { "since " (since) }
+            }
+        },
+        html! {
+            @if let Some(v) = node.in_force {
+                code { (v) } " " @if behind { (chip("behind")) } @else { (chip("current")) }
+            } @else {
+                span.soft { "not proved" }
+            }
+        },
+        html! {
+            @for r in &node.resources {
+                div {
+                    (r.name) ": "
+                    @if let Some(sent) = r.sent { code { (sent) } } @else { span.soft { "nothing" } }
+                    @if r.lagging { " " (chip("lagging")) }
+                    @if let Some(refused) = &r.refused { " " (chip("refused")) " " (refused.message) }
+                }
+            }
+        },
+        html! {
+            (node.vms.len())
+            @let missing = node.vms.iter().filter(|v| v.missing_base).count();
+            @if missing > 0 { " " (chip("refused")) " " (missing) " without a base" }
+        },
+        html! { (node.envoy) },
+        html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
+    ]
+}

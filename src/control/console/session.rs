@@ -1,0 +1,220 @@
+//! Who is signed in: by a random id in a cookie, of which only the digest is kept.
+//!
+//! Sessions live in memory. A restart of the server ends them, and so does the end of the
+//! token behind them, which is looked at with every request; in return no session stands
+//! in a backup, and a page that is looked at writes nothing.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::digest::CtOutput;
+use keystile::key::KeyId;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::Settings;
+use crate::error::Result;
+
+/// Sessions at once; the one that was idle longest gives way.
+const MOST: usize = 10_000;
+
+/// Who is signed in. Instants are monotonic seconds.
+pub struct Sessions {
+    idle: u64,
+    most: u64,
+    all: Mutex<HashMap<[u8; 32], Session>>,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    token: KeyId,
+    began: u64,
+    seen: u64,
+}
+
+/// What a browser shows to be known again. No `Debug`, no `Display`.
+pub struct SessionId(Zeroizing<String>);
+
+impl SessionId {
+    /// What a cookie holds.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// For the cookie.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+
+    /// What forms of this session carry.
+    pub fn form_token(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.digest(b"form"))
+    }
+
+    /// Whether a form comes from a page of this session, in constant time.
+    pub fn made(&self, form_token: &str) -> bool {
+        let digest = |text: &str| CtOutput::<Sha256>::new(Sha256::digest(text.as_bytes()));
+        digest(&self.form_token()) == digest(form_token)
+    }
+
+    fn digest(&self, purpose: &[u8]) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(purpose)
+            .chain_update([0])
+            .chain_update(self.0.as_bytes())
+            .finalize()
+            .into()
+    }
+}
+
+impl Sessions {
+    /// Nobody is signed in yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            idle: settings.idle.as_secs().max(1),
+            most: settings.most.as_secs().max(1),
+            all: Mutex::default(),
+        }
+    }
+
+    /// Signs in who has shown a token.
+    ///
+    /// # Errors
+    /// If the system gives no randomness.
+    pub fn begin(
+        &self,
+        token: KeyId,
+        now: u64,
+        entropy: fn(&mut [u8]) -> Result<()>,
+    ) -> Result<SessionId> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        entropy(bytes.as_mut_slice())?;
+        let id = SessionId(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice())));
+        let mut all = self.locked();
+        if all.len() >= MOST {
+            all.retain(|_, s| self.lives(s, now));
+        }
+        if all.len() >= MOST {
+            let oldest = all.iter().min_by_key(|(_, s)| s.seen).map(|(k, _)| *k);
+            if let Some(oldest) = oldest {
+                all.remove(&oldest);
+            }
+        }
+        let session = Session {
+            token,
+            began: now,
+            seen: now,
+        };
+        all.insert(id.digest(b"session"), session);
+        Ok(id)
+    }
+
+    /// The token of a session that lives; it was not idle now.
+    pub fn token(&self, id: &SessionId, now: u64) -> Option<KeyId> {
+        let key = id.digest(b"session");
+        let mut all = self.locked();
+        let session = all.get_mut(&key)?;
+        if !self.lives(session, now) {
+            all.remove(&key);
+            return None;
+        }
+        session.seen = session.seen.max(now);
+        Some(session.token)
+    }
+
+    /// Signs out.
+    pub fn end(&self, id: &SessionId) {
+        self.locked().remove(&id.digest(b"session"));
+    }
+
+    fn lives(&self, session: &Session, now: u64) -> bool {
+        now.saturating_sub(session.seen) < self.idle
+            && now.saturating_sub(session.began) < self.most
+    }
+
+    /// A panic while it was held left the table whole.
+    fn locked(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sessions() -> Sessions {
+        Sessions::new(Settings {
+            idle: Duration::from_secs(100),
+            most: Duration::from_secs(250),
+        })
+    }
+
+    fn token() -> KeyId {
+        "0Ab3dEfGh1".parse().unwrap()
+    }
+
+    fn begin(sessions: &Sessions, now: u64) -> SessionId {
+        let entropy = crate::world::World::at(1).entropy;
+        sessions.begin(token(), now, entropy).unwrap()
+    }
+
+    #[test]
+    fn a_session_ends_when_it_was_idle_for_too_long() {
+        let all = sessions();
+        let id = begin(&all, 10);
+        assert_eq!(all.token(&id, 109), Some(token()));
+        assert_eq!(all.token(&id, 208), Some(token()));
+        let other = begin(&all, 10);
+        assert_eq!(all.token(&other, 110), None);
+        // It does not come back with a clock that does.
+        assert_eq!(all.token(&other, 11), None);
+    }
+
+    #[test]
+    fn a_session_ends_after_its_time_however_busy_it_was() {
+        let all = sessions();
+        let id = begin(&all, 0);
+        for now in (0..250).step_by(50) {
+            assert_eq!(all.token(&id, now), Some(token()), "{now}");
+        }
+        assert_eq!(all.token(&id, 250), None);
+    }
+
+    #[test]
+    fn who_signs_out_is_not_known_again() {
+        let all = sessions();
+        let (id, other) = (begin(&all, 0), begin(&all, 0));
+        all.end(&id);
+        assert_eq!(all.token(&id, 1), None);
+        assert_eq!(all.token(&other, 1), Some(token()));
+        assert_eq!(all.token(&SessionId::new("guessed"), 1), None);
+    }
+
+    #[test]
+    fn a_form_belongs_to_one_session() {
+        let all = sessions();
+        let (id, other) = (begin(&all, 0), begin(&all, 0));
+        assert!(id.made(&id.form_token()));
+        assert!(!id.made(&other.form_token()));
+        assert!(!id.made(""));
+        // Who sees a form does not know the cookie.
+        assert_ne!(id.form_token(), id.expose_secret());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_idlest_gives_way() {
+        let all = sessions();
+        let first = begin(&all, 0);
+        let kept = begin(&all, 1);
+        for _ in 2..MOST {
+            begin(&all, 2);
+        }
+        begin(&all, 3);
+        assert_eq!(all.locked().len(), MOST);
+        assert_eq!(all.token(&first, 4), None);
+        assert_eq!(all.token(&kept, 4), Some(token()));
+    }
+}
