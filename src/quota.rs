@@ -7,8 +7,9 @@
 //! A [`Tally`] counts what this Envoy let through in a window, and beside it what all
 //! others did, as the control plane said last. Both are kept in shared data, so the count
 //! of one Envoy is exact whatever its number of workers. With several, what they let
-//! through beyond the quota is at most what they let through within one report period and
-//! the way of the receipt.
+//! through beyond the quota is at most what they let through within two report periods, one
+//! for the others to tell and one to be told, and the way of the receipt; with two that are
+//! used alike, within one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

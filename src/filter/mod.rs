@@ -55,7 +55,9 @@ impl Context for Root {
     }
 
     fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
-        usage::answered(token, body_size);
+        if !report::answered(token, body_size) {
+            usage::answered(token, body_size);
+        }
     }
 }
 

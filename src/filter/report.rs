@@ -1,8 +1,8 @@
 //! Tells the control plane what this VM has in force: at every change, and every so often
 //! so that silence means something.
 //!
-//! From ticks alone, so that no request waits for it. The answer is ignored: a report that
-//! got lost is made up for by the next one.
+//! From ticks alone, so that no request waits for it. One that is not confirmed is said
+//! again soon, after a pause that grows, and at the latest when the next one is due.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -15,7 +15,13 @@ use crate::message::{KID_HEADER, SIGNATURE_HEADER};
 use crate::policy::ReportTarget;
 use crate::report::{MAX_NODE, PATH, Report, StoreState, seal};
 
+const SECOND: u64 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Until an answer is given up, in nanoseconds: the host's own timeout comes first, unless
+/// the root that called is gone.
+const GIVEN_UP: u64 = 6 * SECOND;
+/// The longest pause before a report is said again, in nanoseconds.
+const PAUSE_MAX: u64 = 15 * SECOND;
 
 /// What was told of a store last, and when to tell it again.
 struct Told {
@@ -23,6 +29,20 @@ struct Told {
     by: Slot,
     state: StoreState,
     due: u64,
+    /// The call that carries it, and when its answer is given up.
+    call: Option<(u32, u64)>,
+    /// Attempts that failed since the last that did not.
+    failures: u32,
+}
+
+impl Told {
+    /// Pauses, each time twice as long, a tenth more or less.
+    fn failed(&mut self, now: u64) {
+        let pause = (SECOND << self.failures.min(4)).min(PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.call = None;
+        self.due = self.due.min(now.saturating_add(about(pause, self.by, now)));
+    }
 }
 
 thread_local! {
@@ -47,6 +67,11 @@ pub fn tick(living: u32) {
     let now = host::monotonic_ns();
     let mut due = Vec::new();
     TOLD.with_borrow_mut(|told| {
+        for t in told.iter_mut() {
+            if t.call.is_some_and(|(_, until)| until <= now) {
+                t.failed(now);
+            }
+        }
         let mut stores = Vec::new();
         vm::each(|store, held| {
             stores.push(store);
@@ -62,16 +87,19 @@ pub fn tick(living: u32) {
     });
     for (store, target, state) in due {
         match send(slot, living, &target, &state) {
-            Ok(()) => {
-                let next = Told {
-                    store,
-                    by: slot,
-                    state,
-                    due: now.saturating_add(pause(&target, slot, now)),
-                };
+            Ok(token) => {
+                let every = target.every.saturating_mul(SECOND);
                 TOLD.with_borrow_mut(|told| {
-                    told.retain(|t| t.store != store);
-                    told.push(next);
+                    let before = told.iter().position(|t| t.store == store);
+                    let before = before.map(|i| told.swap_remove(i));
+                    told.push(Told {
+                        store,
+                        by: slot,
+                        state,
+                        due: now.saturating_add(about(every, slot, now)),
+                        call: Some((token, now.saturating_add(GIVEN_UP))),
+                        failures: before.map_or(0, |t| t.failures),
+                    });
                 });
                 COMPLAINED.set(false);
             }
@@ -91,6 +119,24 @@ pub fn tick(living: u32) {
     }
 }
 
+/// An answer came, or Envoy says that none will. Whether it is one to a report.
+pub fn answered(token: u32, body_size: usize) -> bool {
+    let now = host::monotonic_ns();
+    TOLD.with_borrow_mut(|told| {
+        let is_it = |t: &&mut Told| t.call.is_some_and(|(call, _)| call == token);
+        let Some(told) = told.iter_mut().find(is_it) else {
+            return false;
+        };
+        let status = host::call_response(body_size).map_or(0, |r| r.status);
+        if (200..300).contains(&status) {
+            (told.call, told.failures) = (None, 0);
+        } else {
+            told.failed(now);
+        }
+        true
+    })
+}
+
 fn state(store: StoreId, held: &Holding) -> StoreState {
     StoreState {
         store: store.to_string(),
@@ -105,7 +151,7 @@ fn send(
     living: u32,
     target: &ReportTarget,
     state: &StoreState,
-) -> Result<(), host::Status> {
+) -> Result<u32, host::Status> {
     let report = Report {
         node: node(),
         vm: slot.n,
@@ -120,7 +166,7 @@ fn send(
         (KID_HEADER, sealed.kid.as_str()),
         (SIGNATURE_HEADER, sealed.tag.as_str()),
     ];
-    host::post(target, PATH, &headers, &sealed.body, TIMEOUT).map(drop)
+    host::post(target, PATH, &headers, &sealed.body, TIMEOUT)
 }
 
 /// Envoy's node id, cut to what a report may hold.
@@ -131,12 +177,11 @@ pub fn node() -> String {
     id
 }
 
-/// Nanoseconds until the next report: as the policy says, a tenth more or less, so that
-/// the VMs of a fleet that was pushed to at once do not report at once for ever.
-fn pause(target: &ReportTarget, slot: Slot, now: u64) -> u64 {
-    let every = target.every.saturating_mul(1_000_000_000);
-    let spread = jitter(slot, now) % (every / 5).max(1);
-    every.saturating_sub(every / 10).saturating_add(spread)
+/// So long, a tenth more or less: the VMs of a fleet that was pushed to at once are not to
+/// report at once for ever.
+fn about(ns: u64, slot: Slot, now: u64) -> u64 {
+    let spread = jitter(slot, now) % (ns / 5).max(1);
+    ns.saturating_sub(ns / 10).saturating_add(spread)
 }
 
 /// A number that no two VMs share, nor two ticks of one (SplitMix64).

@@ -31,3 +31,4 @@ mod support;
 mod tls;
 mod traps;
 mod usage;
+mod usage_served;

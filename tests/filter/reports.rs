@@ -7,7 +7,7 @@ use keystile::report::{Report, StoreState, open};
 use serde_json::json;
 
 use crate::fixture::{Edge, NOW, Pair, SECRET, Store, by_header, signing_keys};
-use crate::host::{Fault, Process, Shared, Status};
+use crate::host::{Fault, Headers, Process, Shared, Status};
 
 const UNSENT: &str = "keystile_reports_unsent_total";
 
@@ -107,7 +107,7 @@ fn what_stays_the_same_is_said_again_every_so_often() {
     let (store, _) = reporting();
     let mut edge = Edge::start(&store);
     for _ in 0..100 {
-        edge.tick();
+        tick_and_answer(&mut edge, Some("204"));
         edge.wait(1);
     }
     let times: Vec<u64> = sent(&edge.process).iter().map(|r| r.sent).collect();
@@ -160,17 +160,77 @@ fn a_report_that_cannot_be_sent_is_tried_again_with_the_next_tick() {
     }
 }
 
+/// A tick, and this answer to the reports that it sends. How many there were.
+fn tick_and_answer(edge: &mut Edge, status: Option<&str>) -> usize {
+    let calls = |edge: &Edge| edge.process.borrow().http_calls.len();
+    let before = calls(edge);
+    edge.tick();
+    for call in before..calls(edge) {
+        let token = u32::try_from(call + 1).expect("few calls");
+        let answer = status.map(|s| (Headers::new(&[(":status", s)]), Vec::new()));
+        edge.vm
+            .answer_call(edge.root, token, answer)
+            .expect("no trap");
+    }
+    calls(edge) - before
+}
+
 #[test]
-fn answers_are_ignored_and_so_are_answers_to_a_root_that_is_gone() {
-    let (mut store, key) = reporting();
+fn a_report_that_is_not_confirmed_is_said_again_soon_and_ever_more_slowly() {
+    for refused in [Some("503"), Some("403"), Some("302"), None] {
+        let (store, key) = Store::small();
+        let report = json!({"cluster": "control", "every": "5m", "usage": false});
+        let mut edge = Edge::start(&store.set("report", report));
+        let mut times = Vec::new();
+        for second in 0..120u64 {
+            times.extend((tick_and_answer(&mut edge, refused) > 0).then_some(second));
+            edge.wait(1);
+        }
+        let pauses: Vec<u64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+        // After one second, two, four, eight and then fifteen, a tenth more or less and up to the tick.
+        let expected = [1..=2, 2..=3, 4..=5, 8..=9, 14..=17, 14..=17, 14..=17];
+        assert!(pauses.len() >= expected.len(), "{refused:?}: {pauses:?}");
+        for (pause, expected) in pauses.iter().zip(&expected) {
+            assert!(expected.contains(pause), "{refused:?}: {pauses:?}");
+        }
+
+        // Confirmed, it is quiet until the next is due.
+        let mut ticks = 0;
+        while tick_and_answer(&mut edge, Some("204")) == 0 {
+            edge.wait(1);
+            ticks += 1;
+        }
+        assert!(ticks <= 17);
+        let quiet = (0..250).map(|_| {
+            edge.wait(1);
+            tick_and_answer(&mut edge, Some("204"))
+        });
+        assert_eq!(quiet.sum::<usize>(), 0);
+        assert_eq!(edge.code(&key), "ok");
+    }
+}
+
+#[test]
+fn a_report_whose_answer_died_with_its_root_is_said_again_and_a_late_answer_harms_nothing() {
+    let (store, key) = Store::small();
+    let report = json!({"cluster": "control", "every": "5m", "usage": false});
+    let mut store = store.set("report", report);
     let mut edge = Edge::start(&store);
     edge.tick();
-    edge.vm.answer_call(edge.root, 1, None).expect("no trap");
     let old = edge.root;
     edge.push(store.change(|_| {}));
     edge.tick();
-    edge.vm.answer_call(edge.root, 2, None).expect("no trap");
     assert_ne!(old, edge.root);
+    // To the report of the version before: nobody waits for it.
+    edge.vm.answer_call(edge.root, 1, None).expect("no trap");
+    assert_eq!(sent(&edge.process).len(), 2);
+    let mut waited = 0;
+    while sent(&edge.process).len() == 2 {
+        edge.wait(1);
+        edge.tick();
+        waited += 1;
+    }
+    assert!((6..=9).contains(&waited), "{waited}");
     assert_eq!(edge.code(&key), "ok");
 }
 

@@ -169,12 +169,18 @@ async fn leaks(
 }
 
 async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, most).await.map_err(|_| {
-        refuse(
-            format_args!("the body broke off or is larger than {most} bytes"),
-            "send less at once",
-        )
-        .of(Kind::Malformed)
+    to_bytes(body, most).await.map_err(|e| {
+        let is_too_long =
+            std::error::Error::source(&e).is_some_and(|s| s.to_string().contains("length limit"));
+        match is_too_long {
+            true => refuse(
+                format_args!("the body is larger than {most} bytes"),
+                "send less at once",
+            )
+            .of(Kind::Malformed),
+            // Whole, it may be good: who sent it must not take it for refused.
+            false => refuse("the body broke off", "send it again").of(Kind::Unavailable),
+        }
         .into()
     })
 }

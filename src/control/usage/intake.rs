@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keystile::keyset::SigningKeys;
+use keystile::keyset::{SigningKey, SigningKeys};
 use keystile::message::{MessageError, Sealed};
 use keystile::quota::Quota;
 use keystile::usage::{self, Batch, Receipt};
@@ -124,7 +124,12 @@ impl Intake {
             .await
             .unwrap_or_else(|_| Err(busy()))
             .map_err(Refused::Later)?;
-        usage::seal_receipt(&receipt, &believed.keys).ok_or_else(|| Refused::Later(busy()))
+        // With the key that signed the batch: an Envoy that runs on with its former environment
+        // after a rotation knows no other.
+        let keys: &[SigningKey] = (*believed.keys).as_ref();
+        let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
+        let signer = SigningKeys::new(signer.collect());
+        usage::seal_receipt(&receipt, &signer).ok_or_else(|| Refused::Later(busy()))
     }
 
     /// The signing keys of the store, read again after a moment: whoever sends what is
