@@ -46,6 +46,7 @@ pub mod policy;
 pub mod portal;
 pub mod session;
 pub mod token;
+pub mod usage;
 pub mod visit;
 pub mod webhook;
 

@@ -12,3 +12,4 @@ mod server;
 #[allow(dead_code)]
 #[path = "../control/support.rs"]
 mod support;
+mod usage;

@@ -428,7 +428,7 @@ impl AnomaliesOf {
                         cell(&a.rule),
                         cell(a.key.0),
                         cell(a.client.as_deref().unwrap_or("-")),
-                        cell(detail(&a.detail)),
+                        cell(a.words()),
                     ]
                 }),
             )
@@ -437,17 +437,6 @@ impl AnomaliesOf {
 }
 
 /// `requests 12, network 192.0.2.0/24`
-fn detail(value: &serde_json::Value) -> String {
-    let Some(map) = value.as_object() else {
-        return String::new();
-    };
-    let words = map.iter().map(|(name, v)| {
-        let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        format!("{} {text}", name.replace('_', " "))
-    });
-    words.collect::<Vec<_>>().join(", ")
-}
-
 fn quota(left: &Left, now: u64) -> String {
     let Some(requests) = left.requests else {
         return "its plan has no quota\n".to_owned();
@@ -465,6 +454,13 @@ fn quota(left: &Left, now: u64) -> String {
         (
             "since",
             left.window
+                .as_ref()
+                .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
+                .unwrap_or_default(),
+        ),
+        (
+            "until",
+            left.until
                 .as_ref()
                 .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
                 .unwrap_or_default(),

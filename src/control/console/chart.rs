@@ -15,7 +15,7 @@ pub struct Series<'a> {
     pub axis: &'a str,
     /// The parts of every bar, from below: `done`, `refused`. Four at most have a colour of
     /// their own.
-    pub parts: &'a [&'a str],
+    pub parts: Vec<&'a str>,
     /// From left to right.
     pub bars: Vec<Bar>,
 }
@@ -94,7 +94,7 @@ pub fn bars(series: &Series<'_>) -> Markup {
                         thead {
                             tr {
                                 th scope="col" { (series.axis) }
-                                @for part in series.parts { th.num scope="col" { (part) } }
+                                @for part in &series.parts { th.num scope="col" { (part) } }
                             }
                         }
                         tbody {
@@ -180,7 +180,7 @@ mod tests {
         Series {
             title: "Requests",
             axis: "Day",
-            parts: &["done", "refused"],
+            parts: vec!["done", "refused"],
             bars: values
                 .iter()
                 .enumerate()

@@ -5,10 +5,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::key;
 use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
+use super::{key, usage};
 use crate::error::refuse_all;
 use crate::operation::client::{
     ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels,
@@ -155,6 +155,7 @@ async fn page(
         })
         .await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
+    let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
     let records = match visit.may::<audit::List>() {
         true => {
             let asked = audit::List {
@@ -190,6 +191,8 @@ async fn page(
                 ("Created", time(client.client.created.0, visit.now)),
             ]))
         }
+        (used.shown(visit, &path))
+        (used.odd(visit))
         section aria-labelledby="keys" {
             h2 #keys { "Keys" }
             (key::filters(&visit.query, &path, false))

@@ -8,11 +8,13 @@ use super::door::is_client;
 use super::form::Form;
 use super::page::{Draft, Page, Section};
 use super::part::{self, chip, field, maybe_time, time};
+use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
 use crate::operation::audit;
 use crate::operation::client::labels;
 use crate::operation::encoded;
-use crate::operation::key::{Disable, Enable, KeyView, Keys, List, Revoke, Show, Update};
+use crate::operation::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
+use crate::operation::usage::Left;
 use crate::operation::wire::{Id, TimeWords, parsed_list};
 use crate::record::Status;
 use crate::serve::problem::Problem;
@@ -78,6 +80,7 @@ pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
             (field("status", "Status").choice(&draft, &part::options("any", &states)))
             (field("expiring", "Ends before").placeholder("30d").line(&draft))
             (field("label", "Label").placeholder("team=web").line(&draft))
+            @if let Some(since) = query.given("since") { input type="hidden" name="since" value=(since); }
             button.quiet type="submit" { "Show" }
         }
     }
@@ -147,6 +150,10 @@ async fn page(
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
     let key = visit.run(Show { id: id(text)? }).await?;
+    let used = usage::seen(visit, Of::Key(key.id.clone())).await?;
+    let left = usage::quotas(visit, vec![key.id.clone()]).await?;
+    let left = left.and_then(|all| all.into_iter().next());
+    let own = format!("/console/keys/{}", key.id.0);
     let records = match visit.may::<audit::List>() {
         true => {
             let asked = audit::List {
@@ -162,6 +169,8 @@ async fn page(
     let acts = visit.may::<Revoke>();
     let body = html! {
         (facts(&key, visit.now))
+        (lately(&key, left.as_ref(), visit.now))
+        (used.shown(visit, &own))
         @if acts { (changes(visit, &key, sent, problem)) }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
@@ -233,6 +242,30 @@ fn facts(key: &KeyView, now: u64) -> Markup {
         ));
     }
     html! { section.card aria-label="What it is" { (part::facts(all)) } }
+}
+
+/// When and where from it was used last, and what is left of its quota.
+fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
+    let of = |f: fn(&KeyUse) -> Option<&String>| {
+        let text = key.usage.as_ref().and_then(f);
+        html! { @if let Some(text) = text { (text) } @else { span.soft { "not noted" } } }
+    };
+    let last = key.usage.as_ref().and_then(|u| u.last_used.as_ref());
+    let mut all = vec![(
+        "Last used",
+        maybe_time(last.map(|t| t.0), now, "not that we know"),
+    )];
+    if last.is_some() {
+        all.push(("Last from", of(|u| u.last_address.as_ref())));
+        all.push(("First from", of(|u| u.first_address.as_ref())));
+        all.push(("Last by", of(|u| u.last_agent.as_ref())));
+    }
+    let quota = match left {
+        Some(left) => usage::quota(left, now),
+        None => html! { span.soft { "cannot be read at present" } },
+    };
+    all.push(("Quota", quota));
+    html! { section.card aria-label="How it is used" { (part::facts(all)) } }
 }
 
 /// What can be done to it.

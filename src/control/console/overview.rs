@@ -1,4 +1,4 @@
-//! The first page: what there is, what ends soon, what was done.
+//! The first page: what there is, what was asked for, what ends soon, what was done.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,7 +8,7 @@ use super::door::is_client;
 use super::page::{Page, Section};
 use super::part::{self, chip, number};
 use super::visit::Visit;
-use super::{key, portal};
+use super::{key, portal, usage};
 use crate::operation::overview::{Overview, Show};
 use crate::serve::problem::Problem;
 use crate::when;
@@ -24,13 +24,17 @@ pub async fn show(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
     let seen = visit.run(Show {}).await?;
+    let used = usage::seen(visit, usage::Of::All).await?;
     let body = html! {
         div.figures {
+            (used.figures())
             (part::figure(&number(seen.clients), "clients", Some("/console/clients")))
             (part::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
             (part::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys end within 30 days", Some("#ending")))
             (part::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
         }
+        (used.shown(visit, "/console"))
+        (used.odd(visit))
         section.card aria-labelledby="envoys" {
             h2 #envoys { "Envoys" }
             (envoys(visit, &seen))
@@ -90,7 +94,7 @@ fn ends(seen: &Overview) -> Series<'static> {
     Series {
         title: "Keys that end, by day",
         axis: "Day",
-        parts: &["keys"],
+        parts: vec!["keys"],
         bars: seen
             .ends
             .iter()
@@ -111,7 +115,7 @@ fn activity(seen: &Overview) -> Option<Series<'static>> {
     Some(Series {
         title: "Changes, by day",
         axis: "Day",
-        parts: &["done", "refused"],
+        parts: vec!["done", "refused"],
         bars: days
             .iter()
             .map(|d| {

@@ -1,14 +1,17 @@
 //! The portal: what a client sees of itself.
 
-use maud::html;
+use maud::{Markup, html};
 
-use super::key;
 use super::page::{Page, Section};
 use super::part;
 use super::visit::Visit;
+use super::{key, usage};
 use crate::error::{Kind, refuse};
 use crate::operation::client;
 use crate::operation::encoded;
+use crate::operation::key::KeyView;
+use crate::operation::usage::Left;
+use crate::record::Status;
 use crate::serve::problem::Problem;
 use crate::when;
 
@@ -28,6 +31,10 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
         })
         .await?;
     let keys = key::found(visit, Some(name.clone())).await?;
+    let used = usage::seen(visit, usage::Of::Client(name.clone())).await?;
+    let alive: Vec<&KeyView> = keys.keys.iter().filter(|k| works(k)).collect();
+    let ids = alive.iter().map(|k| k.id.clone()).collect();
+    let left = usage::quotas(visit, ids).await?.unwrap_or_default();
     let ceilings = visit.ceilings().cloned().unwrap_or_default();
     let issue = format!("/console/clients/{}/issue", encoded(&name));
     let body = html! {
@@ -43,7 +50,37 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
         ]))
         (key::filters(&visit.query, "/console", false))
         (key::listed(&keys, visit, "/console", false))
+        (quotas(&alive, &left, visit.now))
+        (used.shown(visit, "/console"))
+        (used.odd(visit))
     };
     Ok(Page::new(Section::Keys, "Your keys", body)
         .actions(html! { a.button href=(issue) { "Create a key" } }))
+}
+
+fn works(key: &KeyView) -> bool {
+    !matches!(key.status.0, Status::Revoked | Status::Expired)
+}
+
+/// What is left of the quotas of those keys that have one.
+fn quotas(keys: &[&KeyView], left: &[Left], now: u64) -> Markup {
+    let row = |(key, left): (&&KeyView, &Left)| {
+        left.requests?;
+        let id = key.id.0.to_string();
+        Some(vec![
+            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
+            html! { @if key.name.is_empty() { span.soft { "–" } } @else { (key.name) } },
+            html! { @if let Some(plan) = &left.plan { code { (plan) } } },
+            usage::quota(left, now),
+        ])
+    };
+    let rows: Vec<_> = keys.iter().zip(left).filter_map(row).collect();
+    html! {
+        @if !rows.is_empty() {
+            section aria-labelledby="quotas" {
+                h2 #quotas { "What is left of your quotas" }
+                (part::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
+            }
+        }
+    }
 }

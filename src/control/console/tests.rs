@@ -29,7 +29,7 @@ const HOST: &str = "keystile.example.com";
 struct Site {
     router: Router,
     desk: Arc<Desk>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Who is signed in.
@@ -92,7 +92,7 @@ impl Site {
         Self {
             router: http::router(app, router(console)),
             desk,
-            _folder: folder,
+            folder,
         }
     }
 

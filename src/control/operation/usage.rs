@@ -165,6 +165,22 @@ pub struct AnomalyView {
     pub detail: Value,
 }
 
+impl AnomalyView {
+    /// The numbers behind it: `requests 812, usual most 40`.
+    pub fn words(&self) -> String {
+        let words = self
+            .detail
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, v)| {
+                let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+                format!("{} {text}", name.replace('_', " "))
+            });
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Shows what is left of a key's quota.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +202,9 @@ pub struct Left {
     pub per: Option<String>,
     /// When the window began.
     pub window: Option<Time>,
+    /// When it ends, and the next one begins.
+    #[serde(default)]
+    pub until: Option<Time>,
     /// Let through in it, of the key and those that it was rotated from.
     pub used: u64,
     /// What is left.
@@ -497,10 +516,12 @@ impl Operation for Quota {
                     requests: None,
                     per: None,
                     window: None,
+                    until: None,
                     used: 0,
                     remaining: None,
                 });
             };
+            let until = quota.window(now).map(|w| Time(w.end));
             let window = window(&quota, now);
             let used = usage.read(|tx| tx.quota_used(key.lineage, window, None))?;
             Ok(Left {
@@ -510,6 +531,7 @@ impl Operation for Quota {
                     .ok()
                     .and_then(|v| v.as_str().map(str::to_owned)),
                 window: Some(Time(window)),
+                until,
                 used,
                 remaining: Some(quota.requests.saturating_sub(used)),
             })

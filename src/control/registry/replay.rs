@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Kind, Result, refuse};
 use crate::store::{Replay, Store};
+use crate::webhook::Secret;
 use crate::world::World;
 
 /// How long an answer is kept, in seconds.
@@ -74,10 +75,11 @@ pub fn once<T>(
     })
 }
 
-/// Puts `null` in the place of every key and token.
+/// Puts `null` in the place of every key, token and secret of a webhook.
 pub fn without_secrets(value: &mut Value) {
+    let secret = |text: &str| Parsed::parse(text.as_bytes()).is_ok() || Secret::parse(text).is_ok();
     match value {
-        Value::String(text) if Parsed::parse(text.as_bytes()).is_ok() => *value = Value::Null,
+        Value::String(text) if secret(text) => *value = Value::Null,
         Value::Array(list) => list.iter_mut().for_each(without_secrets),
         Value::Object(map) => map.values_mut().for_each(without_secrets),
         _ => {}

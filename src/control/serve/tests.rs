@@ -357,6 +357,36 @@ async fn a_creation_that_is_repeated_is_done_once() {
 }
 
 #[tokio::test]
+async fn whatever_holds_a_secret_is_answered_without_it_when_it_is_repeated() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let made = |name: &str| json!({"name": name, "url": "https://hooks.example.com/in"});
+    let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut given = made("given");
+    given["secret"] = own.into();
+    for (path, field, body) in [
+        ("/v1/keys", "key", json!({"client": "acme"})),
+        (
+            "/v1/tokens",
+            "token",
+            json!({"name": "ci", "role": "issuer"}),
+        ),
+        ("/v1/webhooks", "secret", made("chosen")),
+        ("/v1/webhooks", "secret", given),
+    ] {
+        let once = format!("once-{}", body["name"]);
+        let headers = [("idempotency-key", once.as_str())];
+        let first = api.with(&owner, "POST", path, body.clone(), &headers).await;
+        assert_eq!(first.status, 201, "{path}: {}", first.text);
+        let secret = first.body[field].as_str().unwrap();
+        let again = api.with(&owner, "POST", path, body, &headers).await;
+        assert_eq!(again.body["replayed"], true, "{path}: {}", again.text);
+        assert_eq!(again.body[field], Value::Null, "{path}");
+        assert!(!again.text.contains(secret), "{path}: {}", again.text);
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_what_has_changed_meanwhile_is_refused() {
     let api = Api::new();
     let owner = api.token(Role::Owner).await;

@@ -378,3 +378,25 @@ async fn the_overview_counts_what_is_there() {
     assert!(today.done >= 7, "{}", today.done);
     assert_eq!(today.refused, 1);
 }
+
+#[tokio::test]
+async fn pages_are_there_though_usage_cannot_be_read() {
+    let site = Site::new();
+    let id = site.key("acme").await;
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let person = site.sign_in(&owner).await;
+    // A folder where the file should be.
+    let file = site.folder.path().join("usage.db");
+    let _ = std::fs::remove_file(&file);
+    std::fs::create_dir(&file).unwrap();
+    for path in [
+        "/console".to_owned(),
+        "/console/clients/acme".to_owned(),
+        format!("/console/keys/{id}"),
+    ] {
+        let page = person.get(&path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text);
+        assert!(page.text.contains("Usage cannot be read at present"));
+    }
+    assert_eq!(person.get("/console/clients/nobody").await.status, 404);
+}
