@@ -25,8 +25,8 @@ const ROUTES: usize = 3;
 const PART: usize = 5_000;
 
 fn main() {
-    let numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
-    let wanted = numbers.last().unwrap_or(10_000_000);
+    let mut numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
+    let wanted = numbers.next_back().unwrap_or(10_000_000);
     let home = Home::new();
     let mut ids = Vec::new();
     for n in 0..CLIENTS {
