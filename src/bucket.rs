@@ -4,8 +4,10 @@
 //! nanoseconds, at which the bucket will be full again; zero for a bucket never used.
 //! Source: ITU-T I.371, annex A; the virtual scheduling form.
 
+use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
 
+use crate::lease::{Held, Leases};
 use crate::quota::{Tallies, Tally, TallyKey};
 
 /// The most limits that one list (a plan's, a key's) may hold.
@@ -95,7 +97,17 @@ impl Quota {
         })
     }
 
-    /// What to store to undo a take of `cost` tokens, when a second bucket refused.
+    /// Tokens of a full bucket.
+    pub fn burst(&self) -> u64 {
+        self.tolerance / self.interval
+    }
+
+    /// Nanoseconds that refill one token.
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// What to store to undo a take of `cost` tokens.
     pub fn give_back(&self, cost: u64, stored: u64) -> u64 {
         stored.saturating_sub(self.interval.saturating_mul(cost))
     }
@@ -104,7 +116,7 @@ impl Quota {
 /// Names a bucket for as long as its subject lives: over pushes, keyset versions,
 /// reordered policies and VM crashes. Begins with our own prefix, because Istio gives
 /// all plugins one name space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BucketKey([u8; BUCKET_KEY_BYTES]);
 
 const BUCKET_KEY_BYTES: usize = 44;
@@ -128,23 +140,44 @@ impl BucketKey {
             Subject::Key(id) => (b'k', id),
             Subject::Client(n) => (b'c', u64::from(n)),
         };
-        let mut key = [0; BUCKET_KEY_BYTES];
-        let parts = BUCKET_PREFIX
-            .iter()
-            .copied()
-            .chain(store)
-            .chain([kind])
-            .chain(number.to_be_bytes())
-            .chain(route.to_be_bytes())
-            .chain(per.to_be_bytes());
-        key.iter_mut().zip(parts).for_each(|(k, p)| *k = p);
-        Self(key)
+        Self(joined(&[
+            BUCKET_PREFIX,
+            &store,
+            &[kind],
+            &number.to_be_bytes(),
+            &route.to_be_bytes(),
+            &per.to_be_bytes(),
+        ]))
     }
 
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+impl Hash for BucketKey {
+    /// By what sets the buckets of a store apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (_, numbers) = self.0.split_at(BUCKET_KEY_BYTES - 24);
+        for number in numbers.as_chunks::<8>().0 {
+            state.write_u64(u64::from_le_bytes(*number));
+        }
+    }
+}
+
+/// Parts one after another, which together fill `N` bytes.
+#[inline]
+pub(crate) fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut all = [0; N];
+    let mut rest = all.as_mut_slice();
+    for part in parts {
+        if let Some((head, tail)) = core::mem::take(&mut rest).split_at_mut_checked(part.len()) {
+            head.copy_from_slice(part);
+            rest = tail;
+        }
+    }
+    all
 }
 
 /// Swapping the stored value failed too often, because others kept changing it.
@@ -164,6 +197,13 @@ pub trait Buckets {
         key: &BucketKey,
         f: &mut dyn FnMut(u64) -> Option<u64>,
     ) -> Result<(), Contended>;
+
+    /// Calls `f` with the tokens that this worker has taken in advance; `None` where every
+    /// take goes to the bucket itself.
+    fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
+        let _ = f;
+        None
+    }
 }
 
 /// Buckets and tallies in memory: for `explain`, tests and benchmarks.
@@ -241,6 +281,10 @@ pub enum Outcome {
 /// the look and the take, what was taken meanwhile is given back; a request racing
 /// with that moment may be refused one token early, never admitted one too many.
 pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
+    let leased = buckets.with_leases(|leases| leases.take(charges, now));
+    if let Some(outcome) = leased.flatten() {
+        return Some(outcome);
+    }
     if charges.len() > 1
         && let Some(refusal) = look(buckets, charges, now)
     {
@@ -252,21 +296,15 @@ pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Opt
 /// The second half of [`take_all`], for who has called [`look`].
 pub fn take_looked(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut tightest: Option<(usize, Taken)> = None;
-    for (i, charge) in charges.iter().enumerate() {
-        let mut result = Err(Refused {
-            settled: None,
-            wait: SECOND,
-            remaining: 0,
-        });
-        let swapped = buckets.update(&charge.key, &mut |stored| {
-            result = charge.quota.take(charge.cost, stored, now);
-            match result {
-                Ok(taken) => Some(taken.stored),
-                Err(refused) => refused.settled,
-            }
-        });
+    let mut paid = [None; MAX_LIMITS + 1];
+    for ((i, charge), paid_here) in charges.iter().enumerate().zip(&mut paid) {
+        let held = buckets.with_leases(|leases| leases.held(charge, now));
+        let held = held.unwrap_or_default();
+        let (swapped, result) = pay(buckets, charge, held, now);
         let refusal = match (swapped, result) {
-            (Ok(()), Ok(taken)) => {
+            (Ok(()), Ok((taken, leased))) => {
+                buckets.with_leases(|leases| leases.renew(charge, taken, leased, now));
+                *paid_here = Some(taken.stored);
                 if tightest.is_none_or(|(_, t)| taken.remaining < t.remaining) {
                     tightest = Some((i, taken));
                 }
@@ -275,16 +313,64 @@ pub fn take_looked(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> 
             (Ok(()), Err(refused)) => Outcome::Refused { by: i, refused },
             (Err(Contended), _) => Outcome::Contended { by: i },
         };
-        for paid in charges.iter().take(i) {
-            // A give-back lost to contention leaves the caller one token poorer: the
-            // safe side.
-            let _ = buckets.update(&paid.key, &mut |stored| {
-                Some(paid.quota.give_back(paid.cost, stored))
-            });
+        for (charge, stored) in charges.iter().zip(paid) {
+            if let Some(stored) = stored {
+                undo(buckets, charge, stored);
+            }
         }
         return Some(refusal);
     }
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
+}
+
+/// Takes from one bucket, and, where that is wanted, tokens in advance; gives the state of
+/// the bucket after both, and the number of the latter.
+fn pay(
+    buckets: &mut impl Buckets,
+    charge: &Charge,
+    held: Held,
+    now: u64,
+) -> (Result<(), Contended>, Result<(Taken, u64), Refused>) {
+    let quota = &charge.quota;
+    let mut result = Err(Refused {
+        settled: None,
+        wait: SECOND,
+        remaining: 0,
+    });
+    let swapped = buckets.update(&charge.key, &mut |stored| {
+        let level = held.given_back(quota, stored);
+        let took = quota.take(charge.cost, level, now);
+        result = took.map(|taken| {
+            let leased = if held.is_hot {
+                quota.leasable(&taken)
+            } else {
+                0
+            };
+            let reserved = quota.interval.saturating_mul(leased);
+            let taken = Taken {
+                stored: taken.stored.saturating_add(reserved),
+                remaining: taken.remaining.saturating_sub(leased),
+                full_in: taken.full_in.saturating_add(reserved),
+            };
+            (taken, leased)
+        });
+        match result {
+            Ok((taken, _)) => Some(taken.stored),
+            Err(refused) => refused.settled.or((level != stored).then_some(level)),
+        }
+    });
+    (swapped, result)
+}
+
+/// Undoes a take that left `stored`, and gives up the lease that came with it. If others have
+/// taken since, what was taken stays so: a lease of theirs may lie above it, and the caller
+/// is one token poorer, which is the safe side. So it is where that is lost to contention.
+fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
+    let leased = buckets.with_leases(|leases| leases.forget(&charge.key));
+    let cost = charge.cost.saturating_add(leased.unwrap_or(0));
+    let _ = buckets.update(&charge.key, &mut |found| {
+        (found == stored).then(|| charge.quota.give_back(cost, found))
+    });
 }
 
 /// Whether one of the buckets would refuse. Takes nothing.

@@ -131,21 +131,20 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
 
 /// Takes the key out of `:path`, which access logs print: done on refusals too.
 pub fn strip_query<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
-    let names: Vec<&String> = policy
-        .credentials
-        .iter()
-        .filter_map(|c| match c {
-            Credential::Query(name) => Some(name),
-            _ => None,
-        })
-        .collect();
+    let names = policy.credentials.iter().filter_map(|c| match c {
+        Credential::Query(name) => Some(name),
+        _ => None,
+    });
+    if names.clone().next().is_none() {
+        return;
+    }
     let target = headers.get(":path").unwrap_or_default();
     let (path, Some(query)) = split_query(target) else {
         return;
     };
     let all = parameters(query).count();
     let kept: Vec<&[u8]> = parameters(query)
-        .filter(|p| !names.iter().any(|n| is_parameter(p, n)))
+        .filter(|p| !names.clone().any(|n| is_parameter(p, n)))
         .collect();
     if kept.len() < all {
         let mut out = path.to_vec();

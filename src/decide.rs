@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::bucket::Buckets;
 use crate::credential;
 use crate::headers::Headers;
-use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
+use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
 use crate::path::{Ambiguous, canonical, canonical_host, split_query};
 use crate::policy::{Auth, Mode, Preflight, Route, Unmatched};
@@ -43,7 +43,12 @@ pub struct Clocks {
 
 /// Who calls, as an earlier pass over the same request found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prior(pub Prefix);
+pub enum Prior {
+    /// The key with this digest.
+    Digest(Prefix),
+    /// The key with this id, which takes a look at every key to find.
+    Id(KeyId),
+}
 
 /// What was decided, and on what grounds.
 pub struct Decision<'k> {
@@ -58,7 +63,7 @@ pub struct Decision<'k> {
     /// The limits that applied, and how they came out.
     pub rate: Option<Rate<'k>>,
     /// The id that an unknown but well-formed key claims. Not proven.
-    pub claimed: Option<crate::key::KeyId>,
+    pub claimed: Option<KeyId>,
     /// An earlier pass over the same request let it in, and has counted it.
     pub again: bool,
 }
@@ -286,8 +291,15 @@ fn judge<'k>(
     };
     decision.again = prior.is_some();
     let entry = match (&presented.key, prior) {
-        (_, Some(Prior(prefix))) => {
-            let entry = known(keyset, &prefix, decision, trace)?;
+        (_, Some(prior)) => {
+            let prefix = match prior {
+                Prior::Digest(prefix) => Some(prefix),
+                Prior::Id(id) => keyset.find(id),
+            };
+            let entry = match prefix {
+                Some(prefix) => known(keyset, &prefix, decision, trace)?,
+                None => None,
+            };
             trace.note("credential", entry.is_some(), || {
                 "named by an earlier pass over this request".to_owned()
             });

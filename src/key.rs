@@ -281,17 +281,21 @@ impl<'a> Parsed<'a> {
         if text.is_empty() || text.len() > MAX_KEY_BYTES {
             return Err(Malformed::Length);
         }
-        let mut parts = text.split(|&b| b == b'_');
-        let (Some(brand), Some(environment), Some(rest), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        // From the end, where lengths are known.
+        let at = text
+            .len()
+            .checked_sub(BODY_DIGITS)
+            .ok_or(Malformed::Shape)?;
+        let (head, rest) = text.split_at(at);
+        let mut names = head
+            .strip_suffix(b"_")
+            .unwrap_or_default()
+            .splitn(2, |&b| b == b'_');
+        let (Some(brand), Some(environment)) = (names.next(), names.next()) else {
             return Err(Malformed::Shape);
         };
-        if !is_name(brand)
-            || !is_name(environment)
-            || rest.len() != BODY_DIGITS
-            || !rest.iter().all(u8::is_ascii_alphanumeric)
-        {
+        let foreign = rest.iter().fold(0, |seen, &b| seen | digit(b));
+        if !is_name(brand) || !is_name(environment) || foreign & NO_DIGIT == NO_DIGIT {
             return Err(Malformed::Shape);
         }
         let (Ok(brand), Ok(environment)) = (
@@ -359,30 +363,54 @@ fn random_digits<E>(
     Ok(())
 }
 
-fn base62_into(mut n: u64, out: &mut [u8]) {
-    for d in out.iter_mut().rev() {
-        *d = ALPHABET.get((n % 62) as usize).copied().unwrap_or(b'0');
-        n /= 62;
+fn base62_into(n: u64, out: &mut [u8]) {
+    // In halves of 32 bits, which a machine without a wide multiplication divides quickly.
+    const FIVE: u64 = 62u64.pow(5);
+    let (mut low, mut high) = (u32::try_from(n % FIVE).unwrap_or(0), n / FIVE);
+    for (place, d) in out.iter_mut().rev().enumerate() {
+        if place > 0 && place % 5 == 0 {
+            low = u32::try_from(high % FIVE).unwrap_or(0);
+            high /= FIVE;
+        }
+        *d = ALPHABET.get((low % 62) as usize).copied().unwrap_or(b'0');
+        low /= 62;
     }
 }
 
+/// Set in what [`digit`] says of a byte that is none.
+const NO_DIGIT: u8 = 0x80;
+
+/// The value of a base62 digit.
+fn digit(b: u8) -> u8 {
+    const VALUES: [u8; 256] = {
+        let mut values = [NO_DIGIT; 256];
+        let mut i = 0;
+        while i < ALPHABET.len() {
+            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+            {
+                values[ALPHABET[i] as usize] = i as u8;
+            }
+            i += 1;
+        }
+        values
+    };
+    VALUES.get(usize::from(b)).copied().unwrap_or(NO_DIGIT)
+}
+
 fn base62_value(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |n, &d| {
-        let value = match d {
-            b'0'..=b'9' => d - b'0',
-            b'A'..=b'Z' => d - b'A' + 10,
-            b'a'..=b'z' => d - b'a' + 36,
-            _ => return None,
-        };
-        n.checked_mul(62)?.checked_add(u64::from(value))
+    digits.iter().try_fold(0u64, |n, &d| match digit(d) {
+        NO_DIGIT.. => None,
+        value => n.checked_mul(62)?.checked_add(u64::from(value)),
     })
 }
 
-/// CRC-32 as in IEEE 802.3 and zip, by table.
+/// CRC-32 as in IEEE 802.3 and zip, by tables, eight bytes at a time: Kounavis and Berry,
+/// "A Systematic Approach to Building High Performance Software-based CRC Generators".
 fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0u32; 256];
+    const TABLES: [[u32; 256]; 8] = {
+        let mut tables = [[0u32; 256]; 8];
         let mut i = 0;
+        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
         while i < 256 {
             let mut c = i as u32;
             let mut bit = 0;
@@ -394,18 +422,34 @@ fn crc32(bytes: &[u8]) -> u32 {
                 };
                 bit += 1;
             }
-            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-            {
-                table[i] = c;
-            }
+            tables[0][i] = c;
             i += 1;
         }
-        table
+        let mut k = 1;
+        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+        while k < 8 {
+            let mut i = 0;
+            while i < 256 {
+                let before = tables[k - 1][i];
+                tables[k][i] = tables[0][(before & 0xFF) as usize] ^ (before >> 8);
+                i += 1;
+            }
+            k += 1;
+        }
+        tables
     };
-    !bytes.iter().fold(!0u32, |crc, &b| {
-        let index = usize::from(crc as u8 ^ b);
-        TABLE.get(index).copied().unwrap_or(0) ^ (crc >> 8)
-    })
+    let [one, ..] = &TABLES;
+    let look = |table: &[u32; 256], b: u8| table.get(usize::from(b)).copied().unwrap_or(0);
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let crc = eights.iter().fold(!0u32, |crc, eight| {
+        let word = u64::from_le_bytes(*eight) ^ u64::from(crc);
+        let all = word.to_le_bytes();
+        let ways = TABLES.iter().rev().zip(all);
+        ways.fold(0, |sum, (table, b)| sum ^ look(table, b))
+    });
+    !rest
+        .iter()
+        .fold(crc, |crc, &b| look(one, crc as u8 ^ b) ^ (crc >> 8))
 }
 
 #[cfg(test)]

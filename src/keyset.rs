@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::Prefix;
+use crate::key::{KeyId, Prefix};
 use crate::policy::{Plan, Policy, RawPolicy};
 use crate::quota::{Quota, Zones};
 
@@ -353,6 +353,11 @@ impl Keyset {
     /// a search in one page, and, the first time, the hash of the pages touched.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
         self.table.lookup(prefix)
+    }
+
+    /// Digests of records with this id. Not verified.
+    fn candidates(&self, id: KeyId) -> impl Iterator<Item = Prefix> {
+        self.table.candidates(id)
     }
 
     /// Every key whose pages are those that were signed, by rising digest. Touches, and so

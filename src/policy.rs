@@ -68,6 +68,8 @@ pub struct Policy {
     pub report: Option<ReportTarget>,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
+    /// Their limits, by number: the position among the names.
+    numbered: Vec<(String, Vec<Limit>)>,
     /// Routes in the order of the file.
     pub routes: Vec<Route>,
     /// Which of them a request belongs to.
@@ -281,6 +283,10 @@ impl Policy {
             .iter()
             .map(|(name, plan)| (name.clone(), checked_plan(name, plan, &mut e)))
             .collect();
+        let numbered = plans
+            .iter()
+            .map(|(name, plan)| (name.clone(), plan.limits.clone()))
+            .collect();
         let (routes, router) = routes(raw, &scopes, &mut e);
         match (brand, e.0.is_empty()) {
             (Some(brand), true) => Ok(Self {
@@ -298,6 +304,7 @@ impl Policy {
                 not_after,
                 report,
                 plans,
+                numbered,
                 routes,
                 router,
                 unmatched: raw.unmatched,
@@ -305,6 +312,12 @@ impl Policy {
             }),
             _ => Err(e.0),
         }
+    }
+
+    /// Name and limits of the plan with this number: its position among the names.
+    pub fn plan(&self, number: usize) -> Option<(&str, &[Limit])> {
+        let (name, limits) = self.numbered.get(number)?;
+        Some((name, limits))
     }
 
     /// The number of a scope.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::Contended;
+use crate::bucket::{Contended, joined};
 use crate::policy::{QuotaPeriod, RawQuota, RollOver};
 
 const DAY: i64 = 86_400;
@@ -205,14 +205,7 @@ const TALLY_PREFIX: &[u8; 11] = b"keystile/q/";
 impl TallyKey {
     /// Of the lineage of a key in a store.
     pub fn new(store: [u8; 8], lineage: u64) -> Self {
-        let mut key = [0; TALLY_KEY_BYTES];
-        let parts = TALLY_PREFIX
-            .iter()
-            .copied()
-            .chain(store)
-            .chain(lineage.to_be_bytes());
-        key.iter_mut().zip(parts).for_each(|(k, p)| *k = p);
-        Self(key)
+        Self(joined(&[TALLY_PREFIX, &store, &lineage.to_be_bytes()]))
     }
 
     /// The bytes of the name.

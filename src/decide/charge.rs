@@ -80,19 +80,19 @@ impl<'k> Bounds<'k> {
                 *slot = Some(Applied { limit, origin });
             }
         };
-        let plan = entry.plan.map(usize::from);
-        let plan = plan.and_then(|n| Some((keyset.policy().plans.iter().nth(n)?, n)));
+        let number = entry.plan.map(usize::from);
+        let plan = number.and_then(|n| keyset.policy().plan(n));
         if entry.has_limits() {
             // Limits of its own replace those of the plan, and not the plan's quota.
             let own = entry.limits().take(MAX_LIMITS);
             own.for_each(|l| add(l, Origin::Key));
-        } else if let Some(((name, plan), _)) = plan {
-            plan.limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
+        } else if let Some((name, limits)) = plan {
+            limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
         }
         if let Some(limit) = route.and_then(|r| r.limit) {
             add(limit, Origin::Route);
         }
-        let quota = plan.and_then(|((name, _), n)| Some((name.as_str(), keyset.quota(n)?)));
+        let quota = plan.and_then(|(name, _)| Some((name, keyset.quota(number?)?)));
         Self { applied, quota }
     }
 

@@ -2,14 +2,29 @@
 //! pushes and VM crashes. Shared data knows no expiry and no deletion, so buckets are
 //! made for valid keys only: the keyset bounds their number.
 
+use std::cell::RefCell;
+
 use super::quotas::SharedTallies;
 use super::{host, metrics};
 use crate::bucket::{BucketKey, Buckets, Contended};
+use crate::lease::{self, Leases};
 use crate::quota::{Tallies, Tally, TallyKey};
 
 /// Every lost swap means that another worker's take succeeded, so losing this often in a
 /// row takes a rival that never rests. The request is then refused, with `Retry-After: 1`.
 const TRIES: usize = 64;
+
+thread_local! {
+    /// They belong to the VM, and outlive configuration pushes.
+    static LEASES: RefCell<Leases> = RefCell::default();
+}
+
+/// Once a second: gives back what nobody used.
+pub fn tick() {
+    let now = host::monotonic_ns();
+    let expired = LEASES.with_borrow_mut(|leases| leases.expire(now));
+    lease::give_back(expired, &mut SharedBuckets);
+}
 
 /// The buckets and tallies of this Envoy process.
 pub struct SharedBuckets;
@@ -27,6 +42,10 @@ impl Buckets for SharedBuckets {
             };
             Some(f(stored).map(u64::to_be_bytes))
         })
+    }
+
+    fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
+        Some(LEASES.with_borrow_mut(f))
     }
 }
 

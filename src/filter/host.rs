@@ -5,7 +5,7 @@
 //! the one in [`post`], which says why.
 #![allow(
     unsafe_code,
-    reason = "the host's interface is C; every unsafe block of the project is here"
+    reason = "the host's interface is C; what the host calls is in `entry`"
 )]
 
 use std::time::Duration;
@@ -36,6 +36,13 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -139,26 +146,32 @@ pub fn log(level: Level, text: &str) {
     unsafe { proxy_log(level as u32, text.as_ptr(), text.len()) };
 }
 
+/// The wall clock, in nanoseconds. `None` where the host has no clock.
+pub fn wall_ns() -> Option<u64> {
+    let mut ns = 0;
+    // SAFETY: a live integer to write to.
+    let status = unsafe { proxy_get_current_time_nanoseconds(&raw mut ns) };
+    (status == OK).then_some(ns)
+}
+
 /// The wall clock, in seconds. The end of time where the host has no clock: everything
 /// that expires has expired.
 pub fn wall_seconds() -> u64 {
+    wall_ns().map_or(u64::MAX, |ns| ns / 1_000_000_000)
+}
+
+/// The monotonic clock, in nanoseconds. `None` where the host has none.
+pub fn monotonic() -> Option<u64> {
     let mut ns = 0;
-    // SAFETY: a live integer to write to.
-    match unsafe { proxy_get_current_time_nanoseconds(&raw mut ns) } {
-        OK => ns / 1_000_000_000,
-        _ => u64::MAX,
-    }
+    // SAFETY: a live integer to write to. 1 is CLOCK_MONOTONIC.
+    let error = unsafe { clock_time_get(1, 1, &raw mut ns) };
+    (error == 0).then_some(ns)
 }
 
 /// The monotonic clock, in nanoseconds. Stands still where the host has none: buckets
 /// do not refill.
 pub fn monotonic_ns() -> u64 {
-    let mut ns = 0;
-    // SAFETY: a live integer to write to. 1 is CLOCK_MONOTONIC.
-    match unsafe { clock_time_get(1, 1, &raw mut ns) } {
-        0 => ns,
-        _ => 0,
-    }
+    monotonic().unwrap_or(0)
 }
 
 /// Linear memory of this VM; it never shrinks.
@@ -208,6 +221,21 @@ pub fn request_headers() -> Result<Vec<u8>, Status> {
 /// Replaces every request header of this name by one.
 pub fn set_request_header(name: &str, value: &[u8]) -> Result<(), Status> {
     set_header(MAP_REQUEST_HEADERS, name, value)
+}
+
+/// Adds a request header, beside those of the same name: for names that the request has none
+/// of. Does not look for others first, as [`set_request_header`] does.
+pub fn add_request_header(name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: pointers and lengths of live slices.
+    done(unsafe {
+        proxy_add_header_map_value(
+            MAP_REQUEST_HEADERS,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
 }
 
 /// Replaces every response header of this name by one.

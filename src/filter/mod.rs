@@ -6,6 +6,8 @@
 //! context only knows which store its configuration came from.
 
 mod buckets;
+mod clock;
+mod entry;
 mod host;
 mod metrics;
 mod quotas;
@@ -15,12 +17,9 @@ mod slots;
 mod usage;
 mod vm;
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
+use proxy_wasm::traits::{Context, RootContext};
 
 use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys, StoreId};
 use host::Level;
@@ -38,12 +37,12 @@ const REPORT_TICK: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(1);
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+    proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
 }}
 
-#[derive(Default)]
 struct Root {
-    store: Rc<Cell<Option<StoreId>>>,
+    id: u32,
+    store: Option<StoreId>,
     ticked: bool,
 }
 
@@ -73,6 +72,7 @@ impl RootContext for Root {
         host::declare_property(STATE_REASON, false);
         host::set_tick_period(FIRST_TICK);
         self.ticked = false;
+        clock::tick();
         let started = host::monotonic_ns();
         match load(size) {
             Ok(artefact) => {
@@ -82,7 +82,8 @@ impl RootContext for Root {
                 // along.
                 vm::join(store);
                 self.leave();
-                self.store.set(Some(store));
+                self.store = Some(store);
+                entry::configured(self.id, self.store);
                 vm::take(artefact, loaded_us);
                 usage::configured(store);
                 if report::is_wanted(store) {
@@ -106,22 +107,24 @@ impl RootContext for Root {
             self.ticked = true;
             host::set_tick_period(TICK);
         }
+        clock::tick();
         vm::tick();
         let living = slots::tick();
         report::tick(living);
         usage::tick();
-    }
-
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(request::Stream::new(self.store.get())))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+        buckets::tick();
     }
 }
 
 impl Root {
+    fn new(id: u32) -> Self {
+        Self {
+            id,
+            store: None,
+            ticked: false,
+        }
+    }
+
     fn leave(&mut self) {
         if let Some(store) = self.store.take() {
             vm::leave(store);

@@ -1,15 +1,13 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
+use std::cell::Cell;
 use std::net::IpAddr;
-
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
-use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, metrics, usage, vm};
+use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, clock, metrics, usage, vm};
 use crate::credential::{Edit, strip, strip_identity, strip_query};
-use crate::decide::{Clocks, Decision, Denial, Prior, Request, Unavailable, decide};
+use crate::decide::{Decision, Denial, Prior, Request, Unavailable, decide};
 use crate::headers::Headers;
 use crate::keyset::{InForce, StoreId};
 use crate::policy::{Mode, RateLimitFields};
@@ -19,135 +17,122 @@ use crate::reply::{rate_fields, reply};
 /// that is not empty.
 const ANONYMOUS: &[u8] = b"-";
 
-/// A request and, later, its response.
-pub struct Stream {
-    store: Option<StoreId>,
+thread_local! {
+    /// Whether this VM has seen a request twice.
+    static REDIRECTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// `RateLimit` fields for a response.
+pub type Fields = [(&'static str, String); 2];
+
+/// What becomes of a request.
+pub struct Outcome {
+    /// On to the upstream; otherwise it is answered already.
+    pub goes_on: bool,
     /// For the response, where the policy wants them there.
-    fields: Option<[(&'static str, String); 2]>,
+    pub fields: Option<Fields>,
 }
 
-impl Stream {
-    /// A stream of a filter configured from `store`.
-    pub fn new(store: Option<StoreId>) -> Self {
-        Self {
+impl Outcome {
+    const REFUSED: Self = Self {
+        goes_on: false,
+        fields: None,
+    };
+}
+
+/// Decides about the request whose headers have come, by what is in force of `store`, and
+/// does to it what was decided.
+pub fn headers(store: Option<StoreId>) -> Outcome {
+    let keyset = match store {
+        Some(store) => vm::in_force(store),
+        None => Err(Unavailable::None),
+    };
+    let bytes = match host::request_headers() {
+        Ok(bytes) => bytes,
+        Err(status) => {
+            host::log(
+                Level::Warn,
+                &format!("keystile: no request headers: status {}", status.0),
+            );
+            let denial = Denial::KeysetUnavailable(Unavailable::None);
+            return refuse(&denial, None, None, None);
+        }
+    };
+    let headers = Headers::new(&bytes);
+    decided(store, keyset.as_ref().map_err(|why| *why), headers)
+}
+
+/// Puts fields on the response whose headers have come.
+pub fn add_fields(fields: &Fields) {
+    for (name, value) in fields {
+        let _ = host::set_response_header(name, value.as_bytes());
+    }
+}
+
+fn decided(
+    store: Option<StoreId>,
+    in_force: Result<&InForce, Unavailable>,
+    headers: Headers<'_>,
+) -> Outcome {
+    let keyset = in_force.ok();
+    let request = Request {
+        headers,
+        address: keyset
+            .filter(|k| k.addresses())
+            .and_then(|_| source_address()),
+        tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
+    };
+    let clocks = clock::now();
+    let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
+    let decision = decide(
+        in_force,
+        &request,
+        clocks,
+        earlier_pass,
+        &mut SharedBuckets,
+        &mut (),
+    );
+    metrics::request(decision.code());
+    if let Some(store) = store {
+        usage::count(
             store,
-            fields: None,
-        }
-    }
-}
-
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let keyset = match self.store {
-            Some(store) => vm::in_force(store),
-            None => Err(Unavailable::None),
-        };
-        let bytes = match host::request_headers() {
-            Ok(bytes) => bytes,
-            Err(status) => {
-                host::log(
-                    Level::Warn,
-                    &format!("keystile: no request headers: status {}", status.0),
-                );
-                return refuse(
-                    &Denial::KeysetUnavailable(Unavailable::None),
-                    None,
-                    None,
-                    None,
-                );
-            }
-        };
-        let headers = Headers::new(&bytes);
-        self.decide(keyset.as_ref().map_err(|why| *why), headers)
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        for (name, value) in self.fields.take().into_iter().flatten() {
-            let _ = host::set_response_header(name, value.as_bytes());
-        }
-        Action::Continue
-    }
-}
-
-impl Stream {
-    fn decide(&mut self, in_force: Result<&InForce, Unavailable>, headers: Headers<'_>) -> Action {
-        let keyset = in_force.ok();
-        let request = Request {
+            keyset,
+            &decision,
             headers,
-            address: keyset
-                .filter(|k| k.addresses())
-                .and_then(|_| source_address()),
-            tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
-        };
-        let clocks = Clocks {
-            wall: host::wall_seconds(),
-            monotonic: host::monotonic_ns(),
-        };
-        let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
-        let decision = decide(
-            in_force,
-            &request,
-            clocks,
-            earlier_pass,
-            &mut SharedBuckets,
-            &mut (),
+            request.address,
+            clocks.wall,
         );
-        metrics::request(decision.code());
-        if let Some(store) = self.store {
-            usage::count(
-                store,
-                keyset,
-                &decision,
-                headers,
-                request.address,
-                clocks.wall,
-            );
-        }
-        metrics::corrupt_pages(keyset.map_or(0, InForce::corrupt_pages) - corrupt_before);
+    }
+    metrics::corrupt_pages(keyset.map_or(0, InForce::corrupt_pages) - corrupt_before);
 
-        let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
-        remember(&decision);
-        if let Err(denial) = &decision.verdict {
-            if !shadow {
-                return refuse(denial, keyset, Some(&decision), Some(headers));
-            }
-            metrics::shadow_refusal(denial.code());
+    let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
+    let id = decision.entry.as_ref().map(|entry| entry.id.digits());
+    remember(&decision, id.as_ref());
+    if let Err(denial) = &decision.verdict {
+        if !shadow {
+            return refuse(denial, keyset, Some(&decision), Some(headers));
         }
-        let Some(keyset) = keyset else {
-            return refuse(
-                &Denial::KeysetUnavailable(Unavailable::None),
-                None,
-                None,
-                Some(headers),
-            );
-        };
-        if let Some(rate) = &decision.rate
-            && keyset.policy().rate_limit_fields == RateLimitFields::Always
-            && !shadow
-        {
-            self.fields = Some(rate_fields(rate));
-        }
-        match admit(keyset, &decision, headers) {
-            Ok(()) => Action::Continue,
-            // A request that still holds its key, or somebody else's identity, goes nowhere.
-            Err(status) => {
-                host::log(
-                    Level::Warn,
-                    &format!(
-                        "keystile: a header could not be changed: status {}",
-                        status.0
-                    ),
-                );
-                refuse(
-                    &Denial::KeysetUnavailable(Unavailable::None),
-                    Some(keyset),
-                    None,
-                    Some(headers),
-                )
-            }
-        }
+        metrics::shadow_refusal(denial.code());
+    }
+    let unavailable = Denial::KeysetUnavailable(Unavailable::None);
+    let Some(keyset) = keyset else {
+        return refuse(&unavailable, None, None, Some(headers));
+    };
+    // A request that still holds its key, or somebody else's identity, goes nowhere.
+    if let Err(status) = admit(keyset, &decision, id.as_ref(), headers) {
+        host::log(
+            Level::Warn,
+            &format!(
+                "keystile: a header could not be changed: status {}",
+                status.0
+            ),
+        );
+        return refuse(&unavailable, Some(keyset), None, Some(headers));
+    }
+    let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
+    Outcome {
+        goes_on: true,
+        fields: decision.rate.as_ref().filter(|_| always).map(rate_fields),
     }
 }
 
@@ -155,6 +140,7 @@ impl Stream {
 fn admit(
     keyset: &InForce,
     decision: &Decision<'_>,
+    id: Option<&[u8; 10]>,
     headers: Headers<'_>,
 ) -> Result<(), host::Status> {
     let policy = keyset.policy();
@@ -167,17 +153,18 @@ fn admit(
     apply(&edits)?;
 
     let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());
-    let Some(entry) = caller else {
+    let (Some(entry), Some(id)) = (caller, id) else {
         return mark(ANONYMOUS);
     };
-    let set = |name: &str, value: &[u8]| match name {
+    // None of them is there: what the caller sent was removed above.
+    let add = |name: &str, value: &[u8]| match name {
         "" => Ok(()),
-        name => host::set_request_header(name, value),
+        name => host::add_request_header(name, value),
     };
-    set(&policy.identity.client, entry.client.as_bytes())?;
-    set(&policy.identity.key, &entry.id.digits())?;
+    add(&policy.identity.client, entry.client.as_bytes())?;
+    add(&policy.identity.key, id)?;
     if !policy.identity.scopes.is_empty() {
-        let mut names = String::new();
+        let mut names = String::with_capacity(64);
         for scope in entry.scopes() {
             if !names.is_empty() {
                 names.push(' ');
@@ -189,7 +176,7 @@ fn admit(
                     .map_or("", String::as_str),
             );
         }
-        set(&policy.identity.scopes, names.as_bytes())?;
+        add(&policy.identity.scopes, names.as_bytes())?;
     }
     mark(entry.client.as_bytes())
 }
@@ -205,16 +192,16 @@ fn mark(client: &[u8]) -> Result<(), host::Status> {
 
 /// What logs and a second pass want to know. None of it opens anything, so that a failure
 /// to write it refuses nobody.
-fn remember(decision: &Decision<'_>) {
-    if let Some(entry) = &decision.entry {
-        let _ = host::set_property(STATE_KEY, &entry.id.digits());
+fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
+    if let Some(id) = id {
+        let _ = host::set_property(STATE_KEY, id);
     } else if let Some(id) = &decision.claimed {
         let _ = host::set_property(STATE_KEY, format!("unverified:{id}").as_bytes());
     }
     match &decision.verdict {
         Ok(()) => {
-            if let Some(prefix) = &decision.prefix {
-                let _ = host::set_property(STATE_ENTRY, hex(prefix).as_bytes());
+            if let Some(prefix) = decision.prefix.filter(|_| REDIRECTS.get()) {
+                let _ = host::set_property(STATE_ENTRY, &prefix);
             }
         }
         Err(denial) => {
@@ -235,7 +222,7 @@ fn refuse(
     keyset: Option<&InForce>,
     decision: Option<&Decision<'_>>,
     headers: Option<Headers<'_>>,
-) -> Action {
+) -> Outcome {
     let policy = keyset.map(InForce::policy);
     if let (Some(policy), Some(headers)) = (policy, headers) {
         // Access logs print the path of refused requests as well.
@@ -252,24 +239,25 @@ fn refuse(
             &format!("keystile: a refusal could not be sent: status {}", status.0),
         );
     }
-    Action::Pause
+    Outcome::REFUSED
 }
 
 /// Who was let in by an earlier pass over this request: an internal redirect runs the
 /// filter chain again, with the key already taken out. Callers cannot set filter state.
+///
+/// The id, which logs want anyway, names the key but does not find it quickly. So the first
+/// redirect that this VM sees makes all later requests carry the digest along as well;
+/// where nothing redirects, none pays for it.
 fn earlier_pass() -> Option<Prior> {
-    let text = host::property(STATE_ENTRY)?;
-    let text = core::str::from_utf8(&text).ok()?;
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
+    if REDIRECTS.get()
+        && let Some(prefix) = host::property(STATE_ENTRY)
+    {
+        return prefix.try_into().ok().map(Prior::Digest);
     }
-    u128::from_str_radix(text, 16)
-        .ok()
-        .map(|n| Prior(n.to_be_bytes()))
-}
-
-fn hex(prefix: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*prefix))
+    let id = host::property(STATE_KEY)?;
+    let id = core::str::from_utf8(&id).ok()?.parse().ok()?;
+    REDIRECTS.set(true);
+    Some(Prior::Id(id))
 }
 
 /// Where the request that is being decided comes from.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Keyset, Lookup, Overlay, StoreId};
-use crate::key::Prefix;
+use crate::key::{KeyId, Prefix};
 use crate::policy::Policy;
 use crate::quota::Quota;
 
@@ -121,5 +121,14 @@ impl InForce {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
             Some(found) => found,
         }
+    }
+
+    /// Finds the digest of the key with this id, by a look at every record.
+    pub fn find(&self, id: KeyId) -> Option<Prefix> {
+        let overlay = self.overlay.iter().flat_map(|o| o.candidates(id));
+        overlay.chain(self.base.candidates(id)).find(|prefix| {
+            // A page is verified, and the overlay heard, only here.
+            matches!(self.lookup(prefix), Lookup::Found(entry) if entry.id == id)
+        })
     }
 }

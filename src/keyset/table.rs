@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{Entry, RECORD, Record};
 use super::{Lookup, PAGE, Refusal};
-use crate::key::Prefix;
+use crate::key::{KeyId, Prefix};
 
 const RECORDS_PER_PAGE: usize = PAGE / RECORD;
 const PREFIX: usize = 16;
@@ -65,6 +65,8 @@ pub(super) struct Table {
     heap_at: usize,
     pages: Vec<u8>,
     state: Vec<Cell<PageState>>,
+    /// How many of them are bad.
+    bad: Cell<usize>,
 }
 
 impl Table {
@@ -88,6 +90,7 @@ impl Table {
             heap_at,
             pages,
             state: vec![Cell::new(PageState::Unseen); all_pages],
+            bad: Cell::new(0),
         })
     }
 
@@ -107,17 +110,16 @@ impl Table {
 
     /// Pages found not to be those that were signed, so far.
     pub fn corrupt_pages(&self) -> usize {
-        self.state
-            .iter()
-            .filter(|s| s.get() == PageState::Bad)
-            .count()
+        self.bad.get()
     }
 
     /// Finds a key by the first half of its digest. In place: a search in the directory,
     /// a search in one page, and, the first time, the hash of the pages touched.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
         // The directory is verified, so a corrupt page misleads no search but its own.
-        let page = partition_point(self.index_pages, |i| self.first_of(i) <= &prefix[..]);
+        let sought = u128::from_be_bytes(*prefix);
+        let near = share(sought, self.index_pages);
+        let page = partition_point(self.index_pages, near, |i| self.first_of(i) <= sought);
         let Some(page) = page.checked_sub(1) else {
             return Lookup::Unknown;
         };
@@ -125,10 +127,17 @@ impl Table {
             return Lookup::Corrupt;
         };
         let at = |i: usize| self.pages.get(start + i * RECORD..).unwrap_or_default();
-        let count = (end - start) / RECORD;
-        let found = partition_point(count.min(RECORDS_PER_PAGE), |i| {
-            at(i).get(..PREFIX).unwrap_or_default() < &prefix[..]
-        });
+        let count = ((end - start) / RECORD).min(RECORDS_PER_PAGE);
+        // Where it would be if the digests of this page were spread evenly.
+        let first = self.first_of(page);
+        let next = match page + 1 < self.index_pages {
+            true => self.first_of(page + 1),
+            false => u128::MAX,
+        };
+        let width = next.saturating_sub(first).max(1) >> 64;
+        let into = sought.saturating_sub(first) >> 64;
+        let near = (into * count as u128).checked_div(width).unwrap_or(0) as usize;
+        let found = partition_point(count, near, |i| prefix_at(at(i)) < sought);
         match Record::read(at(found)) {
             Some(record) if found < count && record.prefix == *prefix => {
                 self.entry(&record).map_or(Lookup::Corrupt, Lookup::Found)
@@ -146,6 +155,16 @@ impl Table {
                 index.chunks_exact(RECORD).filter_map(Record::read)
             })
             .filter_map(|record| Some((record.prefix, self.entry(&record)?)))
+    }
+
+    /// Digests of records with this id. Not verified: to be looked up.
+    pub fn candidates(&self, id: KeyId) -> impl Iterator<Item = Prefix> {
+        let index = self.pages.get(self.index_at..self.heap_at);
+        let records = index.unwrap_or_default().chunks_exact(RECORD);
+        let records = records.filter_map(Record::read);
+        records
+            .filter(move |record| record.id == id.as_u64())
+            .map(|record| record.prefix)
     }
 
     /// Where a page of the index begins and ends, if it is the one that was signed.
@@ -175,9 +194,8 @@ impl Table {
         heap.get(at..end)
     }
 
-    fn first_of(&self, page: usize) -> &[u8] {
-        let at = page * PREFIX;
-        self.pages.get(at..at + PREFIX).unwrap_or_default()
+    fn first_of(&self, page: usize) -> u128 {
+        prefix_at(self.pages.get(page * PREFIX..).unwrap_or_default())
     }
 
     fn is_good(&self, page: usize, start: usize, end: usize) -> bool {
@@ -195,19 +213,61 @@ impl Table {
                 (Some(signed), Some(found)) => signed == found,
                 _ => false,
             };
-            state.set(if good {
-                PageState::Good
-            } else {
-                PageState::Bad
+            state.set(match good {
+                true => PageState::Good,
+                false => PageState::Bad,
             });
+            self.bad.set(self.bad.get() + usize::from(!good));
         }
         state.get() == PageState::Good
     }
 }
 
-/// The first of `0..n` for which `before` does not hold.
-fn partition_point(n: usize, before: impl Fn(usize) -> bool) -> usize {
+/// The prefix that these bytes begin with, as a number of the same order.
+fn prefix_at(bytes: &[u8]) -> u128 {
+    bytes.first_chunk().copied().map_or(0, u128::from_be_bytes)
+}
+
+/// Where in `0..n` a digest would be if all were spread evenly, as digests are.
+fn share(sought: u128, n: usize) -> usize {
+    let high = (sought >> 64) as u64;
+    ((u128::from(high) * n as u128) >> 64) as usize
+}
+
+/// The first of `0..n` for which `before` does not hold, sought from `near` outwards:
+/// quick if `near` is, and never slower than twice a search by halves.
+fn partition_point(n: usize, near: usize, before: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, n);
+    let mut probe = near.min(n.saturating_sub(1));
+    let mut step = 1;
+    let up = n > 0 && before(probe);
+    if up {
+        low = probe + 1;
+    } else {
+        high = probe;
+    }
+    while low < high {
+        probe = match up {
+            true => low + step - 1,
+            false => high.saturating_sub(step),
+        };
+        if probe < low || probe >= high {
+            break;
+        }
+        match (before(probe), up) {
+            (true, true) => low = probe + 1,
+            (false, false) => high = probe,
+            (true, false) => {
+                low = probe + 1;
+                break;
+            }
+            (false, true) => {
+                high = probe;
+                break;
+            }
+        }
+        step *= 2;
+    }
     while low < high {
         let middle = low + (high - low) / 2;
         if before(middle) {
@@ -217,4 +277,27 @@ fn partition_point(n: usize, before: impl Fn(usize) -> bool) -> usize {
         }
     }
     low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(crate::seeded())]
+
+        #[test]
+        fn a_search_finds_the_same_place_wherever_it_begins(n in 0usize..300, place in 0usize..300, near in 0usize..400) {
+            let place = place.min(n);
+            prop_assert_eq!(partition_point(n, near, |i| i < place), place);
+        }
+
+        #[test]
+        fn an_even_spread_shares_out_evenly(n in 1usize..10_000, page in 0usize..10_000) {
+            let page = page % n;
+            let sought = (u128::MAX / n as u128) * page as u128 + (u128::MAX / n as u128) / 2;
+            prop_assert_eq!(share(sought, n), page);
+        }
+    }
 }

@@ -13,9 +13,10 @@
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
-use super::table::{Map, Minute, Origin, RowKey, Table, Use, minute};
+use super::table::{Minute, Origin, RowKey, Table, Use, minute};
 use super::{Batch, KeyUse, MAX_BYTES, MAX_ROWS, Receipt, Row};
 use crate::key::KeyId;
+use crate::mix::Map;
 
 /// The most minutes that wait.
 pub const WAITING: usize = 64;

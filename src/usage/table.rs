@@ -1,12 +1,11 @@
 //! Counts as requests come in: one look into a hash table each, no call of the host, and
 //! no memory once the table has grown to its work.
 
-use core::hash::{BuildHasherDefault, Hasher};
 use core::net::IpAddr;
-use std::collections::HashMap;
 
 use super::{GRAIN, MAX_AGENT, MAX_ROWS};
 use crate::key::KeyId;
+use crate::mix::Map;
 
 /// A decided request.
 #[derive(Clone, Copy, Debug)]
@@ -68,40 +67,6 @@ pub(super) struct Seen {
     pub origin: Origin,
     looked: u32,
 }
-
-/// Multiply and fold: nobody outside chooses ids of keys or routes, so that there is
-/// nobody to defend the table against.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
-    }
-
-    fn write_u8(&mut self, n: u8) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        self.write_u64(n as u64);
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        let wide = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * 0xa076_1d64_78bd_642f;
-        self.0 = (wide >> 64) as u64 ^ wide as u64;
-    }
-}
-
-pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 /// The counts of one minute, while it lasts.
 #[derive(Debug, Default)]

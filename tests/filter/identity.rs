@@ -225,7 +225,10 @@ fn a_well_formed_key_that_is_not_known_is_logged_as_unverified() {
 #[test]
 fn the_mark_of_the_guard_is_read_only_and_outlives_a_redirect() {
     let (store, key) = Store::small();
-    let answer = Edge::start(&store).ask(&by_header(&key));
+    let mut edge = Edge::start(&store);
+    let first = edge.ask(&by_header(&key));
+    edge.ask(&by_header(&key).redirected(&first.outcome, "/plain"));
+    let answer = edge.ask(&by_header(&key));
     for name in ["client", "key", "entry"] {
         let declared = &answer.filter_state[&format!("wasm.keystile.{name}")].declared;
         assert!(declared.read_only, "{name}");

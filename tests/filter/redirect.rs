@@ -223,38 +223,63 @@ fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
     let mut edge = Edge::start(&store);
     let digest = store.row(&key).digest.prefix();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let names = [
-        "keystile.entry",
-        "wasm.keystile.entry",
-        "x-keystile-entry",
-        "keystile-entry",
-    ];
-    let request = names.iter().fold(Request::get("/plain"), |request, name| {
-        request.header(name, &hex)
+    let id = store.row(&key).id.to_string();
+    let names = ["entry", "key"].map(|name| {
+        let forms = ["keystile.", "wasm.keystile.", "x-keystile-", "keystile-"];
+        forms.map(|form| format!("{form}{name}"))
     });
-    assert_eq!(edge.ask(&request).code(), "missing_api_key");
-    // Not even the filter state, unless it is the filter's own and well formed.
-    let first = first_pass(&mut edge, &by_header(&key));
-    for forged in [
-        "",
-        "00",
-        "+f".repeat(16).as_str(),
-        &"0".repeat(32),
-        &"é".repeat(16),
-        &hex[1..],
-        &format!("+{}", &hex[1..]),
-    ] {
-        let mut second = by_header(&key).redirected(&first, "/plain");
-        second
-            .filter_state
-            .get_mut("wasm.keystile.entry")
-            .expect("set")
-            .value = forged.as_bytes().to_vec();
+    for value in [&hex, &id] {
+        let names = names.iter().flatten();
+        let request = names.fold(Request::get("/plain"), |request, name| {
+            request.header(name, value)
+        });
+        assert_eq!(edge.ask(&request).code(), "missing_api_key");
+    }
+    let forge = |edge: &mut Edge, first: &Outcome, name: &str, forged: &[u8]| {
+        let mut second = by_header(&key).redirected(first, "/plain");
+        let state = second.filter_state.get_mut(name).expect("set");
+        state.value = forged.to_vec();
         let answer = edge.ask(&second);
         assert!(
             matches!(&answer.code()[..], "missing_api_key" | "unknown_api_key"),
-            "`{forged}`: {}",
+            "{name} `{forged:?}`: {}",
             answer.code()
         );
+    };
+    // Not even the filter state, unless it is the filter's own and well formed.
+    let first = first_pass(&mut edge, &by_header(&key));
+    let unverified = format!("unverified:{id}");
+    for forged in [
+        "",
+        "00",
+        "0000000000",
+        "zzzzzzzzzz",
+        "é23456789",
+        &unverified,
+        &id[1..],
+    ] {
+        forge(&mut edge, &first, "wasm.keystile.key", forged.as_bytes());
+    }
+    // Seen once, so that requests carry their digest.
+    assert!(
+        edge.ask(&by_header(&key).redirected(&first, "/plain"))
+            .passed()
+    );
+    let first = first_pass(&mut edge, &by_header(&key));
+    for forged in [&b""[..], &[0], &[0; 16], &digest[1..], hex.as_bytes()] {
+        forge(&mut edge, &first, "wasm.keystile.entry", forged);
+    }
+}
+
+#[test]
+fn requests_carry_their_digest_once_a_redirect_was_seen() {
+    let (store, key) = store();
+    let mut edge = Edge::start(&store);
+    for is_carried in [false, true] {
+        let answer = edge.ask(&by_header(&key));
+        assert!(answer.passed());
+        assert_eq!(answer.state("entry").is_some(), is_carried);
+        let second = by_header(&key).redirected(&answer.outcome, "/plain");
+        assert!(edge.ask(&second).passed());
     }
 }

@@ -1,0 +1,101 @@
+//! The entries into the VM that every request makes.
+//!
+//! Each costs as much as several hostcalls, and the SDK's ask for five a request: it keeps a
+//! table of streams that is told of each one's end. A decision needs no such table, because
+//! Envoy opens a stream in the VM just before it hands over the request's headers. So streams
+//! are served here and roots by the SDK; `scripts/trim` gives these functions the names that
+//! Envoy calls, in place of the SDK's.
+#![allow(
+    unsafe_code,
+    reason = "what the host calls has a name of its choosing, and the SDK's entries are C"
+)]
+
+use std::cell::{Cell, RefCell};
+
+use super::request::{self, Fields};
+use crate::keyset::StoreId;
+
+unsafe extern "C" {
+    safe fn proxy_on_context_create(id: u32, root: u32);
+    safe fn proxy_on_done(id: u32) -> bool;
+    safe fn proxy_on_delete(id: u32);
+}
+
+thread_local! {
+    /// Roots that live, and the stores that their configuration came from.
+    static ROOTS: RefCell<Vec<(u32, Option<StoreId>)>> = const { RefCell::new(Vec::new()) };
+    /// The stream that was opened last, and its root.
+    static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// What responses to come are to carry, by stream.
+    static FIELDS: RefCell<Vec<(u32, Fields)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A root was configured from this store, or from none.
+pub fn configured(root: u32, store: Option<StoreId>) {
+    ROOTS.with_borrow_mut(|roots| {
+        for (_, from) in roots.iter_mut().filter(|(id, _)| *id == root) {
+            *from = store;
+        }
+    });
+}
+
+#[unsafe(export_name = "keystile_on_context_create")]
+extern "C" fn on_context_create(id: u32, root: u32) {
+    if root == 0 {
+        ROOTS.with_borrow_mut(|roots| roots.push((id, None)));
+        proxy_on_context_create(id, root);
+    } else {
+        OPENED.set((id, root));
+    }
+}
+
+/// 0 lets the request go on, 1 holds it.
+#[unsafe(export_name = "keystile_on_request_headers")]
+extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
+    let root = match OPENED.get() {
+        (opened, root) if opened == id => Some(root),
+        // No host does so. Without its root nobody can tell which policy is asked for.
+        _ => None,
+    };
+    let store = ROOTS.with_borrow(|roots| {
+        let known = roots.iter().find(|(id, _)| Some(*id) == root);
+        known.and_then(|(_, store)| *store)
+    });
+    let outcome = request::headers(store);
+    if let Some(fields) = outcome.fields {
+        FIELDS.with_borrow_mut(|all| all.push((id, fields)));
+    }
+    u32::from(!outcome.goes_on)
+}
+
+#[unsafe(export_name = "keystile_on_response_headers")]
+extern "C" fn on_response_headers(id: u32, _: usize, _: u32) -> u32 {
+    if let Some(fields) = take_fields(id) {
+        request::add_fields(&fields);
+    }
+    0
+}
+
+/// The end of a stream or of a root. Envoy asks this of both, and here both end with it.
+#[unsafe(export_name = "keystile_on_done")]
+extern "C" fn on_done(id: u32) -> u32 {
+    let was_root = ROOTS.with_borrow_mut(|roots| {
+        let at = roots.iter().position(|(root, _)| *root == id);
+        at.map(|at| roots.swap_remove(at)).is_some()
+    });
+    if was_root {
+        proxy_on_done(id);
+        proxy_on_delete(id);
+    } else {
+        // A stream that was reset before its response.
+        take_fields(id);
+    }
+    1
+}
+
+fn take_fields(id: u32) -> Option<Fields> {
+    FIELDS.with_borrow_mut(|all| {
+        let at = all.iter().position(|(stream, _)| *stream == id)?;
+        Some(all.swap_remove(at).1)
+    })
+}
