@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use crate::bucket::Buckets;
+use crate::certificate::{Peer, Stranger};
 use crate::credential;
 use crate::headers::Headers;
 use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
@@ -28,6 +29,9 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// Where it comes from; read only if [`InForce::addresses`] says so.
     pub address: Option<IpAddr>,
+    /// Whose certificate came with the connection; read only if [`InForce::certificates`]
+    /// says so.
+    pub peer: Peer<'a>,
     /// It came over TLS; read only if the policy requires TLS.
     pub tls: bool,
 }
@@ -106,6 +110,8 @@ pub enum Denial {
     RouteDenied,
     /// Called from a network that the key is not for.
     AddressDenied,
+    /// Called without a client certificate that the key is bound to.
+    CertificateDenied(Stranger),
     /// Called from an origin that the key is not for.
     OriginDenied,
     /// A key of another environment.
@@ -337,6 +343,7 @@ fn judge<'k>(
         format!("`{environment}` is accepted here")
     });
     network(&entry, request.address, trace)?;
+    certificate(&entry, request.peer, trace)?;
     origin(&entry, headers, trace)?;
     if let Some(route) = route {
         scopes(keyset, &entry, route, trace)?;
@@ -516,6 +523,22 @@ fn network(
     }
     trace.note("address", false, || format!("{} is not allowed", shown()));
     Err(Denial::AddressDenied)
+}
+
+fn certificate(entry: &Entry<'_>, peer: Peer<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
+    if !entry.has_certificates() {
+        return Ok(());
+    }
+    let found = peer.is_one_of(entry.certificates());
+    trace.note("certificate", found.is_ok(), || match found {
+        Ok(()) => "one that the key is bound to".to_owned(),
+        Err(Stranger::Anonymous) => {
+            "the connection has no client certificate, and the key is bound to some".to_owned()
+        }
+        Err(Stranger::Unproven) => "not known to be validated, so it proves nothing".to_owned(),
+        Err(Stranger::Other) => "none of those that the key is bound to".to_owned(),
+    });
+    found.map_err(Denial::CertificateDenied)
 }
 
 fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Result<(), Denial> {

@@ -113,6 +113,10 @@ pub struct Manifest {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
+    /// Some keys are bound to client certificates. Written only then: a filter that does not
+    /// know of it refuses what it could not enforce.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub certificates: bool,
     /// Names of the environments that records number.
     pub environments: Vec<String>,
     /// Names of the scopes that records number, sorted.
@@ -254,6 +258,8 @@ pub struct Keyset {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
+    /// Some keys are bound to client certificates.
+    pub certificates: bool,
     /// What overlays that belong to it call it.
     pub name: BaseName,
     quotas: Vec<Option<Quota>>,
@@ -314,6 +320,7 @@ impl Keyset {
             environments: manifest.environments,
             foreign: manifest.foreign,
             addresses: manifest.addresses,
+            certificates: manifest.certificates,
             name,
             table,
         })

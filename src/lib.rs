@@ -13,6 +13,7 @@
 //! | [`path`] | paths brought into one form, or refused |
 //! | [`route`] | templates, and the one route that a request belongs to |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
+//! | [`certificate`] | client certificates that a key can be bound to |
 //! | [`key`] | the key's text: parse, checksum, digest, safe display |
 //! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
 //! | [`policy`] | `policy.yaml` as types that cannot be wrong |
@@ -59,6 +60,7 @@
 )]
 
 pub mod bucket;
+pub mod certificate;
 pub mod credential;
 pub mod decide;
 pub mod headers;

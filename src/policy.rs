@@ -48,6 +48,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Refuse plain HTTP on routes that look at keys.
     pub require_tls: bool,
+    /// What a client certificate must have come through.
+    pub client_certificates: ClientCertificates,
     /// Where a key may stand; at least one place.
     pub credentials: Vec<Credential>,
     /// Leave the key in the request.
@@ -294,6 +296,7 @@ impl Policy {
                 brand,
                 mode: raw.mode,
                 require_tls: raw.require_tls,
+                client_certificates: raw.client_certificates,
                 credentials,
                 forward_credential: raw.forward_credential,
                 environments,

@@ -5,6 +5,7 @@
 
 use core::fmt::Write as _;
 
+use crate::certificate::Stranger;
 use crate::decide::{Denial, Origin, Rate, Unavailable};
 use crate::policy::{By, Credential, Policy};
 
@@ -99,6 +100,12 @@ impl Denial {
                 "Address not allowed",
                 "This API key may not be used from this network address.",
             ),
+            Self::CertificateDenied(_) => (
+                403,
+                "certificate_denied",
+                "Client certificate not allowed",
+                "This API key may only be used on a connection with a client certificate that it is bound to.",
+            ),
             Self::OriginDenied => (
                 403,
                 "origin_denied",
@@ -176,6 +183,11 @@ impl Denial {
                 crate::key::Malformed::Checksum => ":checksum",
             },
             Self::ExpiredKey { rotated: true } => ":rotated",
+            Self::CertificateDenied(who) => match who {
+                Stranger::Anonymous => ":absent",
+                Stranger::Unproven => ":unproven",
+                Stranger::Other => ":other",
+            },
             Self::KeysetUnavailable(why) => match why {
                 Unavailable::None => ":none_in_force",
                 Unavailable::OverlayWithoutBase => ":overlay_without_base",

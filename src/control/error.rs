@@ -53,6 +53,17 @@ pub fn refuse_all(messages: Vec<String>) -> Error {
     }
 }
 
+/// Refusals that a file can be full of: those that come first, and how many follow. Who
+/// mends the first often mends the others, and nobody reads a hundred thousand.
+pub fn refuse_first(mut messages: Vec<String>) -> Error {
+    const SHOWN: usize = 20;
+    if let Some(more) = messages.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        messages.truncate(SHOWN);
+        messages.push(format!("… and {more} more"));
+    }
+    refuse_all(messages)
+}
+
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.messages.join("\n"))
@@ -84,5 +95,26 @@ impl Error {
             *m = format!("{place}: {m}");
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_refusals_the_first_twenty_are_shown_and_the_others_counted() {
+        let many = |n: usize| (1..=n).map(|i| format!("keys.csv:{i}: bad")).collect();
+        assert_eq!(refuse_first(many(20)), refuse_all(many(20)));
+        let error = refuse_first(many(100_000));
+        assert_eq!(error.messages().len(), 21);
+        assert_eq!(
+            error.messages().get(..20),
+            refuse_all(many(20)).messages().get(..)
+        );
+        assert_eq!(
+            error.messages().last().map(String::as_str),
+            Some("… and 99980 more")
+        );
     }
 }

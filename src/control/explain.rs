@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use keystile::bucket::MemoryBuckets;
+use keystile::certificate::{Peer, identity};
 use keystile::decide::{Clocks, Note, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{self, KeyId, KeyText, Parsed};
@@ -11,7 +12,7 @@ use keystile::keyset::{Content, InForce, Keyset, SigningKeys, build};
 use keystile::policy::{Credential, Mode, Policy};
 use zeroize::Zeroizing;
 
-use crate::error::{Kind, Result, refuse};
+use crate::error::{Kind, Result, refuse, refuse_all};
 use crate::publish;
 use crate::registry::{self, signing};
 use crate::store::{Store, Tx};
@@ -27,6 +28,45 @@ pub enum Shown {
     Text(KeyText),
 }
 
+/// The client certificate of a connection, checked against the listener's authorities.
+#[derive(Clone)]
+pub struct Certificate {
+    uri: Option<String>,
+    dns: Option<String>,
+}
+
+impl Certificate {
+    /// One with these identities; `None` for none.
+    ///
+    /// # Errors
+    /// One of them is none, or there are more than Envoy would show.
+    pub fn of(identities: &[String]) -> Result<Option<Self>> {
+        let (mut uri, mut dns) = (None, None);
+        for text in identities {
+            let id = identity(text).map_err(|e| refuse_all(vec![e]))?;
+            let (place, id) = match id.strip_prefix("dns:") {
+                Some(name) => (&mut dns, name.to_owned()),
+                None => (&mut uri, id),
+            };
+            if place.replace(id).is_some() {
+                return Err(refuse(
+                    "the certificate has several identities of one kind, and Envoy shows the first alone",
+                    "give one URI and one DNS name at most",
+                ));
+            }
+        }
+        let any = uri.is_some() || dns.is_some();
+        Ok(any.then_some(Self { uri, dns }))
+    }
+
+    fn peer(&self) -> Peer<'_> {
+        Peer::Proven {
+            uri: self.uri.as_deref().map(str::as_bytes),
+            dns: self.dns.as_deref().map(str::as_bytes),
+        }
+    }
+}
+
 /// A request to explain.
 pub struct Question {
     /// Its key.
@@ -39,12 +79,24 @@ pub struct Question {
     pub host: String,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// The client certificate that its connection came with.
+    pub certificate: Option<Certificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
-    /// It came over TLS.
+    /// It came over TLS, as every one with a certificate does.
     pub tls: bool,
     /// Wall clock, in seconds.
     pub at: u64,
+}
+
+impl Question {
+    /// Whose certificate came with it.
+    pub fn peer(&self) -> Peer<'_> {
+        self.certificate
+            .as_ref()
+            .map(Certificate::peer)
+            .unwrap_or_default()
+    }
 }
 
 /// What the filter would do.
@@ -124,7 +176,8 @@ fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
     let request = Request {
         headers: Headers::new(&encoded),
         address: q.address,
-        tls: q.tls,
+        peer: q.peer(),
+        tls: q.tls || q.certificate.is_some(),
     };
     let clocks = Clocks {
         wall: q.at,

@@ -50,10 +50,7 @@ impl Opened {
         let plan = e
             .plan
             .and_then(|n| keyset.policy.plans.keys().nth(usize::from(n)));
-        let origins: Vec<String> = e
-            .origins()
-            .map(|o| String::from_utf8_lossy(o).into_owned())
-            .collect();
+        let word = |w: &[u8]| String::from_utf8_lossy(w).into_owned();
         let limits: Vec<_> = e.limits().collect();
         json!({
             "id": e.id.to_string(),
@@ -71,7 +68,8 @@ impl Opened {
             "limits": limit_words(&limits),
             "allow": networks(e.allow()),
             "deny": networks(e.deny()),
-            "origins": origins,
+            "origins": e.origins().map(word).collect::<Vec<_>>(),
+            "certificates": e.certificates().map(word).collect::<Vec<_>>(),
             "lineage": e.lineage.to_string(),
         })
     }

@@ -118,6 +118,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcom
                 path: case.request.path.clone(),
                 host: case.request.host.clone(),
                 address: case.request.address,
+                certificate: case.request.certificate.clone(),
                 headers: case.request.headers.clone(),
                 tls: case.request.tls,
                 at: now,
@@ -189,7 +190,8 @@ fn answer(
     let request = Request {
         headers: Headers::new(&encoded),
         address: question.address,
-        tls: question.tls,
+        peer: question.peer(),
+        tls: question.tls || question.certificate.is_some(),
     };
     let clocks = Clocks {
         wall: question.at,

@@ -72,6 +72,8 @@ pub struct Rules {
     pub deny: Vec<IpNet>,
     /// Browser origins.
     pub origins: Vec<String>,
+    /// Identities of client certificates.
+    pub certificates: Vec<String>,
     /// Free pairs.
     pub labels: Labels,
     /// Seconds after which it is to give way to a new one; otherwise as its plan says.
@@ -206,6 +208,7 @@ impl Key {
         set("cidrs", json!(words(&rules.allow)));
         set("deny_cidrs", json!(words(&rules.deny)));
         set("origins", json!(rules.origins));
+        set("certificates", json!(rules.certificates));
         set("labels", json!(rules.labels));
         set(
             "rotate_every",

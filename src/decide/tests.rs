@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use std::cell::Cell;
 use zeroize::Zeroizing;
 
+mod certificates;
+
 const NOW: u64 = 1_000_000_000;
 const POLICY: &str = r#"{"version":1,"realm":"api","environments":["live"],
   "plans":{"free":{"limits":[{"requests":3,"per":"1m"}]},
@@ -63,6 +65,7 @@ fn row(key: &Fresh) -> Row {
         allow: Vec::new(),
         deny: Vec::new(),
         origins: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 
@@ -104,6 +107,7 @@ fn world(change: impl FnOnce(&mut Row)) -> World {
 struct Call {
     pairs: Vec<(String, Vec<u8>)>,
     address: Option<&'static str>,
+    peer: Peer<'static>,
     tls: bool,
     wall: u64,
     monotonic: u64,
@@ -118,6 +122,7 @@ fn call(method: &str, path: &str) -> Call {
             .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()))
             .collect(),
         address: Some("192.0.2.1"),
+        peer: Peer::default(),
         tls: false,
         wall: NOW,
         monotonic: 1 << 40,
@@ -141,6 +146,7 @@ impl Call {
         let request = Request {
             headers: Headers::new(&bytes),
             address: self.address.map(|a| a.parse().unwrap()),
+            peer: self.peer,
             tls: self.tls,
         };
         let clocks = Clocks {
@@ -501,6 +507,7 @@ fn an_earlier_pass_is_asked_about_only_without_a_key() {
         let request = Request {
             headers: Headers::new(&bytes),
             address: None,
+            peer: Peer::default(),
             tls: false,
         };
         let prior = || {
@@ -535,6 +542,7 @@ fn without_a_keyset_or_past_its_time_nothing_is_decided() {
     let request = Request {
         headers: Headers::new(&bytes),
         address: None,
+        peer: Peer::default(),
         tls: false,
     };
     for why in [Unavailable::None, Unavailable::OverlayWithoutBase] {
@@ -566,6 +574,7 @@ fn notes_never_hold_the_key() {
     let request = Request {
         headers: Headers::new(&bytes),
         address: None,
+        peer: Peer::default(),
         tls: false,
     };
     let mut notes = Vec::new();
@@ -663,6 +672,7 @@ fn explain_says_whose_quota_a_request_counts_for() {
         let request = Request {
             headers: Headers::new(&bytes),
             address: None,
+            peer: Peer::default(),
             tls: false,
         };
         let _ = decide(Ok(&w.keyset), &request, clocks, || None, &mut b, &mut notes);

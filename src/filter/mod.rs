@@ -10,6 +10,7 @@ mod clock;
 mod entry;
 mod host;
 mod metrics;
+mod peer;
 mod quotas;
 mod report;
 mod request;

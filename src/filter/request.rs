@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
+use super::peer::Shown;
 use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, clock, metrics, usage, vm};
 use crate::credential::{Edit, strip, strip_identity, strip_query};
 use crate::decide::{Decision, Denial, Prior, Request, Unavailable, decide};
@@ -75,11 +76,13 @@ fn decided(
     headers: Headers<'_>,
 ) -> Outcome {
     let keyset = in_force.ok();
+    let certificate = Shown::read(keyset);
     let request = Request {
         headers,
         address: keyset
             .filter(|k| k.addresses())
             .and_then(|_| source_address()),
+        peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
         tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
     };
     let clocks = clock::now();

@@ -104,6 +104,7 @@ pub fn build_overlay(content: &Content, base: &Base) -> Result<Built, BuildError
         directory: URL_SAFE_NO_PAD.encode(packed.directory),
         foreign: rows.iter().any(|(_, r)| r.foreign),
         addresses: rows.iter().any(|(_, r)| r.is_bound_to_addresses()),
+        certificates: rows.iter().any(|(_, r)| r.is_bound_to_certificates()),
         report: content.policy.report.clone(),
     };
     Ok(Built {

@@ -68,11 +68,18 @@ pub struct Row {
     pub deny: Vec<Network>,
     /// Browser origins that it may be used from.
     pub origins: Vec<String>,
+    /// Identities of client certificates that it may be used with, as
+    /// [`crate::certificate::identity`] reads them.
+    pub certificates: Vec<String>,
 }
 
 impl Row {
     pub(super) fn is_bound_to_addresses(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()
+    }
+
+    pub(super) fn is_bound_to_certificates(&self) -> bool {
+        !self.certificates.is_empty()
     }
 }
 
@@ -151,7 +158,7 @@ impl fmt::Display for BuildError {
             Self::SameDigest(a, b) => write!(f, "keys {a} and {b} have the same digest"),
             Self::TooManyRules(id) => write!(
                 f,
-                "key {id} has more address ranges and origins than fit; use wider ranges"
+                "key {id} has more address ranges, origins and certificates than fit; use wider ranges"
             ),
             Self::TooLarge => f.write_str("the keyset is larger than its format can say"),
             Self::NeedsBase { key, lacks } => write!(
@@ -229,6 +236,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         directory: URL_SAFE_NO_PAD.encode(packed.directory),
         foreign: rows.iter().any(|(_, r)| r.foreign),
         addresses: rows.iter().any(|(_, r)| r.is_bound_to_addresses()),
+        certificates: rows.iter().any(|(_, r)| r.is_bound_to_certificates()),
         environments,
         scopes: policy.scopes.clone(),
         policy: content.policy.clone(),
@@ -449,6 +457,7 @@ impl<'a> Tables<'a> {
         set(flag::ALLOW, !row.allow.is_empty());
         set(flag::DENY, !row.deny.is_empty());
         set(flag::ORIGINS, !row.origins.is_empty());
+        set(flag::CERTIFICATES, row.is_bound_to_certificates());
 
         let mut out = Vec::with_capacity(48);
         out.extend_from_slice(&u16::to_le_bytes(flags));
@@ -484,12 +493,14 @@ impl<'a> Tables<'a> {
                 section(&mut out, &list);
             }
         }
-        let mut origins = Vec::new();
-        for origin in row.origins.iter().collect::<BTreeSet<_>>() {
-            section(&mut origins, origin.as_bytes());
-        }
-        if !origins.is_empty() {
-            section(&mut out, &origins);
+        for words in [&row.origins, &row.certificates] {
+            let mut list = Vec::new();
+            for word in words.iter().collect::<BTreeSet<_>>() {
+                section(&mut list, word.as_bytes());
+            }
+            if !list.is_empty() {
+                section(&mut out, &list);
+            }
         }
         Ok(out)
     }

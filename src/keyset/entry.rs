@@ -25,6 +25,10 @@ pub(super) mod flag {
     pub const ALLOW: u16 = 1 << 9;
     pub const DENY: u16 = 1 << 10;
     pub const ORIGINS: u16 = 1 << 11;
+    pub const CERTIFICATES: u16 = 1 << 12;
+    /// All of them. What a bit behind them asks for is not known here, so an entry that has
+    /// one opens nothing.
+    pub const ALL: u16 = (1 << 13) - 1;
 }
 
 /// Reads bytes from the front; `None` at the end, never a panic.
@@ -129,12 +133,16 @@ pub struct Entry<'a> {
     allow: &'a [u8],
     deny: &'a [u8],
     origins: &'a [u8],
+    certificates: &'a [u8],
 }
 
 impl<'a> Entry<'a> {
     pub(super) fn read(record: &Record, profile: &'a [u8]) -> Option<Self> {
         let mut r = Reader(profile);
         let flags = u16::from_le_bytes(r.array()?);
+        if flags & !flag::ALL != 0 {
+            return None;
+        }
         let has = |bit| flags & bit != 0;
         let id = KeyId::from_u64(record.id)?;
         let environment = r.byte()?;
@@ -171,6 +179,7 @@ impl<'a> Entry<'a> {
             allow: optional(flag::ALLOW)?,
             deny: optional(flag::DENY)?,
             origins: optional(flag::ORIGINS)?,
+            certificates: optional(flag::CERTIFICATES)?,
         })
     }
 
@@ -232,14 +241,29 @@ impl<'a> Entry<'a> {
 
     /// Origins that it may be used from; none means any, for a secret key.
     pub fn origins(&self) -> impl Iterator<Item = &'a [u8]> {
-        let mut r = Reader(self.origins);
-        core::iter::from_fn(move || r.section())
+        sections(self.origins)
     }
 
     /// Whether it is bound to origins.
     pub fn has_origins(&self) -> bool {
         !self.origins.is_empty()
     }
+
+    /// Identities of client certificates that it may be used with; none means with any,
+    /// and without one. Those of [`crate::certificate::identity`].
+    pub fn certificates(&self) -> impl Iterator<Item = &'a [u8]> {
+        sections(self.certificates)
+    }
+
+    /// Whether it is bound to client certificates.
+    pub fn has_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+}
+
+fn sections(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut r = Reader(bytes);
+    core::iter::from_fn(move || r.section())
 }
 
 fn number(section: &[u8]) -> Option<Option<u64>> {

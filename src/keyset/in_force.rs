@@ -100,6 +100,11 @@ impl InForce {
         self.base.addresses || self.overlay.as_ref().is_some_and(|o| o.addresses)
     }
 
+    /// Some keys are bound to client certificates.
+    pub fn certificates(&self) -> bool {
+        self.base.certificates || self.overlay.as_ref().is_some_and(|o| o.certificates)
+    }
+
     /// Keys in the base, and keys in the overlay: some of them stand in both.
     pub fn lens(&self) -> (usize, usize) {
         (

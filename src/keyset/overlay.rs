@@ -61,6 +61,10 @@ pub struct OverlayManifest {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
+    /// Some keys are bound to client certificates. Written only then: a filter that does not
+    /// know of it refuses what it could not enforce.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub certificates: bool,
     /// The policy's `report`: a VM that lost its base has no policy to read it from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<RawReport>,
@@ -92,6 +96,8 @@ pub struct Overlay {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
+    /// Some keys are bound to client certificates.
+    pub certificates: bool,
     /// Where to tell what is in force.
     pub report: Option<ReportTarget>,
     table: Table,
@@ -123,6 +129,7 @@ impl Overlay {
             base: manifest.base.clone(),
             foreign: manifest.foreign,
             addresses: manifest.addresses,
+            certificates: manifest.certificates,
             report: report.map_err(|e| Refusal::Policy(e.to_string()))?,
             table: Table::new(manifest.shape(), pages)?,
         })

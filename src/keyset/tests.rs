@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use zeroize::Zeroizing;
 
+mod certificates;
+
 fn digest(n: u64) -> KeyDigest {
     KeyDigest(Sha256::digest(n.to_be_bytes()).into())
 }
@@ -35,6 +37,7 @@ fn row(n: u64) -> Row {
         allow: Vec::new(),
         deny: Vec::new(),
         origins: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

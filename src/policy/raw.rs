@@ -23,6 +23,9 @@ pub struct RawPolicy {
     /// Refuse plain HTTP on routes that look at keys.
     #[serde(default)]
     pub require_tls: bool,
+    /// What a client certificate must have come through before keys bound to it are good.
+    #[serde(default, skip_serializing_if = "ClientCertificates::is_default")]
+    pub client_certificates: ClientCertificates,
     /// Where a key may stand, tried in order.
     #[serde(default = "default_credentials")]
     pub credentials: Vec<RawCredential>,
@@ -88,6 +91,25 @@ pub struct RawCredential {
     /// A cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
+}
+
+/// What a client certificate must have come through before keys bound to it are good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// Envoy says of this connection that it checked the certificate. Older ones than 1.39
+    /// cannot, and none does of a TLS session that was resumed.
+    #[default]
+    Validated,
+    /// It was presented. Good only where every listener with this policy refuses connections
+    /// with a certificate that does not hold, or whoever likes writes his own.
+    Presented,
+}
+
+impl ClientCertificates {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether CORS preflights pass.

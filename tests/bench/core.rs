@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use keystile::bucket::MemoryBuckets;
+use keystile::certificate::Peer;
 use keystile::decide::{Clocks, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{Fresh, Parsed, generate};
@@ -71,6 +72,7 @@ fn content(keys: &[Fresh], plan: &str) -> Content {
         allow: Vec::new(),
         deny: Vec::new(),
         origins: Vec::new(),
+        certificates: Vec::new(),
     };
     Content {
         store: StoreId([7; 8]),
@@ -136,6 +138,7 @@ fn decisions(c: &mut Criterion) {
                     let request = Request {
                         headers: Headers::new(&requests[i % requests.len()]),
                         address: Some(IpAddr::from([192, 0, 2, 1])),
+                        peer: Peer::default(),
                         tls: true,
                     };
                     let clocks = Clocks {

@@ -50,6 +50,7 @@ sessions! {
     clients
     keys
     keys_that_are_refused
+    certificates
     rotation
     handing_over
     import
@@ -72,6 +73,7 @@ served! {
     clients
     keys
     keys_that_are_refused
+    certificates
     rotation
     handing_over
     import

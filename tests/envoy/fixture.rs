@@ -254,6 +254,7 @@ fn row(id: KeyId, digest: Digest, client_number: u32, client: &str) -> Row {
         allow: Vec::new(),
         deny: Vec::new(),
         origins: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod beside;
+mod certificates;
 mod closed;
 mod decisions;
 mod faults;

@@ -60,6 +60,9 @@ const TABLE: &[Row] = &[
         by_bearer("GET", "/nowhere", &store.issue("acme"))
     })),
     row(403, 7, "address_denied", "keystile:address_denied", || with_key(|row| row.allow = vec![network("10.0.0.0/8")])),
+    row(403, 7, "certificate_denied", "keystile:certificate_denied:absent", || {
+        with_key(|row| row.certificates = vec!["spiffe://example.org/a".to_owned()])
+    }),
     row(403, 7, "origin_denied", "keystile:origin_denied", || with_key(|row| row.origins = vec!["https://a.example".to_owned()])),
     row(403, 7, "environment_denied", "keystile:environment_denied", || with_key(|row| row.environment = name("test"))),
     row(403, 7, "tls_required", "keystile:tls_required", || {

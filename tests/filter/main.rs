@@ -6,6 +6,7 @@ mod host;
 
 mod answers;
 mod buckets;
+mod certificates;
 mod configure;
 mod contention;
 mod corruption;

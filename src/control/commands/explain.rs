@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use comfy_table::Color;
+use keystile::certificate;
 
 use super::Context;
 use crate::error::{Result, refuse};
@@ -43,6 +44,10 @@ pub struct Explain {
     /// The web page's origin that it comes from
     #[arg(long)]
     origin: Option<String>,
+    /// An identity of the client certificate that it comes with, spiffe://example.org/billing or
+    /// dns:api.example.com; one of each kind at most
+    #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
+    certificate: Vec<String>,
     /// A header; can be repeated
     #[arg(long, short = 'H', value_name = "NAME:VALUE", value_parser = header)]
     header: Vec<(String, String)>,
@@ -80,6 +85,7 @@ impl Explain {
             path: self.path,
             host: self.host,
             ip: self.ip.map(|ip| ip.to_string()),
+            certificates: self.certificate,
             headers,
             tls: self.tls,
             at: self.at.map(TimeWords),

@@ -235,6 +235,7 @@ pub fn fields(k: &KeyView, now: u64) -> String {
         ("networks", k.cidrs.join(" ")),
         ("not from", k.deny_cidrs.join(" ")),
         ("origins", k.origins.join(" ")),
+        ("certificates", k.certificates.join(" ")),
         ("labels", label_words(&k.labels)),
         ("rotated every", span(&k.rotate_every)),
         ("grace", span(&k.grace)),

@@ -19,7 +19,14 @@ use crate::serve::problem::Problem;
 use crate::when;
 
 /// Fields that hold several words.
-const LISTS: [&str; 5] = ["scopes", "limits", "cidrs", "deny_cidrs", "origins"];
+const LISTS: [&str; 6] = [
+    "scopes",
+    "limits",
+    "cidrs",
+    "deny_cidrs",
+    "origins",
+    "certificates",
+];
 
 /// The form to issue a key to a client.
 pub async fn form(visit: Visit, Path(name): Path<String>) -> Response {
@@ -94,7 +101,7 @@ async fn asking(
                 (field("environment", "Environment").choice(&draft, &environments))
             }
             details open[more(form)] {
-                summary { "More: limits, networks, origins, labels, rotation" }
+                summary { "More: limits, networks, origins, certificates, labels, rotation" }
                 div.grid {
                     @if !is_client(visit) {
                         (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
@@ -103,6 +110,7 @@ async fn asking(
                     (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
                     (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
                     (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
+                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
                     (field("labels", "Labels").placeholder("team=web").line(&draft))
                     (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
                     (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
@@ -125,6 +133,7 @@ fn more(form: &Form) -> bool {
         "cidrs",
         "deny_cidrs",
         "origins",
+        "certificates",
         "labels",
         "rotate_every",
         "grace",

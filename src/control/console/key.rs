@@ -231,6 +231,9 @@ fn facts(key: &KeyView, now: u64) -> Markup {
     if !key.origins.is_empty() {
         all.push(("Origins", words(&key.origins, "any")));
     }
+    if !key.certificates.is_empty() {
+        all.push(("Client certificates", words(&key.certificates, "any")));
+    }
     if !labels.is_empty() {
         all.push(("Labels", words(&labels, "none")));
     }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::wire::{Secret, Time, TimeWords};
 use super::{Operation, Route, STAFF};
 use crate::error::{Result, refuse};
-use crate::explain::{self, Question, Shown};
+use crate::explain::{self, Certificate, Question, Shown};
 use crate::store::Store;
 use crate::world::World;
 
@@ -28,6 +28,10 @@ pub struct Explain {
     /// The address that it comes from.
     #[serde(default)]
     pub ip: Option<String>,
+    /// Identities of the client certificate that it comes with: one URI such as `spiffe://…`
+    /// and one `dns:…` at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Headers: names and values.
     #[serde(default)]
     #[schema(value_type = Vec<Vec<String>>)]
@@ -115,6 +119,7 @@ impl Operation for Explain {
             path: self.path,
             host: self.host,
             address: address.transpose()?,
+            certificate: Certificate::of(&self.certificates)?,
             headers: self.headers,
             tls: self.tls,
             at: self.at.map_or(now, |w| w.0.at(now)),

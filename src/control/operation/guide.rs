@@ -1,5 +1,6 @@
 //! What who calls the API behind Envoy has to know, made from the policy.
 
+use keystile::certificate::Stranger;
 use keystile::decide::{Denial, Unavailable};
 use keystile::key::Malformed;
 use keystile::policy::{Auth, RawCredential, RawLimit, RawRoute};
@@ -99,7 +100,7 @@ pub struct Refusal {
     pub detail: String,
 }
 
-const DENIALS: [Denial; 17] = [
+const DENIALS: [Denial; 18] = [
     Denial::AmbiguousPath(None),
     Denial::MissingKey,
     Denial::MalformedKey(Malformed::Shape),
@@ -112,6 +113,7 @@ const DENIALS: [Denial; 17] = [
     Denial::InsufficientScope,
     Denial::RouteDenied,
     Denial::AddressDenied,
+    Denial::CertificateDenied(Stranger::Other),
     Denial::OriginDenied,
     Denial::EnvironmentDenied,
     Denial::TlsRequired,

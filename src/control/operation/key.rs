@@ -59,6 +59,9 @@ pub struct KeyView {
     pub deny_cidrs: Vec<String>,
     /// Browser origins that it may be used from.
     pub origins: Vec<String>,
+    /// Identities of client certificates that it may be used with.
+    #[serde(default)]
+    pub certificates: Vec<String>,
     /// Free pairs.
     pub labels: BTreeMap<String, String>,
     /// After how long it is to give way to a new one; otherwise as its plan says.
@@ -139,6 +142,7 @@ impl KeyView {
             cidrs: words(&rules.allow),
             deny_cidrs: words(&rules.deny),
             origins: rules.origins.clone(),
+            certificates: rules.certificates.clone(),
             labels: rules.labels.clone(),
             rotate_every: rules.rotate_every.map(Span),
             grace: rules.grace.map(Span),
@@ -333,6 +337,10 @@ pub struct Update {
     /// All origins that it may be used from; none for every page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origins: Option<Vec<String>>,
+    /// All identities of client certificates that it may be used with: `spiffe://…` or
+    /// `dns:…`; none for any connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Vec<String>>,
     /// Pairs to set.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -375,6 +383,7 @@ impl Update {
             cidrs: None,
             deny_cidrs: None,
             origins: None,
+            certificates: None,
             labels: BTreeMap::new(),
             remove_labels: Vec::new(),
             rotate_every: None,
@@ -540,6 +549,7 @@ impl Operation for Update {
             allow: self.cidrs.map(nets),
             deny: self.deny_cidrs.map(nets),
             origins: self.origins.map(origins).transpose()?,
+            certificates: self.certificates.map(certificates).transpose()?,
             labels: self.labels,
             remove_labels: self.remove_labels,
             rotate_every: self.rotate_every.map(|s| s.map(|s| s.0)),
@@ -560,12 +570,23 @@ fn nets(ranges: Vec<Range>) -> Vec<ipnet::IpNet> {
 
 /// Checks origins, as the command line does when they are typed.
 fn origins(texts: Vec<String>) -> Result<Vec<String>> {
+    checked("origins", texts, rules::origin)
+}
+
+/// Checks identities of certificates, likewise.
+fn certificates(texts: Vec<String>) -> Result<Vec<String>> {
+    checked("certificates", texts, keystile::certificate::identity)
+}
+
+type Check = fn(&str) -> std::result::Result<String, String>;
+
+fn checked(field: &str, texts: Vec<String>, check: Check) -> Result<Vec<String>> {
     let mut good = Vec::new();
     let mut bad = Vec::new();
     for text in texts {
-        match rules::origin(&text) {
-            Ok(origin) => good.push(origin),
-            Err(e) => bad.push(format!("`origins`: {e}")),
+        match check(&text) {
+            Ok(text) => good.push(text),
+            Err(e) => bad.push(format!("`{field}`: {e}")),
         }
     }
     if bad.is_empty() {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use keystile::policy::{Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota, RollOver};
+use keystile::policy::{
+    ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota, RollOver,
+};
 use serde::Serialize;
 
 use super::Effect;
@@ -114,6 +116,19 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             "preflight",
             Effect::Closes,
             "CORS preflights are requests like any other".to_owned(),
+        ),
+        _ => {}
+    }
+    match (p.client_certificates, q.client_certificates) {
+        (ClientCertificates::Validated, ClientCertificates::Presented) => add(
+            "client_certificates",
+            Effect::Opens,
+            "keys bound to certificates are good with any that a listener takes".to_owned(),
+        ),
+        (ClientCertificates::Presented, ClientCertificates::Validated) => add(
+            "client_certificates",
+            Effect::Closes,
+            "keys bound to certificates are good with validated ones only".to_owned(),
         ),
         _ => {}
     }

@@ -1,4 +1,5 @@
 use keystile::bucket::MemoryBuckets;
+use keystile::certificate::Peer;
 use keystile::decide::{Clocks, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{KeyText, generate};
@@ -183,6 +184,7 @@ impl Oracle {
                 allow: Vec::new(),
                 deny: Vec::new(),
                 origins: Vec::new(),
+                certificates: Vec::new(),
             });
             keys.push(fresh.text);
         }
@@ -216,6 +218,7 @@ impl Oracle {
                 let request = Request {
                     headers: Headers::new(&encoded),
                     address: None,
+                    peer: Peer::default(),
                     tls: false,
                 };
                 let clocks = Clocks {

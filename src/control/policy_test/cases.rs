@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use keystile::certificate;
 use keystile::key::{Fresh, Name};
 use keystile::keyset::{Network, Row};
 use keystile::policy::{Policy, checked_limits, is_client_name, is_scope};
 use serde::Deserialize;
 
 use crate::error::{Result, refuse, refuse_all};
+use crate::explain::Certificate;
 use crate::policy_file::{self, nearest};
 use crate::registry::{check_plan, rules};
 
@@ -17,7 +19,7 @@ use crate::registry::{check_plan, rules};
 const HELP: &str = "see the example of `keystilectl policy test --help`";
 
 /// The codes that a request can be answered with, and `ok`.
-pub(super) const CODES: [&str; 18] = [
+pub(super) const CODES: [&str; 19] = [
     "ok",
     "missing_api_key",
     "malformed_api_key",
@@ -30,6 +32,7 @@ pub(super) const CODES: [&str; 18] = [
     "insufficient_scope",
     "route_denied",
     "address_denied",
+    "certificate_denied",
     "origin_denied",
     "environment_denied",
     "tls_required",
@@ -87,6 +90,8 @@ pub struct Sent {
     pub host: String,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// The client certificate that its connection came with.
+    pub certificate: Option<Certificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
     /// It comes over TLS.
@@ -118,6 +123,7 @@ pub struct Key {
     cidrs: Vec<String>,
     deny_cidrs: Vec<String>,
     origins: Vec<String>,
+    certificates: Vec<String>,
     state: State,
 }
 
@@ -179,7 +185,7 @@ enum RawHolder {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, ip, origin, headers and tls"
+    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, ip, origin, certificates, headers and tls"
 )]
 enum RawRequest {
     Line(String),
@@ -198,6 +204,8 @@ struct Fields {
     ip: Option<String>,
     #[serde(default)]
     origin: Option<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default)]
@@ -355,6 +363,7 @@ fn sent_line(line: &str) -> Result<Sent> {
         path: path.to_owned(),
         host: host.to_owned(),
         address: None,
+        certificate: None,
         headers: Vec::new(),
         tls,
     })
@@ -381,6 +390,7 @@ impl Fields {
                 })
             })
             .transpose()?;
+        sent.certificate = Certificate::of(&self.certificates)?;
         // As Envoy hands them over: names in lower case.
         sent.headers = self
             .headers
@@ -449,6 +459,7 @@ impl Key {
             allow: networks(&self.cidrs)?,
             deny: networks(&self.deny_cidrs)?,
             origins: each(&self.origins, rules::origin)?,
+            certificates: each(&self.certificates, certificate::identity)?,
         })
     }
 }

@@ -47,6 +47,9 @@ cases:
 - {key: {scopes: ["read:users"], cidrs: [10.0.0.0/8]}, request: {path: /v1/users/7, ip: 192.0.2.1}, expect: address_denied}
 - {key: {scopes: ["read:users"], cidrs: [10.0.0.0/8]}, request: {path: /v1/users/7, ip: 10.1.2.3}, expect: ok}
 - {key: {scopes: ["read:users"], type: publishable, origins: ["https://a.example"]}, request: {path: /v1/users/7, origin: "https://b.example"}, expect: origin_denied}
+- {key: {scopes: ["read:users"], certificates: ["spiffe://a.example/b"]}, request: GET /v1/users/7, expect: certificate_denied}
+- {key: {scopes: ["read:users"], certificates: ["spiffe://a.example/b"]}, request: {path: /v1/users/7, certificates: ["spiffe://a.example/b"]}, expect: ok}
+- {key: {scopes: ["read:users"], certificates: ["dns:a.example"]}, request: {path: /v1/users/7, certificates: ["spiffe://a.example/b", "dns:b.example"]}, expect: certificate_denied}
 - {key: {scopes: ["read:users"], plan: free}, request: GET /v1/users/7, times: 2, expect: ok}
 - {key: {scopes: ["read:users"], plan: free}, request: GET /v1/users/7, times: 3, expect: rate_limited}
 - {key: reader, request: GET /v1/a%2fb, expect: ambiguous_path}
@@ -105,6 +108,7 @@ fn mistakes_in_a_file_of_cases_are_told_with_their_lines() {
 
 #[test]
 fn every_code_of_the_filter_can_be_expected_and_no_other() {
+    use keystile::certificate::Stranger;
     use keystile::decide::{Denial, Unavailable};
     use keystile::key::Malformed;
     let denials = [
@@ -119,6 +123,7 @@ fn every_code_of_the_filter_can_be_expected_and_no_other() {
         Denial::InsufficientScope,
         Denial::RouteDenied,
         Denial::AddressDenied,
+        Denial::CertificateDenied(Stranger::Other),
         Denial::OriginDenied,
         Denial::EnvironmentDenied,
         Denial::TlsRequired,

@@ -6,13 +6,14 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
+use keystile::certificate;
 use keystile::key::{Digest, KeyId};
 use keystile::policy::Policy;
 
 use super::client::{self, Draft as ClientDraft};
 use super::key::Draft;
 use super::{policy, rules};
-use crate::error::{Result, refuse, refuse_all};
+use crate::error::{Result, refuse, refuse_all, refuse_first};
 use crate::policy_file::nearest;
 use crate::record::{Client, Key};
 use crate::store::{Store, Tx};
@@ -120,7 +121,7 @@ fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<I
         }
     }
     if !bad.is_empty() {
-        return Err(refuse_all(bad));
+        return Err(refuse_first(bad));
     }
     if !out.keys.is_empty() {
         tx.keyset_changed();
@@ -187,6 +188,7 @@ fn key(
         allow: each("cidrs", &line.cidrs, rules::cidr)?,
         deny: each::<IpNet>("deny_cidrs", &line.deny_cidrs, rules::cidr)?,
         origins: each("origins", &line.origins, rules::origin)?,
+        certificates: each("certificates", &line.certificates, certificate::identity)?,
         labels: each("labels", &line.labels, rules::label)?
             .into_iter()
             .collect(),

@@ -39,6 +39,8 @@ pub struct Draft {
     pub deny: Vec<IpNet>,
     /// Browser origins.
     pub origins: Vec<String>,
+    /// Identities of client certificates.
+    pub certificates: Vec<String>,
     /// Free pairs.
     pub labels: Labels,
     /// Seconds after which it is to give way to a new one.
@@ -74,6 +76,8 @@ pub struct Patch {
     pub deny: Option<Vec<IpNet>>,
     /// Browser origins.
     pub origins: Option<Vec<String>>,
+    /// Identities of client certificates.
+    pub certificates: Option<Vec<String>>,
     /// Pairs to set.
     pub labels: Labels,
     /// Names of pairs to remove.
@@ -235,6 +239,7 @@ impl Draft {
             allow: sorted(self.allow),
             deny: sorted(self.deny),
             origins: sorted(self.origins),
+            certificates: sorted(self.certificates),
             labels: self.labels,
             rotate_every: self.rotate_every,
             grace: self.grace,
@@ -358,6 +363,7 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         set(&mut r.allow, patch.allow.map(sorted));
         set(&mut r.deny, patch.deny.map(sorted));
         set(&mut r.origins, patch.origins.map(sorted));
+        set(&mut r.certificates, patch.certificates.map(sorted));
         set(&mut r.rotate_every, patch.rotate_every);
         set(&mut r.grace, patch.grace);
         r.labels.extend(patch.labels);

@@ -9,7 +9,7 @@ use crate::error::{Result, refuse};
 use crate::policy_file::nearest;
 use crate::record::Rules;
 
-/// Ranges, origins and labels that one key may have.
+/// Ranges, origins, certificates and labels that one key may have.
 const MOST: usize = 500;
 
 /// Checks rules. Scopes that no route asks for are a typing error unless `any_scope`.
@@ -43,12 +43,15 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
         rules.allow.len(),
         rules.deny.len(),
         rules.origins.len(),
+        rules.certificates.len(),
         rules.labels.len(),
         rules.scopes.len(),
     ];
     if most.into_iter().any(|n| n > MOST) {
         return Err(refuse(
-            format_args!("a key may have {MOST} ranges, origins, scopes or labels at most"),
+            format_args!(
+                "a key may have {MOST} ranges, origins, certificates, scopes or labels at most"
+            ),
             "use wider ranges or fewer of them",
         ));
     }

@@ -14,7 +14,8 @@ use crate::record::{self, Key, Rules};
 const COLUMNS: &str =
     "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
     publishable, scopes, key.plan, limits, expires, not_before, allow, deny, origins, key.labels,
-    overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created, rotate_every, grace";
+    overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created, rotate_every, grace,
+    certificates";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
@@ -37,6 +38,7 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
             allow: column::list(row, 14)?,
             deny: column::list(row, 15)?,
             origins: column::list(row, 16)?,
+            certificates: column::list(row, 27)?,
             labels: column::labels(row, 17)?,
             rotate_every: column::optional(row, 25)?,
             grace: column::optional(row, 26)?,
@@ -123,7 +125,7 @@ impl Tx<'_> {
         let clients = self.client_names()?;
         let mut statement = self.tx.prepare_cached(&format!(
             "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
-               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins
+               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
              FROM key WHERE {condition}",
         ))?;
         let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
@@ -156,6 +158,7 @@ impl Tx<'_> {
                 allow: networks(r, 15)?,
                 deny: networks(r, 16)?,
                 origins: column::list(r, 17)?,
+                certificates: column::list(r, 18)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -211,8 +214,9 @@ impl Tx<'_> {
             .prepare_cached(
                 "INSERT INTO key (id, client, digest, imported, name, environment, publishable, scopes,
                    plan, limits, expires, not_before, overlap_end, disabled, revoked, reason, lineage,
-                   rotated_from, allow, deny, origins, labels, created, rotate_every, grace, changed)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   rotated_from, allow, deny, origins, labels, created, rotate_every, grace, certificates,
+                   changed)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 column::signed(key.id.as_u64()),
@@ -240,6 +244,7 @@ impl Tx<'_> {
                 column::signed(key.created),
                 rules.rotate_every.map(column::signed),
                 rules.grace.map(column::signed),
+                column::joined(&rules.certificates),
                 column::signed(self.next),
             ])?;
         Ok(())
@@ -252,7 +257,7 @@ impl Tx<'_> {
             .prepare_cached(
                 "UPDATE key SET name = ?, scopes = ?, plan = ?, limits = ?, expires = ?, not_before = ?,
                    overlap_end = ?, disabled = ?, revoked = ?, reason = ?, allow = ?, deny = ?,
-                   origins = ?, labels = ?, rotate_every = ?, grace = ?, changed = ? WHERE id = ?",
+                   origins = ?, labels = ?, rotate_every = ?, grace = ?, certificates = ?, changed = ? WHERE id = ?",
             )?
             .execute(params![
                 rules.name,
@@ -271,6 +276,7 @@ impl Tx<'_> {
                 column::labels_text(&rules.labels),
                 rules.rotate_every.map(column::signed),
                 rules.grace.map(column::signed),
+                column::joined(&rules.certificates),
                 column::signed(self.next),
                 column::signed(key.id.as_u64()),
             ])?;

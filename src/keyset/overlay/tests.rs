@@ -40,6 +40,7 @@ pub(in crate::keyset) fn row(n: u64) -> Row {
         allow: Vec::new(),
         deny: Vec::new(),
         origins: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

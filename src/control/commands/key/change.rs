@@ -2,6 +2,7 @@
 
 use clap::Args;
 use ipnet::IpNet;
+use keystile::certificate;
 use keystile::key::KeyId;
 use keystile::policy::RawLimit;
 
@@ -83,6 +84,13 @@ pub struct Update {
     /// It may be used from every page
     #[arg(long, conflicts_with = "origin")]
     no_origin: bool,
+    /// An identity of a client certificate that it may be used with; repeated, they replace all
+    /// that it has
+    #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
+    certificate: Option<Vec<String>>,
+    /// It may be used without a client certificate
+    #[arg(long, conflicts_with = "certificate")]
+    no_certificate: bool,
     /// After how long it is to give way to a new one
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     rotate_every: Option<u64>,
@@ -144,6 +152,7 @@ impl Update {
             cidrs: or_none(self.cidr, self.no_cidr).map(wrapped),
             deny_cidrs: or_none(self.deny_cidr, self.no_deny_cidr).map(wrapped),
             origins: or_none(self.origin, self.no_origin),
+            certificates: or_none(self.certificate, self.no_certificate),
             labels: self.label.into_iter().collect(),
             remove_labels: self.remove_label,
             rotate_every: or_null(self.rotate_every.map(Span), self.no_rotate_every),

@@ -20,7 +20,7 @@ Examples:
 CSV has a header; JSON is an array of objects, or an object a line. Columns, of which the first two
 are needed:
   client, sha256, name, environment, type, scopes, plan, expires, not_before, cidrs, deny_cidrs,
-  origins, labels
+  origins, certificates, labels
 `sha256` is the digest of the whole key, 64 hexadecimal digits or base64url. Lists are separated by
 spaces or `;`. A digest protects only what cannot be guessed: import no key shorter than some 20
 random characters.")]

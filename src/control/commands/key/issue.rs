@@ -2,6 +2,7 @@
 
 use clap::Args;
 use ipnet::IpNet;
+use keystile::certificate;
 use keystile::key::Name;
 use keystile::policy::RawLimit;
 
@@ -22,6 +23,7 @@ Examples:
   keystilectl key issue acme --scope read:users --expires 90d
   keystilectl key issue acme --name ci --env test --cidr 10.0.0.0/8 --label team=build
   keystilectl key issue acme --type publishable --origin https://www.example.com
+  keystilectl key issue acme --certificate spiffe://example.org/billing
   keystilectl key issue acme --limit 100/1m:20 --limit 5000/1d@client
   keystilectl key issue acme --count 1000 --output json > keys.json
 
@@ -72,6 +74,10 @@ pub struct Issue {
     /// A web page's origin that it may be used from; can be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = rules::origin)]
     origin: Vec<String>,
+    /// An identity of a client certificate that it may be used with, spiffe://example.org/billing
+    /// or dns:api.example.com; can be repeated
+    #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
+    certificate: Vec<String>,
     /// A free pair; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
@@ -104,6 +110,7 @@ impl Issue {
             cidrs: wrapped(self.cidr),
             deny_cidrs: wrapped(self.deny_cidr),
             origins: self.origin,
+            certificates: self.certificate,
             labels: self.label.into_iter().collect(),
             rotate_every: self.rotate_every.map(Span),
             grace: self.grace.map(Span),

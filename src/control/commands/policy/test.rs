@@ -35,9 +35,10 @@ A file of cases:
     expect: {code: insufficient_scope, route: \"/v1/users/{id}\"}
   - {key: reader, request: GET /v1/users/7, times: 11, expect: rate_limited}
 
-A key has scopes, plan, limits, environment, type, cidrs, deny_cidrs, origins, client, and state
-(active, rotating, pending, disabled, expired, revoked). `none`, `unknown` and `malformed` are keys
-too. A request has method, path, host, ip, origin, headers and tls. Needs no store.")]
+A key has scopes, plan, limits, environment, type, cidrs, deny_cidrs, origins, certificates,
+client, and state (active, rotating, pending, disabled, expired, revoked). `none`, `unknown` and
+`malformed` are keys too. A request has method, path, host, ip, origin, certificates, headers and
+tls. Needs no store.")]
 pub struct Test {
     /// Files of cases
     #[arg(required = true)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{KeyView, nets, origins};
+use super::{KeyView, certificates, nets, origins};
 use crate::error::{Result, refuse};
 use crate::operation::client::check_labels;
 use crate::operation::wire::{
@@ -88,6 +88,9 @@ pub struct Issue {
     /// Origins that they may be used from.
     #[serde(default)]
     pub origins: Vec<String>,
+    /// Identities of client certificates that they may be used with: `spiffe://…` or `dns:…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Free pairs.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -194,6 +197,7 @@ impl Operation for Issue {
             allow: nets(self.cidrs),
             deny: nets(self.deny_cidrs),
             origins: origins(self.origins)?,
+            certificates: certificates(self.certificates)?,
             labels: self.labels,
             rotate_every: self.rotate_every.map(|s| s.0),
             grace: self.grace.map(|s| s.0),

@@ -3,7 +3,7 @@
 use keystile::policy::RawLimit;
 use serde::Deserialize;
 
-use crate::error::{Error, Result, refuse, refuse_all};
+use crate::error::{Error, Result, refuse, refuse_first};
 use crate::policy_file::{nearest, unknown_field};
 
 /// A line of the file; every column but `client` and `sha256` may be left out.
@@ -42,13 +42,16 @@ pub struct Line {
     /// Browser origins.
     #[serde(deserialize_with = "words")]
     pub origins: Vec<String>,
+    /// Identities of client certificates.
+    #[serde(deserialize_with = "words")]
+    pub certificates: Vec<String>,
     /// `name=value`.
     #[serde(deserialize_with = "words")]
     pub labels: Vec<String>,
 }
 
 /// The columns.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "client",
     "sha256",
     "name",
@@ -61,6 +64,7 @@ const COLUMNS: [&str; 13] = [
     "cidrs",
     "deny_cidrs",
     "origins",
+    "certificates",
     "labels",
 ];
 
@@ -144,7 +148,7 @@ fn read_csv(name: &str, text: &str) -> Result<Lines> {
     if bad.is_empty() {
         Ok(out)
     } else {
-        Err(refuse_all(bad))
+        Err(refuse_first(bad))
     }
 }
 

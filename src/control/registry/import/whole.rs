@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile::policy::{RawPlan, RawPolicy};
 
 use super::{How, Line, digest, key};
-use crate::error::{Result, refuse, refuse_all};
+use crate::error::{Result, refuse, refuse_all, refuse_first};
 use crate::operation::import::{ClientLine, Done, Import, KeyLine};
 use crate::policy_file::{self, PolicyFile};
 use crate::record::Client;
@@ -85,7 +85,7 @@ fn take_in(tx: &mut Tx<'_>, world: &World, import: Import) -> Result<Done> {
         }
     }
     if !bad.is_empty() {
-        return Err(refuse_all(bad));
+        return Err(refuse_first(bad));
     }
     if done.keys_imported > 0 {
         tx.keyset_changed();
@@ -265,6 +265,7 @@ fn take_key(
         cidrs: line.cidrs,
         deny_cidrs: Vec::new(),
         origins: line.origins,
+        certificates: Vec::new(),
         labels: line.labels,
     };
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;

@@ -1,0 +1,52 @@
+//! The certificate of who is at the other end of the connection.
+
+use super::host;
+use crate::certificate::Peer;
+use crate::keyset::InForce;
+use crate::policy::ClientCertificates;
+
+/// What Envoy says of one that was presented.
+pub struct Shown {
+    proven: bool,
+    uri: Option<Vec<u8>>,
+    dns: Option<Vec<u8>>,
+}
+
+impl Shown {
+    /// Asks, if some key is bound to certificates.
+    pub fn read(keyset: Option<&InForce>) -> Option<Self> {
+        let keyset = keyset.filter(|k| k.certificates())?;
+        // Without a certificate all that this costs is one question.
+        if !is_true("connection\0mtls") {
+            return None;
+        }
+        // `mtls` is said of certificates that nobody checked as well. An Envoy that does not
+        // know the other attribute says nothing, which proves nothing.
+        let proven = match keyset.policy().client_certificates {
+            ClientCertificates::Validated => is_true("connection\0peer_certificate_valid"),
+            ClientCertificates::Presented => true,
+        };
+        let name = |path| proven.then(|| host::property(path)).flatten();
+        Some(Self {
+            proven,
+            uri: name("connection\0uri_san_peer_certificate"),
+            dns: name("connection\0dns_san_peer_certificate"),
+        })
+    }
+
+    /// As the decision sees it.
+    pub fn peer(&self) -> Peer<'_> {
+        match self.proven {
+            true => Peer::Proven {
+                uri: self.uri.as_deref(),
+                dns: self.dns.as_deref(),
+            },
+            false => Peer::Unproven,
+        }
+    }
+}
+
+/// A property of type bool: one byte.
+fn is_true(path: &str) -> bool {
+    host::property(path).as_deref() == Some(&[1])
+}
