@@ -1,17 +1,19 @@
 //! What is compared: each case is one server, configured to check keys in its own way and to
 //! answer 200 itself.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::envoy::{self, Edge};
+use super::machine::Cores;
 use super::process::{Process, free_port};
+use super::proxies;
 use super::store::Store;
+use super::support::{Client, get};
 
 /// A case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +24,8 @@ pub enum Case {
     FloorAgain,
     /// A wasm filter on the SDK that does nothing.
     Empty,
+    /// The same without the exports that it does not need.
+    EmptyTrimmed,
     /// Keystile: the key alone; no identity for the upstream, the key left in.
     Key,
     /// The key taken out, the identity put in; the guard behind it. From here on all of
@@ -31,12 +35,18 @@ pub enum Case {
     Scopes,
     /// And one token bucket.
     OneLimit,
+    /// The same without the guard.
+    Unguarded,
     /// And three.
     ThreeLimits,
     /// And `RateLimit` fields on every answer.
     Fields,
     /// One limit, and usage counted.
     Usage,
+    /// One limit, under a policy of five routes.
+    FiveRoutes,
+    /// The same under a policy of a thousand.
+    ManyRoutes,
     /// Envoy's api_key_auth alone.
     Native,
     /// Envoy's api_key_auth and local_ratelimit, a bucket for each client.
@@ -52,16 +62,20 @@ pub enum Case {
 }
 
 impl Case {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Floor,
         Self::Empty,
+        Self::EmptyTrimmed,
         Self::Key,
         Self::Identity,
         Self::Scopes,
         Self::OneLimit,
+        Self::Unguarded,
         Self::ThreeLimits,
         Self::Fields,
         Self::Usage,
+        Self::FiveRoutes,
+        Self::ManyRoutes,
         Self::Native,
         Self::NativeLimit,
         Self::Lua,
@@ -71,30 +85,79 @@ impl Case {
         Self::FloorAgain,
     ];
 
-    pub fn name(self) -> &'static str {
+    /// What `--cases` calls it, and what tables do.
+    fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Floor => "Envoy, no filter",
-            Self::FloorAgain => "Envoy, no filter, again",
-            Self::Empty => "empty SDK filter",
-            Self::Key => "Keystile: key",
-            Self::Identity => "Keystile: key, identity, guard",
-            Self::Scopes => "… + scopes",
-            Self::OneLimit => "… + one limit",
-            Self::ThreeLimits => "… + three limits",
-            Self::Fields => "… + fields on every answer",
-            Self::Usage => "one limit + usage",
-            Self::Native => "api_key_auth",
-            Self::NativeLimit => "api_key_auth + local_ratelimit",
-            Self::Lua => "Lua table + bucket",
-            Self::Authz => "ext_authz, HTTP",
-            Self::Nginx => "nginx map + limit_req",
-            Self::Haproxy => "HAProxy map + stick table",
+            Self::Floor => ("floor", "Envoy, no filter"),
+            Self::FloorAgain => ("again", "Envoy, no filter, again"),
+            Self::Empty => ("empty", "empty SDK filter"),
+            Self::EmptyTrimmed => ("trimmed", "empty SDK filter, exports trimmed"),
+            Self::Key => ("key", "Keystile: key"),
+            Self::Identity => ("identity", "Keystile: key, identity, guard"),
+            Self::Scopes => ("scopes", "… + scopes"),
+            Self::OneLimit => ("limit", "… + one limit"),
+            Self::Unguarded => ("unguarded", "one limit, without the guard"),
+            Self::ThreeLimits => ("limits", "… + three limits"),
+            Self::Fields => ("fields", "… + fields on every answer"),
+            Self::Usage => ("usage", "one limit + usage"),
+            Self::FiveRoutes => ("routes5", "one limit, 5 routes"),
+            Self::ManyRoutes => ("routes1000", "one limit, 1,000 routes"),
+            Self::Native => ("native", "api_key_auth"),
+            Self::NativeLimit => ("pair", "api_key_auth + local_ratelimit"),
+            Self::Lua => ("lua", "Lua table + bucket"),
+            Self::Authz => ("authz", "ext_authz, HTTP"),
+            Self::Nginx => ("nginx", "nginx map + limit_req"),
+            Self::Haproxy => ("haproxy", "HAProxy map + stick table"),
+        }
+    }
+
+    pub fn short(self) -> &'static str {
+        self.names().0
+    }
+
+    pub fn name(self) -> &'static str {
+        self.names().1
+    }
+
+    /// By the name that `--cases` takes.
+    pub fn named(short: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|c| c.short() == short);
+        found.ok_or_else(|| {
+            let all = Self::ALL.map(Self::short);
+            format!("there are {}", all.join(", "))
+        })
+    }
+
+    /// With the build that `scripts/build` made.
+    pub fn built(self) -> Subject {
+        Subject {
+            case: self,
+            build: 0,
         }
     }
 
     /// Whether it knows keys at all.
     pub fn checks(self) -> bool {
-        !matches!(self, Self::Floor | Self::FloorAgain | Self::Empty)
+        use Case::{Empty, EmptyTrimmed, Floor, FloorAgain};
+        !matches!(self, Floor | FloorAgain | Empty | EmptyTrimmed)
+    }
+
+    /// Whether it is ours.
+    pub fn is_keystile(self) -> bool {
+        self.policy().is_some()
+    }
+
+    /// Another proxy: Envoy without a filter is not its floor.
+    pub fn is_other_proxy(self) -> bool {
+        matches!(self, Self::Nginx | Self::Haproxy)
+    }
+
+    /// What is asked for.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::FiveRoutes | Self::ManyRoutes => "/v1/r003/items/42",
+            _ => "/v1/a",
+        }
     }
 
     /// Its `policy.yaml`.
@@ -107,14 +170,27 @@ impl Case {
         let plain = "routes: [{ path: \"/v1/{*rest}\" }]\n";
         let scoped = "routes: [{ path: \"/v1/{*rest}\", scopes: [read] }]\n";
         let limited = "routes: [{ path: \"/v1/{*rest}\", scopes: [read], limit: { requests: 1000000, per: 1s, by: client } }]\n";
+        let routes = |count: usize| {
+            let route = |n| {
+                format!(
+                    "  - {{ path: \"/v1/r{n:03}/items/{{id}}\", methods: [GET], scopes: [read] }}\n"
+                )
+            };
+            // The last one opens what is asked for at the start.
+            let all: String = (1..count).map(route).collect();
+            format!("routes:\n{all}  - {{ path: \"/v1/{{*rest}}\", scopes: [read] }}\n")
+        };
+        let (five, many) = (routes(5), routes(1000));
         let parts: &[&str] = match self {
             Self::Key => &[silent, none, plain],
             Self::Identity => &[none, plain],
             Self::Scopes => &[none, scoped],
-            Self::OneLimit => &[one, scoped],
+            Self::OneLimit | Self::Unguarded => &[one, scoped],
             Self::ThreeLimits => &[two, limited],
             Self::Fields => &["rate_limit_fields: always\n", two, limited],
             Self::Usage => &["report: { cluster: control, every: 10s }\n", one, scoped],
+            Self::FiveRoutes => &[one, &five],
+            Self::ManyRoutes => &[one, &many],
             _ => return None,
         };
         Some(format!(
@@ -124,10 +200,64 @@ impl Case {
     }
 }
 
+/// A case with one build of the filter; cases that are not ours have but the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    pub case: Case,
+    /// Position among [`Builds`].
+    pub build: usize,
+}
+
+/// Builds of the filter that are measured side by side; the first is the one that
+/// `scripts/build` made.
+#[derive(Clone)]
+pub struct Builds(Vec<(String, PathBuf)>);
+
+impl Builds {
+    /// The one that is built, and these: `LABEL=FILE`.
+    pub fn with(more: &[String]) -> Result<Self, String> {
+        let mut all = vec![(String::new(), PathBuf::from("target/dist/keystile.wasm"))];
+        for text in more {
+            let (label, file) = text
+                .split_once('=')
+                .ok_or_else(|| format!("`--wasm {text}` is not LABEL=FILE"))?;
+            let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
+            all.push((label.to_owned(), file));
+        }
+        Ok(Self(all))
+    }
+
+    /// Each case that is ours with each build, in the order of the cases.
+    pub fn of(&self, cases: &[Case]) -> Vec<Subject> {
+        let builds = |case: Case| match case.is_keystile() {
+            true => 0..self.0.len(),
+            false => 0..1,
+        };
+        let all = cases
+            .iter()
+            .flat_map(|case| builds(*case).map(|build| Subject { case: *case, build }));
+        all.collect()
+    }
+
+    pub fn name(&self, subject: Subject) -> String {
+        match self.0.get(subject.build) {
+            Some((label, _)) if !label.is_empty() => {
+                format!("{} [{label}]", subject.case.name())
+            }
+            _ => subject.case.name().to_owned(),
+        }
+    }
+
+    fn file(&self, subject: Subject) -> &Path {
+        &self.0[subject.build].1
+    }
+}
+
 /// A case that runs.
 pub struct Running {
-    pub case: Case,
     pub address: SocketAddr,
+    /// Envoy's own interface, if it is one.
+    pub admin: Option<SocketAddr>,
     pub processes: Vec<Process>,
     /// When its last process was started.
     pub launched: Instant,
@@ -141,327 +271,76 @@ impl Running {
     pub fn resident(&self) -> u64 {
         self.processes.iter().map(Process::resident).sum()
     }
+
+    /// Bytes that Envoy has allocated, as it tells itself: without what it gave back to its
+    /// allocator, which stays resident, and without the memory of VMs.
+    pub fn allocated(&self) -> f64 {
+        let admin = self.admin.expect("an Envoy");
+        let told = Client::connect(admin).send(&get("/memory")).json();
+        let bytes = told["allocated"].as_str().and_then(|n| n.parse().ok());
+        bytes.expect("what is allocated")
+    }
 }
 
 /// Starts a case with the keys of the store. `None` where the program is not installed.
-pub fn start(case: Case, store: &Store, workers: usize, dir: &Path) -> Option<Running> {
-    let dir = dir.join(format!("{case:?}-{workers}"));
+pub fn start(
+    subject: Subject,
+    builds: &Builds,
+    store: &Store,
+    workers: usize,
+    dir: &Path,
+) -> Option<Running> {
+    let case = subject.case;
+    let dir = dir.join(format!("{}-{}-{workers}", case.short(), subject.build));
     fs::create_dir_all(&dir).expect("a folder");
+    let cores = Cores::of_servers(workers);
     match case {
-        Case::Nginx => return nginx(store, workers, &dir),
-        Case::Haproxy => return haproxy(store, workers, &dir),
+        Case::Nginx => return proxies::nginx(store, workers, &cores, &dir),
+        Case::Haproxy => return proxies::haproxy(store, workers, &cores, &dir),
         _ => {}
     }
-    let address = free_port();
-    let mut processes = Vec::new();
-    let mut extra_clusters = Vec::new();
-    let mut signing_keys = String::new();
-    let mut filters = Vec::new();
+    let mut edge = Edge::new(&dir).workers(workers).cores(cores.clone());
+    let mut service = None;
     match case {
-        Case::Empty => filters.push(wasm(&empty_filter())),
-        Case::Native => filters.push(api_key_auth(store)),
+        Case::Empty => edge = edge.filter(envoy::wasm("target/dist/empty.wasm")),
+        Case::EmptyTrimmed => edge = edge.filter(envoy::wasm("target/dist/empty-trimmed.wasm")),
+        Case::Native => edge = edge.filter(api_key_auth(store)),
         Case::NativeLimit => {
-            filters.push(api_key_auth(store));
-            filters.push(local_ratelimit());
+            edge = edge
+                .filter(api_key_auth(store))
+                .filter(envoy::local_ratelimit());
         }
-        Case::Lua => filters.push(lua(store, &dir)),
+        Case::Lua => edge = edge.filter(envoy::lua(store, &dir)),
         Case::Authz => {
-            let service = free_port();
-            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            let at = free_port();
+            let mut command = cores.command(std::env::current_exe().expect("this program"));
             command
-                .args(["authz", &service.to_string()])
+                .args(["authz", &at.to_string()])
                 .arg(store.key_file(&dir));
-            processes.push(Process::start(command, &dir, "authz"));
-            extra_clusters.push(cluster("authz", service));
-            filters.push(ext_authz());
+            service = Some(Process::start(command, &dir, "authz"));
+            edge = edge
+                .filter(envoy::ext_authz())
+                .cluster(envoy::cluster("authz", at));
         }
         _ => {}
     }
     if let Some(policy) = case.policy() {
         let file = dir.join("ecds.pb");
-        store.push(&policy, &file);
-        signing_keys = store.signing_keys();
-        filters.push(discovered(&file));
-        if case != Case::Key {
-            filters.push(guard());
+        store.push(&policy, &file, builds.file(subject));
+        edge = edge
+            .signing_keys(&store.signing_keys())
+            .filter(envoy::discovered("keystile", &file));
+        if !matches!(case, Case::Key | Case::Unguarded) {
+            edge = edge.filter(envoy::guard());
         }
         // Nobody takes the reports: what they cost when they cannot be sent is in the figure.
-        extra_clusters.push(cluster("control", free_port()));
+        edge = edge.cluster(envoy::cluster("control", free_port()));
     }
-    filters.push(
-        json!({"name": "envoy.filters.http.router", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}),
-    );
-
-    let config = dir.join("envoy.json");
-    let document = envoy(address, filters, extra_clusters);
-    fs::write(&config, document.to_string()).expect("the configuration");
-    let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
-    let mut command = Command::new(format!(".tools/envoy-{version}/envoy/_bin/envoy"));
-    command
-        .args(["--disable-hot-restart", "--log-level", "warn"])
-        .args(["--concurrency", &workers.to_string(), "--config-path"])
-        .arg(&config);
-    if !signing_keys.is_empty() {
-        command.env("KEYSTILE_SIGNING_KEYS", signing_keys);
-    }
-    let launched = Instant::now();
-    processes.push(Process::start(command, &dir, "envoy"));
-    Some(Running {
-        case,
-        address,
-        processes,
-        launched,
-    })
-}
-
-fn envoy(address: SocketAddr, filters: Vec<Value>, mut clusters: Vec<Value>) -> Value {
-    let route = json!({"match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": "ok"}}});
-    clusters.push(cluster("upstream", SocketAddr::from(([127, 0, 0, 1], 9))));
-    json!({
-        "node": {"id": "bench", "cluster": "bench"},
-        "static_resources": {
-            "listeners": [{
-                "name": "public",
-                "address": {"socket_address": {"address": "127.0.0.1", "port_value": address.port()}},
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": "public",
-                        "use_remote_address": true,
-                        "normalize_path": true,
-                        "merge_slashes": true,
-                        "http_filters": filters,
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all", "domains": ["*"], "routes": [route]}]},
-                    }
-                }]}]
-            }],
-            "clusters": clusters,
-        }
-    })
-}
-
-fn cluster(name: &str, to: SocketAddr) -> Value {
-    json!({"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": {
-        "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
-            "socket_address": {"address": "127.0.0.1", "port_value": to.port()}}}}]}]}})
-}
-
-fn discovered(file: &Path) -> Value {
-    json!({"name": "keystile", "config_discovery": {
-        "config_source": {"path_config_source": {"path": file}, "initial_fetch_timeout": "0s"},
-        "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"]}})
-}
-
-fn guard() -> Value {
-    json!({"name": "keystile-guard", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-        "rules": {"action": "ALLOW", "policies": {"keystile": {
-            "permissions": [{"any": true}],
-            "principals": [{"filter_state": {"key": "wasm.keystile.client",
-                "string_match": {"safe_regex": {"regex": ".+"}}}}]}}}}})
-}
-
-fn wasm(file: &Path) -> Value {
-    json!({"name": "empty", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": {"name": "empty", "root_id": "empty", "vm_config": {
-            "vm_id": "empty", "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": file}}}}}})
-}
-
-/// `scripts/bench` builds it.
-fn empty_filter() -> PathBuf {
-    PathBuf::from("target/dist/empty.wasm")
+    let mut running = edge.start();
+    running.processes.extend(service);
+    Some(running)
 }
 
 fn api_key_auth(store: &Store) -> Value {
-    let credentials: Vec<Value> = store
-        .keys
-        .iter()
-        .enumerate()
-        .map(|(n, key)| json!({"key": key, "client": format!("c{n}")}))
-        .collect();
-    json!({"name": "envoy.filters.http.api_key_auth", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
-        "credentials": credentials,
-        "key_sources": [{"header": "x-api-key"}],
-        "forwarding": {"header": "x-client", "hide_credentials": true}}})
-}
-
-fn local_ratelimit() -> Value {
-    let bucket =
-        json!({"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"});
-    json!({"name": "envoy.filters.http.local_ratelimit", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        "stat_prefix": "limit",
-        "token_bucket": {"max_tokens": 100_000_000, "tokens_per_fill": 100_000_000, "fill_interval": "1s"},
-        "filter_enabled": {"default_value": {"numerator": 100}},
-        "filter_enforced": {"default_value": {"numerator": 100}},
-        "max_dynamic_descriptors": 2_000,
-        // An empty value: a bucket for each that comes.
-        "descriptors": [{"entries": [{"key": "client", "value": ""}], "token_bucket": bucket}],
-        "rate_limits": [{"actions": [{"request_headers": {
-            "header_name": "x-client", "descriptor_key": "client"}}]}]}})
-}
-
-fn lua(store: &Store, dir: &Path) -> Value {
-    let mut code = String::from("local keys = {};\n");
-    for (n, key) in store.keys.iter().enumerate() {
-        // A function of Lua holds a limited number of constants.
-        if n % 1000 == 0 {
-            code.push_str(if n == 0 {
-                "(function()\n"
-            } else {
-                "end)();\n(function()\n"
-            });
-        }
-        let _ = writeln!(code, "keys['{key}'] = 'c{n}'");
-    }
-    code.push_str(
-        "end)()
-local buckets = {}
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  local key = headers:get('x-api-key')
-  local client = key and keys[key]
-  if not client then
-    handle:respond({[':status'] = '401'}, 'unauthorized')
-    return
-  end
-  local now = os.time()
-  local bucket = buckets[client]
-  if not bucket then
-    bucket = {1000000, now}
-    buckets[client] = bucket
-  end
-  bucket[1] = math.min(1000000, bucket[1] + (now - bucket[2]) * 1000000)
-  bucket[2] = now
-  if bucket[1] < 1 then
-    handle:respond({[':status'] = '429'}, 'too many requests')
-    return
-  end
-  bucket[1] = bucket[1] - 1
-  headers:remove('x-api-key')
-  headers:replace('x-client', client)
-end
-",
-    );
-    let file = dir.join("keys.lua");
-    fs::write(&file, code).expect("the script");
-    json!({"name": "envoy.filters.http.lua", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-        "default_source_code": {"filename": file}}})
-}
-
-fn ext_authz() -> Value {
-    json!({"name": "envoy.filters.http.ext_authz", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-        "http_service": {
-            "server_uri": {"uri": "http://authz", "cluster": "authz", "timeout": "1s"},
-            "authorization_request": {},
-            "authorization_response": {"allowed_upstream_headers": {"patterns": [{"exact": "x-client"}]}}},
-        "allowed_headers": {"patterns": [{"exact": "x-api-key"}]}}})
-}
-
-fn nginx(store: &Store, workers: usize, dir: &Path) -> Option<Running> {
-    let program = installed("nginx")?;
-    let address = free_port();
-    let mut map = String::new();
-    for (n, key) in store.keys.iter().enumerate() {
-        let _ = writeln!(map, "\"{key}\" c{n};");
-    }
-    fs::write(dir.join("keys.map"), map).expect("the map");
-    let size = (store.keys.len() * 2).next_power_of_two().max(4096);
-    let config = format!(
-        "daemon off;
-worker_processes {workers};
-pid {dir}/nginx.pid;
-error_log {dir}/error.log warn;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  keepalive_requests 1000000000;
-  map_hash_max_size {size};
-  map_hash_bucket_size 256;
-  map $http_x_api_key $client {{ default ''; include {dir}/keys.map; }}
-  limit_req_zone $client zone=limit:16m rate=10000r/s;
-  client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-  uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      if ($client = '') {{ return 401; }}
-      limit_req zone=limit burst=100000 nodelay;
-      # `return` would come before the limit.
-      try_files /none @ok;
-    }}
-    location @ok {{ return 200 'ok'; }}
-  }}
-}}
-",
-        dir = dir.display(),
-        port = address.port()
-    );
-    let file = dir.join("nginx.conf");
-    fs::write(&file, config).expect("the configuration");
-    let mut command = Command::new(program);
-    command.arg("-p").arg(dir).arg("-c").arg(&file);
-    Some(Running {
-        case: Case::Nginx,
-        address,
-        launched: Instant::now(),
-        processes: vec![Process::start(command, dir, "nginx")],
-    })
-}
-
-fn haproxy(store: &Store, workers: usize, dir: &Path) -> Option<Running> {
-    let program = installed("haproxy")?;
-    let address = free_port();
-    let mut map = String::new();
-    for (n, key) in store.keys.iter().enumerate() {
-        let _ = writeln!(map, "{key} c{n}");
-    }
-    fs::write(dir.join("keys.map"), map).expect("the map");
-    let config = format!(
-        "global
-  nbthread {workers}
-defaults
-  mode http
-  timeout client 60s
-  timeout server 60s
-  timeout connect 1s
-frontend public
-  bind 127.0.0.1:{port}
-  stick-table type string len 64 size 100k expire 10s store http_req_rate(1s)
-  http-request set-var(txn.client) req.hdr(x-api-key),map_str({dir}/keys.map)
-  http-request return status 401 unless {{ var(txn.client) -m found }}
-  http-request track-sc0 var(txn.client)
-  http-request return status 429 if {{ sc_http_req_rate(0) gt 1000000 }}
-  http-request return status 200 content-type text/plain string ok
-",
-        port = address.port(),
-        dir = dir.display(),
-    );
-    let file = dir.join("haproxy.cfg");
-    fs::write(&file, config).expect("the configuration");
-    let mut command = Command::new(program);
-    command.arg("-f").arg(&file);
-    Some(Running {
-        case: Case::Haproxy,
-        address,
-        launched: Instant::now(),
-        processes: vec![Process::start(command, dir, "haproxy")],
-    })
-}
-
-fn installed(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.extend(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let candidates = folders.into_iter().map(|folder| folder.join(program));
-    candidates.into_iter().find(|file| file.exists())
+    envoy::api_key_auth(store.keys.iter().map(String::as_str))
 }

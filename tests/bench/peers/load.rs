@@ -48,22 +48,61 @@ pub struct Tally {
     pub took: Duration,
 }
 
-/// Requests as fast as the answers come, over `connections`, for about `length`.
-pub async fn run(
-    to: SocketAddr,
-    http: Http,
-    keys: &Keys,
-    connections: u64,
-    length: Duration,
-) -> Tally {
-    let counter = Arc::new(AtomicU64::new(0));
+/// Where requests go, and how.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub path: &'static str,
+    pub http: Http,
+    pub connections: u64,
+}
+
+/// When it is enough.
+#[derive(Clone, Copy)]
+pub enum End {
+    /// After about this time.
+    After(Duration),
+    /// After this many requests.
+    Sent(u64),
+}
+
+/// The requests of one run, shared by its connections.
+struct Plan {
+    to: Target,
+    keys: Keys,
+    next: AtomicU64,
+    end: End,
+    from: Instant,
+}
+
+impl Plan {
+    /// The key of the next request, if there is to be one.
+    fn next(&self) -> Option<&str> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let more = match self.end {
+            End::After(length) => self.from.elapsed() < length,
+            End::Sent(count) => n < count,
+        };
+        more.then(|| self.keys.pick(n))
+    }
+}
+
+/// Requests as fast as the answers come.
+pub async fn run(to: Target, keys: &Keys, end: End) -> Tally {
     let from = Instant::now();
+    let plan = Arc::new(Plan {
+        to,
+        keys: keys.clone(),
+        next: AtomicU64::new(0),
+        end,
+        from,
+    });
     let mut all = tokio::task::JoinSet::new();
-    for _ in 0..connections {
-        let (keys, counter) = (keys.clone(), Arc::clone(&counter));
-        match http {
-            Http::One => all.spawn(one(to, keys, counter, from + length)),
-            Http::Two => all.spawn(two(to, keys, counter, from + length)),
+    for _ in 0..to.connections {
+        let plan = Arc::clone(&plan);
+        match to.http {
+            Http::One => all.spawn(one(plan)),
+            Http::Two => all.spawn(two(plan)),
         };
     }
     let mut sum = Tally::default();
@@ -89,15 +128,22 @@ impl Tally {
     }
 }
 
-async fn one(to: SocketAddr, keys: Keys, counter: Arc<AtomicU64>, until: Instant) -> Tally {
+async fn one(plan: Arc<Plan>) -> Tally {
+    let to = plan.to.address;
     let mut stream = connect(to).await;
     let mut tally = Tally::default();
     let mut buffer = Vec::with_capacity(4096);
     let mut request = String::new();
-    while Instant::now() < until {
+    while let Some(key) = plan.next() {
         request.clear();
-        request.push_str("GET /v1/a HTTP/1.1\r\nhost: api.example.com\r\nx-api-key: ");
-        request.push_str(keys.pick(counter.fetch_add(1, Ordering::Relaxed)));
+        for part in [
+            "GET ",
+            plan.to.path,
+            " HTTP/1.1\r\nhost: api.example.com\r\nx-api-key: ",
+        ] {
+            request.push_str(part);
+        }
+        request.push_str(key);
         request.push_str("\r\n\r\n");
         if stream.write_all(request.as_bytes()).await.is_err() {
             tally.count(0);
@@ -143,15 +189,15 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> (u16, bool) {
     (status, field("connection:").as_deref() == Some("close"))
 }
 
-async fn two(to: SocketAddr, keys: Keys, counter: Arc<AtomicU64>, until: Instant) -> Tally {
-    let (mut client, connection) = h2::client::handshake(connect(to).await)
+async fn two(plan: Arc<Plan>) -> Tally {
+    let (mut client, connection) = h2::client::handshake(connect(plan.to.address).await)
         .await
         .expect("HTTP/2");
     let driver = tokio::spawn(connection);
     let mut tally = Tally::default();
-    while Instant::now() < until {
-        let key = keys.pick(counter.fetch_add(1, Ordering::Relaxed));
-        let request = http::Request::get("http://api.example.com/v1/a")
+    let url = format!("http://api.example.com{}", plan.to.path);
+    while let Some(key) = plan.next() {
+        let request = http::Request::get(url.as_str())
             .header("x-api-key", key)
             .body(())
             .expect("a request");

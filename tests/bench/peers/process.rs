@@ -1,35 +1,60 @@
 //! A server of a case: started, watched in /proc, ended by its process id.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// A running process.
 pub struct Process {
     child: Child,
+    log: PathBuf,
 }
 
 impl Process {
     /// Starts it, its output in `dir`.
     pub fn start(mut command: Command, dir: &Path, name: &str) -> Self {
-        let log = File::create(dir.join(format!("{name}.log"))).expect("a log");
+        let path = dir.join(format!("{name}.log"));
+        let log = File::create(&path).expect("a log");
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        Self { child }
+        Self { child, log: path }
     }
 
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// What it printed so far.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Nanoseconds of CPU of all its threads and children, so far.
     pub fn cpu_ns(&self) -> u64 {
-        family(self.child.id()).into_iter().map(of_process).sum()
+        let all = family(self.child.id()).into_iter();
+        all.flat_map(|pid| threads(pid).into_values())
+            .map(|t| t.cpu_ns)
+            .sum()
+    }
+
+    /// Its threads, by their ids.
+    pub fn threads(&self) -> BTreeMap<u32, Thread> {
+        threads(self.child.id())
+    }
+
+    /// The thread that all others were started from.
+    pub fn main_thread(&self) -> u32 {
+        self.child.id()
     }
 
     /// Resident bytes.
@@ -54,6 +79,13 @@ impl Drop for Process {
     }
 }
 
+/// A thread of a process.
+pub struct Thread {
+    pub name: String,
+    /// Nanoseconds of CPU so far.
+    pub cpu_ns: u64,
+}
+
 /// The process and its children.
 fn family(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
@@ -65,17 +97,30 @@ fn family(pid: u32) -> Vec<u32> {
     all
 }
 
-fn of_process(pid: u32) -> u64 {
+fn threads(pid: u32) -> BTreeMap<u32, Thread> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return 0;
+        return BTreeMap::new();
     };
     tasks
         .flatten()
         .filter_map(|task| {
+            let id = task.file_name().to_str()?.parse().ok()?;
             let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            let thread = Thread {
+                name: name.trim().to_owned(),
+                cpu_ns: text.split(' ').next()?.parse().ok()?,
+            };
+            Some((id, thread))
         })
-        .sum()
+        .collect()
+}
+
+/// Seconds of CPU of all processes that this one started and that have ended.
+pub fn cpu_of_ended() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("what ended processes used");
+    let seconds = |t: TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 /// A port that was free a moment ago, for servers that cannot choose one themselves.

@@ -2,32 +2,38 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::machine::Cores;
+use super::support::Companion;
+
+const POLICY: &str = "version: 1
+plans: { p: { limits: [] } }
+routes: [{ path: \"/v1/{*rest}\", scopes: [read] }]
+";
+
 /// A store, and the text of all its keys.
 pub struct Store {
-    home: PathBuf,
+    /// For those who serve it.
+    pub companion: Companion,
     pub keys: Vec<String>,
+    /// How long they took to be issued.
+    pub issued_in: Duration,
 }
 
 impl Store {
     /// A store with this many keys: one client, one plan, one scope.
     pub fn with(count: usize, dir: &Path) -> Self {
-        let policy = dir.join("first.yaml");
         fs::create_dir_all(dir).expect("a folder");
-        fs::write(
-            &policy,
-            "version: 1\nplans: { p: { limits: [] } }\nroutes: [{ path: \"/v1/{*rest}\", scopes: [read] }]\n",
-        )
-        .expect("a policy");
         let mut store = Self {
-            home: dir.join("home"),
+            companion: Companion::init(dir, POLICY),
             keys: Vec::new(),
+            issued_in: Duration::ZERO,
         };
-        store.run(&["init", "--policy", &policy.display().to_string()]);
         store.run(&["client", "create", "acme", "--plan", "p"]);
+        let from = Instant::now();
         let printed = store.run(&[
             "key",
             "issue",
@@ -39,6 +45,7 @@ impl Store {
             "--output",
             "json",
         ]);
+        store.issued_in = from.elapsed();
         let printed: Value = serde_json::from_str(&printed).expect("JSON");
         let all = match printed {
             Value::Array(all) => all,
@@ -53,18 +60,26 @@ impl Store {
     }
 
     /// Puts a policy in force and writes the keyset under it to `file`.
-    pub fn push(&self, policy: &str, file: &Path) {
-        let policy_file = file.with_extension("yaml");
-        fs::write(&policy_file, policy).expect("a policy");
-        self.run(&["policy", "apply", &policy_file.display().to_string()]);
-        let file = file.display().to_string();
-        self.run(&[
-            "push",
-            "--ecds-file",
-            &file,
-            "--wasm",
-            "target/dist/keystile.wasm",
-        ]);
+    pub fn push(&self, policy: &str, file: &Path, wasm: &Path) {
+        self.apply(policy);
+        self.push_with(file, wasm);
+    }
+
+    /// Writes the keyset to `file`, for the build of the filter that is ours.
+    pub fn push_again(&self, file: &Path) {
+        self.push_with(file, Path::new("target/dist/keystile.wasm"));
+    }
+
+    fn push_with(&self, file: &Path, wasm: &Path) {
+        let (file, wasm) = (file.display().to_string(), wasm.display().to_string());
+        self.run(&["push", "--ecds-file", &file, "--wasm", &wasm]);
+    }
+
+    /// Puts a policy in force.
+    pub fn apply(&self, policy: &str) {
+        let file = self.companion.dir().join("next.yaml");
+        fs::write(&file, policy).expect("a policy");
+        self.run(&["policy", "apply", &file.display().to_string()]);
     }
 
     pub fn signing_keys(&self) -> String {
@@ -80,9 +95,10 @@ impl Store {
         file
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new("target/dist/keystilectl")
-            .env("KEYSTILE_HOME", &self.home)
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = Cores::all()
+            .command("target/dist/keystilectl")
+            .env("KEYSTILE_HOME", self.companion.dir().join("home"))
             .env_remove("KEYSTILE_MASTER_KEY")
             .env_remove("KEYSTILE_SERVER")
             .args(arguments)

@@ -1,0 +1,339 @@
+//! Tables: CPU for each request of each case, round by round.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::cases::{self, Builds, Case, Running, Subject};
+use super::figures::{Slice, Table};
+use super::load::{self, End, Http, Keys, Target};
+use super::process::Process;
+use super::store::Store;
+
+/// How long a server may take to answer for the first time.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Keys that take turns.
+pub const TURNS: usize = 1000;
+pub const CONNECTIONS: u64 = 8;
+
+/// What large tables and varied ones hold.
+const SOME: [Case; 12] = [
+    Case::Floor,
+    Case::Empty,
+    Case::EmptyTrimmed,
+    Case::Identity,
+    Case::OneLimit,
+    Case::Native,
+    Case::NativeLimit,
+    Case::Lua,
+    Case::Authz,
+    Case::Nginx,
+    Case::Haproxy,
+    Case::FloorAgain,
+];
+
+/// What shows that a variation works.
+const FEW: [Case; 3] = [Case::Floor, Case::OneLimit, Case::FloorAgain];
+
+/// One table to be.
+pub struct Plan {
+    pub keys: usize,
+    workers: usize,
+    http: Http,
+    unknown_percent: u64,
+    /// Over all keys rather than [`TURNS`].
+    all_keys: bool,
+    cases: Vec<Case>,
+}
+
+impl Plan {
+    pub fn title(&self) -> String {
+        let keys = counted(self.keys);
+        format!(
+            "{keys} keys{}, {} worker{}, HTTP/{}, {} % unknown",
+            if self.all_keys { ", all in turn" } else { "" },
+            self.workers,
+            if self.workers == 1 { "" } else { "s" },
+            if self.http == Http::One { "1.1" } else { "2" },
+            self.unknown_percent,
+        )
+    }
+}
+
+/// `100 k`
+pub fn counted(n: usize) -> String {
+    match n {
+        n if n >= 1_000_000 && n.is_multiple_of(100_000) => format!("{} M", n as f64 / 1e6),
+        n if n >= 1000 && n.is_multiple_of(1000) => format!("{} k", n / 1000),
+        n => n.to_string(),
+    }
+}
+
+/// The tables to be measured, the first of each size the plain one.
+pub fn plans(settings: &Settings) -> Vec<Plan> {
+    let default = match settings.short {
+        true => vec![1000],
+        false => vec![10, 100_000, 1_000_000],
+    };
+    let sizes = settings.keys.clone().unwrap_or(default);
+    let main = |keys: usize| Plan {
+        keys,
+        workers: 1,
+        http: Http::One,
+        unknown_percent: 0,
+        all_keys: false,
+        cases: match keys < 1_000_000 {
+            true => Case::ALL.to_vec(),
+            false => SOME.to_vec(),
+        },
+    };
+    let mut all: Vec<Plan> = sizes.iter().map(|n| main(*n)).collect();
+    // The middle size shows what else there is.
+    if let Some(&middle) = sizes.get(sizes.len() / 2) {
+        let varied = || Plan {
+            cases: match settings.short {
+                true => FEW.to_vec(),
+                false => SOME.to_vec(),
+            },
+            ..main(middle)
+        };
+        for unknown_percent in [10, 100] {
+            all.push(Plan {
+                unknown_percent,
+                ..varied()
+            });
+        }
+        all.push(Plan {
+            all_keys: true,
+            ..varied()
+        });
+        all.push(Plan {
+            workers: 2,
+            ..varied()
+        });
+        let mut two = Plan {
+            http: Http::Two,
+            ..varied()
+        };
+        two.cases.retain(|c| !c.is_other_proxy());
+        all.push(two);
+    }
+    for plan in &mut all {
+        if let Some(cases) = &settings.cases {
+            // Whatever the table would have held: who names them wants them.
+            plan.cases = Case::ALL.to_vec();
+            let floors = [Case::Floor, Case::FloorAgain];
+            plan.cases
+                .retain(|c| cases.contains(c) || floors.contains(c));
+        }
+    }
+    if let Some(only) = &settings.only {
+        all.retain(|p| p.title().contains(only.as_str()));
+    }
+    all
+}
+
+/// How a case started, and what it holds.
+#[derive(serde::Serialize)]
+pub struct Started {
+    pub keys: usize,
+    pub workers: usize,
+    pub case: String,
+    pub first_200_ms: f64,
+    pub resident_mb: f64,
+    /// Over Envoy without a filter, for each key and thread that holds them; 0 where that
+    /// says nothing.
+    pub bytes_per_key: f64,
+}
+
+/// How long each case is measured, how often.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub rounds: usize,
+    pub slice: Duration,
+}
+
+struct Server {
+    subject: Subject,
+    name: String,
+    running: Running,
+}
+
+impl Server {
+    fn target(&self, plan: &Plan) -> Target {
+        Target {
+            address: self.running.address,
+            path: self.subject.case.path(),
+            http: plan.http,
+            connections: CONNECTIONS,
+        }
+    }
+}
+
+pub fn measure(
+    runtime: &tokio::runtime::Runtime,
+    plan: &Plan,
+    builds: &Builds,
+    store: &Store,
+    dir: &Path,
+    pace: Pace,
+) -> (Table, Vec<Started>) {
+    let keys = keys(plan, store);
+    let mut servers = Vec::new();
+    let mut started = Vec::new();
+    for subject in builds.of(&plan.cases) {
+        let name = builds.name(subject);
+        let Some(running) = cases::start(subject, builds, store, plan.workers, dir) else {
+            println!("{name}: not installed, left out");
+            continue;
+        };
+        let launched = running.launched;
+        let mut server = Server {
+            subject,
+            name,
+            running,
+        };
+        first_answer(runtime, &mut server, plan, &keys);
+        started.push(Started {
+            keys: plan.keys,
+            workers: plan.workers,
+            case: server.name.clone(),
+            // What the companion does before the server starts is not in it.
+            first_200_ms: launched.elapsed().as_secs_f64() * 1000.0,
+            resident_mb: 0.0,
+            bytes_per_key: 0.0,
+        });
+        servers.push(server);
+    }
+    let mut slices = Vec::new();
+    for round in 0..=pace.rounds {
+        for server in in_turn(&servers, round) {
+            let to = server.target(plan);
+            // What lay idle while others ran is warm again.
+            let warm_up = load::run(to, &keys, End::After(pace.slice / 10));
+            runtime.block_on(warm_up);
+            let before = server.running.cpu_ns();
+            let tally = runtime.block_on(load::run(to, &keys, End::After(pace.slice)));
+            let cpu = server.running.cpu_ns() - before;
+            check(server, plan, &tally);
+            // The first round warms up.
+            if round > 0 {
+                slices.push(Slice {
+                    subject: server.subject,
+                    round,
+                    cpu_us: cpu as f64 / 1000.0 / tally.requests as f64,
+                    requests_per_second: tally.requests as f64 / tally.took.as_secs_f64(),
+                });
+            }
+        }
+    }
+    let floor = servers.iter().find(|s| s.subject.case == Case::Floor);
+    let floor = floor.map_or(0, |s| s.running.resident());
+    for (start, server) in started.iter_mut().zip(&servers) {
+        let resident = server.running.resident();
+        start.resident_mb = resident as f64 / 1e6;
+        // Too few keys say nothing beside what the program itself takes.
+        if plan.keys >= 10_000 && server.subject.case.checks() {
+            start.bytes_per_key = resident.saturating_sub(floor) as f64 / plan.keys as f64;
+        }
+    }
+    let mut table = Table::of(plan.title(), &slices, builds);
+    table.keys = plan.keys;
+    table.unknown_percent = plan.unknown_percent;
+    table.is_plain = plan.workers == 1 && plan.http == Http::One && !plan.all_keys;
+    (table, started)
+}
+
+/// Envoy without a filter first and last; the others begin one further in each round, and
+/// every other round they go backwards, so that none always follows the same.
+fn in_turn(servers: &[Server], round: usize) -> Vec<&Server> {
+    let is = |case| move |s: &&Server| s.subject.case == case;
+    let mut middle: Vec<&Server> = servers.iter().collect();
+    middle.retain(|s| !is(Case::Floor)(s) && !is(Case::FloorAgain)(s));
+    if !middle.is_empty() {
+        let by = round % middle.len();
+        middle.rotate_left(by);
+    }
+    if round % 2 == 1 {
+        middle.reverse();
+    }
+    let first = servers.iter().filter(is(Case::Floor));
+    let last = servers.iter().filter(is(Case::FloorAgain));
+    first.chain(middle).chain(last).collect()
+}
+
+fn keys(plan: &Plan, store: &Store) -> Keys {
+    let turns = match plan.all_keys {
+        true => store.keys.len(),
+        false => TURNS.min(store.keys.len()),
+    };
+    // Spread over the store, not its first ones.
+    let stride = (store.keys.len() / turns).max(1);
+    let known = store.keys.iter().step_by(stride).take(turns);
+    Keys {
+        known: known.cloned().collect::<Vec<_>>().into(),
+        unknown: unknown(turns.max(TURNS)).into(),
+        unknown_percent: plan.unknown_percent,
+    }
+}
+
+/// That each case did what it is measured for.
+fn check(server: &Server, plan: &Plan, tally: &load::Tally) {
+    let name = &server.name;
+    assert!(tally.requests > 0, "{name}: no answer at all");
+    assert_eq!(tally.other, 0, "{name}: {tally:?}");
+    match (server.subject.case.checks(), plan.unknown_percent) {
+        (true, 100) => assert_eq!(tally.ok, 0, "{name}: {tally:?}"),
+        (true, 1..) => assert!(tally.refused > 0 && tally.ok > 0, "{name}: {tally:?}"),
+        _ => assert_eq!(tally.refused, 0, "{name}: {tally:?}"),
+    }
+}
+
+fn first_answer(runtime: &tokio::runtime::Runtime, server: &mut Server, plan: &Plan, keys: &Keys) {
+    let keys = Keys {
+        unknown_percent: 0,
+        ..keys.clone()
+    };
+    let to = Target {
+        connections: 1,
+        ..server.target(plan)
+    };
+    until_open(runtime, &mut server.running, to, &keys, &server.name);
+}
+
+/// Until a server lets a key in for the first time.
+pub fn until_open(
+    runtime: &tokio::runtime::Runtime,
+    running: &mut Running,
+    to: Target,
+    keys: &Keys,
+    name: &str,
+) {
+    let from = Instant::now();
+    loop {
+        let ended = running.processes.iter_mut().any(Process::has_ended);
+        assert!(!ended, "{name} ended; see target/bench/work");
+        assert!(from.elapsed() < PATIENCE, "{name}: no 200");
+        if std::net::TcpStream::connect(to.address).is_ok() {
+            let few = load::run(to, keys, End::Sent(1));
+            if runtime.block_on(few).ok > 0 {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Keys in the right form that no store issued.
+fn unknown(count: usize) -> Vec<String> {
+    let (brand, live) = (
+        "ks".parse().expect("a name"),
+        "live".parse().expect("a name"),
+    );
+    (0..count)
+        .map(|_| {
+            let fresh = keystile::key::generate(&brand, &live, getrandom::fill).expect("a key");
+            fresh.text.expose_secret().to_owned()
+        })
+        .collect()
+}
