@@ -6,7 +6,8 @@
 //!   [`session`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`part`] and [`chart`]: what they are made of;
 //!   [`form`]: what is typed, and what is wrong with it;
-//! * [`door`]: sign in and out, invitations; the others are named for what they show.
+//! * [`door`]: sign in and out, invitations; [`oidc`]: over an identity provider; the
+//!   others are named for what they show.
 //!
 //! # What never happens
 //!
@@ -39,26 +40,30 @@ pub mod form;
 pub mod guide;
 pub mod issue;
 pub mod key;
+pub mod oidc;
 pub mod overview;
 pub mod page;
 pub mod part;
 pub mod policy;
 pub mod portal;
 pub mod session;
+pub mod settings;
 pub mod token;
 pub mod usage;
 pub mod visit;
 pub mod webhook;
 
+use oidc::Oidc;
 use session::Sessions;
 
-/// How long a session lives.
-#[derive(Clone, Copy, Debug)]
+/// How long a session lives, and how one gets in beside a token.
 pub struct Settings {
     /// Without a request.
     pub idle: Duration,
     /// At all.
     pub most: Duration,
+    /// Over an identity provider.
+    pub oidc: Option<Oidc>,
 }
 
 impl Default for Settings {
@@ -66,6 +71,7 @@ impl Default for Settings {
         Self {
             idle: Duration::from_secs(30 * 60),
             most: Duration::from_secs(12 * 3600),
+            oidc: None,
         }
     }
 }
@@ -80,6 +86,7 @@ pub struct Console(Arc<Inner>);
 struct Inner {
     app: App,
     sessions: Sessions,
+    oidc: Option<Oidc>,
     fleet: FleetOf,
     /// Of style and script, so that a browser keeps them until they change.
     version: String,
@@ -95,7 +102,8 @@ impl Console {
         let version = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
         Self(Arc::new(Inner {
             app,
-            sessions: Sessions::new(settings),
+            sessions: Sessions::new(&settings),
+            oidc: settings.oidc,
             fleet,
             version,
         }))
@@ -107,6 +115,10 @@ impl Console {
 
     fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    fn oidc(&self) -> Option<&Oidc> {
+        self.0.oidc.as_ref()
     }
 }
 
@@ -126,6 +138,8 @@ pub fn router(console: Console) -> Router {
         .route("/console/", get(|| async { Redirect::to("/console") }))
         .route("/console/sign-in", get(door::show).post(door::sign_in))
         .route("/console/sign-out", post(door::sign_out))
+        .route(oidc::BEGIN, get(oidc::begin))
+        .route("/console/oidc/callback", get(oidc::callback))
         .route(
             "/console/invitation",
             get(door::invitation).post(door::accept),
@@ -167,6 +181,11 @@ pub fn router(console: Console) -> Router {
             get(webhook::list).post(webhook::create),
         )
         .route("/console/webhooks/{name}/delete", post(webhook::delete))
+        .route(
+            "/console/settings",
+            get(settings::show).post(settings::update),
+        )
+        .route("/console/settings/forget", post(settings::forget))
         .route("/console/guide", get(guide::show))
         .route("/console/style.css", get(|| asset("text/css", STYLE)))
         .route(

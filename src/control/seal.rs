@@ -106,9 +106,18 @@ pub fn missing(file: &Path) -> Error {
 
 /// The master key that a command prints.
 pub fn from_command(command: &str) -> Result<MasterKey> {
+    let text = printed(command, "the master key command")?;
+    MasterKey::parse(&text, "the output of the master key command")
+}
+
+/// The secret that a command prints; `name` says which command it is.
+///
+/// # Errors
+/// It fails, or prints something other than text.
+pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
     let fail = |what: String| {
         refuse(
-            format_args!("the master key command {what}"),
+            format_args!("{name} {what}"),
             format_args!("run it by hand to see why: {command}"),
         )
     };
@@ -123,14 +132,13 @@ pub fn from_command(command: &str) -> Result<MasterKey> {
         stdout.zeroize();
         return Err(fail(format!("failed ({})", output.status)));
     }
-    let text = match String::from_utf8(stdout) {
-        Ok(text) => Zeroizing::new(text),
+    match String::from_utf8(stdout) {
+        Ok(text) => Ok(Zeroizing::new(text)),
         Err(e) => {
             e.into_bytes().zeroize();
-            return Err(fail("printed something other than text".to_owned()));
+            Err(fail("printed something other than text".to_owned()))
         }
-    };
-    MasterKey::parse(&text, "the output of the master key command")
+    }
 }
 
 /// The master key in a file; `None` if there is no file.

@@ -82,6 +82,17 @@ impl World {
         }
     }
 
+    /// The real one of a request by who signed in over an identity provider.
+    pub fn of_person(name: &str, grant: Grant, address: IpAddr, request: &str) -> Self {
+        let name = name.chars().filter(|c| !c.is_control()).take(600).collect();
+        Self {
+            now: now(),
+            actor: remote(name, address, request),
+            caller: Caller::Token(grant),
+            entropy: system_entropy,
+        }
+    }
+
     /// The real one of what a server does without being asked.
     pub fn of_server() -> Self {
         Self {

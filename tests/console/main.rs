@@ -4,11 +4,14 @@
 
 mod browser;
 mod client;
+mod idp;
+mod oidc;
 mod owner;
 mod pages;
 #[allow(dead_code)]
 #[path = "../serve/server.rs"]
 mod server;
+mod settings;
 #[allow(dead_code)]
 #[path = "../control/support.rs"]
 mod support;

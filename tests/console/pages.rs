@@ -132,6 +132,7 @@ fn every_page_of_the_staff(screen: Screen) {
         ("fleet", "/console/fleet".to_owned()),
         ("tokens", "/console/tokens".to_owned()),
         ("webhooks", "/console/webhooks".to_owned()),
+        ("settings", "/console/settings".to_owned()),
         ("guide", "/console/guide".to_owned()),
     ];
     look_at(&browser, &server, "owner", &pages);

@@ -22,6 +22,8 @@ use crate::serve::{Settings, log};
 use crate::when;
 use crate::world::{self, World};
 
+mod oidc;
+
 /// Serve the API to scripts, pipelines and other machines, and keysets to Envoys
 #[derive(Args)]
 #[command(after_help = "\
@@ -93,6 +95,8 @@ pub struct Serve {
     /// What happens to a key that a scanner found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
     leaked_keys: leak::Policy,
+    #[command(flatten)]
+    oidc: Box<oidc::OidcArgs>,
 }
 
 fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
@@ -116,6 +120,7 @@ impl Serve {
             rotation: Duration::from_secs(self.rotation_every.max(1)),
             console: console::Settings {
                 idle: Duration::from_secs(self.console_idle.max(1)),
+                oidc: self.oidc.way_in()?,
                 ..console::Settings::default()
             },
         };

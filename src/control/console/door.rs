@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use super::form::{Form, sentence};
 use super::page::{self, Draft, mark};
 use super::part::{self, field};
+use super::session::Who;
 use super::visit::{Sent, Source, Visit, seconds};
-use super::{Console, page::see_other};
+use super::{Console, oidc, page::see_other};
 use crate::error::{Kind, refuse};
 use crate::operation;
 use crate::operation::wire::Secret;
@@ -32,11 +33,12 @@ pub fn sign_in_at(back: Option<&str>) -> String {
 }
 
 /// The way back: one of our own pages, whatever the URL says.
-fn next(form: &Form) -> &str {
+pub fn next(form: &Form) -> &str {
     let ours = |t: &&str| {
         t.strip_prefix("/console").is_some_and(|rest| {
             rest.starts_with(['/', '?'])
                 && !rest.starts_with("/sign-")
+                && !rest.starts_with("/oidc")
                 && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
         })
     };
@@ -49,8 +51,9 @@ pub async fn show(State(console): State<Console>, request: Request) -> Response 
     signing_in(&console, &form.unwrap_or_default(), None)
 }
 
-fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Response {
-    let messages: Vec<String> = problem.iter().map(|p| plain(p)).collect();
+/// The form to sign in, and what went wrong before.
+pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Response {
+    let messages: Vec<String> = problem.iter().map(|p| sentence(&p.detail)).collect();
     let next = next(form);
     let body = html! {
         main.door {
@@ -68,6 +71,10 @@ fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Resp
                     }
                 }
                 button type="submit" { "Sign in" }
+                @if let Some(oidc) = console.oidc() {
+                    p.or { "or" }
+                    a.button.quiet href=(over(next)) { "Sign in with " (oidc.settings().name()) }
+                }
             }
             p.soft { a href="/console/invitation" { "I have an invitation" } }
         }
@@ -77,13 +84,21 @@ fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Resp
     (status.unwrap_or(StatusCode::OK), page).into_response()
 }
 
-/// The fact, in the words for who pastes a token into a form.
-fn plain(problem: &Problem) -> String {
-    let fact = problem.detail.split("; ").next().unwrap_or_default();
-    match problem.status {
-        401 => format!("{}. Paste the whole of it.", sentence(fact)),
-        _ => sentence(&problem.detail),
+/// Where to set out to the identity provider, to go on with a page.
+fn over(next: &str) -> String {
+    match next {
+        "/console" => oidc::BEGIN.to_owned(),
+        next => format!("{}?next={}", oidc::BEGIN, operation::encoded(next)),
     }
+}
+
+/// The fact, in the words for who pastes a token into a form.
+fn plain(mut problem: Problem) -> Problem {
+    if problem.status == 401 {
+        let fact = problem.detail.split("; ").next().unwrap_or_default();
+        problem.detail = format!("{fact}. Paste the whole of it.");
+    }
+    problem
 }
 
 /// A form of who is not signed in: its own origin is asked for, and nothing else.
@@ -118,12 +133,15 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
     .await;
     let asker = match identified {
         Ok(asker) => asker,
-        Err(problem) => return signing_in(&console, &form.without("token"), Some(&problem)),
+        Err(problem) => {
+            let form = form.without("token");
+            return signing_in(&console, &form, Some(&plain(problem)));
+        }
     };
     let world = asker.world();
     let begun = console
         .sessions()
-        .begin(asker.grant.id, seconds(), world.entropy);
+        .begin(Who::Token(asker.grant.id), seconds(), world.entropy);
     match begun {
         Ok(session) => {
             let mut response = see_other(next(&form));
@@ -209,7 +227,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     let entropy = World::of_stranger(source.address, &source.request).entropy;
     let session = console
         .sessions()
-        .begin(record.grant.id, seconds(), entropy);
+        .begin(Who::Token(record.grant.id), seconds(), entropy);
     let body: Markup = html! {
         main.door {
             div.brand { (mark()) "Keystile" }
@@ -252,6 +270,7 @@ mod tests {
             "/consolex",
             "/v1/keys",
             "/console/sign-out",
+            "/console/oidc?next=/console",
             "/console/a\\b",
             "/console/a\r\nb",
         ] {

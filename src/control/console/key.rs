@@ -277,6 +277,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     let at = |verb: &str| format!("/console/keys/{id}/{verb}");
     let revoked = key.status.0 == Status::Revoked;
     let expired = key.status.0 == Status::Expired;
+    let own = is_client(visit);
     let held = current(key);
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
@@ -315,11 +316,19 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                 section.card aria-labelledby="off" {
                     @if key.disabled {
                         h2 #off { "Enable" }
-                        p { "It is switched off, and can be switched on again." }
-                        form method="post" action=(at("enable")) { (visit.seal()) button type="submit" { "Enable" } }
+                        @if own {
+                            p { "It is switched off. Whoever runs this API can switch it on again." }
+                        } @else {
+                            p { "It is switched off, and can be switched on again." }
+                            form method="post" action=(at("enable")) { (visit.seal()) button type="submit" { "Enable" } }
+                        }
                     } @else {
                         h2 #off { "Disable" }
-                        p { "Switches it off until you enable it again." }
+                        @if own {
+                            p { "Switches it off until whoever runs this API enables it again." }
+                        } @else {
+                            p { "Switches it off until you enable it again." }
+                        }
                         form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
                     }
                     h2 { "Revoke" }

@@ -32,12 +32,14 @@ pub enum Section {
     Tokens,
     /// Who is told.
     Webhooks,
+    /// How long usage is kept.
+    Settings,
     /// How to call the guarded API.
     Guide,
 }
 
 /// The menu: section, word, target, who sees it.
-const MENU: [(Section, &str, &str, &[Role]); 10] = [
+const MENU: [(Section, &str, &str, &[Role]); 11] = [
     (Section::Overview, "Overview", "/console", STAFF),
     (Section::Clients, "Clients", "/console/clients", STAFF),
     (Section::Keys, "Keys", "/console/keys", STAFF),
@@ -47,6 +49,7 @@ const MENU: [(Section, &str, &str, &[Role]); 10] = [
     (Section::Fleet, "Fleet", "/console/fleet", STAFF),
     (Section::Tokens, "Tokens", "/console/tokens", STAFF),
     (Section::Webhooks, "Webhooks", "/console/webhooks", STAFF),
+    (Section::Settings, "Settings", "/console/settings", STAFF),
     (Section::Guide, "Guide", "/console/guide", STAFF),
 ];
 
@@ -267,6 +270,16 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
 
 /// A document.
 pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
+    document(title, version, html! {}, body)
+}
+
+/// A document that leads on to another one by itself.
+pub fn onward(title: &str, version: &str, body: Markup, target: &str) -> Html<String> {
+    let lead = html! { meta http-equiv="refresh" content={ "0; url=" (target) }; };
+    document(title, version, lead, body)
+}
+
+fn document(title: &str, version: &str, head: Markup, body: Markup) -> Html<String> {
     let document = html! {
         (DOCTYPE)
         html lang="en" {
@@ -274,6 +287,7 @@ pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                (head)
                 title { (title) " · Keystile" }
                 link rel="icon" type="image/svg+xml" href="/console/icon.svg";
                 link rel="stylesheet" href={ "/console/style.css?v=" (version) };

@@ -75,6 +75,7 @@ pub fn done(word: &str) -> Markup {
         "applied" => "Policy applied. Envoys get it with the next keyset.",
         "unchanged" => "That policy is in force already: nothing was changed.",
         "token-revoked" => "Token revoked. Its sessions have ended.",
+        "forgotten" => "Addresses, networks and user agents of all keys are forgotten.",
         "webhook-removed" => "Webhook removed.",
         "verified" => "Audit log verified.",
         _ => return html! {},

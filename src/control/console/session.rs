@@ -2,10 +2,11 @@
 //!
 //! Sessions live in memory. A restart of the server ends them, and so does the end of the
 //! token behind them, which is looked at with every request; in return no session stands
-//! in a backup, and a page that is looked at writes nothing.
+//! in a backup, and a page that is looked at writes nothing. Who came over an identity
+//! provider has no token: what he was given stands in the session.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use crate::error::Result;
+use crate::serve::auth::Person;
 
 /// Sessions at once; the one that was idle longest gives way.
 const MOST: usize = 10_000;
@@ -27,9 +29,17 @@ pub struct Sessions {
     all: Mutex<HashMap<[u8; 32], Session>>,
 }
 
-#[derive(Clone, Copy)]
+/// Whose a session is.
+#[derive(Clone)]
+pub enum Who {
+    /// Of who has shown a token, by its id.
+    Token(KeyId),
+    /// Of who came over an identity provider.
+    Person(Arc<Person>),
+}
+
 struct Session {
-    token: KeyId,
+    who: Who,
     began: u64,
     seen: u64,
 }
@@ -71,7 +81,7 @@ impl SessionId {
 
 impl Sessions {
     /// Nobody is signed in yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
             idle: settings.idle.as_secs().max(1),
             most: settings.most.as_secs().max(1),
@@ -79,13 +89,13 @@ impl Sessions {
         }
     }
 
-    /// Signs in who has shown a token.
+    /// Signs in.
     ///
     /// # Errors
     /// If the system gives no randomness.
     pub fn begin(
         &self,
-        token: KeyId,
+        who: Who,
         now: u64,
         entropy: fn(&mut [u8]) -> Result<()>,
     ) -> Result<SessionId> {
@@ -103,7 +113,7 @@ impl Sessions {
             }
         }
         let session = Session {
-            token,
+            who,
             began: now,
             seen: now,
         };
@@ -111,8 +121,8 @@ impl Sessions {
         Ok(id)
     }
 
-    /// The token of a session that lives; it was not idle now.
-    pub fn token(&self, id: &SessionId, now: u64) -> Option<KeyId> {
+    /// Whose a session is that lives; it was not idle now.
+    pub fn who(&self, id: &SessionId, now: u64) -> Option<Who> {
         let key = id.digest(b"session");
         let mut all = self.locked();
         let session = all.get_mut(&key)?;
@@ -121,7 +131,7 @@ impl Sessions {
             return None;
         }
         session.seen = session.seen.max(now);
-        Some(session.token)
+        Some(session.who.clone())
     }
 
     /// Signs out.
@@ -146,10 +156,20 @@ mod tests {
     use std::time::Duration;
 
     fn sessions() -> Sessions {
-        Sessions::new(Settings {
+        Sessions::new(&Settings {
             idle: Duration::from_secs(100),
             most: Duration::from_secs(250),
+            oidc: None,
         })
+    }
+
+    impl Sessions {
+        fn token(&self, id: &SessionId, now: u64) -> Option<KeyId> {
+            match self.who(id, now)? {
+                Who::Token(id) => Some(id),
+                Who::Person(_) => None,
+            }
+        }
     }
 
     fn token() -> KeyId {
@@ -158,7 +178,7 @@ mod tests {
 
     fn begin(sessions: &Sessions, now: u64) -> SessionId {
         let entropy = crate::world::World::at(1).entropy;
-        sessions.begin(token(), now, entropy).unwrap()
+        sessions.begin(Who::Token(token()), now, entropy).unwrap()
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn post_from(path: &str, cookie: &str, form: &str, origin: &str) -> Request<Body
         .unwrap()
 }
 
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "/console",
     "/console/clients",
     "/console/clients/new",
@@ -228,6 +228,7 @@ const PAGES: [&str; 15] = [
     "/console/fleet",
     "/console/tokens",
     "/console/webhooks",
+    "/console/settings",
     "/console/guide",
 ];
 

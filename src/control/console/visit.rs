@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::Console;
 use super::form::Form;
 use super::page;
-use super::session::SessionId;
+use super::session::{SessionId, Who};
 use crate::caller::Role;
 use crate::error::{Error, Kind, refuse};
 use crate::operation::{self, Operation};
@@ -58,14 +58,14 @@ impl Visit {
         self.asker.grant.role
     }
 
-    /// Its token's name.
+    /// Its token's name, or how the identity provider calls him.
     pub fn name(&self) -> &str {
         &self.asker.grant.name
     }
 
-    /// Its token's id.
+    /// Its token's id, or how the audit log names who has none.
     pub fn token(&self) -> String {
-        self.asker.grant.id.to_string()
+        self.asker.mark()
     }
 
     /// The client that it is bound to.
@@ -265,26 +265,48 @@ impl Source {
             Some(id) => (id.expose_secret(), ""),
             None => ("", "; Max-Age=0"),
         };
-        let secure = if self.secure { "; Secure" } else { "" };
-        let cookie = format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}",
-            self.cookie()
-        );
-        if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
-            cookie.set_sensitive(true);
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+        let cookie = self.made(self.cookie(), value, "Strict", age);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+
+    /// The name of the cookie that is kept on the way over an identity provider.
+    pub fn flow_name(&self) -> &'static str {
+        match self.secure {
+            true => "__Host-keystile-flow",
+            false => "keystile-flow",
         }
+    }
+
+    /// That cookie, for so many seconds. It comes back from another site, and is `Lax` for it.
+    pub fn flow_cookie(&self, value: Option<&str>, seconds: u64) -> HeaderValue {
+        let age = format!("; Max-Age={seconds}");
+        self.made(self.flow_name(), value.unwrap_or_default(), "Lax", &age)
+    }
+
+    fn made(&self, name: &str, value: &str, site: &str, age: &str) -> HeaderValue {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite={site}{secure}{age}");
+        // Names and values are ours, and fit for a header.
+        let cookie = HeaderValue::from_str(&cookie);
+        let mut cookie = cookie.unwrap_or(HeaderValue::from_static(""));
+        cookie.set_sensitive(true);
+        cookie
     }
 
     /// The session that a browser shows.
     pub fn session(&self, headers: &HeaderMap) -> Option<SessionId> {
+        self.shown(headers, self.cookie()).map(SessionId::new)
+    }
+
+    /// What a browser shows of a cookie.
+    pub fn shown<'h>(&self, headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         let pairs = headers.get_all(header::COOKIE).iter();
         pairs
             .filter_map(|v| v.to_str().ok())
             .flat_map(|v| v.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(name, _)| *name == self.cookie())
-            .map(|(_, value)| SessionId::new(value))
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -313,9 +335,12 @@ impl FromRequestParts<Console> for Visit {
         let back = (head.method == axum::http::Method::GET).then_some(target.as_str());
         let away = || page::see_other(&super::door::sign_in_at(back));
         let session = source.session(&head.headers).ok_or_else(away)?;
-        let token = console.sessions().token(&session, seconds());
-        let token = token.ok_or_else(away)?;
-        let resumed = auth::resume(console.app(), token, source.address, &source.request).await;
+        let who = console.sessions().who(&session, seconds());
+        let (app, address, request) = (console.app(), source.address, &source.request);
+        let resumed = match who.ok_or_else(away)? {
+            Who::Token(id) => auth::resume(app, id, address, request).await,
+            Who::Person(person) => auth::resume_person(app, &person, address, request),
+        };
         let asker = match resumed {
             Ok(asker) => asker,
             Err(problem) if problem.status == 401 => {

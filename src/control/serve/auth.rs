@@ -24,12 +24,34 @@ pub struct Asker {
     pub address: IpAddr,
     /// Under which id.
     pub request: String,
+    /// How the audit log names who holds no token.
+    name: Option<String>,
+}
+
+/// Who signed in over an identity provider, and holds no token.
+pub struct Person {
+    /// How the audit log names him: `oidc:SUBJECT (EMAIL)`.
+    pub name: String,
+    /// What he may.
+    pub grant: Grant,
 }
 
 impl Asker {
     /// The clock, and who he is for the store and the audit log.
     pub fn world(&self) -> World {
-        World::of_request(self.grant.clone(), self.address, &self.request)
+        let grant = self.grant.clone();
+        match &self.name {
+            Some(name) => World::of_person(name, grant, self.address, &self.request),
+            None => World::of_request(grant, self.address, &self.request),
+        }
+    }
+
+    /// How the log of requests names him: by the public id of his token, if there is one.
+    pub fn mark(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.grant.id.to_string(),
+        }
     }
 }
 
@@ -126,6 +148,35 @@ pub async fn resume(
     }
 }
 
+/// Takes who signed in over an identity provider.
+///
+/// # Errors
+/// 429 if he asks too often.
+pub fn resume_person(
+    app: &App,
+    person: &Person,
+    address: IpAddr,
+    request: &str,
+) -> Result<Asker, Problem> {
+    let asker = Asker {
+        grant: person.grant.clone(),
+        address,
+        request: request.to_owned(),
+        name: Some(person.name.clone()),
+    };
+    count(app, &asker)?;
+    Ok(asker)
+}
+
+fn count(app: &App, asker: &Asker) -> Result<(), Problem> {
+    let who = asker.grant.id.as_u64();
+    if let Err(e) = app.limits().tokens.take(who, world::nanoseconds()) {
+        app.metrics().limited();
+        return Err(e.into());
+    }
+    Ok(())
+}
+
 /// One request with a good token.
 async fn take_turn(
     app: &App,
@@ -133,19 +184,13 @@ async fn take_turn(
     address: IpAddr,
     request: &str,
 ) -> Result<Asker, Problem> {
-    if let Err(e) = app
-        .limits()
-        .tokens
-        .take(grant.id.as_u64(), world::nanoseconds())
-    {
-        app.metrics().limited();
-        return Err(e.into());
-    }
     let asker = Asker {
         grant,
         address,
         request: request.to_owned(),
+        name: None,
     };
+    count(app, &asker)?;
     let world = asker.world();
     if token::is_use_due(&asker.grant, world.now.seconds()) {
         let id = asker.grant.id;

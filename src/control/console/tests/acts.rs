@@ -34,6 +34,7 @@ async fn a_client_reaches_its_own_keys_and_nothing_else() {
         ("/console/fleet".to_owned(), 403),
         ("/console/tokens".to_owned(), 403),
         ("/console/webhooks".to_owned(), 403),
+        ("/console/settings".to_owned(), 403),
     ] {
         let answer = person.get(&path).await;
         assert_eq!(answer.status, status, "{path}");

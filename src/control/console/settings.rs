@@ -1,0 +1,283 @@
+//! Settings of usage: how long it is kept, what is taken for odd, and what the policy lets
+//! Envoys tell.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::page::{Draft, Page, Section};
+use super::part::{self, field};
+use super::visit::{Sent, Visit};
+use crate::error::refuse_all;
+use crate::operation::policy;
+use crate::operation::usage::{Configure, Forget, ShowSettings};
+use crate::operation::wire::Span;
+use crate::serve::problem::Problem;
+use crate::usage::Settings;
+use crate::when;
+
+const PATH: &str = "/console/settings";
+/// What is typed to forget where keys were used from.
+const WORD: &str = "forget";
+
+/// A setting: its field, its name for people, what it means, and how it reads.
+struct Setting(
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Settings) -> String,
+);
+
+/// How long usage is kept.
+const RETENTION: [Setting; 3] = [
+    Setting("minutes", "Counts by minute", "An hour at least.", |s| {
+        span(&s.minutes)
+    }),
+    Setting("hours", "Counts by hour", "A day at least.", |s| {
+        span(&s.hours)
+    }),
+    Setting(
+        "days",
+        "Counts by day",
+        "With them networks and anomalies.",
+        |s| span(&s.days),
+    ),
+];
+
+/// What is taken for odd.
+const RULES: [Setting; 6] = [
+    Setting(
+        "spike_factor",
+        "Spike: times the usual",
+        "In an hour so many times the most of the 7 days before.",
+        |s| s.spike_factor.to_string(),
+    ),
+    Setting(
+        "spike_minimum",
+        "Spike: requests at least",
+        "And more than so many in the hour.",
+        |s| s.spike_minimum.to_string(),
+    ),
+    Setting(
+        "network_learning",
+        "New network: after",
+        "So long after its first use a key is expected to be settled.",
+        |s| span(&s.network_learning),
+    ),
+    Setting(
+        "scope_denials",
+        "Scope denials: in an hour",
+        "So many requests lacked a scope.",
+        |s| s.scope_denials.to_string(),
+    ),
+    Setting(
+        "rotation_notice",
+        "Rotated key in use: before its end",
+        "A replaced key is let through so shortly before it ends.",
+        |s| span(&s.rotation_notice),
+    ),
+    Setting(
+        "revoked_tries",
+        "Revoked key tried: in an hour",
+        "So many requests with it.",
+        |s| s.revoked_tries.to_string(),
+    ),
+];
+
+fn span(span: &Span) -> String {
+    match span.0 {
+        0 => "0".to_owned(),
+        seconds => when::duration(seconds),
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Setting> {
+    RETENTION.iter().chain(&RULES)
+}
+
+/// What is in force, and for an owner the form to change it.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit, None, None).await;
+    visit.shown(page)
+}
+
+async fn page(
+    visit: &Visit,
+    sent: Option<&Form>,
+    problem: Option<&Problem>,
+) -> Result<Page, Problem> {
+    let settings = visit.run(ShowSettings {}).await?;
+    let policy = visit.run(policy::Show { revision: None }).await?.policy;
+    let held = all().fold(Form::default(), |form, Setting(name, _, _, read)| {
+        let value = read(&settings);
+        form.with(&was(name), value.clone()).with(name, value)
+    });
+    let body = html! {
+        @if visit.may::<Configure>() {
+            (changing(visit, sent.unwrap_or(&held), problem))
+        } @else {
+            (shown("kept", "How long usage is kept", &RETENTION, &settings))
+            (shown("odd", "What is taken for odd", &RULES, &settings))
+            p.soft { "0 switches a rule off. An owner changes these settings." }
+        }
+        (told(visit, policy.get("report")))
+        @if visit.may::<Forget>() { (forgetting(visit, sent, problem)) }
+    };
+    Ok(Page::new(Section::Settings, "Settings of usage", body).refused(problem))
+}
+
+fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup {
+    let facts = some.iter().map(|Setting(_, label, _, read)| {
+        let value = read(settings);
+        (*label, html! { code { (value) } })
+    });
+    html! {
+        section.card aria-labelledby=(id) {
+            h2 id=(id) { (title) }
+            (part::facts(facts.collect()))
+        }
+    }
+}
+
+/// What the field held when the page was made.
+fn was(name: &str) -> String {
+    format!("was_{name}")
+}
+
+fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
+    let draft = Draft::new(form, problem.filter(|_| form.text("do") != WORD));
+    let fields = |some: &[Setting]| {
+        html! {
+            div.grid {
+                @for Setting(name, label, hint, _) in some {
+                    input type="hidden" name=(was(name)) value=(form.text(&was(name)));
+                    (field(name, label).hint(hint).needed().line(&draft))
+                }
+            }
+        }
+    };
+    html! {
+        section.card aria-labelledby="change" {
+            h2 #change { "How long it is kept, and what is odd" }
+            (draft.summary())
+            form method="post" action=(PATH) {
+                (visit.seal())
+                fieldset { legend { "Kept for" } (fields(&RETENTION)) }
+                fieldset {
+                    legend { "Taken for odd" }
+                    p.soft { "0 switches a rule off." }
+                    (fields(&RULES))
+                }
+                button type="submit" { "Save" }
+            }
+        }
+    }
+}
+
+/// What Envoys tell is a matter of the policy.
+fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
+    let counted = report.filter(|r| r.get("usage").is_none_or(|u| u == true));
+    let facts = counted.map(|report| {
+        let address = report.get("address").and_then(|a| a.as_str());
+        let address = match address.unwrap_or("truncated") {
+            "full" => "in full",
+            "none" => "not told",
+            _ => "truncated to the network",
+        };
+        let agent = match report.get("agent").is_some_and(|a| a == true) {
+            true => "told",
+            false => "not told",
+        };
+        vec![
+            ("Requests", html! { "by key, route and outcome" }),
+            ("Addresses", html! { (address) }),
+            ("User agents", html! { (agent) }),
+        ]
+    });
+    html! {
+        section.card aria-labelledby="told" {
+            h2 #told { "What Envoys tell" }
+            @match facts {
+                Some(facts) => (part::facts(facts)),
+                None => p { "Nothing: the policy does not ask them to count." },
+            }
+            p.soft {
+                "This is " code { "report" } " in "
+                a href={ @if visit.may::<policy::Apply>() { "/console/policy/edit" } @else { "/console/policy" } } { "the policy" }
+                "."
+            }
+        }
+    }
+}
+
+fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
+    let empty = Form::default();
+    let sent = sent.filter(|form| form.text("do") == WORD);
+    let draft = Draft::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
+    html! {
+        section.card aria-labelledby="forget" {
+            h2 #forget { "Forget" }
+            p { "Removes the addresses, networks and user agents of all keys for good. Counts stay." }
+            (draft.summary())
+            form method="post" action={ (PATH) "/forget" } data-confirm=(WORD) {
+                (visit.seal())
+                (field("confirm", &format!("Type {WORD} to confirm")).needed().line(&draft))
+                button.danger type="submit" { "Forget for good" }
+            }
+        }
+    }
+}
+
+/// Changes what was changed in the form, and leaves the rest to who changed it meanwhile.
+pub async fn update(Sent { visit, form }: Sent) -> Response {
+    let done = match changed(&form) {
+        Ok(asked) => visit.run(asked).await,
+        Err(problem) => Err(problem),
+    };
+    match done {
+        Ok(_) => visit.go(PATH, "updated"),
+        Err(problem) => {
+            let page = page(&visit, Some(&form), Some(&problem)).await;
+            visit.shown(page)
+        }
+    }
+}
+
+fn changed(form: &Form) -> Result<Configure, Problem> {
+    let names = all().map(|Setting(name, ..)| *name);
+    let changed = names.filter(|name| form.text(name) != form.text(&was(name)));
+    let mut asked = Form::default();
+    let mut empty = Vec::new();
+    for name in changed {
+        match form.given(name) {
+            Some(value) => asked = asked.with(name, value),
+            None => empty.push(format!(
+                "`{name}`: nothing stands here; write what shall be, such as `{}`",
+                form.text(&was(name))
+            )),
+        }
+    }
+    if !empty.is_empty() {
+        return Err(refuse_all(empty).into());
+    }
+    Ok(asked.operation(&[])?)
+}
+
+/// Forgets where keys were used from.
+pub async fn forget(Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", WORD);
+    let done = match form.text("confirm") {
+        WORD => visit.run(Forget {}).await,
+        _ => Err(refuse_all(vec![format!(
+            "`confirm`: this is not `{WORD}`; type it to go on"
+        )])
+        .into()),
+    };
+    match done {
+        Ok(_) => visit.go(PATH, "forgotten"),
+        Err(problem) => {
+            let page = page(&visit, Some(&form), Some(&problem)).await;
+            visit.shown(page)
+        }
+    }
+}

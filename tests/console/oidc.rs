@@ -1,0 +1,522 @@
+//! Sign-in over an identity provider: the whole way there and back, over HTTP and in a real
+//! browser; and everything on it that somebody could turn to his own ends.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::browser::{Browser, DESK, PHONE, Screen};
+use crate::idp::{CLIENT, Idp, SECRET, Signer, now};
+use crate::pages::lived_in;
+use crate::server::{Server, log_of};
+use crate::support::{Home, word};
+
+/// A server that lets people in over a provider.
+struct Site {
+    home: Home,
+    server: Server,
+    idp: Idp,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::of(Home::new())
+    }
+
+    fn of(home: Home) -> Self {
+        // The provider has to know beforehand where it sends people back to.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let console = format!("http://{address}");
+        let idp = Idp::start(&format!("{console}/console/oidc/callback"));
+        std::fs::write(home.path("oidc.secret"), format!("{SECRET}\n")).unwrap();
+        let args = [
+            "--listen",
+            &address,
+            "--console-url",
+            &console,
+            "--oidc-issuer",
+            idp.issuer(),
+            "--oidc-client-id",
+            CLIENT,
+            "--oidc-secret-file",
+            "oidc.secret",
+            "--oidc-role",
+            "groups:platform=owner",
+            "--oidc-role",
+            "groups:audit=auditor",
+            "--oidc-role",
+            "email:bob@example.com=issuer",
+        ];
+        let server = Server::start(&home, &args);
+        Self { home, server, idp }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.url())
+    }
+
+    /// What the audit log holds of sign-ins, the latest first.
+    fn log(&self) -> Vec<Value> {
+        let listed = self
+            .home
+            .json(&["audit", "list", "--action", "console.sign_in"]);
+        listed.as_array().unwrap().clone()
+    }
+}
+
+/// A browser without a window: it keeps cookies and follows nothing by itself.
+#[derive(Default)]
+struct Visitor {
+    cookies: Vec<(String, String)>,
+}
+
+struct Answer {
+    status: u16,
+    location: String,
+    cookies: Vec<String>,
+    text: String,
+}
+
+impl Answer {
+    /// Whether somebody was let in by it.
+    fn lets_in(&self) -> bool {
+        self.cookies.iter().any(|c| c.starts_with("keystile="))
+    }
+
+    fn is_refused(&self, status: u16, words: &str) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert!(!self.lets_in(), "{:?}", self.cookies);
+        assert!(self.text.contains(words), "no `{words}` in {}", self.text);
+    }
+}
+
+impl Visitor {
+    fn get(&mut self, url: &str) -> Answer {
+        self.send(ureq::http::Request::get(url), url, "")
+    }
+
+    fn post(&mut self, url: &str, form: &str) -> Answer {
+        let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
+        let request = ureq::http::Request::post(url)
+            .header("origin", origin)
+            .header("content-type", "application/x-www-form-urlencoded");
+        self.send(request, url, form)
+    }
+
+    fn send(&mut self, request: ureq::http::request::Builder, url: &str, body: &str) -> Answer {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build()
+            .into();
+        let shown: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
+        let request = request.header("cookie", shown.join("; "));
+        let mut answer = agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let all = |name: &str| {
+            let values = answer.headers().get_all(name).iter();
+            values
+                .map(|v| v.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (cookies, location) = (all("set-cookie"), all("location"));
+        for cookie in &cookies {
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(n, _)| n != name);
+            if !value.is_empty() {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Answer {
+            status: answer.status().as_u16(),
+            location: location.first().cloned().unwrap_or_default(),
+            cookies,
+            text: answer
+                .body_mut()
+                .read_to_string()
+                .unwrap_or_else(|e| panic!("{url}: {e}")),
+        }
+    }
+
+    /// Sets out, and clicks at the provider; gives where that leads.
+    fn go_and_click(&mut self, site: &Site, from: &str, link: &str) -> String {
+        let there = self.get(&site.url(from));
+        assert_eq!(there.status, 303, "{}", there.text);
+        let page = Visitor::default().get(&there.location);
+        assert_eq!(page.status, 200, "{}", page.text);
+        let (_, rest) = page
+            .text
+            .split_once(&format!("id=\"{link}\" href=\""))
+            .unwrap();
+        rest.split_once('"').unwrap().0.replace("&amp;", "&")
+    }
+
+    /// The whole way.
+    fn sign_in(&mut self, site: &Site) -> Answer {
+        let back = self.go_and_click(site, "/console/oidc", "in");
+        self.get(&back)
+    }
+}
+
+/// One field of a URL's query.
+fn of(url: &str, name: &str) -> String {
+    let (_, query) = url.split_once('?').unwrap();
+    let mut pairs = query.split('&').filter_map(|p| p.split_once('='));
+    pairs.find(|(n, _)| *n == name).unwrap().1.to_owned()
+}
+
+fn with(url: &str, name: &str, value: &str) -> String {
+    url.replace(
+        &format!("{name}={}", of(url, name)),
+        &format!("{name}={value}"),
+    )
+}
+
+#[test]
+fn a_person_signs_in_acts_under_his_name_and_signs_out() {
+    let site = Site::new();
+    for signer in [Signer::Rs256, Signer::Es256] {
+        site.idp.say(move |_| signer);
+        let mut ana = Visitor::default();
+        let door = ana.get(&site.url("/console/sign-in?next=%2Fconsole%2Fclients"));
+        assert!(
+            door.text
+                .contains("href=\"/console/oidc?next=%2Fconsole%2Fclients\""),
+            "{}",
+            door.text
+        );
+        let there = ana.get(&site.url("/console/oidc?next=%2Fconsole%2Fclients"));
+        assert_eq!(of(&there.location, "code_challenge_method"), "S256");
+        assert_eq!(of(&there.location, "scope"), "openid%20profile%20email");
+        assert!(!there.location.contains("s3cret"));
+        let cookie = &there.cookies[0];
+        assert!(cookie.starts_with("keystile-flow="), "{cookie}");
+        assert!(
+            cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"),
+            "{cookie}"
+        );
+        let page = Visitor::default().get(&there.location);
+        let (_, rest) = page.text.split_once("id=\"in\" href=\"").unwrap();
+        let back = rest.split_once('"').unwrap().0.replace("&amp;", "&");
+        let welcome = ana.get(&back);
+        assert_eq!(welcome.status, 200, "{}", welcome.text);
+        assert!(welcome.text.contains("content=\"0; url=/console/clients\""));
+        let cookies = welcome.cookies.join("\n");
+        assert!(cookies.contains("HttpOnly; SameSite=Strict"), "{cookies}");
+        assert!(cookies.contains("keystile-flow=; Path=/"), "{cookies}");
+
+        let clients = ana.get(&site.url("/console/clients"));
+        assert_eq!(clients.status, 200);
+        assert!(clients.text.contains("ana@example.com"), "{}", clients.text);
+        let (_, rest) = clients.text.split_once("name=\"csrf\" value=\"").unwrap();
+        let csrf = rest.split_once('"').unwrap().0.to_owned();
+        let name = format!("by-{signer:?}").to_ascii_lowercase();
+        let form = format!("csrf={csrf}&name={name}");
+        // Without what our pages know, the session is of no use to anybody else.
+        let forged = ana.post(&site.url("/console/clients"), "name=planted");
+        assert_eq!(forged.status, 403);
+        assert_eq!(ana.post(&site.url("/console/clients"), &form).status, 303);
+        let listed = site
+            .home
+            .json(&["audit", "list", "--action", "client.create"]);
+        let last = &listed[0];
+        assert_eq!(word(last, "user"), "oidc:u-4711 (ana@example.com)");
+
+        let out = ana.post(&site.url("/console/sign-out"), &format!("csrf={csrf}"));
+        assert_eq!(out.status, 303);
+        assert_eq!(ana.get(&site.url("/console/clients")).status, 303);
+    }
+    let log = site.log();
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert_eq!(word(&log[0], "outcome"), "done");
+    let written = format!("{}{log:?}", log_of(&site.home));
+    assert!(written.contains("oidc:u-4711"));
+    for token in site.idp.tokens() {
+        assert!(!written.contains(&token));
+    }
+    for secret in [SECRET, "code-", "code_verifier"] {
+        assert!(!written.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn a_role_is_what_the_mapping_says_and_who_has_none_is_told_so() {
+    let site = Site::new();
+    site.idp.say(|claims| {
+        claims["groups"] = json!(["audit"]);
+        Signer::Rs256
+    });
+    let mut auditor = Visitor::default();
+    assert!(auditor.sign_in(&site).lets_in());
+    let page = auditor.get(&site.url("/console/audit"));
+    assert_eq!(page.status, 200);
+    let csrf = page.text.split_once("name=\"csrf\" value=\"").unwrap().1;
+    let csrf = csrf.split_once('"').unwrap().0;
+    let form = format!("csrf={csrf}&name=planted");
+    let refused = auditor.post(&site.url("/console/clients"), &form);
+    assert_eq!(refused.status, 403, "{}", refused.text);
+
+    site.idp.say(|claims| {
+        claims["groups"] = json!(["everybody"]);
+        Signer::Rs256
+    });
+    let nobody = Visitor::default().sign_in(&site);
+    nobody.is_refused(403, "nothing that it says of you is mapped to a role here");
+    assert!(nobody.text.contains("ana@example.com"));
+    let log = site.log();
+    assert_eq!(word(&log[0], "outcome"), "refused");
+    assert_eq!(word(&log[0], "user"), "oidc:u-4711 (ana@example.com)");
+
+    // An address that nobody vouches for is none.
+    for (verified, let_in) in [(json!(false), false), (json!(true), true)] {
+        site.idp.say(move |claims| {
+            claims["groups"] = json!(null);
+            claims["email"] = json!("bob@example.com");
+            claims["email_verified"] = verified.clone();
+            Signer::Rs256
+        });
+        assert_eq!(Visitor::default().sign_in(&site).lets_in(), let_in);
+    }
+}
+
+#[test]
+fn a_way_back_that_this_browser_did_not_set_out_on_leads_nowhere() {
+    let site = Site::new();
+    let refused = "sign-in was not begun in this browser";
+    let mut ana = Visitor::default();
+    let back = ana.go_and_click(&site, "/console/oidc", "in");
+    // Somebody else's browser: the code of an attacker, or his victim's.
+    Visitor::default().get(&back).is_refused(401, refused);
+    let mut mallory = Visitor::default();
+    mallory.go_and_click(&site, "/console/oidc", "in");
+    mallory.get(&back).is_refused(401, refused);
+    // Nor is that what spends it.
+    let kept = ana.cookies.clone();
+    let changed = with(&back, "state", &"A".repeat(43));
+    ana.get(&changed).is_refused(401, refused);
+    ana.cookies = kept.clone();
+    let twice = format!("{back}&state={}", of(&back, "state"));
+    ana.get(&twice).is_refused(401, refused);
+    assert!(site.idp.exchanges().is_empty());
+    ana.cookies = kept.clone();
+    assert!(ana.get(&back).lets_in());
+    // The same once more, and with the cookie that the browser was told to forget.
+    ana.get(&back).is_refused(401, refused);
+    let mut again = Visitor { cookies: kept };
+    again.get(&back).is_refused(401, refused);
+    assert_eq!(site.idp.exchanges(), [200]);
+    // The code in a sign-in that was begun as it should.
+    let mut later = Visitor::default();
+    let fresh = later.go_and_click(&site, "/console/oidc", "in");
+    let replayed = later.get(&with(&fresh, "code", &of(&back, "code")));
+    replayed.is_refused(401, "The identity provider refused (`invalid_grant`)");
+    assert_eq!(site.idp.exchanges(), [200, 400]);
+}
+
+#[test]
+fn the_code_of_one_sign_in_is_of_no_use_in_another() {
+    let site = Site::new();
+    // Stolen before it was used: PKCE binds it to who asked for it.
+    let mut victim = Visitor::default();
+    let stolen = victim.go_and_click(&site, "/console/oidc", "in");
+    let mut thief = Visitor::default();
+    let own = thief.go_and_click(&site, "/console/oidc", "in");
+    let injected = thief.get(&with(&own, "code", &of(&stolen, "code")));
+    injected.is_refused(401, "The identity provider refused (`invalid_grant`)");
+    // And of another provider.
+    let mut ana = Visitor::default();
+    let back = ana.go_and_click(&site, "/console/oidc", "in");
+    let mixed = with(&back, "iss", "https://evil.example");
+    ana.get(&mixed)
+        .is_refused(401, "was not begun in this browser");
+    assert_eq!(site.idp.exchanges(), [400]);
+    // Who does not want to is told so.
+    let mut nobody = Visitor::default();
+    let back = nobody.go_and_click(&site, "/console/oidc", "out");
+    let denied = nobody.get(&back);
+    denied.is_refused(401, "The identity provider refused (`access_denied`)");
+    let mut script = Visitor::default();
+    let back = script.go_and_click(&site, "/console/oidc", "out");
+    let shown = script.get(&with(&back, "error", "%3Cscript%3E"));
+    shown.is_refused(401, "The identity provider refused (`error`)");
+    assert!(!shown.text.contains("<script>"));
+}
+
+#[test]
+fn a_token_is_believed_only_if_everything_in_it_is_as_it_should_be() {
+    let site = Site::new();
+    type Lie = fn(&mut Value) -> Signer;
+    let lies: [(&str, Lie); 9] = [
+        ("it was made for another sign-in", |claims| {
+            claims["nonce"] = json!("of another one");
+            Signer::Rs256
+        }),
+        ("it was made for another application", |claims| {
+            claims["aud"] = json!("another-application");
+            Signer::Rs256
+        }),
+        ("it was issued by somebody else", |claims| {
+            claims["iss"] = json!("https://evil.example");
+            Signer::Es256
+        }),
+        ("it has expired", |claims| {
+            claims["exp"] = json!(now() - 3600);
+            Signer::Rs256
+        }),
+        ("it is from the future", |claims| {
+            claims["iat"] = json!(now() + 3600);
+            Signer::Es256
+        }),
+        ("it is not signed with RS256 or ES256", |_| Signer::None),
+        ("it is not signed with RS256 or ES256", |_| Signer::Hs256),
+        ("its signature does not match", |_| Signer::OtherRsa),
+        ("it names nobody", |claims| {
+            claims["sub"] = json!("");
+            Signer::Rs256
+        }),
+    ];
+    for (words, lie) in lies {
+        site.idp.say(lie);
+        Visitor::default().sign_in(&site).is_refused(401, words);
+        let reason = word(&site.log()[0], "reason");
+        assert!(reason.contains(words), "{reason}");
+    }
+    assert_eq!(site.idp.exchanges(), [200; 9]);
+    site.idp.say(|_| Signer::Rs256);
+    assert!(Visitor::default().sign_in(&site).lets_in());
+}
+
+#[test]
+fn one_lands_on_a_page_of_ours_whatever_the_link_said() {
+    let site = Site::new();
+    for (next, lands) in [
+        ("https%3A%2F%2Fevil.example", "/console"),
+        ("%2F%2Fevil.example", "/console"),
+        ("%2Fconsole%2F%5C%5Cevil.example", "/console"),
+        ("%2Fconsole%2Foidc", "/console"),
+        ("javascript%3Aalert(1)", "/console"),
+        (
+            "%2Fconsole%2Fkeys%3Fclient%3Dacme",
+            "/console/keys?client=acme",
+        ),
+    ] {
+        let mut ana = Visitor::default();
+        let from = format!("/console/oidc?next={next}");
+        let back = ana.go_and_click(&site, &from, "in");
+        let welcome = ana.get(&back);
+        assert!(welcome.lets_in());
+        assert!(
+            welcome
+                .text
+                .contains(&format!("content=\"0; url={lands}\"")),
+            "{next}: {}",
+            welcome.text
+        );
+        assert!(!welcome.text.contains("evil"), "{}", welcome.text);
+    }
+}
+
+#[test]
+fn keys_that_the_provider_changed_are_fetched_and_an_absent_provider_is_said() {
+    let site = Site::new();
+    assert!(Visitor::default().sign_in(&site).lets_in());
+    site.idp.rename_keys("second");
+    assert!(Visitor::default().sign_in(&site).lets_in());
+    // Of whom nobody knows where he is, nothing is begun.
+    let elsewhere = site.url("/console/oidc").replace("127.0.0.1", "localhost");
+    let refused = Visitor::default().get(&elsewhere);
+    refused.is_refused(422, "This page was opened at");
+
+    let home = Home::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let mut args = vec![
+        "--console-url",
+        "http://127.0.0.1:9",
+        "--oidc-issuer",
+        &nobody,
+    ];
+    args.extend(["--oidc-client-id", "x", "--oidc-role", "groups:a=owner"]);
+    let refused =
+        home.command(&[&["serve"], args.as_slice(), &["--oidc-role", "x=client"]].concat());
+    let mut refused = refused;
+    assert_eq!(refused.output().unwrap().status.code(), Some(2));
+    let server = Server::start(&home, &args);
+    let port = server.address.rsplit(':').next().unwrap();
+    let request = ureq::http::Request::get(format!("{}/console/oidc", server.url()));
+    let request = request.header("host", "127.0.0.1:9");
+    let away = Visitor::default().send(request, port, "");
+    away.is_refused(503, "The identity provider cannot be reached");
+    assert!(away.text.contains("name=\"token\""), "{}", away.text);
+}
+
+#[test]
+fn guessing_at_the_way_back_is_slowed_down() {
+    let site = Site::new();
+    let guess = site.url("/console/oidc/callback?code=x&state=y");
+    let statuses: Vec<u16> = (0..15)
+        .map(|_| Visitor::default().get(&guess).status)
+        .collect();
+    assert_eq!(statuses[0], 401);
+    assert_eq!(statuses.last(), Some(&429));
+    let begun = Visitor::default().get(&site.url("/console/oidc"));
+    assert_eq!(begun.status, 429);
+}
+
+fn in_a_browser(screen: Screen) {
+    let site = Site::of(lived_in());
+    let browser = Browser::start(screen);
+    let b = &browser;
+    b.go(&site.url("/console/clients?search=glob"));
+    assert!(b.url().contains("/console/sign-in"), "{}", b.url());
+    b.judge("sign-in-oidc");
+    b.follow("main a.button");
+    // Another site, where a strict cookie of ours does not come back from.
+    assert!(b.url().starts_with("http://localhost:"), "{}", b.url());
+    b.click("#in");
+    b.until("the page that was asked for", || {
+        b.url() == site.url("/console/clients?search=glob")
+    });
+    assert_eq!(b.count("tbody tr"), 1);
+    assert!(b.text(".who").contains("ana@example.com"));
+    assert!(b.text(".who").contains("owner"));
+    b.go(&site.url("/console/clients/new"));
+    b.write("[name=name]", "by-ana");
+    b.follow("main form button[type=submit]");
+    assert!(b.url().contains("/console/clients/by-ana"), "{}", b.url());
+    b.go(&site.url("/console/audit"));
+    assert!(b.text("tbody").contains("oidc:u-4711 (ana@example.com)"));
+    b.judge("audit-oidc");
+    b.follow(".who button");
+    b.go(&site.url("/console/clients"));
+    assert!(b.url().contains("/console/sign-in"), "{}", b.url());
+
+    site.idp.say(|claims| {
+        claims["groups"] = json!([]);
+        Signer::Es256
+    });
+    b.follow("main a.button");
+    b.follow("#in");
+    assert!(b.text(".note.bad").contains("is mapped to a role here"));
+    b.judge("sign-in-oidc-refused");
+    b.follow("main a.button");
+    b.follow("#out");
+    assert!(b.text(".note.bad").contains("access_denied"));
+}
+
+#[test]
+fn a_person_signs_in_over_another_site_at_a_desk() {
+    in_a_browser(DESK);
+}
+
+#[test]
+fn a_person_signs_in_over_another_site_on_a_telephone() {
+    in_a_browser(PHONE);
+}
