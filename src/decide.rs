@@ -383,16 +383,7 @@ fn in_force<'k>(
             Mode::Shadow => ", in shadow mode: whatever follows, the request passes",
             Mode::Enforce => "",
         };
-        let (keys, changed) = keyset.lens();
-        let s = if keys == 1 { "" } else { "s" };
-        let overlay = match keyset.overlay() {
-            Some(_) => format!(" and {changed} changed since"),
-            None => String::new(),
-        };
-        format!(
-            "version {}, {keys} key{s}{overlay}{shadow}",
-            keyset.version()
-        )
+        format!("version {}{shadow}", keyset.version())
     });
     Ok(keyset)
 }

@@ -1,6 +1,6 @@
 //! Rows in, signed keyset out.
 
-use keystile::keyset::{Built, Content, SigningKeys, build};
+use keystile::keyset::{Built, Content, Row, SigningKeys, build};
 
 use crate::error::{Result, refuse};
 use crate::registry::{self, signing};
@@ -60,6 +60,11 @@ pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
 
 /// All that the keyset of the store holds.
 pub fn content(tx: &Tx<'_>) -> Result<Content> {
+    content_of(tx, tx.rows()?)
+}
+
+/// The same with these keys alone.
+pub fn content_of(tx: &Tx<'_>, rows: Vec<Row>) -> Result<Content> {
     let meta = tx.meta();
     let policy = registry::policy(tx)?.raw;
     Ok(Content {
@@ -68,7 +73,7 @@ pub fn content(tx: &Tx<'_>) -> Result<Content> {
         issued_at: meta.issued_at,
         zones: zones::of(&policy, meta.issued_at),
         policy,
-        rows: tx.rows()?,
+        rows,
     })
 }
 

@@ -44,8 +44,8 @@ fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
     if caller.bound().is_some() {
         return Ok(refuse(fact, "name the client that this token is bound to").of(Kind::NotFound));
     }
-    let all = tx.clients()?;
-    let near = nearest(name, all.iter().map(|(c, _)| c.name.as_str()));
+    let all = tx.names_of_clients()?;
+    let near = nearest(name, all.iter().map(String::as_str));
     let refusal = match near {
         Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
         None => refuse(

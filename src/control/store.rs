@@ -41,12 +41,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("store.sql"),
     include_str!("store/version_2.sql"),
     include_str!("store/version_3.sql"),
     include_str!("store/console.sql"),
     include_str!("store/version_5.sql"),
+    include_str!("store/pages.sql"),
 ];
 
 /// An open store.

@@ -6,23 +6,21 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code)]
 
+#[path = "fleet.rs"]
+mod fleet;
 #[path = "../serve/server.rs"]
 mod server;
 #[path = "../control/support.rs"]
 mod support;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use keystile::keyset::SigningKeys;
-use keystile::usage::{Batch, KeyUse, Row, seal_batch};
+use fleet::{PART, ROUTES, Teller, now};
 use server::{Server, token};
 use support::{Home, word};
 
 const KEYS: usize = 10_000;
 const CLIENTS: usize = 100;
-const ROUTES: usize = 3;
-/// Keys of one batch: with all their routes, as many rows as a batch may have.
-const PART: usize = 5_000;
 
 fn main() {
     let mut numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
@@ -36,28 +34,19 @@ fn main() {
         let issued = home.json(&["key", "issue", &client, "--count", &count]);
         ids.extend(issued.as_array().unwrap().iter().map(|k| word(k, "id")));
     }
-    let keys = SigningKeys::parse(&home.ok(&["signing-key", "export"])).unwrap();
-    home.ok(&["keyset", "build", "--out", "keyset.json"]);
-    let store = word(&home.json(&["keyset", "inspect", "keyset.json"]), "store");
     let owner = token(&home, "owner");
     let server = Server::start(&home, &[]);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let hour = now - now % 3600;
+    let mut teller = Teller::new(&home);
+    let hour = now() - now() % 3600;
 
     println!("{KEYS} keys of {CLIENTS} clients, {ROUTES} routes, one hour after the other");
     let began = Instant::now();
-    let (mut rows, mut hours, mut seq) = (0, 0, 0);
+    let (mut rows, mut hours) = (0, 0);
     // By hour and by day alone: those by minute would be gone after two days.
     while rows < wanted {
         hours += 1;
         for part in ids.chunks(PART) {
-            seq += 1;
-            let batch = batch(&store, seq, hour - (60 + hours) * 3600, part);
-            send(&server, &batch, &keys);
-            rows += batch.rows.len();
+            rows += teller.tell(&server, hour - (60 + hours) * 3600, part);
         }
     }
     let took = began.elapsed();
@@ -112,51 +101,6 @@ fn main() {
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         println!("{:8.1}  (worst {:.1})  {path}", ms(times[4]), ms(times[8]));
     }
-}
-
-fn batch(store: &str, seq: u64, at: u64, ids: &[String]) -> Batch {
-    let mut rows = Vec::with_capacity(ids.len() * ROUTES);
-    for key in 0..ids.len() {
-        for route in 0..ROUTES {
-            rows.push(Row {
-                key: Some(key as u32),
-                route: Some(route as u32),
-                outcome: u32::from((key + route) % 20 == 0),
-                requests: 1 + (key as u64 * 7919 + seq) % 90,
-            });
-        }
-    }
-    Batch {
-        node: "edge-1".into(),
-        epoch: 1,
-        vm: 0,
-        claimed: 1,
-        seq,
-        store: store.to_owned(),
-        at,
-        routes: (0..ROUTES).map(|n| format!("/v1/route-{n}")).collect(),
-        outcomes: vec!["ok".into(), "rate_limited".into()],
-        keys: ids
-            .iter()
-            .map(|id| KeyUse {
-                id: id.clone(),
-                last: at,
-                address: Some("192.0.2.7".into()),
-                agent: Some("curl/8".into()),
-            })
-            .collect(),
-        rows,
-        dropped: 0,
-    }
-}
-
-fn send(server: &Server, batch: &Batch, keys: &SigningKeys) {
-    let sealed = seal_batch(batch, keys).unwrap();
-    let answer = ureq::post(format!("{}/v1/usage", server.url()))
-        .header("x-keystile-kid", &sealed.kid)
-        .header("x-keystile-signature", &sealed.tag)
-        .send(&sealed.body[..]);
-    assert_eq!(answer.unwrap().status(), 200);
 }
 
 /// Of the database and its log.

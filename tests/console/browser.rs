@@ -137,6 +137,15 @@ impl Browser {
         self.post("/url", &json!({"url": url}));
     }
 
+    /// Signs in at a server's console.
+    pub fn sign_in(&self, server: &str, token: &str) {
+        self.go(&format!("{server}/console"));
+        assert!(self.url().ends_with("/console/sign-in"));
+        self.write("[name=token]", token);
+        self.follow("button[type=submit]");
+        assert!(self.url().ends_with("/console"), "{}", self.url());
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         self.get("/url").as_str().unwrap().to_owned()

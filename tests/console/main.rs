@@ -8,6 +8,7 @@ mod idp;
 mod oidc;
 mod owner;
 mod pages;
+mod reading;
 #[allow(dead_code)]
 #[path = "../serve/server.rs"]
 mod server;

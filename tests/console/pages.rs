@@ -89,11 +89,7 @@ pub fn client_token(home: &Home) -> String {
 
 /// Signs in.
 pub fn sign_in(browser: &Browser, server: &Server, token: &str) {
-    browser.go(&format!("{}/console", server.url()));
-    assert!(browser.url().ends_with("/console/sign-in"));
-    browser.write("[name=token]", token);
-    browser.follow("button[type=submit]");
-    assert!(browser.url().ends_with("/console"), "{}", browser.url());
+    browser.sign_in(&server.url(), token);
 }
 
 fn look_at(browser: &Browser, server: &Server, role: &str, pages: &[(&str, String)]) {

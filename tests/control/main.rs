@@ -8,6 +8,7 @@ mod programs;
 #[allow(dead_code)]
 #[path = "../serve/server.rs"]
 mod server;
+#[allow(dead_code)]
 mod support;
 mod transcripts;
 mod wayin;

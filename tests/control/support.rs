@@ -10,14 +10,27 @@ pub const KEYSTILECTL: &str = env!("CARGO_BIN_EXE_keystilectl");
 
 /// A folder with a store in `home`.
 pub struct Home {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    /// Removed with it, unless the folder is one that stays.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Home {
     /// An empty folder.
     pub fn empty() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: temporary.path().to_owned(),
+            _temporary: Some(temporary),
+        }
+    }
+
+    /// A folder that stays, and may hold a store already.
+    pub fn kept(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            _temporary: None,
         }
     }
 
@@ -31,7 +44,7 @@ impl Home {
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The store's file.
@@ -43,7 +56,7 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(KEYSTILECTL);
         command.args(args);
-        prepare(&mut command, self.folder.path());
+        prepare(&mut command, &self.folder);
         command
     }
 

@@ -5,6 +5,9 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod beside;
+#[allow(dead_code)]
+#[path = "../console/browser.rs"]
+mod browser;
 mod certificates;
 mod closed;
 mod decisions;
@@ -25,6 +28,8 @@ mod overlay;
 #[path = "../serve/pki.rs"]
 mod pki;
 mod pushes;
+#[path = "../console/reading.rs"]
+mod reading;
 mod redirects;
 mod revocation;
 mod secrets;
@@ -33,3 +38,4 @@ mod tls;
 mod traps;
 mod usage;
 mod usage_served;
+mod usage_shown;

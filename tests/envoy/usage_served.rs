@@ -1,17 +1,18 @@
 //! From requests through real Envoys to the numbers of the real server: what
-//! `keystilectl usage` says is what was sent.
+//! `keystilectl usage` and the console's pages say is what was sent.
 
 use crate::fixture::Keys;
 use crate::support::{
     Answer, Companion, Envoy, Load, Request, Server, Upstream, burst, count, eventually, fresh_dir,
     get,
 };
+use crate::usage_shown::{self, Shown};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Requests by name of a key, a route or an outcome; without one, under `-`.
-type Sums = BTreeMap<String, u64>;
+pub type Sums = BTreeMap<String, u64>;
 
 const COUNTED: &str = r#"
 version: 1
@@ -31,57 +32,81 @@ struct Sort {
     route: Option<&'static str>,
 }
 
-/// What was sent, told apart as the server tells it apart.
+/// What was sent and how it was answered, told apart as the server tells it apart.
 #[derive(Default)]
-struct Sent {
-    all: u64,
-    /// By key, if there is one, and then `route` or `outcome`.
-    by: BTreeMap<(Option<String>, &'static str), Sums>,
+pub struct Sent(BTreeMap<Kind, u64>);
+
+/// Requests that nothing is told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    pub key: Option<String>,
+    pub route: Option<&'static str>,
+    pub outcome: String,
+}
+
+/// What requests are told apart by; `-` is none.
+pub fn of_route(kind: &Kind) -> String {
+    kind.route.unwrap_or("-").to_owned()
+}
+
+pub fn of_outcome(kind: &Kind) -> String {
+    kind.outcome.clone()
+}
+
+pub fn of_key(kind: &Kind) -> String {
+    kind.key.as_deref().unwrap_or("-").to_owned()
 }
 
 impl Sent {
-    fn add(&mut self, sort: &Sort, code: Option<String>) {
-        let name = |n: Option<&str>| n.unwrap_or("-").to_owned();
-        let outcome = code.unwrap_or_else(|| "ok".to_owned());
-        self.all += 1;
-        let mut add = |key: Option<&String>, by, name| {
-            let sums = self.by.entry((key.cloned(), by)).or_default();
-            *sums.entry(name).or_default() += 1;
-        };
-        // Everybody's, and those of the key.
-        let whose = [None, sort.key.as_ref()];
-        for key in whose.into_iter().take(1 + usize::from(sort.key.is_some())) {
-            add(key, "route", name(sort.route));
-            add(key, "outcome", outcome.clone());
-        }
-        if let Some(key) = &sort.key {
-            add(None, "key", key.clone());
-        }
-    }
-
     fn load(&mut self, sorts: &[Sort], connections: &[Vec<Answer>]) {
         for answer in connections.iter().flatten() {
             let response = answer.outcome.as_ref().expect("an answer");
-            self.add(&sorts[answer.request], response.code());
+            let sort = &sorts[answer.request];
+            let kind = Kind {
+                key: sort.key.clone(),
+                route: sort.route,
+                outcome: response.code().unwrap_or_else(|| "ok".to_owned()),
+            };
+            *self.0.entry(kind).or_default() += 1;
         }
     }
 
-    fn codes(&self) -> Vec<&str> {
-        let outcomes = &self.by[&(None, "outcome")];
-        outcomes.keys().map(String::as_str).collect()
+    /// Those that are asked for, by name.
+    pub fn sums(&self, which: impl Fn(&Kind) -> bool, name: impl Fn(&Kind) -> String) -> Sums {
+        let mut sums = Sums::new();
+        for (kind, requests) in self.0.iter().filter(|(kind, _)| which(kind)) {
+            *sums.entry(name(kind)).or_default() += requests;
+        }
+        sums
+    }
+
+    fn all(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        let keys: BTreeSet<&str> = self.0.keys().filter_map(|k| k.key.as_deref()).collect();
+        keys.into_iter().collect()
     }
 
     /// Each question, to the server, and what it should say.
     fn compare(&self, server: &Server) {
-        for ((key, by), sums) in &self.by {
+        let ask = |of: Option<&str>, by, sums: Sums| {
             let mut arguments = vec!["usage"];
-            arguments.extend(key.as_deref());
+            arguments.extend(of);
             arguments.extend(["--by", by]);
             let told = server.json(&arguments);
-            assert_eq!(&grouped(&told), sums, "{arguments:?}");
+            assert_eq!(grouped(&told), sums, "{arguments:?}");
             assert_eq!(told["others"], Value::Null);
             assert_eq!(told["uncounted"], 0);
+        };
+        let whose = self.keys().into_iter().map(Some);
+        for of in whose.chain([None]) {
+            let which = |kind: &Kind| of.is_none() || kind.key.as_deref() == of;
+            ask(of, "route", self.sums(which, of_route));
+            ask(of, "outcome", self.sums(which, of_outcome));
         }
+        ask(None, "key", self.sums(|kind| kind.key.is_some(), of_key));
     }
 }
 
@@ -130,7 +155,8 @@ fn spell(time: Duration) {
 }
 
 #[test]
-fn the_server_shows_exactly_what_two_envoys_were_sent_though_it_was_killed_for_half_a_minute() {
+fn the_server_and_its_pages_show_exactly_what_two_envoys_were_sent_though_it_was_killed_for_half_a_minute()
+ {
     let companion = Companion::init(&fresh_dir(), COUNTED);
     for client in ["acme", "globex"] {
         companion.run(&["client", "create", client]);
@@ -198,10 +224,11 @@ fn the_server_shows_exactly_what_two_envoys_were_sent_though_it_was_killed_for_h
     for load in loads {
         sent.load(&sorts, &load.stop());
     }
-    confirmed(&envoys, &server, sent.all);
+    confirmed(&envoys, &server, sent.all());
     sent.compare(&server);
+    let codes = sent.sums(|_| true, of_outcome);
     assert_eq!(
-        sent.codes(),
+        codes.keys().map(String::as_str).collect::<Vec<_>>(),
         [
             "insufficient_scope",
             "missing_api_key",
@@ -216,7 +243,18 @@ fn the_server_shows_exactly_what_two_envoys_were_sent_though_it_was_killed_for_h
         let workers = envoy.connections();
         assert!(workers.iter().all(|n| *n > 0), "{workers:?}");
     }
-    println!("{} requests, all of them counted, and once", sent.all);
+    usage_shown::compare(
+        &Shown {
+            server: &server,
+            sent: &sent,
+            clients: [
+                ("acme", vec![&plain_id, &dead_id]),
+                ("globex", vec![&admin_id, &small_id]),
+            ],
+        },
+        &envoys,
+    );
+    println!("{} requests, all of them counted, and once", sent.all());
 }
 
 #[test]

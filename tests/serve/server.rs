@@ -65,10 +65,15 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let mut kill = std::process::Command::new("kill");
-        kill.args(["-s", name, &self.child.id().to_string()]);
+        kill.args(["-s", name, &self.pid().to_string()]);
         assert!(kill.status().unwrap().success());
     }
 

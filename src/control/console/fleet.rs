@@ -26,11 +26,11 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         p { "Keyset of the store: " code { (version) } }
         (part::table(
             "Envoys",
-            &["Node", "State", "In force", "Sent", "Workers", "Envoy", "From"],
+            &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From"],
             fleet.nodes.iter().map(|n| row(n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
         ))
-        p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy whose policy reports nowhere proves nothing." }
+        p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy has a VM for each worker and one more; one whose policy reports nowhere proves nothing." }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))
 }

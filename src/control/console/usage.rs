@@ -7,7 +7,9 @@ use super::chart::{self, Bar, Series};
 use super::part::{self, number, time};
 use super::visit::Visit;
 use crate::error::{Kind, Result};
-use crate::operation::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup};
+use crate::operation::usage::{
+    Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup, left_of,
+};
 use crate::operation::wire::{Id, Time, TimeWords};
 use crate::operation::{Operation as _, encoded, policy};
 use crate::serve::problem::Problem;
@@ -432,8 +434,7 @@ pub async fn quotas(
 ) -> std::result::Result<Option<Vec<Left>>, Problem> {
     visit
         .with::<Quota, _>("", move |store, world| {
-            let each = keys.into_iter();
-            readable(each.map(|id| Quota { id }.run(store, world)).collect())
+            readable(left_of(&keys, store, world))
         })
         .await
 }

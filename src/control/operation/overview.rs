@@ -89,13 +89,10 @@ impl Operation for Show {
             }
             let ends = tx.ends_by_day(today, AHEAD)?;
             let activity = if reads {
-                let since = first.saturating_mul(1000);
-                let all = tx.audit_by_day(since, BACK, false)?;
-                let refused = tx.audit_by_day(since, BACK, true)?;
-                let days = (0..).zip(all.into_iter().zip(refused));
-                let day = |(n, (all, refused)): (u64, (u64, u64))| DayActivity {
+                let days = tx.audit_by_day(first / DAY, BACK)?.into_iter().zip(0..);
+                let day = |((done, refused), n): ((u64, u64), u64)| DayActivity {
                     day: Time(first + n * DAY),
-                    done: all.saturating_sub(refused),
+                    done,
                     refused,
                 };
                 Some(days.map(day).collect())

@@ -9,8 +9,7 @@ use super::wire::{Id, Span, Time, TimeWords};
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::error::{Kind, Result, refuse};
 use crate::registry::{self, key, policy};
-use crate::store::{Dimension, Store, Tx, UsageTx, Whose};
-use crate::usage::count::NOBODY;
+use crate::store::{Anomaly, Dimension, Store, Tx, UsageTx, Whose};
 use crate::usage::question::{self, By, Question};
 use crate::usage::{Settings, Step, quotas, window};
 use crate::when::When;
@@ -190,8 +189,8 @@ pub struct Quota {
     pub id: Id,
 }
 
-/// What is left of a quota.
-#[derive(Serialize, Deserialize, ToSchema)]
+/// What is left of a quota; nothing of it is said where there is none.
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = QuotaLeft)]
 pub struct Left {
     /// The plan that the quota comes from; null if there is none.
@@ -285,8 +284,7 @@ impl Operation for Show {
         let until = ago(&self.until);
         let mut step = self.step;
         store.with_usage(|store, usage| {
-            let (whose, names) =
-                store.read(|tx| Ok((self.subject(tx, world)?, tx.names_of_clients()?)))?;
+            let whose = store.read(|tx| self.subject(tx, world))?;
             if self.by == Some(By::Key) && whose.client.is_none() {
                 // There may be a million of them, in each hour.
                 step = match step {
@@ -312,12 +310,10 @@ impl Operation for Show {
                     most: usize::try_from(most).unwrap_or(1),
                 };
                 let answer = question::answer(tx, &question)?;
-                let name = |number: i64| -> Option<String> {
-                    names.get(&u32::try_from(number).ok()?).cloned()
-                };
+                let mut name = |number| store.read(|tx| tx.name_of_client(number));
                 let mut groups = Vec::new();
                 for group in &answer.groups {
-                    let (named, client) = named(tx, self.by, group.number, &name)?;
+                    let (named, client) = named(tx, self.by, group.number, &mut name)?;
                     groups.push(UsageGroup {
                         name: named,
                         client,
@@ -431,7 +427,7 @@ fn named(
     tx: &UsageTx<'_>,
     by: Option<By>,
     number: i64,
-    client: &dyn Fn(i64) -> Option<String>,
+    client: impl FnOnce(i64) -> Result<Option<String>>,
 ) -> Result<(Option<String>, Option<String>)> {
     Ok(match by {
         None => (None, None),
@@ -442,9 +438,9 @@ fn named(
             None,
         ),
         Some(By::Outcome) => (Some(tx.name_of(Dimension::Outcome, number)?), None),
-        Some(By::Client) => (client(number), None),
+        Some(By::Client) => (client(number)?, None),
         Some(By::Key) => match tx.key_of(number)? {
-            Some((id, of)) => (Some(id.to_string()), client(of)),
+            Some((id, of)) => (Some(id.to_string()), client(of)?),
             None => (None, None),
         },
     })
@@ -464,27 +460,27 @@ impl Operation for Anomalies {
         let ago = self.since.map(|t| t.0).unwrap_or(When::After(SINCE));
         let since = ago.ago(now);
         store.with_usage(|store, usage| {
-            let (client, names) = store.read(|tx| {
-                let client = match (&self.client, world.caller.narrowed(self.client.as_deref())) {
-                    (Some(asked), _) => Some(registry::client(tx, &world.caller, asked)?.number),
-                    (None, Some(own)) => Some(registry::client(tx, &world.caller, own)?.number),
-                    (None, None) => None,
+            let client = store.read(|tx| {
+                let asked = match world.caller.narrowed(self.client.as_deref()) {
+                    _ if self.client.is_some() => self.client.as_deref(),
+                    own => own,
                 };
-                Ok((client, tx.names_of_clients()?))
+                let found = asked.map(|name| registry::client(tx, &world.caller, name));
+                Ok(found.transpose()?.map(|c| i64::from(c.number)))
             })?;
-            let found = usage.read(|tx| tx.anomalies(client.map(i64::from), since, ANOMALIES))?;
-            let anomalies = found.into_iter().map(|a| AnomalyView {
-                at: Time(a.at),
-                rule: a.rule,
-                key: Id(a.key),
-                client: match a.client {
-                    NOBODY => None,
-                    n => u32::try_from(n).ok().and_then(|n| names.get(&n).cloned()),
-                },
-                detail: serde_json::from_str(&a.detail).unwrap_or_default(),
-            });
+            let found = usage.read(|tx| tx.anomalies(client, since, ANOMALIES))?;
+            let named = |a: Anomaly, tx: &Tx<'_>| -> Result<AnomalyView> {
+                Ok(AnomalyView {
+                    at: Time(a.at),
+                    rule: a.rule,
+                    key: Id(a.key),
+                    client: tx.name_of_client(a.client)?,
+                    detail: serde_json::from_str(&a.detail).unwrap_or_default(),
+                })
+            };
+            let anomalies = store.read(|tx| found.into_iter().map(|a| named(a, tx)).collect());
             Ok(Found {
-                anomalies: anomalies.collect(),
+                anomalies: anomalies?,
             })
         })
     }
@@ -500,43 +496,44 @@ impl Operation for Quota {
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Left> {
-        let now = world.now.seconds();
-        store.with_usage(|store, usage| {
-            let (key, policy) = store.read(|tx| {
-                let key = key::find(tx, &world.caller, self.id.0)?;
-                Ok((key, policy(tx)?.raw))
-            })?;
-            let plan = key.effective_plan().map(str::to_owned);
-            let named = plan.as_deref().and_then(|p| policy.plans.get(p));
-            let per = named.and_then(|p| Some(p.quota.as_ref()?.per));
-            let quota = plan.as_deref().and_then(|p| quotas(&policy, now).remove(p));
-            let (Some(quota), Some(per)) = (quota, per) else {
-                return Ok(Left {
-                    plan: None,
-                    requests: None,
-                    per: None,
-                    window: None,
-                    until: None,
-                    used: 0,
-                    remaining: None,
-                });
-            };
-            let until = quota.window(now).map(|w| Time(w.end));
-            let window = window(&quota, now);
-            let used = usage.read(|tx| tx.quota_used(key.lineage, window, None))?;
-            Ok(Left {
-                plan,
-                requests: Some(quota.requests),
-                per: serde_json::to_value(per)
-                    .ok()
-                    .and_then(|v| v.as_str().map(str::to_owned)),
-                window: Some(Time(window)),
-                until,
-                used,
-                remaining: Some(quota.requests.saturating_sub(used)),
-            })
-        })
+        let mut left = left_of(&[self.id], store, world)?;
+        Ok(left.pop().unwrap_or_default())
     }
+}
+
+/// What is left of the quotas of some keys, in their order.
+///
+/// # Errors
+/// A key is not there, or usage cannot be read.
+pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>> {
+    let now = world.now.seconds();
+    store.with_usage(|store, usage| {
+        store.read(|tx| {
+            // Once for all of them: reading a policy takes longer than all else here.
+            let policy = policy(tx)?.raw;
+            let quotas = quotas(&policy, now);
+            let each = ids.iter().map(|id| {
+                let key = key::find(tx, &world.caller, id.0)?;
+                let plan = key.effective_plan().unwrap_or_default();
+                let named = policy.plans.get(plan).and_then(|p| p.quota.as_ref());
+                let (Some(quota), Some(named)) = (quotas.get(plan), named) else {
+                    return Ok(Left::default());
+                };
+                let window = window(quota, now);
+                let used = usage.read(|tx| tx.quota_used(key.lineage, window, None))?;
+                Ok(Left {
+                    plan: Some(plan.to_owned()),
+                    requests: Some(quota.requests),
+                    per: Some(super::wire::word_of(&named.per)),
+                    window: Some(Time(window)),
+                    until: quota.window(now).map(|w| Time(w.end)),
+                    used,
+                    remaining: Some(quota.requests.saturating_sub(used)),
+                })
+            });
+            each.collect()
+        })
+    })
 }
 
 impl Operation for ShowSettings {

@@ -102,3 +102,17 @@ impl Bench {
         assert!(changed > 0, "{sql}");
     }
 }
+
+/// How a database goes about a query with these values; those that are not given are null.
+pub fn plan(db: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> String {
+    let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    for (value, place) in values.iter().zip(1..) {
+        statement.raw_bind_parameter(place, value).unwrap();
+    }
+    let mut rows = statement.raw_query();
+    let mut lines: Vec<String> = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        lines.push(row.get(3).unwrap());
+    }
+    lines.join("; ")
+}

@@ -30,6 +30,14 @@ impl Tx<'_> {
             .optional()?)
     }
 
+    /// Names of all living clients, in their order.
+    pub fn names_of_clients(&self) -> Result<Vec<String>> {
+        let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        let rows = statement.query_map([], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// All living clients by name, each with the number of its keys that are not revoked.
     pub fn clients(&self) -> Result<Vec<(Client, u64)>> {
         let sql = format!(

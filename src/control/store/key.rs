@@ -1,10 +1,11 @@
 //! Keys in the store.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
-use keystile::keyset::{Network, Row};
+use keystile::keyset::{EXPIRED_KEPT, Network, Row};
 use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params};
 
 use super::{Tx, column};
@@ -17,6 +18,14 @@ const COLUMNS: &str =
     overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created, rotate_every, grace,
     certificates";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
+
+/// Made elsewhere, and in the keyset of an instant as [`keystile::keyset::build`] keeps them.
+const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce(expires > ?1, TRUE)
+    ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
+    LIMIT 1";
+
+/// Name and plan of a client.
+type ClientOfRow = (String, Option<String>);
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
     Ok(Key {
@@ -113,16 +122,43 @@ impl Tx<'_> {
     /// All keys as the keyset wants them, in no order. A query of its own, because it
     /// runs with every base, over every key.
     pub fn rows(&self) -> Result<Vec<Row>> {
-        self.rows_where("TRUE", [])
+        self.rows_where("TRUE", [], self.clients_of_rows()?)
     }
 
     /// The keys whose rows in the keyset are other ones than at a version.
     pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
-        self.rows_where("changed > ?", [column::signed(version)])
+        let since = [column::signed(version)];
+        self.rows_where("changed > ?", since, HashMap::new())
     }
 
-    fn rows_where(&self, condition: &str, values: impl Params) -> Result<Vec<Row>> {
-        let clients = self.client_names()?;
+    /// One key as the keyset wants it.
+    pub fn row(&self, id: KeyId) -> Result<Option<Row>> {
+        let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
+        Ok(rows?.pop())
+    }
+
+    /// The key with a digest, as the keyset wants it.
+    pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<Row>> {
+        let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
+        Ok(rows?.pop())
+    }
+
+    /// Any key that was made elsewhere and is in the keyset of an instant, in seconds.
+    pub fn imported_row(&self, issued_at: u64) -> Result<Option<Row>> {
+        let rows = self.rows_where(
+            IMPORTED,
+            params![column::signed(issued_at), column::signed(EXPIRED_KEPT)],
+            HashMap::new(),
+        );
+        Ok(rows?.pop())
+    }
+
+    fn rows_where(
+        &self,
+        condition: &str,
+        values: impl Params,
+        mut clients: HashMap<u32, ClientOfRow>,
+    ) -> Result<Vec<Row>> {
         let mut statement = self.tx.prepare_cached(&format!(
             "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
                not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
@@ -134,9 +170,10 @@ impl Tx<'_> {
         };
         let rows = statement.query_map(values, |r| {
             let client_number = column::number(r, 3)?;
-            let (client, client_plan) = clients
-                .get(&client_number)
-                .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let (client, client_plan) = match clients.entry(client_number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
+            };
             let plan: Option<String> = r.get(7)?;
             Ok(Row {
                 id: column::id(r, 0)?,
@@ -164,12 +201,19 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Names and plans of all clients, deleted ones too, by number.
-    fn client_names(&self) -> Result<HashMap<u32, (String, Option<String>)>> {
+    /// Names and plans of all clients, deleted ones too, by number: quicker than one by one
+    /// for who wants them all.
+    fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
         let mut statement = self.tx.prepare("SELECT number, name, plan FROM client")?;
         let rows =
             statement.query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn client_of_row(&self, number: u32) -> rusqlite::Result<ClientOfRow> {
+        self.tx
+            .prepare_cached("SELECT name, plan FROM client WHERE number = ?")?
+            .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
     /// The keys of one client.
@@ -301,5 +345,18 @@ impl Tx<'_> {
             .query_row(sql, params![client, column::signed(now)], |r| {
                 column::unsigned(r, 0)
             })?)
+    }
+}
+
+#[cfg(test)]
+impl super::Store {
+    /// How the database goes about finding rows of the keyset.
+    pub fn row_plans(&self) -> Vec<String> {
+        let conditions = ["id = ?", "digest = ?", "changed > ?", IMPORTED];
+        let plan = |c| {
+            let sql = format!("SELECT id, digest, name FROM key WHERE {c}");
+            super::bench::plan(&self.db, &sql, &[])
+        };
+        conditions.into_iter().map(plan).collect()
     }
 }

@@ -146,6 +146,15 @@ impl Tx<'_> {
                 r.outcome.as_str(),
                 r.reason,
             ])?;
+        self.tx
+            .prepare_cached(
+                "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, NOT ?2) ON CONFLICT DO UPDATE
+                 SET done = done + excluded.done, refused = refused + excluded.refused",
+            )?
+            .execute(params![
+                column::signed(r.at.ms()),
+                r.outcome == Outcome::Done
+            ])?;
         Ok(())
     }
 
@@ -168,6 +177,38 @@ impl Tx<'_> {
 
     /// The last records that are wanted, the latest first.
     pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
+        let Some(prefix) = query.action.as_ref().filter(|a| a.ends_with('.')) else {
+            return self.last_of(query, most);
+        };
+        // Of each such action the last ones: all of them would have to be sorted.
+        let mut records = Vec::new();
+        for action in self.actions(prefix)? {
+            let query = Query {
+                action: Some(action),
+                ..query.clone()
+            };
+            records.extend(self.last_of(&query, most)?);
+        }
+        records.sort_by_key(|r| std::cmp::Reverse(r.seq));
+        records.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        Ok(records)
+    }
+
+    /// The actions in the log that begin so; a jump in the index for each.
+    fn actions(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut statement = self.tx.prepare_cached(
+            "WITH RECURSIVE found(action) AS (
+               SELECT min(action) FROM audit WHERE action >= ?1 AND action < ?2
+               UNION ALL
+               SELECT (SELECT min(action) FROM audit WHERE action > found.action AND action < ?2)
+               FROM found WHERE found.action IS NOT NULL
+             ) SELECT action FROM found WHERE action IS NOT NULL",
+        )?;
+        let rows = statement.query_map([prefix, &format!("{prefix}~")], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn last_of(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
         let (condition, mut values) = query.condition();
         values.push(i64::from(most).into());
         let mut statement = self.tx.prepare_cached(&format!(
@@ -302,15 +343,9 @@ impl super::Store {
     /// How the database goes about a query.
     pub fn audit_plan(&self, query: &Query) -> String {
         let (condition, values) = query.condition();
-        let sql = format!(
-            "EXPLAIN QUERY PLAN SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT 5"
-        );
-        let mut statement = self.db.prepare(&sql).unwrap();
-        let rows = statement
-            .query_map(rusqlite::params_from_iter(values), |r| {
-                r.get::<_, String>(3)
-            })
-            .unwrap();
-        rows.map(|r| r.unwrap()).collect::<Vec<_>>().join("; ")
+        let sql =
+            format!("SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT 5");
+        let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(|v| v as _).collect();
+        super::bench::plan(&self.db, &sql, &values)
     }
 }

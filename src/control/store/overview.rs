@@ -1,7 +1,7 @@
 //! Numbers over the whole store, each read off an index.
 
 use keystile::key::KeyId;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::{Tx, column};
 use crate::error::Result;
@@ -19,9 +19,8 @@ pub struct Numbers {
 /// When a key ends; written as its index is, or that is not used.
 const ENDS: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
 const ENDING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
-/// Seconds and milliseconds of a day.
+/// Seconds of a day.
 const DAY: u64 = 86_400;
-const DAY_MS: u64 = DAY * 1000;
 
 impl Tx<'_> {
     /// How much there is. All keys are counted by the pages of an index, without a look at
@@ -59,36 +58,31 @@ impl Tx<'_> {
             "SELECT count(*) FROM key INDEXED BY key_ends
              WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2"
         );
-        self.by_day(&sql, from, DAY, days)
-    }
-
-    /// How many audit records there are of each of so many days since a midnight, in
-    /// milliseconds: of all, or only of what was refused.
-    pub fn audit_by_day(&self, since_ms: u64, days: u64, refused: bool) -> Result<Vec<u64>> {
-        let sql = match refused {
-            false => {
-                "SELECT count(*) FROM audit INDEXED BY audit_at WHERE at_ms >= ?1 AND at_ms < ?2"
-            }
-            true => {
-                "SELECT count(*) FROM audit INDEXED BY audit_refused
-                 WHERE outcome = 'refused' AND at_ms >= ?1 AND at_ms < ?2"
-            }
-        };
-        self.by_day(sql, since_ms, DAY_MS, days)
-    }
-
-    fn by_day(&self, sql: &str, from: u64, day: u64, days: u64) -> Result<Vec<u64>> {
-        let mut statement = self.tx.prepare_cached(sql)?;
-        let mut out = Vec::new();
-        for n in 0..days {
-            let start = from.saturating_add(n.saturating_mul(day));
+        let mut statement = self.tx.prepare_cached(&sql)?;
+        let day = |n: u64| {
+            let start = from.saturating_add(n.saturating_mul(DAY));
             let range = params![
                 column::signed(start),
-                column::signed(start.saturating_add(day))
+                column::signed(start.saturating_add(DAY))
             ];
-            out.push(statement.query_row(range, |r| column::unsigned(r, 0))?);
-        }
-        Ok(out)
+            Ok(statement.query_row(range, |r| column::unsigned(r, 0))?)
+        };
+        (0..days).map(day).collect()
+    }
+
+    /// How much was done, and refused, on each of so many days from one on; days from the
+    /// epoch.
+    pub fn audit_by_day(&self, first: u64, days: u64) -> Result<Vec<(u64, u64)>> {
+        let mut statement = self
+            .tx
+            .prepare_cached("SELECT done, refused FROM audit_day WHERE day = ?")?;
+        let day = |day: u64| {
+            let found = statement.query_row([column::signed(day)], |r| {
+                Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?))
+            });
+            Ok(found.optional()?.unwrap_or_default())
+        };
+        (first..first.saturating_add(days)).map(day).collect()
     }
 
     /// Living clients by name, those after `cursor`, whose name or description holds

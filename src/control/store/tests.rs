@@ -493,3 +493,13 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     assert_eq!(count(&mut b), 5);
     assert_eq!(b.verify(), Ok(()));
 }
+
+#[test]
+fn a_key_is_found_for_the_keyset_without_a_look_at_the_others() {
+    for plan in Bench::new().store.row_plans() {
+        assert!(
+            plan.starts_with("SEARCH") || plan.contains("USING INDEX"),
+            "{plan}"
+        );
+    }
+}

@@ -21,8 +21,8 @@ mod read;
 
 pub use add::{Cell, Seen};
 pub use facts::KeyFacts;
-pub use keep::Untold;
-pub use read::{Dimension, Grouped, Whose};
+pub use keep::{Anomaly, Untold};
+pub use read::{Dimension, Grouped, These, Whose};
 
 /// As [`super::MIGRATIONS`].
 const MIGRATIONS: [&str; 1] = [include_str!("usage.sql")];

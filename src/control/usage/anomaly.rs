@@ -157,13 +157,11 @@ pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
         return Ok(untold);
     }
     store.write(world, |tx| {
-        let clients = tx.names_of_clients()?;
         for one in &untold {
             let anomaly = &one.anomaly;
             let mut after: Value = serde_json::from_str(&anomaly.detail).unwrap_or_default();
             if let Some(map) = after.as_object_mut() {
-                let client = u32::try_from(anomaly.client).ok();
-                if let Some(name) = client.and_then(|c| clients.get(&c)) {
+                if let Some(name) = tx.name_of_client(anomaly.client)? {
                     map.insert("client".to_owned(), json!(name));
                 }
                 map.insert("at".to_owned(), json!(when::rfc3339(anomaly.at)));

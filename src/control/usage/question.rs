@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::count::NOBODY;
 use super::{DAY, HOUR, Settings, Step};
 use crate::error::{Result, refuse};
-use crate::store::{Dimension, Grouped, UsageTx, Whose};
+use crate::store::{Dimension, Grouped, These, UsageTx, Whose};
 use crate::when;
 
 /// Steps of one answer.
@@ -247,53 +247,57 @@ pub fn answer(tx: &UsageTx<'_>, question: &Question) -> Result<Answer> {
 
 fn groups(tx: &UsageTx<'_>, question: &Question, by: By) -> Result<Vec<Group>> {
     let Question { whose, span, .. } = *question;
-    let mut sums: HashMap<i64, (Sum, Vec<Grouped>)> = HashMap::new();
-    let mut rows = Vec::new();
-    // Of keys and clients there may be many, and the course of few is asked for afterwards.
-    let few = matches!(by, By::Route | By::Outcome);
-    match by {
-        By::Route | By::Outcome => {
-            let dimension = match by {
-                By::Route => Dimension::Route,
-                _ => Dimension::Outcome,
+    let dimension = match (by, whose) {
+        (By::Route, _) => Dimension::Route,
+        (By::Outcome, _) => Dimension::Outcome,
+        (By::Client, Whose::All) => return many(tx, These::Clients, &span),
+        (By::Key, Whose::All) => return many(tx, These::Keys, &span),
+        (By::Key, Whose::Client(client)) => return many(tx, These::KeysOf(client), &span),
+        // One group, which is all of it.
+        (By::Client, Whose::Client(number) | Whose::Key { client: number, .. })
+        | (By::Key, Whose::Key { key: number, .. }) => {
+            let mut sum = Sum::default();
+            let points = tx.series(whose, span.step, (span.first, span.last))?;
+            points.iter().for_each(|p| sum.add(p));
+            let course = Vec::new();
+            let group = Group {
+                number,
+                sum,
+                course,
             };
-            rows = tx.series_by(whose, dimension, span.step, (span.first, span.last))?;
+            return Ok(if points.is_empty() {
+                Vec::new()
+            } else {
+                vec![group]
+            });
         }
-        By::Client | By::Key => {
-            for (step, range) in span.coarse() {
-                rows.extend(match (by, whose) {
-                    (By::Client, Whose::All) => tx.by_client(step, range)?,
-                    (By::Key, Whose::All) => tx.by_key(None, step, range)?,
-                    (By::Key, Whose::Client(client)) => tx.by_key(Some(client), step, range)?,
-                    // One group, which is all of it.
-                    (_, Whose::Client(n)) | (_, Whose::Key { key: n, .. }) => {
-                        let number = match (by, whose) {
-                            (By::Client, Whose::Key { client, .. }) => client,
-                            _ => n,
-                        };
-                        let points = tx.series(whose, step, range)?;
-                        let named = points.into_iter().map(|p| Grouped { number, ..p });
-                        named.collect()
-                    }
-                    (By::Route | By::Outcome, Whose::All) => Vec::new(),
-                });
-            }
-        }
-    }
-    for row in rows {
+    };
+    let mut sums: HashMap<i64, (Sum, Vec<Grouped>)> = HashMap::new();
+    for row in tx.series_by(whose, dimension, span.step, (span.first, span.last))? {
         let (sum, points) = sums.entry(row.number).or_default();
         sum.add(&row);
-        if few {
-            points.push(row);
-        }
+        points.push(row);
     }
     let groups = sums.into_iter().map(|(number, (sum, points))| Group {
         number,
         sum,
-        course: match few {
-            true => course(&span, &points),
-            false => Vec::new(),
-        },
+        course: course(&span, &points),
+    });
+    Ok(groups.collect())
+}
+
+/// Of keys and clients there may be many, and the course of few is asked for afterwards.
+fn many(tx: &UsageTx<'_>, these: These, span: &Span) -> Result<Vec<Group>> {
+    let mut sums: HashMap<i64, Sum> = HashMap::new();
+    for (step, range) in span.coarse() {
+        tx.each_of(these, step, range, |row| {
+            sums.entry(row.number).or_default().add(&row);
+        })?;
+    }
+    let groups = sums.into_iter().map(|(number, sum)| Group {
+        number,
+        sum,
+        course: Vec::new(),
     });
     Ok(groups.collect())
 }

@@ -1,7 +1,5 @@
 //! What counting has to know about a key, read from the store.
 
-use std::collections::HashMap;
-
 use keystile::key::KeyId;
 use rusqlite::OptionalExtension as _;
 
@@ -41,10 +39,12 @@ impl Tx<'_> {
             .optional()?)
     }
 
-    /// Names of all clients, deleted ones too, by number.
-    pub fn names_of_clients(&self) -> Result<HashMap<u32, String>> {
-        let mut statement = self.tx.prepare_cached("SELECT number, name FROM client")?;
-        let rows = statement.query_map([], |r| Ok((column::number(r, 0)?, r.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    /// The name of a client, a deleted one too, by its number.
+    pub fn name_of_client(&self, number: i64) -> Result<Option<String>> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT name FROM client WHERE number = ?")?
+            .query_row([number], |r| r.get(0))
+            .optional()?)
     }
 }

@@ -30,6 +30,34 @@ pub enum Whose {
     },
 }
 
+/// Whose requests are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum These {
+    /// Each client's, and those that belong to none.
+    Clients,
+    /// Each key's.
+    Keys,
+    /// Each key's of a client, by its number.
+    KeysOf(i64),
+}
+
+impl These {
+    /// In one unit of time, and what stands for `?2` in it.
+    fn sql(self, step: Step) -> (String, i64) {
+        let unit = step.name();
+        let (name, table, which, group, client) = match self {
+            Self::Clients => ("client", "client", "client <> ?2", "client", 0),
+            Self::Keys => ("key", "key", "client <> ?2", "client, key", 0),
+            Self::KeysOf(client) => ("key", "key", "client = ?2", "key", client),
+        };
+        let sql = format!(
+            "SELECT t, {name}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+             FROM {table}_{unit} WHERE t = ?1 AND {which} GROUP BY {group}"
+        );
+        (sql, client)
+    }
+}
+
 /// What requests are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
@@ -130,47 +158,25 @@ impl UsageTx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Requests of each client in a range.
-    pub fn by_client(&self, step: Step, (from, until): Range) -> Result<Vec<Grouped>> {
-        let mut statement = self.tx.prepare_cached(&format!(
-            "SELECT 0, client, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
-             FROM client_{} WHERE t BETWEEN ?1 AND ?2 AND client <> 0 GROUP BY client",
-            step.name()
-        ))?;
-        let rows = statement.query_map(
-            params![column::signed(from), column::signed(until)],
-            grouped,
-        )?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Requests of each key in a range; of a client's, if it is given.
-    pub fn by_key(
+    /// Hands what each client, or each key of one or of all clients, had in each unit of a
+    /// range to `each`. Unit by unit, because then rows come as they lie, and nothing has to
+    /// be sorted before it can be summed.
+    pub fn each_of(
         &self,
-        client: Option<i64>,
+        these: These,
         step: Step,
         (from, until): Range,
-    ) -> Result<Vec<Grouped>> {
-        let unit = step.name();
-        let sums = "SELECT 0, key, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)";
-        let sql = match client {
-            Some(_) => format!(
-                "{UNITS} {sums} FROM unit CROSS JOIN key_{unit} c ON c.t = unit.t AND c.client = ?3 GROUP BY key"
-            ),
-            // Neighbours first: they come in this order, and what is left to sort is less.
-            None => format!(
-                "SELECT 0, key, sum(n), sum(allowed) FROM (
-                   SELECT key, sum(n) AS n, coalesce(sum(n) FILTER (WHERE outcome = 0), 0) AS allowed
-                   FROM key_{unit} WHERE t BETWEEN ?1 AND ?2 AND ?3 IS NULL GROUP BY t, client, key
-                 ) GROUP BY key"
-            ),
-        };
+        mut each: impl FnMut(Grouped),
+    ) -> Result<()> {
+        let (sql, client) = these.sql(step);
         let mut statement = self.tx.prepare_cached(&sql)?;
-        let rows = statement.query_map(
-            params![column::signed(from), column::signed(until), client],
-            grouped,
-        )?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        for t in from..=until {
+            let mut rows = statement.query(params![column::signed(t), client])?;
+            while let Some(row) = rows.next()? {
+                each(grouped(row)?);
+            }
+        }
+        Ok(())
     }
 
     /// The keys that had more than so many requests in one hour from the epoch; with an
@@ -294,4 +300,29 @@ fn grouped(r: &Row<'_>) -> rusqlite::Result<Grouped> {
         requests: column::unsigned(r, 2)?,
         allowed: column::unsigned(r, 3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::bench::{Bench, plan};
+    use super::*;
+
+    #[test]
+    fn clients_and_keys_are_summed_as_they_lie_without_a_look_at_others() {
+        let mut b = Bench::new();
+        for step in Step::ALL {
+            for these in [These::Clients, These::Keys, These::KeysOf(7)] {
+                let sql = these.sql(step).0;
+                let found = b
+                    .store
+                    .with_made_usage(|_, usage| Ok(plan(usage.sql(), &sql, &[])));
+                let found = found.unwrap();
+                assert!(
+                    found.contains("USING PRIMARY KEY (t=?"),
+                    "{these:?}: {found}"
+                );
+                assert!(!found.contains("TEMP B-TREE"), "{these:?}: {found}");
+            }
+        }
+    }
 }
