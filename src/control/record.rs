@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use keystile::key::{Digest, KeyId, Name};
 use keystile::keyset::{Network, SigningKey};
 use keystile::policy::{By, Limit, RawLimit};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::caller::{Grant, Role};
@@ -115,6 +116,12 @@ pub struct Key {
     pub created: u64,
 }
 
+impl AsRef<Self> for Key {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// What a key is good for at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Status {
@@ -184,60 +191,34 @@ impl Key {
     }
 
     /// As JSON for the audit log: what is there, without key and digest.
-    pub fn audit_json(&self) -> Value {
-        let mut value = json!({
-            "client": self.client,
-            "environment": self.rules.environment.as_str(),
-            "type": self.kind(),
-            "scopes": self.rules.scopes,
-        });
-        let mut set = |name: &str, v: Value| {
-            if let Some(map) = value.as_object_mut()
-                && !is_nothing(&v)
-            {
-                map.insert(name.to_owned(), v);
-            }
-        };
+    pub fn audit_text(&self) -> String {
         let rules = &self.rules;
-        set("name", json!(rules.name));
-        set("plan", json!(rules.plan));
-        set("limits", json!(limit_words(&rules.limits)));
-        set("expires", json!(rules.expires.map(when::rfc3339)));
-        set("not_before", json!(rules.not_before.map(when::rfc3339)));
-        set("works_until", json!(self.overlap_end.map(when::rfc3339)));
-        set("cidrs", json!(words(&rules.allow)));
-        set("deny_cidrs", json!(words(&rules.deny)));
-        set("origins", json!(rules.origins));
-        set("certificates", json!(rules.certificates));
-        set("labels", json!(rules.labels));
-        set(
-            "rotate_every",
-            json!(rules.rotate_every.map(when::duration)),
-        );
-        set("grace", json!(rules.grace.map(when::duration)));
-        set(
-            "imported",
-            if self.imported {
-                json!(true)
-            } else {
-                Value::Null
-            },
-        );
-        set(
-            "disabled",
-            if self.disabled {
-                json!(true)
-            } else {
-                Value::Null
-            },
-        );
-        set("revoked", json!(self.revoked.map(when::rfc3339)));
-        set("reason", json!(self.reason));
-        set(
-            "rotated_from",
-            json!(self.rotated_from.map(|k| k.to_string())),
-        );
-        value
+        let text = AuditText {
+            certificates: &rules.certificates,
+            cidrs: words(&rules.allow),
+            client: &self.client,
+            deny_cidrs: words(&rules.deny),
+            disabled: self.disabled,
+            environment: rules.environment.as_str(),
+            expires: rules.expires.map(when::rfc3339),
+            grace: rules.grace.map(when::duration),
+            imported: self.imported,
+            labels: &rules.labels,
+            limits: limit_words(&rules.limits),
+            name: &rules.name,
+            not_before: rules.not_before.map(when::rfc3339),
+            origins: &rules.origins,
+            plan: rules.plan.as_deref().unwrap_or_default(),
+            reason: &self.reason,
+            revoked: self.revoked.map(when::rfc3339),
+            rotate_every: rules.rotate_every.map(when::duration),
+            rotated_from: self.rotated_from.map(|k| k.to_string()),
+            scopes: &rules.scopes,
+            kind: self.kind(),
+            works_until: self.overlap_end.map(when::rfc3339),
+        };
+        // Text and lists of it: nothing in there that JSON could not say.
+        serde_json::to_string(&text).unwrap_or_default()
     }
 
     /// `secret` or `publishable`.
@@ -248,6 +229,57 @@ impl Key {
             "secret"
         }
     }
+}
+
+/// A key as the audit log tells of it, its fields in the order of their names. Written as it
+/// stands: a rotation of all keys makes millions of them.
+#[derive(Serialize)]
+struct AuditText<'k> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    certificates: &'k [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cidrs: Vec<String>,
+    client: &'k str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deny_cidrs: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    disabled: bool,
+    environment: &'k str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    imported: bool,
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    labels: &'k Labels,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'k str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    origins: &'k [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    plan: &'k str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'k str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotate_every: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotated_from: Option<String>,
+    scopes: &'k [String],
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    works_until: Option<String>,
+}
+
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 fn is_nothing(v: &Value) -> bool {

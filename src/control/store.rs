@@ -4,6 +4,7 @@
 //! be asked and done inside one, in the words of the domain; no type of the database
 //! leaves. A second database (PostgreSQL) is a second `Tx`.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::audit::{self, Head, Link, Outcome, Record};
 use crate::error::{Error, Kind, Result, refuse};
+use crate::record::Key;
 use crate::seal::MasterKey;
 use crate::world::World;
 
@@ -25,6 +27,7 @@ mod outbox;
 mod overview;
 mod policy;
 mod replay;
+pub mod rows;
 mod scope;
 mod token;
 mod usage;
@@ -85,6 +88,8 @@ pub struct Tx<'s> {
     next: u64,
     /// The keyset differs from the one of `meta.version`.
     changed: bool,
+    /// Audit records that are chained already; see [`Tx::audit`].
+    unwritten: RefCell<Vec<Record>>,
 }
 
 impl Store {
@@ -270,6 +275,7 @@ impl Store {
             // Strictly rising, and above all that a restored backup has ever issued.
             next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
+            unwritten: RefCell::default(),
         })
     }
 
@@ -331,7 +337,8 @@ impl Tx<'_> {
         self.next
     }
 
-    /// Writes an audit record. Every operation that changes anything calls this.
+    /// Adds an audit record. Every operation that changes anything calls this. Records are
+    /// written some dozens at a time, at the latest when they are read or committed.
     pub fn audit(
         &mut self,
         world: &World,
@@ -356,6 +363,26 @@ impl Tx<'_> {
         })
     }
 
+    /// Adds the audit record of what was done to a key: [`Key::audit_text`] of how it was, or
+    /// nothing, and of how it is.
+    pub fn audit_key(
+        &mut self,
+        world: &World,
+        action: &str,
+        key: &Key,
+        before: String,
+        after: String,
+    ) -> Result<()> {
+        self.append(Record {
+            action: action.to_owned(),
+            subject: key.id.to_string(),
+            client: key.client.clone(),
+            before,
+            after,
+            ..Record::new(world)
+        })
+    }
+
     /// Writes the record of an attempt that was refused; `client` is whom it concerned,
     /// if that is known.
     pub fn audit_refused(
@@ -376,14 +403,8 @@ impl Tx<'_> {
         })
     }
 
-    fn append(&mut self, record: Record) -> Result<()> {
-        let record = record.after(self.meta.head);
-        self.insert_audit(&record)?;
-        self.meta.head = record.head();
-        Ok(())
-    }
-
     fn commit(mut self, world: &World) -> Result<()> {
+        self.write_audit()?;
         if self.unsealed {
             self.insert_audit_secret(world)?;
         }

@@ -106,13 +106,7 @@ fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<I
             }
             let key = key(tx, world, &policy, client, digest, &line, how)?;
             tx.insert_key(&key)?;
-            tx.audit(
-                world,
-                "key.import",
-                &key.id.to_string(),
-                None,
-                Some(&key.audit_json()),
-            )?;
+            tx.audit_key(world, "key.import", &key, String::new(), key.audit_text())?;
             Ok(key)
         };
         match one() {
@@ -197,7 +191,7 @@ fn key(
     };
     let rules = draft.checked(policy, now)?;
     let mut id = KeyId::random(world.entropy)?;
-    while tx.key(id)?.is_some() {
+    while tx.has_key(id)? {
         id = KeyId::random(world.entropy)?;
     }
     Ok(Key {

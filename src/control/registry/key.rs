@@ -1,16 +1,21 @@
 //! Keys: issue, update, disable, revoke, rotate.
 
 use ipnet::IpNet;
-use keystile::key::{self, KeyId, KeyText, Name};
+use keystile::key::{KeyId, Name};
 use keystile::policy::{Policy, RawLimit, checked_limits};
 
 use super::{client, policy, rules};
 use crate::caller::{Caller, forbidden};
 use crate::error::{Error, Kind, Result, refuse, refuse_all};
-use crate::record::{Client, Key, Labels, Rules, Status};
+use crate::record::{Key, Labels, Rules, Status};
 use crate::store::{Store, Tx};
 use crate::when;
 use crate::world::World;
+
+mod making;
+
+pub use making::{Issued, issue};
+pub(super) use making::{New, make, random_ids};
 
 /// What is said about new keys.
 #[derive(Clone, Debug, Default)]
@@ -86,132 +91,6 @@ pub struct Patch {
     pub rotate_every: Option<Option<u64>>,
     /// Seconds for which it then goes on; none for what its plan says.
     pub grace: Option<Option<u64>>,
-}
-
-/// A new key, to be shown once.
-pub struct Issued {
-    /// The key itself.
-    pub text: KeyText,
-    /// What the store keeps.
-    pub key: Key,
-}
-
-/// Issues `count` keys that are alike. `progress` hears after each how many there are.
-/// Gives back the policy too, for advice.
-pub fn issue(
-    store: &mut Store,
-    world: &World,
-    client_name: &str,
-    draft: Draft,
-    count: u32,
-    mut progress: impl FnMut(u32),
-) -> Result<(Vec<Issued>, Policy)> {
-    store.write(world, |tx| {
-        let policy = policy(tx)?.policy;
-        let client = client(tx, &world.caller, client_name)?;
-        let now = world.now.seconds();
-        let rules = draft.checked(&policy, now)?;
-        if let Some(ceilings) = world.caller.bound() {
-            ceilings.admit(&rules, now)?;
-            let living = tx.living_keys_of(client.number, now)?;
-            if let Some(most) = ceilings.max_keys
-                && living.saturating_add(u64::from(count)) > u64::from(most)
-            {
-                return Err(refuse(
-                    format_args!(
-                        "client `{client_name}` may have {} at once, and has {living}",
-                        self::count(usize::try_from(most).unwrap_or(usize::MAX))
-                    ),
-                    "revoke one that is not needed, or ask for more",
-                ));
-            }
-        }
-        let mut out = Vec::new();
-        for n in 1..=count {
-            let holder = Holder::of(&client);
-            let rules = rules.clone();
-            out.push(insert(tx, world, &policy, holder, rules, None, None)?);
-            progress(n);
-        }
-        Ok((out, policy))
-    })
-}
-
-/// Whose a new key is.
-#[derive(Clone, Copy)]
-struct Holder<'c> {
-    number: u32,
-    name: &'c str,
-    plan: Option<&'c str>,
-}
-
-impl<'c> Holder<'c> {
-    fn of(client: &'c Client) -> Self {
-        Self {
-            number: client.number,
-            name: &client.name,
-            plan: client.plan.as_deref(),
-        }
-    }
-
-    /// Whose another key is.
-    fn like(key: &'c Key) -> Self {
-        Self {
-            number: key.client_number,
-            name: &key.client,
-            plan: key.client_plan.as_deref(),
-        }
-    }
-}
-
-/// Adds a key; in the line of `before`, if that gives way to it, and with the id `wanted`,
-/// if that is free.
-fn insert(
-    tx: &mut Tx<'_>,
-    world: &World,
-    policy: &Policy,
-    holder: Holder<'_>,
-    rules: Rules,
-    before: Option<&Key>,
-    wanted: Option<KeyId>,
-) -> Result<Issued> {
-    let mut fresh = match wanted {
-        Some(id) => key::generate_as(id, &policy.brand, &rules.environment, world.entropy)?,
-        None => key::generate(&policy.brand, &rules.environment, world.entropy)?,
-    };
-    // Ten digits meet by chance about once in a billion keys; the database would refuse.
-    while tx.has_key(fresh.id)? {
-        fresh = key::generate(&policy.brand, &rules.environment, world.entropy)?;
-    }
-    let key = Key {
-        id: fresh.id,
-        digest: fresh.digest,
-        imported: false,
-        client_number: holder.number,
-        client: holder.name.to_owned(),
-        client_plan: holder.plan.map(str::to_owned),
-        rules,
-        overlap_end: None,
-        disabled: false,
-        revoked: None,
-        reason: String::new(),
-        lineage: before.map_or(fresh.id, |k| k.lineage),
-        rotated_from: before.map(|k| k.id),
-        created: world.now.seconds(),
-    };
-    tx.insert_key(&key)?;
-    tx.keyset_changed();
-    tx.audit(
-        world,
-        "key.issue",
-        &key.id.to_string(),
-        None,
-        Some(&key.audit_json()),
-    )?;
-    Ok(Issued {
-        text: fresh.text,
-        key,
-    })
 }
 
 impl Draft {
@@ -319,13 +198,13 @@ pub fn change(
     before: &Key,
     after: Key,
 ) -> Result<Key> {
-    let (old, new) = (before.audit_json(), after.audit_json());
+    let (old, new) = (before.audit_text(), after.audit_text());
     if old == new {
         return Ok(after);
     }
     tx.update_key(&after)?;
     tx.keyset_changed();
-    tx.audit(world, action, &after.id.to_string(), Some(&old), Some(&new))?;
+    tx.audit_key(world, action, &after, old, new)?;
     Ok(after)
 }
 
@@ -467,7 +346,11 @@ pub fn rotate(
         if tx.client(&old.client)?.is_none() {
             return Err(no_longer(&old.client));
         }
-        replace(tx, world, &policy, &old, new, None, grace)
+        let issued = one(tx, world, &policy, &old, new)?;
+        let mut after = old.clone();
+        after.overlap_end = Some(now.saturating_add(grace));
+        let after = change(tx, world, "key.rotate", &old, after)?;
+        Ok((issued, after))
     })
 }
 
@@ -481,25 +364,19 @@ pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     new.not_before = None;
     let policy = policy(tx)?.policy;
     rules::check(&new, &policy, now, true)?;
-    insert(tx, world, &policy, Holder::like(old), new, Some(old), None)
+    one(tx, world, &policy, old, new)
 }
 
-/// Replaces a key by a new one inside another operation; all has been checked.
-pub(super) fn replace(
-    tx: &mut Tx<'_>,
-    world: &World,
-    policy: &Policy,
-    old: &Key,
-    rules: Rules,
-    wanted: Option<KeyId>,
-    grace: u64,
-) -> Result<(Issued, Key)> {
-    let holder = Holder::like(old);
-    let issued = insert(tx, world, policy, holder, rules, Some(old), wanted)?;
-    let mut after = old.clone();
-    after.overlap_end = Some(world.now.seconds().saturating_add(grace));
-    let after = change(tx, world, "key.rotate", old, after)?;
-    Ok((issued, after))
+/// Makes the successor of a key.
+fn one(tx: &mut Tx<'_>, world: &World, policy: &Policy, old: &Key, rules: Rules) -> Result<Issued> {
+    let id = KeyId::random(world.entropy)?;
+    let made = make(tx, world, policy, vec![New::after(id, old, rules)])?;
+    made.into_iter().next().ok_or_else(|| {
+        refuse(
+            "no key was made",
+            "nothing was changed; this is a defect of keystilectl",
+        )
+    })
 }
 
 /// What a rotation must keep to when its caller is bound to the client.

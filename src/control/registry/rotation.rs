@@ -1,12 +1,16 @@
 //! Many keys rotated at once, and those that are due.
 
-use keystile::key::KeyId;
+use std::collections::BTreeMap;
 
-use super::key::{Issued, replace};
+use keystile::key::KeyId;
+use keystile::policy::Policy;
+
+use super::key::{Issued, New, make, random_ids};
 use super::{policy, rules};
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::record::{Key, Rules};
+use crate::store::rows::MANY;
 use crate::store::{Store, Tx};
 use crate::world::World;
 
@@ -32,6 +36,19 @@ pub struct Rotated {
     pub old: Key,
 }
 
+/// Who takes new keys.
+pub trait Receive {
+    /// Takes some so that they are never lost, before the store has them for good. If that
+    /// fails, they never come to be.
+    ///
+    /// # Errors
+    /// They cannot be taken.
+    fn take(&mut self, some: &[Rotated]) -> Result<()>;
+
+    /// The store has those that were taken last.
+    fn settle(&mut self);
+}
+
 /// The ids of the living keys that are wanted and that have not given way to others.
 ///
 /// # Errors
@@ -51,37 +68,46 @@ pub fn select(
     Ok(out)
 }
 
-/// Rotates keys, thousands in a transaction, and hands each to `each` when it is in the
-/// store for good. Those that were revoked, disabled or rotated meanwhile, or that the
-/// policy would not have any more, are left as they are. Gives the number of those that
-/// were rotated.
+/// Rotates keys, thousands in a transaction, each of which waits until its keys are taken: a
+/// key never gives way to one that nobody has. Those that were revoked, disabled or rotated
+/// meanwhile, or that the policy would not have any more, are left as they are. Gives the
+/// number of those that were rotated.
 ///
 /// # Errors
-/// Those of `each` and of the store: what was handed out is done, and the rest can be
-/// rotated by doing it again.
+/// Those of `to` and of the store: what was settled is done, and the rest can be rotated by
+/// doing it again.
 pub fn rotate_all(
+    store: &mut Store,
+    world: &World,
+    ids: Vec<KeyId>,
+    how: &How<'_>,
+    to: &mut impl Receive,
+) -> Result<u64> {
+    rotate_by(BATCH, store, world, ids, how, to)
+}
+
+fn rotate_by(
+    size: usize,
     store: &mut Store,
     world: &World,
     mut ids: Vec<KeyId>,
     how: &How<'_>,
-    mut each: impl FnMut(Rotated) -> Result<()>,
+    to: &mut impl Receive,
 ) -> Result<u64> {
     world.caller.unbound("rotate many keys at once")?;
     // Neighbours lie on the same pages, and so do those that follow them.
     ids.sort_unstable();
-    let mut next = Vec::with_capacity(ids.len());
-    for _ in &ids {
-        next.push(KeyId::random(world.entropy)?);
-    }
-    next.sort_unstable();
+    ids.dedup();
+    let next = random_ids(world, ids.len())?;
     let pairs: Vec<(KeyId, KeyId)> = ids.into_iter().zip(next).collect();
     let mut done = 0;
-    for batch in pairs.chunks(BATCH) {
-        let rotated = store.write(world, |tx| rotate_batch(tx, world, batch, how))?;
-        for one in rotated {
-            each(one)?;
-            done += 1;
-        }
+    for batch in pairs.chunks(size) {
+        done += store.write(world, |tx| {
+            let rotated = rotate_batch(tx, world, batch, how)?;
+            to.take(&rotated)?;
+            Ok(rotated.len() as u64)
+        })?;
+        to.settle();
     }
     Ok(done)
 }
@@ -92,22 +118,52 @@ fn rotate_batch(
     batch: &[(KeyId, KeyId)],
     how: &How<'_>,
 ) -> Result<Vec<Rotated>> {
-    let now = world.now.seconds();
     let policy = policy(tx)?.policy;
     let mut out = Vec::with_capacity(batch.len());
-    for (id, next) in batch {
-        let Some(old) = tx.key(*id)?.filter(|k| is_living(k, now)) else {
-            continue;
-        };
-        let new = renewed(&old, now, how.renew);
-        if rules::check(&new, &policy, now, true).is_err() {
-            continue;
+    for some in batch.chunks(MANY) {
+        rotate_some(tx, world, &policy, some, how, &mut out)?;
+    }
+    // Those that end together are written together.
+    let mut ends: BTreeMap<u64, Vec<KeyId>> = BTreeMap::new();
+    for Rotated { old, .. } in &out {
+        if let Some(end) = old.overlap_end {
+            ends.entry(end).or_default().push(old.id);
         }
-        let grace = (how.grace)(&old);
-        let (new, old) = replace(tx, world, &policy, &old, new, Some(*next), grace)?;
-        out.push(Rotated { new, old });
+    }
+    for (end, ids) in ends {
+        tx.set_overlap_end(&ids, end)?;
     }
     Ok(out)
+}
+
+/// Rotates as many keys as one statement takes, but for their ends.
+fn rotate_some(
+    tx: &mut Tx<'_>,
+    world: &World,
+    policy: &Policy,
+    some: &[(KeyId, KeyId)],
+    how: &How<'_>,
+    out: &mut Vec<Rotated>,
+) -> Result<()> {
+    let now = world.now.seconds();
+    let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for (key, (_, next)) in tx.keys_named(&ids)?.into_iter().zip(some) {
+        let rules = renewed(&key, now, how.renew);
+        if is_living(&key, now) && rules::check(&rules, policy, now, true).is_ok() {
+            new.push(New::after(*next, &key, rules));
+            old.push(key);
+        }
+    }
+    let new = make(tx, world, policy, new)?;
+    for (new, mut old) in new.into_iter().zip(old) {
+        let before = old.audit_text();
+        let end = now.saturating_add((how.grace)(&old));
+        old.overlap_end = Some(end);
+        tx.audit_key(world, "key.rotate", &old, before, old.audit_text())?;
+        out.push(Rotated { new, old });
+    }
+    Ok(())
 }
 
 fn is_living(key: &Key, now: u64) -> bool {

@@ -74,6 +74,47 @@ fn words<T>(result: Result<T>) -> String {
 }
 
 #[test]
+fn the_audit_log_tells_all_of_a_key_but_the_key_with_its_fields_in_order() {
+    let mut b = Bench::new();
+    let id = b.issue(&World::at(NOON), 1)[0].key.id;
+    let mut key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
+    let few = r#"{"client":"acme","environment":"live","scopes":[],"type":"secret"}"#;
+    assert_eq!(key.audit_text(), few);
+    key.rules.name = "a \"name\"".to_owned();
+    key.rules.plan = Some("gold".to_owned());
+    key.rules.scopes = vec!["read:users".to_owned()];
+    key.rules.limits = vec![crate::registry::rules::limit("5/1m:9@client").unwrap()]
+        .iter()
+        .flat_map(|raw| keystile::policy::checked_limits("limit", std::slice::from_ref(raw)))
+        .flatten()
+        .collect();
+    key.rules.expires = Some(NOON);
+    key.rules.not_before = Some(NOON);
+    key.rules.allow = vec!["10.0.0.0/8".parse().unwrap()];
+    key.rules.deny = vec!["10.1.0.0/16".parse().unwrap()];
+    key.rules.origins = vec!["https://a.example".to_owned()];
+    key.rules.labels = [("team".to_owned(), "red".to_owned())].into();
+    key.rules.rotate_every = Some(86_400);
+    key.rules.grace = Some(3600);
+    key.overlap_end = Some(NOON);
+    key.imported = true;
+    key.disabled = true;
+    key.revoked = Some(NOON);
+    key.reason = "leaked".to_owned();
+    key.rotated_from = Some(id);
+    let noon = crate::when::rfc3339(NOON);
+    let all = serde_json::json!({
+        "cidrs": ["10.0.0.0/8"], "client": "acme", "deny_cidrs": ["10.1.0.0/16"], "disabled": true,
+        "environment": "live", "expires": noon, "grace": "1h", "imported": true,
+        "labels": {"team": "red"}, "limits": ["5/1m:9@client"], "name": "a \"name\"",
+        "not_before": noon, "origins": ["https://a.example"], "plan": "gold", "reason": "leaked",
+        "revoked": noon, "rotate_every": "1d", "rotated_from": id.to_string(),
+        "scopes": ["read:users"], "type": "secret", "works_until": noon,
+    });
+    assert_eq!(key.audit_text(), all.to_string());
+}
+
+#[test]
 fn a_client_is_told_of_foreign_keys_what_it_is_told_of_none() {
     let mut c = clients(Ceilings::default());
     let none: KeyId = "zzzzzzzzzz".parse().unwrap();

@@ -6,8 +6,9 @@ use std::collections::hash_map::Entry;
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
 use keystile::keyset::{EXPIRED_KEPT, Network, Row};
-use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params};
+use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params, params_from_iter};
 
+use super::rows::{self, Sql, Values};
 use super::{Tx, column};
 use crate::error::Result;
 use crate::record::{self, Key, Rules};
@@ -26,6 +27,23 @@ const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce
 
 /// Name and plan of a client.
 type ClientOfRow = (String, Option<String>);
+
+const INSERT: Sql<'_> = Sql {
+    head: "INSERT INTO key (changed, id, client, digest, imported, name, environment, publishable,
+        scopes, plan, limits, expires, not_before, overlap_end, disabled, revoked, reason, lineage,
+        rotated_from, allow, deny, origins, labels, created, rotate_every, grace,
+        certificates) VALUES ",
+    shared: 1,
+    row: "(?1, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #)",
+    tail: "",
+};
+
+const SET_OVERLAP_END: Sql<'_> = Sql {
+    head: "UPDATE key SET overlap_end = ?1, changed = ?2 WHERE id IN (",
+    shared: 2,
+    row: "#",
+    tail: ")",
+};
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
     Ok(Key {
@@ -68,12 +86,40 @@ impl Tx<'_> {
         self.one("key.id = ?", column::signed(id.as_u64()))
     }
 
+    /// Keys of these ids, as far as there are any, in the order of the ids.
+    pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
+        let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
+        let sql = Sql {
+            head: &named,
+            shared: 0,
+            row: "#",
+            tail: ") ORDER BY key.id",
+        };
+        let mut statement = self.tx.prepare_cached(&sql.over(ids.len()))?;
+        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
+        let rows = statement.query_map(params_from_iter(ids), read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Whether there is a key of that id.
     pub fn has_key(&self, id: KeyId) -> Result<bool> {
         Ok(self
             .tx
             .prepare_cached("SELECT 1 FROM key WHERE id = ?")?
             .exists([column::signed(id.as_u64())])?)
+    }
+
+    /// Whether there is a key of any of these ids.
+    pub fn has_any_key(&self, ids: &[KeyId]) -> Result<bool> {
+        let sql = Sql {
+            head: "SELECT 1 FROM key WHERE id IN (",
+            shared: 0,
+            row: "#",
+            tail: ")",
+        };
+        let mut statement = self.tx.prepare_cached(&sql.over(ids.len()))?;
+        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
+        Ok(statement.exists(params_from_iter(ids))?)
     }
 
     /// The key with a digest.
@@ -253,44 +299,55 @@ impl Tx<'_> {
 
     /// Adds a key.
     pub fn insert_key(&mut self, key: &Key) -> Result<()> {
-        let rules = &key.rules;
-        self.tx
-            .prepare_cached(
-                "INSERT INTO key (id, client, digest, imported, name, environment, publishable, scopes,
-                   plan, limits, expires, not_before, overlap_end, disabled, revoked, reason, lineage,
-                   rotated_from, allow, deny, origins, labels, created, rotate_every, grace, certificates,
-                   changed)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                column::signed(key.id.as_u64()),
-                key.client_number,
-                key.digest.0,
-                key.imported,
-                rules.name,
-                rules.environment.as_str(),
-                rules.publishable,
-                column::joined(&rules.scopes),
-                rules.plan,
-                column::limits_text(&rules.limits),
-                rules.expires.map(column::signed),
-                rules.not_before.map(column::signed),
-                key.overlap_end.map(column::signed),
-                key.disabled,
-                key.revoked.map(column::signed),
-                key.reason,
-                column::signed(key.lineage.as_u64()),
-                key.rotated_from.map(|k| column::signed(k.as_u64())),
-                column::joined(&rules.allow),
-                column::joined(&rules.deny),
-                column::joined(&rules.origins),
-                column::labels_text(&rules.labels),
-                column::signed(key.created),
-                rules.rotate_every.map(column::signed),
-                rules.grace.map(column::signed),
-                column::joined(&rules.certificates),
-                column::signed(self.next),
-            ])?;
+        self.insert_keys(std::slice::from_ref(key))
+    }
+
+    /// Adds keys. Quickest in the order of their ids.
+    pub fn insert_keys<K: AsRef<Key>>(&mut self, keys: &[K]) -> Result<()> {
+        let changed = column::signed(self.next);
+        let own = |v: &mut Values<'_, '_>, key: &K| {
+            let key = key.as_ref();
+            let rules = &key.rules;
+            v.push(column::signed(key.id.as_u64()))?;
+            v.push(key.client_number)?;
+            v.push(key.digest.0)?;
+            v.push(key.imported)?;
+            v.push(&rules.name)?;
+            v.push(rules.environment.as_str())?;
+            v.push(rules.publishable)?;
+            v.push(column::joined(&rules.scopes))?;
+            v.push(&rules.plan)?;
+            v.push(column::limits_text(&rules.limits))?;
+            v.push(rules.expires.map(column::signed))?;
+            v.push(rules.not_before.map(column::signed))?;
+            v.push(key.overlap_end.map(column::signed))?;
+            v.push(key.disabled)?;
+            v.push(key.revoked.map(column::signed))?;
+            v.push(&key.reason)?;
+            v.push(column::signed(key.lineage.as_u64()))?;
+            v.push(key.rotated_from.map(|k| column::signed(k.as_u64())))?;
+            v.push(column::joined(&rules.allow))?;
+            v.push(column::joined(&rules.deny))?;
+            v.push(column::joined(&rules.origins))?;
+            v.push(column::labels_text(&rules.labels))?;
+            v.push(column::signed(key.created))?;
+            v.push(rules.rotate_every.map(column::signed))?;
+            v.push(rules.grace.map(column::signed))?;
+            v.push(column::joined(&rules.certificates))
+        };
+        rows::write(&self.tx, &INSERT, keys, |v| v.push(changed), own)?;
+        Ok(())
+    }
+
+    /// Sets when keys give way to others.
+    pub fn set_overlap_end(&mut self, keys: &[KeyId], end: u64) -> Result<()> {
+        let changed = column::signed(self.next);
+        let shared = |v: &mut Values<'_, '_>| {
+            v.push(column::signed(end))?;
+            v.push(changed)
+        };
+        let own = |v: &mut Values<'_, '_>, id: &KeyId| v.push(column::signed(id.as_u64()));
+        rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own)?;
         Ok(())
     }
 

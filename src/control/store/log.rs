@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params};
 use zeroize::Zeroizing;
 
+use super::rows::{self, Sql};
 use super::{Tx, column};
 use crate::audit::{Broken, Checkpoint, Format, Head, Link, Outcome, Record, Secret};
 use crate::error::Result;
@@ -11,6 +12,15 @@ use crate::world::{Actor, Moment, World};
 
 const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
     format, address, request, client, outcome, reason";
+
+const INSERT: Sql<'_> = Sql {
+    head:
+        "INSERT INTO audit (at_ms, uid, user, host, address, request, seq, action, subject, before,
+        after, prev, hash, format, client, outcome, reason) VALUES ",
+    shared: 6,
+    row: "(?1, ?2, ?3, ?4, ?5, ?6, #, #, #, #, #, #, #, #, #, #, #)",
+    tail: "",
+};
 
 /// Which records are wanted: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,43 +128,76 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
 }
 
 impl Tx<'_> {
-    pub(super) fn insert_audit(&mut self, r: &Record) -> Result<()> {
-        self.tx
-            .prepare_cached(&format!(
-                "INSERT INTO audit ({COLUMNS})
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            ))?
-            .execute(params![
-                column::signed(r.seq),
-                column::signed(r.at.ms()),
-                r.actor.uid.map_or(-1, i64::from),
-                r.actor.user,
-                r.actor.host,
-                r.action,
-                r.subject,
-                r.before,
-                r.after,
-                r.prev.0,
-                r.hash.0,
-                match r.format {
-                    Format::One => 1,
-                    Format::Two => 2,
+    /// Puts a record at the end of the log; it is written with those that follow it.
+    pub(super) fn append(&mut self, record: Record) -> Result<()> {
+        let record = record.after(self.meta.head);
+        self.meta.head = record.head();
+        let unwritten = self.unwritten.get_mut();
+        unwritten.push(record);
+        if unwritten.len() < rows::MANY {
+            return Ok(());
+        }
+        self.write_audit()
+    }
+
+    /// Writes the records that are not yet.
+    pub(super) fn write_audit(&self) -> Result<()> {
+        let records = self.unwritten.take();
+        self.write_records(&records).inspect_err(|_| {
+            // A transaction that goes on nevertheless must not commit without them.
+            self.unwritten.replace(records);
+        })
+    }
+
+    fn write_records(&self, records: &[Record]) -> Result<()> {
+        let mut left = records;
+        while let Some(first) = left.first() {
+            // Who and when are the same for all of an operation.
+            let alike = |r: &&Record| r.at == first.at && r.actor == first.actor;
+            let (now, later) = left.split_at(left.iter().take_while(alike).count());
+            rows::write(
+                &self.tx,
+                &INSERT,
+                now,
+                |v| {
+                    v.push(column::signed(first.at.ms()))?;
+                    v.push(first.actor.uid.map_or(-1, i64::from))?;
+                    v.push(&first.actor.user)?;
+                    v.push(&first.actor.host)?;
+                    v.push(&first.actor.address)?;
+                    v.push(&first.actor.request)
                 },
-                r.actor.address,
-                r.actor.request,
-                r.client,
-                r.outcome.as_str(),
-                r.reason,
-            ])?;
-        self.tx
-            .prepare_cached(
-                "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, NOT ?2) ON CONFLICT DO UPDATE
-                 SET done = done + excluded.done, refused = refused + excluded.refused",
-            )?
-            .execute(params![
-                column::signed(r.at.ms()),
-                r.outcome == Outcome::Done
-            ])?;
+                |v, r| {
+                    v.push(column::signed(r.seq))?;
+                    v.push(&r.action)?;
+                    v.push(&r.subject)?;
+                    v.push(&r.before)?;
+                    v.push(&r.after)?;
+                    v.push(r.prev.0)?;
+                    v.push(r.hash.0)?;
+                    v.push(match r.format {
+                        Format::One => 1,
+                        Format::Two => 2,
+                    })?;
+                    v.push(&r.client)?;
+                    v.push(r.outcome.as_str())?;
+                    v.push(&r.reason)
+                },
+            )?;
+            let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            let refused = now.iter().filter(|r| r.outcome != Outcome::Done).count();
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, ?3) ON CONFLICT DO UPDATE
+                     SET done = done + excluded.done, refused = refused + excluded.refused",
+                )?
+                .execute(params![
+                    column::signed(first.at.ms()),
+                    count(now.len() - refused),
+                    count(refused)
+                ])?;
+            left = later;
+        }
         Ok(())
     }
 
@@ -164,6 +207,7 @@ impl Tx<'_> {
         query: &Query,
         mut each: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
+        self.write_audit()?;
         let (condition, values) = query.condition();
         let mut statement = self.tx.prepare(&format!(
             "SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq"
@@ -177,6 +221,7 @@ impl Tx<'_> {
 
     /// The last records that are wanted, the latest first.
     pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
+        self.write_audit()?;
         let Some(prefix) = query.action.as_ref().filter(|a| a.ends_with('.')) else {
             return self.last_of(query, most);
         };
@@ -220,6 +265,7 @@ impl Tx<'_> {
 
     /// The first records behind `seq`, the oldest first.
     pub fn audit_after(&self, seq: u64, most: u32) -> Result<Vec<Record>> {
+        self.write_audit()?;
         let mut statement = self.tx.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
         ))?;
@@ -240,6 +286,7 @@ impl Tx<'_> {
     /// The last record of the first ones, all of which are older than a time in
     /// milliseconds.
     pub fn last_audit_before(&self, before_ms: u64) -> Result<Option<Head>> {
+        self.write_audit()?;
         // The clock may have gone back: the first that is young ends what may go.
         let first_young: Option<i64> = self.tx.query_row(
             "SELECT min(seq) FROM audit WHERE at_ms >= ?",
@@ -258,6 +305,7 @@ impl Tx<'_> {
 
     /// Removes the records up to `start`, and vouches for that; gives their number.
     pub fn prune_audit(&mut self, start: Head) -> Result<u64> {
+        self.write_audit()?;
         let tag = self
             .audit_secret()?
             .map(|s| s.tag_of_start(self.meta.store, start));

@@ -73,6 +73,7 @@ impl Tx<'_> {
     /// How much was done, and refused, on each of so many days from one on; days from the
     /// epoch.
     pub fn audit_by_day(&self, first: u64, days: u64) -> Result<Vec<(u64, u64)>> {
+        self.write_audit()?;
         let mut statement = self
             .tx
             .prepare_cached("SELECT done, refused FROM audit_day WHERE day = ?")?;

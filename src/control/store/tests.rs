@@ -56,6 +56,44 @@ fn what_fails_half_way_leaves_no_trace() {
 }
 
 #[test]
+fn a_transaction_reads_the_records_that_it_added() {
+    let mut b = Bench::new();
+    let world = World::at(NOON + 5);
+    let first = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap() + 1;
+    b.store
+        .write(&world, |tx| {
+            for n in 0..150 {
+                tx.audit(&world, "key.update", "x", None, None)?;
+                let read = tx.audit_record(first + n)?.unwrap();
+                assert_eq!(read.subject, "x");
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(b.verify(), Ok(()));
+}
+
+#[test]
+fn a_transaction_that_could_not_write_its_records_does_not_commit_without_them() {
+    let mut b = Bench::new();
+    let before = b.store.read(|tx| Ok(tx.meta().head)).unwrap();
+    // Stands where the next record is to stand.
+    b.sql(&format!(
+        "INSERT INTO audit SELECT {}, at_ms, uid, user, host, action, subject, before, after, prev, hash,
+           format, address, request, client, outcome, reason FROM audit WHERE seq = 1",
+        before.seq + 1
+    ));
+    let world = World::at(NOON + 5);
+    let done = b.store.write(&world, |tx| {
+        tx.audit(&world, "key.update", "x", None, None)?;
+        let _ = tx.audit_record(1);
+        Ok(())
+    });
+    assert!(done.is_err());
+    assert_eq!(b.store.read(|tx| Ok(tx.meta().head)).unwrap(), before);
+}
+
+#[test]
 fn a_client_number_is_never_used_again() {
     let mut b = Bench::new();
     let world = World::at(NOON + 5);

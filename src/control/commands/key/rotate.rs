@@ -1,13 +1,16 @@
 //! `keystilectl key rotate`
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use keystile::key::KeyId;
+use zeroize::Zeroizing;
 
 use super::fields;
 use super::issue::shown;
@@ -16,7 +19,7 @@ use crate::error::{Error, Result, refuse};
 use crate::operation::key::{self, IssuedKey};
 use crate::operation::wire::{Id, Span, Time, TimeWords};
 use crate::output;
-use crate::registry::rotation::{self, How};
+use crate::registry::rotation::{self, How, Receive, Rotated};
 use crate::when::{self, When};
 
 /// Replace a key by a new one with the same rules; both work for a while
@@ -121,26 +124,15 @@ impl Rotate {
             })
         })?;
         let total = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        let mut file = Receiver::create(out)?;
         let bar = cx.out.progress(total);
+        let mut file = Receiver::create(out, bar.clone())?;
         let how = How {
             grace: &|_| self.grace,
             renew: true,
         };
-        let done = rotation::rotate_all(&mut store, &cx.world, ids, &how, |one| {
-            bar.inc(1);
-            file.write(&format!(
-                "{},{},{},{}\n",
-                one.old.id,
-                one.new.key.id,
-                one.old.client,
-                one.new.text.expose_secret()
-            ))
-        });
-        let finished = file.finish();
+        let done = rotation::rotate_all(&mut store, &cx.world, ids, &how, &mut file);
         bar.finish_and_clear();
-        let done = done?;
-        finished?;
+        let done = done.inspect_err(|_| file.forget_unsettled())?;
         let json = serde_json::json!({"rotated": done, "file": out.display().to_string()});
         cx.out.show(&json, || {
             format!(
@@ -155,48 +147,72 @@ impl Rotate {
 
 /// Where new keys go: a file that nobody else can read.
 struct Receiver {
-    file: std::io::BufWriter<fs::File>,
+    file: fs::File,
     path: PathBuf,
+    /// Bytes of keys that the store has.
+    settled: u64,
+    /// Bytes of keys that it may not have, and their number.
+    taken: (u64, u64),
+    bar: ProgressBar,
 }
 
 impl Receiver {
-    fn create(path: &Path) -> Result<Self> {
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| {
-                refuse(
-                    format_args!("`{}` cannot be made ({e})", path.display()),
-                    "nothing was rotated; name a file that does not exist",
-                )
-            })?;
+    fn create(path: &Path, bar: ProgressBar) -> Result<Self> {
+        let create = || -> io::Result<fs::File> {
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)?;
+            // Its name is to outlive a power failure as well.
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+            Ok(file)
+        };
+        let file = create().map_err(|e| {
+            refuse(
+                format_args!("`{}` cannot be made ({e})", path.display()),
+                "nothing was rotated; name a file that does not exist",
+            )
+        })?;
         Ok(Self {
-            file: std::io::BufWriter::new(file),
+            file,
             path: path.to_owned(),
+            settled: 0,
+            taken: (0, 0),
+            bar,
         })
     }
 
-    fn write(&mut self, line: &str) -> Result<()> {
-        self.file
-            .write_all(line.as_bytes())
-            .map_err(|e| self.broken(&e))
+    /// Takes out again what did not come to be.
+    fn forget_unsettled(&self) {
+        // Should that fail too: nobody is let in by a key that the store does not have.
+        let _ = self.file.set_len(self.settled);
+    }
+}
+
+impl Receive for Receiver {
+    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+        let mut lines = Zeroizing::new(String::with_capacity(some.len() * 256));
+        for Rotated { new, old } in some {
+            let (before, id, client) = (old.id, new.key.id, &old.client);
+            // Writing to a text cannot fail.
+            let _ = writeln!(lines, "{before},{id},{client},{}", new.text.expose_secret());
+        }
+        self.taken = (lines.len() as u64, some.len() as u64);
+        let written = self.file.write_all(lines.as_bytes());
+        written.and_then(|()| self.file.sync_data()).map_err(|e| {
+            refuse(
+                format_args!("`{}` cannot be written ({e})", self.path.display()),
+                "the keys in it are rotated and the others are not: do the same again with another file",
+            )
+        })
     }
 
-    fn finish(mut self) -> Result<()> {
-        let done = self
-            .file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all());
-        done.map_err(|e| self.broken(&e))
-    }
-
-    fn broken(&self, e: &std::io::Error) -> Error {
-        refuse(
-            format_args!("`{}` cannot be written ({e})", self.path.display()),
-            "keys whose successors are missing there work until their grace is over: rotate the successors, which `keystilectl key list` shows",
-        )
+    fn settle(&mut self) {
+        let (bytes, keys) = std::mem::take(&mut self.taken);
+        self.settled += bytes;
+        self.bar.inc(keys);
     }
 }
 

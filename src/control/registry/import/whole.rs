@@ -271,13 +271,7 @@ fn take_key(
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
     tx.insert_key(&key)?;
-    tx.audit(
-        world,
-        "key.import",
-        &key.id.to_string(),
-        None,
-        Some(&key.audit_json()),
-    )?;
+    tx.audit_key(world, "key.import", &key, String::new(), key.audit_text())?;
     done.keys_imported += 1;
     Ok(())
 }

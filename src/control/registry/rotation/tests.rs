@@ -17,6 +17,40 @@ const PLAIN: How<'_> = How {
     renew: false,
 };
 
+/// Takes what `F` takes.
+struct To<F>(F);
+
+impl<F: FnMut(&Rotated)> Receive for To<F> {
+    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+        some.iter().for_each(&mut self.0);
+        Ok(())
+    }
+
+    fn settle(&mut self) {}
+}
+
+/// Takes one batch and no more.
+#[derive(Default)]
+struct Full {
+    taken: Vec<Vec<(KeyId, KeyId)>>,
+    settled: usize,
+}
+
+impl Receive for Full {
+    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+        let ids = some.iter().map(|r| (r.old.id, r.new.key.id));
+        self.taken.push(ids.collect());
+        match self.settled {
+            0 => Ok(()),
+            _ => Err(crate::error::refuse("full", "stop")),
+        }
+    }
+
+    fn settle(&mut self) {
+        self.settled += 1;
+    }
+}
+
 fn all(b: &mut Bench, now: u64) -> Vec<KeyId> {
     b.store
         .read(|tx| select(tx, &Caller::Local, now, |_| true))
@@ -60,12 +94,11 @@ fn every_living_key_is_rotated_once_at_any_scale() {
         &World::at(NOON + 1),
         ids.clone(),
         &PLAIN,
-        |r| {
+        &mut To(|r: &Rotated| {
             assert_eq!(r.new.key.rotated_from, Some(r.old.id));
             assert_eq!(r.old.overlap_end, Some(NOON + 1 + DAY));
             new.insert(r.new.key.id);
-            Ok(())
-        },
+        }),
     );
     lap("rotate");
     assert_eq!(done, Ok(u64::from(scale)));
@@ -79,7 +112,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
         &World::at(NOON + 2),
         ids.clone(),
         &PLAIN,
-        |_| Ok(()),
+        &mut To(|_: &Rotated| {}),
     );
     assert_eq!(done, Ok(0));
     lap("nothing to do");
@@ -136,10 +169,8 @@ fn keys_that_do_not_live_are_left_as_they_are() {
     assert_eq!(all(&mut b, NOON + 1), want);
     let ids = vec![good, expired, disabled, revoked, rotated];
     let mut seen = Vec::new();
-    let done = rotate_all(&mut b.store, &world, ids, &PLAIN, |r| {
-        seen.push(r.old.id);
-        Ok(())
-    });
+    let mut to = To(|r: &Rotated| seen.push(r.old.id));
+    let done = rotate_all(&mut b.store, &world, ids, &PLAIN, &mut to);
     assert_eq!((done, seen), (Ok(1), vec![good]));
 }
 
@@ -150,11 +181,8 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
     let mut end = |id, at, renew| {
         let mut found = None;
         let how = How { renew, ..PLAIN };
-        rotate_all(&mut b.store, &World::at(at), vec![id], &how, |r| {
-            found = Some((r.new.key.id, r.new.key.rules.expires));
-            Ok(())
-        })
-        .unwrap();
+        let mut to = To(|r: &Rotated| found = Some((r.new.key.id, r.new.key.rules.expires)));
+        rotate_all(&mut b.store, &World::at(at), vec![id], &how, &mut to).unwrap();
         found.unwrap()
     };
     let (second, ends) = end(id, NOON + 80 * DAY, true);
@@ -164,12 +192,51 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
 }
 
 #[test]
-fn what_cannot_be_handed_on_stops_the_rotation() {
+fn keys_that_nobody_takes_never_come_to_be_and_the_old_ones_go_on() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 3);
+    b.issue(&World::at(NOON), 7);
     let ids = all(&mut b, NOON);
-    let stop = rotate_all(&mut b.store, &World::at(NOON), ids, &PLAIN, |_| {
-        Err(crate::error::refuse("full", "stop"))
-    });
-    assert!(stop.is_err());
+    let mut to = Full::default();
+    let world = World::at(NOON + 1);
+    let stopped = rotate_by(3, &mut b.store, &world, ids.clone(), &PLAIN, &mut to);
+    assert!(stopped.is_err());
+    assert_eq!((to.taken.len(), to.settled), (2, 1));
+
+    let key = |b: &mut Bench, id| b.store.read(|tx| tx.key(id)).unwrap();
+    for (old, new) in &to.taken[0] {
+        let old = key(&mut b, *old).unwrap();
+        assert_eq!(old.overlap_end, Some(NOON + 1 + DAY));
+        assert_eq!(key(&mut b, *new).unwrap().rotated_from, Some(old.id));
+    }
+    for (old, new) in &to.taken[1] {
+        assert_eq!(key(&mut b, *old).unwrap().overlap_end, None);
+        assert!(key(&mut b, *new).is_none());
+    }
+    assert_eq!(b.verify(), Ok(()));
+    // Doing it again does the rest.
+    let mut rest = Vec::new();
+    let mut to = To(|r: &Rotated| rest.push(r.old.id));
+    let done = rotate_all(&mut b.store, &world, ids.clone(), &PLAIN, &mut to);
+    assert_eq!((done, rest.as_slice()), (Ok(4), &ids[3..]));
+}
+
+#[test]
+fn each_key_goes_on_for_as_long_as_it_was_given() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 150);
+    let ids = all(&mut b, NOON);
+    let grace = |k: &Key| k.id.as_u64() % 3;
+    let how = How {
+        grace: &grace,
+        renew: false,
+    };
+    let world = World::at(NOON + 9);
+    let mut to = To(|_: &Rotated| {});
+    let done = rotate_all(&mut b.store, &world, ids.clone(), &how, &mut to);
+    assert_eq!(done, Ok(150));
+    for id in ids {
+        let key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
+        assert_eq!(key.overlap_end, Some(NOON + 9 + grace(&key)));
+    }
+    assert_eq!(b.verify(), Ok(()));
 }
