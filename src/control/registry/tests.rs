@@ -83,16 +83,14 @@ fn the_audit_log_tells_all_of_a_key_but_the_key_with_its_fields_in_order() {
     key.rules.name = "a \"name\"".to_owned();
     key.rules.plan = Some("gold".to_owned());
     key.rules.scopes = vec!["read:users".to_owned()];
-    key.rules.limits = vec![crate::registry::rules::limit("5/1m:9@client").unwrap()]
-        .iter()
-        .flat_map(|raw| keystile::policy::checked_limits("limit", std::slice::from_ref(raw)))
-        .flatten()
-        .collect();
+    let limit = crate::registry::rules::limit("5/1m:9@client").unwrap();
+    key.rules.limits = keystile::policy::checked_limits("limit", &[limit]).unwrap();
     key.rules.expires = Some(NOON);
     key.rules.not_before = Some(NOON);
     key.rules.allow = vec!["10.0.0.0/8".parse().unwrap()];
     key.rules.deny = vec!["10.1.0.0/16".parse().unwrap()];
     key.rules.origins = vec!["https://a.example".to_owned()];
+    key.rules.certificates = vec!["dns:a.example".to_owned()];
     key.rules.labels = [("team".to_owned(), "red".to_owned())].into();
     key.rules.rotate_every = Some(86_400);
     key.rules.grace = Some(3600);
@@ -104,7 +102,7 @@ fn the_audit_log_tells_all_of_a_key_but_the_key_with_its_fields_in_order() {
     key.rotated_from = Some(id);
     let noon = crate::when::rfc3339(NOON);
     let all = serde_json::json!({
-        "cidrs": ["10.0.0.0/8"], "client": "acme", "deny_cidrs": ["10.1.0.0/16"], "disabled": true,
+        "certificates": ["dns:a.example"], "cidrs": ["10.0.0.0/8"], "client": "acme", "deny_cidrs": ["10.1.0.0/16"], "disabled": true,
         "environment": "live", "expires": noon, "grace": "1h", "imported": true,
         "labels": {"team": "red"}, "limits": ["5/1m:9@client"], "name": "a \"name\"",
         "not_before": noon, "origins": ["https://a.example"], "plan": "gold", "reason": "leaked",
