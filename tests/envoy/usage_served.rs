@@ -201,8 +201,9 @@ fn the_server_and_its_pages_show_exactly_what_two_envoys_were_sent_though_it_was
     let envoys = two_envoys(&server, &companion, &upstream);
 
     let requests: Vec<Request> = sorts.iter().map(|s| s.request.clone()).collect();
-    let pace = Duration::from_millis(40);
-    let loads = [0, 1].map(|i: usize| Load::start(envoys[i].address(), 4, pace, requests.clone()));
+    // So many connections that the kernel gives each worker some of them.
+    let pace = Duration::from_millis(160);
+    let loads = [0, 1].map(|i: usize| Load::start(envoys[i].address(), 16, pace, requests.clone()));
     // Wherever batches just are: a few short deaths, and a long one.
     for alive in [1500, 1100, 700] {
         spell(Duration::from_millis(alive));
