@@ -10,7 +10,8 @@
 //! and in all leases together are at most those of a bucket without leases.
 //!
 //! What a lease can do is refuse early: tokens that lie unused with one worker are missing in
-//! another, at most half of the bucket, for at most [`SPAN`]. Small buckets have no leases.
+//! another, at most half of the bucket, until the tick after [`SPAN`] gives them back. Small
+//! buckets have no leases.
 
 use crate::bucket::{BucketKey, Buckets, Charge, Outcome, Quota, Taken};
 use crate::mix::Map;
