@@ -132,6 +132,10 @@ fn decided(
         );
         return refuse(&unavailable, Some(keyset), None, Some(headers));
     }
+    let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
+    if let Some(prefix) = let_in.filter(|_| REDIRECTS.get()) {
+        let _ = host::set_property(STATE_ENTRY, &prefix);
+    }
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     Outcome {
         goes_on: true,
@@ -188,28 +192,24 @@ fn admit(
 /// an internal redirect it is there already.
 fn mark(client: &[u8]) -> Result<(), host::Status> {
     host::set_property(STATE_CLIENT, client).or_else(|status| match host::property(STATE_CLIENT) {
-        Some(_) => Ok(()),
+        Some(_) => {
+            REDIRECTS.set(true);
+            Ok(())
+        }
         None => Err(status),
     })
 }
 
-/// What logs and a second pass want to know. None of it opens anything, so that a failure
-/// to write it refuses nobody.
+/// What logs want to know. None of it opens anything, so that a failure to write it refuses
+/// nobody.
 fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     if let Some(id) = id {
         let _ = host::set_property(STATE_KEY, id);
     } else if let Some(id) = &decision.claimed {
         let _ = host::set_property(STATE_KEY, format!("unverified:{id}").as_bytes());
     }
-    match &decision.verdict {
-        Ok(()) => {
-            if let Some(prefix) = decision.prefix.filter(|_| REDIRECTS.get()) {
-                let _ = host::set_property(STATE_ENTRY, &prefix);
-            }
-        }
-        Err(denial) => {
-            let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
-        }
+    if let Err(denial) = &decision.verdict {
+        let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
     }
 }
 
@@ -250,7 +250,8 @@ fn refuse(
 ///
 /// The id, which logs want anyway, names the key but does not find it quickly. So the first
 /// redirect that this VM sees makes all later requests carry the digest along as well;
-/// where nothing redirects, none pays for it.
+/// where nothing redirects, none pays for it. Logs want the id of who was refused as well,
+/// and a refusal may be redirected too: the guard's mark, set last, tells who was let in.
 fn earlier_pass() -> Option<Prior> {
     if REDIRECTS.get()
         && let Some(prefix) = host::property(STATE_ENTRY)
@@ -259,6 +260,7 @@ fn earlier_pass() -> Option<Prior> {
     }
     let id = host::property(STATE_KEY)?;
     let id = core::str::from_utf8(&id).ok()?.parse().ok()?;
+    host::property(STATE_CLIENT).filter(|client| client != ANONYMOUS)?;
     REDIRECTS.set(true);
     Some(Prior::Id(id))
 }

@@ -271,6 +271,46 @@ fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
     }
 }
 
+/// Envoy can be told to answer a refusal with another page, for which it runs the filter
+/// chain again as for a redirect of the upstream's.
+#[test]
+fn who_was_refused_is_not_let_in_by_a_redirect_of_the_refusal() {
+    let (store, key) = store();
+    for forwards in [false, true] {
+        let store = store.clone().set("forward_credential", json!(forwards));
+        let mut edge = Edge::start(&store);
+        let request = by_header(&key);
+        for _ in 0..2 {
+            assert_eq!(edge.ask(&request).code(), "ok");
+        }
+        let refused = edge.ask(&request);
+        assert_eq!(refused.code(), "rate_limited");
+        assert!(refused.state("key").is_some(), "logs name the key");
+        let second = Request {
+            filter_state: refused.filter_state.clone(),
+            ..Request::get("/plain")
+        };
+        assert_eq!(edge.ask(&second).code(), "missing_api_key");
+        let with_key = Request {
+            filter_state: refused.filter_state,
+            ..request
+        };
+        assert_eq!(edge.ask(&with_key).code(), "rate_limited");
+    }
+}
+
+#[test]
+fn a_caller_who_was_nobody_first_is_known_on_a_third_pass() {
+    let (store, key) = store();
+    let mut edge = Edge::start(&store);
+    let first = first_pass(&mut edge, &Request::get("/open"));
+    let second = by_header(&key)
+        .redirected(&first, "/plain")
+        .header("x-api-key", &key);
+    let outcome = first_pass(&mut edge, &second);
+    assert_eq!(edge.ask(&second.redirected(&outcome, "/a")).code(), "ok");
+}
+
 #[test]
 fn requests_carry_their_digest_once_a_redirect_was_seen() {
     let (store, key) = store();
