@@ -17,8 +17,9 @@ DIST_DIR=target/dist
 # Without the folder of this machine's crates, which the places of panics would name (our own
 # are relative), so that the same commit is the same file wherever it is built. Not the folder
 # of the build: Cargo makes other symbols under other flags. Here, because whatever compiles
-# for wasm is to share one build of the crates.
-export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+# for wasm is to share one build of the crates. With SIMD, which Envoy's V8 has everywhere:
+# SHA-256 then takes a quarter less.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo -Ctarget-feature=+simd128"
 
 say() { printf '%s\n' "$*"; }
 
