@@ -1,6 +1,8 @@
 //! Resources for Envoy Gateway, from typed definitions: no crate has them, so the fields
 //! that are used stand here, named as `gateway.envoyproxy.io/v1alpha1` names them.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +14,30 @@ use crate::manifest;
 
 const NAME: &str = "keystile";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+/// In every filter chain: the plain listeners of a port have one, those with TLS one each.
+const FIRST: &str = "$..http_filters[0]";
+const BEFORE_ROUTER: &str = "$..http_filters[?(@.name=='envoy.filters.http.router')]";
+
+const FILES: &str = "\
+# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
+# Envoy Gateway pulls is a volume as well (Kubernetes 1.35 and later, or an init container); add it
+# to the EnvoyProxy below, and the authority's certificate that --tls-ca names:
+#
+#   envoyDeployment:
+#     pod:
+#       volumes:
+#       - name: keystile
+#         image: {reference: \"registry.example/keystile@sha256:…\"}
+#       - name: keystile-tls
+#         secret: {secretName: keystile-tls}
+#     container:
+#       volumeMounts:
+#       - {name: keystile, mountPath: /etc/keystile/filter, readOnly: true}
+#       - {name: keystile-tls, mountPath: /etc/keystile/tls, readOnly: true}
+#
+#   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
+#
+";
 
 /// How the keyset comes to the gateway.
 pub enum Delivery {
@@ -28,7 +54,6 @@ pub enum Delivery {
 
 /// Where the filter's code is, and its digest.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Code {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -36,13 +61,14 @@ pub struct Code {
     http: Option<Location>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<Location>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 struct Location {
     url: String,
+    /// Of the file; of the image's manifest for an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 impl Code {
@@ -53,13 +79,13 @@ impl Code {
         let location = |url: &str| {
             Some(Location {
                 url: url.to_owned(),
+                sha256: sha256.clone(),
             })
         };
         Self {
             kind: if is_http { "HTTP" } else { "Image" },
             http: location(url).filter(|_| is_http),
             image: location(image.unwrap_or(url)).filter(|_| !is_http),
-            sha256,
         }
     }
 }
@@ -70,10 +96,41 @@ pub struct Gateway {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Names of its listeners that ask for keys.
-    pub listeners: Vec<String>,
+    /// Its listeners that ask for keys.
+    pub listeners: Vec<Listener>,
+    /// Whether they speak HTTP/3, too.
+    pub http3: bool,
     /// How the keyset comes in.
     pub delivery: Delivery,
+}
+
+/// A listener of a Gateway, as its name in Envoy is made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// By its own name: up to Envoy Gateway 1.9.
+    Named(String),
+    /// By its port: with the runtime flag `XDSNameSchemeV2`, the default from 1.10 on.
+    Port(u16),
+}
+
+impl Listener {
+    /// Reads `https` or `https:443`.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no listener; write its name, `https`, or with its port, `https:443`"
+            )
+        };
+        let (name, port) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, port)) => (name, Some(port.parse().map_err(|_| wrong())?)),
+        };
+        let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        if name.is_empty() || !name.bytes().all(inside) || port == Some(0) {
+            return Err(wrong());
+        }
+        Ok(port.map_or_else(|| Self::Named(name.to_owned()), Self::Port))
+    }
 }
 
 #[derive(Serialize)]
@@ -197,6 +254,10 @@ impl Gateway {
 
     fn head(&self) -> String {
         let (ns, name) = (&self.namespace, &self.name);
+        let files = match self.delivery {
+            Delivery::Extension { .. } => "",
+            Delivery::Discovery(_) => FILES,
+        };
         format!(
             "\
 # Printed by `keystilectl render envoy-gateway`, for Envoy Gateway 1.3 and later.
@@ -210,9 +271,12 @@ impl Gateway {
 #   kubectl -n {ns} patch gateway {name} --type merge -p '{{\"spec\": {{\"infrastructure\": {{\"parametersRef\":
 #     {{\"group\": \"gateway.envoyproxy.io\", \"kind\": \"EnvoyProxy\", \"name\": \"keystile\"}}}}}}}}'
 #
+{files}\
 # The guard is what keeps a failed filter from letting requests pass. Look that it is in force:
 #
-#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed
+#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
+#
+# `ResourceNotFound` there: a listener has another name in Envoy than this says.
 "
         )
     }
@@ -304,24 +368,23 @@ impl Gateway {
     /// What is added at an element of a list goes before it: the guard before the router,
     /// the filters before the first one.
     fn patches(&self, parts: &Parts) -> Resource<PatchPolicy> {
-        let before_router = "..http_filters[?(@.name=='envoy.filters.http.router')]";
         let mut operations = Vec::new();
         if matches!(self.delivery, Delivery::Discovery(_)) {
-            operations.push(("..http_filters[0]", &parts.active));
-            operations.push(("..http_filters[0]", &parts.base));
+            operations.push((FIRST, &parts.active));
+            operations.push((FIRST, &parts.base));
         }
-        operations.push((before_router, &parts.guard));
+        operations.push((BEFORE_ROUTER, &parts.guard));
         let patch = |listener: &String, (json_path, value): &(&'static str, &Value)| JsonPatch {
             kind: LISTENER,
-            name: format!("{}/{}/{listener}", self.namespace, self.name),
+            name: listener.clone(),
             operation: Operation {
                 op: "add",
                 json_path,
                 value: (*value).clone(),
             },
         };
-        let json_patches = self
-            .listeners
+        let names = self.names();
+        let json_patches = names
             .iter()
             .flat_map(|l| operations.iter().map(move |o| patch(l, o)))
             .collect();
@@ -333,6 +396,26 @@ impl Gateway {
                 json_patches,
             },
         )
+    }
+
+    /// What Envoy Gateway calls the listeners in Envoy. Those that share a port are one, and
+    /// patched once.
+    fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for listener in &self.listeners {
+            let [plain, quic] = match listener {
+                Listener::Named(name) => {
+                    let plain = format!("{}/{}/{name}", self.namespace, self.name);
+                    [plain.clone(), format!("{plain}-quic")]
+                }
+                Listener::Port(port) => [format!("tcp-{port}"), format!("udp-{port}")],
+            };
+            names.insert(plain);
+            if self.http3 {
+                names.insert(quic);
+            }
+        }
+        names
     }
 }
 
@@ -347,12 +430,27 @@ mod tests {
         let gateway = Gateway {
             namespace: "edge".to_owned(),
             name: "public".to_owned(),
-            listeners: vec!["http".to_owned(), "https".to_owned()],
+            listeners: ["http", "https"]
+                .map(|l| Listener::parse(l).unwrap())
+                .into(),
+            http3: false,
             delivery,
         };
+        split(&gateway)
+    }
+
+    fn split(gateway: &Gateway) -> Vec<Value> {
         let text = gateway.render().unwrap();
         text.split("---\n")
             .map(|d| crate::yaml::parse(d).ok().unwrap().json())
+            .collect()
+    }
+
+    fn names(policy: &Value) -> Vec<&str> {
+        let patches = policy["spec"]["jsonPatches"].as_array().unwrap();
+        patches
+            .iter()
+            .map(|p| p["name"].as_str().unwrap())
             .collect()
     }
 
@@ -391,21 +489,65 @@ mod tests {
     #[test]
     fn the_guard_stands_before_the_router_of_every_listener() {
         let all = extension("registry.example/keystile:1");
-        let patches = all[2]["spec"]["jsonPatches"].as_array().unwrap();
-        let names: Vec<_> = patches
-            .iter()
-            .map(|p| p["name"].as_str().unwrap())
-            .collect();
-        assert_eq!(names, ["edge/public/http", "edge/public/https"]);
-        for patch in patches {
+        assert_eq!(names(&all[2]), ["edge/public/http", "edge/public/https"]);
+        for patch in all[2]["spec"]["jsonPatches"].as_array().unwrap() {
             let operation = &patch["operation"];
             assert_eq!(operation["op"], "add");
             assert_eq!(
                 operation["jsonPath"],
-                "..http_filters[?(@.name=='envoy.filters.http.router')]"
+                "$..http_filters[?(@.name=='envoy.filters.http.router')]"
             );
             assert_eq!(operation["value"], Parts::new().unwrap().guard);
         }
+    }
+
+    #[test]
+    fn listeners_are_named_as_envoy_gateway_names_them_and_a_port_is_patched_once() {
+        let gateway = |listeners: &[&str], http3| Gateway {
+            namespace: "edge".to_owned(),
+            name: "public".to_owned(),
+            listeners: listeners
+                .iter()
+                .map(|l| Listener::parse(l).unwrap())
+                .collect(),
+            http3,
+            delivery: Delivery::Extension {
+                code: Code::new("registry.example/keystile:1", None),
+                keyset: KEYSET.to_owned(),
+            },
+        };
+        let all = split(&gateway(&["a:443", "b:443", "http:80"], false));
+        assert_eq!(names(&all[2]), ["tcp-443", "tcp-80"]);
+        let all = split(&gateway(&["a:443"], true));
+        assert_eq!(names(&all[2]), ["tcp-443", "udp-443"]);
+        let all = split(&gateway(&["https"], true));
+        let want = ["edge/public/https", "edge/public/https-quic"];
+        assert_eq!(names(&all[2]), want);
+        for bad in ["", ":80", "http:", "http:0", "http:x", "HTTP", "a/b"] {
+            assert!(Listener::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// One level up, Kubernetes refuses the field, or drops it and nothing is checked.
+    #[test]
+    fn a_digest_stands_beside_the_address_that_it_is_of() {
+        let code = |url: &str| {
+            let sha256 = Some("ab".repeat(32));
+            serde_json::to_value(Code::new(url, sha256)).unwrap()
+        };
+        let digest = "ab".repeat(32);
+        assert_eq!(
+            code("https://files.example/keystile.wasm"),
+            json!({"type": "HTTP", "http": {
+                "url": "https://files.example/keystile.wasm", "sha256": digest,
+            }})
+        );
+        assert_eq!(
+            code("oci://registry.example/keystile"),
+            json!({"type": "Image", "image": {
+                "url": "registry.example/keystile", "sha256": digest,
+            }})
+        );
     }
 
     #[test]

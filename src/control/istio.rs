@@ -20,7 +20,7 @@ use crate::ecds::SIGNING_KEYS;
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
 use crate::manifest;
-use patches::Patches;
+use patches::{BOOTSTRAP, Patches};
 
 const NAME: &str = "keystile";
 
@@ -85,14 +85,14 @@ impl Mesh {
         let namespace = &self.namespace;
         match &self.delivery {
             Delivery::Plugin { .. } => {
-                let stats = manifest::yaml(&patches.bootstrap(&parts, &[]))?;
+                let stats = manifest::yaml(&patches.bootstrap(&parts, &[])?)?;
                 let plugin = manifest::yaml(&self.plugin()?)?;
                 Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"))
             }
             Delivery::Discovery(plane) => {
                 let filters = manifest::yaml(&patches.filters(&parts))?;
                 let clusters = parts.clusters(plane)?;
-                let bootstrap = manifest::yaml(&patches.bootstrap(&parts, &clusters))?;
+                let bootstrap = manifest::yaml(&patches.bootstrap(&parts, &clusters)?)?;
                 let head = format!("{head}{}", discovery_head(namespace));
                 Ok(format!("{head}{filters}---\n{guard}---\n{bootstrap}"))
             }
@@ -113,18 +113,25 @@ impl Mesh {
             "\
 # Printed by `keystilectl render istio`.
 #
-# Once, before this is applied: the signing keys, as a secret beside the workload, and as
-# an environment variable of its container `istio-proxy`.
+# Once, before this is applied: the signing keys, as a secret beside the workload.
 #
 #   kubectl -n {namespace} create secret generic keystile \\
 #     --from-literal=\"$(keystilectl signing-key export)\"
 #
-#   env:                                   # of istio-proxy, in the pod's template
-#   - name: {SIGNING_KEYS}
-#     valueFrom: {{secretKeyRef: {{name: keystile, key: {SIGNING_KEYS}}}}}
+# Once, after it, in the pod's template: that secret as an environment variable of the container
+# `istio-proxy`, and the ConfigMap `{BOOTSTRAP}` as an addition to Envoy's bootstrap.
 #
-# A proxy reads this variable and the EnvoyFilter `keystile-bootstrap` when it starts, and not
-# again: restart the workload after applying this, and after rotating the signing key.
+#   metadata:
+#     annotations: {{sidecar.istio.io/bootstrapOverride: {BOOTSTRAP}}}
+#   spec:
+#     containers:
+#     - name: istio-proxy
+#       env:
+#       - name: {SIGNING_KEYS}
+#         valueFrom: {{secretKeyRef: {{name: keystile, key: {SIGNING_KEYS}}}}}
+#
+# A proxy reads both when it starts, and not again: restart the workload after rotating the
+# signing key.
 {after}",
             namespace = self.namespace
         )
@@ -201,7 +208,7 @@ fn discovery_head(namespace: &str) -> String {
 #
 #   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
 #
-# Namespace {namespace}: apply the three EnvoyFilters before the workload starts.
+# Namespace {namespace}: apply all three before the workload starts.
 "
     )
 }
@@ -312,10 +319,8 @@ mod tests {
             assert_eq!(patch["patch"]["value"]["name"], name);
         }
         // Envoy takes discovery from clusters of its bootstrap alone.
-        let bootstrap = &all[2]["spec"]["configPatches"][0];
-        assert_eq!(bootstrap["applyTo"], "BOOTSTRAP");
-        assert_eq!(bootstrap["patch"]["operation"], "MERGE");
-        let clusters = &bootstrap["patch"]["value"]["static_resources"]["clusters"];
+        let bootstrap = added_bootstrap(&all[2]);
+        let clusters = &bootstrap["static_resources"]["clusters"];
         assert_eq!(clusters[0]["name"], "keystile-discovery");
         assert_eq!(clusters[1]["name"], "keystile-control");
         assert!(clusters[0].get("transport_socket").is_some());
@@ -324,15 +329,21 @@ mod tests {
     #[test]
     fn a_mesh_with_a_plugin_has_the_metrics_labels_and_no_cluster() {
         let all = resources(Place::Gateway);
-        let value = all[2].pointer("/spec/configPatches/0/patch/value").unwrap();
+        let value = added_bootstrap(&all[2]);
         assert_eq!(
             value["stats_config"]["stats_tags"][0]["tag_name"],
             "outcome"
         );
         assert_eq!(value.get("static_resources"), None);
-        assert_eq!(
-            all[2]["spec"]["workloadSelector"]["labels"],
-            json!({"istio": "ingressgateway"})
-        );
+        assert_eq!(all[2]["metadata"]["namespace"], "edge");
+        let head = mesh(Place::Gateway).render().unwrap();
+        assert!(head.contains("{sidecar.istio.io/bootstrapOverride: keystile-bootstrap}"));
+    }
+
+    /// What Istio's agent gives to Envoy of a ConfigMap.
+    fn added_bootstrap(map: &Value) -> Value {
+        assert_eq!(map["kind"], "ConfigMap");
+        assert_eq!(map["metadata"]["name"], "keystile-bootstrap");
+        serde_json::from_str(map["data"]["custom_bootstrap.json"].as_str().unwrap()).unwrap()
     }
 }

@@ -1,9 +1,11 @@
 //! The companion as a person and a script meet it: transcripts that hold its exact words,
 //! and faults that must not cost a key.
 
+mod cluster;
 mod faults;
 mod handing_over;
 mod keeping;
+mod pages;
 mod programs;
 #[allow(dead_code)]
 #[path = "../serve/server.rs"]

@@ -1,7 +1,7 @@
 //! In a mesh: the real Envoy is given what Istio makes of the resources that `keystilectl
 //! render istio` prints.
 
-mod mesh;
+pub mod mesh;
 mod other;
 
 use crate::fixture::in_force;
@@ -97,7 +97,7 @@ fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_
     assert_eq!(
         mesh.gateway.order(),
         [
-            "edge.keystile",
+            "extensions.istio.io/trafficextension/edge.keystile~istio-translated-wasmplugin",
             "envoy.filters.http.jwt_authn",
             "envoy.filters.http.rbac",
             "keystile-guard",
@@ -127,7 +127,13 @@ fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
         Some("missing_api_key")
     );
     assert_eq!(envoy.send(&wrong_token.bearer(&key)).code(), None);
-    // Labels, by what the EnvoyFilter puts into the bootstrap.
+    // Nobody names himself in a header that the upstream would read as ours.
+    let named = get("/v1/a")
+        .bearer(&key)
+        .header("x_keystile_client", "mallory");
+    let seen = echoed(&envoy.send(&named).json());
+    assert_eq!(seen.header("x_keystile_client"), [""; 0]);
+    // Labels, by what the ConfigMap adds to the bootstrap.
     let refused = r#"keystile_requests_total{outcome="missing_api_key"}"#;
     assert_eq!(envoy.metric(refused), Some(3));
 }

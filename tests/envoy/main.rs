@@ -13,6 +13,7 @@ mod closed;
 mod decisions;
 mod faults;
 mod fixture;
+mod gateway;
 mod grpc;
 mod hostile;
 mod identity;
@@ -28,6 +29,7 @@ mod overlay;
 #[path = "../serve/pki.rs"]
 mod pki;
 mod pushes;
+mod quick_start;
 #[path = "../console/reading.rs"]
 mod reading;
 mod redirects;

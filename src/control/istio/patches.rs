@@ -1,7 +1,9 @@
-//! EnvoyFilters: what Istio has no resource of its own for.
+//! EnvoyFilters, and what is merged into a proxy's bootstrap: what Istio has no resource of
+//! its own for.
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kcr_networking_istio_io::v1alpha3::envoyfilters::{
     EnvoyFilter, EnvoyFilterConfigPatches, EnvoyFilterConfigPatchesApplyTo,
     EnvoyFilterConfigPatchesMatch, EnvoyFilterConfigPatchesMatchContext,
@@ -15,12 +17,17 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::envoy::parts::Parts;
+use crate::error::{Result, refuse};
 
 const FILTERS: &str = "keystile-filters";
 const GUARD: &str = "keystile-guard";
-const BOOTSTRAP: &str = "keystile-bootstrap";
+/// The ConfigMap that a pod's annotation `sidecar.istio.io/bootstrapOverride` names.
+pub const BOOTSTRAP: &str = "keystile-bootstrap";
+/// The file of it that Istio's agent hands to Envoy, beside the proxy's own bootstrap.
+const OVERRIDE: &str = "custom_bootstrap.json";
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const ROUTER: &str = "envoy.filters.http.router";
+const CONNECTION_MANAGER_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// The workload that is patched.
 pub struct Patches<'a> {
@@ -38,8 +45,24 @@ impl Patches<'_> {
     /// before the router, which is after every phase of a WasmPlugin.
     pub fn guard(&self, parts: &Parts) -> EnvoyFilter {
         let before_router = Some(ROUTER);
-        let patch = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);
-        self.resource(GUARD, vec![patch])
+        let guard = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);
+        self.resource(GUARD, vec![guard, self.no_underscores()])
+    }
+
+    /// Istio lets headers with underscores through, and many servers read `x_keystile_client`
+    /// as `x-keystile-client`: a caller could name himself.
+    fn no_underscores(&self) -> EnvoyFilterConfigPatches {
+        let value = json!({
+            "name": CONNECTION_MANAGER,
+            "typed_config": {
+                "@type": CONNECTION_MANAGER_TYPE,
+                "common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"},
+            },
+        });
+        EnvoyFilterConfigPatches {
+            apply_to: Some(EnvoyFilterConfigPatchesApplyTo::NetworkFilter),
+            ..self.http_filter(Operation::Merge, None, &value)
+        }
     }
 
     /// The filters that ask for base and overlay, before every other: a request is judged
@@ -50,21 +73,30 @@ impl Patches<'_> {
     }
 
     /// What a proxy must know at its start: the labels of metrics, and the clusters, because
-    /// Envoy refuses discovery from a cluster that it was told of later.
-    pub fn bootstrap(&self, parts: &Parts, clusters: &[Value]) -> EnvoyFilter {
+    /// Envoy refuses discovery from a cluster that it was told of later. No EnvoyFilter: Istio
+    /// applies none to the bootstrap.
+    pub fn bootstrap(&self, parts: &Parts, clusters: &[Value]) -> Result<ConfigMap> {
         let mut value = json!({"stats_config": {"stats_tags": parts.stats_tags}});
         if let (false, Some(fields)) = (clusters.is_empty(), value.as_object_mut()) {
             let resources = json!({"clusters": clusters});
             fields.insert("static_resources".to_owned(), resources);
         }
-        let patch = EnvoyFilterConfigPatches {
-            apply_to: Some(EnvoyFilterConfigPatchesApplyTo::Bootstrap),
-            r#match: None,
-            patch: Some(patch(Operation::Merge, &value)),
+        let text = serde_json::to_string_pretty(&value).map_err(|e| {
+            refuse(
+                format_args!("the bootstrap cannot be written ({e})"),
+                "report this: it is a mistake in keystilectl",
+            )
+        })?;
+        let mut map = ConfigMap {
+            data: Some(BTreeMap::from([(OVERRIDE.to_owned(), text)])),
+            ..ConfigMap::default()
         };
-        self.resource(BOOTSTRAP, vec![patch])
+        map.metadata.name = Some(BOOTSTRAP.to_owned());
+        map.metadata.namespace = Some(self.namespace.to_owned());
+        Ok(map)
     }
 
+    /// At the filters of a connection manager, or beside one of them.
     fn http_filter(
         &self,
         operation: Operation,

@@ -1,13 +1,15 @@
 //! What Istio does with the resources that `keystilectl render istio` prints, as far as a
-//! proxy can tell: EnvoyFilters are merged into bootstrap and listener, a WasmPlugin becomes
-//! a filter of its phase and a discovery resource.
+//! proxy can tell: EnvoyFilters are merged into the listener, a ConfigMap into the bootstrap, a
+//! WasmPlugin becomes a filter of its phase and a discovery resource.
 
 use crate::support::{EcdsFile, Setup, Upstream, fresh_dir, part};
 use serde_json::{Value, json};
 use std::fs;
 
 const ROUTER: &str = "envoy.filters.http.router";
+const PREFIX: &str = "extensions.istio.io/trafficextension/";
 const JWT: &str = "envoy.filters.http.jwt_authn";
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const FILTERS: &str =
     "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
 
@@ -39,6 +41,13 @@ impl Gateway {
         let mut config: Value = serde_saphyr::from_str(&text).unwrap();
         config["node"] = json!({"id": "router~10.0.0.1~gateway-1.edge", "cluster": "gateway.edge"});
         config["stats_config"]["stats_tags"] = json!([]);
+        // What we ship has it; a proxy of Istio has not.
+        let options = config
+            .pointer_mut(MANAGER)
+            .unwrap()
+            .as_object_mut()
+            .unwrap();
+        options.remove("common_http_protocol_options").unwrap();
         let filters = config.pointer_mut(FILTERS).unwrap();
         let router = filters.as_array_mut().unwrap().pop().unwrap();
         assert_eq!(router["name"], ROUTER);
@@ -66,6 +75,11 @@ impl Gateway {
                 for patch in resource["spec"]["configPatches"].as_array().unwrap() {
                     self.patch(patch);
                 }
+            }
+            // Istio's agent hands it to Envoy as `--config-yaml`, and Envoy merges it.
+            "ConfigMap" => {
+                let text = resource["data"]["custom_bootstrap.json"].as_str().unwrap();
+                merge(&mut self.config, serde_json::from_str(text).unwrap());
             }
             // The phase AUTHN is before Istio's own authentication.
             "WasmPlugin" => {
@@ -95,7 +109,10 @@ impl Gateway {
         let value = patch["patch"]["value"].clone();
         let operation = patch["patch"]["operation"].as_str().unwrap();
         match (patch["applyTo"].as_str().unwrap(), operation) {
-            ("BOOTSTRAP", "MERGE") => merge(&mut self.config, value),
+            ("NETWORK_FILTER", "MERGE") => {
+                let at = self.config.pointer_mut(MANAGER).unwrap();
+                merge(at, value["typed_config"].clone());
+            }
             ("HTTP_FILTER", "INSERT_FIRST") => self.first(value),
             ("HTTP_FILTER", "INSERT_BEFORE") => {
                 let sub = "/match/listener/filterChain/filter/subFilter/name";
@@ -151,7 +168,7 @@ pub fn resource_of(plugin: &Value, wasm: &str) -> Value {
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
                 "config": {
-                    "name": name,
+                    "name": name.trim_start_matches(PREFIX),
                     "root_id": spec["pluginName"],
                     "failure_policy": policy,
                     "vm_config": {
@@ -159,7 +176,6 @@ pub fn resource_of(plugin: &Value, wasm: &str) -> Value {
                         "code": {"local": {"filename": wasm}},
                         "environment_variables": {
                             "host_env_keys": host,
-                            "key_values": {"ISTIO_META_WASM_IMAGE_PULL_POLICY": "IfNotPresent"},
                         },
                     },
                     "configuration": {
@@ -172,9 +188,11 @@ pub fn resource_of(plugin: &Value, wasm: &str) -> Value {
     })
 }
 
-fn resource_name(plugin: &Value) -> String {
+/// As Istio 1.30 names them, which makes a TrafficExtension of a WasmPlugin first.
+pub fn resource_name(plugin: &Value) -> String {
     let part = |name: &str| plugin["metadata"][name].as_str().unwrap();
-    format!("{}.{}", part("namespace"), part("name"))
+    let (namespace, name) = (part("namespace"), part("name"));
+    format!("{PREFIX}{namespace}.{name}~istio-translated-wasmplugin")
 }
 
 /// As protobuf merges: lists grow, messages are merged, the rest is replaced.

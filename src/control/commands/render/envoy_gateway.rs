@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::Context;
 use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
 use super::plane::Plane;
-use crate::envoy_gateway::{Code, Delivery, Gateway};
+use crate::envoy_gateway::{Code, Delivery, Gateway, Listener};
 use crate::error::{Result, refuse};
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
 Examples:
   keystilectl render envoy-gateway --namespace edge --gateway public \\
     --image oci://registry.example/keystile@sha256:… | kubectl apply --server-side -f -
-  keystilectl render envoy-gateway --namespace edge --gateway public --listener https \\
+  keystilectl render envoy-gateway --namespace edge --gateway public --listener https:443 \\
     --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 --tls-ca /etc/keystile/ca.crt
 
 With --image, every change of keys is a change of the listener, and connections that are open keep
@@ -27,9 +27,13 @@ pub struct EnvoyGateway {
     /// Its name
     #[arg(long, value_name = "NAME")]
     gateway: String,
-    /// A listener of it that asks for keys; can be repeated
-    #[arg(long, value_name = "NAME", default_value = "http")]
-    listener: Vec<String>,
+    /// A listener of it, with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2); can be
+    /// repeated: name all of them
+    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = Listener::parse)]
+    listener: Vec<Listener>,
+    /// The listeners speak HTTP/3, too: each is a second one in Envoy
+    #[arg(long)]
+    http3: bool,
     /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
     #[arg(
         long,
@@ -68,6 +72,7 @@ impl EnvoyGateway {
             namespace: self.namespace,
             name: self.gateway,
             listeners: self.listener,
+            http3: self.http3,
             delivery,
         };
         output::raw(gateway.render()?.as_bytes())
