@@ -7,6 +7,7 @@ use core::fmt::Write as _;
 
 use crate::certificate::Stranger;
 use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::key::Malformed;
 use crate::policy::{By, Credential, Policy};
 
 /// What a denial means on the wire.
@@ -25,6 +26,29 @@ pub struct Answer {
 }
 
 impl Denial {
+    /// One of each code, by status and then in the order of the questions.
+    pub const CODES: [Self; 19] = [
+        Self::AmbiguousPath(None),
+        Self::MissingKey,
+        Self::MalformedKey(Malformed::Shape),
+        Self::MultipleKeys,
+        Self::UnknownKey,
+        Self::ExpiredKey { rotated: false },
+        Self::InactiveKey,
+        Self::DisabledKey,
+        Self::RevokedKey,
+        Self::InsufficientScope,
+        Self::RouteDenied,
+        Self::AddressDenied,
+        Self::CertificateDenied(Stranger::Other),
+        Self::OriginDenied,
+        Self::EnvironmentDenied,
+        Self::TlsRequired,
+        Self::RateLimited { retry_after: 1 },
+        Self::QuotaExceeded { retry_after: 1 },
+        Self::KeysetUnavailable(Unavailable::None),
+    ];
+
     /// Looks the denial up in the table.
     pub fn answer(&self) -> Answer {
         let (status, code, title, detail) = match self {
@@ -178,9 +202,9 @@ impl Denial {
     pub fn log_details(&self) -> String {
         let more = match self {
             Self::MalformedKey(why) => match why {
-                crate::key::Malformed::Length => ":length",
-                crate::key::Malformed::Shape => ":shape",
-                crate::key::Malformed::Checksum => ":checksum",
+                Malformed::Length => ":length",
+                Malformed::Shape => ":shape",
+                Malformed::Checksum => ":checksum",
             },
             Self::ExpiredKey { rotated: true } => ":rotated",
             Self::CertificateDenied(who) => match who {
@@ -343,4 +367,35 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the table writes as codes: the words between quotes that are written like one.
+    fn written() -> Vec<&'static str> {
+        let text = include_str!("reply.rs");
+        let table = text.split_once("fn answer(").unwrap().1;
+        let table = table.split_once("let grpc").unwrap().0;
+        let quoted = table.split('"').skip(1).step_by(2);
+        let is_code = |w: &&str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let mut codes: Vec<&str> = quoted.filter(is_code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
+    #[test]
+    fn every_code_of_the_table_is_listed_once() {
+        let mut listed: Vec<&str> = Denial::CODES.iter().map(Denial::code).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, written());
+    }
+
+    #[test]
+    fn codes_are_listed_by_status() {
+        let order = Denial::CODES.map(|d| d.answer().status);
+        assert!(order.is_sorted(), "{order:?}");
+    }
 }

@@ -1,18 +1,10 @@
-//! The way in: drafts, cases, comparisons and imports, as a person runs them; and the
-//! examples of the page for callers, as they stand there.
+//! The way in: drafts, cases, comparisons and imports, as a person runs them.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use crate::server::{Server, token};
 use crate::support::{Home, text, word};
-
-/// How long an example may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn vector(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/imports");
@@ -206,6 +198,58 @@ fn a_key_that_another_client_holds_stops_the_whole_import() {
 }
 
 #[test]
+fn a_table_binds_keys_to_client_certificates() {
+    let home = store();
+    let table = |certificates: &str| {
+        let text =
+            format!("client,key,scopes,mtls\nacme,csv-key-0123456789abcdef,read,{certificates}\n");
+        fs::write(home.path("keys.csv"), text).unwrap();
+    };
+    let import = [
+        "import",
+        "csv",
+        "keys.csv",
+        "--column",
+        "certificates=mtls",
+        "--apply",
+    ];
+    for (certificates, words) in [
+        (
+            "billing.example.com",
+            "keys.csv:2: `certificates`: `billing.example.com` is no identity of a certificate",
+        ),
+        ("dns:a.example;dns:*.example.com", "without `*`"),
+        ("spiffe://Example.org/billing", "write a SPIFFE id"),
+        (";", "not carried over: keys.csv:2: `certificates` holds"),
+    ] {
+        table(certificates);
+        let output = home.run(&import);
+        let told = text(&output.stderr);
+        assert!(told.contains(words), "{told}");
+        assert!(!told.contains("csv-key-"), "{told}");
+        assert!(home.ids().is_empty(), "{certificates}");
+    }
+
+    table("dns:Billing.Example.com spiffe://example.org/billing");
+    home.ok(&import);
+    let [id] = &home.ids()[..] else {
+        panic!("one key")
+    };
+    let expected = ["dns:billing.example.com", "spiffe://example.org/billing"];
+    let shown = home.json(&["key", "show", id]);
+    assert_eq!(shown["certificates"], serde_json::json!(expected));
+    let code = |certificate: &[&str]| {
+        let key = ["explain", "--key", "csv-key-0123456789abcdef"];
+        let args = [&key[..], &["--path", "/v1/x"], certificate].concat();
+        word(&home.json(&args), "code")
+    };
+    assert_eq!(code(&[]), "certificate_denied");
+    let other = ["--certificate", "dns:other.example.com"];
+    assert_eq!(code(&other), "certificate_denied");
+    assert_eq!(code(&["--certificate", expected[1]]), "ok");
+}
+
+#[test]
 fn a_draft_from_openapi_is_a_policy_that_can_be_applied() {
     for file in ["openapi.yaml", "github-excerpt.json"] {
         let home = store();
@@ -281,26 +325,6 @@ fn a_comparison_fails_on_what_opens_if_it_is_asked_to() {
     assert!(words.contains("1 change of the kind"), "{words}");
 }
 
-#[test]
-fn the_page_for_callers_shows_programs_that_wait_and_get_through() {
-    let page = include_str!("../../src/control/clients.md");
-    for (language, program, file) in [
-        ("sh", "sh", "call.sh"),
-        ("python", "python3", "call.py"),
-        ("js", "node", "call.js"),
-    ] {
-        if !there(program) || (language == "sh" && !there("curl")) {
-            continue;
-        }
-        let home = Home::empty();
-        let path = home.path(file);
-        fs::write(&path, blocks(page, language)[0]).unwrap();
-        let (printed, asked) = call(program, &path);
-        assert_eq!(printed.trim(), "let in", "{language}");
-        assert_eq!(asked, ["bearer the-key", "bearer the-key"], "{language}");
-    }
-}
-
 /// The fenced blocks of a language.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
     let open = format!("```{language}\n");
@@ -308,78 +332,4 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
         .skip(1)
         .map(|rest| rest.split("```\n").next().unwrap())
         .collect()
-}
-
-fn there(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    // `sh` has no such option, and is there.
-    program == "sh" || command.status().is_ok_and(|s| s.success())
-}
-
-/// Runs a program against a server that answers 429 once; what it prints, and the keys
-/// that it showed.
-fn call(program: &str, file: &PathBuf) -> (String, Vec<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1/orders", listener.local_addr().unwrap());
-    let mut child = Command::new(program)
-        .arg(file)
-        .env("API_KEY", "the-key")
-        .env("API_URL", url)
-        .env_remove("http_proxy")
-        .env("NO_PROXY", "127.0.0.1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let began = Instant::now();
-    let mut asked = Vec::new();
-    while asked.len() < 2 {
-        match listener.accept() {
-            Ok((mut stream, _)) => {
-                stream.set_nonblocking(false).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let head: Vec<String> = BufReader::new(&stream)
-                    .lines()
-                    .map(Result::unwrap)
-                    .take_while(|l| !l.is_empty())
-                    .map(|l| l.to_ascii_lowercase())
-                    .collect();
-                let key = head.iter().find_map(|l| l.strip_prefix("authorization: "));
-                asked.push(key.unwrap_or("none").to_owned());
-                let answer = match asked.len() {
-                    1 => "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 2\r\n\r\n{}",
-                    _ => "200 OK\r\ncontent-length: 6\r\n\r\nlet in",
-                };
-                let answer =
-                    format!("HTTP/1.1 {answer}").replacen("\r\n", "\r\nconnection: close\r\n", 1);
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-            Err(_) => {
-                if began.elapsed() > PATIENCE {
-                    child.kill().unwrap();
-                    panic!("{program} asked {} times", asked.len());
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-    }
-    while child.try_wait().unwrap().is_none() {
-        if began.elapsed() > PATIENCE {
-            child.kill().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let mut printed = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut printed)
-        .unwrap();
-    (printed, asked)
 }

@@ -86,13 +86,13 @@ fn before_the_first_keyset_a_grpc_client_is_told_unavailable_or_internal() {
 }
 
 /// A real gRPC server, in a runtime of its own.
-struct Service {
+pub struct Service {
     _runtime: Runtime,
     port: u16,
 }
 
 impl Service {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -107,7 +107,7 @@ impl Service {
     }
 
     /// `ecds-file.yaml` in front of it, speaking HTTP/2 to the upstream.
-    fn behind(&self) -> Setup {
+    pub fn behind(&self) -> Setup {
         let unused = Upstream::start();
         let port = unused.address().port();
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

@@ -8,6 +8,7 @@ mod beside;
 #[allow(dead_code)]
 #[path = "../console/browser.rs"]
 mod browser;
+mod callers;
 mod certificates;
 mod closed;
 mod decisions;

@@ -24,6 +24,10 @@ Examples:
   keystilectl import kong kong.yaml --apply --add-plans --allow-unknown-scope
   keystilectl import csv keys.csv --column client=owner --column key=apikey --apply
 
+Fields of a table, of which `client` and one of `key` and `sha256` are needed:
+  client, key, sha256, name, environment, type, scopes, plan, limits, expires, not_before, cidrs,
+  origins, certificates, disabled
+
 Keys are hashed on this machine; neither store nor server nor log ever gets one in full. Groups with
 limits become plans, ACL groups and permissions become scopes, limits of one consumer become limits
 of its keys. Windows become token buckets of the same size. What is not carried over is listed. What

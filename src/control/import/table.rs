@@ -7,7 +7,7 @@ use crate::error::{Result, refuse};
 use crate::registry::rules;
 
 /// The fields that a column can hold.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "client",
     "key",
     "sha256",
@@ -21,6 +21,7 @@ const FIELDS: [&str; 14] = [
     "not_before",
     "cidrs",
     "origins",
+    "certificates",
     "disabled",
 ];
 
@@ -74,6 +75,13 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
             let split = get(field).unwrap_or_default().split([' ', ';']);
             split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
         };
+        // A restriction that says nothing must not come to restrict nothing.
+        let restrictions = ["cidrs", "origins", "certificates"];
+        let is_void = |f: &str| get(f).is_some() && words(f).is_empty();
+        if let Some(field) = restrictions.into_iter().find(|f| is_void(f)) {
+            found.leave(&place, format!("`{field}` holds separators alone"));
+            continue;
+        }
         let Some(owner) = get("client").or(how.client.as_deref()) else {
             found.leave(&place, "names no client; name one with `--client`");
             continue;
@@ -111,6 +119,7 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
             line.not_before = text("not_before");
             line.cidrs = words("cidrs");
             line.origins = words("origins");
+            line.certificates = words("certificates");
             line.disabled = get("disabled")
                 .is_some_and(|w| !["false", "no", "0"].contains(&w.to_ascii_lowercase().as_str()));
         }

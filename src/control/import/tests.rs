@@ -170,6 +170,41 @@ fn a_table_is_read_by_the_names_that_its_columns_have() {
 }
 
 #[test]
+fn restrictions_of_keys_are_columns_of_a_table() {
+    let table = "\
+client,key,cidrs,origins,Certificates
+acme,csv-acme-0123456789abcdef,10.0.0.0/8;192.0.2.0/24,,spiffe://example.org/billing dns:api.example.com
+globex,csv-globex-0123456789abcdef,,,
+initech,csv-initech-0123456789abcdef,,,;
+umbrella,csv-umbrella-0123456789abcdef, ; ,,
+";
+    let found = found(System::Csv, table, &How::default());
+    let acme = key(&found, "csv-acme-0123456789abcdef");
+    assert_eq!(acme.cidrs, ["10.0.0.0/8", "192.0.2.0/24"]);
+    assert_eq!(
+        acme.certificates,
+        ["spiffe://example.org/billing", "dns:api.example.com"]
+    );
+    let globex = key(&found, "csv-globex-0123456789abcdef");
+    assert!(globex.certificates.is_empty() && globex.cidrs.is_empty());
+    assert_eq!(found.keys.len(), 2, "none is freed of what restricts it");
+    assert!(left(&found, "file:4", "`certificates` holds separators"));
+    assert!(left(&found, "file:5", "`cidrs` holds separators"));
+}
+
+#[test]
+fn a_server_that_knows_no_certificates_is_asked_only_where_there_are_some() {
+    let mut line = KeyLine::default();
+    let has = |line: &KeyLine| {
+        let json = serde_json::to_value(line).unwrap();
+        json.get("certificates").is_some()
+    };
+    assert!(!has(&line));
+    line.certificates = vec!["dns:a.example".to_owned()];
+    assert!(has(&line));
+}
+
+#[test]
 fn no_message_about_a_broken_export_holds_what_stands_in_it() {
     for (system, text) in [
         (System::Kong, "consumers: {key: very-secret-0123456789}\n"),

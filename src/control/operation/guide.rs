@@ -1,8 +1,6 @@
 //! What who calls the API behind Envoy has to know, made from the policy.
 
-use keystile::certificate::Stranger;
-use keystile::decide::{Denial, Unavailable};
-use keystile::key::Malformed;
+use keystile::decide::Denial;
 use keystile::policy::{Auth, RawCredential, RawLimit, RawRoute};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -100,27 +98,6 @@ pub struct Refusal {
     pub detail: String,
 }
 
-const DENIALS: [Denial; 18] = [
-    Denial::AmbiguousPath(None),
-    Denial::MissingKey,
-    Denial::MalformedKey(Malformed::Shape),
-    Denial::MultipleKeys,
-    Denial::UnknownKey,
-    Denial::ExpiredKey { rotated: false },
-    Denial::InactiveKey,
-    Denial::DisabledKey,
-    Denial::RevokedKey,
-    Denial::InsufficientScope,
-    Denial::RouteDenied,
-    Denial::AddressDenied,
-    Denial::CertificateDenied(Stranger::Other),
-    Denial::OriginDenied,
-    Denial::EnvironmentDenied,
-    Denial::TlsRequired,
-    Denial::RateLimited { retry_after: 1 },
-    Denial::KeysetUnavailable(Unavailable::None),
-];
-
 impl Operation for Show {
     type Output = Guide;
     const ROUTE: Route = Route::get(
@@ -164,7 +141,7 @@ impl Operation for Show {
                         .map(|q| format!("{} a {}", q.requests, super::wire::word_of(&q.per))),
                 })
                 .collect(),
-            errors: DENIALS.iter().map(Refusal::of).collect(),
+            errors: Denial::CODES.iter().map(Refusal::of).collect(),
         })
     }
 }
@@ -212,6 +189,27 @@ impl Refusal {
             status: answer.status,
             code: answer.code.to_owned(),
             detail: answer.detail.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::bench::{Bench, NOON};
+
+    #[test]
+    fn every_code_of_the_filter_is_told_with_its_status_and_what_to_do() {
+        let mut b = Bench::new();
+        let guide = Show {}.run(&mut b.store, &World::at(NOON)).unwrap();
+        for denial in Denial::CODES {
+            let answer = denial.answer();
+            let told = guide.errors.iter().find(|e| e.code == answer.code);
+            let told = told.unwrap_or_else(|| panic!("`{}` is missing", answer.code));
+            assert_eq!(
+                (told.status, told.detail.as_str()),
+                (answer.status, answer.detail)
+            );
         }
     }
 }

@@ -59,6 +59,10 @@ pub struct KeyLine {
     pub cidrs: Vec<String>,
     /// Origins that it may be used from.
     pub origins: Vec<String>,
+    /// Identities of client certificates that it may be used with: `spiffe://…` or `dns:…`.
+    /// A server that does not know them refuses them, and is asked for them only where needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// Free pairs: `team=payments`.
     pub labels: Vec<String>,
     /// Switched off for now.

@@ -6,6 +6,7 @@ version: 1
 environments: [live]
 plans:
   free: {limits: [{requests: 2, per: 1m}]}
+  trial: {quota: {requests: 2, per: month}}
 routes:
 - {path: /open, auth: none}
 - {path: "/v1/users/{id}", methods: [GET], scopes: ["read:users"]}
@@ -52,6 +53,8 @@ cases:
 - {key: {scopes: ["read:users"], certificates: ["dns:a.example"]}, request: {path: /v1/users/7, certificates: ["spiffe://a.example/b", "dns:b.example"]}, expect: certificate_denied}
 - {key: {scopes: ["read:users"], plan: free}, request: GET /v1/users/7, times: 2, expect: ok}
 - {key: {scopes: ["read:users"], plan: free}, request: GET /v1/users/7, times: 3, expect: rate_limited}
+- {key: {scopes: ["read:users"], plan: trial}, request: GET /v1/users/7, times: 2, expect: ok}
+- {key: {scopes: ["read:users"], plan: trial}, request: GET /v1/users/7, times: 3, expect: quota_exceeded}
 - {key: reader, request: GET /v1/a%2fb, expect: ambiguous_path}
 "#,
     );
@@ -108,34 +111,19 @@ fn mistakes_in_a_file_of_cases_are_told_with_their_lines() {
 
 #[test]
 fn every_code_of_the_filter_can_be_expected_and_no_other() {
-    use keystile::certificate::Stranger;
-    use keystile::decide::{Denial, Unavailable};
-    use keystile::key::Malformed;
-    let denials = [
-        Denial::MissingKey,
-        Denial::MalformedKey(Malformed::Shape),
-        Denial::MultipleKeys,
-        Denial::UnknownKey,
-        Denial::ExpiredKey { rotated: false },
-        Denial::InactiveKey,
-        Denial::DisabledKey,
-        Denial::RevokedKey,
-        Denial::InsufficientScope,
-        Denial::RouteDenied,
-        Denial::AddressDenied,
-        Denial::CertificateDenied(Stranger::Other),
-        Denial::OriginDenied,
-        Denial::EnvironmentDenied,
-        Denial::TlsRequired,
-        Denial::AmbiguousPath(None),
-        Denial::RateLimited { retry_after: 1 },
-        Denial::KeysetUnavailable(Unavailable::None),
-    ];
-    let codes: Vec<&str> = ["ok"]
-        .into_iter()
-        .chain(denials.iter().map(Denial::code))
-        .collect();
-    assert_eq!(codes, cases::CODES);
+    use keystile::decide::Denial;
+    let expecting = |code: &str| format!("cases:\n- {{request: GET /a, expect: {code}}}\n");
+    for denial in Denial::CODES {
+        let cases = cases::parse("cases.yaml", &expecting(denial.code())).unwrap();
+        assert_eq!(cases.cases[0].expect.code, denial.code());
+    }
+    let error = refused(&expecting("overdrawn"));
+    assert!(
+        error.contains("known are ok, ") && error.contains(", quota_exceeded, "),
+        "{error}"
+    );
+    let error = refused(&expecting("quota_exceded"));
+    assert!(error.contains("did you mean `quota_exceeded`?"), "{error}");
 }
 
 #[test]

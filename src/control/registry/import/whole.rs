@@ -265,7 +265,7 @@ fn take_key(
         cidrs: line.cidrs,
         deny_cidrs: Vec::new(),
         origins: line.origins,
-        certificates: Vec::new(),
+        certificates: line.certificates,
         labels: line.labels,
     };
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
