@@ -1,6 +1,6 @@
 //! Keystile beside its peers, in one interleaved run: CPU for each request, memory, time to
 //! the first 200; and what grows with the number of keys: loading, pushes, revocation,
-//! buckets.
+//! buckets, the store.
 //!
 //!     scripts/bench             everything; two hours or so
 //!     scripts/bench --short     that it works, not how fast
@@ -16,6 +16,7 @@
 mod authz;
 mod cases;
 mod chart;
+mod companion;
 mod envoy;
 mod figures;
 #[allow(dead_code)]
@@ -57,10 +58,10 @@ struct Settings {
         long,
         value_delimiter = ',',
         value_enum,
-        default_value = "tables,scale"
+        default_value = "tables,scale,store"
     )]
     sections: Vec<Section>,
-    /// Numbers of keys of the tables
+    /// Numbers of keys of the tables, and of the section on the store
     #[arg(long, value_delimiter = ',')]
     keys: Option<Vec<usize>>,
     /// Numbers of keys of the section on scale
@@ -93,6 +94,8 @@ enum Section {
     Tables,
     /// What grows with the number of keys
     Scale,
+    /// What the companion does with all keys, and answers about them
+    Store,
 }
 
 fn main() {
@@ -125,6 +128,10 @@ fn main() {
     if settings.sections.contains(&Section::Scale) {
         Cores::all().keep_to();
         scale::measure(&runtime, &settings, &work, &mut report);
+    }
+    if settings.sections.contains(&Section::Store) {
+        Cores::all().keep_to();
+        companion::measure(&settings, &mut report);
     }
     let _ = fs::remove_dir_all(&work);
     println!("{}", report.targets());

@@ -41,10 +41,7 @@ impl Process {
 
     /// Nanoseconds of CPU of all its threads and children, so far.
     pub fn cpu_ns(&self) -> u64 {
-        let all = family(self.child.id()).into_iter();
-        all.flat_map(|pid| threads(pid).into_values())
-            .map(|t| t.cpu_ns)
-            .sum()
+        cpu_of(self.child.id())
     }
 
     /// Its threads, by their ids.
@@ -84,6 +81,14 @@ pub struct Thread {
     pub name: String,
     /// Nanoseconds of CPU so far.
     pub cpu_ns: u64,
+}
+
+/// Nanoseconds of CPU of all threads of a process and its children, so far.
+pub fn cpu_of(pid: u32) -> u64 {
+    let all = family(pid).into_iter();
+    all.flat_map(|pid| threads(pid).into_values())
+        .map(|t| t.cpu_ns)
+        .sum()
 }
 
 /// The process and its children.

@@ -26,7 +26,7 @@ const PUSHED: usize = 2;
 pub fn starts(runtime: &Runtime, sizes: &[usize], times: usize, work: &Path, report: &mut Report) {
     let mut sheet = Sheet::new(
         "Start and memory of Envoys with Keystile",
-        "From a `.pb` file that is there at the start. Memory beyond that of the same Envoy with one key; a worker's is the slope from 1 to 4 workers. The rest the process has once: the VM of the main thread, what Envoy keeps of the configuration, and what it allocated on the way and has free again.",
+        "From a `.pb` file that is there at the start. With one key a start is what it costs to begin with: Envoy itself, and V8 compiling the filter. Memory a key is that beyond the same Envoy with one key; a worker's is the slope from 1 to 4 workers. The rest the process has once: the VM of the main thread, what Envoy keeps of the configuration, and what it allocated on the way and has free again.",
         &[
             "keys",
             "file, MB",
@@ -42,22 +42,21 @@ pub fn starts(runtime: &Runtime, sizes: &[usize], times: usize, work: &Path, rep
             "of it allocated by Envoy",
         ],
     );
-    let least = resident(runtime, 1, 1, work);
+    let least = resident(runtime, 1, times, work);
     let last = WORKERS.len() - 1;
+    let mut row = least.row();
+    // It is what others are held against.
+    row.insert(4, Figure::None);
+    row.extend([Figure::None; 3]);
+    sheet.row(counted(1), row);
     for &size in sizes {
         let found = resident(runtime, size, times, work);
         let beyond = |n: usize| found.resident[n] - least.resident[n];
         let keys = size as f64;
         let each = (beyond(last) - beyond(0)) / (WORKERS[last] - WORKERS[0]) as f64;
         let in_vm = found.linear - least.linear;
-        let mut row = vec![
-            Figure::One(found.file / 1e6),
-            Figure::of(found.first_200_ms.clone()),
-            Figure::of(found.cpu_ms.clone()),
-            Figure::One(found.linear / 1e6),
-            Figure::Difference(in_vm / keys),
-        ];
-        row.extend(found.resident.iter().map(|r| Figure::One(r / 1e6)));
+        let mut row = found.row();
+        row.insert(4, Figure::Difference(in_vm / keys));
         row.push(Figure::Difference(each / keys));
         row.push(Figure::Difference((beyond(0) - each) / keys));
         let allocated = found.allocated - least.allocated;
@@ -82,6 +81,20 @@ struct Memory {
     allocated: f64,
     /// Of each number of [`WORKERS`].
     resident: Vec<f64>,
+}
+
+impl Memory {
+    /// What was measured, as it is: file, first 200, CPU till then, linear memory, resident.
+    fn row(&self) -> Vec<Figure> {
+        let mut row = vec![
+            Figure::One(self.file / 1e6),
+            Figure::of(self.first_200_ms.clone()),
+            Figure::of(self.cpu_ms.clone()),
+            Figure::One(self.linear / 1e6),
+        ];
+        row.extend(self.resident.iter().map(|r| Figure::One(r / 1e6)));
+        row
+    }
 }
 
 fn resident(runtime: &Runtime, size: usize, times: usize, work: &Path) -> Memory {
