@@ -181,6 +181,35 @@ fn closed() -> Error {
     refuse("the server is shutting down", "try again").of(Kind::Unavailable)
 }
 
+/// A desk for tests.
+#[cfg(test)]
+pub mod bench {
+    use super::*;
+    use crate::registry::{client, signing};
+    use crate::world::World;
+
+    /// A fresh store with this policy, a signing key and clients of these names, in a folder
+    /// that is removed with it.
+    pub fn desk(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Arc<Desk>) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().to_owned(), None);
+        let world = World::read();
+        home.create(&world, |store| {
+            store.write(&world, |tx| {
+                tx.insert_policy(policy, world.now.seconds())?;
+                signing::insert(tx, &world).map(drop)
+            })?;
+            for name in clients {
+                client::create(store, &world, client::Draft::named(name))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        let desk = Desk::open(home).unwrap();
+        (folder, desk)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

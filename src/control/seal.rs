@@ -58,15 +58,7 @@ impl MasterKey {
 
     /// SQLCipher's raw key, which needs no key derivation: `x'…'`. A secret.
     pub fn raw_key(&self) -> Zeroizing<String> {
-        let mut out = Zeroizing::new(String::with_capacity(2 * BYTES + 3));
-        out.push_str("x'");
-        for byte in self.0.iter() {
-            for nibble in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
-        out.push('\'');
-        out
+        raw_key(&self.0)
     }
 
     /// Tells this key from others and says nothing else about it: eight bytes of a hash
@@ -91,6 +83,19 @@ pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
             .map(Some);
     }
     from_file(file)
+}
+
+/// SQLCipher's form of a raw key, which needs no key derivation: `x'…'`. A secret.
+pub fn raw_key(key: &[u8; BYTES]) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(2 * BYTES + 3));
+    out.push_str("x'");
+    for byte in key {
+        for nibble in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    out.push('\'');
+    out
 }
 
 /// What to say when [`find`] found none for an existing store.

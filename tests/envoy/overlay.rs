@@ -263,22 +263,7 @@ fn every_vm_reports_a_push_to_the_control_plane_at_once() {
             }
         }
     });
-    let cluster = format!(
-        "  clusters:
-  - name: control
-    type: STATIC
-    connect_timeout: 1s
-    load_assignment:
-      cluster_name: control
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address:
-              socket_address: {{address: 127.0.0.1, port_value: {}}}
-",
-        control.address().port()
-    );
-    let setup = Setup::overlay(&upstream).edit("  clusters:\n", &cluster);
+    let setup = Setup::overlay(&upstream).control(control.address());
     let mut keys = Keys::new(REPORTING);
     let key = keys.issue("acme");
     let mut case = Case::new(&setup, keys);

@@ -59,10 +59,7 @@ fn a_push_that_fails_in_the_workers_alone_lets_nothing_through() {
     let upstream = Upstream::start();
     let mut keys = Keys::new(POLICY);
     let key = keys.issue("acme");
-    let setup = Setup::ecds(&upstream).signing_keys(&keys.signing_keys());
-    let (file, dir) = (setup.ecds_file(), setup.dir().to_owned());
-    broken(&mut keys, &file, &dir, fault::failing_after_the_canary);
-    let envoy = Envoy::start(setup);
+    let envoy = start_broken(&upstream, &mut keys, fault::failing_after_the_canary);
 
     let answers = burst(envoy.address(), 20, 2, &get("/v1/a").bearer(&key));
 
@@ -75,10 +72,7 @@ fn a_trap_costs_what_its_worker_had_under_way_and_nothing_after_it() {
     let upstream = Upstream::start();
     let mut keys = Keys::new(POLICY);
     let key = keys.issue("acme");
-    let setup = Setup::ecds(&upstream).signing_keys(&keys.signing_keys());
-    let (file, dir) = (setup.ecds_file(), setup.dir().to_owned());
-    broken(&mut keys, &file, &dir, fault::trapping);
-    let envoy = Envoy::start(setup);
+    let envoy = start_broken(&upstream, &mut keys, fault::trapping);
     in_force(&envoy, keys.content.version);
 
     let request = get("/v1/a").bearer(&key);
@@ -115,10 +109,7 @@ fn buckets_and_the_keyset_survive_a_trap() {
     let key = keys.issue_on("acme", "day");
     let revoked = keys.issue("acme");
     keys.revoke(&revoked);
-    let setup = Setup::ecds(&upstream).signing_keys(&keys.signing_keys());
-    let (file, dir) = (setup.ecds_file(), setup.dir().to_owned());
-    broken(&mut keys, &file, &dir, fault::trapping);
-    let envoy = Envoy::start(setup);
+    let envoy = start_broken(&upstream, &mut keys, fault::trapping);
     in_force(&envoy, keys.content.version);
     let request = get("/v1/a").bearer(&key);
 
@@ -167,11 +158,14 @@ fn broken_static(upstream: &Upstream, keys: &mut Keys, fault: fn(&[u8]) -> Vec<u
     setup.edit("target/dist/keystile.wasm", &wasm)
 }
 
-/// What `keystilectl push` writes, with the broken filter in place of ours.
-fn broken(keys: &mut Keys, file: &EcdsFile, dir: &Path, fault: fn(&[u8]) -> Vec<u8>) {
-    let wasm = write_broken(dir, fault);
+/// An Envoy with what `keystilectl push` writes, but the broken filter in place of ours.
+fn start_broken(upstream: &Upstream, keys: &mut Keys, fault: fn(&[u8]) -> Vec<u8>) -> Envoy {
+    let setup = Setup::ecds(upstream).signing_keys(&keys.signing_keys());
+    let wasm = write_broken(setup.dir(), fault);
     let response = EcdsFile::response(&keys.sealed()).to_string();
-    file.write(response.replace("target/dist/keystile.wasm", &wasm));
+    let response = response.replace("target/dist/keystile.wasm", &wasm);
+    setup.ecds_file().write(response);
+    Envoy::start(setup)
 }
 
 pub fn write_broken(dir: &Path, fault: fn(&[u8]) -> Vec<u8>) -> String {

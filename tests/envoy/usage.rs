@@ -132,22 +132,7 @@ fn serve(listener: TcpListener, books: &Arc<Mutex<Books>>, keys: SigningKeys) ->
 }
 
 fn setup(upstream: &Upstream, control: SocketAddr, node: &str) -> Setup {
-    let cluster = format!(
-        "  clusters:
-  - name: control
-    type: STATIC
-    connect_timeout: 1s
-    load_assignment:
-      cluster_name: control
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address:
-              socket_address: {{address: 127.0.0.1, port_value: {}}}
-",
-        control.port()
-    );
-    let setup = Setup::ecds(upstream).edit("  clusters:\n", &cluster);
+    let setup = Setup::ecds(upstream).control(control);
     setup.edit("{id: keystile,", &format!("{{id: {node},"))
 }
 

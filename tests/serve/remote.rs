@@ -6,7 +6,8 @@ use std::process::Output;
 use crate::server::{Server, token};
 use crate::support::{Home, text, word};
 
-fn through(home: &Home, server: &Server, token: &str, args: &[&str]) -> Output {
+/// What `keystilectl` says through this server, with this token.
+pub fn through(home: &Home, server: &Server, token: &str, args: &[&str]) -> Output {
     home.command(args)
         .env("KEYSTILE_SERVER", server.url())
         .env("KEYSTILE_TOKEN", token)

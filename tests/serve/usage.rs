@@ -9,6 +9,7 @@ use keystile::message::Sealed;
 use keystile::usage::{Batch, KeyUse, Receipt, Row, open_receipt, seal_batch};
 use serde_json::Value;
 
+use crate::remote::through;
 use crate::server::{Server, token};
 use crate::support::{Home, text, word};
 
@@ -128,15 +129,6 @@ fn post(server: &Server, sealed: &Sealed) -> Option<Answer> {
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap().as_secs()
-}
-
-fn through(home: &Home, server: &Server, token: &str, args: &[&str]) -> std::process::Output {
-    home.command(args)
-        .env("KEYSTILE_SERVER", server.url())
-        .env("KEYSTILE_TOKEN", token)
-        .env("KEYSTILE_HOME", "nowhere")
-        .output()
-        .unwrap()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::Context;
 use crate::audit::{Head, Outcome};
 use crate::error::Result;
 use crate::operation::audit::{self, RecordView};
-use crate::operation::wire::TimeWords;
+use crate::operation::wire::{PAGE, TimeWords};
 use crate::output::{self, cell, count};
 use crate::when::{self, When};
 
@@ -154,7 +154,7 @@ impl List {
         let mut records: Vec<RecordView> = Vec::new();
         let mut left = self.last;
         while left > 0 {
-            let most = left.min(audit::PAGE);
+            let most = left.min(PAGE);
             page.limit = Some(most);
             let found = cx.perform(page.clone())?;
             records.extend(found.records);
@@ -192,7 +192,7 @@ impl Export {
             until: self.filter.until.map(TimeWords),
             outcome: self.filter.outcome.map(|o| o.as_str().to_owned()),
             after: None,
-            limit: Some(audit::PAGE),
+            limit: Some(PAGE),
         };
         loop {
             let found = cx.perform(page.clone())?;

@@ -7,7 +7,7 @@ use super::client::{label_words, words};
 use super::{Context, key_id};
 use crate::error::Result;
 use crate::operation::key::{self, KeyUse, KeyView};
-use crate::operation::wire::{Environment, Id, KeyStatus, Span, Time, TimeWords};
+use crate::operation::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
 use crate::output::{self, cell};
 use crate::record::Status;
 use crate::registry::rules;
@@ -125,7 +125,7 @@ impl List {
             expiring: self.expiring.map(TimeWords),
             label: words(&self.label),
             unused: self.unused.map(Span),
-            limit: Some(key::PAGE),
+            limit: Some(PAGE),
             scan: None,
             cursor: None,
         };

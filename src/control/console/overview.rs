@@ -81,13 +81,14 @@ fn envoys(visit: &Visit, seen: &Overview) -> Markup {
     }
 }
 
-fn day(seconds: u64) -> (String, String) {
+fn day(seconds: u64, values: Vec<u64>) -> Bar {
     let day = when::rfc3339(seconds);
     let (date, short) = (day.get(..10), day.get(8..10));
-    (
-        date.unwrap_or_default().to_owned(),
-        short.unwrap_or_default().to_owned(),
-    )
+    Bar {
+        label: date.unwrap_or_default().to_owned(),
+        short: short.unwrap_or_default().to_owned(),
+        values,
+    }
 }
 
 fn ends(seen: &Overview) -> Series<'static> {
@@ -98,14 +99,7 @@ fn ends(seen: &Overview) -> Series<'static> {
         bars: seen
             .ends
             .iter()
-            .map(|d| {
-                let (label, short) = day(d.day.0);
-                Bar {
-                    label,
-                    short,
-                    values: vec![d.count],
-                }
-            })
+            .map(|d| day(d.day.0, vec![d.count]))
             .collect(),
     }
 }
@@ -118,14 +112,7 @@ fn activity(seen: &Overview) -> Option<Series<'static>> {
         parts: vec!["done", "refused"],
         bars: days
             .iter()
-            .map(|d| {
-                let (label, short) = day(d.day.0);
-                Bar {
-                    label,
-                    short,
-                    values: vec![d.done, d.refused],
-                }
-            })
+            .map(|d| day(d.day.0, vec![d.done, d.refused]))
             .collect(),
     })
 }

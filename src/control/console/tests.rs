@@ -10,12 +10,11 @@ use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
 use super::{Console, Settings, router};
-use crate::caller::{Ceilings, Role};
-use crate::desk::Desk;
-use crate::home::Home;
+use crate::caller::Role;
+use crate::desk::{self, Desk};
 use crate::operation::fleet::Fleet;
 use crate::policy_file;
-use crate::registry::{audit, client, key, signing, token};
+use crate::registry::{audit, key, token};
 use crate::serve::http::{self, App};
 use crate::serve::limits::Limits;
 use crate::serve::listen::Peer;
@@ -64,25 +63,7 @@ fn held<'t>(text: &'t str, name: &str) -> &'t str {
 
 impl Site {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::new(folder.path().to_owned(), None);
-        let world = World::read();
-        home.create(&world, |store| {
-            store.write(&world, |tx| {
-                tx.insert_policy(policy_file::DEFAULT, world.now.seconds())?;
-                signing::insert(tx, &world).map(drop)
-            })?;
-            for name in ["acme", "other"] {
-                let draft = client::Draft {
-                    name: name.to_owned(),
-                    ..client::Draft::default()
-                };
-                client::create(store, &world, draft)?;
-            }
-            Ok(())
-        })
-        .unwrap();
-        let desk = Desk::open(home).unwrap();
+        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), Limits::new(100_000), Vec::new());
         let fleet = || Fleet {
             version: 0,
@@ -98,13 +79,8 @@ impl Site {
 
     async fn token(&self, role: Role, invitation: bool) -> (String, keystile::key::KeyId) {
         let draft = token::Draft {
-            name: format!("{role}-{invitation}"),
-            role,
-            client: (role == Role::Client).then(|| "acme".to_owned()),
-            ceilings: Ceilings::default(),
-            networks: Vec::new(),
-            expires: None,
             invitation,
+            ..token::Draft::plain(format!("{role}-{invitation}"), role)
         };
         let (text, record) = self
             .desk

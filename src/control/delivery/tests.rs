@@ -21,10 +21,11 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::*;
+use crate::desk;
 use crate::ecds::{TYPED_CONFIG, configuration_in};
 use crate::home::Home;
 use crate::policy_file;
-use crate::registry::{client, key, policy, signing};
+use crate::registry::{key, policy, signing};
 use crate::world::World;
 
 pub const POLICY: &str = "version: 1
@@ -68,26 +69,16 @@ impl Bed {
     }
 
     pub async fn with(text: &str, settings: Settings) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let world = World::read();
-        let home = Home::new(folder.path().to_owned(), None);
-        let made = home.create(&world, |store| {
-            store.write(&world, |tx| {
-                tx.insert_policy(text, world.now.seconds())?;
-                signing::insert(tx, &world).map(drop)
-            })?;
-            let acme = client::Draft {
-                name: "acme".to_owned(),
-                ..client::Draft::default()
-            };
-            client::create(store, &world, acme).map(drop)
-        });
-        made.unwrap();
-        Self::open(folder, settings, 0).await
+        let (folder, desk) = desk::bench::desk(text, &["acme"]);
+        Self::open(Arc::new(folder), desk, settings, 0).await
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, settings: Settings, port: u16) -> Self {
-        let desk = Desk::open(Home::new(folder.path().to_owned(), None)).unwrap();
+    async fn open(
+        folder: Arc<tempfile::TempDir>,
+        desk: Arc<Desk>,
+        settings: Settings,
+        port: u16,
+    ) -> Self {
         let delivery = Delivery::new(desk, settings);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
             .await
@@ -124,7 +115,8 @@ impl Bed {
             let _ = timeout(PATIENCE, task).await.unwrap();
         }
         let (folder, settings) = (Arc::clone(&self.folder), self.delivery.settings.clone());
-        Self::open(folder, settings, self.address.port()).await
+        let desk = Desk::open(Home::new(folder.path().to_owned(), None)).unwrap();
+        Self::open(folder, desk, settings, self.address.port()).await
     }
 
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::{Time, TimeWords};
+use super::wire::{self, Time, TimeWords};
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::audit::{Head, Outcome, Record};
 use crate::error::{Kind, Result, refuse, refuse_all};
@@ -73,76 +73,81 @@ pub struct Records {
     pub next: Option<u64>,
 }
 
-/// Which records.
-#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = AuditList)]
-pub struct List {
-    /// Only what was done to this client, key id, signing key or token.
-    #[serde(default)]
-    pub subject: Option<String>,
-    /// Only what concerns this client and its keys.
-    #[serde(default)]
-    pub client: Option<String>,
-    /// Only what this user did; of a token, `token NAME`.
-    #[serde(default)]
-    pub actor: Option<String>,
-    /// Only this action, such as `key.revoke`; `key.` for all of keys.
-    #[serde(default)]
-    pub action: Option<String>,
-    /// Only since then: `7d` ago, a date or a time.
-    #[serde(default)]
-    pub since: Option<TimeWords>,
-    /// Only before then.
-    #[serde(default)]
-    pub until: Option<TimeWords>,
-    /// Only what was `done`, or only what was `refused`.
-    #[serde(default)]
-    pub outcome: Option<String>,
-    /// Only records with a smaller number: `next` of the page before.
-    #[serde(default)]
-    pub before: Option<u64>,
-    /// How many at most: 1 to 10,000, 100 if it is not said.
-    #[serde(default)]
-    pub limit: Option<u32>,
+/// A question for records: what all of them can be asked by, and fields of its own. They stand
+/// in one struct because serde cannot take an unknown field for a mistake in two.
+macro_rules! question {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        $(#[$about])*
+        pub struct $name {
+            /// Only what was done to this client, key id, signing key or token.
+            #[serde(default)]
+            pub subject: Option<String>,
+            /// Only what concerns this client and its keys.
+            #[serde(default)]
+            pub client: Option<String>,
+            /// Only what this user did; of a token, `token NAME`.
+            #[serde(default)]
+            pub actor: Option<String>,
+            /// Only this action, such as `key.revoke`; `key.` for all of keys.
+            #[serde(default)]
+            pub action: Option<String>,
+            /// Only since then: `7d` ago, a date or a time.
+            #[serde(default)]
+            pub since: Option<TimeWords>,
+            /// Only before then.
+            #[serde(default)]
+            pub until: Option<TimeWords>,
+            /// Only what was `done`, or only what was `refused`.
+            #[serde(default)]
+            pub outcome: Option<String>,
+            $($own)*
+        }
+
+        impl $name {
+            /// As the log is asked, but for the place in it.
+            fn query(self, now: u64) -> Result<Query> {
+                Ok(Query {
+                    outcome: outcome(self.outcome.as_deref())?,
+                    subject: self.subject,
+                    client: self.client,
+                    actor: self.actor,
+                    action: self.action,
+                    since: ms(self.since, now),
+                    until: ms(self.until, now),
+                    ..Query::default()
+                })
+            }
+        }
+    };
 }
 
-/// Exports records, the oldest first.
-#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = AuditExport)]
-pub struct Export {
-    /// Only what was done to this client, key id, signing key or token.
-    #[serde(default)]
-    pub subject: Option<String>,
-    /// Only what concerns this client and its keys.
-    #[serde(default)]
-    pub client: Option<String>,
-    /// Only what this user did; of a token, `token NAME`.
-    #[serde(default)]
-    pub actor: Option<String>,
-    /// Only this action, such as `key.revoke`; `key.` for all of keys.
-    #[serde(default)]
-    pub action: Option<String>,
-    /// Only since then: `7d` ago, a date or a time.
-    #[serde(default)]
-    pub since: Option<TimeWords>,
-    /// Only before then.
-    #[serde(default)]
-    pub until: Option<TimeWords>,
-    /// Only what was `done`, or only what was `refused`.
-    #[serde(default)]
-    pub outcome: Option<String>,
-    /// Only records with a greater number: `next` of the page before.
-    #[serde(default)]
-    pub after: Option<u64>,
-    /// How many at most: 1 to 10,000, 1,000 if it is not said.
-    #[serde(default)]
-    pub limit: Option<u32>,
+question! {
+    /// Which records.
+    #[schema(as = AuditList)]
+    List {
+        /// Only records with a smaller number: `next` of the page before.
+        #[serde(default)]
+        pub before: Option<u64>,
+        /// How many at most: 1 to 10,000, 100 if it is not said.
+        #[serde(default)]
+        pub limit: Option<u32>,
+    }
 }
 
-/// The most records on one page.
-pub const PAGE: u32 = 10_000;
+question! {
+    /// Exports records, the oldest first.
+    #[schema(as = AuditExport)]
+    Export {
+        /// Only records with a greater number: `next` of the page before.
+        #[serde(default)]
+        pub after: Option<u64>,
+        /// How many at most: 1 to 10,000, 1,000 if it is not said.
+        #[serde(default)]
+        pub limit: Option<u32>,
+    }
+}
 
 /// Checks that no record was changed, removed, put in or moved, and that the store is whole.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -217,17 +222,6 @@ fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
     .transpose()
 }
 
-fn size(limit: Option<u32>, usual: u32) -> Result<u32> {
-    let most = limit.unwrap_or(usual);
-    if most == 0 || most > PAGE {
-        return Err(refuse(
-            format_args!("`limit`: {most} is not in 1..={PAGE}"),
-            "ask for less, and for the next page with `next` of this one",
-        ));
-    }
-    Ok(most)
-}
-
 fn ms(when: Option<TimeWords>, now: u64) -> Option<u64> {
     when.map(|w| w.0.ago(now).saturating_mul(1000))
 }
@@ -238,17 +232,10 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
-        let most = size(self.limit, 100)?;
+        let most = wire::page(self.limit, 100, "`next` of this one")?;
         let query = Query {
-            outcome: outcome(self.outcome.as_deref())?,
-            subject: self.subject,
-            client: self.client,
-            actor: self.actor,
-            action: self.action,
-            since: ms(self.since, now),
-            until: ms(self.until, now),
             before: self.before,
-            after: None,
+            ..self.query(now)?
         };
         let found = store.read(|tx| audit::list(tx, &world.caller, query, most))?;
         let full = u32::try_from(found.len()).is_ok_and(|n| n == most);
@@ -270,18 +257,13 @@ impl Operation for Export {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
-        let most = usize::try_from(size(self.limit, 1000)?).unwrap_or(1);
+        let most = wire::page(self.limit, 1000, "`next` of this one")?;
+        let most = usize::try_from(most).unwrap_or(1);
         let asked = self.client.as_deref();
         let query = Query {
-            outcome: outcome(self.outcome.as_deref())?,
             client: world.caller.narrowed(asked).map(str::to_owned),
-            subject: self.subject,
-            actor: self.actor,
-            action: self.action,
-            since: ms(self.since, now),
-            until: ms(self.until, now),
-            before: None,
             after: self.after,
+            ..self.query(now)?
         };
         let mut out = Records {
             records: Vec::new(),

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::key::KeyView;
 use super::wire::{self, Time};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
-use crate::error::{Result, refuse, refuse_all};
+use crate::error::Result;
 use crate::record::{self, Labels};
 use crate::registry::client::{self, Draft, Patch};
 use crate::registry::{self, rules};
@@ -201,17 +201,11 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
-        if self.limit.is_some_and(|n| n == 0 || n > super::key::PAGE) {
-            return Err(refuse(
-                format_args!("`limit` is not in 1..={}", super::key::PAGE),
-                "ask for less, and for the next page with `cursor`",
-            ));
-        }
+        let most = wire::page(self.limit, u32::MAX - 1, "`cursor`")?;
         let (search, cursor) = (
             self.search.unwrap_or_default(),
             self.cursor.unwrap_or_default(),
         );
-        let most = self.limit.unwrap_or(u32::MAX - 1);
         let plan = self.plan.as_deref();
         let bound = world.caller.narrowed(None);
         let mut clients = store.read(|tx| match bound {
@@ -327,19 +321,7 @@ impl Operation for Delete {
 /// # Errors
 /// One for each that is none.
 pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for word in words {
-        match rules::label(word) {
-            Ok(pair) => good.push(pair),
-            Err(e) => bad.push(format!("`label`: {e}")),
-        }
-    }
-    if bad.is_empty() {
-        Ok(good)
-    } else {
-        Err(refuse_all(bad))
-    }
+    wire::read_list("label", words, rules::label)
 }
 
 /// That pairs could be written as `name=value`.
@@ -357,9 +339,5 @@ pub fn check_labels(pairs: &Labels) -> Result<()> {
             format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
         })
         .collect();
-    if bad.is_empty() {
-        Ok(())
-    } else {
-        Err(refuse_all(bad))
-    }
+    wire::all_good((), bad)
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::client::{check_labels, labels};
 use super::wire::{self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords};
 use super::{ANYBODY, HOLDERS, Method, Operation, Route};
-use crate::error::{Kind as Sort, Result, refuse, refuse_all};
+use crate::error::{Kind as Sort, Result, refuse};
 use crate::record::{self, Status, limit_words, words};
 use crate::registry::key::{self, Patch};
 use crate::registry::rules;
@@ -222,8 +222,6 @@ pub struct List {
     pub scan: Option<u32>,
 }
 
-/// The most keys on one page.
-pub const PAGE: u32 = 10_000;
 const USUAL_PAGE: u32 = 1_000;
 /// Keys that one request may revoke.
 const MOST: usize = 10_000;
@@ -429,13 +427,7 @@ impl Operation for List {
     fn run(self, store: &mut Store, world: &World) -> Result<Keys> {
         let now = world.now.seconds();
         let labels = labels(&self.label)?;
-        let most = self.limit.unwrap_or(USUAL_PAGE);
-        if most == 0 || most > PAGE {
-            return Err(refuse(
-                format_args!("`limit`: {most} is not in 1..={PAGE}"),
-                "ask for less, and for the next page with `cursor`",
-            ));
-        }
+        let most = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
         let most = usize::try_from(most).unwrap_or(1);
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
             let mut out = Keys {
@@ -570,30 +562,12 @@ fn nets(ranges: Vec<Range>) -> Vec<ipnet::IpNet> {
 
 /// Checks origins, as the command line does when they are typed.
 fn origins(texts: Vec<String>) -> Result<Vec<String>> {
-    checked("origins", texts, rules::origin)
+    wire::read_list("origins", &texts, rules::origin)
 }
 
 /// Checks identities of certificates, likewise.
 fn certificates(texts: Vec<String>) -> Result<Vec<String>> {
-    checked("certificates", texts, keystile::certificate::identity)
-}
-
-type Check = fn(&str) -> std::result::Result<String, String>;
-
-fn checked(field: &str, texts: Vec<String>, check: Check) -> Result<Vec<String>> {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for text in texts {
-        match check(&text) {
-            Ok(text) => good.push(text),
-            Err(e) => bad.push(format!("`{field}`: {e}")),
-        }
-    }
-    if bad.is_empty() {
-        Ok(good)
-    } else {
-        Err(refuse_all(bad))
-    }
+    wire::read_list("certificates", &texts, keystile::certificate::identity)
 }
 
 impl Operation for Disable {

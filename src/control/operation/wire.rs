@@ -16,6 +16,9 @@ use crate::record::Status;
 use crate::registry::rules;
 use crate::when::{self, When};
 
+/// The most of anything on one page.
+pub const PAGE: u32 = 10_000;
+
 /// A newtype that travels as one word.
 macro_rules! word {
     ($(#[doc = $doc:literal])* $name:ident($inner:ty), $read:expr, $write:expr, $format:expr, $example:literal) => {
@@ -200,22 +203,58 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 /// Reads words, each as it travels.
 ///
 /// # Errors
-/// One for each that cannot be read, with the field's name in front.
+/// Those of [`read_list`].
 pub fn parsed_list<T: std::str::FromStr<Err = String>>(
     field: &str,
     words: &[String],
 ) -> crate::error::Result<Vec<T>> {
-    let (good, bad): (Vec<_>, Vec<_>) = words
-        .iter()
-        .map(|w| w.parse::<T>())
-        .partition(Result::is_ok);
-    if bad.is_empty() {
-        return Ok(good.into_iter().flatten().collect());
+    read_list(field, words, str::parse)
+}
+
+/// Reads words, each by itself.
+///
+/// # Errors
+/// One for each that cannot be read, with the field's name in front.
+pub fn read_list<T>(
+    field: &str,
+    words: &[String],
+    read: impl Fn(&str) -> std::result::Result<T, String>,
+) -> crate::error::Result<Vec<T>> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for word in words {
+        match read(word) {
+            Ok(value) => good.push(value),
+            Err(e) => bad.push(format!("`{field}`: {e}")),
+        }
     }
-    let messages = bad.into_iter().filter_map(Result::err);
-    Err(crate::error::refuse_all(
-        messages.map(|e| format!("`{field}`: {e}")).collect(),
-    ))
+    all_good(good, bad)
+}
+
+/// What was found good, if nothing was found bad.
+///
+/// # Errors
+/// What was found bad.
+pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
+    if bad.is_empty() {
+        Ok(good)
+    } else {
+        Err(crate::error::refuse_all(bad))
+    }
+}
+
+/// How many are to be on one page: as many as are asked for, or as is usual.
+///
+/// # Errors
+/// It is none, or more than [`PAGE`]; `next` is what the next page is asked for with.
+pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<u32> {
+    let most = asked.unwrap_or(usual);
+    if asked.is_some() && !(1..=PAGE).contains(&most) {
+        return Err(crate::error::refuse(
+            format_args!("`limit`: {most} is not in 1..={PAGE}"),
+            format_args!("ask for less, and for the next page with {next}"),
+        ));
+    }
+    Ok(most)
 }
 
 /// The word that an enum of the policy travels as.

@@ -22,6 +22,17 @@ pub struct Draft {
     pub labels: Labels,
 }
 
+#[cfg(test)]
+impl Draft {
+    /// With a name alone.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What is to change about a client; `None` leaves as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {

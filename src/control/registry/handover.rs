@@ -193,7 +193,7 @@ pub fn fetch(store: &mut Store, world: &World, id: KeyId) -> Result<key::Issued>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::{Ceilings, Role};
+    use crate::caller::Role;
     use crate::record::Status;
     use crate::registry::token;
     use crate::store::Query;
@@ -216,13 +216,8 @@ mod tests {
 
     fn give_token(b: &mut Bench, expires: u64) {
         let draft = token::Draft {
-            name: "acme-self".to_owned(),
-            role: Role::Client,
-            client: Some("acme".to_owned()),
-            ceilings: Ceilings::default(),
-            networks: Vec::new(),
             expires: Some(expires),
-            invitation: false,
+            ..token::Draft::plain("acme-self", Role::Client)
         };
         token::create(&mut b.store, &World::at(NOON), draft)
             .ok()

@@ -12,18 +12,6 @@ use crate::world::World;
 
 const HERE: &str = "10.0.0.1";
 
-fn draft(name: &str, role: Role) -> token::Draft {
-    token::Draft {
-        name: name.to_owned(),
-        role,
-        client: (role == Role::Client).then(|| "acme".to_owned()),
-        ceilings: Ceilings::default(),
-        networks: Vec::new(),
-        expires: None,
-        invitation: false,
-    }
-}
-
 /// A token's text and what it is good for.
 fn token(b: &mut Bench, draft: token::Draft) -> (String, Grant) {
     let (text, token) = token::create(&mut b.store, &World::at(NOON), draft).unwrap();
@@ -58,7 +46,7 @@ fn clients(ceilings: Ceilings) -> Clients {
         key::issue(&mut b.store, &World::at(NOON), "other", plain, 1, |_| {}).unwrap();
     let wanted = token::Draft {
         ceilings,
-        ..draft("acme-self", Role::Client)
+        ..token::Draft::plain("acme-self", Role::Client)
     };
     let (_, grant) = token(&mut b, wanted);
     Clients {
@@ -214,7 +202,11 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
         words(policy::apply(store, world, &file)),
         words(signing::rotate(store, world)),
         words(signing::retire(store, world, "k")),
-        words(token::create(store, world, draft("x", Role::Client))),
+        words(token::create(
+            store,
+            world,
+            token::Draft::plain("x", Role::Client),
+        )),
         words(audit::prune(store, world, NOON + 1)),
     ];
     for said in refusals {
@@ -303,7 +295,7 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
 #[test]
 fn a_token_is_good_for_its_holder_until_its_end() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, draft("ci", Role::Issuer));
+    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Issuer));
     assert!(text.starts_with("kst_issuer_"), "{}", text.len());
     assert_eq!(check(&mut b, &text, HERE, NOON), Ok(grant));
     let end = NOON + token::LIFETIME;
@@ -314,7 +306,7 @@ fn a_token_is_good_for_its_holder_until_its_end() {
 #[test]
 fn what_is_nearly_a_token_is_none() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, draft("ci", Role::Auditor));
+    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Auditor));
     let key = b.issue(&World::at(NOON), 1)[0]
         .text
         .expose_secret()
@@ -355,7 +347,7 @@ fn a_token_is_good_from_its_networks_only() {
     let mut b = Bench::new();
     let wanted = token::Draft {
         networks: vec!["10.0.0.0/8".parse().unwrap()],
-        ..draft("ci", Role::Owner)
+        ..token::Draft::plain("ci", Role::Owner)
     };
     let (text, _) = token(&mut b, wanted);
     assert!(check(&mut b, &text, HERE, NOON).is_ok());
@@ -368,8 +360,8 @@ fn a_token_is_good_from_its_networks_only() {
 #[test]
 fn a_revoked_token_and_one_of_a_deleted_client_are_good_for_nothing() {
     let mut b = Bench::new();
-    let (first, grant) = token(&mut b, draft("one", Role::Client));
-    let (second, _) = token(&mut b, draft("two", Role::Client));
+    let (first, grant) = token(&mut b, token::Draft::plain("one", Role::Client));
+    let (second, _) = token(&mut b, token::Draft::plain("two", Role::Client));
     let world = World::at(NOON);
     token::revoke(&mut b.store, &world, grant.id).unwrap();
     token::revoke(&mut b.store, &world, grant.id).unwrap();
@@ -388,11 +380,11 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
     for role in Role::ALL {
         for wanted in Role::ALL {
             let mut b = Bench::new();
-            let (_, grant) = token(&mut b, draft("boss", role));
+            let (_, grant) = token(&mut b, token::Draft::plain("boss", role));
             let world = World::by(NOON, grant);
-            let (_, victim) = token(&mut b, draft("victim", wanted));
+            let (_, victim) = token(&mut b, token::Draft::plain("victim", wanted));
             let may = role == Role::Owner || (role == Role::Issuer && wanted == Role::Client);
-            let made = token::create(&mut b.store, &world, draft("new", wanted));
+            let made = token::create(&mut b.store, &world, token::Draft::plain("new", wanted));
             assert_eq!(made.is_ok(), may, "{role} makes {wanted}");
             let revoked = token::revoke(&mut b.store, &world, victim.id);
             assert_eq!(revoked.is_ok(), may, "{role} revokes {wanted}");
@@ -406,9 +398,9 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
 #[test]
 fn a_token_that_makes_no_sense_is_refused() {
     let mut b = Bench::new();
-    token(&mut b, draft("taken", Role::Owner));
+    token(&mut b, token::Draft::plain("taken", Role::Owner));
     let mut create = |change: fn(&mut token::Draft), role| {
-        let mut draft = draft("new", role);
+        let mut draft = token::Draft::plain("new", role);
         change(&mut draft);
         words(token::create(&mut b.store, &World::at(NOON), draft))
     };
@@ -460,7 +452,7 @@ fn a_token_that_makes_no_sense_is_refused() {
 #[test]
 fn the_last_use_of_a_token_is_remembered_once_a_minute() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, draft("ci", Role::Owner));
+    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Owner));
     assert!(token::is_use_due(&grant, NOON));
     token::used(&mut b.store, &World::at(NOON), grant.id).unwrap();
     let grant = check(&mut b, &text, HERE, NOON).unwrap();

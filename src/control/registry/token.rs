@@ -48,6 +48,22 @@ pub struct Draft {
     pub invitation: bool,
 }
 
+#[cfg(test)]
+impl Draft {
+    /// Of this role and nothing else; with the role `client`, of the client `acme`.
+    pub fn plain(name: impl Into<String>, role: Role) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            client: (role == Role::Client).then(|| "acme".to_owned()),
+            ceilings: Ceilings::default(),
+            networks: Vec::new(),
+            expires: None,
+            invitation: false,
+        }
+    }
+}
+
 /// Why a token is not good. Only who holds its secret is told more than `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
@@ -111,16 +127,25 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText
             revoked: None,
             invitation: draft.invitation,
         };
-        tx.insert_token(&token, client.map(|c| c.number))?;
-        tx.audit(
-            world,
-            "token.create",
-            &token.grant.id.to_string(),
-            None,
-            Some(&token.audit_json()),
-        )?;
+        insert(tx, world, &token, client.as_ref())?;
         Ok((fresh.text, token))
     })
+}
+
+fn insert(
+    tx: &mut Tx<'_>,
+    world: &World,
+    token: &TokenRecord,
+    client: Option<&Client>,
+) -> Result<()> {
+    tx.insert_token(token, client.map(|c| c.number))?;
+    tx.audit(
+        world,
+        "token.create",
+        &token.grant.id.to_string(),
+        None,
+        Some(&token.audit_json()),
+    )
 }
 
 fn generate(tx: &Tx<'_>, word: &str, world: &World) -> Result<key::Fresh> {
@@ -167,7 +192,6 @@ pub fn accept(store: &mut Store, world: &World, code: &str) -> Result<(KeyText, 
             ..invitation.clone()
         };
         tx.revoke_token(invitation.grant.id, now)?;
-        tx.insert_token(&token, client.map(|c| c.number))?;
         tx.audit(
             world,
             "token.accept",
@@ -175,13 +199,7 @@ pub fn accept(store: &mut Store, world: &World, code: &str) -> Result<(KeyText, 
             Some(&invitation.audit_json()),
             Some(&spent.audit_json()),
         )?;
-        tx.audit(
-            world,
-            "token.create",
-            &token.grant.id.to_string(),
-            None,
-            Some(&token.audit_json()),
-        )?;
+        insert(tx, world, &token, client.as_ref())?;
         Ok((fresh.text, token))
     })
 }

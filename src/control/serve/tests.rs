@@ -12,13 +12,12 @@ use super::duties;
 use super::http::{self, App};
 use super::limits::Limits;
 use super::listen::Peer;
-use crate::caller::{Ceilings, Role};
+use crate::caller::Role;
 use crate::delivery::{self, Delivery};
-use crate::desk::Desk;
-use crate::home::Home;
+use crate::desk::{self, Desk};
 use crate::operation::{Operation, Route};
 use crate::policy_file;
-use crate::registry::{client, signing, token};
+use crate::registry::token;
 use crate::world::World;
 
 struct Api {
@@ -54,25 +53,7 @@ impl Api {
     }
 
     fn limited(limits: Limits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::new(folder.path().to_owned(), None);
-        let world = World::read();
-        home.create(&world, |store| {
-            store.write(&world, |tx| {
-                tx.insert_policy(policy_file::DEFAULT, world.now.seconds())?;
-                signing::insert(tx, &world).map(drop)
-            })?;
-            for name in ["acme", "other"] {
-                let draft = client::Draft {
-                    name: name.to_owned(),
-                    ..client::Draft::default()
-                };
-                client::create(store, &world, draft)?;
-            }
-            Ok(())
-        })
-        .unwrap();
-        let desk = Desk::open(home).unwrap();
+        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
         let live = duties::fleet(&app, &delivery);
@@ -84,15 +65,7 @@ impl Api {
     }
 
     async fn token(&self, role: Role) -> String {
-        let draft = token::Draft {
-            name: role.to_string(),
-            role,
-            client: (role == Role::Client).then(|| "acme".to_owned()),
-            ceilings: Ceilings::default(),
-            networks: Vec::new(),
-            expires: None,
-            invitation: false,
-        };
+        let draft = token::Draft::plain(role.to_string(), role);
         let made = self
             .desk
             .write(move |store| token::create(store, &World::read(), draft))

@@ -48,10 +48,7 @@ impl Bench {
 
     /// Makes a client.
     pub fn client(&mut self, name: &str) {
-        let draft = client::Draft {
-            name: name.to_owned(),
-            ..client::Draft::default()
-        };
+        let draft = client::Draft::named(name);
         client::create(&mut self.store, &World::at(NOON), draft).unwrap();
     }
 

@@ -52,21 +52,21 @@ pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
     }
 }
 
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
+    row.get_ref(column)?
+        .as_str()
+        .map_err(|e| odd(column, Type::Text, e))
+}
+
 /// One thing that text spells.
 pub fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T> {
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|e| odd(column, Type::Text, e))?;
+    let text = text(row, column)?;
     text.parse().map_err(|e| odd(column, Type::Text, e))
 }
 
 /// Things separated by spaces.
 pub fn list<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<Vec<T>> {
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|e| odd(column, Type::Text, e))?;
+    let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -82,10 +82,7 @@ pub fn joined<T: Display>(list: &[T]) -> String {
 
 /// Limits, kept as the policy would write them.
 pub fn limits(row: &Row<'_>, column: usize) -> Result<Vec<Limit>> {
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|e| odd(column, Type::Text, e))?;
+    let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -104,10 +101,7 @@ pub fn limits_text(limits: &[Limit]) -> String {
 
 /// Labels.
 pub fn labels(row: &Row<'_>, column: usize) -> Result<Labels> {
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|e| odd(column, Type::Text, e))?;
+    let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Labels::new());
     }

@@ -104,11 +104,7 @@ fn a_client_number_is_never_used_again() {
     };
     let first = number(&mut b);
     client::delete(&mut b.store, &world, "acme", true).unwrap();
-    let draft = client::Draft {
-        name: "acme".to_owned(),
-        ..client::Draft::default()
-    };
-    client::create(&mut b.store, &world, draft).unwrap();
+    client::create(&mut b.store, &world, client::Draft::named("acme")).unwrap();
     assert!(number(&mut b) > first);
 }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::scope::Scope;
 use super::{Store, Tx};
 use crate::error::{Error, Kind, Result, refuse};
+use crate::seal;
 
 mod add;
 mod facts;
@@ -59,15 +60,7 @@ impl UsageKey {
 
     /// SQLCipher's raw key: `x'…'`. A secret.
     fn raw(&self) -> Zeroizing<String> {
-        let mut out = Zeroizing::new(String::with_capacity(67));
-        out.push_str("x'");
-        for byte in self.0.iter() {
-            for nibble in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
-        out.push('\'');
-        out
+        seal::raw_key(&self.0)
     }
 }
 

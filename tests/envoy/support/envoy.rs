@@ -75,6 +75,27 @@ impl Setup {
         self
     }
 
+    /// With a cluster `control` at this address: whom the filter tells of versions and usage.
+    pub fn control(self, address: SocketAddr) -> Self {
+        let cluster = format!(
+            "  clusters:
+  - name: control
+    type: STATIC
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: control
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address: {{address: {}, port_value: {}}}
+",
+            address.ip(),
+            address.port()
+        );
+        self.edit("  clusters:\n", &cluster)
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self

@@ -309,10 +309,7 @@ async fn lists_are_paged_and_the_url_holds_where_one_is() {
             let world = World::read();
             key::issue(store, &world, "acme", key::Draft::default(), 120, |_| {})?;
             for n in 0..60 {
-                let draft = client::Draft {
-                    name: format!("client-{n:02}"),
-                    ..client::Draft::default()
-                };
+                let draft = client::Draft::named(&format!("client-{n:02}"));
                 client::create(store, &world, draft)?;
             }
             Ok(())

@@ -76,19 +76,24 @@ fn version_1(path: &std::path::Path, key: &MasterKey) {
     store.close().unwrap();
 }
 
-#[test]
-fn a_store_of_version_1_opens_with_all_that_was_in_it() {
+/// A store of version 1, opened by this one.
+fn opened_of_version_1() -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let key = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
     version_1(&path, &key);
     let store = Store::open(&path, &key).ok().unwrap();
-    let mut b = Bench {
+    Bench {
         store,
         key,
         path,
         folder,
-    };
+    }
+}
+
+#[test]
+fn a_store_of_version_1_opens_with_all_that_was_in_it() {
+    let mut b = opened_of_version_1();
     assert_eq!(b.store.schema().unwrap(), MIGRATIONS.len());
     assert_eq!(b.verify(), Ok(()), "records of format 1 verify");
     assert_eq!(b.version(), 77);
@@ -132,17 +137,7 @@ fn what_a_record_of_format_1_could_not_say_is_a_change_of_it() {
         "outcome = 'refused'",
         "reason = 'x'",
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.db");
-        let key = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
-        version_1(&path, &key);
-        let store = Store::open(&path, &key).ok().unwrap();
-        let mut b = Bench {
-            store,
-            key,
-            path,
-            folder,
-        };
+        let mut b = opened_of_version_1();
         b.sql(&format!("UPDATE audit SET {change} WHERE seq = 2"));
         assert_eq!(b.verify(), Err(Broken::Changed(2)), "{change}");
     }

@@ -4,7 +4,7 @@
 //! costs as much as there are units, whatever others have in them.
 
 use keystile::key::KeyId;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Params, Row, Statement, params};
 
 use super::super::column;
 use super::UsageTx;
@@ -127,11 +127,10 @@ impl UsageTx<'_> {
             "{UNITS} SELECT c.t, 0, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
              FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t"
         ))?;
-        let rows = statement.query_map(
+        all(
+            &mut statement,
             params![column::signed(from), column::signed(until), client, key],
-            grouped,
-        )?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        )
     }
 
     /// The same, told apart.
@@ -151,11 +150,10 @@ impl UsageTx<'_> {
             "{UNITS} SELECT c.t, c.{by}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
              FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t, c.{by}"
         ))?;
-        let rows = statement.query_map(
+        all(
+            &mut statement,
             params![column::signed(from), column::signed(until), client, key],
-            grouped,
-        )?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        )
     }
 
     /// Hands what each client, or each key of one or of all clients, had in each unit of a
@@ -291,6 +289,11 @@ fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
             key,
         ),
     }
+}
+
+fn all(statement: &mut Statement<'_>, values: impl Params) -> Result<Vec<Grouped>> {
+    let rows = statement.query_map(values, grouped)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn grouped(r: &Row<'_>) -> rusqlite::Result<Grouped> {
