@@ -236,7 +236,10 @@ fn policy_explain_and_audit(screen: Screen) {
     b.judge("act-audit-filtered");
     b.click("a[download]");
     let file = b.downloads.join("audit.jsonl");
-    b.until("the export", || file.exists());
+    // Chromium takes the name with an empty file before it has the content.
+    b.until("the export", || {
+        fs::metadata(&file).is_ok_and(|f| f.len() > 0)
+    });
     let exported = fs::read_to_string(&file).unwrap();
     assert_eq!(exported.lines().count(), 3, "{exported}");
     assert!(!exported.contains(&key));
