@@ -4,7 +4,7 @@
 use crate::fixture::{Keys, now, secret_of};
 use crate::grpc::Service;
 use crate::pki::Authority;
-use crate::support::{Envoy, PATIENCE, Reply, Setup, Upstream, eventually, get, root};
+use crate::support::{Envoy, PATIENCE, Reply, Upstream, eventually, get, root};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,8 @@ fn the_grpc_program_waits_too_and_tells_refusals_by_their_status() {
     let setup = service.behind();
     let authority = Authority::new(setup.dir().join("authority"));
     authority.issue("envoy", "localhost");
-    let envoy = keys.start_on(over_tls(setup, &authority));
+    let [certificate, key] = ["envoy.pem", "envoy.key"].map(|file| authority.path(file));
+    let envoy = keys.start_on(setup.over_tls(&certificate, &key));
     let address = format!("localhost:{}", envoy.address().port());
 
     let run = |key: &str| {
@@ -238,29 +239,29 @@ struct Program {
     command: Vec<PathBuf>,
 }
 
-/// All of them. Go is large, and only here if `scripts/setup tests` has run.
+/// All of them.
 static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let script = |language, interpreter: &str, file: &str| Program {
         language,
         command: vec![interpreter.into(), program_file(file, block(language, 0))],
     };
-    let mut programs = vec![
+    let built = |language, program| Program {
+        language,
+        command: vec![program],
+    };
+    vec![
         script("sh", "sh", "call.sh"),
         script("python", "python3", "call.py"),
         script("js", "node", "call.js"),
-        Program {
-            language: "rust",
-            command: vec![built_with_rustc(&program_file("call.rs", block("rust", 0)))],
-        },
-    ];
-    match Command::new("go").arg("version").output() {
-        Ok(_) => programs.push(Program {
-            language: "go",
-            command: vec![built_with_go(&program_file("call.go", block("go", 0)))],
-        }),
-        Err(_) => println!("the Go program is not run: `scripts/setup tests` installs Go"),
-    }
-    programs
+        built(
+            "rust",
+            built_with_rustc(&program_file("call.rs", block("rust", 0))),
+        ),
+        built(
+            "go",
+            built_with_go(&program_file("call.go", block("go", 0))),
+        ),
+    ]
 });
 
 /// Something for each program.
@@ -397,7 +398,8 @@ fn built_with_go(source: &Path) -> PathBuf {
     // Nothing but what the standard library has, and nothing from elsewhere.
     go.env("GO111MODULE", "off").env("GOPROXY", "off");
     go.env("GOCACHE", source.with_file_name("go-cache"));
-    built(go.output().unwrap());
+    let output = go.output();
+    built(output.expect("Go: run scripts/setup tests first"));
     program
 }
 
@@ -434,22 +436,4 @@ fn built_with_rustc(source: &Path) -> PathBuf {
 fn built(output: Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-}
-
-fn over_tls(setup: Setup, authority: &Authority) -> Setup {
-    let [certificate, key] = ["envoy.pem", "envoy.key"].map(|file| authority.path(file));
-    let socket = format!(
-        r#"    filter_chains:
-    - transport_socket:
-        name: tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            alpn_protocols: [h2]
-            tls_certificates:
-            - certificate_chain: {{filename: {certificate}}}
-              private_key: {{filename: {key}}}
-      filters:"#
-    );
-    setup.edit("    filter_chains:\n    - filters:", &socket)
 }

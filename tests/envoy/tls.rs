@@ -42,19 +42,7 @@ fn over_tls_the_same_keys_are_let_in() {
     let key = keys.issue("acme");
     let setup = Setup::ecds(&upstream);
     let certificate = self_signed(setup.dir());
-    let socket = format!(
-        r#"    filter_chains:
-    - transport_socket:
-        name: tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            tls_certificates:
-            - certificate_chain: {{filename: {certificate}}}
-              private_key: {{filename: {certificate}}}
-      filters:"#
-    );
-    let setup = setup.edit("    filter_chains:\n    - filters:", &socket);
+    let setup = setup.over_tls(&certificate, &certificate);
     let envoy = keys.start_on(setup);
 
     let bearer = format!("authorization: Bearer {key}");

@@ -75,6 +75,24 @@ impl Setup {
         self
     }
 
+    /// Behind TLS with the certificate and key of these files, and with HTTP/2 for who asks for it.
+    pub fn over_tls(self, certificate: &str, key: &str) -> Self {
+        let socket = format!(
+            r#"    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - certificate_chain: {{filename: {certificate}}}
+              private_key: {{filename: {key}}}
+      filters:"#
+        );
+        self.edit("    filter_chains:\n    - filters:", &socket)
+    }
+
     /// With a cluster `control` at this address: whom the filter tells of versions and usage.
     pub fn control(self, address: SocketAddr) -> Self {
         let cluster = format!(
