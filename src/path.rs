@@ -160,6 +160,13 @@ pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
             others: Vec::new(),
         });
     }
+    rewritten(path)
+}
+
+/// The readings of a path that is not plain. Apart, because few requests come here.
+#[cold]
+#[inline(never)]
+fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
     let mut all = vec![normal(path)?];
     let mut bytes = path.len();
     let mut at = 0;
@@ -276,15 +283,15 @@ fn push_escape(text: &mut String, b: u8) {
     let _ = write!(text, "%{b:02X}");
 }
 
-/// The one reading of a literal segment of a template; `None` if it has several, or none, or
-/// is more than a segment.
+/// A literal segment of a template, its needless escapes decoded; `None` if what is left has
+/// several readings, or none, or is more than a segment.
 pub(crate) fn literal(segment: &str) -> Option<String> {
-    if segment.is_empty() || segment.contains(['?', '/', '\\']) {
-        return None;
-    }
-    let path = format!("/{segment}");
+    let path = normal(format!("/{segment}").as_bytes()).ok()?;
+    let path = rewrite::all_decoded(&path).unwrap_or(path);
     let found = readings(path.as_bytes()).ok().filter(Readings::agree)?;
-    found.as_sent().strip_prefix('/').map(str::to_owned)
+    let literal = found.as_sent().strip_prefix('/')?;
+    let is_segment = !literal.is_empty() && !literal.contains('/') && !segment.contains('?');
+    is_segment.then(|| literal.to_owned())
 }
 
 #[cfg(test)]

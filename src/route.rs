@@ -53,7 +53,7 @@ impl fmt::Display for TemplateError {
             Self::NotCanonical(s) => write!(
                 f,
                 "segment `{s}` could be read in several ways, and requests for it would be refused: \
-                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\` and needless escapes"
+                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\` and escapes of those"
             ),
             Self::Brace(s) => write!(
                 f,
@@ -635,6 +635,7 @@ mod tests {
                 ("/u/{name}", &[], &["GET", "PUT"]),
             ],
             [("/u", &[], &[]), ("/u/", &[], &[])],
+            [("/a/%41", &[], &[]), ("/a/A", &[], &[])],
             [
                 ("/u", &["H.example.com"], &[]),
                 ("/u", &["x", "h.EXAMPLE.com"], &[]),
@@ -660,7 +661,7 @@ mod tests {
             ("/a%2fb", TemplateError::NotCanonical("a%2fb".into())),
             ("/a?b", TemplateError::NotCanonical("a?b".into())),
             ("/a;b", TemplateError::NotCanonical("a;b".into())),
-            ("/%41", TemplateError::NotCanonical("%41".into())),
+            ("/%2541", TemplateError::NotCanonical("%2541".into())),
             ("/{id}.json", TemplateError::Brace("{id}.json".into())),
             ("/{}", TemplateError::Brace("{}".into())),
             ("/{*rest}/x", TemplateError::RestNotLast("{*rest}".into())),

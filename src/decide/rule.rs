@@ -83,6 +83,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    #[inline(never)]
     fn find(&self, host: &str, path: &str) -> Option<usize> {
         let router = &self.policy.router;
         let method = self.call.method;
@@ -96,6 +97,8 @@ impl Search<'_> {
     }
 
     /// As readers find it that tell `/a` from `/a/`.
+    #[cold]
+    #[inline(never)]
     fn find_exactly(&self, host: &str, path: &str) -> Option<usize> {
         let router = &self.policy.router;
         let method = self.call.method;

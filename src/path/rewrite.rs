@@ -93,7 +93,7 @@ fn unreserved_decoded(path: &str) -> Option<String> {
 
 /// Readers that decode all, then split: delimiters, backslashes and `%` come out as well. What
 /// a path can hold in escapes only stays escaped.
-fn all_decoded(path: &str) -> Option<String> {
+pub fn all_decoded(path: &str) -> Option<String> {
     decoded(path, |b| is_pchar(b) || matches!(b, b'/' | b'\\' | b'%'))
 }
 
