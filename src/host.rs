@@ -73,8 +73,8 @@ impl<'a> Host<'a> {
         let (host, port) = split_port(text).ok_or(malformed)?;
         let is_address = host.starts_with('[');
         let (bare, has_final_dot) = match host.strip_suffix('.') {
-            Some(bare) if !is_address => (bare, true),
-            _ => (host, false),
+            Some(bare) => (bare, true),
+            None => (host, false),
         };
         let fits = match (is_address, text.is_empty()) {
             (_, true) => true,

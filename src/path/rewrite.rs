@@ -4,8 +4,9 @@
 use super::{hex, is_pchar, is_unreserved, push_escape};
 
 /// Every rewriting. Readers apply some of them, in orders of their own.
-pub const REWRITES: [fn(&str) -> Option<String>; 10] = [
+pub const REWRITES: [fn(&str) -> Option<String>; 11] = [
     slashes_merged,
+    host_cut,
     dots_resolved,
     parameters_cut,
     last_parameters_cut,
@@ -38,6 +39,14 @@ fn slashes_merged(path: &str) -> Option<String> {
         }
     }
     changed(path, out)
+}
+
+/// RFC 3986 section 4.2 and the URL Standard: parsers of URLs take what follows two slashes at the
+/// beginning for a host, and the path for what comes behind it.
+fn host_cut(path: &str) -> Option<String> {
+    let behind = path.strip_prefix("//")?.trim_start_matches('/');
+    let at = behind.find('/').unwrap_or(behind.len());
+    changed(path, behind.get(at..)?.to_owned())
 }
 
 /// RFC 3986 section 5.2.4; above the root there is the root.

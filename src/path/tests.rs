@@ -58,6 +58,7 @@ fn readings_are_exactly_those_of_the_rewritings() {
     assert_eq!(all("/a%3Fb"), ["/a%3Fb", "/a"]);
     assert_eq!(all("/%3Fb"), ["/%3Fb", "/"]);
     assert_eq!(all("/a\\b"), ["/a\\b", "/a/b"]);
+    assert_eq!(all("//h/a"), ["//h/a", "/h/a", "/a"]);
 }
 
 #[test]

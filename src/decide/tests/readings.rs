@@ -135,6 +135,7 @@ fn no_spelling_of_a_path_passes_by_the_rules_beside_an_open_catch_all() {
         "/..%3B/admin/x",
         "/..;/admin/x",
         "//admin/x",
+        "//h/admin/x",
         "/./admin/x",
         "/%61dmin/x",
         "/%2561dmin/x",
