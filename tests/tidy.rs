@@ -106,6 +106,16 @@ fn the_companion_touches_clock_and_randomness_in_one_place() {
 }
 
 #[test]
+fn what_callers_wrote_reaches_a_terminal_through_one_place() {
+    let words = ["Cell::new(", "println!(", "print!(", "stdout()", "stderr()"];
+    let known = |name: &str| name.starts_with("src/control/output");
+    let found = hits("src/control", &words, |name| {
+        known(name) || name.contains("/tests/")
+    });
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
 fn hostcalls_and_unsafe_stand_in_one_file_and_entries_in_another() {
     let words = [
         "extern \"C\"",

@@ -13,6 +13,8 @@ use serde_json::Value;
 use crate::error::{Error, Result, refuse};
 use crate::record::Status;
 
+mod foreign;
+
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
@@ -104,12 +106,16 @@ pub fn error(e: &Error) {
 
 fn eprintln(line: &str) {
     // Nobody is left to tell when stderr fails.
-    let _ = writeln!(anstream::stderr().lock(), "{line}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", foreign::message(line));
 }
 
 /// Prints text for people.
 pub fn text(text: &str) -> Result<()> {
-    finish(anstream::stdout().lock().write_all(text.as_bytes()))
+    finish(
+        anstream::stdout()
+            .lock()
+            .write_all(foreign::page(text).as_bytes()),
+    )
 }
 
 /// Prints bytes as they are.
@@ -158,10 +164,7 @@ pub fn fields<const N: usize>(pairs: [(&str, String); N]) -> String {
     let mut table = bare();
     for (name, value) in pairs {
         if !value.is_empty() {
-            table.add_row([
-                Cell::new(name).add_attribute(Attribute::Bold),
-                Cell::new(value),
-            ]);
+            table.add_row([Cell::new(name).add_attribute(Attribute::Bold), cell(value)]);
         }
     }
     finished(table)
@@ -197,9 +200,9 @@ pub fn count(n: usize, thing: &str) -> String {
     }
 }
 
-/// A plain cell.
+/// A plain cell. Cells are made here and nowhere else: most hold what callers wrote.
 pub fn cell(text: impl ToString) -> Cell {
-    Cell::new(text)
+    Cell::new(foreign::line(&text.to_string()))
 }
 
 /// A status, in its colour.
