@@ -5,6 +5,8 @@
 
 mod corpus;
 mod edge;
+mod honest;
+mod judge;
 mod policies;
 mod readers;
 mod recorder;
@@ -13,12 +15,14 @@ mod wire;
 
 use self::corpus::{Case, generate};
 use self::edge::Door;
-use self::policies::{NOBODY, Reading, Site, sites};
-use self::readers::{Answer, Question};
+use self::judge::{Judged, judge, question};
+use self::policies::{Site, sites};
 use self::recorder::{Arrived, Recorder};
 use self::wire::{Answers, Protocol};
-use crate::support::Envoy;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::fixture::Keys;
+use crate::support::{Companion, Envoy, fresh_dir};
+use keystile::policy::RawPolicy;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
@@ -129,163 +133,172 @@ fn print_counts<'a>(what: &str, words: impl Iterator<Item = &'a String>) {
     println!("readings: {what} {counts:?}");
 }
 
-fn question(site: &Site, arrived: &Arrived) -> Question {
-    Question {
-        host: arrived.host.clone(),
-        target: arrived.target.clone(),
-        named: site.hosts(),
-    }
-}
+/// What the review of the filter found, as it arrived: policy, virtual host, host, target.
+const FOUND: [(&str, &str, &str, &str); 17] = [
+    (
+        "corp protected, all else open",
+        "*.corp.example.com",
+        "x:1.corp.example.com",
+        "/x",
+    ),
+    (
+        "corp protected, all else open",
+        "*.corp.example.com",
+        "[x].corp.example.com",
+        "/x",
+    ),
+    (
+        "corp protected, all else open",
+        "*.corp.example.com",
+        "x:80@a.corp.example.com",
+        "/x",
+    ),
+    (
+        "www open, all else protected",
+        "*",
+        "www.example.com:81",
+        "/x",
+    ),
+    (
+        "www open, all else protected",
+        "*",
+        "www.example.com.",
+        "/x",
+    ),
+    (
+        "www open, all else protected",
+        "*",
+        "[www.example.com]",
+        "/x",
+    ),
+    (
+        "www open, all else protected",
+        "*",
+        "www.example.com:x",
+        "/x",
+    ),
+    (
+        "api protected, all else open",
+        "*",
+        "api.example.com:81",
+        "/x",
+    ),
+    ("admin beside an open catch-all", "*", "h", "/admin;x=1/x"),
+    ("admin beside an open catch-all", "*", "h", "/;/admin/x"),
+    ("admin beside an open catch-all", "*", "h", "/admin;/x"),
+    ("admin beside an open catch-all", "*", "h", "/..%3B/admin/x"),
+    ("admin beside an open catch-all", "*", "h", "//admin/x"),
+    (
+        "admin beside an open catch-all",
+        "*",
+        "h",
+        "/x/..%2Fadmin/x",
+    ),
+    (
+        "admin beside an open catch-all",
+        "*",
+        "h",
+        "/x\\..\\admin/x",
+    ),
+    ("open within private", "*", "h", "/private/a/../../healthz"),
+    (
+        "open paths beside a protected catch-all",
+        "*",
+        "h",
+        "/x/../healthz",
+    ),
+];
 
-/// What the readers made of it.
-#[derive(Default)]
-struct Judged {
-    /// Requests that each reader judged, and how many of them it takes for protected.
-    by_reader: BTreeMap<String, (usize, usize)>,
-    /// The shortest request for each policy, way and reader.
-    failures: BTreeMap<(usize, String), String>,
-    failed: usize,
-    /// Protected only to somebody who takes the host from one reader and the path from another.
-    mixed: usize,
-    mixed_examples: BTreeMap<usize, String>,
-}
-
-fn judge(
-    sites: &[Site],
-    cases: &[Case],
-    seen: &HashMap<usize, Arrived>,
-    readings: &HashMap<&Question, Vec<Answer>>,
-) -> Judged {
-    let mut judged = Judged::default();
-    let mut ids: Vec<_> = seen.keys().copied().collect();
-    ids.sort_by_key(|id| {
-        let case = &cases[id / WAYS.len()];
-        (case.target.len() + case.authority.len(), *id)
+#[test]
+fn the_readers_find_what_the_review_found() {
+    let sites = sites();
+    let found = FOUND.map(|(name, domain, host, target)| {
+        let site = sites.iter().find(|site| site.name == name).unwrap();
+        let arrived = Arrived {
+            method: "GET".into(),
+            target: target.into(),
+            host: host.into(),
+            domain: domain.into(),
+        };
+        (site, arrived)
     });
-    for id in ids {
-        let case = &cases[id / WAYS.len()];
-        let site = &sites[case.site];
-        let arrived = &seen[&id];
+    let questions: BTreeSet<_> = found.iter().map(|(site, a)| question(site, a)).collect();
+    let readings = readers::read(&questions);
+    for (site, arrived) in &found {
+        let mut judged = Judged::default();
         let answers = &readings[&question(site, arrived)];
-        judged.request(site, case, id, arrived, answers);
+        judged.request(site, "as found", arrived, answers);
+        assert!(!judged.failures.is_empty(), "{}: {arrived:?}", site.name);
     }
-    judged
 }
 
-impl Judged {
-    fn request(
-        &mut self,
-        site: &Site,
-        case: &Case,
-        id: usize,
-        arrived: &Arrived,
-        answers: &[Answer],
-    ) {
-        let chosen = match arrived.domain.as_str() {
-            "*" => NOBODY.to_owned(),
-            domain => domain.replace('*', "representative"),
-        };
-        let protects = |host: &str, answer: &Answer| {
-            let path = Reading {
-                path: &answer.path,
-                escaped: answer.escaped,
-            };
-            site.protects(host, &arrived.method, &path)
-        };
-        let mut readers: BTreeMap<&str, Option<String>> = BTreeMap::new();
-        for answer in answers {
-            let own = answer.host.as_deref().unwrap_or(&arrived.host);
-            let by_envoy = ["envoy's virtual host", &answer.reader].join(" + ");
-            for (reader, host) in [(answer.reader.clone(), own), (by_envoy, &chosen)] {
-                let found = protects(host, answer)
-                    .then(|| format!("{reader}: host {host:?} path {:?}", answer.path));
-                let name = if reader.contains('+') {
-                    "envoy's virtual host"
-                } else {
-                    &answer.reader
-                };
-                let known = readers.entry(name).or_default();
-                if known.is_none() {
-                    *known = found;
-                }
+#[test]
+fn no_plain_request_of_an_openapi_document_is_ambiguous() {
+    let companion = Companion::init(&fresh_dir(), "version: 1\nroutes: []\n");
+    let upstream = Recorder::start();
+    for document in honest::documents(&companion) {
+        let mut keys = Keys::new("version: 1");
+        let mut doors = Vec::new();
+        let mut held = Vec::new();
+        for (number, policy) in document.policies().into_iter().enumerate() {
+            keys.set_policy(&policy);
+            held.push(keys.issue_with("caller", |row| row.scopes = scopes(&policy)));
+            for settles in [false, true] {
+                doors.push(Door {
+                    name: edge::name(number, settles),
+                    settles,
+                    ports_ignored: false,
+                    domains: vec!["*".into()],
+                    policy: policy.clone(),
+                    rows: keys.content.rows.split_off(0),
+                });
+                keys.content.rows = doors.last().unwrap().rows.clone();
+            }
+            keys.content.rows.clear();
+        }
+        let envoy = edge::start(&doors, &upstream);
+        let mut answers = Answers::new();
+        for (number, key) in held.iter().enumerate() {
+            let cases = document.cases(key);
+            for (way, (protocol, settles)) in WAYS.into_iter().enumerate() {
+                let id = |n: usize| (n * WAYS.len() + way) * held.len() + number;
+                let numbered: Vec<_> = cases
+                    .iter()
+                    .enumerate()
+                    .map(|(n, case)| (id(n), case))
+                    .collect();
+                let to = envoy.listener(&edge::name(number, settles));
+                answers.extend(wire::send(to, protocol, &numbered));
             }
         }
-        let mut failed = false;
-        for (reader, found) in readers {
-            let (judged, protected) = self.by_reader.entry(reader.to_owned()).or_default();
-            *judged += 1;
-            let Some(found) = found else { continue };
-            *protected += 1;
-            failed = true;
-            let (protocol, settles) = WAYS[id % WAYS.len()];
-            let shown = format!(
-                "{}, {protocol:?}, settled {settles}: {} {} at {} {}-> {found}",
-                site.name,
-                case.method,
-                case.target.escape_ascii(),
-                case.authority.escape_ascii(),
-                case.host
-                    .as_ref()
-                    .map(|h| format!("and {} ", h.escape_ascii()))
-                    .unwrap_or_default(),
-            );
-            self.failures
-                .entry((case.site, reader.to_owned()))
-                .or_insert(shown);
-        }
-        self.failed += usize::from(failed);
-        if !failed {
-            self.mix(site, case, id, arrived, answers, protects);
-        }
-    }
-
-    fn mix(
-        &mut self,
-        site: &Site,
-        case: &Case,
-        id: usize,
-        arrived: &Arrived,
-        answers: &[Answer],
-        protects: impl Fn(&str, &Answer) -> bool,
-    ) {
-        let hosts = answers
+        let ambiguous = answers
             .iter()
-            .map(|answer| answer.host.as_deref().unwrap_or(&arrived.host));
-        let hosts: BTreeSet<_> = hosts.collect();
-        let found = hosts.into_iter().find_map(|host| {
-            let answer = answers.iter().find(|answer| protects(host, answer))?;
-            Some(format!(
-                "host {host:?}, path {:?} of {}",
-                answer.path, answer.reader
-            ))
-        });
-        if let Some(found) = found {
-            self.mixed += 1;
-            let shown = format!(
-                "{}, {:?}: {} {} at {} -> {found}",
-                site.name,
-                WAYS[id % WAYS.len()],
-                case.method,
-                case.target.escape_ascii(),
-                case.authority.escape_ascii()
-            );
-            self.mixed_examples.entry(case.site).or_insert(shown);
-        }
-    }
-
-    fn print(&self) {
-        for (reader, (judged, protected)) in &self.by_reader {
-            println!("readings: {reader}: judged {judged}, takes {protected} for protected");
-        }
+            .filter(|(_, word)| word.starts_with("ambiguous"));
+        let ambiguous: Vec<_> = ambiguous
+            .map(|(id, _)| {
+                let (method, target) = &document.requests[id / held.len() / WAYS.len()];
+                format!("{method} {target}")
+            })
+            .collect();
         println!(
-            "readings: {} requests that some reader takes for protected; {} more only to hosts of one and paths of another",
-            self.failed, self.mixed
+            "readings: {}: {} plain requests, {} of them ambiguous",
+            document.name,
+            answers.len(),
+            ambiguous.len()
         );
-        for shown in self.failures.values() {
-            println!("  {shown}");
-        }
-        for shown in self.mixed_examples.values() {
-            println!("  mixed: {shown}");
-        }
+        print_counts("became", answers.values());
+        assert!(ambiguous.is_empty(), "{}: {ambiguous:?}", document.name);
     }
+}
+
+/// Every scope that a drafted policy names.
+fn scopes(policy: &str) -> Vec<String> {
+    let read: RawPolicy = serde_saphyr::from_str(policy).unwrap();
+    let routes = read.routes.iter();
+    let mut scopes: Vec<String> = routes
+        .flat_map(|r| r.scopes.iter().chain(&r.any_scope).cloned())
+        .collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes
 }

@@ -7,7 +7,7 @@ use super::spellings::{
 };
 use std::collections::HashSet;
 
-/// A request without a key.
+/// A request; those of the corpus have no key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Case {
     pub site: usize,
@@ -16,6 +16,7 @@ pub struct Case {
     pub authority: Vec<u8>,
     /// A second `Host`, or in HTTP/2 one beside `:authority`.
     pub host: Option<Vec<u8>>,
+    pub key: Option<String>,
 }
 
 /// SplitMix64: enough to choose spellings by, and the same everywhere.
@@ -113,6 +114,7 @@ impl Places {
             target: target.into(),
             authority: authority.into(),
             host: None,
+            key: None,
         };
         let mut cases: Vec<_> = KNOWN_PATHS.map(|path| case("api.example.com", path)).into();
         for host in KNOWN_HOSTS {
@@ -152,6 +154,7 @@ impl Places {
             target,
             authority,
             host,
+            key: None,
         }
     }
 

@@ -127,8 +127,12 @@ impl Case {
             bytes.extend(host);
             bytes.extend(b"\r\n");
         }
-        if self.method == "POST" {
+        if matches!(self.method, "POST" | "PUT" | "PATCH") {
             bytes.extend(b"content-length: 0\r\n");
+        }
+        if let Some(key) = &self.key {
+            bytes.extend(format!("x-api-key: {key}\r\n").as_bytes());
+            bytes.extend(format!("authorization: Bearer {key}\r\n").as_bytes());
         }
         bytes.extend(format!("{NUMBER}: {number}\r\n\r\n").as_bytes());
         bytes
@@ -145,6 +149,11 @@ impl Case {
         ];
         if let Some(host) = &self.host {
             fields.push(("host", host));
+        }
+        let bearer = self.key.as_ref().map(|key| format!("Bearer {key}"));
+        if let (Some(key), Some(bearer)) = (&self.key, &bearer) {
+            fields.push(("x-api-key", key.as_bytes()));
+            fields.push(("authorization", bearer.as_bytes()));
         }
         fields.push((NUMBER, number.as_bytes()));
         let mut block = Vec::new();
