@@ -10,17 +10,20 @@ use crate::bucket::Buckets;
 use crate::certificate::{Peer, Stranger};
 use crate::credential;
 use crate::headers::Headers;
+use crate::host::AmbiguousHost;
 use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
-use crate::path::{Ambiguous, canonical, canonical_host, split_query};
+use crate::path::Ambiguous;
 use crate::policy::{Auth, Mode, Preflight, Route, Unmatched};
 use crate::quota::Tallies;
 
 mod charge;
+mod rule;
 
 pub use charge::{Applied, Origin, QuotaState, Rate};
 
 use charge::charge;
+use rule::Call;
 
 /// A request as the decision sees it.
 #[derive(Clone, Copy)]
@@ -34,6 +37,8 @@ pub struct Request<'a> {
     pub peer: Peer<'a>,
     /// It came over TLS; read only if the policy requires TLS.
     pub tls: bool,
+    /// The virtual host that Envoy chose; read only if a rule of the policy names one.
+    pub virtual_host: Option<&'a str>,
 }
 
 /// The two clocks, read once per request.
@@ -118,8 +123,10 @@ pub enum Denial {
     EnvironmentDenied,
     /// Plain HTTP where TLS is required.
     TlsRequired,
-    /// A path that two readers could understand differently.
-    AmbiguousPath(Option<Ambiguous>),
+    /// A host that its readers could understand differently, where that matters.
+    AmbiguousHost(AmbiguousHost),
+    /// A path that its readers could understand differently, where that matters.
+    AmbiguousPath(Ambiguous),
     /// A bucket is empty.
     RateLimited {
         /// Seconds, rounded up.
@@ -226,26 +233,24 @@ fn judge<'k>(
     let headers = request.headers;
 
     // Which route.
-    let mut call = Call::default();
+    let mut call = Call {
+        virtual_host: request.virtual_host,
+        ..Call::default()
+    };
+    let (mut has_origin, mut asks_for_method) = (false, false);
     for (name, value) in headers.iter() {
         match name {
             b":method" => call.method = value,
             b":path" => call.target = value,
-            b":authority" | b"host" if call.authority.is_empty() => call.authority = value,
-            b"origin" => call.origin = true,
-            b"access-control-request-method" => call.preflight = true,
+            b":authority" | b"host" => call.add_authority(value),
+            b"origin" => has_origin = true,
+            b"access-control-request-method" => asks_for_method = true,
             _ => {}
         }
     }
-    let path = canonical(split_query(call.target).0).map_err(|e| {
-        trace.note("path", false, || e.detail().to_owned());
-        Denial::AmbiguousPath(Some(e))
-    })?;
-    trace.note("path", true, || format!("reads as {}", path.path));
-    let host = canonical_host(call.authority);
-    decision.route = policy.router.find(&host, call.method, &path.path);
+    decision.route = rule::find(policy, &call, trace)?;
     let route = decision.route.and_then(|i| policy.routes.get(i));
-    let is_preflight = call.preflight && call.origin && call.method == b"OPTIONS";
+    let is_preflight = asks_for_method && has_origin && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {
         trace.note("preflight", true, || {
             "a CORS preflight, which the policy lets through".to_owned()
@@ -268,12 +273,6 @@ fn judge<'k>(
     });
     if auth == Auth::None {
         return Ok(());
-    }
-    if path.parameters {
-        trace.note("path", false, || {
-            "holds a `;` on a protected route".to_owned()
-        });
-        return Err(Denial::AmbiguousPath(None));
     }
     if policy.require_tls && !request.tls {
         trace.note("tls", false, || {
@@ -352,15 +351,6 @@ fn judge<'k>(
         charge(keyset, &entry, route, clocks, buckets, trace, decision)?;
     }
     Ok(())
-}
-
-#[derive(Default)]
-struct Call<'a> {
-    method: &'a [u8],
-    target: &'a [u8],
-    authority: &'a [u8],
-    origin: bool,
-    preflight: bool,
 }
 
 fn in_force<'k>(

@@ -82,9 +82,37 @@ mod tests {
             prop_assert_eq!(read, pairs);
         }
 
+        /// The oracle reads the layout with a cursor, from the description in the module's head.
         #[test]
-        fn any_bytes_read_as_some_map(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = Headers::new(&bytes).iter().count();
+        fn any_bytes_read_as_the_pairs_that_are_whole(
+            count in 0u32..5,
+            lengths in proptest::collection::vec(0u32..6, 0..10),
+            data in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = count.to_le_bytes().to_vec();
+            lengths.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+            bytes.extend(&data);
+            let number = |at: usize| {
+                let four = bytes.get(at..at + 4)?;
+                Some(four.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b)))
+            };
+            let mut want = Vec::new();
+            let mut at = 4 + count as usize * 8;
+            if at <= bytes.len() {
+                for pair in 0..count as usize {
+                    let mut text = |place: usize| {
+                        let length = number(4 + pair * 8 + place * 4)?;
+                        // The text, and the NUL behind it.
+                        let text = bytes.get(at..at + length + 1)?;
+                        at += length + 1;
+                        Some(text[..length].to_vec())
+                    };
+                    let (Some(name), Some(value)) = (text(0), text(1)) else { break };
+                    want.push((name, value));
+                }
+            }
+            let read: Vec<_> = Headers::new(&bytes).iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(read, want);
         }
     }
 

@@ -633,6 +633,59 @@ mod tests {
         }
     }
 
+    /// The format by its description alone, with nothing of the code above.
+    mod naive {
+        /// CRC-32 (ISO-HDLC) bit by bit, in six digits of base 62.
+        pub fn checksum(text: &[u8]) -> String {
+            let mut crc = u32::MAX;
+            for byte in text {
+                crc ^= u32::from(*byte);
+                for _ in 0..8 {
+                    crc = if crc & 1 == 1 {
+                        crc >> 1 ^ 0xEDB8_8320
+                    } else {
+                        crc >> 1
+                    };
+                }
+            }
+            let mut left = !crc;
+            let mut digits = Vec::new();
+            for _ in 0..6 {
+                let digit = (left % 62) as u8;
+                digits.push(char::from(match digit {
+                    0..10 => b'0' + digit,
+                    10..36 => b'A' + digit - 10,
+                    _ => b'a' + digit - 36,
+                }));
+                left /= 62;
+            }
+            digits.iter().rev().collect()
+        }
+
+        /// Brand, environment and id.
+        pub fn read(text: &str) -> Option<(String, String, String)> {
+            let parts: Vec<&str> = text.split('_').collect();
+            let [brand, environment, body] = parts[..] else {
+                return None;
+            };
+            let is_name = |name: &str| {
+                let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                !name.is_empty() && name.len() <= 16 && name.chars().all(fits)
+            };
+            let fits = body.len() == 59 && body.chars().all(|c| c.is_ascii_alphanumeric());
+            if !fits || !is_name(brand) || !is_name(environment) {
+                return None;
+            }
+            let (head, sum) = text.split_at(text.len() - 6);
+            let found = (
+                brand.to_owned(),
+                environment.to_owned(),
+                body[..10].to_owned(),
+            );
+            (checksum(head.as_bytes()) == sum).then_some(found)
+        }
+    }
+
     proptest! {
         #![proptest_config(crate::seeded())]
 
@@ -642,9 +695,28 @@ mod tests {
             prop_assert_eq!(id.to_string().parse::<KeyId>(), Ok(id));
         }
 
+        /// Texts that are keys but for a part, so that each rule decides somewhere.
         #[test]
-        fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Parsed::parse(&bytes);
+        fn what_parses_is_what_a_naive_reader_takes_for_a_key(
+            brand in "[a-z0-9]{0,3}|[a-z]{16,17}|K",
+            environment in "[a-z0-9]{0,3}|[a-z]{16,17}|a_b|-",
+            body in "[0-9A-Za-z]{52,54}|[0-9A-Za-z]{20}[-_][0-9A-Za-z]{32}",
+            is_summed in proptest::bool::weighted(0.8),
+            other in "[0-9A-Za-z]{6}",
+        ) {
+            let head = format!("{brand}_{environment}_{body}");
+            let sum = if is_summed { naive::checksum(head.as_bytes()) } else { other };
+            let text = format!("{head}{sum}");
+            let found = Parsed::parse(text.as_bytes()).ok();
+            let found = found.map(|key| (key.brand.to_owned(), key.environment.to_owned(), key.id().to_string()));
+            prop_assert_eq!(found, naive::read(&text));
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_only_to_both_readers(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let text = String::from_utf8_lossy(&bytes);
+            let naive = core::str::from_utf8(&bytes).ok().and_then(naive::read);
+            prop_assert_eq!(Parsed::parse(&bytes).is_ok(), naive.is_some(), "{}", text);
         }
     }
 }

@@ -10,7 +10,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`headers`] | the request's headers, read in place from the host's buffer |
-//! | [`path`] | paths brought into one form, or refused |
+//! | [`host`] | hosts, and the readings that their readers make of them |
+//! | [`path`] | paths, likewise |
 //! | [`route`] | templates, and the one route that a request belongs to |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
 //! | [`certificate`] | client certificates that a key can be bound to |
@@ -64,6 +65,7 @@ pub mod certificate;
 pub mod credential;
 pub mod decide;
 pub mod headers;
+pub mod host;
 pub mod key;
 pub mod keyset;
 pub mod lease;

@@ -1,59 +1,90 @@
-//! Paths brought into one form, or refused.
+//! Request paths, and the readings that their readers may make of them.
 //!
-//! Routes decide about access, so the filter must read a path as the upstream will.
-//! Where two sensible readers could differ, the path is refused as ambiguous rather
-//! than guessed at. Sources: RFC 3986 sections 2.3, 3.3, 5.2.4 and 6.2.2; OWASP on
-//! path traversal; the `..;/` confusion of servlet containers.
+//! Envoy picks its route by the raw path, a proxy behind it may resolve dot segments, a servlet
+//! container cuts parameters, a file server decodes escapes and merges slashes. Which of them
+//! the upstream is, nobody tells the filter. So it decides by all [`readings`] of a path: a
+//! request goes on only if each of them belongs to the same rule. A path that is plain has one
+//! reading and pays nothing for the others.
+//!
+//! Sources: RFC 3986 sections 2.2, 2.3, 3.3 and 5.2.4; the URL Standard (WHATWG) on dot
+//! segments and backslashes; the Servlet specification on path parameters; OWASP on path
+//! traversal and double encoding.
 
+use core::fmt::Write as _;
 use std::borrow::Cow;
 
-/// A path in the one form that routes are matched against: no empty segments, no dot
-/// segments, no trailing slash, upper-case escapes, nothing escaped that need not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Canonical<'a> {
-    /// Begins with `/`; just `/` for the root.
-    pub path: Cow<'a, str>,
-    /// A `;` stood somewhere in it. Servlet containers cut segments there, others do
-    /// not, so protected routes refuse it.
-    pub parameters: bool,
-}
+mod rewrite;
+
+use rewrite::REWRITES;
 
 /// Why a path was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguous {
     /// It does not begin with `/` (`*`, absolute forms, the empty path).
     NotAbsolute,
-    /// `%2F` or `%5C`: some decode it before they split the path, others after.
-    EscapedSeparator,
-    /// `\`: some read it as `/`.
-    Backslash,
-    /// A dot segment made of escapes, or behind a parameter (`%2e%2e`, `..;x`).
-    HiddenDots,
-    /// `..` above the root, or behind an empty segment.
-    EscapesRoot,
     /// NUL or another control character, raw or escaped.
     Control,
     /// `%` without two hexadecimal digits.
     InvalidEscape,
     /// `#`, which no request may carry.
     Fragment,
+    /// More readings than [`MOST_READINGS`], or longer ones than anybody compares.
+    TooManyReadings,
+    /// `;`, raw or escaped: servlet containers cut parameters, others do not.
+    Parameters,
+    /// `%2F` or `%5C`: some decode it before they split the path, others after.
+    EscapedSeparator,
+    /// `\`: some read it as `/`.
+    Backslash,
+    /// `.` or `..` as a segment, raw or escaped: some resolve it, others do not.
+    DotSegments,
+    /// `//`: some merge slashes, others do not.
+    DoubledSlash,
+    /// An escape that need not be one: some compare it decoded, others as it stands.
+    Escape,
+    /// A slash at its end that the open rule lacks, or the other way round.
+    TrailingSlash,
 }
 
 impl Ambiguous {
     /// What is wrong, for the `detail` of the reply.
     pub fn detail(self) -> &'static str {
         match self {
-            Self::NotAbsolute => "the path does not begin with a slash",
-            Self::EscapedSeparator => "the path holds an escaped slash or backslash",
-            Self::Backslash => "the path holds a backslash",
-            Self::HiddenDots => "the path hides a dot segment",
-            Self::EscapesRoot => "the path leaves the root",
-            Self::Control => "the path holds a control character",
-            Self::InvalidEscape => "the path holds an invalid percent escape",
-            Self::Fragment => "the path holds a fragment",
+            Self::NotAbsolute => "The path does not begin with a slash.",
+            Self::Control => "The path holds a control character.",
+            Self::InvalidEscape => "The path holds an invalid percent escape.",
+            Self::Fragment => "The path holds a fragment.",
+            Self::TooManyReadings => "The path can be read in too many ways.",
+            Self::Parameters => {
+                "The path holds a `;`, and with and without what follows it, different rules apply."
+            }
+            Self::EscapedSeparator => {
+                "The path holds an escaped slash or backslash, and decoded and not decoded, different rules apply."
+            }
+            Self::Backslash => {
+                "The path holds a backslash, and read as a slash and not, different rules apply."
+            }
+            Self::DotSegments => {
+                "The path holds a dot segment, and resolved and not resolved, different rules apply."
+            }
+            Self::DoubledSlash => {
+                "The path holds a doubled slash, and merged and not merged, different rules apply."
+            }
+            Self::Escape => {
+                "The path holds an escape, and decoded and not decoded, different rules apply."
+            }
+            Self::TrailingSlash => {
+                "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."
+            }
         }
     }
 }
+
+/// The most readings that are looked at. Honest paths have one or two.
+pub const MOST_READINGS: usize = 64;
+/// The most bytes of all readings together: comparing them is to cost no more than the host's
+/// own work on such a request.
+const MOST_BYTES: usize = 65_536;
 
 /// Splits a request target at its first `?`.
 pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -66,32 +97,105 @@ pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Brings the path of a request (no query) into canonical form.
+/// The readings of a path, the one as it was sent first. All begin with `/`.
+///
+/// They are in normal form: what RFC 3986 lets stand in a path as it is, escapes in upper case,
+/// and bytes that must be escaped as escapes. Equal texts are equal paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readings<'a> {
+    first: Cow<'a, str>,
+    others: Vec<String>,
+}
+
+impl Readings<'_> {
+    /// The path as it was sent.
+    pub fn as_sent(&self) -> &str {
+        &self.first
+    }
+
+    /// Every other way to read it.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(String::as_str)
+    }
+
+    /// Whether there is only one way to read it.
+    pub fn agree(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// What in the path has several readings: the first that its reader would stumble over.
+    pub fn doubt(&self) -> Ambiguous {
+        let sent = self.as_sent();
+        let escapes = |list: &[&str]| list.iter().any(|e| sent.contains(e));
+        if sent.contains('\\') {
+            Ambiguous::Backslash
+        } else if escapes(&["%2F", "%5C"]) {
+            Ambiguous::EscapedSeparator
+        } else if sent.contains(';') || escapes(&["%3B"]) {
+            Ambiguous::Parameters
+        } else if sent.contains("//") {
+            Ambiguous::DoubledSlash
+        } else if sent.split('/').any(is_dots) {
+            Ambiguous::DotSegments
+        } else {
+            Ambiguous::Escape
+        }
+    }
+}
+
+/// All ways to read the path of a request (no query): whatever any order of the rewritings
+/// that readers know makes of it.
 ///
 /// # Errors
-/// [`Ambiguous`] where two readers could understand different paths.
-pub fn canonical(path: &[u8]) -> Result<Canonical<'_>, Ambiguous> {
+/// [`Ambiguous`] for what no honest client sends, and for more readings than are compared.
+pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
     if path.first() != Some(&b'/') {
         return Err(Ambiguous::NotAbsolute);
     }
-    if is_plain(path) {
-        let end = match path.len() {
-            n if n > 1 && path.last() == Some(&b'/') => n - 1,
-            n => n,
-        };
-        let plain = path.get(..end).unwrap_or(path);
-        if let Ok(text) = core::str::from_utf8(plain) {
-            return Ok(Canonical {
-                path: Cow::Borrowed(text),
-                parameters: false,
-            });
-        }
+    if is_plain(path)
+        && let Ok(text) = core::str::from_utf8(path)
+    {
+        return Ok(Readings {
+            first: Cow::Borrowed(text),
+            others: Vec::new(),
+        });
     }
-    rebuilt(path)
+    rewritten(path)
 }
 
-/// Whether the path is canonical but for a trailing slash: the common case, told by
-/// one pass and no allocation.
+/// The readings of a path that is not plain. Apart, because few requests come here.
+#[cold]
+#[inline(never)]
+fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
+    let mut all = vec![normal(path)?];
+    let mut bytes = path.len();
+    let mut at = 0;
+    while let Some(text) = all.get(at) {
+        let new: Vec<String> = REWRITES.iter().filter_map(|f| f(text)).collect();
+        for text in new {
+            if all.contains(&text) {
+                continue;
+            }
+            if holds_a_control_character(&text) {
+                return Err(Ambiguous::Control);
+            }
+            bytes = bytes.saturating_add(text.len());
+            if all.len() == MOST_READINGS || bytes > MOST_BYTES {
+                return Err(Ambiguous::TooManyReadings);
+            }
+            all.push(text);
+        }
+        at += 1;
+    }
+    let others = all.split_off(1);
+    Ok(Readings {
+        first: Cow::Owned(all.pop().unwrap_or_default()),
+        others,
+    })
+}
+
+/// Whether the path has one reading: told by one pass and no allocation. A segment that begins
+/// with a dot is left to the slow way, whatever follows the dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0u8;
     for &b in path {
@@ -109,15 +213,11 @@ fn is_plain(path: &[u8]) -> bool {
 }
 
 /// RFC 3986 `pchar` without escapes.
-fn is_pchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric()
+pub(crate) fn is_pchar(b: u8) -> bool {
+    is_unreserved(b)
         || matches!(
             b,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
+            b'!' | b'$'
                 | b'&'
                 | b'\''
                 | b'('
@@ -132,83 +232,44 @@ fn is_pchar(b: u8) -> bool {
         )
 }
 
-fn rebuilt(path: &[u8]) -> Result<Canonical<'static>, Ambiguous> {
-    let mut out: Vec<String> = Vec::new();
-    let mut parameters = false;
-    for raw in path.split(|&b| b == b'/').skip(1) {
-        let segment = decode(raw)?;
-        parameters |= segment.text.contains(';');
-        let stem = segment.text.split(';').next().unwrap_or_default();
-        let dots = stem == "." || stem == "..";
-        if dots && (segment.escaped_dot || stem.len() != segment.text.len()) {
-            return Err(Ambiguous::HiddenDots);
-        }
-        match segment.text.as_str() {
-            "." => {}
-            ".." => {
-                let parent = out.pop().ok_or(Ambiguous::EscapesRoot)?;
-                // Who merges slashes or cuts parameters first removes another segment
-                // here than who does not.
-                if parent.split(';').next() == Some("") {
-                    return Err(Ambiguous::EscapesRoot);
-                }
-            }
-            // Empty ones stay until the end, so that `..` meets them.
-            _ => out.push(segment.text),
-        }
-    }
-    let mut joined = String::with_capacity(path.len());
-    for segment in out.iter().filter(|s| !s.is_empty()) {
-        joined.push('/');
-        joined.push_str(segment);
-    }
-    if joined.is_empty() {
-        joined.push('/');
-    }
-    Ok(Canonical {
-        path: Cow::Owned(joined),
-        parameters,
-    })
+/// RFC 3986 section 2.3.
+fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
 }
 
-struct Segment {
-    text: String,
-    escaped_dot: bool,
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
 }
 
-fn decode(raw: &[u8]) -> Result<Segment, Ambiguous> {
-    let mut text = String::with_capacity(raw.len());
-    let mut escaped_dot = false;
-    let mut bytes = raw.iter().copied();
+/// The normal form of a path as it was sent. Nothing is decoded.
+fn normal(path: &[u8]) -> Result<String, Ambiguous> {
+    let mut out = String::with_capacity(path.len());
+    let mut bytes = path.iter().copied();
     while let Some(b) = bytes.next() {
         match b {
-            b'%' => {
-                let value = match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
-                    (Some(high), Some(low)) => high << 4 | low,
-                    _ => return Err(Ambiguous::InvalidEscape),
-                };
-                match value {
-                    b'/' | b'\\' => return Err(Ambiguous::EscapedSeparator),
-                    b'.' => {
-                        escaped_dot = true;
-                        text.push('.');
-                    }
-                    // Beyond the unreserved characters, those that a segment may hold
-                    // unescaped: upstreams serve `%3A` and `:` alike, so a route for
-                    // `/users:batch` must not be passed by with `/users%3Abatch`.
-                    b if b != b';' && is_pchar(b) => text.push(char::from(b)),
+            b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
+                (Some(high), Some(low)) => match high << 4 | low {
                     b if b.is_ascii_control() => return Err(Ambiguous::Control),
-                    b => push_escape(&mut text, b),
-                }
-            }
-            b'\\' => return Err(Ambiguous::Backslash),
+                    b => push_escape(&mut out, b),
+                },
+                _ => return Err(Ambiguous::InvalidEscape),
+            },
             b'#' => return Err(Ambiguous::Fragment),
             b if b.is_ascii_control() => return Err(Ambiguous::Control),
-            b if is_pchar(b) => text.push(char::from(b)),
-            b => push_escape(&mut text, b),
+            b'/' | b'\\' => out.push(char::from(b)),
+            b if is_pchar(b) => out.push(char::from(b)),
+            b => push_escape(&mut out, b),
         }
     }
-    Ok(Segment { text, escaped_dot })
+    Ok(out)
+}
+
+/// Only an escape can: after another round of decoding.
+fn holds_a_control_character(normal: &str) -> bool {
+    normal.split('%').skip(1).any(|after| {
+        let byte = after.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
+        byte.is_some_and(|b| b.is_ascii_control())
+    })
 }
 
 fn hex(b: u8) -> Option<u8> {
@@ -218,173 +279,20 @@ fn hex(b: u8) -> Option<u8> {
 }
 
 fn push_escape(text: &mut String, b: u8) {
-    text.push('%');
-    for nibble in [b >> 4, b & 15] {
-        let digit = char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-        text.push(digit.to_ascii_uppercase());
-    }
+    // Writing to a string cannot fail.
+    let _ = write!(text, "%{b:02X}");
 }
 
-/// A host as it is compared: lower case, no port, no final dot.
-pub fn canonical_host(authority: &[u8]) -> Cow<'_, str> {
-    let Ok(text) = core::str::from_utf8(authority) else {
-        return Cow::Borrowed("");
-    };
-    let host = match text.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => text.split(':').next().unwrap_or_default(),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    }
+/// A literal segment of a template, its needless escapes decoded; `None` if what is left has
+/// several readings, or none, or is more than a segment.
+pub(crate) fn literal(segment: &str) -> Option<String> {
+    let path = normal(format!("/{segment}").as_bytes()).ok()?;
+    let path = rewrite::all_decoded(&path).unwrap_or(path);
+    let found = readings(path.as_bytes()).ok().filter(Readings::agree)?;
+    let literal = found.as_sent().strip_prefix('/')?;
+    let is_segment = !literal.is_empty() && !literal.contains('/') && !segment.contains('?');
+    is_segment.then(|| literal.to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn ok(path: &str) -> String {
-        canonical(path.as_bytes()).unwrap().path.into_owned()
-    }
-
-    fn err(path: &str) -> Ambiguous {
-        canonical(path.as_bytes()).unwrap_err()
-    }
-
-    #[test]
-    fn equal_paths_come_out_equal() {
-        for (raw, want) in [
-            ("/", "/"),
-            ("//", "/"),
-            ("/admin", "/admin"),
-            ("/admin/", "/admin"),
-            ("//admin", "/admin"),
-            ("/a/../admin", "/admin"),
-            ("/a/./b", "/a/b"),
-            ("/a//b/../c", "/a/c"),
-            ("/a/b/..", "/a"),
-            ("/%61dmin", "/admin"),
-            ("/a%2Eb", "/a.b"),
-            ("/%7Euser", "/~user"),
-            ("/users%3abatch", "/users:batch"),
-            ("/caf\u{e9}", "/caf%C3%A9"),
-            ("/caf%c3%a9", "/caf%C3%A9"),
-            ("/100%25", "/100%25"),
-            ("/%2561", "/%2561"),
-            ("/a b", "/a%20b"),
-            ("/{x}", "/%7Bx%7D"),
-            ("/.well-known/x", "/.well-known/x"),
-            ("/...", "/..."),
-        ] {
-            assert_eq!(ok(raw), want, "{raw}");
-        }
-    }
-
-    #[test]
-    fn paths_that_readers_disagree_about_are_refused() {
-        for (raw, want) in [
-            ("", Ambiguous::NotAbsolute),
-            ("*", Ambiguous::NotAbsolute),
-            ("http://h/a", Ambiguous::NotAbsolute),
-            ("/admin%2Fx", Ambiguous::EscapedSeparator),
-            ("/admin%2fx", Ambiguous::EscapedSeparator),
-            ("/admin%5cx", Ambiguous::EscapedSeparator),
-            ("/admin\\x", Ambiguous::Backslash),
-            ("/%2e%2e/admin", Ambiguous::HiddenDots),
-            ("/a/%2e./admin", Ambiguous::HiddenDots),
-            ("/a/%2e/admin", Ambiguous::HiddenDots),
-            ("/public/..;/admin", Ambiguous::HiddenDots),
-            ("/public/..;x=1/admin", Ambiguous::HiddenDots),
-            ("/..", Ambiguous::EscapesRoot),
-            ("/a/../../b", Ambiguous::EscapesRoot),
-            ("/a//../b", Ambiguous::EscapesRoot),
-            ("/a//./../b", Ambiguous::EscapesRoot),
-            ("/a/x//y/../../b", Ambiguous::EscapesRoot),
-            ("/a/;/../b", Ambiguous::EscapesRoot),
-            ("/%00", Ambiguous::Control),
-            ("/a%0d%0ab", Ambiguous::Control),
-            ("/\u{7f}", Ambiguous::Control),
-            ("/%", Ambiguous::InvalidEscape),
-            ("/%4", Ambiguous::InvalidEscape),
-            ("/%zz", Ambiguous::InvalidEscape),
-            ("/a#b", Ambiguous::Fragment),
-        ] {
-            assert_eq!(err(raw), want, "{raw}");
-        }
-    }
-
-    /// The filter's tests read the same file.
-    #[test]
-    fn the_shared_vectors_hold() {
-        let v: serde_json::Value =
-            serde_json::from_str(include_str!("../tests/vectors/paths.json")).unwrap();
-        for case in v["ok"].as_array().unwrap() {
-            let raw = case["raw"].as_str().unwrap();
-            let c = canonical(split_query(raw.as_bytes()).0).unwrap();
-            assert_eq!(c.path, case["path"].as_str().unwrap(), "{case}");
-            assert_eq!(
-                c.parameters,
-                case["parameters"].as_bool().unwrap_or(false),
-                "{case}"
-            );
-        }
-        for case in v["fail"].as_array().unwrap() {
-            let raw = case["raw"].as_str().unwrap();
-            assert!(canonical(split_query(raw.as_bytes()).0).is_err(), "{case}");
-        }
-    }
-
-    #[test]
-    fn parameters_are_reported() {
-        assert!(canonical(b"/admin;a=b/x").unwrap().parameters);
-        assert!(!canonical(b"/admin/x").unwrap().parameters);
-        assert!(!canonical(b"/admin%3Bx").unwrap().parameters);
-    }
-
-    #[test]
-    fn hosts_compare_without_case_port_and_final_dot() {
-        for raw in [
-            "API.example.com:8443",
-            "api.example.com.",
-            "api.example.com",
-        ] {
-            assert_eq!(canonical_host(raw.as_bytes()), "api.example.com");
-        }
-        assert_eq!(canonical_host(b"[::1]:80"), "::1");
-        assert_eq!(canonical_host(b"\xff"), "");
-    }
-
-    proptest! {
-        #![proptest_config(crate::seeded())]
-
-        #[test]
-        fn canonical_form_is_a_fixed_point(path in "/[ -~]{0,40}") {
-            if let Ok(once) = canonical(path.as_bytes()) {
-                let twice = canonical(once.path.as_bytes()).unwrap();
-                prop_assert_eq!(&twice.path, &once.path);
-            }
-        }
-
-        #[test]
-        fn canonical_form_has_no_dot_or_empty_segment(path in "/[a./%2eE;\\\\]{0,24}") {
-            if let Ok(c) = canonical(path.as_bytes())
-                && c.path != "/"
-            {
-                for s in c.path.split('/').skip(1) {
-                    prop_assert!(!matches!(s.split(';').next(), Some("" | "." | "..")) || s.starts_with(';'), "{}", c.path);
-                }
-            }
-        }
-
-        #[test]
-        fn plain_paths_take_the_short_way_and_come_out_as_they_are(path in "(/[a-z0-9-]{1,8}){1,5}") {
-            let c = canonical(path.as_bytes()).unwrap();
-            prop_assert!(matches!(c.path, Cow::Borrowed(_)));
-            prop_assert_eq!(&*c.path, &*path);
-        }
-    }
-}
+mod tests;

@@ -50,6 +50,8 @@ pub struct Policy {
     pub require_tls: bool,
     /// What a client certificate must have come through.
     pub client_certificates: ClientCertificates,
+    /// Whether Envoy tells hosts apart by their ports.
+    pub host_ports: HostPorts,
     /// Where a key may stand; at least one place.
     pub credentials: Vec<Credential>,
     /// Leave the key in the request.
@@ -195,7 +197,8 @@ pub struct Limit {
 pub struct Route {
     /// The template as written.
     pub path: String,
-    /// Methods, hosts and template as written, where there are any: `GET,HEAD /v1/{*rest}`.
+    /// Methods, hosts (or virtual hosts) and template as written, where there are any:
+    /// `GET,HEAD /v1/{*rest}`.
     /// No two routes of a policy have the same.
     pub name: String,
     /// Whether a key is asked for.
@@ -297,6 +300,7 @@ impl Policy {
                 mode: raw.mode,
                 require_tls: raw.require_tls,
                 client_certificates: raw.client_certificates,
+                host_ports: raw.host_ports,
                 credentials,
                 forward_credential: raw.forward_credential,
                 environments,
@@ -315,6 +319,11 @@ impl Policy {
             }),
             _ => Err(e.0),
         }
+    }
+
+    /// Whether a host with a port may be another host than the same without.
+    pub fn ports_count(&self) -> bool {
+        self.host_ports != HostPorts::Ignore
     }
 
     /// Name and limits of the plan with this number: its position among the names.

@@ -7,7 +7,9 @@ use core::fmt::Write as _;
 
 use crate::certificate::Stranger;
 use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::host::AmbiguousHost;
 use crate::key::Malformed;
+use crate::path::Ambiguous;
 use crate::policy::{By, Credential, Policy};
 
 /// What a denial means on the wire.
@@ -27,8 +29,9 @@ pub struct Answer {
 
 impl Denial {
     /// One of each code, by status and then in the order of the questions.
-    pub const CODES: [Self; 19] = [
-        Self::AmbiguousPath(None),
+    pub const CODES: [Self; 20] = [
+        Self::AmbiguousHost(AmbiguousHost::Malformed),
+        Self::AmbiguousPath(Ambiguous::NotAbsolute),
         Self::MissingKey,
         Self::MalformedKey(Malformed::Shape),
         Self::MultipleKeys,
@@ -148,15 +151,8 @@ impl Denial {
                 "TLS required",
                 "Use https. Treat the key as exposed if it was sent over plain HTTP.",
             ),
-            Self::AmbiguousPath(Some(why)) => {
-                (400, "ambiguous_path", "Ambiguous path", why.detail())
-            }
-            Self::AmbiguousPath(None) => (
-                400,
-                "ambiguous_path",
-                "Ambiguous path",
-                "the path holds a `;` parameter",
-            ),
+            Self::AmbiguousHost(why) => (400, "ambiguous_host", "Ambiguous host", why.detail()),
+            Self::AmbiguousPath(why) => (400, "ambiguous_path", "Ambiguous path", why.detail()),
             Self::RateLimited { .. } => (
                 429,
                 "rate_limited",

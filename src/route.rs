@@ -1,15 +1,17 @@
 //! Routes: path templates, and the one route that a request belongs to.
 //!
 //! The most specific route wins, whatever the order in the file: first by host
-//! (exact, then `*.suffix`, longest first, then any), then by path, segment by
+//! (one of Envoy's virtual hosts by name, then exact, then `*.suffix`, longest first, then
+//! any), then by path, segment by
 //! segment (literal, then `{name}`, then `{*rest}`), then by method (named, then
 //! any). That is the precedence of the Kubernetes Gateway API. Two routes that no
 //! request could tell apart are a [`Conflict`]. A request that fits a route's path
 //! but none of its methods falls to the next less specific one.
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::host::Host;
 use crate::path;
 
 /// One segment of a template.
@@ -27,6 +29,8 @@ enum Segment {
 pub struct Template {
     segments: Vec<Segment>,
     rest: bool,
+    /// Written with a slash at its end.
+    slash: bool,
 }
 
 /// Why a text is not a template.
@@ -34,7 +38,7 @@ pub struct Template {
 pub enum TemplateError {
     /// It does not begin with `/`.
     NotAbsolute,
-    /// A literal segment could not be matched: it is not canonical.
+    /// A literal segment that could be read in several ways, or in none.
     NotCanonical(String),
     /// `{` or `}` inside a segment that is not wholly `{name}`.
     Brace(String),
@@ -48,8 +52,8 @@ impl fmt::Display for TemplateError {
             Self::NotAbsolute => f.write_str("a path begins with `/`"),
             Self::NotCanonical(s) => write!(
                 f,
-                "segment `{s}` can match no request: write it without `.`/`..` segments, \
-                 empty segments, `;`, `?` and needless escapes"
+                "segment `{s}` could be read in several ways, and requests for it would be refused: \
+                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\` and escapes of those"
             ),
             Self::Brace(s) => write!(
                 f,
@@ -69,10 +73,14 @@ impl Template {
     /// [`TemplateError`], naming the segment.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let body = text.strip_prefix('/').ok_or(TemplateError::NotAbsolute)?;
-        let body = body.strip_suffix('/').unwrap_or(body);
+        let (body, slash) = match body.strip_suffix('/') {
+            Some(body) => (body, true),
+            None => (body, false),
+        };
         let mut template = Self {
             segments: Vec::new(),
             rest: false,
+            slash,
         };
         if body.is_empty() {
             return Ok(template);
@@ -128,15 +136,7 @@ fn is_parameter_name(name: &str) -> bool {
 
 fn literal(segment: &str) -> Result<String, TemplateError> {
     let refused = || TemplateError::NotCanonical(segment.to_owned());
-    if segment.is_empty() || segment.contains(['?', ';']) {
-        return Err(refused());
-    }
-    let path = format!("/{segment}");
-    let canonical = path::canonical(path.as_bytes()).map_err(|_| refused())?;
-    match canonical.path.strip_prefix('/') {
-        Some(s) if !s.is_empty() => Ok(s.to_owned()),
-        _ => Err(refused()),
-    }
+    path::literal(segment).ok_or_else(refused)
 }
 
 /// Which hosts a route answers for.
@@ -151,21 +151,29 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Reads `api.example.com` or `*.example.com`; case and port do not count.
+    /// Reads `api.example.com`, `*.example.com`, or either with a port; case does not count.
     pub fn parse(text: &str) -> Option<Self> {
         let (wild, rest) = match text.strip_prefix("*.") {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let host = path::canonical_host(rest.as_bytes()).into_owned();
-        let fine = !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':'));
-        match (fine, wild) {
-            (false, _) => None,
-            (true, false) => Some(Self::Exact(host)),
-            (true, true) => Some(Self::Suffix(format!(".{host}"))),
+        let host = Host::parse(rest.as_bytes()).ok()?;
+        let port = host.port().map(|p| format!(":{p}")).unwrap_or_default();
+        let text = format!("{}{port}", host.name());
+        match (text.is_empty(), wild) {
+            (true, _) => None,
+            (false, false) => Some(Self::Exact(text)),
+            (false, true) => Some(Self::Suffix(format!(".{text}"))),
+        }
+    }
+
+    /// Whether it names a port.
+    pub fn has_port(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Exact(text) | Self::Suffix(text) => text
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())),
         }
     }
 }
@@ -192,10 +200,37 @@ pub struct Conflict {
 /// The routes of a policy, indexed. Lookup time does not grow with their number.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
+    virtual_hosts: BTreeMap<String, Tree>,
     exact: BTreeMap<String, Tree>,
     /// Longest first.
     suffixes: Vec<(String, Tree)>,
     any: Tree,
+    /// Routes whose templates end with a slash.
+    slashed: BTreeSet<usize>,
+}
+
+/// Where a route answers: everywhere, if neither list names anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    /// By the host of the request.
+    pub hosts: &'a [HostPattern],
+    /// By the name of the virtual host that Envoy chose.
+    pub virtual_hosts: &'a [String],
+}
+
+/// Whether a slash at the end of a path counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slash {
+    Ignored,
+    Counts,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    method: &'a [u8],
+    slash: Slash,
+    slashed: &'a BTreeSet<usize>,
 }
 
 impl Router {
@@ -206,14 +241,24 @@ impl Router {
     pub fn insert(
         &mut self,
         route: usize,
-        hosts: &[HostPattern],
+        places: Places<'_>,
         template: &Template,
         methods: &[String],
     ) -> Result<(), Conflict> {
         let everywhere = [HostPattern::Any];
-        let hosts = if hosts.is_empty() { &everywhere } else { hosts };
+        let hosts = match (places.hosts, places.virtual_hosts) {
+            ([], []) => &everywhere,
+            (hosts, _) => hosts,
+        };
+        for name in places.virtual_hosts {
+            let tree = self.virtual_hosts.entry(name.clone()).or_default();
+            tree.insert(route, template, methods)?;
+        }
         for host in hosts {
             self.tree(host).insert(route, template, methods)?;
+        }
+        if template.slash {
+            self.slashed.insert(route);
         }
         Ok(())
     }
@@ -242,26 +287,76 @@ impl Router {
         }
     }
 
-    /// The route that a request belongs to. `host` and `path` are canonical.
+    /// Whether any route asks for a host.
+    pub fn names_hosts(&self) -> bool {
+        !self.exact.is_empty() || !self.suffixes.is_empty()
+    }
+
+    /// Whether any route asks for one of Envoy's virtual hosts.
+    pub fn names_virtual_hosts(&self) -> bool {
+        !self.virtual_hosts.is_empty()
+    }
+
+    /// The route that a request belongs to, by one reading of its host and path.
     pub fn find(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
-        let path = path.strip_prefix('/').unwrap_or(path);
+        self.find_by_host(host, self.wanted(method, Slash::Ignored), path)
+    }
+
+    /// Likewise, for readers that tell `/a` from `/a/`.
+    pub fn find_exactly(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
+        self.find_by_host(host, self.wanted(method, Slash::Counts), path)
+    }
+
+    /// The route of one of Envoy's virtual hosts that a request belongs to; `None` if it belongs
+    /// to none that names this virtual host. `exactly`: for readers that tell `/a` from `/a/`.
+    pub fn find_in(
+        &self,
+        virtual_host: &str,
+        method: &[u8],
+        path: &str,
+        exactly: bool,
+    ) -> Option<usize> {
+        let slash = if exactly {
+            Slash::Counts
+        } else {
+            Slash::Ignored
+        };
+        let tree = self.virtual_hosts.get(virtual_host)?;
+        tree.find(self.wanted(method, slash), relative(path))
+    }
+
+    fn wanted<'a>(&'a self, method: &'a [u8], slash: Slash) -> Wanted<'a> {
+        let slashed = &self.slashed;
+        Wanted {
+            method,
+            slash,
+            slashed,
+        }
+    }
+
+    fn find_by_host(&self, host: &str, wanted: Wanted<'_>, path: &str) -> Option<usize> {
+        let path = relative(path);
         let exact = if self.exact.is_empty() {
             None
         } else {
             self.exact.get(host)
         };
         exact
-            .and_then(|tree| tree.find(method, path))
+            .and_then(|tree| tree.find(wanted, path))
             .or_else(|| {
                 self.suffixes
                     .iter()
                     .filter(|(suffix, _)| {
                         host.len() > suffix.len() && host.ends_with(suffix.as_str())
                     })
-                    .find_map(|(_, tree)| tree.find(method, path))
+                    .find_map(|(_, tree)| tree.find(wanted, path))
             })
-            .or_else(|| self.any.find(method, path))
+            .or_else(|| self.any.find(wanted, path))
     }
+}
+
+fn relative(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -294,17 +389,48 @@ impl Tree {
         table.insert(route, methods)
     }
 
-    /// `path` without its leading slash; empty at the end.
-    fn find(&self, method: &[u8], path: &str) -> Option<usize> {
+    /// `path` without its leading slash.
+    fn find(&self, wanted: Wanted<'_>, path: &str) -> Option<usize> {
         if path.is_empty() {
-            return self.here.find(method).or_else(|| self.rest.find(method));
+            // The root has a slash at its end and no other form.
+            return self.end(wanted, None);
         }
-        let (segment, remainder) = path.split_once('/').unwrap_or((path, ""));
+        let Some((segment, remainder)) = path.split_once('/') else {
+            return self.step(path, |node| node.end(wanted, Some(false)), wanted);
+        };
+        let further = |node: &Self| match remainder {
+            "" => node.end(wanted, Some(true)),
+            more => node.find(wanted, more),
+        };
+        self.step(segment, further, wanted)
+    }
+
+    /// One segment on, where it leads further; else what takes all that follows.
+    fn step(
+        &self,
+        segment: &str,
+        further: impl Fn(&Self) -> Option<usize>,
+        wanted: Wanted<'_>,
+    ) -> Option<usize> {
         self.literals
             .get(segment)
-            .and_then(|node| node.find(method, remainder))
-            .or_else(|| self.parameter.as_ref()?.find(method, remainder))
-            .or_else(|| self.rest.find(method))
+            .and_then(&further)
+            // A parameter is something, and no reader takes nothing for it.
+            .or_else(|| match segment {
+                "" => None,
+                _ => further(self.parameter.as_ref()?),
+            })
+            .or_else(|| self.rest.find(wanted.method))
+    }
+
+    /// The path ends here, with a slash or without.
+    fn end(&self, wanted: Wanted<'_>, slash: Option<bool>) -> Option<usize> {
+        let here = self.here.find(wanted.method);
+        let is_it = |route: &usize| match slash {
+            Some(slash) if wanted.slash == Slash::Counts => wanted.slashed.contains(route) == slash,
+            _ => true,
+        };
+        here.filter(is_it).or_else(|| self.rest.find(wanted.method))
     }
 }
 
@@ -358,7 +484,11 @@ mod tests {
                 .map(|h| HostPattern::parse(h).unwrap())
                 .collect();
             let methods: Vec<_> = methods.iter().map(|m| m.to_string()).collect();
-            router.insert(i, &hosts, &Template::parse(path).unwrap(), &methods)?;
+            let places = Places {
+                hosts: &hosts,
+                virtual_hosts: &[],
+            };
+            router.insert(i, places, &Template::parse(path).unwrap(), &methods)?;
         }
         Ok(router)
     }
@@ -424,6 +554,80 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_segment_is_nothing_that_a_parameter_takes() {
+        let r = router(&[("/a/{id}/b", &[], &[]), ("/a/{*rest}", &[], &[])]).unwrap();
+        assert_eq!(r.find("", b"GET", "/a/x/b"), Some(0));
+        assert_eq!(r.find("", b"GET", "/a//b"), Some(1));
+        assert_eq!(r.find("", b"GET", "//a"), None);
+        assert_eq!(r.find("", b"GET", "//"), None);
+        let r = router(&[("/a/{id}", &[], &[])]).unwrap();
+        assert_eq!(r.find("", b"GET", "/a//"), None);
+        assert_eq!(r.find("", b"GET", "/a/"), None);
+    }
+
+    #[test]
+    fn a_slash_at_the_end_counts_only_where_that_is_asked() {
+        let r = router(&[
+            ("/a", &[], &[]),
+            ("/b/", &[], &[]),
+            ("/u/{id}", &[], &[]),
+            ("/{*rest}", &[], &[]),
+        ])
+        .unwrap();
+        for (path, loose, exact) in [
+            ("/a", 0, 0),
+            ("/a/", 0, 3),
+            ("/b", 1, 3),
+            ("/b/", 1, 1),
+            ("/u/7", 2, 2),
+            ("/u/7/", 2, 3),
+            ("/", 3, 3),
+        ] {
+            assert_eq!(r.find("", b"GET", path), Some(loose), "{path}");
+            assert_eq!(r.find_exactly("", b"GET", path), Some(exact), "{path}");
+        }
+    }
+
+    #[test]
+    fn virtual_hosts_have_routes_of_their_own() {
+        let mut r = Router::default();
+        let corp = ["corp".to_owned()];
+        let places = Places {
+            hosts: &[],
+            virtual_hosts: &corp,
+        };
+        let template = Template::parse("/a").unwrap();
+        r.insert(0, places, &template, &[]).unwrap();
+        r.insert(1, Places::default(), &template, &[]).unwrap();
+        assert!(r.names_virtual_hosts() && !r.names_hosts());
+        assert_eq!(r.find_in("corp", b"GET", "/a", false), Some(0));
+        assert_eq!(r.find_in("corp", b"GET", "/b", false), None);
+        assert_eq!(r.find_in("pub", b"GET", "/a", false), None);
+        assert_eq!(r.find("corp", b"GET", "/a"), Some(1));
+        assert_eq!(r.find_in("corp", b"GET", "/a/", true), None);
+    }
+
+    #[test]
+    fn hosts_may_name_a_port() {
+        let parsed = |text| HostPattern::parse(text);
+        assert_eq!(
+            parsed("API.example.com:81"),
+            Some(HostPattern::Exact("api.example.com:81".into()))
+        );
+        assert_eq!(
+            parsed("*.example.com:81"),
+            Some(HostPattern::Suffix(".example.com:81".into()))
+        );
+        assert!(parsed("h:81").unwrap().has_port());
+        assert!(!parsed("h").unwrap().has_port());
+        assert!(!parsed("[::1]").unwrap().has_port());
+        assert!(parsed("[::1]:81").unwrap().has_port());
+        for text in ["", "*", "*.", "h:x", "a b", "x@h", "h:"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn routes_that_no_request_could_tell_apart_are_refused() {
         for pair in [
             [
@@ -434,7 +638,7 @@ mod tests {
             [("/a/%41", &[], &[]), ("/a/A", &[], &[])],
             [
                 ("/u", &["H.example.com"], &[]),
-                ("/u", &["x", "h.EXAMPLE.com:80"], &[]),
+                ("/u", &["x", "h.EXAMPLE.com"], &[]),
             ],
             [("/{*a}", &["*.e.com"], &[]), ("/{*b}", &["*.e.com"], &[])],
         ] {
@@ -456,6 +660,8 @@ mod tests {
             ("/a//b", TemplateError::NotCanonical(String::new())),
             ("/a%2fb", TemplateError::NotCanonical("a%2fb".into())),
             ("/a?b", TemplateError::NotCanonical("a?b".into())),
+            ("/a;b", TemplateError::NotCanonical("a;b".into())),
+            ("/%2541", TemplateError::NotCanonical("%2541".into())),
             ("/{id}.json", TemplateError::Brace("{id}.json".into())),
             ("/{}", TemplateError::Brace("{}".into())),
             ("/{*rest}/x", TemplateError::RestNotLast("{*rest}".into())),
@@ -511,7 +717,7 @@ mod tests {
                 if text.is_empty() { text.push('/') }
                 let template = Template::parse(&text).unwrap();
                 let methods: Vec<String> = [&[][..], &["GET"], &["PUT"]][m].iter().map(|m| m.to_string()).collect();
-                if router.insert(kept.len(), &[], &template, &methods).is_ok() {
+                if router.insert(kept.len(), Places::default(), &template, &methods).is_ok() {
                     kept.push((template, methods));
                 } else {
                     // A refused route leaves its traces only in conflicts.

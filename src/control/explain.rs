@@ -196,6 +196,7 @@ fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
         address: q.address,
         peer: q.peer(),
         tls: q.tls || q.certificate.is_some(),
+        virtual_host: None,
     };
     let clocks = Clocks {
         wall: q.at,

@@ -192,6 +192,7 @@ fn answer(
         address: question.address,
         peer: question.peer(),
         tls: question.tls || question.certificate.is_some(),
+        virtual_host: None,
     };
     let clocks = Clocks {
         wall: question.at,

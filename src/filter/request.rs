@@ -77,6 +77,10 @@ fn decided(
 ) -> Outcome {
     let keyset = in_force.ok();
     let certificate = Shown::read(keyset);
+    let virtual_host = keyset
+        .filter(|k| k.policy().router.names_virtual_hosts())
+        .and_then(|_| host::property("xds\0virtual_host_name"))
+        .and_then(|name| String::from_utf8(name).ok());
     let request = Request {
         headers,
         address: keyset
@@ -84,6 +88,7 @@ fn decided(
             .and_then(|_| source_address()),
         peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
         tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
+        virtual_host: virtual_host.as_deref(),
     };
     let clocks = clock::now();
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Auth, Credential, Limit, MAX_SCOPES, Plan, PolicyError, QuotaPeriod, RawIdentity, RawLimit,
-    RawPlan, RawPolicy, RawQuota, RawRoute, Route, is_plan_name, is_scope, number, seconds,
+    Auth, Credential, HostPorts, Limit, MAX_SCOPES, Plan, PolicyError, QuotaPeriod, RawIdentity,
+    RawLimit, RawPlan, RawPolicy, RawQuota, RawRoute, Route, is_plan_name, is_scope, number,
+    seconds,
 };
 use crate::bucket::{MAX_LIMITS, Quota};
 use crate::key::Name;
-use crate::route::{HostPattern, Router, Template};
+use crate::route::{HostPattern, Places, Router, Template};
 
 /// What was found so far.
 pub(super) struct Errors(pub Vec<PolicyError>);
@@ -370,16 +371,8 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
                 continue;
             }
         };
-        let mut hosts = Vec::new();
-        for (j, text) in r.hosts.iter().enumerate() {
-            match HostPattern::parse(text) {
-                Some(h) => hosts.push(h),
-                None => e.push(
-                    format!("{field}.hosts[{j}]"),
-                    format!("`{text}` is not a host; write `api.example.com` or `*.example.com`"),
-                ),
-            }
-        }
+        let hosts = hosts(raw, r, &field, e);
+        virtual_hosts(r, &field, e);
         for (j, method) in r.methods.iter().enumerate() {
             if !is_token(method) {
                 e.push(
@@ -424,7 +417,11 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
                 ),
             );
         }
-        if let Err(conflict) = router.insert(i, &hosts, &template, &r.methods) {
+        let places = Places {
+            hosts: &hosts,
+            virtual_hosts: &r.virtual_hosts,
+        };
+        if let Err(conflict) = router.insert(i, places, &template, &r.methods) {
             e.push(field, format!("no request could tell it from `routes[{}]` (`{}`); change its path, methods or hosts, or remove it",
                 conflict.first,
                 raw.routes.get(conflict.first).map_or("", |r| r.path.as_str())));
@@ -439,22 +436,64 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
             any_scope: numbers(&r.any_scope),
             cost,
             limit: own_limit,
-            stable_id: stable_id(&hosts, &template, &r.methods),
+            stable_id: stable_id(places, &template, &r.methods),
         });
     }
     (out, router)
 }
 
+/// The hosts of a route, and what is wrong with them.
+fn hosts(raw: &RawPolicy, route: &RawRoute, field: &str, e: &mut Errors) -> Vec<HostPattern> {
+    let mut hosts = Vec::new();
+    for (j, text) in route.hosts.iter().enumerate() {
+        let field = format!("{field}.hosts[{j}]");
+        match HostPattern::parse(text) {
+            Some(host) if host.has_port() && raw.host_ports == HostPorts::Ignore => e.push(
+                field,
+                format!("`{text}` names a port, and `host_ports: ignore` says that ports do not count; remove one of the two"),
+            ),
+            Some(host) => hosts.push(host),
+            None => e.push(
+                field,
+                format!("`{text}` is not a host; write `api.example.com` or `*.example.com`"),
+            ),
+        }
+    }
+    hosts
+}
+
+fn virtual_hosts(route: &RawRoute, field: &str, e: &mut Errors) {
+    if !route.virtual_hosts.is_empty() && !route.hosts.is_empty() {
+        e.push(
+            format!("{field}.virtual_hosts"),
+            "stands beside `hosts`; remove one of the two: Envoy's choice, or the host as it was sent",
+        );
+    }
+    for (j, name) in route.virtual_hosts.iter().enumerate() {
+        if !(1..=128).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            e.push(
+                format!("{field}.virtual_hosts[{j}]"),
+                "is not a name: write that of a virtual host in Envoy's routes, 1 to 128 printable ASCII characters without spaces",
+            );
+        }
+    }
+}
+
 fn route_name(raw: &RawRoute) -> String {
-    let hosts = raw.hosts.join(",");
+    let hosts = match raw.virtual_hosts.is_empty() {
+        true => raw.hosts.join(","),
+        false => format!("[{}]", raw.virtual_hosts.join(",")),
+    };
     match raw.methods.is_empty() {
         true => format!("{hosts}{}", raw.path),
         false => format!("{} {hosts}{}", raw.methods.join(","), raw.path),
     }
 }
 
-fn stable_id(hosts: &[HostPattern], template: &Template, methods: &[String]) -> u64 {
-    let mut hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+fn stable_id(places: Places<'_>, template: &Template, methods: &[String]) -> u64 {
+    let mut hosts: Vec<String> = places.hosts.iter().map(ToString::to_string).collect();
+    // Brackets around a name that is no address: no host looks like it.
+    hosts.extend(places.virtual_hosts.iter().map(|name| format!("[{name}]")));
     let mut methods = methods.to_vec();
     hosts.sort_unstable();
     methods.sort_unstable();

@@ -26,6 +26,9 @@ pub struct RawPolicy {
     /// What a client certificate must have come through before keys bound to it are good.
     #[serde(default, skip_serializing_if = "ClientCertificates::is_default")]
     pub client_certificates: ClientCertificates,
+    /// Whether Envoy tells hosts apart by their ports.
+    #[serde(default, skip_serializing_if = "HostPorts::is_default")]
+    pub host_ports: HostPorts,
     /// Where a key may stand, tried in order.
     #[serde(default = "default_credentials")]
     pub credentials: Vec<RawCredential>,
@@ -107,6 +110,23 @@ pub enum ClientCertificates {
 }
 
 impl ClientCertificates {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether Envoy tells hosts apart by their ports when it chooses a virtual host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostPorts {
+    /// It may: rules must lead to the same with a port and without it.
+    #[default]
+    Unknown,
+    /// It does not: the route configuration has `ignore_port_in_host_matching`.
+    Ignore,
+}
+
+impl HostPorts {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -313,6 +333,9 @@ pub struct RawRoute {
     /// Hosts, `*.example.com` included; every one if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Envoy's own choice in place of `hosts`: names of virtual hosts of its routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub virtual_hosts: Vec<String>,
     /// Whether a key is asked for.
     #[serde(default)]
     pub auth: Auth,

@@ -17,6 +17,7 @@ mod fixture;
 mod gateway;
 mod grpc;
 mod hostile;
+mod hosts;
 mod identity;
 mod istio;
 mod journey;

@@ -70,6 +70,7 @@ const TABLE: &[Row] = &[
         let key = store.issue("acme");
         (Edge::start(&store), by_header(&key))
     }),
+    row(400, 3, "ambiguous_host", "keystile:ambiguous_host", || scene(|_| Request::get("/plain").with(":authority", "a@b"))),
     row(400, 3, "ambiguous_path", "keystile:ambiguous_path", || scene(|_| Request::get("/open/%2e%2e/plain"))),
     row(429, 8, "rate_limited", "keystile:rate_limited", || {
         let (store, key) = Store::limited(json!([{"requests": 1, "per": "1m"}]));

@@ -41,7 +41,7 @@ fn bytes_that_are_no_text_are_refused_in_every_place() {
             ),
             (
                 Request::get("/plain").with(":authority", bytes),
-                "missing_api_key",
+                "ambiguous_host",
             ),
             (
                 Request::get("/plain").header("authorization", bytes),

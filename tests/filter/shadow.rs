@@ -30,7 +30,7 @@ fn everything_passes_with_its_reason_in_filter_state_and_in_a_metric() {
         (by_header(&test), "environment_denied"),
         (by_bearer("GET", "/users/7", &good), "insufficient_scope"),
         (Request::get("/nowhere"), "route_denied"),
-        (Request::get("/a/%2e%2e/b"), "ambiguous_path"),
+        (Request::get("/files/%2e%2e/b"), "ambiguous_path"),
         (by_header(&good), "rate_limited"),
         (Request::default(), "ambiguous_path"),
     ] {

@@ -32,6 +32,12 @@ pub fn policy(
         let _ = writeln!(out, "realm: {}", quoted(realm));
     }
     out.push_str("mode: enforce\n");
+    if lines.iter().any(|line| !line.hosts.is_empty()) {
+        out.push_str(
+            "# Envoy ignores ports as well: `ignore_port_in_host_matching` in its route configuration.\n\
+             host_ports: ignore\n",
+        );
+    }
     if !credentials.is_empty() {
         out.push_str("credentials:\n");
         for c in credentials {

@@ -220,6 +220,7 @@ impl Oracle {
                     address: None,
                     peer: Peer::default(),
                     tls: false,
+                    virtual_host: None,
                 };
                 let clocks = Clocks {
                     wall: 1_800_000_000,

@@ -55,7 +55,7 @@ cases:
 - {key: {scopes: ["read:users"], plan: free}, request: GET /v1/users/7, times: 3, expect: rate_limited}
 - {key: {scopes: ["read:users"], plan: trial}, request: GET /v1/users/7, times: 2, expect: ok}
 - {key: {scopes: ["read:users"], plan: trial}, request: GET /v1/users/7, times: 3, expect: quota_exceeded}
-- {key: reader, request: GET /v1/a%2fb, expect: ambiguous_path}
+- {key: reader, request: GET /v1/users%2f7, expect: ambiguous_path}
 "#,
     );
     for o in &outcomes {

@@ -1,0 +1,170 @@
+//! Which rule a request belongs to, by every reading of its host and path.
+
+use super::{Denial, Trace};
+use crate::host::{AmbiguousHost, Host};
+use crate::path::{Ambiguous, Readings, readings, split_query};
+use crate::policy::{Auth, Policy};
+
+/// What of a request names its rule.
+#[derive(Default)]
+pub(super) struct Call<'a> {
+    pub method: &'a [u8],
+    pub target: &'a [u8],
+    pub authority: Option<&'a [u8]>,
+    /// A second authority differs from the first.
+    pub several_hosts: bool,
+    /// The virtual host that Envoy chose, where the policy asks.
+    pub virtual_host: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    /// Takes a `:authority` or `host` header.
+    pub fn add_authority(&mut self, value: &'a [u8]) {
+        match self.authority {
+            None => self.authority = Some(value),
+            Some(first) => self.several_hosts |= first != value,
+        }
+    }
+}
+
+/// The position of the rule among the policy's routes; `None` if all readings are unmatched.
+///
+/// # Errors
+/// [`Denial::AmbiguousHost`] and [`Denial::AmbiguousPath`] where readings belong to rules that
+/// ask for different things, or nobody can tell what the readings are.
+pub(super) fn find(
+    policy: &Policy,
+    call: &Call<'_>,
+    trace: &mut impl Trace,
+) -> Result<Option<usize>, Denial> {
+    let path = readings(split_query(call.target).0).map_err(|why| {
+        trace.note("path", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
+    let host = host(policy, call).map_err(|why| {
+        trace.note("host", false, || why.detail().to_owned());
+        Denial::AmbiguousHost(why)
+    })?;
+    let search = Search { policy, call };
+    let found = search.find(host.name(), path.as_sent());
+    search.hosts_agree(found, &host, &path).map_err(|why| {
+        trace.note("host", false, || why.detail().to_owned());
+        Denial::AmbiguousHost(why)
+    })?;
+    search.paths_agree(found, &host, &path).map_err(|why| {
+        trace.note("path", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
+    trace.note("path", true, || match path.others().count() {
+        0 => format!("reads as {}", path.as_sent()),
+        n => format!(
+            "can be read in {} ways, such as {}, and all belong to one rule",
+            n + 1,
+            path.as_sent()
+        ),
+    });
+    Ok(found)
+}
+
+fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost> {
+    if call.several_hosts {
+        return Err(AmbiguousHost::Several);
+    }
+    // Who falls to other rules because a name is not told would pass by those that name it.
+    if policy.router.names_virtual_hosts() && call.virtual_host.is_none_or(str::is_empty) {
+        return Err(AmbiguousHost::VirtualHost);
+    }
+    Host::parse(call.authority.unwrap_or_default())
+}
+
+struct Search<'a> {
+    policy: &'a Policy,
+    call: &'a Call<'a>,
+}
+
+impl Search<'_> {
+    #[inline(never)]
+    fn find(&self, host: &str, path: &str) -> Option<usize> {
+        let router = &self.policy.router;
+        let method = self.call.method;
+        let virtual_host = self
+            .call
+            .virtual_host
+            .filter(|_| router.names_virtual_hosts());
+        virtual_host
+            .and_then(|name| router.find_in(name, method, path, false))
+            .or_else(|| router.find(host, method, path))
+    }
+
+    /// As readers find it that tell `/a` from `/a/`.
+    #[cold]
+    #[inline(never)]
+    fn find_exactly(&self, host: &str, path: &str) -> Option<usize> {
+        let router = &self.policy.router;
+        let method = self.call.method;
+        let virtual_host = self
+            .call
+            .virtual_host
+            .filter(|_| router.names_virtual_hosts());
+        virtual_host
+            .and_then(|name| router.find_in(name, method, path, true))
+            .or_else(|| router.find_exactly(host, method, path))
+    }
+
+    fn auth(&self, rule: Option<usize>) -> Option<Auth> {
+        Some(self.policy.routes.get(rule?)?.auth)
+    }
+
+    /// Whether two rules ask for the same: they are one, or neither looks at keys.
+    fn alike(&self, a: Option<usize>, b: Option<usize>) -> bool {
+        a == b || (self.auth(a) == Some(Auth::None) && self.auth(b) == Some(Auth::None))
+    }
+
+    fn hosts_agree(
+        &self,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> Result<(), AmbiguousHost> {
+        if host.is_plain() || !self.policy.router.names_hosts() {
+            return Ok(());
+        }
+        for (other, why) in host.others(self.policy.ports_count()) {
+            if !self.alike(found, self.find(&other, path.as_sent())) {
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every reading of the path, by every reading of the host.
+    fn paths_agree(
+        &self,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> Result<(), Ambiguous> {
+        let others = match path.agree() || host.is_plain() || !self.policy.router.names_hosts() {
+            true => Vec::new(),
+            false => host.others(self.policy.ports_count()),
+        };
+        let names = || core::iter::once(host.name()).chain(others.iter().map(|(h, _)| h.as_str()));
+        for other in path.others() {
+            if names().any(|host| !self.alike(found, self.find(host, other))) {
+                return Err(path.doubt());
+            }
+        }
+        // What is open is open as it is written: a reader that tells `/a` from `/a/` finds the
+        // other one under a rule that may ask for a key.
+        let is_open = self.auth(found).is_some_and(|auth| auth != Auth::Required);
+        if is_open {
+            let all = core::iter::once(path.as_sent()).chain(path.others());
+            for text in all {
+                if !self.alike(found, self.find_exactly(host.name(), text)) {
+                    return Err(Ambiguous::TrailingSlash);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! Every reading of a host and a path leads to the same rule, or the request is refused.
+
+use super::*;
+
+/// The code for a request without a key.
+fn code(w: &World, host: &str, method: &str, path: &str) -> &'static str {
+    let mut c = call(method, path);
+    c.pairs[2].1 = host.as_bytes().to_vec();
+    c.code(w)
+}
+
+fn routes(routes: &str) -> World {
+    world_with(&format!(r#"{{"version":1,"routes":{routes}}}"#), |_| {})
+}
+
+const CORP: &str = r#"[{"path":"/{*rest}","hosts":["*.corp.example.com"],"scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#;
+const WWW: &str =
+    r#"[{"path":"/{*rest}","hosts":["www.example.com"],"auth":"none"},{"path":"/{*rest}"}]"#;
+
+#[test]
+fn no_spelling_of_a_host_passes_by_the_rules_of_a_virtual_host() {
+    let w = routes(CORP);
+    assert_eq!(code(&w, "other", "GET", "/x"), "ok");
+    assert_eq!(
+        code(&w, "a.corp.example.com", "GET", "/x"),
+        "missing_api_key"
+    );
+    for host in [
+        "x:1.corp.example.com",
+        "[x].corp.example.com",
+        "x:80@a.corp.example.com",
+        "a.corp.example.com:80",
+        "a.corp.example.com.",
+        "a.corp.example.com.:80",
+        "other,a.corp.example.com",
+        "other:80x",
+        ".corp.example.com",
+    ] {
+        assert_eq!(code(&w, host, "GET", "/x"), "ambiguous_host", "{host}");
+    }
+    assert_eq!(
+        code(&w, "other:80", "GET", "/x"),
+        "ok",
+        "one rule either way"
+    );
+    assert_eq!(code(&w, "other.", "GET", "/x"), "ok", "one rule either way");
+}
+
+#[test]
+fn an_open_host_is_open_in_no_other_spelling() {
+    let w = routes(WWW);
+    assert_eq!(code(&w, "www.example.com", "GET", "/"), "ok");
+    assert_eq!(code(&w, "WWW.example.com", "GET", "/"), "ok");
+    for host in [
+        "www.example.com:81",
+        "www.example.com.",
+        "[www.example.com]",
+        "www.example.com:x",
+        "x@www.example.com",
+    ] {
+        assert_eq!(code(&w, host, "GET", "/"), "ambiguous_host", "{host}");
+    }
+    assert_eq!(code(&w, "", "GET", "/"), "missing_api_key");
+    assert_eq!(code(&w, "[::1]:80", "GET", "/"), "missing_api_key");
+}
+
+#[test]
+fn a_port_is_ignored_where_the_policy_says_that_envoy_does() {
+    let policy = format!(r#"{{"version":1,"host_ports":"ignore","routes":{WWW}}}"#);
+    let w = world_with(&policy, |_| {});
+    assert_eq!(code(&w, "www.example.com:81", "GET", "/"), "ok");
+    assert_eq!(code(&w, "www.example.com.", "GET", "/"), "ambiguous_host");
+    assert_eq!(code(&w, "www.example.com:x", "GET", "/"), "ambiguous_host");
+    let policy = format!(r#"{{"version":1,"routes":{WWW}}}"#);
+    let w = world_with(&policy, |_| {});
+    let mut c = call("GET", "/");
+    c.pairs[2].1 = b"www.example.com:81".to_vec();
+    let denial = c.verdict(&w).unwrap_err();
+    assert!(
+        denial.answer().detail.contains("`host_ports: ignore`"),
+        "the refusal names the setting"
+    );
+}
+
+#[test]
+fn a_rule_may_name_a_port() {
+    let w =
+        routes(r#"[{"path":"/{*rest}","hosts":["h","h:81"],"auth":"none"},{"path":"/{*rest}"}]"#);
+    assert_eq!(code(&w, "h", "GET", "/"), "ok");
+    assert_eq!(code(&w, "h:81", "GET", "/"), "ok");
+    assert_eq!(code(&w, "h:82", "GET", "/"), "ambiguous_host");
+}
+
+#[test]
+fn two_hosts_in_one_request_are_refused() {
+    let w = routes(WWW);
+    let with = |name: &str, value: &str| {
+        let mut c = call("GET", "/");
+        c.pairs[2].1 = b"www.example.com".to_vec();
+        c.with(name, value).code(&w)
+    };
+    assert_eq!(with("host", "www.example.com"), "ok");
+    assert_eq!(with("host", "other"), "ambiguous_host");
+    assert_eq!(with("host", ""), "ambiguous_host");
+}
+
+#[test]
+fn a_rule_of_a_virtual_host_asks_envoy_and_nobody_else() {
+    let w = routes(
+        r#"[{"path":"/{*rest}","virtual_hosts":["corp"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    let ask = |virtual_host: Option<&'static str>, host: &str| {
+        let mut c = call("GET", "/x");
+        c.pairs[2].1 = host.as_bytes().to_vec();
+        c.virtual_host = virtual_host;
+        c.code(&w)
+    };
+    assert_eq!(ask(Some("corp"), "whatever"), "missing_api_key");
+    assert_eq!(ask(Some("corp"), "whatever:81"), "missing_api_key");
+    assert_eq!(ask(Some("pub"), "a.corp.example.com"), "ok");
+    assert_eq!(ask(Some(""), "whatever"), "ambiguous_host");
+    assert_eq!(ask(None, "whatever"), "ambiguous_host");
+}
+
+#[test]
+fn no_spelling_of_a_path_passes_by_the_rules_beside_an_open_catch_all() {
+    let w = routes(
+        r#"[{"path":"/admin/{*rest}","scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    assert_eq!(code(&w, "h", "GET", "/else"), "ok");
+    for path in [
+        "/admin;x=1/x",
+        "/;/admin/x",
+        "/admin;/x",
+        "/..%3B/admin/x",
+        "/..;/admin/x",
+        "//admin/x",
+        "//h/admin/x",
+        "/./admin/x",
+        "/%61dmin/x",
+        "/%2561dmin/x",
+        "/admin%2Fx",
+        "/admin%252Fx",
+        "/admin%5Cx",
+        "/admin\\x",
+        "/x/../admin/x",
+        "/x%2F..%2Fadmin/x",
+        "/%2e%2e/admin/x",
+        "/admin%3Fx",
+        "/admin%23x",
+        "/%c0%ae%c0%ae/admin",
+        "/x;/../admin/x",
+        "/x/..;y/admin/x",
+        "/admin/../x",
+        "/admin/..%2Fx",
+    ] {
+        assert_eq!(code(&w, "h", "GET", path), "ambiguous_path", "{path}");
+    }
+    for path in ["/files/a;b", "/a//b", "/a/../b", "/a%2Fb", "/a\\b", "/%41"] {
+        assert_eq!(
+            code(&w, "h", "GET", path),
+            "ok",
+            "one rule either way: {path}"
+        );
+    }
+}
+
+#[test]
+fn what_is_decided_as_open_travels_as_open() {
+    let w = routes(
+        r#"[{"path":"/healthz","auth":"none"},{"path":"/open/","auth":"none"},{"path":"/private/{*rest}"},{"path":"/{*rest}"}]"#,
+    );
+    assert_eq!(code(&w, "h", "GET", "/healthz"), "ok");
+    assert_eq!(code(&w, "h", "GET", "/open/"), "ok");
+    for path in [
+        "/private/a/../../healthz",
+        "/x/../healthz",
+        "//healthz",
+        "/healthz/",
+        "/healthz//",
+        "/healthz/.",
+        "/%68ealthz",
+        "/healthz;x",
+        "/healthz%3Fx",
+        "/open",
+    ] {
+        assert_eq!(code(&w, "h", "GET", path), "ambiguous_path", "{path}");
+    }
+}
+
+#[test]
+fn a_slash_at_the_end_of_a_protected_path_changes_nothing() {
+    let w =
+        routes(r#"[{"path":"/users/{id}"},{"path":"/items/"},{"path":"/{*rest}","auth":"none"}]"#);
+    for path in ["/users/7", "/users/7/", "/items", "/items/"] {
+        assert_eq!(code(&w, "h", "GET", path), "missing_api_key", "{path}");
+    }
+}
+
+#[test]
+fn one_rule_under_all_readings_lets_a_key_in() {
+    let w = routes(r#"[{"path":"/files/{*rest}","scopes":["read"]}]"#);
+    for path in [
+        "/files/a%2Fb",
+        "/files/a;v=1/b",
+        "/files//b",
+        "/files/a/../b",
+        "/files/a%20b",
+        "/files/%25",
+    ] {
+        assert_eq!(call("GET", path).keyed(&w).code(&w), "ok", "{path}");
+        assert_eq!(call("GET", path).code(&w), "missing_api_key", "{path}");
+    }
+    for path in ["/files/../b", "/files/%2e%2e/b", "/files/a%00"] {
+        assert_eq!(
+            call("GET", path).keyed(&w).code(&w),
+            "ambiguous_path",
+            "{path}"
+        );
+    }
+}

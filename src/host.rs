@@ -1,0 +1,173 @@
+//! The host that a request is for, and the readings that its readers may make of it.
+//!
+//! Envoy chooses a virtual host by the authority as it came: with its port and its final dot,
+//! unless it was told to leave them out. Upstreams mostly leave them out. So a rule about hosts
+//! counts only where each of the [`Host::readings`] leads to it; what is no host at all is
+//! refused, because nobody can tell what its readers make of it.
+//!
+//! Sources: RFC 3986 section 3.2.2, RFC 9110 section 7.2, Envoy's
+//! `config.route.v3.VirtualHost.domains` and `ignore_port_in_host_matching`.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// Why a host was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AmbiguousHost {
+    /// It is not `name[:digits]` or `[IPv6 address][:digits]`.
+    Malformed,
+    /// The request names several.
+    Several,
+    /// It has a port, and with and without it different rules apply.
+    Port,
+    /// It ends with a dot, and with and without it different rules apply.
+    FinalDot,
+    /// It is an IPv6 address, and as it is written and in its canonical form different rules
+    /// apply.
+    Address,
+    /// A rule names Envoy's virtual hosts, and Envoy does not say which it chose.
+    VirtualHost,
+}
+
+impl AmbiguousHost {
+    /// What is wrong, for the `detail` of the reply.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Malformed => "The host is not a name or an address with an optional port.",
+            Self::Several => "The request names several hosts.",
+            Self::Port => {
+                "The host has a port, and with and without it different rules apply. Leave the port out; or, where Envoy ignores ports (`ignore_port_in_host_matching`), the policy can say so: `host_ports: ignore`."
+            }
+            Self::FinalDot => {
+                "The host ends with a dot, and with and without it different rules apply. Leave the dot out."
+            }
+            Self::Address => {
+                "The host is an IPv6 address that can be written in other ways, for which different rules apply."
+            }
+            Self::VirtualHost => "Envoy chose no virtual host for this request.",
+        }
+    }
+}
+
+/// A host that is one, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host<'a> {
+    /// Without port and final dot. An IPv6 address in its brackets, as it was written.
+    name: Cow<'a, str>,
+    /// With its colon, or empty.
+    port: &'a str,
+    has_final_dot: bool,
+}
+
+/// The longest name, final dot left out (RFC 1035 section 2.3.4).
+const MOST_BYTES: usize = 253;
+
+impl<'a> Host<'a> {
+    /// Reads an authority. An empty one names no host, and belongs to rules for every host.
+    ///
+    /// # Errors
+    /// [`AmbiguousHost::Malformed`].
+    pub fn parse(authority: &'a [u8]) -> Result<Self, AmbiguousHost> {
+        let malformed = AmbiguousHost::Malformed;
+        let text = core::str::from_utf8(authority).map_err(|_| malformed)?;
+        let (host, port) = split_port(text).ok_or(malformed)?;
+        let is_address = host.starts_with('[');
+        let (bare, has_final_dot) = match host.strip_suffix('.') {
+            Some(bare) => (bare, true),
+            None => (host, false),
+        };
+        let fits = match (is_address, text.is_empty()) {
+            (_, true) => true,
+            (true, _) => address(host).is_some(),
+            (false, _) => is_name(bare),
+        };
+        if !fits {
+            return Err(malformed);
+        }
+        let name = match bare.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => Cow::Owned(bare.to_ascii_lowercase()),
+            false => Cow::Borrowed(bare),
+        };
+        Ok(Self {
+            name,
+            port,
+            has_final_dot,
+        })
+    }
+
+    /// Without port and final dot, lower case: the only reading of most hosts.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Every other way to read it, and what in it makes the difference. `ports_count`: Envoy may
+    /// tell hosts apart by their ports.
+    pub fn others(&self, ports_count: bool) -> Vec<(String, AmbiguousHost)> {
+        let port = if ports_count { self.port } else { "" };
+        let mut out = Vec::new();
+        if self.has_final_dot {
+            out.push((format!("{}.", self.name), AmbiguousHost::FinalDot));
+        }
+        if !port.is_empty() {
+            out.push((format!("{}{port}", self.name), AmbiguousHost::Port));
+        }
+        if self.has_final_dot && !port.is_empty() {
+            out.push((format!("{}.{port}", self.name), AmbiguousHost::Port));
+        }
+        if let Some(address) = address(&self.name) {
+            let canonical = format!("[{address}]");
+            if canonical != self.name {
+                if !port.is_empty() {
+                    out.push((format!("{canonical}{port}"), AmbiguousHost::Address));
+                }
+                out.push((canonical, AmbiguousHost::Address));
+            }
+        }
+        out
+    }
+
+    /// Whether [`Host::name`] is its only reading.
+    pub fn is_plain(&self) -> bool {
+        self.port.is_empty() && !self.has_final_dot && !self.name.starts_with('[')
+    }
+
+    /// The port as it was written.
+    pub fn port(&self) -> Option<&str> {
+        self.port.strip_prefix(':')
+    }
+}
+
+/// The host, and the port with its colon. `None` if what follows the last colon is no port.
+fn split_port(text: &str) -> Option<(&str, &str)> {
+    let start = text.rfind(']').unwrap_or(0);
+    let Some(colon) = text.get(start..)?.find(':') else {
+        return Some((text, ""));
+    };
+    let (host, port) = text.split_at_checked(start + colon)?;
+    let digits = port.get(1..)?;
+    let is_port = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_port.then_some((host, port))
+}
+
+fn address(host: &str) -> Option<Ipv6Addr> {
+    host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Letters, digits, `-` and `_` in labels that are not empty.
+fn is_name(name: &str) -> bool {
+    let mut before = b'.';
+    for b in name.bytes() {
+        let fits = match b {
+            b'.' => before != b'.',
+            b => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'),
+        };
+        if !fits {
+            return false;
+        }
+        before = b;
+    }
+    before != b'.' && name.len() <= MOST_BYTES
+}
+
+#[cfg(test)]
+mod tests;
