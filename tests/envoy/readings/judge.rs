@@ -5,6 +5,7 @@ use super::corpus::Case;
 use super::policies::{NOBODY, Reading, Site};
 use super::readers::{Answer, Question};
 use super::recorder::Arrived;
+use super::wire::Protocol;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub fn question(site: &Site, arrived: &Arrived) -> Question {
@@ -23,42 +24,53 @@ pub struct Judged {
     /// The shortest request for each policy, way and reader.
     pub failures: BTreeMap<(&'static str, String), String>,
     failed: usize,
-    /// Protected only to somebody who takes the host from one reader and the path from another.
-    mixed: usize,
-    mixed_examples: BTreeMap<&'static str, String>,
 }
 
-/// Reads the shortest requests first, so that those are shown.
+/// What arrived alike is judged once. The shortest requests come first, so that those are shown.
 pub fn judge(
     sites: &[Site],
     cases: &[Case],
     seen: &HashMap<usize, Arrived>,
     readings: &HashMap<&Question, Vec<Answer>>,
 ) -> Judged {
+    let case = |id: usize| &cases[id / WAYS.len()];
+    let mut alike: HashMap<(usize, &Arrived), Vec<usize>> = HashMap::new();
+    for (id, arrived) in seen {
+        let site = case(*id).site;
+        alike.entry((site, arrived)).or_default().push(*id);
+    }
+    let length = |id: &usize| (case(*id).target.len() + case(*id).authority.len(), *id);
+    let shortest = |ids: Vec<usize>| (ids.iter().map(length).min().unwrap(), ids.len());
+    let alike = alike.into_iter();
+    let mut alike: Vec<_> = alike.map(|(key, ids)| (shortest(ids), key)).collect();
+    alike.sort_by_key(|(shortest, _)| *shortest);
     let mut judged = Judged::default();
-    let mut ids: Vec<_> = seen.keys().copied().collect();
-    ids.sort_by_key(|id| {
-        let case = &cases[id / WAYS.len()];
-        (case.target.len() + case.authority.len(), *id)
-    });
-    for id in ids {
-        let case = &cases[id / WAYS.len()];
-        let site = &sites[case.site];
-        let arrived = &seen[&id];
+    for (((_, id), times), (site, arrived)) in alike {
+        let site = &sites[site];
         let answers = &readings[&question(site, arrived)];
-        let (protocol, settles) = WAYS[id % WAYS.len()];
-        let second = case.host.as_ref();
-        let second = second.map(|host| format!(" and {}", host.escape_ascii()));
-        let sent = format!(
-            "{protocol:?}, settled {settles}: {} {} at {}{}",
-            case.method,
-            case.target.escape_ascii(),
-            case.authority.escape_ascii(),
-            second.unwrap_or_default(),
+        judged.request(
+            site,
+            &sent(case(id), WAYS[id % WAYS.len()]),
+            times,
+            arrived,
+            answers,
         );
-        judged.request(site, &sent, arrived, answers);
     }
     judged
+}
+
+/// For people.
+fn sent(case: &Case, (protocol, settles): (Protocol, bool)) -> String {
+    let paths = if settles { "settled" } else { "as they come" };
+    let second = case.host.as_ref();
+    let second = second.map(|host| format!(" and {}", host.escape_ascii()));
+    format!(
+        "{protocol:?}, paths {paths}: {} {} at {}{}",
+        case.method,
+        case.target.escape_ascii(),
+        case.authority.escape_ascii(),
+        second.unwrap_or_default(),
+    )
 }
 
 /// What a reader found, and the name that it is counted under.
@@ -68,32 +80,43 @@ struct Finding<'a> {
 }
 
 impl Judged {
-    /// `sent` says how a request was sent, for people.
-    pub fn request(&mut self, site: &Site, sent: &str, arrived: &Arrived, answers: &[Answer]) {
-        let findings = findings(site, arrived, answers);
-        let failed = findings.iter().any(|finding| finding.protected.is_some());
+    /// A request that came so many times; `sent` says how, for people.
+    pub fn request(
+        &mut self,
+        site: &Site,
+        sent: &str,
+        times: usize,
+        arrived: &Arrived,
+        answers: &[Answer],
+    ) {
         let mut first: BTreeMap<&str, Option<String>> = BTreeMap::new();
-        for Finding { reader, protected } in findings {
+        for Finding { reader, protected } in findings(site, arrived, answers) {
             let known = first.entry(reader).or_default();
             *known = known.take().or(protected);
         }
+        if first.values().any(Option::is_some) {
+            self.failed += times;
+        } else {
+            // Where each by itself agrees, the host of one and the path of another still may not.
+            first.insert("two readers", mixed(site, arrived, answers));
+        }
         for (reader, protected) in first {
-            let (judged, refused) = self.by_reader.entry(reader.to_owned()).or_default();
-            *judged += 1;
+            let (judged, found) = self.by_reader.entry(reader.to_owned()).or_default();
+            *judged += times;
             let Some(protected) = protected else {
                 continue;
             };
-            *refused += 1;
+            *found += times;
             let shown = format!("{}: {sent} -> {reader}: {protected}", site.name);
             let place = (site.name, reader.to_owned());
             self.failures.entry(place).or_insert(shown);
         }
-        self.failed += usize::from(failed);
-        if let Some(found) = mixed(site, arrived, answers).filter(|_| !failed) {
-            self.mixed += 1;
-            let shown = format!("{}: {sent} -> {found}", site.name);
-            self.mixed_examples.entry(site.name).or_insert(shown);
-        }
+    }
+
+    /// The fewest requests that a reader judged: those that it refuses to read let nobody in.
+    pub fn least(&self) -> usize {
+        let counts = self.by_reader.values();
+        counts.map(|(judged, _)| *judged).min().unwrap_or_default()
     }
 
     pub fn print(&self) {
@@ -101,14 +124,11 @@ impl Judged {
             println!("readings: {reader}: judged {judged}, takes {protected} for protected");
         }
         println!(
-            "readings: {} requests that some reader takes for protected; {} more only to hosts of one and paths of another",
-            self.failed, self.mixed
+            "readings: {} requests that some reader takes for protected",
+            self.failed
         );
         for shown in self.failures.values() {
             println!("  {shown}");
-        }
-        for shown in self.mixed_examples.values() {
-            println!("  mixed: {shown}");
         }
     }
 }
@@ -121,7 +141,10 @@ fn findings<'a>(site: &Site, arrived: &Arrived, answers: &'a [Answer]) -> Vec<Fi
     };
     let mut findings = Vec::new();
     for answer in answers {
-        let own = answer.host.as_deref().unwrap_or(&arrived.host);
+        let own = match site.by_virtual_host() {
+            true => &chosen,
+            false => answer.host.as_deref().unwrap_or(&arrived.host),
+        };
         let shown = |host: &str| format!("host {host:?}, path {:?}", answer.path);
         findings.push(Finding {
             reader: &answer.reader,
@@ -138,6 +161,9 @@ fn findings<'a>(site: &Site, arrived: &Arrived, answers: &'a [Answer]) -> Vec<Fi
 
 /// The host of one reader and the path of another.
 fn mixed(site: &Site, arrived: &Arrived, answers: &[Answer]) -> Option<String> {
+    if site.by_virtual_host() {
+        return None;
+    }
     let hosts = answers.iter();
     let hosts: BTreeSet<_> = hosts
         .map(|answer| answer.host.as_deref().unwrap_or(&arrived.host))

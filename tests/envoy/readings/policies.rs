@@ -11,11 +11,13 @@ pub struct Site {
     pub rules: Vec<Rule>,
 }
 
-/// One route: `key [METHODS] [HOSTS] PATH`, or `open …`, or `optional …`.
+/// One route: `key [METHODS] [HOSTS] PATH`, or `open …`, or `optional …`. Hosts behind `vh:` are
+/// names of virtual hosts, which are called after their domain here.
 pub struct Rule {
     pub word: &'static str,
     pub methods: Vec<&'static str>,
     pub hosts: Vec<&'static str>,
+    pub by_virtual_host: bool,
     pub path: &'static str,
 }
 
@@ -23,7 +25,7 @@ pub struct Rule {
 pub const NOBODY: &str = "nobody.invalid";
 
 /// Name, further settings, and a rule in each line.
-const SITES: [(&str, &str, &str); 29] = [
+const SITES: [(&str, &str, &str); 31] = [
     (
         "admin beside an open catch-all",
         "",
@@ -169,6 +171,16 @@ const SITES: [(&str, &str, &str); 29] = [
         "host_ports: ignore",
         "key admin.example.com /{*rest}\nkey /admin/{*rest}\nopen www.example.com /admin/help\nopen /{*rest}",
     ),
+    (
+        "corp protected by Envoy's choice",
+        "",
+        "key vh:*.corp.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "www open by Envoy's choice",
+        "",
+        "open vh:www.example.com /{*rest}\nopen /healthz\nkey /{*rest}",
+    ),
 ];
 
 pub fn sites() -> Vec<Site> {
@@ -186,13 +198,15 @@ fn rule(line: &'static str) -> Rule {
         word: words.next().unwrap(),
         methods: Vec::new(),
         hosts: Vec::new(),
+        by_virtual_host: line.contains(" vh:"),
         path: "",
     };
     for word in words {
         if word.starts_with('/') {
             rule.path = word;
         } else if word.contains(['.', ':']) {
-            rule.hosts = word.split(',').collect();
+            let hosts = word.strip_prefix("vh:").unwrap_or(word);
+            rule.hosts = hosts.split(',').collect();
         } else {
             rule.methods = word.split(',').collect();
         }
@@ -218,7 +232,11 @@ impl Site {
                 other => &format!("auth: {other}"),
             };
             text += &format!("- {{ path: {:?}, {auth}", rule.path);
-            for (name, list) in [("methods", &rule.methods), ("hosts", &rule.hosts)] {
+            let hosts = match rule.by_virtual_host {
+                true => "virtual_hosts",
+                false => "hosts",
+            };
+            for (name, list) in [("methods", &rule.methods), (hosts, &rule.hosts)] {
                 if !list.is_empty() {
                     text += &format!(", {name}: {list:?}");
                 }
@@ -240,16 +258,34 @@ impl Site {
         hosts
     }
 
-    /// Whether a request without a key has to be turned away.
+    /// Rules name virtual hosts, so that nobody's reading of a host counts but Envoy's.
+    pub fn by_virtual_host(&self) -> bool {
+        self.rules.iter().any(|rule| rule.by_virtual_host)
+    }
+
+    /// Whether a request without a key has to be turned away. A slash at the end is ignored, but
+    /// an open rule opens no more than the form that it is written in.
     pub fn protects(&self, host: &str, method: &str, path: &Reading) -> bool {
-        let segments = path.segments();
-        let best = self
-            .rules
-            .iter()
-            .filter_map(|rule| Some((rule.rank(host, method, &segments)?, rule)))
-            .max_by_key(|(rank, _)| rank.clone());
-        // Where no rule matches, the policies here deny or ask for a key.
-        best.is_none_or(|(_, rule)| rule.word == "key")
+        let host = match host.rsplit_once(':') {
+            Some((name, port))
+                if self.ports_ignored() && port.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                name
+            }
+            _ => host,
+        };
+        let as_written = path.segments();
+        let mut without_slash = as_written.clone();
+        if without_slash.last().is_some_and(String::is_empty) {
+            without_slash.pop();
+        }
+        [as_written, without_slash].iter().any(|segments| {
+            let rules = self.rules.iter();
+            let fitting = rules.filter_map(|rule| Some((rule.rank(host, method, segments)?, rule)));
+            let best = fitting.max_by_key(|(rank, _)| rank.clone());
+            // Where no rule matches, the policies here deny or ask for a key.
+            best.is_none_or(|(_, rule)| rule.word == "key")
+        })
     }
 }
 
@@ -261,10 +297,9 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// A trailing slash is ignored, as documented; RFC 3986 has `%61` and `a` be the same.
+    /// RFC 3986 has `%61` and `a` be the same.
     fn segments(&self) -> Vec<String> {
         let path = self.path.strip_prefix('/').unwrap_or(self.path);
-        let path = path.strip_suffix('/').unwrap_or(path);
         if path.is_empty() {
             return Vec::new();
         }
@@ -377,6 +412,15 @@ fn the_naive_matcher_follows_the_documented_rules() {
         ("open to read only", "HEAD h /admin/x", false),
         ("open to read only", "POST h /x", true),
         ("open paths, the rest denied", "GET h /x", true),
+        ("open paths, the rest denied", "GET h /healthz", false),
+        ("open paths, the rest denied", "GET h /healthz/", true),
+        ("open paths, the rest denied", "GET h /public/", false),
+        ("www open, ports ignored", "GET www.example.com:81 /", false),
+        (
+            "www open, all else protected",
+            "GET www.example.com:81 /",
+            true,
+        ),
         ("hosts within hosts", "GET x.example.com /", true),
         ("hosts within hosts", "GET x.PUB.example.com /", false),
         ("hosts within hosts", "GET secret.pub.example.com /", true),
