@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use tempfile::TempDir;
 
@@ -32,13 +33,11 @@ pub struct Answer {
 
 /// Every reading of each question.
 pub fn read(questions: &BTreeSet<Question>) -> HashMap<&Question, Vec<Answer>> {
-    let folder = root().join("target/envoy-tests/readers");
-    fs::create_dir_all(&folder).unwrap();
     let source = root().join("tests/envoy/readings");
     let programs = [
         script("python3", &source.join("reader.py")),
         script("node", &source.join("reader.js")),
-        Command::new(built_with_go(&source.join("reader.go"), &folder)),
+        Command::new(built_with_go(&source.join("reader.go"))),
     ];
     let lines: String = questions
         .iter()
@@ -75,19 +74,23 @@ fn script(program: &str, file: &Path) -> Command {
     command
 }
 
-fn built_with_go(source: &Path, folder: &Path) -> PathBuf {
-    let program = folder.join("reader");
-    let mut go = Command::new("go");
-    go.arg("build").arg("-o").arg(&program).arg(source);
-    go.env("GO111MODULE", "off").env("GOPROXY", "off");
-    go.env("GOCACHE", folder.join("go-cache"));
-    let output = go.output().expect("Go: run scripts/setup tests first");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    program
+/// Once for all tests of this run, which would otherwise write it while another runs it.
+fn built_with_go(source: &Path) -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = root().join("target/envoy-tests");
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("reader-go");
+        let mut go = Command::new("go");
+        go.arg("build").arg("-o").arg(&program).arg(source);
+        // Nothing but what the standard library has, which is built once for these tests.
+        go.env("GO111MODULE", "off").env("GOPROXY", "off");
+        go.env("GOCACHE", folder.join("callers/go-cache"));
+        let output = go.output().expect("Go: run scripts/setup tests first");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        program
+    })
 }
 
 fn answered(mut program: Command, lines: &str) -> Vec<Vec<Answer>> {
