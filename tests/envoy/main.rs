@@ -34,6 +34,7 @@ mod pushes;
 mod quick_start;
 #[path = "../console/reading.rs"]
 mod reading;
+mod readings;
 mod redirects;
 mod revocation;
 mod secrets;

@@ -1,0 +1,445 @@
+//! The policies that the corpus is sent to, and a matcher of the documented rules that knows
+//! nothing of the filter's: the most specific host, then path, then method, by brute force.
+
+use std::cmp::Reverse;
+
+/// One policy, with a store and listeners of its own.
+pub struct Site {
+    pub name: &'static str,
+    /// Lines of the policy that are no routes.
+    pub settings: &'static str,
+    pub rules: Vec<Rule>,
+}
+
+/// One route: `key [METHODS] [HOSTS] PATH`, or `open …`, or `optional …`. Hosts behind `vh:` are
+/// names of virtual hosts, which are called after their domain here.
+pub struct Rule {
+    pub word: &'static str,
+    pub methods: Vec<&'static str>,
+    pub hosts: Vec<&'static str>,
+    pub by_virtual_host: bool,
+    pub path: &'static str,
+}
+
+/// A host that no policy here names.
+pub const NOBODY: &str = "nobody.invalid";
+
+/// Name, further settings, and a rule in each line.
+const SITES: [(&str, &str, &str); 31] = [
+    (
+        "admin beside an open catch-all",
+        "",
+        "key /admin/{*rest}\nopen /{*rest}",
+    ),
+    (
+        "open paths beside a protected catch-all",
+        "",
+        "open /healthz\nopen /public/{*rest}\nkey /{*rest}",
+    ),
+    (
+        "open paths, the rest denied",
+        "",
+        "open /healthz\nopen /public/{*rest}\nkey /v1/{*rest}",
+    ),
+    (
+        "open paths, the rest authenticated",
+        "unmatched: authenticated",
+        "open /healthz\nopen /assets/{*rest}",
+    ),
+    (
+        "open within private",
+        "",
+        "key /private/{*rest}\nopen /private/docs/{*rest}\nopen /healthz",
+    ),
+    (
+        "open and closed in turn",
+        "",
+        "open /{*rest}\nkey /a/{*rest}\nopen /a/b/{*rest}\nkey /a/b/c/{*rest}",
+    ),
+    (
+        "parameters that are open",
+        "",
+        "open /v1/users/{id}\nkey /v1/users/me\nkey /v1/users/{id}/keys/{*rest}\nopen /{*rest}",
+    ),
+    (
+        "parameters, the rest protected",
+        "",
+        "open /v1/{kind}/public\nopen /v1/{kind}/{id}/thumb\nopen /v1/status\nkey /{*rest}",
+    ),
+    (
+        "methods beside an open catch-all",
+        "",
+        "open GET /v1/items/{*rest}\nkey POST,DELETE,HEAD,OPTIONS /v1/items/{*rest}\nopen /{*rest}",
+    ),
+    (
+        "open to read only",
+        "",
+        "key GET /admin/{*rest}\nopen GET,HEAD /{*rest}\nkey /{*rest}",
+    ),
+    (
+        "one protected path",
+        "",
+        "key /admin\nkey /admin/login.html\nopen /{*rest}",
+    ),
+    (
+        "a verb behind a colon",
+        "",
+        "key /v1/users:batch\nopen /v1/{*rest}\nkey /v2/{*rest}\nopen /v2/jobs:list",
+    ),
+    (
+        "optional beside protected",
+        "",
+        "optional /{*rest}\nkey /internal/{*rest}\nkey /internal.html",
+    ),
+    (
+        "names that begin with a dot",
+        "",
+        "open /.well-known/{*rest}\nkey /.well-known/private/{*rest}\nkey /{*rest}",
+    ),
+    (
+        "two levels open",
+        "unmatched: authenticated",
+        "open /{a}/{b}\nkey /admin/{b}\nopen /x/y/{*rest}",
+    ),
+    (
+        "corp protected, all else open",
+        "",
+        "key *.corp.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "www open, all else protected",
+        "",
+        "open www.example.com /{*rest}\nkey /{*rest}",
+    ),
+    (
+        "www open, all else denied",
+        "",
+        "open www.example.com /{*rest}\nopen *.cdn.example.com /assets/{*rest}",
+    ),
+    (
+        "www open, all else authenticated",
+        "unmatched: authenticated",
+        "open www.example.com /{*rest}",
+    ),
+    (
+        "api protected, all else open",
+        "",
+        "key api.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "hosts within hosts",
+        "",
+        "key *.example.com /{*rest}\nopen *.pub.example.com /{*rest}\nkey secret.pub.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "hosts and paths",
+        "",
+        "key admin.example.com /{*rest}\nkey /admin/{*rest}\nopen www.example.com /admin/help\nopen /{*rest}",
+    ),
+    (
+        "a host whose other paths fall to all hosts",
+        "",
+        "open www.example.com /healthz\nkey www.example.com /admin/{*rest}\nkey api.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "health of every host of corp",
+        "",
+        "open *.corp.example.com /healthz\nopen www.example.com,api.example.com GET /{*rest}\nkey /{*rest}",
+    ),
+    (
+        "addresses as hosts",
+        "",
+        "key 127.0.0.1 /{*rest}\nkey [::1] /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "an address that is open",
+        "",
+        "open 127.0.0.1 /{*rest}\nopen [::1] /public/{*rest}\nkey /{*rest}",
+    ),
+    (
+        "corp protected, ports ignored",
+        "host_ports: ignore",
+        "key *.corp.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "www open, ports ignored",
+        "host_ports: ignore",
+        "open www.example.com /{*rest}\nkey /{*rest}",
+    ),
+    (
+        "hosts and paths, ports ignored",
+        "host_ports: ignore",
+        "key admin.example.com /{*rest}\nkey /admin/{*rest}\nopen www.example.com /admin/help\nopen /{*rest}",
+    ),
+    (
+        "corp protected by Envoy's choice",
+        "",
+        "key vh:*.corp.example.com /{*rest}\nopen /{*rest}",
+    ),
+    (
+        "www open by Envoy's choice",
+        "",
+        "open vh:www.example.com /{*rest}\nopen /healthz\nkey /{*rest}",
+    ),
+];
+
+pub fn sites() -> Vec<Site> {
+    let site = |(name, settings, rules): (_, _, &'static str)| Site {
+        name,
+        settings,
+        rules: rules.lines().map(rule).collect(),
+    };
+    SITES.into_iter().map(site).collect()
+}
+
+fn rule(line: &'static str) -> Rule {
+    let mut words = line.split(' ');
+    let mut rule = Rule {
+        word: words.next().unwrap(),
+        methods: Vec::new(),
+        hosts: Vec::new(),
+        by_virtual_host: line.contains(" vh:"),
+        path: "",
+    };
+    for word in words {
+        if word.starts_with('/') {
+            rule.path = word;
+        } else if word.contains(['.', ':']) {
+            let hosts = word.strip_prefix("vh:").unwrap_or(word);
+            rule.hosts = hosts.split(',').collect();
+        } else {
+            rule.methods = word.split(',').collect();
+        }
+    }
+    rule
+}
+
+impl Site {
+    pub fn ports_ignored(&self) -> bool {
+        self.settings.contains("host_ports: ignore")
+    }
+
+    /// As a `policy.yaml`.
+    pub fn policy(&self) -> String {
+        let mut text = format!(
+            "version: 1\n{}\ncredentials: [{{ header: x-api-key }}]\nroutes:\n",
+            self.settings
+        );
+        for rule in &self.rules {
+            let auth = match rule.word {
+                "key" => "scopes: [all]",
+                "open" => "auth: none",
+                other => &format!("auth: {other}"),
+            };
+            text += &format!("- {{ path: {:?}, {auth}", rule.path);
+            let hosts = match rule.by_virtual_host {
+                true => "virtual_hosts",
+                false => "hosts",
+            };
+            for (name, list) in [("methods", &rule.methods), (hosts, &rule.hosts)] {
+                if !list.is_empty() {
+                    text += &format!(", {name}: {list:?}");
+                }
+            }
+            text += " }\n";
+        }
+        text
+    }
+
+    /// Every host that a rule names, `*` not among them.
+    pub fn hosts(&self) -> Vec<&'static str> {
+        let mut hosts: Vec<_> = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.hosts.clone())
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
+    }
+
+    /// Rules name virtual hosts, so that nobody's reading of a host counts but Envoy's.
+    pub fn by_virtual_host(&self) -> bool {
+        self.rules.iter().any(|rule| rule.by_virtual_host)
+    }
+
+    /// Whether a request without a key has to be turned away. A slash at the end is ignored, but
+    /// an open rule opens no more than the form that it is written in.
+    pub fn protects(&self, host: &str, method: &str, path: &Reading) -> bool {
+        let host = match host.rsplit_once(':') {
+            Some((name, port))
+                if self.ports_ignored() && port.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                name
+            }
+            _ => host,
+        };
+        let as_written = path.segments();
+        let mut without_slash = as_written.clone();
+        if without_slash.last().is_some_and(String::is_empty) {
+            without_slash.pop();
+        }
+        [as_written, without_slash].iter().any(|segments| {
+            let rules = self.rules.iter();
+            let fitting = rules.filter_map(|rule| Some((rule.rank(host, method, segments)?, rule)));
+            let best = fitting.max_by_key(|(rank, _)| rank.clone());
+            // Where no rule matches, the policies here deny or ask for a key.
+            best.is_none_or(|(_, rule)| rule.word == "key")
+        })
+    }
+}
+
+/// A path as one of the readers understands it.
+pub struct Reading<'a> {
+    pub path: &'a str,
+    /// Escapes in it are still escapes, not characters that happen to look like one.
+    pub escaped: bool,
+}
+
+impl Reading<'_> {
+    /// RFC 3986 has `%61` and `a` be the same.
+    fn segments(&self) -> Vec<String> {
+        let path = self.path.strip_prefix('/').unwrap_or(self.path);
+        if path.is_empty() {
+            return Vec::new();
+        }
+        let segments = path.split('/');
+        if !self.escaped {
+            return segments.map(str::to_owned).collect();
+        }
+        segments.map(without_needless_escapes).collect()
+    }
+}
+
+fn without_needless_escapes(segment: &str) -> String {
+    let mut out = String::new();
+    let mut rest = segment;
+    while let Some(at) = rest.find('%') {
+        out += &rest[..at];
+        rest = &rest[at..];
+        let digits = rest.get(1..3);
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let plain = value.filter(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
+        let (text, length) = match plain {
+            Some(plain) => (char::from(plain), 3),
+            None => ('%', 1),
+        };
+        out.push(text);
+        rest = &rest[length..];
+    }
+    out + rest
+}
+
+/// Greater is more specific: the host, then each segment, then the method.
+type Rank = ((u8, usize), Vec<u8>, Reverse<bool>);
+
+impl Rule {
+    fn rank(&self, host: &str, method: &str, path: &[String]) -> Option<Rank> {
+        let any_method = self.methods.is_empty();
+        if !any_method && !self.methods.contains(&method) {
+            return None;
+        }
+        Some((
+            self.host_rank(host)?,
+            self.path_rank(path)?,
+            Reverse(any_method),
+        ))
+    }
+
+    fn host_rank(&self, host: &str) -> Option<(u8, usize)> {
+        if self.hosts.is_empty() {
+            return Some((0, 0));
+        }
+        let host = host.to_ascii_lowercase();
+        let rank = |pattern: &&str| match pattern.strip_prefix('*') {
+            Some(suffix) => {
+                (host.len() > suffix.len() && host.ends_with(suffix)).then_some((1, suffix.len()))
+            }
+            None => (bare(pattern) == bare(&host)).then_some((2, 0)),
+        };
+        self.hosts.iter().filter_map(rank).max()
+    }
+
+    fn path_rank(&self, path: &[String]) -> Option<Vec<u8>> {
+        const REST: u8 = 1;
+        const PARAMETER: u8 = 2;
+        const TEXT: u8 = 3;
+        let template: Vec<_> = self.path[1..].split('/').collect();
+        let mut rank = Vec::new();
+        for (n, part) in template.iter().enumerate() {
+            if part.starts_with("{*") {
+                rank.push(REST);
+                return Some(rank);
+            }
+            let segment = path.get(n)?;
+            match part.starts_with('{') && part.ends_with('}') {
+                true if !segment.is_empty() => rank.push(PARAMETER),
+                false if segment == part => rank.push(TEXT),
+                _ => return None,
+            }
+        }
+        // Nothing left beats a `{*rest}` that takes nothing.
+        rank.push(PARAMETER);
+        (path.len() == template.len()).then_some(rank)
+    }
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[test]
+fn the_naive_matcher_follows_the_documented_rules() {
+    let sites = sites();
+    let site = |name: &str| sites.iter().find(|site| site.name == name).unwrap();
+    for (name, request, protected) in [
+        ("admin beside an open catch-all", "GET h /admin", true),
+        ("admin beside an open catch-all", "GET h /admin/", true),
+        ("admin beside an open catch-all", "GET h /%61dmin/x", true),
+        (
+            "admin beside an open catch-all",
+            "GET h /administrator",
+            false,
+        ),
+        ("admin beside an open catch-all", "GET h /", false),
+        ("open and closed in turn", "GET h /a/b/c/d", true),
+        ("open and closed in turn", "GET h /a/b/x", false),
+        ("open and closed in turn", "GET h /a/x", true),
+        ("parameters that are open", "GET h /v1/users/7", false),
+        ("parameters that are open", "GET h /v1/users/me", true),
+        ("parameters that are open", "GET h /v1/users/me/keys", true),
+        ("open to read only", "GET h /admin/x", true),
+        ("open to read only", "HEAD h /admin/x", false),
+        ("open to read only", "POST h /x", true),
+        ("open paths, the rest denied", "GET h /x", true),
+        ("open paths, the rest denied", "GET h /healthz", false),
+        ("open paths, the rest denied", "GET h /healthz/", true),
+        ("open paths, the rest denied", "GET h /public/", false),
+        ("www open, ports ignored", "GET www.example.com:81 /", false),
+        (
+            "www open, all else protected",
+            "GET www.example.com:81 /",
+            true,
+        ),
+        ("hosts within hosts", "GET x.example.com /", true),
+        ("hosts within hosts", "GET x.PUB.example.com /", false),
+        ("hosts within hosts", "GET secret.pub.example.com /", true),
+        ("hosts within hosts", "GET example.com /", false),
+        ("hosts and paths", "GET www.example.com /admin/help", false),
+        ("hosts and paths", "GET www.example.com /admin/x", true),
+        ("addresses as hosts", "GET ::1 /", true),
+    ] {
+        let [method, host, path] = request.split(' ').collect::<Vec<_>>()[..] else {
+            unreachable!()
+        };
+        let reading = Reading {
+            path,
+            escaped: true,
+        };
+        assert_eq!(
+            site(name).protects(host, method, &reading),
+            protected,
+            "{name}: {request}"
+        );
+    }
+}
