@@ -13,7 +13,7 @@ use keystile::key::KeyId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, refuse};
-use crate::record::Rules;
+use crate::record::{self, Rules};
 use crate::when;
 
 /// What kind of caller a token makes; each may do what those before it may, but that
@@ -118,8 +118,8 @@ impl Grant {
 
     /// Whether it may be used from an address.
     pub fn admits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.networks.is_empty() || self.networks.iter().any(|n| n.contains(&address))
+        let mut networks = self.networks.iter().copied().map(record::network);
+        self.networks.is_empty() || networks.any(|n| n.allows(address))
     }
 }
 
