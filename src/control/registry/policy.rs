@@ -117,6 +117,19 @@ pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
             count(n)
         ));
     }
+    let narrowed = living()
+        .filter(|k| k.rules.publishable)
+        .filter(|k| {
+            let mut held = k.rules.scopes.iter();
+            held.any(|s| !policy.publishable_scopes.contains(s))
+        })
+        .count();
+    if narrowed > 0 {
+        warnings.push(format!(
+            "{} that are publishable lose scopes that `publishable.scopes` does not list",
+            count(narrowed)
+        ));
+    }
     let cost = policy.greatest_cost();
     let short = living()
         .filter(|k| k.rules.limits.iter().any(|l| l.burst < cost))
