@@ -343,6 +343,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_range_of_mapped_addresses_is_that_of_ipv4_for_tokens_too() {
+        let from = |range: &str, address: &str| {
+            let grant = Grant {
+                networks: vec![range.parse().unwrap()],
+                ..Grant::nothing()
+            };
+            grant.admits(address.parse().unwrap())
+        };
+        assert!(from("::ffff:127.0.0.0/104", "127.0.0.1"));
+        assert!(from("::ffff:127.0.0.0/104", "::ffff:127.0.0.1"));
+        assert!(!from("::ffff:127.0.0.0/104", "128.0.0.1"));
+        assert!(!from("::/0", "127.0.0.1"));
+        assert!(!from("::/0", "::ffff:127.0.0.1"));
+        assert!(from("::/0", "2001:db8::1"));
+    }
+
     fn words(list: &[&str]) -> Vec<String> {
         list.iter().map(|w| (*w).to_owned()).collect()
     }
