@@ -6,7 +6,7 @@
 //! that hold an IPv4 one (IPv4-compatible, 6to4, NAT64) stay what they are: that is where
 //! the connection comes from, and whether the IPv4 address inside is anybody's is not known.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// An address range: the network and the length of its prefix in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ impl Network {
         match (self.address, self.prefix_len.checked_sub(MAPPED)) {
             (IpAddr::V6(a), Some(prefix_len @ 0..=32)) => match a.to_ipv4_mapped() {
                 Some(a) => Self {
-                    address: IpAddr::V4(Ipv4Addr::from(a)),
+                    address: IpAddr::V4(a),
                     prefix_len,
                 },
                 None => self,

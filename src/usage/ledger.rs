@@ -254,8 +254,8 @@ impl Ledger {
     /// minutes. `false` if there is only one.
     fn join_two(&mut self) -> bool {
         let starts = self.waiting.iter().map(|m| m.at);
-        let pairs = starts.clone().zip(starts.skip(1));
-        let first = pairs.into_iter().position(|(a, b)| a == b).unwrap_or(0);
+        let mut pairs = starts.clone().zip(starts.skip(1));
+        let first = pairs.position(|(a, b)| a == b).unwrap_or(0);
         if self.waiting.len() < 2 {
             return false;
         }
