@@ -533,7 +533,7 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
     let mut stranger = None;
     for (_, o) in headers.iter().filter(|(n, _)| *n == b"origin") {
         count += 1;
-        if !entry.origins().any(|mine| mine.eq_ignore_ascii_case(o)) {
+        if !entry.origins().any(|mine| is_same_origin(mine, o)) {
             stranger = Some(o);
         }
     }
@@ -550,19 +550,42 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
     }
 }
 
+/// Whether two texts name the same origin: without regard to case, and to a port that goes
+/// without saying, which browsers leave out.
+fn is_same_origin(a: &[u8], b: &[u8]) -> bool {
+    fn short(origin: &[u8]) -> &[u8] {
+        for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
+            let head = origin.get(..scheme.len()).unwrap_or_default();
+            if head.eq_ignore_ascii_case(scheme.as_bytes()) {
+                return origin.strip_suffix(port.as_bytes()).unwrap_or(origin);
+            }
+        }
+        origin
+    }
+    short(a).eq_ignore_ascii_case(short(b))
+}
+
 fn scopes(
     keyset: &InForce,
     entry: &Entry<'_>,
     route: &Route,
     trace: &mut impl Trace,
 ) -> Result<(), Denial> {
-    let names = &keyset.policy().scopes;
-    let quoted = |n: &u16| format!("`{}`", name_of(names, usize::from(*n)));
-    if let Some(missing) = route.scopes.iter().find(|s| !entry.holds(**s)) {
-        trace.note("scope", false, || format!("lacks {}", quoted(missing)));
+    let policy = keyset.policy();
+    let quoted = |n: &u16| format!("`{}`", name_of(&policy.scopes, usize::from(*n)));
+    let leaves = |scope: u16| policy.leaves(entry.publishable, scope);
+    let holds = |scope: u16| entry.holds(scope) && leaves(scope);
+    if let Some(missing) = route.scopes.iter().find(|s| !holds(**s)) {
+        trace.note("scope", false, || match leaves(*missing) {
+            true => format!("lacks {}", quoted(missing)),
+            false => format!(
+                "lacks {}, which `publishable.scopes` of the policy does not leave to publishable keys",
+                quoted(missing)
+            ),
+        });
         return Err(Denial::InsufficientScope);
     }
-    if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| entry.holds(*s)) {
+    if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| holds(*s)) {
         trace.note("scope", false, || {
             let list: Vec<_> = route.any_scope.iter().map(quoted).collect();
             format!("holds none of {}", list.join(", "))

@@ -66,6 +66,8 @@ pub struct Policy {
     pub identity: RawIdentity,
     /// What publishable keys may hold at most.
     pub publishable_scopes: Vec<String>,
+    /// Their numbers, rising.
+    publishable: Vec<u16>,
     /// Seconds after its issue that a keyset is believed.
     pub not_after: Option<u64>,
     /// Where to tell which version is in force, if anywhere.
@@ -307,6 +309,12 @@ impl Policy {
                 preflight: raw.preflight,
                 rate_limit_fields: raw.rate_limit_fields,
                 identity,
+                publishable: {
+                    let all = raw.publishable.scopes.iter();
+                    let mut numbers: Vec<u16> = all.filter_map(|s| number(&scopes, s)).collect();
+                    numbers.sort_unstable();
+                    numbers
+                },
                 publishable_scopes: raw.publishable.scopes.clone(),
                 not_after,
                 report,
@@ -330,6 +338,12 @@ impl Policy {
     pub fn plan(&self, number: usize) -> Option<(&str, &[Limit])> {
         let (name, limits) = self.numbered.get(number)?;
         Some((name, limits))
+    }
+
+    /// Whether a key that was issued with a scope still holds it: a publishable key holds
+    /// what the policy allows such keys today, whatever it allowed when the key was issued.
+    pub fn leaves(&self, is_publishable: bool, scope: u16) -> bool {
+        !is_publishable || self.publishable.binary_search(&scope).is_ok()
     }
 
     /// The number of a scope.

@@ -129,6 +129,63 @@ pub struct Receipt {
     pub quotas: Vec<QuotaUse>,
 }
 
+/// Which batch a refusal is about: all that tells one batch from another. As a message it
+/// says that the control plane will never count that batch. An answer without such a
+/// signature says nothing, whatever its status: anybody on the way can send one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The batch's node.
+    pub node: String,
+    /// The batch's epoch.
+    pub epoch: u64,
+    /// The batch's VM.
+    pub vm: u32,
+    /// The batch's claim.
+    pub claimed: u64,
+    /// The batch's number.
+    pub seq: u64,
+}
+
+impl Batch {
+    /// What tells it from every other batch.
+    pub fn name(&self) -> Refusal {
+        Refusal {
+            node: self.node.clone(),
+            epoch: self.epoch,
+            vm: self.vm,
+            claimed: self.claimed,
+            seq: self.seq,
+        }
+    }
+
+    /// Whether every index of its rows is one, and nothing is longer than it may be.
+    fn holds(&self) -> bool {
+        self.node.len() <= crate::report::MAX_NODE
+            && self.rows.len() <= MAX_ROWS
+            && self.at.is_multiple_of(GRAIN)
+            && self.rows.iter().all(|row| {
+                let within = |i: Option<u32>, n: usize| i.is_none_or(|i| (i as usize) < n);
+                within(row.key, self.keys.len())
+                    && within(row.route, self.routes.len())
+                    && within(Some(row.outcome), self.outcomes.len())
+            })
+    }
+}
+
+impl Receipt {
+    /// The batch that it is for.
+    pub fn name(&self) -> Refusal {
+        Refusal {
+            node: self.node.clone(),
+            epoch: self.epoch,
+            vm: self.vm,
+            claimed: self.claimed,
+            seq: self.seq,
+        }
+    }
+}
+
 /// What others have taken of a quota.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,19 +221,41 @@ pub fn open_batch(
     keys: &SigningKeys,
 ) -> Result<Batch, MessageError> {
     let batch: Batch = message::open(Domain::Usage, MAX_BYTES, body, kid, tag, keys)?;
-    let holds = batch.node.len() <= crate::report::MAX_NODE
-        && batch.rows.len() <= MAX_ROWS
-        && batch.at.is_multiple_of(GRAIN)
-        && batch.rows.iter().all(|row| {
-            let within = |i: Option<u32>, n: usize| i.is_none_or(|i| (i as usize) < n);
-            within(row.key, batch.keys.len())
-                && within(row.route, batch.routes.len())
-                && within(Some(row.outcome), batch.outcomes.len())
-        });
-    match holds {
+    match batch.holds() {
         true => Ok(batch),
         false => Err(MessageError::Shape),
     }
+}
+
+/// The signed refusal of a batch that [`open_batch`] refuses and always will: it is signed
+/// and can be read, and contradicts itself. One that cannot be read may come from a newer
+/// filter, and is worth sending again once the companion is updated: `None`.
+pub fn final_refusal(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> Option<Sealed> {
+    let batch: Batch = message::open(Domain::Usage, MAX_BYTES, body, kid, tag, keys).ok()?;
+    if batch.holds() {
+        return None;
+    }
+    // With the key that signed the batch: its Envoy may know no other.
+    let signer = keys.by_kid(kid)?.clone();
+    seal_refusal(&batch.name(), &SigningKeys::new(vec![signer]))
+}
+
+/// Signs a refusal, as [`seal_batch`].
+pub fn seal_refusal(refusal: &Refusal, keys: &SigningKeys) -> Option<Sealed> {
+    message::seal(Domain::Refusal, refusal, keys)
+}
+
+/// Verifies and reads a refusal.
+///
+/// # Errors
+/// [`MessageError`].
+pub fn open_refusal(
+    body: &[u8],
+    kid: &str,
+    tag: &str,
+    keys: &SigningKeys,
+) -> Result<Refusal, MessageError> {
+    message::open(Domain::Refusal, MAX_BYTES, body, kid, tag, keys)
 }
 
 /// Signs a receipt, as [`seal_batch`].
@@ -295,6 +374,31 @@ mod tests {
         assert_eq!(report, refused);
     }
 
+    #[test]
+    fn only_what_can_be_read_and_contradicts_itself_is_refused_for_good() {
+        let answer = |batch: &Batch, keys: &SigningKeys| {
+            let s = seal_batch(batch, keys).unwrap();
+            final_refusal(&s.body, &s.kid, &s.tag, &self::keys())
+        };
+        assert_eq!(answer(&batch(), &keys()), None, "this one is good");
+        let mut broken = batch();
+        broken.rows[0].key = Some(1);
+        let r = answer(&broken, &keys()).unwrap();
+        let opened = open_refusal(&r.body, &r.kid, &r.tag, &keys());
+        assert_eq!(opened, Ok(broken.name()));
+        let others = SigningKey::new("one", Zeroizing::new(vec![2; 32])).unwrap();
+        assert_eq!(answer(&broken, &SigningKeys::new(vec![others])), None);
+        let newer = br#"{"node":"edge-1","of":"tomorrow"}"#;
+        let s = sign_batch(newer, &keys()).unwrap();
+        assert_eq!(final_refusal(&s.body, &s.kid, &s.tag, &keys()), None);
+        // It passes for nothing else, and nothing else for it.
+        let as_receipt = open_receipt(&r.body, &r.kid, &r.tag, &keys());
+        assert_eq!(as_receipt, Err(MessageError::Signature));
+        let b = seal_batch(&broken, &keys()).unwrap();
+        let as_refusal = open_refusal(&b.body, &b.kid, &b.tag, &keys());
+        assert_eq!(as_refusal, Err(MessageError::Signature));
+    }
+
     proptest! {
         #![proptest_config(crate::seeded())]
 
@@ -302,6 +406,7 @@ mod tests {
         fn any_bytes_are_refused_without_a_panic(body: Vec<u8>, tag in "\\PC{0,50}") {
             prop_assert!(open_batch(&body, "one", &tag, &keys()).is_err());
             prop_assert!(open_receipt(&body, "one", &tag, &keys()).is_err());
+            prop_assert!(open_refusal(&body, "one", &tag, &keys()).is_err());
         }
     }
 }

@@ -13,7 +13,7 @@ use keystile::key::KeyId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, refuse};
-use crate::record::Rules;
+use crate::record::{self, Rules};
 use crate::when;
 
 /// What kind of caller a token makes; each may do what those before it may, but that
@@ -118,8 +118,8 @@ impl Grant {
 
     /// Whether it may be used from an address.
     pub fn admits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.networks.is_empty() || self.networks.iter().any(|n| n.contains(&address))
+        let mut networks = self.networks.iter().copied().map(record::network);
+        self.networks.is_empty() || networks.any(|n| n.allows(address))
     }
 }
 
@@ -341,6 +341,23 @@ mod tests {
             max_expiry: Some(1000),
             max_keys: None,
         }
+    }
+
+    #[test]
+    fn a_range_of_mapped_addresses_is_that_of_ipv4_for_tokens_too() {
+        let from = |range: &str, address: &str| {
+            let grant = Grant {
+                networks: vec![range.parse().unwrap()],
+                ..Grant::nothing()
+            };
+            grant.admits(address.parse().unwrap())
+        };
+        assert!(from("::ffff:127.0.0.0/104", "127.0.0.1"));
+        assert!(from("::ffff:127.0.0.0/104", "::ffff:127.0.0.1"));
+        assert!(!from("::ffff:127.0.0.0/104", "128.0.0.1"));
+        assert!(!from("::/0", "127.0.0.1"));
+        assert!(!from("::/0", "::ffff:127.0.0.1"));
+        assert!(from("::/0", "2001:db8::1"));
     }
 
     fn words(list: &[&str]) -> Vec<String> {

@@ -295,10 +295,11 @@ fn is_nothing(v: &Value) -> bool {
 /// A range as the keyset wants it.
 pub fn network(net: IpNet) -> Network {
     let address: IpAddr = net.network();
-    Network {
+    let network = Network {
         address,
         prefix_len: net.prefix_len(),
-    }
+    };
+    network.canonical()
 }
 
 /// Things as words.

@@ -323,7 +323,7 @@ fn networks_and_origins_bind() {
         r.publishable = true;
         r.origins = vec!["https://app.example".into()]
     });
-    let c = call("GET", "/users/7").keyed(&w);
+    let c = call("GET", "/dear").keyed(&w);
     assert_eq!(c.code(&w), "origin_denied");
     assert_eq!(
         c.clone().with("origin", "https://evil.example").code(&w),
@@ -331,12 +331,71 @@ fn networks_and_origins_bind() {
     );
     assert_eq!(c.with("origin", "https://APP.example").code(&w), "ok");
     let w = world(|r| r.publishable = true);
-    let c = call("GET", "/users/7").keyed(&w);
+    let c = call("GET", "/dear").keyed(&w);
     assert_eq!(
         c.with("origin", "https://app.example").code(&w),
         "origin_denied",
         "bound to none is open to none"
     );
+}
+
+#[test]
+fn a_port_that_goes_without_saying_makes_no_other_origin() {
+    for (issued, sent, code) in [
+        ("https://app.example:443", "https://app.example", "ok"),
+        ("https://app.example", "https://app.example:443", "ok"),
+        ("HTTPS://APP.example:443", "https://app.example", "ok"),
+        ("http://app.example:80", "http://app.example", "ok"),
+        ("http://[::1]:80", "http://[::1]", "ok"),
+        (
+            "https://app.example:80",
+            "https://app.example",
+            "origin_denied",
+        ),
+        (
+            "http://app.example:443",
+            "http://app.example",
+            "origin_denied",
+        ),
+        ("https://app.example", "http://app.example", "origin_denied"),
+        (
+            "https://app.example:443",
+            "https://app.example:444",
+            "origin_denied",
+        ),
+    ] {
+        let w = world(|r| r.origins = vec![issued.into()]);
+        let c = call("GET", "/users/7").keyed(&w).with("origin", sent);
+        assert_eq!(c.code(&w), code, "{issued} {sent}");
+    }
+}
+
+#[test]
+fn a_publishable_key_holds_what_the_policy_leaves_to_such_keys_today() {
+    let policy = |scopes: &str| {
+        POLICY.replace(
+            r#""routes""#,
+            &format!(r#""publishable":{{"scopes":[{scopes}]}},"routes""#),
+        )
+    };
+    for (allowed, publishable, path, code) in [
+        (r#""read""#, true, "/users/7", "ok"),
+        (r#""read""#, true, "/any", "ok"),
+        (r#""write""#, true, "/users/7", "insufficient_scope"),
+        (r#""write""#, true, "/any", "insufficient_scope"),
+        ("", true, "/users/7", "insufficient_scope"),
+        ("", false, "/users/7", "ok"),
+        ("", false, "/any", "ok"),
+    ] {
+        let w = world_with(&policy(allowed), |r| {
+            r.publishable = publishable;
+            r.origins = vec!["https://a.example".into()];
+        });
+        let c = call("GET", path)
+            .keyed(&w)
+            .with("origin", "https://a.example");
+        assert_eq!(c.code(&w), code, "{allowed} {publishable} {path}");
+    }
 }
 
 #[test]

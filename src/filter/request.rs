@@ -177,7 +177,8 @@ fn admit(
     add(&policy.identity.key, id)?;
     if !policy.identity.scopes.is_empty() {
         let mut names = String::with_capacity(64);
-        for scope in entry.scopes() {
+        let held = |scope: &u16| policy.leaves(entry.publishable, *scope);
+        for scope in entry.scopes().filter(held) {
             if !names.is_empty() {
                 names.push(' ');
             }

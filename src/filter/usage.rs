@@ -19,7 +19,8 @@ use crate::keyset::{InForce, StoreId};
 use crate::message::{KID_HEADER, SIGNATURE_HEADER};
 use crate::policy::{Address, ReportTarget};
 use crate::usage::{
-    Answer, Ledger, Moment, Origin, PATH, Receipt, Sender, TIMEOUT, Use, open_receipt, sign_batch,
+    Answer, Ledger, Moment, Origin, PATH, Receipt, Sender, TIMEOUT, Use, open_receipt,
+    open_refusal, sign_batch,
 };
 
 /// What is counted for one store.
@@ -203,6 +204,20 @@ pub fn answered(token: u32, body_size: usize) {
         let response = response.as_ref().filter(|r| r.status == 200)?;
         open_receipt(&response.body, &response.kid, &response.tag, keys).ok()
     });
+    // Whatever its status, an answer that the control plane did not sign is nobody's word: a
+    // proxy on the way may refuse what the control plane has counted.
+    let refusal = vm::with_keys(|keys| {
+        let response = response.as_ref().filter(|r| r.status != 200)?;
+        open_refusal(&response.body, &response.kid, &response.tag, keys).ok()
+    });
+    if let Some(refusal) = refusal.flatten() {
+        let why = "is refused for good by the control plane";
+        if settle(store, Answer::Refusal(&refusal), why, now) {
+            send(store, slot, now);
+        }
+        show(store, slot);
+        return;
+    }
     match (receipt.flatten(), response.map(|r| r.status)) {
         (Some(receipt), _) => {
             let why = "is answered with the receipt of another batch";
@@ -214,11 +229,6 @@ pub fn answered(token: u32, body_size: usize) {
         (None, Some(200)) => {
             let why = "is answered without a receipt that could be believed";
             settle(store, Answer::Nothing, why, now);
-        }
-        // As long as the control plane knows no better it will say the same each time.
-        (None, Some(status @ (400 | 413 | 422))) => {
-            let why = format!("is refused for good: status {status}");
-            settle(store, Answer::Never, &why, now);
         }
         (None, Some(0) | None) => {
             settle(store, Answer::Nothing, "is not answered", now);

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{RECORD, Record, flag};
+use super::network::Network;
 use super::{Kind, Manifest, PAGE, SigningKey, StoreId};
 use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::policy::{By, Limit, Policy, PolicyError, RawPolicy};
@@ -17,15 +18,6 @@ use crate::quota::{Quota, Zones};
 /// Expired keys stay this long, so that their holders are told `expired_api_key` and
 /// not `unknown_api_key`; in seconds.
 pub const EXPIRED_KEPT: u64 = 30 * 86_400;
-
-/// An address range: the network and the length of its prefix in bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Network {
-    /// The network's address; bits behind the prefix are not looked at.
-    pub address: IpAddr,
-    /// At most 32 for IPv4, 128 for IPv6.
-    pub prefix_len: u8,
-}
 
 /// A key as the store holds it.
 #[derive(Clone, Debug)]
@@ -509,13 +501,17 @@ impl<'a> Tables<'a> {
 fn ranges(networks: &[Network]) -> Vec<u8> {
     let mut out = Vec::new();
     for network in networks.iter().collect::<BTreeSet<_>>() {
-        match network.address {
+        let Network {
+            address,
+            prefix_len,
+        } = network.canonical();
+        match address {
             IpAddr::V4(a) => {
-                out.push(network.prefix_len.min(32));
+                out.push(prefix_len.min(32));
                 out.extend_from_slice(&a.octets());
             }
             IpAddr::V6(a) => {
-                out.push(64 + network.prefix_len.min(128));
+                out.push(64 + prefix_len.min(128));
                 out.extend_from_slice(&a.octets());
             }
         }

@@ -233,10 +233,10 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether it may be used from `address`: in no denied range, and in an allowed one
-    /// if there are any. An IPv4 address mapped into IPv6 counts as IPv4.
+    /// if there are any.
     pub fn admits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        !contains(self.deny, address) && (self.allow.is_empty() || contains(self.allow, address))
+        !self.deny().any(|range| range.denies(address))
+            && (self.allow.is_empty() || self.allow().any(|range| range.allows(address)))
     }
 
     /// Origins that it may be used from; none means any, for a secret key.
@@ -273,59 +273,20 @@ fn number(section: &[u8]) -> Option<Option<u64>> {
     Reader(section).varint().map(Some)
 }
 
-fn contains(ranges: &[u8], address: IpAddr) -> bool {
-    let mut r = Reader(ranges);
-    while let Some(range) = read_range(&mut r) {
-        let hit = match (range, address) {
-            (Range::V4(net, len), IpAddr::V4(a)) => same_head(
-                u128::from(u32::from_be_bytes(net)) << 96,
-                u128::from(a.to_bits()) << 96,
-                len,
-            ),
-            (Range::V6(net, len), IpAddr::V6(a)) => {
-                same_head(u128::from_be_bytes(net), a.to_bits(), len)
-            }
-            _ => false,
-        };
-        if hit {
-            return true;
-        }
-    }
-    false
-}
-
 fn ranges<'a>(bytes: &'a [u8]) -> impl Iterator<Item = Network> + 'a {
     let mut r = Reader(bytes);
-    core::iter::from_fn(move || read_range(&mut r)).map(|range| {
-        let (address, prefix_len) = match range {
-            Range::V4(net, len) => (IpAddr::from(net), len),
-            Range::V6(net, len) => (IpAddr::from(net), len),
-        };
-        Network {
-            address,
-            prefix_len,
-        }
-    })
+    core::iter::from_fn(move || read_range(&mut r))
 }
 
-enum Range {
-    V4([u8; 4], u8),
-    V6([u8; 16], u8),
-}
-
-fn read_range(r: &mut Reader<'_>) -> Option<Range> {
+fn read_range(r: &mut Reader<'_>) -> Option<Network> {
     // 0..=32 is an IPv4 prefix length, 64 more than its own an IPv6 one.
-    match r.byte()? {
-        len @ 0..=32 => Some(Range::V4(r.array()?, len)),
-        len @ 64..=192 => Some(Range::V6(r.array()?, len - 64)),
-        _ => None,
-    }
-}
-
-fn same_head(a: u128, b: u128, bits: u8) -> bool {
-    match 128u32.checked_sub(u32::from(bits)) {
-        Some(128) => true,
-        Some(shift) => (a ^ b) >> shift == 0,
-        None => false,
-    }
+    let (address, prefix_len) = match r.byte()? {
+        len @ 0..=32 => (IpAddr::from(r.array::<4>()?), len),
+        len @ 64..=192 => (IpAddr::from(r.array::<16>()?), len - 64),
+        _ => return None,
+    };
+    Some(Network {
+        address,
+        prefix_len,
+    })
 }

@@ -19,6 +19,7 @@ pub(crate) enum Domain {
     Report,
     Usage,
     Receipt,
+    Refusal,
 }
 
 impl Domain {
@@ -29,6 +30,7 @@ impl Domain {
             Self::Report => b"keystile report v1\n",
             Self::Usage => b"keystile usage v1\n",
             Self::Receipt => b"keystile receipt v1\n",
+            Self::Refusal => b"keystile refusal v1\n",
         }
     }
 }

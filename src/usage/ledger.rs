@@ -5,16 +5,22 @@
 //! bytes, until a receipt names it. All of this is plain state, so that a configuration
 //! push, which replaces the context that sends, loses and repeats nothing.
 //!
-//! While the control plane is away the memory is bounded: at most [`WAITING`] minutes and
-//! [`WAITING_ROWS`] rows wait. Beyond that the two oldest minutes become one, which costs
-//! time stamps and no counts; only what does not fit in one batch's rows even so is
-//! dropped, and counted as dropped.
+//! While the control plane is away, or callers try many things at once, the memory is
+//! bounded: at most [`WAITING`] minutes and [`WAITING_ROWS`] rows wait. Beyond that, detail
+//! is given up in an order that keeps the counts:
+//! 1. refused requests are told without their routes, then without their keys;
+//! 2. requests that were let in are told without their routes;
+//! 3. the two oldest minutes become one, which costs time stamps.
+//!
+//! Only when there are more keys than rows even so, those that were used least recently are
+//! dropped, and counted as dropped. Requests that were let in keep their keys: quotas count
+//! by them.
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
-use super::table::{Minute, Origin, RowKey, Table, Use, minute};
-use super::{Batch, KeyUse, MAX_BYTES, MAX_ROWS, Receipt, Row};
+use super::table::{Fold, Minute, OK, Origin, RowKey, Table, Use, minute};
+use super::{Batch, KeyUse, MAX_BYTES, MAX_ROWS, Receipt, Refusal, Row};
 use crate::key::KeyId;
 use crate::mix::Map;
 
@@ -64,8 +70,8 @@ pub struct Sender {
 pub enum Answer<'a> {
     /// A verified receipt.
     Receipt(&'a Receipt),
-    /// This batch will never be taken.
-    Never,
+    /// A verified refusal for good.
+    Refusal(&'a Refusal),
     /// Nothing, or nothing that says what became of the batch.
     Nothing,
 }
@@ -79,9 +85,25 @@ struct Flight {
     next: u64,
 }
 
+/// The most rows: of a minute's part, and of those that wait.
+struct Bounds {
+    part: usize,
+    waiting: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            part: MAX_ROWS,
+            waiting: WAITING_ROWS,
+        }
+    }
+}
+
 /// Counts that are not confirmed.
 #[derive(Default)]
 pub struct Ledger {
+    bounds: Bounds,
     open: Table,
     /// A minute that a request found to be over; put aside at the next tick, because that
     /// takes time, and no request waits.
@@ -111,6 +133,10 @@ impl Ledger {
             route: request.route.map_or(0, |(id, _)| id),
             outcome: self.outcome(request.outcome),
         };
+        if self.open.is_full_for(&row, self.bounds.part) {
+            // The rest of the minute is another part of it.
+            self.turn(at);
+        }
         // Ticks have numbers from 1 on, so that no key counts as looked at.
         let looks = self.looks.wrapping_add(1).max(1);
         if !self.open.count(row, request.wall, looks, origin)
@@ -121,12 +147,12 @@ impl Ledger {
         }
     }
 
-    /// The next minute begins.
+    /// The next minute begins, or another part of this one.
     fn turn(&mut self, at: u64) {
         if !self.open.is_empty() {
             let fresh = self.spare.take().unwrap_or_default();
             let over = core::mem::replace(&mut self.open, fresh);
-            // Twice between two ticks: the clock was set.
+            // Twice between two ticks: the clock was set, or callers try very many things.
             if let Some(mut older) = self.over.replace(over) {
                 self.put_aside(older.drain());
             }
@@ -135,6 +161,12 @@ impl Ledger {
     }
 
     fn outcome(&mut self, code: &'static str) -> u8 {
+        if self.outcomes.is_empty() {
+            self.outcomes.push("ok");
+        }
+        if code == "ok" {
+            return OK;
+        }
         let found = self.outcomes.iter().position(|c| *c == code);
         let position = found.unwrap_or_else(|| {
             self.outcomes.push(code);
@@ -195,29 +227,49 @@ impl Ledger {
     }
 
     fn put_aside(&mut self, minute: Minute) {
-        self.dropped = self.dropped.saturating_add(minute.dropped);
         self.waiting.push_back(minute);
-        while self.waiting.len() > WAITING || self.waiting_rows() > WAITING_ROWS {
-            let Some(oldest) = self.waiting.pop_front() else {
-                return;
-            };
-            let refused = match self.waiting.front_mut() {
-                Some(next) => next.absorb(oldest).err(),
-                None => Some(oldest),
-            };
-            if let Some(lost) = refused {
-                let requests = lost.requests();
-                self.dropped = self.dropped.saturating_add(requests);
-                self.untold = self
-                    .untold
-                    .saturating_add(requests)
-                    .saturating_add(lost.dropped);
+        while self.waiting.len() > WAITING && self.join_two() {}
+        for fold in Fold::ALL {
+            for i in 0..self.waiting.len() {
+                if self.waiting_rows() <= self.bounds.waiting {
+                    return;
+                }
+                if let Some(minute) = self.waiting.get_mut(i) {
+                    minute.fold(fold);
+                }
             }
+        }
+        while self.waiting_rows() > self.bounds.waiting && self.join_two() {}
+        let too_many = self.waiting_rows().saturating_sub(self.bounds.waiting);
+        if too_many > 0
+            && let Some(all) = self.waiting.front_mut()
+        {
+            let lost = all.give_up(too_many);
+            self.dropped = self.dropped.saturating_add(lost);
+            self.untold = self.untold.saturating_add(lost);
         }
     }
 
+    /// Makes one of the two oldest parts of the same minute, or else of the two oldest
+    /// minutes. `false` if there is only one.
+    fn join_two(&mut self) -> bool {
+        let starts = self.waiting.iter().map(|m| m.at);
+        let mut pairs = starts.clone().zip(starts.skip(1));
+        let first = pairs.position(|(a, b)| a == b).unwrap_or(0);
+        if self.waiting.len() < 2 {
+            return false;
+        }
+        let Some(older) = self.waiting.remove(first) else {
+            return false;
+        };
+        if let Some(next) = self.waiting.get_mut(first) {
+            next.absorb(older);
+        }
+        true
+    }
+
     fn waiting_rows(&self) -> usize {
-        self.waiting.iter().map(|m| m.rows.len()).sum()
+        self.waiting.iter().map(Minute::room).sum()
     }
 
     /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
@@ -253,7 +305,6 @@ impl Ledger {
         });
         if taken < minute.rows.len() {
             minute.rows.drain(..taken);
-            minute.dropped = 0;
             self.waiting.push_front(minute);
         }
     }
@@ -268,7 +319,7 @@ impl Ledger {
             store: sender.store.clone(),
             at: minute.at,
             outcomes: self.outcomes.iter().map(|&c| c.to_owned()).collect(),
-            dropped: minute.dropped.saturating_add(self.untold),
+            dropped: self.untold,
             ..Batch::default()
         };
         let mut routes: Map<u64, u32> = Map::default();
@@ -336,14 +387,15 @@ impl Ledger {
         let Some(flight) = &self.flight else {
             return true;
         };
+        let head = flight.head.name();
         match answer {
-            Answer::Receipt(receipt) if names(receipt, &flight.head) => {}
-            Answer::Never => {
+            Answer::Receipt(receipt) if receipt.name() == head => {}
+            Answer::Refusal(refusal) if *refusal == head => {
                 let requests = flight.requests.saturating_sub(flight.head.dropped);
                 self.dropped = self.dropped.saturating_add(requests);
                 self.untold = self.untold.saturating_add(flight.requests);
             }
-            Answer::Receipt(_) | Answer::Nothing => {
+            Answer::Receipt(_) | Answer::Refusal(_) | Answer::Nothing => {
                 self.failed(now);
                 return false;
             }
@@ -391,10 +443,7 @@ impl Ledger {
 
     /// Requests that no receipt has confirmed, those that were dropped since included.
     pub fn unconfirmed(&self) -> u64 {
-        let waiting = self
-            .waiting
-            .iter()
-            .map(|m| m.requests().saturating_add(m.dropped));
+        let waiting = self.waiting.iter().map(Minute::requests);
         let tables = [Some(&self.open), self.over.as_ref()];
         let tables = tables.into_iter().flatten().map(Table::requests);
         let flight = self.flight.iter().map(|f| f.requests);
@@ -406,14 +455,6 @@ impl Ledger {
 /// A length as the position of the last.
 fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX).saturating_sub(1)
-}
-
-fn names(receipt: &Receipt, batch: &Batch) -> bool {
-    receipt.node == batch.node
-        && receipt.epoch == batch.epoch
-        && receipt.vm == batch.vm
-        && receipt.claimed == batch.claimed
-        && receipt.seq == batch.seq
 }
 
 /// A tenth more or less.

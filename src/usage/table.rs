@@ -3,7 +3,7 @@
 
 use core::net::IpAddr;
 
-use super::{GRAIN, MAX_AGENT, MAX_ROWS};
+use super::{GRAIN, MAX_AGENT};
 use crate::key::KeyId;
 use crate::mix::Map;
 
@@ -56,6 +56,20 @@ pub(super) struct Count {
     pub slot: u32,
 }
 
+/// The outcome of a request that was let in: what counts for quotas.
+pub(super) const OK: u8 = 0;
+
+impl RowKey {
+    /// Without its route.
+    fn without_route(self) -> Self {
+        Self { route: 0, ..self }
+    }
+
+    fn takes_room(self) -> bool {
+        self.outcome == OK || self.key.is_some() || self.route != 0
+    }
+}
+
 /// No key was recognised.
 const NO_SLOT: u32 = u32::MAX;
 
@@ -68,7 +82,7 @@ pub(super) struct Seen {
     looked: u32,
 }
 
-/// The counts of one minute, while it lasts.
+/// The counts of one minute, or of a part of one, while it lasts.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// Wall-clock seconds, a multiple of [`GRAIN`].
@@ -76,7 +90,6 @@ pub(super) struct Table {
     rows: Map<RowKey, Count>,
     keys: Vec<Seen>,
     slots: Map<u64, u32>,
-    dropped: u64,
 }
 
 /// The minute that an instant belongs to.
@@ -94,15 +107,10 @@ impl Table {
         looks: u32,
         origin: impl FnOnce() -> Option<Origin>,
     ) -> bool {
-        let is_full = self.rows.len() >= MAX_ROWS;
         let (slot, is_known) = match self.rows.get_mut(&row) {
             Some(count) => {
                 count.requests = count.requests.saturating_add(1);
                 (count.slot, true)
-            }
-            None if is_full => {
-                self.dropped = self.dropped.saturating_add(1);
-                return true;
             }
             None => {
                 let slot = row.key.map_or(NO_SLOT, |id| self.slot(id));
@@ -137,14 +145,25 @@ impl Table {
         slot
     }
 
+    /// Whether it has `most` rows and lacks this one.
+    pub fn is_full_for(&self, row: &RowKey, most: usize) -> bool {
+        self.rows.len() >= most && !self.rows.contains_key(row)
+    }
+
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Requests in it, those for which there was no room included.
+    /// Requests in it.
     pub fn requests(&self) -> u64 {
-        total(self.rows.values()).saturating_add(self.dropped)
+        total(self.rows.values())
+    }
+
+    /// Row by row.
+    #[cfg(test)]
+    pub fn counts(&self) -> impl Iterator<Item = (&RowKey, &Count)> {
+        self.rows.iter()
     }
 
     /// Takes out what was counted and keeps the room for the next counts.
@@ -159,7 +178,33 @@ impl Table {
             at: self.at,
             rows,
             keys,
-            dropped: core::mem::take(&mut self.dropped),
+        }
+    }
+}
+
+/// How refused rows give way: sums stay right, and less is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fold {
+    /// Refused rows lose their routes.
+    RefusedRoutes,
+    /// Refused rows lose their keys, too: one row for each code is left.
+    RefusedKeys,
+    /// Rows of what was let in lose their routes. They keep their keys: quotas count by them.
+    Routes,
+}
+
+impl Fold {
+    /// In the order in which detail is given up.
+    pub const ALL: [Self; 3] = [Self::RefusedRoutes, Self::RefusedKeys, Self::Routes];
+
+    fn of(self, row: RowKey) -> RowKey {
+        match (self, row.outcome) {
+            (Self::RefusedRoutes | Self::RefusedKeys, OK) => row,
+            (Self::RefusedKeys, _) => RowKey {
+                key: None,
+                ..row.without_route()
+            },
+            (Self::RefusedRoutes | Self::Routes, _) => row.without_route(),
         }
     }
 }
@@ -172,7 +217,6 @@ pub(super) struct Minute {
     /// By rising key, those without one first.
     pub rows: Vec<(RowKey, Count)>,
     pub keys: Vec<Seen>,
-    pub dropped: u64,
 }
 
 impl Minute {
@@ -185,14 +229,8 @@ impl Minute {
         self.keys.get(count.slot as usize)
     }
 
-    /// Takes in an older minute: what was counted then counts as of this one. Gives it
-    /// back if both together have too many rows for one.
-    pub fn absorb(&mut self, older: Self) -> Result<(), Self> {
-        let mut rows: Map<RowKey, Count> = self.rows.iter().copied().collect();
-        let new = |(row, _): &&(RowKey, Count)| !rows.contains_key(row);
-        if rows.len() + older.rows.iter().filter(new).count() > MAX_ROWS {
-            return Err(older);
-        }
+    /// Takes in an older minute: what was counted then counts as of this one.
+    pub fn absorb(&mut self, older: Self) {
         let mut slots: Map<u64, u32> = self.keys.iter().map(|k| k.id).zip(0..).collect();
         for (row, count) in &older.rows {
             let slot = match older.key(count) {
@@ -202,13 +240,80 @@ impl Minute {
                     u32::try_from(self.keys.len() - 1).unwrap_or(NO_SLOT)
                 }),
             };
-            let known = rows.entry(*row).or_insert(Count { requests: 0, slot });
-            known.requests = known.requests.saturating_add(count.requests);
+            self.rows.push((*row, Count { slot, ..*count }));
         }
-        self.rows = rows.into_iter().collect();
+        self.add_up();
+    }
+
+    /// Tells less apart, so that fewer rows are left.
+    pub fn fold(&mut self, fold: Fold) {
+        let before = self.rows.len();
+        for (row, count) in &mut self.rows {
+            *row = fold.of(*row);
+            if row.key.is_none() {
+                count.slot = NO_SLOT;
+            }
+        }
+        self.add_up();
+        if self.rows.len() < before {
+            self.forget_unused_keys();
+        }
+    }
+
+    /// Makes one row of those that are alike.
+    fn add_up(&mut self) {
         self.rows.sort_unstable_by_key(|(row, _)| *row);
-        self.dropped = self.dropped.saturating_add(older.dropped);
-        Ok(())
+        self.rows.dedup_by(|(row, count), (kept, sum)| {
+            let is_same = row == kept;
+            if is_same {
+                sum.requests = sum.requests.saturating_add(count.requests);
+            }
+            is_same
+        });
+    }
+
+    /// Rows that take room from others: all but the one of each code that is left when
+    /// refused rows are folded.
+    pub fn room(&self) -> usize {
+        let takes_room = |(row, _): &&(RowKey, Count)| row.takes_room();
+        self.rows.iter().filter(takes_room).count()
+    }
+
+    /// Takes out this many rows that take room, those first whose key was used least
+    /// recently; the requests that were in them.
+    pub fn give_up(&mut self, rows: usize) -> u64 {
+        let all = self.rows.iter().enumerate();
+        let mut order: Vec<(u64, usize)> = all
+            .filter(|(_, (row, _))| row.takes_room())
+            .map(|(i, (_, count))| (self.key(count).map_or(u64::MAX, |k| k.last), i))
+            .collect();
+        order.sort_unstable();
+        order.truncate(rows);
+        let mut lost: u64 = 0;
+        for (_, i) in order {
+            if let Some((_, count)) = self.rows.get_mut(i) {
+                lost = lost.saturating_add(count.requests);
+                count.requests = 0;
+            }
+        }
+        self.rows.retain(|(_, count)| count.requests > 0);
+        self.forget_unused_keys();
+        lost
+    }
+
+    fn forget_unused_keys(&mut self) {
+        let mut moved: Map<u32, u32> = Map::default();
+        let mut kept = Vec::new();
+        for (_, count) in &mut self.rows {
+            let Some(key) = self.keys.get(count.slot as usize) else {
+                continue;
+            };
+            count.slot = *moved.entry(count.slot).or_insert_with(|| {
+                kept.push(key.clone());
+                u32::try_from(kept.len() - 1).unwrap_or(NO_SLOT)
+            });
+        }
+        self.keys = kept;
     }
 }
 

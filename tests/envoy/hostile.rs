@@ -230,6 +230,35 @@ fn a_body_that_looks_like_a_request_is_a_body() {
 }
 
 #[test]
+fn a_range_of_mapped_addresses_binds_callers_of_ipv4() {
+    let upstream = Upstream::start();
+    let mut keys = Keys::new(POLICY);
+    let mapped = |address: &str, prefix_len| Network {
+        address: address.parse().unwrap(),
+        prefix_len,
+    };
+    let denied = keys.issue_with("acme", |row| {
+        row.deny = vec![mapped("::ffff:127.0.0.0", 104)]
+    });
+    let wide = keys.issue_with("acme", |row| row.deny = vec![mapped("::ffff:0:0", 90)]);
+    let allowed = keys.issue_with("acme", |row| {
+        row.allow = vec![mapped("::ffff:127.0.0.0", 104)]
+    });
+    let elsewhere = keys.issue_with("acme", |row| {
+        row.allow = vec![mapped("::ffff:10.0.0.0", 104)]
+    });
+    let opened = keys.issue_with("acme", |row| row.allow = vec![mapped("::", 0)]);
+    let envoy = keys.start(&upstream);
+    let code = |key: &str| envoy.send(&get("/v1/a").bearer(key)).code();
+
+    for key in [&denied, &wide, &elsewhere, &opened] {
+        assert_eq!(code(key).as_deref(), Some("address_denied"));
+    }
+    assert_eq!(upstream.requests(), 0);
+    assert_eq!(envoy.send(&get("/v1/a").bearer(&allowed)).status, 200);
+}
+
+#[test]
 fn headers_that_proxies_believe_do_not_move_the_route_or_the_address() {
     let upstream = Upstream::start();
     let mut keys = Keys::new(POLICY);

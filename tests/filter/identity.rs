@@ -36,6 +36,25 @@ fn anonymous() -> (Edge, [(&'static str, Request); 4]) {
 }
 
 #[test]
+fn a_publishable_key_brings_no_scope_that_the_policy_has_taken_from_such_keys() {
+    let policy = json!({"scopes": ["read:users"]});
+    let mut store = Store::new().set("publishable", policy);
+    let key = store.issue_as("acme", |row| {
+        row.publishable = true;
+        row.origins = vec!["https://app.example:443".to_owned()];
+        row.scopes = vec!["write:users".to_owned(), "read:users".to_owned()]
+    });
+    let mut edge = Edge::start(&store);
+    let from_page =
+        |method, path| by_bearer(method, path, &key).header("origin", "https://app.example");
+    let answer = edge.ask(&from_page("GET", "/users/7"));
+    let [_, _, scopes] = told(answer.outcome.forwarded(), IDENTITY);
+    assert_eq!(scopes, ["read:users"]);
+    let refused = edge.ask(&from_page("PUT", "/users/7"));
+    assert_eq!(refused.code(), "insufficient_scope");
+}
+
+#[test]
 fn the_upstream_is_told_client_key_and_scopes() {
     let mut store = Store::new();
     let key = store.issue_as("acme", |row| {

@@ -85,6 +85,34 @@ fn an_ipv4_address_mapped_into_ipv6_counts_as_ipv4() {
 }
 
 #[test]
+fn a_range_of_mapped_addresses_is_the_range_of_ipv4() {
+    let inside = [
+        ("127.0.0.1:1", "address_denied"),
+        ("[::ffff:127.0.0.1]:1", "address_denied"),
+        ("128.0.0.1:1", "ok"),
+        ("[::1]:1", "ok"),
+    ];
+    from(&[], &["::ffff:127.0.0.0/104"], &inside);
+    from(
+        &["::ffff:192.0.2.0/120"],
+        &[],
+        &[
+            ("192.0.2.9:1", "ok"),
+            ("[::ffff:192.0.2.9]:1", "ok"),
+            ("192.0.3.9:1", "address_denied"),
+            ("[2001:db8::1]:1", "address_denied"),
+        ],
+    );
+    // Wider than what is mapped: closed to IPv4 where it closes, and no more open.
+    let wide = [
+        ("127.0.0.1:1", "address_denied"),
+        ("[::ffff:127.0.0.1]:1", "address_denied"),
+    ];
+    from(&[], &["::ffff:0:0/90"], &wide);
+    from(&["::ffff:0:0/90"], &[], &wide);
+}
+
+#[test]
 fn a_denied_range_is_denied_also_inside_an_allowed_one() {
     from(
         &["10.0.0.0/8"],

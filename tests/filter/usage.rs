@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use keystile::usage::Receipt;
+use keystile::usage::{Batch, Receipt, Refusal, seal_batch};
 use serde_json::json;
 
-use crate::fixture::control::{RowName, receipt, sent, status};
+use crate::fixture::control::{RowName, accepted, receipt, refusal, sent, status};
 use crate::fixture::{Control, Edge, NOW, SECRET, Store, by_header, signing_keys};
 use crate::host::{Fault, Headers, Process, Request, Status};
 
@@ -235,28 +235,118 @@ fn while_nobody_answers_nothing_is_lost_and_the_log_says_it_twice() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_dropped_and_said_in_metric_log_and_the_next_batch() {
-    for code in [400, 413, 422] {
-        let (store, key) = store();
+fn what_the_control_plane_refuses_for_good_is_dropped_and_said_in_metric_log_and_the_next_batch() {
+    let (store, key) = store();
+    let mut edge = Edge::start(&store);
+    edge.code(&key);
+    edge.code(&key);
+    edge.tick();
+    let (token, batch) = sent(&edge.process).pop().unwrap();
+    let answer = refusal(&batch.name());
+    edge.vm.answer_call(edge.root, token, Some(answer)).unwrap();
+    assert_eq!(edge.counter(DROPPED), 2);
+    assert_eq!(logged(&edge, "is refused for good by the control plane"), 1);
+    edge.code(&key);
+    let mut control = Control::default();
+    control.settle(&mut edge);
+    assert_eq!(control.total(), 1);
+    assert_eq!(control.batches.values().next().unwrap().dropped, 2);
+}
+
+#[test]
+fn nobody_on_the_way_makes_a_vm_forget_what_it_counted() {
+    let (store, key) = store();
+    let of_another = |batch: &Batch, change: fn(&mut Refusal)| {
+        let mut name = batch.name();
+        change(&mut name);
+        refusal(&name)
+    };
+    // Of another batch, signed as something else, or not at all: none of them is a refusal.
+    type Answer = Box<dyn Fn(&Batch) -> (Headers, Vec<u8>)>;
+    let answers: Vec<Answer> = vec![
+        Box::new(|_| status(400)),
+        Box::new(|_| status(413)),
+        Box::new(|_| status(422)),
+        Box::new(|_| status(404)),
+        Box::new(move |b| of_another(b, |r| r.seq += 1)),
+        Box::new(move |b| of_another(b, |r| r.epoch ^= 1)),
+        Box::new(move |b| of_another(b, |r| r.vm += 1)),
+        Box::new(move |b| of_another(b, |r| r.claimed ^= 1)),
+        Box::new(move |b| of_another(b, |r| r.node.push('x'))),
+        Box::new(|b| {
+            let (_, body) = refusal(&b.name());
+            let sealed = seal_batch(b, &accepted()).expect("there is a key");
+            let headers = [
+                (":status", "422"),
+                ("x-keystile-kid", &*sealed.kid),
+                ("x-keystile-signature", &*sealed.tag),
+            ];
+            (Headers::new(&headers), body)
+        }),
+    ];
+    for (n, answer) in answers.iter().enumerate() {
         let mut edge = Edge::start(&store);
         edge.code(&key);
         edge.code(&key);
-        edge.tick();
-        let (token, _) = sent(&edge.process).pop().unwrap();
-        edge.vm
-            .answer_call(edge.root, token, Some(status(code)))
-            .unwrap();
-        assert_eq!(edge.counter(DROPPED), 2);
-        assert_eq!(
-            logged(&edge, &format!("is refused for good: status {code}")),
-            1
+        let mut attempts = 0;
+        for _ in 0..60 {
+            edge.tick();
+            let all = sent(&edge.process);
+            if all.len() > attempts {
+                let (token, batch) = all.last().unwrap();
+                attempts = all.len();
+                let answer = answer(batch);
+                edge.vm
+                    .answer_call(edge.root, *token, Some(answer))
+                    .unwrap();
+            }
+            edge.wait(1);
+        }
+        assert!(
+            (4..15).contains(&attempts),
+            "{n}: {attempts} attempts in a minute"
         );
-        edge.code(&key);
+        assert_eq!(edge.counter(DROPPED), 0, "{n}");
         let mut control = Control::default();
         control.settle(&mut edge);
-        assert_eq!(control.total(), 1);
-        assert_eq!(control.batches.values().next().unwrap().dropped, 2);
+        assert_eq!((control.total(), edge.counter(DROPPED)), (2, 0), "{n}");
     }
+}
+
+#[test]
+fn a_caller_that_is_refused_in_many_ways_costs_others_none_of_their_counts() {
+    const ROUTES: usize = 170;
+    let routes: Vec<_> = (0..ROUTES)
+        .map(|n| json!({"path": format!("/r{n}"), "scopes": ["s"]}))
+        .chain([json!({"path": "/plain", "methods": ["GET"]})])
+        .collect();
+    let mut store = Store::with(json!({
+        "report": {"cluster": "control", "every": "10s"},
+        "routes": routes,
+    }));
+    let good = store.issue("acme");
+    let bad: Vec<String> = (0..100).map(|_| store.issue("noisy")).collect();
+    let mut edge = Edge::start(&store);
+    for (n, key) in bad.iter().enumerate() {
+        for route in 0..ROUTES {
+            let code = edge.ask(&by_header(key).with(":path", &format!("/r{route}")));
+            assert_eq!(code.code(), "insufficient_scope");
+        }
+        // Some before the flood, some within it, most when its rows are there.
+        for _ in 0..if n == 99 { 302 } else { 2 } {
+            assert_eq!(edge.code(&good), "ok");
+        }
+    }
+    let mut control = Control::default();
+    control.settle(&mut edge);
+    let id = store.row(&good).id.to_string();
+    let sums = control.sums();
+    assert_eq!(
+        sums.get(&row(Some(&id), Some("GET /plain"), "ok")),
+        Some(&500)
+    );
+    assert_eq!(control.total(), (100 * ROUTES + 500) as u64);
+    assert_eq!(edge.counter(DROPPED), 0);
 }
 
 #[test]

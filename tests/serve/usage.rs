@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use keystile::keyset::SigningKeys;
 use keystile::message::Sealed;
-use keystile::usage::{Batch, KeyUse, Receipt, Row, open_receipt, seal_batch};
+use keystile::usage::{
+    Batch, KeyUse, Receipt, Row, open_receipt, open_refusal, seal_batch, sign_batch,
+};
 use serde_json::Value;
 
 use crate::remote::through;
@@ -206,6 +208,25 @@ fn what_nobody_signed_or_what_is_of_another_store_is_not_counted() {
     assert_eq!(edge.requests(), 0);
     assert!(edge.send(&server, &good).is_some());
     assert_eq!(edge.requests(), 6);
+}
+
+#[test]
+fn a_batch_that_never_will_be_counted_is_refused_with_a_signature() {
+    let edge = Edge::new();
+    let server = Server::start(&edge.home, &[]);
+    let mut broken = edge.batch(0, 1, 5);
+    broken.rows[0].key = Some(7);
+    let answer = post(&server, &seal_batch(&broken, &edge.keys).unwrap()).unwrap();
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let body = answer.body.as_bytes();
+    let refusal = open_refusal(body, &answer.kid, &answer.tag, &edge.keys);
+    assert_eq!(refusal, Ok(broken.name()));
+
+    // Of a newer filter, perhaps: it may be counted after an update.
+    let newer = sign_batch(br#"{"node":"edge-1","more":1}"#, &edge.keys).unwrap();
+    let answer = post(&server, &newer).unwrap();
+    assert_eq!((answer.status, &*answer.tag), (403, ""));
+    assert_eq!(edge.requests(), 0);
 }
 
 #[test]

@@ -152,8 +152,8 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         &words(&p.publishable_scopes, |s| format!("`{s}`")),
         &words(&q.publishable_scopes, |s| format!("`{s}`")),
         (
-            "publishable keys may also be issued with",
-            "publishable keys may not be issued with",
+            "publishable keys may also hold",
+            "publishable keys, issued ones too, no longer hold",
         ),
     );
     if p.not_after != q.not_after {

@@ -117,6 +117,19 @@ pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
             count(n)
         ));
     }
+    let narrowed = living()
+        .filter(|k| k.rules.publishable)
+        .filter(|k| {
+            let mut held = k.rules.scopes.iter();
+            held.any(|s| !policy.publishable_scopes.contains(s))
+        })
+        .count();
+    if narrowed > 0 {
+        warnings.push(format!(
+            "{} that are publishable lose scopes that `publishable.scopes` does not list",
+            count(narrowed)
+        ));
+    }
     let cost = policy.greatest_cost();
     let short = living()
         .filter(|k| k.rules.limits.iter().any(|l| l.burst < cost))
@@ -137,4 +150,59 @@ pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
         ));
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy_file::{DEFAULT, parse};
+    use crate::registry::key;
+    use crate::store::bench::{Bench, NOON};
+
+    fn allowing(scopes: &str) -> PolicyFile {
+        let kept = |line: &&str| !line.starts_with("publishable:");
+        let lines: Vec<&str> = DEFAULT.lines().filter(kept).collect();
+        let text = format!(
+            "{}\npublishable: {{ scopes: [{scopes}] }}\n",
+            lines.join("\n")
+        );
+        parse("policy.yaml", text).unwrap()
+    }
+
+    #[test]
+    fn living_publishable_keys_that_a_policy_narrows_are_counted() {
+        let mut b = Bench::new();
+        let world = World::at(NOON);
+        let warnings = apply(&mut b.store, &world, &allowing("read, write"));
+        assert_eq!(warnings.unwrap().warnings, [""; 0]);
+        let mut issue = |scopes: &[&str], publishable| {
+            let draft = key::Draft {
+                publishable,
+                scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+                origins: vec!["https://a.example".to_owned()],
+                any_scope: true,
+                ..key::Draft::default()
+            };
+            key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
+                .unwrap()
+                .0
+        };
+        issue(&["read", "write"], true);
+        issue(&["write"], true);
+        issue(&["read"], true);
+        issue(&["write"], false);
+        let revoked = issue(&["write"], true)[0].key.id;
+        key::revoke_all(&mut b.store, &world, &[revoked], "").unwrap();
+
+        let narrowed = allowing("read");
+        let told =
+            ["2 keys that are publishable lose scopes that `publishable.scopes` does not list"];
+        assert_eq!(b.store.read(|tx| check(tx, &narrowed)).unwrap(), told);
+        assert_eq!(
+            apply(&mut b.store, &world, &narrowed).unwrap().warnings,
+            told
+        );
+        let wide = allowing("read, write");
+        assert_eq!(b.store.read(|tx| check(tx, &wide)).unwrap(), [""; 0]);
+    }
 }

@@ -2,12 +2,13 @@
 
 use ipnet::IpNet;
 use keystile::key::Digest;
+use keystile::keyset::Network;
 use keystile::policy::{By, Policy, RawLimit, is_scope, seconds};
 
 use super::check_plan;
 use crate::error::{Result, refuse};
 use crate::policy_file::nearest;
-use crate::record::Rules;
+use crate::record::{self, Rules};
 
 /// Ranges, origins, certificates and labels that one key may have.
 const MOST: usize = 500;
@@ -142,10 +143,18 @@ fn check_publishable(rules: &Rules, policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. One of
+/// IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is that of IPv4.
 pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
+    let canonical = |net: IpNet| {
+        let Network {
+            address,
+            prefix_len,
+        } = record::network(net);
+        IpNet::new(address, prefix_len).unwrap_or(net)
+    };
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
-        return Ok(IpNet::from(address));
+        return Ok(canonical(IpNet::from(address)));
     }
     let net: IpNet = text.parse().map_err(|_| {
         format!("`{text}` is no address range; write `10.0.0.0/8`, `2001:db8::/32` or one address")
@@ -153,10 +162,10 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
     if net.trunc() != net {
         return Err(format!(
             "`{text}` names an address inside a range; write the range `{}`",
-            net.trunc()
+            canonical(net.trunc())
         ));
     }
-    Ok(net)
+    Ok(canonical(net))
 }
 
 /// Reads a browser origin as browsers send it: `https://www.example.com`, lower case,
@@ -186,26 +195,13 @@ pub fn origin(text: &str) -> std::result::Result<String, String> {
     if host.contains('*') {
         return Err(wrong("list each host by its full name"));
     }
-    let ipv6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let fine = match ipv6 {
-        Some(h) => h.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
-        }
-    };
-    if !fine {
-        return Err(wrong(
-            "write the host in ASCII (punycode), such as `https://xn--bcher-kva.example`",
-        ));
-    }
+    let host = &origin_host(host).map_err(wrong)?;
     let port = match port {
         None => None,
         Some(p) => Some(
-            p.parse::<u16>()
-                .ok()
+            Some(p)
+                .filter(|p| p.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|p| p.parse::<u16>().ok())
                 .filter(|p| *p > 0)
                 .ok_or_else(|| wrong("a port is 1 to 65535"))?,
         ),
@@ -214,6 +210,37 @@ pub fn origin(text: &str) -> std::result::Result<String, String> {
         (_, None) | ("https", Some(443)) | ("http", Some(80)) => format!("{scheme}://{host}"),
         (_, Some(port)) => format!("{scheme}://{host}:{port}"),
     })
+}
+
+/// The host of an origin as browsers write it (WHATWG URL, host serializing), or the next
+/// step.
+fn origin_host(host: &str) -> std::result::Result<String, &'static str> {
+    let ascii = "write the host in ASCII (punycode), such as `https://xn--bcher-kva.example`";
+    if let Some(address) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        let address: std::net::Ipv6Addr = address.parse().map_err(|_| ascii)?;
+        // Browsers write mapped addresses in hexadecimal.
+        return Ok(match (address.to_ipv4_mapped(), address.segments()) {
+            (Some(_), [.., a, b]) => format!("[::ffff:{a:x}:{b:x}]"),
+            (None, _) => format!("[{address}]"),
+        });
+    }
+    let fine = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    if host.is_empty() || !fine {
+        return Err(ascii);
+    }
+    // Browsers read a host that ends in a number as an IPv4 address, and write it in full.
+    let last = host
+        .trim_end_matches('.')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
+    let is_number = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
+    if is_number && host.parse::<std::net::Ipv4Addr>().is_err() {
+        return Err("write an IPv4 address in full, such as `http://127.0.0.1`");
+    }
+    Ok(host.to_owned())
 }
 
 /// Reads a limit: `100/1m`, `100/1m:20` with a burst, `100/1m@client` for all keys of a
@@ -307,6 +334,18 @@ mod tests {
                     .to_owned()
             )
         );
+        for (typed, kept) in [
+            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:127.0.0.1", "127.0.0.1/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(cidr(typed).map(|n| n.to_string()), Ok(kept.to_owned()));
+        }
+        assert_eq!(
+            cidr("::ffff:127.0.0.1/104"),
+            Err("`::ffff:127.0.0.1/104` names an address inside a range; write the range `127.0.0.0/8`".to_owned())
+        );
         for bad in ["", "10.0.0.0/33", "10.0.0", "a/8"] {
             assert!(cidr(bad).is_err(), "{bad}");
         }
@@ -320,6 +359,9 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("https://[::1]", "https://[::1]"),
+            ("https://[0:0:0:0:0:0:0:1]:0443", "https://[::1]"),
+            ("https://[::ffff:1.2.3.4]", "https://[::ffff:102:304]"),
+            ("http://127.0.0.1:80", "http://127.0.0.1"),
             ("chrome-extension://abcdef", "chrome-extension://abcdef"),
         ] {
             assert_eq!(origin(typed), Ok(kept.to_owned()));
@@ -340,6 +382,10 @@ mod tests {
             "https://a b",
             "https://a:0",
             "https://a:b",
+            "https://a:+443",
+            "https://user@a.example",
+            "http://127.1",
+            "http://0x7f000001",
             "https://bücher.example",
         ] {
             assert!(origin(bad).is_err(), "{bad}");

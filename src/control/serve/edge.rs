@@ -1,5 +1,6 @@
 //! What Envoys and scanners send: no token, but a signature of their own.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use keystile::message::{KID_HEADER, SIGNATURE_HEADER};
+use keystile::message::{KID_HEADER, SIGNATURE_HEADER, Sealed};
 use keystile::usage;
 use serde_json::json;
 
@@ -68,32 +69,32 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
     let kid = text(&head.headers, KID_HEADER).unwrap_or_default();
     let tag = text(&head.headers, SIGNATURE_HEADER).unwrap_or_default();
     match intake.take(&body, kid, tag).await {
-        Ok(receipt) => {
-            let headers = [
-                (header::CONTENT_TYPE.as_str(), "application/json"),
-                (KID_HEADER, &receipt.kid),
-                (SIGNATURE_HEADER, &receipt.tag),
-            ];
-            (headers, receipt.body).into_response()
-        }
-        Err(refused) => refused_batch(refused).into_response(),
+        Ok(receipt) => signed(StatusCode::OK, receipt),
+        // Its sender gives a batch up for no other answer than this one.
+        Err(batches::Refused::Never(refusal)) => signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal),
+        Err(batches::Refused::Later(e)) => Problem::from(e.of(Kind::Unavailable)).into_response(),
+        Err(batches::Refused::OtherStore) => refused_batch(
+            "the batch is of another store",
+            "send it to the server of that",
+        ),
+        Err(batches::Refused::Message(e)) => refused_batch(
+            format_args!("the batch is not counted: {e}"),
+            "look at KEYSTILE_SIGNING_KEYS of its Envoy",
+        ),
     }
 }
 
-fn refused_batch(refused: batches::Refused) -> Problem {
-    let next = "look at KEYSTILE_SIGNING_KEYS of its Envoy";
-    match refused {
-        batches::Refused::Later(e) => e.of(Kind::Unavailable),
-        batches::Refused::OtherStore => refuse(
-            "the batch is of another store",
-            "send it to the server of that",
-        )
-        .of(Kind::Forbidden),
-        batches::Refused::Message(e) => {
-            refuse(format_args!("the batch is not counted: {e}"), next).of(Kind::Forbidden)
-        }
-    }
-    .into()
+fn signed(status: StatusCode, message: Sealed) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "application/json"),
+        (KID_HEADER, &message.kid),
+        (SIGNATURE_HEADER, &message.tag),
+    ];
+    (status, headers, message.body).into_response()
+}
+
+fn refused_batch(what: impl Display, next: &str) -> Response {
+    Problem::from(refuse(what, next).of(Kind::Forbidden)).into_response()
 }
 
 fn refused_report(refused: &Refused) -> Problem {

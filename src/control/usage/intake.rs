@@ -51,6 +51,8 @@ pub struct Intake {
 pub enum Refused {
     /// It is not believed.
     Message(MessageError),
+    /// It never will be counted; signed, so that its sender believes it.
+    Never(Box<Sealed>),
     /// It is of another store.
     OtherStore,
     /// There is no room, or the database cannot be written: it is to be sent again.
@@ -112,7 +114,12 @@ impl Intake {
 
     async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, Refused> {
         let believed = self.believed().await.map_err(Refused::Later)?;
-        let batch = usage::open_batch(body, kid, tag, &believed.keys).map_err(Refused::Message)?;
+        let batch = usage::open_batch(body, kid, tag, &believed.keys).map_err(|e| {
+            match usage::final_refusal(body, kid, tag, &believed.keys) {
+                Some(sealed) => Refused::Never(Box::new(sealed)),
+                None => Refused::Message(e),
+            }
+        })?;
         if batch.store != believed.store {
             return Err(Refused::OtherStore);
         }

@@ -229,8 +229,8 @@ fn a_batch_that_is_refused_for_good_is_dropped_and_the_next_one_says_so() {
     let mut w = World::new();
     w.ask(Some(1), None, "ok");
     w.ask(Some(2), None, "ok");
-    w.tick().unwrap();
-    assert!(w.ledger.answered(Answer::Never, w.now));
+    let batch = w.tick().unwrap();
+    assert!(w.ledger.answered(Answer::Refusal(&batch.name()), w.now));
     assert_eq!((w.ledger.dropped(), w.ledger.unconfirmed()), (2, 2));
     w.ask(Some(1), None, "ok");
     w.wait(20);
@@ -274,6 +274,16 @@ fn what_no_bound_holds_is_dropped_counted_and_told() {
     let dropped = w.ledger.dropped();
     assert!(dropped >= 500, "{dropped}");
     assert_eq!(w.ledger.unconfirmed(), w.decided());
+    let lasts = w
+        .ledger
+        .waiting
+        .iter()
+        .flat_map(|m| &m.keys)
+        .map(|k| k.last);
+    assert!(
+        lasts.min() >= Some(T + 5 * GRAIN),
+        "the least recently used go first"
+    );
     w.settle();
     assert_eq!(w.received(), w.decided());
     let told: u64 = w.received.values().map(|b| b.dropped).sum();
@@ -422,10 +432,9 @@ proptest! {
                 Step::Lost => air = None,
                 Step::Never => {
                     // Who refuses for good has not taken it before either.
-                    if air.as_ref().is_some_and(|b| !w.received.contains_key(&b.seq)) {
-                        air = None;
+                    if let Some(batch) = air.take_if(|b| !w.received.contains_key(&b.seq)) {
                         refused += 1;
-                        w.ledger.answered(Answer::Never, w.now);
+                        w.ledger.answered(Answer::Refusal(&batch.name()), w.now);
                     }
                 }
             }
@@ -446,3 +455,5 @@ proptest! {
         }
     }
 }
+
+mod room;
