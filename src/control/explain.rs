@@ -10,10 +10,13 @@ use keystile::decide::{Clocks, Note, Request, decide};
 use keystile::headers::Headers;
 use keystile::key::{self, Digest, KeyId, KeyText, MAX_KEY_BYTES, Parsed};
 use keystile::keyset::{Content, InForce, Keyset, Row, SigningKeys, build};
-use keystile::policy::{Credential, Mode, Policy};
+use keystile::path::{canonical, canonical_host, split_query};
+use keystile::policy::{Credential, Mode, Policy, RawPolicy};
 use zeroize::Zeroizing;
 
 use crate::error::{Kind, Result, refuse, refuse_all};
+use crate::policy_diff::classes::{self, Example};
+use crate::policy_file::PolicyFile;
 use crate::publish;
 use crate::registry::{self, signing};
 use crate::store::{Store, Tx};
@@ -76,7 +79,7 @@ pub struct Question {
     pub method: String,
     /// Its path, with the query if any.
     pub path: String,
-    /// Its host.
+    /// Its host, with the port if any; empty for a request that names none.
     pub host: String,
     /// Where it comes from.
     pub address: Option<IpAddr>,
@@ -108,8 +111,13 @@ pub struct Answer {
     pub code: &'static str,
     /// 200 for `ok`: the filter has nothing against it.
     pub status: u16,
-    /// What the caller is told.
-    pub detail: &'static str,
+    /// What the caller is told; of a request that passes, what that depends on.
+    pub detail: String,
+    /// False if it passes limits or a quota only while tokens are left in buckets that
+    /// cannot be seen from here.
+    pub limits_seen: bool,
+    /// Where no route matches: what would.
+    pub hint: Option<String>,
     /// The route's template.
     pub route: Option<String>,
     /// The client and the id of the key.
@@ -123,7 +131,7 @@ pub struct Answer {
 /// Explains a request.
 pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Result<Answer> {
     store.read(|tx| {
-        let policy = registry::policy(tx)?.policy;
+        let PolicyFile { raw, policy, .. } = registry::policy(tx)?;
         let mut rows = Vec::new();
         if let Shown::Id(id) = question.key {
             let (row, text) = stand_in(tx, &policy, world, id)?;
@@ -133,7 +141,11 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
         let carried = encode(&policy, &question);
         find(tx, &policy, &carried, &mut rows)?;
         let keyset = load(tx, &publish::content_of(tx, rows)?)?;
-        Ok(ask(&keyset, &policy, &question))
+        let mut answer = ask(&keyset, &policy, &question);
+        if answer.code == "route_denied" {
+            answer.hint = hint(&raw, &policy, &question);
+        }
+        Ok(answer)
     })
 }
 
@@ -213,14 +225,18 @@ fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
         &mut buckets,
         &mut notes,
     );
-    let (status, detail) = match &decision.verdict {
-        Ok(()) => (200, "The request goes on to the upstream."),
-        Err(denial) => (denial.answer().status, denial.answer().detail),
+    let unseen = unseen(&notes).filter(|_| decision.verdict.is_ok());
+    let (status, detail) = match (&decision.verdict, &unseen) {
+        (Ok(()), None) => (200, "The request goes on to the upstream.".to_owned()),
+        (Ok(()), Some(unseen)) => (200, unseen.clone()),
+        (Err(denial), _) => (denial.answer().status, denial.answer().detail.to_owned()),
     };
     Answer {
         code: decision.code(),
         status,
         detail,
+        limits_seen: unseen.is_none(),
+        hint: None,
         route: decision
             .route
             .and_then(|i| policy.routes.get(i))
@@ -232,6 +248,59 @@ fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
         version: keyset.version(),
         notes,
     }
+}
+
+/// What a request that passes depends on and the store does not know: the buckets and the
+/// tally of its key, taken from the filter's own notes about them.
+fn unseen(notes: &[Note]) -> Option<String> {
+    let of = |rule: &str| {
+        let mut found = notes.iter().filter(|n| n.rule == rule);
+        found.next().map(|n| n.text.as_str())
+    };
+    // A key without limits has a note that says so, and no cost.
+    let limits = of("limit").and_then(|text| text.split_once("; "));
+    match (limits, of("quota")) {
+        (None, None) => None,
+        (Some((cost, limits)), None) => Some(format!(
+            "ok, if its buckets have tokens left ({cost}): {limits}; they live in each Envoy's memory and are not seen from here"
+        )),
+        (None, Some(quota)) => Some(format!(
+            "ok, if its quota is not used up: {quota}; the count lives in each Envoy's memory and is not seen from here"
+        )),
+        (Some((cost, limits)), Some(quota)) => Some(format!(
+            "ok, if its buckets have tokens left ({cost}): {limits}, and its quota is not used up: {quota}; \
+             both live in each Envoy's memory and are not seen from here"
+        )),
+    }
+}
+
+/// The methods and hosts that some route has for this path, where none matched.
+fn hint(raw: &RawPolicy, policy: &Policy, q: &Question) -> Option<String> {
+    let path = canonical(split_query(q.path.as_bytes()).0).ok()?.path;
+    let host = canonical_host(q.host.as_bytes());
+    let words = |found: Vec<&Example>| -> Option<String> {
+        let words: Vec<&str> = found
+            .iter()
+            .map(|e| match e.words.as_str() {
+                "*" => "any other",
+                words => words,
+            })
+            .collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    };
+    let methods = classes::methods(raw, raw);
+    let fits = |e: &&Example| classes::route_of(policy, &host, &e.text, &path).is_some();
+    if let Some(methods) = words(methods.iter().filter(fits).collect()) {
+        return Some(format!("this path has a route for the methods {methods}"));
+    }
+    let hosts = classes::hosts(raw, raw);
+    let fits = |e: &&Example| classes::route_of(policy, &e.text, &q.method, &path).is_some();
+    let hosts = words(hosts.iter().filter(fits).collect())?;
+    let not = match q.host.is_empty() {
+        true => ", and the request names no host",
+        false => "",
+    };
+    Some(format!("this path has a route at the hosts {hosts}{not}"))
 }
 
 /// The headers of the request, with the key in the first place that the policy lists.
@@ -265,7 +334,9 @@ pub fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
         |name: &str, value: &str| (name.to_owned(), Zeroizing::new(value.as_bytes().to_vec()));
     pairs.push(plain(":method", &q.method));
     pairs.push((":path".to_owned(), path));
-    pairs.push(plain(":authority", &q.host));
+    if !q.host.is_empty() {
+        pairs.push(plain(":authority", &q.host));
+    }
     pairs.extend(q.headers.iter().map(|(n, v)| plain(n, v)));
     let pairs: Vec<(&str, &[u8])> = pairs
         .iter()

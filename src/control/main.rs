@@ -67,6 +67,7 @@ mod native {
     pub mod operation;
     pub mod outbox;
     pub mod output;
+    pub mod policy_check;
     pub mod policy_diff;
     pub mod policy_file;
     pub mod policy_test;

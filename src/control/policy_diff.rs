@@ -14,7 +14,7 @@ use crate::policy_file::PolicyFile;
 use crate::record::limit_words;
 
 mod access;
-mod classes;
+pub mod classes;
 mod everywhere;
 
 use access::{Access, Outcome};
@@ -149,9 +149,7 @@ struct Answer<'p> {
 }
 
 fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
-    let found = policy
-        .router
-        .find(class.host, class.method.as_bytes(), class.path)
+    let found = classes::route_of(policy, class.host, class.method, class.path)
         .and_then(|i| policy.routes.get(i));
     let Some(route) = found else {
         let access = match policy.unmatched {

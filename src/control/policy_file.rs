@@ -18,6 +18,8 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// A policy and the file that it was read from.
 pub struct PolicyFile {
+    /// What messages call it.
+    pub name: String,
     /// As written.
     pub text: String,
     /// As parsed.
@@ -61,7 +63,12 @@ pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
     if !strange.is_empty() {
         return Err(meaning(name, &root, &strange));
     }
-    Ok(PolicyFile { text, raw, policy })
+    Ok(PolicyFile {
+        name: name.to_owned(),
+        text,
+        raw,
+        policy,
+    })
 }
 
 /// Time zones that there are none of: what only the companion can tell.

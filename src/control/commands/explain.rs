@@ -24,7 +24,7 @@ Examples:
 
 Give the id of a key, or the key itself on stdin with `-`: what stands on a command line can be read
 by everybody on the machine. Answers for the store as it is, whether pushed or not, with all buckets
-full; counts nothing.")]
+full, and says so; counts nothing.")]
 pub struct Explain {
     /// The key: its id, `-` to read it from stdin, or the whole key
     #[arg(long, value_name = "KEY")]
@@ -35,8 +35,8 @@ pub struct Explain {
     /// The path, as sent
     #[arg(long)]
     path: String,
-    /// The host
-    #[arg(long, default_value = "localhost")]
+    /// The host, with its port if the request names one [default: the request names no host]
+    #[arg(long, default_value = "", hide_default_value = true)]
     host: String,
     /// The address that it comes from
     #[arg(long, value_name = "ADDRESS")]
@@ -121,6 +121,10 @@ fn words(a: &Explanation) -> String {
     out.push('\n');
     if a.shadow && a.code != "ok" {
         out.push_str("shadow mode: counted, and let through all the same\n");
+    }
+    if let Some(hint) = &a.hint {
+        out.push_str(hint);
+        out.push('\n');
     }
     out.push_str(&output::fields([
         ("code", a.code.clone()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Context;
-use crate::error::Result;
+use crate::error::{Result, refuse};
 use crate::operation::policy::{self, Applied, Checked};
 use crate::output::{self, cell};
 use crate::policy_file::{self, PolicyFile};
@@ -39,13 +39,19 @@ pub enum Plan {
 #[command(after_help = "\
 Examples:
   keystilectl policy check policy.yaml
-  keystilectl policy check policy.yaml --alone    # without a store, in a pipeline")]
+  keystilectl policy check policy.yaml --alone --strict    # without a store, in a pipeline
+
+Warns of what stands open beside something protected: other methods of the same path, other hosts.
+Warnings leave the exit code at 0 unless `--strict` is given.")]
 pub struct Check {
     /// The file
     file: PathBuf,
     /// Do not compare with the keys of a store
     #[arg(long)]
     alone: bool,
+    /// Fail (exit code 1) if there is a warning
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Put a policy in force with the next push
@@ -123,9 +129,7 @@ impl Check {
         } else {
             cx.perform(policy::Check { name, text })?
         };
-        for w in &checked.warnings {
-            cx.out.warn(w);
-        }
+        warn(cx, &checked.warnings, &checked.notes);
         let number =
             |n: u64, thing: &str| output::count(usize::try_from(n).unwrap_or(usize::MAX), thing);
         cx.out.show(&checked, || {
@@ -136,7 +140,23 @@ impl Check {
                 number(checked.plans, "plan"),
                 output::count(checked.scopes.len(), "scope")
             )
-        })
+        })?;
+        match checked.warnings.len() {
+            n if n > 0 && self.strict => Err(refuse(
+                format_args!("{}, and `--strict` was given", output::count(n, "warning")),
+                "follow them, and leave the option out if what they tell of is meant",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn warn(cx: &Context, warnings: &[String], notes: &[String]) {
+    for w in warnings {
+        cx.out.warn(w);
+    }
+    for n in notes {
+        cx.out.note(format_args!("note: {n}"));
     }
 }
 
@@ -162,9 +182,7 @@ impl Rollback {
 }
 
 fn print(cx: &Context, applied: &Applied) -> Result<()> {
-    for w in &applied.warnings {
-        cx.out.warn(w);
-    }
+    warn(cx, &applied.warnings, &applied.notes);
     cx.out.show(applied, || {
         if applied.changed {
             format!(

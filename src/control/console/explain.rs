@@ -82,7 +82,8 @@ fn told(answer: &Explanation, now: u64) -> Markup {
             h2 #verdict class={ @if good { "good" } @else { "bad" } } {
                 @if good { "It passes" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
             }
-            @if !good { p { (answer.detail) } }
+            @if !good || !answer.limits_seen { p { (super::form::sentence(&answer.detail)) } }
+            @if let Some(hint) = &answer.hint { p.soft { (super::form::sentence(hint)) } }
             @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
             ol.rules {
                 @for rule in &answer.rules {

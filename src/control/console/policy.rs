@@ -176,6 +176,7 @@ fn meaning(tried: &Tried) -> Markup {
                     @for warning in &checked.warnings { p { (super::form::sentence(warning)) } }
                 }
             }
+            @for note in &checked.notes { p.soft { (super::form::sentence(note)) } }
         }
     }
 }

@@ -22,8 +22,9 @@ pub struct Explain {
     pub method: String,
     /// The path, as sent.
     pub path: String,
-    /// The host.
-    #[serde(default = "localhost")]
+    /// The host, with its port if the request names one; a request without a host if it is not
+    /// said.
+    #[serde(default)]
     pub host: String,
     /// The address that it comes from.
     #[serde(default)]
@@ -48,10 +49,6 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-fn localhost() -> String {
-    "localhost".to_owned()
-}
-
 /// What the filter would do.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
@@ -63,8 +60,15 @@ pub struct Explanation {
     pub allowed: bool,
     /// The policy is in shadow mode: it passes in any case.
     pub shadow: bool,
-    /// What the caller is told.
+    /// What the caller is told; if it passes, what that depends on.
     pub detail: String,
+    /// False if it passes only while its buckets have tokens left, or its quota is not used
+    /// up: both live in each Envoy's memory and are not seen from here.
+    #[serde(default)]
+    pub limits_seen: bool,
+    /// Where no route matches: the methods or hosts that have one for this path.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// The client of the key.
     pub client: Option<String>,
     /// The id of the key.
@@ -132,7 +136,9 @@ impl Operation for Explain {
             status: a.status,
             allowed: a.code == "ok" || a.shadow,
             shadow: a.shadow,
-            detail: a.detail.to_owned(),
+            detail: a.detail,
+            limits_seen: a.limits_seen,
+            hint: a.hint,
             client,
             key,
             route: a.route,

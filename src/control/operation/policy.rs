@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::wire::Time;
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::error::{Kind, Result, refuse};
+use crate::policy_check;
 use crate::policy_diff;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::limit_words;
@@ -98,8 +99,12 @@ pub struct Checked {
     pub plans: u64,
     /// The scopes that its routes ask for.
     pub scopes: Vec<String>,
-    /// What its author may want to know.
+    /// What its author may want to know: what it would mean for the keys that are there, and
+    /// what stands open beside something protected.
     pub warnings: Vec<String>,
+    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What became of a policy.
@@ -110,8 +115,12 @@ pub struct Applied {
     pub revision: u64,
     /// It is another one than before.
     pub changed: bool,
-    /// What its author may want to know.
+    /// What its author may want to know: what it would mean for the keys that are there, and
+    /// what stands open beside something protected.
     pub warnings: Vec<String>,
+    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Lists plans.
@@ -282,15 +291,18 @@ fn no_revision(n: u64) -> crate::error::Error {
 }
 
 impl Checked {
-    /// A policy that holds, with its warnings.
-    pub fn of(file: &PolicyFile, warnings: Vec<String>) -> Self {
+    /// A policy that holds. `warnings` are those about the keys that are there.
+    pub fn of(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
         let policy = &file.policy;
+        let found = policy_check::check(file);
+        warnings.extend(found.warnings);
         Self {
             ok: true,
             routes: policy.routes.len() as u64,
             plans: policy.plans.len() as u64,
             scopes: policy.scopes.clone(),
             warnings,
+            notes: found.notes,
         }
     }
 }
@@ -351,10 +363,14 @@ impl Operation for Compare {
 
 fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
     let applied = registry::policy::apply(store, world, file)?;
+    let found = policy_check::check(file);
+    let mut warnings = applied.warnings;
+    warnings.extend(found.warnings);
     Ok(Applied {
         revision: applied.revision,
         changed: !applied.unchanged,
-        warnings: applied.warnings,
+        warnings,
+        notes: found.notes,
     })
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use keystile::policy::RawPolicy;
+use keystile::policy::{Policy, RawPolicy};
 use keystile::route::{HostPattern, Template};
 
 /// The most sets of places that are walked.
@@ -22,9 +22,16 @@ pub struct Classes {
 }
 
 /// One of its kind, and how people call the kind.
-struct Example {
-    text: String,
-    words: String,
+pub struct Example {
+    /// The example itself.
+    pub text: String,
+    /// How a policy writes the kind; `*` for what no route names.
+    pub words: String,
+}
+
+/// The route that a request belongs to, by the filter's own router.
+pub fn route_of(policy: &Policy, host: &str, method: &str, path: &str) -> Option<usize> {
+    policy.router.find(host, method.as_bytes(), path)
 }
 
 /// Requests that neither policy tells apart.
@@ -49,7 +56,7 @@ impl Classes {
         Some(Self {
             hosts: hosts(a, b),
             methods: methods(a, b),
-            paths: paths(a, b)?,
+            paths: paths(&shapes(a, b))?,
         })
     }
 
@@ -111,7 +118,8 @@ impl Classes {
     }
 }
 
-fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
+/// An example of each pattern of hosts, and last of a host that none matches.
+pub fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
     let patterns: BTreeSet<HostPattern> = a
         .routes
         .iter()
@@ -156,7 +164,8 @@ fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
     out
 }
 
-fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
+/// The methods that routes name, and last one that none does.
+pub fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
     let named: BTreeSet<&str> = a
         .routes
         .iter()
@@ -207,8 +216,14 @@ struct State {
     rests: BTreeSet<usize>,
 }
 
-fn paths(a: &RawPolicy, b: &RawPolicy) -> Option<Vec<Example>> {
-    let places = places(a, b);
+fn shapes(a: &RawPolicy, b: &RawPolicy) -> Vec<Vec<String>> {
+    let routes = a.routes.iter().chain(&b.routes);
+    routes.filter_map(|r| segments(&r.path)).collect()
+}
+
+/// An example of each set of templates that match a path; none if there are too many.
+pub fn paths<S: AsRef<[String]>>(shapes: &[S]) -> Option<Vec<Example>> {
+    let places = places(shapes);
     let literals: BTreeSet<&str> = places
         .iter()
         .flat_map(|p| p.literals.keys().map(String::as_str))
@@ -287,15 +302,12 @@ fn paths(a: &RawPolicy, b: &RawPolicy) -> Option<Vec<Example>> {
     Some(out)
 }
 
-fn places(a: &RawPolicy, b: &RawPolicy) -> Vec<Place> {
+fn places<S: AsRef<[String]>>(shapes: &[S]) -> Vec<Place> {
     let mut places = vec![Place::default()];
-    for route in a.routes.iter().chain(&b.routes) {
-        let Some(segments) = segments(&route.path) else {
-            continue;
-        };
+    for shape in shapes {
         let mut at = 0;
         let mut rest = false;
-        for segment in segments {
+        for segment in shape.as_ref() {
             if segment == "{*}" {
                 rest = true;
                 break;
@@ -306,7 +318,7 @@ fn places(a: &RawPolicy, b: &RawPolicy) -> Vec<Place> {
             };
             at = match segment.as_str() {
                 "{}" => *place.parameter.get_or_insert(fresh),
-                _ => *place.literals.entry(segment).or_insert(fresh),
+                _ => *place.literals.entry(segment.clone()).or_insert(fresh),
             };
             if at == fresh {
                 places.push(Place::default());
@@ -321,7 +333,7 @@ fn places(a: &RawPolicy, b: &RawPolicy) -> Vec<Place> {
 }
 
 /// The segments of a template's shape: literals, `{}` and at the end `{*}`.
-fn segments(template: &str) -> Option<Vec<String>> {
+pub fn segments(template: &str) -> Option<Vec<String>> {
     let shape = Template::parse(template).ok()?.to_string();
     Some(
         shape
@@ -346,17 +358,22 @@ pub fn label(before: Option<&str>, after: Option<&str>, pattern: &str) -> String
 
 /// Whether every path of one template is a path of another.
 fn within(inner: &str, outer: &str) -> bool {
-    let (Some(inner), Some(outer)) = (segments(inner), segments(outer)) else {
-        return false;
-    };
+    match (segments(inner), segments(outer)) {
+        (Some(inner), Some(outer)) => shape_within(&inner, &outer),
+        _ => false,
+    }
+}
+
+/// The same of two shapes.
+pub fn shape_within(inner: &[String], outer: &[String]) -> bool {
     let rest = |s: &[String]| s.last().is_some_and(|s| s == "{*}");
     let plain = |s: &[String]| s.len() - usize::from(rest(s));
-    let (n, m) = (plain(&inner), plain(&outer));
+    let (n, m) = (plain(inner), plain(outer));
     n >= m
         && inner
             .iter()
-            .zip(&outer)
+            .zip(outer)
             .take(m)
             .all(|(i, o)| o == "{}" || i == o)
-        && (rest(&outer) || (n == m && !rest(&inner)))
+        && (rest(outer) || (n == m && !rest(inner)))
 }

@@ -69,7 +69,7 @@ pub struct Sent {
     pub method: String,
     /// Its path, with the query if any.
     pub path: String,
-    /// Its host.
+    /// Its host; empty for a request that names none.
     pub host: String,
     /// Where it comes from.
     pub address: Option<IpAddr>,
@@ -335,10 +335,11 @@ fn sent_line(line: &str) -> Result<Sent> {
     };
     let (host, path) = match rest {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-        None => ("localhost", target),
+        // A request that names no host.
+        None => ("", target),
     };
     let path = if path.is_empty() { "/" } else { path };
-    if !path.starts_with('/') || host.is_empty() || method.is_empty() {
+    if !path.starts_with('/') || (rest.is_some() && host.is_empty()) || method.is_empty() {
         return Err(wrong());
     }
     Ok(Sent {
