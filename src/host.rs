@@ -9,7 +9,7 @@
 //! `config.route.v3.VirtualHost.domains` and `ignore_port_in_host_matching`.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Why a host was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,14 @@ pub struct Host<'a> {
 const MOST_BYTES: usize = 253;
 
 impl<'a> Host<'a> {
-    /// Reads an authority. An empty one names no host, and belongs to rules for every host.
+    /// The host of a request that names none: it belongs to rules for every host.
+    pub const NONE: Host<'static> = Host {
+        name: Cow::Borrowed(""),
+        port: "",
+        has_final_dot: false,
+    };
+
+    /// Reads an authority.
     ///
     /// # Errors
     /// [`AmbiguousHost::Malformed`].
@@ -76,10 +83,9 @@ impl<'a> Host<'a> {
             Some(bare) => (bare, true),
             None => (host, false),
         };
-        let fits = match (is_address, text.is_empty()) {
-            (_, true) => true,
-            (true, _) => address(host).is_some(),
-            (false, _) => is_name(bare),
+        let fits = match is_address {
+            true => address(host).is_some(),
+            false => is_name(bare),
         };
         if !fits {
             return Err(malformed);
@@ -166,7 +172,22 @@ fn is_name(name: &str) -> bool {
         }
         before = b;
     }
-    before != b'.' && name.len() <= MOST_BYTES
+    before != b'.' && name.len() <= MOST_BYTES && (!ends_in_a_number(name) || is_ipv4(name))
+}
+
+/// The URL Standard reads every such name as an IPv4 address: `127.1`, `0x7f.1` and `2130706433`
+/// are all `127.0.0.1`.
+fn ends_in_a_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => last.bytes().all(|b| b.is_ascii_digit()),
+    }
+}
+
+/// In the one form that every reader takes for the same: four numbers without leading zeros.
+fn is_ipv4(name: &str) -> bool {
+    name.parse::<Ipv4Addr>().is_ok()
 }
 
 #[cfg(test)]

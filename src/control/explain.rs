@@ -8,9 +8,10 @@ use keystile::certificate::{Peer, identity};
 use keystile::credential;
 use keystile::decide::{Clocks, Note, Request, decide};
 use keystile::headers::Headers;
+use keystile::host::Host;
 use keystile::key::{self, Digest, KeyId, KeyText, MAX_KEY_BYTES, Parsed};
 use keystile::keyset::{Content, InForce, Keyset, Row, SigningKeys, build};
-use keystile::path::{canonical, canonical_host, split_query};
+use keystile::path::{readings, split_query};
 use keystile::policy::{Credential, Mode, Policy, RawPolicy};
 use zeroize::Zeroizing;
 
@@ -81,6 +82,8 @@ pub struct Question {
     pub path: String,
     /// Its host, with the port if any; empty for a request that names none.
     pub host: String,
+    /// The virtual host that Envoy would choose; none if no rule names one.
+    pub virtual_host: Option<String>,
     /// Where it comes from.
     pub address: Option<IpAddr>,
     /// The client certificate that its connection came with.
@@ -208,7 +211,7 @@ fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
         address: q.address,
         peer: q.peer(),
         tls: q.tls || q.certificate.is_some(),
-        virtual_host: None,
+        virtual_host: q.virtual_host.as_deref(),
     };
     let clocks = Clocks {
         wall: q.at,
@@ -276,8 +279,13 @@ fn unseen(notes: &[Note]) -> Option<String> {
 
 /// The methods and hosts that some route has for this path, where none matched.
 fn hint(raw: &RawPolicy, policy: &Policy, q: &Question) -> Option<String> {
-    let path = canonical(split_query(q.path.as_bytes()).0).ok()?.path;
-    let host = canonical_host(q.host.as_bytes());
+    let path = readings(split_query(q.path.as_bytes()).0).ok()?;
+    let path = path.as_sent();
+    let host = match q.host.is_empty() {
+        true => Host::NONE,
+        false => Host::parse(q.host.as_bytes()).ok()?,
+    };
+    let host = host.name();
     let words = |found: Vec<&Example>| -> Option<String> {
         let words: Vec<&str> = found
             .iter()
@@ -289,12 +297,12 @@ fn hint(raw: &RawPolicy, policy: &Policy, q: &Question) -> Option<String> {
         (!words.is_empty()).then(|| words.join(", "))
     };
     let methods = classes::methods(raw, raw);
-    let fits = |e: &&Example| classes::route_of(policy, &host, &e.text, &path).is_some();
+    let fits = |e: &&Example| classes::route_of(policy, host, &e.text, path).is_some();
     if let Some(methods) = words(methods.iter().filter(fits).collect()) {
         return Some(format!("this path has a route for the methods {methods}"));
     }
     let hosts = classes::hosts(raw, raw);
-    let fits = |e: &&Example| classes::route_of(policy, &e.text, &q.method, &path).is_some();
+    let fits = |e: &&Example| classes::route_of(policy, &e.text, &q.method, path).is_some();
     let hosts = words(hosts.iter().filter(fits).collect())?;
     let not = match q.host.is_empty() {
         true => ", and the request names no host",
@@ -420,6 +428,7 @@ mod tests {
                     method: "GET".into(),
                     path: "/v1/users".into(),
                     host: "localhost".into(),
+                    virtual_host: None,
                     address: None,
                     headers: Vec::new(),
                     tls: false,

@@ -70,8 +70,13 @@ struct Known<'p> {
 impl Known<'_> {
     /// How closely it names a host; none if it does not match.
     fn rank(&self, host: &str) -> Option<usize> {
-        if self.hosts.is_empty() {
+        let virtual_hosts = &self.raw.virtual_hosts;
+        if self.hosts.is_empty() && virtual_hosts.is_empty() {
             return Some(0);
+        }
+        let chosen = |name: &String| classes::virtual_host(name) == host;
+        if virtual_hosts.iter().any(chosen) {
+            return Some(usize::MAX);
         }
         let ranks = self.hosts.iter().filter_map(|pattern| match pattern {
             HostPattern::Any => Some(0),

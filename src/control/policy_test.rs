@@ -117,6 +117,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcom
                 method: case.request.method.clone(),
                 path: case.request.path.clone(),
                 host: case.request.host.clone(),
+                virtual_host: case.request.virtual_host.clone(),
                 address: case.request.address,
                 certificate: case.request.certificate.clone(),
                 headers: case.request.headers.clone(),
@@ -192,7 +193,7 @@ fn answer(
         address: question.address,
         peer: question.peer(),
         tls: question.tls || question.certificate.is_some(),
-        virtual_host: None,
+        virtual_host: question.virtual_host.as_deref(),
     };
     let clocks = Clocks {
         wall: question.at,

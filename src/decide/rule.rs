@@ -45,6 +45,10 @@ pub(super) fn find(
         trace.note("host", false, || why.detail().to_owned());
         Denial::AmbiguousHost(why)
     })?;
+    names_no_other_host(policy, &path).map_err(|why| {
+        trace.note("path", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
     let search = Search { policy, call };
     let found = search.find(host.name(), path.as_sent());
     search.hosts_agree(found, &host, &path).map_err(|why| {
@@ -74,7 +78,17 @@ fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost>
     if policy.router.names_virtual_hosts() && call.virtual_host.is_none_or(str::is_empty) {
         return Err(AmbiguousHost::VirtualHost);
     }
-    Host::parse(call.authority.unwrap_or_default())
+    call.authority.map_or(Ok(Host::NONE), Host::parse)
+}
+
+/// Parsers of URLs take what follows two slashes at the beginning for a host, and the rules may
+/// name that one.
+fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambiguous> {
+    let mut all = core::iter::once(path.as_sent()).chain(path.others());
+    match policy.router.names_hosts() && all.any(|text| text.starts_with("//")) {
+        true => Err(Ambiguous::DoubledSlash),
+        false => Ok(()),
+    }
 }
 
 struct Search<'a> {

@@ -22,7 +22,9 @@ fn names_come_without_case_port_and_final_dot() {
     }
     assert_eq!(Host::parse(b"[::1]:80").unwrap().name(), "[::1]");
     assert_eq!(Host::parse(b"10.0.0.1").unwrap().name(), "10.0.0.1");
-    assert_eq!(Host::parse(b"").unwrap().name(), "");
+    assert_eq!(Host::NONE.name(), "");
+    assert!(Host::NONE.is_plain());
+    assert_eq!(Host::parse(b"v4.x1").unwrap().name(), "v4.x1");
 }
 
 #[test]
@@ -62,6 +64,15 @@ fn what_is_no_host_is_refused() {
         "[fe80::1%25eth0]",
         "[1.2.3.4]",
         "caf\u{e9}.example.com",
+        "",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0X7F000001",
+        "127.0.0.01",
+        "127.0.0.256",
+        "a.1",
+        "a.0x",
         too_long.as_str(),
     ] {
         assert_eq!(

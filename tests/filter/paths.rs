@@ -215,7 +215,7 @@ fn a_host_belongs_to_its_rule_in_every_reading_or_is_refused() {
         ("evil.example.com", "route_denied", "route_denied"),
         ("evil.example.com:81", "route_denied", "route_denied"),
         ("api.example.com.evil.test", "route_denied", "route_denied"),
-        ("", "route_denied", "route_denied"),
+        ("", "ambiguous_host", "ambiguous_host"),
     ];
     let (mut plain, mut ignoring) = (ports(&store, None), ports(&store, Some("ignore")));
     for (host, by_both, by_name) in cases {

@@ -38,6 +38,9 @@ pub struct Explain {
     /// The host, with its port if the request names one [default: the request names no host]
     #[arg(long, default_value = "", hide_default_value = true)]
     host: String,
+    /// The virtual host that Envoy would choose, where a route of the policy names one
+    #[arg(long, value_name = "NAME")]
+    virtual_host: Option<String>,
     /// The address that it comes from
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
@@ -84,6 +87,7 @@ impl Explain {
             method: self.method,
             path: self.path,
             host: self.host,
+            virtual_host: self.virtual_host,
             ip: self.ip.map(|ip| ip.to_string()),
             certificates: self.certificate,
             headers,

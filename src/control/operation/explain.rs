@@ -26,6 +26,9 @@ pub struct Explain {
     /// said.
     #[serde(default)]
     pub host: String,
+    /// The virtual host that Envoy would choose, where a rule of the policy names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_host: Option<String>,
     /// The address that it comes from.
     #[serde(default)]
     pub ip: Option<String>,
@@ -122,6 +125,7 @@ impl Operation for Explain {
             method: self.method,
             path: self.path,
             host: self.host,
+            virtual_host: self.virtual_host,
             address: address.transpose()?,
             certificate: Certificate::of(&self.certificates)?,
             headers: self.headers,

@@ -29,9 +29,18 @@ pub struct Example {
     pub words: String,
 }
 
-/// The route that a request belongs to, by the filter's own router.
+/// The name of a virtual host as the host of an example: no host looks like it.
+pub fn virtual_host(name: &str) -> String {
+    format!("[{name}]")
+}
+
+/// The route that a request belongs to, by the filter's own router. An example of a virtual
+/// host is a request whose host no rule names.
 pub fn route_of(policy: &Policy, host: &str, method: &str, path: &str) -> Option<usize> {
-    policy.router.find(host, method.as_bytes(), path)
+    let method = method.as_bytes();
+    let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    name.and_then(|name| policy.router.find_in(name, method, path, false))
+        .or_else(|| policy.router.find(host, method, path))
 }
 
 /// Requests that neither policy tells apart.
@@ -144,6 +153,14 @@ pub fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
         out.push(Example {
             text,
             words: pattern.to_string(),
+        });
+    }
+    let routes = a.routes.iter().chain(&b.routes);
+    let virtual_hosts: BTreeSet<&String> = routes.flat_map(|r| &r.virtual_hosts).collect();
+    for name in virtual_hosts {
+        out.push(Example {
+            text: virtual_host(name),
+            words: format!("virtual host {name}"),
         });
     }
     let other = |label: &str| format!("{label}.invalid");

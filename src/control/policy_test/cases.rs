@@ -71,6 +71,8 @@ pub struct Sent {
     pub path: String,
     /// Its host; empty for a request that names none.
     pub host: String,
+    /// The virtual host that Envoy would choose; none if no rule names one.
+    pub virtual_host: Option<String>,
     /// Where it comes from.
     pub address: Option<IpAddr>,
     /// The client certificate that its connection came with.
@@ -168,7 +170,7 @@ enum RawHolder {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, ip, origin, certificates, headers and tls"
+    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, virtual_host, ip, origin, certificates, headers and tls"
 )]
 enum RawRequest {
     Line(String),
@@ -183,6 +185,8 @@ struct Fields {
     path: String,
     #[serde(default)]
     host: Option<String>,
+    #[serde(default)]
+    virtual_host: Option<String>,
     #[serde(default)]
     ip: Option<String>,
     #[serde(default)]
@@ -346,6 +350,7 @@ fn sent_line(line: &str) -> Result<Sent> {
         method: method.to_owned(),
         path: path.to_owned(),
         host: host.to_owned(),
+        virtual_host: None,
         address: None,
         certificate: None,
         headers: Vec::new(),
@@ -360,6 +365,7 @@ impl Fields {
         if let Some(host) = self.host {
             sent.host = host;
         }
+        sent.virtual_host = self.virtual_host;
         if let Some(tls) = self.tls {
             sent.tls = tls;
         }

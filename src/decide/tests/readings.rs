@@ -60,7 +60,11 @@ fn an_open_host_is_open_in_no_other_spelling() {
     ] {
         assert_eq!(code(&w, host, "GET", "/"), "ambiguous_host", "{host}");
     }
-    assert_eq!(code(&w, "", "GET", "/"), "missing_api_key");
+    assert_eq!(code(&w, "", "GET", "/"), "ambiguous_host");
+    for path in ["//h/x", "/\\h/x", "/%2Fh/x", "//x"] {
+        let code = code(&w, "www.example.com", "GET", path);
+        assert_eq!(code, "ambiguous_path", "{path} names a host of its own");
+    }
     assert_eq!(code(&w, "[::1]:80", "GET", "/"), "missing_api_key");
 }
 

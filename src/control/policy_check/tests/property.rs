@@ -43,6 +43,7 @@ fn answer(keyset: &InForce, host: &str, method: &str, path: &str) -> (&'static s
         address: None,
         peer: Peer::default(),
         tls: false,
+        virtual_host: None,
     };
     let clocks = Clocks {
         wall: 1_800_000_000,
