@@ -17,9 +17,18 @@ pub struct Presented<'a> {
 
 /// Looks in every place that the policy lists. An empty value is no key.
 pub fn find<'a>(credentials: &[Credential], headers: Headers<'a>) -> Presented<'a> {
+    find_ours(credentials, headers, |_| true)
+}
+
+/// Looks in the same places for what `ours` says could be a key of ours.
+pub fn find_ours<'a>(
+    credentials: &[Credential],
+    headers: Headers<'a>,
+    ours: impl Fn(&[u8]) -> bool,
+) -> Presented<'a> {
     let mut found = Presented::default();
     let mut add = |value: Cow<'a, [u8]>| {
-        if value.is_empty() {
+        if value.is_empty() || !ours(&value) {
             return;
         }
         match &found.key {
@@ -67,8 +76,40 @@ pub enum Edit<'a> {
     Set(Cow<'a, str>, Cow<'a, [u8]>),
 }
 
-/// Takes the key out, so that the upstream never sees it.
+impl<'a> Edit<'a> {
+    /// The header that it changes.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Remove(name) | Self::Set(name, _) => name,
+        }
+    }
+
+    /// Adds the removal of a header to a list, once.
+    pub(crate) fn remove(name: &'a [u8], edits: &mut Vec<Self>) {
+        // Envoy takes no other names, and one that is not text could not be asked for.
+        if let Ok(name) = core::str::from_utf8(name) {
+            let edit = Self::Remove(Cow::Borrowed(name));
+            if !edits.contains(&edit) {
+                edits.push(edit);
+            }
+        }
+    }
+}
+
+/// Takes the key out, so that the upstream never sees it: everything that stands where keys
+/// are looked for.
 pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+    strip_ours(policy, headers, |_| true, edits);
+}
+
+/// Takes out what `ours` says could be a key of ours, and leaves the credentials of others
+/// where they are.
+pub fn strip_ours<'a>(
+    policy: &'a Policy,
+    headers: Headers<'a>,
+    ours: impl Fn(&[u8]) -> bool,
+    edits: &mut Vec<Edit<'a>>,
+) {
     for credential in &policy.credentials {
         match credential {
             Credential::Header { name, scheme } => {
@@ -81,19 +122,21 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
                     continue;
                 }
                 let Some(scheme) = scheme else {
-                    edits.push(Edit::Remove(Cow::Borrowed(name)));
+                    // Of several, one that is ours takes the others along: a request has one key.
+                    if values.any(|v| ours(v.trim_ascii())) {
+                        edits.push(Edit::Remove(Cow::Borrowed(name)));
+                    }
                     continue;
                 };
                 let mut kept = Vec::new();
-                let mut ours = false;
+                let mut found = false;
                 for element in values.flat_map(elements) {
-                    if is_scheme(element, scheme) {
-                        ours = true;
-                    } else {
-                        kept.push(element);
+                    match after_scheme(element, scheme) {
+                        Some(key) if ours(key) => found = true,
+                        _ => kept.push(element),
                     }
                 }
-                match (ours, kept.is_empty()) {
+                match (found, kept.is_empty()) {
                     (false, _) => {}
                     (true, true) => edits.push(Edit::Remove(Cow::Borrowed(name))),
                     (true, false) => {
@@ -114,7 +157,7 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
                 let kept: Vec<&[u8]> = all
                     .iter()
                     .copied()
-                    .filter(|c| !is_cookie(c, name))
+                    .filter(|c| !(is_cookie(c, name) && ours(unquoted(after(c, b'=')))))
                     .collect();
                 if kept.len() < all.len() {
                     edits.push(if kept.is_empty() {
@@ -126,11 +169,20 @@ pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<
             }
         }
     }
-    strip_query(policy, headers, edits);
+    strip_query_of(policy, headers, ours, edits);
 }
 
 /// Takes the key out of `:path`, which access logs print: done on refusals too.
 pub fn strip_query<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+    strip_query_of(policy, headers, |_| true, edits);
+}
+
+fn strip_query_of<'a>(
+    policy: &'a Policy,
+    headers: Headers<'a>,
+    ours: impl Fn(&[u8]) -> bool,
+    edits: &mut Vec<Edit<'a>>,
+) {
     let names = policy.credentials.iter().filter_map(|c| match c {
         Credential::Query(name) => Some(name),
         _ => None,
@@ -144,7 +196,10 @@ pub fn strip_query<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec
     };
     let all = parameters(query).count();
     let kept: Vec<&[u8]> = parameters(query)
-        .filter(|p| !names.clone().any(|n| is_parameter(p, n)))
+        .filter(|p| {
+            let named = names.clone().any(|n| is_parameter(p, n));
+            !(named && ours(&percent_decoded(after(p, b'='))))
+        })
         .collect();
     if kept.len() < all {
         let mut out = path.to_vec();
@@ -156,25 +211,91 @@ pub fn strip_query<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec
     }
 }
 
-/// Removes identity headers that the caller sent, in every spelling that a server
-/// behind CGI-like variables would read as ours (`x_keystile_client`).
-pub fn strip_identity<'a>(identity: &RawIdentity, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
-    let ours = [&identity.client, &identity.key, &identity.scopes];
-    for (name, _) in headers.iter() {
-        let spoofs = |ours: &&String| {
-            !ours.is_empty()
-                && ours.len() == name.len()
-                && ours.bytes().zip(name).all(|(a, &b)| folded(a) == folded(b))
-        };
-        if ours.iter().any(spoofs)
-            && let Ok(name) = core::str::from_utf8(name)
-        {
-            let edit = Edit::Remove(Cow::Borrowed(name));
-            if !edits.contains(&edit) {
-                edits.push(edit);
-            }
+/// What else a request brings that the filter has to know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// It asks for a tunnel: an upgrade, or `CONNECT`. HTTP/2's extended `CONNECT` reads as
+    /// an upgrade here.
+    pub tunnel: bool,
+}
+
+/// Removes what only we may say: identity headers, in every spelling that a server behind
+/// CGI-like variables would read as ours (`x_keystile_client`), our own names in
+/// `Connection`, and overrides where `overrides` says so. One look at the headers.
+pub fn strip_smuggled<'a>(
+    policy: &Policy,
+    headers: Headers<'a>,
+    overrides: bool,
+    edits: &mut Vec<Edit<'a>>,
+) -> Seen {
+    let mut seen = Seen::default();
+    let mut nominates = false;
+    for (name, value) in headers.iter() {
+        match name {
+            b"connection" => nominates = true,
+            b"upgrade" => seen.tunnel = true,
+            b":method" => seen.tunnel |= value == b"CONNECT",
+            name if is_identity(&policy.identity, name) => Edit::remove(name, edits),
+            name if overrides && crate::overrides::is_override(name) => Edit::remove(name, edits),
+            _ => {}
         }
     }
+    if nominates {
+        strip_nominated(policy, headers, edits);
+    }
+    seen
+}
+
+/// Takes our own names out of `Connection`, which Envoy forwards where a request asks for an
+/// upgrade: a proxy behind drops the headers that it names, and the identity would be gone.
+fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+    let fields = headers.iter().filter(|(n, _)| *n == b"connection");
+    let all: Vec<&[u8]> = fields.flat_map(|(_, v)| elements(v)).collect();
+    let is_ours = |name: &&[u8]| is_identity(&policy.identity, name) || is_place(policy, name);
+    let kept: Vec<&[u8]> = all.iter().copied().filter(|n| !is_ours(n)).collect();
+    if kept.len() < all.len() {
+        let name = Cow::Borrowed("connection");
+        edits.push(match kept.is_empty() {
+            true => Edit::Remove(name),
+            false => Edit::Set(name, Cow::Owned(kept.join(&b", "[..]))),
+        });
+    }
+}
+
+/// Removes trailers that some server would merge into the headers that we have judged:
+/// identity, credentials and overrides, in every spelling. None of them may stand in
+/// trailers (RFC 9110 section 6.5.1), so nothing honest is lost.
+pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+    for (name, _) in trailers.iter() {
+        if is_identity(&policy.identity, name)
+            || is_place(policy, name)
+            || crate::overrides::is_override(name)
+        {
+            Edit::remove(name, edits);
+        }
+    }
+}
+
+fn is_identity(identity: &RawIdentity, name: &[u8]) -> bool {
+    let ours = [&identity.client, &identity.key, &identity.scopes];
+    ours.into_iter().any(|ours| same_name(ours, name))
+}
+
+/// Whether keys are looked for in the header of this name.
+fn is_place(policy: &Policy, name: &[u8]) -> bool {
+    policy.credentials.iter().any(|c| match c {
+        Credential::Header { name: place, .. } => same_name(place, name),
+        Credential::Cookie(_) => same_name("cookie", name),
+        Credential::Query(_) => false,
+    })
+}
+
+/// Whether a server that turns names into variables would read `name` as `ours`. Nothing is
+/// the same as an empty name.
+pub(crate) fn same_name(ours: &str, name: &[u8]) -> bool {
+    !ours.is_empty()
+        && ours.len() == name.len()
+        && ours.bytes().zip(name).all(|(a, &b)| folded(a) == folded(b))
 }
 
 fn folded(b: u8) -> u8 {
@@ -390,13 +511,9 @@ mod tests {
             ("x-keystile-other", "f"),
         ]);
         let mut edits = Vec::new();
-        strip_identity(&RawIdentity::default(), Headers::new(&bytes), &mut edits);
-        let names: Vec<_> = edits
-            .iter()
-            .map(|e| match e {
-                Edit::Remove(n) | Edit::Set(n, _) => n.as_ref(),
-            })
-            .collect();
+        let seen = strip_smuggled(&all(), Headers::new(&bytes), false, &mut edits);
+        assert_eq!(seen, Seen::default());
+        let names: Vec<_> = edits.iter().map(Edit::name).collect();
         assert_eq!(
             names,
             [
@@ -406,5 +523,89 @@ mod tests {
                 "x-keystile-scopes"
             ]
         );
+    }
+
+    /// Of the credentials of several, what begins with `ours` goes.
+    #[test]
+    fn credentials_of_others_stay_where_only_ours_are_taken_out() {
+        let policy = all();
+        for (pairs, want) in [
+            (&[("authorization", "Bearer theirs")][..], vec![]),
+            (
+                &[("authorization", "Bearer theirs, bearer ours1")],
+                vec![Edit::Set("authorization".into(), b"Bearer theirs".into())],
+            ),
+            (&[("authorization", "Bearer")], vec![]),
+            (&[("x-api-key", "theirs")], vec![]),
+            (
+                &[("x-api-key", " ours1 ")],
+                vec![Edit::Remove("x-api-key".into())],
+            ),
+            (&[("cookie", "a=b; k=theirs")], vec![]),
+            (
+                &[("cookie", "a=b; k=\"ours1\"; k=theirs")],
+                vec![Edit::Set("cookie".into(), b"a=b; k=theirs".into())],
+            ),
+            (
+                &[(":path", "/a?api_key=theirs&api_key=%6Furs1")],
+                vec![Edit::Set(":path".into(), b"/a?api_key=theirs".into())],
+            ),
+        ] {
+            let bytes = Headers::encode(pairs);
+            let mut edits = Vec::new();
+            let ours = |text: &[u8]| text.starts_with(b"ours");
+            strip_ours(&policy, Headers::new(&bytes), ours, &mut edits);
+            assert_eq!(edits, want, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn connection_names_nothing_of_ours() {
+        for (value, want) in [
+            ("Upgrade", None),
+            ("upgrade, x-other", None),
+            ("Upgrade, X-Keystile-Client", Some("Upgrade")),
+            (
+                "x_keystile_key,Upgrade, x-other,AUTHORIZATION, Cookie",
+                Some("Upgrade, x-other"),
+            ),
+        ] {
+            let bytes = Headers::encode(&[("connection", value)]);
+            let mut edits = Vec::new();
+            strip_nominated(&all(), Headers::new(&bytes), &mut edits);
+            let want: Vec<_> = want
+                .map(|v| Edit::Set("connection".into(), v.as_bytes().into()))
+                .into_iter()
+                .collect();
+            assert_eq!(edits, want, "{value}");
+        }
+        let bytes = Headers::encode(&[("connection", "x-api-key")]);
+        let mut edits = Vec::new();
+        strip_nominated(&all(), Headers::new(&bytes), &mut edits);
+        assert_eq!(edits, [Edit::Remove("connection".into())]);
+    }
+
+    #[test]
+    fn trailers_bring_no_identity_no_key_and_no_override() {
+        let bytes = Headers::encode(&[
+            ("x_keystile_client", "root"),
+            ("authorization", "Bearer K"),
+            ("x-api_key", "K"),
+            ("cookie", "k=K"),
+            ("x-http-method-override", "DELETE"),
+            ("grpc-status", "0"),
+            ("checksum", "x"),
+        ]);
+        let mut edits = Vec::new();
+        strip_trailers(&all(), Headers::new(&bytes), &mut edits);
+        let names: Vec<_> = edits.iter().map(Edit::name).collect();
+        let gone = [
+            "x_keystile_client",
+            "authorization",
+            "x-api_key",
+            "cookie",
+            "x-http-method-override",
+        ];
+        assert_eq!(names, gone);
     }
 }

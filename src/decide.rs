@@ -14,15 +14,17 @@ use crate::host::AmbiguousHost;
 use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
 use crate::path::Ambiguous;
-use crate::policy::{Auth, Mode, Preflight, Route, Unmatched};
+use crate::policy::{Auth, Mode, Preflight, RateLimitFields, Route, Unmatched};
 use crate::quota::Tallies;
 
 mod charge;
+mod prior;
 mod rule;
 
 pub use charge::{Applied, Origin, QuotaState, Rate};
+pub use prior::{MARK, Prior};
 
-use charge::charge;
+use charge::{charge, unchanged};
 use rule::Call;
 
 /// A request as the decision sees it.
@@ -50,15 +52,6 @@ pub struct Clocks {
     pub monotonic: u64,
 }
 
-/// Who calls, as an earlier pass over the same request found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prior {
-    /// The key with this digest.
-    Digest(Prefix),
-    /// The key with this id, which takes a look at every key to find.
-    Id(KeyId),
-}
-
 /// What was decided, and on what grounds.
 pub struct Decision<'k> {
     /// Let in, or turned away.
@@ -75,9 +68,32 @@ pub struct Decision<'k> {
     pub claimed: Option<KeyId>,
     /// An earlier pass over the same request let it in, and has counted it.
     pub again: bool,
+    /// The route looks at no key.
+    pub open: bool,
+    /// On such a route: the request asks by a header for a method or a path that another rule
+    /// covers.
+    pub overridden: bool,
+    /// What a second pass is to know of the key that was presented on such a route: it is
+    /// taken out there.
+    pub unjudged: Option<Prior>,
 }
 
 impl Decision<'_> {
+    fn undecided() -> Self {
+        Self {
+            verdict: Ok(()),
+            entry: None,
+            prefix: None,
+            route: None,
+            rate: None,
+            claimed: None,
+            again: false,
+            open: false,
+            overridden: false,
+            unjudged: None,
+        }
+    }
+
     /// The word for metrics, logs and `explain`: `ok`, or the code of the denial.
     pub fn code(&self) -> &'static str {
         match &self.verdict {
@@ -198,15 +214,7 @@ pub fn decide<'k>(
     buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
 ) -> Decision<'k> {
-    let mut decision = Decision {
-        verdict: Ok(()),
-        entry: None,
-        prefix: None,
-        route: None,
-        rate: None,
-        claimed: None,
-        again: false,
-    };
+    let mut decision = Decision::undecided();
     decision.verdict = judge(
         keyset,
         request,
@@ -272,6 +280,9 @@ fn judge<'k>(
         None => "no route matches, and `unmatched` is `authenticated`".to_owned(),
     });
     if auth == Auth::None {
+        decision.open = true;
+        decision.overridden = rule::is_overridden(policy, &call, decision.route, headers);
+        decision.unjudged = unjudged(keyset, headers);
         return Ok(());
     }
     if policy.require_tls && !request.tls {
@@ -287,24 +298,21 @@ fn judge<'k>(
         trace.note("credential", false, || "several differing keys".to_owned());
         return Err(Denial::MultipleKeys);
     }
-    // In shadow mode keys stay in the request as well.
-    let key_stays = policy.forward_credential || policy.mode == Mode::Shadow;
-    let prior = if presented.key.is_none() || key_stays {
+    let prior = if presented.key.is_none() || policy.keys_stay() {
         prior()
     } else {
         None
     };
-    decision.again = prior.is_some();
+    decision.again = matches!(prior, Some(Prior::Admitted(_)));
     let entry = match (&presented.key, prior) {
-        (_, Some(prior)) => {
-            let prefix = match prior {
-                Prior::Digest(prefix) => Some(prefix),
-                Prior::Id(id) => keyset.find(id),
-            };
-            let entry = match prefix {
-                Some(prefix) => known(keyset, &prefix, decision, trace)?,
-                None => None,
-            };
+        (_, Some(Prior::Refused(denial))) => {
+            trace.note("credential", false, || {
+                "taken out by an earlier pass over this request".to_owned()
+            });
+            return Err(denial);
+        }
+        (_, Some(Prior::Admitted(prefix) | Prior::Presented(prefix))) => {
+            let entry = known(keyset, &prefix, decision, trace)?;
             trace.note("credential", entry.is_some(), || {
                 "named by an earlier pass over this request".to_owned()
             });
@@ -347,10 +355,76 @@ fn judge<'k>(
     if let Some(route) = route {
         scopes(keyset, &entry, route, trace)?;
     }
-    if prior.is_none() {
-        charge(keyset, &entry, route, clocks, buckets, trace, decision)?;
+    if decision.again {
+        if policy.rate_limit_fields == RateLimitFields::Always {
+            decision.rate = unchanged(keyset, &entry, route, clocks, buckets);
+        }
+        return Ok(());
     }
-    Ok(())
+    charge(keyset, &entry, route, clocks, buckets, trace, decision)
+}
+
+/// Whether a key that was let in, and whose request goes on and on, would still be let in.
+/// Gives the wall-clock second at which to ask again, should nothing be pushed before.
+///
+/// # Errors
+/// [`Denial`], as a new request would meet it.
+pub fn still_good(
+    keyset: Result<&InForce, Unavailable>,
+    key: &Prefix,
+    clocks: Clocks,
+) -> Result<Option<u64>, Denial> {
+    let keyset = in_force(keyset, clocks, &mut ())?;
+    match keyset.lookup(key) {
+        Lookup::Found(entry) => {
+            lifecycle(&entry, clocks.wall, &mut ())?;
+            let ends = [entry.expires, entry.overlap_end, keyset.not_after()];
+            Ok(ends.into_iter().flatten().min())
+        }
+        Lookup::Unknown => Err(Denial::UnknownKey),
+        Lookup::Corrupt => Err(Denial::KeysetUnavailable(Unavailable::CorruptPage)),
+    }
+}
+
+/// Whether a text that stands where keys are looked for could be a key of ours: it has our
+/// brand or our checksum, or was imported. All else belongs to somebody else.
+pub fn could_be_ours(keyset: &InForce, text: &[u8]) -> bool {
+    let brand = keyset.policy().brand.as_str();
+    let branded = text
+        .split_at_checked(brand.len())
+        .is_some_and(|(head, rest)| {
+            head.eq_ignore_ascii_case(brand.as_bytes()) && rest.first() == Some(&b'_')
+        });
+    let imported = || {
+        keyset.foreign()
+            && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len())
+            && match keyset.lookup(&Digest::of_foreign(text).prefix()) {
+                Lookup::Found(entry) => entry.foreign,
+                Lookup::Unknown => false,
+                // Nobody can tell.
+                Lookup::Corrupt => true,
+            }
+    };
+    branded || Parsed::parse(text).is_ok() || imported()
+}
+
+/// What is to be remembered of the keys that are taken out of a request unjudged.
+fn unjudged(keyset: &InForce, headers: Headers<'_>) -> Option<Prior> {
+    let policy = keyset.policy();
+    if policy.keys_stay() {
+        return None;
+    }
+    let ours = |text: &[u8]| could_be_ours(keyset, text);
+    let presented = credential::find_ours(&policy.credentials, headers, ours);
+    let text = presented.key?;
+    if presented.several {
+        return Some(Prior::Refused(Denial::MultipleKeys));
+    }
+    let mut found = Decision::undecided();
+    match identify(keyset, &text, &mut found, &mut ()) {
+        Ok(_) => found.prefix.map(Prior::Presented),
+        Err(denial) => Some(Prior::Refused(denial)),
+    }
 }
 
 fn in_force<'k>(

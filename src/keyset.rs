@@ -16,8 +16,9 @@ use core::str::FromStr;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::key::{KeyId, Prefix};
+use crate::key::Prefix;
 use crate::policy::{Plan, Policy, RawPolicy};
 use crate::quota::{Quota, Zones};
 
@@ -75,6 +76,18 @@ impl FromStr for StoreId {
         }
         let n = u64::from_str_radix(s, 16).map_err(|_| StoreIdError)?;
         Ok(Self(n.to_be_bytes()))
+    }
+}
+
+/// Which policy a keyset brings: the same for the same rules, whatever else changes in the
+/// store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyId(pub [u8; 8]);
+
+impl PolicyId {
+    fn of(policy: &RawPolicy) -> Option<Self> {
+        let text = serde_json::to_vec(policy).ok()?;
+        Sha256::digest(text).first_chunk().copied().map(Self)
     }
 }
 
@@ -254,6 +267,8 @@ pub struct Keyset {
     pub not_after: Option<u64>,
     /// Its policy.
     pub policy: Policy,
+    /// Which policy that is.
+    pub policy_id: PolicyId,
     /// Names of the environments that entries number.
     pub environments: Vec<String>,
     /// Some keys are imported ones.
@@ -318,6 +333,7 @@ impl Keyset {
             version: manifest.version,
             issued_at: manifest.issued_at,
             not_after: manifest.not_after,
+            policy_id: PolicyId::of(&manifest.policy).ok_or_else(|| bad("`policy`"))?,
             policy,
             environments: manifest.environments,
             foreign: manifest.foreign,
@@ -362,11 +378,6 @@ impl Keyset {
     /// a search in one page, and, the first time, the hash of the pages touched.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
         self.table.lookup(prefix)
-    }
-
-    /// Digests of records with this id. Not verified.
-    fn candidates(&self, id: KeyId) -> impl Iterator<Item = Prefix> {
-        self.table.candidates(id)
     }
 
     /// Every key whose pages are those that were signed, by rising digest. Touches, and so

@@ -14,6 +14,7 @@
 //! | [`path`] | paths, likewise |
 //! | [`route`] | templates, and the one route that a request belongs to |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
+//! | [`overrides`] | headers that ask for another method or path than the request has |
 //! | [`certificate`] | client certificates that a key can be bound to |
 //! | [`key`] | the key's text: parse, checksum, digest, safe display |
 //! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
@@ -71,6 +72,7 @@ pub mod keyset;
 pub mod lease;
 pub mod message;
 mod mix;
+pub mod overrides;
 pub mod path;
 pub mod policy;
 pub mod quota;

@@ -223,6 +223,12 @@ pub struct Route {
 pub const MAX_SCOPES: usize = 16_384;
 
 impl Policy {
+    /// Whether keys stay in requests that go on: in shadow mode the upstream may still check
+    /// them itself.
+    pub fn keys_stay(&self) -> bool {
+        self.forward_credential || self.mode == Mode::Shadow
+    }
+
     /// Checks a policy. `more_scopes` are those that keys hold and no route asks for.
     ///
     /// # Errors

@@ -235,17 +235,17 @@ pub struct Reply {
     pub grpc: Option<u32>,
 }
 
-/// Words a denial. `policy` is that of the keyset in force, if there is one;
-/// `content_type` that of the request.
+/// Words a denial. `policy` is that of the keyset in force, if there is one; `is_grpc` says
+/// that the request is a call of gRPC's.
 pub fn reply(
     denial: &Denial,
     policy: Option<&Policy>,
     rate: Option<&Rate<'_>>,
-    content_type: Option<&[u8]>,
+    is_grpc: bool,
 ) -> Reply {
     let answer = denial.answer();
-    let is_grpc = content_type.is_some_and(is_grpc);
-    let mut headers = Vec::new();
+    // A cache that kept a refusal would go on refusing who has a key by now.
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !is_grpc {
         headers.push(("content-type", "application/problem+json".to_owned()));
     }
@@ -333,6 +333,31 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
         }
     }
     [("ratelimit-policy", policies), ("ratelimit", state)]
+}
+
+/// How a request and its content type go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing of gRPC.
+    Plain,
+    /// A call of gRPC's, which is a POST.
+    Grpc,
+    /// Another method with gRPC's content type. Envoy looks at that alone, and words our
+    /// answer as gRPC, which is HTTP 200.
+    Disguised,
+}
+
+impl Kind {
+    /// Of a request with these headers.
+    pub fn of(headers: crate::headers::Headers<'_>) -> Self {
+        match headers.get("content-type") {
+            Some(content_type) if is_grpc(content_type) => match headers.get(":method") {
+                Some(b"POST") => Self::Grpc,
+                _ => Self::Disguised,
+            },
+            _ => Self::Plain,
+        }
+    }
 }
 
 /// Whether a content type is gRPC's: `application/grpc`, `application/grpc+proto` and so on.

@@ -2,7 +2,7 @@
 
 use super::{Clocks, Decision, Denial, Trace};
 use crate::bucket::{
-    BucketKey, Buckets, Charge, MAX_LIMITS, Outcome, Subject, look, seconds_up, take_all,
+    BucketKey, Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up, take_all,
     take_looked,
 };
 use crate::keyset::{Entry, InForce};
@@ -150,6 +150,66 @@ pub(super) fn charge<'k>(
     note(&bounds, cost, &verdict, trace);
     decision.rate = Some(rate);
     verdict
+}
+
+/// The limits of a request that an earlier pass has charged, as they stand: looks without
+/// taking. What this worker holds in advance is not counted as left.
+pub(super) fn unchanged<'k>(
+    keyset: &'k InForce,
+    entry: &Entry<'k>,
+    route: Option<&'k Route>,
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+) -> Option<Rate<'k>> {
+    let bounds = Bounds::of(keyset, entry, route);
+    let mut tightest: Option<(usize, Taken)> = None;
+    for (i, a) in bounds.applied.iter().flatten().enumerate() {
+        let charge = one(keyset, entry, route, a, 0);
+        let mut state = None;
+        let read = stock.update(&charge.key, &mut |stored| {
+            state = charge.quota.take(0, stored, clocks.monotonic).ok();
+            None
+        });
+        let state = state.filter(|_| read.is_ok())?;
+        if tightest.is_none_or(|(_, t)| state.remaining < t.remaining) {
+            tightest = Some((i, state));
+        }
+    }
+    let quota = match bounds.quota {
+        None => None,
+        Some((plan, quota)) => {
+            let window = quota.window(clocks.wall)?;
+            let key = TallyKey::new(keyset.store().0, entry.lineage.as_u64());
+            let mut seen = None;
+            let read = stock.update_tally(&key, &mut |tally| {
+                seen = Some(tally.in_window(window));
+                None
+            });
+            let seen = seen.filter(|_| read.is_ok())?;
+            let until = seen.window.end.saturating_sub(clocks.wall).max(1);
+            Some(QuotaState {
+                plan,
+                requests: quota.requests,
+                window,
+                left: Some((seen.remaining(quota.requests), until)),
+            })
+        }
+    };
+    let (tightest, remaining, reset) = match (tightest, &quota) {
+        (Some((i, state)), _) => (i, state.remaining, seconds_up(state.full_in)),
+        (None, Some(quota)) => {
+            let (remaining, reset) = quota.left.unwrap_or_default();
+            (bounds.count(), remaining, reset)
+        }
+        (None, None) => return None,
+    };
+    Some(Rate {
+        applied: bounds.applied,
+        tightest,
+        remaining,
+        reset,
+        quota,
+    })
 }
 
 fn one(

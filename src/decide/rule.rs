@@ -1,12 +1,14 @@
 //! Which rule a request belongs to, by every reading of its host and path.
 
 use super::{Denial, Trace};
+use crate::headers::Headers;
 use crate::host::{AmbiguousHost, Host};
+use crate::overrides::{self, Override};
 use crate::path::{Ambiguous, Readings, readings, split_query};
 use crate::policy::{Auth, Policy};
 
 /// What of a request names its rule.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Call<'a> {
     pub method: &'a [u8],
     pub target: &'a [u8],
@@ -89,6 +91,42 @@ fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambig
         true => Err(Ambiguous::DoubledSlash),
         false => Ok(()),
     }
+}
+
+/// Whether a request that was let in without a look at keys asks, by its headers, for a method or
+/// a path that another rule covers.
+pub(super) fn is_overridden(
+    policy: &Policy,
+    call: &Call<'_>,
+    found: Option<usize>,
+    headers: Headers<'_>,
+) -> bool {
+    let search = Search { policy, call };
+    overrides::find(headers).any(|override_| {
+        let (method, target) = match override_ {
+            // Servers compare it as it is, or in upper case.
+            Override::Method(name) => (name.to_ascii_uppercase(), call.target),
+            Override::Target(url) => (call.method.to_vec(), without_host(url)),
+        };
+        let other = Call {
+            method: &method,
+            target,
+            ..*call
+        };
+        !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
+    })
+}
+
+/// The path and query of a URL, whole or relative.
+fn without_host(url: &[u8]) -> &[u8] {
+    let Ok(text) = core::str::from_utf8(url) else {
+        return url;
+    };
+    let Some((_, behind)) = text.split_once("://") else {
+        return url;
+    };
+    let path = behind.find(['/', '?']).and_then(|at| behind.get(at..));
+    path.unwrap_or("/").as_bytes()
 }
 
 struct Search<'a> {

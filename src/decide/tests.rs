@@ -532,7 +532,7 @@ fn a_second_pass_is_checked_but_not_charged() {
     let w = world(|r| r.plan = Some("free".into()));
     let mut b = MemoryBuckets::default();
     let first = call("GET", "/users/7").keyed(&w).decide(&w, &mut b);
-    let prior = first.prefix.map(Prior::Digest);
+    let prior = first.prefix.map(Prior::Admitted);
     for _ in 0..10 {
         let again = Call {
             prior,
@@ -555,7 +555,7 @@ fn a_second_pass_is_checked_but_not_charged() {
         1
     );
     let gone = Call {
-        prior: Some(Prior::Digest([0; 16])),
+        prior: Some(Prior::Admitted([0; 16])),
         ..call("GET", "/users/8")
     };
     assert_eq!(gone.code(&w), "unknown_api_key");

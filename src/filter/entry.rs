@@ -11,8 +11,10 @@
 )]
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
-use super::request::{self, Fields};
+use super::request::{self, Later};
+use super::tunnels;
 use crate::keyset::StoreId;
 
 unsafe extern "C" {
@@ -26,8 +28,8 @@ thread_local! {
     static ROOTS: RefCell<Vec<(u32, Option<StoreId>)>> = const { RefCell::new(Vec::new()) };
     /// The stream that was opened last, and its root.
     static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-    /// What responses to come are to carry, by stream.
-    static FIELDS: RefCell<Vec<(u32, Fields)>> = const { RefCell::new(Vec::new()) };
+    /// What is to be done to responses to come, by stream.
+    static LATER: RefCell<BTreeMap<u32, Later>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A root was configured from this store, or from none.
@@ -62,16 +64,25 @@ extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
         known.and_then(|(_, store)| *store)
     });
     let outcome = request::headers(store);
-    if let Some(fields) = outcome.fields {
-        FIELDS.with_borrow_mut(|all| all.push((id, fields)));
+    if let Some(later) = outcome.later {
+        LATER.with_borrow_mut(|all| all.insert(id, later));
+    }
+    if let (Some(key), Some(store)) = (outcome.tunnel, store) {
+        tunnels::opened(id, store, key);
     }
     u32::from(!outcome.goes_on)
 }
 
+/// 0 lets the trailers go on, 1 holds them. Envoy comes here only where there are some.
+#[unsafe(export_name = "keystile_on_request_trailers")]
+extern "C" fn on_request_trailers(_: u32, _: usize) -> u32 {
+    u32::from(!request::trailers())
+}
+
 #[unsafe(export_name = "keystile_on_response_headers")]
 extern "C" fn on_response_headers(id: u32, _: usize, _: u32) -> u32 {
-    if let Some(fields) = take_fields(id) {
-        request::add_fields(&fields);
+    if let Some(later) = take_later(id) {
+        request::finish_response(&later);
     }
     0
 }
@@ -88,14 +99,12 @@ extern "C" fn on_done(id: u32) -> u32 {
         proxy_on_delete(id);
     } else {
         // A stream that was reset before its response.
-        take_fields(id);
+        take_later(id);
+        tunnels::closed(id);
     }
     1
 }
 
-fn take_fields(id: u32) -> Option<Fields> {
-    FIELDS.with_borrow_mut(|all| {
-        let at = all.iter().position(|(stream, _)| *stream == id)?;
-        Some(all.swap_remove(at).1)
-    })
+fn take_later(id: u32) -> Option<Later> {
+    LATER.with_borrow_mut(|all| all.remove(&id))
 }

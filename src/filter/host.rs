@@ -18,6 +18,7 @@ const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 
 const MAP_REQUEST_HEADERS: u32 = 0;
+const MAP_REQUEST_TRAILERS: u32 = 1;
 const MAP_RESPONSE_HEADERS: u32 = 2;
 const MAP_CALL_RESPONSE_HEADERS: u32 = 6;
 const BUFFER_CALL_RESPONSE: u32 = 4;
@@ -58,6 +59,7 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
+    fn proxy_set_effective_context(id: u32) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -212,9 +214,23 @@ impl Source for PluginConfiguration {
 
 /// All request headers, serialised as [`crate::headers::Headers`] reads them.
 pub fn request_headers() -> Result<Vec<u8>, Status> {
+    all_of(MAP_REQUEST_HEADERS)
+}
+
+/// All request trailers, likewise.
+pub fn request_trailers() -> Result<Vec<u8>, Status> {
+    all_of(MAP_REQUEST_TRAILERS)
+}
+
+/// All response headers, likewise.
+pub fn response_headers() -> Result<Vec<u8>, Status> {
+    all_of(MAP_RESPONSE_HEADERS)
+}
+
+fn all_of(map: u32) -> Result<Vec<u8>, Status> {
     returned(|data, size| {
         // SAFETY: two live locations to write to.
-        unsafe { proxy_get_header_map_pairs(MAP_REQUEST_HEADERS, data, size) }
+        unsafe { proxy_get_header_map_pairs(map, data, size) }
     })
 }
 
@@ -252,8 +268,29 @@ fn set_header(map: u32, name: &str, value: &[u8]) -> Result<(), Status> {
 
 /// Removes every request header of this name.
 pub fn remove_request_header(name: &str) -> Result<(), Status> {
+    remove(MAP_REQUEST_HEADERS, name)
+}
+
+/// Removes every request trailer of this name.
+pub fn remove_request_trailer(name: &str) -> Result<(), Status> {
+    remove(MAP_REQUEST_TRAILERS, name)
+}
+
+/// Removes every response header of this name.
+pub fn remove_response_header(name: &str) -> Result<(), Status> {
+    remove(MAP_RESPONSE_HEADERS, name)
+}
+
+fn remove(map: u32, name: &str) -> Result<(), Status> {
     // SAFETY: pointer and length of a live string.
-    done(unsafe { proxy_remove_header_map_value(MAP_REQUEST_HEADERS, name.as_ptr(), name.len()) })
+    done(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
+}
+
+/// Lets the calls that follow speak of another stream or root, until this entry into the VM
+/// returns. An error says that it is gone.
+pub fn set_effective_context(id: u32) -> Result<(), Status> {
+    // SAFETY: no memory involved.
+    done(unsafe { proxy_set_effective_context(id) })
 }
 
 /// Reads a property by its path, segments joined by NUL.
@@ -364,11 +401,7 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
     if body_size > crate::usage::MAX_BYTES {
         return None;
     }
-    let headers = returned(|data, size| {
-        // SAFETY: two live locations to write to.
-        unsafe { proxy_get_header_map_pairs(MAP_CALL_RESPONSE_HEADERS, data, size) }
-    })
-    .ok()?;
+    let headers = all_of(MAP_CALL_RESPONSE_HEADERS).ok()?;
     let headers = crate::headers::Headers::new(&headers);
     let text = |name| {
         let value = headers.get(name).unwrap_or_default();

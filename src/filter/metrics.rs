@@ -17,6 +17,7 @@ thread_local! {
 enum Name {
     Requests(&'static str),
     Shadow(&'static str),
+    TunnelsEnded(&'static str),
     PushesRefused(&'static str),
     CorruptPages,
     Contended,
@@ -40,6 +41,10 @@ impl Name {
             Self::Shadow(code) => (
                 Metric::Counter,
                 format!("outcome=.={code};.;keystile_shadow_refusals_total"),
+            ),
+            Self::TunnelsEnded(code) => (
+                Metric::Counter,
+                format!("outcome=.={code};.;keystile_tunnels_ended_total"),
             ),
             Self::PushesRefused(reason) => (
                 Metric::Counter,
@@ -103,6 +108,11 @@ pub fn request(code: &'static str) {
 /// A request was let through in shadow mode that would have been refused.
 pub fn shadow_refusal(code: &'static str) {
     add(Name::Shadow(code), 1);
+}
+
+/// A tunnel was ended, because its key is no longer good.
+pub fn tunnel_ended(code: &'static str) {
+    add(Name::TunnelsEnded(code), 1);
 }
 
 /// A configuration was not taken.

@@ -9,12 +9,14 @@ mod buckets;
 mod clock;
 mod entry;
 mod host;
+mod marks;
 mod metrics;
 mod peer;
 mod quotas;
 mod report;
 mod request;
 mod slots;
+mod tunnels;
 mod usage;
 mod vm;
 
@@ -29,7 +31,6 @@ use host::Level;
 const STATE_CLIENT: &str = "keystile.client";
 const STATE_KEY: &str = "keystile.key";
 const STATE_REASON: &str = "keystile.reason";
-const STATE_ENTRY: &str = "keystile.entry";
 
 /// Soon after the start, so that the gauges are there soon; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
@@ -67,7 +68,7 @@ impl RootContext for Root {
     /// that everything passes: whatever may differ from VM to VM (older version, past
     /// not-after) is `true`, and judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
-        for name in [STATE_CLIENT, STATE_KEY, STATE_ENTRY] {
+        for name in [STATE_CLIENT, STATE_KEY] {
             host::declare_property(name, true);
         }
         host::declare_property(STATE_REASON, false);
@@ -85,11 +86,13 @@ impl RootContext for Root {
                 self.leave();
                 self.store = Some(store);
                 entry::configured(self.id, self.store);
+                marks::declare(store);
                 vm::take(artefact, loaded_us);
                 usage::configured(store);
                 if report::is_wanted(store) {
                     host::set_tick_period(REPORT_TICK);
                 }
+                tunnels::pushed(self.id);
                 true
             }
             Err(refusal) => {
@@ -114,6 +117,7 @@ impl RootContext for Root {
         report::tick(living);
         usage::tick();
         buckets::tick();
+        tunnels::tick(self.id);
     }
 }
 

@@ -1,44 +1,42 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
-use super::{STATE_CLIENT, STATE_ENTRY, STATE_KEY, STATE_REASON, clock, metrics, usage, vm};
-use crate::credential::{Edit, strip, strip_identity, strip_query};
-use crate::decide::{Decision, Denial, Prior, Request, Unavailable, decide};
+use super::{STATE_CLIENT, STATE_KEY, STATE_REASON, clock, marks, metrics, usage, vm};
+use crate::credential::{
+    Edit, Seen, strip, strip_ours, strip_query, strip_smuggled, strip_trailers,
+};
+use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
 use crate::headers::Headers;
+use crate::key::Prefix;
 use crate::keyset::{InForce, StoreId};
 use crate::policy::{Mode, RateLimitFields};
-use crate::reply::{rate_fields, reply};
+use crate::reply::{Kind, is_grpc, rate_fields, reply};
 
 /// Filter state of requests that are let in without a key; the guard asks for something
 /// that is not empty.
 const ANONYMOUS: &[u8] = b"-";
 
-thread_local! {
-    /// Whether this VM has seen a request twice.
-    static REDIRECTS: Cell<bool> = const { Cell::new(false) };
+/// What is to be done to the response of a request.
+pub enum Later {
+    /// `RateLimit` fields are to be added.
+    Fields([(&'static str, String); 2]),
+    /// Our answer has this status. Envoy will have worded it as gRPC.
+    Status(u16),
 }
 
-/// `RateLimit` fields for a response.
-pub type Fields = [(&'static str, String); 2];
-
 /// What becomes of a request.
+#[derive(Default)]
 pub struct Outcome {
     /// On to the upstream; otherwise it is answered already.
     pub goes_on: bool,
-    /// For the response, where the policy wants them there.
-    pub fields: Option<Fields>,
-}
-
-impl Outcome {
-    const REFUSED: Self = Self {
-        goes_on: false,
-        fields: None,
-    };
+    /// For the response.
+    pub later: Option<Later>,
+    /// The key of a tunnel that was let in.
+    pub tunnel: Option<Prefix>,
 }
 
 /// Decides about the request whose headers have come, by what is in force of `store`, and
@@ -63,10 +61,50 @@ pub fn headers(store: Option<StoreId>) -> Outcome {
     decided(store, keyset.as_ref().map_err(|why| *why), headers)
 }
 
-/// Puts fields on the response whose headers have come.
-pub fn add_fields(fields: &Fields) {
-    for (name, value) in fields {
-        let _ = host::set_response_header(name, value.as_bytes());
+/// Takes out of the trailers that have come what the headers would not have been let through
+/// with. `false` if that cannot be: the request is answered, or reset.
+pub fn trailers() -> bool {
+    // Whose trailers they are is not known here, and no honest request has any of these.
+    let stripped = host::request_trailers().and_then(|bytes| {
+        let mut all_known = true;
+        vm::each(|_, held| match held.in_force() {
+            Some(keyset) if all_known => {
+                let mut edits = Vec::new();
+                strip_trailers(keyset.policy(), Headers::new(&bytes), &mut edits);
+                let mut removed = edits.iter().map(Edit::name);
+                all_known = removed.all(|name| host::remove_request_trailer(name).is_ok());
+            }
+            _ => all_known = false,
+        });
+        all_known.then_some(()).ok_or(host::Status::NOT_FOUND)
+    });
+    if stripped.is_err() {
+        let denial = Denial::KeysetUnavailable(Unavailable::None);
+        refuse(&denial, None, None, None);
+    }
+    stripped.is_ok()
+}
+
+/// Does to the response whose headers have come what its request asked for.
+pub fn finish_response(later: &Later) {
+    match later {
+        Later::Fields(fields) => {
+            for (name, value) in fields {
+                let _ = host::set_response_header(name, value.as_bytes());
+            }
+        }
+        Later::Status(status) => {
+            let headers = host::response_headers().unwrap_or_default();
+            let content_type = Headers::new(&headers).get("content-type");
+            if !content_type.is_some_and(is_grpc) {
+                return;
+            }
+            // Envoy has left the body out: the status and the other fields have to do.
+            for name in ["content-type", "grpc-status", "grpc-message"] {
+                let _ = host::remove_response_header(name);
+            }
+            let _ = host::set_response_header(":status", status.to_string().as_bytes());
+        }
     }
 }
 
@@ -96,7 +134,7 @@ fn decided(
         in_force,
         &request,
         clocks,
-        earlier_pass,
+        || marks::earlier(store?, keyset?.policy_id()),
         &mut SharedBuckets,
         &mut (),
     );
@@ -127,24 +165,27 @@ fn decided(
         return refuse(&unavailable, None, None, Some(headers));
     };
     // A request that still holds its key, or somebody else's identity, goes nowhere.
-    if let Err(status) = admit(keyset, &decision, id.as_ref(), headers) {
-        host::log(
-            Level::Warn,
-            &format!(
-                "keystile: a header could not be changed: status {}",
-                status.0
-            ),
-        );
-        return refuse(&unavailable, Some(keyset), None, Some(headers));
-    }
-    let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
-    if let Some(prefix) = let_in.filter(|_| REDIRECTS.get()) {
-        let _ = host::set_property(STATE_ENTRY, &prefix);
-    }
+    let seen = match admit(keyset, &decision, id.as_ref(), headers) {
+        Ok(seen) => seen,
+        Err(status) => {
+            host::log(
+                Level::Warn,
+                &format!(
+                    "keystile: a header could not be changed: status {}",
+                    status.0
+                ),
+            );
+            return refuse(&unavailable, Some(keyset), None, Some(headers));
+        }
+    };
+    marks::leave(keyset.store(), keyset.policy_id(), &decision);
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
+    let rate = decision.rate.as_ref().filter(|_| always);
+    let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
     Outcome {
         goes_on: true,
-        fields: decision.rate.as_ref().filter(|_| always).map(rate_fields),
+        later: rate.map(|rate| Later::Fields(rate_fields(rate))),
+        tunnel: let_in.filter(|_| seen.tunnel && !shadow),
     }
 }
 
@@ -154,19 +195,27 @@ fn admit(
     decision: &Decision<'_>,
     id: Option<&[u8; 10]>,
     headers: Headers<'_>,
-) -> Result<(), host::Status> {
+) -> Result<Seen, host::Status> {
     let policy = keyset.policy();
     let mut edits = Vec::new();
-    // In shadow mode the upstream may still check keys itself.
-    if !policy.forward_credential && policy.mode == Mode::Enforce {
-        strip(policy, headers, &mut edits);
+    match (policy.keys_stay(), decision.open) {
+        (true, _) => {}
+        (false, true) => {
+            let ours = |text: &[u8]| could_be_ours(keyset, text);
+            strip_ours(policy, headers, ours, &mut edits);
+        }
+        (false, false) => strip(policy, headers, &mut edits),
     }
-    strip_identity(&policy.identity, headers, &mut edits);
+    // What was decided holds for the request as it reads, and not for what it asks a
+    // framework to read it as.
+    let judged = !decision.open || decision.overridden;
+    let overrides = judged && policy.mode == Mode::Enforce;
+    let seen = strip_smuggled(policy, headers, overrides, &mut edits);
     apply(&edits)?;
 
     let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());
     let (Some(entry), Some(id)) = (caller, id) else {
-        return mark(ANONYMOUS);
+        return mark(ANONYMOUS).map(|()| seen);
     };
     // None of them is there: what the caller sent was removed above.
     let add = |name: &str, value: &[u8]| match name {
@@ -191,17 +240,14 @@ fn admit(
         }
         add(&policy.identity.scopes, names.as_bytes())?;
     }
-    mark(entry.client.as_bytes())
+    mark(entry.client.as_bytes()).map(|()| seen)
 }
 
 /// Sets the filter state that the guard asks for. It is read-only: on a second pass after
-/// an internal redirect it is there already.
+/// an internal redirect, or behind another filter of ours, it is there already.
 fn mark(client: &[u8]) -> Result<(), host::Status> {
     host::set_property(STATE_CLIENT, client).or_else(|status| match host::property(STATE_CLIENT) {
-        Some(_) => {
-            REDIRECTS.set(true);
-            Ok(())
-        }
+        Some(_) => Ok(()),
         None => Err(status),
     })
 }
@@ -239,36 +285,19 @@ fn refuse(
         strip_query(policy, headers, &mut edits);
         let _ = apply(&edits);
     }
-    let content_type = headers.and_then(|h| h.get("content-type"));
+    let kind = headers.map_or(Kind::Plain, Kind::of);
     let rate = decision.and_then(|d| d.rate.as_ref());
-    let answer = reply(denial, policy, rate, content_type);
+    let answer = reply(denial, policy, rate, kind == Kind::Grpc);
     if let Err(status) = host::send_reply(&answer) {
         host::log(
             Level::Warn,
             &format!("keystile: a refusal could not be sent: status {}", status.0),
         );
     }
-    Outcome::REFUSED
-}
-
-/// Who was let in by an earlier pass over this request: an internal redirect runs the
-/// filter chain again, with the key already taken out. Callers cannot set filter state.
-///
-/// The id, which logs want anyway, names the key but does not find it quickly. So the first
-/// redirect that this VM sees makes all later requests carry the digest along as well;
-/// where nothing redirects, none pays for it. Logs want the id of who was refused as well,
-/// and a refusal may be redirected too: the guard's mark, set last, tells who was let in.
-fn earlier_pass() -> Option<Prior> {
-    if REDIRECTS.get()
-        && let Some(prefix) = host::property(STATE_ENTRY)
-    {
-        return prefix.try_into().ok().map(Prior::Digest);
+    Outcome {
+        later: (kind == Kind::Disguised).then_some(Later::Status(answer.status)),
+        ..Outcome::default()
     }
-    let id = host::property(STATE_KEY)?;
-    let id = core::str::from_utf8(&id).ok()?.parse().ok()?;
-    host::property(STATE_CLIENT).filter(|client| client != ANONYMOUS)?;
-    REDIRECTS.set(true);
-    Some(Prior::Id(id))
 }
 
 /// Where the request that is being decided comes from.

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Keyset, Lookup, Overlay, StoreId};
-use crate::key::{KeyId, Prefix};
+use super::{Keyset, Lookup, Overlay, PolicyId, StoreId};
+use crate::key::Prefix;
 use crate::policy::Policy;
 use crate::quota::Quota;
 
@@ -80,6 +80,11 @@ impl InForce {
         &self.base.policy
     }
 
+    /// Which policy that is.
+    pub fn policy_id(&self) -> PolicyId {
+        self.base.policy_id
+    }
+
     /// The quota of the plan at this position of the policy, if it has one.
     pub fn quota(&self, plan: usize) -> Option<&Quota> {
         self.base.quota(plan)
@@ -126,14 +131,5 @@ impl InForce {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
             Some(found) => found,
         }
-    }
-
-    /// Finds the digest of the key with this id, by a look at every record.
-    pub fn find(&self, id: KeyId) -> Option<Prefix> {
-        let overlay = self.overlay.iter().flat_map(|o| o.candidates(id));
-        overlay.chain(self.base.candidates(id)).find(|prefix| {
-            // A page is verified, and the overlay heard, only here.
-            matches!(self.lookup(prefix), Lookup::Found(entry) if entry.id == id)
-        })
     }
 }

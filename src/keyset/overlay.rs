@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::table::{Shape, Table};
 use super::{Entry, FORMAT, Kind, Lookup, Refusal, StoreId};
-use crate::key::{KeyId, Prefix};
+use crate::key::Prefix;
 use crate::policy::{RawReport, ReportTarget};
 
 /// Names one keyset and no other.
@@ -163,11 +163,6 @@ impl Overlay {
     /// Finds a key that changed.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
         self.table.lookup(prefix)
-    }
-
-    /// Digests of records with this id. Not verified.
-    pub(super) fn candidates(&self, id: KeyId) -> impl Iterator<Item = Prefix> {
-        self.table.candidates(id)
     }
 
     /// Every key whose pages are those that were signed, by rising digest. Touches, and so

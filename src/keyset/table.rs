@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{Entry, RECORD, Record};
 use super::{Lookup, PAGE, Refusal};
-use crate::key::{KeyId, Prefix};
+use crate::key::Prefix;
 
 const RECORDS_PER_PAGE: usize = PAGE / RECORD;
 const PREFIX: usize = 16;
@@ -155,16 +155,6 @@ impl Table {
                 index.chunks_exact(RECORD).filter_map(Record::read)
             })
             .filter_map(|record| Some((record.prefix, self.entry(&record)?)))
-    }
-
-    /// Digests of records with this id. Not verified: to be looked up.
-    pub fn candidates(&self, id: KeyId) -> impl Iterator<Item = Prefix> {
-        let index = self.pages.get(self.index_at..self.heap_at);
-        let records = index.unwrap_or_default().chunks_exact(RECORD);
-        let records = records.filter_map(Record::read);
-        records
-            .filter(move |record| record.id == id.as_u64())
-            .map(|record| record.prefix)
     }
 
     /// Where a page of the index begins and ends, if it is the one that was signed.

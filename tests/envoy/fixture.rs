@@ -47,6 +47,24 @@ impl Keys {
         self.content.version += 1;
     }
 
+    /// The same store once more, for a filter with another policy.
+    pub fn with_policy(&self, policy: &str) -> Self {
+        Self {
+            content: Content {
+                store: self.content.store,
+                version: self.content.version,
+                issued_at: self.content.issued_at,
+                policy: parsed(policy),
+                zones: Default::default(),
+                rows: self.content.rows.clone(),
+            },
+            signing: self.signing.clone(),
+            nonce: 0,
+            base: None,
+            changed: HashSet::new(),
+        }
+    }
+
     /// A key for production that may do nothing that asks for a scope.
     pub fn issue(&mut self, client: &str) -> String {
         self.issue_with(client, |_| {})

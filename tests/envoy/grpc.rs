@@ -1,7 +1,7 @@
 //! gRPC: refusals arrive as statuses that a gRPC client understands.
 
 use crate::fixture::{Keys, id};
-use crate::support::{Envoy, Setup, Upstream};
+use crate::support::{Envoy, Setup, Upstream, get, request};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonic::metadata::MetadataMap;
@@ -66,6 +66,35 @@ fn a_grpc_client_gets_its_answer_or_a_grpc_status() {
     let line = envoy.access_line(|line| line["reason"] == "keystile:rate_limited");
     assert_eq!(line["grpc_status"], "ResourceExhausted");
     assert_eq!(line["key"], id(&key).to_string());
+}
+
+/// Envoy looks at the content type alone, and words our refusal as gRPC: HTTP 200, which a cache may keep.
+#[test]
+fn a_request_that_only_says_grpc_has_its_refusal_in_http() {
+    let upstream = Upstream::start();
+    let mut keys = Keys::new(POLICY);
+    let revoked = keys.issue_with("acme", |row| row.revoked = true);
+    let envoy = keys.start(&upstream);
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        for (key, status, reason) in [
+            (None, 403, "keystile:route_denied"),
+            (Some(&revoked), 403, "keystile:route_denied"),
+        ] {
+            let mut asked = request(method, "/grpc.health.v1.Health/Check");
+            if let Some(key) = key {
+                asked = asked.bearer(key);
+            }
+            let answer = envoy.send(&asked.header("content-type", "application/grpc"));
+            assert_eq!(answer.status, status, "{method}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            assert_eq!(answer.header("grpc-status"), None);
+            let line = envoy.access_line(|line| line["method"] == method);
+            assert_eq!(line["reason"], reason);
+            assert_eq!(line["status"], status);
+        }
+    }
+    let answer = envoy.send(&get("/nowhere"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Clients that send what no honest one would, as bytes on a socket.
 
 use crate::fixture::{Keys, id};
-use crate::support::{Envoy, Request, Setup, Upstream, echoed, get, request};
+use crate::support::{Envoy, Request, Setup, Upstream, echoed, get, raw::Raw, request};
 use keystile::keyset::Network;
 
 const POLICY: &str = r#"
@@ -324,6 +324,48 @@ fn hop_by_hop_tricks_do_not_remove_the_identity() {
             );
         }
     }
+}
+
+/// Envoy forwards `Connection` where an upgrade is asked for, and there alone.
+#[test]
+fn hop_by_hop_tricks_on_upgrades_do_not_remove_the_identity() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    let envoy = keys.start_on(upstream.behind());
+    for (name, value) in [
+        ("x-other", "x"),
+        ("connection", "x-keystile-scopes"),
+        ("keep-alive", "x-keystile-client"),
+        ("proxy-connection", "x-keystile-client"),
+        ("te", "trailers, x-keystile-client"),
+        ("trailer", "x-keystile-client"),
+    ] {
+        let upgrade = get("/v1/a")
+            .bearer(&key)
+            .header(
+                "connection",
+                "Upgrade, x-keystile-client, X_Keystile_Key, authorization, x-api-key, x-other",
+            )
+            .header("upgrade", "websocket")
+            .header(name, value);
+        assert_eq!(envoy.send(&upgrade).status, 101, "{name}");
+        let head = upstream.seen().pop().unwrap();
+        assert!(head.contains("\r\nx-keystile-client: acme\r\n"), "{head}");
+        // `TE` travels on, and names codings, not fields.
+        for field in ["connection", "keep-alive", "proxy-connection"] {
+            let lines = head
+                .lines()
+                .filter_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
+            let nominated: Vec<_> = lines.flat_map(|names| names.split(", ")).collect();
+            let expected: &[&str] = match field {
+                "connection" => &["upgrade", "x-other"],
+                _ => &[],
+            };
+            assert_eq!(nominated, expected, "{name}: {head}");
+        }
+    }
+    untouched(&envoy);
 }
 
 /// No VM trapped on the way.

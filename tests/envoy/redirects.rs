@@ -58,10 +58,33 @@ fn a_redirect_from_an_open_route_opens_no_other() {
         let answer = envoy.send(&get(path));
         assert_eq!(answer.code().as_deref(), Some("missing_api_key"), "{path}");
     }
-    // Where the key was not looked at it is not taken out either: the second pass is
-    // the first to see it.
+    // Where the key was not looked at it is taken out as well, and the second pass is the
+    // first to judge it.
+    let answer = envoy.send(&get("/open?to=/v1/new").bearer(&key));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = echoed(&answer.json());
+    assert_eq!(seen.header("x-keystile-client"), ["acme"]);
+    assert!(!answer.text().contains(&key), "{seen:?}");
+    let answer = envoy.send(&get("/open?to=/admin/x").bearer(&key));
+    assert_eq!(answer.code().as_deref(), Some("insufficient_scope"));
     let answer = envoy.send(&get("/news?to=/v1/new").bearer(&key));
     assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn an_open_route_hands_on_what_is_not_ours() {
+    let (upstream, mut keys) = (Upstream::start(), Keys::new(POLICY));
+    let key = reader(&mut keys);
+    let envoy = start(&mut keys, &upstream);
+
+    let theirs = get("/open").bearer("eyJhbGciOiJIUzI1NiJ9.e30.c2ln");
+    let seen = echoed(&envoy.send(&theirs).json());
+    assert_eq!(
+        seen.header("authorization"),
+        ["Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"]
+    );
+    let seen = echoed(&envoy.send(&get("/open").bearer(&key)).json());
+    assert!(seen.header("authorization").is_empty());
 }
 
 #[test]

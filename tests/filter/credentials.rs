@@ -143,6 +143,67 @@ fn a_key_on_an_open_route_is_taken_out_unread() {
     }
 }
 
+/// What a service behind an open route checks itself is none of the filter's business.
+#[test]
+fn credentials_of_others_arrive_on_open_routes() {
+    let mut store = Store::new();
+    let imported = store.issue_as("acme", |_| {});
+    let mut edge = Edge::start(&store);
+    for (place, request, ..) in places("eyJhbGciOiJIUzI1NiJ9.e30.c2ln") {
+        let path = request.headers.get(":path").unwrap();
+        let request = request.with(":path", path.replace("/plain", "/open/x"));
+        let answer = edge.ask(&request);
+        assert_eq!(*answer.outcome.forwarded(), request.headers, "{place}");
+    }
+    // What has our brand is ours, mistyped or not.
+    for text in [&imported[..], &imported[..20], "ks_live_", "KS_live_x"] {
+        let answer = edge.ask(&Request::get("/open/x").header("x-api-key", text));
+        assert_eq!(answer.headers.get("x-api-key"), None, "{text}");
+    }
+}
+
+/// Where keys are looked at, the request was judged as it reads; so is it to be carried out.
+#[test]
+fn overrides_do_not_pass_where_keys_are_looked_at() {
+    let mut store = Store::new().set("preflight", json!("allow"));
+    let key = store.issue("acme");
+    let mut edge = Edge::start(&store);
+    let names = [
+        "x-http-method-override",
+        "x-http_method",
+        "x_method_override",
+        "x-original-url",
+        "x_rewrite_url",
+    ];
+    let with = |request: Request| {
+        let request = names
+            .iter()
+            .fold(request, |r, name| r.header(name, "DELETE"));
+        request.header("x-http-methods", "kept")
+    };
+    let preflight = Request::new("OPTIONS", "/plain")
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "GET");
+    for request in [by_header(&key), preflight, Request::get("/maybe")] {
+        let answer = edge.ask(&with(request));
+        let headers = answer.outcome.forwarded();
+        for name in names {
+            assert_eq!(headers.get(name), None, "{name}");
+        }
+        assert_eq!(headers.get("x-http-methods").as_deref(), Some("kept"));
+    }
+    for (asked, kept) in [
+        ("/open/y", true),
+        ("/plain", false),
+        ("/open/../plain", false),
+    ] {
+        let request = Request::get("/open/x").header("x-original-url", asked);
+        let answer = edge.ask(&request);
+        let found = answer.headers.get("x-original-url").is_some();
+        assert_eq!(found, kept, "{asked}: another rule or the same");
+    }
+}
+
 /// Access logs print the path of refused requests as well.
 #[test]
 fn no_key_is_left_in_the_path_after_a_refusal() {

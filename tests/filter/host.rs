@@ -266,6 +266,7 @@ impl Vm {
         let transaction = Transaction {
             phase: Phase::Request,
             request: request.headers.clone(),
+            trailers: Headers::default(),
             response: Headers::default(),
             properties: request.properties.clone(),
             filter_state: request.filter_state.clone(),
@@ -302,6 +303,26 @@ impl Vm {
             transaction.request.clone(),
             transaction.filter_state.clone(),
         )
+    }
+
+    /// What the filter has answered on an open stream, if it has.
+    pub fn reply(&mut self, stream: &Stream) -> Option<Reply> {
+        self.transaction(stream.0).reply.clone()
+    }
+
+    /// Trailers on their way to the upstream, and whether the filter lets them go on.
+    pub fn trailers(
+        &mut self,
+        stream: &Stream,
+        trailers: Headers,
+    ) -> Result<(bool, Headers), Trap> {
+        let fields = u32::try_from(trailers.0.len()).expect("a test has few fields");
+        let transaction = self.transaction(stream.0);
+        transaction.phase = Phase::Trailers;
+        transaction.trailers = trailers;
+        let action = self.call(stream.0, "proxy_on_request_trailers", &[stream.0, fields])?;
+        let goes_on = matches!(action, None | Some(0));
+        Ok((goes_on, self.transaction(stream.0).trailers.clone()))
     }
 
     /// Response headers on their way to the client.
@@ -414,6 +435,7 @@ struct Context {
 struct Transaction {
     phase: Phase,
     request: Headers,
+    trailers: Headers,
     response: Headers,
     properties: BTreeMap<Vec<String>, Vec<u8>>,
     filter_state: FilterState,
@@ -423,6 +445,7 @@ struct Transaction {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Request,
+    Trailers,
     Response,
     Log,
 }
@@ -474,6 +497,7 @@ impl Transaction {
     fn map(&mut self, kind: u64, write: bool) -> Option<&mut Headers> {
         match (kind, self.phase) {
             (0, Phase::Request) => Some(&mut self.request),
+            (1, Phase::Trailers) => Some(&mut self.trailers),
             (2, Phase::Response) => Some(&mut self.response),
             (0, Phase::Log) if !write => Some(&mut self.request),
             (2, Phase::Log) if !write => Some(&mut self.response),

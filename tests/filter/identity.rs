@@ -27,7 +27,7 @@ fn anonymous() -> (Edge, [(&'static str, Request); 4]) {
         ("auth none", Request::get("/healthz")),
         (
             "auth none, with what looks like a key",
-            Request::get("/healthz").header("x-api-key", "hunter2"),
+            Request::get("/healthz").header("x-api-key", "ks_live_hunter2"),
         ),
         ("optional without a key", Request::get("/maybe")),
         ("preflight", preflight),
@@ -248,7 +248,8 @@ fn the_mark_of_the_guard_is_read_only_and_outlives_a_redirect() {
     let first = edge.ask(&by_header(&key));
     edge.ask(&by_header(&key).redirected(&first.outcome, "/plain"));
     let answer = edge.ask(&by_header(&key));
-    for name in ["client", "key", "entry"] {
+    let pass = format!("pass.{}", store.id);
+    for name in ["client", "key", &pass] {
         let declared = &answer.filter_state[&format!("wasm.keystile.{name}")].declared;
         assert!(declared.read_only, "{name}");
         assert_eq!(

@@ -29,5 +29,7 @@ mod reports;
 mod roots;
 mod secrets;
 mod shadow;
+mod trailers;
+mod tunnels;
 mod usage;
 mod versions;

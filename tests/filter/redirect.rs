@@ -4,7 +4,8 @@
 use serde_json::json;
 
 use crate::fixture::{Edge, Store, by_header};
-use crate::host::{Outcome, Request};
+use crate::host::{Headers, Outcome, Request};
+use keystile::keyset::StoreId;
 
 /// A policy with a limit of two, and a key on it that may do `a`.
 fn store() -> (Store, String) {
@@ -129,12 +130,12 @@ fn a_key_that_expires_in_between_is_refused() {
 
 #[test]
 fn who_was_nobody_stays_nobody() {
-    let (store, key) = store();
+    let (store, _) = store();
     let mut edge = Edge::start(&store);
     for request in [
         Request::get("/open"),
         Request::get("/maybe"),
-        Request::get("/open").header("x-api-key", &key),
+        Request::get("/open").header("x-api-key", "somebody-else's"),
     ] {
         let first = first_pass(&mut edge, &request);
         for (path, code) in [
@@ -143,7 +144,8 @@ fn who_was_nobody_stays_nobody() {
             ("/maybe", "ok"),
             ("/open", "ok"),
         ] {
-            let answer = edge.ask(&request.redirected(&first, path));
+            let request = request.clone().without("x-api-key");
+            let answer = edge.ask(&request.redirected(&first, path).without("x-api-key"));
             assert_eq!(answer.code(), code, "{path}");
             assert_eq!(answer.state("client").as_deref(), Some("-"), "{path}");
             assert_eq!(answer.headers.get("x-keystile-client"), None, "{path}");
@@ -224,50 +226,39 @@ fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
     let digest = store.row(&key).digest.prefix();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = store.row(&key).id.to_string();
-    let names = ["entry", "key"].map(|name| {
+    let pass = format!("pass.{}", store.id);
+    let seen = format!("seen.{}", store.id);
+    let names = [&pass[..], &seen, "key", "client"].map(|name| {
         let forms = ["keystile.", "wasm.keystile.", "x-keystile-", "keystile-"];
         forms.map(|form| format!("{form}{name}"))
     });
-    for value in [&hex, &id] {
+    let first = first_pass(&mut edge, &by_header(&key));
+    let mark = first.state(&format!("wasm.keystile.{pass}")).expect("set");
+    for value in [&hex, &id, &mark] {
         let names = names.iter().flatten();
         let request = names.fold(Request::get("/plain"), |request, name| {
             request.header(name, value)
         });
         assert_eq!(edge.ask(&request).code(), "missing_api_key");
     }
-    let forge = |edge: &mut Edge, first: &Outcome, name: &str, forged: &[u8]| {
-        let mut second = by_header(&key).redirected(first, "/plain");
-        let state = second.filter_state.get_mut(name).expect("set");
-        state.value = forged.to_vec();
-        let answer = edge.ask(&second);
-        assert!(
-            matches!(&answer.code()[..], "missing_api_key" | "unknown_api_key"),
-            "{name} `{forged:?}`: {}",
-            answer.code()
-        );
-    };
-    // Not even the filter state, unless it is the filter's own and well formed.
-    let first = first_pass(&mut edge, &by_header(&key));
-    let unverified = format!("unverified:{id}");
+    // Not even the filter state, unless it is the filter's own, of the same policy, and well formed.
+    let other_policy = mark.replacen(
+        &mark[9..11],
+        if &mark[9..11] == "00" { "11" } else { "00" },
+        1,
+    );
     for forged in [
         "",
-        "00",
-        "0000000000",
-        "zzzzzzzzzz",
-        "é23456789",
-        &unverified,
-        &id[1..],
+        &hex,
+        &id,
+        &mark[9..],
+        &mark[..mark.len() - 1],
+        &other_policy,
     ] {
-        forge(&mut edge, &first, "wasm.keystile.key", forged.as_bytes());
-    }
-    // Seen once, so that requests carry their digest.
-    assert!(
-        edge.ask(&by_header(&key).redirected(&first, "/plain"))
-            .passed()
-    );
-    let first = first_pass(&mut edge, &by_header(&key));
-    for forged in [&b""[..], &[0], &[0; 16], &digest[1..], hex.as_bytes()] {
-        forge(&mut edge, &first, "wasm.keystile.entry", forged);
+        let mut second = by_header(&key).redirected(&first, "/plain");
+        let name = format!("wasm.keystile.{pass}");
+        second.filter_state.get_mut(&name).expect("set").value = forged.as_bytes().to_vec();
+        assert_eq!(edge.ask(&second).code(), "missing_api_key", "{forged}");
     }
 }
 
@@ -311,15 +302,114 @@ fn a_caller_who_was_nobody_first_is_known_on_a_third_pass() {
     assert_eq!(edge.ask(&second.redirected(&outcome, "/a")).code(), "ok");
 }
 
+/// A key on an open route is taken out there, and judged where a redirect leads to a route that looks at keys: as if
+/// it were still there, and once.
 #[test]
-fn requests_carry_their_digest_once_a_redirect_was_seen() {
-    let (store, key) = store();
+fn a_key_that_an_open_route_took_out_is_judged_by_the_next() {
+    let (mut store, key) = store();
+    let revoked = store.issue_as("acme", |row| row.revoked = true);
+    let unknown = store.issue("acme");
+    store.rows.pop();
     let mut edge = Edge::start(&store);
-    for is_carried in [false, true] {
-        let answer = edge.ask(&by_header(&key));
-        assert!(answer.passed());
-        assert_eq!(answer.state("entry").is_some(), is_carried);
-        let second = by_header(&key).redirected(&answer.outcome, "/plain");
-        assert!(edge.ask(&second).passed());
+    let open = |key: &str| Request::get("/open").header("x-api-key", key);
+    let asked = |edge: &mut Edge, request: &Request, path: &str| {
+        let first = first_pass(edge, request);
+        assert_eq!(first.forwarded().get("x-api-key"), None, "taken out");
+        let told = format!("{first:?}");
+        assert!(!told.contains(&key[20..]), "no part of the secret is kept");
+        let second = request.redirected(&first, path);
+        (edge.ask(&second), second)
+    };
+    for (key, path, code) in [
+        (&key[..], "/b", "insufficient_scope"),
+        (&key, "/nowhere", "route_denied"),
+        (&revoked, "/plain", "revoked_api_key"),
+        (&unknown, "/plain", "unknown_api_key"),
+        (&key[..key.len() - 1], "/plain", "malformed_api_key"),
+        ("ks_live_x", "/maybe", "malformed_api_key"),
+    ] {
+        assert_eq!(asked(&mut edge, &open(key), path).0.code(), code, "{path}");
     }
+    let two = open(&key).header("authorization", format!("Bearer {revoked}"));
+    assert_eq!(
+        asked(&mut edge, &two, "/plain").0.code(),
+        "multiple_api_keys"
+    );
+    // Two are allowed. Each request passes three times and is charged once.
+    for left in ["ok", "ok", "rate_limited"] {
+        let (answer, second) = asked(&mut edge, &open(&key), "/plain");
+        assert_eq!(answer.code(), left);
+        if left == "ok" {
+            let client = answer.headers.get("x-keystile-client");
+            assert_eq!(client.as_deref(), Some("acme"));
+            let third = second.redirected(&answer.outcome, "/a");
+            assert_eq!(edge.ask(&third).code(), "ok");
+        }
+    }
+}
+
+#[test]
+fn fields_that_are_always_wanted_are_there_after_a_redirect() {
+    let (store, key) = store();
+    let mut edge = Edge::start(&store.set("rate_limit_fields", json!("always")));
+    let request = by_header(&key);
+    let first = first_pass(&mut edge, &request);
+    let buckets = edge.buckets();
+    let upstream = Headers::new(&[(":status", "200")]);
+    for _ in 0..3 {
+        let second = request.redirected(&first, "/a");
+        let (_, response) = edge.vm.exchange(edge.root, &second, &upstream);
+        assert_eq!(
+            response.get("ratelimit").as_deref(),
+            Some("\"p\";r=1;t=1800")
+        );
+        assert_eq!(
+            response.get("ratelimit-policy").as_deref(),
+            Some("\"p\";q=2;w=3600")
+        );
+    }
+    assert_eq!(edge.buckets(), buckets, "nothing was taken");
+}
+
+/// What the first of two filters of ours has let in means nothing to the second.
+#[test]
+fn a_second_filter_does_not_take_the_mark_of_the_first_for_its_own() {
+    let (first, key) = store();
+    let (mut of_other, other_key) = Store::small();
+    of_other.id = StoreId(*b"another!");
+    let stricter = first
+        .clone()
+        .set("routes", json!([{"path": "/plain", "scopes": ["c"]}]));
+    let behind = |edge: &mut Edge, outcome: &Outcome, root, key: Option<&str>| {
+        // The same pass: nothing of the filter state is lost.
+        let Outcome::Continue {
+            headers,
+            filter_state,
+        } = outcome.clone()
+        else {
+            panic!("{outcome:?}")
+        };
+        let mut request = Request {
+            headers,
+            filter_state,
+            ..Request::get("/plain")
+        };
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        edge.ask_at(root, &request).code()
+    };
+    let mut edge = Edge::start(&first);
+    let old = edge.add(&of_other);
+    let second = std::mem::replace(&mut edge.root, old);
+    let passed = first_pass(&mut edge, &by_header(&key));
+    assert_eq!(behind(&mut edge, &passed, second, None), "missing_api_key");
+    assert_eq!(behind(&mut edge, &passed, second, Some(&other_key)), "ok");
+    // One store, another policy: another VM, because the newest policy of a store governs its VM.
+    let mut other_vm = Edge::start(&stricter);
+    let root = other_vm.root;
+    assert_eq!(
+        behind(&mut other_vm, &passed, root, None),
+        "missing_api_key"
+    );
 }

@@ -81,7 +81,7 @@ fn a_second_pass_asks_for_the_certificate_again_and_a_refusal_takes_nothing() {
     let first = Call { peer, ..stranger }.decide(&w, &mut buckets);
     assert_eq!(first.code(), "ok");
     let again = Call {
-        prior: first.prefix.map(Prior::Digest),
+        prior: first.prefix.map(Prior::Admitted),
         ..call("GET", "/users/7")
     };
     assert_eq!(again.code(&w), "certificate_denied");

@@ -223,3 +223,24 @@ fn one_rule_under_all_readings_lets_a_key_in() {
         );
     }
 }
+
+#[test]
+fn an_open_request_that_asks_for_what_another_rule_covers_is_told_apart() {
+    let w = routes(r#"[{"path":"/a","methods":["GET","POST"],"auth":"none"},{"path":"/{*rest}"}]"#);
+    let overridden = |name: &str, value: &str| {
+        let c = call("GET", "/a").with(name, value);
+        let d = c.decide(&w, &mut MemoryBuckets::default());
+        assert_eq!(d.verdict, Ok(()));
+        d.overridden
+    };
+    assert!(overridden("x-http-method-override", "DELETE"));
+    assert!(overridden("x-http-method-override", "delete"));
+    assert!(overridden("x_http_method", "PUT"));
+    assert!(!overridden("x-http-method-override", "post"));
+    assert!(overridden("x-original-url", "/b"));
+    assert!(overridden("x-original-url", "http://h/b?x"));
+    assert!(overridden("x-rewrite-url", "/a/../b"));
+    assert!(!overridden("x-original-url", "/a?x"));
+    assert!(!overridden("x-original-url", "https://h/a"));
+    assert!(!overridden("x-other", "/b"));
+}

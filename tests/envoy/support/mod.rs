@@ -8,6 +8,7 @@ pub mod fault;
 mod load;
 mod push;
 pub mod quiet;
+pub mod raw;
 mod server;
 mod upstream;
 

@@ -1,0 +1,128 @@
+//! What one pass over a request leaves for the next: an internal redirect runs the filter
+//! chain again, with the key already taken out.
+//!
+//! It travels in filter state, which callers cannot set. Several filters of ours may stand
+//! in one chain, so it is bound to the policy that it was decided by: a filter of another
+//! store looks under another name, and one with another policy finds a mark that is not
+//! its own.
+
+use super::{Denial, Unavailable};
+use crate::key::{Malformed, Prefix};
+use crate::keyset::PolicyId;
+
+/// Who calls, as an earlier pass over the same request found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prior {
+    /// The key with this digest was let in, and the request counted.
+    Admitted(Prefix),
+    /// The key with this digest was presented on a route that looks at none. It was taken
+    /// out of the request, and nobody has judged it.
+    Presented(Prefix),
+    /// A text that looked like a key of ours was presented on such a route. It was taken
+    /// out, and a route that looks at keys would have said this.
+    Refused(Denial),
+}
+
+/// What every mark begins with, whoever left it: a guard can ask for that alone.
+pub const MARK: &str = "keystile:";
+
+impl Prior {
+    /// As text; `None` for a denial that no text presented on an open route can meet.
+    pub fn to_text(self, policy: PolicyId) -> Option<String> {
+        let mut text = String::with_capacity(MARK.len() + 52);
+        text.push_str(MARK);
+        push_hex(&mut text, &policy.0);
+        let (letter, prefix) = match self {
+            Self::Admitted(prefix) => ('a', Some(prefix)),
+            Self::Presented(prefix) => ('p', Some(prefix)),
+            Self::Refused(denial) => (REFUSED.iter().find(|(_, d)| *d == denial)?.0, None),
+        };
+        text.push(letter);
+        if let Some(prefix) = prefix {
+            push_hex(&mut text, &prefix);
+        }
+        Some(text)
+    }
+
+    /// From text; `None` if it is not a mark, or that of another policy.
+    pub fn from_text(policy: PolicyId, text: &[u8]) -> Option<Self> {
+        let rest = text.strip_prefix(MARK.as_bytes())?;
+        let (of, rest) = rest.split_at_checked(2 * policy.0.len())?;
+        if hex::<8>(of)? != policy.0 {
+            return None;
+        }
+        let (letter, rest) = rest.split_first()?;
+        match (letter, rest) {
+            (b'a', prefix) => hex(prefix).map(Self::Admitted),
+            (b'p', prefix) => hex(prefix).map(Self::Presented),
+            (letter, []) => {
+                let found = REFUSED.iter().find(|(l, _)| *l == char::from(*letter));
+                found.map(|(_, denial)| Self::Refused(*denial))
+            }
+            _ => None,
+        }
+    }
+}
+
+const REFUSED: [(char, Denial); 6] = [
+    ('l', Denial::MalformedKey(Malformed::Length)),
+    ('s', Denial::MalformedKey(Malformed::Shape)),
+    ('c', Denial::MalformedKey(Malformed::Checksum)),
+    ('m', Denial::MultipleKeys),
+    ('u', Denial::UnknownKey),
+    ('x', Denial::KeysetUnavailable(Unavailable::CorruptPage)),
+];
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+}
+
+fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut out = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: PolicyId = PolicyId([1; 8]);
+
+    #[test]
+    fn a_mark_is_read_back_by_its_own_policy_alone() {
+        let prefix = [0xA7; 16];
+        let refused = REFUSED.map(|(_, denial)| Prior::Refused(denial));
+        let all = [Prior::Admitted(prefix), Prior::Presented(prefix)];
+        for prior in all.into_iter().chain(refused) {
+            let text = prior.to_text(MINE).unwrap();
+            assert_eq!(Prior::from_text(MINE, text.as_bytes()), Some(prior));
+            assert_eq!(Prior::from_text(PolicyId([2; 8]), text.as_bytes()), None);
+            for end in 0..text.len() {
+                assert_eq!(Prior::from_text(MINE, &text.as_bytes()[..end]), None);
+            }
+            let longer = format!("{text}0");
+            assert_eq!(Prior::from_text(MINE, longer.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn what_no_open_route_can_find_has_no_mark() {
+        assert_eq!(Prior::Refused(Denial::RevokedKey).to_text(MINE), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! Open tunnels (WebSockets and what else is upgraded, `CONNECT`): they outlive every push,
+//! so what was decided when they were opened is asked again.
+//!
+//! A tunnel goes on for as long as a new request with its key would find the key good. That
+//! includes the keyset: once it is past its not-after, nothing is known of the key.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::{STATE_REASON, clock, host, metrics, vm};
+use crate::decide::{Denial, still_good};
+use crate::key::Prefix;
+use crate::keyset::StoreId;
+use crate::reply::reply;
+
+struct Tunnel {
+    store: StoreId,
+    key: Prefix,
+    /// Wall-clock second at which to ask again though nothing was pushed.
+    ask_at: Option<u64>,
+    /// It was ended; Envoy has not said yet that it is gone.
+    ended: bool,
+}
+
+thread_local! {
+    /// By stream.
+    static OPEN: RefCell<BTreeMap<u32, Tunnel>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A tunnel was let in.
+pub fn opened(stream: u32, store: StoreId, key: Prefix) {
+    let tunnel = Tunnel {
+        store,
+        key,
+        ask_at: Some(0),
+        ended: false,
+    };
+    OPEN.with_borrow_mut(|open| open.insert(stream, tunnel));
+}
+
+/// A stream is gone.
+pub fn closed(stream: u32) {
+    OPEN.with_borrow_mut(|open| open.remove(&stream));
+}
+
+/// Something was pushed: asks of every tunnel. `root` is the context that is being called.
+pub fn pushed(root: u32) {
+    check(root, |_, _| true);
+}
+
+/// Once a second: asks of those whose time has come.
+pub fn tick(root: u32) {
+    check(root, |tunnel, now| {
+        tunnel.ask_at.is_some_and(|at| now >= at)
+    });
+}
+
+fn check(root: u32, is_due: impl Fn(&Tunnel, u64) -> bool) {
+    let ended = OPEN.with_borrow_mut(|open| {
+        // Most Envoys have none.
+        if open.is_empty() {
+            return Vec::new();
+        }
+        let clocks = clock::now();
+        let due = open.iter_mut().filter(|(_, t)| is_due(t, clocks.wall));
+        let mut ended = Vec::new();
+        for (stream, tunnel) in due {
+            let keyset = vm::in_force(tunnel.store);
+            match still_good(keyset.as_ref().map_err(|why| *why), &tunnel.key, clocks) {
+                Ok(ask_at) => tunnel.ask_at = ask_at,
+                Err(denial) => {
+                    ended.push((*stream, tunnel.store, denial, tunnel.ended));
+                    tunnel.ended = true;
+                    // Until it is gone.
+                    tunnel.ask_at = Some(0);
+                }
+            }
+        }
+        ended
+    });
+    for (stream, store, denial, again) in &ended {
+        if !again {
+            metrics::tunnel_ended(denial.code());
+        }
+        end(*stream, *store, denial);
+    }
+    if !ended.is_empty() {
+        let _ = host::set_effective_context(root);
+    }
+}
+
+/// Envoy resets the stream, because its answer has begun; where it has not, the caller gets
+/// the refusal as any other.
+fn end(stream: u32, store: StoreId, denial: &Denial) {
+    if host::set_effective_context(stream).is_err() {
+        return closed(stream);
+    }
+    let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
+    let keyset = vm::in_force(store).ok();
+    let policy = keyset.as_ref().map(|keyset| keyset.policy());
+    // It fails for no stream that Envoy knows; the next tick asks again.
+    let _ = host::send_reply(&reply(denial, policy, None, false));
+}

@@ -1,0 +1,181 @@
+//! WebSockets: a tunnel ends with its key, and brings no identity of the caller's.
+
+use crate::fixture::{Keys, id, now};
+use crate::support::{Envoy, PATIENCE, eventually, raw::Raw};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const POLICY: &str = r#"
+version: 1
+routes:
+  - { path: "/v1/{*rest}" }
+"#;
+
+/// What a push may take to reach open tunnels.
+const SOON: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_websocket_ends_within_a_second_of_the_push_that_revokes_its_key() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let (key, other) = (keys.issue("acme"), keys.issue("rival"));
+    let envoy = keys.start_on(upstream.behind());
+    // On both workers, sooner or later.
+    let mut doomed: Vec<_> = (0..8).map(|_| WebSocket::open(&envoy, &key, "")).collect();
+    let mut others: Vec<_> = (0..8)
+        .map(|_| WebSocket::open(&envoy, &other, ""))
+        .collect();
+    for socket in doomed.iter_mut().chain(&mut others) {
+        assert!(socket.echoes("hello"));
+    }
+    keys.revoke(&key);
+    keys.push(&envoy);
+    let pushed = Instant::now();
+    for socket in &mut doomed {
+        socket.ends();
+    }
+    assert!(pushed.elapsed() < SOON, "{:?}", pushed.elapsed());
+    for socket in &mut others {
+        assert!(socket.echoes("still here"));
+    }
+    let line = envoy.access_line(|line| line["reason"] == "keystile:revoked_api_key");
+    assert_eq!(line["key"], id(&key).to_string());
+    assert_eq!(
+        envoy.metric(r#"keystile_tunnels_ended_total{outcome="revoked_api_key"}"#),
+        Some(8)
+    );
+}
+
+#[test]
+fn a_websocket_ends_when_its_key_expires() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let (key, other) = (keys.issue("acme"), keys.issue("acme"));
+    let envoy = keys.start_on(upstream.behind());
+    let mut sockets = [&key, &other].map(|key| WebSocket::open(&envoy, key, ""));
+    let end = now() + 3;
+    keys.change(&key).expires = Some(end);
+    keys.push(&envoy);
+    let [expires, lives] = &mut sockets;
+    assert!(now() >= end || expires.echoes("hello"));
+    expires.ends();
+    assert!((end..=end + 2).contains(&now()), "{} {end}", now());
+    assert!(lives.echoes("still here"));
+}
+
+#[test]
+fn an_upgrade_nominates_none_of_our_headers() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    let envoy = keys.start_on(upstream.behind());
+    let mut socket = WebSocket::open(&envoy, &key, ", X-Keystile-Client, x_keystile_key, x-other");
+    assert!(socket.echoes("hello"));
+    let head = upstream.seen().concat();
+    assert!(head.contains("\r\nx-keystile-client: acme\r\n"), "{head}");
+    let connection = head.lines().find(|line| line.starts_with("connection:"));
+    assert_eq!(connection, Some("connection: upgrade, x-other"), "{head}");
+}
+
+/// HTTP/2 asks for a WebSocket with an extended `CONNECT` (RFC 8441).
+#[test]
+fn a_websocket_over_http_2_ends_too() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    let envoy = keys.start_on(upstream.behind());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (connection, response, mut sender) = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(envoy.address())
+            .await
+            .unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        while !client.is_extended_connect_protocol_enabled() {
+            client = client.ready().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut request = http::Request::builder()
+            .method("CONNECT")
+            .uri("http://api.example.com/v1/ws")
+            .header("authorization", format!("Bearer {key}"))
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        let (response, sender) = client.send_request(request, false).unwrap();
+        (connection, response.await.unwrap(), sender)
+    });
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    let echoed = runtime.block_on(async {
+        sender.send_data(frame("hello").into(), false).unwrap();
+        body.data().await.unwrap().unwrap()
+    });
+    assert_eq!(&echoed[2..], b"hello");
+    keys.revoke(&key);
+    keys.push(&envoy);
+    let pushed = Instant::now();
+    let end = runtime.block_on(async { tokio::time::timeout(PATIENCE, body.data()).await });
+    assert!(!matches!(end, Ok(Some(Ok(_))) | Err(_)), "{end:?}");
+    assert!(pushed.elapsed() < SOON, "{:?}", pushed.elapsed());
+    connection.abort();
+}
+
+struct WebSocket(TcpStream);
+
+impl WebSocket {
+    fn open(envoy: &Envoy, key: &str, nominated: &str) -> Self {
+        let mut stream = TcpStream::connect(envoy.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "GET /v1/ws HTTP/1.1\r\nhost: api.example.com\r\nauthorization: Bearer {key}\r\n\
+             connection: Upgrade{nominated}\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        Self(stream)
+    }
+
+    fn echoes(&mut self, text: &str) -> bool {
+        let mut back = vec![0; text.len() + 2];
+        self.0.write_all(&frame(text)).is_ok()
+            && self.0.read_exact(&mut back).is_ok()
+            && back[2..] == *text.as_bytes()
+    }
+
+    /// Waits until the other side has closed or reset it.
+    fn ends(&mut self) {
+        eventually("the tunnel to end", || match self.0.read(&mut [0; 16]) {
+            Ok(0) => Some(()),
+            Ok(_) => None,
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                Some(())
+            }
+        });
+    }
+}
+
+/// A text frame, masked as those of clients are.
+fn frame(text: &str) -> Vec<u8> {
+    let mask = [7, 91, 3, 200];
+    let size = u8::try_from(text.len()).unwrap();
+    let masked = text.bytes().zip(mask.iter().cycle()).map(|(b, m)| b ^ m);
+    [0x81, 0x80 | size]
+        .into_iter()
+        .chain(mask)
+        .chain(masked)
+        .collect()
+}
