@@ -45,6 +45,17 @@ pub struct Clocks {
     pub monotonic: u64,
 }
 
+impl Clocks {
+    /// What was signed at an instant of the wall clock has been signed: a clock that shows
+    /// less is behind, and would revive what has expired.
+    fn not_before(self, issued_at: u64) -> Self {
+        Self {
+            wall: self.wall.max(issued_at),
+            ..self
+        }
+    }
+}
+
 /// Who calls, as an earlier pass over the same request found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prior {
@@ -200,10 +211,11 @@ pub fn decide<'k>(
         claimed: None,
         again: false,
     };
+    let issued_at = keyset.map_or(0, InForce::issued_at);
     decision.verdict = judge(
         keyset,
         request,
-        clocks,
+        clocks.not_before(issued_at),
         prior,
         buckets,
         trace,

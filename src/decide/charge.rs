@@ -120,7 +120,7 @@ pub(super) fn charge<'k>(
     let first = bounds.applied.iter().flatten().next();
     let mut buffer = first.map(|a| {
         [Charge {
-            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0, 0),
+            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0),
             quota: a.limit.quota,
             cost: 0,
         }; MAX_LIMITS + 1]
@@ -138,6 +138,7 @@ pub(super) fn charge<'k>(
     let draw = bounds.quota.map(|(_, quota)| {
         let draw = |window| Draw {
             key: TallyKey::new(keyset.store().0, entry.lineage.as_u64()),
+            rule: quota.rule(),
             window,
             requests: quota.requests,
         };
@@ -168,7 +169,7 @@ fn one(
         Origin::Plan(_) | Origin::Key => 0,
     };
     Charge {
-        key: BucketKey::new(keyset.store().0, subject, route, a.limit.per),
+        key: BucketKey::new(keyset.store().0, subject, route),
         quota: a.limit.quota,
         // A request dearer than the whole bucket takes the whole bucket: it stays
         // possible, and `Retry-After` stays true.
@@ -192,6 +193,10 @@ fn take(
     clocks: Clocks,
 ) -> Taking {
     let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    if clocks.monotonic == 0 && !charges.is_empty() {
+        // A host that never told the time: what is taken now would be forgotten when it does.
+        return Taking::NoTokens(Outcome::Contended { by: 0 });
+    }
     let draw = match draw {
         None => {
             return match take_all(stock, charges, clocks.monotonic) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::bucket::{Contended, MemoryBuckets, Subject, take_all};
+use crate::bucket::{Contended, Levels, MemoryBuckets, Subject, take_all};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -24,7 +24,9 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let take = (0..4usize, 1..4u8, 1..400u64);
+    // Above half of every bucket, too, so that requests are refused while leases are held.
+    let cost = prop_oneof![1..400u64, 1..4_000u64];
+    let take = (0..4usize, 1..4u8, cost);
     prop_oneof![
         8 => (take.clone(), proptest::collection::vec(take, 0..3)).prop_map(
             |((worker, buckets, cost), rivals)| Step::Take { worker, buckets, cost, rivals }
@@ -50,7 +52,7 @@ fn charges(policy: usize, buckets: u8, cost: u64) -> Vec<Charge> {
     let all = quotas(policy).into_iter().enumerate();
     all.filter(|(n, _)| buckets & 1 << n != 0)
         .map(|(n, quota)| Charge {
-            key: BucketKey::new([7; 8], Subject::Key(9), 0, n as u64 + 1),
+            key: BucketKey::new([7; 8], Subject::Key(9), n as u64),
             quota,
             cost: cost.min(quota.burst()),
         })
@@ -101,7 +103,7 @@ impl Buckets for AtWork<'_> {
     fn update(
         &mut self,
         key: &BucketKey,
-        f: &mut dyn FnMut(u64) -> Option<u64>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         if let Some((rival, buckets, cost)) = self.rivals.pop()
             && rival != self.worker
@@ -217,7 +219,7 @@ impl Buckets for Counted<'_> {
     fn update(
         &mut self,
         key: &BucketKey,
-        f: &mut dyn FnMut(u64) -> Option<u64>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         self.1 += 1;
         self.0.shared.update(key, f)
