@@ -439,7 +439,8 @@ pub(crate) fn give_back_top(
     })
 }
 
-/// Whether one of the buckets would refuse. Takes nothing.
+/// Whether one of the buckets would refuse. Takes nothing, but makes buckets that do not exist:
+/// they refill under their own rule from the first request on.
 pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
@@ -450,7 +451,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
             match level(levels, charges, charge, held, now) {
                 Ok((level, exists)) => {
                     result = quota.take(charge.cost, level, now).err();
-                    result.is_some() && !exists && levels.set(quota, level)
+                    !exists && levels.set(quota, level)
                 }
                 Err(refused) => {
                     result = Some(refused);

@@ -1,6 +1,8 @@
 use super::*;
-use crate::bucket::{Contended, Levels, MemoryBuckets, Subject, take_all};
+use crate::bucket::{Contended, Levels, MemoryBuckets, Subject, look, take_all, take_looked};
 use proptest::prelude::*;
+
+mod model;
 
 const MS: u64 = 1_000_000;
 
