@@ -214,9 +214,9 @@ fn a_refused_request_leaves_the_lease_of_its_worker_as_it_is() {
     let export = by_header(&key).with(":path", "/export");
     let mut tokens = 0;
     for _ in 0..500 {
-        tokens += u64::from(edge.ask(&cheap).passed());
+        tokens += (0..13).filter(|_| edge.ask(&cheap).passed()).count() as u64;
         tokens += 990 * u64::from(edge.ask(&export).passed());
-        tokens += (0..25).filter(|_| edge.ask(&cheap).passed()).count() as u64;
+        tokens += (0..13).filter(|_| edge.ask(&cheap).passed()).count() as u64;
         let step = std::time::Duration::from_millis(10);
         edge.process.borrow_mut().advance(step);
     }

@@ -136,7 +136,8 @@ struct Try {
 #[derive(Clone, Debug)]
 enum Act {
     Try(Try, Vec<Try>),
-    Again(u32),
+    /// The last one again and again; in between, if so, the dearest that there can be.
+    Again(u32, bool),
     Wait(u64),
     Tick(usize),
     Crash(usize),
@@ -154,7 +155,7 @@ fn act() -> impl Strategy<Value = Act> {
     });
     prop_oneof![
         8 => (one.clone(), proptest::collection::vec(one, 0..3)).prop_map(|(t, r)| Act::Try(t, r)),
-        4 => (1..30u32).prop_map(Act::Again),
+        4 => (1..60u32, any::<bool>()).prop_map(|(times, dear)| Act::Again(times, dear)),
         3 => (0..400 * MS).prop_map(Act::Wait),
         3 => (0..3 * MS).prop_map(Act::Wait),
         1 => (0..100_000 * MS).prop_map(Act::Wait),
@@ -283,9 +284,13 @@ proptest! {
                     world.attempt(t, rivals)?;
                     last = Some(t);
                 }
-                Act::Again(times) => {
+                Act::Again(times, dear) => {
                     for t in (0..times).filter_map(|_| last) {
-                        world.attempt(t, Vec::new())?;
+                        let cost = 30.min(t.cost);
+                        world.attempt(Try { cost, ..t }, Vec::new())?;
+                        if dear {
+                            world.attempt(Try { cost: u64::MAX, ..t }, Vec::new())?;
+                        }
                     }
                 }
                 Act::Wait(ns) => world.now += ns,
@@ -307,7 +312,7 @@ fn a_refused_request_leaves_what_its_worker_holds_as_it_is() {
     let quota = Quota::new(100, 1, 1000).unwrap();
     let mut tokens = 0;
     for _ in 0..500 {
-        for cost in [1, 990].into_iter().chain([1; 25]) {
+        for cost in [1; 13].into_iter().chain([990]).chain([1; 13]) {
             let charge = Charge {
                 key: BucketKey::new([7; 8], Subject::Key(9), 0),
                 quota,
