@@ -17,6 +17,8 @@ enum Step {
         cost: u64,
         rivals: Vec<(usize, u8, u64)>,
     },
+    /// A worker takes one after another; of some, in between, more than there is.
+    Busy(usize, u32, bool),
     Wait(u64),
     Tick(usize),
     /// The worker's VM is made anew.
@@ -33,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (take.clone(), proptest::collection::vec(take, 0..3)).prop_map(
             |((worker, buckets, cost), rivals)| Step::Take { worker, buckets, cost, rivals }
         ),
+        3 => (0..4usize, 1..60u32, any::<bool>()).prop_map(|(w, n, dear)| Step::Busy(w, n, dear)),
         3 => (0..400 * MS).prop_map(Step::Wait),
         3 => (0..3 * MS).prop_map(Step::Wait),
         1 => (0..4usize).prop_map(Step::Tick),
@@ -177,6 +180,12 @@ proptest! {
                 Step::Take { worker, buckets, cost, rivals } => {
                     envoy.take(worker, buckets, cost, rivals)?;
                 }
+                Step::Busy(worker, times, dear) => for _ in 0..times {
+                    envoy.take(worker, 1, 20, Vec::new())?;
+                    if dear {
+                        envoy.take(worker, 1, u64::MAX, Vec::new())?;
+                    }
+                },
                 Step::Wait(ns) => envoy.now += ns,
                 Step::Tick(worker) => envoy.tick(worker),
                 Step::Crash(worker) => envoy.workers[worker] = Leases::default(),
