@@ -52,6 +52,17 @@ pub struct Clocks {
     pub monotonic: u64,
 }
 
+impl Clocks {
+    /// What was signed at an instant of the wall clock has been signed: a clock that shows
+    /// less is behind, and would revive what has expired.
+    fn not_before(self, issued_at: u64) -> Self {
+        Self {
+            wall: self.wall.max(issued_at),
+            ..self
+        }
+    }
+}
+
 /// What was decided, and on what grounds.
 pub struct Decision<'k> {
     /// Let in, or turned away.
@@ -215,10 +226,11 @@ pub fn decide<'k>(
     trace: &mut impl Trace,
 ) -> Decision<'k> {
     let mut decision = Decision::undecided();
+    let issued_at = keyset.map_or(0, InForce::issued_at);
     decision.verdict = judge(
         keyset,
         request,
-        clocks,
+        clocks.not_before(issued_at),
         prior,
         buckets,
         trace,
@@ -374,6 +386,7 @@ pub fn still_good(
     key: &Prefix,
     clocks: Clocks,
 ) -> Result<Option<u64>, Denial> {
+    let clocks = clocks.not_before(keyset.map_or(0, InForce::issued_at));
     let keyset = in_force(keyset, clocks, &mut ())?;
     match keyset.lookup(key) {
         Lookup::Found(entry) => {

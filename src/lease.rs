@@ -13,7 +13,7 @@
 //! another, at most half of the bucket, until the tick after [`SPAN`] gives them back. Small
 //! buckets have no leases.
 
-use crate::bucket::{BucketKey, Buckets, Charge, Outcome, Quota, Taken};
+use crate::bucket::{BucketKey, Buckets, Charge, Outcome, Quota, Taken, give_back_top};
 use crate::mix::Map;
 
 /// How long a lease serves, in nanoseconds.
@@ -59,7 +59,6 @@ impl Held {
 }
 
 struct Lease {
-    quota: Quota,
     /// The end of the reserved time: what the bucket stored after the lease was taken.
     top: u64,
     /// Tokens unused.
@@ -74,11 +73,11 @@ struct Lease {
 
 impl Lease {
     /// Tokens that may be used.
-    fn usable(&self, now: u64) -> u64 {
+    fn usable(&self, quota: &Quota, now: u64) -> u64 {
         if now.saturating_sub(self.taken_at) >= SPAN {
             return 0;
         }
-        let ahead = self.top.saturating_sub(now) / self.quota.interval();
+        let ahead = self.top.saturating_sub(now) / quota.interval();
         self.left.min(ahead)
     }
 }
@@ -86,23 +85,27 @@ impl Lease {
 /// The leases of one worker.
 #[derive(Default)]
 pub struct Leases {
-    held: Map<BucketKey, Lease>,
+    held: Map<(BucketKey, Quota), Lease>,
+    /// The latest instant that this worker has seen. What has lapsed by then has lapsed for
+    /// good, whatever a clock says that is set back.
+    latest: u64,
 }
 
 impl Leases {
     /// Takes from leases alone: from all or from none. `None` if that cannot be.
     pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<Outcome> {
+        let now = self.advance(now);
         for charge in charges {
-            let lease = self.held.get(&charge.key)?;
-            if lease.quota != charge.quota || lease.usable(now) < charge.cost {
+            let lease = self.held.get(&(charge.key, charge.quota))?;
+            if lease.usable(&charge.quota, now) < charge.cost {
                 return None;
             }
         }
         let mut tightest: Option<(usize, Taken)> = None;
         for (i, charge) in charges.iter().enumerate() {
-            let lease = self.held.get_mut(&charge.key)?;
+            let lease = self.held.get_mut(&(charge.key, charge.quota))?;
             // What has lapsed is gone, so that what is given back later lies above this take.
-            lease.left = lease.usable(now).checked_sub(charge.cost)?;
+            lease.left = lease.usable(&charge.quota, now).checked_sub(charge.cost)?;
             lease.used_at = now;
             let unused = lease.left.saturating_mul(charge.quota.interval());
             let state = Taken {
@@ -118,9 +121,9 @@ impl Leases {
     }
 
     /// What is held of the bucket that is about to be taken from.
-    pub(crate) fn held(&self, charge: &Charge, now: u64) -> Held {
-        let lease = self.held.get(&charge.key);
-        let lease = lease.filter(|lease| lease.quota == charge.quota);
+    pub(crate) fn held(&mut self, charge: &Charge, now: u64) -> Held {
+        let now = self.advance(now);
+        let lease = self.held.get(&(charge.key, charge.quota));
         lease.map_or_else(Held::default, |lease| Held {
             unused: unused(lease, now),
             is_hot: now.saturating_sub(lease.used_at) < SPAN,
@@ -129,37 +132,45 @@ impl Leases {
 
     /// The bucket was taken from, `leased` tokens in advance among it.
     pub(crate) fn renew(&mut self, charge: &Charge, taken: Taken, leased: u64, now: u64) {
-        let is_known = self.held.contains_key(&charge.key);
+        let now = self.advance(now);
+        let bucket = (charge.key, charge.quota);
+        let is_known = self.held.contains_key(&bucket);
         let is_small = charge.quota.burst() < MIN_BURST;
         if is_small || (!is_known && self.held.len() >= MAX_HELD) {
             return;
         }
         let lease = Lease {
-            quota: charge.quota,
             top: taken.stored,
             left: leased,
             remaining: taken.remaining,
             taken_at: now,
             used_at: now,
         };
-        self.held.insert(charge.key, lease);
+        self.held.insert(bucket, lease);
     }
 
     /// Gives up a lease: the tokens that it held.
-    pub(crate) fn forget(&mut self, key: &BucketKey) -> u64 {
-        self.held.remove(key).map_or(0, |lease| lease.left)
+    pub(crate) fn forget(&mut self, charge: &Charge) -> u64 {
+        let lease = self.held.remove(&(charge.key, charge.quota));
+        lease.map_or(0, |lease| lease.left)
+    }
+
+    fn advance(&mut self, now: u64) -> u64 {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     /// Ends leases that are past their time, and forgets buckets that nobody asks for. What
     /// was unused is to be given back by [`give_back`].
     pub fn expire(&mut self, now: u64) -> Vec<Expired> {
+        let now = self.advance(now);
         let mut expired = Vec::new();
-        self.held.retain(|key, lease| {
+        self.held.retain(|(key, quota), lease| {
             if now.saturating_sub(lease.taken_at) >= SPAN {
                 if let Some((top, tokens)) = unused(lease, now) {
                     expired.push(Expired {
                         key: *key,
-                        quota: lease.quota,
+                        quota: *quota,
                         top,
                         tokens,
                     });
@@ -189,9 +200,7 @@ pub struct Expired {
 /// Gives back what is unused of leases, where nobody has taken since.
 pub fn give_back(expired: Vec<Expired>, buckets: &mut impl Buckets) {
     for lease in expired {
-        let _ = buckets.update(&lease.key, &mut |stored| {
-            (stored == lease.top).then(|| lease.quota.give_back(lease.tokens, stored))
-        });
+        let _ = give_back_top(buckets, &lease.key, &lease.quota, lease.top, lease.tokens);
     }
 }
 

@@ -4,8 +4,8 @@
 //! the companion writes into the manifest at which instants the clocks of the zones that
 //! the policy names are set ([`Zone`]); from that, windows are computed here.
 //!
-//! A [`Tally`] counts what this Envoy let through in a window, and beside it what all
-//! others did, as the control plane said last. Both are kept in shared data, so the count
+//! A [`Tally`] counts what this Envoy let through in a window of one rule, and beside it what
+//! all others did, as the control plane said last. Both are kept in shared data, so the count
 //! of one Envoy is exact whatever its number of workers. With several, what they let
 //! through beyond the quota is at most what they let through within two report periods, one
 //! for the others to tell and one to be told, and the way of the receipt; with two that are
@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Contended, joined};
 use crate::policy::{QuotaPeriod, RawQuota, RollOver};
+
+mod counts;
+
+pub use counts::{Counts, MAX_TALLIES, Tally};
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3600;
@@ -87,6 +91,7 @@ pub struct Quota {
     per: QuotaPeriod,
     rolls_over: RollOver,
     zone: Arc<Zone>,
+    rule: u64,
 }
 
 /// From when to when a quota counts: wall-clock seconds.
@@ -111,7 +116,15 @@ impl Quota {
             per: raw.per,
             rolls_over: raw.rolls_over,
             zone: Arc::new(zone),
+            rule: rule(raw),
         })
+    }
+
+    /// Sets its tally apart from those of other rules: by the period, the time zone's name and
+    /// the roll-over. Not by the number of requests: plans with the same windows share one
+    /// count, so that a change from one to the other gives no request anew.
+    pub fn rule(&self) -> u64 {
+        self.rule
     }
 
     /// The window that an instant lies in. `None` in the year 30000 and after, which is
@@ -165,6 +178,19 @@ impl core::fmt::Display for Quota {
     }
 }
 
+/// FNV-1a: the names of time zones are the operator's, who has nothing to win by a collision.
+fn rule(raw: &RawQuota) -> u64 {
+    let per = match raw.per {
+        QuotaPeriod::Day => b'd',
+        QuotaPeriod::Month => b'm',
+    };
+    let bytes = [per, raw.rolls_over.day, raw.rolls_over.hour];
+    let bytes = bytes.into_iter().chain(raw.time_zone.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 fn as_signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -200,7 +226,7 @@ fn year_and_month(days: i64) -> (i64, i64) {
 pub struct TallyKey([u8; TALLY_KEY_BYTES]);
 
 const TALLY_KEY_BYTES: usize = 27;
-const TALLY_PREFIX: &[u8; 11] = b"keystile/q/";
+const TALLY_PREFIX: &[u8; 11] = b"keystile/t/";
 
 impl TallyKey {
     /// Of the lineage of a key in a store.
@@ -214,109 +240,17 @@ impl TallyKey {
     }
 }
 
-/// What was taken of a quota in one window. The next window takes its place: shared data
-/// deletes nothing, so there is one for each lineage and not one for each window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// The window.
-    pub window: Window,
-    /// By this Envoy.
-    pub own: u64,
-    /// By everybody else, as last heard.
-    pub others: u64,
-}
-
-/// A quota is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UsedUp;
-
-impl Tally {
-    /// Reads what [`Tally::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, rest) = bytes.as_chunks::<8>();
-        let &[start, end, own, others] = numbers else {
-            return None;
-        };
-        rest.is_empty().then(|| Self {
-            window: Window {
-                start: u64::from_be_bytes(start),
-                end: u64::from_be_bytes(end),
-            },
-            own: u64::from_be_bytes(own),
-            others: u64::from_be_bytes(others),
-        })
-    }
-
-    /// For shared data.
-    pub fn to_bytes(self) -> [u8; 32] {
-        let numbers = [self.window.start, self.window.end, self.own, self.others];
-        let mut out = [0; 32];
-        let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-        out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b);
-        out
-    }
-
-    /// The tally for a window. Who comes with the window just before the one counted in read
-    /// the clock a moment earlier, or the clock was set back a little: that counts in the
-    /// later one, and begins nothing anew.
-    pub fn in_window(self, window: Window) -> Self {
-        if self.window == window || window.end == self.window.start {
-            return self;
-        }
-        // The plan was changed to a longer period meanwhile.
-        let holds = window.start <= self.window.start && self.window.end <= window.end;
-        Self {
-            window,
-            own: if holds { self.own } else { 0 },
-            others: 0,
-        }
-    }
-
-    /// What is left.
-    pub fn remaining(&self, requests: u64) -> u64 {
-        requests.saturating_sub(self.own.saturating_add(self.others))
-    }
-
-    /// Takes one.
-    ///
-    /// # Errors
-    /// [`UsedUp`] if none is left.
-    pub fn take(self, requests: u64) -> Result<Self, UsedUp> {
-        match self.remaining(requests) {
-            0 => Err(UsedUp),
-            _ => Ok(Self {
-                own: self.own.saturating_add(1),
-                ..self
-            }),
-        }
-    }
-
-    /// Gives back what was taken in `taken_in`, where a bucket refused afterwards.
-    pub fn give_back(self, taken_in: Window) -> Option<Self> {
-        (self.window == taken_in).then_some(Self {
-            own: self.own.saturating_sub(1),
-            ..self
-        })
-    }
-
-    /// Hears what others have taken since `start`; `None` if that is nothing new. Within a
-    /// window the count only rises, so that receipts that pass each other do no harm.
-    pub fn hear(self, start: u64, others: u64) -> Option<Self> {
-        (self.window.start == start && others > self.others).then_some(Self { others, ..self })
-    }
-}
-
 /// Where tallies are kept: a map in tests, shared data in Envoy.
 pub trait Tallies {
-    /// Gives `f` the tally (all zero if there is none) and stores what it returns; `None`
-    /// leaves it alone. Atomic, as [`crate::bucket::Buckets::update`].
+    /// Gives `f` the tallies of a lineage and stores what it makes of them, if it returns
+    /// `true`. Atomic, as [`crate::bucket::Buckets::update`].
     ///
     /// # Errors
     /// [`Contended`] after a bounded number of lost swaps; nothing was stored.
     fn update_tally(
         &mut self,
         key: &TallyKey,
-        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+        f: &mut dyn FnMut(&mut Counts) -> bool,
     ) -> Result<(), Contended>;
 }
 
@@ -341,8 +275,10 @@ pub enum NotDrawn {
 /// One request's draw on a quota.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
-    /// Which tally.
+    /// Whose tallies.
     pub key: TallyKey,
+    /// Which of them: that of the rule, as [`Quota::rule`] says.
+    pub rule: u64,
     /// The window that the request falls in.
     pub window: Window,
     /// How much the quota allows.
@@ -355,16 +291,17 @@ impl Draw {
     /// # Errors
     /// [`NotDrawn`], if [`Draw::take`] would fail.
     pub fn look(&self, tallies: &mut impl Tallies) -> Result<(), NotDrawn> {
-        let mut seen = Tally::default();
-        let read = tallies.update_tally(&self.key, &mut |tally| {
-            seen = tally.in_window(self.window);
-            None
+        let mut left = 0;
+        let read = tallies.update_tally(&self.key, &mut |counts| {
+            let opened = counts.open(self.rule, self.window);
+            left = opened.map_or(0, |(tally, _)| tally.remaining(self.requests));
+            false
         });
         read.map_err(|Contended| NotDrawn::Contended)?;
-        let taken = seen.take(self.requests);
-        taken
-            .map(drop)
-            .map_err(|UsedUp| NotDrawn::UsedUp(seen.window.end))
+        match left {
+            0 => Err(NotDrawn::UsedUp(self.window.end)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes one request.
@@ -373,17 +310,21 @@ impl Draw {
     /// [`NotDrawn`]; nothing was taken.
     pub fn take(&self, tallies: &mut impl Tallies) -> Result<Drawn, NotDrawn> {
         let mut result = Err(NotDrawn::Contended);
-        let swapped = tallies.update_tally(&self.key, &mut |tally| {
-            let tally = tally.in_window(self.window);
-            let taken = tally.take(self.requests);
-            result = match taken {
-                Ok(after) => Ok(Drawn {
-                    window: after.window,
-                    remaining: after.remaining(self.requests),
-                }),
-                Err(UsedUp) => Err(NotDrawn::UsedUp(tally.window.end)),
+        let swapped = tallies.update_tally(&self.key, &mut |counts| {
+            result = Err(NotDrawn::UsedUp(self.window.end));
+            let Some((tally, carried)) = counts.open(self.rule, self.window) else {
+                return false;
             };
-            taken.ok()
+            if tally.remaining(self.requests) == 0 {
+                // What was carried over is carried once, though the request is refused.
+                return carried;
+            }
+            tally.own = tally.own.saturating_add(1);
+            result = Ok(Drawn {
+                window: self.window,
+                remaining: tally.remaining(self.requests),
+            });
+            true
         });
         match swapped {
             Ok(()) => result,
@@ -393,7 +334,9 @@ impl Draw {
 
     /// Undoes a take. Where that fails the caller is one request poorer: the safe side.
     pub fn give_back(&self, tallies: &mut impl Tallies, drawn: Drawn) {
-        let _ = tallies.update_tally(&self.key, &mut |tally| tally.give_back(drawn.window));
+        let _ = tallies.update_tally(&self.key, &mut |counts| {
+            counts.give_back(self.rule, drawn.window)
+        });
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn charge<'k>(
     let first = bounds.applied.iter().flatten().next();
     let mut buffer = first.map(|a| {
         [Charge {
-            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0, 0),
+            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0),
             quota: a.limit.quota,
             cost: 0,
         }; MAX_LIMITS + 1]
@@ -138,6 +138,7 @@ pub(super) fn charge<'k>(
     let draw = bounds.quota.map(|(_, quota)| {
         let draw = |window| Draw {
             key: TallyKey::new(keyset.store().0, entry.lineage.as_u64()),
+            rule: quota.rule(),
             window,
             requests: quota.requests,
         };
@@ -166,9 +167,10 @@ pub(super) fn unchanged<'k>(
     for (i, a) in bounds.applied.iter().flatten().enumerate() {
         let charge = one(keyset, entry, route, a, 0);
         let mut state = None;
-        let read = stock.update(&charge.key, &mut |stored| {
+        let read = stock.update(&charge.key, &mut |levels| {
+            let stored = levels.get(&charge.quota).unwrap_or(0);
             state = charge.quota.take(0, stored, clocks.monotonic).ok();
-            None
+            false
         });
         let state = state.filter(|_| read.is_ok())?;
         if tightest.is_none_or(|(_, t)| state.remaining < t.remaining) {
@@ -181,12 +183,13 @@ pub(super) fn unchanged<'k>(
             let window = quota.window(clocks.wall)?;
             let key = TallyKey::new(keyset.store().0, entry.lineage.as_u64());
             let mut seen = None;
-            let read = stock.update_tally(&key, &mut |tally| {
-                seen = Some(tally.in_window(window));
-                None
+            let read = stock.update_tally(&key, &mut |counts| {
+                let opened = counts.open(quota.rule(), window);
+                seen = opened.map(|(tally, _)| *tally);
+                false
             });
             let seen = seen.filter(|_| read.is_ok())?;
-            let until = seen.window.end.saturating_sub(clocks.wall).max(1);
+            let until = window.end.saturating_sub(clocks.wall).max(1);
             Some(QuotaState {
                 plan,
                 requests: quota.requests,
@@ -228,7 +231,7 @@ fn one(
         Origin::Plan(_) | Origin::Key => 0,
     };
     Charge {
-        key: BucketKey::new(keyset.store().0, subject, route, a.limit.per),
+        key: BucketKey::new(keyset.store().0, subject, route),
         quota: a.limit.quota,
         // A request dearer than the whole bucket takes the whole bucket: it stays
         // possible, and `Retry-After` stays true.
@@ -252,6 +255,10 @@ fn take(
     clocks: Clocks,
 ) -> Taking {
     let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    if clocks.monotonic == 0 && !charges.is_empty() {
+        // A host that never told the time: what is taken now would be forgotten when it does.
+        return Taking::NoTokens(Outcome::Contended { by: 0 });
+    }
     let draw = match draw {
         None => {
             return match take_all(stock, charges, clocks.monotonic) {

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 
 use super::quotas::SharedTallies;
 use super::{host, metrics};
-use crate::bucket::{BucketKey, Buckets, Contended};
+use crate::bucket::{BucketKey, Buckets, Contended, Levels};
 use crate::lease::{self, Leases};
-use crate::quota::{Tallies, Tally, TallyKey};
+use crate::quota::{Counts, Tallies, TallyKey};
 
 /// Every lost swap means that another worker's take succeeded, so losing this often in a
 /// row takes a rival that never rests. The request is then refused, with `Retry-After: 1`.
@@ -33,14 +33,14 @@ impl Buckets for SharedBuckets {
     fn update(
         &mut self,
         key: &BucketKey,
-        f: &mut dyn FnMut(u64) -> Option<u64>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         swap(key.as_bytes(), |bytes| {
-            let stored = match bytes {
-                Some(bytes) => u64::from_be_bytes(bytes.try_into().ok()?),
-                None => 0,
+            let mut levels = match bytes {
+                Some(bytes) => Levels::from_bytes(bytes)?,
+                None => Levels::default(),
             };
-            Some(f(stored).map(u64::to_be_bytes))
+            Some(f(&mut levels).then(|| levels.to_bytes()))
         })
     }
 
@@ -53,7 +53,7 @@ impl Tallies for SharedBuckets {
     fn update_tally(
         &mut self,
         key: &TallyKey,
-        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+        f: &mut dyn FnMut(&mut Counts) -> bool,
     ) -> Result<(), Contended> {
         SharedTallies.update_tally(key, f)
     }
@@ -61,9 +61,9 @@ impl Tallies for SharedBuckets {
 
 /// Gives `f` what is stored and stores what it returns, `Some(None)` for nothing new. `None`
 /// says that what is stored is not ours: somebody else writes under our prefix.
-pub fn swap<const N: usize>(
+pub fn swap(
     key: &[u8],
-    mut f: impl FnMut(Option<&[u8]>) -> Option<Option<[u8; N]>>,
+    mut f: impl FnMut(Option<&[u8]>) -> Option<Option<Vec<u8>>>,
 ) -> Result<(), Contended> {
     for _ in 0..TRIES {
         let (stored, cas) = match host::shared_data(key) {

@@ -9,10 +9,13 @@ use crate::decide::Clocks;
 thread_local! {
     /// Nanoseconds of the wall clock less those of the monotonic one.
     static AHEAD: Cell<Option<u64>> = const { Cell::new(None) };
+    /// The latest reading of the monotonic clock.
+    static LATEST: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The time of a request. Where the wall clock is set, requests learn of it within a second;
-/// where a clock fails, everything that expires has expired, and buckets do not refill.
+/// where a clock fails, everything that expires has expired, and buckets do not refill. The
+/// monotonic clock stands still at its latest reading rather than go back.
 pub fn now() -> Clocks {
     let (wall, monotonic) = match host::monotonic() {
         Some(monotonic) => {
@@ -24,6 +27,8 @@ pub fn now() -> Clocks {
         }
         None => (host::wall_ns(), 0),
     };
+    let monotonic = LATEST.get().max(monotonic);
+    LATEST.set(monotonic);
     Clocks {
         wall: wall.map_or(u64::MAX, |ns| ns / 1_000_000_000),
         monotonic,

@@ -5,7 +5,7 @@ use super::buckets::swap;
 use crate::bucket::Contended;
 use crate::key::KeyId;
 use crate::keyset::StoreId;
-use crate::quota::{Tallies, Tally, TallyKey};
+use crate::quota::{Counts, Tallies, TallyKey};
 use crate::usage::QuotaUse;
 
 /// The tallies of this Envoy process.
@@ -15,14 +15,14 @@ impl Tallies for SharedTallies {
     fn update_tally(
         &mut self,
         key: &TallyKey,
-        f: &mut dyn FnMut(Tally) -> Option<Tally>,
+        f: &mut dyn FnMut(&mut Counts) -> bool,
     ) -> Result<(), Contended> {
         swap(key.as_bytes(), |bytes| {
-            let tally = match bytes {
-                Some(bytes) => Tally::from_bytes(bytes)?,
-                None => Tally::default(),
+            let mut counts = match bytes {
+                Some(bytes) => Counts::from_bytes(bytes)?,
+                None => Counts::default(),
             };
-            Some(f(tally).map(Tally::to_bytes))
+            Some(f(&mut counts).then(|| counts.to_bytes()))
         })
     }
 }
@@ -34,6 +34,6 @@ impl SharedTallies {
             return;
         };
         let key = TallyKey::new(store.0, lineage.as_u64());
-        let _ = self.update_tally(&key, &mut |tally| tally.hear(quota.window, quota.others));
+        let _ = self.update_tally(&key, &mut |counts| counts.hear(quota.window, quota.others));
     }
 }

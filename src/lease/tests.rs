@@ -1,6 +1,8 @@
 use super::*;
-use crate::bucket::{Contended, MemoryBuckets, Subject, take_all};
+use crate::bucket::{Contended, Levels, MemoryBuckets, Subject, look, take_all, take_looked};
 use proptest::prelude::*;
+
+mod model;
 
 const MS: u64 = 1_000_000;
 
@@ -15,6 +17,8 @@ enum Step {
         cost: u64,
         rivals: Vec<(usize, u8, u64)>,
     },
+    /// A worker takes one after another; of some, in between, more than there is.
+    Busy(usize, u32, bool),
     Wait(u64),
     Tick(usize),
     /// The worker's VM is made anew.
@@ -24,11 +28,14 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let take = (0..4usize, 1..4u8, 1..400u64);
+    // Above half of every bucket, too, so that requests are refused while leases are held.
+    let cost = prop_oneof![4 => 1..50u64, 1 => 1..400u64, 2 => Just(u64::MAX)];
+    let take = (0..4usize, 1..4u8, cost);
     prop_oneof![
         8 => (take.clone(), proptest::collection::vec(take, 0..3)).prop_map(
             |((worker, buckets, cost), rivals)| Step::Take { worker, buckets, cost, rivals }
         ),
+        3 => (0..4usize, 1..60u32, any::<bool>()).prop_map(|(w, n, dear)| Step::Busy(w, n, dear)),
         3 => (0..400 * MS).prop_map(Step::Wait),
         3 => (0..3 * MS).prop_map(Step::Wait),
         1 => (0..4usize).prop_map(Step::Tick),
@@ -50,7 +57,7 @@ fn charges(policy: usize, buckets: u8, cost: u64) -> Vec<Charge> {
     let all = quotas(policy).into_iter().enumerate();
     all.filter(|(n, _)| buckets & 1 << n != 0)
         .map(|(n, quota)| Charge {
-            key: BucketKey::new([7; 8], Subject::Key(9), 0, n as u64 + 1),
+            key: BucketKey::new([7; 8], Subject::Key(9), n as u64),
             quota,
             cost: cost.min(quota.burst()),
         })
@@ -101,7 +108,7 @@ impl Buckets for AtWork<'_> {
     fn update(
         &mut self,
         key: &BucketKey,
-        f: &mut dyn FnMut(u64) -> Option<u64>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         if let Some((rival, buckets, cost)) = self.rivals.pop()
             && rival != self.worker
@@ -173,6 +180,12 @@ proptest! {
                 Step::Take { worker, buckets, cost, rivals } => {
                     envoy.take(worker, buckets, cost, rivals)?;
                 }
+                Step::Busy(worker, times, dear) => for _ in 0..times {
+                    envoy.take(worker, 1, 20, Vec::new())?;
+                    if dear {
+                        envoy.take(worker, 1, u64::MAX, Vec::new())?;
+                    }
+                },
                 Step::Wait(ns) => envoy.now += ns,
                 Step::Tick(worker) => envoy.tick(worker),
                 Step::Crash(worker) => envoy.workers[worker] = Leases::default(),
@@ -217,7 +230,7 @@ impl Buckets for Counted<'_> {
     fn update(
         &mut self,
         key: &BucketKey,
-        f: &mut dyn FnMut(u64) -> Option<u64>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         self.1 += 1;
         self.0.shared.update(key, f)

@@ -82,6 +82,7 @@ fn a_quota_of_three_is_three_and_the_next_window_brings_three_more() {
     let mut tallies = MemoryBuckets::default();
     let draw = |at: u64| Draw {
         key: TallyKey::new([1; 8], 7),
+        rule: q.rule(),
         window: q.window(at).unwrap(),
         requests: q.requests,
     };
@@ -95,50 +96,171 @@ fn a_quota_of_three_is_three_and_the_next_window_brings_three_more() {
     assert_eq!(draw(T).look(&mut tallies), Err(NotDrawn::UsedUp(end)));
     assert_eq!(draw(end - 1).take(&mut tallies), Err(NotDrawn::UsedUp(end)));
     assert_eq!(draw(end).take(&mut tallies).unwrap().remaining, 2);
-    // A worker whose clock was read a moment earlier takes from the same.
-    assert_eq!(draw(end - 1).take(&mut tallies).unwrap().remaining, 1);
+    // A worker whose clock was read a moment earlier is in the window that is used up.
+    assert_eq!(draw(end - 1).take(&mut tallies), Err(NotDrawn::UsedUp(end)));
+    assert_eq!(draw(end).take(&mut tallies).unwrap().remaining, 1);
     assert_eq!(draw(end).take(&mut tallies).unwrap().remaining, 0);
+}
+
+const DAY_RULE: u64 = 1;
+const MONTH_RULE: u64 = 2;
+
+/// Takes until refused; how many were let through.
+fn taken(tallies: &mut MemoryBuckets, rule: u64, window: Window, requests: u64) -> u64 {
+    let draw = draw(rule, window, requests);
+    (0..)
+        .take_while(|_| draw.take(tallies).is_ok())
+        .fold(0, |n, _| n + 1)
+}
+
+fn draw(rule: u64, window: Window, requests: u64) -> Draw {
+    Draw {
+        key: TallyKey::new([1; 8], 7),
+        rule,
+        window,
+        requests,
+    }
 }
 
 #[test]
 fn what_others_took_counts_in_its_own_window_and_never_less() {
     let w = window(100, 200);
-    let tally = Tally {
-        window: w,
-        own: 1,
-        others: 0,
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, w).unwrap().0.own = 1;
+    let mut left = |start, others| {
+        let is_news = counts.hear(start, others);
+        (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
     };
-    let heard = tally.hear(100, 2).unwrap();
-    assert_eq!((heard.remaining(5), heard.take(3)), (2, Err(UsedUp)));
-    assert_eq!(heard.hear(100, 1), None, "an old receipt");
-    assert_eq!(heard.hear(0, 9), None, "another window");
-    assert_eq!(heard.hear(200, 9), None, "another window");
-    let next = heard.in_window(window(200, 300));
-    assert_eq!((next.own, next.others), (0, 0));
+    assert_eq!(left(100, 2), (true, 2));
+    assert_eq!(left(100, 1), (false, 2), "an old receipt");
+    assert_eq!(left(0, 9), (false, 2), "another window");
+    assert_eq!(left(200, 9), (false, 2), "another window");
+    let (next, carried) = counts.open(DAY_RULE, window(200, 300)).unwrap();
+    assert_eq!((next.used(), carried), (0, false));
 }
 
 #[test]
-fn a_change_from_day_to_month_keeps_what_today_took() {
-    let today = Tally {
-        window: window(100, 200),
-        own: 5,
-        others: 3,
-    };
-    let month = today.in_window(window(0, 1000));
-    assert_eq!((month.own, month.others), (5, 0));
-    let back = month.in_window(window(100, 200));
-    assert_eq!((back.own, back.others), (0, 0));
+fn rules_that_differ_count_apart() {
+    let mut tallies = MemoryBuckets::default();
+    // 5 in a month and 1000 in a day, one line of keys that alternates between them.
+    let (mut by_month, mut by_day) = (0, 0);
+    let month = window(0, 3000);
+    for round in 0..3 {
+        by_month += taken(&mut tallies, MONTH_RULE, month, 5);
+        let day = window(round * 100, round * 100 + 100);
+        by_day += taken(&mut tallies, DAY_RULE, day, 1000);
+    }
+    assert_eq!((by_month, by_day), (5, 995 + 1000 + 1000));
+}
+
+#[test]
+fn a_rule_that_is_new_begins_with_what_was_taken_in_windows_that_share_a_moment() {
+    for (old, new, left) in [
+        (window(100, 200), window(0, 1000), 2),
+        (window(0, 1000), window(100, 200), 2),
+        (window(100, 200), window(101, 201), 2),
+        (window(100, 200), window(200, 300), 5),
+    ] {
+        let mut tallies = MemoryBuckets::default();
+        assert_eq!(taken(&mut tallies, DAY_RULE, old, 3), 3);
+        assert_eq!(taken(&mut tallies, MONTH_RULE, new, 5), left, "{new:?}");
+        assert_eq!(taken(&mut tallies, DAY_RULE, old, 3), 0);
+    }
+}
+
+#[test]
+fn a_clock_that_steps_forward_and_back_gives_no_window_anew() {
+    let day = |n: u64| window(n * 100, n * 100 + 100);
+    for ahead in [
+        vec![8],
+        vec![365],
+        vec![365, 366, 367, 368, 369],
+        vec![9, 30, 400],
+    ] {
+        let mut tallies = MemoryBuckets::default();
+        assert_eq!(taken(&mut tallies, DAY_RULE, day(7), 3), 3);
+        for n in &ahead {
+            assert_eq!(taken(&mut tallies, DAY_RULE, day(*n), 3), 3);
+        }
+        for n in ahead.iter().chain(&[7]) {
+            assert_eq!(taken(&mut tallies, DAY_RULE, day(*n), 3), 0, "{n}");
+        }
+        // Refused until the window ends that the clock shows.
+        let refused = draw(DAY_RULE, day(7), 3).take(&mut tallies);
+        assert_eq!(refused, Err(NotDrawn::UsedUp(day(7).end)));
+    }
+}
+
+#[test]
+fn what_was_taken_ahead_counts_today_and_not_tomorrow_again() {
+    let day = |n: u64| window(n * 100, n * 100 + 100);
+    let mut tallies = MemoryBuckets::default();
+    assert_eq!(taken(&mut tallies, DAY_RULE, day(365), 3), 3);
+    assert_eq!(taken(&mut tallies, DAY_RULE, day(7), 3), 0);
+    assert_eq!(taken(&mut tallies, DAY_RULE, day(8), 3), 3);
+    assert_eq!(taken(&mut tallies, DAY_RULE, day(365), 3), 0);
+}
+
+#[test]
+fn windows_kept_are_few_and_the_past_gives_nothing_back() {
+    let day = |n: u64| window(n * 100, n * 100 + 100);
+    let mut counts = Counts::default();
+    for n in 0..400 {
+        let (tally, _) = counts.open(DAY_RULE, day(n)).unwrap();
+        assert_eq!(tally.used(), 0, "{n}");
+        tally.own = 3;
+        assert!(counts.to_bytes().len() <= 4 * 48);
+    }
+    for n in 0..400 {
+        let (tally, _) = counts
+            .clone()
+            .open(DAY_RULE, day(n))
+            .map(|(t, c)| (*t, c))
+            .unwrap();
+        assert!(tally.used() >= 3, "{n}");
+    }
+    // Rules are few, too: of others, windows that are past make room; else there is none.
+    for rule in 2..200 {
+        counts.open(rule, day(399 + rule)).unwrap();
+        assert!(counts.to_bytes().len() <= MAX_TALLIES * 48);
+    }
+    let mut full = Counts::default();
+    (0..32).for_each(|rule| assert!(full.open(rule, day(9)).is_some()));
+    assert!(full.open(32, day(9)).is_none());
+    assert!(full.open(32, day(10)).is_some());
 }
 
 #[test]
 fn what_is_given_back_after_the_window_ended_is_not_given_to_the_next() {
-    let tally = Tally {
-        window: window(100, 200),
-        own: 5,
-        others: 0,
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, window(100, 200)).unwrap().0.own = 5;
+    let before = counts.clone();
+    assert!(!counts.give_back(DAY_RULE, window(0, 100)));
+    assert!(!counts.give_back(MONTH_RULE, window(100, 200)));
+    assert_eq!(counts, before);
+    assert!(counts.give_back(DAY_RULE, window(100, 200)));
+    let (tally, _) = counts.open(DAY_RULE, window(100, 200)).unwrap();
+    assert_eq!(tally.own, 4);
+}
+
+#[test]
+fn a_rule_is_period_time_zone_and_roll_over_but_not_the_number() {
+    let rule = |change: fn(&mut RawQuota)| {
+        let mut raw = raw(QuotaPeriod::Month, 1, 0);
+        change(&mut raw);
+        super::rule(&raw)
     };
-    assert_eq!(tally.give_back(window(100, 200)).unwrap().own, 4);
-    assert_eq!(tally.give_back(window(0, 100)), None);
+    let same = rule(|_| {});
+    assert_eq!(rule(|raw| raw.requests = 9), same);
+    let others: [fn(&mut RawQuota); 4] = [
+        |raw| raw.per = QuotaPeriod::Day,
+        |raw| raw.time_zone = "Europe/Berlin".into(),
+        |raw| raw.rolls_over.day = 2,
+        |raw| raw.rolls_over.hour = 2,
+    ];
+    others
+        .iter()
+        .for_each(|change| assert_ne!(rule(*change), same));
 }
 
 proptest! {
@@ -162,17 +284,24 @@ proptest! {
     }
 
     #[test]
-    fn a_tally_is_read_back(start: u64, end: u64, own: u64, others: u64) {
-        let tally = Tally { window: Window { start, end }, own, others };
-        prop_assert_eq!(Tally::from_bytes(&tally.to_bytes()), Some(tally));
+    fn tallies_are_read_back(all in proptest::collection::vec(any::<[u32; 6]>(), 1..20)) {
+        let mut counts = Counts::default();
+        for [rule, start, length, own, others, _] in all {
+            let window = window(u64::from(start), u64::from(start) + u64::from(length));
+            if let Some((tally, _)) = counts.open(u64::from(rule), window) {
+                (tally.own, tally.others) = (u64::from(own), u64::from(others));
+            }
+        }
+        prop_assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
-        let tally = Tally::from_bytes(&bytes);
-        prop_assert_eq!(tally.is_some(), bytes.len() == 32);
-        if let Some(tally) = tally {
-            let _ = tally.in_window(Window { start: 5, end: 9 }).take(u64::MAX);
+    fn bytes_of_another_length_are_nobodys(bytes: Vec<u8>) {
+        let counts = Counts::from_bytes(&bytes);
+        let fits = !bytes.is_empty() && bytes.len() % 48 == 0 && bytes.len() <= MAX_TALLIES * 48;
+        prop_assert_eq!(counts.is_some(), fits);
+        if let Some(counts) = counts {
+            prop_assert_eq!(counts.to_bytes(), bytes);
         }
     }
 }

@@ -143,7 +143,7 @@ fn decisions(c: &mut Criterion) {
                     };
                     let clocks = Clocks {
                         wall: 1_700_000_000,
-                        monotonic: i as u64 * 1000,
+                        monotonic: 1 + i as u64 * 1000,
                     };
                     let d = decide(
                         Ok(&keyset),

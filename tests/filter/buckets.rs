@@ -121,7 +121,7 @@ fn several_limits_are_taken_together_or_not_at_all() {
     let mut edge = Edge::start(&store);
     assert_eq!(admitted(&mut edge, &by_header(&key)), 3);
     let before = edge.buckets();
-    assert_eq!(before.len(), 3);
+    assert_eq!(before.len(), 2, "the key's and the client's");
     for _ in 0..10 {
         assert_eq!(edge.code(&key), "rate_limited");
     }
@@ -202,6 +202,46 @@ fn levels_survive_a_push_a_new_vm_and_a_changed_policy() {
         left,
         "nothing was given back"
     );
+}
+
+/// Costs that reach above the half of a bucket, so that requests are refused while a lease is held.
+#[test]
+fn a_refused_request_leaves_the_lease_of_its_worker_as_it_is() {
+    let (store, key) = Store::limited(json!([{"requests": 100, "per": "1s", "burst": 1000}]));
+    let routes = json!([{"path": "/cheap"}, {"path": "/export", "cost": 990}]);
+    let mut edge = Edge::start(&store.set("routes", routes));
+    let cheap = by_header(&key).with(":path", "/cheap");
+    let export = by_header(&key).with(":path", "/export");
+    let mut tokens = 0;
+    for _ in 0..500 {
+        tokens += (0..13).filter(|_| edge.ask(&cheap).passed()).count() as u64;
+        tokens += 990 * u64::from(edge.ask(&export).passed());
+        tokens += (0..13).filter(|_| edge.ask(&cheap).passed()).count() as u64;
+        let step = std::time::Duration::from_millis(10);
+        edge.process.borrow_mut().advance(step);
+    }
+    assert!((1_400..=1_500).contains(&tokens), "{tokens}");
+}
+
+#[test]
+fn keys_of_a_client_on_plans_that_differ_do_not_restore_each_other() {
+    for by in ["client", "key"] {
+        let (mut store, slow) = Store::limited(json!([{"requests": 20, "per": "1d", "by": by}]));
+        store.policy["plans"]["q"] =
+            json!({"limits": [{"requests": 100_000, "per": "1d", "burst": 10, "by": by}]});
+        let lineage = store.row(&slow).lineage;
+        let fast = store.issue_as("acme", |row| {
+            (row.plan, row.lineage) = (Some("q".to_owned()), lineage);
+        });
+        let mut edge = Edge::start(&store);
+        let (mut slowly, mut fastly) = (0, 0);
+        for _ in 0..4 {
+            slowly += admitted(&mut edge, &by_header(&slow));
+            fastly += admitted(&mut edge, &by_header(&fast));
+            edge.wait(10);
+        }
+        assert_eq!((slowly, fastly), (20, 30), "by {by}");
+    }
 }
 
 /// A level that a slower limit left behind, far beyond what the new one could ever reach.

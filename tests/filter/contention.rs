@@ -6,6 +6,21 @@ use crate::fixture::{Edge, Store, by_header};
 use crate::host::{Process, Status};
 
 const CONTENDED: &str = "keystile_contended_buckets_total";
+
+/// The level of the only rule that is stored.
+fn level(value: &[u8]) -> u64 {
+    let Some((_, [level])) = value.as_chunks::<8>().0.split_at_checked(3) else {
+        panic!("{} bytes", value.len());
+    };
+    u64::from_be_bytes(*level)
+}
+
+/// The level of a rule of so many requests, in so many seconds, with such a burst.
+fn stored_level(rule: [u64; 3], level: u64) -> Vec<u8> {
+    let numbers = rule.into_iter().chain([level]);
+    numbers.flat_map(u64::to_be_bytes).collect()
+}
+
 /// Lost swaps after which the filter gives up.
 const TRIES: u32 = 64;
 
@@ -73,11 +88,11 @@ fn a_rival_who_takes_between_look_and_swap_makes_nobody_admit_too_much() {
             if !key.starts_with(b"keystile/b/") || calls % stride != 0 {
                 return None;
             }
-            let stored = value.map_or(0, |value| u64::from_be_bytes(value.try_into().unwrap()));
+            let stored = value.map_or(0, level);
             let after = stored.max(now) + second;
             (after <= full).then(|| {
                 theirs.set(theirs.get() + 1);
-                after.to_be_bytes().to_vec()
+                stored_level([60, 60, 20], after)
             })
         }));
         let ours = (0..40).filter(|_| edge.code(&key) == "ok").count();
@@ -94,12 +109,13 @@ fn what_was_taken_is_given_back_when_a_rival_empties_the_next_bucket() {
     let now = edge.process.borrow().monotonic;
     edge.process.borrow_mut().rival = Some(Box::new(move |key, value| {
         let clients = key.get(19) == Some(&b'c');
-        (clients && value.is_none()).then(|| (now + 3600 * 1_000_000_000).to_be_bytes().to_vec())
+        let empty = now + 3600 * 1_000_000_000;
+        (clients && value.is_none()).then(|| stored_level([1, 3600, 1], empty))
     }));
     assert_eq!(edge.code(&key), "rate_limited");
     edge.process.borrow_mut().rival = None;
     for (name, value) in edge.buckets() {
-        let level = u64::from_be_bytes(value.try_into().unwrap());
+        let level = level(&value);
         let expected = if name[19] == b'c' {
             now + 3600 * 1_000_000_000
         } else {
@@ -117,7 +133,7 @@ fn the_first_swap_of_a_new_bucket_may_be_lost_too() {
     edge.process.borrow_mut().rival = Some(Box::new(move |_, value| {
         value
             .is_none()
-            .then(|| (now + 30_000_000_000).to_be_bytes().to_vec())
+            .then(|| stored_level([2, 60, 2], now + 30_000_000_000))
     }));
     assert_eq!(
         edge.code(&key),

@@ -62,6 +62,67 @@ fn a_quota_follows_the_clocks_of_its_time_zone() {
     assert_eq!(admitted(&mut edge, &key, 3), 1);
 }
 
+/// Two keys of one line of rotation, on plans of their own.
+fn line_of_two(quotas: [serde_json::Value; 2]) -> (Store, [String; 2]) {
+    let (mut store, first) = day(1);
+    let [a, b] = quotas;
+    store.policy["plans"] = json!({"p": {"quota": a}, "other": {"quota": b}});
+    let lineage = store.row(&first).lineage;
+    let second = store.issue_as("acme", |row| {
+        (row.plan, row.lineage) = (Some("other".to_owned()), lineage);
+    });
+    (store, [first, second])
+}
+
+#[test]
+fn quotas_of_different_windows_do_not_share_a_tally() {
+    let berlin = json!({"requests": 5, "per": "day", "time_zone": "Europe/Berlin"});
+    for first in [json!({"requests": 5, "per": "month"}), berlin] {
+        let (mut store, [narrow, wide]) =
+            line_of_two([first, json!({"requests": 1000, "per": "day"})]);
+        let zone = Zone(3600, Vec::new());
+        store.zones.insert("Europe/Berlin".to_owned(), zone);
+        let mut edge = Edge::start(&store);
+        let (mut through, mut beside) = (0, 0);
+        for _ in 0..4 {
+            through += admitted(&mut edge, &narrow, 7);
+            beside += admitted(&mut edge, &wide, 3);
+        }
+        assert_eq!((through, beside), (5, 12));
+    }
+}
+
+#[test]
+fn a_change_of_plan_begins_with_what_was_taken() {
+    let (mut store, key) = day(1000);
+    let mut edge = Edge::start(&store);
+    assert_eq!(admitted(&mut edge, &key, 3), 3);
+    edge.push(store.change(|store| {
+        store.policy["plans"]["p"]["quota"] = json!({"requests": 5, "per": "month"});
+    }));
+    assert_eq!(admitted(&mut edge, &key, 9), 2);
+}
+
+#[test]
+fn a_clock_that_steps_forward_and_back_gives_nothing_anew() {
+    for ahead in [1, 2, 40, 400] {
+        let (store, key) = day(3);
+        let mut edge = Edge::start(&store);
+        assert_eq!(admitted(&mut edge, &key, 5), 3);
+        edge.set_wall(NOW + ahead * 86_400);
+        edge.tick();
+        assert_eq!(admitted(&mut edge, &key, 5), 3);
+        edge.set_wall(NOW);
+        edge.tick();
+        let answer = edge.ask(&by_header(&key));
+        assert_eq!(answer.code(), "quota_exceeded");
+        assert_eq!(
+            answer.field("retry-after"),
+            Some((TOMORROW - NOW).to_string())
+        );
+    }
+}
+
 #[test]
 fn it_is_exact_over_workers_pushes_and_crashes() {
     let (mut store, key) = day(20);
@@ -88,13 +149,13 @@ fn it_is_exact_when_workers_draw_at_the_same_moment() {
     // A rival takes one in the middle of ours.
     let mut rivals = 2;
     edge.process.borrow_mut().rival = Some(Box::new(move |name, value| {
-        if !name.starts_with(b"keystile/q/") || rivals == 0 {
+        if !name.starts_with(b"keystile/t/") || rivals == 0 {
             return None;
         }
         rivals -= 1;
         let mut theirs = value?.to_vec();
-        let own = u64::from_be_bytes(theirs[16..24].try_into().ok()?) + 1;
-        theirs[16..24].copy_from_slice(&own.to_be_bytes());
+        let own = u64::from_be_bytes(theirs[24..32].try_into().ok()?) + 1;
+        theirs[24..32].copy_from_slice(&own.to_be_bytes());
         Some(theirs)
     }));
     assert_eq!(
@@ -325,7 +386,7 @@ fn somebody_elses_bytes_under_our_name_refuse() {
     let name = process
         .shared_data
         .keys()
-        .find(|k| k.starts_with(b"keystile/q/"))
+        .find(|k| k.starts_with(b"keystile/t/"))
         .unwrap()
         .clone();
     process.set_shared_data(&name, b"bytes", 0);

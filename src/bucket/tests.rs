@@ -1,0 +1,314 @@
+use super::*;
+use proptest::prelude::*;
+
+fn quota(requests: u64, per: u64, burst: u64) -> Quota {
+    Quota::new(requests, per, burst).unwrap()
+}
+
+fn charge(n: u64, quota: Quota, cost: u64) -> Charge {
+    Charge {
+        key: BucketKey::new([7; 8], Subject::Key(n), 0),
+        quota,
+        cost,
+    }
+}
+
+#[test]
+fn a_hundred_a_minute_means_a_hundred() {
+    let q = quota(100, 60, 100);
+    let mut stored = 0;
+    let mut admitted = 0;
+    for i in 0..1000 {
+        if let Ok(t) = q.take(1, stored, 5 * SECOND + i) {
+            stored = t.stored;
+            admitted += 1;
+        }
+    }
+    assert_eq!(admitted, 100);
+}
+
+#[test]
+fn zero_is_never_read_as_no_limit() {
+    assert_eq!(Quota::new(0, 60, 1), None);
+    assert_eq!(Quota::new(1, 0, 1), None);
+    assert_eq!(Quota::new(1, 60, 0), None);
+    assert_eq!(Quota::new(u64::MAX, 1, 1), None);
+    assert_eq!(Quota::new(1, u64::MAX, 1), None);
+    assert_eq!(Quota::new(1, 86_400, u64::MAX), None);
+}
+
+#[test]
+fn the_greatest_figures_saturate() {
+    let q = quota(1, 86_400, 36_000);
+    assert_eq!(q.take(1, 0, u64::MAX).unwrap().stored, u64::MAX);
+    assert!(q.take(u64::MAX, u64::MAX, 1).is_err());
+    assert_eq!(q.give_back(u64::MAX, 5), 0);
+}
+
+/// Takes one after another until refused; how many were let in.
+fn drained(buckets: &mut MemoryBuckets, charge: Charge, now: u64) -> u64 {
+    let mut takes = 0..1_000_000;
+    let count = takes.position(|_| {
+        let outcome = take_all(buckets, &[charge], now);
+        !matches!(outcome, Some(Outcome::Taken { .. }))
+    });
+    count.unwrap() as u64
+}
+
+#[test]
+fn rules_of_one_subject_do_not_share_a_level() {
+    // The limits of the issue, by client: 20/1d, and 100000/1d with a burst of 10.
+    let slow = charge(1, quota(20, 86_400, 20), 1);
+    let fast = charge(1, quota(100_000, 86_400, 10), 1);
+    let mut buckets = MemoryBuckets::default();
+    let (mut now, mut admitted) = (SECOND, 0);
+    for _ in 0..4 {
+        admitted += drained(&mut buckets, slow, now);
+        drained(&mut buckets, fast, now);
+        now += 60 * SECOND;
+    }
+    assert_eq!(admitted, 20);
+}
+
+#[test]
+fn a_new_rule_begins_with_no_more_than_was_left_under_the_old_one() {
+    let now = 1_000 * SECOND;
+    for (old, taken, new, left) in [
+        (quota(1, 3600, 10), 4, quota(10, 60, 60), 6),
+        (quota(1, 3600, 10), 10, quota(3600, 3600, 60), 0),
+        (quota(60, 60, 60), 4, quota(1, 3600, 10), 6),
+        (quota(60, 60, 60), 20, quota(1, 3600, 10), 0),
+    ] {
+        let mut buckets = MemoryBuckets::default();
+        for _ in 0..taken {
+            take_all(&mut buckets, &[charge(1, old, 1)], now);
+        }
+        assert_eq!(drained(&mut buckets, charge(1, new, 1), now), left);
+        // From then on it refills at its own pace.
+        let later = now + new.interval;
+        assert_eq!(drained(&mut buckets, charge(1, new, 1), later), 1);
+        // Nothing came back under the old one.
+        let untouched = old.burst() - taken;
+        assert_eq!(drained(&mut buckets, charge(1, old, 1), now), untouched);
+    }
+}
+
+#[test]
+fn limits_that_apply_together_are_no_predecessors_of_each_other() {
+    let all = [quota(3, 1, 3), quota(5, 3600, 5)].map(|quota| charge(1, quota, 1));
+    let mut buckets = MemoryBuckets::default();
+    let taken = (0..9).filter(|_| {
+        let outcome = take_all(&mut buckets, &all, SECOND);
+        matches!(outcome, Some(Outcome::Taken { .. }))
+    });
+    assert_eq!(taken.count(), 3);
+    assert_eq!(drained(&mut buckets, all[1], SECOND), 2);
+}
+
+#[test]
+fn what_an_old_rule_left_is_forgotten_when_it_could_have_filled_twice() {
+    let old = charge(1, quota(1, 1, 2), 1);
+    let new = charge(1, quota(1, 3600, 50), 1);
+    for (at, left) in [(4, 2), (5, 50)] {
+        let mut buckets = MemoryBuckets::default();
+        assert_eq!(drained(&mut buckets, old, SECOND), 2);
+        assert_eq!(drained(&mut buckets, new, at * SECOND), left, "at {at} s");
+    }
+}
+
+#[test]
+fn with_no_room_for_another_rule_it_is_refused_until_there_is() {
+    let mut buckets = MemoryBuckets::default();
+    let rule = |n: u64| charge(1, quota(1, 60 + n, 1), 1);
+    for n in 0..MAX_RULES as u64 {
+        assert!(matches!(
+            pay_all(&mut buckets, &[rule(n)], false, SECOND + n * 61 * SECOND),
+            Some(Outcome::Taken { .. } | Outcome::Refused { .. })
+        ));
+    }
+    let mut full = Levels::default();
+    for n in 0..MAX_RULES as u64 {
+        assert!(full.set(&rule(n).quota, SECOND + rule(n).quota.interval));
+    }
+    buckets.buckets.insert(rule(0).key, full);
+    let another = rule(MAX_RULES as u64);
+    assert!(matches!(
+        take_all(&mut buckets, &[another], SECOND),
+        Some(Outcome::Refused { by: 0, refused }) if refused.retry_after() == 60
+    ));
+    assert!(
+        take_all(&mut buckets, &[another], 61 * SECOND).is_some_and(|outcome| {
+            matches!(outcome, Outcome::Taken { .. } | Outcome::Refused { .. })
+        })
+    );
+    let levels = &buckets.buckets[&another.key];
+    assert!(levels.get(&another.quota).is_some());
+    assert!(levels.to_bytes().len() <= MAX_RULES * 32);
+}
+
+#[test]
+fn a_clock_that_goes_back_and_forth_fills_nothing() {
+    let one = charge(1, quota(1, 1, 5), 1);
+    let mut buckets = MemoryBuckets::default();
+    let mut admitted = 0;
+    for now in [100, 50, 100, 1, 100, 99, 100] {
+        admitted += drained(&mut buckets, one, now * SECOND);
+    }
+    assert_eq!(admitted, 5);
+    assert_eq!(drained(&mut buckets, one, 101 * SECOND), 1);
+}
+
+#[test]
+fn levels_are_read_back_and_nothing_else_is() {
+    let mut levels = Levels::default();
+    levels.set(&quota(20, 86_400, 20), 7);
+    levels.set(&quota(1, 1, 1), u64::MAX);
+    let bytes = levels.to_bytes();
+    assert_eq!(Levels::from_bytes(&bytes), Some(levels));
+    for foreign in [&b""[..], &bytes[..63], &[0; 32], &bytes.repeat(33)] {
+        assert_eq!(Levels::from_bytes(foreign), None);
+    }
+}
+
+#[test]
+fn a_refused_request_takes_from_no_bucket() {
+    let mut buckets = MemoryBuckets::default();
+    let wide = charge(1, quota(100, 60, 100), 1);
+    let narrow = charge(2, quota(1, 60, 1), 1);
+    assert!(matches!(
+        take_all(&mut buckets, &[wide, narrow], SECOND),
+        Some(Outcome::Taken { tightest: 1, state }) if state.remaining == 0
+    ));
+    let before = buckets.clone().buckets;
+    assert!(matches!(
+        take_all(&mut buckets, &[wide, narrow], SECOND),
+        Some(Outcome::Refused { by: 1, refused }) if refused.retry_after() == 60
+    ));
+    assert_eq!(buckets.buckets, before);
+}
+
+/// Buckets where another worker takes the last token of one bucket between the
+/// look and the take.
+struct Raced {
+    inner: MemoryBuckets,
+    calls: u32,
+    at: u32,
+    rival: Charge,
+    lose: bool,
+}
+
+impl Buckets for Raced {
+    fn update(
+        &mut self,
+        key: &BucketKey,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
+    ) -> Result<(), Contended> {
+        self.calls += 1;
+        if self.calls == self.at {
+            if self.lose {
+                return Err(Contended);
+            }
+            take_all(&mut self.inner, &[self.rival], SECOND);
+        }
+        self.inner.update(key, f)
+    }
+}
+
+#[test]
+fn a_race_lost_between_look_and_take_gives_back_what_was_taken() {
+    for lose in [false, true] {
+        let wide = charge(1, quota(100, 60, 100), 3);
+        let narrow = charge(2, quota(1, 60, 1), 1);
+        let mut raced = Raced {
+            inner: MemoryBuckets::default(),
+            calls: 0,
+            at: 4,
+            rival: narrow,
+            lose,
+        };
+        let outcome = take_all(&mut raced, &[wide, narrow], SECOND);
+        assert_eq!(matches!(outcome, Some(Outcome::Contended { by: 1 })), lose);
+        assert_eq!(
+            matches!(outcome, Some(Outcome::Refused { by: 1, .. })),
+            !lose
+        );
+        let full = take_all(
+            &mut raced.inner,
+            &[charge(1, quota(100, 60, 100), 100)],
+            SECOND,
+        );
+        assert!(
+            matches!(full, Some(Outcome::Taken { .. })),
+            "the wide bucket is full again"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    /// Exactness: after the wait it is admitted, a nanosecond earlier it is not,
+    /// and `Retry-After` is the first whole second at which it is.
+    #[test]
+    fn retry_after_is_exact(
+        requests in 1u64..10_000, per in 1u64..100_000, burst in 1u64..1_000,
+        cost in 1u64..1_000, start in 0u64..1 << 60, taken in 0u64..1_000,
+    ) {
+        let q = Quota::new(requests, per, burst);
+        prop_assume!(q.is_some());
+        let q = q.unwrap();
+        let cost = cost.min(burst);
+        let mut stored = 0;
+        for _ in 0..taken {
+            match q.take(1, stored, start) {
+                Ok(t) => stored = t.stored,
+                Err(_) => break,
+            }
+        }
+        if let Err(r) = q.take(cost, stored, start) {
+            prop_assert!(r.remaining < cost);
+            prop_assert!(q.take(cost, stored, start + r.wait).is_ok());
+            prop_assert!(q.take(cost, stored, start + r.wait - 1).is_err());
+            let after = r.retry_after() * SECOND;
+            prop_assert!(q.take(cost, stored, start + after).is_ok());
+            if r.retry_after() > 1 {
+                prop_assert!(q.take(cost, stored, start + after - SECOND).is_err());
+            }
+        }
+    }
+
+    /// In any window no more is admitted than the burst and the refill allow.
+    #[test]
+    fn never_more_than_burst_and_refill(
+        requests in 1u64..50, per in 1u64..5, burst in 1u64..20,
+        steps in proptest::collection::vec((0u64..2_000_000_000, 1u64..5), 1..200),
+    ) {
+        let q = quota(requests, per, burst);
+        let (mut stored, mut now, mut admitted) = (0, 1, 0u128);
+        for (step, cost) in steps {
+            now += step;
+            match q.take(cost, stored, now) {
+                Ok(t) => { stored = t.stored; admitted += u128::from(cost); }
+                Err(r) => prop_assert!(r.remaining < cost),
+            }
+            let refill = u128::from(now - 1) * u128::from(requests) / u128::from(per * SECOND);
+            prop_assert!(admitted <= u128::from(burst) + refill);
+        }
+    }
+
+    #[test]
+    fn what_is_left_can_be_taken_and_not_one_more(
+        requests in 1u64..1_000, per in 1u64..1_000, burst in 1u64..1_000, cost in 1u64..100, now in 1u64..1 << 60,
+    ) {
+        let q = Quota::new(requests, per, burst);
+        prop_assume!(q.is_some());
+        let q = q.unwrap();
+        if let Ok(t) = q.take(cost.min(burst), 0, now) {
+            prop_assert_eq!(t.remaining, burst - cost.min(burst));
+            if t.remaining > 0 {
+                prop_assert!(q.take(t.remaining, t.stored, now).is_ok());
+            }
+            prop_assert!(q.take(t.remaining + 1, t.stored, now).is_err());
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The tallies of one lineage of keys: a few windows of each rule.
+//!
+//! Each window gives its quota once, in whatever order a clock shows them. So a few are kept,
+//! and what was counted in a window that lies ahead (the clock was set back since) counts in
+//! the present one, too, once. They lie in one value: shared data deletes nothing, so there is
+//! one for each lineage and not one for each window.
+
+use super::Window;
+
+/// The most tallies of a lineage.
+pub const MAX_TALLIES: usize = 32;
+/// Windows kept of a rule. Of more, neighbours are counted as one.
+const KEPT: usize = 3;
+
+const TALLY_BYTES: usize = 48;
+
+/// What was taken of a quota in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Which rule's, as [`super::Quota::rule`] says.
+    pub rule: u64,
+    /// The window.
+    pub window: Window,
+    /// By this Envoy.
+    pub own: u64,
+    /// By everybody else, as last heard.
+    pub others: u64,
+    /// As many of its own count in an earlier window, too: the clock was set back.
+    pub carried: u64,
+}
+
+impl Tally {
+    /// What was taken.
+    pub fn used(&self) -> u64 {
+        self.own.saturating_add(self.others)
+    }
+
+    /// What is left.
+    pub fn remaining(&self, requests: u64) -> u64 {
+        requests.saturating_sub(self.used())
+    }
+
+    /// Both as one, which is the safe side for a window within it.
+    fn merged(self, other: Self) -> Self {
+        Self {
+            rule: self.rule,
+            window: Window {
+                start: self.window.start.min(other.window.start),
+                end: self.window.end.max(other.window.end),
+            },
+            own: self.used().saturating_add(other.used()),
+            others: 0,
+            carried: self.carried.saturating_add(other.carried),
+        }
+    }
+}
+
+/// The tallies of a lineage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(Vec<Tally>);
+
+impl Counts {
+    /// Reads what [`Counts::to_bytes`] wrote; `None` if somebody else did.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (tallies, rest) = bytes.as_chunks::<TALLY_BYTES>();
+        if tallies.is_empty() || tallies.len() > MAX_TALLIES || !rest.is_empty() {
+            return None;
+        }
+        let read = |tally: &[u8; TALLY_BYTES]| {
+            let &[rule, start, end, own, others, carried] = tally.as_chunks::<8>().0 else {
+                return None;
+            };
+            Some(Tally {
+                rule: u64::from_be_bytes(rule),
+                window: Window {
+                    start: u64::from_be_bytes(start),
+                    end: u64::from_be_bytes(end),
+                },
+                own: u64::from_be_bytes(own),
+                others: u64::from_be_bytes(others),
+                carried: u64::from_be_bytes(carried),
+            })
+        };
+        tallies.iter().map(read).collect::<Option<_>>().map(Self)
+    }
+
+    /// For shared data.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let numbers = self.0.iter().flat_map(|t| {
+            let Window { start, end } = t.window;
+            [t.rule, start, end, t.own, t.others, t.carried]
+        });
+        numbers.flat_map(u64::to_be_bytes).collect()
+    }
+
+    /// The tally of a rule in a window, made if there is none, and whether anything was
+    /// carried over into it. `None` if there is no room.
+    pub(crate) fn open(&mut self, rule: u64, window: Window) -> Option<(&mut Tally, bool)> {
+        let is_it = |t: &Tally| t.rule == rule && t.window == window;
+        let mut carried = 0;
+        if !self.0.iter().any(is_it) {
+            carried = self.before(rule, window);
+            self.make_room(rule, window)?;
+            self.0.push(Tally {
+                rule,
+                window,
+                ..Tally::default()
+            });
+        }
+        let ahead = self.0.iter_mut();
+        for later in ahead.filter(|t| t.rule == rule && t.window.start >= window.end) {
+            carried = carried.saturating_add(later.own.saturating_sub(later.carried));
+            later.carried = later.own;
+        }
+        let tally = self.0.iter_mut().find(|t| is_it(t))?;
+        tally.own = tally.own.saturating_add(carried);
+        Some((tally, carried > 0))
+    }
+
+    /// What a window that does not exist yet begins with. Another rule may have counted until
+    /// now, or the time zone may have new clocks: whatever was taken in a window that shares a
+    /// moment with this one counts.
+    fn before(&self, rule: u64, window: Window) -> u64 {
+        let is_new = !self.0.iter().any(|t| t.rule == rule);
+        let overlaps = |t: &&Tally| t.window.start < window.end && window.start < t.window.end;
+        let counts = self.0.iter().filter(|t| is_new || t.rule == rule);
+        counts.filter(overlaps).map(Tally::used).max().unwrap_or(0)
+    }
+
+    /// Room for one more of a rule, beside a window.
+    fn make_room(&mut self, rule: u64, window: Window) -> Option<()> {
+        let mut windows: Vec<Tally> = self.0.extract_if(.., |t| t.rule == rule).collect();
+        windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
+        while windows.len() > KEPT {
+            // Neighbours on one side of the present, those with the least time between them:
+            // a clock that was far ahead must not join today with a year to come.
+            let side = |t: &Tally| t.window.end <= window.start;
+            let pairs = windows.iter().zip(windows.iter().skip(1)).enumerate();
+            let pairs = pairs.filter(|(_, (a, b))| side(a) == side(b));
+            let gap = pairs.min_by_key(|(_, (a, b))| b.window.start.saturating_sub(a.window.end));
+            let (at, merged) = gap.map(|(at, (a, b))| (at, a.merged(*b)))?;
+            windows.remove(at);
+            if let Some(next) = windows.get_mut(at) {
+                *next = merged;
+            }
+        }
+        self.0.append(&mut windows);
+        if self.0.len() >= MAX_TALLIES {
+            let past = self.0.iter().enumerate();
+            let past = past.filter(|(_, t)| t.rule != rule && t.window.end <= window.start);
+            let (oldest, _) = past.min_by_key(|(_, t)| t.window.end)?;
+            self.0.remove(oldest);
+        }
+        Some(())
+    }
+
+    /// Gives back one that was taken in a window, where a bucket refused afterwards.
+    pub(super) fn give_back(&mut self, rule: u64, taken_in: Window) -> bool {
+        let mut all = self.0.iter_mut();
+        let found = all.find(|t| t.rule == rule && t.window == taken_in);
+        // What counts in an earlier window, too, stays counted in both.
+        let found = found.filter(|t| t.own > t.carried);
+        found.map(|t| t.own = t.own.saturating_sub(1)).is_some()
+    }
+
+    /// Hears what others have taken in windows that began at `start`; whether that is news.
+    /// Within a window the count only rises, so that receipts that pass each other do no
+    /// harm. Rules whose windows begin at the same moment hear of each other: the control
+    /// plane counts them together, which is the safe side.
+    pub fn hear(&mut self, start: u64, others: u64) -> bool {
+        let mut is_news = false;
+        for tally in self.0.iter_mut().filter(|t| t.window.start == start) {
+            if others > tally.others {
+                tally.others = others;
+                is_news = true;
+            }
+        }
+        is_news
+    }
+}
