@@ -72,6 +72,20 @@ pub struct Decision<'k> {
     pub again: bool,
 }
 
+impl Default for Decision<'_> {
+    fn default() -> Self {
+        Self {
+            verdict: Ok(()),
+            entry: None,
+            prefix: None,
+            route: None,
+            rate: None,
+            claimed: None,
+            again: false,
+        }
+    }
+}
+
 impl Decision<'_> {
     /// The word for metrics, logs and `explain`: `ok`, or the code of the denial.
     pub fn code(&self) -> &'static str {
@@ -191,15 +205,28 @@ pub fn decide<'k>(
     buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
 ) -> Decision<'k> {
-    let mut decision = Decision {
-        verdict: Ok(()),
-        entry: None,
-        prefix: None,
-        route: None,
-        rate: None,
-        claimed: None,
-        again: false,
-    };
+    let mut decision = Decision::default();
+    if let Some(also) = keyset.ok().and_then(InForce::also) {
+        let prior = prior();
+        if let Err(denial) = other_policy(&also, request, clocks, prior) {
+            trace.note("keyset", false, || {
+                "refused by the newest policy, which this listener's is older than".to_owned()
+            });
+            decision.verdict = Err(denial);
+            return decision;
+        }
+        let prior = || prior;
+        decision.verdict = judge(
+            keyset,
+            request,
+            clocks,
+            prior,
+            buckets,
+            trace,
+            &mut decision,
+        );
+        return decision;
+    }
     decision.verdict = judge(
         keyset,
         request,
@@ -210,6 +237,26 @@ pub fn decide<'k>(
         &mut decision,
     );
     decision
+}
+
+/// What another policy says to the same request. It charges nothing: that is for the
+/// listener's own.
+fn other_policy(
+    keyset: &InForce,
+    request: &Request<'_>,
+    clocks: Clocks,
+    prior: Option<Prior>,
+) -> Result<(), Denial> {
+    let mut nowhere = crate::bucket::MemoryBuckets::default();
+    judge(
+        Ok(keyset),
+        request,
+        clocks,
+        || prior,
+        &mut nowhere,
+        &mut (),
+        &mut Decision::default(),
+    )
 }
 
 fn judge<'k>(
@@ -568,11 +615,11 @@ fn scopes(
 ) -> Result<(), Denial> {
     let names = &keyset.policy().scopes;
     let quoted = |n: &u16| format!("`{}`", name_of(names, usize::from(*n)));
-    if let Some(missing) = route.scopes.iter().find(|s| !entry.holds(**s)) {
+    if let Some(missing) = route.scopes.iter().find(|s| !keyset.holds(entry, **s)) {
         trace.note("scope", false, || format!("lacks {}", quoted(missing)));
         return Err(Denial::InsufficientScope);
     }
-    if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| entry.holds(*s)) {
+    if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| keyset.holds(entry, *s)) {
         trace.note("scope", false, || {
             let list: Vec<_> = route.any_scope.iter().map(quoted).collect();
             format!("holds none of {}", list.join(", "))

@@ -36,7 +36,7 @@ pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Network, Row, build};
 pub use entry::Entry;
 pub use holding::{Holding, Taken};
-pub use in_force::InForce;
+pub use in_force::{InForce, Rules};
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;
 pub use signing::{SigningKey, SigningKeyError, SigningKeys};
@@ -250,8 +250,8 @@ pub struct Keyset {
     pub issued_at: u64,
     /// Wall-clock seconds after which it is not believed.
     pub not_after: Option<u64>,
-    /// Its policy.
-    pub policy: Policy,
+    /// Its policy. Shared, because a listener keeps it longer than the keys are kept.
+    pub policy: Rc<Policy>,
     /// Names of the environments that entries number.
     pub environments: Vec<String>,
     /// Some keys are imported ones.
@@ -262,7 +262,7 @@ pub struct Keyset {
     pub certificates: bool,
     /// What overlays that belong to it call it.
     pub name: BaseName,
-    quotas: Vec<Option<Quota>>,
+    quotas: Rc<[Option<Quota>]>,
     table: Table,
 }
 
@@ -311,18 +311,28 @@ impl Keyset {
         };
         let quotas: Option<Vec<_>> = policy.plans.values().map(quota).collect();
         Ok(Self {
-            quotas: quotas.ok_or_else(|| bad("`zones`"))?,
+            quotas: quotas.ok_or_else(|| bad("`zones`"))?.into(),
             store,
             version: manifest.version,
             issued_at: manifest.issued_at,
             not_after: manifest.not_after,
-            policy,
+            policy: policy.into(),
             environments: manifest.environments,
             foreign: manifest.foreign,
             addresses: manifest.addresses,
             certificates: manifest.certificates,
             name,
             table,
+        })
+    }
+
+    /// Its policy by itself, without the keys.
+    pub fn rules(&self) -> Rc<Rules> {
+        Rc::new(Rules {
+            name: self.name.clone(),
+            not_after: self.not_after,
+            policy: Rc::clone(&self.policy),
+            quotas: Rc::clone(&self.quotas),
         })
     }
 

@@ -30,11 +30,11 @@ thread_local! {
     static FIELDS: RefCell<Vec<(u32, Fields)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A root was configured from this store, or from none.
-pub fn configured(root: u32, store: Option<StoreId>) {
+/// A root was configured from this store.
+pub fn configured(root: u32, store: StoreId) {
     ROOTS.with_borrow_mut(|roots| {
         for (_, from) in roots.iter_mut().filter(|(id, _)| *id == root) {
-            *from = store;
+            *from = Some(store);
         }
     });
 }
@@ -57,11 +57,11 @@ extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
         // No host does so. Without its root nobody can tell which policy is asked for.
         _ => None,
     };
-    let store = ROOTS.with_borrow(|roots| {
+    let root = ROOTS.with_borrow(|roots| {
         let known = roots.iter().find(|(id, _)| Some(*id) == root);
-        known.and_then(|(_, store)| *store)
+        known.and_then(|(root, store)| Some((*root, (*store)?)))
     });
-    let outcome = request::headers(store);
+    let outcome = request::headers(root);
     if let Some(fields) = outcome.fields {
         FIELDS.with_borrow_mut(|all| all.push((id, fields)));
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys, StoreId};
+use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys};
 use host::Level;
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
@@ -43,7 +43,6 @@ proxy_wasm::main! {{
 
 struct Root {
     id: u32,
-    store: Option<StoreId>,
     ticked: bool,
 }
 
@@ -79,13 +78,8 @@ impl RootContext for Root {
             Ok(artefact) => {
                 let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
                 let store = artefact.store();
-                // Joined before left: the last root of a store takes all that is held of it
-                // along.
-                vm::join(store);
-                self.leave();
-                self.store = Some(store);
-                entry::configured(self.id, self.store);
-                vm::take(artefact, loaded_us);
+                entry::configured(self.id, store);
+                vm::take(self.id, artefact, loaded_us);
                 usage::configured(store);
                 if report::is_wanted(store) {
                     host::set_tick_period(REPORT_TICK);
@@ -119,23 +113,13 @@ impl RootContext for Root {
 
 impl Root {
     fn new(id: u32) -> Self {
-        Self {
-            id,
-            store: None,
-            ticked: false,
-        }
-    }
-
-    fn leave(&mut self) {
-        if let Some(store) = self.store.take() {
-            vm::leave(store);
-        }
+        Self { id, ticked: false }
     }
 }
 
 impl Drop for Root {
     fn drop(&mut self) {
-        self.leave();
+        vm::end(self.id);
     }
 }
 

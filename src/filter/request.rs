@@ -41,13 +41,14 @@ impl Outcome {
     };
 }
 
-/// Decides about the request whose headers have come, by what is in force of `store`, and
+/// Decides about the request whose headers have come, by what its root decides by, and
 /// does to it what was decided.
-pub fn headers(store: Option<StoreId>) -> Outcome {
-    let keyset = match store {
-        Some(store) => vm::in_force(store),
+pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
+    let keyset = match root {
+        Some((root, store)) => vm::in_force(root, store),
         None => Err(Unavailable::None),
     };
+    let store = root.map(|(_, store)| store);
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
         Err(status) => {
@@ -177,8 +178,8 @@ fn admit(
                 names.push(' ');
             }
             names.push_str(
-                policy
-                    .scopes
+                keyset
+                    .scopes()
                     .get(usize::from(scope))
                     .map_or("", String::as_str),
             );
