@@ -27,11 +27,9 @@ fn a_listener_that_goes_and_comes_back_falls_behind_nothing() {
     assert_eq!(ask(&envoy, &revoked), 401);
 
     envoy.listener_file().remove();
-    eventually("the listener's filter to be gone", || {
-        let active = envoy.stats("^wasm.envoy.wasm.runtime.v8.active$");
-        // The keeper, and what it was made from. Without a VM the gauge goes as well.
-        let left = active.into_values().next().unwrap_or(0);
-        (left <= 2).then_some(())
+    eventually("the listener to be gone", || {
+        let left = envoy.stats("^listener_manager.total_listeners_(active|draining)$");
+        (left.len() == 2 && left.values().all(|left| *left == 0)).then_some(())
     });
     envoy.ecds_file().configure(&older);
     envoy.listener_file().restore();
