@@ -89,8 +89,8 @@ pub struct Decision<'k> {
     pub unjudged: Option<Prior>,
 }
 
-impl Decision<'_> {
-    fn undecided() -> Self {
+impl Default for Decision<'_> {
+    fn default() -> Self {
         Self {
             verdict: Ok(()),
             entry: None,
@@ -104,7 +104,9 @@ impl Decision<'_> {
             unjudged: None,
         }
     }
+}
 
+impl Decision<'_> {
     /// The word for metrics, logs and `explain`: `ok`, or the code of the denial.
     pub fn code(&self) -> &'static str {
         match &self.verdict {
@@ -225,18 +227,59 @@ pub fn decide<'k>(
     buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
 ) -> Decision<'k> {
-    let mut decision = Decision::undecided();
-    let issued_at = keyset.map_or(0, InForce::issued_at);
+    let mut decision = Decision::default();
+    let clocks = clocks.not_before(keyset.map_or(0, InForce::issued_at));
+    if let Some(also) = keyset.ok().and_then(InForce::also) {
+        let prior = prior();
+        if let Err(denial) = other_policy(&also, request, clocks, prior) {
+            trace.note("keyset", false, || {
+                "refused by the newest policy, which this listener's is older than".to_owned()
+            });
+            decision.verdict = Err(denial);
+            return decision;
+        }
+        let prior = || prior;
+        decision.verdict = judge(
+            keyset,
+            request,
+            clocks,
+            prior,
+            buckets,
+            trace,
+            &mut decision,
+        );
+        return decision;
+    }
     decision.verdict = judge(
         keyset,
         request,
-        clocks.not_before(issued_at),
+        clocks,
         prior,
         buckets,
         trace,
         &mut decision,
     );
     decision
+}
+
+/// What another policy says to the same request. It charges nothing: that is for the
+/// listener's own.
+fn other_policy(
+    keyset: &InForce,
+    request: &Request<'_>,
+    clocks: Clocks,
+    prior: Option<Prior>,
+) -> Result<(), Denial> {
+    let mut nowhere = crate::bucket::MemoryBuckets::default();
+    judge(
+        Ok(keyset),
+        request,
+        clocks,
+        || prior,
+        &mut nowhere,
+        &mut (),
+        &mut Decision::default(),
+    )
 }
 
 fn judge<'k>(
@@ -433,7 +476,7 @@ fn unjudged(keyset: &InForce, headers: Headers<'_>) -> Option<Prior> {
     if presented.several {
         return Some(Prior::Refused(Denial::MultipleKeys));
     }
-    let mut found = Decision::undecided();
+    let mut found = Decision::default();
     match identify(keyset, &text, &mut found, &mut ()) {
         Ok(_) => found.prefix.map(Prior::Presented),
         Err(denial) => Some(Prior::Refused(denial)),
@@ -661,7 +704,7 @@ fn scopes(
     let policy = keyset.policy();
     let quoted = |n: &u16| format!("`{}`", name_of(&policy.scopes, usize::from(*n)));
     let leaves = |scope: u16| policy.leaves(entry.publishable, scope);
-    let holds = |scope: u16| entry.holds(scope) && leaves(scope);
+    let holds = |scope: u16| keyset.holds(entry, scope) && leaves(scope);
     if let Some(missing) = route.scopes.iter().find(|s| !holds(**s)) {
         trace.note("scope", false, || match leaves(*missing) {
             true => format!("lacks {}", quoted(missing)),

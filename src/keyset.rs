@@ -12,13 +12,14 @@
 //! them and which of it is in force.
 
 use core::fmt;
+use core::hash::{Hash as _, Hasher as _};
 use core::str::FromStr;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::key::Prefix;
+use crate::mix::Mix;
 use crate::policy::{Plan, Policy, RawPolicy};
 use crate::quota::{Quota, Zones};
 
@@ -38,7 +39,7 @@ pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
 pub use entry::Entry;
 pub use holding::{Holding, Taken};
-pub use in_force::InForce;
+pub use in_force::{InForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;
@@ -85,9 +86,11 @@ impl FromStr for StoreId {
 pub struct PolicyId(pub [u8; 8]);
 
 impl PolicyId {
-    fn of(policy: &RawPolicy) -> Option<Self> {
-        let text = serde_json::to_vec(policy).ok()?;
-        Sha256::digest(text).first_chunk().copied().map(Self)
+    /// Both policies of a comparison were signed, so that nobody is there to make two alike.
+    fn of(policy: &RawPolicy) -> Self {
+        let mut mix = Mix::default();
+        policy.hash(&mut mix);
+        Self(mix.finish().to_be_bytes())
     }
 }
 
@@ -265,8 +268,8 @@ pub struct Keyset {
     pub issued_at: u64,
     /// Wall-clock seconds after which it is not believed.
     pub not_after: Option<u64>,
-    /// Its policy.
-    pub policy: Policy,
+    /// Its policy. Shared, because a listener keeps it longer than the keys are kept.
+    pub policy: Rc<Policy>,
     /// Which policy that is.
     pub policy_id: PolicyId,
     /// Names of the environments that entries number.
@@ -279,7 +282,7 @@ pub struct Keyset {
     pub certificates: bool,
     /// What overlays that belong to it call it.
     pub name: BaseName,
-    quotas: Vec<Option<Quota>>,
+    quotas: Rc<[Option<Quota>]>,
     table: Table,
 }
 
@@ -328,19 +331,30 @@ impl Keyset {
         };
         let quotas: Option<Vec<_>> = policy.plans.values().map(quota).collect();
         Ok(Self {
-            quotas: quotas.ok_or_else(|| bad("`zones`"))?,
+            quotas: quotas.ok_or_else(|| bad("`zones`"))?.into(),
             store,
             version: manifest.version,
             issued_at: manifest.issued_at,
             not_after: manifest.not_after,
-            policy_id: PolicyId::of(&manifest.policy).ok_or_else(|| bad("`policy`"))?,
-            policy,
+            policy_id: PolicyId::of(&manifest.policy),
+            policy: policy.into(),
             environments: manifest.environments,
             foreign: manifest.foreign,
             addresses: manifest.addresses,
             certificates: manifest.certificates,
             name,
             table,
+        })
+    }
+
+    /// Its policy by itself, without the keys.
+    pub fn rules(&self) -> Rc<Rules> {
+        Rc::new(Rules {
+            name: self.name.clone(),
+            not_after: self.not_after,
+            policy: Rc::clone(&self.policy),
+            policy_id: self.policy_id,
+            quotas: Rc::clone(&self.quotas),
         })
     }
 

@@ -22,6 +22,8 @@ const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
 const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
 const FILTERS: &str =
     "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters";
+const KEEPER_CODE: &str =
+    "bootstrap_extensions[0].typed_config.config.vm_config.code.local.filename";
 /// Stands in `static.yaml` where the keyset goes.
 const KEYSET: &str = "@KEYSET@";
 
@@ -88,8 +90,6 @@ pub enum Source<'a> {
     Inline {
         /// The sealed keyset.
         keyset: &'a str,
-        /// Where Envoy finds the filter.
-        wasm: &'a Path,
     },
 }
 
@@ -101,6 +101,8 @@ pub struct Bootstrap<'a> {
     pub upstream: HostPort,
     /// Where Envoy is administered.
     pub admin: HostPort,
+    /// Where Envoy finds the filter.
+    pub wasm: &'a Path,
     /// Where the keyset comes from.
     pub source: Source<'a>,
 }
@@ -117,6 +119,7 @@ impl Bootstrap<'_> {
         edit.address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
         edit.address("admin.address.socket_address", &self.admin)?;
         edit.endpoint(CLUSTER, &self.upstream)?;
+        edit.set(KEEPER_CODE, quoted(self.wasm.display()))?;
         match &self.source {
             Source::File(file) => {
                 let path =
@@ -134,10 +137,10 @@ impl Bootstrap<'_> {
                 edit.endpoint(CONTROL_CLUSTER, control)?;
                 Ok(head("envoy.yaml", &edit.finish()))
             }
-            Source::Inline { keyset, wasm } => {
+            Source::Inline { keyset } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
-                edit.set(&path, quoted(wasm.display()))?;
+                edit.set(&path, quoted(self.wasm.display()))?;
                 let body = head("envoy.yaml", &edit.finish());
                 match body.matches(KEYSET).count() {
                     1 => Ok(body.replacen(KEYSET, keyset, 1)),
@@ -248,6 +251,7 @@ mod tests {
             listen: HostPort::parse("[::]:8443").unwrap(),
             upstream: HostPort::parse(upstream).unwrap(),
             admin: HostPort::parse("127.0.0.1:9999").unwrap(),
+            wasm: Path::new("/lib/keystile.wasm"),
             source,
         };
         let text = bootstrap.render().unwrap();
@@ -286,15 +290,13 @@ mod tests {
             "/var/lib/key stile/ecds.pb"
         );
         assert_eq!(at(&node, &format!("{FILTERS}[1].name")), "keystile-guard");
+        assert_eq!(at(&node, KEEPER_CODE), "/lib/keystile.wasm");
     }
 
     #[test]
     fn a_host_name_is_resolved_and_a_keyset_is_written_in() {
         let keyset = r#"{"format":1,"pages":""}"#;
-        let source = Source::Inline {
-            keyset,
-            wasm: Path::new("/lib/keystile.wasm"),
-        };
+        let source = Source::Inline { keyset };
         let node = bootstrap(source, "users.internal:80");
         assert_eq!(at(&node, &format!("{CLUSTER}.type")), "STRICT_DNS");
         assert_eq!(

@@ -80,19 +80,19 @@ impl<'k> Bounds<'k> {
                 *slot = Some(Applied { limit, origin });
             }
         };
-        let number = entry.plan.map(usize::from);
-        let plan = number.and_then(|n| keyset.policy().plan(n));
+        let plan = keyset.plan(entry);
         if entry.has_limits() {
             // Limits of its own replace those of the plan, and not the plan's quota.
             let own = entry.limits().take(MAX_LIMITS);
             own.for_each(|l| add(l, Origin::Key));
-        } else if let Some((name, limits)) = plan {
-            limits.iter().for_each(|l| add(*l, Origin::Plan(name)));
+        } else if let Some(plan) = plan {
+            let limits = plan.limits.iter();
+            limits.for_each(|l| add(*l, Origin::Plan(plan.name)));
         }
         if let Some(limit) = route.and_then(|r| r.limit) {
             add(limit, Origin::Route);
         }
-        let quota = plan.and_then(|(name, _)| Some((name, keyset.quota(number?)?)));
+        let quota = plan.and_then(|plan| Some((plan.name, plan.quota?)));
         Self { applied, quota }
     }
 

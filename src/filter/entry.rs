@@ -32,11 +32,11 @@ thread_local! {
     static LATER: RefCell<BTreeMap<u32, Later>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// A root was configured from this store, or from none.
-pub fn configured(root: u32, store: Option<StoreId>) {
+/// A root was configured from this store.
+pub fn configured(root: u32, store: StoreId) {
     ROOTS.with_borrow_mut(|roots| {
         for (_, from) in roots.iter_mut().filter(|(id, _)| *id == root) {
-            *from = store;
+            *from = Some(store);
         }
     });
 }
@@ -59,15 +59,15 @@ extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
         // No host does so. Without its root nobody can tell which policy is asked for.
         _ => None,
     };
-    let store = ROOTS.with_borrow(|roots| {
+    let root = ROOTS.with_borrow(|roots| {
         let known = roots.iter().find(|(id, _)| Some(*id) == root);
-        known.and_then(|(_, store)| *store)
+        known.and_then(|(root, store)| Some((*root, (*store)?)))
     });
-    let outcome = request::headers(store);
+    let outcome = request::headers(root);
     if let Some(later) = outcome.later {
         LATER.with_borrow_mut(|all| all.insert(id, later));
     }
-    if let (Some(key), Some(store)) = (outcome.tunnel, store) {
+    if let (Some(key), Some((_, store))) = (outcome.tunnel, root) {
         tunnels::opened(id, store, key);
     }
     u32::from(!outcome.goes_on)

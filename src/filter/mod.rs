@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys, StoreId};
+use crate::keyset::envelope::Source as _;
+use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys};
 use host::Level;
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
@@ -44,7 +45,6 @@ proxy_wasm::main! {{
 
 struct Root {
     id: u32,
-    store: Option<StoreId>,
     ticked: bool,
 }
 
@@ -68,6 +68,10 @@ impl RootContext for Root {
     /// that everything passes: whatever may differ from VM to VM (older version, past
     /// not-after) is `true`, and judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
+        if is_keeper(size) {
+            // No tick: it holds nothing that could be due.
+            return true;
+        }
         for name in [STATE_CLIENT, STATE_KEY] {
             host::declare_property(name, true);
         }
@@ -80,14 +84,9 @@ impl RootContext for Root {
             Ok(artefact) => {
                 let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
                 let store = artefact.store();
-                // Joined before left: the last root of a store takes all that is held of it
-                // along.
-                vm::join(store);
-                self.leave();
-                self.store = Some(store);
-                entry::configured(self.id, self.store);
+                entry::configured(self.id, store);
                 marks::declare(store);
-                vm::take(artefact, loaded_us);
+                vm::take(self.id, artefact, loaded_us);
                 usage::configured(store);
                 if report::is_wanted(store) {
                     host::set_tick_period(REPORT_TICK);
@@ -123,24 +122,23 @@ impl RootContext for Root {
 
 impl Root {
     fn new(id: u32) -> Self {
-        Self {
-            id,
-            store: None,
-            ticked: false,
-        }
-    }
-
-    fn leave(&mut self) {
-        if let Some(store) = self.store.take() {
-            vm::leave(store);
-        }
+        Self { id, ticked: false }
     }
 }
 
 impl Drop for Root {
     fn drop(&mut self) {
-        self.leave();
+        vm::end(self.id);
     }
+}
+
+/// The configuration of a wasm service in Envoy's bootstrap that serves nothing. Envoy drops
+/// the shared data of a `vm_id` with its last VM: this one stays, so that taking the last
+/// listener away and putting it back forgets no version and no bucket.
+const KEEPER: &[u8] = b"keystile-keeper";
+
+fn is_keeper(size: usize) -> bool {
+    size == KEEPER.len() && host::PluginConfiguration { size }.read(0, size) == KEEPER
 }
 
 fn load(size: usize) -> Result<Artefact, Refusal> {

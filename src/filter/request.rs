@@ -39,13 +39,14 @@ pub struct Outcome {
     pub tunnel: Option<Prefix>,
 }
 
-/// Decides about the request whose headers have come, by what is in force of `store`, and
+/// Decides about the request whose headers have come, by what its root decides by, and
 /// does to it what was decided.
-pub fn headers(store: Option<StoreId>) -> Outcome {
-    let keyset = match store {
-        Some(store) => vm::in_force(store),
+pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
+    let keyset = match root {
+        Some((root, store)) => vm::in_force(root, store),
         None => Err(Unavailable::None),
     };
+    let store = root.map(|(_, store)| store);
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
         Err(status) => {
@@ -67,14 +68,14 @@ pub fn trailers() -> bool {
     // Whose trailers they are is not known here, and no honest request has any of these.
     let stripped = host::request_trailers().and_then(|bytes| {
         let mut all_known = true;
-        vm::each(|_, held| match held.in_force() {
-            Some(keyset) if all_known => {
+        vm::each(|_, held| {
+            all_known &= held.in_force().is_some();
+            for policy in held.policies() {
                 let mut edits = Vec::new();
-                strip_trailers(keyset.policy(), Headers::new(&bytes), &mut edits);
+                strip_trailers(policy, Headers::new(&bytes), &mut edits);
                 let mut removed = edits.iter().map(Edit::name);
-                all_known = removed.all(|name| host::remove_request_trailer(name).is_ok());
+                all_known &= removed.all(|name| host::remove_request_trailer(name).is_ok());
             }
-            _ => all_known = false,
         });
         all_known.then_some(()).ok_or(host::Status::NOT_FOUND)
     });
@@ -232,8 +233,8 @@ fn admit(
                 names.push(' ');
             }
             names.push_str(
-                policy
-                    .scopes
+                keyset
+                    .scopes()
                     .get(usize::from(scope))
                     .map_or("", String::as_str),
             );

@@ -65,7 +65,7 @@ fn check(root: u32, is_due: impl Fn(&Tunnel, u64) -> bool) {
         let due = open.iter_mut().filter(|(_, t)| is_due(t, clocks.wall));
         let mut ended = Vec::new();
         for (stream, tunnel) in due {
-            let keyset = vm::in_force(tunnel.store);
+            let keyset = vm::newest(tunnel.store);
             match still_good(keyset.as_ref().map_err(|why| *why), &tunnel.key, clocks) {
                 Ok(ask_at) => tunnel.ask_at = ask_at,
                 Err(denial) => {
@@ -96,7 +96,7 @@ fn end(stream: u32, store: StoreId, denial: &Denial) {
         return closed(stream);
     }
     let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
-    let keyset = vm::in_force(store).ok();
+    let keyset = vm::newest(store).ok();
     let policy = keyset.as_ref().map(|keyset| keyset.policy());
     // It fails for no stream that Envoy knows; the next tick asks again.
     let _ = host::send_reply(&reply(denial, policy, None, false));

@@ -1,9 +1,10 @@
 //! What belongs to the VM and outlives configuration pushes: the keysets and overlays that
 //! it holds, and the secrets that it signs reports with.
 //!
-//! Keyed by store, because filters with the same `vm_config` share one VM: listeners
-//! with policies of their own come from stores of their own, and a base and its overlay
-//! come to one VM in two resources.
+//! Keyed by store, because filters with the same `vm_config` share one VM: keys and
+//! revocations of a store count on all its listeners at once, and a base and its overlay come
+//! to one VM in two resources. Policies are each listener's own: [`Holding`] knows whose is
+//! which.
 
 use std::cell::RefCell;
 
@@ -14,8 +15,6 @@ use crate::keyset::{Artefact, Holding, InForce, Signed, SigningKeys, StoreId, Ta
 
 struct Place {
     store: StoreId,
-    /// Root contexts configured from this store that are still alive.
-    roots: usize,
     holding: Holding,
     /// The version of the waiting overlay that the log tells of already.
     told_of: u64,
@@ -33,29 +32,16 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Holding) -> R) -> Option<R> {
     })
 }
 
-/// A root context now uses this store.
-pub fn join(store: StoreId) {
-    PLACES.with_borrow_mut(
-        |places| match places.iter_mut().find(|p| p.store == store) {
-            Some(place) => place.roots += 1,
-            None => places.push(Place {
-                store,
-                roots: 1,
-                holding: Holding::default(),
-                told_of: 0,
-            }),
-        },
-    );
+/// A root context is gone; with the last one of a store goes all that came from that.
+fn leave(root: u32, but: Option<StoreId>) {
+    PLACES.with_borrow_mut(|places| {
+        places.retain_mut(|p| Some(p.store) == but || p.holding.end(root));
+    });
 }
 
-/// A root context is gone; with the last one goes all that came from its store.
-pub fn leave(store: StoreId) {
-    PLACES.with_borrow_mut(|places| {
-        for p in places.iter_mut().filter(|p| p.store == store) {
-            p.roots = p.roots.saturating_sub(1);
-        }
-        places.retain(|p| p.roots > 0);
-    });
+/// A root context has ended.
+pub fn end(root: u32) {
+    leave(root, None);
 }
 
 /// Keeps the signing keys, for reports.
@@ -68,13 +54,16 @@ pub fn with_keys<R>(f: impl FnOnce(&SigningKeys) -> R) -> Option<R> {
     KEYS.with_borrow(|keys| keys.as_ref().map(f))
 }
 
-/// What is in force for a store, or why nothing is.
-pub fn in_force(store: StoreId) -> Result<InForce, Unavailable> {
-    let found = with(store, |held| match (held.in_force(), held.waiting()) {
-        (Some(in_force), _) => Ok(in_force.clone()),
-        (None, Some(_)) => Err(Unavailable::OverlayWithoutBase),
-        (None, None) => Err(Unavailable::None),
-    });
+/// The newest keys of a store with the policy that came with them: what still counts for a
+/// stream whose root may be gone.
+pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
+    let found = with(store, |held| held.in_force().cloned());
+    found.flatten().ok_or(Unavailable::None)
+}
+
+/// What a root context decides by, or why it has nothing to.
+pub fn in_force(root: u32, store: StoreId) -> Result<InForce, Unavailable> {
+    let found = with(store, |held| held.decides(root).cloned());
     found.unwrap_or(Err(Unavailable::None))
 }
 
@@ -86,10 +75,19 @@ pub fn make_room(store: StoreId, signed: &Signed) {
     let _ = with(store, |held| held.make_room(signed, floor));
 }
 
-/// Puts what was loaded in force, unless something newer is: an older version would undo a
-/// revocation. `loaded_us` is how long this thread stood still to load it.
-pub fn take(artefact: Artefact, loaded_us: u64) {
+/// Puts what a root context was given in force, unless something newer is: an older version
+/// would undo a revocation. `loaded_us` is how long this thread stood still to load it.
+pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
+    PLACES.with_borrow_mut(|places| {
+        if !places.iter().any(|p| p.store == store) {
+            places.push(Place {
+                store,
+                holding: Holding::default(),
+                told_of: 0,
+            });
+        }
+    });
     let (version, name, size) = match &artefact {
         Artefact::Keyset(k) => (k.version, "keyset", format!("{} keys", k.len())),
         Artefact::Overlay(o) => {
@@ -98,14 +96,19 @@ pub fn take(artefact: Artefact, loaded_us: u64) {
         }
     };
     let floor = slots::floor(store);
-    let taken = with(store, |held| (held.take(artefact, floor), held.version()));
+    let taken = with(store, |held| {
+        (held.configure(root, artefact, floor), held.version())
+    });
+    // The last root of a store takes all that is held of it along, so this one leaves the
+    // store that it had only now.
+    leave(root, Some(store));
     match taken {
         Some((Taken::Older(newest), _)) => {
             metrics::push_refused("older_version");
             host::log(
                 Level::Warn,
                 &format!(
-                    "keystile: {name} version {version} is older than {newest}, which was in force before; not taken. Issue it anew with `keystilectl keyset renew`"
+                    "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and its policy opens nothing that the newest does not. Issue it anew with `keystilectl keyset renew`"
                 ),
             );
         }

@@ -183,6 +183,22 @@ impl<'a> Entry<'a> {
         })
     }
 
+    /// The same, with what a newer entry for the key takes away. Scopes and plan stay: the
+    /// newer one may number them by another table.
+    pub(super) fn lessened(self, newer: &Entry<'_>) -> Self {
+        let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            revoked: self.revoked || newer.revoked,
+            disabled: self.disabled || newer.disabled,
+            expires: earlier(self.expires, newer.expires),
+            overlap_end: earlier(self.overlap_end, newer.overlap_end),
+            ..self
+        }
+    }
+
     /// Numbers of the scopes it holds, rising.
     pub fn scopes(&self) -> impl Iterator<Item = u16> + 'a {
         let mut r = Reader(self.scopes);

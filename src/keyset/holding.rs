@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
 use crate::policy::ReportTarget;
+use listeners::Listeners;
+
+mod listeners;
 
 /// What a VM holds of one store.
 #[derive(Default)]
@@ -22,6 +25,10 @@ pub struct Holding {
     overlay: Option<Rc<Overlay>>,
     /// An overlay newer than what is in force, whose base is not loaded.
     waiting: Option<Rc<Overlay>>,
+    /// Something was in force until room was made for what is being loaded.
+    making_room: bool,
+    /// Who decides by it, and by which policy.
+    listeners: Listeners,
 }
 
 /// What became of an artefact that arrived.
@@ -31,7 +38,8 @@ pub enum Taken {
     InForce,
     /// An overlay that waits for its base. What was in force stays so.
     WithoutBase,
-    /// Older than this version, so not taken.
+    /// Older than this version, so not taken: that was in force before, or it waits for its
+    /// base.
     Older(u64),
 }
 
@@ -75,14 +83,16 @@ impl Holding {
         if let Signed::Keyset(manifest, name) = signed
             && self.version_with(name, manifest.version) >= self.newest(floor)
         {
-            self.in_force = None;
+            self.making_room = self.in_force.take().is_some();
             self.base = None;
+            self.listeners.forget_keys();
         }
     }
 
     /// Puts an artefact in force, keeps it for later, or leaves it.
     pub fn take(&mut self, artefact: Artefact, floor: u64) -> Taken {
         let newest = self.newest(floor);
+        self.making_room = false;
         match artefact {
             Artefact::Keyset(base) => self.take_base(base, newest),
             Artefact::Overlay(overlay) => self.take_overlay(overlay, newest),
@@ -131,6 +141,7 @@ impl Holding {
                 let older = |w: &Rc<Overlay>| w.version <= overlay.version;
                 if self.waiting.as_ref().is_none_or(older) {
                     self.waiting = Some(overlay);
+                    self.heed();
                 }
                 Taken::WithoutBase
             }
@@ -146,10 +157,26 @@ impl Holding {
         self.overlay = overlay;
         let version = self.version();
         self.waiting.take_if(|w| w.version <= version);
+        self.heed();
     }
 
+    /// Has what is in force lessened by the overlay that waits.
+    fn heed(&mut self) {
+        let version = self.version();
+        let waiting = self.waiting.as_ref().filter(|w| w.version > version);
+        let waiting = waiting.cloned();
+        self.in_force = self.in_force.take().map(|i| i.under(waiting));
+    }
+
+    /// What must not be fallen behind. Where nothing is in force, an overlay that waits has
+    /// as much to say: an older base by itself lacks what that revoked, and what its own base
+    /// did. What is in force already stays, lessened by the overlay.
     fn newest(&self, floor: u64) -> u64 {
-        floor.max(self.version())
+        let here = match (&self.in_force, &self.waiting) {
+            (None, Some(waiting)) if !self.making_room => waiting.version,
+            _ => self.version(),
+        };
+        floor.max(here)
     }
 
     /// The newest overlay at hand that belongs to a base.

@@ -1,18 +1,59 @@
-//! A base and its overlay, as one.
+//! What a listener decides by: keys of a base and its overlay, and a policy.
 
 use std::rc::Rc;
 
-use super::{Keyset, Lookup, Overlay, PolicyId, StoreId};
+use super::{BaseName, Entry, Keyset, Lookup, Overlay, PolicyId, StoreId};
 use crate::key::Prefix;
-use crate::policy::Policy;
+use crate::policy::{Limit, Policy};
 use crate::quota::Quota;
 
-/// What decisions are made by: a keyset, and, where there is one, the overlay that belongs
-/// to it. Clones share both.
+/// What decisions are made by: a keyset, where there is one the overlay that belongs to
+/// it, and the policy of the listener. Clones share all of it.
 #[derive(Clone)]
 pub struct InForce {
     base: Rc<Keyset>,
     overlay: Option<Rc<Overlay>>,
+    /// A newer overlay whose base is not here: what it takes away counts already.
+    waiting: Option<Rc<Overlay>>,
+    /// The listener's policy, where it is not the base's.
+    own: Option<Rc<Own>>,
+}
+
+/// The policy of a keyset, kept without its keys.
+pub struct Rules {
+    /// Names the keyset.
+    pub name: BaseName,
+    /// Wall-clock seconds after which it is not believed.
+    pub not_after: Option<u64>,
+    /// The policy.
+    pub policy: Rc<Policy>,
+    /// Which policy that is.
+    pub policy_id: PolicyId,
+    pub(super) quotas: Rc<[Option<Quota>]>,
+}
+
+/// A listener's policy over the keys of another keyset, whose entries number scopes and
+/// plans by other tables.
+struct Own {
+    rules: Rc<Rules>,
+    not_after: Option<u64>,
+    /// What the keys' keyset calls each scope of the policy; `None` if no key has it.
+    scopes: Vec<Option<u16>>,
+    /// What the policy calls each plan of the keys' keyset; `None` if it knows no such plan.
+    plans: Vec<Option<usize>>,
+    /// Requests must satisfy the keyset's own policy as well.
+    both: bool,
+}
+
+/// The plan of a key.
+#[derive(Clone, Copy)]
+pub struct PlanInForce<'k> {
+    /// Its name.
+    pub name: &'k str,
+    /// Its limits.
+    pub limits: &'k [Limit],
+    /// Its quota, if it has one.
+    pub quota: Option<&'k Quota>,
 }
 
 impl From<Keyset> for InForce {
@@ -27,6 +68,8 @@ impl InForce {
         Self {
             base,
             overlay: None,
+            waiting: None,
+            own: None,
         }
     }
 
@@ -36,6 +79,43 @@ impl InForce {
         belongs.then_some(Self {
             base,
             overlay: Some(overlay),
+            waiting: None,
+            own: None,
+        })
+    }
+
+    /// The same, with what a newer overlay takes away.
+    pub(super) fn under(mut self, waiting: Option<Rc<Overlay>>) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// The same keys, decided about by the policy of a listener. With `both`, requests must
+    /// satisfy the policy that came with the keys as well.
+    pub(super) fn by(mut self, rules: &Rc<Rules>, not_after: Option<u64>, both: bool) -> Self {
+        if rules.name == self.base.name {
+            return self;
+        }
+        let (mine, keys) = (&rules.policy, &self.base.policy);
+        let scopes = mine.scopes.iter().map(|name| keys.scope_number(name));
+        let plans = keys.plans.keys();
+        let plans = plans.map(|name| mine.plans.keys().position(|mine| mine == name));
+        self.own = Some(Rc::new(Own {
+            scopes: scopes.collect(),
+            plans: plans.collect(),
+            rules: Rc::clone(rules),
+            not_after,
+            both,
+        }));
+        self
+    }
+
+    /// The keys with the policy that came with them, where requests must satisfy that too.
+    pub fn also(&self) -> Option<Self> {
+        self.own.as_ref().filter(|own| own.both)?;
+        Some(Self {
+            own: None,
+            ..self.clone()
         })
     }
 
@@ -70,24 +150,65 @@ impl InForce {
 
     /// Wall-clock seconds after which it is not believed.
     pub fn not_after(&self) -> Option<u64> {
-        self.overlay
+        let keys = self
+            .overlay
             .as_ref()
-            .map_or(self.base.not_after, |o| o.not_after)
+            .map_or(self.base.not_after, |o| o.not_after);
+        let policy = self.own.as_ref().and_then(|own| own.not_after);
+        match (keys, policy) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// The policy.
     pub fn policy(&self) -> &Policy {
-        &self.base.policy
+        match &self.own {
+            Some(own) => &own.rules.policy,
+            None => &self.base.policy,
+        }
     }
 
     /// Which policy that is.
     pub fn policy_id(&self) -> PolicyId {
-        self.base.policy_id
+        match &self.own {
+            Some(own) => own.rules.policy_id,
+            None => self.base.policy_id,
+        }
     }
 
-    /// The quota of the plan at this position of the policy, if it has one.
-    pub fn quota(&self, plan: usize) -> Option<&Quota> {
-        self.base.quota(plan)
+    /// The plan that an entry numbers: as the policy defines it, or, where the policy knows
+    /// no plan of that name, as it was defined for the keys. Never no limit at all.
+    pub fn plan(&self, entry: &Entry<'_>) -> Option<PlanInForce<'_>> {
+        let number = usize::from(entry.plan?);
+        let mine = self.own.as_ref().and_then(|own| {
+            let number = (*own.plans.get(number)?)?;
+            Some((number, &*own.rules.policy, &*own.rules.quotas))
+        });
+        let (number, policy, quotas) =
+            mine.unwrap_or((number, &*self.base.policy, &*self.base.quotas));
+        let (name, limits) = policy.plan(number)?;
+        Some(PlanInForce {
+            name,
+            limits,
+            quota: quotas.get(number).and_then(Option::as_ref),
+        })
+    }
+
+    /// Whether a key holds the scope that the policy gives this number.
+    pub fn holds(&self, entry: &Entry<'_>, scope: u16) -> bool {
+        match &self.own {
+            None => entry.holds(scope),
+            Some(own) => {
+                let known = own.scopes.get(usize::from(scope)).copied().flatten();
+                known.is_some_and(|scope| entry.holds(scope))
+            }
+        }
+    }
+
+    /// Names of the scopes that entries number; not always the policy's.
+    pub fn scopes(&self) -> &[String] {
+        &self.base.policy.scopes
     }
 
     /// Names of the environments that entries number.
@@ -127,9 +248,23 @@ impl InForce {
     /// base says, and an overlay that cannot be read is not passed over: the base may well
     /// call a key active that was revoked since.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
-        match self.overlay.as_ref().map(|o| o.lookup(prefix)) {
+        let found = match self.overlay.as_ref().map(|o| o.lookup(prefix)) {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
             Some(found) => found,
+        };
+        match &self.waiting {
+            None => found,
+            Some(waiting) => lessened(found, &waiting.lookup(prefix)),
         }
+    }
+}
+
+/// An entry with what a newer one takes away from it. The newer one numbers names by tables
+/// that are not here, so nothing that it grants is read.
+fn lessened<'a>(found: Lookup<'a>, newer: &Lookup<'_>) -> Lookup<'a> {
+    match (found, newer) {
+        (Lookup::Found(entry), Lookup::Found(newer)) => Lookup::Found(entry.lessened(newer)),
+        (Lookup::Found(_), Lookup::Corrupt) => Lookup::Corrupt,
+        (found, _) => found,
     }
 }

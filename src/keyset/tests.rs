@@ -5,6 +5,7 @@ use crate::policy::{By, checked_limits};
 use envelope::Source;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 use signing::Domain;
 use std::cell::RefCell;
 use std::net::IpAddr;

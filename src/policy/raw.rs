@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// `policy.yaml` as written. Every field but `version` has a default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPolicy {
     /// The format's version: 1.
@@ -68,7 +68,7 @@ pub struct RawPolicy {
 }
 
 /// Whether decisions are carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Refusals are answered.
@@ -79,7 +79,7 @@ pub enum Mode {
 }
 
 /// One place where a key may stand: exactly one of `header`, `query`, `cookie`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCredential {
     /// A request header.
@@ -97,7 +97,7 @@ pub struct RawCredential {
 }
 
 /// What a client certificate must have come through before keys bound to it are good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
     /// Envoy says of this connection that it checked the certificate. Older ones than 1.39
@@ -116,7 +116,7 @@ impl ClientCertificates {
 }
 
 /// Whether Envoy tells hosts apart by their ports when it chooses a virtual host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostPorts {
     /// It may: rules must lead to the same with a port and without it.
@@ -133,7 +133,7 @@ impl HostPorts {
 }
 
 /// Whether CORS preflights pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preflight {
     /// They are requests like any other.
@@ -144,7 +144,7 @@ pub enum Preflight {
 }
 
 /// Which replies carry `RateLimit` and `RateLimit-Policy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RateLimitFields {
     /// Only 429.
@@ -155,7 +155,7 @@ pub enum RateLimitFields {
 }
 
 /// Header names that tell the upstream who calls; an empty name leaves one out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawIdentity {
     /// Carries the client's name.
@@ -177,7 +177,7 @@ impl Default for RawIdentity {
 }
 
 /// What a publishable key may hold at most.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPublishable {
     /// The scopes allowed to it. None by default.
@@ -185,7 +185,7 @@ pub struct RawPublishable {
 }
 
 /// Where to tell which version is in force, and how often.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawReport {
     /// The control plane, as Envoy's configuration names the cluster.
@@ -205,7 +205,7 @@ pub struct RawReport {
 }
 
 /// How much of an address is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Address {
     /// Nothing.
@@ -234,7 +234,7 @@ impl Address {
 }
 
 /// A plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPlan {
     /// All are checked together, then all are taken.
@@ -252,7 +252,7 @@ pub struct RawPlan {
 }
 
 /// A token bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLimit {
     /// Tokens refilled in each `per`.
@@ -280,7 +280,7 @@ pub enum By {
 
 /// An allowance by day or month. Every request that is let through counts as one, whatever
 /// it costs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawQuota {
     /// Requests allowed in each period.
@@ -296,7 +296,7 @@ pub struct RawQuota {
 }
 
 /// The period of a [`RawQuota`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QuotaPeriod {
     /// From a day to the next.
@@ -306,7 +306,7 @@ pub enum QuotaPeriod {
 }
 
 /// When a period ends and the next begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollOver {
     /// The day of the month, 1 to 28: every month has it.
@@ -322,7 +322,7 @@ impl Default for RollOver {
 }
 
 /// A route.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRoute {
     /// A template: `/v1/users/{id}`, `/static/{*rest}`.
@@ -354,7 +354,7 @@ pub struct RawRoute {
 }
 
 /// Whether a route asks for a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// A valid key is needed.
@@ -367,7 +367,7 @@ pub enum Auth {
 }
 
 /// What happens to requests that no route matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unmatched {
     /// 403 `route_denied`.

@@ -167,13 +167,39 @@ fn an_overlay_of_a_base_that_is_not_here_leaves_what_is_in_force() {
     let mut newest = case.compacted(21);
     newest.row(&case.stays).disabled = true;
     pair.push_overlay(&newest, &compacted);
-    case.holds(&mut pair);
+    let codes = [&case.revoked, &case.stays, &case.new].map(|key| pair.code(key));
+    assert_eq!(codes, ["revoked_api_key", "disabled_api_key", "ok"]);
     assert_eq!(version(&pair), Some(15));
     assert_eq!(gauge(&pair, "keystile_overlay_without_base"), Some(1));
     pair.push_base(&compacted);
     assert_eq!(pair.code(&case.stays), "disabled_api_key", "together");
     assert_eq!(version(&pair), Some(21));
     assert_eq!(gauge(&pair, "keystile_overlay_without_base"), Some(0));
+}
+
+#[test]
+fn an_older_base_waits_with_the_overlay_that_is_newer() {
+    let case = case();
+    let mut pair = Pair::new(&Process::new());
+    let compacted = case.compacted(20);
+    pair.push_overlay(&case.compacted(21), &compacted);
+    // Older than what the overlay is over, and so without what that revoked.
+    pair.push_base(&case.base);
+    assert_eq!(pair.code(&case.revoked), "keyset_unavailable");
+    pair.push_base(&compacted);
+    case.holds(&mut pair);
+}
+
+#[test]
+fn what_a_waiting_overlay_revokes_is_refused_before_its_base_comes() {
+    let case = case();
+    let mut pair = Pair::start(&case.base, &case.later);
+    let compacted = case.compacted(20);
+    let mut newest = case.compacted(21);
+    newest.row(&case.stays).revoked = true;
+    pair.push_overlay(&newest, &compacted);
+    assert_eq!(pair.code(&case.stays), "revoked_api_key");
+    assert_eq!(pair.code(&case.new), "ok");
 }
 
 #[test]

@@ -173,3 +173,104 @@ fn without_any_keyset_even_open_routes_are_closed() {
         "keyset_unavailable"
     );
 }
+
+/// The first listener's policy is strict, the other's is tried out: each decides by its own, whichever came first, and
+/// a revocation in either counts on both.
+#[test]
+fn a_policy_that_is_tried_on_one_listener_opens_no_other() {
+    for trial in [
+        ("routes", json!([{"path": "/plain", "auth": "none"}])),
+        ("mode", json!("shadow")),
+    ] {
+        for strict_first in [true, false] {
+            let (strict, key) = Store::small();
+            let second = strict.clone().set(trial.0, trial.1.clone());
+            let mut second = second.clone();
+            let open = second.change(|_| {});
+            let order = if strict_first {
+                [&strict, open]
+            } else {
+                [open, &strict]
+            };
+            let mut edge = Edge::start(order[0]);
+            edge.tick();
+            let first = edge.add(order[1]);
+            let roots = if strict_first {
+                [first, edge.root]
+            } else {
+                [edge.root, first]
+            };
+            let plain = crate::host::Request::get("/plain");
+            assert_eq!(edge.ask_at(roots[0], &plain).code(), "missing_api_key");
+            assert_eq!(edge.ask_at(roots[0], &by_header(&key)).code(), "ok");
+            assert!(edge.ask_at(roots[1], &plain).passed());
+            edge.add(open.change(|store| store.row(&key).revoked = true));
+            assert_eq!(
+                edge.ask_at(roots[0], &by_header(&key)).code(),
+                "revoked_api_key"
+            );
+            assert_eq!(edge.ask_at(roots[0], &plain).code(), "missing_api_key");
+            edge.add(&strict);
+            assert_eq!(edge.code(&key), "revoked_api_key", "the same file again");
+            assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+        }
+    }
+}
+
+/// Tables of scopes and plans differ between the policy and the keys: names count, not numbers.
+#[test]
+fn scopes_and_plans_of_another_keyset_are_told_by_their_names() {
+    let mut strict = Store::with(json!({
+        "plans": {"p": {"limits": [{"requests": 1, "per": "1h"}]}},
+        "routes": [{"path": "/plain", "scopes": ["m"]}],
+    }));
+    let holds = strict.issue_as("acme", |row| row.scopes = vec!["m".into()]);
+    let lacks = strict.issue_as("beta", |row| row.scopes = vec!["z".into()]);
+    let limited = strict.issue_as("gamma", |row| {
+        row.scopes = vec!["m".into()];
+        row.plan = Some("p".into());
+    });
+    let mut other = strict.clone().set(
+        "routes",
+        json!([{"path": "/plain", "scopes": ["a"]}, {"path": "/b", "scopes": ["b", "c"]}]),
+    );
+    other = other.set(
+        "plans",
+        json!({"a": {"limits": []}, "p": {"limits": [{"requests": 100, "per": "1h"}]},
+               "z": {"limits": [{"requests": 2, "per": "1h"}]}}),
+    );
+    let newest = other.change(|_| {});
+    let unknown = newest.issue_as("delta", |row| {
+        row.scopes = vec!["a".into(), "m".into()];
+        row.plan = Some("z".into());
+    });
+    let mut edge = Edge::start(&strict);
+    let first = edge.add(newest);
+    let mut code = |key: &str| edge.ask_at(first, &by_header(key)).code();
+    assert_eq!([code(&holds), code(&lacks)], ["ok", "insufficient_scope"]);
+    assert_eq!([code(&limited), code(&limited)], ["ok", "rate_limited"]);
+    let codes = [code(&unknown), code(&unknown), code(&unknown)];
+    assert_eq!(
+        codes,
+        ["ok", "ok", "rate_limited"],
+        "as it is defined elsewhere"
+    );
+    let answer = edge.ask_at(first, &by_header(&unknown));
+    assert!(!answer.passed());
+    let answer = edge.ask_at(first, &by_header(&holds));
+    assert_eq!(
+        answer.headers.get("x-keystile-scopes").as_deref(),
+        Some("m")
+    );
+}
+
+#[test]
+fn an_older_file_brings_no_older_policy_back() {
+    let (old, new, key) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let mut edge = Edge::start(&new);
+    edge.push(&old);
+    let plain = crate::host::Request::get("/plain");
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    assert_eq!(edge.code(&key), "revoked_api_key");
+}

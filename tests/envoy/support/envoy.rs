@@ -13,6 +13,7 @@ pub struct Setup {
     config: String,
     dir: PathBuf,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl Setup {
@@ -64,6 +65,7 @@ impl Setup {
             config,
             dir,
             environment: Vec::new(),
+            arguments: Vec::new(),
         }
     }
 
@@ -114,6 +116,48 @@ impl Setup {
         self.edit("  clusters:\n", &cluster)
     }
 
+    /// With its listeners in a file that Envoy watches, of which a removed one is gone after
+    /// a second.
+    pub fn listeners_from_file(mut self) -> Self {
+        let mut config: Value = serde_saphyr::from_str(&self.config).unwrap();
+        let listeners = config["static_resources"]
+            .as_object_mut()
+            .and_then(|all| all.remove("listeners"));
+        let mut listeners = listeners.unwrap();
+        for listener in listeners.as_array_mut().unwrap() {
+            listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        }
+        let file = ListenerFile::new(&self.dir);
+        config["dynamic_resources"] =
+            serde_json::json!({"lds_config": {"path_config_source": {"path": file.path}}});
+        fs::write(file.all(), listeners.to_string()).unwrap();
+        file.restore();
+        self.config = config.to_string();
+        self.arguments = ["--drain-time-s", "1"].map(str::to_owned).to_vec();
+        self
+    }
+
+    /// With a second listener, `trial`, that is like the first but for its own file.
+    pub fn with_trial(mut self) -> Self {
+        let mut config: Value = serde_saphyr::from_str(&self.config).unwrap();
+        let listeners = config["static_resources"]["listeners"]
+            .as_array_mut()
+            .unwrap();
+        let (first, own) = (self.ecds_file(), self.trial_file());
+        let path = |file: &EcdsFile| file.path().display().to_string();
+        let second = listeners[0].to_string().replace(&path(&first), &path(&own));
+        let mut second: Value = serde_json::from_str(&second).unwrap();
+        second["name"] = "trial".into();
+        listeners.push(second);
+        self.config = config.to_string();
+        self
+    }
+
+    /// The file that the listener `trial` watches.
+    pub fn trial_file(&self) -> EcdsFile {
+        EcdsFile::new(self.dir.join("trial.json"))
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -149,6 +193,7 @@ impl Setup {
             config,
             dir: fresh_dir(),
             environment: Vec::new(),
+            arguments: Vec::new(),
         };
         // Port 0: Envoy takes a free one and tells which, so no two can collide.
         setup
@@ -159,6 +204,39 @@ impl Setup {
                 "port_value: 8000",
                 &format!("port_value: {}", upstream.address().port()),
             )
+    }
+}
+
+/// The listeners of [`Setup::listeners_from_file`].
+pub struct ListenerFile {
+    path: PathBuf,
+}
+
+impl ListenerFile {
+    fn new(dir: &Path) -> Self {
+        Self {
+            path: dir.join("lds.json"),
+        }
+    }
+
+    fn all(&self) -> PathBuf {
+        self.path.with_extension("all")
+    }
+
+    /// Has them all.
+    pub fn restore(&self) {
+        let all = fs::read_to_string(self.all()).unwrap();
+        self.write(&all);
+    }
+
+    /// Takes them all away.
+    pub fn remove(&self) {
+        self.write("[]");
+    }
+
+    fn write(&self, resources: &str) {
+        let response = format!(r#"{{"version_info": "test", "resources": {resources}}}"#);
+        EcdsFile::new(self.path.clone()).write(response);
     }
 }
 
@@ -293,6 +371,19 @@ impl Envoy {
         self.listeners[name]
     }
 
+    /// The file of [`Setup::listeners_from_file`].
+    pub fn listener_file(&self) -> ListenerFile {
+        ListenerFile::new(&self.dir)
+    }
+
+    /// Looks anew where the listeners are.
+    pub fn look_for_listeners(&mut self) {
+        self.listeners = eventually("a listener", || {
+            let all = self.listener_addresses();
+            (!all.is_empty()).then_some(all)
+        });
+    }
+
     /// A new connection to the public listener.
     pub fn client(&self) -> Client {
         Client::connect(self.address())
@@ -408,7 +499,8 @@ fn command(setup: &Setup) -> Command {
         .arg(config)
         // No shared memory, which a killed Envoy would leave behind.
         .arg("--disable-hot-restart")
-        .args(["--log-level", "info"]);
+        .args(["--log-level", "info"])
+        .args(&setup.arguments);
     command
 }
 

@@ -1,0 +1,154 @@
+//! Which policy each listener decides by.
+//!
+//! A listener (a root context, in the filter) decides by the policy of the keyset that it was
+//! given, and by the newest keys of the store. An older keyset may not bring back a policy
+//! that was replaced, and may just as well be all that a stricter listener was ever given. So
+//! a listener that comes with one lets in only what its policy and the newest one both allow.
+
+use std::rc::Rc;
+
+use super::super::{Artefact, BaseName, InForce, Rules};
+use super::{Holding, Taken};
+use crate::decide::Unavailable;
+use crate::policy::{Mode, Policy};
+
+#[derive(Default)]
+pub(super) struct Listeners(Vec<Listener>);
+
+struct Listener {
+    id: u32,
+    /// The keyset that it was given, or whose overlay.
+    name: BaseName,
+    /// Wall-clock seconds after which that is not believed.
+    not_after: Option<u64>,
+    /// The policy of that keyset, if it was ever here.
+    rules: Option<Rc<Rules>>,
+    /// What decides until it is here.
+    meanwhile: Option<Rc<Rules>>,
+    /// It came when something newer was in force, and nobody else had it.
+    older: bool,
+    /// An overlay was given.
+    overlay: bool,
+    /// What it decides by: made once for all requests.
+    view: Result<InForce, Unavailable>,
+}
+
+impl Listener {
+    fn policy(&self) -> Option<&Rc<Rules>> {
+        self.rules.as_ref().or(self.meanwhile.as_ref())
+    }
+}
+
+impl Listeners {
+    /// Lets go of the keys: see [`Holding::make_room`].
+    pub fn forget_keys(&mut self) {
+        for listener in &mut self.0 {
+            listener.view = Err(Unavailable::None);
+        }
+    }
+
+    fn named(&self, name: &BaseName) -> Option<&Rc<Rules>> {
+        let mut all = self.0.iter().filter_map(|l| l.rules.as_ref());
+        all.find(|rules| rules.name == *name)
+    }
+
+    /// Whose place a listener takes whose base is not here: that of the one that was given an
+    /// overlay last, or of any, if there is but one policy.
+    fn predecessor(&self) -> Option<Rc<Rules>> {
+        let last = self.0.iter().rev().find(|l| l.overlay);
+        if let Some(last) = last {
+            return last.policy().cloned();
+        }
+        let mut all = self.0.iter().filter_map(Listener::policy);
+        let first = all.next()?;
+        all.all(|rules| rules.name == first.name)
+            .then(|| Rc::clone(first))
+    }
+}
+
+impl Holding {
+    /// A listener was given an artefact: puts that in force, keeps it for later or leaves it,
+    /// and settles which policy the listener decides by.
+    pub fn configure(&mut self, id: u32, artefact: Artefact, floor: u64) -> Taken {
+        let (name, not_after, rules, overlay) = match &artefact {
+            Artefact::Keyset(k) => (k.name.clone(), k.not_after, Some(k.rules()), false),
+            Artefact::Overlay(o) => (o.base.clone(), o.not_after, None, true),
+        };
+        let meanwhile = overlay.then(|| self.listeners.predecessor()).flatten();
+        let had = self.listeners.named(&name).cloned();
+        let taken = self.take(artefact, floor);
+        self.listeners.0.retain(|l| l.id != id);
+        self.listeners.0.push(Listener {
+            id,
+            name,
+            not_after,
+            older: matches!(taken, Taken::Older(_)) && had.is_none(),
+            rules: had.or(rules),
+            meanwhile,
+            overlay,
+            view: Err(Unavailable::None),
+        });
+        self.refresh();
+        taken
+    }
+
+    /// The policy that came with the newest keys, and those that listeners decide by.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        let newest = self.in_force.iter().map(InForce::policy);
+        let own = self.listeners.0.iter().filter_map(Listener::policy);
+        newest.chain(own.map(|rules| &*rules.policy))
+    }
+
+    /// A listener is gone. Whether any is left.
+    pub fn end(&mut self, id: u32) -> bool {
+        self.listeners.0.retain(|l| l.id != id);
+        !self.listeners.0.is_empty()
+    }
+
+    /// What a listener decides by, or why it has nothing to.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if nothing is in force, or the listener's own policy is not here.
+    pub fn decides(&self, id: u32) -> Result<&InForce, Unavailable> {
+        let found = self.listeners.0.iter().find(|l| l.id == id);
+        let found = found.ok_or(Unavailable::None)?;
+        found.view.as_ref().map_err(|why| *why)
+    }
+
+    fn refresh(&mut self) {
+        let mut all = core::mem::take(&mut self.listeners);
+        let here = self.base.as_ref().map(|b| b.rules());
+        for i in 0..all.0.len() {
+            let Some(listener) = all.0.get(i) else {
+                break;
+            };
+            let name = &listener.name;
+            let rules = here.iter().find(|rules| rules.name == *name);
+            let rules = rules.or_else(|| all.named(name)).cloned();
+            let Some(listener) = all.0.get_mut(i) else {
+                break;
+            };
+            listener.rules = listener.rules.take().or(rules);
+            // Nothing newer is left that it would be older than.
+            let now = self.in_force.as_ref().map(|f| &f.base().name);
+            listener.older &= now != Some(&listener.name);
+            listener.view = self.view(listener);
+        }
+        self.listeners = all;
+    }
+
+    fn view(&self, listener: &Listener) -> Result<InForce, Unavailable> {
+        let newest = self.in_force.as_ref().ok_or(match &self.waiting {
+            Some(_) => Unavailable::OverlayWithoutBase,
+            None => Unavailable::None,
+        })?;
+        let rules = listener.policy().ok_or(Unavailable::OverlayWithoutBase)?;
+        let shadow = |mode| mode == Mode::Shadow;
+        // Shadow mode refuses nothing: it adds nothing to what another policy refuses.
+        if listener.older && shadow(rules.policy.mode) {
+            return Ok(newest.clone());
+        }
+        let both = listener.older && !shadow(newest.policy().mode);
+        Ok(newest.clone().by(rules, listener.not_after, both))
+    }
+}

@@ -1,0 +1,105 @@
+//! Whose policy decides.
+
+use super::*;
+use crate::keyset::Content;
+
+/// The keyset of a version, under a policy of this realm.
+fn of_realm(version: u64, realm: &str) -> Content {
+    let mut content = content(version, vec![at(version)]);
+    content.policy.realm = realm.to_owned();
+    content
+}
+
+fn realm(version: u64, realm: &str) -> Built {
+    build(&of_realm(version, realm)).unwrap()
+}
+
+fn give(h: &mut Holding, id: u32, built: &Built, floor: u64) -> Taken {
+    let bytes = built.seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| h.make_room(signed, floor));
+    h.configure(id, artefact.ok().unwrap(), floor)
+}
+
+/// By which policy a listener decides, whether the newest one counts as well, and the keys'
+/// version.
+fn by(h: &Holding, id: u32) -> Option<(&str, bool, u64)> {
+    let i = h.decides(id).ok()?;
+    Some((i.policy().realm.as_str(), i.also().is_some(), i.version()))
+}
+
+#[test]
+fn each_listener_decides_by_the_policy_that_it_was_given_and_by_the_newest_keys() {
+    let mut h = Holding::default();
+    give(&mut h, 1, &realm(10, "strict"), 0);
+    give(&mut h, 2, &realm(11, "trial"), 0);
+    assert_eq!(by(&h, 1), Some(("strict", false, 11)));
+    assert_eq!(by(&h, 2), Some(("trial", false, 11)));
+    give(&mut h, 2, &realm(15, "trial"), 0);
+    let Lookup::Found(entry) = h.decides(1).unwrap().lookup(&digest(1).prefix()) else {
+        panic!("the key is lost");
+    };
+    assert!(entry.revoked, "on the other listener, too");
+    assert!(h.end(1));
+    assert_eq!(by(&h, 1), None);
+    assert!(!h.end(2));
+}
+
+#[test]
+fn a_listener_that_is_given_again_what_a_living_one_has_keeps_its_policy() {
+    let mut h = Holding::default();
+    give(&mut h, 1, &realm(10, "strict"), 0);
+    give(&mut h, 2, &realm(11, "trial"), 11);
+    assert_eq!(give(&mut h, 3, &realm(10, "strict"), 11), Taken::Older(11));
+    h.end(1);
+    assert_eq!(by(&h, 3), Some(("strict", false, 11)));
+    assert_eq!(give(&mut h, 3, &realm(10, "strict"), 11), Taken::Older(11));
+    assert_eq!(by(&h, 3), Some(("strict", false, 11)), "the same root");
+}
+
+#[test]
+fn an_older_file_opens_nothing_that_the_newest_policy_does_not() {
+    let mut h = Holding::default();
+    give(&mut h, 2, &realm(11, "newest"), 0);
+    assert_eq!(give(&mut h, 1, &realm(10, "older"), 11), Taken::Older(11));
+    assert_eq!(by(&h, 1), Some(("older", true, 11)));
+    h.end(2);
+    assert_eq!(by(&h, 1), Some(("older", true, 11)));
+    give(&mut h, 1, &realm(12, "renewed"), 11);
+    assert_eq!(by(&h, 1), Some(("renewed", false, 12)));
+}
+
+#[test]
+fn base_and_overlay_decide_by_their_own_policy_beside_a_third_listener() {
+    let mut h = Holding::default();
+    let theirs = of_realm(10, "pair");
+    let over = Base::of(&build(&theirs).unwrap()).unwrap();
+    let overlay = |version| build_overlay(&of_realm(version, "pair"), &over).unwrap();
+    give(&mut h, 1, &realm(10, "pair"), 0);
+    give(&mut h, 2, &overlay(12), 0);
+    assert_eq!(by(&h, 2), Some(("pair", false, 12)));
+    give(&mut h, 3, &realm(13, "open"), 0);
+    assert_eq!(by(&h, 2), Some(("pair", false, 13)));
+    assert_eq!(by(&h, 3), Some(("open", false, 13)));
+    // Its base's keys made room for the third listener's; its policy is still here.
+    assert_eq!(give(&mut h, 4, &overlay(16), 13), Taken::WithoutBase);
+    h.end(2);
+    assert_eq!(by(&h, 4), Some(("pair", false, 13)));
+    assert_eq!(give(&mut h, 1, &realm(10, "pair"), 13), Taken::InForce);
+    assert_eq!(by(&h, 4), Some(("pair", false, 16)));
+    assert_eq!(by(&h, 3), Some(("open", false, 16)));
+}
+
+#[test]
+fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
+    let mut h = Holding::default();
+    give(&mut h, 1, &realm(10, "strict"), 0);
+    give(&mut h, 2, &realm(11, "open"), 0);
+    let over = Base::of(&realm(12, "pair")).unwrap();
+    let overlay = build_overlay(&of_realm(13, "pair"), &over).unwrap();
+    assert_eq!(give(&mut h, 3, &overlay, 0), Taken::WithoutBase);
+    assert_eq!(by(&h, 3), None);
+    give(&mut h, 4, &realm(12, "pair"), 0);
+    assert_eq!(by(&h, 3), Some(("pair", false, 13)));
+    assert_eq!(by(&h, 1), Some(("strict", false, 13)));
+}
