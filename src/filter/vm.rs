@@ -13,11 +13,16 @@ use super::{metrics, slots};
 use crate::decide::Unavailable;
 use crate::keyset::{Artefact, Holding, InForce, Signed, SigningKeys, StoreId, Taken};
 
+/// Envoy puts a new root in the place of the old one within some milliseconds.
+const SETTLING_NS: u64 = 500_000_000;
+
 struct Place {
     store: StoreId,
     holding: Holding,
     /// The version of the waiting overlay that the log tells of already.
     told_of: u64,
+    /// The instant at which listeners settle after a push, by the monotonic clock.
+    settles_at: u64,
 }
 
 thread_local! {
@@ -85,6 +90,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 store,
                 holding: Holding::default(),
                 told_of: 0,
+                settles_at: 0,
             });
         }
     });
@@ -96,6 +102,12 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         }
     };
     let floor = slots::floor(store);
+    let now = host::monotonic_ns();
+    PLACES.with_borrow_mut(|places| {
+        for place in places.iter_mut().filter(|p| p.store == store) {
+            place.settles_at = now.saturating_add(SETTLING_NS);
+        }
+    });
     let taken = with(store, |held| {
         (held.configure(root, artefact, floor), held.version())
     });
@@ -133,8 +145,12 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
 
 /// Once a second: says in the log which overlays wait for their base.
 pub fn tick() {
+    let now = host::monotonic_ns();
     PLACES.with_borrow_mut(|places| {
         for place in places {
+            if now >= place.settles_at {
+                place.holding.settle();
+            }
             let Some(waiting) = place.holding.waiting() else {
                 place.told_of = 0;
                 continue;

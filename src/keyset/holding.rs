@@ -13,6 +13,9 @@ use listeners::Listeners;
 
 mod listeners;
 
+/// Bytes of keys that may be in memory twice.
+const SMALL: usize = 1 << 20;
+
 /// What a VM holds of one store.
 #[derive(Default)]
 pub struct Holding {
@@ -78,8 +81,14 @@ impl Holding {
 
     /// Lets go of a base that a verified one is about to replace, before memory for that
     /// is taken: linear memory never shrinks, and two large bases side by side would double
-    /// it for good. Nothing is decided until [`Holding::take`] is called.
+    /// it for good. Nothing is decided until [`Holding::take`] is called. Two small ones are
+    /// no matter, and spare listeners that are about to be replaced a moment of other keys.
     pub fn make_room(&mut self, signed: &Signed, floor: u64) {
+        let here = self.base.as_ref().map_or(0, |b| b.pages_bytes());
+        let to_come = signed.pages_size().unwrap_or(usize::MAX);
+        if here.max(to_come) <= SMALL {
+            return;
+        }
         if let Signed::Keyset(manifest, name) = signed
             && self.version_with(name, manifest.version) >= self.newest(floor)
         {

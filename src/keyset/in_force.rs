@@ -17,6 +17,8 @@ pub struct InForce {
     waiting: Option<Rc<Overlay>>,
     /// The listener's policy, where it is not the base's.
     own: Option<Rc<Own>>,
+    /// Newer keys, which a listener does not decide by yet: what they take away counts already.
+    newer: Option<Rc<Self>>,
 }
 
 /// The policy of a keyset, kept without its keys.
@@ -70,6 +72,7 @@ impl InForce {
             overlay: None,
             waiting: None,
             own: None,
+            newer: None,
         }
     }
 
@@ -81,12 +84,19 @@ impl InForce {
             overlay: Some(overlay),
             waiting: None,
             own: None,
+            newer: None,
         })
     }
 
     /// The same, with what a newer overlay takes away.
     pub(super) fn under(mut self, waiting: Option<Rc<Overlay>>) -> Self {
         self.waiting = waiting;
+        self
+    }
+
+    /// The same, with what newer keys take away.
+    pub(super) fn before(mut self, newer: &Self) -> Self {
+        self.newer = Some(Rc::new(newer.clone()));
         self
     }
 
@@ -136,16 +146,20 @@ impl InForce {
 
     /// The store's version that it stands for.
     pub fn version(&self) -> u64 {
-        self.overlay
+        let of_overlay = self.overlay.as_ref().map(|o| o.version);
+        let own = of_overlay.unwrap_or(self.base.version);
+        self.newer
             .as_ref()
-            .map_or(self.base.version, |o| o.version)
+            .map_or(own, |newer| own.max(newer.version()))
     }
 
     /// Wall-clock seconds of the last change.
     pub fn issued_at(&self) -> u64 {
-        self.overlay
+        let of_overlay = self.overlay.as_ref().map(|o| o.issued_at);
+        let own = of_overlay.unwrap_or(self.base.issued_at);
+        self.newer
             .as_ref()
-            .map_or(self.base.issued_at, |o| o.issued_at)
+            .map_or(own, |newer| own.max(newer.issued_at()))
     }
 
     /// Wall-clock seconds after which it is not believed.
@@ -252,9 +266,17 @@ impl InForce {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
             Some(found) => found,
         };
-        match &self.waiting {
+        let found = match &self.waiting {
             None => found,
             Some(waiting) => lessened(found, &waiting.lookup(prefix)),
+        };
+        match &self.newer {
+            None => found,
+            Some(newer) => match newer.lookup(prefix) {
+                // Newer keys are complete, and an overlay that waits is not.
+                Lookup::Unknown => Lookup::Unknown,
+                newer => lessened(found, &newer),
+            },
         }
     }
 }

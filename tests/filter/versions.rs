@@ -246,6 +246,9 @@ fn scopes_and_plans_of_another_keyset_are_told_by_their_names() {
     });
     let mut edge = Edge::start(&strict);
     let first = edge.add(newest);
+    // A listener that goes on beside the new one has the newest keys within a second.
+    edge.wait(1);
+    edge.tick();
     let mut code = |key: &str| edge.ask_at(first, &by_header(key)).code();
     assert_eq!([code(&holds), code(&lacks)], ["ok", "insufficient_scope"]);
     assert_eq!([code(&limited), code(&limited)], ["ok", "rate_limited"]);

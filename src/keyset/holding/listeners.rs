@@ -29,6 +29,8 @@ struct Listener {
     older: bool,
     /// An overlay was given.
     overlay: bool,
+    /// It decides by keys of its own for a moment longer: see [`Holding::settle`].
+    settling: bool,
     /// What it decides by: made once for all requests.
     view: Result<InForce, Unavailable>,
 }
@@ -86,9 +88,10 @@ impl Holding {
             rules: had.or(rules),
             meanwhile,
             overlay,
+            settling: false,
             view: Err(Unavailable::None),
         });
-        self.refresh();
+        self.refresh(Some(id));
         taken
     }
 
@@ -115,7 +118,19 @@ impl Holding {
         found.view.as_ref().map_err(|why| *why)
     }
 
-    fn refresh(&mut self) {
+    /// Has every listener decide by the newest keys. A listener that is replaced serves until
+    /// Envoy has put the new one in its place; meanwhile it keeps the keys that belong to its
+    /// policy, less what the newest take away, so that no request is decided by the policy of
+    /// one push and the keys of another. To be called a moment after a push: a listener that
+    /// is still there then is one of several.
+    pub fn settle(&mut self) {
+        if self.listeners.0.iter().any(|l| l.settling) {
+            self.refresh(None);
+        }
+    }
+
+    /// `configured` is the listener that a push has just been for.
+    fn refresh(&mut self, configured: Option<u32>) {
         let mut all = core::mem::take(&mut self.listeners);
         let here = self.base.as_ref().map(|b| b.rules());
         for i in 0..all.0.len() {
@@ -132,9 +147,23 @@ impl Holding {
             // Nothing newer is left that it would be older than.
             let now = self.in_force.as_ref().map(|f| &f.base().name);
             listener.older &= now != Some(&listener.name);
-            listener.view = self.view(listener);
+            let keeps = configured.is_some_and(|id| id != listener.id);
+            let kept = listener.view.as_ref().ok().filter(|_| keeps);
+            let kept = kept.and_then(|view| self.kept(view));
+            listener.settling = kept.is_some();
+            listener.view = match kept {
+                Some(view) => Ok(view),
+                None => self.view(listener),
+            };
         }
         self.listeners = all;
+    }
+
+    /// A view whose keys are those of another base than the newest.
+    fn kept(&self, view: &InForce) -> Option<InForce> {
+        let newest = self.in_force.as_ref()?;
+        let is_other = view.base().name != newest.base().name;
+        is_other.then(|| view.clone().before(newest))
     }
 
     fn view(&self, listener: &Listener) -> Result<InForce, Unavailable> {

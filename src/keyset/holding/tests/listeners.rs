@@ -103,3 +103,39 @@ fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
     assert_eq!(by(&h, 3), Some(("pair", false, 13)));
     assert_eq!(by(&h, 1), Some(("strict", false, 13)));
 }
+
+/// A root that is replaced serves a moment longer. What it serves by is what one push brought,
+/// less what the newest takes away.
+#[test]
+fn a_listener_keeps_its_keys_until_it_settles_and_hears_of_revocations_at_once() {
+    let scoped = |version: u64, scope: &str, revoked: bool| {
+        let mut content = of_realm(version, scope);
+        for row in &mut content.rows {
+            row.scopes = vec![scope.to_owned()];
+            row.revoked = revoked;
+        }
+        build(&content).unwrap()
+    };
+    let entry = |h: &Holding| {
+        let i = h.decides(1).unwrap();
+        match i.lookup(&digest(1).prefix()) {
+            Lookup::Found(entry) => Some((
+                i.scopes()[usize::from(entry.scopes().next().unwrap())].clone(),
+                entry.revoked,
+            )),
+            _ => None,
+        }
+    };
+    let mut h = Holding::default();
+    give(&mut h, 1, &scoped(1, "old", false), 0);
+    give(&mut h, 2, &scoped(2, "new", false), 0);
+    assert_eq!(entry(&h), Some(("old".to_owned(), false)));
+    give(&mut h, 3, &scoped(3, "new", true), 0);
+    assert_eq!(entry(&h), Some(("old".to_owned(), true)));
+    h.settle();
+    assert_eq!(entry(&h), Some(("new".to_owned(), true)));
+    let mut without = of_realm(4, "new");
+    without.rows.clear();
+    give(&mut h, 2, &build(&without).unwrap(), 0);
+    assert_eq!(entry(&h), None, "what newer keys do not know is closed");
+}
