@@ -99,12 +99,13 @@ impl Tx<'_> {
     }
 
     /// Messages of a webhook whose time has come, the longest due first. Those whose audit
-    /// record was pruned have nothing left to say.
+    /// record was pruned have nothing left to say, and take no other's place.
     pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
         let mut statement = self.tx.prepare_cached(
             "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret
              FROM message JOIN webhook ON webhook.number = message.webhook
              WHERE message.webhook = ? AND message.next <= ?
+               AND EXISTS (SELECT 1 FROM audit WHERE audit.seq = message.seq)
              ORDER BY message.next, message.seq LIMIT ?",
         )?;
         let rows = statement.query_map(params![webhook, column::signed(now), most], |r| {
@@ -131,6 +132,24 @@ impl Tx<'_> {
             }
         }
         Ok(out)
+    }
+
+    /// Whether there are messages whose audit record was pruned.
+    pub fn has_lost_messages(&self) -> Result<bool> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE seq <= ?)")?
+            .query_row([column::signed(self.meta.start.seq)], |r| r.get(0))?;
+        Ok(found)
+    }
+
+    /// Takes messages out of line whose audit record was pruned; gives their number.
+    pub fn drop_lost_messages(&mut self) -> Result<u64> {
+        let dropped = self
+            .tx
+            .prepare_cached("DELETE FROM message WHERE seq <= ?")?
+            .execute([column::signed(self.meta.start.seq)])?;
+        Ok(dropped as u64)
     }
 
     /// Puts a message off.
