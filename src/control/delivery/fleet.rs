@@ -2,9 +2,10 @@
 //! its VMs have proved to have in force.
 //!
 //! One lock, held for moments, around maps that are bounded: nodes by the number of
-//! streams, what an Envoy says of itself by the limits below.
+//! streams, what an Envoy says of itself by the limits below. A node is known until it is
+//! forgotten by its name: the store keeps it over a restart ([`keeper`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,14 +18,14 @@ use super::artefact::{Artefact, Kind};
 use super::settings::Limits;
 use crate::world::Moment;
 
+pub mod keeper;
+mod known;
 mod proof;
 mod view;
 
 pub use proof::{Missing, Proof, Refused, Waited};
 pub use view::NodeView;
 
-/// A node that is gone is remembered this long.
-const REMEMBERED_MS: u64 = 3_600_000;
 /// Bytes kept of what an Envoy says: a refusal's message, its version.
 const MESSAGE_MOST: usize = 500;
 /// The base is pushed again for a VM that lost it once in this time and node.
@@ -43,6 +44,14 @@ struct Inner {
     streams: usize,
     by_address: HashMap<IpAddr, usize>,
     last_stream: u64,
+    /// Versions that were published.
+    issued: known::Issued,
+    /// The Envoys that the store remembers have been read from it.
+    loaded: bool,
+    /// Nodes that the store is to be told of.
+    unkept: BTreeSet<String>,
+    /// Nodes that it is to forget.
+    dropped: BTreeSet<String>,
 }
 
 /// Who an Envoy says that it is.
@@ -60,7 +69,12 @@ pub struct Identity {
 struct Node {
     cluster: String,
     envoy: String,
-    address: Option<SocketAddr>,
+    /// Where it last connected from; empty if it never did.
+    address: String,
+    /// The store knows it.
+    kept: bool,
+    /// It has sent a signed report.
+    proved: bool,
     connected: Option<Moment>,
     gone: Option<Moment>,
     /// Which resources each stream subscribes to.
@@ -175,29 +189,6 @@ impl Fleet {
         let lagging = living().filter(|n| n.resources.iter().any(|r| r.lagging));
         (living().count(), lagging.count())
     }
-
-    /// Forgets nodes that have been gone for long.
-    pub fn forget(&self, now: Moment) {
-        self.inner().nodes.retain(|_, node| {
-            node.gone
-                .is_none_or(|gone| now.ms().saturating_sub(gone.ms()) < REMEMBERED_MS)
-        });
-    }
-}
-
-impl Inner {
-    /// Makes room for one more node: of those that are gone, the one longest so.
-    fn make_room(&mut self, most: usize) -> bool {
-        if self.nodes.len() < most {
-            return true;
-        }
-        let oldest = self
-            .nodes
-            .iter()
-            .filter_map(|(id, n)| Some((n.gone?, id.clone())))
-            .min();
-        oldest.is_some_and(|(_, id)| self.nodes.remove(&id).is_some())
-    }
 }
 
 impl Node {
@@ -254,9 +245,10 @@ impl Member {
         node.gone = None;
         node.cluster.clone_from(&identity.cluster);
         node.envoy = bounded(&identity.envoy);
-        node.address = self.address;
+        node.address = self.address.map(|a| a.to_string()).unwrap_or_default();
         node.streams.insert(self.stream, [false; 2]);
         let wake = node.wake.subscribe();
+        inner.unkept.insert(identity.id.clone());
         drop(inner);
         self.node = Some(identity.id.clone());
         self.fleet.changed();
@@ -407,6 +399,7 @@ impl Member {
             }
             node.wake();
         });
+        self.fleet.inner().unkept.extend(self.node.clone());
     }
 }
 
@@ -430,6 +423,7 @@ impl Drop for Member {
         {
             // Broken off before it could say when: the moment it came is the best guess.
             node.gone = node.connected;
+            inner.unkept.extend(self.node.clone());
         }
         drop(inner);
         self.fleet.changed();

@@ -105,6 +105,7 @@ pub async fn serve(
         Ok(wake) => wake,
         Err(status) => return status,
     };
+    delivery.fleet.until_kept(member.node()).await;
     let mut session = Session {
         allowance: Allowance::new(limits.requests, world::instant()),
         dialect,
@@ -259,6 +260,7 @@ impl Session {
             self.member.subscribed(kind, claim.is_none());
             let held = claim.map(|(version_info, version, content)| {
                 self.member.holds(kind, version, content);
+                self.is_newer(version);
                 Has {
                     content: content.to_owned(),
                     version_info: version_info.to_owned(),
@@ -270,6 +272,20 @@ impl Session {
                 repairs,
                 ..Slot::default()
             });
+        }
+    }
+
+    /// Says so if an Envoy has what is newer than anything here. It takes nothing older; what
+    /// helps is its report, which is signed: anybody can write a number into a request.
+    fn is_newer(&self, version: u64) {
+        let newest = self.published.as_ref().map(|p| p.version());
+        if newest.is_some_and(|newest| version > newest) {
+            tracing::warn!(
+                node = self.member.node(),
+                its_version = version,
+                newest,
+                "an Envoy says that it has a version newer than all that was published here, and takes none that is older; with `report` in the policy the version rises above it by itself"
+            );
         }
     }
 

@@ -107,7 +107,12 @@ impl Bed {
     }
 
     /// The server ends, and another one begins on the same store.
-    pub async fn restarted(mut self) -> Self {
+    pub async fn restarted(self) -> Self {
+        self.restarted_after(|| {}).await
+    }
+
+    /// The same with something done in between.
+    pub async fn restarted_after(mut self, between: impl FnOnce()) -> Self {
         drop(self.stop.take());
         let tasks = std::mem::take(&mut self.tasks);
         tasks.iter().skip(1).for_each(JoinHandle::abort);
@@ -115,8 +120,19 @@ impl Bed {
             let _ = timeout(PATIENCE, task).await.unwrap();
         }
         let (folder, settings) = (Arc::clone(&self.folder), self.delivery.settings.clone());
+        let port = self.address.port();
+        // The store is closed when the last stream has ended.
+        let former = Arc::downgrade(&self.delivery);
+        drop(self);
+        let closed = async {
+            while former.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap();
+        between();
         let desk = Desk::open(Home::new(folder.path().to_owned(), None)).unwrap();
-        Self::open(folder, desk, settings, self.address.port()).await
+        Self::open(folder, desk, settings, port).await
     }
 
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {
@@ -533,6 +549,32 @@ async fn a_kept_base_that_was_spoilt_is_not_used_again() {
     let bed = bed.restarted().await;
     bed.published(1).await;
     assert_eq!(bed.delivery.numbers().bases_total, 1);
+}
+
+#[tokio::test]
+async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
+    let bed = Bed::new(POLICY).await;
+    let early = bed.issue(2).await;
+    let folder = Arc::clone(&bed.folder);
+    let path = |name: &str| folder.path().join(name);
+    bed.published(1).await;
+    // A copy of the store as it is, put in its place by hand.
+    let home = Home::new(folder.path().to_owned(), None);
+    home.backup(&World::read(), &path("copy.db")).unwrap();
+    bed.issue(1200).await;
+    bed.until("a base with all of them", |d| {
+        d.numbers().base_keys == 1202
+    })
+    .await;
+    let bed = bed
+        .restarted_after(|| {
+            std::fs::copy(path("copy.db"), path("store.db")).unwrap();
+        })
+        .await;
+    assert!(path("base.keyset").exists());
+    let published = bed.published(1).await;
+    assert_eq!(published.base.built().keys, early.len());
+    assert_eq!(bed.delivery.numbers().bases_total, 1, "made anew");
 }
 
 #[tokio::test]

@@ -223,8 +223,12 @@ pub fn content(message: &Message) -> (String, Vec<u8>) {
             "audit_seq": record.seq,
         },
     });
-    // The same for every try, so that a receiver can tell a repetition.
-    let id = format!("msg_{}_{}", message.webhook, record.seq);
+    // The same for every try, so that a receiver can tell a repetition. After a restore the
+    // numbers come again and mean other records: what tells of those is no repetition.
+    let id = match message.timeline {
+        None => format!("msg_{}_{}", message.webhook, record.seq),
+        Some(timeline) => format!("msg_{timeline}_{}_{}", message.webhook, record.seq),
+    };
     (id, body.to_string().into_bytes())
 }
 

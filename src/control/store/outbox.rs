@@ -6,7 +6,7 @@ use keystile::key::KeyId;
 use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
-use super::{Tx, column};
+use super::{Timeline, Tx, column};
 use crate::audit::Record;
 use crate::error::Result;
 use crate::record::Webhook;
@@ -24,6 +24,8 @@ pub struct Message {
     pub failures: u32,
     /// What it tells.
     pub record: Record,
+    /// The store's, unless that is the first.
+    pub timeline: Option<Timeline>,
 }
 
 fn webhook(row: &Row<'_>) -> rusqlite::Result<Webhook> {
@@ -128,6 +130,7 @@ impl Tx<'_> {
                     secret,
                     failures,
                     record,
+                    timeline: (self.meta.began > 0).then_some(self.meta.timeline),
                 });
             }
         }
