@@ -34,6 +34,7 @@ mod quick_start;
 #[path = "../console/reading.rs"]
 mod reading;
 mod redirects;
+mod restore;
 mod revocation;
 mod secrets;
 mod support;

@@ -131,7 +131,10 @@ impl Audit {
                 let many = |n: u64, what| count(usize::try_from(n).unwrap_or(usize::MAX), what);
                 cx.out.show(&done, || {
                     let before = when::short(done.before.0);
-                    format!("{} from before {before} removed\n", many(done.removed, "record"))
+                    format!(
+                        "{} from before {before} removed\n",
+                        many(done.removed, "record")
+                    )
                 })?;
                 if done.undelivered > 0 && !cx.out.is_json() {
                     let lost = many(done.undelivered, "message");

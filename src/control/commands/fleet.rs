@@ -12,7 +12,9 @@ use crate::when;
 
 /// Show Envoys: what they were sent, and what they have in force
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   keystilectl --server https://keystile.example.com fleet
   keystilectl fleet --wait          # until every one has the newest keyset in force
@@ -21,7 +23,8 @@ Examples:
 
 An Envoy is known, and waited for, from its first connection or report on until it is forgotten by
 its name, connected or not. `in force` is what every worker has proved by a signed report; it needs
-`report` in the policy.")]
+`report` in the policy."
+)]
 pub struct Fleet {
     /// Wait until every Envoy that is known has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,

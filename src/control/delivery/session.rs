@@ -105,7 +105,6 @@ pub async fn serve(
         Ok(wake) => wake,
         Err(status) => return status,
     };
-    delivery.fleet.until_kept(member.node()).await;
     let mut session = Session {
         allowance: Allowance::new(limits.requests, world::instant()),
         dialect,
@@ -137,6 +136,7 @@ impl Session {
         let mut closing = self.delivery.closing.subscribe();
         self.published.clone_from(&published.borrow_and_update());
         self.take(first)?;
+        self.delivery.fleet.until_kept(self.member.node()).await;
         let mut read_after = None;
         loop {
             let now = world::instant();

@@ -562,10 +562,8 @@ async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
     let home = Home::new(folder.path().to_owned(), None);
     home.backup(&World::read(), &path("copy.db")).unwrap();
     bed.issue(1200).await;
-    bed.until("a base with all of them", |d| {
-        d.numbers().base_keys == 1202
-    })
-    .await;
+    bed.until("a base with all of them", |d| d.numbers().base_keys == 1202)
+        .await;
     let bed = bed
         .restarted_after(|| {
             std::fs::copy(path("copy.db"), path("store.db")).unwrap();

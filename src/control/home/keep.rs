@@ -162,7 +162,8 @@ impl Home {
             (Some(new), _) => Some(new.clone()),
             (None, there) => there.exists().then_some(there),
         };
-        let restored = self.begin_timeline(world, &mut store, counted.as_deref(), head, backed_up)?;
+        let restored =
+            self.begin_timeline(world, &mut store, counted.as_deref(), head, backed_up)?;
         store.close()?;
         File::open(&new)
             .and_then(|f| f.sync_all())

@@ -129,7 +129,10 @@ impl Last {
     }
 }
 
-fn read_overlay(bytes: &[u8], signers: &SigningKeys) -> std::result::Result<std::rc::Rc<Overlay>, Refusal> {
+fn read_overlay(
+    bytes: &[u8],
+    signers: &SigningKeys,
+) -> std::result::Result<std::rc::Rc<Overlay>, Refusal> {
     match Artefact::load(&mut &*bytes, signers, |_| {})? {
         Artefact::Overlay(overlay) => Ok(overlay),
         Artefact::Keyset(_) => Err(Refusal::Overlay),

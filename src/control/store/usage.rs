@@ -131,7 +131,8 @@ impl Store {
     /// # Errors
     /// Those of the store, or the file is no usage of it.
     pub fn used_and_unknown(&mut self, file: &Path) -> Result<(Vec<KeyId>, u32)> {
-        let mut usage = UsageStore::open(file, &self.usage_key()?).map_err(|e| e.at(file.display()))?;
+        let mut usage =
+            UsageStore::open(file, &self.usage_key()?).map_err(|e| e.at(file.display()))?;
         let (used, last) = usage.read(|tx| Ok((tx.used_keys()?, tx.last_client()?)))?;
         let unknown = self.read(|tx| {
             let mut unknown = Vec::new();

@@ -37,7 +37,9 @@ pub async fn run(delivery: &Delivery) {
         }
         let world = (delivery.settings.world)();
         let keeping = Arc::clone(fleet);
-        let kept = delivery.desk.write(move |store| keep(&keeping, store, &world));
+        let kept = delivery
+            .desk
+            .write(move |store| keep(&keeping, store, &world));
         if let Err(e) = kept.await {
             tracing::error!(error = %e, "the store cannot be told which Envoys there are");
             tokio::time::sleep(PAUSE).await;

@@ -111,7 +111,9 @@ impl Fleet {
     /// The store could not be told.
     pub fn not_kept(&self, unkept: Unkept) {
         let mut inner = self.inner();
-        inner.unkept.extend(unkept.envoys.into_iter().map(|e| e.node));
+        inner
+            .unkept
+            .extend(unkept.envoys.into_iter().map(|e| e.node));
         inner.dropped.extend(unkept.dropped);
     }
 

@@ -229,12 +229,7 @@ impl Node {
     }
 
     /// Whether a version is in force; if not, why, and whether waiting is in vain.
-    fn stands(
-        &self,
-        version: u64,
-        reports: bool,
-        issued: &Issued,
-    ) -> Result<(), (String, bool)> {
+    fn stands(&self, version: u64, reports: bool, issued: &Issued) -> Result<(), (String, bool)> {
         if self.proven(issued).is_some_and(|v| v >= version) {
             return Ok(());
         }

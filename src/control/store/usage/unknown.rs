@@ -20,11 +20,11 @@ impl UsageTx<'_> {
 
     /// The greatest number of a client that anything was counted for.
     pub fn last_client(&self) -> Result<u32> {
-        Ok(self
-            .tx
-            .query_row("SELECT max(0, coalesce(max(client), 0)) FROM key", [], |r| {
-                column::number(r, 0)
-            })?)
+        Ok(self.tx.query_row(
+            "SELECT max(0, coalesce(max(client), 0)) FROM key",
+            [],
+            |r| column::number(r, 0),
+        )?)
     }
 
     /// A key belongs to nobody any more.
