@@ -56,6 +56,14 @@ impl Case {
         });
     }
 
+    /// What the server says of the store's keyset.
+    fn keyset(&self) -> Value {
+        let show = request("GET", "/v1/keyset").bearer(self.server.token());
+        Client::connect(self.server.address().parse().unwrap())
+            .send(&show)
+            .json()
+    }
+
     fn home(&self, name: &str) -> std::path::PathBuf {
         self.companion.dir().join("home").join(name)
     }
@@ -124,7 +132,7 @@ fn the_runbook_followed_word_for_word_closes_all_that_was_issued_since_the_backu
             let made = metrics
                 .lines()
                 .any(|l| l.starts_with("keystile_control_base_keys 15"));
-            (made && !key["last_used"].is_null()).then_some(())
+            (made && !key["usage"]["last_used"].is_null()).then_some(())
         },
     );
 
@@ -199,8 +207,7 @@ fn a_version_that_envoys_have_from_a_lost_timeline_is_overtaken() {
     fs::create_dir(case.home("")).unwrap();
     fs::write(case.home("master.key"), master).unwrap();
     fs::set_permissions(case.home("master.key"), fs::Permissions::from_mode(0o600)).unwrap();
-    case.companion.run(&["restore", &backup]);
-    let restored = case.companion.json(&["keyset", "show"]);
+    let restored = case.companion.json(&["restore", &backup]);
     assert!(restored["version"].as_u64().unwrap() < ahead, "{restored}");
     case.server.restart();
 
@@ -209,7 +216,7 @@ fn a_version_that_envoys_have_from_a_lost_timeline_is_overtaken() {
     assert_eq!(revoked["status"], "revoked");
     assert_eq!(case.answers(&key), HashSet::from([401]));
     assert_eq!(case.answers(&late), HashSet::from([401]));
-    let version = case.companion.json(&["keyset", "show"])["version"].as_u64();
+    let version = case.keyset()["version"].as_u64();
     assert!(version > Some(ahead), "{version:?}");
     let risen = case
         .companion
@@ -263,7 +270,7 @@ fn now() -> std::time::Duration {
 /// A report, as good as an Envoy's, of this version.
 fn prove(case: &Case, version: u64) {
     let keys = SigningKeys::parse(&case.companion.signing_keys()).unwrap();
-    let stores: Value = case.companion.json(&["keyset", "show"]);
+    let stores = case.keyset();
     let report = Report {
         node: NODES[0].to_owned(),
         vm: 200,
@@ -285,7 +292,7 @@ fn prove(case: &Case, version: u64) {
     let answer = Client::connect(case.server.address().parse().unwrap()).send(&posted);
     assert!((200..300).contains(&answer.status), "{}", answer.text());
     eventually("the version to rise", || {
-        let shown = case.companion.json(&["keyset", "show"]);
+        let shown = case.keyset();
         (shown["version"].as_u64()? > version).then_some(())
     });
 }
