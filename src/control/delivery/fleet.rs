@@ -96,6 +96,8 @@ struct Resource {
     refused: Option<Refusal>,
     /// Of which content the n-th seal is the next to try.
     attempt: (String, u32),
+    /// A push of it has not been answered.
+    flying: bool,
     lagging: bool,
 }
 
@@ -125,6 +127,8 @@ pub struct Standing {
     pub overlay_base: Option<String>,
     /// Version of the newest overlay that it was sent, acknowledged or not; 0 for none.
     pub overlay_sent: u64,
+    /// Whether an overlay that it was sent has not been answered.
+    pub overlay_flying: bool,
     /// Whether a stream of the node subscribes to base and overlay.
     pub subscribed: [bool; 2],
     /// How often the base was asked for again.
@@ -207,6 +211,16 @@ impl Node {
         match kind {
             Kind::Base => base,
             Kind::Overlay => overlay,
+        }
+    }
+
+    /// What nobody is subscribed to any more is on its way to nobody.
+    fn land(&mut self) {
+        for kind in Kind::ALL {
+            if self.subscribers(kind) == 0 {
+                self.resource(kind).flying = false;
+                self.resource(kind).lagging = false;
+            }
         }
     }
 
@@ -300,6 +314,7 @@ impl Member {
             if let Some(wants) = node.streams.get_mut(&self.stream) {
                 *slot(wants, kind) = false;
             }
+            node.land();
             node.wake();
         });
     }
@@ -314,6 +329,7 @@ impl Member {
                 overlay: has.map(|h| h.content.clone()),
                 overlay_base: has.and_then(|h| h.base.clone()),
                 overlay_sent: overlay.sent.unwrap_or(0),
+                overlay_flying: overlay.flying,
                 subscribed: Kind::ALL.map(|kind| node.subscribers(kind) > 0),
                 repairs: node.repairs,
             }
@@ -337,7 +353,11 @@ impl Member {
 
     /// An artefact was put on its way.
     pub fn sent(&self, artefact: &Artefact) {
-        self.with(|node| node.resource(artefact.kind()).sent = Some(artefact.version()));
+        self.with(|node| {
+            let resource = node.resource(artefact.kind());
+            resource.sent = Some(artefact.version());
+            resource.flying = true;
+        });
     }
 
     /// The Envoy's main thread took it.
@@ -350,6 +370,7 @@ impl Member {
                 base: artefact.base().map(ToOwned::to_owned),
             });
             resource.lagging = false;
+            resource.flying = false;
             resource.refused = None;
             node.wake();
         });
@@ -362,6 +383,7 @@ impl Member {
         let times = self.with(|node| {
             let resource = node.resource(artefact.kind());
             resource.lagging = false;
+            resource.flying = false;
             let before = resource.refused.take().map_or(0, |r| r.times);
             resource.refused = Some(Refusal {
                 version: artefact.version(),
@@ -391,11 +413,9 @@ impl Member {
     pub fn leave(self, now: Moment) {
         self.with(|node| {
             node.streams.remove(&self.stream);
+            node.land();
             if node.streams.is_empty() {
                 node.gone = Some(now);
-                for resource in &mut node.resources {
-                    resource.lagging = false;
-                }
             }
             node.wake();
         });
@@ -419,11 +439,13 @@ impl Drop for Member {
         let stream = self.stream;
         if let Some(node) = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id))
             && node.streams.remove(&stream).is_some()
-            && node.streams.is_empty()
         {
-            // Broken off before it could say when: the moment it came is the best guess.
-            node.gone = node.connected;
-            inner.unkept.extend(self.node.clone());
+            node.land();
+            if node.streams.is_empty() {
+                // Broken off before it could say when: the moment it came is the best guess.
+                node.gone = node.connected;
+                inner.unkept.extend(self.node.clone());
+            }
         }
         drop(inner);
         self.fleet.changed();

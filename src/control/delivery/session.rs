@@ -134,12 +134,15 @@ impl Session {
     ) -> Result<(), Status> {
         let mut published = self.delivery.published.subscribe();
         let mut closing = self.delivery.closing.subscribe();
-        self.published.clone_from(&published.borrow_and_update());
+        self.published.clone_from(&published.borrow());
         self.take(first)?;
         self.delivery.fleet.until_kept(self.member.node()).await;
         let mut read_after = None;
         loop {
             let now = world::instant();
+            // Not what was published when this stream last looked: another stream of the node
+            // may have sent a newer base meanwhile.
+            self.published.clone_from(&published.borrow_and_update());
             let next = self.turn(now)?;
             let reading = read_after.is_none_or(|at| at <= now);
             let next = [next, read_after.filter(|_| !reading)];
@@ -155,7 +158,6 @@ impl Session {
                     if changed.is_err() {
                         return Err(leaving());
                     }
-                    self.published.clone_from(&published.borrow_and_update());
                 }
                 _ = closing.wait_for(|closing| *closing) => return Err(leaving()),
                 _ = wake.changed() => {}
@@ -487,6 +489,8 @@ fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
 /// The filter takes an overlay whose base it has, so the base goes first. But a base
 /// that is older than the overlay in force would undo revocations, and the filter takes
 /// it only together with an overlay of its own: then that goes first, and lies ready.
+/// And an overlay of the former base that is still on its way would come behind a newer
+/// base, older than that: the base waits until it was answered.
 fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     let [has_base, has_overlay] = standing.subscribed;
     let base = published.get(Kind::Base);
@@ -497,7 +501,12 @@ fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
         Kind::Base => {
             let ready = standing.overlay_base.as_deref() == Some(base.content())
                 || standing.overlay.as_deref() == Some(overlay.content());
-            !overlay_first || !has_overlay || ready
+            !has_overlay
+                || if overlay_first {
+                    ready
+                } else {
+                    !standing.overlay_flying
+                }
         }
         Kind::Overlay => {
             overlay_first || !has_base || standing.base.as_deref() == Some(base.content())

@@ -453,6 +453,36 @@ async fn a_new_base_follows_when_the_overlay_has_grown_and_nothing_is_lost_meanw
     assert!(filter.waiting().is_none(), "no base is missing");
 }
 
+/// The other way round it would arrive older than the base that is in force by then, and the
+/// filter would refuse it and ask for a renewal.
+#[tokio::test]
+async fn a_new_base_waits_for_the_overlay_of_the_former_one_that_is_on_its_way() {
+    let mut settings = settings();
+    settings.limits.order = PATIENCE;
+    let bed = Bed::with(POLICY, settings).await;
+    let signers = bed.signers().await;
+    let mut filter = Holding::default();
+    let mut base = Stream::open(&bed, "e1", &["keystile-base"]).await;
+    feed(&mut filter, &base.take().await, &signers);
+    let mut overlay = Stream::open(&bed, "e1", &["keystile"]).await;
+    feed(&mut filter, &overlay.take().await, &signers);
+    let old = filter.base_version();
+
+    bed.issue(1).await;
+    let flying = overlay.next().await;
+    bed.issue(1200).await;
+    bed.until("the new base", |d| d.numbers().base_version > old)
+        .await;
+    assert!(base.is_quiet(300).await, "an overlay is on its way");
+    feed(&mut filter, &flying, &signers);
+    overlay.answer(&flying, None).await;
+    feed(&mut filter, &base.take().await, &signers);
+    assert!(filter.base_version() > old);
+    feed(&mut filter, &overlay.take().await, &signers);
+    let version = bed.published(1).await.version();
+    assert_eq!(filter.version(), version);
+}
+
 #[tokio::test]
 async fn another_policy_makes_a_new_base() {
     let bed = Bed::new(POLICY).await;
