@@ -158,3 +158,104 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
     let ours = manifest.store == store.to_string() && manifest.version < VERSION_MOST;
     ours.then_some(manifest.version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::publish;
+    use crate::registry::{client, key, signing, webhook};
+    use crate::store::Store;
+    use crate::world::World;
+
+    /// Long before the store was made.
+    const BEFORE: u64 = 1_700_000_000;
+
+    fn publish(store: &mut Store, folder: &Path) -> u64 {
+        signing::renew(store, &World::read()).unwrap();
+        let ready = store.read(publish::unrenewed).ok().unwrap();
+        fs::write(folder.join(BASE), ready.seal_raw(1)).unwrap();
+        ready.built.version
+    }
+
+    /// The lost store, but for its file; the version that it published last.
+    fn lost(folder: &Path, home: &Home) -> u64 {
+        let world = World::read();
+        home.backup(&world, &folder.join("kept.db")).ok().unwrap();
+        let mut store = home.open().ok().unwrap();
+        for name in ["late", "later"] {
+            client::create(&mut store, &world, client::Draft::named(name)).unwrap();
+        }
+        let issue = |store: &mut Store, client: &str| {
+            let draft = key::Draft::default();
+            key::issue(store, &world, client, draft, 2, |_| {}).ok();
+        };
+        issue(&mut store, "later");
+        let version = publish(&mut store, folder);
+        store.close().unwrap();
+        fs::remove_file(folder.join("store.db")).unwrap();
+        version
+    }
+
+    #[test]
+    fn versions_and_numbers_go_on_behind_those_of_the_lost_store_even_if_the_clock_went_back() {
+        let (folder, desk) = crate::desk::bench::desk("version: 1\n", &["acme"]);
+        drop(desk);
+        let home = Home::new(folder.path().to_owned(), None);
+        let hook = |store: &mut Store| {
+            let draft = webhook::Draft {
+                name: "siem".to_owned(),
+                url: "https://siem.example.com/keystile".to_owned(),
+                ..webhook::Draft::default()
+            };
+            webhook::create(store, &World::read(), draft).ok().unwrap();
+        };
+        hook(&mut home.open().ok().unwrap());
+        let former = home.open().ok().unwrap().read(|tx| Ok(tx.meta().timeline));
+        let version = lost(folder.path(), &home);
+        let world = World::at(BEFORE);
+        let restored = home.restore(&world, &folder.path().join("kept.db"));
+        let restored = restored.ok().unwrap();
+        assert!(restored.version > version, "{} {version}", restored.version);
+        assert_eq!(restored.lost.len(), 2);
+        assert_eq!(restored.unreadable, None);
+
+        let mut store = home.open().ok().unwrap();
+        let meta = store.read(|tx| Ok(tx.meta())).unwrap();
+        assert_eq!(
+            (meta.began, meta.version),
+            (restored.version, restored.version)
+        );
+        assert_ne!(Ok(meta.timeline), former);
+        client::create(&mut store, &world, client::Draft::named("new")).unwrap();
+        let new = store.read(|tx| tx.client("new")).unwrap().unwrap();
+        assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
+
+        // Receivers take no message for one that they have had on the other timeline.
+        let late = World::at(BEFORE + 10);
+        while webhook::collect(&mut store, &late).unwrap().more {}
+        let due = store.read(|tx| tx.due_messages(1, BEFORE + 10, 9)).unwrap();
+        let (id, _) = webhook::content(&due[0]);
+        let wanted = format!("msg_{}_1_{}", meta.timeline, due[0].record.seq);
+        assert_eq!(id, wanted);
+    }
+
+    #[test]
+    fn a_keyset_that_nobody_can_verify_tells_its_version_and_no_key() {
+        let (folder, desk) = crate::desk::bench::desk("version: 1\n", &["acme"]);
+        drop(desk);
+        let home = Home::new(folder.path().to_owned(), None);
+        let mut store = home.open().ok().unwrap();
+        let version = publish(&mut store, folder.path());
+        let id = store.read(|tx| Ok(tx.meta().store)).unwrap();
+        let last = Last::read(folder.path(), id, &SigningKeys::new(Vec::new()));
+        assert_eq!(last.version, version);
+        assert!(last.unreadable.is_some() && last.keys.is_none());
+        let last = Last::read(
+            folder.path(),
+            StoreId([0; 8]),
+            &SigningKeys::new(Vec::new()),
+        );
+        assert_eq!(last.version, 0, "another store's");
+    }
+}

@@ -311,7 +311,7 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
         let mut wrong = Vec::new();
         let mut records = 0;
         for runs in 0.. {
-            if runs >= 60 && records >= 600 {
+            if runs >= 60 && records >= 1500 {
                 break;
             }
             store.check().unwrap_or_else(|e| wrong.push(e.to_string()));
@@ -327,4 +327,29 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
         assert_eq!(wrong, Vec::<String>::new());
     });
     assert!(verified(&mut b).is_ok());
+}
+
+/// Beside a log that is written ahead, a page of the file that is not as it was written is
+/// noticed too.
+#[test]
+fn a_damaged_page_is_noticed_while_others_have_the_store_open() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 300);
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    b.store.db.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    b.issue(&World::at(NOON + 1), 1);
+    b.store.check().unwrap();
+    assert!(b.store.has_log());
+    let mut bytes = std::fs::read(&b.path).unwrap();
+    let pages = bytes.len() / 4096;
+    // In the middle, so that some of them were not written to since.
+    for page in [pages / 2, pages / 2 + 1, pages / 2 + 2] {
+        bytes[page * 4096 + 100] ^= 1;
+    }
+    use std::io::{Seek as _, Write as _};
+    let mut file = std::fs::File::options().write(true).open(&b.path).unwrap();
+    file.seek(std::io::SeekFrom::Start(0)).unwrap();
+    file.write_all(&bytes).unwrap();
+    let words = b.store.check().unwrap_err().to_string();
+    assert!(words.contains("the store is damaged"), "{words}");
 }
