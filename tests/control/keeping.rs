@@ -209,9 +209,9 @@ fn a_restore_beside_what_the_lost_store_left_tells_what_is_missing_and_serves_no
     };
     assert_eq!(ids("unknown_keys").len(), 1501);
     assert!(ids("unknown_keys").contains(&late));
-    assert_eq!(ids("keys_good_again"), [revoked.clone()]);
+    assert_eq!(ids("keys_good_again"), [revoked.as_str()]);
     assert!(!home.path("home/base.keyset").exists(), "put aside");
-    assert_eq!(home.ids(), [revoked.clone()]);
+    assert_eq!(home.ids(), [revoked.as_str()]);
     let lost = home.json(&["key", "lost"]);
     assert_eq!(lost["published"].as_array().unwrap().len(), 1502);
     home.ok(&["key", "revoke", &revoked]);

@@ -498,16 +498,12 @@ fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     // Sent, not acknowledged: what is on its way will be in force before the base comes.
     let overlay_first = standing.overlay_sent > base.version();
     match kind {
-        Kind::Base => {
-            let ready = standing.overlay_base.as_deref() == Some(base.content())
-                || standing.overlay.as_deref() == Some(overlay.content());
-            !has_overlay
-                || if overlay_first {
-                    ready
-                } else {
-                    !standing.overlay_flying
-                }
+        Kind::Base if !has_overlay => true,
+        Kind::Base if overlay_first => {
+            standing.overlay_base.as_deref() == Some(base.content())
+                || standing.overlay.as_deref() == Some(overlay.content())
         }
+        Kind::Base => !standing.overlay_flying,
         Kind::Overlay => {
             overlay_first || !has_base || standing.base.as_deref() == Some(base.content())
         }
