@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use crate::desk::Desk;
 use crate::error::Result;
-use crate::world;
+use crate::home::published::VERSION_MOST;
+use crate::registry;
+use crate::world::{self, World};
 
 pub mod artefact;
 pub mod discovery;
@@ -48,10 +50,19 @@ pub struct Delivery {
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
+    /// The newest version that an Envoy proved and that was never published here.
+    above: watch::Sender<Option<Above>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
     history: History,
     count: Counts,
+}
+
+/// A version that an Envoy proved to have in force, above all that were published.
+#[derive(Clone)]
+struct Above {
+    version: u64,
+    node: String,
 }
 
 /// What every Envoy should have.
@@ -151,6 +162,7 @@ impl Delivery {
             settings,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
+            above: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
             history: History::default(),
@@ -164,6 +176,7 @@ impl Delivery {
             () = shutdown => {}
             () = publisher::run(Arc::clone(&self)) => {}
             () = self.sweep() => {}
+            () = fleet::keeper::run(&self) => {}
         }
         self.closing.send_replace(true);
     }
@@ -189,18 +202,16 @@ impl Delivery {
         self.fleet.view(&self.settings.template)
     }
 
-    /// Waits until every Envoy that is connected has proved to have a version in force,
-    /// or one newer, or until patience ends; names those that have not.
+    /// Waits until every Envoy that is known, connected or not, has proved to have a version
+    /// in force, or one newer, or until patience ends; names those that have not. Where no
+    /// Envoy is known, nobody has it in force.
     pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
         let mut changed = self.fleet.watch();
-        // One that is lost meanwhile serves on with what it has: it counts as missing.
-        let mut nodes = self.fleet.ids();
         let deadline = world::instant() + patience;
         loop {
             changed.borrow_and_update();
-            nodes.append(&mut self.fleet.ids());
             let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
-            let (waited, settled) = self.fleet.stand(&nodes, version, reports);
+            let (waited, settled) = self.fleet.stand(version, reports);
             if settled {
                 return waited;
             }
@@ -211,6 +222,23 @@ impl Delivery {
                 return waited;
             }
         }
+    }
+
+    /// Forgets Envoys that are gone for good, and writes that down.
+    ///
+    /// # Errors
+    /// One is not known, or is connected; then none is forgotten.
+    pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
+        let fleet = Arc::clone(&self.fleet);
+        // All inside, so that nobody keeps one meanwhile.
+        self.desk
+            .write(move |store| {
+                fleet.check_gone(&nodes)?;
+                registry::envoy::forget(store, &world, &nodes)?;
+                fleet.remove(&nodes);
+                Ok(())
+            })
+            .await
     }
 
     /// Takes a filter's report of what it has in force: body and signature as they came.
@@ -229,6 +257,9 @@ impl Delivery {
     fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
         let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
         let proof = known.proof(body, kid, tag)?;
+        if proof.version > VERSION_MOST {
+            return Err(Refused::Version(proof.version));
+        }
         let nodes = self.settings.limits.streams * 2;
         let (now, at) = (world::now(), world::instant());
         if self.fleet.reported(&proof, now, at, nodes)? {
@@ -238,6 +269,16 @@ impl Delivery {
                 vm = proof.vm,
                 "a worker lacks the base of its overlay, after a crash for instance; the base is pushed again"
             );
+        }
+        if self.version().is_some_and(|v| proof.version > v) {
+            self.above.send_modify(|above| {
+                if above.as_ref().is_none_or(|a| a.version < proof.version) {
+                    *above = Some(Above {
+                        version: proof.version,
+                        node: proof.node,
+                    });
+                }
+            });
         }
         Ok(())
     }
@@ -286,7 +327,6 @@ impl Delivery {
         let mut turns = tokio::time::interval(SWEEP);
         loop {
             turns.tick().await;
-            self.fleet.forget(world::now());
             let every = self.known.borrow().as_ref().and_then(|k| k.report_every());
             if let Some(every) = every {
                 self.fleet.bury(every, world::instant());

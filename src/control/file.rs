@@ -10,6 +10,15 @@ use crate::error::{Error, Result, refuse};
 /// Writes beside and renames, so that whoever reads finds the old content or the new one
 /// and nothing between, and so that Envoy, which watches for renames, notices.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    put(path, mode, content, true)
+}
+
+/// The same without waiting for the disk: a power failure may cost the file.
+pub fn replace_lazily(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    put(path, mode, content, false)
+}
+
+fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -34,10 +43,15 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
         beside
             .as_file()
             .set_permissions(Permissions::from_mode(mode))?;
-        // On the disk before it takes the place of what is there.
-        beside.as_file().sync_all()?;
+        if sync {
+            // On the disk before it takes the place of what is there.
+            beside.as_file().sync_all()?;
+        }
         beside.persist(path)?;
-        File::open(folder)?.sync_all()
+        if sync {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     };
     write().map_err(|e| cannot_write(path, &e))
 }

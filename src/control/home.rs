@@ -12,8 +12,10 @@ use crate::store::Store;
 use crate::world::World;
 
 mod keep;
+mod lock;
+pub mod published;
 
-pub use keep::NewKey;
+pub use keep::{NewKey, Restored};
 
 /// The folder: the store, its master key unless that is kept elsewhere, and the
 /// fingerprint of the master key, which tells a wrong key from a damaged store.

@@ -25,6 +25,7 @@ pub mod guide;
 pub mod import;
 pub mod key;
 pub mod keyset;
+pub mod lost;
 pub mod overview;
 pub mod policy;
 pub mod signing_key;
@@ -259,6 +260,7 @@ macro_rules! for_each_operation {
             $crate::operation::key::Rotate,
             $crate::operation::key::Fetch,
             $crate::operation::key::Import,
+            $crate::operation::lost::List,
             $crate::operation::policy::Plans,
             $crate::operation::policy::Show,
             $crate::operation::policy::Check,
@@ -289,6 +291,7 @@ macro_rules! for_each_operation {
             $crate::operation::token::Revoke,
             $crate::operation::fleet::List,
             $crate::operation::fleet::Wait,
+            $crate::operation::fleet::Forget,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
             $crate::operation::webhook::Delete,

@@ -91,10 +91,20 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
 
 /// Puts new messages in line; the webhooks for which there are some.
 async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
-    while desk
-        .write(|store| webhook::collect(store, &World::of_server()))
-        .await?
-    {}
+    loop {
+        let collected = desk
+            .write(|store| webhook::collect(store, &World::of_server()))
+            .await?;
+        if collected.dropped > 0 {
+            tracing::warn!(
+                dropped = collected.dropped,
+                "messages of webhooks are given up: the audit records that they tell of were pruned"
+            );
+        }
+        if !collected.more {
+            break;
+        }
+    }
     let waiting = |tx: &Tx<'_>| {
         let all = tx.webhooks()?.into_iter();
         Ok(all.filter(|w| w.waiting > 0).map(|w| w.number).collect())

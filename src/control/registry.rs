@@ -11,10 +11,12 @@ use crate::store::Tx;
 
 pub mod audit;
 pub mod client;
+pub mod envoy;
 pub mod handover;
 pub mod import;
 pub mod key;
 pub mod leak;
+pub mod lost;
 pub mod policy;
 pub mod replay;
 pub mod rotation;

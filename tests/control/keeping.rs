@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::server::Server;
 use crate::support::{Home, text, word};
 
 fn issuing(home: &Home, count: u32) -> Child {
@@ -175,4 +179,138 @@ fn a_checkpoint_from_after_the_backup_shows_what_a_restore_cut_off() {
     assert_eq!(verified.status.code(), Some(1));
     let words = text(&verified.stderr);
     assert!(words.contains("was removed or exchanged"), "{words}");
+}
+
+/// As the message of a lost store suggests: only the store is moved away.
+#[test]
+fn a_restore_beside_what_the_lost_store_left_tells_what_is_missing_and_serves_none_of_it() {
+    let home = Home::new();
+    let revoked = word(&home.json(&["key", "issue", "acme"]), "id");
+    let server = Server::start(&home, &[]);
+    home.ok(&["backup", "kept.db"]);
+    home.ok(&["key", "issue", "acme", "--count", "1500"]);
+    home.ok(&["client", "create", "late"]);
+    let late = word(&home.json(&["key", "issue", "late"]), "id");
+    home.ok(&["key", "revoke", &revoked]);
+    published(&home, "overlay.keyset", &late);
+    let words = home.refused(&["restore", "kept.db"]);
+    assert!(words.contains("`keystilectl serve` is running"), "{words}");
+    assert!(server.stop());
+    let lost_base = version_in(&home, "base.keyset");
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(home.path(&format!("home/store.db{end}")));
+    }
+
+    let restored = home.json(&["restore", "kept.db"]);
+    assert!(restored["version"].as_u64().unwrap() > lost_base);
+    let ids = |list: &str| -> Vec<String> {
+        let all = restored[list].as_array().unwrap();
+        all.iter().map(|k| word(k, "id")).collect()
+    };
+    assert_eq!(ids("unknown_keys").len(), 1501);
+    assert!(ids("unknown_keys").contains(&late));
+    assert_eq!(ids("keys_good_again"), [revoked.as_str()]);
+    assert!(!home.path("home/base.keyset").exists(), "put aside");
+    assert_eq!(home.ids(), [revoked.as_str()]);
+    let lost = home.json(&["key", "lost"]);
+    assert_eq!(lost["published"].as_array().unwrap().len(), 1502);
+    home.ok(&["key", "revoke", &revoked]);
+    let lost = home.json(&["key", "lost"]);
+    assert_eq!(lost["published"].as_array().unwrap().len(), 1501);
+
+    // A new client has not the number of the one that is lost: what was counted for that is
+    // not counted for this.
+    home.ok(&["client", "create", "new"]);
+    let server = Server::start(&home, &[]);
+    let base = eventually("a base of its own", || {
+        let file = home.path("home/base.keyset");
+        file.exists().then(|| version_in(&home, "base.keyset"))
+    });
+    assert!(base > lost_base);
+    let held = fs::read(home.path("home/base.keyset")).unwrap();
+    assert!(held.len() < 20_000, "one key, and not those that are lost");
+    assert!(server.stop());
+    home.ok(&["audit", "verify"]);
+}
+
+/// The version that a published file says.
+fn version_in(home: &Home, name: &str) -> u64 {
+    let bytes = fs::read(home.path(&format!("home/{name}"))).unwrap();
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap();
+    let head: Value = serde_json::from_slice(&bytes[..end]).unwrap();
+    let manifest = URL_SAFE_NO_PAD.decode(word(&head, "manifest")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["version"].as_u64().unwrap()
+}
+
+/// Waits until what was published holds the newest version of the store, and a base of its
+/// keys.
+fn published(home: &Home, name: &str, key: &str) {
+    let shown = home.json(&["key", "show", key]);
+    assert_eq!(word(&shown, "id"), key);
+    let built = home.json(&["keyset", "build", "--out", "now.keyset"]);
+    let newest = built["version"].as_u64().unwrap();
+    eventually("the newest version to be published", || {
+        let big = fs::metadata(home.path("home/base.keyset")).ok()?.len() > 40_000;
+        (big && version_in(home, name) >= newest).then_some(())
+    });
+}
+
+fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let from = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(from.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_folder_is_served_by_one_server_and_its_lock_dies_with_it() {
+    let home = Home::new();
+    let first = Server::start(&home, &[]);
+    let second = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--discovery",
+        "127.0.0.1:0",
+    ];
+    let words = home.refused(&second);
+    let process = format!("(process {})", first.pid());
+    assert!(
+        words.contains("is running on") && words.contains(&process),
+        "{words}"
+    );
+    // Killed, it can clean nothing up.
+    drop(first);
+    assert!(Server::start(&home, &[]).stop());
+}
+
+#[test]
+fn the_log_of_a_store_that_is_written_to_verifies() {
+    let home = Home::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for n in 0..2 {
+            let (home, done) = (&home, &done);
+            scope.spawn(move || {
+                for i in 0.. {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    home.ok(&["client", "create", &format!("c{n}-{i}")]);
+                }
+            });
+        }
+        let failed: Vec<_> = (0..30)
+            .map(|_| home.run(&["audit", "verify"]))
+            .filter(|output| !output.status.success())
+            .map(|output| text(&output.stderr))
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(failed.is_empty(), "{failed:?}");
+    });
 }

@@ -38,6 +38,7 @@ mod quick_start;
 mod reading;
 mod readings;
 mod redirects;
+mod restore;
 mod revocation;
 mod secrets;
 mod support;

@@ -219,3 +219,27 @@ fn over_tls_a_receiver_is_told_only_if_its_authority_is_trusted() {
     assert!(verifies(&receiver.wait(1)[0], &secret));
     eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
 }
+
+#[test]
+fn messages_that_lose_their_records_to_a_pruning_hold_up_no_other() {
+    let home = Home::new();
+    let receiver = Receiver::start(|_, seen| {
+        let old = word(&seen.event(), "type") == "key.issue";
+        Some(if old { 500 } else { 200 })
+    });
+    let url = format!("http://{}/hook", receiver.address());
+    hook(&home, &url, "key.*");
+    let _server = Server::start(&home, &[]);
+    let issued = home.json(&["key", "issue", "acme", "--count", "6"]);
+    receiver.wait(6);
+    eventually(&home, "all of them to wait", || waiting(&home) == 6);
+    let pruned = home.json(&["audit", "prune", "--before", "2100-01-01"]);
+    assert_eq!(pruned["undelivered"], 6, "{pruned}");
+    eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
+    home.ok(&["key", "revoke", &word(&issued[0], "id")]);
+    eventually(&home, "the next one to arrive", || {
+        let seen = receiver.seen();
+        seen.iter()
+            .any(|m| word(&m.event(), "type") == "key.revoke")
+    });
+}

@@ -128,11 +128,21 @@ impl Audit {
             Self::Prune(c) => {
                 let before = TimeWords(c.before);
                 let done = cx.perform(audit::Prune { before })?;
+                let many = |n: u64, what| count(usize::try_from(n).unwrap_or(usize::MAX), what);
                 cx.out.show(&done, || {
-                    let n = usize::try_from(done.removed).unwrap_or(usize::MAX);
                     let before = when::short(done.before.0);
-                    format!("{} from before {before} removed\n", count(n, "record"))
-                })
+                    format!(
+                        "{} from before {before} removed\n",
+                        many(done.removed, "record")
+                    )
+                })?;
+                if done.undelivered > 0 && !cx.out.is_json() {
+                    let lost = many(done.undelivered, "message");
+                    cx.out.warn(format_args!(
+                        "{lost} to webhooks will not be delivered: the records that they tell of are gone; see `keystilectl webhook list` for receivers that lag behind"
+                    ));
+                }
+                Ok(())
             }
         }
     }

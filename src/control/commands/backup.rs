@@ -3,10 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use keystile::key::KeyId;
 use serde_json::json;
 
 use super::Context;
 use crate::error::Result;
+use crate::home::Restored;
+use crate::output;
+use crate::store::LostKey;
+
+/// Ids that a warning names.
+const SHOWN: usize = 20;
 
 /// Write a copy of the store to a file, while others read and write
 #[derive(Args)]
@@ -30,8 +37,10 @@ Example, on a new machine:
   keystilectl push --ecds-file keystile.json
 
 What was done since the backup is undone: keys that were revoked are good again, and keys that were
-issued are not known. The keyset's version rises above all that were ever issued, so that Envoys
-take it.")]
+issued are not known. Where the lost store's folder is at hand, leave what lies beside the store in
+it: the last published keyset and the counts of usage tell which keys these are (`keystilectl key
+lost`). The keyset's version rises above all that were published, so that Envoys take it, and
+nothing that was published before is built upon. No server may run on the folder.")]
 pub struct Restore {
     /// The file that `backup` wrote
     file: PathBuf,
@@ -64,11 +73,22 @@ impl Restore {
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
         let restored = cx.home.restore(&cx.world, &self.file)?;
+        let (again, unknown): (Vec<_>, Vec<_>) = restored.lost.iter().partition(|k| k.revoked);
+        let named = |keys: &[&LostKey]| {
+            let each = keys.iter();
+            each.map(|k| json!({"id": k.id.to_string(), "client": k.client}))
+                .collect::<Vec<_>>()
+        };
         let json = json!({
             "home": cx.home.folder().display().to_string(),
             "head": restored.head.to_string(),
             "backed_up_version": restored.backed_up,
             "version": restored.version,
+            "timeline": restored.timeline.to_string(),
+            "unknown_keys": named(&unknown),
+            "keys_good_again": named(&again),
+            "unknown_keys_in_use": restored.in_use.iter().map(KeyId::to_string).collect::<Vec<_>>(),
+            "last_keyset_unreadable": restored.unreadable,
         });
         cx.out.show(&json, || {
             format!(
@@ -77,10 +97,57 @@ impl Restore {
             )
         })?;
         if !cx.out.is_json() {
-            cx.out.warn(
-                "what was done since the backup is undone: revoke again what was revoked since, then push",
-            );
+            tell_what_is_lost(cx, &restored, &unknown, &again);
         }
         Ok(())
     }
+}
+
+/// What nobody would notice before a caller does.
+fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
+    cx.out.warn(
+        "what was done since the backup is undone: revoke again what was revoked since, then push",
+    );
+    let some = |ids: Vec<String>| {
+        let more = ids.len().saturating_sub(SHOWN);
+        let shown = ids.into_iter().take(SHOWN).collect::<Vec<_>>().join(" ");
+        match more {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
+    };
+    let ids = |keys: &[&LostKey]| some(keys.iter().map(|k| k.id.to_string()).collect());
+    if !again.is_empty() {
+        cx.out.warn(format_args!(
+            "{} of the last published keyset revoked or disabled since and good again: {}",
+            many(again.len()),
+            ids(again)
+        ));
+    }
+    if !unknown.is_empty() {
+        cx.out.warn(format_args!(
+            "{} of the last published keyset unknown to this store, refused from now on: {}",
+            many(unknown.len()),
+            ids(unknown)
+        ));
+    }
+    if !restored.in_use.is_empty() {
+        cx.out.warn(format_args!(
+            "{} that were in use unknown to this store, refused from now on: {}",
+            many(restored.in_use.len()),
+            some(restored.in_use.iter().map(KeyId::to_string).collect())
+        ));
+    }
+    if let Some(why) = &restored.unreadable {
+        cx.out.warn(format_args!(
+            "the last published keyset, `base.keyset.former`, cannot be read ({why}): nobody can tell which keys it held"
+        ));
+    }
+    if !restored.lost.is_empty() || !restored.in_use.is_empty() {
+        cx.out.note("`keystilectl key lost` lists them");
+    }
+}
+
+fn many(n: usize) -> String {
+    output::count(n, "key")
 }

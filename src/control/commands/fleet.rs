@@ -1,6 +1,6 @@
 //! `keystilectl fleet`, and waiting for it.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::Context;
 use crate::delivery::NodeView;
@@ -12,23 +12,57 @@ use crate::when;
 
 /// Show Envoys: what they were sent, and what they have in force
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   keystilectl --server https://keystile.example.com fleet
   keystilectl fleet --wait          # until every one has the newest keyset in force
+  keystilectl fleet forget edge-7   # gone for good: nobody waits for it any more
   keystilectl fleet --output json
 
-`in force` is what every worker has proved by a signed report; it needs `report` in the policy.")]
+An Envoy is known, and waited for, from its first connection or report on until it is forgotten by
+its name, connected or not. `in force` is what every worker has proved by a signed report; it needs
+`report` in the policy."
+)]
 pub struct Fleet {
-    /// Wait until every connected Envoy has the newest keyset in force [default: 10s]
+    /// Wait until every Envoy that is known has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
     wait: Option<u64>,
+    #[command(subcommand)]
+    then: Option<Then>,
+}
+
+/// What is done to them.
+#[derive(Subcommand)]
+enum Then {
+    Forget(Forget),
+}
+
+/// Forget Envoys that are gone for good, so that nobody waits for them
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl fleet forget edge-7 edge-8
+
+One that is connected is not forgotten, and one that comes back is known again.")]
+struct Forget {
+    /// Its node id; can be repeated
+    #[arg(required = true)]
+    node: Vec<String>,
 }
 
 impl Fleet {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        if let Some(Then::Forget(forget)) = self.then {
+            let done = cx.perform(fleet::Forget { nodes: forget.node })?;
+            return cx.out.show(&done, || {
+                let each = done.nodes.iter().map(|n| format!("{n} is forgotten\n"));
+                each.collect()
+            });
+        }
         if let Some(patience) = self.wait {
             wait(cx, patience)?;
         }
@@ -46,10 +80,10 @@ impl Fleet {
     }
 }
 
-/// Waits until every connected Envoy has the newest keyset in force.
+/// Waits until every Envoy that is known has the newest keyset in force.
 ///
 /// # Errors
-/// The Envoys that have not, each with the reason.
+/// The Envoys that have not, each with the reason, or that there is none.
 pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     let waited = cx.perform(fleet::Wait {
         version: None,
@@ -58,12 +92,20 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     if waited.done {
         return Ok(waited);
     }
+    if waited.missing.is_empty() {
+        return Err(refuse(
+            "it is done in the store, but the server knows no Envoy, so nobody has proved to have it in force",
+            "see `keystilectl fleet`; an Envoy that takes its keyset from a file is known by its reports",
+        ));
+    }
     let each = waited.missing.iter().map(|m| {
+        let since = m.since.as_ref().map(|s| format!(" (since {s})"));
         format!(
-            "`{}` has not proved within {} that it is in force: {}; see `keystilectl fleet`",
+            "`{}` has not proved within {} that it is in force: {}{}; see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good",
             m.node,
             when::duration(patience),
-            m.why
+            m.why,
+            since.unwrap_or_default(),
         )
     });
     Err(refuse_all(each.collect()))

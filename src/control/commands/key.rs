@@ -16,11 +16,13 @@ use crate::when::{self, When};
 mod change;
 mod import;
 mod issue;
+mod lost;
 mod rotate;
 
 pub use change::{Revoke, Update};
 pub use import::Import;
 pub use issue::Issue;
+pub use lost::Lost;
 pub use rotate::Rotate;
 
 /// Keys: issue, rotate, revoke
@@ -35,6 +37,7 @@ pub enum Key {
     Revoke(Revoke),
     Rotate(Rotate),
     Import(Import),
+    Lost(Lost),
 }
 
 /// List keys
@@ -112,6 +115,7 @@ impl Key {
             Self::Revoke(c) => c.run(cx),
             Self::Rotate(c) => c.run(cx),
             Self::Import(c) => c.run(cx),
+            Self::Lost(c) => c.run(cx),
         }
     }
 }

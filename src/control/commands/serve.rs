@@ -108,6 +108,8 @@ impl Serve {
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
         log::begin();
+        // Before anything is read: a restore may be putting another store in place.
+        let _alone = cx.home.hold()?;
         let desk = Desk::open(cx.home.clone())?;
         let limits = Limits::new(self.rate_limit);
         let duties = Duties {

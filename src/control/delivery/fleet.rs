@@ -2,9 +2,10 @@
 //! its VMs have proved to have in force.
 //!
 //! One lock, held for moments, around maps that are bounded: nodes by the number of
-//! streams, what an Envoy says of itself by the limits below.
+//! streams, what an Envoy says of itself by the limits below. A node is known until it is
+//! forgotten by its name: the store keeps it over a restart ([`keeper`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,14 +18,14 @@ use super::artefact::{Artefact, Kind};
 use super::settings::Limits;
 use crate::world::Moment;
 
+pub mod keeper;
+mod known;
 mod proof;
 mod view;
 
 pub use proof::{Missing, Proof, Refused, Waited};
 pub use view::NodeView;
 
-/// A node that is gone is remembered this long.
-const REMEMBERED_MS: u64 = 3_600_000;
 /// Bytes kept of what an Envoy says: a refusal's message, its version.
 const MESSAGE_MOST: usize = 500;
 /// The base is pushed again for a VM that lost it once in this time and node.
@@ -43,6 +44,14 @@ struct Inner {
     streams: usize,
     by_address: HashMap<IpAddr, usize>,
     last_stream: u64,
+    /// Versions that were published.
+    issued: known::Issued,
+    /// The Envoys that the store remembers have been read from it.
+    loaded: bool,
+    /// Nodes that the store is to be told of.
+    unkept: BTreeSet<String>,
+    /// Nodes that it is to forget.
+    dropped: BTreeSet<String>,
 }
 
 /// Who an Envoy says that it is.
@@ -60,7 +69,12 @@ pub struct Identity {
 struct Node {
     cluster: String,
     envoy: String,
-    address: Option<SocketAddr>,
+    /// Where it last connected from; empty if it never did.
+    address: String,
+    /// The store knows it.
+    kept: bool,
+    /// It has sent a signed report.
+    proved: bool,
     connected: Option<Moment>,
     gone: Option<Moment>,
     /// Which resources each stream subscribes to.
@@ -82,6 +96,8 @@ struct Resource {
     refused: Option<Refusal>,
     /// Of which content the n-th seal is the next to try.
     attempt: (String, u32),
+    /// A push of it has not been answered.
+    flying: bool,
     lagging: bool,
 }
 
@@ -111,6 +127,8 @@ pub struct Standing {
     pub overlay_base: Option<String>,
     /// Version of the newest overlay that it was sent, acknowledged or not; 0 for none.
     pub overlay_sent: u64,
+    /// Whether an overlay that it was sent has not been answered.
+    pub overlay_flying: bool,
     /// Whether a stream of the node subscribes to base and overlay.
     pub subscribed: [bool; 2],
     /// How often the base was asked for again.
@@ -175,29 +193,6 @@ impl Fleet {
         let lagging = living().filter(|n| n.resources.iter().any(|r| r.lagging));
         (living().count(), lagging.count())
     }
-
-    /// Forgets nodes that have been gone for long.
-    pub fn forget(&self, now: Moment) {
-        self.inner().nodes.retain(|_, node| {
-            node.gone
-                .is_none_or(|gone| now.ms().saturating_sub(gone.ms()) < REMEMBERED_MS)
-        });
-    }
-}
-
-impl Inner {
-    /// Makes room for one more node: of those that are gone, the one longest so.
-    fn make_room(&mut self, most: usize) -> bool {
-        if self.nodes.len() < most {
-            return true;
-        }
-        let oldest = self
-            .nodes
-            .iter()
-            .filter_map(|(id, n)| Some((n.gone?, id.clone())))
-            .min();
-        oldest.is_some_and(|(_, id)| self.nodes.remove(&id).is_some())
-    }
 }
 
 impl Node {
@@ -216,6 +211,16 @@ impl Node {
         match kind {
             Kind::Base => base,
             Kind::Overlay => overlay,
+        }
+    }
+
+    /// What nobody is subscribed to any more is on its way to nobody.
+    fn land(&mut self) {
+        for kind in Kind::ALL {
+            if self.subscribers(kind) == 0 {
+                self.resource(kind).flying = false;
+                self.resource(kind).lagging = false;
+            }
         }
     }
 
@@ -254,9 +259,10 @@ impl Member {
         node.gone = None;
         node.cluster.clone_from(&identity.cluster);
         node.envoy = bounded(&identity.envoy);
-        node.address = self.address;
+        node.address = self.address.map(|a| a.to_string()).unwrap_or_default();
         node.streams.insert(self.stream, [false; 2]);
         let wake = node.wake.subscribe();
+        inner.unkept.insert(identity.id.clone());
         drop(inner);
         self.node = Some(identity.id.clone());
         self.fleet.changed();
@@ -308,6 +314,7 @@ impl Member {
             if let Some(wants) = node.streams.get_mut(&self.stream) {
                 *slot(wants, kind) = false;
             }
+            node.land();
             node.wake();
         });
     }
@@ -322,6 +329,7 @@ impl Member {
                 overlay: has.map(|h| h.content.clone()),
                 overlay_base: has.and_then(|h| h.base.clone()),
                 overlay_sent: overlay.sent.unwrap_or(0),
+                overlay_flying: overlay.flying,
                 subscribed: Kind::ALL.map(|kind| node.subscribers(kind) > 0),
                 repairs: node.repairs,
             }
@@ -345,7 +353,11 @@ impl Member {
 
     /// An artefact was put on its way.
     pub fn sent(&self, artefact: &Artefact) {
-        self.with(|node| node.resource(artefact.kind()).sent = Some(artefact.version()));
+        self.with(|node| {
+            let resource = node.resource(artefact.kind());
+            resource.sent = Some(artefact.version());
+            resource.flying = true;
+        });
     }
 
     /// The Envoy's main thread took it.
@@ -358,6 +370,7 @@ impl Member {
                 base: artefact.base().map(ToOwned::to_owned),
             });
             resource.lagging = false;
+            resource.flying = false;
             resource.refused = None;
             node.wake();
         });
@@ -370,6 +383,7 @@ impl Member {
         let times = self.with(|node| {
             let resource = node.resource(artefact.kind());
             resource.lagging = false;
+            resource.flying = false;
             let before = resource.refused.take().map_or(0, |r| r.times);
             resource.refused = Some(Refusal {
                 version: artefact.version(),
@@ -399,14 +413,13 @@ impl Member {
     pub fn leave(self, now: Moment) {
         self.with(|node| {
             node.streams.remove(&self.stream);
+            node.land();
             if node.streams.is_empty() {
                 node.gone = Some(now);
-                for resource in &mut node.resources {
-                    resource.lagging = false;
-                }
             }
             node.wake();
         });
+        self.fleet.inner().unkept.extend(self.node.clone());
     }
 }
 
@@ -426,10 +439,13 @@ impl Drop for Member {
         let stream = self.stream;
         if let Some(node) = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id))
             && node.streams.remove(&stream).is_some()
-            && node.streams.is_empty()
         {
-            // Broken off before it could say when: the moment it came is the best guess.
-            node.gone = node.connected;
+            node.land();
+            if node.streams.is_empty() {
+                // Broken off before it could say when: the moment it came is the best guess.
+                node.gone = node.connected;
+                inner.unkept.extend(self.node.clone());
+            }
         }
         drop(inner);
         self.fleet.changed();

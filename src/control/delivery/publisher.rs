@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::artefact::{Artefact, Kind};
 use super::fleet::{Proof, Refused};
-use super::{Delivery, Published};
+use super::{Above, Delivery, Published};
 use crate::error::{Error, Result, refuse};
+use crate::home::published::BASE;
 use crate::policy_file::PolicyFile;
 use crate::registry::{self, signing};
 use crate::store::Tx;
@@ -35,9 +36,6 @@ const OVERLAY_MOST: usize = 100_000;
 const LOOK: Duration = Duration::from_secs(15);
 /// After a failure, unless the store changes before.
 const RETRY: Duration = Duration::from_secs(5);
-/// Under the home folder.
-const KEPT: &str = "base.keyset";
-
 /// What was last read of the store.
 pub struct Known {
     store: StoreId,
@@ -99,6 +97,7 @@ impl Current {
 /// What one look at the store found.
 struct Found {
     store: StoreId,
+    began: u64,
     issued_at: u64,
     audit_seq: u64,
     policy: Arc<(u64, PolicyFile)>,
@@ -134,6 +133,7 @@ pub async fn run(delivery: Arc<Delivery>) {
         policy: None,
         building: None,
     };
+    let mut above = publisher.delivery.above.subscribe();
     let mut looks = tokio::time::interval(LOOK);
     let mut last: Option<Instant> = None;
     let mut again = Some(world::instant());
@@ -148,7 +148,11 @@ pub async fn run(delivery: Arc<Delivery>) {
                     sleep_until(last + join).await;
                 }
             }
-            built = finished(&mut publisher.building) => publisher.rebased(built),
+            built = finished(&mut publisher.building) => publisher.rebased(built).await,
+            _ = above.changed() => {
+                let found = above.borrow_and_update().clone();
+                publisher.rise(found).await;
+            }
             _ = looks.tick() => publisher.renew().await,
             () = at(again) => {}
         }
@@ -208,10 +212,41 @@ impl Publisher {
             self.rebase(&reason);
         }
         self.resign(&found.signers)?;
+        self.delivery.fleet.timeline(found.began);
         let Changes::Are(built) = found.changes else {
             return Ok(());
         };
-        self.publish(built, found.signers, (found.issued_at, found.audit_seq))
+        let at = (found.issued_at, found.audit_seq);
+        self.publish(built, found.signers, at).await
+    }
+
+    /// Makes the store's next version one above what an Envoy has. Should that fail, the
+    /// Envoy's next report says it again.
+    async fn rise(&mut self, found: Option<Above>) {
+        let Some(Above { version, node }) = found else {
+            return;
+        };
+        let world = (self.delivery.settings.world)();
+        let named = node.clone();
+        let risen = self
+            .delivery
+            .desk
+            .write(move |store| signing::rise_above(store, &world, version, &named));
+        match risen.await {
+            Ok(None) => {}
+            Ok(Some(risen)) => {
+                tracing::error!(
+                    node,
+                    its_version = version,
+                    risen,
+                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, before a restore as a rule. The next version lies above it, and a new base goes to every Envoy"
+                );
+                self.rebase("an Envoy has a version of another timeline in force");
+            }
+            Err(e) => {
+                tracing::error!(error = %e, node, "the version cannot rise above that of an Envoy");
+            }
+        }
     }
 
     /// Why there has to be a new base, if there has to be.
@@ -246,7 +281,7 @@ impl Publisher {
         let delivery = Arc::clone(&self.delivery);
         self.building = Some(tokio::spawn(async move {
             let settings = delivery.settings.clone();
-            let path = delivery.desk.home().folder().join(KEPT);
+            let path = delivery.desk.home().folder().join(BASE);
             let build = move |tx: &Tx<'_>| {
                 let ready = publish::unrenewed(tx)?;
                 let nonce = publish::nonce(&(settings.world)())?;
@@ -263,9 +298,12 @@ impl Publisher {
         }));
     }
 
-    fn rebased(&mut self, built: Result<Current>) {
+    async fn rebased(&mut self, built: Result<Current>) {
         match built {
             Ok(current) => {
+                if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
+                    tracing::warn!(error = %e, "the base is not noted: after a restart every Envoy will get a new one");
+                }
                 self.delivery.count.bases.add();
                 tracing::info!(
                     version = current.artefact.version(),
@@ -296,33 +334,34 @@ impl Publisher {
     }
 
     /// `at`: when the store last changed, and the number of its last audit record.
-    fn publish(&self, overlay: Built, signers: SigningKeys, at: (u64, u64)) -> Result<()> {
+    async fn publish(&self, overlay: Built, signers: SigningKeys, at: (u64, u64)) -> Result<()> {
         let Some(current) = &self.current else {
             return Ok(());
         };
-        let nonce = self.delivery.nonce()?;
-        let template = self.delivery.settings.template.clone();
+        let delivery = &self.delivery;
+        let nonce = delivery.nonce()?;
+        let template = delivery.settings.template.clone();
         let base = Arc::clone(&current.artefact);
         let overlay = Artefact::new(Kind::Overlay, overlay, signers, template, nonce).over(&base);
-        self.delivery.published.send_if_modified(|published| {
-            let same = published.as_ref().is_some_and(|p| {
-                p.base.content() == base.content() && p.overlay.content() == overlay.content()
-            });
-            if same {
-                return false;
-            }
-            self.delivery.count.overlays.add();
-            tracing::debug!(
-                version = overlay.version(),
-                keys = overlay.built().keys,
-                "a new overlay"
-            );
-            let overlay = Arc::new(overlay);
-            let new = Arc::new(Published { base, overlay });
-            self.delivery.history.add(Arc::clone(&new), at.0, at.1);
-            *published = Some(new);
-            true
+        let same = delivery.published.borrow().as_ref().is_some_and(|p| {
+            p.base.content() == base.content() && p.overlay.content() == overlay.content()
         });
+        if same {
+            return Ok(());
+        }
+        // On the disk before anywhere else: a version that is not there was not published.
+        kept::keep(delivery, &overlay, nonce).await;
+        delivery.count.overlays.add();
+        tracing::debug!(
+            version = overlay.version(),
+            keys = overlay.built().keys,
+            "a new overlay"
+        );
+        delivery.fleet.issued(overlay.version());
+        let overlay = Arc::new(overlay);
+        let new = Arc::new(Published { base, overlay });
+        delivery.history.add(Arc::clone(&new), at.0, at.1);
+        delivery.published.send_replace(Some(new));
         Ok(())
     }
 
@@ -414,6 +453,7 @@ fn look(
     };
     Ok(Found {
         store: meta.store,
+        began: meta.began,
         issued_at: meta.issued_at,
         audit_seq: meta.head.seq,
         policy,

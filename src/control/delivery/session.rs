@@ -134,11 +134,15 @@ impl Session {
     ) -> Result<(), Status> {
         let mut published = self.delivery.published.subscribe();
         let mut closing = self.delivery.closing.subscribe();
-        self.published.clone_from(&published.borrow_and_update());
+        self.published.clone_from(&published.borrow());
         self.take(first)?;
+        self.delivery.fleet.until_kept(self.member.node()).await;
         let mut read_after = None;
         loop {
             let now = world::instant();
+            // Not what was published when this stream last looked: another stream of the node
+            // may have sent a newer base meanwhile.
+            self.published.clone_from(&published.borrow_and_update());
             let next = self.turn(now)?;
             let reading = read_after.is_none_or(|at| at <= now);
             let next = [next, read_after.filter(|_| !reading)];
@@ -154,7 +158,6 @@ impl Session {
                     if changed.is_err() {
                         return Err(leaving());
                     }
-                    self.published.clone_from(&published.borrow_and_update());
                 }
                 _ = closing.wait_for(|closing| *closing) => return Err(leaving()),
                 _ = wake.changed() => {}
@@ -259,6 +262,7 @@ impl Session {
             self.member.subscribed(kind, claim.is_none());
             let held = claim.map(|(version_info, version, content)| {
                 self.member.holds(kind, version, content);
+                self.is_newer(version);
                 Has {
                     content: content.to_owned(),
                     version_info: version_info.to_owned(),
@@ -270,6 +274,20 @@ impl Session {
                 repairs,
                 ..Slot::default()
             });
+        }
+    }
+
+    /// Says so if an Envoy has what is newer than anything here. It takes nothing older; what
+    /// helps is its report, which is signed: anybody can write a number into a request.
+    fn is_newer(&self, version: u64) {
+        let newest = self.published.as_ref().map(|p| p.version());
+        if newest.is_some_and(|newest| version > newest) {
+            tracing::warn!(
+                node = self.member.node(),
+                its_version = version,
+                newest,
+                "an Envoy says that it has a version newer than all that was published here, and takes none that is older; with `report` in the policy the version rises above it by itself"
+            );
         }
     }
 
@@ -471,6 +489,8 @@ fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
 /// The filter takes an overlay whose base it has, so the base goes first. But a base
 /// that is older than the overlay in force would undo revocations, and the filter takes
 /// it only together with an overlay of its own: then that goes first, and lies ready.
+/// And an overlay of the former base that is still on its way would come behind a newer
+/// base, older than that: the base waits until it was answered.
 fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     let [has_base, has_overlay] = standing.subscribed;
     let base = published.get(Kind::Base);
@@ -478,11 +498,12 @@ fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     // Sent, not acknowledged: what is on its way will be in force before the base comes.
     let overlay_first = standing.overlay_sent > base.version();
     match kind {
-        Kind::Base => {
-            let ready = standing.overlay_base.as_deref() == Some(base.content())
-                || standing.overlay.as_deref() == Some(overlay.content());
-            !overlay_first || !has_overlay || ready
+        Kind::Base if !has_overlay => true,
+        Kind::Base if overlay_first => {
+            standing.overlay_base.as_deref() == Some(base.content())
+                || standing.overlay.as_deref() == Some(overlay.content())
         }
+        Kind::Base => !standing.overlay_flying,
         Kind::Overlay => {
             overlay_first || !has_base || standing.base.as_deref() == Some(base.content())
         }

@@ -107,7 +107,12 @@ impl Bed {
     }
 
     /// The server ends, and another one begins on the same store.
-    pub async fn restarted(mut self) -> Self {
+    pub async fn restarted(self) -> Self {
+        self.restarted_after(|| {}).await
+    }
+
+    /// The same with something done in between.
+    pub async fn restarted_after(mut self, between: impl FnOnce()) -> Self {
         drop(self.stop.take());
         let tasks = std::mem::take(&mut self.tasks);
         tasks.iter().skip(1).for_each(JoinHandle::abort);
@@ -115,8 +120,19 @@ impl Bed {
             let _ = timeout(PATIENCE, task).await.unwrap();
         }
         let (folder, settings) = (Arc::clone(&self.folder), self.delivery.settings.clone());
+        let port = self.address.port();
+        // The store is closed when the last stream has ended.
+        let former = Arc::downgrade(&self.delivery);
+        drop(self);
+        let closed = async {
+            while former.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, closed).await.unwrap();
+        between();
         let desk = Desk::open(Home::new(folder.path().to_owned(), None)).unwrap();
-        Self::open(folder, desk, settings, self.address.port()).await
+        Self::open(folder, desk, settings, port).await
     }
 
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {
@@ -437,6 +453,36 @@ async fn a_new_base_follows_when_the_overlay_has_grown_and_nothing_is_lost_meanw
     assert!(filter.waiting().is_none(), "no base is missing");
 }
 
+/// The other way round it would arrive older than the base that is in force by then, and the
+/// filter would refuse it and ask for a renewal.
+#[tokio::test]
+async fn a_new_base_waits_for_the_overlay_of_the_former_one_that_is_on_its_way() {
+    let mut settings = settings();
+    settings.limits.order = PATIENCE;
+    let bed = Bed::with(POLICY, settings).await;
+    let signers = bed.signers().await;
+    let mut filter = Holding::default();
+    let mut base = Stream::open(&bed, "e1", &["keystile-base"]).await;
+    feed(&mut filter, &base.take().await, &signers);
+    let mut overlay = Stream::open(&bed, "e1", &["keystile"]).await;
+    feed(&mut filter, &overlay.take().await, &signers);
+    let old = filter.base_version();
+
+    bed.issue(1).await;
+    let flying = overlay.next().await;
+    bed.issue(1200).await;
+    bed.until("the new base", |d| d.numbers().base_version > old)
+        .await;
+    assert!(base.is_quiet(300).await, "an overlay is on its way");
+    feed(&mut filter, &flying, &signers);
+    overlay.answer(&flying, None).await;
+    feed(&mut filter, &base.take().await, &signers);
+    assert!(filter.base_version() > old);
+    feed(&mut filter, &overlay.take().await, &signers);
+    let version = bed.published(1).await.version();
+    assert_eq!(filter.version(), version);
+}
+
 #[tokio::test]
 async fn another_policy_makes_a_new_base() {
     let bed = Bed::new(POLICY).await;
@@ -533,6 +579,32 @@ async fn a_kept_base_that_was_spoilt_is_not_used_again() {
     let bed = bed.restarted().await;
     bed.published(1).await;
     assert_eq!(bed.delivery.numbers().bases_total, 1);
+}
+
+#[tokio::test]
+async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
+    let bed = Bed::new(POLICY).await;
+    let early = bed.issue(2).await;
+    let folder = Arc::clone(&bed.folder);
+    let path = |name: &str| folder.path().join(name);
+    bed.published(1).await;
+    // A copy of the store as it is, put in its place by hand.
+    let home = Home::new(folder.path().to_owned(), None);
+    home.backup(&World::read(), &path("copy.db")).unwrap();
+    bed.issue(1200).await;
+    bed.until("a base with all of them", |d| d.numbers().base_keys == 1202)
+        .await;
+    let bed = bed
+        .restarted_after(|| {
+            std::fs::copy(path("copy.db"), path("store.db")).unwrap();
+            // Its version lies above that of the base: numbers alone do not tell.
+            signing::renew(&mut home.open().unwrap(), &World::read()).unwrap();
+        })
+        .await;
+    assert!(path("base.keyset").exists());
+    let published = bed.published(1).await;
+    assert_eq!(published.base.built().keys, early.len());
+    assert_eq!(bed.delivery.numbers().bases_total, 1, "made anew");
 }
 
 #[tokio::test]

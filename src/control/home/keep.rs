@@ -4,15 +4,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keystile::key::KeyId;
 use serde_json::json;
 
+use super::published::{self, Last};
 use super::{Home, cannot_make};
 use crate::audit;
 use crate::error::{Error, Result, refuse};
 use crate::file;
 use crate::registry::{self, signing};
 use crate::seal::{self, MasterKey};
-use crate::store::Store;
+use crate::store::{LostKey, Store, Timeline};
 use crate::world::World;
 
 /// What the file with the usage of a backup is called, behind the name of that.
@@ -36,8 +38,16 @@ pub struct Restored {
     pub head: audit::Head,
     /// The version of the keyset in the backup.
     pub backed_up: u64,
-    /// The version of the keyset from now on, above all that were ever issued.
+    /// The version of the keyset from now on, above all that were published.
     pub version: u64,
+    /// Names the course that the store takes from now on.
+    pub timeline: Timeline,
+    /// Keys of the last published keyset that the store does not know, or that are good again.
+    pub lost: Vec<LostKey>,
+    /// Keys that were in use, by the counts of usage, and that the store does not know.
+    pub in_use: Vec<KeyId>,
+    /// Why the last published keyset could not be read, if it is there.
+    pub unreadable: Option<String>,
 }
 
 /// Where the next master key comes from.
@@ -112,33 +122,27 @@ impl Home {
         })
     }
 
-    /// Makes a store from a backup, in a folder that has none. The keyset is renewed, so
-    /// that its version lies above all that the lost store ever issued.
+    /// Makes a store from a backup, in a folder that has none. It leaves the timeline that the
+    /// backup is of: the keyset is renewed with a version above all that are known to have
+    /// been published, and nothing that lies in the folder is published or built upon.
     ///
     /// # Errors
-    /// There is a store, the backup is damaged, or the master key is not the one that it
-    /// was encrypted with.
+    /// There is a store, a server runs on the folder, the backup is damaged, or the master key
+    /// is not the one that it was encrypted with.
     pub fn restore(&self, world: &World, from: &Path) -> Result<Restored> {
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;
+        // It would go on with the store that it has open, wherever that was moved.
+        let _alone = self.hold()?;
         let _turn = file::turn(&self.folder)?;
         if path.exists() {
             return Err(refuse(
                 format_args!("there is a store in `{shown}` already"),
-                "name another folder with `--home`, or move that store away",
+                "name another folder with `--home`, or move that store away: the file and what begins with its name",
             ));
         }
-        let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
-        let key = key.ok_or_else(|| {
-            refuse(
-                "there is no master key to read the backup with",
-                format_args!(
-                    "put the one of the lost store into `{}`, or name it as you always do",
-                    self.master_key().display()
-                ),
-            )
-        })?;
+        let key = self.key_to_restore()?;
         let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         fs::copy(from, &new).map_err(|e| {
@@ -152,18 +156,14 @@ impl Home {
             wrong_key(e, &fingerprint).at(from.display())
         })?;
         let (head, backed_up) = verified(&mut store).map_err(|e| e.at(from.display()))?;
-        let lost = fs::read_to_string(self.folder.join("audit.head")).ok();
-        let version = store.write(world, |tx| {
-            let said = json!({
-                "head": head.to_string(),
-                "checkpoint_of_the_lost_store": lost.as_deref().map(str::trim),
-            });
-            tx.audit(world, "store.restore", "store", None, Some(&said))?;
-            signing::renew_in(tx, world)?;
-            Ok(tx.next_version())
-        })?;
         let kept = store.head_file();
         let usage = self.restored_usage(&mut store, from, beside.path())?;
+        let counted = match (&usage, self.folder.join("usage.db")) {
+            (Some(new), _) => Some(new.clone()),
+            (None, there) => there.exists().then_some(there),
+        };
+        let restored =
+            self.begin_timeline(world, &mut store, counted.as_deref(), head, backed_up)?;
         store.close()?;
         File::open(&new)
             .and_then(|f| f.sync_all())
@@ -174,12 +174,83 @@ impl Home {
         if let Some(usage) = usage {
             fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
         }
+        for name in [published::BASE, published::OVERLAY] {
+            self.put_former(name)?;
+        }
         fs::hard_link(&new, &path).map_err(cannot)?;
-        Ok(Restored {
-            head,
-            backed_up,
-            version,
+        Ok(restored)
+    }
+
+    fn key_to_restore(&self) -> Result<MasterKey> {
+        let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
+        key.ok_or_else(|| {
+            refuse(
+                "there is no master key to read the backup with",
+                format_args!(
+                    "put the one of the lost store into `{}`, or name it as you always do",
+                    self.master_key().display()
+                ),
+            )
         })
+    }
+
+    /// Sets a restored store apart from the one that was lost, and finds what it lacks of that.
+    /// `usage` is the file with the counts, if there is one.
+    fn begin_timeline(
+        &self,
+        world: &World,
+        store: &mut Store,
+        usage: Option<&Path>,
+        head: audit::Head,
+        backed_up: u64,
+    ) -> Result<Restored> {
+        let (id, signers) = store.read(|tx| Ok((tx.meta().store, signing::accepted(tx)?)))?;
+        let last = Last::read(&self.folder, id, &signers);
+        let (in_use, last_client) = match usage {
+            None => (Vec::new(), 0),
+            Some(file) => store.used_and_unknown(file)?,
+        };
+        let checkpoint = fs::read_to_string(self.folder.join("audit.head")).ok();
+        store.write(world, |tx| {
+            let former = tx.meta().timeline;
+            tx.rise_above(last.version);
+            let timeline = tx.begin_timeline(world)?;
+            tx.skip_client_numbers(last_client.max(last.last_client()))?;
+            let lost = last.lost_by(tx)?;
+            for key in &lost {
+                tx.insert_lost_key(key)?;
+            }
+            let said = json!({
+                "head": head.to_string(),
+                "checkpoint_of_the_lost_store": checkpoint.as_deref().map(str::trim),
+                "timeline": timeline.to_string(),
+                "former_timeline": former.to_string(),
+                "last_published": last.version,
+                "unknown_keys": lost.iter().filter(|k| !k.revoked).count(),
+                "good_again": lost.iter().filter(|k| k.revoked).count(),
+                "unknown_keys_in_use": in_use.len(),
+            });
+            tx.audit(world, "store.restore", "store", None, Some(&said))?;
+            signing::renew_in(tx, world)?;
+            Ok(Restored {
+                head,
+                backed_up,
+                version: tx.next_version(),
+                timeline,
+                lost,
+                in_use,
+                unreadable: last.unreadable,
+            })
+        })
+    }
+
+    /// Puts a file that a new one shall not be taken for out of the way, and keeps it.
+    fn put_former(&self, name: &str) -> Result<()> {
+        let former = self.folder.join(format!("{name}.former"));
+        match fs::rename(self.folder.join(name), former) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(cannot_make(&self.folder, &e)),
+            _ => Ok(()),
+        }
     }
 
     /// The usage of a backup, copied into a folder, if it is to be put in its place: what is

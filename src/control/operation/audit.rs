@@ -206,6 +206,9 @@ pub struct Prune {
 pub struct Pruned {
     /// How many records.
     pub removed: u64,
+    /// How many messages of webhooks told of them and will not be delivered.
+    #[serde(default)]
+    pub undelivered: u64,
     /// What was older than this.
     pub before: Time,
 }
@@ -307,8 +310,7 @@ impl Operation for Verify {
             })
             .transpose()?;
         store.check()?;
-        let file = store.head_file();
-        let found = store.read(|tx| audit::verify(tx, &file, expect))?;
+        let found = audit::verify(store, expect)?;
         Ok(Verified {
             ok: true,
             records: found.head.seq.saturating_sub(found.start.seq),
@@ -355,9 +357,16 @@ impl Operation for Prune {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
         let before = self.before.0.ago(world.now.seconds());
-        let removed = audit::prune(store, world, before)?;
+        let pruned = audit::prune(store, world, before)?;
+        if pruned.undelivered > 0 {
+            tracing::warn!(
+                undelivered = pruned.undelivered,
+                "messages of webhooks will not be delivered: the audit records that they tell of were pruned"
+            );
+        }
         Ok(Pruned {
-            removed,
+            removed: pruned.removed,
+            undelivered: pruned.undelivered,
             before: Time(before),
         })
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::wire::Span;
-use super::{ANYBODY, Operation, Route, STAFF};
+use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::caller::Role;
 use crate::delivery::{Delivery, Missing, NodeView};
 use crate::error::{Error, Kind, Result, refuse};
@@ -16,8 +16,10 @@ use crate::world::World;
 /// How long to wait if nothing is said, and at most, in seconds.
 const PATIENCE: u64 = 10;
 const LONGEST: u64 = 120;
+/// Envoys forgotten at once.
+const FORGOTTEN: usize = 1000;
 
-/// Lists the Envoys that are connected, or were within the hour.
+/// Lists the Envoys that are known, connected or not.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetList)]
@@ -33,7 +35,8 @@ pub struct Fleet {
     pub nodes: Vec<NodeView>,
 }
 
-/// Waits until every connected Envoy has proved to have a version in force.
+/// Waits until every Envoy that is known, connected or not, has proved to have a version in
+/// force.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetWait)]
@@ -52,12 +55,30 @@ pub struct Wait {
 pub struct Waited {
     /// The version that was waited for.
     pub version: u64,
-    /// Every connected Envoy has it in force, in every worker.
+    /// Every Envoy that is known has it in force, in every worker, and there is one.
     pub done: bool,
     /// How many have.
     pub in_force: usize,
     /// Those that have not, and why. Tokens of the role `client` are told no names.
     pub missing: Vec<Missing>,
+}
+
+/// Forgets Envoys that are gone for good: nobody waits for them any more.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FleetForget)]
+pub struct Forget {
+    /// Their node ids.
+    #[schema(min_items = 1, max_items = 1000)]
+    pub nodes: Vec<String>,
+}
+
+/// Who was forgotten.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = FleetForgotten)]
+pub struct Forgotten {
+    /// Their node ids.
+    pub nodes: Vec<String>,
 }
 
 impl Operation for List {
@@ -81,12 +102,45 @@ impl Operation for Wait {
         "fleet.wait",
         "/v1/fleet/in-force",
         ANYBODY,
-        "Wait until every connected Envoy has proved to have a version in force",
+        "Wait until every Envoy that is known has proved to have a version in force",
     )
     .live();
 
     fn run(self, _: &mut Store, _: &World) -> Result<Waited> {
         Err(unknown())
+    }
+}
+
+impl Operation for Forget {
+    type Output = Forgotten;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "fleet.forget",
+        "/v1/fleet/forget",
+        OWNERS,
+        "Forget Envoys that are gone for good, so that nobody waits for them",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Forgotten> {
+        Err(unknown())
+    }
+}
+
+impl Forget {
+    /// Forgets them at a server.
+    ///
+    /// # Errors
+    /// One is not known, or is connected; those of the store.
+    pub async fn at(self, delivery: &Delivery, world: World) -> Result<Forgotten> {
+        if self.nodes.is_empty() || self.nodes.len() > FORGOTTEN {
+            return Err(refuse(
+                format_args!("`nodes` names {} Envoys", self.nodes.len()),
+                format_args!("name 1 to {FORGOTTEN} at a time"),
+            ));
+        }
+        delivery.forget(world, self.nodes.clone()).await?;
+        Ok(Forgotten { nodes: self.nodes })
     }
 }
 
@@ -122,7 +176,7 @@ impl Wait {
         }
         Ok(Waited {
             version,
-            done: missing.is_empty(),
+            done: missing.is_empty() && !waited.in_force.is_empty(),
             in_force: waited.in_force.len(),
             missing,
         })

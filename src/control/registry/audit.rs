@@ -1,13 +1,12 @@
 //! The audit log: searched, verified, cut.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use crate::audit::{self, Chain, Checkpoint, Head, Record};
 use crate::caller::Caller;
 use crate::error::{Result, refuse};
 use crate::output::count;
+use crate::registry::webhook;
 use crate::store::{Query, Store, Tx};
 use crate::when;
 use crate::world::World;
@@ -51,23 +50,29 @@ pub struct Verified {
 }
 
 /// Reads the whole log: no record was changed, removed, put in or moved; it holds the
-/// checkpoint in `head_file`, and `expect`.
+/// checkpoint that is kept beside the store, and `expect`.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn verify(tx: &Tx<'_>, head_file: &Path, expect: Option<Head>) -> Result<Verified> {
-    let found = verify_chain(tx, expect)?;
-    let kept = audit::kept(head_file)?;
-    match kept.map(|k| tx.holds(&k)).transpose()?.flatten() {
-        Some(b) => Err(refuse(
-            b,
-            format_args!(
-                "compare with an exported log or a backup; if the folder was put back from an older copy, move `{}` away",
-                head_file.display()
-            ),
-        )),
-        None => Ok(Verified { kept, ..found }),
-    }
+pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
+    let file = store.head_file();
+    // The checkpoint first: it is written after what it names, so a log that is looked at
+    // later holds it. The other way round, every change in between would look like a record
+    // that was removed.
+    let kept = audit::kept(&file)?;
+    store.read(|tx| {
+        let found = verify_chain(tx, expect)?;
+        match kept.map(|k| tx.holds(&k)).transpose()?.flatten() {
+            Some(b) => Err(refuse(
+                b,
+                format_args!(
+                    "compare with an exported log or a backup; if the folder was put back from an older copy, move `{}` away",
+                    file.display()
+                ),
+            )),
+            None => Ok(Verified { kept, ..found }),
+        }
+    })
 }
 
 /// The same of a copy, which has no checkpoint beside it.
@@ -114,29 +119,44 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     }
 }
 
-/// Removes the records before a time, in seconds, as far as all of them are older; gives
-/// their number. The chain goes on from the last of them, which the store vouches for.
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many records.
+    pub removed: u64,
+    /// How many messages of webhooks will not be delivered: they told of these records.
+    pub undelivered: u64,
+}
+
+/// Removes the records before a time, in seconds, as far as all of them are older. The chain
+/// goes on from the last of them, which the store vouches for.
 ///
 /// # Errors
 /// The caller is not an owner; those of the store.
-pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<u64> {
+pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<Pruned> {
     world.caller.owner("remove audit records")?;
     store.write(world, |tx| {
         let start = tx.meta().start;
         let Some(last) = tx.last_audit_before(before.saturating_mul(1000))? else {
-            return Ok(0);
+            return Ok(Pruned::default());
         };
         if last.seq <= start.seq {
-            return Ok(0);
+            return Ok(Pruned::default());
         }
+        let passed_over = webhook::pass_over(tx, last.seq)?;
         let removed = tx.prune_audit(last)?;
+        let undelivered = passed_over + tx.drop_lost_messages()?;
         let said = json!({
             "before": when::rfc3339(before),
             "removed": count(usize::try_from(removed).unwrap_or(usize::MAX), "record"),
             "from": start.seq + 1,
             "to": last.to_string(),
+            "undelivered": undelivered,
         });
         tx.audit(world, "audit.prune", "audit", None, Some(&said))?;
-        Ok(removed)
+        Ok(Pruned {
+            removed,
+            undelivered,
+        })
     })
 }

@@ -125,3 +125,33 @@ pub fn renew_in(tx: &mut Tx<'_>, world: &World) -> Result<()> {
     let after = json!({"issued_at": when::rfc3339(world.now.seconds())});
     tx.audit(world, "keyset.renew", "keyset", Some(&before), Some(&after))
 }
+
+/// Makes the store's version rise above one that an Envoy has in force, unless it is not
+/// below: gives the new one. Whatever the Envoy has comes from elsewhere, and it takes
+/// nothing older.
+///
+/// # Errors
+/// Those of the store.
+pub fn rise_above(
+    store: &mut Store,
+    world: &World,
+    version: u64,
+    node: &str,
+) -> Result<Option<u64>> {
+    // Most reports are behind what the first of them has brought about.
+    if store.read(|tx| Ok(version <= tx.meta().version))? {
+        return Ok(None);
+    }
+    store.write(world, |tx| {
+        let former = tx.meta().version;
+        if version <= former {
+            return Ok(None);
+        }
+        tx.rise_above(version);
+        tx.keyset_changed();
+        let before = json!({"version": former});
+        let after = json!({"version": tx.next_version(), "in_force": version});
+        tx.audit(world, "keyset.rise", node, Some(&before), Some(&after))?;
+        Ok(Some(tx.next_version()))
+    })
+}

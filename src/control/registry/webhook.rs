@@ -133,26 +133,40 @@ pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
     })
 }
 
-/// Looks through the audit log for what webhooks want to hear, a step of it; `true` if
-/// there is more.
+/// What a look through the audit log did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// There is more to look at.
+    pub more: bool,
+    /// Messages given up because their audit records are gone.
+    pub dropped: u64,
+}
+
+/// Looks through the audit log for what webhooks want to hear, a step of it.
 ///
 /// # Errors
 /// Those of the store.
-pub fn collect(store: &mut Store, world: &World) -> Result<bool> {
+pub fn collect(store: &mut Store, world: &World) -> Result<Collected> {
     // Most turns find nothing, and take no lock for that.
-    let behind = store.read(|tx| {
+    let due = store.read(|tx| {
         let head = tx.meta().head.seq;
-        Ok(tx.webhooks()?.iter().any(|w| w.cursor < head))
+        let behind = tx.webhooks()?.iter().any(|w| w.cursor < head);
+        Ok(behind || tx.has_lost_messages()?)
     })?;
-    if !behind {
-        return Ok(false);
+    if !due {
+        return Ok(Collected {
+            more: false,
+            dropped: 0,
+        });
     }
     store.write(world, |tx| {
+        // A former version pruned records and left their messages in line.
+        let dropped = tx.drop_lost_messages()?;
         let mut more = false;
         for hook in tx.webhooks()? {
             more |= collect_for(tx, &hook, world.now.seconds())?;
         }
-        Ok(more)
+        Ok(Collected { more, dropped })
     })
 }
 
@@ -168,6 +182,29 @@ fn collect_for(tx: &mut Tx<'_>, hook: &Webhook, now: u64) -> Result<bool> {
     }
     tx.set_webhook_cursor(hook.number, last.seq)?;
     Ok(records.len() >= STEP as usize)
+}
+
+/// How many messages are lost if the audit records up to `last` go: those in line, and those
+/// that webhooks have not even looked for. Moves them on to what stays.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn pass_over(tx: &mut Tx<'_>, last: u64) -> Result<u64> {
+    let mut lost = 0;
+    for hook in tx.webhooks()? {
+        let mut at = hook.cursor;
+        while at < last {
+            let records = tx.audit_after(at, STEP)?;
+            let Some(end) = records.last() else { break };
+            at = end.seq;
+            let gone = records.iter().take_while(|r| r.seq <= last);
+            lost += gone.filter(|r| hook.wants(&r.action)).count() as u64;
+        }
+        if hook.cursor < last {
+            tx.set_webhook_cursor(hook.number, last)?;
+        }
+    }
+    Ok(lost)
 }
 
 /// A message as it is sent: its id, and its body.
@@ -186,8 +223,12 @@ pub fn content(message: &Message) -> (String, Vec<u8>) {
             "audit_seq": record.seq,
         },
     });
-    // The same for every try, so that a receiver can tell a repetition.
-    let id = format!("msg_{}_{}", message.webhook, record.seq);
+    // The same for every try, so that a receiver can tell a repetition. After a restore the
+    // numbers come again and mean other records: what tells of those is no repetition.
+    let id = match message.timeline {
+        None => format!("msg_{}_{}", message.webhook, record.seq),
+        Some(timeline) => format!("msg_{timeline}_{}_{}", message.webhook, record.seq),
+    };
     (id, body.to_string().into_bytes())
 }
 
@@ -233,6 +274,7 @@ pub fn tried(store: &mut Store, world: &World, message: &Message, tried: &Tried)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::audit;
     use crate::store::Query;
     use crate::store::bench::{Bench, NOON};
 
@@ -247,7 +289,7 @@ mod tests {
     }
 
     fn due(b: &mut Bench, at: u64) -> Vec<Message> {
-        while collect(&mut b.store, &World::at(at)).unwrap() {}
+        while collect(&mut b.store, &World::at(at)).unwrap().more {}
         b.store.read(|tx| tx.due_messages(1, at, 100)).unwrap()
     }
 
@@ -306,6 +348,46 @@ mod tests {
             .unwrap();
         assert_eq!(log[0].action, "webhook.give-up");
         assert_eq!(b.verify(), Ok(()));
+    }
+
+    #[test]
+    fn messages_that_lost_their_records_to_a_pruning_hold_up_no_other() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&World::at(NOON), 6);
+        assert_eq!(due(&mut b, NOON + 1).len(), 6);
+        // Two more that the webhook has not looked for yet.
+        b.issue(&World::at(NOON + 2), 2);
+        let pruned = audit::prune(&mut b.store, &World::at(NOON + 50), NOON + 10).unwrap();
+        assert_eq!(pruned.undelivered, 8);
+        b.issue(&World::at(NOON + 60), 1);
+        while collect(&mut b.store, &World::at(NOON + 61)).unwrap().more {}
+        let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
+        assert_eq!(b.store.read(first).unwrap().len(), 1);
+        assert_eq!(b.store.read(|tx| tx.webhooks()).unwrap()[0].waiting, 1);
+        let log = b.store.read(|tx| {
+            let query = Query {
+                action: Some("audit.prune".to_owned()),
+                ..Query::default()
+            };
+            tx.last_audit(&query, 1)
+        });
+        assert!(log.unwrap()[0].after.contains(r#""undelivered":8"#));
+    }
+
+    #[test]
+    fn messages_left_behind_by_a_former_version_are_given_up_and_counted() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&World::at(NOON), 5);
+        assert_eq!(due(&mut b, NOON + 1).len(), 5);
+        audit::prune(&mut b.store, &World::at(NOON + 50), NOON + 10).unwrap();
+        b.sql("INSERT INTO message (webhook, seq, failures, next) VALUES (1,1,0,0),(1,2,0,0),(1,3,0,0),(1,4,0,0)");
+        b.issue(&World::at(NOON + 60), 1);
+        let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
+        let collected = collect(&mut b.store, &World::at(NOON + 61)).unwrap();
+        assert_eq!(collected.dropped, 4);
+        assert_eq!(b.store.read(first).unwrap().len(), 1);
     }
 
     #[test]

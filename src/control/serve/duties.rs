@@ -19,7 +19,7 @@ use crate::console::{self, Console};
 use crate::delivery::Delivery;
 use crate::desk::Desk;
 use crate::error::Result;
-use crate::operation::fleet::{Fleet, List, Wait};
+use crate::operation::fleet::{Fleet, Forget, List, Wait};
 use crate::operation::version;
 use crate::outbox;
 use crate::scanner::Scanner;
@@ -83,6 +83,7 @@ pub async fn run(
 pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
     let list = Arc::clone(delivery);
     let wait = Arc::clone(delivery);
+    let forget = Arc::clone(delivery);
     live(app, move |_: List, _| {
         let list = Arc::clone(&list);
         async move { Ok(Fleet::of(&list)) }
@@ -90,6 +91,10 @@ pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
     .merge(live(app, move |asked: Wait, world| {
         let wait = Arc::clone(&wait);
         async move { asked.at(&wait, world).await }
+    }))
+    .merge(live(app, move |asked: Forget, world| {
+        let forget = Arc::clone(&forget);
+        async move { asked.at(&forget, world).await }
     }))
     .merge(versions(app, delivery))
 }

@@ -92,4 +92,20 @@ impl Tx<'_> {
         )?;
         Ok(())
     }
+
+    /// Gives no client one of the numbers up to this one: others had them, on a timeline that
+    /// a restore cut off, and buckets and counts are named by them.
+    pub fn skip_client_numbers(&mut self, last: u32) -> Result<()> {
+        let changed = self.tx.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'client'",
+            [last],
+        )?;
+        if changed == 0 {
+            self.tx.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('client', ?1)",
+                [last],
+            )?;
+        }
+        Ok(())
+    }
 }

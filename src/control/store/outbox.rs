@@ -6,7 +6,7 @@ use keystile::key::KeyId;
 use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
-use super::{Tx, column};
+use super::{Timeline, Tx, column};
 use crate::audit::Record;
 use crate::error::Result;
 use crate::record::Webhook;
@@ -24,6 +24,8 @@ pub struct Message {
     pub failures: u32,
     /// What it tells.
     pub record: Record,
+    /// The store's, unless that is the first.
+    pub timeline: Option<Timeline>,
 }
 
 fn webhook(row: &Row<'_>) -> rusqlite::Result<Webhook> {
@@ -99,12 +101,13 @@ impl Tx<'_> {
     }
 
     /// Messages of a webhook whose time has come, the longest due first. Those whose audit
-    /// record was pruned have nothing left to say.
+    /// record was pruned have nothing left to say, and take no other's place.
     pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
         let mut statement = self.tx.prepare_cached(
             "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret
              FROM message JOIN webhook ON webhook.number = message.webhook
              WHERE message.webhook = ? AND message.next <= ?
+               AND EXISTS (SELECT 1 FROM audit WHERE audit.seq = message.seq)
              ORDER BY message.next, message.seq LIMIT ?",
         )?;
         let rows = statement.query_map(params![webhook, column::signed(now), most], |r| {
@@ -127,10 +130,29 @@ impl Tx<'_> {
                     secret,
                     failures,
                     record,
+                    timeline: (self.meta.began > 0).then_some(self.meta.timeline),
                 });
             }
         }
         Ok(out)
+    }
+
+    /// Whether there are messages whose audit record was pruned.
+    pub fn has_lost_messages(&self) -> Result<bool> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM message WHERE seq <= ?)")?
+            .query_row([column::signed(self.meta.start.seq)], |r| r.get(0))?;
+        Ok(found)
+    }
+
+    /// Takes messages out of line whose audit record was pruned; gives their number.
+    pub fn drop_lost_messages(&mut self) -> Result<u64> {
+        let dropped = self
+            .tx
+            .prepare_cached("DELETE FROM message WHERE seq <= ?")?
+            .execute([column::signed(self.meta.start.seq)])?;
+        Ok(dropped as u64)
     }
 
     /// Puts a message off.

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keystile::key::KeyId;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use sha2::{Digest as _, Sha256};
@@ -19,6 +20,7 @@ mod add;
 mod facts;
 mod keep;
 mod read;
+mod unknown;
 
 pub use add::{Cell, Seen};
 pub use facts::KeyFacts;
@@ -26,7 +28,7 @@ pub use keep::{Anomaly, Untold};
 pub use read::{Dimension, Grouped, These, Whose};
 
 /// As [`super::MIGRATIONS`].
-const MIGRATIONS: [&str; 1] = [include_str!("usage.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];
 
 /// How long a server's other work waits for a transaction that counts. Short: whoever
 /// holds the store's only writer meanwhile holds up revocations.
@@ -121,6 +123,29 @@ impl Store {
     pub fn is_usage(&mut self, file: &Path) -> Result<bool> {
         let key = self.usage_key()?;
         Ok(UsageStore::open(file, &key).is_ok())
+    }
+
+    /// Keys that a file of usage counted as let through and that the store does not know, and
+    /// the greatest number of a client in it. Those keys belong to nobody from now on.
+    ///
+    /// # Errors
+    /// Those of the store, or the file is no usage of it.
+    pub fn used_and_unknown(&mut self, file: &Path) -> Result<(Vec<KeyId>, u32)> {
+        let mut usage =
+            UsageStore::open(file, &self.usage_key()?).map_err(|e| e.at(file.display()))?;
+        let (used, last) = usage.read(|tx| Ok((tx.used_keys()?, tx.last_client()?)))?;
+        let unknown = self.read(|tx| {
+            let mut unknown = Vec::new();
+            for id in used {
+                if !tx.has_key(id)? {
+                    unknown.push(id);
+                }
+            }
+            Ok(unknown)
+        })?;
+        usage.write(|tx| unknown.iter().try_for_each(|id| tx.disown(*id)))?;
+        usage.db.close().map_err(|(_, e)| Error::from(e))?;
+        Ok((unknown, last))
     }
 
     fn usage_key(&mut self) -> Result<UsageKey> {

@@ -129,8 +129,8 @@ pub struct Revoke {
         hide_default_value = true
     )]
     reason: String,
-    /// Return when every connected Envoy has it in force, or after this time with the names of
-    /// those that have not; needs a server [default: 10s]
+    /// Return when every Envoy that is known has it in force, or fail after this time with the
+    /// names of those that have not; needs a server [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
     wait: Option<u64>,

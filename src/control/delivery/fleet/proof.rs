@@ -1,7 +1,6 @@
 //! What is truly in force: proved by signed reports of the filter, one a VM. An
 //! acknowledgement shows no more than that Envoy's main thread took a push.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::known::Issued;
 use super::{Fleet, Kind, Node, REPAIR_EVERY};
+use crate::when;
 use crate::world::Moment;
 
 /// A report may be this much older or newer than our clock says, in seconds: clocks
@@ -60,6 +61,8 @@ pub enum Refused {
     Older,
     /// Too many nodes, or VMs of one node.
     TooMany,
+    /// No store issues such a version.
+    Version(u64),
     /// The server has not read its signing keys yet.
     NotReady,
 }
@@ -74,6 +77,7 @@ impl fmt::Display for Refused {
             ),
             Self::Older => f.write_str("a newer report of this VM was here before"),
             Self::TooMany => f.write_str("there are too many nodes or VMs"),
+            Self::Version(version) => write!(f, "the report's version {version} is none"),
             Self::NotReady => f.write_str("the server is starting; report again"),
         }
     }
@@ -95,6 +99,10 @@ pub struct Missing {
     pub node: String,
     /// What is known of the reason.
     pub why: String,
+    /// Since when: of one that is not connected, since it is gone; of others, since they last
+    /// reported, or connected (RFC 3339).
+    #[serde(default)]
+    pub since: Option<String>,
 }
 
 impl Fleet {
@@ -128,6 +136,8 @@ impl Fleet {
             _ => {}
         }
         node.expected = proof.vms;
+        let first = !node.proved;
+        node.proved = true;
         let vm = Vm {
             sent: proof.sent,
             heard: at,
@@ -143,6 +153,9 @@ impl Fleet {
             node.repaired = Some(at);
             node.repairs += 1;
             node.wake();
+        }
+        if first {
+            inner.unkept.insert(proof.node.clone());
         }
         drop(inner);
         self.changed();
@@ -163,28 +176,26 @@ impl Fleet {
         self.changed.subscribe()
     }
 
-    /// Ids of the nodes that are connected.
-    pub fn ids(&self) -> BTreeSet<String> {
-        let inner = self.inner();
-        let living = inner.nodes.iter().filter(|(_, n)| !n.streams.is_empty());
-        living.map(|(id, _)| id.clone()).collect()
-    }
-
-    /// Which of `nodes` have a version in force. `reports`: the policy asks Envoys to
-    /// report. The second answer is `true` if waiting longer cannot change the first.
-    pub fn stand(&self, nodes: &BTreeSet<String>, version: u64, reports: bool) -> (Waited, bool) {
+    /// Which of the nodes that are known have a version in force. `reports`: the policy asks
+    /// Envoys to report. The second answer is `true` if waiting longer cannot change the
+    /// first.
+    pub fn stand(&self, version: u64, reports: bool) -> (Waited, bool) {
         let inner = self.inner();
         let mut waited = Waited::default();
-        let mut settled = true;
-        for id in nodes {
-            let node = inner.nodes.get(id);
-            match node.map_or(Err((gone(), false)), |n| n.stands(version, reports)) {
+        if !inner.loaded {
+            return (waited, false);
+        }
+        // One that comes meanwhile may have it.
+        let mut settled = !inner.nodes.is_empty();
+        for (id, node) in &inner.nodes {
+            match node.stands(version, reports, &inner.issued) {
                 Ok(()) => waited.in_force.push(id.clone()),
                 Err((why, hopeless)) => {
                     settled &= hopeless;
                     waited.missing.push(Missing {
                         node: id.clone(),
                         why,
+                        since: node.missing_since().map(|m| when::rfc3339(m.seconds())),
                     });
                 }
             }
@@ -194,21 +205,32 @@ impl Fleet {
 }
 
 fn gone() -> String {
-    "its connection was lost before it proved the version".to_owned()
+    "it is not connected, and has not proved the version".to_owned()
 }
 
 impl Node {
-    /// The version in force in every VM, if they all report.
-    pub(super) fn proven(&self) -> Option<u64> {
+    /// The version in force in every VM, if they all report one that was published.
+    pub(super) fn proven(&self, issued: &Issued) -> Option<u64> {
         let all = self.expected > 0 && self.vms.len() >= self.expected as usize;
         let alone = Kind::ALL.into_iter().all(|k| self.subscribers(k) <= 1);
+        let from_file = self.address.is_empty();
+        let published = |vm: &Vm| issued.holds(vm.version, from_file);
         let lowest = self.vms.values().map(|vm| vm.version).min();
-        lowest.filter(|_| all && alone)
+        lowest.filter(|_| all && alone && self.vms.values().all(published))
+    }
+
+    /// Since when nothing better is known of it.
+    fn missing_since(&self) -> Option<Moment> {
+        let heard = self.vms.values().map(|vm| vm.at).max();
+        match self.streams.is_empty() {
+            true => self.gone.max(heard),
+            false => heard.or(self.connected),
+        }
     }
 
     /// Whether a version is in force; if not, why, and whether waiting is in vain.
-    fn stands(&self, version: u64, reports: bool) -> Result<(), (String, bool)> {
-        if self.proven().is_some_and(|v| v >= version) {
+    fn stands(&self, version: u64, reports: bool, issued: &Issued) -> Result<(), (String, bool)> {
+        if self.proven(issued).is_some_and(|v| v >= version) {
             return Ok(());
         }
         let later = |why: String| Err((why, false));
@@ -239,6 +261,12 @@ impl Node {
         }
         if self.vms.values().any(|vm| vm.missing_base) {
             return later("a worker lacks the base, which is pushed again".to_owned());
+        }
+        let newest = self.vms.values().map(|vm| vm.version).max().unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return later(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
         }
         let good = self.vms.values().filter(|v| v.version >= version).count();
         let all = self.vms.len().max(self.expected as usize);

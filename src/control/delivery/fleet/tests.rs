@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::delivery::tests::*;
-use crate::world;
+use crate::store::KnownEnvoy;
+use crate::world::{self, World};
 
 const BRIEF: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -99,12 +100,112 @@ async fn an_envoy_that_is_lost_while_somebody_waits_is_named() {
     let (waited, ()) = tokio::join!(waiting, losing);
     assert_eq!(
         why(&waited, "e1"),
-        "its connection was lost before it proved the version"
+        "it is not connected, and has not proved the version"
     );
     assert_eq!(bed.node("e1").state, "disconnected");
     assert!(bed.node("e1").disconnected_since.is_some());
+}
+
+#[tokio::test]
+async fn an_envoy_that_was_lost_before_is_waited_for_until_it_is_forgotten_by_name() {
+    let bed = Bed::new(POLICY).await;
+    let stays = settled(&bed, "stays").await;
+    drop(settled(&bed, "lost").await);
+    bed.until("gone", |d| d.numbers().nodes == 1).await;
+    let id = bed.issue(1).await[0];
+    let version = bed.revoke(id).await;
+    bed.published(version).await;
+    report(&bed, "stays", (0, 1), version, version).await;
     let waited = bed.delivery.in_force(version, BRIEF).await;
-    assert_eq!(waited, Waited::default(), "it is not connected");
+    assert_eq!(waited.in_force, ["stays"]);
+    assert_eq!(
+        why(&waited, "lost"),
+        "it is not connected, and has not proved the version"
+    );
+    assert_eq!(waited.missing[0].since, bed.node("lost").disconnected_since);
+
+    let forget = |node: &str| bed.delivery.forget(World::read(), vec![node.to_owned()]);
+    let words = forget("stays").await.unwrap_err().to_string();
+    assert!(words.contains("`stays` is connected"), "{words}");
+    let words = forget("nobody").await.unwrap_err().to_string();
+    assert!(words.contains("no Envoy `nobody`"), "{words}");
+    forget("lost").await.unwrap();
+    let waited = bed.delivery.in_force(version, LONG).await;
+    assert_eq!((waited.in_force.len(), waited.missing.len()), (1, 0));
+    let known = bed.delivery.desk.read(|tx| tx.envoys()).await.unwrap();
+    assert_eq!(known.len(), 1, "the store has forgotten it too");
+    drop(stays);
+}
+
+#[tokio::test]
+async fn a_restarted_server_waits_for_the_envoys_that_it_knew() {
+    let bed = Bed::new(POLICY).await;
+    let stays = settled(&bed, "stays").await;
+    drop(settled(&bed, "lost").await);
+    let (mut bed, mut stays) = (bed, Some(stays));
+    for _ in 0..2 {
+        drop(stays.take());
+        bed = bed.restarted().await;
+        let id = bed.issue(1).await[0];
+        let version = bed.revoke(id).await;
+        stays = Some(settled(&bed, "stays").await);
+        bed.published(version).await;
+        report(&bed, "stays", (0, 1), version, version).await;
+        let waited = bed.delivery.in_force(version, BRIEF).await;
+        assert_eq!(waited.in_force, ["stays"]);
+        assert!(why(&waited, "lost").starts_with("it is not connected"));
+        assert!(waited.missing[0].since.is_some());
+    }
+}
+
+#[tokio::test]
+async fn where_no_envoy_is_known_nobody_has_it_in_force() {
+    let bed = Bed::new(POLICY).await;
+    let version = bed.published(1).await.version();
+    let asked = crate::operation::fleet::Wait {
+        version: Some(version),
+        patience: Some(crate::operation::wire::Span(0)),
+    };
+    let waited = asked.at(&bed.delivery, World::read()).await.unwrap();
+    assert!(!waited.done, "nothing was proved");
+    assert_eq!((waited.in_force, waited.missing.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_above_it() {
+    let bed = Bed::new(POLICY).await;
+    let _envoy = settled(&bed, "e1").await;
+    let version = bed.published(1).await.version();
+    let theirs = version + 3_600_000;
+    report(&bed, "e1", (0, 1), theirs, theirs).await;
+    assert_eq!(bed.node("e1").in_force, None);
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert_eq!(waited.in_force, Vec::<String>::new());
+    bed.published(theirs + 1).await;
+    let query = crate::store::Query {
+        action: Some("keyset.rise".to_owned()),
+        ..crate::store::Query::default()
+    };
+    let found = bed.delivery.desk.read(move |tx| tx.last_audit(&query, 9));
+    let found = found.await.unwrap();
+    assert_eq!((found.len(), found[0].subject.as_str()), (1, "e1"));
+    // A new base goes out at that version, and the Envoy proves what was published here.
+    bed.until("a base above it", |d| d.numbers().base_version > theirs)
+        .await;
+    let risen = bed.published(theirs + 1).await.version();
+    report(&bed, "e1", (0, 1), risen, risen).await;
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert_eq!(waited.in_force, ["e1"]);
+
+    // A number between two that were published proves nothing either.
+    let between = bed.revoke(bed.issue(1).await[0]).await + 50;
+    report(&bed, "e1", (0, 1), between, between).await;
+    assert_eq!(bed.node("e1").in_force, None);
+    let absurd = sealed(&bed, "e1", (0, 1), u64::MAX, 1, 0).await;
+    let refused = bed
+        .delivery
+        .reported(&absurd.body, &absurd.kid, &absurd.tag);
+    assert_eq!(refused, Err(Refused::Version(u64::MAX)));
 }
 
 #[tokio::test]
@@ -199,7 +300,7 @@ async fn a_worker_without_its_base_gets_it_again_under_a_fresh_seal() {
 }
 
 #[test]
-fn dead_vms_prove_nothing_and_nodes_long_gone_are_forgotten() {
+fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     let fleet = Fleet::default();
     let (now, at) = (world::now(), world::instant());
     let proof = Proof {
@@ -217,27 +318,34 @@ fn dead_vms_prove_nothing_and_nodes_long_gone_are_forgotten() {
     assert_eq!(fleet.inner().nodes["e1"].vms.len(), 1);
     fleet.bury(every, at + every * 4);
     assert_eq!(fleet.inner().nodes["e1"].vms.len(), 0);
-    fleet.forget(Moment::from_ms(now.ms() + REMEMBERED_MS - 1));
     assert_eq!(fleet.inner().nodes.len(), 1);
-    fleet.forget(Moment::from_ms(now.ms() + REMEMBERED_MS));
-    assert_eq!(fleet.inner().nodes.len(), 0);
 }
 
 #[test]
-fn the_number_of_nodes_is_bounded() {
+fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     let fleet = Fleet::default();
     let (now, at) = (world::now(), world::instant());
-    for n in 0..30 {
-        let proof = Proof {
-            node: format!("e{n}"),
-            vm: 0,
-            vms: 1,
-            sent: now.seconds(),
-            version: 7,
-            base: 7,
-            missing_base: false,
-        };
-        fleet.reported(&proof, now, at, 10).unwrap();
+    let proof = |node: String| Proof {
+        node,
+        vm: 0,
+        vms: 1,
+        sent: now.seconds(),
+        version: 7,
+        base: 7,
+        missing_base: false,
+    };
+    let strangers = (0..7).map(|n| KnownEnvoy {
+        node: format!("stranger{n}"),
+        gone: Some(n),
+        ..KnownEnvoy::default()
+    });
+    fleet.load(strangers.collect(), now);
+    for n in 0..10 {
+        let taken = fleet.reported(&proof(format!("e{n}")), now, at, 10);
+        assert_eq!(taken, Ok(false), "strangers make room");
     }
-    assert_eq!(fleet.inner().nodes.len(), 10);
+    let more = fleet.reported(&proof("e10".to_owned()), now, at, 10);
+    assert_eq!(more, Err(Refused::TooMany));
+    assert!(fleet.inner().nodes.keys().all(|id| id.starts_with('e')));
+    assert_eq!(fleet.take_unkept().dropped.len(), 7);
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::known::Issued;
 use super::{Fleet, Node, Resource};
 use crate::delivery::artefact::{Kind, Template};
 use crate::when;
@@ -83,12 +84,14 @@ impl Fleet {
     pub fn view(&self, template: &Template) -> Vec<NodeView> {
         let inner = self.inner();
         let nodes = inner.nodes.iter();
-        nodes.map(|(id, node)| node.view(id, template)).collect()
+        nodes
+            .map(|(id, node)| node.view(id, template, &inner.issued))
+            .collect()
     }
 }
 
 impl Node {
-    fn view(&self, id: &str, template: &Template) -> NodeView {
+    fn view(&self, id: &str, template: &Template, issued: &Issued) -> NodeView {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
         let state = if self.streams.is_empty() {
             "disconnected"
@@ -101,12 +104,12 @@ impl Node {
             id: id.to_owned(),
             cluster: self.cluster.clone(),
             envoy: self.envoy.clone(),
-            address: self.address.map(|a| a.to_string()),
+            address: Some(self.address.clone()).filter(|a| !a.is_empty()),
             state: state.to_owned(),
             connected_since: time(self.connected.filter(|_| !self.streams.is_empty())),
             disconnected_since: time(self.gone),
             streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
-            in_force: self.proven(),
+            in_force: self.proven(issued),
             resources: Kind::ALL
                 .into_iter()
                 .zip(&self.resources)

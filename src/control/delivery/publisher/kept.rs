@@ -1,5 +1,7 @@
 //! The base of the last run, so that a restarted server does not push every Envoy a
-//! new one. Believed only if all of it verifies.
+//! new one. Believed only if all of it verifies, and if it is the one that the store noted
+//! on its timeline: whoever puts an older store in place, in whatever way, must not get
+//! the keys of a newer one served with it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,9 +9,12 @@ use keystile::keyset::{self, Built, Keyset, SigningKeys, StoreId};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use super::{Current, KEPT};
+use super::Current;
 use crate::delivery::Delivery;
 use crate::delivery::artefact::{Artefact, Kind, Template};
+use crate::error::Result;
+use crate::file;
+use crate::home::published::{BASE, OVERLAY};
 use crate::registry::signing;
 
 /// What of the envelope is needed to seal it again.
@@ -21,7 +26,7 @@ struct Head {
 
 /// The base in the home folder, if there is one and it holds.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
-    let path = delivery.desk.home().folder().join(KEPT);
+    let path = delivery.desk.home().folder().join(BASE);
     let bytes = spawn_blocking(move || std::fs::read(path).ok());
     let bytes = bytes.await.ok()??;
     let read = delivery.desk.read(|tx| {
@@ -32,11 +37,44 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     let template = delivery.settings.template.clone();
     let fresh = delivery.nonce().ok()?;
     let opened = spawn_blocking(move || open(&bytes, store, signers, template, fresh));
-    let current = opened.await.ok()?;
-    if current.is_none() {
+    let Some(current) = opened.await.ok()? else {
         tracing::warn!("the base of the last run is not used again: it does not verify");
+        return None;
+    };
+    let manifest = current.artefact.built().manifest.clone();
+    let noted = delivery.desk.read(move |tx| tx.is_base(&manifest)).await;
+    if !noted.ok()? {
+        tracing::warn!(
+            version = current.artefact.version(),
+            "the base of the last run is not used again: it is not the one that this store published last on its timeline"
+        );
+        return None;
     }
-    current
+    Some(current)
+}
+
+/// Notes in the store which base it publishes from now on, so that [`load`] takes it again.
+///
+/// # Errors
+/// Those of the store.
+pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
+    let manifest = base.built().manifest.clone();
+    let world = (delivery.settings.world)();
+    let note = delivery
+        .desk
+        .write(move |store| store.write(&world, |tx| tx.set_base(&manifest)));
+    note.await
+}
+
+/// Keeps the overlay that is about to be published beside its base: after a loss of the store
+/// the two tell which keys there were.
+pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
+    let path = delivery.desk.home().folder().join(OVERLAY);
+    let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
+    let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
+    if let Ok(Err(e)) = kept {
+        tracing::warn!(error = %e, "the overlay is not kept: after a loss of the store nobody could tell its keys");
+    }
 }
 
 fn open(

@@ -5,8 +5,7 @@ use crate::audit::Checkpoint;
 use crate::registry::audit as log;
 
 fn verified(b: &mut Bench) -> Result<log::Verified> {
-    let file = b.store.head_file();
-    b.store.read(|tx| log::verify(tx, &file, None))
+    log::verify(&mut b.store, None)
 }
 
 /// As who holds the master key would cut it: with the store's own memory of the end.
@@ -64,15 +63,15 @@ fn the_rest_of_a_pruned_log_verifies_and_goes_on() {
     b.issue(&World::at(NOON + 100), 5);
     let world = World::at(NOON + 200);
     let removed = log::prune(&mut b.store, &world, NOON + 100).unwrap();
-    assert_eq!(removed, old.seq);
+    assert_eq!(removed.removed, old.seq);
     let found = verified(&mut b).unwrap();
     assert_eq!(found.start, old);
     assert_eq!(found.head.seq, old.seq + 6, "the removal is a record too");
-    assert_eq!(log::prune(&mut b.store, &world, NOON + 100), Ok(0));
+    let again = log::prune(&mut b.store, &world, NOON + 100);
+    assert_eq!(again, Ok(log::Pruned::default()));
 
     // A head that was noted at the cut, and one before it.
-    let file = b.store.head_file();
-    let mut expect = |head| b.store.read(|tx| log::verify(tx, &file, Some(head)));
+    let mut expect = |head| log::verify(&mut b.store, Some(head));
     assert!(expect(old).is_ok());
     let gone = Head {
         seq: old.seq - 1,
@@ -115,7 +114,8 @@ fn a_young_record_keeps_those_behind_it() {
     // The clock went back.
     b.issue(&World::at(NOON), 3);
     let world = World::at(NOON + 600);
-    assert_eq!(log::prune(&mut b.store, &world, NOON + 100), Ok(before));
+    let pruned = log::prune(&mut b.store, &world, NOON + 100).unwrap();
+    assert_eq!(pruned.removed, before);
     assert!(verified(&mut b).is_ok());
 }
 
@@ -285,4 +285,71 @@ fn every_way_to_search_for_a_few_uses_an_index() {
         assert!(plan.contains("USING INDEX"), "{query:?}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
     }
+}
+
+/// The snapshot and the checkpoint beside the store are looked at in turns that writers
+/// come between.
+#[test]
+fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut b = Bench::new();
+    let done = AtomicBool::new(false);
+    let write = |n: u64| {
+        let mut store = Store::open(&b.path, &b.key).ok().unwrap();
+        let mut at = NOON;
+        while !done.load(Ordering::Relaxed) {
+            at += 1;
+            let world = World::at(at);
+            let said = |tx: &mut Tx<'_>| tx.audit(&world, "test.write", &n.to_string(), None, None);
+            store.write(&world, said).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(1));
+        scope.spawn(|| write(2));
+        let mut store = Store::open(&b.path, &b.key).ok().unwrap();
+        let mut wrong = Vec::new();
+        let mut records = 0;
+        for runs in 0.. {
+            if runs >= 60 && records >= 1500 {
+                break;
+            }
+            store.check().unwrap_or_else(|e| wrong.push(e.to_string()));
+            match log::verify(&mut store, None) {
+                Ok(found) => records = found.head.seq,
+                Err(e) => {
+                    wrong.push(e.to_string());
+                    break;
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, Vec::<String>::new());
+    });
+    assert!(verified(&mut b).is_ok());
+}
+
+/// Beside a log that is written ahead, a page of the file that is not as it was written is
+/// noticed too.
+#[test]
+fn a_damaged_page_is_noticed_while_others_have_the_store_open() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON), 300);
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    b.store.db.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    b.issue(&World::at(NOON + 1), 1);
+    b.store.check().unwrap();
+    assert!(b.store.has_log());
+    let mut bytes = std::fs::read(&b.path).unwrap();
+    let pages = bytes.len() / 4096;
+    // In the middle, so that some of them were not written to since.
+    for page in [pages / 2, pages / 2 + 1, pages / 2 + 2] {
+        bytes[page * 4096 + 100] ^= 1;
+    }
+    use std::io::{Seek as _, Write as _};
+    let mut file = std::fs::File::options().write(true).open(&b.path).unwrap();
+    file.seek(std::io::SeekFrom::Start(0)).unwrap();
+    file.write_all(&bytes).unwrap();
+    let words = b.store.check().unwrap_err().to_string();
+    assert!(words.contains("the store is damaged"), "{words}");
 }

@@ -1,0 +1,61 @@
+//! `keystilectl key lost`
+
+use clap::Args;
+
+use crate::commands::Context;
+use crate::error::Result;
+use crate::operation::lost::{self, LostView, UsedView};
+use crate::operation::wire::PAGE;
+use crate::output::{self, cell};
+use crate::when;
+
+/// List keys that a restore lost
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl key lost
+
+Two lists. Of the keyset that was published last before the restore: keys that the store does not
+know (`unknown`, Envoys refuse them) and keys that were revoked or disabled since the backup and are
+good again (`good_again`). Of the counts of usage: keys in use that the store does not know. What is
+put right, such as a key that is revoked again, is no longer listed.")]
+pub struct Lost {}
+
+impl Lost {
+    /// Runs it.
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let mut page = lost::List {
+            after: None,
+            limit: Some(PAGE),
+        };
+        let mut found = cx.perform(page.clone())?;
+        while let Some(next) = found.next.take() {
+            page.after = Some(next);
+            let more = cx.perform(page.clone())?;
+            found.published.extend(more.published);
+            found.next = more.next;
+        }
+        cx.out.show(&found, || {
+            if found.published.is_empty() && found.in_use.is_empty() {
+                return "no key is lost\n".to_owned();
+            }
+            format!("{}\n{}", published(&found.published), used(&found.in_use))
+        })
+    }
+}
+
+fn published(keys: &[LostView]) -> String {
+    output::table(
+        ["lost key", "client", "state"],
+        keys.iter()
+            .map(|k| [cell(k.id.0), cell(&k.client), cell(&k.state)]),
+    )
+}
+
+fn used(keys: &[UsedView]) -> String {
+    output::table(
+        ["unknown key in use", "last used"],
+        keys.iter()
+            .map(|k| [cell(k.id.0), cell(when::short(k.last_used.0))]),
+    )
+}

@@ -1,0 +1,261 @@
+//! What was published last, as it lies beside the store: base and overlay. After a loss of
+//! the store it is what is left to tell which keys there were.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keystile::key::KeyId;
+use keystile::keyset::{Artefact, Overlay, Refusal, SigningKeys, StoreId};
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::inspect::{self, Opened};
+use crate::store::{LostKey, Tx};
+
+/// The last base, under the home folder.
+pub const BASE: &str = "base.keyset";
+/// The last overlay over it.
+pub const OVERLAY: &str = "overlay.keyset";
+/// No store issues such a version: the year is beyond 100,000. One that is read from what is
+/// not signed, or by an Envoy's word, must not use up the numbers.
+pub const VERSION_MOST: u64 = 1 << 52;
+
+/// The keyset that was published last.
+#[derive(Default)]
+pub struct Last {
+    /// No version that was published lies above it; 0 if nothing is known.
+    pub version: u64,
+    /// Its keys, if it could be read.
+    keys: Option<Keys>,
+    /// Why it could not be read, if it is there.
+    pub unreadable: Option<String>,
+}
+
+struct Keys {
+    base: Opened,
+    overlay: Option<std::rc::Rc<Overlay>>,
+}
+
+impl Last {
+    /// Reads what lies in a folder and was published by a store.
+    pub fn read(folder: &Path, store: StoreId, signers: &SigningKeys) -> Self {
+        let (base, overlay) = (fs::read(folder.join(BASE)), fs::read(folder.join(OVERLAY)));
+        let version = [&base, &overlay]
+            .into_iter()
+            .filter_map(|file| version(file.as_ref().ok()?, store))
+            .max();
+        let mut last = Self {
+            version: version.unwrap_or(0),
+            ..Self::default()
+        };
+        match base.map(|bytes| inspect::open(&bytes, signers)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => last.unreadable = Some(e.to_string()),
+            Ok(Err(e)) => last.unreadable = Some(e.to_string()),
+            Ok(Ok(opened)) if opened.keyset.store != store => {
+                last.unreadable = Some("it is another store's".to_owned());
+            }
+            Ok(Ok(base)) => {
+                let over = overlay.ok().and_then(|o| read_overlay(&o, signers).ok());
+                let overlay = over.filter(|o| o.base == base.keyset.name);
+                last.keys = Some(Keys { base, overlay });
+            }
+        }
+        last
+    }
+
+    /// The greatest number of a client in it.
+    pub fn last_client(&self) -> u32 {
+        let mut last = 0;
+        self.each(|_, entry| last = last.max(entry.0));
+        last
+    }
+
+    fn each(&self, mut each: impl FnMut(KeyId, (u32, &str, bool))) {
+        let Some(keys) = &self.keys else { return };
+        let of = |e: &keystile::keyset::Entry<'_>| e.revoked || e.disabled;
+        let changed: BTreeMap<KeyId, (u32, String, bool)> = keys
+            .overlay
+            .iter()
+            .flat_map(|o| o.entries())
+            .map(|(_, e)| (e.id, (e.client_number, e.client.to_owned(), of(&e))))
+            .collect();
+        for (_, e) in keys.base.entries() {
+            if !changed.contains_key(&e.id) {
+                each(e.id, (e.client_number, e.client, of(&e)));
+            }
+        }
+        for (id, (number, client, off)) in &changed {
+            each(*id, (*number, client, *off));
+        }
+    }
+
+    /// What of it a store lacks or has otherwise: keys that it does not know, and keys that
+    /// are good again although they were revoked or disabled.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn lost_by(&self, tx: &Tx<'_>) -> Result<Vec<LostKey>> {
+        let mut lost = Vec::new();
+        let mut failed = None;
+        self.each(|id, (_, client, off)| {
+            let found = match tx.key(id) {
+                Ok(found) => found,
+                Err(e) => {
+                    failed.get_or_insert(e);
+                    return;
+                }
+            };
+            let is_lost = match &found {
+                None => !off,
+                Some(key) => off && key.revoked.is_none() && !key.disabled,
+            };
+            if is_lost {
+                lost.push(LostKey {
+                    id,
+                    client: client.to_owned(),
+                    revoked: found.is_some(),
+                });
+            }
+        });
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(lost),
+        }
+    }
+}
+
+fn read_overlay(
+    bytes: &[u8],
+    signers: &SigningKeys,
+) -> std::result::Result<std::rc::Rc<Overlay>, Refusal> {
+    match Artefact::load(&mut &*bytes, signers, |_| {})? {
+        Artefact::Overlay(overlay) => Ok(overlay),
+        Artefact::Keyset(_) => Err(Refusal::Overlay),
+    }
+}
+
+/// The version that a file says, whoever signed it: with a signing key that the backup does
+/// not know yet, it is one that must not come again all the same.
+fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Head {
+        manifest: String,
+    }
+    #[derive(Deserialize)]
+    struct Manifest {
+        store: String,
+        version: u64,
+    }
+    let end = bytes.iter().position(|b| *b == b'\n')?;
+    let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
+    let manifest = URL_SAFE_NO_PAD.decode(head.manifest).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
+    let ours = manifest.store == store.to_string() && manifest.version < VERSION_MOST;
+    ours.then_some(manifest.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::publish;
+    use crate::registry::{client, key, signing, webhook};
+    use crate::store::Store;
+    use crate::world::World;
+
+    /// Long before the store was made.
+    const BEFORE: u64 = 1_700_000_000;
+
+    fn publish(store: &mut Store, folder: &Path) -> u64 {
+        signing::renew(store, &World::read()).unwrap();
+        let ready = store.read(publish::unrenewed).ok().unwrap();
+        fs::write(folder.join(BASE), ready.seal_raw(1)).unwrap();
+        ready.built.version
+    }
+
+    /// The lost store, but for its file; the version that it published last.
+    fn lost(folder: &Path, home: &Home) -> u64 {
+        let world = World::read();
+        home.backup(&world, &folder.join("kept.db")).ok().unwrap();
+        let mut store = home.open().ok().unwrap();
+        for name in ["late", "later"] {
+            client::create(&mut store, &world, client::Draft::named(name)).unwrap();
+        }
+        let issue = |store: &mut Store, client: &str| {
+            let draft = key::Draft::default();
+            key::issue(store, &world, client, draft, 2, |_| {}).ok();
+        };
+        issue(&mut store, "later");
+        let version = publish(&mut store, folder);
+        store.close().unwrap();
+        fs::remove_file(folder.join("store.db")).unwrap();
+        version
+    }
+
+    #[test]
+    fn versions_and_numbers_go_on_behind_those_of_the_lost_store_even_if_the_clock_went_back() {
+        let (folder, desk) = crate::desk::bench::desk("version: 1\n", &["acme"]);
+        drop(desk);
+        let home = Home::new(folder.path().to_owned(), None);
+        let hook = |store: &mut Store| {
+            let draft = webhook::Draft {
+                name: "siem".to_owned(),
+                url: "https://siem.example.com/keystile".to_owned(),
+                ..webhook::Draft::default()
+            };
+            webhook::create(store, &World::read(), draft).ok().unwrap();
+        };
+        hook(&mut home.open().ok().unwrap());
+        let former = home.open().ok().unwrap().read(|tx| Ok(tx.meta().timeline));
+        let version = lost(folder.path(), &home);
+        let world = World::at(BEFORE);
+        let restored = home.restore(&world, &folder.path().join("kept.db"));
+        let restored = restored.ok().unwrap();
+        assert!(restored.version > version, "{} {version}", restored.version);
+        assert_eq!(restored.lost.len(), 2);
+        assert_eq!(restored.unreadable, None);
+
+        let mut store = home.open().ok().unwrap();
+        let meta = store.read(|tx| Ok(tx.meta())).unwrap();
+        assert_eq!(
+            (meta.began, meta.version),
+            (restored.version, restored.version)
+        );
+        assert_ne!(Ok(meta.timeline), former);
+        client::create(&mut store, &world, client::Draft::named("new")).unwrap();
+        let new = store.read(|tx| tx.client("new")).unwrap().unwrap();
+        assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
+
+        // Receivers take no message for one that they have had on the other timeline.
+        let late = World::at(BEFORE + 10);
+        while webhook::collect(&mut store, &late).unwrap().more {}
+        let due = store.read(|tx| tx.due_messages(1, BEFORE + 10, 9)).unwrap();
+        let (id, _) = webhook::content(&due[0]);
+        let wanted = format!("msg_{}_1_{}", meta.timeline, due[0].record.seq);
+        assert_eq!(id, wanted);
+    }
+
+    #[test]
+    fn a_keyset_that_nobody_can_verify_tells_its_version_and_no_key() {
+        let (folder, desk) = crate::desk::bench::desk("version: 1\n", &["acme"]);
+        drop(desk);
+        let home = Home::new(folder.path().to_owned(), None);
+        let mut store = home.open().ok().unwrap();
+        let version = publish(&mut store, folder.path());
+        let id = store.read(|tx| Ok(tx.meta().store)).unwrap();
+        let last = Last::read(folder.path(), id, &SigningKeys::new(Vec::new()));
+        assert_eq!(last.version, version);
+        assert!(last.unreadable.is_some() && last.keys.is_none());
+        let last = Last::read(
+            folder.path(),
+            StoreId([0; 8]),
+            &SigningKeys::new(Vec::new()),
+        );
+        assert_eq!(last.version, 0, "another store's");
+    }
+}

@@ -1,0 +1,29 @@
+//! Keys that a restore lost.
+
+use keystile::key::KeyId;
+
+use crate::error::Result;
+use crate::store::{LostKey, Store};
+use crate::world::World;
+
+/// What a restore lost.
+pub struct Lost {
+    /// Keys of the last published keyset that the store does not know, or that are good again.
+    pub published: Vec<LostKey>,
+    /// Keys that were let through and that nobody knows, with the time in seconds.
+    pub in_use: Vec<(KeyId, u64)>,
+}
+
+/// So many of each, those of the last published keyset behind an id.
+///
+/// # Errors
+/// The caller is bound to a client; those of the store.
+pub fn list(store: &mut Store, world: &World, after: Option<KeyId>, most: u32) -> Result<Lost> {
+    world.caller.unbound("see keys that a restore lost")?;
+    store.with_usage(|store, usage| {
+        Ok(Lost {
+            published: store.read(|tx| tx.lost_keys(after, most))?,
+            in_use: usage.read(|tx| tx.unknown_keys(u64::MAX, most))?,
+        })
+    })
+}
