@@ -10,19 +10,21 @@ use crate::bucket::Buckets;
 use crate::certificate::{Peer, Stranger};
 use crate::credential;
 use crate::headers::Headers;
-use crate::host::AmbiguousHost;
 use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
-use crate::path::Ambiguous;
 use crate::policy::{Auth, Mode, Preflight, RateLimitFields, Route, Unmatched};
 use crate::quota::Tallies;
 
 mod charge;
+mod denial;
 mod prior;
 mod rule;
+mod trace;
 
 pub use charge::{Applied, Origin, QuotaState, Rate};
+pub use denial::{Denial, Unavailable};
 pub use prior::{MARK, Prior};
+pub use trace::{Note, Trace};
 
 use charge::{charge, unchanged};
 use rule::Call;
@@ -113,104 +115,6 @@ impl Decision<'_> {
             Ok(()) => "ok",
             Err(denial) => denial.code(),
         }
-    }
-}
-
-/// Why a request was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// No key on a route that wants one.
-    MissingKey,
-    /// Not a key.
-    MalformedKey(Malformed),
-    /// Several differing keys.
-    MultipleKeys,
-    /// Never issued, or long gone.
-    UnknownKey,
-    /// Past its expiry, or past the grace after a rotation.
-    ExpiredKey {
-        /// It gave way to another key.
-        rotated: bool,
-    },
-    /// Not valid yet.
-    InactiveKey,
-    /// Switched off for now.
-    DisabledKey,
-    /// Switched off for good.
-    RevokedKey,
-    /// Lacks a scope.
-    InsufficientScope,
-    /// No route is open to it.
-    RouteDenied,
-    /// Called from a network that the key is not for.
-    AddressDenied,
-    /// Called without a client certificate that the key is bound to.
-    CertificateDenied(Stranger),
-    /// Called from an origin that the key is not for.
-    OriginDenied,
-    /// A key of another environment.
-    EnvironmentDenied,
-    /// Plain HTTP where TLS is required.
-    TlsRequired,
-    /// A host that its readers could understand differently, where that matters.
-    AmbiguousHost(AmbiguousHost),
-    /// A path that its readers could understand differently, where that matters.
-    AmbiguousPath(Ambiguous),
-    /// A bucket is empty.
-    RateLimited {
-        /// Seconds, rounded up.
-        retry_after: u64,
-    },
-    /// The quota of its plan is used up.
-    QuotaExceeded {
-        /// Seconds until its window ends.
-        retry_after: u64,
-    },
-    /// There is nothing to decide by.
-    KeysetUnavailable(Unavailable),
-}
-
-/// Why there is nothing to decide by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// No keyset was loaded.
-    None,
-    /// An overlay was loaded, and its base was not.
-    OverlayWithoutBase,
-    /// It is past its not-after.
-    Stale,
-    /// The page where the key would be is not the one that was signed.
-    CorruptPage,
-}
-
-/// Who wants to know why. `()` does not, and costs nothing.
-pub trait Trace {
-    /// Told of each question and its answer, in order.
-    fn note(&mut self, rule: &'static str, held: bool, text: impl FnOnce() -> String);
-}
-
-impl Trace for () {
-    fn note(&mut self, _: &'static str, _: bool, _: impl FnOnce() -> String) {}
-}
-
-/// A question and its answer, for `explain`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The question's name.
-    pub rule: &'static str,
-    /// Whether the request could go on.
-    pub held: bool,
-    /// The answer, for people. Holds no key.
-    pub text: String,
-}
-
-impl Trace for Vec<Note> {
-    fn note(&mut self, rule: &'static str, held: bool, text: impl FnOnce() -> String) {
-        self.push(Note {
-            rule,
-            held,
-            text: text(),
-        });
     }
 }
 

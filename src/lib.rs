@@ -12,6 +12,7 @@
 //! | [`headers`] | the request's headers, read in place from the host's buffer |
 //! | [`host`] | hosts, and the readings that their readers make of them |
 //! | [`path`] | paths, likewise |
+//! | [`overrides`] | headers that ask for another method or path than the request has |
 //! | [`route`] | templates, and the one route that a request belongs to |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
 //! | [`overrides`] | headers that ask for another method or path than the request has |

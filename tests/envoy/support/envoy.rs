@@ -77,6 +77,14 @@ impl Setup {
         self
     }
 
+    /// Replaces the last occurrence alone: that of the filter, where the keeper has the same.
+    pub fn edit_last(mut self, from: &str, to: &str) -> Self {
+        let at = self.config.rfind(from);
+        let at = at.unwrap_or_else(|| panic!("no `{from}` to replace"));
+        self.config.replace_range(at..at + from.len(), to);
+        self
+    }
+
     /// Behind TLS with the certificate and key of these files, and with HTTP/2 for who asks for it.
     pub fn over_tls(self, certificate: &str, key: &str) -> Self {
         let socket = format!(

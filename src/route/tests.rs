@@ -1,0 +1,255 @@
+use super::*;
+use proptest::prelude::*;
+
+fn router(routes: &[(&str, &[&str], &[&str])]) -> Result<Router, Conflict> {
+    let mut router = Router::default();
+    for (i, (path, hosts, methods)) in routes.iter().enumerate() {
+        let hosts: Vec<_> = hosts
+            .iter()
+            .map(|h| HostPattern::parse(h).unwrap())
+            .collect();
+        let methods: Vec<_> = methods.iter().map(|m| m.to_string()).collect();
+        let places = Places {
+            hosts: &hosts,
+            virtual_hosts: &[],
+        };
+        router.insert(i, places, &Template::parse(path).unwrap(), &methods)?;
+    }
+    Ok(router)
+}
+
+#[test]
+fn the_most_specific_route_wins_whatever_the_order() {
+    let routes: [(&str, &[&str], &[&str]); 7] = [
+        ("/{*rest}", &[], &[]),
+        ("/v1/{any}/x", &[], &[]),
+        ("/v1/users/{id}", &[], &["GET"]),
+        ("/v1/users/me", &[], &[]),
+        ("/v1/users/{id}", &[], &[]),
+        ("/v1/users/{id}", &["api.example.com"], &[]),
+        ("/v1/{*rest}", &["*.example.com"], &[]),
+    ];
+    let mut order: Vec<usize> = (0..routes.len()).collect();
+    for _ in 0..routes.len() {
+        order.rotate_left(1);
+        let shuffled: Vec<_> = order.iter().map(|&i| routes[i]).collect();
+        let router = router(&shuffled).unwrap();
+        let find = |host: &str, method: &str, path: &str| {
+            order[router.find(host, method.as_bytes(), path).unwrap()]
+        };
+        assert_eq!(find("h", "GET", "/v1/users/7"), 2);
+        assert_eq!(find("h", "PUT", "/v1/users/7"), 4);
+        assert_eq!(find("h", "GET", "/v1/users/me"), 3);
+        assert_eq!(find("h", "GET", "/v1/users/x"), 2);
+        assert_eq!(find("h", "GET", "/v1/jobs/x"), 1);
+        assert_eq!(find("h", "GET", "/other"), 0);
+        assert_eq!(find("api.example.com", "GET", "/v1/users/me"), 5);
+        assert_eq!(find("www.example.com", "GET", "/v1/users/me"), 6);
+        assert_eq!(find("example.com", "GET", "/v1/users/me"), 3);
+    }
+}
+
+#[test]
+fn a_missing_method_falls_to_the_next_less_specific_route() {
+    let r = router(&[
+        ("/a/b", &[], &["GET"]),
+        ("/a/{x}", &[], &["POST"]),
+        ("/{*rest}", &[], &["PUT"]),
+    ])
+    .unwrap();
+    assert_eq!(r.find("", b"GET", "/a/b"), Some(0));
+    assert_eq!(r.find("", b"POST", "/a/b"), Some(1));
+    assert_eq!(r.find("", b"PUT", "/a/b"), Some(2));
+    assert_eq!(r.find("", b"DELETE", "/a/b"), None);
+    assert_eq!(r.find("", b"get", "/a/b"), None);
+}
+
+#[test]
+fn a_rest_parameter_includes_the_root_of_its_subtree() {
+    let r = router(&[("/v1/reports/{*rest}", &[], &[])]).unwrap();
+    assert_eq!(r.find("", b"GET", "/v1/reports"), Some(0));
+    assert_eq!(r.find("", b"GET", "/v1/reports/a/b"), Some(0));
+    assert_eq!(r.find("", b"GET", "/v1/report"), None);
+    assert_eq!(
+        router(&[("/{*all}", &[], &[])])
+            .unwrap()
+            .find("", b"GET", "/"),
+        Some(0)
+    );
+}
+
+#[test]
+fn an_empty_segment_is_nothing_that_a_parameter_takes() {
+    let r = router(&[("/a/{id}/b", &[], &[]), ("/a/{*rest}", &[], &[])]).unwrap();
+    assert_eq!(r.find("", b"GET", "/a/x/b"), Some(0));
+    assert_eq!(r.find("", b"GET", "/a//b"), Some(1));
+    assert_eq!(r.find("", b"GET", "//a"), None);
+    assert_eq!(r.find("", b"GET", "//"), None);
+    let r = router(&[("/a/{id}", &[], &[])]).unwrap();
+    assert_eq!(r.find("", b"GET", "/a//"), None);
+    assert_eq!(r.find("", b"GET", "/a/"), None);
+}
+
+#[test]
+fn a_slash_at_the_end_counts_only_where_that_is_asked() {
+    let r = router(&[
+        ("/a", &[], &[]),
+        ("/b/", &[], &[]),
+        ("/u/{id}", &[], &[]),
+        ("/{*rest}", &[], &[]),
+    ])
+    .unwrap();
+    for (path, loose, exact) in [
+        ("/a", 0, 0),
+        ("/a/", 0, 3),
+        ("/b", 1, 3),
+        ("/b/", 1, 1),
+        ("/u/7", 2, 2),
+        ("/u/7/", 2, 3),
+        ("/", 3, 3),
+    ] {
+        assert_eq!(r.find("", b"GET", path), Some(loose), "{path}");
+        assert_eq!(r.find_exactly("", b"GET", path), Some(exact), "{path}");
+    }
+}
+
+#[test]
+fn virtual_hosts_have_routes_of_their_own() {
+    let mut r = Router::default();
+    let corp = ["corp".to_owned()];
+    let places = Places {
+        hosts: &[],
+        virtual_hosts: &corp,
+    };
+    let template = Template::parse("/a").unwrap();
+    r.insert(0, places, &template, &[]).unwrap();
+    r.insert(1, Places::default(), &template, &[]).unwrap();
+    assert!(r.names_virtual_hosts() && !r.names_hosts());
+    assert_eq!(r.find_in("corp", b"GET", "/a", false), Some(0));
+    assert_eq!(r.find_in("corp", b"GET", "/b", false), None);
+    assert_eq!(r.find_in("pub", b"GET", "/a", false), None);
+    assert_eq!(r.find("corp", b"GET", "/a"), Some(1));
+    assert_eq!(r.find_in("corp", b"GET", "/a/", true), None);
+}
+
+#[test]
+fn hosts_may_name_a_port() {
+    let parsed = |text| HostPattern::parse(text);
+    assert_eq!(
+        parsed("API.example.com:81"),
+        Some(HostPattern::Exact("api.example.com:81".into()))
+    );
+    assert_eq!(
+        parsed("*.example.com:81"),
+        Some(HostPattern::Suffix(".example.com:81".into()))
+    );
+    assert!(parsed("h:81").unwrap().has_port());
+    assert!(!parsed("h").unwrap().has_port());
+    assert!(!parsed("[::1]").unwrap().has_port());
+    assert!(parsed("[::1]:81").unwrap().has_port());
+    for text in ["", "*", "*.", "h:x", "a b", "x@h", "h:"] {
+        assert_eq!(parsed(text), None, "{text}");
+    }
+}
+
+#[test]
+fn routes_that_no_request_could_tell_apart_are_refused() {
+    for pair in [
+        [
+            ("/u/{id}", &[][..], &["GET"][..]),
+            ("/u/{name}", &[], &["GET", "PUT"]),
+        ],
+        [("/u", &[], &[]), ("/u/", &[], &[])],
+        [("/a/%41", &[], &[]), ("/a/A", &[], &[])],
+        [
+            ("/u", &["H.example.com"], &[]),
+            ("/u", &["x", "h.EXAMPLE.com"], &[]),
+        ],
+        [("/{*a}", &["*.e.com"], &[]), ("/{*b}", &["*.e.com"], &[])],
+    ] {
+        assert_eq!(
+            router(&pair).unwrap_err(),
+            Conflict {
+                first: 0,
+                second: 1
+            }
+        );
+    }
+}
+
+#[test]
+fn bad_templates_are_refused_with_their_segment() {
+    for (text, want) in [
+        ("users", TemplateError::NotAbsolute),
+        ("/a/../b", TemplateError::NotCanonical("..".into())),
+        ("/a//b", TemplateError::NotCanonical(String::new())),
+        ("/a%2fb", TemplateError::NotCanonical("a%2fb".into())),
+        ("/a?b", TemplateError::NotCanonical("a?b".into())),
+        ("/a;b", TemplateError::NotCanonical("a;b".into())),
+        ("/%2541", TemplateError::NotCanonical("%2541".into())),
+        ("/{id}.json", TemplateError::Brace("{id}.json".into())),
+        ("/{}", TemplateError::Brace("{}".into())),
+        ("/{*rest}/x", TemplateError::RestNotLast("{*rest}".into())),
+    ] {
+        assert_eq!(Template::parse(text).unwrap_err(), want, "{text}");
+    }
+}
+
+/// The rule of the module's first paragraph, by brute force over all routes.
+fn slow_find(routes: &[(Template, Vec<String>)], method: &str, path: &str) -> Option<usize> {
+    let parts: Vec<&str> = path.split('/').skip(1).filter(|s| !s.is_empty()).collect();
+    let rank = |t: &Template| -> Option<Vec<u8>> {
+        if parts.len() < t.segments.len() || (!t.rest && parts.len() > t.segments.len()) {
+            return None;
+        }
+        let mut rank = Vec::new();
+        for (s, p) in t.segments.iter().zip(&parts) {
+            match s {
+                Segment::Literal(l) if l == p => rank.push(0),
+                Segment::Literal(_) => return None,
+                Segment::Parameter => rank.push(1),
+            }
+        }
+        rank.push(if t.rest { 2 } else { 0 });
+        Some(rank)
+    };
+    routes
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, m))| m.is_empty() || m.iter().any(|m| m == method))
+        .filter_map(|(i, (t, m))| Some(((rank(t)?, m.is_empty()), i)))
+        .min()
+        .map(|(_, i)| i)
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    #[test]
+    fn the_tree_finds_what_a_search_of_all_routes_finds(
+        routes in proptest::collection::vec(
+            (proptest::collection::vec(prop_oneof!["a", "b", "\\{x\\}"], 0..4), any::<bool>(), 0usize..3),
+            1..12,
+        ),
+        path in proptest::collection::vec("[abc]", 0..5),
+        method in prop_oneof!["GET", "PUT"],
+    ) {
+        let mut router = Router::default();
+        let mut kept = Vec::new();
+        for (segments, rest, m) in routes {
+            let mut text = segments.iter().fold(String::new(), |t, s| t + "/" + s);
+            if rest { text += "/{*rest}" }
+            if text.is_empty() { text.push('/') }
+            let template = Template::parse(&text).unwrap();
+            let methods: Vec<String> = [&[][..], &["GET"], &["PUT"]][m].iter().map(|m| m.to_string()).collect();
+            if router.insert(kept.len(), Places::default(), &template, &methods).is_ok() {
+                kept.push((template, methods));
+            } else {
+                // A refused route leaves its traces only in conflicts.
+                return Ok(());
+            }
+        }
+        let path = format!("/{}", path.join("/"));
+        prop_assert_eq!(router.find("h", method.as_bytes(), &path), slow_find(&kept, &method, &path));
+    }
+}
