@@ -4,6 +4,7 @@
 mod discovery;
 mod leaks;
 mod listener;
+mod load;
 mod pki;
 mod receiver;
 mod remote;

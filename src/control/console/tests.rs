@@ -113,11 +113,9 @@ impl Site {
     }
 
     async fn from(&self, mut request: Request<Body>, tls: bool) -> Answer {
-        request.extensions_mut().insert(Peer {
-            address: SocketAddr::from(([192, 0, 2, 7], 4711)),
-            tls,
-            certificate: None,
-        });
+        request
+            .extensions_mut()
+            .insert(Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), tls));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, 64 << 20).await.unwrap();
