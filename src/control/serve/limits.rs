@@ -57,18 +57,6 @@ impl<K: Eq + Hash> Limiter<K> {
     /// # Errors
     /// [`TooOften`] if there is none.
     pub fn take(&self, who: K, now: u64) -> Result<(), TooOften> {
-        self.ask(who, now, true)
-    }
-
-    /// Whether there is one, without taking it.
-    ///
-    /// # Errors
-    /// [`TooOften`] if there is none.
-    pub fn look(&self, who: K, now: u64) -> Result<(), TooOften> {
-        self.ask(who, now, false)
-    }
-
-    fn ask(&self, who: K, now: u64, take: bool) -> Result<(), TooOften> {
         // A figure of zero admits nobody.
         let quota = self.quota.ok_or(TooOften { retry_after: 60 })?;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,12 +74,10 @@ impl<K: Eq + Hash> Limiter<K> {
         let taken = quota.take(1, stored, now).map_err(|r| TooOften {
             retry_after: r.retry_after(),
         })?;
-        if take {
-            if known.is_none() && full {
-                buckets.shared = taken.stored;
-            } else {
-                buckets.each.insert(who, taken.stored);
-            }
+        if known.is_none() && full {
+            buckets.shared = taken.stored;
+        } else {
+            buckets.each.insert(who, taken.stored);
         }
         Ok(())
     }
@@ -194,10 +180,8 @@ mod tests {
     fn after_the_burst_one_is_refused_until_the_bucket_refills() {
         let limiter = Limiter::new(1, 1, 3);
         for _ in 0..3 {
-            assert_eq!(limiter.look("a", SECOND), Ok(()));
             assert_eq!(limiter.take("a", SECOND), Ok(()));
         }
-        assert_eq!(limiter.look("a", SECOND), Err(TooOften { retry_after: 1 }));
         assert_eq!(limiter.take("a", SECOND), Err(TooOften { retry_after: 1 }));
         assert_eq!(limiter.take("b", SECOND), Ok(()));
         assert_eq!(limiter.take("a", 2 * SECOND), Ok(()));

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::budget::{Account, Budget};
 use super::connection::{Connection, HEADERS, Presence, Service};
-use super::limits::subscriber;
+use super::limits::{Limiter, subscriber};
 use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
@@ -29,6 +29,8 @@ use crate::world;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests may go on after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// New connections a second of an address that holds half of its share already.
+const ARRIVALS: u64 = 50;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// What the system holds of answers that a peer has not read yet, of each connection.
@@ -114,6 +116,7 @@ impl Listener {
     /// Serves until `stop` says so, and then until what has begun is done, 10 s at most.
     pub async fn serve(self, terms: Terms, mut stop: watch::Receiver<bool>) {
         let mut all = JoinSet::new();
+        let arrivals = Limiter::new(ARRIVALS, 1, 2 * ARRIVALS);
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -129,11 +132,16 @@ impl Listener {
                     continue;
                 }
             };
-            let proxies = &terms.service.proxies;
-            let rank = match proxies.trusts(address.ip()) {
-                true => Rank::Proxy(subscriber(address.ip())),
-                false => Rank::Stranger(subscriber(address.ip())),
+            let place = subscriber(address.ip());
+            let rank = match terms.service.proxies.trusts(address.ip()) {
+                true => Rank::Proxy(place),
+                false => Rank::Stranger(place),
             };
+            let now = world::nanoseconds();
+            if terms.room.is_crowded(rank) && arrivals.take(place, now).is_err() {
+                // Each takes the seat of one before it, and a handshake is dear.
+                continue;
+            }
             let connecting = Connecting {
                 seat: terms.room.enter(rank),
                 room: Arc::clone(&terms.room),

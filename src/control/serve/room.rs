@@ -115,7 +115,18 @@ impl Room {
         }
     }
 
+    /// Whether an address holds half of its share already.
+    pub fn is_crowded(&self, rank: Rank) -> bool {
+        let Rank::Stranger(place) = rank else {
+            return false;
+        };
+        let state = self.locked();
+        let holds = state.places.get(&place).map_or(0, Place::len);
+        holds >= self.share.div_ceil(2)
+    }
+
     /// Seats that are taken.
+    #[cfg(test)]
     pub fn taken(&self) -> usize {
         self.locked().seats.len()
     }
