@@ -137,11 +137,11 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
     };
     let now = world::nanoseconds();
     let place = subscriber(peer.address.ip());
-    let free = matches!(request.uri().path(), "/healthz" | "/readyz")
-        || peer.presence.is_known()
-        || auth::was_good(&app, request.headers(), now);
+    let health = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let free = peer.presence.is_known() || auth::was_good(&app, request.headers(), now);
     let taken = match free {
         true => Ok(()),
+        false if health => app.limits().health.take(place, now),
         false => app.limits().places.take(place, now),
     };
     let mut response = match taken {
@@ -149,7 +149,7 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         Err(e) => {
             app.metrics().limited();
             let held_up = app.limits().hold_up().await;
-            if held_up && may_be_good(&request) {
+            if health || (held_up && may_be_good(&request)) {
                 // It is only late: what it shows is looked at.
                 next.run(request).await
             } else {

@@ -85,8 +85,10 @@ impl<K: Eq + Hash> Limiter<K> {
 
 /// All that is limited.
 pub struct Limits {
-    /// Requests of one place.
+    /// Requests of one place that show nothing good.
     pub places: Limiter<IpAddr>,
+    /// Health checks of one place: more are answered later.
+    pub health: Limiter<IpAddr>,
     /// Requests with one token.
     pub tokens: Limiter<u64>,
     /// Bad tokens with one public id from one place: a few at once, then two a minute.
@@ -105,12 +107,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// So many requests a second with one token, four times as many at once. One place may
-    /// hold several tokens.
+    /// So many requests a second with one token, four times as many at once; a fifth of it of
+    /// one place without a good one.
     pub fn new(per_token: u32) -> Self {
         let rate = u64::from(per_token);
         Self {
-            places: Limiter::new(4 * rate, 1, 16 * rate),
+            places: Limiter::new(rate.div_ceil(5), 1, 2 * rate),
+            health: Limiter::new(50, 1, 100),
             tokens: Limiter::new(rate, 1, 4 * rate),
             failures: Limiter::new(2, 60, 10),
             guesses: Limiter::new(15, 60, 15),
