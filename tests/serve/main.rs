@@ -6,6 +6,7 @@ mod leaks;
 mod listener;
 mod load;
 mod pki;
+mod proxies;
 mod receiver;
 mod remote;
 mod server;
