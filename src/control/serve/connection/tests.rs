@@ -105,9 +105,10 @@ async fn an_http2_connection_that_only_answers_pings_is_closed() {
     let (client, mut connection) = h2::client::handshake(served.client).await.unwrap();
     let mut pings = connection.ping_pong().unwrap();
     let driven = tokio::spawn(connection);
-    while pings.ping(h2::Ping::opaque()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let answering = async { while pings.ping(h2::Ping::opaque()).await.is_ok() {} };
+    timeout(PATIENCE, answering)
+        .await
+        .expect("the connection is closed");
     timeout(PATIENCE, driven).await.unwrap().unwrap().ok();
     drop(client);
     timeout(PATIENCE, served.done).await.unwrap().unwrap();
