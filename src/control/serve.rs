@@ -1,6 +1,8 @@
 //! The server: the operations over HTTP, and whatever router it is given for discovery.
 //!
-//! * [`listen`] and [`tls`]: connections; they serve any router;
+//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: who may be
+//!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
+//!   answered; [`proxy`]: who may speak for others;
 //! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers;
 //! * [`duties`]: what is done without being asked;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what that is good
@@ -21,6 +23,9 @@ use crate::error::{Result, refuse};
 use crate::{file, world};
 
 pub mod auth;
+pub mod body;
+pub mod budget;
+pub mod connection;
 pub mod docs;
 pub mod duties;
 pub mod edge;
@@ -32,11 +37,20 @@ pub mod log;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod proxy;
+pub mod room;
 pub mod tls;
 
+use budget::Budget;
+use connection::{Bounds, Service};
 use http::App;
-use listen::Listener;
+use listen::{Listener, Terms};
+use proxy::Proxies;
+use room::Room;
 use tls::{Certificates, Files};
+
+/// The API's and that of discovery.
+const LISTENERS: usize = 2;
 
 /// Where to listen, and how.
 pub struct Settings {
@@ -52,6 +66,10 @@ pub struct Settings {
     pub allow_plaintext: bool,
     /// Where the bound addresses are written, one a line: `api ADDRESS`, `discovery ADDRESS`.
     pub address_file: Option<PathBuf>,
+    /// Who may speak for others.
+    pub proxies: Proxies,
+    /// Connections of each listener at once.
+    pub connections: usize,
 }
 
 /// What others give the server to serve.
@@ -78,7 +96,29 @@ pub async fn serve(
     let api_address = api.address();
     let mut addresses = format!("api {api_address}\n");
     let mut discovery_address = String::new();
-    let mut listeners = vec![(api, http::router(app, parts.routes))];
+    let proxies = Arc::new(settings.proxies);
+    let budget = Budget::new(budget::Most::default());
+    let terms = |router: Router, room: Arc<Room>, bounds: Bounds| Terms {
+        room,
+        budget: Arc::clone(&budget),
+        service: Service {
+            router,
+            proxies: Arc::clone(&proxies),
+            bounds,
+        },
+    };
+    let most = world::connections(settings.connections, LISTENERS);
+    if most < settings.connections {
+        tracing::warn!(
+            connections = most,
+            "fewer connections at once than asked for: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
+        );
+    }
+    // An eighth for one address of the API; half for one of discovery, where all Envoys of a
+    // cluster may come from the same.
+    let room = Room::new(most, most.div_ceil(8));
+    let router = http::router(app, parts.routes);
+    let mut listeners = vec![(api, terms(router, room, Bounds::of_requests()))];
     if let Some(router) = parts.discovery {
         let listener = bind(
             settings.discovery,
@@ -88,7 +128,8 @@ pub async fn serve(
         .await?;
         discovery_address = listener.address().to_string();
         addresses.push_str(&format!("discovery {discovery_address}\n"));
-        listeners.push((listener, router));
+        let room = Room::new(most, most.div_ceil(2));
+        listeners.push((listener, terms(router, room, Bounds::of_streams())));
     }
     if let Some(path) = &settings.address_file {
         file::replace(path, 0o644, addresses.as_bytes())?;
@@ -101,8 +142,8 @@ pub async fn serve(
     );
     let looking = tokio::spawn(desk.watch_others());
     let mut serving = tokio::task::JoinSet::new();
-    for (listener, router) in listeners {
-        serving.spawn(listener.serve(router, stopped.clone()));
+    for (listener, terms) in listeners {
+        serving.spawn(listener.serve(terms, stopped.clone()));
     }
     serving.join_all().await;
     looking.abort();

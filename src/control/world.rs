@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid, getuid};
 use zeroize::Zeroizing;
@@ -210,6 +210,23 @@ pub fn harden() {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = prctl::set_dumpable(false);
     umask(Mode::from_bits_truncate(0o077));
+}
+
+/// How many connections each of some listeners may have of those that are wanted, after
+/// this process was allowed as many open files as the system lets it: a store whose files
+/// cannot be opened any more would be worse than a connection that is refused.
+pub fn connections(wanted: usize, listeners: usize) -> usize {
+    /// Of the store, logs, certificates and connections to others.
+    const OTHERS: u64 = 200;
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return wanted;
+    };
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(hard, |(soft, _)| soft);
+    let each = files.saturating_sub(OTHERS) / listeners.max(1) as u64;
+    wanted
+        .min(usize::try_from(each).unwrap_or(usize::MAX))
+        .max(1)
 }
 
 /// The folder of this executable.

@@ -4,7 +4,9 @@
 mod discovery;
 mod leaks;
 mod listener;
+mod load;
 mod pki;
+mod proxies;
 mod receiver;
 mod remote;
 mod server;

@@ -1,11 +1,12 @@
 //! `keystilectl serve`
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use ipnet::IpNet;
 
 use super::Context;
 use crate::console;
@@ -17,6 +18,7 @@ use crate::registry::leak;
 use crate::scanner::{Scanner, Source};
 use crate::serve::duties::{self, Duties};
 use crate::serve::limits::Limits;
+use crate::serve::proxy::Proxies;
 use crate::serve::tls::Files;
 use crate::serve::{Settings, log};
 use crate::when;
@@ -63,6 +65,17 @@ pub struct Serve {
     /// Write the addresses here when they are bound: for port 0
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
+    /// A proxy in front whose `X-Forwarded-For` is believed: its address or range; can be
+    /// repeated
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
+    /// Connections of trusted proxies begin with the PROXY protocol (version 1 or 2)
+    #[arg(long, requires = "trusted_proxy")]
+    proxy_protocol: bool,
+    /// Connections at once, of the API and of discovery each; beyond that, the oldest of the
+    /// address that has most gives way
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    max_connections: u32,
     /// Requests a second that one token may send; four times as many at once
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate_limit: u32,
@@ -97,6 +110,15 @@ pub struct Serve {
     leaked_keys: leak::Policy,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
+}
+
+/// An address alone is a range of one.
+fn network(text: &str) -> std::result::Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            format!("`{text}` is neither an address nor a range; write it as `10.0.0.0/8`")
+        })
 }
 
 fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
@@ -192,6 +214,11 @@ impl Serve {
             ),
             allow_plaintext: self.allow_plaintext,
             address_file: self.address_file,
+            proxies: Proxies {
+                trusted: self.trusted_proxy,
+                protocol: self.proxy_protocol,
+            },
+            connections: self.max_connections as usize,
         }
     }
 }

@@ -12,14 +12,13 @@ use super::part::{self, field};
 use super::session::Who;
 use super::visit::{Sent, Source, Visit, seconds};
 use super::{Console, oidc, page::see_other};
-use crate::error::{Kind, refuse};
 use crate::operation;
 use crate::operation::wire::Secret;
 use crate::registry::token;
 use crate::serve::auth;
-use crate::serve::limits::subscriber;
+use crate::serve::body::whole;
 use crate::serve::problem::Problem;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// A token and where it leads are short.
 const FORM: usize = 16 << 10;
@@ -108,10 +107,7 @@ async fn stranger(request: Request) -> Result<(Source, Form), Response> {
     source
         .is_own(&head.headers)
         .map_err(|p| page::failure(&p))?;
-    let body = axum::body::to_bytes(body, FORM).await.map_err(|_| {
-        let e = refuse("the form is too large or broke off", "send it again");
-        page::failure(&Problem::from(e.of(Kind::Malformed)))
-    })?;
+    let body = whole(body, FORM).await.map_err(|p| page::failure(&p))?;
     let form = Form::read(&body).map_err(|e| page::failure(&e.into()))?;
     Ok((source, form))
 }
@@ -144,6 +140,7 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
         .begin(Who::Token(asker.grant.id), seconds(), world.entropy);
     match begun {
         Ok(session) => {
+            source.presence.recognise();
             let mut response = see_other(next(&form));
             source.set_cookie(Some(&session), &mut response);
             response
@@ -204,12 +201,9 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
         Err(response) => return response,
     };
     let app = console.app();
-    let place = subscriber(source.address);
-    if let Err(e) = app.limits().failures.look(place, world::nanoseconds()) {
-        return inviting(&console, Some(&e.into()));
-    }
     let world = World::of_stranger(source.address, &source.request);
     let code = Secret::new(form.text("code"));
+    let prefix = auth::prefix(code.expose_secret());
     let accepted = app
         .desk()
         .write(move |store| token::accept(store, &world, code.expose_secret()))
@@ -217,7 +211,9 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     let (text, record) = match accepted {
         Ok(accepted) => accepted,
         Err(e) => {
-            let _ = app.limits().failures.take(place, world::nanoseconds());
+            if let Err(problem) = auth::failed(app, source.address, prefix).await {
+                return inviting(&console, Some(&problem));
+            }
             let problem = Problem::from(e);
             let world = World::of_stranger(source.address, &source.request);
             auth::write_down(app, world, "token.accept", "", &problem.detail).await;

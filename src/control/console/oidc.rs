@@ -27,9 +27,8 @@ use crate::caller::Grant;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::wire::Secret;
 use crate::serve::auth::{self, Person};
-use crate::serve::limits::subscriber;
 use crate::serve::problem::Problem;
-use crate::world::{self, World};
+use crate::world::World;
 
 pub mod flow;
 pub mod id_token;
@@ -46,6 +45,8 @@ const BACK: &str = "/console/oidc/callback";
 pub const BEGIN: &str = "/console/oidc";
 /// Answers of the provider waited for at once: each holds a thread.
 const AT_ONCE: usize = 16;
+/// What failed ways over the provider are counted by, in the place of a token's id.
+const SIGN_INS: u64 = u64::MAX - 1;
 /// What the audit log calls it.
 const ACTION: &str = "console.sign_in";
 
@@ -189,7 +190,6 @@ pub async fn begin(State(console): State<Console>, request: Request) -> Response
 
 async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Response, Problem> {
     let oidc = console.oidc().ok_or_else(unknown)?;
-    slow_down(console, source)?;
     let ours = &oidc.settings().console;
     if source.origin().to_ascii_lowercase() != *ours {
         // The provider sends people back there, and the cookie would be left here.
@@ -233,11 +233,13 @@ async fn come_back(
     query: &str,
 ) -> Result<Response, Problem> {
     let oidc = console.oidc().ok_or_else(unknown)?;
-    slow_down(console, source)?;
     let stranger = World::of_stranger(source.address, &source.request);
     let entropy = stranger.entropy;
     let now = stranger.now.seconds();
-    let (claims, next) = match believed(oidc, cookie, query, now).await {
+    // Any page of any site can have a browser ask for this address: without a sign-in that
+    // this browser began, it costs nobody anything.
+    let (flow, query) = begun(oidc, cookie, query)?;
+    let (claims, next) = match believed(oidc, flow, &query, now).await {
         Ok(believed) => believed,
         Err(e) => return Err(turned_away(console, source, stranger, e).await),
     };
@@ -274,13 +276,8 @@ async fn come_back(
     Ok(response)
 }
 
-/// What the provider says of who comes back, and where he wanted to go.
-async fn believed(
-    oidc: &Oidc,
-    cookie: Option<&str>,
-    query: &str,
-    now: u64,
-) -> Result<(Claims, String)> {
+/// The sign-in that this browser began and comes back from, and what comes back with it.
+fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)> {
     let query = Form::read(query.as_bytes())?;
     for name in ["code", "state", "error", "iss"] {
         if query.all(name).len() > 1 {
@@ -291,6 +288,11 @@ async fn believed(
         .flows
         .end(cookie.unwrap_or_default(), query.text("state"), seconds())
         .ok_or_else(not_begun)?;
+    Ok((flow, query))
+}
+
+/// What the provider says of who comes back, and where he wanted to go.
+async fn believed(oidc: &Oidc, flow: Flow, query: &Form, now: u64) -> Result<(Claims, String)> {
     // Who speaks for another provider (RFC 9207) is not listened to.
     if query
         .given("iss")
@@ -388,19 +390,13 @@ fn not_begun() -> Error {
     .of(Kind::Unauthenticated)
 }
 
-/// Too many were turned away at the same place.
-fn slow_down(console: &Console, source: &Source) -> Result<(), Problem> {
-    let place = subscriber(source.address);
-    let failures = &console.app().limits().failures;
-    failures.look(place, world::nanoseconds())?;
-    Ok(())
-}
-
 async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {
     let app = console.app();
-    if e.kind() != Kind::Unavailable {
-        let place = subscriber(source.address);
-        let _ = app.limits().failures.take(place, world::nanoseconds());
+    // Slowed, and nobody else with it: whoever comes back from the provider next is heard.
+    if e.kind() != Kind::Unavailable
+        && let Err(problem) = auth::failed(app, source.address, SIGN_INS).await
+    {
+        return problem;
     }
     let problem = Problem::from(e);
     auth::write_down(app, world, ACTION, "", &problem.detail).await;

@@ -16,11 +16,14 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::Settings;
-use crate::error::Result;
+use crate::error::{Kind, Result, refuse};
 use crate::serve::auth::Person;
 
-/// Sessions at once; the one that was idle longest gives way.
+/// Sessions at once.
 const MOST: usize = 10_000;
+/// Of one token or person; the one that was idle longest gives way to a new one. Never does
+/// somebody else's.
+const EACH: usize = 20;
 
 /// Who is signed in. Instants are monotonic seconds.
 pub struct Sessions {
@@ -36,6 +39,16 @@ pub enum Who {
     Token(KeyId),
     /// Of who came over an identity provider.
     Person(Arc<Person>),
+}
+
+impl Who {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token(a), Self::Token(b)) => a == b,
+            (Self::Person(a), Self::Person(b)) => a.grant.id == b.grant.id,
+            _ => false,
+        }
+    }
 }
 
 struct Session {
@@ -92,7 +105,7 @@ impl Sessions {
     /// Signs in.
     ///
     /// # Errors
-    /// If the system gives no randomness.
+    /// If the system gives no randomness, or there are too many sessions of others.
     pub fn begin(
         &self,
         who: Who,
@@ -106,11 +119,18 @@ impl Sessions {
         if all.len() >= MOST {
             all.retain(|_, s| self.lives(s, now));
         }
-        if all.len() >= MOST {
-            let oldest = all.iter().min_by_key(|(_, s)| s.seen).map(|(k, _)| *k);
-            if let Some(oldest) = oldest {
-                all.remove(&oldest);
-            }
+        let own = || all.iter().filter(|(_, s)| s.who.is(&who));
+        let oldest = own().min_by_key(|(_, s)| s.seen).map(|(k, _)| *k);
+        let count = own().count();
+        if count >= EACH || all.len() >= MOST {
+            let Some(oldest) = oldest else {
+                return Err(refuse(
+                    "too many people are signed in",
+                    "try again later, or have `keystilectl serve` started anew: that ends all sessions",
+                )
+                .of(Kind::Unavailable));
+            };
+            all.remove(&oldest);
         }
         let session = Session {
             who,
@@ -224,17 +244,43 @@ mod tests {
         assert_ne!(id.form_token(), id.expose_secret());
     }
 
+    fn begin_as(all: &Sessions, n: u64, now: u64) -> Result<SessionId> {
+        let entropy = crate::world::World::at(1).entropy;
+        all.begin(Who::Token(KeyId::from_u64(n).unwrap()), now, entropy)
+    }
+
     #[test]
-    fn memory_is_bounded_and_the_idlest_gives_way() {
+    fn whoever_signs_in_often_only_ends_their_own_sessions() {
         let all = sessions();
-        let first = begin(&all, 0);
-        let kept = begin(&all, 1);
-        for _ in 2..MOST {
-            begin(&all, 2);
+        let owner = begin(&all, 0);
+        let first = begin_as(&all, 7, 1).unwrap();
+        let second = begin_as(&all, 7, 1).unwrap();
+        assert!(all.who(&second, 2).is_some());
+        for _ in 2..=EACH {
+            begin_as(&all, 7, 3).unwrap();
         }
-        begin(&all, 3);
+        assert_eq!(all.locked().len(), EACH + 1);
+        assert!(all.who(&first, 4).is_none(), "the idlest");
+        assert!(all.who(&second, 4).is_some());
+        for _ in 0..MOST + 10 {
+            begin_as(&all, 7, 5).unwrap();
+        }
+        assert_eq!(all.token(&owner, 6), Some(token()));
+        assert_eq!(all.locked().len(), EACH + 1);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_nobody_gives_way_to_somebody_else() {
+        let all = sessions();
+        let first = begin_as(&all, 0, 0).unwrap();
+        for n in 1..MOST as u64 {
+            begin_as(&all, n, 0).unwrap();
+        }
+        assert!(begin_as(&all, MOST as u64, 1).is_err());
+        begin_as(&all, 5, 1).unwrap();
         assert_eq!(all.locked().len(), MOST);
-        assert_eq!(all.token(&first, 4), None);
-        assert_eq!(all.token(&kept, 4), Some(token()));
+        assert!(all.who(&first, 2).is_some());
+        // Those that ended make room.
+        assert!(begin_as(&all, MOST as u64, 1000).is_ok());
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,6 +19,8 @@ use crate::error::{Error, Kind, refuse};
 use crate::operation::{self, Operation};
 use crate::registry::replay::{self, Once};
 use crate::serve::auth::{self, Asker};
+use crate::serve::body::whole;
+use crate::serve::connection::Presence;
 use crate::serve::listen::Peer;
 use crate::serve::log::{RequestId, TokenId};
 use crate::serve::problem::Problem;
@@ -194,6 +195,8 @@ pub struct Source {
     pub secure: bool,
     /// `keystile.example.com:8443`: how the browser calls us.
     pub authority: String,
+    /// Its connection.
+    pub presence: Presence,
 }
 
 impl Source {
@@ -222,6 +225,7 @@ impl Source {
                 .map_or(String::new(), |id| id.0.clone()),
             secure: secure(peer, &head.headers),
             authority: authority.to_owned(),
+            presence: peer.presence.clone(),
         })
     }
 
@@ -349,6 +353,9 @@ impl FromRequestParts<Console> for Visit {
             }
             Err(problem) => return Err(page::failure(&problem)),
         };
+        source.presence.recognise();
+        let good = &app.limits().good;
+        good.remember(session.expose_secret(), world::nanoseconds());
         let query = Form::read(head.uri.query().unwrap_or_default().as_bytes())
             .map_err(|e| page::failure(&e.into()))?;
         Ok(Self {
@@ -374,10 +381,7 @@ impl FromRequest<Console> for Sent {
         if let Err(problem) = own {
             return Err(visit.refused(&problem).await);
         }
-        let body = to_bytes(body, FORM).await.map_err(|_| {
-            let e = refuse("the form is too large or broke off", "send less at once");
-            page::failure(&Problem::from(e.of(Kind::Malformed)))
-        })?;
+        let body = whole(body, FORM).await.map_err(|p| page::failure(&p))?;
         let form = Form::read(&body).map_err(|e| page::failure(&e.into()))?;
         if !visit.session.made(form.text("csrf")) {
             let problem: Error = refuse(

@@ -55,11 +55,12 @@ impl Asker {
     }
 }
 
-/// Takes a request's token, if it is good and if there were not too many bad ones from
-/// the same place.
+/// Takes a request's token, if it is good. However many bad ones came from the same place: a
+/// good one is never refused for them. Tokens cannot be guessed; what is slowed are those
+/// that try, and what they cost.
 ///
 /// # Errors
-/// 401, or 429 for the place, whatever the token.
+/// 401, or 429 for too many bad ones.
 pub async fn authenticate(
     app: &App,
     headers: &HeaderMap,
@@ -81,43 +82,97 @@ pub async fn identify(
     request: &str,
     action: &'static str,
 ) -> Result<Asker, Problem> {
-    let place = subscriber(address);
-    let now = world::nanoseconds();
-    if let Err(e) = app.limits().failures.look(place, now) {
-        app.metrics().limited();
-        return Err(e.into());
-    }
-    let found = match presented {
-        Err(problem) => Err((problem, "missing")),
+    let (found, prefix) = match presented {
+        Err(problem) => (Err((problem, "missing")), None),
         Ok(presented) => {
-            let found = app
-                .desk()
-                .read(move |tx| {
-                    let now = world::now().seconds();
-                    Ok(token::authenticate(tx, &presented, address, now))
-                })
-                .await?;
-            match found {
+            let prefix = prefix(&presented);
+            let found = match looked_up(app, presented, address).await? {
                 Ok(grant) => Ok(grant),
                 Err(TokenError::Store) => return Err(unreadable()),
                 Err(e) => Err((not_good(e), reason(e))),
-            }
+            };
+            (found, Some(prefix))
         }
     };
     let grant = match found {
         Ok(grant) => grant,
         Err((problem, reason)) => {
-            // A token that is missing was not guessed.
-            if reason != "missing" {
-                let _ = app.limits().failures.take(place, now);
-            }
             app.metrics().refused(reason);
+            // A token that is missing was not guessed.
+            if let Some(prefix) = prefix {
+                failed(app, address, prefix).await?;
+            }
             let world = World::of_stranger(address, request);
             write_down(app, world, action, "", &problem.detail).await;
             return Err(problem);
         }
     };
     take_turn(app, grant, address, request).await
+}
+
+async fn looked_up(
+    app: &App,
+    presented: Zeroizing<String>,
+    address: IpAddr,
+) -> Result<std::result::Result<Grant, TokenError>, Problem> {
+    if Parsed::parse(presented.as_bytes()).is_err() {
+        return Ok(Err(TokenError::Malformed));
+    }
+    let limits = app.limits();
+    let was_good = limits.good.remembers(&presented, world::nanoseconds());
+    let _turn = match was_good {
+        true => None,
+        false => limits.lookups.acquire().await.ok(),
+    };
+    let asked = presented.clone();
+    let found = app
+        .desk()
+        .read(move |tx| {
+            let now = world::now().seconds();
+            Ok(token::authenticate(tx, &asked, address, now))
+        })
+        .await?;
+    if found.is_ok() {
+        limits.good.remember(&presented, world::nanoseconds());
+    }
+    Ok(found)
+}
+
+/// Whether a request shows a token or a session that was good a short while ago.
+pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
+    let good = &app.limits().good;
+    if bearer(headers).is_ok_and(|token| good.remembers(&token, now)) {
+        return true;
+    }
+    let cookies = headers.get_all(header::COOKIE).iter();
+    cookies
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| name.ends_with("keystile"))
+        .any(|(_, session)| good.remembers(session, now))
+}
+
+/// What guesses are counted by beside the place: the public id that they are for.
+pub fn prefix(presented: &str) -> u64 {
+    Parsed::parse(presented.as_bytes()).map_or(u64::MAX, |text| text.id().as_u64())
+}
+
+/// Counts a guess. When there were too many, the answer is held up and says no more than
+/// that, and no record is written.
+///
+/// # Errors
+/// 429.
+pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Problem> {
+    let (limits, now) = (app.limits(), world::nanoseconds());
+    let place = subscriber(address);
+    let taken = limits.failures.take((place, prefix), now);
+    let Err(e) = taken.and(limits.guesses.take(place, now)) else {
+        return Ok(());
+    };
+    app.metrics().limited();
+    limits.hold_up().await;
+    Err(e.into())
 }
 
 /// Takes who has shown his token before, if it is good still.

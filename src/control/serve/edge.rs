@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -13,6 +14,7 @@ use keystile::message::{KID_HEADER, SIGNATURE_HEADER, Sealed};
 use keystile::usage;
 use serde_json::json;
 
+use super::body;
 use super::listen::Peer;
 use super::log::RequestId;
 use super::problem::Problem;
@@ -55,7 +57,10 @@ async fn report(State(delivery): State<Arc<Delivery>>, request: Request) -> Resp
     let kid = text(&head.headers, "x-keystile-kid").unwrap_or_default();
     let tag = text(&head.headers, "x-keystile-signature").unwrap_or_default();
     match delivery.reported(&body, kid, tag) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => {
+            recognise(&head);
+            StatusCode::NO_CONTENT.into_response()
+        }
         Err(refused) => refused_report(&refused).into_response(),
     }
 }
@@ -69,7 +74,10 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
     let kid = text(&head.headers, KID_HEADER).unwrap_or_default();
     let tag = text(&head.headers, SIGNATURE_HEADER).unwrap_or_default();
     match intake.take(&body, kid, tag).await {
-        Ok(receipt) => signed(StatusCode::OK, receipt),
+        Ok(receipt) => {
+            recognise(&head);
+            signed(StatusCode::OK, receipt)
+        }
         // Its sender gives a batch up for no other answer than this one.
         Err(batches::Refused::Never(refusal)) => signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal),
         Err(batches::Refused::Later(e)) => Problem::from(e.of(Kind::Unavailable)).into_response(),
@@ -169,21 +177,30 @@ async fn leaks(
     }
 }
 
+/// A body of an Envoy or a scanner. Whole and in time it may be good: unless it is too long,
+/// whoever sent it must not take it for refused.
 async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, most).await.map_err(|e| {
-        let is_too_long =
-            std::error::Error::source(&e).is_some_and(|s| s.to_string().contains("length limit"));
-        match is_too_long {
-            true => refuse(
-                format_args!("the body is larger than {most} bytes"),
-                "send less at once",
-            )
-            .of(Kind::Malformed),
-            // Whole, it may be good: who sent it must not take it for refused.
-            false => refuse("the body broke off", "send it again").of(Kind::Unavailable),
-        }
-        .into()
+    body::whole(body, most).await.map_err(|e| match e.status {
+        413 => refuse(
+            format_args!("the body is larger than {most} bytes"),
+            "send less at once",
+        )
+        .of(Kind::Malformed)
+        .into(),
+        _ => Problem {
+            retry_after: e.retry_after,
+            ..refuse("the body broke off, or came too slowly", "send it again")
+                .of(Kind::Unavailable)
+                .into()
+        },
     })
+}
+
+/// The message was signed by an Envoy of ours, or a scanner that is believed.
+fn recognise(head: &Parts) {
+    if let Some(peer) = head.extensions.get::<Peer>() {
+        peer.presence.recognise();
+    }
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keystile::usage;
+use tokio::time::Instant;
+
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,9 +20,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::{self, Asker};
+use super::body::whole;
 use super::limits::{Limits, subscriber};
 use super::listen::Peer;
-use super::log::{self, RequestId, TokenId};
+use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{docs, openapi};
@@ -30,8 +34,9 @@ use crate::registry::replay::{self, Once};
 use crate::store::Store;
 use crate::world::{self, World};
 
-/// A body that takes longer is not sent in earnest.
-const BODY: Duration = Duration::from_secs(60);
+/// How long it holds that the store could be read, or not: however many ask, it is looked at
+/// no more often.
+const READY: Duration = Duration::from_millis(200);
 
 /// What every handler stands on.
 #[derive(Clone)]
@@ -44,6 +49,7 @@ struct Inner {
     world: World,
     document: Bytes,
     page: Bytes,
+    ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl App {
@@ -57,6 +63,7 @@ impl App {
             world: World::read(),
             page: docs::page(&document).into(),
             document: document.to_string().into(),
+            ready: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -121,20 +128,35 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
-/// So many requests of one place, whoever sends them; and what every answer carries.
+/// So many requests of one place; and what every answer carries. What asks whether we live,
+/// and whoever showed something good before, is not counted: strangers at the same place
+/// could use it up.
 async fn limited(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
-    let taken = match request.extensions().get::<Peer>() {
-        Some(peer) => {
-            let place = subscriber(peer.address.ip());
-            app.limits().places.take(place, world::nanoseconds())
-        }
-        None => return no_peer().into_response(),
+    let Some(peer) = request.extensions().get::<Peer>() else {
+        return no_peer().into_response();
+    };
+    let now = world::nanoseconds();
+    let place = subscriber(peer.address.ip());
+    let health = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let free = peer.presence.is_known() || auth::was_good(&app, request.headers(), now);
+    let taken = match free {
+        true => Ok(()),
+        false if health => app.limits().health.take(place, now),
+        false => app.limits().places.take(place, now),
     };
     let mut response = match taken {
         Ok(()) => next.run(request).await,
         Err(e) => {
             app.metrics().limited();
-            Problem::from(e).into_response()
+            let held_up = app.limits().hold_up().await;
+            if health || (held_up && may_be_good(&request)) {
+                // It is only late: what it shows is looked at.
+                next.run(request).await
+            } else {
+                let mut response = Problem::from(e).into_response();
+                response.extensions_mut().insert(Quiet);
+                response
+            }
         }
     };
     let headers = response.headers_mut();
@@ -146,6 +168,16 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Whether a request shows something that is looked at before it is believed: a token, a code,
+/// or what an Envoy signed.
+fn may_be_good(request: &Request) -> bool {
+    let posts = request.method() == axum::http::Method::POST;
+    match request.uri().path() {
+        "/console/sign-in" | "/console/invitation" | "/v1/reports" | usage::PATH => posts,
+        _ => request.headers().contains_key(header::AUTHORIZATION),
+    }
 }
 
 fn no_peer() -> Problem {
@@ -267,7 +299,9 @@ async fn asker(app: &App, head: &Parts, action: &'static str) -> Result<Asker, P
         .extensions
         .get::<RequestId>()
         .map_or("", |id| id.0.as_str());
-    auth::authenticate(app, &head.headers, peer.address.ip(), id, action).await
+    let asker = auth::authenticate(app, &head.headers, peer.address.ip(), id, action).await?;
+    peer.presence.recognise();
+    Ok(asker)
 }
 
 /// What is done, or was before.
@@ -398,48 +432,13 @@ async fn read(route: &Route, headers: &HeaderMap, body: Body) -> Result<Bytes, P
     if !route.method.has_body() {
         return Ok(Bytes::new());
     }
-    let too_large = || {
-        Problem::new(
-            413,
-            "too_large",
-            "Too large",
-            format!(
-                "the body is larger than {} bytes; send less at once",
-                route.body
-            ),
-        )
-    };
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|n| n > route.body) {
-        return Err(too_large());
+        return Err(super::body::too_large(route.body));
     }
-    let body = match tokio::time::timeout(BODY, to_bytes(body, route.body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(e)) => {
-            let cut = std::error::Error::source(&e)
-                .is_some_and(|s| s.to_string().contains("length limit"));
-            return Err(if cut {
-                too_large()
-            } else {
-                refuse("the body broke off", "send it again, whole")
-                    .of(Kind::Malformed)
-                    .into()
-            });
-        }
-        Err(_) => {
-            return Err(Problem::new(
-                408,
-                "too_slow",
-                "Too slow",
-                format!(
-                    "the body took longer than {} s; send it again",
-                    BODY.as_secs()
-                ),
-            ));
-        }
-    };
+    let body = whole(body, route.body).await?;
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
@@ -523,20 +522,43 @@ fn stale() -> Error {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    match app.desk().read(|tx| Ok(tx.meta().version)).await {
+    let mut known = app.0.ready.lock().await;
+    let now = world::instant();
+    if let Some((at, true)) = *known
+        && now.saturating_duration_since(at) < READY
+    {
+        return "ready\n".into_response();
+    }
+    let read = app.desk().read(|tx| Ok(tx.meta().version)).await;
+    *known = Some((now, read.is_ok()));
+    match read {
         Ok(_) => "ready\n".into_response(),
         Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
     }
 }
 
+/// Whether a request was made on this machine, and not merely passed on by a proxy that runs
+/// on it.
+fn is_local(head: &Parts) -> bool {
+    let passed_on = [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "via",
+    ];
+    let direct = !passed_on
+        .iter()
+        .any(|name| head.headers.contains_key(*name));
+    let peer = head.extensions.get::<Peer>();
+    direct && peer.is_some_and(|p| !p.proxied && p.address.ip().to_canonical().is_loopback())
+}
+
 /// Without a token from this machine only.
 async fn metrics(State(app): State<App>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let local = head
-        .extensions
-        .get::<Peer>()
-        .is_some_and(|p| p.address.ip().to_canonical().is_loopback());
-    if !local {
+    if !is_local(&head) {
         let route = Route::get("metrics", "/metrics", AUDITORS, "Metrics");
         let asker = match asker(&app, &head, route.name).await {
             Ok(asker) => asker,

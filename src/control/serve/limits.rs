@@ -4,11 +4,22 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use keystile::bucket::Quota;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 /// Who is told apart; more than fit share one bucket.
 const MOST: usize = 20_000;
+
+/// How long an answer is held up.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Answers that are held up at once.
+const HELD: usize = 2048;
+/// How long a token that was good is taken for good enough to be looked up at once.
+const REMEMBERED: u64 = 3600 * 1_000_000_000;
 
 /// Buckets by who asks.
 pub struct Limiter<K> {
@@ -46,18 +57,6 @@ impl<K: Eq + Hash> Limiter<K> {
     /// # Errors
     /// [`TooOften`] if there is none.
     pub fn take(&self, who: K, now: u64) -> Result<(), TooOften> {
-        self.ask(who, now, true)
-    }
-
-    /// Whether there is one, without taking it.
-    ///
-    /// # Errors
-    /// [`TooOften`] if there is none.
-    pub fn look(&self, who: K, now: u64) -> Result<(), TooOften> {
-        self.ask(who, now, false)
-    }
-
-    fn ask(&self, who: K, now: u64, take: bool) -> Result<(), TooOften> {
         // A figure of zero admits nobody.
         let quota = self.quota.ok_or(TooOften { retry_after: 60 })?;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,12 +74,10 @@ impl<K: Eq + Hash> Limiter<K> {
         let taken = quota.take(1, stored, now).map_err(|r| TooOften {
             retry_after: r.retry_after(),
         })?;
-        if take {
-            if known.is_none() && full {
-                buckets.shared = taken.stored;
-            } else {
-                buckets.each.insert(who, taken.stored);
-            }
+        if known.is_none() && full {
+            buckets.shared = taken.stored;
+        } else {
+            buckets.each.insert(who, taken.stored);
         }
         Ok(())
     }
@@ -88,27 +85,83 @@ impl<K: Eq + Hash> Limiter<K> {
 
 /// All that is limited.
 pub struct Limits {
-    /// Requests of one place.
+    /// Requests of one place that show nothing good.
     pub places: Limiter<IpAddr>,
+    /// Health checks of one place: more are answered later.
+    pub health: Limiter<IpAddr>,
     /// Requests with one token.
     pub tokens: Limiter<u64>,
-    /// Bad tokens of one place: a few at once, then two a minute.
-    pub failures: Limiter<IpAddr>,
+    /// Bad tokens with one public id from one place: a few at once, then two a minute.
+    pub failures: Limiter<(IpAddr, u64)>,
+    /// Bad tokens of one place, whatever their ids.
+    pub guesses: Limiter<IpAddr>,
+    /// Tokens and sessions that were good a short while ago: what others do at the same
+    /// address costs their callers nothing.
+    pub good: Good,
+    /// Tokens looked up at once that were not: guesses leave room for the others.
+    pub lookups: Semaphore,
     /// Audit records of what was refused to one place.
     pub records: Limiter<IpAddr>,
+    held: Semaphore,
+    pause: Duration,
 }
 
 impl Limits {
-    /// So many requests a second with one token, four times as many at once. One place may
-    /// hold several tokens.
+    /// So many requests a second with one token, four times as many at once; a fifth of it of
+    /// one place without a good one.
     pub fn new(per_token: u32) -> Self {
         let rate = u64::from(per_token);
         Self {
-            places: Limiter::new(4 * rate, 1, 16 * rate),
+            places: Limiter::new(rate.div_ceil(5), 1, 2 * rate),
+            health: Limiter::new(50, 1, 100),
             tokens: Limiter::new(rate, 1, 4 * rate),
             failures: Limiter::new(2, 60, 10),
+            guesses: Limiter::new(15, 60, 15),
+            good: Good::default(),
+            lookups: Semaphore::new(2),
             records: Limiter::new(60, 60, 60),
+            held: Semaphore::new(HELD),
+            pause: PAUSE,
         }
+    }
+
+    /// Holds up an answer to a caller that asks too often: it asks again the later, and costs
+    /// nothing meanwhile. Not if too many are held up already; whether it was.
+    pub async fn hold_up(&self) -> bool {
+        match self.held.try_acquire() {
+            Ok(_turn) => {
+                sleep(self.pause).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Credentials that were good, by their digests. They are looked up nevertheless.
+#[derive(Default)]
+pub struct Good(Mutex<HashMap<[u8; 32], u64>>);
+
+impl Good {
+    /// It was good at a monotonic instant in nanoseconds.
+    pub fn remember(&self, credential: &str, now: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = Sha256::digest(credential).into();
+        if all.len() >= MOST && !all.contains_key(&digest) {
+            all.retain(|_, at| now.saturating_sub(*at) < REMEMBERED);
+            if all.len() >= MOST {
+                return;
+            }
+        }
+        all.insert(digest, now);
+    }
+
+    /// Whether it was a short while ago.
+    pub fn remembers(&self, credential: &str, now: u64) -> bool {
+        let digest: [u8; 32] = Sha256::digest(credential).into();
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&digest)
+            .is_some_and(|at| now.saturating_sub(*at) < REMEMBERED)
     }
 }
 
@@ -130,10 +183,8 @@ mod tests {
     fn after_the_burst_one_is_refused_until_the_bucket_refills() {
         let limiter = Limiter::new(1, 1, 3);
         for _ in 0..3 {
-            assert_eq!(limiter.look("a", SECOND), Ok(()));
             assert_eq!(limiter.take("a", SECOND), Ok(()));
         }
-        assert_eq!(limiter.look("a", SECOND), Err(TooOften { retry_after: 1 }));
         assert_eq!(limiter.take("a", SECOND), Err(TooOften { retry_after: 1 }));
         assert_eq!(limiter.take("b", SECOND), Ok(()));
         assert_eq!(limiter.take("a", 2 * SECOND), Ok(()));
@@ -152,6 +203,20 @@ mod tests {
         assert!(limiter.take(0, SECOND).is_err());
         // When the buckets are full again, there is room.
         assert_eq!(limiter.take(MOST + 1, 100 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn what_was_good_is_remembered_for_a_while_in_bounded_memory() {
+        let good = Good::default();
+        good.remember("a", SECOND);
+        assert!(good.remembers("a", 2 * SECOND) && !good.remembers("b", 2 * SECOND));
+        assert!(!good.remembers("a", SECOND + REMEMBERED));
+        for n in 0..MOST + 5 {
+            good.remember(&n.to_string(), 3 * SECOND);
+        }
+        assert_eq!(good.0.lock().unwrap().len(), MOST);
+        good.remember("late", 4 * SECOND + REMEMBERED);
+        assert_eq!(good.0.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -8,55 +8,76 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
+use super::budget::{Account, Budget};
+use super::connection::{Connection, HEADERS, Presence, Service};
+use super::limits::{Limiter, subscriber};
+use super::proxy::{self, Proxies};
+use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
 use crate::error::{Result, refuse};
 use crate::world;
 
-/// Connections at once; more are closed as they come.
-const MOST: usize = 4096;
 /// A handshake that takes longer is not one.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// So are headers; a kept-alive connection may be silent for as long.
-const HEADERS: Duration = Duration::from_secs(30);
-/// How often a silent HTTP/2 connection is asked whether it lives, and how long it may
-/// take to say so.
-const PING: Duration = Duration::from_secs(20);
-const PONG: Duration = Duration::from_secs(10);
 /// How long requests may go on after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// New connections a second of an address that holds half of its share already.
+const ARRIVALS: u64 = 50;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// What the system holds of answers that a peer has not read yet, of each connection.
+const UNREAD: u32 = 128 << 10;
 
 /// Where a request comes from; in its extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peer {
-    /// The other end of the connection.
+    /// The other end of the connection, or whom a trusted proxy speaks for.
     pub address: SocketAddr,
     /// Whether it is over TLS.
     pub tls: bool,
     /// The certificate that it showed and whose authority was checked, DER.
     pub certificate: Option<Arc<[u8]>>,
+    /// A trusted proxy sent it.
+    pub proxied: bool,
+    /// Its connection.
+    pub presence: Presence,
 }
 
 impl Peer {
+    /// Of a connection that nobody stands between.
+    pub fn direct(address: SocketAddr, tls: bool) -> Self {
+        Self {
+            address,
+            tls,
+            certificate: None,
+            proxied: false,
+            presence: Presence::default(),
+        }
+    }
+
     /// SHA-256 of the certificate, in hexadecimal.
     pub fn fingerprint(&self) -> Option<String> {
         let digest = Sha256::digest(self.certificate.as_ref()?);
         Some(digest.iter().map(|b| format!("{b:02x}")).collect())
     }
+}
+
+/// What the connections of a listener share.
+pub struct Terms {
+    /// Seats.
+    pub room: Arc<Room>,
+    /// Memory for bodies.
+    pub budget: Arc<Budget>,
+    /// What they are served with.
+    pub service: Service,
 }
 
 /// A bound address.
@@ -78,7 +99,7 @@ impl Listener {
                 "name an address of this machine and a port that is free",
             )
         };
-        let socket = TcpListener::bind(address).await.map_err(cannot)?;
+        let socket = bound(address).map_err(cannot)?;
         let address = socket.local_addr().map_err(cannot)?;
         Ok(Self {
             socket,
@@ -93,12 +114,13 @@ impl Listener {
     }
 
     /// Serves until `stop` says so, and then until what has begun is done, 10 s at most.
-    pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
-        let turns = Arc::new(Semaphore::new(MOST));
-        let graceful = GracefulShutdown::new();
+    pub async fn serve(self, terms: Terms, mut stop: watch::Receiver<bool>) {
+        let mut all = JoinSet::new();
+        let arrivals = Limiter::new(ARRIVALS, 1, 2 * ARRIVALS);
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
+                Some(_) = all.join_next() => continue,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let (stream, address) = match accepted {
@@ -110,20 +132,29 @@ impl Listener {
                     continue;
                 }
             };
-            let Ok(turn) = Arc::clone(&turns).try_acquire_owned() else {
-                tracing::warn!(%address, "closed at once: {MOST} connections are open");
-                continue;
+            let place = subscriber(address.ip());
+            let rank = match terms.service.proxies.trusts(address.ip()) {
+                true => Rank::Proxy(place),
+                false => Rank::Stranger(place),
             };
-            let router = router.clone();
-            let watcher = graceful.watcher();
-            let certificates = self.certificates.clone();
-            tokio::spawn(async move {
-                connection(stream, address, certificates, router, watcher).await;
-                drop(turn);
-            });
+            let now = world::nanoseconds();
+            if terms.room.is_crowded(rank) && arrivals.take(place, now).is_err() {
+                // Each takes the seat of one before it, and a handshake is dear.
+                continue;
+            }
+            let connecting = Connecting {
+                seat: terms.room.enter(rank),
+                room: Arc::clone(&terms.room),
+                account: Account::new(&terms.budget),
+                service: terms.service.clone(),
+                certificates: self.certificates.clone(),
+                stop: stop.clone(),
+            };
+            all.spawn(connecting.connect(stream, address));
         }
         drop(self.socket);
-        if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        let drained = timeout(DRAIN, async { while all.join_next().await.is_some() {} });
+        if drained.await.is_err() {
             tracing::warn!(
                 "requests were still open {} s after the signal to stop",
                 DRAIN.as_secs()
@@ -132,35 +163,90 @@ impl Listener {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    address: SocketAddr,
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that is started anew takes the port of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(UNREAD)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A connection before its first request.
+struct Connecting {
+    seat: Seat,
+    room: Arc<Room>,
+    account: Account,
+    service: Service,
     certificates: Option<Arc<Certificates>>,
-    router: Router,
-    watcher: Watcher,
-) {
-    // An answer is one write: there is nothing to wait for.
-    let _ = stream.set_nodelay(true);
-    let mut peer = Peer {
-        address,
-        tls: certificates.is_some(),
-        certificate: None,
-    };
-    let Some(certificates) = certificates else {
-        return http(stream, peer, router, watcher).await;
-    };
-    let acceptor = TlsAcceptor::from(certificates.current(world::instant()));
-    match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let (_, session) = stream.get_ref();
-            peer.certificate = session
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .map(|c| Arc::from(c.as_ref()));
-            http(stream, peer, router, watcher).await;
+    stop: watch::Receiver<bool>,
+}
+
+impl Connecting {
+    async fn connect(mut self, mut stream: TcpStream, address: SocketAddr) {
+        // An answer is one write: there is nothing to wait for.
+        let _ = stream.set_nodelay(true);
+        let mut peer = Peer::direct(address, self.certificates.is_some());
+        let proxies: &Proxies = &self.service.proxies;
+        if proxies.protocol && proxies.trusts(address.ip()) {
+            match self.kept(proxy::header(&mut stream)).await {
+                Some(Ok(Some(source))) => {
+                    peer.address = source;
+                    self.seat = match self.service.proxies.trusts(source.ip()) {
+                        true => self.room.enter(Rank::Proxy(subscriber(source.ip()))),
+                        false => self.room.enter(Rank::Stranger(subscriber(source.ip()))),
+                    };
+                }
+                Some(Ok(None)) => {}
+                Some(Err(e)) => {
+                    return tracing::warn!(%address, error = %e, "a trusted proxy did not begin with the PROXY protocol; configure it to, or leave `--proxy-protocol` out");
+                }
+                None => return tracing::debug!(%address, "no PROXY protocol in time"),
+            }
+            peer.proxied = true;
         }
-        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS handshake"),
-        Err(_) => tracing::debug!(%address, "no TLS handshake in time"),
+        let Some(certificates) = self.certificates.take() else {
+            return self.serve(stream, peer).await;
+        };
+        let acceptor = TlsAcceptor::from(certificates.current(world::instant()));
+        match self.kept(acceptor.accept(stream)).await {
+            Some(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                peer.certificate = session
+                    .peer_certificates()
+                    .and_then(|chain| chain.first())
+                    .map(|c| Arc::from(c.as_ref()));
+                // Its authority vouches for it.
+                if peer.certificate.is_some() {
+                    self.seat.recognise();
+                }
+                self.serve(stream, peer).await;
+            }
+            Some(Err(e)) => tracing::debug!(%address, error = %e, "no TLS handshake"),
+            None => tracing::debug!(%address, "no TLS handshake in time"),
+        }
+    }
+
+    /// A step of the beginning, unless it takes too long or the seat is needed.
+    async fn kept<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = timeout(HANDSHAKE, step) => done.ok(),
+            () = self.seat.asked_to_leave() => None,
+        }
+    }
+
+    async fn serve<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Connection::new(self.seat, self.account);
+        let stream = Opening::new(stream);
+        self.service
+            .serve(stream, peer, connection, self.stop)
+            .await;
     }
 }
 
@@ -233,35 +319,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-async fn http<S>(stream: S, peer: Peer, router: Router, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(64 << 10);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .max_header_list_size(64 << 10)
-        .max_concurrent_streams(256);
-    let connection = builder
-        .serve_connection(TokioIo::new(Opening::new(stream)), service)
-        .into_owned();
-    if let Err(e) = watcher.watch(connection).await {
-        tracing::debug!(error = %e, "a connection broke off");
     }
 }
 

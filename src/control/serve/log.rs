@@ -34,6 +34,11 @@ pub struct RequestId(pub String);
 #[derive(Clone)]
 pub struct TokenId(pub String);
 
+/// An answer to one of many that came too often: counted, and not written down, so that
+/// nobody fills a disk by being refused; in the answer's extensions.
+#[derive(Clone)]
+pub struct Quiet;
+
 impl RequestId {
     fn of(headers: &HeaderMap, app: &App) -> Self {
         let given = headers
@@ -75,18 +80,20 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         .get::<TokenId>()
         .map(|t| t.0.clone())
         .unwrap_or_default();
-    tracing::info!(
-        method,
-        route,
-        status,
-        ms = (seconds * 1e6).round() / 1e3,
-        request = id.0,
-        token,
-        address = address.unwrap_or_default(),
-        tls,
-        certificate,
-        "request"
-    );
+    if response.extensions().get::<Quiet>().is_none() {
+        tracing::info!(
+            method,
+            route,
+            status,
+            ms = (seconds * 1e6).round() / 1e3,
+            request = id.0,
+            token,
+            address = address.unwrap_or_default(),
+            tls,
+            certificate,
+            "request"
+        );
+    }
     let answered = Answered {
         method,
         route,
