@@ -101,10 +101,28 @@ pub struct Bootstrap<'a> {
     pub upstream: HostPort,
     /// Where Envoy is administered.
     pub admin: HostPort,
-    /// Where Envoy finds the filter.
-    pub wasm: &'a Path,
+    /// Where Envoy finds the filter, if that is known: the keeper is left out otherwise, because
+    /// an Envoy whose bootstrap names a file that is not there does not start.
+    pub wasm: Option<&'a Path>,
     /// Where the keyset comes from.
     pub source: Source<'a>,
+}
+
+/// The configuration without its service in the bootstrap, and without the words about it.
+fn without_keeper(text: &str) -> Result<String> {
+    const SERVICE: &str = "bootstrap_extensions:\n";
+    let at = text
+        .find(&format!("\n{SERVICE}"))
+        .ok_or_else(|| drifted("there is no service in the bootstrap"))?;
+    let (before, service) = text.split_at(at + 1);
+    // Paragraphs are set apart by empty lines.
+    let words = before.rfind("\n\n").map_or(0, |at| at + 2);
+    let rest = service.find("\n\n").map_or(service.len(), |at| at + 2);
+    let before = before.get(..words).unwrap_or_default();
+    Ok(format!(
+        "{before}{}",
+        service.get(rest..).unwrap_or_default()
+    ))
 }
 
 impl Bootstrap<'_> {
@@ -119,13 +137,19 @@ impl Bootstrap<'_> {
         edit.address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
         edit.address("admin.address.socket_address", &self.admin)?;
         edit.endpoint(CLUSTER, &self.upstream)?;
-        edit.set(KEEPER_CODE, quoted(self.wasm.display()))?;
+        if let Some(wasm) = self.wasm {
+            edit.set(KEEPER_CODE, quoted(wasm.display()))?;
+        }
+        let finished = |edit: Edit<'_>| match self.wasm {
+            Some(_) => Ok(edit.finish()),
+            None => without_keeper(&edit.finish()),
+        };
         match &self.source {
             Source::File(file) => {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(head("envoy.yaml", &finished(edit)?))
             }
             Source::Discovery {
                 discovery,
@@ -135,13 +159,15 @@ impl Bootstrap<'_> {
                 edit.set("node.id", quoted(node))?;
                 edit.endpoint(DISCOVERY_CLUSTER, discovery)?;
                 edit.endpoint(CONTROL_CLUSTER, control)?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(head("envoy.yaml", &finished(edit)?))
             }
             Source::Inline { keyset } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
-                edit.set(&path, quoted(self.wasm.display()))?;
-                let body = head("envoy.yaml", &edit.finish());
+                if let Some(wasm) = self.wasm {
+                    edit.set(&path, quoted(wasm.display()))?;
+                }
+                let body = head("envoy.yaml", &finished(edit)?);
                 match body.matches(KEYSET).count() {
                     1 => Ok(body.replacen(KEYSET, keyset, 1)),
                     n => Err(drifted(&format!("`{KEYSET}` stands there {n} times"))),
@@ -251,7 +277,7 @@ mod tests {
             listen: HostPort::parse("[::]:8443").unwrap(),
             upstream: HostPort::parse(upstream).unwrap(),
             admin: HostPort::parse("127.0.0.1:9999").unwrap(),
-            wasm: Path::new("/lib/keystile.wasm"),
+            wasm: Some(Path::new("/lib/keystile.wasm")),
             source,
         };
         let text = bootstrap.render().unwrap();
@@ -291,6 +317,35 @@ mod tests {
         );
         assert_eq!(at(&node, &format!("{FILTERS}[1].name")), "keystile-guard");
         assert_eq!(at(&node, KEEPER_CODE), "/lib/keystile.wasm");
+    }
+
+    #[test]
+    fn a_filter_that_is_nowhere_is_named_nowhere() {
+        for source in [
+            Source::File(Path::new("ecds.pb")),
+            Source::Discovery {
+                discovery: &HostPort::parse("127.0.0.1:1").unwrap(),
+                control: &HostPort::parse("127.0.0.1:2").unwrap(),
+                node: "edge-1",
+            },
+        ] {
+            let bootstrap = Bootstrap {
+                listen: HostPort::parse("[::]:8443").unwrap(),
+                upstream: HostPort::parse("127.0.0.1:80").unwrap(),
+                admin: HostPort::parse("127.0.0.1:9999").unwrap(),
+                wasm: None,
+                source,
+            };
+            let text = bootstrap.render().unwrap();
+            assert!(
+                !text.contains("keystile.wasm") && !text.contains("keeper"),
+                "{text}"
+            );
+            let node = yaml::parse(&text).ok().unwrap();
+            assert!(node.at("bootstrap_extensions").is_none());
+            assert_eq!(at(&node, "admin.address.socket_address.port_value"), 9999);
+            assert!(at(&node, &format!("{FILTERS}[1].name")).is_string());
+        }
     }
 
     #[test]

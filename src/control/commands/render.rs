@@ -63,7 +63,8 @@ pub struct Envoy {
     /// The keyset as it is now, written in: it changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl; if it is not
+    /// there either, the service that keeps versions and buckets is left out]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
 }
@@ -91,22 +92,23 @@ impl Render {
 impl Envoy {
     /// Where Envoy finds the filter. With `--static` it is found here as well, or that is a
     /// mistake; otherwise the Envoy may be another machine's.
-    fn filter(&self, cx: &Context) -> Result<PathBuf> {
+    fn filter(&self, cx: &Context) -> Result<Option<PathBuf>> {
         if self.inline {
-            return wasm(cx, self.wasm.clone());
+            return wasm(cx, self.wasm.clone()).map(Some);
         }
         if let Some(given) = &self.wasm {
-            return Ok(given.clone());
+            return Ok(Some(given.clone()));
         }
         let beside = world::executable_folder().map(|f| f.join("keystile.wasm"));
         let file = beside.unwrap_or_else(|| PathBuf::from("keystile.wasm"));
         if !file.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there; say where Envoy finds the filter with `--wasm FILE`",
+                "`{}` is not there, so the service `keystile-keeper` is left out: Envoy forgets versions, buckets and quotas with its last listener. Say where Envoy finds the filter with `--wasm FILE`",
                 file.display()
             ));
+            return Ok(None);
         }
-        Ok(file)
+        Ok(Some(file))
     }
 
     fn run(self, cx: &Context) -> Result<()> {
@@ -116,7 +118,7 @@ impl Envoy {
                 listen: self.listen,
                 upstream: self.upstream,
                 admin: self.admin,
-                wasm: &wasm,
+                wasm: wasm.as_deref(),
                 source,
             };
             output::raw(bootstrap.render()?.as_bytes())
