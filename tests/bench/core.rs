@@ -140,6 +140,7 @@ fn decisions(c: &mut Criterion) {
                         address: Some(IpAddr::from([192, 0, 2, 1])),
                         peer: Peer::default(),
                         tls: true,
+                        virtual_host: None,
                     };
                     let clocks = Clocks {
                         wall: 1_700_000_000,

@@ -329,7 +329,7 @@ fn a_caller_that_is_refused_in_many_ways_costs_others_none_of_their_counts() {
     let mut edge = Edge::start(&store);
     for (n, key) in bad.iter().enumerate() {
         for route in 0..ROUTES {
-            let code = edge.ask(&by_header(key).with(":path", &format!("/r{route}")));
+            let code = edge.ask(&by_header(key).with(":path", format!("/r{route}")));
             assert_eq!(code.code(), "insufficient_scope");
         }
         // Some before the flood, some within it, most when its rows are there.

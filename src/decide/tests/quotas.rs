@@ -1,4 +1,4 @@
-//! Quotas beside limits.
+//! Quotas beside limits, and clocks.
 
 use super::*;
 
@@ -63,4 +63,29 @@ fn explain_says_whose_quota_a_request_counts_for() {
             ("quota", expected.0, expected.1)
         );
     }
+}
+
+#[test]
+fn a_clock_behind_the_keysets_signature_revives_nothing() {
+    type Change = fn(&mut Row);
+    let changes: [Change; 2] = [|r| r.expires = Some(NOW), |r| r.overlap_end = Some(NOW)];
+    for change in changes {
+        let w = world(change);
+        for wall in [0, 1, NOW - 1, NOW] {
+            let mut c = call("GET", "/users/1").keyed(&w);
+            c.wall = wall;
+            assert_eq!(c.code(&w), "expired_api_key", "at {wall}");
+        }
+    }
+    // The same for windows of quotas.
+    let w = world(|r| r.plan = Some("daily".into()));
+    let mut b = MemoryBuckets::default();
+    let mut admitted = 0;
+    for n in 0..20 {
+        let mut c = call("GET", "/users/1").keyed(&w);
+        c.wall = NOW - n * 86_400;
+        c.monotonic = (1 << 40) + n * 1_000_000_000;
+        admitted += u32::from(c.decide(&w, &mut b).verdict.is_ok());
+    }
+    assert_eq!(admitted, 3);
 }

@@ -147,7 +147,8 @@ impl Holding {
             // Nothing newer is left that it would be older than.
             let now = self.in_force.as_ref().map(|f| &f.base().name);
             listener.older &= now != Some(&listener.name);
-            let keeps = configured.is_some_and(|id| id != listener.id);
+            // An overlay is replaced by another overlay, not by the base that comes before it.
+            let keeps = configured.is_some_and(|id| id != listener.id) && !listener.overlay;
             let kept = listener.view.as_ref().ok().filter(|_| keeps);
             let kept = kept.and_then(|view| self.kept(view));
             listener.settling = kept.is_some();

@@ -207,7 +207,7 @@ proptest! {
                 let (least, most) = (i.version() >= 15, newest >= 15);
                 prop_assert!(e.revoked >= least && e.revoked <= most);
                 // An overlay names every row that changed, and `at` changes none before 15.
-                prop_assert!(e.revoked || !h.waiting().is_some_and(|w| w.version >= 15));
+                prop_assert!(e.revoked || h.waiting().is_none_or(|w| w.version < 15));
             }
             floor = floor.max(h.version() + ahead);
         }
