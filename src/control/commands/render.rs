@@ -63,7 +63,8 @@ pub struct Envoy {
     /// The keyset as it is now, written in: it changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// The filter on Envoy's machine, which does not start without it [default: keystile.wasm
+    /// beside keystilectl]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
 }
@@ -102,7 +103,7 @@ impl Envoy {
         let file = beside.unwrap_or_else(|| PathBuf::from("keystile.wasm"));
         if !file.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there; say where Envoy finds the filter with `--wasm FILE`",
+                "`{}` is not there, and Envoy does not start without it; say where it lies on Envoy's machine with `--wasm FILE`",
                 file.display()
             ));
         }
