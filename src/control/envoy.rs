@@ -402,6 +402,51 @@ mod tests {
         }
     }
 
+    /// Envoy may build the keeper's VM first and the filter's as its copy: the environment
+    /// with the signing keys has to be the same.
+    #[test]
+    fn the_keeper_has_the_vm_config_of_the_filters() {
+        const KEEPER: &str = "bootstrap_extensions[0].typed_config.config.vm_config";
+        let filter = format!("{FILTERS}[0].typed_config.config.vm_config");
+        let pushed = |wasm: &Path| {
+            let push = crate::ecds::Push {
+                name: "keystile",
+                wasm,
+                version_info: String::new(),
+            };
+            let push: serde_json::Value = serde_json::from_slice(&push.json("")).unwrap();
+            push["resources"][0]["typed_config"]["config"]["vm_config"].clone()
+        };
+        let listeners = include_str!("../../envoy/listeners.yaml");
+        for shipped in [ECDS, DISCOVERY, STATIC, listeners] {
+            let node = yaml::parse(shipped).ok().unwrap();
+            assert_eq!(
+                at(&node, KEEPER),
+                pushed(Path::new("target/dist/keystile.wasm"))
+            );
+        }
+        let node = yaml::parse(STATIC).ok().unwrap();
+        assert_eq!(at(&node, &filter), at(&node, KEEPER));
+
+        let local = HostPort::parse("127.0.0.1:1").unwrap();
+        for source in [
+            Source::File(Path::new("/ecds.pb")),
+            Source::Inline { keyset: "{}" },
+            Source::Discovery {
+                discovery: &local,
+                control: &local,
+                node: "n",
+            },
+        ] {
+            let inline = matches!(source, Source::Inline { .. });
+            let node = bootstrap(source, "127.0.0.1:8000");
+            assert_eq!(at(&node, KEEPER), pushed(Path::new("/lib/keystile.wasm")));
+            if inline {
+                assert_eq!(at(&node, &filter), at(&node, KEEPER));
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_host_and_port_is_refused() {
         for bad in ["", "8000", ":8000", "a:b", "a:0", "a b:1", "a:70000"] {

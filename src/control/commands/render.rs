@@ -63,8 +63,9 @@ pub struct Envoy {
     /// The keyset as it is now, written in: it changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl; if it is not
-    /// there either, the service that keeps versions and buckets is left out]
+    /// The filter on Envoy's machine, which does not start without it [default: keystile.wasm
+    /// beside keystilectl; if it is not there either, the service that keeps versions and
+    /// buckets is left out]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
 }
