@@ -422,6 +422,12 @@ fn judge<'k>(
 /// Whether a key that was let in, and whose request goes on and on, would still be let in.
 /// Gives the wall-clock second at which to ask again, should nothing be pushed before.
 ///
+/// It asks whether the keyset is believed and knows the key, and whether the key is revoked,
+/// disabled, expired or past its overlap. It does not ask about what was checked when the
+/// request came in: route, scopes, environment, TLS, networks, certificate and origin. The
+/// request that it would have to be asked of is gone, so a change to any of these counts from
+/// the next request on. Nor does it charge anything.
+///
 /// # Errors
 /// [`Denial`], as a new request would meet it.
 pub fn still_good(
