@@ -7,6 +7,7 @@ use std::cell::Cell;
 use zeroize::Zeroizing;
 
 mod certificates;
+mod limits;
 mod readings;
 
 const NOW: u64 = 1_000_000_000;
