@@ -131,9 +131,14 @@ pub fn strip_ours<'a>(
                 let mut kept = Vec::new();
                 let mut found = false;
                 for element in values.flat_map(elements) {
-                    match after_scheme(element, scheme) {
-                        Some(key) if ours(key) => found = true,
-                        _ => kept.push(element),
+                    let is_ours = match after_scheme(element, scheme) {
+                        Some(key) => ours(key),
+                        // A slip of the caller's is no reason to hand a key on.
+                        None => names_a_key(policy.brand.as_str(), element),
+                    };
+                    match is_ours {
+                        true => found = true,
+                        false => kept.push(element),
                     }
                 }
                 match (found, kept.is_empty()) {
@@ -251,7 +256,12 @@ pub fn strip_smuggled<'a>(
 fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
     let fields = headers.iter().filter(|(n, _)| *n == b"connection");
     let all: Vec<&[u8]> = fields.flat_map(|(_, v)| elements(v)).collect();
-    let is_ours = |name: &&[u8]| is_identity(&policy.identity, name) || is_place(policy, name);
+    let is_ours = |element: &&[u8]| {
+        // Parameters and quotes do not belong here, and some readers pass over them.
+        let name = element.split(|b| *b == b';').next().unwrap_or_default();
+        let name = unquoted(name);
+        is_identity(&policy.identity, name) || is_place(policy, name)
+    };
     let kept: Vec<&[u8]> = all.iter().copied().filter(|n| !is_ours(n)).collect();
     if kept.len() < all.len() {
         let name = Cow::Borrowed("connection");
@@ -260,6 +270,18 @@ fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut Vec<Ed
             false => Edit::Set(name, Cow::Owned(kept.join(&b", "[..]))),
         });
     }
+}
+
+/// Whether a word of a text begins as keys of this brand do. Words are what a double click
+/// selects: quotes, commas and schemes around a key do not hide it.
+pub(crate) fn names_a_key(brand: &str, text: &[u8]) -> bool {
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    text.split(|b| !is_word(b)).any(|word| {
+        let head = word.split_at_checked(brand.len());
+        head.is_some_and(|(head, rest)| {
+            head.eq_ignore_ascii_case(brand.as_bytes()) && rest.first() == Some(&b'_')
+        })
+    })
 }
 
 /// Removes trailers that some server would merge into the headers that we have judged:
@@ -536,6 +558,15 @@ mod tests {
                 vec![Edit::Set("authorization".into(), b"Bearer theirs".into())],
             ),
             (&[("authorization", "Bearer")], vec![]),
+            (
+                &[("authorization", "ks_live_x")],
+                vec![Edit::Remove("authorization".into())],
+            ),
+            (
+                &[("authorization", "Basic \"KS_live_x\", Bearer theirs")],
+                vec![Edit::Set("authorization".into(), b"Bearer theirs".into())],
+            ),
+            (&[("authorization", "Basic eDp5a3NfbGl2ZQ==")], vec![]),
             (&[("x-api-key", "theirs")], vec![]),
             (
                 &[("x-api-key", " ours1 ")],
@@ -560,6 +591,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_seen_among_other_words() {
+        for text in [
+            "ks_live_x",
+            "Basic ks_live_x",
+            "\"ks_live_x\"",
+            "abc, KS_live_x",
+            "ks_",
+        ] {
+            assert!(names_a_key("ks", text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            "ks",
+            "xks_live",
+            "a_ks_live",
+            "eyJ0eXAiOiJKV1Qi.eyJpc3Mi.x-y_z",
+        ] {
+            assert!(!names_a_key("ks", text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn connection_names_nothing_of_ours() {
         for (value, want) in [
             ("Upgrade", None),
@@ -568,6 +621,10 @@ mod tests {
             (
                 "x_keystile_key,Upgrade, x-other,AUTHORIZATION, Cookie",
                 Some("Upgrade, x-other"),
+            ),
+            (
+                "upgrade,X-Keystile-Client;q=1, \"x-keystile-key\"",
+                Some("upgrade"),
             ),
         ] {
             let bytes = Headers::encode(&[("connection", value)]);

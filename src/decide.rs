@@ -326,6 +326,12 @@ fn judge<'k>(
 /// Whether a key that was let in, and whose request goes on and on, would still be let in.
 /// Gives the wall-clock second at which to ask again, should nothing be pushed before.
 ///
+/// It asks whether the keyset is believed and knows the key, and whether the key is revoked,
+/// disabled, expired or past its overlap. It does not ask about what was checked when the
+/// request came in: route, scopes, environment, TLS, networks, certificate and origin. The
+/// request that it would have to be asked of is gone, so a change to any of these counts from
+/// the next request on. Nor does it charge anything.
+///
 /// # Errors
 /// [`Denial`], as a new request would meet it.
 pub fn still_good(
@@ -346,15 +352,10 @@ pub fn still_good(
     }
 }
 
-/// Whether a text that stands where keys are looked for could be a key of ours: it has our
-/// brand or our checksum, or was imported. All else belongs to somebody else.
+/// Whether a text that stands where keys are looked for could be a key of ours: a word of it
+/// has our brand, or it has our checksum, or was imported. All else belongs to somebody else.
 pub fn could_be_ours(keyset: &InForce, text: &[u8]) -> bool {
-    let brand = keyset.policy().brand.as_str();
-    let branded = text
-        .split_at_checked(brand.len())
-        .is_some_and(|(head, rest)| {
-            head.eq_ignore_ascii_case(brand.as_bytes()) && rest.first() == Some(&b'_')
-        });
+    let branded = credential::names_a_key(keyset.policy().brand.as_str(), text);
     let imported = || {
         keyset.foreign()
             && (1..=crate::key::MAX_KEY_BYTES).contains(&text.len())

@@ -94,40 +94,48 @@ fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambig
 }
 
 /// Whether a request that was let in without a look at keys asks, by its headers, for a method or
-/// a path that another rule covers.
+/// a path that another rule covers: any of the methods with any of the paths. What is no method or
+/// no path by itself, nobody here reads, and so it counts as another rule.
 pub(super) fn is_overridden(
     policy: &Policy,
     call: &Call<'_>,
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
+    let mut methods = vec![call.method.to_vec()];
+    let mut targets = vec![call.target];
+    for asked in overrides::find(headers) {
+        match asked {
+            Override::Method(name) => {
+                let name = name.trim_ascii();
+                if name.is_empty() || !name.iter().all(u8::is_ascii_alphabetic) {
+                    return true;
+                }
+                // Servers compare it as it is, or in upper case.
+                methods.extend([name.to_vec(), name.to_ascii_uppercase()]);
+            }
+            Override::Target(path) if path.starts_with(b"/") => targets.push(path),
+            Override::Target(_) => return true,
+        }
+    }
+    if methods.len() + targets.len() > MOST_OVERRIDES {
+        return true;
+    }
     let search = Search { policy, call };
-    overrides::find(headers).any(|override_| {
-        let (method, target) = match override_ {
-            // Servers compare it as it is, or in upper case.
-            Override::Method(name) => (name.to_ascii_uppercase(), call.target),
-            Override::Target(url) => (call.method.to_vec(), without_host(url)),
-        };
-        let other = Call {
-            method: &method,
-            target,
-            ..*call
-        };
-        !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
+    targets.iter().any(|target| {
+        methods.iter().any(|method| {
+            let other = Call {
+                method,
+                target,
+                ..*call
+            };
+            !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
+        })
     })
 }
 
-/// The path and query of a URL, whole or relative.
-fn without_host(url: &[u8]) -> &[u8] {
-    let Ok(text) = core::str::from_utf8(url) else {
-        return url;
-    };
-    let Some((_, behind)) = text.split_once("://") else {
-        return url;
-    };
-    let path = behind.find(['/', '?']).and_then(|at| behind.get(at..));
-    path.unwrap_or("/").as_bytes()
-}
+/// Methods and paths that a request may ask for and still be asked about one by one.
+const MOST_OVERRIDES: usize = 12;
 
 struct Search<'a> {
     policy: &'a Policy,

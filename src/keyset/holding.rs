@@ -15,6 +15,10 @@ mod listeners;
 
 /// Bytes of keys that may be in memory twice.
 const SMALL: usize = 1 << 20;
+/// Overlays that are heeded before their base is here; each costs a lookup per request.
+const MAX_HEEDED: usize = 16;
+/// Bytes of keys of all of them but the newest.
+const MAX_HEEDED_BYTES: usize = 16 << 20;
 
 /// What a VM holds of one store.
 #[derive(Default)]
@@ -28,6 +32,9 @@ pub struct Holding {
     overlay: Option<Rc<Overlay>>,
     /// An overlay newer than what is in force, whose base is not loaded.
     waiting: Option<Rc<Overlay>>,
+    /// Overlays newer than what is in force, none of which says all that another one does. What
+    /// they take away counts until something as new is in force, whichever of them waits.
+    heeded: Vec<Rc<Overlay>>,
     /// Something was in force until room was made for what is being loaded.
     making_room: bool,
     /// Who decides by it, and by which policy.
@@ -86,9 +93,12 @@ impl Holding {
     pub fn make_room(&mut self, signed: &Signed, floor: u64) {
         let here = self.base.as_ref().map_or(0, |b| b.pages_bytes());
         let to_come = signed.pages_size().unwrap_or(usize::MAX);
-        if here.max(to_come) <= SMALL {
-            return;
+        if here.max(to_come) > SMALL {
+            self.let_go(signed, floor);
         }
+    }
+
+    fn let_go(&mut self, signed: &Signed, floor: u64) {
         if let Signed::Keyset(manifest, name) = signed
             && self.version_with(name, manifest.version) >= self.newest(floor)
         {
@@ -131,6 +141,10 @@ impl Holding {
 
     fn take_overlay(&mut self, overlay: Rc<Overlay>, newest: u64) -> Taken {
         if overlay.version < newest {
+            // Too old to come in force, and yet newer than what is.
+            if self.in_force.is_some() {
+                self.heed(Some(overlay));
+            }
             return Taken::Older(newest);
         }
         match &self.base {
@@ -142,18 +156,23 @@ impl Holding {
             // its own that is older comes in force with it alone: it lies ready.
             _ if self.in_force.is_some() && overlay.version == self.version() => {
                 if overlay.base.version < overlay.version {
-                    self.waiting = Some(overlay);
+                    self.wait_with(overlay);
                 }
                 Taken::InForce
             }
             _ => {
-                let older = |w: &Rc<Overlay>| w.version <= overlay.version;
-                if self.waiting.as_ref().is_none_or(older) {
-                    self.waiting = Some(overlay);
-                    self.heed();
-                }
+                self.wait_with(Rc::clone(&overlay));
+                self.heed(Some(overlay));
                 Taken::WithoutBase
             }
+        }
+    }
+
+    /// Has an overlay wait for its base, unless a newer one does.
+    fn wait_with(&mut self, overlay: Rc<Overlay>) {
+        let is_older = |w: &Rc<Overlay>| w.version <= overlay.version;
+        if self.waiting.as_ref().is_none_or(is_older) {
+            self.waiting = Some(overlay);
         }
     }
 
@@ -166,23 +185,45 @@ impl Holding {
         self.overlay = overlay;
         let version = self.version();
         self.waiting.take_if(|w| w.version <= version);
-        self.heed();
+        self.heed(None);
     }
 
-    /// Has what is in force lessened by the overlay that waits.
-    fn heed(&mut self) {
+    /// Has what is in force lessened by all overlays that are newer. Where they are more than
+    /// can be kept, nothing is in force until something as new as all of them arrives.
+    fn heed(&mut self, overlay: Option<Rc<Overlay>>) {
         let version = self.version();
-        let waiting = self.waiting.as_ref().filter(|w| w.version > version);
-        let waiting = waiting.cloned();
-        self.in_force = self.in_force.take().map(|i| i.under(waiting));
+        self.heeded.extend(overlay);
+        self.heeded.retain(|o| o.version > version);
+        // An overlay names all that changed since its base. Stable: of equals, the later stays.
+        self.heeded.sort_by_key(|o| o.version);
+        let mut least = u64::MAX;
+        let mut kept = Vec::with_capacity(self.heeded.len());
+        while let Some(overlay) = self.heeded.pop() {
+            if overlay.base.version < least {
+                least = overlay.base.version;
+                kept.push(overlay);
+            }
+        }
+        let bytes: usize = kept.iter().skip(1).map(|o| o.pages_bytes()).sum();
+        if kept.len() > MAX_HEEDED || bytes > MAX_HEEDED_BYTES {
+            self.in_force = None;
+            self.listeners.forget_keys();
+            kept.truncate(1);
+        }
+        self.heeded = kept;
+        let heeded: Rc<[_]> = self.heeded.as_slice().into();
+        self.in_force = self.in_force.take().map(|i| i.under(heeded));
     }
 
     /// What must not be fallen behind. Where nothing is in force, an overlay that waits has
     /// as much to say: an older base by itself lacks what that revoked, and what its own base
     /// did. What is in force already stays, lessened by the overlay.
     fn newest(&self, floor: u64) -> u64 {
-        let here = match (&self.in_force, &self.waiting) {
-            (None, Some(waiting)) if !self.making_room => waiting.version,
+        let here = match self.in_force {
+            None if !self.making_room => {
+                let all = self.waiting.iter().chain(&self.heeded);
+                all.map(|o| o.version).max().unwrap_or(0)
+            }
             _ => self.version(),
         };
         floor.max(here)

@@ -13,8 +13,8 @@ use crate::quota::Quota;
 pub struct InForce {
     base: Rc<Keyset>,
     overlay: Option<Rc<Overlay>>,
-    /// A newer overlay whose base is not here: what it takes away counts already.
-    waiting: Option<Rc<Overlay>>,
+    /// Newer overlays whose bases are not here: what they take away counts already.
+    waiting: Rc<[Rc<Overlay>]>,
     /// The listener's policy, where it is not the base's.
     own: Option<Rc<Own>>,
     /// Newer keys, which a listener does not decide by yet: what they take away counts already.
@@ -70,7 +70,7 @@ impl InForce {
         Self {
             base,
             overlay: None,
-            waiting: None,
+            waiting: Rc::default(),
             own: None,
             newer: None,
         }
@@ -82,14 +82,14 @@ impl InForce {
         belongs.then_some(Self {
             base,
             overlay: Some(overlay),
-            waiting: None,
+            waiting: Rc::default(),
             own: None,
             newer: None,
         })
     }
 
-    /// The same, with what a newer overlay takes away.
-    pub(super) fn under(mut self, waiting: Option<Rc<Overlay>>) -> Self {
+    /// The same, with what newer overlays take away.
+    pub(super) fn under(mut self, waiting: Rc<[Rc<Overlay>]>) -> Self {
         self.waiting = waiting;
         self
     }
@@ -266,10 +266,8 @@ impl InForce {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
             Some(found) => found,
         };
-        let found = match &self.waiting {
-            None => found,
-            Some(waiting) => lessened(found, &waiting.lookup(prefix)),
-        };
+        let waiting = self.waiting.iter();
+        let found = waiting.fold(found, |found, o| lessened(found, &o.lookup(prefix)));
         match &self.newer {
             None => found,
             Some(newer) => match newer.lookup(prefix) {

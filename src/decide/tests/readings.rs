@@ -236,11 +236,42 @@ fn an_open_request_that_asks_for_what_another_rule_covers_is_told_apart() {
     assert!(overridden("x-http-method-override", "DELETE"));
     assert!(overridden("x-http-method-override", "delete"));
     assert!(overridden("x_http_method", "PUT"));
-    assert!(!overridden("x-http-method-override", "post"));
+    assert!(!overridden("x-http-method-override", "POST"));
+    assert!(
+        overridden("x-http-method-override", "post"),
+        "to a server that minds the case"
+    );
     assert!(overridden("x-original-url", "/b"));
     assert!(overridden("x-original-url", "http://h/b?x"));
     assert!(overridden("x-rewrite-url", "/a/../b"));
     assert!(!overridden("x-original-url", "/a?x"));
-    assert!(!overridden("x-original-url", "https://h/a"));
+    assert!(
+        overridden("x-original-url", "https://h/a"),
+        "whose host is another"
+    );
+    assert!(overridden("x-rewrite-url", "/b?u=http://h/a"));
+    assert!(overridden("x-original-url", "http://h:80\\b"));
+    for method in ["GET, x", "GET,", "GET;x", "", "GE T", "\tDELETE"] {
+        assert!(overridden("x-http-method-override", method), "{method:?}");
+    }
     assert!(!overridden("x-other", "/b"));
+}
+
+#[test]
+fn a_method_and_a_path_that_are_open_each_by_itself_are_asked_about_together() {
+    let w =
+        routes(r#"[{"path":"/{*rest}","auth":"none"},{"path":"/users/{id}","methods":["GET"]}]"#);
+    let c = call("POST", "/open")
+        .with("x-http-method-override", "GET")
+        .with("x-original-url", "/users/1");
+    let d = c.decide(&w, &mut MemoryBuckets::default());
+    assert!(d.open && d.overridden);
+    for (name, value) in [
+        ("x-http-method-override", "GET"),
+        ("x-original-url", "/users/1"),
+    ] {
+        let c = call("POST", "/open").with(name, value);
+        let d = c.decide(&w, &mut MemoryBuckets::default());
+        assert!(d.open && !d.overridden, "{name} alone");
+    }
 }

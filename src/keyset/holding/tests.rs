@@ -215,3 +215,4 @@ proptest! {
 }
 
 mod listeners;
+mod revocations;
