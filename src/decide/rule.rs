@@ -204,7 +204,11 @@ impl Search<'_> {
         host: &Host<'_>,
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
-        let others = match path.agree() || host.is_plain() || !self.policy.router.names_hosts() {
+        // What is open is open as it is written: a reader that tells `/a` from `/a/` finds the
+        // other one under a rule that may ask for a key.
+        let is_open = self.auth(found).is_some_and(|auth| auth != Auth::Required);
+        let is_one = path.agree() && !is_open;
+        let others = match is_one || host.is_plain() || !self.policy.router.names_hosts() {
             true => Vec::new(),
             false => host.others(self.policy.ports_count()),
         };
@@ -214,13 +218,11 @@ impl Search<'_> {
                 return Err(path.doubt());
             }
         }
-        // What is open is open as it is written: a reader that tells `/a` from `/a/` finds the
-        // other one under a rule that may ask for a key.
-        let is_open = self.auth(found).is_some_and(|auth| auth != Auth::Required);
         if is_open {
             let all = core::iter::once(path.as_sent()).chain(path.others());
             for text in all {
-                if !self.alike(found, self.find_exactly(host.name(), text)) {
+                let exactly = |host| self.find_exactly(host, text);
+                if names().any(|host| !self.alike(found, exactly(host))) {
                     return Err(Ambiguous::TrailingSlash);
                 }
             }
