@@ -51,25 +51,36 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
+/// A driver and its port. It takes one that is free for IPv4 and ends if another program has it
+/// for IPv6, which is nobody's fault: then the next try takes another.
+fn driver() -> Option<(Child, String)> {
+    let mut driver = Command::new("chromedriver")
+        .args(["--port=0", "--log-level=SEVERE"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver: run scripts/setup first");
+    let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = said.find_map(|line| {
+        let line = line.unwrap();
+        let (_, port) = line.split_once("successfully on port ")?;
+        Some(port.trim_end_matches('.').to_owned())
+    });
+    let Some(port) = port else {
+        let _ = driver.wait();
+        return None;
+    };
+    // Whoever stops reading a pipe stops who writes into it.
+    std::thread::spawn(move || said.for_each(drop));
+    Some((driver, port))
+}
+
 impl Browser {
     /// Starts one.
     pub fn start(screen: Screen) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver: run scripts/setup first");
-        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = said
-            .find_map(|line| {
-                let line = line.unwrap();
-                let (_, port) = line.split_once("successfully on port ")?;
-                Some(port.trim_end_matches('.').to_owned())
-            })
+        let (driver, port) = (0..5)
+            .find_map(|_| driver())
             .expect("chromedriver does not start");
-        // Whoever stops reading a pipe stops who writes into it.
-        std::thread::spawn(move || said.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
         let downloads = profile.path().join("downloads");
         let agent: ureq::Agent = ureq::Agent::config_builder()
