@@ -227,17 +227,17 @@ fn admit(
     add(&policy.identity.key, id)?;
     if !policy.identity.scopes.is_empty() {
         let mut names = String::with_capacity(64);
-        let held = |scope: &u16| policy.leaves(entry.publishable, *scope);
-        for scope in entry.scopes().filter(held) {
+        // The keys may number scopes by another table than the listener's policy does.
+        let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
+        let held = |name: &&str| {
+            let number = || policy.scope_number(name);
+            !entry.publishable || number().is_some_and(|n| policy.leaves(true, n))
+        };
+        for name in entry.scopes().filter_map(name_of).filter(held) {
             if !names.is_empty() {
                 names.push(' ');
             }
-            names.push_str(
-                keyset
-                    .scopes()
-                    .get(usize::from(scope))
-                    .map_or("", String::as_str),
-            );
+            names.push_str(name);
         }
         add(&policy.identity.scopes, names.as_bytes())?;
     }
