@@ -395,9 +395,13 @@ impl Tree {
             // The root has a slash at its end and no other form.
             return self.end(wanted, None);
         }
-        let Some((segment, remainder)) = path.split_once('/') else {
+        // Not `split_once`, which looks for characters: a slash is one byte, and found as one.
+        let slash = path.bytes().position(|b| b == b'/');
+        let parts = slash.and_then(|at| path.split_at_checked(at));
+        let Some((segment, remainder)) = parts else {
             return self.step(path, |node| node.end(wanted, Some(false)), wanted);
         };
+        let remainder = relative(remainder);
         let further = |node: &Self| match remainder {
             "" => node.end(wanted, Some(true)),
             more => node.find(wanted, more),

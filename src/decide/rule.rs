@@ -102,9 +102,13 @@ pub(super) fn is_overridden(
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
+    let mut asked = overrides::find(headers).peekable();
+    if asked.peek().is_none() {
+        return false;
+    }
     let mut methods = vec![call.method.to_vec()];
     let mut targets = vec![call.target];
-    for asked in overrides::find(headers) {
+    for asked in asked {
         match asked {
             Override::Method(name) => {
                 let name = name.trim_ascii();
