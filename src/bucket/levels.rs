@@ -11,15 +11,38 @@ pub const MAX_RULES: usize = 64;
 
 const LEVEL_BYTES: usize = 32;
 
+/// The most keys of a client that its bucket keeps apart.
+const MAX_MEMBERS: usize = 256;
+
 /// Theoretical arrival times by rule. Each is written as `requests`, `per`, `burst` and the
-/// instant, eight bytes each, big-endian.
+/// instant, eight bytes each, big-endian. If any has members, these follow: of each rule their
+/// number and themselves, likewise, and at the end one byte, the number of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Levels(Vec<Level>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The keys that a client's bucket has seen. One that has seen as many as it can tell apart
+/// takes every key for one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(Vec<u64>);
+
+impl Members {
+    /// Whether this key is one of them.
+    pub fn has(&self, lineage: u64) -> bool {
+        self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
+    }
+
+    fn add(&mut self, lineage: u64) {
+        if !self.has(lineage) {
+            self.0.push(lineage);
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Level {
     quota: Quota,
     arrival: u64,
+    members: Members,
 }
 
 impl Level {
@@ -38,21 +61,39 @@ impl Level {
 impl Levels {
     /// Reads what [`Levels::to_bytes`] wrote; `None` if somebody else did.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (levels, rest) = bytes.as_chunks::<LEVEL_BYTES>();
-        if levels.is_empty() || levels.len() > MAX_RULES || !rest.is_empty() {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let rules = match rest {
+            [] => bytes.len() / LEVEL_BYTES,
+            [rules] => usize::from(*rules),
+            _ => return None,
+        };
+        if rules == 0 || rules > MAX_RULES {
             return None;
         }
-        let read = |level: &[u8; LEVEL_BYTES]| {
-            let &[requests, per, burst, arrival] = level.as_chunks::<8>().0 else {
-                return None;
-            };
-            let [requests, per, burst] = [requests, per, burst].map(u64::from_be_bytes);
+        let (levels, mut words) = words.split_at_checked(rules * LEVEL_BYTES / 8)?;
+        let read = |level: &[[u8; 8]; LEVEL_BYTES / 8]| {
+            let [requests, per, burst, arrival] = level.map(u64::from_be_bytes);
             Some(Level {
                 quota: Quota::new(requests, per, burst)?,
-                arrival: u64::from_be_bytes(arrival),
+                arrival,
+                members: Members::default(),
             })
         };
-        levels.iter().map(read).collect::<Option<_>>().map(Self)
+        let levels = levels.as_chunks().0.iter().map(read);
+        let mut levels: Vec<Level> = levels.collect::<Option<_>>()?;
+        if !rest.is_empty() {
+            for level in &mut levels {
+                let (count, after) = words.split_first()?;
+                let count = usize::try_from(u64::from_be_bytes(*count)).ok()?;
+                let (members, after) = after.split_at_checked(count)?;
+                if count > MAX_MEMBERS {
+                    return None;
+                }
+                level.members.0 = members.iter().map(|m| u64::from_be_bytes(*m)).collect();
+                words = after;
+            }
+        }
+        words.is_empty().then_some(Self(levels))
     }
 
     /// For shared data.
@@ -61,7 +102,17 @@ impl Levels {
             let Quota { requests, per, .. } = level.quota;
             [requests, per, level.quota.burst(), level.arrival]
         });
-        numbers.flat_map(u64::to_be_bytes).collect()
+        let mut bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+        if self.0.iter().any(|level| !level.members.0.is_empty()) {
+            for Level { members, .. } in &self.0 {
+                let count = members.0.len() as u64;
+                let numbers = core::iter::once(&count).chain(&members.0);
+                bytes.extend(numbers.copied().flat_map(u64::to_be_bytes));
+            }
+            // At most `MAX_RULES`.
+            bytes.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
+        }
+        bytes
     }
 
     /// What is stored for a rule.
@@ -81,32 +132,79 @@ impl Levels {
             self.0.push(Level {
                 quota: *quota,
                 arrival,
+                members: Members::default(),
             });
         }
         has_room
     }
 
+    /// The keys that a rule's bucket has seen.
+    pub(crate) fn members(&self, quota: &Quota) -> Members {
+        let found = self.0.iter().find(|level| level.quota == *quota);
+        found.map_or_else(Members::default, |level| level.members.clone())
+    }
+
+    /// Whether a rule's bucket has seen this key.
+    pub(crate) fn has_member(&self, quota: &Quota, lineage: u64) -> bool {
+        let found = self.0.iter().find(|level| level.quota == *quota);
+        found.is_some_and(|level| level.members.has(lineage))
+    }
+
+    /// From now on it has.
+    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64) {
+        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+            level.members.add(lineage);
+        }
+    }
+
+    /// What is left under the rules here that were in force until now, and no more than
+    /// `quota` holds. If a payer is named, of those that it has taken from.
+    pub(crate) fn left(
+        &self,
+        quota: &Quota,
+        payer: Option<u64>,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) -> u64 {
+        let paid = |level: &Level| payer.is_none_or(|payer| level.members.has(payer));
+        let held = self.before(is_beside, now).filter(|old| paid(old));
+        let held = held.map(|old| {
+            let most = old.quota.burst().min(quota.burst());
+            most.saturating_sub(old.missing(now))
+        });
+        held.min().unwrap_or(quota.burst())
+    }
+
+    /// The most tokens that are missing under one of them.
+    pub(crate) fn missing(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> u64 {
+        let missing = self.before(is_beside, now).map(|old| old.missing(now));
+        missing.max().unwrap_or(0)
+    }
+
+    /// The rules that may have been in force until now. Those that apply beside, as
+    /// `is_beside` knows them, are no such predecessors.
+    fn before(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> impl Iterator<Item = &Level> {
+        let levels = self.0.iter().filter(move |level| !level.is_stale(now));
+        levels.filter(move |level| !is_beside(&level.quota))
+    }
+
     /// What a bucket that does not exist yet begins with. Another rule may have been in force
     /// for this subject until now: the new bucket holds no more tokens than were left under
-    /// any of those, and than either could ever hold. The rules that apply beside it, as
-    /// `is_beside` knows them, are no such predecessors.
+    /// any of those, and than either could ever hold. Under the other subject's rules `left`
+    /// were.
     ///
     /// # Errors
     /// If there is no room: when the first of the others will be full, and make room.
     pub(crate) fn begin(
         &mut self,
         quota: &Quota,
+        left: u64,
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
     ) -> Result<u64, u64> {
         self.0.retain(|level| !level.is_stale(now));
-        let burst = quota.burst();
-        let before = self.0.iter().filter(|level| !is_beside(&level.quota));
-        let held = before.map(|old| {
-            let most = old.quota.burst().min(burst);
-            most.saturating_sub(old.missing(now))
-        });
-        let missing = burst.saturating_sub(held.min().unwrap_or(burst));
+        let left = left.min(self.left(quota, None, is_beside, now));
+        let missing = quota.burst().saturating_sub(left);
         if self.0.len() >= MAX_RULES {
             // A full bucket says nothing that a new one would not.
             self.0.retain(|level| level.arrival > now);

@@ -10,6 +10,7 @@ fn charge(n: u64, quota: Quota, cost: u64) -> Charge {
         key: BucketKey::new([7; 8], Subject::Key(n), 0),
         quota,
         cost,
+        kin: None,
     }
 }
 
@@ -157,6 +158,122 @@ fn a_clock_that_goes_back_and_forth_fills_nothing() {
     }
     assert_eq!(admitted, 5);
     assert_eq!(drained(&mut buckets, one, 101 * SECOND), 1);
+}
+
+/// Of key `n` of the client, by key or by client.
+fn charge_of(n: u64, by_client: bool, quota: Quota) -> Charge {
+    let place = |subject| BucketKey::new([7; 8], subject, 0);
+    let (key, client) = (place(Subject::Key(n)), place(Subject::Client(1)));
+    let (key, place) = if by_client {
+        (client, key)
+    } else {
+        (key, client)
+    };
+    Charge {
+        key,
+        quota,
+        cost: 1,
+        kin: Some(Kin { lineage: n, place }),
+    }
+}
+
+#[test]
+fn a_limit_that_becomes_the_clients_takes_over_what_each_key_has_used() {
+    let (old, new) = (quota(20, 86_400, 20), quota(30, 86_400, 30));
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    for (n, takes) in [(1, 12), (2, 5), (3, 20)] {
+        for _ in 0..takes {
+            take_all(&mut buckets, &[charge_of(n, false, old)], now);
+        }
+    }
+    // A fourth key was not used: the old rule held 20 for it.
+    let left = |buckets: &mut _, n| match take_all(buckets, &[charge_of(n, true, new)], now) {
+        Some(Outcome::Taken { state, .. }) => Some(state.remaining),
+        _ => None,
+    };
+    assert_eq!(left(&mut buckets, 1), Some(20 - 12 - 1));
+    assert_eq!(left(&mut buckets, 2), Some(7 - 5 - 1));
+    assert_eq!(left(&mut buckets, 2), Some(0), "once for each key");
+    assert_eq!([left(&mut buckets, 3), left(&mut buckets, 4)], [None, None]);
+}
+
+#[test]
+fn a_limit_that_becomes_the_keys_leaves_each_what_its_client_had_left() {
+    let rule = quota(20, 86_400, 20);
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    let unused = charge_of(9, false, rule);
+    for n in [1, 2] {
+        for _ in 0..8 {
+            take_all(&mut buckets, &[charge_of(n, true, rule)], now);
+        }
+    }
+    for n in [1, 2] {
+        assert_eq!(drained(&mut buckets, charge_of(n, false, rule), now), 4);
+    }
+    assert_eq!(
+        drained(&mut buckets, unused, now),
+        20,
+        "a key that was never under the client's limit"
+    );
+}
+
+/// The tokens that a worker holds in advance are no way around it.
+#[test]
+fn a_key_that_its_clients_bucket_has_not_seen_is_served_by_no_lease() {
+    struct Leased(MemoryBuckets, Leases);
+    impl Buckets for Leased {
+        fn update(
+            &mut self,
+            key: &BucketKey,
+            f: &mut dyn FnMut(&mut Levels) -> bool,
+        ) -> Result<(), Contended> {
+            self.0.update(key, f)
+        }
+        fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
+            Some(f(&mut self.1))
+        }
+    }
+    let rule = quota(10_000, 1, 10_000);
+    let now = 100 * SECOND;
+    let mut buckets = Leased(MemoryBuckets::default(), Leases::default());
+    take_all(
+        &mut buckets.0,
+        &[Charge {
+            cost: 10_000,
+            ..charge_of(2, false, rule)
+        }],
+        now,
+    );
+    for _ in 0..10 {
+        take_all(&mut buckets, &[charge_of(1, true, rule)], now);
+    }
+    let outcome = take_all(&mut buckets, &[charge_of(2, true, rule)], now);
+    assert!(matches!(outcome, Some(Outcome::Refused { .. })));
+}
+
+#[test]
+fn members_are_read_back_and_a_full_list_has_every_key() {
+    let (one, two) = (quota(20, 86_400, 20), quota(1, 1, 1));
+    let mut levels = Levels::default();
+    levels.set(&one, 7);
+    levels.set(&two, 8);
+    for lineage in 0..255 {
+        levels.join(&two, lineage);
+    }
+    let read = Levels::from_bytes(&levels.to_bytes());
+    assert_eq!(read.as_ref(), Some(&levels));
+    assert!(levels.has_member(&two, 254) && !levels.has_member(&two, 255));
+    assert!(!levels.has_member(&one, 0));
+    levels.join(&two, 255);
+    levels.join(&two, 256);
+    assert!(levels.has_member(&two, u64::MAX));
+    let bytes = levels.to_bytes();
+    assert_eq!(Levels::from_bytes(&bytes), Some(levels));
+    for cut in 65..bytes.len() {
+        assert!(Levels::from_bytes(&bytes[..cut]).is_none());
+    }
 }
 
 #[test]

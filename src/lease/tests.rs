@@ -60,6 +60,7 @@ fn charges(policy: usize, buckets: u8, cost: u64) -> Vec<Charge> {
             key: BucketKey::new([7; 8], Subject::Key(9), n as u64),
             quota,
             cost: cost.min(quota.burst()),
+            kin: None,
         })
         .collect()
 }

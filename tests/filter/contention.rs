@@ -7,9 +7,9 @@ use crate::host::{Process, Status};
 
 const CONTENDED: &str = "keystile_contended_buckets_total";
 
-/// The level of the only rule that is stored.
+/// The level of the only rule that is stored; who has paid there may follow.
 fn level(value: &[u8]) -> u64 {
-    let Some((_, [level])) = value.as_chunks::<8>().0.split_at_checked(3) else {
+    let Some((_, [level, ..])) = value.as_chunks::<8>().0.split_at_checked(3) else {
         panic!("{} bytes", value.len());
     };
     u64::from_be_bytes(*level)

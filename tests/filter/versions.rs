@@ -267,6 +267,34 @@ fn scopes_and_plans_of_another_keyset_are_told_by_their_names() {
     );
 }
 
+/// The numbers of scopes are the keys' own; which of them a publishable key keeps, the listener's policy says by name.
+#[test]
+fn the_scopes_that_a_publishable_key_tells_are_judged_by_name() {
+    let strict = Store::with(json!({
+        "publishable": {"scopes": ["m"]},
+        "routes": [{"path": "/plain", "scopes": ["m"]}],
+    }));
+    let mut other = strict
+        .clone()
+        .set("routes", json!([{"path": "/b", "scopes": ["b", "c"]}]));
+    let newest = other.change(|_| {});
+    let key = newest.issue_as("web", |row| {
+        row.publishable = true;
+        row.origins = vec!["https://a.example".into()];
+        row.scopes = vec!["a".into(), "m".into()];
+    });
+    let mut edge = Edge::start(&strict);
+    let first = edge.add(newest);
+    // A listener that goes on beside the new one has the newest keys within a second.
+    edge.wait(1);
+    edge.tick();
+    let request = by_header(&key).header("origin", "https://a.example");
+    let answer = edge.ask_at(first, &request);
+    assert_eq!(answer.code(), "ok");
+    let scopes = answer.headers.get("x-keystile-scopes");
+    assert_eq!(scopes.as_deref(), Some("m"));
+}
+
 #[test]
 fn an_older_file_brings_no_older_policy_back() {
     let (old, new, key) = two_versions();

@@ -1,0 +1,183 @@
+//! Where a bucket begins, and what it takes over from the other subject: a limit may have been
+//! counted by key until now and be the client's from now on, or the other way round.
+//!
+//! A bucket of one key begins with no more than the client's buckets have that this key has
+//! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
+//! when that key is first seen at it. So no key gets by the change what it has already used,
+//! and keys on other plans of the same client, whose limits are others', change nothing.
+//!
+//! Either costs one more look at shared data, once for each key and rule.
+
+use super::{BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused, SECOND};
+use crate::lease::Held;
+
+/// The key that pays, and where its buckets would lie if the limit were the other subject's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// The key with those that it was rotated from or to.
+    pub lineage: u64,
+    /// For a limit by key, the place of its client's buckets; for one by client, the key's.
+    pub place: BucketKey,
+}
+
+/// The level to take from.
+pub(super) struct Found {
+    /// As if this worker's lease were given back.
+    pub level: u64,
+    /// What is stored even if the take is refused.
+    keep: Option<u64>,
+    /// The payer is new to this bucket.
+    joins: bool,
+}
+
+impl Found {
+    /// Stores what a refusal leaves; whether that is anything.
+    pub fn keep(&self, levels: &mut Levels, charge: &Charge) -> bool {
+        self.keep.is_some_and(|kept| self.set(levels, charge, kept))
+    }
+
+    /// Stores a level; `false` if there is no room.
+    pub fn set(&self, levels: &mut Levels, charge: &Charge, arrival: u64) -> bool {
+        let is_set = levels.set(&charge.quota, arrival);
+        if self.joins
+            && let Some(kin) = &charge.kin
+        {
+            levels.join(&charge.quota, kin.lineage);
+        }
+        is_set
+    }
+}
+
+/// Why there is no level.
+pub(super) enum Unknown {
+    /// The other subject's buckets must be looked at first.
+    Kin(Kin),
+    /// There is no room for another bucket.
+    Room(Refused),
+}
+
+/// Finds the level of a charge's bucket. One that does not exist begins as [`Levels::begin`]
+/// says.
+pub(super) fn find(
+    levels: &mut Levels,
+    (charges, charge): (&[Charge], &Charge),
+    held: Held,
+    before: Option<&Levels>,
+    now: u64,
+) -> Result<Found, Unknown> {
+    let quota = &charge.quota;
+    let stored = levels.get(quota);
+    let joins = charge.key.is_of_client()
+        && (charge.kin).is_some_and(|kin| !levels.has_member(quota, kin.lineage));
+    if let (Some(stored), false) = (stored, joins) {
+        return Ok(Found {
+            level: held.given_back(quota, stored),
+            keep: None,
+            joins,
+        });
+    }
+    let is_beside = |place: &BucketKey, quota: &Quota| {
+        let mut others = charges.iter();
+        others.any(|other| other.key == *place && other.quota == *quota)
+    };
+    let mut left = quota.burst();
+    let mut lacks = 0;
+    if let Some(kin) = charge.kin {
+        let before = before.ok_or(Unknown::Kin(kin))?;
+        // Of a client's buckets those alone that this key has taken from.
+        let payer = (!charge.key.is_of_client()).then_some(kin.lineage);
+        let applies = |rule: &Quota| is_beside(&kin.place, rule);
+        left = before.left(quota, payer, applies, now);
+        lacks = before.missing(applies, now);
+    }
+    if let Some(stored) = stored {
+        let lowered = stored.max(quota.less(stored.max(now), lacks, now));
+        return Ok(Found {
+            level: match lacks {
+                0 => held.given_back(quota, stored),
+                // What this worker holds stays with it: others lie above it now.
+                _ => lowered,
+            },
+            keep: Some(if lacks == 0 { stored } else { lowered }),
+            joins,
+        });
+    }
+    let applies = |rule: &Quota| is_beside(&charge.key, rule);
+    let start = levels.begin(quota, left, applies, now).map_err(|room| {
+        Unknown::Room(Refused {
+            wait: room.saturating_sub(now),
+            remaining: 0,
+        })
+    })?;
+    Ok(Found {
+        level: start,
+        keep: Some(start),
+        joins,
+    })
+}
+
+/// One of a request's charges, asked at its bucket.
+pub(super) struct Asked<'c> {
+    charges: &'c [Charge],
+    charge: &'c Charge,
+    now: u64,
+}
+
+impl<'c> Asked<'c> {
+    pub fn new(charges: &'c [Charge], charge: &'c Charge, now: u64) -> Self {
+        Self {
+            charges,
+            charge,
+            now,
+        }
+    }
+
+    /// Gives `f` the bucket's level and whether it is worth a lease; `f` says whether it has
+    /// stored anything, and how it came out.
+    ///
+    /// # Errors
+    /// [`Contended`] as [`Buckets::update`].
+    pub fn ask<T, B: Buckets>(
+        &self,
+        buckets: &mut B,
+        f: &mut dyn FnMut(&mut Levels, &Found, bool) -> (bool, Result<T, Refused>),
+    ) -> Result<Result<T, Refused>, Contended> {
+        let (charge, now) = (self.charge, self.now);
+        let held = buckets.with_leases(|leases| leases.held(charge, now));
+        let held = held.unwrap_or_default();
+        let mut before = None;
+        loop {
+            let mut answer = Err(Unknown::Room(Refused {
+                wait: SECOND,
+                remaining: 0,
+            }));
+            buckets.update(&charge.key, &mut |levels| {
+                let of = (self.charges, charge);
+                match find(levels, of, held, before.as_ref(), now) {
+                    Ok(found) => {
+                        let (is_stored, result) = f(levels, &found, held.is_hot);
+                        answer = Ok(result);
+                        is_stored
+                    }
+                    Err(unknown) => {
+                        answer = Err(unknown);
+                        false
+                    }
+                }
+            })?;
+            match answer {
+                Ok(result) => return Ok(result),
+                Err(Unknown::Room(refused)) => return Ok(Err(refused)),
+                Err(Unknown::Kin(kin)) => {
+                    let mut seen = Levels::default();
+                    buckets.update(&kin.place, &mut |levels| {
+                        seen = levels.clone();
+                        false
+                    })?;
+                    // The second time it is never asked for.
+                    before = Some(seen);
+                }
+            }
+        }
+    }
+}
