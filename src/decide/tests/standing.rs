@@ -218,20 +218,3 @@ fn what_the_newest_policy_refuses_no_older_one_lets_in() {
         assert_eq!((verdict, remaining), (Ok(()), Some(left)), "charged once");
     }
 }
-
-#[test]
-fn a_second_pass_is_told_its_limits_only_where_the_policy_wants_them_told() {
-    let always = POLICY.replace("\"realm\"", "\"rate_limit_fields\":\"always\",\"realm\"");
-    for (policy, told) in [(POLICY, None), (always.as_str(), Some(2))] {
-        let w = world_with(policy, |r| r.plan = Some("free".into()));
-        let mut b = MemoryBuckets::default();
-        let first = call("GET", "/users/7").keyed(&w).decide(&w, &mut b);
-        let again = Call {
-            prior: first.prefix.map(Prior::Admitted),
-            ..call("GET", "/users/7")
-        };
-        let again = again.decide(&w, &mut b);
-        assert!(again.again && again.verdict.is_ok());
-        assert_eq!(again.rate.map(|r| r.remaining), told);
-    }
-}
