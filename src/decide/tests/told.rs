@@ -2,7 +2,9 @@
 //! a key that nobody has judged.
 
 use super::*;
+use crate::bucket::{BucketKey, Contended, Levels};
 use crate::policy::{Limit, checked_limits};
+use crate::quota::{Counts, TallyKey};
 
 fn limits(json: &str) -> Vec<Limit> {
     checked_limits("l", &serde_json::from_str::<Vec<_>>(json).unwrap()).unwrap()
@@ -64,6 +66,64 @@ fn of_a_limit_and_a_quota_that_both_refuse_the_longer_wait_is_told() {
         let refused = call.decide(&w, &mut b);
         assert_eq!(refused.verdict, want, "{before} seconds before midnight");
     }
+}
+
+/// Between the look at a bucket and the take, others may empty it.
+#[test]
+fn a_request_that_loses_the_bucket_after_the_quota_was_drawn_is_refused_and_draws_nothing() {
+    #[derive(Default)]
+    struct Raced {
+        calm: MemoryBuckets,
+        is_raced: bool,
+        has_drawn: bool,
+    }
+    impl Buckets for Raced {
+        fn update(
+            &mut self,
+            key: &BucketKey,
+            f: &mut dyn FnMut(&mut Levels) -> bool,
+        ) -> Result<(), Contended> {
+            match self.is_raced && self.has_drawn {
+                true => Err(Contended),
+                false => self.calm.update(key, f),
+            }
+        }
+    }
+    impl Tallies for Raced {
+        fn update_tally(
+            &mut self,
+            key: &TallyKey,
+            f: &mut dyn FnMut(&mut Counts) -> bool,
+        ) -> Result<(), Contended> {
+            self.has_drawn = true;
+            self.calm.update_tally(key, f)
+        }
+    }
+    let w = world(|r| r.plan = Some("daily".into()));
+    let mut b = Raced::default();
+    let bytes = Headers::encode(&call("GET", "/users/1").keyed(&w).pairs);
+    let mut attempt = |is_raced| {
+        (b.is_raced, b.has_drawn) = (is_raced, false);
+        let request = Request {
+            headers: Headers::new(&bytes),
+            address: None,
+            peer: Peer::default(),
+            tls: false,
+            virtual_host: None,
+        };
+        let clocks = Clocks {
+            wall: NOW,
+            monotonic: 1 << 40,
+        };
+        let d = decide(Ok(&w.keyset), &request, clocks, || None, &mut b, &mut ());
+        let left = d.rate.and_then(|r| r.quota?.left);
+        (d.verdict, left.map(|(n, _)| n))
+    };
+    for _ in 0..5 {
+        let refused = Err(Denial::RateLimited { retry_after: 1 });
+        assert_eq!(attempt(true), (refused, None));
+    }
+    assert_eq!(attempt(false), (Ok(()), Some(2)), "one of three was drawn");
 }
 
 #[test]
@@ -179,6 +239,30 @@ fn note(w: &World, call: &Call, rule: &str) -> String {
     let _ = decide(Ok(&w.keyset), &request, clocks, || None, &mut b, &mut notes);
     let found = notes.into_iter().find(|n| n.rule == rule);
     found.map(|n| n.text).unwrap_or_default()
+}
+
+#[test]
+fn notes_speak_of_limits_only_where_there_are_any() {
+    let plan = r#""count":{"quota":{"requests":1,"per":"day"}},"free""#;
+    let policy = POLICY.replacen("\"free\"", plan, 1);
+    for (plan, limit, quota) in [
+        (None, "none applies", ""),
+        (
+            Some("free"),
+            "costs 1; 3 per 60 s (burst 3) of plan `free`",
+            "",
+        ),
+        (
+            Some("count"),
+            "",
+            "counts as 1 of the 1 per day of plan `count`",
+        ),
+    ] {
+        let w = world_with(&policy, |r| r.plan = plan.map(Into::into));
+        let call = call("GET", "/users/7").keyed(&w);
+        assert_eq!(note(&w, &call, "limit"), limit);
+        assert_eq!(note(&w, &call, "quota"), quota);
+    }
 }
 
 #[test]
