@@ -414,6 +414,8 @@ mod tests {
     use super::*;
     use crate::policy::RawPolicy;
 
+    mod smuggled;
+
     fn policy(credentials: &str) -> Policy {
         let raw: RawPolicy = serde_json::from_str(&format!(
             r#"{{"version":1,"credentials":{credentials},"routes":[]}}"#

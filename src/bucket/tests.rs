@@ -46,6 +46,43 @@ fn the_greatest_figures_saturate() {
     assert_eq!(q.give_back(u64::MAX, 5), 0);
 }
 
+#[test]
+fn a_token_is_refilled_in_the_time_that_the_rule_says_and_never_faster() {
+    assert_eq!(quota(100, 60, 100).interval(), 600_000_000);
+    assert_eq!(quota(3, 1, 1).interval(), 333_333_334);
+    assert_eq!(quota(1, 86_400, 5).interval(), 86_400 * SECOND);
+}
+
+/// Shared data keeps them over versions of the filter.
+#[test]
+fn buckets_are_named_by_store_subject_and_route() {
+    let name = |store: u8, subject, route| {
+        let key = BucketKey::new([store; 8], subject, route);
+        key.as_bytes().to_vec()
+    };
+    let want =
+        b"keystile/b/\x07\x07\x07\x07\x07\x07\x07\x07k\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\x03\x04";
+    assert_eq!(name(7, Subject::Key(0x102), 0x304), want);
+    let mut names = std::collections::BTreeSet::new();
+    let mut hashes = std::collections::BTreeSet::new();
+    for subject in [1, 2, 3]
+        .map(Subject::Key)
+        .into_iter()
+        .chain([1, 2, 3].map(Subject::Client))
+    {
+        for route in [0, 1, 2] {
+            for store in [7, 8] {
+                names.insert(name(store, subject, route));
+            }
+            let mut mix = crate::mix::Mix::default();
+            BucketKey::new([7; 8], subject, route).hash(&mut mix);
+            hashes.insert((mix.finish(), matches!(subject, Subject::Key(_))));
+        }
+    }
+    assert_eq!(names.len(), 6 * 3 * 2);
+    assert_eq!(hashes.len(), 6 * 3, "those of one kind in one store");
+}
+
 /// Takes one after another until refused; how many were let in.
 fn drained(buckets: &mut MemoryBuckets, charge: Charge, now: u64) -> u64 {
     let mut takes = 0..1_000_000;
@@ -146,6 +183,64 @@ fn with_no_room_for_another_rule_it_is_refused_until_there_is() {
     let levels = &buckets.buckets[&another.key];
     assert!(levels.get(&another.quota).is_some());
     assert!(levels.to_bytes().len() <= MAX_RULES * 32);
+}
+
+#[test]
+fn so_many_rules_have_room_and_not_one_more() {
+    let mut full = Levels::default();
+    let rule = |n: usize| quota(1, 60 + n as u64, 1);
+    for n in 0..MAX_RULES {
+        assert!(full.set(&rule(n), n as u64));
+    }
+    let before = full.clone();
+    assert!(!full.set(&rule(MAX_RULES), 7));
+    assert_eq!(full, before);
+    assert!(full.set(&rule(0), 7), "which has room already");
+    assert_eq!(full.get(&rule(0)), Some(7));
+    assert_eq!(Levels::from_bytes(&full.to_bytes()), Some(full));
+}
+
+#[test]
+fn a_look_makes_buckets_and_changes_none() {
+    let all = [quota(2, 1, 2), quota(5, 3600, 5)].map(|quota| charge(1, quota, 1));
+    let mut buckets = MemoryBuckets::default();
+    assert_eq!(look(&mut buckets, &all, SECOND), None);
+    let made = buckets.buckets.clone();
+    let levels = &made[&all[0].key];
+    assert_eq!(all.map(|c| levels.get(&c.quota)), [Some(SECOND); 2]);
+    assert_eq!(look(&mut buckets, &all, 9 * SECOND), None);
+    assert_eq!(buckets.buckets, made);
+}
+
+#[test]
+fn of_several_buckets_that_refuse_the_longest_wait_is_told_and_of_equals_the_first() {
+    let [short, long] = [quota(1, 60, 1), quota(1, 3600, 1)];
+    for (quotas, by, wait) in [
+        ([short, long, short], 1, 3600),
+        ([long, short, short], 0, 3600),
+        ([short, short, long], 2, 3600),
+        ([short, short, short], 0, 60),
+    ] {
+        let mut n = 0;
+        let all = quotas.map(|quota| {
+            n += 1;
+            charge(n, quota, 1)
+        });
+        let mut buckets = MemoryBuckets::default();
+        assert!(matches!(
+            take_all(&mut buckets, &all, SECOND),
+            Some(Outcome::Taken { tightest: 0, .. })
+        ));
+        for told in [
+            look(&mut buckets, &all, SECOND),
+            take_all(&mut buckets, &all, SECOND),
+        ] {
+            let Some(Outcome::Refused { by: told, refused }) = told else {
+                panic!("{told:?}");
+            };
+            assert_eq!((told, refused.retry_after()), (by, wait));
+        }
+    }
 }
 
 #[test]

@@ -118,8 +118,8 @@ pub(super) fn is_overridden(
                 // Servers compare it as it is, or in upper case.
                 methods.extend([name.to_vec(), name.to_ascii_uppercase()]);
             }
-            Override::Target(path) if path.starts_with(b"/") => targets.push(path),
-            Override::Target(_) => return true,
+            // What is no path, `find` refuses.
+            Override::Target(path) => targets.push(path),
         }
     }
     if methods.len() + targets.len() > MOST_OVERRIDES {

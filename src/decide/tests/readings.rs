@@ -275,3 +275,68 @@ fn a_method_and_a_path_that_are_open_each_by_itself_are_asked_about_together() {
         assert!(d.open && !d.overridden, "{name} alone");
     }
 }
+
+/// Where every method and path is open, what is neither still asks for something else.
+#[test]
+fn what_is_no_method_and_no_path_counts_as_another_rule() {
+    let w = routes(r#"[{"path":"/{*rest}","auth":"none"}]"#);
+    let overridden = |name: &str, value: &str| {
+        let c = call("GET", "/a").with(name, value);
+        c.decide(&w, &mut MemoryBuckets::default()).overridden
+    };
+    for method in ["", " ", "GE T", "GET,", "P\u{e9}", "42"] {
+        assert!(overridden("x-http-method", method), "{method:?}");
+    }
+    for target in ["", "b", "http://h/a", "*", "/%00"] {
+        assert!(overridden("x-original-url", target), "{target:?}");
+    }
+    assert!(!overridden("x-http-method", " DELETE "));
+    assert!(!overridden("x-original-url", "/b?x"));
+}
+
+#[test]
+fn only_so_many_overrides_are_asked_about_and_more_count_as_another_rule() {
+    let w = routes(r#"[{"path":"/{*rest}","auth":"none"}]"#);
+    // Each method is asked about in two spellings, beside the request's own method and path.
+    for (methods, targets, overridden) in [
+        (5, 0, false),
+        (0, 10, false),
+        (3, 4, false),
+        (5, 1, true),
+        (0, 11, true),
+        (9, 9, true),
+    ] {
+        let mut c = call("GET", "/a");
+        for _ in 0..methods {
+            c = c.with("x-http-method", "PUT");
+        }
+        for _ in 0..targets {
+            c = c.with("x-original-url", "/b");
+        }
+        let d = c.decide(&w, &mut MemoryBuckets::default());
+        assert_eq!(d.overridden, overridden, "{methods} and {targets}");
+    }
+}
+
+/// Two doubts at once: a rule that only the other reading of the path under the other reading of
+/// the host belongs to.
+#[test]
+fn every_reading_of_the_path_is_looked_for_under_every_reading_of_the_host() {
+    for (open, other) in [("none", "required"), ("required", "none")] {
+        let w = routes(&format!(
+            r#"[{{"path":"/{{*rest}}","auth":"{open}"}},{{"path":"/a/b","hosts":["h:81"],"auth":"{other}"}}]"#
+        ));
+        assert_eq!(code(&w, "h:81", "GET", "/a//b"), "ambiguous_path");
+        assert_eq!(code(&w, "h:81", "GET", "/a/%62"), "ambiguous_path");
+        assert_ne!(code(&w, "h:81", "GET", "/a//c"), "ambiguous_path");
+        assert_ne!(code(&w, "h", "GET", "/a//b"), "ambiguous_path");
+    }
+    let w = routes(
+        r#"[{"path":"/{*rest}","auth":"none"},
+            {"path":"/a","hosts":["h:81"],"auth":"none"},{"path":"/{*rest}","hosts":["h:81"]}]"#,
+    );
+    // To a reader that tells `/a/` from `/a` and minds the port, the last rule covers it.
+    assert_eq!(code(&w, "h:81", "GET", "/a/"), "ambiguous_path");
+    assert_eq!(code(&w, "h:81", "GET", "/a"), "ok");
+    assert_eq!(code(&w, "h", "GET", "/a/"), "ok");
+}
