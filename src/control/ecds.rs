@@ -25,7 +25,7 @@ const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wa
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
 /// Plugin name, root id and vm id. The vm id names the buckets in shared data.
-const NAME: &str = "keystile";
+pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// What Envoy hands to the filter of its own environment.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";

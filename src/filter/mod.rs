@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::keyset::envelope::Source as _;
 use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys};
 use host::Level;
 
@@ -68,10 +67,6 @@ impl RootContext for Root {
     /// that everything passes: whatever may differ from VM to VM (older version, past
     /// not-after) is `true`, and judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
-        if is_keeper(size) {
-            // No tick: it holds nothing that could be due.
-            return true;
-        }
         for name in [STATE_CLIENT, STATE_KEY] {
             host::declare_property(name, true);
         }
@@ -130,15 +125,6 @@ impl Drop for Root {
     fn drop(&mut self) {
         vm::end(self.id);
     }
-}
-
-/// The configuration of a wasm service in Envoy's bootstrap that serves nothing. Envoy drops
-/// the shared data of a `vm_id` with its last VM: this one stays, so that taking the last
-/// listener away and putting it back forgets no version and no bucket.
-const KEEPER: &[u8] = b"keystile-keeper";
-
-fn is_keeper(size: usize) -> bool {
-    size == KEEPER.len() && host::PluginConfiguration { size }.read(0, size) == KEEPER
 }
 
 fn load(size: usize) -> Result<Artefact, Refusal> {

@@ -140,7 +140,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         ),
         None => {}
     }
-    slots::publish();
+    slots::taken();
 }
 
 /// Once a second: says in the log which overlays wait for their base.

@@ -60,6 +60,17 @@ fn a_fresh_vm_does_not_fall_behind_what_a_living_one_had_in_force() {
     assert_eq!(second.code(&key), "revoked_api_key");
 }
 
+/// The last VMs may go with their listener right after a push.
+#[test]
+fn what_a_living_vm_takes_counts_before_its_next_tick() {
+    let (old, new, key) = two_versions();
+    let mut first = Edge::start(&old);
+    first.tick();
+    first.push(&new);
+    let mut second = Edge::beside(&first.process, &old);
+    assert_eq!(second.code(&key), "keyset_unavailable");
+}
+
 #[test]
 fn a_vm_that_never_ticked_raises_no_floor_because_the_canary_may_be_overruled() {
     let (old, new, key) = two_versions();
