@@ -129,6 +129,12 @@ impl Quota {
         taken.min(empty.saturating_add(leased))
     }
 
+    /// What is stored of a bucket that holds so many tokens.
+    fn holding(&self, tokens: u64, now: u64) -> u64 {
+        let missing = self.burst().saturating_sub(tokens);
+        now.saturating_add(self.interval.saturating_mul(missing))
+    }
+
     /// What to store to undo a take of `cost` tokens.
     pub fn give_back(&self, cost: u64, stored: u64) -> u64 {
         stored.saturating_sub(self.interval.saturating_mul(cost))
@@ -143,7 +149,8 @@ impl Quota {
 pub struct BucketKey([u8; BUCKET_KEY_BYTES]);
 
 const BUCKET_KEY_BYTES: usize = 36;
-const BUCKET_PREFIX: &[u8; 11] = b"keystile/b/";
+/// Changed with the form of what is stored there: a process may outlive a version of the filter.
+const BUCKET_PREFIX: &[u8; 11] = b"keystile/l/";
 const CLIENT: u8 = b'c';
 
 /// Whose tokens a bucket counts.
@@ -410,7 +417,7 @@ fn pay(
             remaining: taken.remaining.saturating_sub(leased),
             full_in: taken.full_in.saturating_add(reserved),
         };
-        let is_set = found.set(levels, charge, taken.stored);
+        let is_set = levels.set(&charge.quota, taken.stored);
         let members = match leased {
             0 => Members::default(),
             _ => levels.members(quota),

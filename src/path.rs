@@ -44,6 +44,8 @@ pub enum Ambiguous {
     Escape,
     /// A slash at its end that the open rule lacks, or the other way round.
     TrailingSlash,
+    /// The method has letters in lower case: some read them in upper case.
+    Method,
 }
 
 impl Ambiguous {
@@ -72,6 +74,9 @@ impl Ambiguous {
             }
             Self::Escape => {
                 "The path holds an escape, and decoded and not decoded, different rules apply."
+            }
+            Self::Method => {
+                "The method has letters in lower case, and in upper case, different rules apply."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."

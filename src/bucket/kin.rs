@@ -4,7 +4,8 @@
 //! A bucket of one key begins with no more than the client's buckets have that this key has
 //! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
 //! when that key is first seen at it. So no key gets by the change what it has already used,
-//! and keys on other plans of the same client, whose limits are others', change nothing.
+//! and keys on other plans of the same client, whose limits are others', change nothing. So it
+//! is when a key moves from one plan to another, or back: see [`Levels::taken_since`].
 //!
 //! Either costs one more look at shared data, once for each key and rule.
 
@@ -26,25 +27,13 @@ pub(super) struct Found {
     pub level: u64,
     /// What is stored even if the take is refused.
     keep: Option<u64>,
-    /// The payer is new to this bucket.
-    joins: bool,
 }
 
 impl Found {
     /// Stores what a refusal leaves; whether that is anything.
     pub fn keep(&self, levels: &mut Levels, charge: &Charge) -> bool {
-        self.keep.is_some_and(|kept| self.set(levels, charge, kept))
-    }
-
-    /// Stores a level; `false` if there is no room.
-    pub fn set(&self, levels: &mut Levels, charge: &Charge, arrival: u64) -> bool {
-        let is_set = levels.set(&charge.quota, arrival);
-        if self.joins
-            && let Some(kin) = &charge.kin
-        {
-            levels.join(&charge.quota, kin.lineage);
-        }
-        is_set
+        self.keep
+            .is_some_and(|kept| levels.set(&charge.quota, kept))
     }
 }
 
@@ -66,54 +55,65 @@ pub(super) fn find(
     now: u64,
 ) -> Result<Found, Unknown> {
     let quota = &charge.quota;
-    let stored = levels.get(quota);
-    let joins = charge.key.is_of_client()
-        && (charge.kin).is_some_and(|kin| !levels.has_member(quota, kin.lineage));
-    if let (Some(stored), false) = (stored, joins) {
-        return Ok(Found {
-            level: held.given_back(quota, stored),
-            keep: None,
-            joins,
-        });
-    }
     let is_beside = |place: &BucketKey, quota: &Quota| {
         let mut others = charges.iter();
         others.any(|other| other.key == *place && other.quota == *quota)
     };
-    let mut left = quota.burst();
-    let mut lacks = 0;
-    if let Some(kin) = charge.kin {
-        let before = before.ok_or(Unknown::Kin(kin))?;
-        // Of a client's buckets those alone that this key has taken from.
-        let payer = (!charge.key.is_of_client()).then_some(kin.lineage);
-        let applies = |rule: &Quota| is_beside(&kin.place, rule);
-        left = before.left(quota, payer, applies, now);
-        lacks = before.missing(applies, now);
-    }
-    if let Some(stored) = stored {
-        let lowered = stored.max(quota.less(stored.max(now), lacks, now));
+    let here = |rule: &Quota| is_beside(&charge.key, rule);
+    let stored = levels.get(quota);
+    // Whose taking counts: of a client's buckets those alone that this key has taken from.
+    let payer = charge.kin.filter(|_| charge.key.is_of_client());
+    let payer = payer.map(|kin| kin.lineage);
+    let joins = payer.is_some_and(|lineage| !levels.has_member(quota, lineage));
+    let since = stored.and_then(|_| levels.taken_since(quota, payer, here, now));
+    if let (Some(stored), None, false) = (stored, since, joins) {
         return Ok(Found {
-            level: match lacks {
-                0 => held.given_back(quota, stored),
-                // What this worker holds stays with it: others lie above it now.
-                _ => lowered,
-            },
-            keep: Some(if lacks == 0 { stored } else { lowered }),
-            joins,
+            level: held.given_back(quota, stored),
+            keep: None,
         });
     }
-    let applies = |rule: &Quota| is_beside(&charge.key, rule);
-    let start = levels.begin(quota, left, applies, now).map_err(|room| {
-        Unknown::Room(Refused {
-            wait: room.saturating_sub(now),
-            remaining: 0,
-        })
-    })?;
-    Ok(Found {
-        level: start,
-        keep: Some(start),
-        joins,
-    })
+    let mut left = quota.burst();
+    let mut lacks = 0;
+    if let (Some(kin), true) = (charge.kin, stored.is_none() || joins) {
+        let before = before.ok_or(Unknown::Kin(kin))?;
+        let of = (!charge.key.is_of_client()).then_some(kin.lineage);
+        let there = |rule: &Quota| is_beside(&kin.place, rule);
+        left = before.left(quota, of, there, now);
+        lacks = before.missing(there, now);
+    }
+    let found = match stored {
+        Some(stored) => {
+            let lowered = stored.max(quota.less(stored.max(now), lacks, now));
+            let lowered = lowered.max(since.unwrap_or(0));
+            Found {
+                level: match lowered == stored {
+                    true => held.given_back(quota, stored),
+                    // What this worker holds stays with it: others lie above it now.
+                    false => lowered,
+                },
+                keep: Some(lowered),
+            }
+        }
+        None => {
+            let start = levels.begin(quota, (payer, left), here, now);
+            let start = start.map_err(|room| {
+                Unknown::Room(Refused {
+                    wait: room.saturating_sub(now),
+                    remaining: 0,
+                })
+            })?;
+            Found {
+                level: start,
+                keep: Some(start),
+            }
+        }
+    };
+    // Whatever comes of the take, what is found is stored, and the payer with it.
+    levels.set(quota, found.level);
+    if let Some(payer) = payer {
+        levels.join(quota, payer, here);
+    }
+    Ok(found)
 }
 
 /// One of a request's charges, asked at its bucket.

@@ -14,7 +14,7 @@ const LEVEL_BYTES: usize = 32;
 /// The most keys of a client that its bucket keeps apart.
 const MAX_MEMBERS: usize = 256;
 
-/// Theoretical arrival times by rule. Each is written as `requests`, `per`, `burst` and the
+/// Theoretical arrival times by rule, that of the rule that was used last at the end. Each is written as `requests`, `per`, `burst` and the
 /// instant, eight bytes each, big-endian. If any has members, these follow: of each rule their
 /// number and themselves, likewise, and at the end one byte, the number of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,13 @@ impl Members {
     /// Whether this key is one of them.
     pub fn has(&self, lineage: u64) -> bool {
         self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
+    }
+
+    /// One of more than it can tell apart stays.
+    fn remove(&mut self, lineage: u64) {
+        if self.0.len() < MAX_MEMBERS {
+            self.0.retain(|member| *member != lineage);
+        }
     }
 
     fn add(&mut self, lineage: u64) {
@@ -50,6 +57,33 @@ impl Level {
     fn missing(&self, now: u64) -> u64 {
         let behind = self.arrival.saturating_sub(now);
         behind.div_ceil(self.quota.interval).min(self.quota.burst())
+    }
+
+    /// Tokens left at `now`, no more than a bucket under `quota` holds.
+    fn left(&self, quota: &Quota, now: u64) -> u64 {
+        let most = self.quota.burst().min(quota.burst());
+        most.saturating_sub(self.missing(now))
+    }
+
+    /// What to store of a new bucket under `quota`: it lacks what is missing here, and what this
+    /// one could never hold. Parts of tokens count.
+    fn begun(&self, quota: &Quota, now: u64) -> u64 {
+        let behind = u128::from(self.arrival.saturating_sub(now));
+        let missing = (behind * u128::from(quota.interval)).div_ceil(self.quota.interval.into());
+        let never_held = quota.burst().saturating_sub(self.quota.burst());
+        let missing = u64::try_from(missing).unwrap_or(u64::MAX);
+        let missing = missing.saturating_add(never_held.saturating_mul(quota.interval));
+        now.saturating_add(missing.min(quota.tolerance))
+    }
+
+    /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
+    /// who goes to and fro between the two loses no part of a token.
+    fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
+        let full = now.saturating_add(self.quota.tolerance);
+        let left = u128::from(full.saturating_sub(self.arrival.max(now)));
+        let left = left * u128::from(quota.interval) / u128::from(self.quota.interval);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        now.saturating_add(quota.tolerance.saturating_sub(left))
     }
 
     /// Full for as long as it takes to fill: what its rule allowed then is long gone.
@@ -121,21 +155,25 @@ impl Levels {
         found.map(|level| level.arrival)
     }
 
-    /// Stores a level; `false` if there is no room for another rule.
+    /// Stores a level, as that of the rule that was used last; `false` if there is no room for
+    /// another rule.
     pub(crate) fn set(&mut self, quota: &Quota, arrival: u64) -> bool {
-        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+        if let Some(level) = self.0.last_mut().filter(|level| level.quota == *quota) {
             level.arrival = arrival;
             return true;
         }
-        let has_room = self.0.len() < MAX_RULES;
-        if has_room {
-            self.0.push(Level {
-                quota: *quota,
-                arrival,
-                members: Members::default(),
-            });
-        }
-        has_room
+        let at = self.0.iter().position(|level| level.quota == *quota);
+        let members = match at {
+            Some(at) => self.0.remove(at).members,
+            None if self.0.len() >= MAX_RULES => return false,
+            None => Members::default(),
+        };
+        self.0.push(Level {
+            quota: *quota,
+            arrival,
+            members,
+        });
+        true
     }
 
     /// The keys that a rule's bucket has seen.
@@ -150,10 +188,15 @@ impl Levels {
         found.is_some_and(|level| level.members.has(lineage))
     }
 
-    /// From now on it has.
-    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64) {
-        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
-            level.members.add(lineage);
+    /// From now on it has, and those of other rules have not: a key is under one plan at a
+    /// time. The rules that apply beside it, as `is_beside` knows them, keep it.
+    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64, is_beside: impl Fn(&Quota) -> bool) {
+        for level in &mut self.0 {
+            if level.quota == *quota {
+                level.members.add(lineage);
+            } else if !is_beside(&level.quota) {
+                level.members.remove(lineage);
+            }
         }
     }
 
@@ -166,13 +209,40 @@ impl Levels {
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
     ) -> u64 {
-        let paid = |level: &Level| payer.is_none_or(|payer| level.members.has(payer));
-        let held = self.before(is_beside, now).filter(|old| paid(old));
-        let held = held.map(|old| {
-            let most = old.quota.burst().min(quota.burst());
-            most.saturating_sub(old.missing(now))
-        });
+        let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
+        let held = self.before(is_beside, now).filter(paid);
+        let held = held.map(|old| old.left(quota, now));
         held.min().unwrap_or(quota.burst())
+    }
+
+    /// What to store where other rules were used since this one was, if any was: the payer was
+    /// moved to another plan and back, or a plan was changed and changed back. A bucket that
+    /// was out of use refilled meanwhile, and its payer did not stand still. If a payer is
+    /// named, the rules of others do not count.
+    pub(crate) fn taken_since(
+        &self,
+        quota: &Quota,
+        payer: Option<u64>,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) -> Option<u64> {
+        if self.0.len() < 2 {
+            return None;
+        }
+        let since: Vec<&Level> = match payer {
+            None => {
+                let later = self.0.iter().rev();
+                later.take_while(|level| level.quota != *quota).collect()
+            }
+            // Others use their own meanwhile: what counts is which rules the payer left.
+            Some(payer) => {
+                let others = self.0.iter().filter(|level| level.quota != *quota);
+                others.filter(|level| level.members.has(payer)).collect()
+            }
+        };
+        let since = since.into_iter().filter(|level| !level.is_stale(now));
+        let since = since.filter(|level| !is_beside(&level.quota));
+        since.map(|old| old.carried_over(quota, now)).max()
     }
 
     /// The most tokens that are missing under one of them.
@@ -190,21 +260,23 @@ impl Levels {
 
     /// What a bucket that does not exist yet begins with. Another rule may have been in force
     /// for this subject until now: the new bucket holds no more tokens than were left under
-    /// any of those, and than either could ever hold. Under the other subject's rules `left`
-    /// were.
+    /// any of those, and than either could ever hold. If a payer is named, the rules of others
+    /// do not count. Under the other subject's rules `left` were.
     ///
     /// # Errors
     /// If there is no room: when the first of the others will be full, and make room.
     pub(crate) fn begin(
         &mut self,
         quota: &Quota,
-        left: u64,
+        (payer, left): (Option<u64>, u64),
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
     ) -> Result<u64, u64> {
         self.0.retain(|level| !level.is_stale(now));
-        let left = left.min(self.left(quota, None, is_beside, now));
-        let missing = quota.burst().saturating_sub(left);
+        let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
+        let before = self.before(is_beside, now).filter(paid);
+        let before = before.map(|old| old.begun(quota, now)).max();
+        let start = quota.holding(left, now).max(before.unwrap_or(now));
         if self.0.len() >= MAX_RULES {
             // A full bucket says nothing that a new one would not.
             self.0.retain(|level| level.arrival > now);
@@ -213,6 +285,6 @@ impl Levels {
             let first = self.0.iter().map(|level| level.arrival).min();
             return Err(first.unwrap_or(now));
         }
-        Ok(now.saturating_add(missing.saturating_mul(quota.interval)))
+        Ok(start)
     }
 }

@@ -61,6 +61,10 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
+    methods_agree(policy, call, found).map_err(|why| {
+        trace.note("method", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
     trace.note("path", true, || match path.others().count() {
         0 => format!("reads as {}", path.as_sent()),
         n => format!(
@@ -81,6 +85,22 @@ fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost>
         return Err(AmbiguousHost::VirtualHost);
     }
     call.authority.map_or(Ok(Host::NONE), Host::parse)
+}
+
+/// Methods are told apart by case (RFC 9110 section 9.1), and HTTP/2 lets any case through; but
+/// frameworks put them into upper case before they look.
+fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Result<(), Ambiguous> {
+    if !call.method.iter().any(u8::is_ascii_lowercase) {
+        return Ok(());
+    }
+    let method = call.method.to_ascii_uppercase();
+    let method = method.as_slice();
+    let upper = Call { method, ..*call };
+    let search = Search { policy, call };
+    match find(policy, &upper, &mut ()) {
+        Ok(other) if search.alike(found, other) => Ok(()),
+        _ => Err(Ambiguous::Method),
+    }
 }
 
 /// Parsers of URLs take what follows two slashes at the beginning for a host, and the rules may

@@ -16,6 +16,7 @@ mod quotas;
 mod report;
 mod request;
 mod slots;
+mod standing;
 mod tunnels;
 mod usage;
 mod vm;

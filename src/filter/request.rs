@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
-use super::{STATE_CLIENT, STATE_KEY, STATE_REASON, clock, marks, metrics, usage, vm};
+use super::{STATE_CLIENT, STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
 use crate::credential::{
     Edit, Seen, strip, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
@@ -42,6 +42,7 @@ pub struct Outcome {
 /// Decides about the request whose headers have come, by what its root decides by, and
 /// does to it what was decided.
 pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
+    standing::decides();
     let keyset = match root {
         Some((root, store)) => vm::in_force(root, store),
         None => Err(Unavailable::None),

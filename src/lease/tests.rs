@@ -268,7 +268,7 @@ fn holding(left: u64) -> (Leases, Charge) {
         remaining: 700,
         full_in: 0,
     };
-    leases.renew(&charge, taken, left, 1_000_000 * MS);
+    leases.renew(&charge, taken, left, Members::default(), 1_000_000 * MS);
     (leases, charge)
 }
 
@@ -324,6 +324,7 @@ fn of_several_leases_the_tightest_is_told_and_of_equals_the_first() {
         key: BucketKey::new([7; 8], Subject::Key(n), 0),
         quota: quota(n),
         cost: 1,
+        kin: None,
     };
     for (remaining, tightest) in [
         ([5, 7, 9], 0),
@@ -340,7 +341,7 @@ fn of_several_leases_the_tightest_is_told_and_of_equals_the_first() {
                 remaining,
                 full_in: 0,
             };
-            leases.renew(charge, taken, 100, now);
+            leases.renew(charge, taken, 100, Members::default(), now);
         }
         let Some(Outcome::Taken { tightest: told, .. }) = leases.take(&all, now) else {
             panic!("refused");
@@ -393,16 +394,28 @@ fn so_many_buckets_are_held_and_a_known_one_is_renewed_all_the_same() {
         ..one
     };
     for n in 0..2 * MAX_HELD {
-        leases.renew(&nth(n), taken, 100, 1_000_000 * MS);
+        leases.renew(&nth(n), taken, 100, Members::default(), 1_000_000 * MS);
     }
     assert_eq!(leases.held.len(), MAX_HELD);
-    leases.renew(&one, taken, 50, 1_000_000 * MS);
+    leases.renew(&one, taken, 50, Members::default(), 1_000_000 * MS);
     assert_eq!(leases.forget(&one), 50);
     let quota = Quota::new(1000, 1, MIN_BURST - 1).unwrap();
-    leases.renew(&Charge { quota, ..one }, taken, 50, 1_000_000 * MS);
+    leases.renew(
+        &Charge { quota, ..one },
+        taken,
+        50,
+        Members::default(),
+        1_000_000 * MS,
+    );
     assert_eq!(leases.held.len(), MAX_HELD - 1, "a small one is not held");
     let quota = Quota::new(1000, 1, MIN_BURST).unwrap();
-    leases.renew(&Charge { quota, ..one }, taken, 50, 1_000_000 * MS);
+    leases.renew(
+        &Charge { quota, ..one },
+        taken,
+        50,
+        Members::default(),
+        1_000_000 * MS,
+    );
     assert_eq!(leases.held.len(), MAX_HELD);
 }
 

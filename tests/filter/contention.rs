@@ -85,7 +85,7 @@ fn a_rival_who_takes_between_look_and_swap_makes_nobody_admit_too_much() {
         let (theirs, mut calls) = (taken.clone(), 0);
         edge.process.borrow_mut().rival = Some(Box::new(move |key, value| {
             calls += 1;
-            if !key.starts_with(b"keystile/b/") || calls % stride != 0 {
+            if !key.starts_with(b"keystile/l/") || calls % stride != 0 {
                 return None;
             }
             let stored = value.map_or(0, level);

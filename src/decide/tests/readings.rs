@@ -340,3 +340,16 @@ fn every_reading_of_the_path_is_looked_for_under_every_reading_of_the_host() {
     assert_eq!(code(&w, "h:81", "GET", "/a"), "ok");
     assert_eq!(code(&w, "h", "GET", "/a/"), "ok");
 }
+
+#[test]
+fn a_method_in_lower_case_passes_by_no_rule_for_the_one_in_upper_case() {
+    let w = routes(
+        r#"[{"path":"/write/{id}","methods":["POST"],"scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    assert_eq!(code(&w, "h", "POST", "/write/1"), "missing_api_key");
+    for method in ["post", "Post", "posT"] {
+        assert_eq!(code(&w, "h", method, "/write/1"), "ambiguous_path");
+        assert_eq!(code(&w, "h", method, "/other"), "ok", "one rule either way");
+    }
+    assert_eq!(code(&w, "h", "get", "/write/1"), "ok", "open either way");
+}

@@ -187,8 +187,8 @@ fn what_the_newest_policy_refuses_no_older_one_lets_in() {
     };
     let strict = POLICY.replace(r#""path":"/maybe","auth":"optional""#, r#""path":"/maybe""#);
     let mut holding = Holding::default();
-    holding.configure(2, artefact(&content(11, &strict, rows()), false), 0);
-    holding.configure(1, artefact(&content(10, POLICY, rows()), false), 11);
+    holding.configure(2, artefact(&content(11, &strict, rows()), false), 0, false);
+    holding.configure(1, artefact(&content(10, POLICY, rows()), false), 11, false);
     let mut buckets = MemoryBuckets::default();
     let mut decided = |id, call: Call| {
         let bytes = Headers::encode(&call.pairs);

@@ -16,8 +16,12 @@ type Slot = (Subject, u64);
 struct Taken {
     begun: (u128, u128),
     takings: Vec<(u128, u128)>,
-    /// The lines of rotation that have been seen here, if it is a client's.
+    /// The lines of rotation that have been seen here, if it is a client's, and no other rule
+    /// since.
     lines: HashSet<u64>,
+    /// Which use of any rule of the place was the last of this one. What a worker took in
+    /// advance counts as used when it was.
+    used: u64,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -54,7 +58,7 @@ impl Taken {
 }
 
 #[derive(Clone, Default)]
-struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>);
+struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>, u64);
 
 fn name((subject, route): Slot) -> (u8, u64, u64) {
     match subject {
@@ -118,8 +122,9 @@ impl Model {
             let payer = (!is_clients).then_some(line);
             let mut level = u128::from(rule.2) * unit(*rule);
             let others = before.before(other(*slot, line), limits, payer, now);
+            let mine = is_clients.then_some(line);
             for (old, missing) in self
-                .before(*slot, limits, None, now)
+                .before(*slot, limits, mine, now)
                 .into_iter()
                 .chain(others)
             {
@@ -132,8 +137,64 @@ impl Model {
                 begun: (now, level),
                 takings: Vec::new(),
                 lines: is_clients.then_some(line).into_iter().collect(),
+                used: 0,
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
+            self.is_used(*slot, *rule, limits, line);
+        }
+    }
+
+    /// The rule is the last that was used, and of a client's those of its plan are all that
+    /// this line is under.
+    fn is_used(&mut self, slot: Slot, rule: Rule, limits: &[(Slot, Rule)], line: u64) {
+        self.1 += 1;
+        for (other, taken) in self.0.get_mut(&name(slot)).into_iter().flatten() {
+            if *other == rule {
+                taken.used = self.1;
+            } else if !limits.contains(&(slot, *other)) {
+                taken.lines.remove(&line);
+            }
+        }
+    }
+
+    /// Those buckets are in use again: they hold no more than is left under the rules that
+    /// were used since, beside what workers took in advance before that.
+    fn switch(
+        &mut self,
+        current: &[(Slot, Rule)],
+        limits: &[(Slot, Rule)],
+        line: u64,
+        workers: &[Leases],
+        now: u128,
+    ) {
+        for (slot, rule) in current {
+            let rules = &self.0[&name(*slot)];
+            let is_clients = matches!(slot.0, Subject::Client(_));
+            let since = rules.iter().filter(|(other, taken)| {
+                *other != rule
+                    && !limits.contains(&(*slot, **other))
+                    && match is_clients {
+                        true => taken.lines.contains(&line),
+                        false => taken.used > rules[rule].used,
+                    }
+            });
+            // In the new unit, rounded up: the model errs for the caller.
+            let left = since.filter_map(|(other, taken)| {
+                let most = u128::from(other.2) * unit(*other);
+                let left = most - taken.missing(*other, now)?;
+                Some((left * unit(*rule)).div_ceil(unit(*other)))
+            });
+            let level = rules[rule].level(*rule, now).0;
+            let bucket = (place(*slot), quota_of(*rule));
+            let held = workers.iter().filter_map(|w| w.held.get(&bucket));
+            let held: u64 = held.map(|lease| lease.left).sum();
+            let left = left.min().map(|left| left + u128::from(held) * unit(*rule));
+            if let Some(left) = left.filter(|left| *left < level) {
+                let rules = self.0.get_mut(&name(*slot)).unwrap();
+                let takings = &mut rules.get_mut(rule).unwrap().takings;
+                takings.push((now, level - left));
+            }
+            self.is_used(*slot, *rule, limits, line);
         }
     }
 
@@ -278,19 +339,32 @@ struct Working<'w> {
 }
 
 impl Working<'_> {
-    /// Which of the request's buckets in one place are there, and which have seen the key.
-    fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 2] {
+    /// Which of the request's buckets in one place are there, which have seen the key, and which
+    /// are in use again.
+    fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 3] {
         let mut made = self.limits.clone();
         made.retain(|(slot, _)| place(*slot) == *key);
+        let mut current = made.clone();
         let mut seen = made.clone();
         seen.retain(|(slot, _)| matches!(slot.0, Subject::Client(_)));
         let read = self.world.shared.update(key, &mut |levels| {
             made.retain(|(_, rule)| levels.get(&quota_of(*rule)).is_some());
             seen.retain(|(_, rule)| levels.has_member(&quota_of(*rule), self.line));
+            current.retain(|(slot, rule)| {
+                let is_beside = |other: &Quota| {
+                    let mut all = self.limits.iter();
+                    all.any(|(s, r)| s == slot && quota_of(*r) == *other)
+                };
+                let quota = quota_of(*rule);
+                let payer = matches!(slot.0, Subject::Client(_)).then_some(self.line);
+                // At the beginning of time no bucket is too old to count.
+                let since = levels.taken_since(&quota, payer, is_beside, 0);
+                levels.get(&quota).is_some() && since.is_none()
+            });
             false
         });
         read.unwrap();
-        [made, seen]
+        [made, seen, current]
     }
 }
 
@@ -316,12 +390,13 @@ impl Buckets for Working<'_> {
             self.verdict = self.verdict.clone().and(tried);
         }
         self.world.shared.update(key, f)?;
-        let [made, seen] = self.made(key);
+        let [made, seen, current] = self.made(key);
         let (line, now) = (self.line, self.world.now.into());
         let (world, limits) = (&mut *self.world, &self.limits);
         let (model, workers) = (&mut world.model, &world.workers);
         model.begin(&made, limits, line, &self.before, now);
         model.join(&seen, limits, line, &self.before, workers, now);
+        model.switch(&current, limits, line, workers, now);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ fn give(h: &mut Holding, id: u32, built: &Built, floor: u64) -> Taken {
     let bytes = built.seal_raw(&key(), 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| h.make_room(signed, floor));
-    h.configure(id, artefact.ok().unwrap(), floor)
+    h.configure(id, artefact.ok().unwrap(), floor, false)
 }
 
 /// By which policy a listener decides, whether the newest one counts as well, and the keys'
