@@ -44,6 +44,8 @@ pub enum Ambiguous {
     Escape,
     /// A slash at its end that the open rule lacks, or the other way round.
     TrailingSlash,
+    /// Capital letters, of the path or of a rule: some servers take them for small ones.
+    LetterCase,
 }
 
 impl Ambiguous {
@@ -72,6 +74,9 @@ impl Ambiguous {
             }
             Self::Escape => {
                 "The path holds an escape, and decoded and not decoded, different rules apply."
+            }
+            Self::LetterCase => {
+                "The path and a rule that asks for more differ in nothing but capital letters, which some servers ignore: write them as the API has them."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."
