@@ -46,6 +46,8 @@ pub enum Ambiguous {
     TrailingSlash,
     /// The method has letters in lower case: some read them in upper case.
     Method,
+    /// Capital letters, of the path or of a rule: some servers take them for small ones.
+    LetterCase,
 }
 
 impl Ambiguous {
@@ -77,6 +79,9 @@ impl Ambiguous {
             }
             Self::Method => {
                 "The method has letters in lower case, and in upper case, different rules apply."
+            }
+            Self::LetterCase => {
+                "The path and a rule that asks for more differ in nothing but capital letters, which some servers ignore: write them as the API has them."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."

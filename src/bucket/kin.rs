@@ -116,6 +116,10 @@ pub(super) fn find(
     Ok(found)
 }
 
+/// What is done with a level that was found; whether that is worth a lease, too. Says whether
+/// anything was stored, and how it came out.
+type Take<'f, T> = dyn FnMut(&mut Levels, &Found, bool) -> (bool, Result<T, Refused>) + 'f;
+
 /// One of a request's charges, asked at its bucket.
 pub(super) struct Asked<'c> {
     charges: &'c [Charge],
@@ -132,15 +136,14 @@ impl<'c> Asked<'c> {
         }
     }
 
-    /// Gives `f` the bucket's level and whether it is worth a lease; `f` says whether it has
-    /// stored anything, and how it came out.
+    /// Gives `f` the bucket's level.
     ///
     /// # Errors
     /// [`Contended`] as [`Buckets::update`].
     pub fn ask<T, B: Buckets>(
         &self,
         buckets: &mut B,
-        f: &mut dyn FnMut(&mut Levels, &Found, bool) -> (bool, Result<T, Refused>),
+        f: &mut Take<'_, T>,
     ) -> Result<Result<T, Refused>, Contended> {
         let (charge, now) = (self.charge, self.now);
         let held = buckets.with_leases(|leases| leases.held(charge, now));

@@ -24,7 +24,7 @@ pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedEx
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
-/// Plugin name, root id and vm id. The vm id names the buckets in shared data.
+/// Root id and vm id. The vm id names the buckets in shared data.
 pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// What Envoy hands to the filter of its own environment.
@@ -34,7 +34,8 @@ const RELOAD_AFTER_MS: u32 = 20;
 
 /// What a push says.
 pub struct Push<'a> {
-    /// Name of the resource: of the filter in Envoy's configuration.
+    /// Name of the resource: of the filter in Envoy's configuration, and of the plugin. The
+    /// filter leaves a mark under it for its own guard.
     pub name: &'a str,
     /// Where Envoy finds the filter's code.
     pub wasm: &'a Path,
@@ -54,7 +55,7 @@ impl Push<'_> {
                 "typed_config": {
                     "@type": WASM,
                     "config": {
-                        "name": NAME,
+                        "name": self.name,
                         "root_id": NAME,
                         "failure_policy": "FAIL_RELOAD",
                         "reload_config": {"backoff": {"base_interval": format!("0.{RELOAD_AFTER_MS:03}s")}},
@@ -96,7 +97,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
         })),
     };
     let plugin = PluginConfig {
-        name: NAME.to_owned(),
+        name: name.to_owned(),
         root_id: NAME.to_owned(),
         configuration: Some(pack_any(configuration)),
         failure_policy: FailurePolicy::FailReload.into(),

@@ -32,6 +32,8 @@ use host::Level;
 const STATE_CLIENT: &str = "keystile.client";
 const STATE_KEY: &str = "keystile.key";
 const STATE_REASON: &str = "keystile.reason";
+/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+const USUAL_NAME: &str = "keystile";
 
 /// Soon after the start, so that the gauges are there soon; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
@@ -72,6 +74,7 @@ impl RootContext for Root {
             host::declare_property(name, true);
         }
         host::declare_property(STATE_REASON, false);
+        marks::named(self.id);
         host::set_tick_period(FIRST_TICK);
         self.ticked = false;
         clock::tick();
@@ -125,6 +128,7 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         vm::end(self.id);
+        marks::end(self.id);
     }
 }
 

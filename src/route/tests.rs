@@ -162,7 +162,11 @@ fn a_slash_at_the_end_counts_only_where_that_is_asked() {
         ("/", 3, 3),
     ] {
         assert_eq!(r.find("", b"GET", path), Some(loose), "{path}");
-        assert_eq!(r.find_exactly("", b"GET", path), Some(exact), "{path}");
+        assert_eq!(
+            r.find_as(Comparison::MindsSlash, "", b"GET", path),
+            Some(exact),
+            "{path}"
+        );
     }
 }
 
@@ -178,11 +182,14 @@ fn virtual_hosts_have_routes_of_their_own() {
     r.insert(0, places, &template, &[]).unwrap();
     r.insert(1, Places::default(), &template, &[]).unwrap();
     assert!(r.names_virtual_hosts() && !r.names_hosts());
-    assert_eq!(r.find_in("corp", b"GET", "/a", false), Some(0));
-    assert_eq!(r.find_in("corp", b"GET", "/b", false), None);
-    assert_eq!(r.find_in("pub", b"GET", "/a", false), None);
+    assert_eq!(r.find_in(Comparison::Usual, "corp", b"GET", "/a"), Some(0));
+    assert_eq!(r.find_in(Comparison::Usual, "corp", b"GET", "/b"), None);
+    assert_eq!(r.find_in(Comparison::Usual, "pub", b"GET", "/a"), None);
     assert_eq!(r.find("corp", b"GET", "/a"), Some(1));
-    assert_eq!(r.find_in("corp", b"GET", "/a/", true), None);
+    assert_eq!(
+        r.find_in(Comparison::MindsSlash, "corp", b"GET", "/a/"),
+        None
+    );
 }
 
 #[test]

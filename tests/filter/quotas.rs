@@ -93,6 +93,21 @@ fn quotas_of_different_windows_do_not_share_a_tally() {
 }
 
 #[test]
+fn what_one_quota_gives_is_not_taken_from_another_of_the_same_key() {
+    let (store, [narrow, wide]) = line_of_two([
+        json!({"requests": 5, "per": "month"}),
+        json!({"requests": 1000, "per": "day"}),
+    ]);
+    let mut edge = Edge::start(&store);
+    let mut through = 0;
+    for _ in 0..5 {
+        through += admitted(&mut edge, &narrow, 1);
+        assert_eq!(admitted(&mut edge, &wide, 3), 3);
+    }
+    assert_eq!(through, 5);
+}
+
+#[test]
 fn a_change_of_plan_begins_with_what_was_taken() {
     let (mut store, key) = day(1000);
     let mut edge = Edge::start(&store);

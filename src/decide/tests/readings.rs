@@ -169,6 +169,72 @@ fn no_spelling_of_a_path_passes_by_the_rules_beside_an_open_catch_all() {
     }
 }
 
+/// Express, ASP.NET and IIS take `/ADMIN` for `/admin`.
+#[test]
+fn no_capital_letter_passes_by_a_rule_that_asks_for_more() {
+    let w = routes(
+        r#"[{"path":"/admin/{*rest}","scopes":["admin"]},{"path":"/Reports/{id}"},{"path":"/export","cost":5},
+            {"path":"/v1/{*rest}","scopes":["read"]},{"path":"/v1/Secret","scopes":["read","admin"]},
+            {"path":"/{*rest}","auth":"none"}]"#,
+    );
+    for path in [
+        "/ADMIN/x",
+        "/Admin",
+        "/%41DMIN/x",
+        "/%2541dmin/x",
+        "/x/../aDMIN/x",
+        "/reports/7",
+        "/REPORTS/7",
+        "/EXPORT",
+    ] {
+        assert_eq!(code(&w, "h", "GET", path), "ambiguous_path", "{path}");
+    }
+    for path in ["/else/ADMIN", "/Index.html", "/V2/x", "/reports"] {
+        assert_eq!(code(&w, "h", "GET", path), "ok", "{path}");
+    }
+    assert_eq!(code(&w, "h", "GET", "/Reports/AbC"), "missing_api_key");
+    let keyed = |path: &str| call("GET", path).keyed(&w).code(&w);
+    assert_eq!([keyed("/v1/A"), keyed("/v1/b%2FC")], ["ok"; 2]);
+    assert_eq!(keyed("/v1/SECRET"), "ambiguous_path", "another scope");
+    assert_eq!(keyed("/V1/x"), "ambiguous_path");
+}
+
+#[test]
+fn capital_letters_are_no_matter_where_the_other_rule_asks_for_no_more() {
+    let w = routes(
+        r#"[{"path":"/users/{id}","scopes":["read"]},{"path":"/users/search","any_scope":["read","x"]},
+            {"path":"/users/help","auth":"none"},{"path":"/Users/Export","scopes":["read"]}]"#,
+    );
+    for path in [
+        "/users/ABC",
+        "/users/Search",
+        "/users/HELP",
+        "/Users/Export",
+    ] {
+        assert_eq!(call("GET", path).keyed(&w).code(&w), "ok", "{path}");
+        assert_eq!(code(&w, "h", "GET", path), "missing_api_key", "{path}");
+    }
+    assert_eq!(code(&w, "h", "GET", "/USERS/7"), "route_denied");
+    let w = world_with(
+        r#"{"version":1,"unmatched":"authenticated","routes":[{"path":"/a","scopes":["read"]},{"path":"/b"},{"path":"/c","limit":{"requests":1,"per":"1s"}}]}"#,
+        |_| {},
+    );
+    let keyed = |path: &str| call("GET", path).keyed(&w).code(&w);
+    assert_eq!(keyed("/A"), "ambiguous_path");
+    assert_eq!(keyed("/C"), "ambiguous_path", "its limit");
+    assert_eq!([keyed("/B"), keyed("/D")], ["ok"; 2]);
+}
+
+/// Who writes both means both.
+#[test]
+fn rules_that_differ_in_nothing_but_case_each_have_their_own() {
+    let w = routes(
+        r#"[{"path":"/a/{x}","scopes":["admin"]},{"path":"/A/{x}","auth":"none"},{"path":"/{*rest}"}]"#,
+    );
+    assert_eq!(code(&w, "h", "GET", "/A/7"), "ok");
+    assert_eq!(code(&w, "h", "GET", "/a/7"), "missing_api_key");
+}
+
 #[test]
 fn what_is_decided_as_open_travels_as_open() {
     let w = routes(
