@@ -5,7 +5,7 @@
 //! * [`visit`]: who is looking: session, origin of a request, headers of an answer;
 //!   [`session`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`part`] and [`chart`]: what they are made of;
-//!   [`form`]: what is typed, and what is wrong with it;
+//!   [`form`]: what is typed, and what is wrong with it; [`held`]: what a form showed;
 //! * [`door`]: sign in and out, invitations; [`oidc`]: over an identity provider; the
 //!   others are named for what they show.
 //!
@@ -38,6 +38,7 @@ pub mod explain;
 pub mod fleet;
 pub mod form;
 pub mod guide;
+pub mod held;
 pub mod issue;
 pub mod key;
 pub mod oidc;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
@@ -64,6 +65,19 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
 fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
     let answer = other.run(store, world)?;
     Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// The strong validator of an answer: changes with everything but how it is used.
+pub fn tag(value: &Value) -> String {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        for use_of_it in ["usage", "last_used", "waiting"] {
+            fields.remove(use_of_it);
+        }
+    }
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
 }
 
 /// Every role.

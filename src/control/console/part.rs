@@ -68,6 +68,7 @@ pub fn done(word: &str) -> Markup {
     let text = match word {
         "created" => "Client created.",
         "updated" => "Changes saved.",
+        "as-it-was" => "Nothing was changed: it is as it was.",
         "deleted" => "Client deleted, its keys and tokens revoked.",
         "disabled" => "Key disabled. Envoys refuse it as soon as they have the new keyset.",
         "enabled" => "Key enabled again.",

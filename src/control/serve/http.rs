@@ -393,7 +393,7 @@ fn json<T: serde::Serialize>(output: T) -> Result<Value> {
 fn respond(route: &Route, head: &Parts, done: Done) -> Response {
     let (status, body, tag) = match done {
         Done::Now(value) => {
-            let tag = (route.etag && !route.writes).then(|| tag(&value));
+            let tag = (route.etag && !route.writes).then(|| operation::tag(&value));
             (route.status, value.to_string().into_bytes(), tag)
         }
         Done::Before { status, body } => {
@@ -487,18 +487,6 @@ fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
     h.finalize().into()
 }
 
-/// The strong validator of an answer.
-fn tag(value: &Value) -> String {
-    let mut value = value.clone();
-    if let Value::Object(fields) = &mut value {
-        // Being used changes nothing about a key.
-        fields.remove("usage");
-    }
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("\"{hex}\"")
-}
-
 fn listed(tags: &str, tag: &str) -> bool {
     tags.split(',').any(|t| {
         let t = t.trim();
@@ -509,7 +497,7 @@ fn listed(tags: &str, tag: &str) -> bool {
 /// `If-Match` compares strongly (RFC 9110 section 13.1.1).
 fn matches(tags: &str, current: Option<&Value>) -> bool {
     let Some(current) = current else { return false };
-    let tag = tag(current);
+    let tag = operation::tag(current);
     tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
 }
 
