@@ -29,6 +29,7 @@ pub mod keyset;
 pub mod lost;
 pub mod overview;
 pub mod policy;
+pub mod session;
 pub mod signing_key;
 mod text;
 pub mod token;
@@ -302,12 +303,16 @@ macro_rules! for_each_operation {
             $crate::operation::audit::Prune,
             $crate::operation::token::Create,
             $crate::operation::token::List,
+            $crate::operation::token::Show,
             $crate::operation::token::Revoke,
             $crate::operation::fleet::List,
             $crate::operation::fleet::Wait,
             $crate::operation::fleet::Forget,
+            $crate::operation::session::List,
+            $crate::operation::session::End,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
+            $crate::operation::webhook::Show,
             $crate::operation::webhook::Delete,
             $crate::operation::usage::Show,
             $crate::operation::usage::Anomalies,

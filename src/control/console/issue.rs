@@ -68,6 +68,17 @@ async fn asking(
         Some(plan) => format!("its client's ({plan})"),
         None => "none".to_owned(),
     };
+    // A token that may give some plans gives no other by leaving it out.
+    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let other = client
+        .client
+        .plan
+        .as_ref()
+        .is_none_or(|p| !plans.contains(p));
+    let choices = match bound && other {
+        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
+        false => part::options(&own, &plans),
+    };
     let kinds = [
         ("secret", "secret: kept on a server"),
         ("publishable", "publishable: seen in a web page"),
@@ -96,7 +107,7 @@ async fn asking(
             (field("scopes", "Scopes").hint("What it may do. Give it no more than it needs.").checks(&draft, &scopes))
             div.grid {
                 (field("expires", "Ends").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
-                (field("plan", "Plan").choice(&draft, &part::options(&own, &plans)))
+                (field("plan", "Plan").choice(&draft, &choices))
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
             }

@@ -40,7 +40,8 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
         (filters(&visit.query, "/console/keys", true))
         (listed(&keys, visit, "/console/keys", true))
     };
-    Ok(Page::new(Section::Keys, "Keys", body))
+    let lost = html! { a.button.quiet href="/console/lost-keys" { "Lost by a restore" } };
+    Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
 }
 
 /// The keys that a page's query asks for.

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::form::Form;
 use super::page::{self, mark, see_other};
+use super::session::{Visitor, Who};
 use super::visit::{Source, seconds};
 use super::{Console, door};
 use crate::caller::Grant;
@@ -266,11 +267,12 @@ async fn come_back(
         })
     })
     .await?;
-    let session = console.sessions().begin(
-        super::session::Who::Person(Arc::new(person)),
-        seconds(),
-        entropy,
-    )?;
+    let visitor = Visitor {
+        user: person.name.clone(),
+        who: Who::Person(Arc::new(person)),
+        address: source.address,
+    };
+    let session = console.sessions().begin(visitor, seconds(), entropy)?;
     let mut response = welcome(console, &next);
     source.set_cookie(Some(&session), &mut response);
     Ok(response)
@@ -316,6 +318,20 @@ fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Resul
     provider.exchange(code.expose_secret(), flow, now)
 }
 
+/// What a provider says, so that one part of a name in the audit log cannot be taken for
+/// another: a subject without `@` and brackets is nobody's address. All but letters, digits and
+/// `plain` stands in percent signs.
+fn unmistakable(text: &str, plain: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match char::from(byte) {
+            c if c.is_ascii_alphanumeric() || plain.contains(c) => out.push(c),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// Who it is, and what he may here; or how he is called, and that he may nothing.
 fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let subject = claims
@@ -323,11 +339,12 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
         .and_then(|v| v.as_str())
         .unwrap_or_default();
     let email = roles::email(claims);
+    let shown = unmistakable(subject, "-._~|:");
     let name = match email {
-        Some(email) => format!("oidc:{subject} ({email})"),
-        None => format!("oidc:{subject}"),
+        Some(email) => format!("oidc:{shown} ({})", unmistakable(email, "-._~+@")),
+        None => format!("oidc:{shown}"),
     };
-    let called = email.unwrap_or(subject).to_owned();
+    let called = email.map_or(shown, |email| unmistakable(email, "-._~+@"));
     let Some(role) = roles::role(&oidc.settings().rules, claims) else {
         let e = refuse(
             format_args!(

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
-use super::{Console, Settings, router};
+use super::{Console, Envoys, Settings, router};
 use crate::caller::Role;
 use crate::desk::{self, Desk};
 use crate::operation::fleet::Fleet;
@@ -22,6 +22,8 @@ use crate::store::Query;
 use crate::world::World;
 
 mod acts;
+mod forms;
+mod sessions;
 
 const HOST: &str = "keystile.example.com";
 
@@ -65,13 +67,17 @@ impl Site {
     fn new() -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), Limits::new(100_000), Vec::new());
-        let fleet = || Fleet {
-            version: 0,
-            nodes: Vec::new(),
+        let envoys = Envoys {
+            list: Arc::new(|| Fleet {
+                version: 0,
+                nodes: Vec::new(),
+            }),
+            forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };
-        let console = Console::new(app.clone(), Settings::default(), Arc::new(fleet));
+        let console = Console::new(app.clone(), Settings::default(), envoys);
+        let live = console.live();
         Self {
-            router: http::router(app, router(console)),
+            router: http::router(app, router(console).merge(live)),
             desk,
             folder,
         }
@@ -187,7 +193,7 @@ fn post_from(path: &str, cookie: &str, form: &str, origin: &str) -> Request<Body
         .unwrap()
 }
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/console",
     "/console/clients",
     "/console/clients/new",
@@ -200,6 +206,8 @@ const PAGES: [&str; 16] = [
     "/console/explain",
     "/console/audit",
     "/console/fleet",
+    "/console/lost-keys",
+    "/console/sessions",
     "/console/tokens",
     "/console/webhooks",
     "/console/settings",

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -14,10 +15,10 @@ use super::Console;
 use super::form::Form;
 use super::held::{self, SEEN};
 use super::page;
-use super::session::{SessionId, Who};
+use super::session::{SessionId, Sessions, Who};
 use crate::caller::Role;
 use crate::error::{Error, Kind, refuse};
-use crate::operation::{self, Operation};
+use crate::operation::{self, Operation, fleet};
 use crate::registry::replay::{self, Once};
 use crate::serve::auth::{self, Asker};
 use crate::serve::body::whole;
@@ -93,7 +94,31 @@ impl Visit {
 
     /// The Envoys.
     pub fn fleet(&self) -> crate::operation::fleet::Fleet {
-        (self.console.0.fleet)()
+        (self.console.0.envoys.list)()
+    }
+
+    /// Forgets an Envoy that is gone for good.
+    ///
+    /// # Errors
+    /// 403 for a role that may not; it is not known, or is connected.
+    pub async fn forget(&self, node: &str) -> Result<(), Problem> {
+        let route = fleet::Forget::ROUTE;
+        let app = self.console.app();
+        auth::admit(app, &self.asker, &route).await?;
+        let forget = &self.console.0.envoys.forget;
+        forget(self.asker.world(), node.to_owned())
+            .await
+            .map_err(Problem::from)
+    }
+
+    /// Who is signed in.
+    pub fn sessions(&self) -> &Sessions {
+        self.console.sessions()
+    }
+
+    /// The same, for a thread of its own.
+    pub fn shared_sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.console.0.sessions)
     }
 
     /// A word that no form had before.

@@ -275,7 +275,7 @@ pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Proble
 }
 
 /// Writes a refused attempt into the audit log: so many of one place in a minute, so that
-/// nobody fills the disk by being refused.
+/// nobody fills the disk by being refused. The others are counted, and told of together.
 pub async fn write_down(
     app: &App,
     world: World,
@@ -294,6 +294,7 @@ pub async fn write_down(
         .take(place, world::nanoseconds())
         .is_err()
     {
+        count_refused(app, place);
         return;
     }
     let reason: String = redacted(reason).chars().take(500).collect();
@@ -304,6 +305,32 @@ pub async fn write_down(
         .await;
     if let Err(e) = written {
         tracing::error!(error = %e, "a refused attempt is not in the audit log");
+    }
+}
+
+fn count_refused(app: &App, place: IpAddr) {
+    let unrecorded = &app.limits().unrecorded;
+    if unrecorded.count(place) {
+        let (app, every) = (app.clone(), unrecorded.every);
+        tokio::spawn(async move {
+            tokio::time::sleep(every).await;
+            tell_refused(&app).await;
+        });
+    }
+}
+
+/// Writes one record of all refused attempts that were only counted, if there are any.
+pub async fn tell_refused(app: &App) {
+    let Some(words) = app.limits().unrecorded.take().words() else {
+        return;
+    };
+    let world = World::of_server();
+    let written = app
+        .desk()
+        .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
+        .await;
+    if let Err(e) = written {
+        tracing::error!(error = %e, "refused attempts are not in the audit log");
     }
 }
 
