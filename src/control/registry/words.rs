@@ -3,6 +3,7 @@
 //! webhooks and on the screens of others.
 
 use crate::error::{Error, Result, refuse};
+use crate::output::foreign;
 use crate::record::Labels;
 
 /// The longest name, in bytes.
@@ -29,7 +30,7 @@ pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
             format_args!("say it in {longest} at most"),
         ));
     }
-    if text.chars().any(is_unseen) {
+    if text.chars().any(foreign::acts) {
         return Err(refuse(
             format_args!(
                 "`{field}`: it holds characters that are not shown, such as line breaks or marks that turn the direction of text"
@@ -81,23 +82,6 @@ fn secret(field: &str) -> Error {
         format_args!("`{field}`: it holds a key, a token or a secret, and would be kept for good"),
         "leave it out and name it by its id; if others could see it, revoke it",
     )
-}
-
-/// Characters that a screen does not show as themselves: controls, line and paragraph
-/// separators, and marks that turn the direction of text, with which one name looks like
-/// another.
-pub fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{61c}'
-                | '\u{200b}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{2069}'
-                | '\u{feff}'
-        )
 }
 
 /// Whether something in a text has the form of a key, a token or a webhook's secret, whatever
