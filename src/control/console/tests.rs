@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::{Console, Envoys, Settings, router};
 use crate::caller::Role;
+use crate::delivery::NodeView;
 use crate::desk::{self, Desk};
 use crate::operation::fleet::Fleet;
 use crate::policy_file;
@@ -63,6 +64,28 @@ fn held<'t>(text: &'t str, name: &str) -> &'t str {
     rest.split_once('"').unwrap().0
 }
 
+fn node(id: &str, connected: bool) -> NodeView {
+    let state = if connected {
+        "connected"
+    } else {
+        "disconnected"
+    };
+    let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
+    NodeView {
+        id: id.to_owned(),
+        cluster: String::new(),
+        envoy: String::new(),
+        address: None,
+        state: state.to_owned(),
+        connected_since: since(connected),
+        disconnected_since: since(!connected),
+        streams: connected.into(),
+        in_force: None,
+        resources: Vec::new(),
+        vms: Vec::new(),
+    }
+}
+
 impl Site {
     fn new() -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
@@ -70,7 +93,7 @@ impl Site {
         let envoys = Envoys {
             list: Arc::new(|| Fleet {
                 version: 0,
-                nodes: Vec::new(),
+                nodes: vec![node("edge-7", false), node("edge-8", true)],
             }),
             forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };

@@ -73,3 +73,29 @@ async fn a_session_is_listed_and_ended_by_the_api_and_by_the_console() {
         2
     );
 }
+
+#[tokio::test]
+async fn an_envoy_is_forgotten_by_an_owner_and_by_nobody_else() {
+    let site = Site::new();
+    let (auditor, _) = site.token(Role::Auditor, false).await;
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let person = site.sign_in(&auditor).await;
+    let refused = person.post("/console/fleet/forget", "node=edge-7").await;
+    assert_eq!(refused.status, 403);
+    assert!(
+        !person
+            .get("/console/fleet")
+            .await
+            .text
+            .contains("/console/fleet/forget")
+    );
+    let person = site.sign_in(&owner).await;
+    let page = person.get("/console/fleet").await.text;
+    assert!(page.contains("aria-label=\"Forget edge-7\""), "{page}");
+    assert!(!page.contains("Forget edge-8"), "it is connected");
+    let done = person.post("/console/fleet/forget", "node=edge-7").await;
+    assert_eq!(
+        done.header("location"),
+        "/console/fleet?done=envoy-forgotten"
+    );
+}

@@ -74,3 +74,102 @@ async fn a_token_is_found_in_the_log_by_its_name_and_by_its_id() {
         .await;
     assert_eq!(none.body["records"], json!([]));
 }
+
+/// What is kept for good has bounds, and nothing in it is a secret or deceives the eye.
+#[tokio::test]
+async fn text_that_is_kept_is_refused_by_the_name_of_its_field() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let issued = api
+        .ask(&owner, "POST", "/v1/keys", json!({"client": "acme"}))
+        .await;
+    let (key, id) = (
+        issued.body["key"].as_str().unwrap(),
+        issued.body["id"].as_str().unwrap(),
+    );
+    let path = format!("/v1/keys/{id}");
+    let many: serde_json::Map<String, Value> =
+        (0..60_000).map(|n| (format!("l{n}"), "x".into())).collect();
+    let (own, acme) = (path.as_str(), "/v1/clients/acme");
+    for (method, path, field, body) in [
+        ("PATCH", acme, "labels", json!({"labels": many})),
+        (
+            "PATCH",
+            acme,
+            "description",
+            json!({"description": "x".repeat(900_000)}),
+        ),
+        ("PATCH", acme, "description", json!({"description": "a\nb"})),
+        (
+            "PATCH",
+            acme,
+            "labels",
+            json!({"labels": {"a": "\u{202e}b"}}),
+        ),
+        ("PATCH", own, "name", json!({"name": "\u{202e}gpj"})),
+        ("PATCH", own, "name", json!({"name": "a\u{1b}[2J"})),
+        ("PATCH", own, "name", json!({"name": key})),
+        ("PATCH", own, "labels", json!({"labels": {"old": key}})),
+        (
+            "POST",
+            "/v1/keys/revoke",
+            "reason",
+            json!({"ids": [id], "reason": key}),
+        ),
+        (
+            "POST",
+            "/v1/clients",
+            "description",
+            json!({"name": "b", "description": key}),
+        ),
+        (
+            "POST",
+            "/v1/tokens",
+            "name",
+            json!({"name": format!("a{}", &key[8..]), "role": "issuer"}),
+        ),
+    ] {
+        let refused = api.ask(&owner, method, path, body).await;
+        assert_eq!(refused.status, 422, "{method} {path}: {}", refused.text);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{field}`")), "{field}: {detail}");
+        assert!(!refused.text.contains(&key[20..]) && !refused.text.contains('\u{202e}'));
+    }
+    let log = api
+        .ask(&owner, "GET", "/v1/audit?limit=1000", Value::Null)
+        .await;
+    assert!(!log.text.contains(&key[20..]), "{}", log.text);
+    let none = api.ask(&owner, "GET", "/v1/keys?scan=0", Value::Null).await;
+    assert_eq!(none.status, 422, "{}", none.text);
+    assert!(none.text.contains("`scan`"));
+}
+
+#[test]
+fn the_document_names_every_status_and_says_where_null_is_sent() {
+    let document = crate::serve::openapi::document();
+    let schemas = &document["components"]["schemas"];
+    for (name, field) in [
+        ("AuditRecord", "before"),
+        ("AuditRecord", "after"),
+        ("Key", "plan"),
+    ] {
+        let kinds = &schemas[name]["properties"][field]["type"];
+        let null = kinds
+            .as_array()
+            .is_some_and(|all| all.contains(&"null".into()));
+        assert!(null, "{name}.{field}: {kinds}");
+    }
+    for field in ["before", "after"] {
+        let any = &schemas["KeysetChange"]["properties"][field];
+        assert_eq!(any["type"], Value::Null, "anything stands there: {any}");
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let told = operation["responses"].as_object().unwrap();
+            assert!(!told.contains_key("default"), "{method} {path}");
+            for status in ["400", "401", "403", "404", "422", "429", "503"] {
+                assert!(told.contains_key(status), "{method} {path}: {status}");
+            }
+        }
+    }
+}
