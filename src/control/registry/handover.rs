@@ -445,7 +445,7 @@ mod tests {
     fn grant_of(world: &World) -> crate::caller::Grant {
         match &world.caller {
             crate::caller::Caller::Token(grant) => grant.clone(),
-            crate::caller::Caller::Local => unreachable!(),
+            crate::caller::Caller::Local => panic!("no token"),
         }
     }
 
