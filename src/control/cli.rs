@@ -123,6 +123,8 @@ enum Command {
     #[command(subcommand)]
     Token(commands::token::Token),
     #[command(subcommand)]
+    Session(commands::session::Session),
+    #[command(subcommand)]
     Webhook(commands::webhook::Webhook),
     Usage(commands::usage::Usage),
     Backup(commands::backup::Backup),
@@ -196,6 +198,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve(c) => c.run(cx),
         Command::Fleet(c) => c.run(cx),
         Command::Token(c) => c.run(cx),
+        Command::Session(c) => c.run(cx),
         Command::Webhook(c) => c.run(cx),
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),

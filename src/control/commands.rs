@@ -24,6 +24,7 @@ pub mod policy;
 pub mod push;
 pub mod render;
 pub mod serve;
+pub mod session;
 pub mod signing_key;
 pub mod token;
 pub mod usage;

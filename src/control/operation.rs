@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
@@ -28,6 +29,7 @@ pub mod keyset;
 pub mod lost;
 pub mod overview;
 pub mod policy;
+pub mod session;
 pub mod signing_key;
 mod text;
 pub mod token;
@@ -64,6 +66,19 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
 fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
     let answer = other.run(store, world)?;
     Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// The strong validator of an answer: changes with everything but how it is used.
+pub fn tag(value: &Value) -> String {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        for use_of_it in ["usage", "last_used", "waiting"] {
+            fields.remove(use_of_it);
+        }
+    }
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
 }
 
 /// Every role.
@@ -288,12 +303,16 @@ macro_rules! for_each_operation {
             $crate::operation::audit::Prune,
             $crate::operation::token::Create,
             $crate::operation::token::List,
+            $crate::operation::token::Show,
             $crate::operation::token::Revoke,
             $crate::operation::fleet::List,
             $crate::operation::fleet::Wait,
             $crate::operation::fleet::Forget,
+            $crate::operation::session::List,
+            $crate::operation::session::End,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
+            $crate::operation::webhook::Show,
             $crate::operation::webhook::Delete,
             $crate::operation::usage::Show,
             $crate::operation::usage::Anomalies,

@@ -24,6 +24,7 @@ pub mod rules;
 pub mod signing;
 pub mod token;
 pub mod webhook;
+pub mod words;
 
 /// The policy in force.
 pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {

@@ -38,7 +38,7 @@ pub struct Actor {
     /// The real user id; `sudo` leaves its trace in `user`. None of who comes over the
     /// network.
     pub uid: Option<u32>,
-    /// The name of the user; of a token, `token <name>`.
+    /// The name of the user; of a token, `token <name> (<id>)`: names are used again.
     pub user: String,
     /// The machine that it is done on.
     pub host: String,
@@ -76,7 +76,11 @@ impl World {
     pub fn of_request(grant: Grant, address: IpAddr, request: &str) -> Self {
         Self {
             now: now(),
-            actor: remote(format!("token {}", grant.name), address, request),
+            actor: remote(
+                format!("token {} ({})", grant.name, grant.id),
+                address,
+                request,
+            ),
             caller: Caller::Token(grant),
             entropy: system_entropy,
         }
@@ -255,7 +259,7 @@ impl World {
     pub fn by(seconds: u64, grant: Grant) -> Self {
         Self {
             actor: remote(
-                format!("token {}", grant.name),
+                format!("token {} ({})", grant.name, grant.id),
                 std::net::Ipv4Addr::LOCALHOST.into(),
                 "r-1",
             ),

@@ -29,7 +29,7 @@ struct Filter {
     /// Only what concerns this client and its keys
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only what this user did; of a token, `token NAME`
+    /// Only what this user did; of a token, `token NAME` or `token NAME (ID)`
     #[arg(long, value_name = "USER")]
     actor: Option<String>,
     /// Only this action, such as `key.revoke`; `key.` for all of keys

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -12,11 +13,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::Console;
 use super::form::Form;
+use super::held::{self, SEEN};
 use super::page;
-use super::session::{SessionId, Who};
+use super::session::{SessionId, Sessions, Who};
 use crate::caller::Role;
 use crate::error::{Error, Kind, refuse};
-use crate::operation::{self, Operation};
+use crate::operation::{self, Operation, fleet};
 use crate::registry::replay::{self, Once};
 use crate::serve::auth::{self, Asker};
 use crate::serve::body::whole;
@@ -92,7 +94,31 @@ impl Visit {
 
     /// The Envoys.
     pub fn fleet(&self) -> crate::operation::fleet::Fleet {
-        (self.console.0.fleet)()
+        (self.console.0.envoys.list)()
+    }
+
+    /// Forgets an Envoy that is gone for good.
+    ///
+    /// # Errors
+    /// 403 for a role that may not; it is not known, or is connected.
+    pub async fn forget(&self, node: &str) -> Result<(), Problem> {
+        let route = fleet::Forget::ROUTE;
+        let app = self.console.app();
+        auth::admit(app, &self.asker, &route).await?;
+        let forget = &self.console.0.envoys.forget;
+        forget(self.asker.world(), node.to_owned())
+            .await
+            .map_err(Problem::from)
+    }
+
+    /// Who is signed in.
+    pub fn sessions(&self) -> &Sessions {
+        self.console.sessions()
+    }
+
+    /// The same, for a thread of its own.
+    pub fn shared_sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.console.0.sessions)
     }
 
     /// A word that no form had before.
@@ -117,6 +143,26 @@ impl Visit {
         .await
     }
 
+    /// Asks for an operation about something that is as its page showed it.
+    ///
+    /// # Errors
+    /// Those of [`Visit::run`], and 412 if it has changed since.
+    pub async fn unchanged<O: Operation>(
+        &self,
+        asked: O,
+        form: &Form,
+    ) -> Result<O::Output, Problem> {
+        let seen = form.text(SEEN).to_owned();
+        self.with::<O, _>("", move |store, world| {
+            store.together(|store| {
+                is_as_seen(&asked, &seen, store, world)?;
+                asked.check_size()?;
+                asked.run(store, world)
+            })
+        })
+        .await
+    }
+
     /// Asks for an operation that makes something, once for each form: a page that is
     /// loaded again makes nothing a second time. `None` if it was made before.
     ///
@@ -133,9 +179,15 @@ impl Visit {
             .chain_update(form.digest())
             .finalize()
             .into();
+        let seen = form.given(SEEN).map(str::to_owned);
         self.with::<O, _>("", move |store, world| {
             asked.check_size()?;
-            let run = |store: &mut Store| asked.run(store, world);
+            let run = |store: &mut Store| {
+                if O::ROUTE.etag {
+                    is_as_seen(&asked, seen.as_deref().unwrap_or_default(), store, world)?;
+                }
+                asked.run(store, world)
+            };
             // That it was done is all that is remembered: no secret could slip in.
             let remember = |_: &O::Output| (201, serde_json::json!({}));
             Ok(
@@ -182,6 +234,20 @@ impl Visit {
     pub fn tagged(&self, mut response: Response) -> Response {
         response.extensions_mut().insert(TokenId(self.token()));
         response
+    }
+}
+
+/// That what an operation is about is as the page showed it, which carries its tag.
+fn is_as_seen<O: Operation>(
+    asked: &O,
+    seen: &str,
+    store: &mut Store,
+    world: &World,
+) -> crate::error::Result<()> {
+    let now = asked.current(store, world)?;
+    match now.is_some_and(|now| operation::tag(&now) == seen) {
+        true => Ok(()),
+        false => Err(held::changed()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Signing keys, without their secrets: those leave the store on its own machine only.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::Time;
@@ -80,7 +81,8 @@ impl Operation for List {
         "/v1/signing-keys",
         AUDITORS,
         "List signing keys",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, _: &World) -> Result<SigningKeyViews> {
         let all = store.read(|tx| tx.signing_keys())?;
@@ -103,11 +105,16 @@ impl Operation for Rotate {
         "/v1/signing-keys/rotate",
         OWNERS,
         "Make a new signing key; the former one is accepted until it is retired",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
         let (active, accepted) = signing::rotate(store, world)?;
         Ok(Rotated { active, accepted })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
     }
 }
 
@@ -119,7 +126,8 @@ impl Operation for Retire {
         "/v1/signing-keys/{kid}",
         OWNERS,
         "Erase a signing key that signs no more",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Retired> {
         signing::retire(store, world, &self.kid)?;
@@ -127,5 +135,9 @@ impl Operation for Retire {
             kid: self.kid,
             state: "retired".to_owned(),
         })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
     }
 }

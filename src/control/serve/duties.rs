@@ -14,8 +14,8 @@ use super::fleet::Numbers;
 use super::http::{App, live};
 use super::limits::Limits;
 use super::listen::Peer;
-use super::{Parts, Settings, edge, serve, signals};
-use crate::console::{self, Console};
+use super::{Parts, Settings, auth, edge, serve, signals};
+use crate::console::{self, Console, Envoys};
 use crate::delivery::Delivery;
 use crate::desk::Desk;
 use crate::error::Result;
@@ -74,7 +74,8 @@ pub async fn run(
     duty.spawn(intake.run());
     duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
     duty.spawn(outbox::rotate(desk, duties.rotation));
-    let served = serve(app, settings, parts, stopped).await;
+    let served = serve(app.clone(), settings, parts, stopped).await;
+    auth::tell_refused(&app).await;
     duty.shutdown().await;
     served
 }
@@ -114,10 +115,17 @@ fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
 }
 
 /// The pages for people.
-fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
-    let delivery = Arc::clone(delivery);
-    let fleet = Arc::new(move || Fleet::of(&delivery));
-    console::router(Console::new(app.clone(), settings, fleet))
+pub(super) fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
+    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
+    let envoys = Envoys {
+        list: Arc::new(move || Fleet::of(&list)),
+        forget: Arc::new(move |world, node| {
+            let forget = Arc::clone(&forget);
+            Box::pin(async move { forget.forget(world, vec![node]).await })
+        }),
+    };
+    let console = Console::new(app.clone(), settings, envoys);
+    console::router(console.clone()).merge(console.live())
 }
 
 /// When it is said that all shall stop.

@@ -23,6 +23,7 @@ use crate::desk::Desk;
 use crate::error::{Kind, refuse};
 use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
+use crate::scanning::Untrusted;
 use crate::usage::intake::{self as batches, Intake};
 use crate::world::World;
 
@@ -131,6 +132,13 @@ async fn leaks(
     let signature = text(&head.headers, "github-public-key-signature");
     let alerts = match scanner.open(&body, key, signature).await {
         Ok(alerts) => alerts,
+        Err(Untrusted::NoKeys) => {
+            let problem = refuse(
+                format_args!("the message cannot be judged: {}", Untrusted::NoKeys),
+                "send it again later",
+            );
+            return Problem::from(problem.of(Kind::Unavailable)).into_response();
+        }
         Err(untrusted) => {
             let problem = refuse(
                 format_args!("the message is not believed: {untrusted}"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware;
@@ -254,6 +254,9 @@ where
     let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
         let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
             let body = read(&O::ROUTE, &head.headers, body).await?;
+            if O::ROUTE.writes && head.headers.contains_key(header::IF_MATCH) {
+                return Err(incomparable(&O::ROUTE).into());
+            }
             let query = head.uri.query().unwrap_or_default();
             let operation: O = operation::put_together(&path, query, &body)?;
             let done = f(operation, asker.world()).await.and_then(json)?;
@@ -326,19 +329,18 @@ async fn answer(
     let world = asker.world();
     let if_match = header(&head.headers, header::IF_MATCH)?;
     let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
-    let done = match (
-        key.filter(|_| route.creates),
-        if_match.filter(|_| route.etag),
-    ) {
+    let done = match key.filter(|_| route.creates) {
         _ if !route.writes => {
             let ask = move |store: &mut Store| operation.run(store, &world);
             app.desk().ask(ask).await.map(Done::Now)
         }
-        (Some(key), _) => {
+        Some(key) => {
             let request = fingerprint(&route, head, &body);
             app.desk()
                 .write(move |store| {
-                    let run = |store: &mut Store| operation.run(store, &world);
+                    let run = |store: &mut Store| {
+                        conditional(&route, operation, if_match.as_deref(), store, &world)
+                    };
                     let remember = |done: &Value| (route.status, done.clone());
                     Ok(
                         match replay::once(store, &world, &key, request, run, remember)? {
@@ -352,20 +354,16 @@ async fn answer(
                 })
                 .await
         }
-        (None, Some(tags)) => {
-            let write = move |store: &mut Store| {
-                store.together(|store| {
-                    let current = operation.current(store, &world)?;
-                    if !matches(&tags, current.as_ref()) {
-                        return Err(stale());
-                    }
-                    operation.run(store, &world)
-                })
-            };
+        None if if_match.is_none() => {
+            let write = move |store: &mut Store| operation.run(store, &world);
             app.desk().write(write).await.map(Done::Now)
         }
-        (None, None) => {
-            let write = move |store: &mut Store| operation.run(store, &world);
+        None => {
+            let write = move |store: &mut Store| {
+                store.together(|store| {
+                    conditional(&route, operation, if_match.as_deref(), store, &world)
+                })
+            };
             app.desk().write(write).await.map(Done::Now)
         }
     };
@@ -378,6 +376,39 @@ async fn answer(
             Err(e.into())
         }
     }
+}
+
+/// Does it, if what it is about is as `If-Match` says. Not to be asked for outside of a
+/// transaction: what is compared could change before it is done.
+fn conditional(
+    route: &Route,
+    operation: Box<dyn Asked>,
+    if_match: Option<&str>,
+    store: &mut Store,
+    world: &World,
+) -> Result<Value> {
+    if let Some(tags) = if_match {
+        if !route.etag {
+            return Err(incomparable(route));
+        }
+        let current = operation.current(store, world)?;
+        if !matches(tags, current.as_ref()) {
+            return Err(stale());
+        }
+    }
+    operation.run(store, world)
+}
+
+/// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
+fn incomparable(route: &Route) -> Error {
+    refuse(
+        format_args!(
+            "`{}` changes nothing that an `ETag` stands for, so `if-match` cannot be kept",
+            route.name
+        ),
+        "leave the header out",
+    )
+    .of(Kind::Stale)
 }
 
 fn json<T: serde::Serialize>(output: T) -> Result<Value> {
@@ -393,7 +424,7 @@ fn json<T: serde::Serialize>(output: T) -> Result<Value> {
 fn respond(route: &Route, head: &Parts, done: Done) -> Response {
     let (status, body, tag) = match done {
         Done::Now(value) => {
-            let tag = (route.etag && !route.writes).then(|| tag(&value));
+            let tag = (route.etag && !route.writes).then(|| operation::tag(&value));
             (route.status, value.to_string().into_bytes(), tag)
         }
         Done::Before { status, body } => {
@@ -487,18 +518,6 @@ fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
     h.finalize().into()
 }
 
-/// The strong validator of an answer.
-fn tag(value: &Value) -> String {
-    let mut value = value.clone();
-    if let Value::Object(fields) = &mut value {
-        // Being used changes nothing about a key.
-        fields.remove("usage");
-    }
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("\"{hex}\"")
-}
-
 fn listed(tags: &str, tag: &str) -> bool {
     tags.split(',').any(|t| {
         let t = t.trim();
@@ -509,7 +528,7 @@ fn listed(tags: &str, tag: &str) -> bool {
 /// `If-Match` compares strongly (RFC 9110 section 13.1.1).
 fn matches(tags: &str, current: Option<&Value>) -> bool {
     let Some(current) = current else { return false };
-    let tag = tag(current);
+    let tag = operation::tag(current);
     tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
 }
 
@@ -602,11 +621,28 @@ async fn nowhere() -> Problem {
     .into()
 }
 
-async fn wrong_method() -> Problem {
+/// Names what the path takes: a caller that asks with another method is a step from it.
+async fn wrong_method(request: Request) -> Problem {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map(MatchedPath::as_str).unwrap_or_default();
+    let mut taken = Vec::new();
+    macro_rules! all {
+        ($($operation:ty,)*) => { $(
+            let route = <$operation>::ROUTE;
+            if route.path == path {
+                taken.push(format!("{} ({})", route.method.as_str(), route.summary));
+            }
+        )* };
+    }
+    crate::for_each_operation!(all);
+    let next = match taken.is_empty() {
+        true => "see /docs for how".to_owned(),
+        false => format!("it takes {}; see /docs", taken.join(", ")),
+    };
     Problem::new(
         405,
         "method_not_allowed",
         "Method not allowed",
-        "this path is not asked like that; see /docs for how",
+        format_args!("this path is not asked with {}; {next}", request.method()),
     )
 }

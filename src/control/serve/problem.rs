@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::limits::TooOften;
 use crate::error::{Error, Kind};
+use crate::operation::Route;
 
 /// Of a file with a mistake on every line, nobody reads more.
 const MOST: usize = 100;
@@ -47,6 +48,36 @@ fn words(kind: Kind) -> (u16, &'static str, &'static str) {
         Kind::TooMany => (429, "too_many_requests", "Too many requests"),
         Kind::Unavailable => (503, "unavailable", "Not possible at the moment"),
     }
+}
+
+/// The problems that a route may answer with: status and title.
+pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
+    let mut kinds = vec![
+        Kind::Malformed,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::NotFound,
+        Kind::Invalid,
+        Kind::TooMany,
+        Kind::Unavailable,
+    ];
+    if route.writes {
+        kinds.extend([Kind::Conflict, Kind::Stale]);
+    }
+    let mut all: Vec<(u16, &'static str)> = kinds
+        .into_iter()
+        .map(words)
+        .map(|(status, _, title)| (status, title))
+        .collect();
+    if route.method.has_body() {
+        all.extend([
+            (408, "Request timeout"),
+            (413, "Too large"),
+            (415, "Unsupported media type"),
+        ]);
+    }
+    all.sort_unstable();
+    all
 }
 
 impl Problem {

@@ -20,6 +20,9 @@ use crate::policy_file;
 use crate::registry::token;
 use crate::world::World;
 
+mod conditions;
+mod refusals;
+
 struct Api {
     router: axum::Router,
     desk: Arc<Desk>,
@@ -56,7 +59,11 @@ impl Api {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
-        let live = duties::fleet(&app, &delivery);
+        let live = duties::fleet(&app, &delivery).merge(duties::console(
+            &app,
+            &delivery,
+            Default::default(),
+        ));
         Self {
             router: http::router(app, live),
             desk,
@@ -222,7 +229,11 @@ async fn a_refused_attempt_stands_in_the_audit_log() {
         .await;
     let record = &log.body["records"][0];
     assert_eq!(record["action"], "key.issue", "{}", log.text);
-    assert_eq!(record["user"], "token auditor");
+    let user = record["user"].as_str().unwrap();
+    let id = user
+        .strip_prefix("token auditor (")
+        .and_then(|u| u.strip_suffix(')'));
+    assert!(id.is_some_and(|id| auditor.contains(id)), "{user}");
     assert_eq!(record["address"], "192.0.2.7");
     assert_eq!(record["request"], "my-request");
 }

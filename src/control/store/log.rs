@@ -29,7 +29,7 @@ pub struct Query {
     pub subject: Option<String>,
     /// What concerns this client.
     pub client: Option<String>,
-    /// What this user or `token <name>` did.
+    /// What this user or `token <name>` did, with the token's id behind that or without.
     pub actor: Option<String>,
     /// This action; `key.` for all that begin so.
     pub action: Option<String>,
@@ -46,6 +46,14 @@ pub struct Query {
 }
 
 impl Query {
+    /// Where a token is asked for by its name alone: records name it with its id behind that,
+    /// `token ci (0Ab3dEfGh1)`, and lie before this. Names of tokens hold no space.
+    fn token_users(&self) -> Option<String> {
+        let actor = self.actor.as_ref()?;
+        let named = actor.starts_with("token ") && !actor.ends_with(')');
+        named.then(|| format!("{actor})"))
+    }
+
     /// SQL that a record must satisfy, and its arguments.
     fn condition(&self) -> (String, Vec<Value>) {
         let mut sql = String::from("TRUE");
@@ -62,8 +70,13 @@ impl Query {
         if let Some(v) = &self.client {
             and("client <> '' AND client = ?", v.clone().into());
         }
-        if let Some(v) = &self.actor {
-            and("user = ?", v.clone().into());
+        match (&self.actor, self.token_users()) {
+            (Some(v), Some(end)) => {
+                and("user >= ?", v.clone().into());
+                and("user < ?", end.into());
+            }
+            (Some(v), None) => and("user = ?", v.clone().into()),
+            (None, _) => {}
         }
         match &self.action {
             // Actions are ASCII, so those that begin with a text lie before its end in `~`.
@@ -222,34 +235,49 @@ impl Tx<'_> {
     /// The last records that are wanted, the latest first.
     pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
         self.write_audit()?;
-        let Some(prefix) = query.action.as_ref().filter(|a| a.ends_with('.')) else {
-            return self.last_of(query, most);
+        // Of each such action, or user, the last ones: all of them would have to be sorted.
+        let each: Vec<Query> = match (&query.action, &query.actor, query.token_users()) {
+            (Some(prefix), _, _) if prefix.ends_with('.') => {
+                let of = |action| Query {
+                    action: Some(action),
+                    ..query.clone()
+                };
+                let all = self.distinct("action", prefix, &format!("{prefix}~"))?;
+                all.into_iter().map(of).collect()
+            }
+            (None, Some(name), Some(end)) => {
+                let of = |user| Query {
+                    actor: Some(user),
+                    ..query.clone()
+                };
+                let all = self.distinct("user", name, &end)?;
+                all.into_iter().map(of).collect()
+            }
+            _ => return self.last_of(query, most),
         };
-        // Of each such action the last ones: all of them would have to be sorted.
         let mut records = Vec::new();
-        for action in self.actions(prefix)? {
-            let query = Query {
-                action: Some(action),
-                ..query.clone()
-            };
+        for query in each {
             records.extend(self.last_of(&query, most)?);
         }
+        // A name alone stands for those with an id, too.
         records.sort_by_key(|r| std::cmp::Reverse(r.seq));
+        records.dedup_by_key(|r| r.seq);
         records.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(records)
     }
 
-    /// The actions in the log that begin so; a jump in the index for each.
-    fn actions(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut statement = self.tx.prepare_cached(
-            "WITH RECURSIVE found(action) AS (
-               SELECT min(action) FROM audit WHERE action >= ?1 AND action < ?2
+    /// What stands in a column of the log from one text to before another; a jump in its index
+    /// for each.
+    fn distinct(&self, column: &'static str, from: &str, to: &str) -> Result<Vec<String>> {
+        let mut statement = self.tx.prepare_cached(&format!(
+            "WITH RECURSIVE found(one) AS (
+               SELECT min({column}) FROM audit WHERE {column} >= ?1 AND {column} < ?2
                UNION ALL
-               SELECT (SELECT min(action) FROM audit WHERE action > found.action AND action < ?2)
-               FROM found WHERE found.action IS NOT NULL
-             ) SELECT action FROM found WHERE action IS NOT NULL",
-        )?;
-        let rows = statement.query_map([prefix, &format!("{prefix}~")], |r| r.get(0))?;
+               SELECT (SELECT min({column}) FROM audit WHERE {column} > found.one AND {column} < ?2)
+               FROM found WHERE found.one IS NOT NULL
+             ) SELECT one FROM found WHERE one IS NOT NULL"
+        ))?;
+        let rows = statement.query_map([from, to], |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -45,7 +45,9 @@ pub fn issue(
         let now = world.now.seconds();
         let rules = draft.checked(&policy, now)?;
         if let Some(ceilings) = world.caller.bound() {
-            ceilings.admit(&rules, now)?;
+            let plan = client.plan.as_deref();
+            ceilings.admit(&rules, plan, now)?;
+            super::bounds::new_schedule(&policy, &rules, plan, None)?;
             let living = tx.living_keys_of(client.number, now)?;
             if let Some(most) = ceilings.max_keys
                 && living.saturating_add(u64::from(count)) > u64::from(most)
