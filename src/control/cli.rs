@@ -125,6 +125,8 @@ enum Command {
     #[command(subcommand)]
     Webhook(commands::webhook::Webhook),
     Usage(commands::usage::Usage),
+    #[command(subcommand)]
+    Quota(commands::quota::Quota),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
@@ -197,6 +199,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Fleet(c) => c.run(cx),
         Command::Token(c) => c.run(cx),
         Command::Webhook(c) => c.run(cx),
+        Command::Quota(c) => c.run(cx),
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),

@@ -72,6 +72,7 @@ mod native {
     pub mod policy_file;
     pub mod policy_test;
     pub mod publish;
+    pub mod reach;
     pub mod record;
     pub mod registry;
     pub mod remote;

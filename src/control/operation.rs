@@ -28,6 +28,7 @@ pub mod keyset;
 pub mod lost;
 pub mod overview;
 pub mod policy;
+pub mod quota;
 pub mod signing_key;
 mod text;
 pub mod token;
@@ -298,6 +299,8 @@ macro_rules! for_each_operation {
             $crate::operation::usage::Show,
             $crate::operation::usage::Anomalies,
             $crate::operation::usage::Quota,
+            $crate::operation::quota::Show,
+            $crate::operation::quota::Reset,
             $crate::operation::usage::ShowSettings,
             $crate::operation::usage::Configure,
             $crate::operation::usage::Forget,

@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::desk::Desk;
 use crate::error::Result;
+use crate::reach::{Closed, Pinned, Reach};
 use crate::registry::webhook::Tried;
 use crate::registry::{handover, webhook};
 use crate::remote;
@@ -30,26 +32,41 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Speaks to receivers.
 #[derive(Clone)]
-pub struct Sender(ureq::Agent);
+pub struct Sender {
+    agent: ureq::Agent,
+    reach: Reach,
+}
 
 impl Sender {
-    /// `ca` is a file of certificates to trust in place of those that everybody trusts.
+    /// `ca` is a file of certificates to trust in place of those that everybody trusts;
+    /// `reach` says which receivers are spoken to.
     ///
     /// # Errors
     /// If there is none in it.
-    pub fn new(ca: Option<&Path>) -> Result<Self> {
+    pub fn new(ca: Option<&Path>, reach: Reach) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             // A receiver that moved is told so by a person: whoever can answer for it could
             // send our messages anywhere.
             .max_redirects(0)
+            // A proxy would look names up by itself, and what it finds nobody has judged.
+            .proxy(None)
             .http_status_as_error(false)
             .user_agent("keystile");
         if let Some(ca) = ca {
             let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
-        Ok(Self(config.build().new_agent()))
+        let pinned = Pinned::new(reach.clone());
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config.build(), DefaultConnector::new(), pinned),
+            reach,
+        })
+    }
+
+    /// Which receivers are spoken to.
+    pub fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 }
 
@@ -158,7 +175,7 @@ fn send(sender: &Sender, message: &Message) -> Tried {
     let timestamp = World::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
     let answer = sender
-        .0
+        .agent
         .post(&message.url)
         .header("content-type", "application/json")
         .header("webhook-id", &id)
@@ -177,6 +194,9 @@ fn reason(e: &ureq::Error) -> &'static str {
     match e {
         ureq::Error::Timeout(_) => "took too long",
         ureq::Error::HostNotFound => "the host is not known",
+        ureq::Error::Other(e) if e.is::<Closed>() => {
+            "its address is not public, and no `--webhook-allow` names its network"
+        }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
         // Where TLS breaks off in the middle of reading, it comes as an error of that.
         ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {

@@ -264,6 +264,13 @@ fn what_others_have_taken_counts_as_soon_as_a_receipt_says_so() {
         control.tick(&mut edge);
         assert_eq!(edge.code(&key), "quota_exceeded", "{window} {others}");
     }
+    // What the operator gives back can be taken again.
+    control.others.insert(lineage.clone(), (TODAY, 5));
+    control.given_back = 10;
+    edge.wait(13);
+    control.tick(&mut edge);
+    assert_eq!(admitted(&mut edge, &key, 20), 10, "all of it, once");
+    control.given_back = 0;
     edge.process
         .borrow_mut()
         .advance(Duration::from_secs(86_400));

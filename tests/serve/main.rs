@@ -7,6 +7,7 @@ mod listener;
 mod load;
 mod pki;
 mod proxies;
+mod reach;
 mod receiver;
 mod remote;
 mod server;

@@ -14,6 +14,7 @@ use crate::delivery::{self, Delivery, Template};
 use crate::desk::Desk;
 use crate::error::{Result, refuse};
 use crate::outbox;
+use crate::reach::Reach;
 use crate::registry::leak;
 use crate::scanner::{Scanner, Source};
 use crate::serve::duties::{self, Duties};
@@ -101,6 +102,10 @@ pub struct Serve {
     /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
     #[arg(long, value_name = "FILE")]
     webhook_ca: Option<PathBuf>,
+    /// A network whose webhook receivers are spoken to although it is not public, such as
+    /// 10.0.0.0/8; can be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    webhook_allow: Vec<IpNet>,
     /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
     /// address, such as https://api.github.com/meta/public_keys/secret_scanning
     #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
@@ -113,7 +118,7 @@ pub struct Serve {
 }
 
 /// An address alone is a range of one.
-fn network(text: &str) -> std::result::Result<IpNet, String> {
+pub(super) fn network(text: &str) -> std::result::Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| {
@@ -140,7 +145,10 @@ impl Serve {
                 .scanner_keys
                 .clone()
                 .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
-            sender: outbox::Sender::new(self.webhook_ca.as_deref())?,
+            sender: outbox::Sender::new(
+                self.webhook_ca.as_deref(),
+                Reach::with(self.webhook_allow.clone()),
+            )?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
             console: console::Settings {
                 idle: Duration::from_secs(self.console_idle.max(1)),

@@ -34,7 +34,7 @@ pub struct Draft {
 /// What is wrong with the draft.
 pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, Secret)> {
     world.caller.owner("change webhooks")?;
-    let url = webhook::checked_url(&draft.url)?;
+    let url = webhook::checked_target(&draft.url, &world.reach)?;
     let events = checked_events(draft.events)?;
     if !keystile::policy::is_client_name(&draft.name) {
         return Err(refuse(

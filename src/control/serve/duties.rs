@@ -56,7 +56,7 @@ pub async fn run(
     let intake = Intake::new(Arc::clone(&desk));
     let usage = UsageNumbers(Arc::clone(&intake));
     let counted: Vec<Box<dyn Collector>> = vec![Box::new(numbers), Box::new(usage)];
-    let app = App::new(Arc::clone(&desk), limits, counted);
+    let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
     let routes = edge::router(
         Arc::clone(&desk),
         Arc::clone(&delivery),
