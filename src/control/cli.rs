@@ -121,6 +121,8 @@ enum Command {
     Serve(commands::serve::Serve),
     Fleet(commands::fleet::Fleet),
     #[command(subcommand)]
+    Node(commands::node::Node),
+    #[command(subcommand)]
     Token(commands::token::Token),
     #[command(subcommand)]
     Webhook(commands::webhook::Webhook),
@@ -197,6 +199,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Audit(c) => c.run(cx),
         Command::Serve(c) => c.run(cx),
         Command::Fleet(c) => c.run(cx),
+        Command::Node(c) => c.run(cx),
         Command::Token(c) => c.run(cx),
         Command::Webhook(c) => c.run(cx),
         Command::Quota(c) => c.run(cx),

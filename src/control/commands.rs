@@ -20,6 +20,7 @@ pub mod init;
 pub mod key;
 pub mod keyset;
 pub mod master_key;
+pub mod node;
 pub mod policy;
 pub mod push;
 pub mod quota;

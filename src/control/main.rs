@@ -56,6 +56,7 @@ mod native {
     pub mod envoy_gateway;
     pub mod error;
     pub mod explain;
+    pub mod exporter;
     pub mod file;
     pub mod home;
     pub mod import;

@@ -26,6 +26,7 @@ pub mod import;
 pub mod key;
 pub mod keyset;
 pub mod lost;
+pub mod node;
 pub mod overview;
 pub mod policy;
 pub mod quota;
@@ -293,6 +294,9 @@ macro_rules! for_each_operation {
             $crate::operation::fleet::List,
             $crate::operation::fleet::Wait,
             $crate::operation::fleet::Forget,
+            $crate::operation::node::List,
+            $crate::operation::node::Enroll,
+            $crate::operation::node::Revoke,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
             $crate::operation::webhook::Delete,

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -35,6 +35,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Sender {
     agent: ureq::Agent,
     reach: Reach,
+    /// Messages that wait, by the webhook's name.
+    backlog: Arc<Mutex<Vec<(String, u64)>>>,
 }
 
 impl Sender {
@@ -61,7 +63,17 @@ impl Sender {
         Ok(Self {
             agent: ureq::Agent::with_parts(config.build(), DefaultConnector::new(), pinned),
             reach,
+            backlog: Arc::default(),
         })
+    }
+
+    /// Messages that wait, by the webhook's name.
+    pub fn backlog(&self) -> Vec<(String, u64)> {
+        self.waiting().clone()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(String, u64)>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which receivers are spoken to.
@@ -89,7 +101,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
                 continue;
             }
         }
-        match receivers(&desk).await {
+        match receivers(&desk, &sender).await {
             Ok(all) => {
                 for hook in all {
                     if busy.iter().all(|(number, _)| *number != hook) {
@@ -107,7 +119,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
 }
 
 /// Puts new messages in line; the webhooks for which there are some.
-async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
+async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
     loop {
         let collected = desk
             .write(|store| webhook::collect(store, &World::of_server()))
@@ -122,11 +134,10 @@ async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
             break;
         }
     }
-    let waiting = |tx: &Tx<'_>| {
-        let all = tx.webhooks()?.into_iter();
-        Ok(all.filter(|w| w.waiting > 0).map(|w| w.number).collect())
-    };
-    desk.read(waiting).await
+    let all = desk.read(|tx: &Tx<'_>| tx.webhooks()).await?;
+    *sender.waiting() = all.iter().map(|w| (w.name.clone(), w.waiting)).collect();
+    let waiting = all.iter().filter(|w| w.waiting > 0);
+    Ok(waiting.map(|w| w.number).collect())
 }
 
 /// Sends what is due to one receiver.

@@ -2,6 +2,7 @@
 //! the command line through it.
 
 mod discovery;
+mod exports;
 mod leaks;
 mod listener;
 mod load;
