@@ -154,8 +154,8 @@ fn it_is_exact_when_workers_draw_at_the_same_moment() {
         }
         rivals -= 1;
         let mut theirs = value?.to_vec();
-        let own = u64::from_be_bytes(theirs[24..32].try_into().ok()?) + 1;
-        theirs[24..32].copy_from_slice(&own.to_be_bytes());
+        let own = u64::from_be_bytes(theirs[32..40].try_into().ok()?) + 1;
+        theirs[32..40].copy_from_slice(&own.to_be_bytes());
         Some(theirs)
     }));
     assert_eq!(

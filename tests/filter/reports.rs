@@ -68,7 +68,7 @@ fn an_envoy_with_a_secret_of_its_own_signs_with_that_and_a_garbled_one_is_said()
         }
         (process, taken)
     };
-    let own = format!("edge-1:{}", "B".repeat(43));
+    let own = format!("edge-1:{}", "E".repeat(43));
     let (process, taken) = start(&own);
     assert!(taken);
     let process = process.borrow();
