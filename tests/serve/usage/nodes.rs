@@ -82,6 +82,14 @@ fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
     assert_eq!(report(&server, &edge, "edge-1", &two), 403);
     assert_eq!(report(&server, &edge, "edge-3", &edge.keys), 204);
 
+    // Both said that they have what was never published here.
+    eventually("two Envoys to diverge", || {
+        let answer = agent().get(format!("{}/metrics", server.url())).call();
+        let text = answer.unwrap().body_mut().read_to_string().unwrap();
+        text.lines()
+            .any(|l| l == "keystile_control_nodes_diverging 2")
+    });
+
     // A new secret ends the former one; a revoked one opens to nobody.
     let anew = enroll(home, "edge-1");
     eventually("the new secret to count", || {
