@@ -19,7 +19,8 @@ use crate::desk::Desk;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::Operation as _;
 use crate::operation::audit::{Export, RecordView};
-use crate::registry::audit;
+use crate::registry::audit::{self, Pruned};
+use crate::store::Store;
 use crate::world::World;
 use crate::{file, remote};
 
@@ -234,41 +235,44 @@ impl Exporter {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let noted = self
-                .settings
-                .place
-                .as_ref()
-                .map(|_| desk.home().folder().join(SENT));
-            let pruned = desk
-                .write(move |store| {
-                    let world = World::of_server();
-                    let before = world.now.seconds().saturating_sub(keep);
-                    // What has not been sent is not removed.
-                    let before = match noted.map(|noted| sent(&noted)).transpose()? {
-                        None => before,
-                        Some(None) => return Ok(audit::Pruned::default()),
-                        Some(Some(sent)) => {
-                            let first = store.read(|tx| tx.audit_after(sent.seq, 1))?;
-                            let unsent = first.first().map(|r| r.at.seconds());
-                            unsent.map_or(before, |at| at.min(before))
-                        }
-                    };
-                    audit::prune(store, &world, before)
-                })
-                .await;
+            let noted = self.settings.place.as_ref();
+            let noted = noted.map(|_| desk.home().folder().join(SENT));
+            let pruned = desk.write(move |store| prune(store, keep, noted)).await;
             match pruned {
-                Ok(pruned) if pruned.removed > 0 => {
-                    tracing::info!(
-                        removed = pruned.removed,
-                        undelivered = pruned.undelivered,
-                        "old audit records were removed"
-                    );
+                Ok((pruned, stay)) => {
+                    if pruned.removed > 0 {
+                        tracing::info!(
+                            removed = pruned.removed,
+                            undelivered = pruned.undelivered,
+                            "old audit records were removed"
+                        );
+                    }
+                    if stay {
+                        tracing::warn!("old audit records stay: they have not been sent yet");
+                    }
                 }
-                Ok(_) => {}
                 Err(e) => tracing::error!(error = %e, "old audit records cannot be removed"),
             }
         }
     }
+}
+
+/// Removes what is older than `keep` seconds and, where `noted` tells what was sent, was sent;
+/// whether any stay for that.
+fn prune(store: &mut Store, keep: u64, noted: Option<PathBuf>) -> Result<(Pruned, bool)> {
+    let world = World::of_server();
+    let before = world.now.seconds().saturating_sub(keep);
+    let unsent = match noted {
+        None => None,
+        Some(noted) => {
+            let sent = sent(&noted)?.map_or(0, |sent| sent.seq);
+            let first = store.read(|tx| tx.audit_after(sent, 1))?;
+            first.first().map(|r| r.at.seconds())
+        }
+    };
+    let until = unsent.map_or(before, |unsent| unsent.min(before));
+    let pruned = audit::prune(store, &world, until)?;
+    Ok((pruned, until < before))
 }
 
 /// What was sent last.

@@ -117,9 +117,14 @@ fn records_that_were_sent_are_removed_when_they_are_old_and_others_are_not() {
     let nowhere = format!("http://{}/hook", gone.local_addr().unwrap());
     drop(gone);
     let oldest = Instant::now();
+    eventually(&home, "the records to be old", || {
+        oldest.elapsed() > Duration::from_secs(3)
+    });
     let server = Server::start(&home, &["--audit-export", &nowhere, "--audit-keep", "1s"]);
-    eventually(&home, "a failure", || {
-        log_of(&home).contains("the audit log cannot be sent")
+    eventually(&home, "a failure, and what it leads to", || {
+        let log = log_of(&home);
+        log.contains("the audit log cannot be sent")
+            && log.contains("old audit records stay: they have not been sent yet")
     });
     assert!(!pruned(&home));
     drop(server);
@@ -131,9 +136,6 @@ fn records_that_were_sent_are_removed_when_they_are_old_and_others_are_not() {
         sent().starts_with(&format!("{head}:"))
     });
     drop(server);
-    eventually(&home, "the records to be old", || {
-        oldest.elapsed() > Duration::from_secs(3)
-    });
     let server = Server::start(
         &home,
         &["--audit-export", "audit.jsonl", "--audit-keep", "1s"],
