@@ -118,7 +118,7 @@ enum Command {
     SigningKey(commands::signing_key::SigningKey),
     #[command(subcommand)]
     Audit(commands::audit::Audit),
-    Serve(commands::serve::Serve),
+    Serve(Box<commands::serve::Serve>),
     Fleet(commands::fleet::Fleet),
     #[command(subcommand)]
     Node(commands::node::Node),

@@ -262,3 +262,36 @@ fn a_store_is_made_where_nobody_else_can_have_a_hand_in_it() {
     );
     home.ok(&["client", "create", "acme"]);
 }
+
+#[test]
+fn what_is_left_of_quotas_is_shown_by_client_and_by_key() {
+    let home = Home::new();
+    let policy = "version: 1\nplans:\n  gold: {}\n  small: {quota: {requests: 100, per: day}}\nroutes:\n- {path: /a}\n";
+    fs::write(home.path("policy.yaml"), policy).unwrap();
+    home.ok(&["policy", "apply", "policy.yaml"]);
+    home.ok(&["client", "create", "small", "--plan", "small"]);
+    let id = word(&home.json(&["key", "issue", "small"]), "id");
+    home.ok(&["key", "issue", "acme"]);
+    for of in ["small", &id] {
+        let shown = home.json(&["quota", "show", of]);
+        assert_eq!(shown.as_array().unwrap().len(), 1);
+        assert_eq!(
+            (word(&shown[0], "key"), word(&shown[0], "plan")),
+            (id.clone(), "small".to_owned())
+        );
+        assert_eq!(shown[0]["remaining"], shown[0]["requests"]);
+        assert!(home.ok(&["quota", "show", of]).contains(&id));
+        assert_eq!(
+            home.ok(&["quota", "reset", of]),
+            "nothing was taken of any quota\n"
+        );
+    }
+    assert_eq!(
+        home.ok(&["quota", "show", "acme"]),
+        "no plan of it has a quota\n"
+    );
+    assert!(
+        home.refused(&["quota", "show", "nobody"])
+            .contains("nobody")
+    );
+}

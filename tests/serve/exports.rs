@@ -194,3 +194,31 @@ fn what_has_not_arrived_is_in_the_metrics() {
     });
     assert_eq!(metric("keystile_control_nodes_diverging "), Some(0));
 }
+
+#[test]
+fn an_export_that_follows_prints_what_happens_from_then_on() {
+    use std::io::{BufRead as _, BufReader};
+    let home = Home::new();
+    let mut export = home
+        .command(&["audit", "export", "--follow"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(export.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let before = log(&home);
+    for record in &before {
+        assert_eq!(next(), *record);
+    }
+    for name in ["one", "two"] {
+        home.ok(&["client", "create", name]);
+        let record = next();
+        assert_eq!(
+            (word(&record, "action"), word(&record, "subject")),
+            ("client.create".to_owned(), name.to_owned())
+        );
+    }
+    assert!(export.try_wait().unwrap().is_none(), "it goes on");
+    export.kill().unwrap();
+    export.wait().unwrap();
+}
