@@ -43,7 +43,7 @@ pub use in_force::{InForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;
-pub use signing::{SigningKey, SigningKeyError, SigningKeys};
+pub use signing::{NodeKey, SigningKey, SigningKeyError, SigningKeys};
 
 use table::{Shape, Table};
 

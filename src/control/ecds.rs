@@ -29,6 +29,8 @@ pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// What Envoy hands to the filter of its own environment.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
+/// The environment variable of Envoy with the secret that it alone reports with.
+pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
 /// After a trap: long enough not to spin, short enough that hardly a request meets it.
 const RELOAD_AFTER_MS: u32 = 20;
 
@@ -63,7 +65,7 @@ impl Push<'_> {
                             "vm_id": NAME,
                             "runtime": RUNTIME,
                             "code": {"local": {"filename": self.wasm.to_string_lossy()}},
-                            "environment_variables": {"host_env_keys": [SIGNING_KEYS]},
+                            "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
                         },
                         "configuration": {"@type": STRING, "value": configuration},
                     },
@@ -115,7 +117,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
             runtime: RUNTIME.to_owned(),
             code: Some(code),
             environment_variables: Some(EnvironmentVariables {
-                host_env_keys: vec![SIGNING_KEYS.to_owned()],
+                host_env_keys: [SIGNING_KEYS, NODE_KEY].map(str::to_owned).to_vec(),
                 ..EnvironmentVariables::default()
             }),
             ..VmConfig::default()

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ecds::{self, SIGNING_KEYS};
+use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
 use crate::manifest;
@@ -368,7 +368,7 @@ impl Gateway {
                     code: code.clone(),
                     config,
                     env: WasmEnv {
-                        host_keys: vec![SIGNING_KEYS],
+                        host_keys: vec![SIGNING_KEYS, NODE_KEY],
                     },
                 }],
             },
@@ -480,7 +480,7 @@ mod tests {
             serde_json::from_str::<Value>(KEYSET).unwrap()
         );
         assert_eq!(wasm["rootID"], "keystile");
-        assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS]));
+        assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS, NODE_KEY]));
         assert_eq!(
             wasm["code"],
             json!({"type": "Image", "image": {"url": "registry.example/keystile@sha256:00"}})

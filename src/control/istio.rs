@@ -16,7 +16,7 @@ use kcr_extensions_istio_io::v1alpha1::wasmplugins::{
 };
 use serde_json::Value;
 
-use crate::ecds::{self, SIGNING_KEYS};
+use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
 use crate::manifest;
@@ -181,11 +181,15 @@ impl Mesh {
                     }]
                 }),
                 vm_config: Some(WasmPluginVmConfig {
-                    env: Some(vec![WasmPluginVmConfigEnv {
-                        name: SIGNING_KEYS.to_owned(),
-                        value: None,
-                        value_from: Some(WasmPluginVmConfigEnvValueFrom::Host),
-                    }]),
+                    env: Some(
+                        [SIGNING_KEYS, NODE_KEY]
+                            .map(|name| WasmPluginVmConfigEnv {
+                                name: name.to_owned(),
+                                value: None,
+                                value_from: Some(WasmPluginVmConfigEnvValueFrom::Host),
+                            })
+                            .to_vec(),
+                    ),
                 }),
                 plugin_config: Some(config),
                 ..WasmPluginSpec::default()

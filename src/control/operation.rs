@@ -27,8 +27,10 @@ pub mod import;
 pub mod key;
 pub mod keyset;
 pub mod lost;
+pub mod node;
 pub mod overview;
 pub mod policy;
+pub mod quota;
 pub mod session;
 pub mod signing_key;
 mod text;
@@ -310,6 +312,9 @@ macro_rules! for_each_operation {
             $crate::operation::fleet::Forget,
             $crate::operation::session::List,
             $crate::operation::session::End,
+            $crate::operation::node::List,
+            $crate::operation::node::Enroll,
+            $crate::operation::node::Revoke,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
             $crate::operation::webhook::Show,
@@ -317,6 +322,8 @@ macro_rules! for_each_operation {
             $crate::operation::usage::Show,
             $crate::operation::usage::Anomalies,
             $crate::operation::usage::Quota,
+            $crate::operation::quota::Show,
+            $crate::operation::quota::Reset,
             $crate::operation::usage::ShowSettings,
             $crate::operation::usage::Configure,
             $crate::operation::usage::Forget,

@@ -17,6 +17,7 @@ pub mod import;
 pub mod key;
 pub mod leak;
 pub mod lost;
+pub mod node;
 pub mod policy;
 pub mod replay;
 pub mod rotation;

@@ -3,7 +3,8 @@
 //! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: who may be
 //!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
 //!   answered; [`proxy`]: who may speak for others;
-//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers;
+//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers; [`backlog`]: what
+//!   has not arrived;
 //! * [`duties`]: what is done without being asked;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what that is good
 //!   for; [`limits`]: how often;
@@ -23,6 +24,7 @@ use crate::error::{Result, refuse};
 use crate::{file, world};
 
 pub mod auth;
+pub mod backlog;
 pub mod body;
 pub mod budget;
 pub mod connection;

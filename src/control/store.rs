@@ -24,6 +24,7 @@ mod column;
 mod envoy;
 mod key;
 mod log;
+mod node;
 mod outbox;
 mod overview;
 mod policy;
@@ -36,6 +37,7 @@ mod usage;
 
 pub use envoy::KnownEnvoy;
 pub use log::Query;
+pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
 pub use timeline::{LostKey, Timeline};
@@ -48,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("store.sql"),
     include_str!("store/version_2.sql"),
     include_str!("store/version_3.sql"),
@@ -56,6 +58,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("store/version_5.sql"),
     include_str!("store/pages.sql"),
     include_str!("store/timeline.sql"),
+    include_str!("store/node.sql"),
 ];
 
 /// An open store.

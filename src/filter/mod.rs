@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys};
+use crate::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, SigningKeys};
 use host::Level;
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
@@ -139,12 +139,17 @@ fn load(size: usize) -> Result<Artefact, Refusal> {
         false => SigningKeys::parse(&keys),
     };
     let keys = keys.map_err(Refusal::SigningKeys)?;
+    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
+    let node_key = match node_key.is_empty() {
+        true => None,
+        false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
+    };
     let mut source = host::PluginConfiguration { size };
     let artefact = Artefact::load(&mut source, &keys, |signed| {
         if let Ok(store) = signed.store().parse() {
             vm::make_room(store, signed);
         }
     })?;
-    vm::remember_keys(keys);
+    vm::remember_keys(keys, node_key);
     Ok(artefact)
 }

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use super::host::{self, Level};
 use super::{metrics, slots, standing};
 use crate::decide::Unavailable;
-use crate::keyset::{Artefact, Holding, InForce, Signed, SigningKeys, StoreId, Taken};
+use crate::keyset::{Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken};
 
 /// Envoy puts a new root in the place of the old one within some milliseconds.
 const SETTLING_NS: u64 = 500_000_000;
@@ -61,12 +61,14 @@ pub fn end(root: u32) {
     leave(root, None);
 }
 
-/// Keeps the signing keys, for reports.
-pub fn remember_keys(keys: SigningKeys) {
+/// Keeps what reports are signed with: this Envoy's own secret if it has one, otherwise the
+/// signing keys.
+pub fn remember_keys(keys: SigningKeys, own: Option<NodeKey>) {
+    let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
     KEYS.with_borrow_mut(|k| *k = Some(keys));
 }
 
-/// Calls `f` with the signing keys.
+/// Calls `f` with what reports are signed with, and their receipts.
 pub fn with_keys<R>(f: impl FnOnce(&SigningKeys) -> R) -> Option<R> {
     KEYS.with_borrow(|keys| keys.as_ref().map(f))
 }

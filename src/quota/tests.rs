@@ -128,7 +128,7 @@ fn what_others_took_counts_in_its_own_window_and_never_less() {
     let mut counts = Counts::default();
     counts.open(DAY_RULE, w).unwrap().0.own = 1;
     let mut left = |start, others| {
-        let is_news = counts.hear(start, others);
+        let is_news = counts.hear(start, others, 0);
         (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
     };
     assert_eq!(left(100, 2), (true, 2));
@@ -137,6 +137,32 @@ fn what_others_took_counts_in_its_own_window_and_never_less() {
     assert_eq!(left(200, 9), (false, 2), "another window");
     let (next, carried) = counts.open(DAY_RULE, window(200, 300)).unwrap();
     assert_eq!((next.used(), carried), (0, false));
+}
+
+#[test]
+fn what_was_given_back_can_be_taken_again_once_whatever_order_receipts_come_in() {
+    let w = window(100, 200);
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, w).unwrap().0.own = 5;
+    let mut left = |others, given_back| {
+        let is_news = counts.hear(100, others, given_back);
+        (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
+    };
+    assert_eq!(left(2, 0), (true, 0));
+    assert_eq!(left(2, 7), (true, 5));
+    assert_eq!(left(2, 0), (false, 5), "an old receipt");
+    assert_eq!(left(2, 7), (false, 5));
+    assert_eq!(left(4, 7), (true, 3));
+    assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
+}
+
+#[test]
+fn tallies_of_a_former_version_are_read_with_nothing_given_back() {
+    let numbers = [7u64, 100, 200, 3, 2, 1];
+    let former: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    let mut counts = Counts::from_bytes(&former).unwrap();
+    let (tally, _) = counts.open(7, window(100, 200)).unwrap();
+    assert_eq!((tally.used(), tally.carried, tally.given_back), (5, 1, 0));
 }
 
 #[test]
@@ -286,10 +312,11 @@ proptest! {
     #[test]
     fn tallies_are_read_back(all in proptest::collection::vec(any::<[u32; 6]>(), 1..20)) {
         let mut counts = Counts::default();
-        for [rule, start, length, own, others, _] in all {
+        for [rule, start, length, own, others, given_back] in all {
             let window = window(u64::from(start), u64::from(start) + u64::from(length));
             if let Some((tally, _)) = counts.open(u64::from(rule), window) {
                 (tally.own, tally.others) = (u64::from(own), u64::from(others));
+                tally.given_back = u64::from(given_back);
             }
         }
         prop_assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
@@ -301,7 +328,7 @@ proptest! {
         let fits = !bytes.is_empty() && bytes.len() % 48 == 0 && bytes.len() <= MAX_TALLIES * 48;
         prop_assert_eq!(counts.is_some(), fits);
         if let Some(counts) = counts {
-            prop_assert_eq!(counts.to_bytes(), bytes);
+            prop_assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
         }
     }
 }

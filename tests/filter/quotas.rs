@@ -169,8 +169,8 @@ fn it_is_exact_when_workers_draw_at_the_same_moment() {
         }
         rivals -= 1;
         let mut theirs = value?.to_vec();
-        let own = u64::from_be_bytes(theirs[24..32].try_into().ok()?) + 1;
-        theirs[24..32].copy_from_slice(&own.to_be_bytes());
+        let own = u64::from_be_bytes(theirs[32..40].try_into().ok()?) + 1;
+        theirs[32..40].copy_from_slice(&own.to_be_bytes());
         Some(theirs)
     }));
     assert_eq!(
@@ -279,6 +279,13 @@ fn what_others_have_taken_counts_as_soon_as_a_receipt_says_so() {
         control.tick(&mut edge);
         assert_eq!(edge.code(&key), "quota_exceeded", "{window} {others}");
     }
+    // What the operator gives back can be taken again.
+    control.others.insert(lineage.clone(), (TODAY, 5));
+    control.given_back = 10;
+    edge.wait(13);
+    control.tick(&mut edge);
+    assert_eq!(admitted(&mut edge, &key, 20), 10, "all of it, once");
+    control.given_back = 0;
     edge.process
         .borrow_mut()
         .advance(Duration::from_secs(86_400));

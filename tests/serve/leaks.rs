@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::receiver::Receiver;
 use crate::server::{Server, log_of};
 use crate::support::{Home, word};
+use crate::webhooks::{ALLOW, HERE};
 
 /// What stands before the point in the DER of a P-256 key (RFC 5480), as PEM has it.
 const SPKI: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
@@ -90,9 +91,11 @@ fn a_key_that_a_scanner_found_is_revoked_and_its_owner_told() {
     let scanner = Scanner::new();
     let receiver = Receiver::start(|_, _| Some(200));
     let url = format!("http://{}/hook", receiver.address());
-    home.ok(&["webhook", "create", "owner", &url, "--event", "key.*"]);
+    home.ok(&[
+        "webhook", "create", "owner", &url, "--event", "key.*", ALLOW, HERE,
+    ]);
     let keys = scanner.publish(&home);
-    let server = Server::start(&home, &["--scanner-keys", keys]);
+    let server = Server::start(&home, &["--scanner-keys", keys, ALLOW, HERE]);
     let [leaked, safe] = [(); 2].map(|()| home.json(&["key", "issue", "acme"]));
     let (text, id) = (word(&leaked, "key"), word(&leaked, "id"));
     let body = alerts(&[&text, "ks_live_that_never_was", &text], "#L3");

@@ -2,11 +2,13 @@
 //! the command line through it.
 
 mod discovery;
+mod exports;
 mod leaks;
 mod listener;
 mod load;
 mod pki;
 mod proxies;
+mod reach;
 mod receiver;
 mod remote;
 mod server;

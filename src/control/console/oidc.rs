@@ -68,6 +68,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// Authorities to trust in place of those that everybody trusts.
     pub ca: Option<PathBuf>,
+    /// Hosts beside the issuer's own that its document may name.
+    pub hosts: Vec<String>,
 }
 
 impl Settings {
@@ -79,6 +81,32 @@ impl Settings {
     fn scopes(&self) -> String {
         let asked = self.scopes.iter().filter(|s| *s != "openid");
         asked.fold("openid".to_owned(), |all, s| format!("{all} {s}"))
+    }
+
+    /// An address that the provider's document names: on the issuer's own host, or on one that
+    /// the operator listed. Codes and our secret are sent there.
+    ///
+    /// # Errors
+    /// It is somewhere else, or not over TLS although the issuer is.
+    pub fn checked_endpoint(&self, field: &str, address: &str) -> Result<()> {
+        let address = checked(address)?;
+        let parsed = |text: &str| text.parse::<Uri>().unwrap_or_default();
+        let (issuer, named) = (parsed(&self.issuer), parsed(&address));
+        let host = named.host().unwrap_or_default();
+        let listed = self.hosts.iter().map(String::as_str).chain(issuer.host());
+        if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
+            return Err(refuse(
+                format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
+                format_args!("if it is the provider's, start with `--oidc-host {host}`"),
+            ));
+        }
+        if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
+            return Err(refuse(
+                format_args!("`{field}` is not over TLS although the issuer is"),
+                "tell who runs the identity provider",
+            ));
+        }
+        Ok(())
     }
 
     /// The provider's host: what the button says.

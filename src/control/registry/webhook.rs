@@ -37,7 +37,7 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
     world.caller.owner("change webhooks")?;
     words::check("name", &draft.name, words::NAME)?;
     words::check_address("url", &draft.url)?;
-    let url = webhook::checked_url(&draft.url)?;
+    let url = webhook::checked_target(&draft.url, &world.reach)?;
     let events = checked_events(draft.events)?;
     if !keystile::policy::is_client_name(&draft.name) {
         return Err(refuse(

@@ -12,6 +12,7 @@ use super::problem::Problem;
 use crate::caller::{Grant, Role};
 use crate::error::{Kind, refuse};
 use crate::operation::Route;
+use crate::reach::Reach;
 use crate::registry::token::{self, TokenError};
 use crate::registry::{audit, words};
 use crate::world::{self, World};
@@ -26,6 +27,8 @@ pub struct Asker {
     pub request: String,
     /// How the audit log names who holds no token.
     name: Option<String>,
+    /// Where messages may be sent.
+    reach: Reach,
 }
 
 /// Who signed in over an identity provider, and holds no token.
@@ -40,9 +43,13 @@ impl Asker {
     /// The clock, and who he is for the store and the audit log.
     pub fn world(&self) -> World {
         let grant = self.grant.clone();
-        match &self.name {
+        let world = match &self.name {
             Some(name) => World::of_person(name, grant, self.address, &self.request),
             None => World::of_request(grant, self.address, &self.request),
+        };
+        World {
+            reach: self.reach.clone(),
+            ..world
         }
     }
 
@@ -218,6 +225,7 @@ pub fn resume_person(
         address,
         request: request.to_owned(),
         name: Some(person.name.clone()),
+        reach: app.reach().clone(),
     };
     count(app, &asker)?;
     Ok(asker)
@@ -244,6 +252,7 @@ async fn take_turn(
         address,
         request: request.to_owned(),
         name: None,
+        reach: app.reach().clone(),
     };
     count(app, &asker)?;
     let world = asker.world();

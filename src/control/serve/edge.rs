@@ -86,6 +86,12 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             "the batch is of another store",
             "send it to the server of that",
         ),
+        Err(batches::Refused::Node(why)) => {
+            let (what, next) = why
+                .split_once("; ")
+                .unwrap_or((why, "see `keystilectl node list`"));
+            refused_batch(format_args!("the batch is not counted: {what}"), next)
+        }
         Err(batches::Refused::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
             "look at KEYSTILE_SIGNING_KEYS of its Envoy",

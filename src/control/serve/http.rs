@@ -30,6 +30,7 @@ use super::{docs, openapi};
 use crate::desk::Desk;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::{self, AUDITORS, Method, Operation, Route};
+use crate::reach::Reach;
 use crate::registry::replay::{self, Once};
 use crate::store::Store;
 use crate::world::{self, World};
@@ -65,6 +66,20 @@ impl App {
             document: document.to_string().into(),
             ready: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// The same, with messages sent to these addresses alone.
+    #[must_use]
+    pub fn reaching(mut self, reach: Reach) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.world.reach = reach;
+        }
+        self
+    }
+
+    /// Where messages may be sent.
+    pub fn reach(&self) -> &Reach {
+        &self.0.world.reach
     }
 
     /// The store.
