@@ -266,6 +266,7 @@ fn what_others_took_counts_in_its_own_window_and_never_less() {
         (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
     };
     assert_eq!(left(100, 2), (true, 2));
+    assert_eq!(left(100, 2), (false, 2), "the same receipt again");
     assert_eq!(left(100, 1), (false, 2), "an old receipt");
     assert_eq!(left(0, 9), (false, 2), "another window");
     assert_eq!(left(200, 9), (false, 2), "another window");
@@ -294,6 +295,7 @@ fn a_rule_that_is_new_begins_with_what_was_taken_in_windows_that_share_a_moment(
         (window(0, 1000), window(100, 200), 2),
         (window(100, 200), window(101, 201), 2),
         (window(100, 200), window(200, 300), 5),
+        (window(200, 300), window(100, 200), 5),
     ] {
         let mut tallies = MemoryBuckets::default();
         assert_eq!(taken(&mut tallies, DAY_RULE, old, 3), 3);
@@ -361,7 +363,38 @@ fn windows_kept_are_few_and_the_past_gives_nothing_back() {
     let mut full = Counts::default();
     (0..32).for_each(|rule| assert!(full.open(rule, day(9)).is_some()));
     assert!(full.open(32, day(9)).is_none());
+    let bytes = full.to_bytes();
+    assert_eq!(Counts::from_bytes(&bytes).as_ref(), Some(&full));
+    assert_eq!(
+        Counts::from_bytes(&[&bytes[..], &bytes[..48]].concat()),
+        None
+    );
     assert!(full.open(32, day(10)).is_some());
+}
+
+#[test]
+fn three_windows_are_kept_beside_the_present_each_with_its_own_count() {
+    let day = |n: u64| window(n * 100, n * 100 + 100);
+    let mut counts = Counts::default();
+    for (n, kept) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 4)] {
+        counts.open(DAY_RULE, day(n)).unwrap().0.own = n;
+        assert_eq!(counts.to_bytes().len(), kept * 48, "{n}");
+    }
+}
+
+#[test]
+fn what_counts_in_an_earlier_window_as_well_is_not_given_back() {
+    let (today, ahead) = (window(100, 200), window(900, 1000));
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, ahead).unwrap().0.own = 2;
+    // The clock is set back: both count today, too.
+    let (tally, carried) = counts.open(DAY_RULE, today).unwrap();
+    assert_eq!((tally.own, carried), (2, true));
+    assert!(!counts.give_back(DAY_RULE, ahead));
+    counts.open(DAY_RULE, ahead).unwrap().0.own = 3;
+    assert!(counts.give_back(DAY_RULE, ahead));
+    assert!(!counts.give_back(DAY_RULE, ahead));
+    assert_eq!(counts.open(DAY_RULE, ahead).unwrap().0.own, 2);
 }
 
 #[test]

@@ -177,6 +177,64 @@ fn what_a_waiting_overlay_revokes_is_revoked_already() {
     assert!(revoked(&h), "also after another push");
 }
 
+/// What a base's manifest says of itself, with a heap of so many bytes.
+fn announced(version: u64, heap: u32) -> Signed {
+    let bytes = base(version).seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let mut found = None;
+    let loaded = Artefact::load(&mut &bytes[..], &keys, |signed| {
+        found = Some(signed.clone());
+    });
+    assert!(loaded.is_ok());
+    let Some(Signed::Keyset(mut manifest, name)) = found else {
+        panic!("not a keyset");
+    };
+    (manifest.keys, manifest.heap) = (0, heap);
+    Signed::Keyset(manifest, name)
+}
+
+/// Two bases do not fit into memory at once, unless they are small.
+#[test]
+fn room_is_made_for_a_large_base_that_comes_in_force_and_for_nothing_else() {
+    // With the digests of 255 pages, a mebibyte.
+    let small = 254 * 4096 + 32;
+    assert_eq!(announced(12, small).pages_size().unwrap(), SMALL);
+    for (version, heap, floor, stays) in [
+        (12, small, 0, true),
+        (12, small + 1, 0, false),
+        (10, small + 1, 0, false),
+        (9, small + 1, 0, true),
+        (12, small + 1, 12, false),
+        (12, small + 1, 13, true),
+    ] {
+        let mut h = Holding::default();
+        push(&mut h, &base(10), 0);
+        h.make_room(&announced(version, heap), floor);
+        assert_eq!(h.in_force().is_some(), stays, "{version} {heap} {floor}");
+        assert_eq!(h.base_version(), if stays { 10 } else { 0 });
+        // What comes then comes in force, and nothing older does.
+        assert_eq!(push(&mut h, &base(12), 0), Taken::InForce);
+    }
+}
+
+#[test]
+fn an_overlay_makes_no_room() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    let bytes = overlay(12, 10).seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let loaded = Artefact::load(&mut &bytes[..], &keys, |signed| {
+        let Signed::Overlay(manifest) = signed else {
+            panic!("not an overlay");
+        };
+        let mut manifest = manifest.clone();
+        manifest.heap = 1 << 30;
+        h.make_room(&Signed::Overlay(manifest), 0);
+    });
+    assert!(loaded.is_ok());
+    assert_eq!(state(&h), (10, 10, 0));
+}
+
 proptest! {
     #![proptest_config(crate::seeded())]
 
