@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 mod certificates;
+mod in_force;
 
 fn content(rows: Vec<Row>) -> Content {
     let policy = r#"{"version":1,"plans":{"gold":{"limits":[{"requests":100,"per":"1m"}]}},

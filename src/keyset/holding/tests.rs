@@ -177,6 +177,37 @@ fn what_a_waiting_overlay_revokes_is_revoked_already() {
     assert!(revoked(&h), "also after another push");
 }
 
+#[test]
+fn an_overlay_that_adds_nothing_to_its_base_takes_no_other_overlays_place() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(20, 10), 0);
+    assert_eq!(push(&mut h, &overlay(20, 15), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 20), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &base(15), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 15, 0));
+}
+
+#[test]
+fn of_two_overlays_of_one_base_that_wait_the_newer_says_all() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    let disabled = |h: &Holding| match h.in_force().unwrap().lookup(&digest(1).prefix()) {
+        Lookup::Found(entry) => entry.disabled,
+        _ => panic!("the key is lost"),
+    };
+    for (version, is_disabled) in [(12, true), (13, false)] {
+        let row = Row {
+            disabled: is_disabled,
+            ..row(1)
+        };
+        let over = Base::of(&base(11)).unwrap();
+        let built = build_overlay(&content(version, vec![row]), &over).unwrap();
+        assert_eq!(push(&mut h, &built, 0), Taken::WithoutBase);
+        assert_eq!(disabled(&h), is_disabled, "version {version}");
+    }
+}
+
 /// What a base's manifest says of itself, with a heap of so many bytes.
 fn announced(version: u64, heap: u32) -> Signed {
     let bytes = base(version).seal_raw(&key(), 1);
@@ -212,9 +243,18 @@ fn room_is_made_for_a_large_base_that_comes_in_force_and_for_nothing_else() {
         h.make_room(&announced(version, heap), floor);
         assert_eq!(h.in_force().is_some(), stays, "{version} {heap} {floor}");
         assert_eq!(h.base_version(), if stays { 10 } else { 0 });
-        // What comes then comes in force, and nothing older does.
-        assert_eq!(push(&mut h, &base(12), 0), Taken::InForce);
     }
+}
+
+#[test]
+fn the_base_that_room_was_made_for_comes_in_force_beside_an_overlay_that_waits() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(21, 20), 0);
+    h.make_room(&announced(12, 1 << 30), 0);
+    assert!(h.in_force().is_none());
+    assert_eq!(push(&mut h, &base(12), 0), Taken::InForce);
+    assert_eq!(state(&h), (12, 12, 21));
 }
 
 #[test]
