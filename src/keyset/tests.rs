@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 mod certificates;
 mod in_force;
+mod shape;
 
 fn content(rows: Vec<Row>) -> Content {
     let policy = r#"{"version":1,"plans":{"gold":{"limits":[{"requests":100,"per":"1m"}]}},
