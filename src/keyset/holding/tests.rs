@@ -208,6 +208,30 @@ fn of_two_overlays_of_one_base_that_wait_the_newer_says_all() {
     }
 }
 
+/// Overlays that wait are all heeded while they fit into memory: the newest, and what lies behind.
+#[test]
+fn where_overlays_that_wait_are_too_large_to_heed_nothing_is_in_force() {
+    for (too_much, stays) in [(0, true), (1, false), (1 << 20, false)] {
+        let mut h = Holding::default();
+        push(&mut h, &base(10), 0);
+        let built = overlay(14, 11);
+        let manifest = serde_json::from_slice(&built.manifest).unwrap();
+        let mut pages = built.pages;
+        // Of two pages, which have a mark each.
+        pages.reserve_exact(MAX_HEEDED_BYTES + too_much - 2 - pages.len());
+        let large = Overlay::new(&manifest, pages).unwrap();
+        assert_eq!(large.pages_bytes(), MAX_HEEDED_BYTES + too_much);
+        let taken = h.take(Artefact::Overlay(Rc::new(large)), 0);
+        assert_eq!(taken, Taken::WithoutBase);
+        assert!(
+            h.in_force().is_some(),
+            "the newest is kept whatever its size"
+        );
+        push(&mut h, &overlay(17, 16), 0);
+        assert_eq!(h.in_force().is_some(), stays, "{too_much} bytes too much");
+    }
+}
+
 /// What a base's manifest says of itself, with a heap of so many bytes.
 fn announced(version: u64, heap: u32) -> Signed {
     let bytes = base(version).seal_raw(&key(), 1);

@@ -72,3 +72,47 @@ fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
         );
     }
 }
+
+#[test]
+fn whoever_cannot_build_is_told_of_which_key_or_plan() {
+    let key = KeyId::from_u64(7).unwrap();
+    let other = KeyId::from_u64(8).unwrap();
+    let policy = serde_json::from_str(r#"{"version":9,"routes":[]}"#).unwrap();
+    let errors = crate::policy::Policy::new(&policy, []).err().unwrap();
+    let (key_text, other_text) = (key.to_string(), other.to_string());
+    for (error, words) in [
+        (BuildError::Policy(errors), ["version", "9"]),
+        (
+            BuildError::UnknownPlan {
+                key,
+                plan: "gold".into(),
+            },
+            [key_text.as_str(), "plan `gold`"],
+        ),
+        (
+            BuildError::UnknownZone {
+                plan: "gold".into(),
+                zone: "Mars/Base".into(),
+            },
+            ["plan `gold`", "`Mars/Base`"],
+        ),
+        (BuildError::SameDigest(key, other), [&key_text, &other_text]),
+        (BuildError::TooManyRules(key), [&key_text, "wider ranges"]),
+        (BuildError::TooLarge, ["keyset", "larger"]),
+        (
+            BuildError::NeedsBase {
+                key,
+                lacks: "scope `x`".into(),
+            },
+            [&key_text, "scope `x`"],
+        ),
+        (
+            BuildError::OtherBase("policy"),
+            ["another policy", "new base"],
+        ),
+        (BuildError::NotABase, ["an overlay", "keyset"]),
+    ] {
+        let told = error.to_string();
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    }
+}
