@@ -73,6 +73,31 @@ fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
     }
 }
 
+/// The filter has no database of time zones.
+#[test]
+fn the_time_zones_of_quotas_travel_along_and_no_others() {
+    let mut content = content(vec![]);
+    content.policy = serde_json::from_str(
+        r#"{"version":1,"routes":[],"plans":{
+            "a":{"quota":{"requests":1,"per":"day","time_zone":"Europe/Berlin"}},
+            "b":{"quota":{"requests":1,"per":"day"}},"c":{}}}"#,
+    )
+    .unwrap();
+    let unknown = BuildError::UnknownZone {
+        plan: "a".into(),
+        zone: "Europe/Berlin".into(),
+    };
+    assert_eq!(build(&content).err(), Some(unknown));
+    let zone = |offset| crate::quota::Zone(offset, Vec::new());
+    for (name, offset) in [("Europe/Berlin", 3600), ("Asia/Tokyo", 32_400)] {
+        content.zones.insert(name.into(), zone(offset));
+    }
+    let built = build(&content).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&built.manifest).unwrap();
+    let all: Vec<_> = manifest.zones.into_iter().collect();
+    assert_eq!(all, [("Europe/Berlin".to_owned(), zone(3600))]);
+}
+
 #[test]
 fn whoever_cannot_build_is_told_of_which_key_or_plan() {
     let key = KeyId::from_u64(7).unwrap();
