@@ -93,7 +93,7 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
             b'a'..=b'f' => Some(b - b'a' + 10),
             _ => None,
         };
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        *byte = digit(*high)? * 16 + digit(*low)?;
     }
     Some(out)
 }

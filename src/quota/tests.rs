@@ -121,6 +121,26 @@ fn days_in_a_time_zone_begin_when_its_clocks_say_so() {
     }
 }
 
+#[test]
+fn a_period_begins_so_many_days_or_months_after_that_of_a_day() {
+    let date = |(year, month, day)| days_to(year, month, day) * DAY;
+    let (of_day, of_month) = (
+        quota(QuotaPeriod::Day, 1, 5),
+        quota(QuotaPeriod::Month, 20, 5),
+    );
+    for (step, day, month) in [
+        (-2, (2026, 12, 31), (2026, 11, 20)),
+        (-1, (2027, 1, 1), (2026, 12, 20)),
+        (0, (2027, 1, 2), (2027, 1, 20)),
+        (1, (2027, 1, 3), (2027, 2, 20)),
+        (13, (2027, 1, 15), (2028, 2, 20)),
+    ] {
+        let second = days_to(2027, 1, 2);
+        assert_eq!(of_day.begin(second, step), date(day) + 5 * HOUR);
+        assert_eq!(of_month.begin(second, step), date(month) + 5 * HOUR);
+    }
+}
+
 /// Samoa had no 30 December 2011: its clocks went from one side of the date line to the other.
 #[test]
 fn a_day_that_clocks_skip_is_no_window_and_none_is_counted_twice() {
