@@ -445,6 +445,23 @@ fn a_busy_bucket_is_asked_seldom_and_a_small_or_idle_one_always() {
     assert_eq!(asked(2, 1, 20 * MS), 1000);
 }
 
+/// What is taken beside a quota may have to be given back, and a lease would be missing then.
+#[test]
+fn a_take_after_a_look_leases_nothing() {
+    let mut envoy = Envoy::new(1);
+    let charge = charges(0, 1, 1)[0];
+    for _ in 0..3 {
+        envoy.now += MS;
+        let now = envoy.now;
+        let mut counted = Counted(&mut envoy, 0);
+        assert_eq!(look(&mut counted, &[charge], now), None);
+        let outcome = take_looked(&mut counted, &[charge], now);
+        assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+        assert!(envoy.workers[0].held(&charge, now).is_hot);
+        assert_eq!(envoy.workers[0].held[&(charge.key, charge.quota)].left, 0);
+    }
+}
+
 #[test]
 fn what_is_unused_is_given_back_unless_others_took_since() {
     for others in [false, true] {

@@ -141,6 +141,29 @@ fn a_period_begins_so_many_days_or_months_after_that_of_a_day() {
     }
 }
 
+/// Behind UTC, and as far from it as any zone may be.
+#[test]
+fn days_begin_where_clocks_are_set_in_any_zone() {
+    const HOUR: u64 = 3600;
+    const NEW_YORK: u64 = 1_805_007_600; // 2027-03-14T07:00:00Z
+    const M: u64 = MIDNIGHT;
+    for (first, since, then, hour, before, after) in [
+        (-5, NEW_YORK, -4, 3, 23, 24),
+        (-5, NEW_YORK, -4, 2, 24, 23),
+        (25, M, 26, 1, 24, 23),
+        (-26, M, -25, 23, 23, 24),
+    ] {
+        let mut raw = raw(QuotaPeriod::Day, 1, hour);
+        raw.time_zone = "Here".into();
+        let zone = Zone(first * 3600, vec![(since, then * 3600)]);
+        let q = Quota::new(&raw, &Zones::from([("Here".to_owned(), zone)])).unwrap();
+        let earlier = window(since - before * HOUR, since);
+        let later = window(since, since + after * HOUR);
+        assert_eq!(q.window(since - 1), Some(earlier), "{first} {hour}");
+        assert_eq!(q.window(since), Some(later), "{first} {hour}");
+    }
+}
+
 /// Samoa had no 30 December 2011: its clocks went from one side of the date line to the other.
 #[test]
 fn a_day_that_clocks_skip_is_no_window_and_none_is_counted_twice() {
