@@ -36,6 +36,8 @@ fn each_listener_decides_by_the_policy_that_it_was_given_and_by_the_newest_keys(
     give(&mut h, 2, &realm(11, "trial"), 0);
     assert_eq!(by(&h, 1), Some(("strict", false, 11)));
     assert_eq!(by(&h, 2), Some(("trial", false, 11)));
+    let realms: Vec<_> = h.policies().map(|p| p.realm.as_str()).collect();
+    assert_eq!(realms, ["trial", "strict", "trial"]);
     give(&mut h, 2, &realm(15, "trial"), 0);
     let Lookup::Found(entry) = h.decides(1).unwrap().lookup(&digest(1).prefix()) else {
         panic!("the key is lost");
