@@ -193,8 +193,8 @@ impl BucketKey {
 impl Hash for BucketKey {
     /// By what sets the buckets of a store apart.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (_, numbers) = self.0.split_at(BUCKET_KEY_BYTES - 16);
-        for number in numbers.as_chunks::<8>().0 {
+        let numbers = self.0.last_chunk::<16>().into_iter();
+        for number in numbers.flat_map(|numbers| numbers.as_chunks::<8>().0) {
             state.write_u64(u64::from_le_bytes(*number));
         }
     }

@@ -358,11 +358,6 @@ impl Keyset {
         })
     }
 
-    /// The quota of the plan at this position, if it has one.
-    pub fn quota(&self, plan: usize) -> Option<&Quota> {
-        self.quotas.get(plan)?.as_ref()
-    }
-
     /// How many keys it holds.
     pub fn len(&self) -> usize {
         self.table.len()

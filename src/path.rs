@@ -258,7 +258,7 @@ fn normal(path: &[u8]) -> Result<String, Ambiguous> {
     while let Some(b) = bytes.next() {
         match b {
             b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
-                (Some(high), Some(low)) => match high << 4 | low {
+                (Some(high), Some(low)) => match high * 16 + low {
                     b if b.is_ascii_control() => return Err(Ambiguous::Control),
                     b => push_escape(&mut out, b),
                 },

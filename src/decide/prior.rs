@@ -94,7 +94,7 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
             b'a'..=b'f' => Some(b - b'a' + 10),
             _ => None,
         };
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        *byte = digit(*high)? * 16 + digit(*low)?;
     }
     Some(out)
 }

@@ -147,13 +147,13 @@ impl Counts {
     /// Room for one more of a rule, beside a window.
     fn make_room(&mut self, rule: u64, window: Window) -> Option<()> {
         let mut windows: Vec<Tally> = self.0.extract_if(.., |t| t.rule == rule).collect();
+        let is_past = |t: &Tally| t.window.end <= window.start;
         windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
         while windows.len() > KEPT {
             // Neighbours on one side of the present, those with the least time between them:
             // a clock that was far ahead must not join today with a year to come.
-            let side = |t: &Tally| t.window.end <= window.start;
             let pairs = windows.iter().zip(windows.iter().skip(1)).enumerate();
-            let pairs = pairs.filter(|(_, (a, b))| side(a) == side(b));
+            let pairs = pairs.filter(|(_, (a, b))| is_past(a) == is_past(b));
             let gap = pairs.min_by_key(|(_, (a, b))| b.window.start.saturating_sub(a.window.end));
             let (at, merged) = gap.map(|(at, (a, b))| (at, a.merged(*b)))?;
             windows.remove(at);
@@ -164,7 +164,7 @@ impl Counts {
         self.0.append(&mut windows);
         if self.0.len() >= MAX_TALLIES {
             let past = self.0.iter().enumerate();
-            let past = past.filter(|(_, t)| t.rule != rule && t.window.end <= window.start);
+            let past = past.filter(|(_, t)| t.rule != rule && is_past(t));
             let (oldest, _) = past.min_by_key(|(_, t)| t.window.end)?;
             self.0.remove(oldest);
         }
