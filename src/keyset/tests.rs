@@ -1,8 +1,8 @@
+use super::envelope::Source;
 use super::*;
 use crate::key::KeyId;
 use crate::keyset::overlay::tests::{digest, row};
 use crate::policy::{By, checked_limits};
-use super::envelope::Source;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
