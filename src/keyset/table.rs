@@ -279,6 +279,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A search that begins near its end asks few questions, whatever lies around.
+    #[test]
+    fn a_search_asks_twice_for_each_doubling_of_its_way() {
+        for n in (1..40).chain([128, 300]) {
+            for place in 0..=n {
+                for near in 0..n + 3 {
+                    let asked = Cell::new(0);
+                    let found = partition_point(n, near, |i| {
+                        asked.set(asked.get() + 1);
+                        i < place
+                    });
+                    assert_eq!(found, place);
+                    let way = near.min(n - 1).abs_diff(place);
+                    let most = 2 * (way + 1).ilog2() + 2;
+                    assert!(asked.get() <= most, "{n} {place} {near}: {}", asked.get());
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(crate::seeded())]
 
