@@ -10,7 +10,6 @@ use super::entry::{Entry, RECORD, Record};
 use super::{Lookup, PAGE, Refusal};
 use crate::key::Prefix;
 
-const RECORDS_PER_PAGE: usize = PAGE / RECORD;
 const PREFIX: usize = 16;
 const DIGEST: usize = 32;
 
@@ -127,7 +126,7 @@ impl Table {
             return Lookup::Corrupt;
         };
         let at = |i: usize| self.pages.get(start + i * RECORD..).unwrap_or_default();
-        let count = ((end - start) / RECORD).min(RECORDS_PER_PAGE);
+        let count = (end - start) / RECORD;
         let near = self.near(page, count, sought);
         let found = partition_point(count, near, |i| prefix_at(at(i)) < sought);
         match Record::read(at(found)) {
