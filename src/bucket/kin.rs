@@ -5,8 +5,7 @@
 //! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
 //! when that key is first seen at it. So no key gets by the change what it has already used,
 //! and keys on other plans of the same client, whose limits are others', change nothing. So it
-//! is when a key moves from one plan of its client to another, or back
-//! ([`Levels::taken_since`]). What a key takes under one rule of its own counts under the
+//! is when a key moves from one plan of its client to another ([`Levels::taken_since`]). What a key takes under one rule of its own counts under the
 //! others that lie there ([`Levels::charge_others`]).
 //!
 //! Either costs one more look at shared data, once for each key and rule.
@@ -102,7 +101,7 @@ pub(super) fn find(
     // Whatever comes of the take, what is found is stored, and the payer with it.
     levels.set(quota, found.level);
     if let Some(payer) = payer {
-        levels.join(quota, payer, here);
+        levels.join(quota, payer);
     }
     Ok(found)
 }
@@ -177,7 +176,7 @@ impl<'c> Asked<'c> {
     /// Tokens were taken from the bucket.
     pub fn took(&self, levels: &mut Levels, tokens: u64) {
         let (charge, now) = (self.charge, self.now);
-        // A client's rules know by their members who is under them.
+        // A client's rules are others' as well, who did not take this.
         let mut all = self.charges.iter();
         let first = all.find(|other| other.key == charge.key);
         if charge.key.is_of_client() || first.is_some_and(|first| first.quota != charge.quota) {

@@ -31,13 +31,6 @@ impl Members {
         self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
     }
 
-    /// One of more than it can tell apart stays.
-    fn remove(&mut self, lineage: u64) {
-        if self.0.len() < MAX_MEMBERS {
-            self.0.retain(|member| *member != lineage);
-        }
-    }
-
     fn add(&mut self, lineage: u64) {
         if !self.has(lineage) {
             self.0.push(lineage);
@@ -188,15 +181,10 @@ impl Levels {
         found.is_some_and(|level| level.members.has(lineage))
     }
 
-    /// From now on it has, and those of other rules have not: a key is under one plan at a
-    /// time. The rules that apply beside it, as `is_beside` knows them, keep it.
-    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64, is_beside: impl Fn(&Quota) -> bool) {
-        for level in &mut self.0 {
-            if level.quota == *quota {
-                level.members.add(lineage);
-            } else if !is_beside(&level.quota) {
-                level.members.remove(lineage);
-            }
+    /// From now on it has.
+    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64) {
+        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+            level.members.add(lineage);
         }
     }
 
@@ -215,8 +203,8 @@ impl Levels {
         held.min().unwrap_or(quota.burst())
     }
 
-    /// What to store where a payer comes back to this rule that was moved to others in between:
-    /// no more is left than under those.
+    /// What to store where a payer comes to this rule that was under others until now: no more
+    /// is left than under those.
     pub(crate) fn taken_since(
         &self,
         quota: &Quota,

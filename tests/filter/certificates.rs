@@ -146,9 +146,11 @@ fn in_shadow_mode_a_missing_certificate_is_counted_and_let_through() {
 fn the_certificate_is_asked_for_only_where_some_key_is_bound_to_one() {
     let (mut store, key) = Store::small();
     let mut edge = Edge::start(&store);
+    edge.process.borrow_mut().calls.clear();
     edge.ask(&uri(proven(by_header(&key)), BILLING));
     assert_eq!(edge.process.borrow().called("proxy_get_property"), 0);
     edge.push(store.change(|store| drop(bound(store, BILLING))));
+    edge.process.borrow_mut().calls.clear();
     assert_eq!(edge.code(&key), "ok");
     assert_eq!(
         edge.process.borrow().called("proxy_get_property"),

@@ -155,8 +155,8 @@ fn credentials_of_others_arrive_on_open_routes() {
         let answer = edge.ask(&request);
         assert_eq!(*answer.outcome.forwarded(), request.headers, "{place}");
     }
-    // What has our brand is ours, mistyped or not.
-    for text in [&imported[..], &imported[..20], "ks_live_", "KS_live_x"] {
+    // What begins as our keys do is ours, mistyped or not.
+    for text in [&imported[..], &imported[..20], "KS_LIVE_0123456"] {
         let answer = edge.ask(&Request::get("/open/x").header("x-api-key", text));
         assert_eq!(answer.headers.get("x-api-key"), None, "{text}");
     }

@@ -326,7 +326,7 @@ fn a_key_that_an_open_route_took_out_is_judged_by_the_next() {
         (&revoked, "/plain", "revoked_api_key"),
         (&unknown, "/plain", "unknown_api_key"),
         (&key[..key.len() - 1], "/plain", "malformed_api_key"),
-        ("ks_live_x", "/maybe", "malformed_api_key"),
+        ("ks_live_x12345", "/maybe", "malformed_api_key"),
     ] {
         assert_eq!(asked(&mut edge, &open(key), path).0.code(), code, "{path}");
     }

@@ -147,6 +147,7 @@ fn of_address_and_agent_only_what_the_policy_says_is_kept() {
             .extend(privacy.as_object().unwrap().clone());
         let (store, key) = store_with(report);
         let mut edge = Edge::start(&store);
+        edge.process.borrow_mut().calls.clear();
         let request = by_header(&key)
             .property(&["source", "address"], "192.0.2.77:4000")
             .header("user-agent", "curl/8.1");

@@ -314,8 +314,74 @@ fn an_older_file_brings_no_older_policy_back() {
     let (old, new, key) = two_versions();
     let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
     let mut edge = Edge::start(&new);
-    edge.push(&old);
     let plain = crate::host::Request::get("/plain");
     assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    edge.push(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
     assert_eq!(edge.code(&key), "revoked_api_key");
+}
+
+/// A process that starts cannot know which listener came first, nor a VM that is made anew.
+#[test]
+fn a_listener_keeps_its_older_policy_over_restarts_and_crashes() {
+    let (old, new, key) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let plain = crate::host::Request::get("/plain");
+    for newest_first in [true, false] {
+        let process = Process::new();
+        let (first, second) = if newest_first {
+            (&new, &old)
+        } else {
+            (&old, &new)
+        };
+        let mut edge = Edge::beside(&process, first);
+        let one = edge.add(second);
+        let other = edge.root;
+        let (strict, lax) = if newest_first {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let check = |edge: &mut Edge, strict, lax| {
+            edge.wait(1);
+            edge.tick();
+            assert_eq!(edge.ask_at(strict, &plain).code(), "missing_api_key");
+            assert_eq!(edge.ask_at(lax, &plain).code(), "ok");
+            let revoked = edge.ask_at(strict, &by_header(&key));
+            assert_eq!(revoked.code(), "revoked_api_key");
+        };
+        check(&mut edge, strict, lax);
+        // A VM that is made anew is configured in any order.
+        for newest_first in [true, false] {
+            let (first, second) = if newest_first {
+                (&new, &old)
+            } else {
+                (&old, &new)
+            };
+            let mut again = Edge::beside(&process, first);
+            let one = again.add(second);
+            let other = again.root;
+            let (strict, lax) = if newest_first {
+                (one, other)
+            } else {
+                (other, one)
+            };
+            check(&mut again, strict, lax);
+        }
+        // Once the listener has left it behind, the file opens nothing any more.
+        let replaced = edge
+            .vm
+            .start_plugin(Some(&new.seal()))
+            .expect("it is taken");
+        edge.vm.stop_plugin(lax).expect("the old root ends");
+        edge.tick();
+        let back = edge
+            .vm
+            .start_plugin(Some(&old.seal()))
+            .expect("it is accepted");
+        edge.vm.stop_plugin(replaced).expect("the root ends");
+        edge.wait(1);
+        edge.tick();
+        assert_eq!(edge.ask_at(back, &plain).code(), "missing_api_key");
+    }
 }

@@ -136,30 +136,20 @@ impl Model {
                 lines: is_clients.then_some(line).into_iter().collect(),
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
-            self.leave(*slot, *rule, limits, line);
         }
     }
 
-    /// Of a client's rules those of its plan are all that a line is under.
-    fn leave(&mut self, slot: Slot, rule: Rule, limits: &[(Slot, Rule)], line: u64) {
-        for (other, taken) in self.0.get_mut(&name(slot)).into_iter().flatten() {
-            if *other != rule && !limits.contains(&(slot, *other)) {
-                taken.lines.remove(&line);
-            }
-        }
-    }
-
-    /// Those buckets of a client have seen `line`: if it comes from other rules, they hold no
+    /// Those buckets of a client are new to `line`: if it comes from other rules, they hold no
     /// more than is left under those, beside what workers took in advance before that.
     fn switch(
         &mut self,
-        seen: &[(Slot, Rule)],
+        new: &[(Slot, Rule)],
         limits: &[(Slot, Rule)],
         line: u64,
         workers: &[Leases],
         now: u128,
     ) {
-        for (slot, rule) in seen {
+        for (slot, rule) in new {
             let rules = &self.0[&name(*slot)];
             let since = rules.iter().filter(|(other, taken)| {
                 *other != rule && !limits.contains(&(*slot, **other)) && taken.lines.contains(&line)
@@ -180,7 +170,6 @@ impl Model {
                 let takings = &mut rules.get_mut(rule).unwrap().takings;
                 takings.push((now, level - left));
             }
-            self.leave(*slot, *rule, limits, line);
         }
     }
 
@@ -194,7 +183,8 @@ impl Model {
         before: &Self,
         workers: &[Leases],
         now: u128,
-    ) {
+    ) -> Vec<(Slot, Rule)> {
+        let mut new = Vec::new();
         for (slot, rule) in seen {
             let own = before.before(other(*slot, line), limits, None, now);
             let taken = self
@@ -203,6 +193,7 @@ impl Model {
                 .and_then(|rules| rules.get_mut(rule));
             let taken = taken.expect("it was made");
             if taken.lines.insert(line) {
+                new.push((*slot, *rule));
                 let tokens = own
                     .iter()
                     .map(|(old, n)| n * unit(*rule) / unit(*old))
@@ -215,6 +206,7 @@ impl Model {
                 taken.takings.push((now, tokens.unwrap_or(0).min(level)));
             }
         }
+        new
     }
 
     /// Whether a request may be let in.
@@ -226,8 +218,9 @@ impl Model {
     }
 
     /// A request was let in. What a line takes under one rule of its own counts under the
-    /// others that were in force before, as far as it goes.
-    fn note(&mut self, limits: &[(Slot, Rule)], cost: u64, now: u128) {
+    /// others that were in force before, as far as it goes: what workers took there in advance
+    /// stays theirs.
+    fn note(&mut self, limits: &[(Slot, Rule)], cost: u64, workers: &[Leases], now: u128) {
         let mut places = HashSet::new();
         for (slot, rule) in limits {
             let rules = self.0.get_mut(&name(*slot)).unwrap();
@@ -236,7 +229,11 @@ impl Model {
                 for (other, taken) in rules.iter_mut() {
                     let is_beside = other == rule || limits.contains(&(*slot, *other));
                     if !is_beside && taken.missing(*other, now).is_some() {
+                        let bucket = (place(*slot), quota_of(*other));
+                        let held = workers.iter().filter_map(|w| w.held.get(&bucket));
+                        let held: u64 = held.map(|lease| lease.left).sum();
                         let left = taken.level(*other, now).0;
+                        let left = left.saturating_sub(u128::from(held) * unit(*other));
                         taken.takings.push((now, left.min(tokens * unit(*other))));
                     }
                 }
@@ -381,8 +378,8 @@ impl Buckets for Working<'_> {
         let (world, limits) = (&mut *self.world, &self.limits);
         let (model, workers) = (&mut world.model, &world.workers);
         model.begin(&made, limits, line, &self.before, now);
-        model.join(&seen, limits, line, &self.before, workers, now);
-        model.switch(&seen, limits, line, workers, now);
+        let new = model.join(&seen, limits, line, &self.before, workers, now);
+        model.switch(&new, limits, line, workers, now);
         Ok(())
     }
 
@@ -426,7 +423,7 @@ impl World {
         if matches!(outcome, Some(Outcome::Taken { .. })) {
             let may = self.model.may(&limits, t.cost, now.into());
             prop_assert!(may, "{t:?} is let in at {now}");
-            self.model.note(&limits, t.cost, now.into());
+            self.model.note(&limits, t.cost, &self.workers, now.into());
         }
         Ok(())
     }
