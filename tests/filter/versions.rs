@@ -374,6 +374,7 @@ fn a_listener_keeps_its_older_policy_over_restarts_and_crashes() {
             .start_plugin(Some(&new.seal()))
             .expect("it is taken");
         edge.vm.stop_plugin(lax).expect("the old root ends");
+        edge.root = strict;
         edge.tick();
         let back = edge
             .vm
