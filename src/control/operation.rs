@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
+use crate::desk::Pace;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
 use crate::world::World;
@@ -49,6 +50,16 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
     /// Its refusals, in the words that a person reads.
     fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
 
+    /// Whether it changes anything.
+    fn writes(&self) -> bool {
+        Self::ROUTE.writes
+    }
+
+    /// In which order it is done, if it changes anything.
+    fn pace(&self) -> Pace {
+        Pace::Usual
+    }
+
     /// What `If-Match` is compared with: the answer to a `GET` of the same thing.
     fn current(&self, _store: &mut Store, _world: &World) -> Result<Option<Value>> {
         Ok(None)
@@ -59,6 +70,9 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
         Ok(())
     }
 }
+
+/// Things to do that take long in one operation.
+const MANY: usize = 100;
 
 /// The answer to another operation, as JSON.
 fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -418,6 +432,19 @@ fn twice(name: &str) -> Error {
     )
 }
 
+/// An operation in words, to be read again.
+pub fn written<O: Operation>(operation: &O) -> Value {
+    serde_json::to_value(operation).unwrap_or_default()
+}
+
+/// Reads an operation from what [`written`] gave.
+///
+/// # Errors
+/// Those of [`put_together`].
+pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
+    read(written.clone())
+}
+
 /// The pairs of a query, or of a form.
 ///
 /// # Errors
@@ -526,11 +553,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_path_is_encoded() {
-        let parts = take_apart(&client::Show {
-            name: "a/b?c".to_owned(),
-            without_keys: false,
-        })
-        .unwrap();
+        let parts = take_apart(&client::Show::with_keys("a/b?c")).unwrap();
         assert_eq!(parts.target, "/v1/clients/a%2Fb%3Fc");
     }
 

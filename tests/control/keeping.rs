@@ -278,7 +278,7 @@ fn a_folder_is_served_by_one_server_and_its_lock_dies_with_it() {
         "--discovery",
         "127.0.0.1:0",
     ];
-    let words = home.refused(&second);
+    let words = home.refused_soon(&second);
     let process = format!("(process {})", first.pid());
     assert!(
         words.contains("is running on") && words.contains(&process),

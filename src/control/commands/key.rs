@@ -8,7 +8,7 @@ use super::{Context, key_id};
 use crate::error::Result;
 use crate::operation::key::{self, KeyUse, KeyView};
 use crate::operation::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
-use crate::output::{self, cell};
+use crate::output::{self, Output, cell};
 use crate::record::Status;
 use crate::registry::rules;
 use crate::when::{self, When};
@@ -133,21 +133,31 @@ impl List {
             scan: None,
             cursor: None,
         };
+        let mut json = cx.out.is_json().then(Output::list);
         let mut keys = Vec::new();
         let mut counted_since;
         loop {
             let found = cx.perform(page.clone())?;
             counted_since = found.counted_since;
-            keys.extend(found.keys);
+            match &mut json {
+                // There may be more of them than fit into memory.
+                Some(list) => list.add(&found.keys)?,
+                None => keys.extend(found.keys),
+            }
             if found.next.is_none() {
                 break;
             }
             page.cursor = found.next;
         }
-        keys.sort_by(|a, b| {
-            (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0))
-        });
-        cx.out.show(&keys, || list_table(&keys, cx.now(), true))?;
+        match json {
+            Some(list) => list.end()?,
+            None => {
+                keys.sort_by(|a: &KeyView, b| {
+                    (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0))
+                });
+                output::text(&list_table(&keys, cx.now(), true))?;
+            }
+        }
         if let Some(unused) = self.unused {
             let before = cx.now().saturating_sub(unused);
             match counted_since {

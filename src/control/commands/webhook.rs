@@ -76,7 +76,7 @@ impl Webhook {
 impl Create {
     fn run(self, cx: &Context) -> Result<()> {
         let given = world::secret_variable("KEYSTILE_WEBHOOK_SECRET");
-        let made = cx.perform(webhook::Create {
+        let made = cx.make(webhook::Create {
             name: self.name,
             url: self.url,
             events: self.event,

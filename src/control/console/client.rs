@@ -148,12 +148,7 @@ async fn page(
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let client = visit
-        .run(Show {
-            name: name.to_owned(),
-            without_keys: true,
-        })
-        .await?;
+    let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
     let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
     let records = match visit.may::<audit::List>() {
@@ -269,12 +264,7 @@ pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Res
 }
 
 async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> {
-    let before = visit
-        .run(Show {
-            name: name.to_owned(),
-            without_keys: true,
-        })
-        .await?;
+    let before = visit.run(Show::without_keys(name.to_owned())).await?;
     let labels: std::collections::BTreeMap<String, String> =
         labels(&form.words("labels"))?.into_iter().collect();
     let gone = before.client.labels.keys();

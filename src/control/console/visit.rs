@@ -15,6 +15,7 @@ use super::form::Form;
 use super::page;
 use super::session::{SessionId, Who};
 use crate::caller::Role;
+use crate::desk::Pace;
 use crate::error::{Error, Kind, refuse};
 use crate::operation::{self, Operation};
 use crate::registry::replay::{self, Once};
@@ -110,11 +111,24 @@ impl Visit {
     /// # Errors
     /// Those of the operation, and 403 for a role that may not.
     pub async fn run<O: Operation>(&self, asked: O) -> Result<O::Output, Problem> {
-        self.with::<O, _>("", move |store, world| {
-            asked.check_size()?;
-            asked.run(store, world)
-        })
-        .await
+        let mut first = Some(asked);
+        let begin = move |asked: O| {
+            move |store: &mut Store, world: &World| {
+                asked.check_size()?;
+                asked.run(store, world)
+            }
+        };
+        let pace = first.as_ref().map(O::pace).unwrap_or_default();
+        let kept = match pace {
+            Pace::Sweep | Pace::Long => first.as_ref().map(operation::written),
+            _ => None,
+        };
+        let again = move || match (first.take(), &kept) {
+            (Some(asked), _) => Ok(begin(asked)),
+            (None, Some(kept)) => operation::read_again(kept).map(begin),
+            (None, None) => Err(begun_twice()),
+        };
+        self.with_pace::<O, _, _>("", pace, again).await
     }
 
     /// Asks for an operation that makes something, once for each form: a page that is
@@ -157,19 +171,37 @@ impl Visit {
         subject: &str,
         f: impl FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
+        let mut f = Some(f);
+        let begin = move || f.take().ok_or_else(begun_twice);
+        self.with_pace::<O, _, _>(subject, Pace::Usual, begin).await
+    }
+
+    async fn with_pace<O: Operation, T: Send + 'static, F>(
+        &self,
+        subject: &str,
+        pace: Pace,
+        mut begin: impl FnMut() -> crate::error::Result<F>,
+    ) -> Result<T, Problem>
+    where
+        F: FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
+    {
         let route = O::ROUTE;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let world = self.asker.world();
-        let run = move |store: &mut Store| f(store, &world);
+        let mut run = || {
+            let (f, world) = (begin()?, world.clone());
+            Ok(move |store: &mut Store| f(store, &world))
+        };
         let done = match route.writes {
-            true => app.desk().write(run).await,
-            false => app.desk().ask(run).await,
+            true => app.desk().write_for(&world, pace, run).await,
+            false => app.desk().ask(&world, run()?).await,
         };
         match done {
             Ok(done) => Ok(done),
             Err(e) => {
-                if route.writes || e.kind() == Kind::Forbidden {
+                let failed = matches!(e.kind(), Kind::Store(_));
+                if (route.writes && !failed) || e.kind() == Kind::Forbidden {
                     auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string())
                         .await;
                 }
@@ -183,6 +215,13 @@ impl Visit {
         response.extensions_mut().insert(TokenId(self.token()));
         response
     }
+}
+
+fn begun_twice() -> crate::error::Error {
+    refuse(
+        "the operation was begun twice",
+        "report this as a mistake of keystilectl",
+    )
 }
 
 /// Where a request comes from.

@@ -438,6 +438,7 @@ fn wrong_key(error: Error, fingerprint: &str) -> Error {
         ),
         "give the master key that `keystilectl backup` named when it was made",
     )
+    .of(error.kind())
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::wire::Time;
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::record::SigningRecord;
 use crate::registry::signing;
@@ -120,6 +121,10 @@ impl Operation for Retire {
         OWNERS,
         "Erase a signing key that signs no more",
     );
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Retired> {
         signing::retire(store, world, &self.kid)?;

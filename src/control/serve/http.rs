@@ -27,7 +27,7 @@ use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{docs, openapi};
-use crate::desk::Desk;
+use crate::desk::{Desk, Pace};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::{self, AUDITORS, Method, Operation, Route};
 use crate::registry::replay::{self, Once};
@@ -195,6 +195,8 @@ type Fields = BTreeMap<String, String>;
 /// every operation.
 trait Asked: Send {
     fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value>;
+    fn writes(&self) -> bool;
+    fn pace(&self) -> Pace;
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>>;
 }
 
@@ -203,6 +205,14 @@ struct Typed<O>(O);
 impl<O: Operation> Asked for Typed<O> {
     fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value> {
         self.0.run(store, world).and_then(json)
+    }
+
+    fn writes(&self) -> bool {
+        self.0.writes()
+    }
+
+    fn pace(&self) -> Pace {
+        self.0.pace()
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -310,6 +320,45 @@ enum Done {
     Before { status: u16, body: Vec<u8> },
 }
 
+/// What a change is asked for with.
+#[derive(Clone)]
+struct How {
+    /// `Idempotency-Key`.
+    key: Option<String>,
+    /// `If-Match`.
+    tags: Option<String>,
+    request: [u8; 32],
+    status: u16,
+}
+
+impl How {
+    fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
+        if let Some(key) = self.key {
+            let run = |store: &mut Store| operation.run(store, world);
+            let remember = |done: &Value| (self.status, done.clone());
+            return Ok(
+                match replay::once(store, world, &key, self.request, run, remember)? {
+                    Once::Done(value) => Done::Now(value),
+                    Once::Before(before) => Done::Before {
+                        status: before.status,
+                        body: before.body,
+                    },
+                },
+            );
+        }
+        let Some(tags) = self.tags else {
+            return operation.run(store, world).map(Done::Now);
+        };
+        store.together(|store| {
+            let current = operation.current(store, world)?;
+            if !matches(&tags, current.as_ref()) {
+                return Err(stale());
+            }
+            operation.run(store, world).map(Done::Now)
+        })
+    }
+}
+
 async fn answer(
     app: &App,
     entry: Entry,
@@ -322,57 +371,39 @@ async fn answer(
     let body = read(&route, &head.headers, body).await?;
     let query = head.uri.query().unwrap_or_default();
     let operation = (entry.read)(&path, query, &body)?;
-    let subject = path.into_values().next().unwrap_or_default();
+    let subject = path.values().next().cloned().unwrap_or_default();
     let world = asker.world();
     let if_match = header(&head.headers, header::IF_MATCH)?;
     let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
-    let done = match (
-        key.filter(|_| route.creates),
-        if_match.filter(|_| route.etag),
-    ) {
-        _ if !route.writes => {
-            let ask = move |store: &mut Store| operation.run(store, &world);
-            app.desk().ask(ask).await.map(Done::Now)
-        }
-        (Some(key), _) => {
-            let request = fingerprint(&route, head, &body);
-            app.desk()
-                .write(move |store| {
-                    let run = |store: &mut Store| operation.run(store, &world);
-                    let remember = |done: &Value| (route.status, done.clone());
-                    Ok(
-                        match replay::once(store, &world, &key, request, run, remember)? {
-                            Once::Done(value) => Done::Now(value),
-                            Once::Before(before) => Done::Before {
-                                status: before.status,
-                                body: before.body,
-                            },
-                        },
-                    )
-                })
-                .await
-        }
-        (None, Some(tags)) => {
-            let write = move |store: &mut Store| {
-                store.together(|store| {
-                    let current = operation.current(store, &world)?;
-                    if !matches(&tags, current.as_ref()) {
-                        return Err(stale());
-                    }
-                    operation.run(store, &world)
-                })
+    let done = if operation.writes() {
+        let how = How {
+            key: key.filter(|_| route.creates),
+            tags: if_match.filter(|_| route.etag),
+            request: fingerprint(&route, head, &body),
+            status: route.status,
+        };
+        let pace = operation.pace();
+        let mut first = Some(operation);
+        // What is begun again is read again from what was sent.
+        let begin = || {
+            let operation = match first.take() {
+                Some(operation) => operation,
+                None => (entry.read)(&path, query, &body)?,
             };
-            app.desk().write(write).await.map(Done::Now)
-        }
-        (None, None) => {
-            let write = move |store: &mut Store| operation.run(store, &world);
-            app.desk().write(write).await.map(Done::Now)
-        }
+            let (world, how) = (world.clone(), how.clone());
+            Ok(move |store: &mut Store| how.done(store, &world, operation))
+        };
+        app.desk().write_for(&world, pace, begin).await
+    } else {
+        let asking = world.clone();
+        let ask = move |store: &mut Store| operation.run(store, &asking);
+        app.desk().ask(&world, ask).await.map(Done::Now)
     };
     match done {
         Ok(done) => Ok(respond(&route, head, done)),
         Err(e) => {
-            if route.writes || e.kind() == Kind::Forbidden {
+            let failed = matches!(e.kind(), Kind::Store(_));
+            if (route.writes && !failed) || e.kind() == Kind::Forbidden {
                 auth::write_down(app, asker.world(), route.name, &subject, &e.to_string()).await;
             }
             Err(e.into())
@@ -491,8 +522,11 @@ fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
 fn tag(value: &Value) -> String {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
-        // Being used changes nothing about a key.
-        fields.remove("usage");
+        // Being used changes nothing about a key. The keys of a client are told by its
+        // `revision`: all of them, and not those of one page.
+        for field in ["usage", "keys", "next"] {
+            fields.remove(field);
+        }
     }
     let digest = Sha256::digest(value.to_string().as_bytes());
     let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
@@ -526,13 +560,14 @@ async fn ready(State(app): State<App>) -> Response {
     let now = world::instant();
     if let Some((at, true)) = *known
         && now.saturating_duration_since(at) < READY
+        && !app.desk().health().is_ill()
     {
         return "ready\n".into_response();
     }
-    let read = app.desk().read(|tx| Ok(tx.meta().version)).await;
-    *known = Some((now, read.is_ok()));
-    match read {
-        Ok(_) => "ready\n".into_response(),
+    let well = app.desk().is_well().await;
+    *known = Some((now, well.is_ok()));
+    match well {
+        Ok(()) => "ready\n".into_response(),
         Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
     }
 }
@@ -569,7 +604,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Response {
         }
     }
     let version = *app.desk().versions().borrow();
-    let text = app.metrics().text(version);
+    let text = app.metrics().text(version, app.desk().health());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -20,10 +20,13 @@ use crate::policy_file;
 use crate::registry::token;
 use crate::world::World;
 
+mod trouble;
+mod turns;
+
 struct Api {
     router: axum::Router,
     desk: Arc<Desk>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// For routes that a running server answers; no Envoy ever connects.
@@ -54,13 +57,17 @@ impl Api {
 
     fn limited(limits: Limits) -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
+        Self::over(folder, desk, limits)
+    }
+
+    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
         let live = duties::fleet(&app, &delivery);
         Self {
             router: http::router(app, live),
             desk,
-            _folder: folder,
+            folder,
         }
     }
 

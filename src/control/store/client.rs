@@ -30,6 +30,21 @@ impl Tx<'_> {
             .optional()?)
     }
 
+    /// Rises with every change of a client or of its keys.
+    pub fn client_revision(&self, number: u32) -> Result<u64> {
+        let sql = "SELECT revision FROM client WHERE number = ?";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        Ok(statement.query_row([number], |r| column::unsigned(r, 0))?)
+    }
+
+    /// A client, or a key of it, is changed.
+    pub(super) fn touch_client(&self, number: u32) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE client SET revision = ? WHERE number = ?")?
+            .execute(params![column::signed(self.next), number])?;
+        Ok(())
+    }
+
     /// Names of all living clients, in their order.
     pub fn names_of_clients(&self) -> Result<Vec<String>> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
@@ -81,7 +96,7 @@ impl Tx<'_> {
                 client.number
             ],
         )?;
-        Ok(())
+        self.touch_client(client.number)
     }
 
     /// Takes a client out of the living.

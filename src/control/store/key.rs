@@ -45,6 +45,13 @@ const SET_OVERLAP_END: Sql<'_> = Sql {
     tail: ")",
 };
 
+const TOUCH_CLIENTS: Sql<'_> = Sql {
+    head: "UPDATE client SET revision = ?1 WHERE number IN (SELECT client FROM key WHERE id IN (",
+    shared: 1,
+    row: "#",
+    tail: "))",
+};
+
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
     Ok(Key {
         id: column::id(row, 0)?,
@@ -262,14 +269,6 @@ impl Tx<'_> {
             .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
-    /// The keys of one client.
-    pub fn keys_of(&self, client: u32) -> Result<Vec<Key>> {
-        let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ?");
-        let mut statement = self.tx.prepare(&sql)?;
-        let rows = statement.query_map([client], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
     /// if it is given, until `each` has enough.
     pub fn keys_after(
@@ -336,6 +335,10 @@ impl Tx<'_> {
             v.push(column::joined(&rules.certificates))
         };
         rows::write(&self.tx, &INSERT, keys, |v| v.push(changed), own)?;
+        let of = |k: &K| k.as_ref().client_number;
+        for keys in keys.chunk_by(|a, b| of(a) == of(b)) {
+            keys.first().map_or(Ok(()), |k| self.touch_client(of(k)))?;
+        }
         Ok(())
     }
 
@@ -348,6 +351,7 @@ impl Tx<'_> {
         };
         let own = |v: &mut Values<'_, '_>, id: &KeyId| v.push(column::signed(id.as_u64()));
         rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own)?;
+        rows::write(&self.tx, &TOUCH_CLIENTS, keys, |v| v.push(changed), own)?;
         Ok(())
     }
 
@@ -381,7 +385,7 @@ impl Tx<'_> {
                 column::signed(self.next),
                 column::signed(key.id.as_u64()),
             ])?;
-        Ok(())
+        self.touch_client(key.client_number)
     }
 
     /// The keys of a client, as they stand in the keyset, have changed with it.
@@ -391,6 +395,14 @@ impl Tx<'_> {
             params![column::signed(self.next), client],
         )?;
         Ok(())
+    }
+
+    /// How many keys of a client are not revoked.
+    pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
+        Ok(self
+            .tx
+            .query_row(sql, [client], |r| column::unsigned(r, 0))?)
     }
 
     /// How many keys of a client are good at an instant or may become so.

@@ -79,7 +79,7 @@ impl Rotate {
             (_, true) => Some(None),
             (expires, false) => expires.map(|e| Some(TimeWords(e))),
         };
-        let mut rotated = cx.perform(key::Rotate {
+        let mut rotated = cx.make(key::Rotate {
             id: Id(id),
             grace: Span(self.grace),
             expires,

@@ -136,15 +136,17 @@ fn records_are_found_by_every_field() {
     log::refused(&mut b.store, &eve, "key.revoke", "x", "acme", "no").unwrap();
     let mut find = |query: Query| {
         let found = b.store.read(|tx| tx.last_audit(&query, 100)).unwrap();
+        // The same in small steps, the other way round.
         let mut each = Vec::new();
-        b.store
-            .read(|tx| {
-                tx.each_audit(&query, |r| {
-                    each.push(r);
-                    Ok(())
-                })
-            })
-            .unwrap();
+        let mut step = query.clone();
+        loop {
+            let page = b.store.read(|tx| tx.audit_forth(&step, 1, 2)).unwrap();
+            each.extend(page.records);
+            if page.next.is_none() {
+                break;
+            }
+            step.after = page.next;
+        }
         each.reverse();
         assert_eq!(found, each, "the same, the other way round");
         let actions = found.iter().map(|r| r.action.clone());
@@ -256,7 +258,7 @@ fn records_are_found_by_every_field() {
 
 #[test]
 fn every_way_to_search_for_a_few_uses_an_index() {
-    let b = Bench::new();
+    let mut b = Bench::new();
     let any = Query::default;
     let some = |text: &str| Some(text.to_owned());
     for query in [
@@ -277,13 +279,60 @@ fn every_way_to_search_for_a_few_uses_an_index() {
             ..any()
         },
         Query {
+            action: some("client."),
+            ..any()
+        },
+        Query {
+            outcome: Some(Outcome::Refused),
+            ..any()
+        },
+        Query {
+            subject: some("x"),
+            client: some("x"),
+            actor: some("x"),
+            action: some("x"),
+            since: Some(1),
+            until: Some(2),
             outcome: Some(Outcome::Refused),
             ..any()
         },
     ] {
         let plan = b.store.audit_plan(&query);
-        assert!(plan.contains("USING INDEX"), "{query:?}: {plan}");
+        assert!(plan.contains("USING COVERING INDEX"), "{query:?}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
+    }
+}
+
+#[test]
+fn a_search_for_few_among_many_looks_at_so_many_and_says_where_to_go_on() {
+    let mut b = Bench::new();
+    b.issue(&World::at(NOON + 10), 60);
+    let any = Query::default;
+    for query in [
+        Query {
+            until: Some(1),
+            ..any()
+        },
+        Query {
+            since: Some(u64::MAX / 2),
+            ..any()
+        },
+        Query {
+            client: Some("acme".to_owned()),
+            actor: Some("nobody".to_owned()),
+            ..any()
+        },
+        Query {
+            client: Some("acme".to_owned()),
+            action: Some("webhook.".to_owned()),
+            ..any()
+        },
+    ] {
+        let found = b.store.read(|tx| tx.audit_back(&query, 5, 20)).unwrap();
+        assert!(found.records.is_empty(), "{query:?}");
+        let next = found.next.expect("there are more to look at");
+        let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
+        assert_eq!(next, last - 19, "{query:?}");
     }
 }
 
