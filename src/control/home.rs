@@ -8,6 +8,7 @@ use std::sync::Arc;
 use keystile::keyset::StoreId;
 
 use crate::error::{Error, Kind, Result, Trouble, refuse};
+use crate::file::PartialFolder;
 use crate::seal::{self, MasterKey};
 use crate::store::{Alone, Store};
 use crate::world::World;
@@ -16,7 +17,7 @@ mod keep;
 mod lock;
 pub mod published;
 
-pub use keep::{NewKey, Restored};
+pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
 pub use lock::Serving;
 
 /// The folder: the store, its master key unless that is kept elsewhere, and the
@@ -199,7 +200,7 @@ impl Home {
             }
         };
         // Made beside and linked into place, so that no half-made store is ever found.
-        let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
+        let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         let mut id = [0; 8];
         (world.entropy)(&mut id)?;

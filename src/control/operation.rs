@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::world::World;
 
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod explain;
 pub mod fleet;
@@ -300,6 +301,9 @@ macro_rules! for_each_operation {
             $crate::operation::audit::Verify,
             $crate::operation::audit::Checkpoint,
             $crate::operation::audit::Prune,
+            $crate::operation::backup::Make,
+            $crate::operation::backup::Read,
+            $crate::operation::backup::End,
             $crate::operation::token::Create,
             $crate::operation::token::List,
             $crate::operation::token::Revoke,

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use crate::error::{Error, Result, refuse};
+use crate::file;
 use crate::operation::Operation;
 
 impl Context {
@@ -34,6 +35,19 @@ impl Context {
         })?;
         server.perform(&operation)
     }
+}
+
+/// From now on SIGINT and SIGTERM end the process only when the files that it has not
+/// finished are removed.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub fn leave_nothing() -> Result<()> {
+    let end = |_| {
+        file::remove_partials();
+        std::process::exit(130);
+    };
+    heard(end).map(drop)
 }
 
 /// Becomes true with the first SIGINT or SIGTERM, which no longer end the process; `hear` is

@@ -97,6 +97,7 @@ pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
         async move { asked.at(&forget, world).await }
     }))
     .merge(versions(app, delivery))
+    .merge(super::backups::routes(app))
 }
 
 /// What was published.
