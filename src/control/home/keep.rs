@@ -89,21 +89,17 @@ impl Home {
     /// # Errors
     /// The store cannot be read, or the folder not written to.
     pub fn copy(&self, world: &World, folder: &Path, name: &str) -> Result<Copied> {
+        self.copy_for(world, folder, name, folder)
+    }
+
+    /// The same; a failure names the file that it is for.
+    fn copy_for(&self, world: &World, folder: &Path, name: &str, to: &Path) -> Result<Copied> {
         world.caller.owner("back the store up")?;
         let (mut store, key) = self.unlock()?;
         store.write(world, |tx| {
             tx.audit(world, "store.backup", name, None, None)
         })?;
-        let cannot = |e: io::Error| {
-            refuse(
-                format_args!(
-                    "nothing can be written to `{}` ({})",
-                    folder.display(),
-                    e.kind()
-                ),
-                "check the folder and its free space",
-            )
-        };
+        let cannot = |e: io::Error| cannot_write(to, &e);
         let mut copy = Partial::new(folder).map_err(cannot)?;
         store.copy_to(copy.path(), &key)?;
         let mut copied = Store::open(copy.path(), &key)?;
@@ -129,7 +125,7 @@ impl Home {
     /// The store cannot be read, or the file cannot be written; then it is as it was.
     pub fn backup(&self, world: &World, to: &Path) -> Result<Kept> {
         let name = to.file_name().unwrap_or_default().to_string_lossy();
-        let copied = self.copy(world, folder_of(to), &name)?;
+        let copied = self.copy_for(world, folder_of(to), &name, to)?;
         let bytes = put_backup(copied.store, copied.usage, to)?;
         Ok(Kept {
             head: copied.head,

@@ -1,6 +1,6 @@
 //! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -57,11 +57,7 @@ pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Resul
 fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
     world.caller.unbound("import keys")?;
     let policy = policy(&tx)?.policy;
-    let mut clients: BTreeMap<String, Client> = tx
-        .clients()?
-        .into_iter()
-        .map(|(c, _)| (c.name.clone(), c))
-        .collect();
+    let mut clients = tx.clients_by_name()?;
     let mut digests: HashMap<[u8; 32], String> = HashMap::new();
     let mut bad = Vec::new();
     let mut out = Imported {

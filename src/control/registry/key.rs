@@ -392,19 +392,20 @@ fn check_bound_rotation(tx: &Tx<'_>, world: &World, old: &Key, new: &Rules) -> R
     }
     ceilings.admit_rotation(&old.rules, new, now)?;
     // One that gives way and its successor count as one; more than that at once do not.
-    let living = tx.living_keys_of(old.client_number, now)?;
-    if let Some(most) = ceilings.max_keys
-        && living >= u64::from(most).saturating_mul(2)
-    {
-        return Err(refuse(
-            format_args!(
-                "client `{}` has {living} keys, those that give way to newer ones among them",
-                old.client
-            ),
-            "wait until they have ended, or revoke them",
-        ));
+    let Some(most) = ceilings.max_keys.map(|n| u64::from(n).saturating_mul(2)) else {
+        return Ok(());
+    };
+    let living = tx.living_keys_of(old.client_number, now, most.saturating_add(1))?;
+    if living < most {
+        return Ok(());
     }
-    Ok(())
+    Err(refuse(
+        format_args!(
+            "client `{}` has {living} keys, those that give way to newer ones among them",
+            old.client
+        ),
+        "wait until they have ended, or revoke them",
+    ))
 }
 
 fn no_longer(client: &str) -> Error {

@@ -1,5 +1,7 @@
 //! Clients in the store.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Tx, column};
@@ -50,6 +52,23 @@ impl Tx<'_> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
         let mut statement = self.tx.prepare_cached(sql)?;
         let rows = statement.query_map([], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The plans that living clients are on, and how many are.
+    pub fn clients_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT plan, count(*) FROM client
+            WHERE deleted IS NULL AND plan IS NOT NULL GROUP BY plan";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// All living clients, by their names.
+    pub fn clients_by_name(&self) -> Result<BTreeMap<String, Client>> {
+        let sql = format!("SELECT {COLUMNS} FROM client WHERE deleted IS NULL");
+        let mut statement = self.tx.prepare(&sql)?;
+        let rows = statement.query_map([], |r| read(r).map(|c| (c.name.clone(), c)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

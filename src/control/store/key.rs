@@ -1,7 +1,7 @@
 //! Keys in the store.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
@@ -24,6 +24,12 @@ const TABLES: &str = "key JOIN client ON client.number = key.client";
 const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce(expires > ?1, TRUE)
     ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
     LIMIT 1";
+
+const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
+      (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
+       WHERE revoked IS NULL GROUP BY client, plan) k
+    JOIN client ON client.number = k.client
+    WHERE on_plan IS NOT NULL GROUP BY on_plan";
 
 /// Name and plan of a client.
 type ClientOfRow = (String, Option<String>);
@@ -149,12 +155,27 @@ impl Tx<'_> {
     }
 
     /// All keys, in no order.
+    #[cfg(test)]
     pub fn keys(&self) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        self.each_key(|key| keys.push(key))?;
+        Ok(keys)
+    }
+
+    /// Hands every key to `each`, in no order.
+    ///
+    /// # Errors
+    /// Those of the store; and this is to be broken off.
+    pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
         let mut statement = self
             .tx
             .prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))?;
-        let rows = statement.query_map([], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.go_on()?;
+            each(read(row)?);
+        }
+        Ok(())
     }
 
     /// Hands each key that is good at an instant or may become so, and has not given way
@@ -397,6 +418,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// How many keys that are not revoked are on each plan, their own or their client's. From
+    /// an index alone.
+    pub fn keys_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+        let mut statement = self.tx.prepare_cached(ON_PLANS)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// How many keys of a client are not revoked.
     pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
@@ -405,15 +434,13 @@ impl Tx<'_> {
             .query_row(sql, [client], |r| column::unsigned(r, 0))?)
     }
 
-    /// How many keys of a client are good at an instant or may become so.
-    pub fn living_keys_of(&self, client: u32, now: u64) -> Result<u64> {
-        let sql = "SELECT count(*) FROM key WHERE client = ?1 AND revoked IS NULL
-            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE)";
-        Ok(self
-            .tx
-            .query_row(sql, params![client, column::signed(now)], |r| {
-                column::unsigned(r, 0)
-            })?)
+    /// How many keys of a client are good at an instant or may become so. It counts no further
+    /// than to `most`.
+    pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
+            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";
+        let values = params![client, column::signed(now), column::signed(most)];
+        Ok(self.tx.query_row(sql, values, |r| column::unsigned(r, 0))?)
     }
 }
 
@@ -427,5 +454,10 @@ impl super::Store {
             super::bench::plan(&self.db, &sql, &[])
         };
         conditions.into_iter().map(plan).collect()
+    }
+
+    /// How the database counts the keys on plans.
+    pub fn plan_of_plans(&self) -> String {
+        super::bench::plan(&self.db, ON_PLANS, &[])
     }
 }

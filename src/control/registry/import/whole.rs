@@ -43,11 +43,7 @@ fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done
         .collect();
     let may_add = import.add_plans || import.dry_run;
     let file = take_plans(&mut tx, world, plans, may_add, &mut done)?;
-    let mut clients: BTreeMap<String, Client> = tx
-        .clients()?
-        .into_iter()
-        .map(|(c, _)| (c.name.clone(), c))
-        .collect();
+    let mut clients = tx.clients_by_name()?;
     let mut bad = Vec::new();
     for line in import.clients {
         let place = format!("client `{}`", line.name);
