@@ -5,9 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::{NamedTempFile, TempDir};
+
+use crate::world;
 
 /// How their names begin: an operator that finds one knows what it is.
 const PREFIX: &str = ".keystile-partial-";
@@ -141,9 +143,13 @@ fn is_left(path: &Path, entry: &fs::DirEntry) -> bool {
     if ours().contains(path) {
         return false;
     }
-    let age = entry.metadata().and_then(|m| m.modified());
-    let old = |t: SystemTime| t.elapsed().is_ok_and(|age| age >= YOUNG);
-    if !age.is_ok_and(old) {
+    let since = entry.metadata().and_then(|m| m.modified());
+    let since = since.ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let old = |since: Duration| {
+        let now = Duration::from_millis(world::now().ms());
+        now.saturating_sub(since) >= YOUNG
+    };
+    if !since.is_some_and(old) {
         return false;
     }
     match File::open(path) {
@@ -158,6 +164,8 @@ fn ours() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn age(path: &Path) {

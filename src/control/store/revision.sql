@@ -4,4 +4,5 @@
 ALTER TABLE client ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 
 DROP INDEX key_living;
-CREATE INDEX key_living ON key (client, plan) WHERE revoked IS NULL;
+-- `revoked` too, which is nothing in all of them: otherwise each row would be looked up for it.
+CREATE INDEX key_living ON key (client, plan, revoked) WHERE revoked IS NULL;

@@ -1,10 +1,11 @@
 //! Who waits for whom.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::desk::Pace;
 use crate::store::Store;
+use crate::world;
 
 /// What must not wait, waits no longer.
 const SOON: Duration = Duration::from_secs(20);
@@ -39,7 +40,7 @@ async fn a_revocation_goes_before_forty_bulk_issues() {
     let issued = api.ask(&owner, "POST", "/v1/keys", one).await;
     let id = issued.body["id"].as_str().unwrap();
     let bulk = json!({"client": "acme", "count": 2000});
-    let before = Instant::now();
+    let before = world::instant();
     let alone = api.ask(&client, "POST", "/v1/keys", bulk.clone()).await;
     let alone_took = before.elapsed();
     assert_eq!(alone.status, 201, "{}", alone.text);
@@ -54,7 +55,7 @@ async fn a_revocation_goes_before_forty_bulk_issues() {
     let mut worst = Duration::ZERO;
     for action in ["disable", "revoke"] {
         let path = format!("/v1/keys/{id}/{action}");
-        let before = Instant::now();
+        let before = world::instant();
         let done = api.ask(&owner, "POST", &path, json!({})).await;
         assert_eq!(done.status, 200, "{}", done.text);
         worst = worst.max(before.elapsed());
@@ -83,8 +84,8 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
                 Ok(move |store: &mut Store| {
                     store.write(&world, |tx| {
                         began.send(()).unwrap();
-                        let end = Instant::now() + 2 * SOON;
-                        while first && Instant::now() < end {
+                        let end = world::instant() + 2 * SOON;
+                        while first && world::instant() < end {
                             tx.audit(&world, "test.long", "x", None, None)?;
                         }
                         tx.audit(&world, "test.done", "x", None, None)
