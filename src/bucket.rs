@@ -10,12 +10,15 @@
 use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
 
+mod kin;
 mod levels;
 
-pub use levels::{Levels, MAX_RULES};
+pub use kin::Kin;
+pub use levels::{Levels, MAX_RULES, Members};
 
-use crate::lease::{Held, Leases};
+use crate::lease::{Leases, MIN_BURST};
 use crate::quota::{Counts, Tallies, TallyKey};
+use kin::Asked;
 
 /// The most limits that one list (a plan's, a key's) may hold.
 pub const MAX_LIMITS: usize = 8;
@@ -114,6 +117,24 @@ impl Quota {
         self.interval
     }
 
+    /// What to store of `stored` after `tokens` more were taken, or all that there are: those
+    /// in leases, too, which are at most half of a bucket, and are paid back before it fills.
+    fn less(&self, stored: u64, tokens: u64, now: u64) -> u64 {
+        let taken = stored.saturating_add(self.interval.saturating_mul(tokens));
+        let leased = match self.burst() < MIN_BURST {
+            true => 0,
+            false => self.tolerance / 2,
+        };
+        let empty = now.saturating_add(self.tolerance);
+        taken.min(empty.saturating_add(leased))
+    }
+
+    /// What is stored of a bucket that holds so many tokens.
+    fn holding(&self, tokens: u64, now: u64) -> u64 {
+        let missing = self.burst().saturating_sub(tokens);
+        now.saturating_add(self.interval.saturating_mul(missing))
+    }
+
     /// What to store to undo a take of `cost` tokens.
     pub fn give_back(&self, cost: u64, stored: u64) -> u64 {
         stored.saturating_sub(self.interval.saturating_mul(cost))
@@ -128,7 +149,9 @@ impl Quota {
 pub struct BucketKey([u8; BUCKET_KEY_BYTES]);
 
 const BUCKET_KEY_BYTES: usize = 36;
-const BUCKET_PREFIX: &[u8; 11] = b"keystile/b/";
+/// Changed with the form of what is stored there: a process may outlive a version of the filter.
+const BUCKET_PREFIX: &[u8; 11] = b"keystile/l/";
+const CLIENT: u8 = b'c';
 
 /// Whose tokens a bucket counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +168,7 @@ impl BucketKey {
     pub fn new(store: [u8; 8], subject: Subject, route: u64) -> Self {
         let (kind, number) = match subject {
             Subject::Key(id) => (b'k', id),
-            Subject::Client(n) => (b'c', u64::from(n)),
+            Subject::Client(n) => (CLIENT, u64::from(n)),
         };
         Self(joined(&[
             BUCKET_PREFIX,
@@ -160,13 +183,18 @@ impl BucketKey {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether all keys of a client share these buckets.
+    fn is_of_client(&self) -> bool {
+        self.0.get(BUCKET_PREFIX.len() + 8) == Some(&CLIENT)
+    }
 }
 
 impl Hash for BucketKey {
     /// By what sets the buckets of a store apart.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (_, numbers) = self.0.split_at(BUCKET_KEY_BYTES - 16);
-        for number in numbers.as_chunks::<8>().0 {
+        let numbers = self.0.last_chunk::<16>().into_iter();
+        for number in numbers.flat_map(|numbers| numbers.as_chunks::<8>().0) {
             state.write_u64(u64::from_le_bytes(*number));
         }
     }
@@ -256,6 +284,15 @@ pub struct Charge {
     pub quota: Quota,
     /// Tokens to take.
     pub cost: u64,
+    /// Who pays, and where its buckets would lie if the limit were the other subject's.
+    pub kin: Option<Kin>,
+}
+
+impl Charge {
+    /// Whether all keys of a client share the bucket.
+    pub(crate) fn is_of_client(&self) -> bool {
+        self.key.is_of_client()
+    }
 }
 
 /// How several takes together came out.
@@ -316,20 +353,21 @@ fn pay_all(
     let mut tightest: Option<(usize, Taken)> = None;
     let mut paid = [None; MAX_LIMITS + 1];
     for ((i, charge), paid_here) in charges.iter().enumerate().zip(&mut paid) {
-        let mut held = held(buckets, charge, now);
-        held.is_hot &= may_lease;
-        let (swapped, result) = pay(buckets, charges, charge, held, now);
-        let refusal = match (swapped, result) {
-            (Ok(()), Ok((taken, leased))) => {
-                buckets.with_leases(|leases| leases.renew(charge, taken, leased, now));
+        let refusal = match pay(buckets, charges, charge, may_lease, now) {
+            Ok(Ok(Paid {
+                taken,
+                leased,
+                members,
+            })) => {
+                buckets.with_leases(|leases| leases.renew(charge, taken, leased, members, now));
                 *paid_here = Some(taken.stored);
                 if tightest.is_none_or(|(_, t)| taken.remaining < t.remaining) {
                     tightest = Some((i, taken));
                 }
                 continue;
             }
-            (Ok(()), Err(refused)) => Outcome::Refused { by: i, refused },
-            (Err(Contended), _) => Outcome::Contended { by: i },
+            Ok(Err(refused)) => Outcome::Refused { by: i, refused },
+            Err(Contended) => Outcome::Contended { by: i },
         };
         for (charge, stored) in charges.iter().zip(paid) {
             if let Some(stored) = stored {
@@ -341,36 +379,17 @@ fn pay_all(
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
 }
 
-fn held(buckets: &mut impl Buckets, charge: &Charge, now: u64) -> Held {
-    let held = buckets.with_leases(|leases| leases.held(charge, now));
-    held.unwrap_or_default()
-}
-
-/// The level of a charge's bucket, as if this worker's lease were given back, and whether the
-/// bucket exists. One that does not begins as [`Levels::begin`] says.
-fn level(
-    levels: &mut Levels,
-    charges: &[Charge],
-    charge: &Charge,
-    held: Held,
-    now: u64,
-) -> Result<(u64, bool), Refused> {
-    if let Some(stored) = levels.get(&charge.quota) {
-        return Ok((held.given_back(&charge.quota, stored), true));
-    }
-    let is_beside = |quota: &Quota| {
-        let mut others = charges.iter();
-        others.any(|other| other.key == charge.key && other.quota == *quota)
-    };
-    let start = levels.begin(&charge.quota, is_beside, now);
-    start.map(|start| (start, false)).map_err(|room| Refused {
-        wait: room.saturating_sub(now),
-        remaining: 0,
-    })
+/// What a take left behind.
+struct Paid {
+    taken: Taken,
+    /// Tokens taken in advance.
+    leased: u64,
+    /// The keys that a lease of it serves.
+    members: Members,
 }
 
 /// Takes from one bucket, and, where that is wanted, tokens in advance; gives the state of
-/// the bucket after both, and the number of the latter.
+/// the bucket after both.
 ///
 /// A refusal stores nothing, what this worker holds of the bucket least of all: the tokens
 /// stay in its lease, and would be counted twice. But a bucket that refuses the first request
@@ -379,42 +398,37 @@ fn pay(
     buckets: &mut impl Buckets,
     charges: &[Charge],
     charge: &Charge,
-    held: Held,
+    may_lease: bool,
     now: u64,
-) -> (Result<(), Contended>, Result<(Taken, u64), Refused>) {
+) -> Result<Result<Paid, Refused>, Contended> {
     let quota = &charge.quota;
-    let mut result = Err(Refused {
-        wait: SECOND,
-        remaining: 0,
-    });
-    let swapped = buckets.update(&charge.key, &mut |levels| {
-        let (level, exists) = match level(levels, charges, charge, held, now) {
-            Ok(found) => found,
-            Err(refused) => {
-                result = Err(refused);
-                return false;
-            }
+    Asked::new(charges, charge, now).ask(buckets, &mut |levels, found, is_hot| {
+        let taken = match quota.take(charge.cost, found.level, now) {
+            Ok(taken) => taken,
+            Err(refused) => return (found.keep(levels, charge), Err(refused)),
         };
-        result = quota.take(charge.cost, level, now).map(|taken| {
-            let leased = if held.is_hot {
-                quota.leasable(&taken)
-            } else {
-                0
-            };
-            let reserved = quota.interval.saturating_mul(leased);
-            let taken = Taken {
-                stored: taken.stored.saturating_add(reserved),
-                remaining: taken.remaining.saturating_sub(leased),
-                full_in: taken.full_in.saturating_add(reserved),
-            };
-            (taken, leased)
-        });
-        match result {
-            Ok((taken, _)) => levels.set(quota, taken.stored),
-            Err(_) => !exists && levels.set(quota, level),
-        }
-    });
-    (swapped, result)
+        let leased = match is_hot && may_lease {
+            true => quota.leasable(&taken),
+            false => 0,
+        };
+        let reserved = quota.interval.saturating_mul(leased);
+        let taken = Taken {
+            stored: taken.stored.saturating_add(reserved),
+            remaining: taken.remaining.saturating_sub(leased),
+            full_in: taken.full_in.saturating_add(reserved),
+        };
+        let is_set = levels.set(&charge.quota, taken.stored);
+        let members = match leased {
+            0 => Members::default(),
+            _ => levels.members(quota),
+        };
+        let paid = Paid {
+            taken,
+            leased,
+            members,
+        };
+        (is_set, Ok(paid))
+    })
 }
 
 /// Undoes a take that left `stored`, and gives up the lease that came with it. If others have
@@ -444,25 +458,15 @@ pub(crate) fn give_back_top(
 pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
-        let held = held(buckets, charge, now);
-        let mut result = None;
-        let read = buckets.update(&charge.key, &mut |levels| {
-            let quota = &charge.quota;
-            match level(levels, charges, charge, held, now) {
-                Ok((level, exists)) => {
-                    result = quota.take(charge.cost, level, now).err();
-                    !exists && levels.set(quota, level)
-                }
-                Err(refused) => {
-                    result = Some(refused);
-                    false
-                }
-            }
+        let asked = Asked::new(charges, charge, now);
+        let looked = asked.ask(buckets, &mut |levels, found, _| {
+            let refused = charge.quota.take(charge.cost, found.level, now).err();
+            (found.keep(levels, charge), refused.map_or(Ok(()), Err))
         });
-        if read.is_err() {
+        let Ok(result) = looked else {
             return Some(Outcome::Contended { by: i });
-        }
-        if let Some(refused) = result
+        };
+        if let Err(refused) = result
             && worst.is_none_or(|(_, w)| refused.wait > w.wait)
         {
             worst = Some((i, refused));

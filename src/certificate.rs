@@ -237,6 +237,8 @@ mod tests {
             ("https://a b", "or `dns:api"),
             ("http:///a", "or `dns:api"),
             ("urn:", "or `dns:api"),
+            ("1a://b", "or `dns:api"),
+            ("a_b://c", "or `dns:api"),
         ] {
             let why = identity(bad).unwrap_err();
             assert!(why.contains(next), "{bad}: {why}");

@@ -400,7 +400,7 @@ fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
         let mut ahead = rest.clone();
         match (b, hex(ahead.next()), hex(ahead.next())) {
             (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
+                out.push((high * 16 + low) as u8);
                 rest = ahead;
             }
             _ => out.push(b),
@@ -413,6 +413,8 @@ fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
     use crate::policy::RawPolicy;
+
+    mod smuggled;
 
     fn policy(credentials: &str) -> Policy {
         let raw: RawPolicy = serde_json::from_str(&format!(

@@ -43,7 +43,7 @@ pub use in_force::{InForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;
-pub use signing::{SigningKey, SigningKeyError, SigningKeys};
+pub use signing::{NodeKey, SigningKey, SigningKeyError, SigningKeys};
 
 use table::{Shape, Table};
 
@@ -356,11 +356,6 @@ impl Keyset {
             policy_id: self.policy_id,
             quotas: Rc::clone(&self.quotas),
         })
-    }
-
-    /// The quota of the plan at this position, if it has one.
-    pub fn quota(&self, plan: usize) -> Option<&Quota> {
-        self.quotas.get(plan)?.as_ref()
     }
 
     /// How many keys it holds.

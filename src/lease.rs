@@ -13,7 +13,7 @@
 //! another, at most half of the bucket, until the tick after [`SPAN`] gives them back. Small
 //! buckets have no leases.
 
-use crate::bucket::{BucketKey, Buckets, Charge, Outcome, Quota, Taken, give_back_top};
+use crate::bucket::{BucketKey, Buckets, Charge, Members, Outcome, Quota, Taken, give_back_top};
 use crate::mix::Map;
 
 /// How long a lease serves, in nanoseconds.
@@ -69,9 +69,15 @@ struct Lease {
     taken_at: u64,
     /// When it last served.
     used_at: u64,
+    /// The keys that the bucket has seen, if it is a client's: another must go there first.
+    members: Members,
 }
 
 impl Lease {
+    fn serves(&self, charge: &Charge) -> bool {
+        !charge.is_of_client() || charge.kin.is_none_or(|kin| self.members.has(kin.lineage))
+    }
+
     /// Tokens that may be used.
     fn usable(&self, quota: &Quota, now: u64) -> u64 {
         if now.saturating_sub(self.taken_at) >= SPAN {
@@ -97,7 +103,7 @@ impl Leases {
         let now = self.advance(now);
         for charge in charges {
             let lease = self.held.get(&(charge.key, charge.quota))?;
-            if lease.usable(&charge.quota, now) < charge.cost {
+            if lease.usable(&charge.quota, now) < charge.cost || !lease.serves(charge) {
                 return None;
             }
         }
@@ -131,7 +137,14 @@ impl Leases {
     }
 
     /// The bucket was taken from, `leased` tokens in advance among it.
-    pub(crate) fn renew(&mut self, charge: &Charge, taken: Taken, leased: u64, now: u64) {
+    pub(crate) fn renew(
+        &mut self,
+        charge: &Charge,
+        taken: Taken,
+        leased: u64,
+        members: Members,
+        now: u64,
+    ) {
         let now = self.advance(now);
         let bucket = (charge.key, charge.quota);
         let is_known = self.held.contains_key(&bucket);
@@ -145,6 +158,7 @@ impl Leases {
             remaining: taken.remaining,
             taken_at: now,
             used_at: now,
+            members,
         };
         self.held.insert(bucket, lease);
     }

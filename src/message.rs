@@ -75,6 +75,16 @@ pub(crate) fn sign(domain: Domain, body: Vec<u8>, keys: &SigningKeys) -> Option<
     })
 }
 
+/// Which node a message says it is of, before anything of it is believed: to find the secret
+/// that it is to be verified with.
+pub fn node_of(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        node: String,
+    }
+    serde_json::from_slice::<Named>(body).ok().map(|n| n.node)
+}
+
 /// Verifies and reads a message of at most `most` bytes. Nothing of it is looked at before
 /// the signature holds.
 ///

@@ -2,16 +2,38 @@
 //!
 //! Frameworks honour them, and a request is judged by what it says itself: `GET /a` with
 //! `X-HTTP-Method-Override: DELETE` would be let in as one and carried out as the other.
+//!
+//! Those that only name what links are built from are left alone: `X-Forwarded-Prefix`
+//! (Spring's `ForwardedHeaderFilter`, Symfony, werkzeug's `ProxyFix`: put before the path of
+//! links, while the request is routed by what follows), `X-Forwarded-Host`, `-Proto`, `-Port`
+//! and `Forwarded` (none of them names a method or a path), `X-Auth-Request-Redirect` (where a
+//! browser goes after a sign-in) and `X-Envoy-Original-Path` (Envoy writes it where it rewrites
+//! a path, for logs).
 
 use crate::credential::same_name;
 use crate::headers::Headers;
 
-const METHOD: [&str; 3] = [
+/// The first three: Rails, Express' and ASP.NET's method overrides, OData, Google's APIs. Then
+/// what servers that authorise for a proxy decide by, Traefik's and Caddy's forward
+/// authentication and nginx's `auth_request` among it: Authelia, authentik, oauth2-proxy.
+const METHOD: [&str; 5] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-forwarded-method",
+    "x-original-method",
 ];
-const TARGET: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+/// The first two: URL rewriting for IIS, which older releases of Symfony and Zend honour. Then
+/// servers that authorise for a proxy, as above: oauth2-proxy's `skip_auth_routes` were passed
+/// by with `X-Forwarded-Uri` (CVE-2026-40575). `X-Forwarded-Path` is what Kong calls the path
+/// that was asked for.
+const TARGET: [&str; 5] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+];
 
 /// What a header asks for instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +80,15 @@ mod tests {
             ("x-method_override", "PATCH"),
             ("x-original-url", "/admin"),
             ("x_rewrite_url", "/root?x"),
+            ("X-Forwarded-Method", "HEAD"),
+            ("x-original-method", "TRACE"),
+            ("x-original-uri", "/b"),
+            ("x-forwarded_uri", "/c"),
+            ("x-forwarded-path", "/d"),
+            ("forwarded", "kept"),
+            ("x-forwarded-for", "kept"),
+            ("x-forwarded-host", "kept"),
+            ("x-forwarded-prefix", "kept"),
             ("x-http-method-overrides", "kept"),
             ("http-method", "kept"),
         ]);
@@ -71,13 +102,15 @@ mod tests {
                 Override::Method(b"PATCH"),
                 Override::Target(b"/admin"),
                 Override::Target(b"/root?x"),
+                Override::Method(b"HEAD"),
+                Override::Method(b"TRACE"),
+                Override::Target(b"/b"),
+                Override::Target(b"/c"),
+                Override::Target(b"/d"),
             ]
         );
-        for (name, _) in headers.iter() {
-            assert_eq!(
-                is_override(name),
-                name.starts_with(b"x") && !name.ends_with(b"s")
-            );
+        for (name, value) in headers.iter() {
+            assert_eq!(is_override(name), value != b"kept");
         }
     }
 }

@@ -44,6 +44,10 @@ pub enum Ambiguous {
     Escape,
     /// A slash at its end that the open rule lacks, or the other way round.
     TrailingSlash,
+    /// The method has letters in lower case: some read them in upper case.
+    Method,
+    /// Capital letters, of the path or of a rule: some servers take them for small ones.
+    LetterCase,
 }
 
 impl Ambiguous {
@@ -72,6 +76,12 @@ impl Ambiguous {
             }
             Self::Escape => {
                 "The path holds an escape, and decoded and not decoded, different rules apply."
+            }
+            Self::Method => {
+                "The method has letters in lower case, and in upper case, different rules apply."
+            }
+            Self::LetterCase => {
+                "The path and a rule that asks for more differ in nothing but capital letters, which some servers ignore: write them as the API has them."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."
@@ -248,7 +258,7 @@ fn normal(path: &[u8]) -> Result<String, Ambiguous> {
     while let Some(b) = bytes.next() {
         match b {
             b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
-                (Some(high), Some(low)) => match high << 4 | low {
+                (Some(high), Some(low)) => match high * 16 + low {
                     b if b.is_ascii_control() => return Err(Ambiguous::Control),
                     b => push_escape(&mut out, b),
                 },

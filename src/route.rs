@@ -207,6 +207,8 @@ pub struct Router {
     any: Tree,
     /// Routes whose templates end with a slash.
     slashed: BTreeSet<usize>,
+    /// Some template has a capital letter.
+    has_capitals: bool,
 }
 
 /// Where a route answers: everywhere, if neither list names anything.
@@ -218,18 +220,22 @@ pub struct Places<'a> {
     pub virtual_hosts: &'a [String],
 }
 
-/// Whether a slash at the end of a path counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Slash {
-    Ignored,
-    Counts,
+/// How a reader compares paths with templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// A slash at the end is ignored, and `/A` is not `/a`.
+    Usual,
+    /// `/a` is not `/a/` either.
+    MindsSlash,
+    /// `/A` is `/a`, unless another template has it as it is: Express, ASP.NET, IIS.
+    IgnoresCase,
 }
 
 /// What is looked for.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     method: &'a [u8],
-    slash: Slash,
+    comparison: Comparison,
     slashed: &'a BTreeSet<usize>,
 }
 
@@ -260,6 +266,10 @@ impl Router {
         if template.slash {
             self.slashed.insert(route);
         }
+        self.has_capitals |= template.segments.iter().any(|segment| match segment {
+            Segment::Literal(text) => has_capitals(text),
+            Segment::Parameter => false,
+        });
         Ok(())
     }
 
@@ -297,39 +307,46 @@ impl Router {
         !self.virtual_hosts.is_empty()
     }
 
-    /// The route that a request belongs to, by one reading of its host and path.
-    pub fn find(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
-        self.find_by_host(host, self.wanted(method, Slash::Ignored), path)
+    /// Whether a template has a capital letter. If none has, a path without one reads the same
+    /// to readers that ignore case.
+    pub fn has_capitals(&self) -> bool {
+        self.has_capitals
     }
 
-    /// Likewise, for readers that tell `/a` from `/a/`.
-    pub fn find_exactly(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
-        self.find_by_host(host, self.wanted(method, Slash::Counts), path)
+    /// The route that a request belongs to, by one reading of its host and path.
+    pub fn find(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
+        self.find_as(Comparison::Usual, host, method, path)
+    }
+
+    /// Likewise, as other readers compare.
+    pub fn find_as(
+        &self,
+        comparison: Comparison,
+        host: &str,
+        method: &[u8],
+        path: &str,
+    ) -> Option<usize> {
+        self.find_by_host(host, self.wanted(method, comparison), path)
     }
 
     /// The route of one of Envoy's virtual hosts that a request belongs to; `None` if it belongs
-    /// to none that names this virtual host. `exactly`: for readers that tell `/a` from `/a/`.
+    /// to none that names this virtual host.
     pub fn find_in(
         &self,
+        comparison: Comparison,
         virtual_host: &str,
         method: &[u8],
         path: &str,
-        exactly: bool,
     ) -> Option<usize> {
-        let slash = if exactly {
-            Slash::Counts
-        } else {
-            Slash::Ignored
-        };
         let tree = self.virtual_hosts.get(virtual_host)?;
-        tree.find(self.wanted(method, slash), relative(path))
+        tree.find(self.wanted(method, comparison), relative(path))
     }
 
-    fn wanted<'a>(&'a self, method: &'a [u8], slash: Slash) -> Wanted<'a> {
+    fn wanted<'a>(&'a self, method: &'a [u8], comparison: Comparison) -> Wanted<'a> {
         let slashed = &self.slashed;
         Wanted {
             method,
-            slash,
+            comparison,
             slashed,
         }
     }
@@ -355,6 +372,11 @@ impl Router {
     }
 }
 
+/// Escapes are in upper case, and count: nobody is hurt by a look too many.
+pub(crate) fn has_capitals(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_uppercase())
+}
+
 fn relative(path: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
@@ -362,6 +384,8 @@ fn relative(path: &str) -> &str {
 #[derive(Clone, Debug, Default)]
 struct Tree {
     literals: BTreeMap<String, Tree>,
+    /// Those of them that have capital letters.
+    capitals: Vec<String>,
     parameter: Option<Box<Tree>>,
     here: Methods,
     rest: Methods,
@@ -377,7 +401,12 @@ impl Tree {
         let mut node = self;
         for segment in &template.segments {
             node = match segment {
-                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                Segment::Literal(text) => {
+                    if has_capitals(text) && !node.capitals.contains(text) {
+                        node.capitals.push(text.clone());
+                    }
+                    node.literals.entry(text.clone()).or_default()
+                }
                 Segment::Parameter => node.parameter.get_or_insert_default(),
             };
         }
@@ -395,9 +424,13 @@ impl Tree {
             // The root has a slash at its end and no other form.
             return self.end(wanted, None);
         }
-        let Some((segment, remainder)) = path.split_once('/') else {
+        // Not `split_once`, which looks for characters: a slash is one byte, and found as one.
+        let slash = path.bytes().position(|b| b == b'/');
+        let parts = slash.and_then(|at| path.split_at_checked(at));
+        let Some((segment, remainder)) = parts else {
             return self.step(path, |node| node.end(wanted, Some(false)), wanted);
         };
+        let remainder = relative(remainder);
         let further = |node: &Self| match remainder {
             "" => node.end(wanted, Some(true)),
             more => node.find(wanted, more),
@@ -415,6 +448,10 @@ impl Tree {
         self.literals
             .get(segment)
             .and_then(&further)
+            .or_else(|| match wanted.comparison {
+                Comparison::IgnoresCase => self.spelled_otherwise(segment).find_map(&further),
+                Comparison::Usual | Comparison::MindsSlash => None,
+            })
             // A parameter is something, and no reader takes nothing for it.
             .or_else(|| match segment {
                 "" => None,
@@ -423,11 +460,29 @@ impl Tree {
             .or_else(|| self.rest.find(wanted.method))
     }
 
+    /// What a segment leads to if capital letters are as good as small ones.
+    #[cold]
+    fn spelled_otherwise(&self, segment: &str) -> impl Iterator<Item = &Self> {
+        let alike = self
+            .capitals
+            .iter()
+            .filter(|l| l.eq_ignore_ascii_case(segment));
+        let alike = alike.filter(|l| l.as_str() != segment).cloned();
+        let small = segment.to_ascii_lowercase();
+        let all = core::iter::once(small)
+            .filter(|s| s != segment)
+            .chain(alike);
+        let found: Vec<&Self> = all.filter_map(|l| self.literals.get(&l)).collect();
+        found.into_iter()
+    }
+
     /// The path ends here, with a slash or without.
     fn end(&self, wanted: Wanted<'_>, slash: Option<bool>) -> Option<usize> {
         let here = self.here.find(wanted.method);
         let is_it = |route: &usize| match slash {
-            Some(slash) if wanted.slash == Slash::Counts => wanted.slashed.contains(route) == slash,
+            Some(slash) if wanted.comparison == Comparison::MindsSlash => {
+                wanted.slashed.contains(route) == slash
+            }
             _ => true,
         };
         here.filter(is_it).or_else(|| self.rest.find(wanted.method))

@@ -197,6 +197,14 @@ pub struct QuotaUse {
     /// Requests let through in this window that the control plane has counted from
     /// everywhere but the batch's node and epoch.
     pub others: u64,
+    /// Requests of this window that the operator gave back. Left out where there are none:
+    /// former filters do not know the field.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub given_back: u64,
+}
+
+fn is_none(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Signs the bytes of a batch as they are. One that is sent again after the signing keys

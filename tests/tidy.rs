@@ -264,3 +264,61 @@ fn no_test_is_skipped() {
         }
     }
 }
+
+#[test]
+fn no_job_that_may_write_runs_the_tests() {
+    for (name, text) in files(".github/workflows") {
+        let (_, jobs) = text.split_once("\njobs:\n").unwrap();
+        // A job's name stands two spaces in, and all else further in.
+        let begins =
+            |l: &str| l.starts_with("  ") && l[2..].starts_with(|c: char| c.is_ascii_lowercase());
+        let mut job = String::new();
+        for line in jobs.lines().chain(["  end:"]) {
+            if begins(line) {
+                let writes = job.contains(": write") || job.contains("secrets.");
+                let tests = [
+                    "scripts/test",
+                    "scripts/readings",
+                    "scripts/mutants",
+                    "reproduce",
+                ];
+                let ran = tests.iter().find(|t| {
+                    job.contains(&format!("run: {t}")) || job.contains(&format!("package {t}"))
+                });
+                assert!(!writes || ran.is_none(), "{name}: {ran:?} in\n{job}");
+                job.clear();
+            }
+            job.push_str(line);
+            job.push('\n');
+        }
+    }
+}
+
+#[test]
+fn licences_that_stand_deep_in_a_package_travel_along() {
+    let made = std::process::Command::new("python3")
+        .arg("scripts/third-party")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let text = String::from_utf8(made.stdout).unwrap();
+    for (place, holder) in [
+        ("ring, third_party/fiat", "fiat-crypto authors"),
+        ("tracing-core, src/spin", "Mathijs van de Nes"),
+        ("sqlcipher-src, sqlcipher", "ZETETIC"),
+    ] {
+        assert!(text.contains(holder), "{place}");
+    }
+    // Of each package there is a text, or it is said that it carries none.
+    let rows = text.lines().take_while(|l| !l.starts_with("## "));
+    for row in rows
+        .filter(|l| l.starts_with("| ") && !l.contains("---"))
+        .skip(1)
+    {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let package = format!("{} {}", cells.next().unwrap(), cells.next().unwrap());
+        let told = |l: &str| (l.starts_with("## ") || l.starts_with("- ")) && l.contains(&package);
+        assert!(text.lines().any(told), "{package}");
+    }
+}

@@ -11,15 +11,45 @@ pub const MAX_RULES: usize = 64;
 
 const LEVEL_BYTES: usize = 32;
 
-/// Theoretical arrival times by rule. Each is written as `requests`, `per`, `burst` and the
-/// instant, eight bytes each, big-endian.
+/// The most keys of a client that its bucket keeps apart.
+const MAX_MEMBERS: usize = 256;
+
+/// Theoretical arrival times by rule, that of the rule that was used last at the end. Each is written as `requests`, `per`, `burst` and the
+/// instant, eight bytes each, big-endian. If any has members, these follow: of each rule their
+/// number and themselves, likewise, and at the end one byte, the number of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Levels(Vec<Level>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The keys that a client's bucket has seen. One that has seen as many as it can tell apart
+/// takes every key for one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(Vec<u64>);
+
+impl Members {
+    /// Whether this key is one of them.
+    pub fn has(&self, lineage: u64) -> bool {
+        self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
+    }
+
+    /// One of more than it can tell apart stays.
+    fn remove(&mut self, lineage: u64) {
+        if self.0.len() < MAX_MEMBERS {
+            self.0.retain(|member| *member != lineage);
+        }
+    }
+
+    fn add(&mut self, lineage: u64) {
+        if !self.has(lineage) {
+            self.0.push(lineage);
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Level {
     quota: Quota,
     arrival: u64,
+    members: Members,
 }
 
 impl Level {
@@ -27,6 +57,33 @@ impl Level {
     fn missing(&self, now: u64) -> u64 {
         let behind = self.arrival.saturating_sub(now);
         behind.div_ceil(self.quota.interval).min(self.quota.burst())
+    }
+
+    /// Tokens left at `now`, no more than a bucket under `quota` holds.
+    fn left(&self, quota: &Quota, now: u64) -> u64 {
+        let most = self.quota.burst().min(quota.burst());
+        most.saturating_sub(self.missing(now))
+    }
+
+    /// What to store of a new bucket under `quota`: it lacks what is missing here, and what this
+    /// one could never hold. Parts of tokens count.
+    fn begun(&self, quota: &Quota, now: u64) -> u64 {
+        let behind = u128::from(self.arrival.saturating_sub(now));
+        let missing = (behind * u128::from(quota.interval)).div_ceil(self.quota.interval.into());
+        let never_held = quota.burst().saturating_sub(self.quota.burst());
+        let missing = u64::try_from(missing).unwrap_or(u64::MAX);
+        let missing = missing.saturating_add(never_held.saturating_mul(quota.interval));
+        now.saturating_add(missing.min(quota.tolerance))
+    }
+
+    /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
+    /// who goes to and fro between the two loses no part of a token.
+    fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
+        let full = now.saturating_add(self.quota.tolerance);
+        let left = u128::from(full.saturating_sub(self.arrival.max(now)));
+        let left = left * u128::from(quota.interval) / u128::from(self.quota.interval);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        now.saturating_add(quota.tolerance.saturating_sub(left))
     }
 
     /// Full for as long as it takes to fill: what its rule allowed then is long gone.
@@ -38,21 +95,39 @@ impl Level {
 impl Levels {
     /// Reads what [`Levels::to_bytes`] wrote; `None` if somebody else did.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (levels, rest) = bytes.as_chunks::<LEVEL_BYTES>();
-        if levels.is_empty() || levels.len() > MAX_RULES || !rest.is_empty() {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let rules = match rest {
+            [] => bytes.len() / LEVEL_BYTES,
+            [rules] => usize::from(*rules),
+            _ => return None,
+        };
+        if rules == 0 || rules > MAX_RULES {
             return None;
         }
-        let read = |level: &[u8; LEVEL_BYTES]| {
-            let &[requests, per, burst, arrival] = level.as_chunks::<8>().0 else {
-                return None;
-            };
-            let [requests, per, burst] = [requests, per, burst].map(u64::from_be_bytes);
+        let (levels, mut words) = words.split_at_checked(rules * LEVEL_BYTES / 8)?;
+        let read = |level: &[[u8; 8]; LEVEL_BYTES / 8]| {
+            let [requests, per, burst, arrival] = level.map(u64::from_be_bytes);
             Some(Level {
                 quota: Quota::new(requests, per, burst)?,
-                arrival: u64::from_be_bytes(arrival),
+                arrival,
+                members: Members::default(),
             })
         };
-        levels.iter().map(read).collect::<Option<_>>().map(Self)
+        let levels = levels.as_chunks().0.iter().map(read);
+        let mut levels: Vec<Level> = levels.collect::<Option<_>>()?;
+        if !rest.is_empty() {
+            for level in &mut levels {
+                let (count, after) = words.split_first()?;
+                let count = usize::try_from(u64::from_be_bytes(*count)).ok()?;
+                let (members, after) = after.split_at_checked(count)?;
+                if count > MAX_MEMBERS {
+                    return None;
+                }
+                level.members.0 = members.iter().map(|m| u64::from_be_bytes(*m)).collect();
+                words = after;
+            }
+        }
+        words.is_empty().then_some(Self(levels))
     }
 
     /// For shared data.
@@ -61,7 +136,17 @@ impl Levels {
             let Quota { requests, per, .. } = level.quota;
             [requests, per, level.quota.burst(), level.arrival]
         });
-        numbers.flat_map(u64::to_be_bytes).collect()
+        let mut bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+        if self.0.iter().any(|level| !level.members.0.is_empty()) {
+            for Level { members, .. } in &self.0 {
+                let count = members.0.len() as u64;
+                let numbers = core::iter::once(&count).chain(&members.0);
+                bytes.extend(numbers.copied().flat_map(u64::to_be_bytes));
+            }
+            // At most `MAX_RULES`.
+            bytes.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
+        }
+        bytes
     }
 
     /// What is stored for a rule.
@@ -70,43 +155,128 @@ impl Levels {
         found.map(|level| level.arrival)
     }
 
-    /// Stores a level; `false` if there is no room for another rule.
+    /// Stores a level, as that of the rule that was used last; `false` if there is no room for
+    /// another rule.
     pub(crate) fn set(&mut self, quota: &Quota, arrival: u64) -> bool {
-        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+        if let Some(level) = self.0.last_mut().filter(|level| level.quota == *quota) {
             level.arrival = arrival;
             return true;
         }
-        let has_room = self.0.len() < MAX_RULES;
-        if has_room {
-            self.0.push(Level {
-                quota: *quota,
-                arrival,
-            });
+        let at = self.0.iter().position(|level| level.quota == *quota);
+        let members = match at {
+            Some(at) => self.0.remove(at).members,
+            None if self.0.len() >= MAX_RULES => return false,
+            None => Members::default(),
+        };
+        self.0.push(Level {
+            quota: *quota,
+            arrival,
+            members,
+        });
+        true
+    }
+
+    /// The keys that a rule's bucket has seen.
+    pub(crate) fn members(&self, quota: &Quota) -> Members {
+        let found = self.0.iter().find(|level| level.quota == *quota);
+        found.map_or_else(Members::default, |level| level.members.clone())
+    }
+
+    /// Whether a rule's bucket has seen this key.
+    pub(crate) fn has_member(&self, quota: &Quota, lineage: u64) -> bool {
+        let found = self.0.iter().find(|level| level.quota == *quota);
+        found.is_some_and(|level| level.members.has(lineage))
+    }
+
+    /// From now on it has, and those of other rules have not: a key is under one plan at a
+    /// time. The rules that apply beside it, as `is_beside` knows them, keep it.
+    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64, is_beside: impl Fn(&Quota) -> bool) {
+        for level in &mut self.0 {
+            if level.quota == *quota {
+                level.members.add(lineage);
+            } else if !is_beside(&level.quota) {
+                level.members.remove(lineage);
+            }
         }
-        has_room
+    }
+
+    /// What is left under the rules here that were in force until now, and no more than
+    /// `quota` holds. If a payer is named, of those that it has taken from.
+    pub(crate) fn left(
+        &self,
+        quota: &Quota,
+        payer: Option<u64>,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) -> u64 {
+        let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
+        let held = self.before(is_beside, now).filter(paid);
+        let held = held.map(|old| old.left(quota, now));
+        held.min().unwrap_or(quota.burst())
+    }
+
+    /// What to store where other rules were used since this one was, if any was: the payer was
+    /// moved to another plan and back, or a plan was changed and changed back. A bucket that
+    /// was out of use refilled meanwhile, and its payer did not stand still. If a payer is
+    /// named, the rules of others do not count.
+    pub(crate) fn taken_since(
+        &self,
+        quota: &Quota,
+        payer: Option<u64>,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) -> Option<u64> {
+        if self.0.len() < 2 {
+            return None;
+        }
+        let since: Vec<&Level> = match payer {
+            None => {
+                let later = self.0.iter().rev();
+                later.take_while(|level| level.quota != *quota).collect()
+            }
+            // Others use their own meanwhile: what counts is which rules the payer left.
+            Some(payer) => {
+                let others = self.0.iter().filter(|level| level.quota != *quota);
+                others.filter(|level| level.members.has(payer)).collect()
+            }
+        };
+        let since = since.into_iter().filter(|level| !level.is_stale(now));
+        let since = since.filter(|level| !is_beside(&level.quota));
+        since.map(|old| old.carried_over(quota, now)).max()
+    }
+
+    /// The most tokens that are missing under one of them.
+    pub(crate) fn missing(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> u64 {
+        let missing = self.before(is_beside, now).map(|old| old.missing(now));
+        missing.max().unwrap_or(0)
+    }
+
+    /// The rules that may have been in force until now. Those that apply beside, as
+    /// `is_beside` knows them, are no such predecessors.
+    fn before(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> impl Iterator<Item = &Level> {
+        let levels = self.0.iter().filter(move |level| !level.is_stale(now));
+        levels.filter(move |level| !is_beside(&level.quota))
     }
 
     /// What a bucket that does not exist yet begins with. Another rule may have been in force
     /// for this subject until now: the new bucket holds no more tokens than were left under
-    /// any of those, and than either could ever hold. The rules that apply beside it, as
-    /// `is_beside` knows them, are no such predecessors.
+    /// any of those, and than either could ever hold. If a payer is named, the rules of others
+    /// do not count. Under the other subject's rules `left` were.
     ///
     /// # Errors
     /// If there is no room: when the first of the others will be full, and make room.
     pub(crate) fn begin(
         &mut self,
         quota: &Quota,
+        (payer, left): (Option<u64>, u64),
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
     ) -> Result<u64, u64> {
         self.0.retain(|level| !level.is_stale(now));
-        let burst = quota.burst();
-        let before = self.0.iter().filter(|level| !is_beside(&level.quota));
-        let held = before.map(|old| {
-            let most = old.quota.burst().min(burst);
-            most.saturating_sub(old.missing(now))
-        });
-        let missing = burst.saturating_sub(held.min().unwrap_or(burst));
+        let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
+        let before = self.before(is_beside, now).filter(paid);
+        let before = before.map(|old| old.begun(quota, now)).max();
+        let start = quota.holding(left, now).max(before.unwrap_or(now));
         if self.0.len() >= MAX_RULES {
             // A full bucket says nothing that a new one would not.
             self.0.retain(|level| level.arrival > now);
@@ -115,6 +285,6 @@ impl Levels {
             let first = self.0.iter().map(|level| level.arrival).min();
             return Err(first.unwrap_or(now));
         }
-        Ok(now.saturating_add(missing.saturating_mul(quota.interval)))
+        Ok(start)
     }
 }

@@ -10,6 +10,7 @@ fn charge(n: u64, quota: Quota, cost: u64) -> Charge {
         key: BucketKey::new([7; 8], Subject::Key(n), 0),
         quota,
         cost,
+        kin: None,
     }
 }
 
@@ -43,6 +44,43 @@ fn the_greatest_figures_saturate() {
     assert_eq!(q.take(1, 0, u64::MAX).unwrap().stored, u64::MAX);
     assert!(q.take(u64::MAX, u64::MAX, 1).is_err());
     assert_eq!(q.give_back(u64::MAX, 5), 0);
+}
+
+#[test]
+fn a_token_is_refilled_in_the_time_that_the_rule_says_and_never_faster() {
+    assert_eq!(quota(100, 60, 100).interval(), 600_000_000);
+    assert_eq!(quota(3, 1, 1).interval(), 333_333_334);
+    assert_eq!(quota(1, 86_400, 5).interval(), 86_400 * SECOND);
+}
+
+/// Shared data keeps them over versions of the filter.
+#[test]
+fn buckets_are_named_by_store_subject_and_route() {
+    let name = |store: u8, subject, route| {
+        let key = BucketKey::new([store; 8], subject, route);
+        key.as_bytes().to_vec()
+    };
+    let want =
+        b"keystile/l/\x07\x07\x07\x07\x07\x07\x07\x07k\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\x03\x04";
+    assert_eq!(name(7, Subject::Key(0x102), 0x304), want);
+    let mut names = std::collections::BTreeSet::new();
+    let mut hashes = std::collections::BTreeSet::new();
+    for subject in [1, 2, 3]
+        .map(Subject::Key)
+        .into_iter()
+        .chain([1, 2, 3].map(Subject::Client))
+    {
+        for route in [0, 1, 2] {
+            for store in [7, 8] {
+                names.insert(name(store, subject, route));
+            }
+            let mut mix = crate::mix::Mix::default();
+            BucketKey::new([7; 8], subject, route).hash(&mut mix);
+            hashes.insert((mix.finish(), matches!(subject, Subject::Key(_))));
+        }
+    }
+    assert_eq!(names.len(), 6 * 3 * 2);
+    assert_eq!(hashes.len(), 6 * 3, "those of one kind in one store");
 }
 
 /// Takes one after another until refused; how many were let in.
@@ -88,9 +126,8 @@ fn a_new_rule_begins_with_no_more_than_was_left_under_the_old_one() {
         // From then on it refills at its own pace.
         let later = now + new.interval;
         assert_eq!(drained(&mut buckets, charge(1, new, 1), later), 1);
-        // Nothing came back under the old one.
-        let untouched = old.burst() - taken;
-        assert_eq!(drained(&mut buckets, charge(1, old, 1), now), untouched);
+        // Nothing comes back under the old one.
+        assert_eq!(drained(&mut buckets, charge(1, old, 1), now), 0);
     }
 }
 
@@ -148,6 +185,64 @@ fn with_no_room_for_another_rule_it_is_refused_until_there_is() {
 }
 
 #[test]
+fn so_many_rules_have_room_and_not_one_more() {
+    let mut full = Levels::default();
+    let rule = |n: usize| quota(1, 60 + n as u64, 1);
+    for n in 0..MAX_RULES {
+        assert!(full.set(&rule(n), n as u64));
+    }
+    let before = full.clone();
+    assert!(!full.set(&rule(MAX_RULES), 7));
+    assert_eq!(full, before);
+    assert!(full.set(&rule(0), 7), "which has room already");
+    assert_eq!(full.get(&rule(0)), Some(7));
+    assert_eq!(Levels::from_bytes(&full.to_bytes()), Some(full));
+}
+
+#[test]
+fn a_look_makes_buckets_and_changes_none() {
+    let all = [quota(2, 1, 2), quota(5, 3600, 5)].map(|quota| charge(1, quota, 1));
+    let mut buckets = MemoryBuckets::default();
+    assert_eq!(look(&mut buckets, &all, SECOND), None);
+    let made = buckets.buckets.clone();
+    let levels = &made[&all[0].key];
+    assert_eq!(all.map(|c| levels.get(&c.quota)), [Some(SECOND); 2]);
+    assert_eq!(look(&mut buckets, &all, 9 * SECOND), None);
+    assert_eq!(buckets.buckets, made);
+}
+
+#[test]
+fn of_several_buckets_that_refuse_the_longest_wait_is_told_and_of_equals_the_first() {
+    let [short, long] = [quota(1, 60, 1), quota(1, 3600, 1)];
+    for (quotas, by, wait) in [
+        ([short, long, short], 1, 3600),
+        ([long, short, short], 0, 3600),
+        ([short, short, long], 2, 3600),
+        ([short, short, short], 0, 60),
+    ] {
+        let mut n = 0;
+        let all = quotas.map(|quota| {
+            n += 1;
+            charge(n, quota, 1)
+        });
+        let mut buckets = MemoryBuckets::default();
+        assert!(matches!(
+            take_all(&mut buckets, &all, SECOND),
+            Some(Outcome::Taken { tightest: 0, .. })
+        ));
+        for told in [
+            look(&mut buckets, &all, SECOND),
+            take_all(&mut buckets, &all, SECOND),
+        ] {
+            let Some(Outcome::Refused { by: told, refused }) = told else {
+                panic!("{told:?}");
+            };
+            assert_eq!((told, refused.retry_after()), (by, wait));
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_goes_back_and_forth_fills_nothing() {
     let one = charge(1, quota(1, 1, 5), 1);
     let mut buckets = MemoryBuckets::default();
@@ -157,6 +252,122 @@ fn a_clock_that_goes_back_and_forth_fills_nothing() {
     }
     assert_eq!(admitted, 5);
     assert_eq!(drained(&mut buckets, one, 101 * SECOND), 1);
+}
+
+/// Of key `n` of the client, by key or by client.
+fn charge_of(n: u64, by_client: bool, quota: Quota) -> Charge {
+    let place = |subject| BucketKey::new([7; 8], subject, 0);
+    let (key, client) = (place(Subject::Key(n)), place(Subject::Client(1)));
+    let (key, place) = if by_client {
+        (client, key)
+    } else {
+        (key, client)
+    };
+    Charge {
+        key,
+        quota,
+        cost: 1,
+        kin: Some(Kin { lineage: n, place }),
+    }
+}
+
+#[test]
+fn a_limit_that_becomes_the_clients_takes_over_what_each_key_has_used() {
+    let (old, new) = (quota(20, 86_400, 20), quota(30, 86_400, 30));
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    for (n, takes) in [(1, 12), (2, 5), (3, 20)] {
+        for _ in 0..takes {
+            take_all(&mut buckets, &[charge_of(n, false, old)], now);
+        }
+    }
+    // A fourth key was not used: the old rule held 20 for it.
+    let left = |buckets: &mut _, n| match take_all(buckets, &[charge_of(n, true, new)], now) {
+        Some(Outcome::Taken { state, .. }) => Some(state.remaining),
+        _ => None,
+    };
+    assert_eq!(left(&mut buckets, 1), Some(20 - 12 - 1));
+    assert_eq!(left(&mut buckets, 2), Some(7 - 5 - 1));
+    assert_eq!(left(&mut buckets, 2), Some(0), "once for each key");
+    assert_eq!([left(&mut buckets, 3), left(&mut buckets, 4)], [None, None]);
+}
+
+#[test]
+fn a_limit_that_becomes_the_keys_leaves_each_what_its_client_had_left() {
+    let rule = quota(20, 86_400, 20);
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    let unused = charge_of(9, false, rule);
+    for n in [1, 2] {
+        for _ in 0..8 {
+            take_all(&mut buckets, &[charge_of(n, true, rule)], now);
+        }
+    }
+    for n in [1, 2] {
+        assert_eq!(drained(&mut buckets, charge_of(n, false, rule), now), 4);
+    }
+    assert_eq!(
+        drained(&mut buckets, unused, now),
+        20,
+        "a key that was never under the client's limit"
+    );
+}
+
+/// The tokens that a worker holds in advance are no way around it.
+#[test]
+fn a_key_that_its_clients_bucket_has_not_seen_is_served_by_no_lease() {
+    struct Leased(MemoryBuckets, Leases);
+    impl Buckets for Leased {
+        fn update(
+            &mut self,
+            key: &BucketKey,
+            f: &mut dyn FnMut(&mut Levels) -> bool,
+        ) -> Result<(), Contended> {
+            self.0.update(key, f)
+        }
+        fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
+            Some(f(&mut self.1))
+        }
+    }
+    let rule = quota(10_000, 1, 10_000);
+    let now = 100 * SECOND;
+    let mut buckets = Leased(MemoryBuckets::default(), Leases::default());
+    take_all(
+        &mut buckets.0,
+        &[Charge {
+            cost: 10_000,
+            ..charge_of(2, false, rule)
+        }],
+        now,
+    );
+    for _ in 0..10 {
+        take_all(&mut buckets, &[charge_of(1, true, rule)], now);
+    }
+    let outcome = take_all(&mut buckets, &[charge_of(2, true, rule)], now);
+    assert!(matches!(outcome, Some(Outcome::Refused { .. })));
+}
+
+#[test]
+fn members_are_read_back_and_a_full_list_has_every_key() {
+    let (one, two) = (quota(20, 86_400, 20), quota(1, 1, 1));
+    let mut levels = Levels::default();
+    levels.set(&one, 7);
+    levels.set(&two, 8);
+    for lineage in 0..255 {
+        levels.join(&two, lineage, |_| false);
+    }
+    let read = Levels::from_bytes(&levels.to_bytes());
+    assert_eq!(read.as_ref(), Some(&levels));
+    assert!(levels.has_member(&two, 254) && !levels.has_member(&two, 255));
+    assert!(!levels.has_member(&one, 0));
+    levels.join(&two, 255, |_| false);
+    levels.join(&two, 256, |_| false);
+    assert!(levels.has_member(&two, u64::MAX));
+    let bytes = levels.to_bytes();
+    assert_eq!(Levels::from_bytes(&bytes), Some(levels));
+    for cut in 65..bytes.len() {
+        assert!(Levels::from_bytes(&bytes[..cut]).is_none());
+    }
 }
 
 #[test]
@@ -312,4 +523,64 @@ proptest! {
             prop_assert!(q.take(t.remaining + 1, t.stored, now).is_err());
         }
     }
+}
+
+#[test]
+fn going_to_and_fro_between_rules_gives_no_more_than_either() {
+    // Of the same rate, and so alike that only their identity differs.
+    let [a, b] = [quota(100, 1, 1000), quota(100, 1, 1001)];
+    for by_client in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let admitted: u64 = (0..10)
+            .map(|second| {
+                let rule = if second % 2 == 0 { a } else { b };
+                let charge = charge_of(1, by_client, rule);
+                drained(&mut buckets, charge, (100 + second) * SECOND)
+            })
+            .sum();
+        // The second begins a token short of what it could hold, once.
+        assert_eq!(admitted, 1000 + 9 * 100, "by client: {by_client}");
+    }
+    // A rule that refills fast between two uses of a slow one gives the slow one nothing.
+    let [slow, fast] = [quota(20, 86_400, 20), quota(60, 60, 10)];
+    for by_client in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let of = |rule| charge_of(1, by_client, rule);
+        assert_eq!(drained(&mut buckets, of(slow), SECOND), 20);
+        assert_eq!(drained(&mut buckets, of(fast), 61 * SECOND), 0);
+        assert_eq!(drained(&mut buckets, of(fast), 71 * SECOND), 10);
+        assert_eq!(drained(&mut buckets, of(slow), 131 * SECOND), 0);
+    }
+}
+
+#[test]
+fn who_goes_to_and_fro_at_every_request_loses_no_part_of_a_token() {
+    let [a, b] = [quota(10, 10, 10), quota(10, 10, 11)];
+    let mut buckets = MemoryBuckets::default();
+    let mut admitted = 0;
+    for n in 0..1000u64 {
+        let rule = if n % 2 == 0 { a } else { b };
+        let outcome = take_all(
+            &mut buckets,
+            &[charge(1, rule, 1)],
+            100 * SECOND + n * SECOND / 10,
+        );
+        admitted += u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+    }
+    assert!((109..=110).contains(&admitted), "{admitted} in 99.9 s");
+}
+
+#[test]
+fn keys_of_one_client_on_plans_of_their_own_do_not_drain_each_other() {
+    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    assert_eq!(drained(&mut buckets, charge_of(1, true, small), now), 20);
+    assert_eq!(drained(&mut buckets, charge_of(2, true, big), now), 1000);
+    assert_eq!(drained(&mut buckets, charge_of(3, true, small), now), 0);
+    // But a key that moves takes along what it and its neighbours have used.
+    let mut buckets = MemoryBuckets::default();
+    assert_eq!(drained(&mut buckets, charge_of(1, true, small), now), 20);
+    assert_eq!(drained(&mut buckets, charge_of(1, true, big), now), 0);
+    assert_eq!(drained(&mut buckets, charge_of(2, true, big), now), 0);
 }

@@ -129,7 +129,8 @@ impl Grant {
 pub struct Ceilings {
     /// The scopes that they may hold.
     pub scopes: Vec<String>,
-    /// The plans that they may have for their own; none at all is always good.
+    /// The plans that they may have, their client's included where they have none of their own.
+    /// None named: their client's, and no other.
     pub plans: Vec<String>,
     /// Seconds from now that they must end within.
     pub max_expiry: Option<u64>,
@@ -215,11 +216,11 @@ impl Caller {
 }
 
 impl Ceilings {
-    /// That a new key keeps within them.
+    /// That a new key of a client with that plan keeps within them.
     ///
     /// # Errors
     /// The first ceiling that it exceeds.
-    pub fn admit(&self, rules: &Rules, now: u64) -> Result<()> {
+    pub fn admit(&self, rules: &Rules, client_plan: Option<&str>, now: u64) -> Result<()> {
         if let Some(scope) = rules.scopes.iter().find(|s| !self.scopes.contains(s)) {
             return Err(exceeded(
                 format_args!("this token may not give a key scope `{scope}`"),
@@ -227,17 +228,53 @@ impl Ceilings {
                 &self.scopes,
             ));
         }
-        if let Some(plan) = rules.plan.as_ref().filter(|p| !self.plans.contains(p)) {
-            return Err(exceeded(
-                format_args!("this token may not give a key plan `{plan}`"),
-                "plans",
-                &self.plans,
-            ));
-        }
+        self.admit_plan(rules.plan.as_deref(), client_plan)?;
         if !rules.limits.is_empty() {
             return Err(forbidden("this token may not give a key limits of its own"));
         }
         self.admit_expiry(rules.expires, now)
+    }
+
+    fn admit_plan(&self, own: Option<&str>, client_plan: Option<&str>) -> Result<()> {
+        let within = |plan: &str| self.plans.iter().any(|p| p == plan);
+        let fact = match (own, client_plan) {
+            (Some(own), _) if within(own) => return Ok(()),
+            (Some(own), _) => format!("this token may not give a key plan `{own}`"),
+            (None, _) if self.plans.is_empty() => return Ok(()),
+            (None, Some(plan)) if within(plan) => return Ok(()),
+            (None, Some(plan)) => format!(
+                "without a plan of its own the key would have its client's, `{plan}`, which this token may not give"
+            ),
+            (None, None) => "without a plan the key would have no limits".to_owned(),
+        };
+        Err(exceeded(fact, "plans", &self.plans))
+    }
+
+    /// That the successor of a key may hold what that one holds: its scopes and its plan.
+    /// Limits of its own go on, for both draw on the same buckets.
+    ///
+    /// # Errors
+    /// Those of [`Ceilings::admit`].
+    pub fn admit_successor(
+        &self,
+        rules: &Rules,
+        client_plan: Option<&str>,
+        now: u64,
+    ) -> Result<()> {
+        let rules = Rules {
+            limits: Vec::new(),
+            ..rules.clone()
+        };
+        self.admit(&rules, client_plan, now)
+    }
+
+    /// The latest end that a key may have which takes the place of one that ends at `expires`.
+    pub fn nearest_end(&self, expires: Option<u64>, now: u64) -> Option<u64> {
+        let most = self.max_expiry.map(|most| now.saturating_add(most));
+        match (expires, most) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// That an end is near enough.
@@ -263,8 +300,14 @@ impl Ceilings {
     ///
     /// # Errors
     /// It does not.
-    pub fn admit_change(&self, before: &Rules, after: &Rules, now: u64) -> Result<()> {
-        if self.admit(after, now).is_ok() && self.admit_rights(before) {
+    pub fn admit_change(
+        &self,
+        before: &Rules,
+        after: &Rules,
+        client_plan: Option<&str>,
+        now: u64,
+    ) -> Result<()> {
+        if self.admit(after, client_plan, now).is_ok() && self.admit_rights(before, client_plan) {
             return Ok(());
         }
         let named = Rules {
@@ -281,7 +324,7 @@ impl Ceilings {
         if named == *before && !ends_later {
             return Ok(());
         }
-        self.admit(after, now)?;
+        self.admit(after, client_plan, now)?;
         Err(beyond())
     }
 
@@ -289,18 +332,24 @@ impl Ceilings {
     ///
     /// # Errors
     /// Those of [`Ceilings::admit_change`].
-    pub fn admit_rotation(&self, before: &Rules, after: &Rules, now: u64) -> Result<()> {
-        self.admit_change(before, after, now)?;
+    pub fn admit_rotation(
+        &self,
+        before: &Rules,
+        after: &Rules,
+        client_plan: Option<&str>,
+        now: u64,
+    ) -> Result<()> {
+        self.admit_change(before, after, client_plan, now)?;
         self.admit_expiry(after.expires, now)
     }
 
     /// Whether rights that were given before could have been given under them.
-    fn admit_rights(&self, rules: &Rules) -> bool {
+    fn admit_rights(&self, rules: &Rules, client_plan: Option<&str>) -> bool {
         let endless = Self {
             max_expiry: None,
             ..self.clone()
         };
-        endless.admit(rules, 0).is_ok()
+        endless.admit(rules, client_plan, 0).is_ok()
     }
 }
 
@@ -379,7 +428,7 @@ mod tests {
             r.plan = Some("free".to_owned());
             r.expires = Some(NOW + 1000);
         };
-        assert_eq!(ceilings().admit(&rules(good), NOW), Ok(()));
+        assert_eq!(ceilings().admit(&rules(good), None, NOW), Ok(()));
         type Case = (&'static str, fn(&mut Rules));
         let table: [Case; 5] = [
             (
@@ -411,7 +460,7 @@ mod tests {
                 good(r);
                 bad(r);
             });
-            let error = ceilings().admit(&rules, NOW).unwrap_err();
+            let error = ceilings().admit(&rules, None, NOW).unwrap_err();
             assert_eq!(error.to_string(), words);
         }
     }
@@ -425,7 +474,7 @@ mod tests {
         let after = |change: fn(&mut Rules)| {
             let mut after = given.clone();
             change(&mut after);
-            ceilings().admit_change(&given, &after, NOW)
+            ceilings().admit_change(&given, &after, Some("free"), NOW)
         };
         assert_eq!(after(|r| r.name = "mine".to_owned()), Ok(()));
         assert_eq!(after(|r| r.expires = Some(NOW + 400)), Ok(()));
@@ -435,6 +484,32 @@ mod tests {
         assert!(after(|r| r.allow = vec!["10.0.0.0/8".parse().unwrap()]).is_err());
         // Giving up what is beyond them is a change of rights too, and lasting.
         assert!(after(|r| r.scopes = vec!["read".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_key_without_a_plan_of_its_own_has_its_clients_and_that_is_bounded_too() {
+        let given = rules(|r| {
+            r.plan = Some("free".to_owned());
+            r.expires = Some(NOW + 500);
+        });
+        let bare = Rules {
+            plan: None,
+            ..given.clone()
+        };
+        let ceilings = ceilings();
+        let change = |client_plan| ceilings.admit_change(&given, &bare, client_plan, NOW);
+        assert_eq!(change(Some("free")), Ok(()));
+        for plan in [Some("gold"), None] {
+            assert!(change(plan).is_err(), "{plan:?}");
+            assert!(ceilings.admit(&bare, plan, NOW).is_err(), "{plan:?}");
+        }
+        // Where no plan is named, the client's is the only one.
+        let none = Ceilings {
+            plans: Vec::new(),
+            ..ceilings
+        };
+        assert_eq!(none.admit(&bare, Some("gold"), NOW), Ok(()));
+        assert!(none.admit(&given, Some("gold"), NOW).is_err());
     }
 
     #[test]

@@ -118,13 +118,19 @@ enum Command {
     SigningKey(commands::signing_key::SigningKey),
     #[command(subcommand)]
     Audit(commands::audit::Audit),
-    Serve(commands::serve::Serve),
+    Serve(Box<commands::serve::Serve>),
     Fleet(commands::fleet::Fleet),
+    #[command(subcommand)]
+    Node(commands::node::Node),
     #[command(subcommand)]
     Token(commands::token::Token),
     #[command(subcommand)]
+    Session(commands::session::Session),
+    #[command(subcommand)]
     Webhook(commands::webhook::Webhook),
     Usage(commands::usage::Usage),
+    #[command(subcommand)]
+    Quota(commands::quota::Quota),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
@@ -195,8 +201,11 @@ fn run(cli: Cli) -> Result<()> {
         Command::Audit(c) => c.run(cx),
         Command::Serve(c) => c.run(cx),
         Command::Fleet(c) => c.run(cx),
+        Command::Node(c) => c.run(cx),
         Command::Token(c) => c.run(cx),
+        Command::Session(c) => c.run(cx),
         Command::Webhook(c) => c.run(cx),
+        Command::Quota(c) => c.run(cx),
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),

@@ -21,10 +21,13 @@ mod interrupt;
 pub mod key;
 pub mod keyset;
 pub mod master_key;
+pub mod node;
 pub mod policy;
 pub mod push;
+pub mod quota;
 pub mod render;
 pub mod serve;
+pub mod session;
 pub mod signing_key;
 pub mod token;
 pub mod usage;
@@ -68,10 +71,15 @@ impl Context {
 
     /// Does something: on the store, or through the server.
     pub fn perform<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.perform_in(&self.world, operation)
+    }
+
+    /// The same in another world than the usual one; through a server, in the server's.
+    pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         match &self.server {
             Some(server) => server.perform(&operation),
-            None if operation.writes() => operation.run(&mut self.store()?, &self.world),
-            None => operation.run(&mut self.store_to_read()?, &self.world),
+            None if operation.writes() => operation.run(&mut self.store()?, world),
+            None => operation.run(&mut self.store_to_read()?, world),
         }
     }
 

@@ -5,7 +5,7 @@
 //! * [`visit`]: who is looking: session, origin of a request, headers of an answer;
 //!   [`session`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`part`] and [`chart`]: what they are made of;
-//!   [`form`]: what is typed, and what is wrong with it;
+//!   [`form`]: what is typed, and what is wrong with it; [`held`]: what a form showed;
 //! * [`door`]: sign in and out, invitations; [`oidc`]: over an identity provider; the
 //!   others are named for what they show.
 //!
@@ -16,6 +16,7 @@
 //!   origin is compared, and every form carries what only our pages know.
 //! * No page runs a script, or takes a style, that is not ours: nothing is inline.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 
+use crate::desk::Pace;
+use crate::error::Result;
+use crate::operation;
 use crate::operation::fleet::Fleet;
-use crate::serve::http::App;
+use crate::serve::http::{App, live};
+use crate::store::Store;
+use crate::world::World;
 
 pub mod audit;
 pub mod chart;
@@ -38,8 +44,10 @@ pub mod explain;
 pub mod fleet;
 pub mod form;
 pub mod guide;
+pub mod held;
 pub mod issue;
 pub mod key;
+pub mod lost;
 pub mod oidc;
 pub mod overview;
 pub mod page;
@@ -48,6 +56,7 @@ pub mod policy;
 pub mod portal;
 pub mod session;
 pub mod settings;
+pub mod signed_in;
 pub mod token;
 pub mod usage;
 pub mod visit;
@@ -76,8 +85,17 @@ impl Default for Settings {
     }
 }
 
-/// Tells which Envoys there are.
-pub type FleetOf = Arc<dyn Fn() -> Fleet + Send + Sync>;
+/// The Envoys, as the pages see them.
+#[derive(Clone)]
+pub struct Envoys {
+    /// Tells which there are.
+    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
+    /// Forgets one that is gone for good.
+    pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
+}
+
+/// An Envoy that is being forgotten.
+pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// What every page stands on.
 #[derive(Clone)]
@@ -85,16 +103,16 @@ pub struct Console(Arc<Inner>);
 
 struct Inner {
     app: App,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     oidc: Option<Oidc>,
-    fleet: FleetOf,
+    envoys: Envoys,
     /// Of style and script, so that a browser keeps them until they change.
     version: String,
 }
 
 impl Console {
     /// Over the operations of a server.
-    pub fn new(app: App, settings: Settings, fleet: FleetOf) -> Self {
+    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
         let digest = Sha256::new()
             .chain_update(STYLE)
             .chain_update(SCRIPT)
@@ -102,9 +120,9 @@ impl Console {
         let version = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
         Self(Arc::new(Inner {
             app,
-            sessions: Sessions::new(&settings),
+            sessions: Arc::new(Sessions::new(&settings)),
             oidc: settings.oidc,
-            fleet,
+            envoys,
             version,
         }))
     }
@@ -115,6 +133,30 @@ impl Console {
 
     fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    /// The operations about its sessions, which only the running server can answer.
+    pub fn live(&self) -> Router {
+        let app = self.app();
+        let [list, end] = [(); 2].map(|()| self.clone());
+        let all = live(app, move |_: operation::session::List, world| {
+            let list = list.clone();
+            async move {
+                let sessions = list.sessions().all(visit::seconds(), world.now.seconds());
+                Ok(operation::session::Sessions { sessions })
+            }
+        });
+        all.merge(live(app, move |asked: operation::session::End, world| {
+            let end = end.clone();
+            async move {
+                let sessions = Arc::clone(&end.0.sessions);
+                let clock = world.now.seconds();
+                let ended = move |store: &mut Store| {
+                    signed_in::ended(&sessions, store, &world, &asked.id, clock)
+                };
+                end.app().desk().write_at(Pace::Urgent, ended).await
+            }
+        }))
     }
 
     fn oidc(&self) -> Option<&Oidc> {
@@ -174,6 +216,10 @@ pub fn router(console: Console) -> Router {
         .route("/console/audit/verify", post(audit::verify))
         .route("/console/audit/export", get(audit::export))
         .route("/console/fleet", get(fleet::show))
+        .route("/console/fleet/forget", post(fleet::forget))
+        .route("/console/lost-keys", get(lost::show))
+        .route("/console/sessions", get(signed_in::list))
+        .route("/console/sessions/{id}/end", post(signed_in::end))
         .route("/console/tokens", get(token::list).post(token::create))
         .route("/console/tokens/{id}/revoke", post(token::revoke))
         .route(

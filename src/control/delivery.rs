@@ -4,7 +4,7 @@
 //! * [`publisher`] follows the store and keeps base and overlay;
 //! * [`artefact`] seals them, once for all streams;
 //! * [`discovery`] answers Envoys, one [`session`] a stream, through [`request`] and
-//!   [`wire`];
+//!   [`wire`], as nodes that their certificates name ([`papers`]);
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
@@ -25,6 +25,7 @@ pub mod artefact;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+pub mod papers;
 pub mod publisher;
 mod request;
 mod session;
@@ -182,7 +183,8 @@ impl Delivery {
     }
 
     /// The discovery services, for a listener. It says where a stream comes from by
-    /// axum's `ConnectInfo<SocketAddr>` among the request's extensions.
+    /// axum's `ConnectInfo<SocketAddr>` among the request's extensions, and which certificate it
+    /// showed by [`papers::Papers`].
     pub fn router(self: &Arc<Self>) -> axum::Router {
         discovery::router(self)
     }
@@ -190,6 +192,11 @@ impl Delivery {
     /// What was published.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Whether only nodes that are enrolled may report.
+    pub fn enrolled_only(&self) -> bool {
+        self.settings.limits.enrolled_only
     }
 
     /// The store.
@@ -281,6 +288,27 @@ impl Delivery {
             });
         }
         Ok(())
+    }
+
+    /// Envoys that are known and have not proved to have the published version in force.
+    pub fn diverging(&self) -> u64 {
+        let Some(version) = self.version() else {
+            return 0;
+        };
+        let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
+        self.fleet.stand(version, reports).0.missing.len() as u64
+    }
+
+    /// When Envoys deny, in seconds, unless a newer keyset reaches them.
+    pub fn not_after(&self) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct End {
+            #[serde(default)]
+            not_after: Option<u64>,
+        }
+        let published = self.published.borrow().clone()?;
+        let manifest = &published.overlay.built().manifest;
+        serde_json::from_slice::<End>(manifest).ok()?.not_after
     }
 
     /// Delivery in numbers.

@@ -24,17 +24,20 @@ pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedEx
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
-/// Plugin name, root id and vm id. The vm id names the buckets in shared data.
-const NAME: &str = "keystile";
+/// Root id and vm id. The vm id names the buckets in shared data.
+pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// What Envoy hands to the filter of its own environment.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
+/// The environment variable of Envoy with the secret that it alone reports with.
+pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
 /// After a trap: long enough not to spin, short enough that hardly a request meets it.
 const RELOAD_AFTER_MS: u32 = 20;
 
 /// What a push says.
 pub struct Push<'a> {
-    /// Name of the resource: of the filter in Envoy's configuration.
+    /// Name of the resource: of the filter in Envoy's configuration, and of the plugin. The
+    /// filter leaves a mark under it for its own guard.
     pub name: &'a str,
     /// Where Envoy finds the filter's code.
     pub wasm: &'a Path,
@@ -54,7 +57,7 @@ impl Push<'_> {
                 "typed_config": {
                     "@type": WASM,
                     "config": {
-                        "name": NAME,
+                        "name": self.name,
                         "root_id": NAME,
                         "failure_policy": "FAIL_RELOAD",
                         "reload_config": {"backoff": {"base_interval": format!("0.{RELOAD_AFTER_MS:03}s")}},
@@ -62,7 +65,7 @@ impl Push<'_> {
                             "vm_id": NAME,
                             "runtime": RUNTIME,
                             "code": {"local": {"filename": self.wasm.to_string_lossy()}},
-                            "environment_variables": {"host_env_keys": [SIGNING_KEYS]},
+                            "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
                         },
                         "configuration": {"@type": STRING, "value": configuration},
                     },
@@ -96,7 +99,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
         })),
     };
     let plugin = PluginConfig {
-        name: NAME.to_owned(),
+        name: name.to_owned(),
         root_id: NAME.to_owned(),
         configuration: Some(pack_any(configuration)),
         failure_policy: FailurePolicy::FailReload.into(),
@@ -114,7 +117,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
             runtime: RUNTIME.to_owned(),
             code: Some(code),
             environment_variables: Some(EnvironmentVariables {
-                host_env_keys: vec![SIGNING_KEYS.to_owned()],
+                host_env_keys: [SIGNING_KEYS, NODE_KEY].map(str::to_owned).to_vec(),
                 ..EnvironmentVariables::default()
             }),
             ..VmConfig::default()

@@ -22,8 +22,6 @@ const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
 const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
 const FILTERS: &str =
     "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters";
-const KEEPER_CODE: &str =
-    "bootstrap_extensions[0].typed_config.config.vm_config.code.local.filename";
 /// Stands in `static.yaml` where the keyset goes.
 const KEYSET: &str = "@KEYSET@";
 
@@ -90,6 +88,8 @@ pub enum Source<'a> {
     Inline {
         /// The sealed keyset.
         keyset: &'a str,
+        /// Where Envoy finds the filter.
+        wasm: &'a Path,
     },
 }
 
@@ -101,28 +101,8 @@ pub struct Bootstrap<'a> {
     pub upstream: HostPort,
     /// Where Envoy is administered.
     pub admin: HostPort,
-    /// Where Envoy finds the filter, if that is known: the keeper is left out otherwise, because
-    /// an Envoy whose bootstrap names a file that is not there does not start.
-    pub wasm: Option<&'a Path>,
     /// Where the keyset comes from.
     pub source: Source<'a>,
-}
-
-/// The configuration without its service in the bootstrap, and without the words about it.
-fn without_keeper(text: &str) -> Result<String> {
-    const SERVICE: &str = "bootstrap_extensions:\n";
-    let at = text
-        .find(&format!("\n{SERVICE}"))
-        .ok_or_else(|| drifted("there is no service in the bootstrap"))?;
-    let (before, service) = text.split_at(at + 1);
-    // Paragraphs are set apart by empty lines.
-    let words = before.rfind("\n\n").map_or(0, |at| at + 2);
-    let rest = service.find("\n\n").map_or(service.len(), |at| at + 2);
-    let before = before.get(..words).unwrap_or_default();
-    Ok(format!(
-        "{before}{}",
-        service.get(rest..).unwrap_or_default()
-    ))
 }
 
 impl Bootstrap<'_> {
@@ -137,19 +117,12 @@ impl Bootstrap<'_> {
         edit.address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
         edit.address("admin.address.socket_address", &self.admin)?;
         edit.endpoint(CLUSTER, &self.upstream)?;
-        if let Some(wasm) = self.wasm {
-            edit.set(KEEPER_CODE, quoted(wasm.display()))?;
-        }
-        let finished = |edit: Edit<'_>| match self.wasm {
-            Some(_) => Ok(edit.finish()),
-            None => without_keeper(&edit.finish()),
-        };
         match &self.source {
             Source::File(file) => {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
-                Ok(head("envoy.yaml", &finished(edit)?))
+                Ok(head("envoy.yaml", &edit.finish()))
             }
             Source::Discovery {
                 discovery,
@@ -159,15 +132,13 @@ impl Bootstrap<'_> {
                 edit.set("node.id", quoted(node))?;
                 edit.endpoint(DISCOVERY_CLUSTER, discovery)?;
                 edit.endpoint(CONTROL_CLUSTER, control)?;
-                Ok(head("envoy.yaml", &finished(edit)?))
+                Ok(head("envoy.yaml", &edit.finish()))
             }
-            Source::Inline { keyset } => {
+            Source::Inline { keyset, wasm } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
-                if let Some(wasm) = self.wasm {
-                    edit.set(&path, quoted(wasm.display()))?;
-                }
-                let body = head("envoy.yaml", &finished(edit)?);
+                edit.set(&path, quoted(wasm.display()))?;
+                let body = head("envoy.yaml", &edit.finish());
                 match body.matches(KEYSET).count() {
                     1 => Ok(body.replacen(KEYSET, keyset, 1)),
                     n => Err(drifted(&format!("`{KEYSET}` stands there {n} times"))),
@@ -271,13 +242,15 @@ impl<'t> Edit<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ecds;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     fn bootstrap(source: Source<'_>, upstream: &str) -> Node {
         let bootstrap = Bootstrap {
             listen: HostPort::parse("[::]:8443").unwrap(),
             upstream: HostPort::parse(upstream).unwrap(),
             admin: HostPort::parse("127.0.0.1:9999").unwrap(),
-            wasm: Some(Path::new("/lib/keystile.wasm")),
             source,
         };
         let text = bootstrap.render().unwrap();
@@ -316,42 +289,15 @@ mod tests {
             "/var/lib/key stile/ecds.pb"
         );
         assert_eq!(at(&node, &format!("{FILTERS}[1].name")), "keystile-guard");
-        assert_eq!(at(&node, KEEPER_CODE), "/lib/keystile.wasm");
-    }
-
-    #[test]
-    fn a_filter_that_is_nowhere_is_named_nowhere() {
-        for source in [
-            Source::File(Path::new("ecds.pb")),
-            Source::Discovery {
-                discovery: &HostPort::parse("127.0.0.1:1").unwrap(),
-                control: &HostPort::parse("127.0.0.1:2").unwrap(),
-                node: "edge-1",
-            },
-        ] {
-            let bootstrap = Bootstrap {
-                listen: HostPort::parse("[::]:8443").unwrap(),
-                upstream: HostPort::parse("127.0.0.1:80").unwrap(),
-                admin: HostPort::parse("127.0.0.1:9999").unwrap(),
-                wasm: None,
-                source,
-            };
-            let text = bootstrap.render().unwrap();
-            assert!(
-                !text.contains("keystile.wasm") && !text.contains("keeper"),
-                "{text}"
-            );
-            let node = yaml::parse(&text).ok().unwrap();
-            assert!(node.at("bootstrap_extensions").is_none());
-            assert_eq!(at(&node, "admin.address.socket_address.port_value"), 9999);
-            assert!(at(&node, &format!("{FILTERS}[1].name")).is_string());
-        }
     }
 
     #[test]
     fn a_host_name_is_resolved_and_a_keyset_is_written_in() {
         let keyset = r#"{"format":1,"pages":""}"#;
-        let source = Source::Inline { keyset };
+        let source = Source::Inline {
+            keyset,
+            wasm: Path::new("/lib/keystile.wasm"),
+        };
         let node = bootstrap(source, "users.internal:80");
         assert_eq!(at(&node, &format!("{CLUSTER}.type")), "STRICT_DNS");
         assert_eq!(
@@ -402,49 +348,39 @@ mod tests {
         }
     }
 
-    /// Envoy may build the keeper's VM first and the filter's as its copy: the environment
-    /// with the signing keys has to be the same.
     #[test]
-    fn the_keeper_has_the_vm_config_of_the_filters() {
-        const KEEPER: &str = "bootstrap_extensions[0].typed_config.config.vm_config";
-        let filter = format!("{FILTERS}[0].typed_config.config.vm_config");
-        let pushed = |wasm: &Path| {
-            let push = crate::ecds::Push {
-                name: "keystile",
-                wasm,
-                version_info: String::new(),
-            };
-            let push: serde_json::Value = serde_json::from_slice(&push.json("")).unwrap();
-            push["resources"][0]["typed_config"]["config"]["vm_config"].clone()
+    fn every_configuration_has_the_same_keeper_for_the_vm_id_of_the_filter() {
+        let keeper = |text: &str| {
+            let node = yaml::parse(text).ok().unwrap();
+            node.at("bootstrap_extensions[0]").unwrap().json()
         };
-        let listeners = include_str!("../../envoy/listeners.yaml");
-        for shipped in [ECDS, DISCOVERY, STATIC, listeners] {
-            let node = yaml::parse(shipped).ok().unwrap();
-            assert_eq!(
-                at(&node, KEEPER),
-                pushed(Path::new("target/dist/keystile.wasm"))
-            );
+        let first = keeper(ECDS);
+        let vm = "/typed_config/config/vm_config/vm_id";
+        assert_eq!(first.pointer(vm), Some(&serde_json::json!(ecds::NAME)));
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy");
+        let files = [shipped.join("examples"), shipped];
+        let files = files.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+        let yaml = files
+            .map(|file| file.unwrap().path())
+            .filter(|file| file.extension().is_some_and(|end| end == "yaml"));
+        for file in yaml {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(keeper(&text), first, "{}", file.display());
         }
-        let node = yaml::parse(STATIC).ok().unwrap();
-        assert_eq!(at(&node, &filter), at(&node, KEEPER));
+    }
 
-        let local = HostPort::parse("127.0.0.1:1").unwrap();
-        for source in [
-            Source::File(Path::new("/ecds.pb")),
-            Source::Inline { keyset: "{}" },
-            Source::Discovery {
-                discovery: &local,
-                control: &local,
-                node: "n",
-            },
-        ] {
-            let inline = matches!(source, Source::Inline { .. });
-            let node = bootstrap(source, "127.0.0.1:8000");
-            assert_eq!(at(&node, KEEPER), pushed(Path::new("/lib/keystile.wasm")));
-            if inline {
-                assert_eq!(at(&node, &filter), at(&node, KEEPER));
-            }
-        }
+    /// It is written into bootstraps by the hundred: nobody should have to take it on trust.
+    #[test]
+    fn the_keeper_is_a_module_that_can_do_nothing() {
+        let node = yaml::parse(ECDS).ok().unwrap();
+        let code = "bootstrap_extensions[0].typed_config.config.vm_config.code.local.inline_bytes";
+        let code = at(&node, code);
+        let code = STANDARD.decode(code.as_str().unwrap()).unwrap();
+        let module = wasmi::Module::new(&wasmi::Engine::default(), &code).unwrap();
+        assert_eq!(module.imports().count(), 0);
+        let exports: Vec<_> = module.exports().map(|e| e.name()).collect();
+        assert_eq!(exports, ["malloc", "memory", "proxy_abi_version_0_2_1"]);
+        assert_eq!(code.len(), 87);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ecds::SIGNING_KEYS;
+use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
 use crate::manifest;
@@ -301,10 +301,20 @@ impl Gateway {
         }
     }
 
-    /// The environment, the metrics' labels, and the clusters of discovery, which Envoy
-    /// takes from its bootstrap alone.
+    /// What the VMs of the filter are called: each EnvoyExtensionPolicy has its own.
+    fn vm_id(&self) -> String {
+        match self.delivery {
+            Delivery::Extension { .. } => {
+                format!("envoyextensionpolicy/{}/{NAME}/wasm/0", self.namespace)
+            }
+            Delivery::Discovery(_) => ecds::NAME.to_owned(),
+        }
+    }
+
+    /// The environment, the metrics' labels, the keeper, and the clusters of discovery, which
+    /// Envoy takes from its bootstrap alone.
     fn proxy(&self, parts: &Parts) -> Result<Resource<ProxySettings>> {
-        let mut value = json!({"stats_config": {"stats_tags": parts.stats_tags}});
+        let mut value = parts.bootstrap(&self.vm_id())?;
         if let (Delivery::Discovery(plane), Some(fields)) = (&self.delivery, value.as_object_mut())
         {
             let clusters = parts.clusters(plane)?;
@@ -358,7 +368,7 @@ impl Gateway {
                     code: code.clone(),
                     config,
                     env: WasmEnv {
-                        host_keys: vec![SIGNING_KEYS],
+                        host_keys: vec![SIGNING_KEYS, NODE_KEY],
                     },
                 }],
             },
@@ -470,7 +480,7 @@ mod tests {
             serde_json::from_str::<Value>(KEYSET).unwrap()
         );
         assert_eq!(wasm["rootID"], "keystile");
-        assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS]));
+        assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS, NODE_KEY]));
         assert_eq!(
             wasm["code"],
             json!({"type": "Image", "image": {"url": "registry.example/keystile@sha256:00"}})
@@ -561,6 +571,8 @@ mod tests {
         let bootstrap = crate::yaml::parse(bootstrap).ok().unwrap().json();
         let clusters = &bootstrap["static_resources"]["clusters"];
         assert_eq!(clusters[0]["name"], "keystile-discovery");
+        let vm = "/bootstrap_extensions/0/typed_config/config/vm_config/vm_id";
+        assert_eq!(bootstrap.pointer(vm), Some(&json!(ecds::NAME)));
         let patches = all[1]["spec"]["jsonPatches"].as_array().unwrap();
         let names: Vec<_> = patches
             .iter()

@@ -399,6 +399,41 @@ mod tests {
             .unwrap()
     }
 
+    /// Nobody reads a plain `ok` who may just as well be answered with 429.
+    #[test]
+    fn what_lies_with_each_envoy_is_named_as_a_condition() {
+        let note = |rule, text: &str| Note {
+            rule,
+            held: true,
+            text: text.to_owned(),
+        };
+        let limit = note("limit", "costs 5; 60 per 60 s (burst 10) of plan `free`");
+        let quota = note("quota", "counts as 1 of the 9 per day of plan `free`");
+        let none = note("limit", "none applies");
+        let said = |notes: &[&Note]| {
+            let notes: Vec<Note> = notes.iter().map(|n| note(n.rule, &n.text)).collect();
+            unseen(&notes)
+        };
+        assert_eq!([said(&[]), said(&[&none])], [None, None]);
+        let both = said(&[&limit, &quota]).unwrap();
+        let tokens =
+            "its buckets have tokens left (costs 5): 60 per 60 s (burst 10) of plan `free`";
+        let count = "its quota is not used up: counts as 1 of the 9 per day of plan `free`";
+        assert!(
+            both.starts_with(&format!("ok, if {tokens}, and {count};")),
+            "{both}"
+        );
+        for quota_alone in [said(&[&quota]), said(&[&none, &quota])] {
+            let text = quota_alone.unwrap();
+            assert!(text.starts_with(&format!("ok, if {count};")), "{text}");
+        }
+        assert!(
+            said(&[&limit])
+                .unwrap()
+                .starts_with(&format!("ok, if {tokens};"))
+        );
+    }
+
     #[test]
     fn the_few_keys_that_matter_give_the_answer_of_the_whole_keyset() {
         let mut b = Bench::new();

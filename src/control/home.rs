@@ -1,17 +1,17 @@
 //! The folder that a store lives in.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystile::keyset::StoreId;
 
 use crate::error::{Error, Kind, Result, Trouble, refuse};
-use crate::file::PartialFolder;
+use crate::file::{self, PartialFolder};
 use crate::seal::{self, MasterKey};
 use crate::store::{Alone, Store};
-use crate::world::World;
+use crate::world::{self, World};
 
 mod keep;
 mod lock;
@@ -191,6 +191,7 @@ impl Home {
         if path.exists() {
             return Err(taken());
         }
+        seal::check_owner(&self.master_key())?;
         let key = match seal::find(&self.master_key(), self.master_key_command.as_deref())? {
             Some(key) => key,
             None => {
@@ -207,7 +208,9 @@ impl Home {
         let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
-        fs::write(self.fingerprint(), format!("{}\n", key.fingerprint())).map_err(cannot)?;
+        // Put in the place of what is there: a link would lead elsewhere.
+        let fingerprint = format!("{}\n", key.fingerprint());
+        file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => taken(),
             _ => cannot(e),
@@ -218,7 +221,32 @@ impl Home {
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
-            .map_err(|e| cannot_make(&self.folder, &e))
+            .map_err(|e| cannot_make(&self.folder, &e))?;
+        self.check_folder()
+    }
+
+    /// That nobody else can put files in the place of ours.
+    fn check_folder(&self) -> Result<()> {
+        let shown = self.folder.display();
+        let found = fs::metadata(&self.folder).map_err(|e| cannot_make(&self.folder, &e))?;
+        let (owner, mode) = (found.uid(), found.mode() & 0o777);
+        if owner != world::user_id() {
+            return Err(refuse(
+                format_args!(
+                    "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"
+                ),
+                "run as that user, or name another folder with `--home`: one that is not there yet is made",
+            ));
+        }
+        if mode & 0o022 != 0 {
+            return Err(refuse(
+                format_args!("others may write to `{shown}` (mode {mode:04o})"),
+                format_args!(
+                    "run `chmod 700 {shown}`, or name another folder with `--home`: one that is not there yet is made"
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -16,13 +16,15 @@ use kcr_extensions_istio_io::v1alpha1::wasmplugins::{
 };
 use serde_json::Value;
 
-use crate::ecds::SIGNING_KEYS;
+use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
 use crate::manifest;
 use patches::{BOOTSTRAP, Patches};
 
 const NAME: &str = "keystile";
+/// Istio leaves the `vm_id` of all WasmPlugins empty.
+const PLUGIN_VM_ID: &str = "";
 
 /// Where the filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,14 +87,15 @@ impl Mesh {
         let namespace = &self.namespace;
         match &self.delivery {
             Delivery::Plugin { .. } => {
-                let stats = manifest::yaml(&patches.bootstrap(&parts, &[])?)?;
+                let stats = manifest::yaml(&patches.bootstrap(&parts, PLUGIN_VM_ID, &[])?)?;
                 let plugin = manifest::yaml(&self.plugin()?)?;
                 Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"))
             }
             Delivery::Discovery(plane) => {
                 let filters = manifest::yaml(&patches.filters(&parts))?;
                 let clusters = parts.clusters(plane)?;
-                let bootstrap = manifest::yaml(&patches.bootstrap(&parts, &clusters)?)?;
+                let bootstrap =
+                    manifest::yaml(&patches.bootstrap(&parts, ecds::NAME, &clusters)?)?;
                 let head = format!("{head}{}", discovery_head(namespace));
                 Ok(format!("{head}{filters}---\n{guard}---\n{bootstrap}"))
             }
@@ -178,11 +181,15 @@ impl Mesh {
                     }]
                 }),
                 vm_config: Some(WasmPluginVmConfig {
-                    env: Some(vec![WasmPluginVmConfigEnv {
-                        name: SIGNING_KEYS.to_owned(),
-                        value: None,
-                        value_from: Some(WasmPluginVmConfigEnvValueFrom::Host),
-                    }]),
+                    env: Some(
+                        [SIGNING_KEYS, NODE_KEY]
+                            .map(|name| WasmPluginVmConfigEnv {
+                                name: name.to_owned(),
+                                value: None,
+                                value_from: Some(WasmPluginVmConfigEnvValueFrom::Host),
+                            })
+                            .to_vec(),
+                    ),
                 }),
                 plugin_config: Some(config),
                 ..WasmPluginSpec::default()
@@ -324,6 +331,7 @@ mod tests {
         assert_eq!(clusters[0]["name"], "keystile-discovery");
         assert_eq!(clusters[1]["name"], "keystile-control");
         assert!(clusters[0].get("transport_socket").is_some());
+        assert_eq!(kept_by(&bootstrap), ecds::NAME);
     }
 
     #[test]
@@ -335,9 +343,16 @@ mod tests {
             "outcome"
         );
         assert_eq!(value.get("static_resources"), None);
+        assert_eq!(kept_by(&value), "");
         assert_eq!(all[2]["metadata"]["namespace"], "edge");
         let head = mesh(Place::Gateway).render().unwrap();
         assert!(head.contains("{sidecar.istio.io/bootstrapOverride: keystile-bootstrap}"));
+    }
+
+    /// The id of the VMs that the keeper of a bootstrap is for.
+    fn kept_by(bootstrap: &Value) -> &str {
+        let vm = "/bootstrap_extensions/0/typed_config/config/vm_config/vm_id";
+        bootstrap.pointer(vm).unwrap().as_str().unwrap()
     }
 
     /// What Istio's agent gives to Envoy of a ConfigMap.

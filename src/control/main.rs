@@ -56,6 +56,7 @@ mod native {
     pub mod envoy_gateway;
     pub mod error;
     pub mod explain;
+    pub mod exporter;
     pub mod file;
     pub mod home;
     pub mod import;
@@ -72,6 +73,7 @@ mod native {
     pub mod policy_file;
     pub mod policy_test;
     pub mod publish;
+    pub mod reach;
     pub mod record;
     pub mod registry;
     pub mod remote;

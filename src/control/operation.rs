@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
@@ -28,8 +29,11 @@ pub mod import;
 pub mod key;
 pub mod keyset;
 pub mod lost;
+pub mod node;
 pub mod overview;
 pub mod policy;
+pub mod quota;
+pub mod session;
 pub mod signing_key;
 mod text;
 pub mod token;
@@ -79,6 +83,25 @@ const MANY: usize = 100;
 fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
     let answer = other.run(store, world)?;
     Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// The strong validator of an answer: changes with everything but how it is used, and which
+/// part of it is shown.
+pub fn tag(value: &Value) -> String {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        for use_of_it in ["usage", "last_used", "waiting"] {
+            fields.remove(use_of_it);
+        }
+        // Of a client, `revision` stands for all its keys, and not only for those of one page.
+        if fields.contains_key("revision") && fields.contains_key("client") {
+            fields.remove("keys");
+            fields.remove("next");
+        }
+    }
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
 }
 
 /// Every role.
@@ -306,16 +329,25 @@ macro_rules! for_each_operation {
             $crate::operation::backup::End,
             $crate::operation::token::Create,
             $crate::operation::token::List,
+            $crate::operation::token::Show,
             $crate::operation::token::Revoke,
             $crate::operation::fleet::List,
             $crate::operation::fleet::Wait,
             $crate::operation::fleet::Forget,
+            $crate::operation::session::List,
+            $crate::operation::session::End,
+            $crate::operation::node::List,
+            $crate::operation::node::Enroll,
+            $crate::operation::node::Revoke,
             $crate::operation::webhook::Create,
             $crate::operation::webhook::List,
+            $crate::operation::webhook::Show,
             $crate::operation::webhook::Delete,
             $crate::operation::usage::Show,
             $crate::operation::usage::Anomalies,
             $crate::operation::usage::Quota,
+            $crate::operation::quota::Show,
+            $crate::operation::quota::Reset,
             $crate::operation::usage::ShowSettings,
             $crate::operation::usage::Configure,
             $crate::operation::usage::Forget,

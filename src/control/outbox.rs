@@ -3,15 +3,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::desk::Desk;
 use crate::error::Result;
+use crate::reach::{Closed, Pinned, Reach};
 use crate::registry::webhook::Tried;
 use crate::registry::{handover, webhook};
 use crate::remote;
@@ -30,26 +32,53 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Speaks to receivers.
 #[derive(Clone)]
-pub struct Sender(ureq::Agent);
+pub struct Sender {
+    agent: ureq::Agent,
+    reach: Reach,
+    /// Messages that wait, by the webhook's name.
+    backlog: Arc<Mutex<Vec<(String, u64)>>>,
+}
 
 impl Sender {
-    /// `ca` is a file of certificates to trust in place of those that everybody trusts.
+    /// `ca` is a file of certificates to trust in place of those that everybody trusts;
+    /// `reach` says which receivers are spoken to.
     ///
     /// # Errors
     /// If there is none in it.
-    pub fn new(ca: Option<&Path>) -> Result<Self> {
+    pub fn new(ca: Option<&Path>, reach: Reach) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             // A receiver that moved is told so by a person: whoever can answer for it could
             // send our messages anywhere.
             .max_redirects(0)
+            // A proxy would look names up by itself, and what it finds nobody has judged.
+            .proxy(None)
             .http_status_as_error(false)
             .user_agent("keystile");
         if let Some(ca) = ca {
             let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
-        Ok(Self(config.build().new_agent()))
+        let pinned = Pinned::new(reach.clone());
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config.build(), DefaultConnector::new(), pinned),
+            reach,
+            backlog: Arc::default(),
+        })
+    }
+
+    /// Messages that wait, by the webhook's name.
+    pub fn backlog(&self) -> Vec<(String, u64)> {
+        self.waiting().clone()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(String, u64)>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which receivers are spoken to.
+    pub fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 }
 
@@ -72,7 +101,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
                 continue;
             }
         }
-        match receivers(&desk).await {
+        match receivers(&desk, &sender).await {
             Ok(all) => {
                 for hook in all {
                     if busy.iter().all(|(number, _)| *number != hook) {
@@ -90,7 +119,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
 }
 
 /// Puts new messages in line; the webhooks for which there are some.
-async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
+async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
     loop {
         let collected = desk
             .write(|store| webhook::collect(store, &World::of_server()))
@@ -105,11 +134,10 @@ async fn receivers(desk: &Arc<Desk>) -> Result<Vec<u32>> {
             break;
         }
     }
-    let waiting = |tx: &Tx<'_>| {
-        let all = tx.webhooks()?.into_iter();
-        Ok(all.filter(|w| w.waiting > 0).map(|w| w.number).collect())
-    };
-    desk.read(waiting).await
+    let all = desk.read(|tx: &Tx<'_>| tx.webhooks()).await?;
+    *sender.waiting() = all.iter().map(|w| (w.name.clone(), w.waiting)).collect();
+    let waiting = all.iter().filter(|w| w.waiting > 0);
+    Ok(waiting.map(|w| w.number).collect())
 }
 
 /// Sends what is due to one receiver.
@@ -158,7 +186,7 @@ fn send(sender: &Sender, message: &Message) -> Tried {
     let timestamp = World::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
     let answer = sender
-        .0
+        .agent
         .post(&message.url)
         .header("content-type", "application/json")
         .header("webhook-id", &id)
@@ -177,6 +205,9 @@ fn reason(e: &ureq::Error) -> &'static str {
     match e {
         ureq::Error::Timeout(_) => "took too long",
         ureq::Error::HostNotFound => "the host is not known",
+        ureq::Error::Other(e) if e.is::<Closed>() => {
+            "its address is not public, and no `--webhook-allow` names its network"
+        }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
         // Where TLS breaks off in the middle of reading, it comes as an error of that.
         ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {

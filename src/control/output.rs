@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, Result, refuse};
 use crate::record::Status;
 
-mod foreign;
+pub mod foreign;
 
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -17,6 +17,7 @@ pub mod import;
 pub mod key;
 pub mod leak;
 pub mod lost;
+pub mod node;
 pub mod policy;
 pub mod replay;
 pub mod rotation;
@@ -24,6 +25,7 @@ pub mod rules;
 pub mod signing;
 pub mod token;
 pub mod webhook;
+pub mod words;
 
 /// The policy in force.
 pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {

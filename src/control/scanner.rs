@@ -14,6 +14,8 @@ use crate::{file, world};
 const FRESH: Duration = Duration::from_secs(3600);
 /// How soon they are fetched again because of a key that is not among them.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How soon they are tried for again when they could not be had.
+const RETRY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the keys come from.
@@ -47,6 +49,8 @@ pub struct Scanner {
 struct Held {
     keys: Arc<ScannerKeys>,
     tried: Option<tokio::time::Instant>,
+    /// The last try has ended well: a key that is not among them is not the scanner's.
+    known: bool,
 }
 
 impl Scanner {
@@ -74,33 +78,46 @@ impl Scanner {
         key: Option<&str>,
         signature: Option<&str>,
     ) -> Result<Vec<Alert>, Untrusted> {
-        let keys = self.keys(FRESH).await;
+        let (keys, _) = self.keys(FRESH).await;
         match keys.open(body, key, signature) {
             // It may be newer than the keys that are held.
-            Err(Untrusted::UnknownKey) => self.keys(AGAIN).await.open(body, key, signature),
+            Err(Untrusted::UnknownKey) => {
+                let (keys, known) = self.keys(AGAIN).await;
+                match keys.open(body, key, signature) {
+                    // To be told that it is nobody's, the scanner would give its alerts up.
+                    Err(Untrusted::UnknownKey) if !known => Err(Untrusted::NoKeys),
+                    opened => opened,
+                }
+            }
             opened => opened,
         }
     }
 
-    async fn keys(self: &Arc<Self>, fresh: Duration) -> Arc<ScannerKeys> {
+    /// The keys, and whether they are all that the scanner publishes.
+    async fn keys(self: &Arc<Self>, fresh: Duration) -> (Arc<ScannerKeys>, bool) {
         let now = world::instant();
         {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = if held.known { fresh } else { RETRY };
             if held.tried.is_some_and(|at| now.duration_since(at) < fresh) {
-                return Arc::clone(&held.keys);
+                return (Arc::clone(&held.keys), held.known);
             }
             // One fetches, the others go on with what is there.
             held.tried = Some(now);
+            held.known = false;
         }
         let source = self.source.clone();
         let read = tokio::task::spawn_blocking(move || read(&source)).await;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match read {
-            Ok(Ok(keys)) => held.keys = Arc::new(keys),
+            Ok(Ok(keys)) => {
+                held.keys = Arc::new(keys);
+                held.known = true;
+            }
             Ok(Err(e)) => tracing::error!(error = %e, "the scanner's keys cannot be read"),
             Err(_) => {}
         }
-        Arc::clone(&held.keys)
+        (Arc::clone(&held.keys), held.known)
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Untrusted {
     Header(&'static str),
     /// Signed with a key that the scanner does not publish.
     UnknownKey,
+    /// What the scanner publishes cannot be had at present, so nobody knows.
+    NoKeys,
     /// The signature does not match.
     Signature,
     /// Signed, and yet not a list of alerts.
@@ -86,6 +88,7 @@ impl fmt::Display for Untrusted {
         match self {
             Self::Header(name) => write!(f, "the header `{name}` is missing or malformed"),
             Self::UnknownKey => f.write_str("signed with a key that the scanner does not publish"),
+            Self::NoKeys => f.write_str("the scanner's public keys cannot be had at present"),
             Self::Signature => f.write_str("the signature does not match"),
             Self::Body => f.write_str("the body is not a list of alerts"),
             Self::TooMany => write!(f, "there are more than {MOST} alerts; send them in parts"),

@@ -1,10 +1,10 @@
 //! The master key: 32 random bytes that encrypt the store.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -126,8 +126,7 @@ pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
             format_args!("run it by hand to see why: {command}"),
         )
     };
-    let output = Command::new("sh")
-        .args(["-c", command])
+    let output = world::shell(command)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -149,16 +148,24 @@ pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
 /// The master key in a file; `None` if there is no file.
 pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let shown = file.display();
-    let metadata = match fs::metadata(file) {
-        Ok(m) => m,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(refuse(
-                format_args!("the master key `{shown}` cannot be read ({e})"),
-                "run as the user who made it",
-            ));
-        }
+    let cannot = |e: std::io::Error| {
+        refuse(
+            format_args!("the master key `{shown}` cannot be read ({e})"),
+            "run as the user who made it",
+        )
     };
+    let mut opened = match fs::File::open(file) {
+        Ok(opened) => opened,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(cannot(e)),
+    };
+    // Of what was opened, whatever takes its place meanwhile.
+    let metadata = opened.metadata().map_err(cannot)?;
+    // Root works on the stores of others.
+    let (owner, we) = (metadata.uid(), world::user_id());
+    if we != 0 && owner != we && owner != 0 {
+        return Err(another_user(file, owner));
+    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(refuse(
@@ -166,13 +173,31 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
             format_args!("run `chmod 600 {shown}`, and make new keys if anybody may have read it"),
         ));
     }
-    let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
-        refuse(
-            format_args!("the master key `{shown}` cannot be read ({e})"),
-            "run as the user who made it",
-        )
-    })?;
+    let mut text = Zeroizing::new(String::new());
+    opened.read_to_string(&mut text).map_err(cannot)?;
     MasterKey::parse(&text, &format!("the file `{shown}`")).map(Some)
+}
+
+/// That the file of a master key, if there is one, is of the user that a store is made by:
+/// whoever else put it there knows what the store would be encrypted with.
+///
+/// # Errors
+/// It is another's.
+pub fn check_owner(file: &Path) -> Result<()> {
+    match fs::metadata(file) {
+        Ok(m) if m.uid() != world::user_id() => Err(another_user(file, m.uid())),
+        _ => Ok(()),
+    }
+}
+
+fn another_user(file: &Path, owner: u32) -> Error {
+    let shown = file.display();
+    refuse(
+        format_args!(
+            "the master key `{shown}` belongs to another user (uid {owner}), who knows it"
+        ),
+        format_args!("run as that user; or move `{shown}` away to have one made"),
+    )
 }
 
 /// Writes a new master key's file, with mode 0600 from its first moment on.

@@ -4,7 +4,8 @@
 //!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
 //!   answered; [`proxy`]: who may speak for others;
 //! * [`backups`]: what is fetched of the store as a whole;
-//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers;
+//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers; [`backlog`]: what
+//!   has not arrived;
 //! * [`duties`]: what is done without being asked;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what that is good
 //!   for; [`limits`]: how often;
@@ -24,6 +25,7 @@ use crate::error::{Result, refuse};
 use crate::{file, world};
 
 pub mod auth;
+pub mod backlog;
 pub mod backups;
 pub mod body;
 pub mod budget;

@@ -26,6 +26,7 @@ mod column;
 mod envoy;
 mod key;
 mod log;
+mod node;
 mod outbox;
 mod overview;
 mod policy;
@@ -39,6 +40,7 @@ mod usage;
 
 pub use envoy::KnownEnvoy;
 pub use log::{Found, Query};
+pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
 pub use schema::Alone;
@@ -52,7 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("store.sql"),
     include_str!("store/version_2.sql"),
     include_str!("store/version_3.sql"),
@@ -60,6 +62,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("store/version_5.sql"),
     include_str!("store/pages.sql"),
     include_str!("store/timeline.sql"),
+    include_str!("store/node.sql"),
     include_str!("store/revision.sql"),
 ];
 

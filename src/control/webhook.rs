@@ -11,6 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{Result, refuse};
+use crate::reach::Reach;
 
 /// Bytes of a new secret; the specification asks for 24 to 64.
 const SECRET: usize = 32;
@@ -138,6 +139,23 @@ pub fn checked_url(url: &str) -> Result<String> {
     Ok(url.to_owned())
 }
 
+/// Reads the address of a receiver, and whether it may be spoken to.
+///
+/// # Errors
+/// Those of [`checked_url`]; and it names an address that is neither public nor allowed.
+pub fn checked_target(url: &str, reach: &Reach) -> Result<String> {
+    let url = checked_url(url)?;
+    let parsed = url.parse::<ureq::http::Uri>().unwrap_or_default();
+    let host = parsed.host().unwrap_or_default();
+    if !reach.admits_host(host) {
+        return Err(refuse(
+            format_args!("`url`: `{host}` is not a public address, and webhooks reach no others"),
+            "write the receiver's public name; or have the operator allow its network with `--webhook-allow CIDR`, on `keystilectl serve` and on `webhook create`",
+        ));
+    }
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +204,25 @@ mod tests {
         ] {
             assert!(checked_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_not_public_is_refused_with_the_field_and_the_option() {
+        for bad in [
+            "http://127.0.0.1:9000/a",
+            "http://localhost/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::ffff:10.0.0.1]/",
+            "https://2130706433/",
+        ] {
+            let error = checked_target(bad, &Reach::default())
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("`url`: "), "{error}");
+            assert!(error.contains("`--webhook-allow CIDR`"), "{error}");
+        }
+        let here = Reach::with(vec!["127.0.0.0/8".parse().unwrap()]);
+        assert!(checked_target("http://localhost/", &here).is_ok());
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::caller::{Caller, Grant};
 use crate::error::{Result, refuse};
+use crate::reach::Reach;
 
 /// An instant, read once per operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ pub struct Actor {
     /// The real user id; `sudo` leaves its trace in `user`. None of who comes over the
     /// network.
     pub uid: Option<u32>,
-    /// The name of the user; of a token, `token <name>`.
+    /// The name of the user; of a token, `token <name> (<id>)`: names are used again.
     pub user: String,
     /// The machine that it is done on.
     pub host: String,
@@ -59,6 +60,8 @@ pub struct World {
     pub caller: Caller,
     /// Fills a buffer with randomness.
     pub entropy: fn(&mut [u8]) -> Result<()>,
+    /// Where messages may be sent.
+    pub reach: Reach,
 }
 
 impl World {
@@ -69,6 +72,7 @@ impl World {
             actor: actor(),
             caller: Caller::Local,
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -76,9 +80,14 @@ impl World {
     pub fn of_request(grant: Grant, address: IpAddr, request: &str) -> Self {
         Self {
             now: now(),
-            actor: remote(format!("token {}", grant.name), address, request),
+            actor: remote(
+                format!("token {} ({})", grant.name, grant.id),
+                address,
+                request,
+            ),
             caller: Caller::Token(grant),
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -90,6 +99,7 @@ impl World {
             actor: remote(name, address, request),
             caller: Caller::Token(grant),
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -103,6 +113,7 @@ impl World {
             },
             caller: Caller::Local,
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -113,6 +124,7 @@ impl World {
             actor: remote("secret scanner".to_owned(), address, request),
             now: now(),
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -124,6 +136,7 @@ impl World {
             actor: remote("nobody known".to_owned(), address, request),
             caller: Caller::Token(Grant::nothing()),
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 }
@@ -203,6 +216,34 @@ pub fn secret_variable(name: &str) -> Option<Zeroizing<String>> {
     variable(name).map(Zeroizing::new)
 }
 
+/// The user that this process works as.
+pub fn user_id() -> u32 {
+    geteuid().as_raw()
+}
+
+/// What of our own variables a program that we start is told: where things are.
+const TOLD: [&str; 4] = [
+    "KEYSTILE_HOME",
+    "KEYSTILE_SERVER",
+    "KEYSTILE_SERVER_CA",
+    "KEYSTILE_WEBHOOK_ALLOW",
+];
+
+/// A line for the shell, ready to be started: the only way in which programs are. It inherits
+/// no secret of ours, neither those that there are (master key, token, client secret, signing
+/// keys) nor those that there will be: all that begins with our name stays here.
+pub fn shell(line: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", line]);
+    for (name, _) in std::env::vars_os() {
+        let ours = name.as_encoded_bytes().starts_with(b"KEYSTILE_");
+        if ours && !TOLD.iter().any(|told| name == *told) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Makes the process keep its secrets to itself: no core dump, no debugger of another
 /// process of the same user, and files that nobody else can read unless we say so.
 pub fn harden() {
@@ -248,6 +289,7 @@ impl World {
             },
             caller: Caller::Local,
             entropy: system_entropy,
+            reach: Reach::default(),
         }
     }
 
@@ -255,7 +297,7 @@ impl World {
     pub fn by(seconds: u64, grant: Grant) -> Self {
         Self {
             actor: remote(
-                format!("token {}", grant.name),
+                format!("token {} ({})", grant.name, grant.id),
                 std::net::Ipv4Addr::LOCALHOST.into(),
                 "r-1",
             ),

@@ -2,8 +2,8 @@
 
 use super::{Clocks, Decision, Denial, Trace};
 use crate::bucket::{
-    BucketKey, Buckets, Charge, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up, take_all,
-    take_looked,
+    BucketKey, Buckets, Charge, Kin, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up,
+    take_all, take_looked,
 };
 use crate::keyset::{Entry, InForce};
 use crate::policy::{By, Limit, Route};
@@ -123,6 +123,7 @@ pub(super) fn charge<'k>(
             key: BucketKey::new(keyset.store().0, Subject::Client(0), 0),
             quota: a.limit.quota,
             cost: 0,
+            kin: None,
         }; MAX_LIMITS + 1]
     });
     let charges: &[Charge] = match &mut buffer {
@@ -222,16 +223,23 @@ fn one(
     a: &Applied<'_>,
     cost: u64,
 ) -> Charge {
-    let subject = match a.limit.by {
-        By::Key => Subject::Key(entry.lineage.as_u64()),
-        By::Client => Subject::Client(entry.client_number),
+    let lineage = entry.lineage.as_u64();
+    let (key, client) = (Subject::Key(lineage), Subject::Client(entry.client_number));
+    let (subject, other) = match a.limit.by {
+        By::Key => (key, client),
+        By::Client => (client, key),
     };
     let route = match a.origin {
         Origin::Route => route.map_or(0, |r| r.stable_id),
         Origin::Plan(_) | Origin::Key => 0,
     };
+    let place = |subject| BucketKey::new(keyset.store().0, subject, route);
     Charge {
-        key: BucketKey::new(keyset.store().0, subject, route),
+        key: place(subject),
+        kin: Some(Kin {
+            lineage,
+            place: place(other),
+        }),
         quota: a.limit.quota,
         // A request dearer than the whole bucket takes the whole bucket: it stays
         // possible, and `Retry-After` stays true.

@@ -73,12 +73,13 @@ const REFUSED: [(char, Denial); 6] = [
     ('x', Denial::KeysetUnavailable(Unavailable::CorruptPage)),
 ];
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
+/// Every request that is let in leaves a mark, so this takes no detour over characters.
+fn push_hex<const N: usize>(text: &mut String, bytes: &[u8; N]) {
+    let mut digits = [[0; 2]; N];
+    for (pair, byte) in digits.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 15].map(|n| n + if n < 10 { b'0' } else { b'a' - 10 });
     }
+    text.push_str(core::str::from_utf8(digits.as_flattened()).unwrap_or_default());
 }
 
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
@@ -93,7 +94,7 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
             b'a'..=b'f' => Some(b - b'a' + 10),
             _ => None,
         };
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        *byte = digit(*high)? * 16 + digit(*low)?;
     }
     Some(out)
 }

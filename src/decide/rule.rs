@@ -5,7 +5,8 @@ use crate::headers::Headers;
 use crate::host::{AmbiguousHost, Host};
 use crate::overrides::{self, Override};
 use crate::path::{Ambiguous, Readings, readings, split_query};
-use crate::policy::{Auth, Policy};
+use crate::policy::{Auth, Policy, Route, Unmatched};
+use crate::route::{Comparison, has_capitals};
 
 /// What of a request names its rule.
 #[derive(Clone, Copy, Default)]
@@ -61,6 +62,14 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
+    search.cases_agree(found, &host, &path).map_err(|why| {
+        trace.note("path", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
+    methods_agree(policy, call, found).map_err(|why| {
+        trace.note("method", false, || why.detail().to_owned());
+        Denial::AmbiguousPath(why)
+    })?;
     trace.note("path", true, || match path.others().count() {
         0 => format!("reads as {}", path.as_sent()),
         n => format!(
@@ -83,6 +92,22 @@ fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost>
     call.authority.map_or(Ok(Host::NONE), Host::parse)
 }
 
+/// Methods are told apart by case (RFC 9110 section 9.1), and HTTP/2 lets any case through; but
+/// frameworks put them into upper case before they look.
+fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Result<(), Ambiguous> {
+    if !call.method.iter().any(u8::is_ascii_lowercase) {
+        return Ok(());
+    }
+    let method = call.method.to_ascii_uppercase();
+    let method = method.as_slice();
+    let upper = Call { method, ..*call };
+    let search = Search { policy, call };
+    match find(policy, &upper, &mut ()) {
+        Ok(other) if search.alike(found, other) => Ok(()),
+        _ => Err(Ambiguous::Method),
+    }
+}
+
 /// Parsers of URLs take what follows two slashes at the beginning for a host, and the rules may
 /// name that one.
 fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambiguous> {
@@ -102,9 +127,13 @@ pub(super) fn is_overridden(
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
+    let mut asked = overrides::find(headers).peekable();
+    if asked.peek().is_none() {
+        return false;
+    }
     let mut methods = vec![call.method.to_vec()];
     let mut targets = vec![call.target];
-    for asked in overrides::find(headers) {
+    for asked in asked {
         match asked {
             Override::Method(name) => {
                 let name = name.trim_ascii();
@@ -114,8 +143,8 @@ pub(super) fn is_overridden(
                 // Servers compare it as it is, or in upper case.
                 methods.extend([name.to_vec(), name.to_ascii_uppercase()]);
             }
-            Override::Target(path) if path.starts_with(b"/") => targets.push(path),
-            Override::Target(_) => return true,
+            // What is no path, `find` refuses.
+            Override::Target(path) => targets.push(path),
         }
     }
     if methods.len() + targets.len() > MOST_OVERRIDES {
@@ -152,14 +181,14 @@ impl Search<'_> {
             .virtual_host
             .filter(|_| router.names_virtual_hosts());
         virtual_host
-            .and_then(|name| router.find_in(name, method, path, false))
+            .and_then(|name| router.find_in(Comparison::Usual, name, method, path))
             .or_else(|| router.find(host, method, path))
     }
 
-    /// As readers find it that tell `/a` from `/a/`.
+    /// As other readers find it.
     #[cold]
     #[inline(never)]
-    fn find_exactly(&self, host: &str, path: &str) -> Option<usize> {
+    fn find_as(&self, comparison: Comparison, host: &str, path: &str) -> Option<usize> {
         let router = &self.policy.router;
         let method = self.call.method;
         let virtual_host = self
@@ -167,8 +196,8 @@ impl Search<'_> {
             .virtual_host
             .filter(|_| router.names_virtual_hosts());
         virtual_host
-            .and_then(|name| router.find_in(name, method, path, true))
-            .or_else(|| router.find_exactly(host, method, path))
+            .and_then(|name| router.find_in(comparison, name, method, path))
+            .or_else(|| router.find_as(comparison, host, method, path))
     }
 
     fn auth(&self, rule: Option<usize>) -> Option<Auth> {
@@ -221,7 +250,7 @@ impl Search<'_> {
         if is_open {
             let all = core::iter::once(path.as_sent()).chain(path.others());
             for text in all {
-                let exactly = |host| self.find_exactly(host, text);
+                let exactly = |host| self.find_as(Comparison::MindsSlash, host, text);
                 if names().any(|host| !self.alike(found, exactly(host))) {
                     return Err(Ambiguous::TrailingSlash);
                 }
@@ -229,4 +258,66 @@ impl Search<'_> {
         }
         Ok(())
     }
+
+    /// Readers that ignore case may find another rule. That does no harm unless it asks for more.
+    fn cases_agree(
+        &self,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> Result<(), Ambiguous> {
+        let mut all = core::iter::once(path.as_sent()).chain(path.others());
+        match self.policy.router.has_capitals() || all.any(has_capitals) {
+            true => self.folded_agree(found, host, path),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn folded_agree(
+        &self,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> Result<(), Ambiguous> {
+        if found.is_none() && self.policy.unmatched == Unmatched::Deny {
+            return Ok(());
+        }
+        let others = match host.is_plain() || !self.policy.router.names_hosts() {
+            true => Vec::new(),
+            false => host.others(self.policy.ports_count()),
+        };
+        let names = || core::iter::once(host.name()).chain(others.iter().map(|(h, _)| h.as_str()));
+        let rule = |at: Option<usize>| self.policy.routes.get(at?);
+        for text in core::iter::once(path.as_sent()).chain(path.others()) {
+            for name in names() {
+                let other = self.find_as(Comparison::IgnoresCase, name, text);
+                if other != found && rule(other).is_some_and(|other| !covers(rule(found), other)) {
+                    return Err(Ambiguous::LetterCase);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a request that satisfies `rule` satisfies `other` as well. Without a rule it has
+/// shown a key, and no more.
+fn covers(rule: Option<&Route>, other: &Route) -> bool {
+    let auth = rule.map_or(Auth::Required, |rule| rule.auth);
+    let is_asked = match other.auth {
+        Auth::None => return true,
+        Auth::Optional => auth != Auth::None,
+        Auth::Required => auth == Auth::Required,
+    };
+    let scopes = rule.map_or(&[][..], |rule| &rule.scopes);
+    let any_scope = rule.map_or(&[][..], |rule| &rule.any_scope);
+    let has_all = other.scopes.iter().all(|scope| scopes.contains(scope));
+    let is_one = |scope: &u16| other.any_scope.contains(scope);
+    let has_any = other.any_scope.is_empty()
+        || scopes.iter().any(is_one)
+        || (!any_scope.is_empty() && any_scope.iter().all(is_one));
+    let pays = rule.map_or(1, |rule| rule.cost) >= other.cost && other.limit.is_none();
+    is_asked && has_all && has_any && pays
 }

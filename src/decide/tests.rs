@@ -10,6 +10,8 @@ mod certificates;
 mod limits;
 mod quotas;
 mod readings;
+mod standing;
+mod told;
 
 const NOW: u64 = 1_000_000_000;
 const POLICY: &str = r#"{"version":1,"realm":"api","environments":["live"],

@@ -314,7 +314,13 @@ pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
 pub fn declare_property(name: &str, read_only: bool) {
     // envoy.source.extensions.common.wasm.DeclarePropertyArguments: name = 1,
     // readonly = 2, type = 3 (1: string), span = 5 (1: downstream request).
-    let mut argument = vec![0x0A, u8::try_from(name.len()).unwrap_or(0)];
+    let mut argument = vec![0x0A];
+    let mut length = name.len();
+    while length >= 0x80 {
+        argument.push(length.to_le_bytes().first().map_or(0x80, |low| low | 0x80));
+        length >>= 7;
+    }
+    argument.push(u8::try_from(length).unwrap_or(0));
     argument.extend_from_slice(name.as_bytes());
     argument.extend_from_slice(&[0x10, u8::from(read_only), 0x18, 1, 0x28, 1]);
     let function = "declare_property";

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use super::host;
+use super::{STATE_CLIENT, USUAL_NAME, host};
 use crate::decide::{Decision, Prior};
 use crate::keyset::{PolicyId, StoreId};
 
@@ -18,6 +18,45 @@ struct Names {
 thread_local! {
     /// Made once for each store, not for each request.
     static NAMES: RefCell<Vec<Names>> = const { RefCell::new(Vec::new()) };
+    /// Of roots whose filter has a name of its own: what its guard asks for.
+    static OWN: RefCell<Vec<(u32, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A root is configured. Several filters of ours in one chain have names of their own
+/// (`name` in Envoy's `PluginConfig`), and each leaves filter state under its name: a guard
+/// that asked for what all of them write would be content with the first, if the second is
+/// left out of a worker.
+pub fn named(root: u32) {
+    let name = host::property("plugin_name").and_then(|name| String::from_utf8(name).ok());
+    let name = name.filter(|name| !name.is_empty() && name != USUAL_NAME);
+    end(root);
+    if let Some(name) = name {
+        let own = format!("{STATE_CLIENT}.{name}");
+        host::declare_property(&own, true);
+        OWN.with_borrow_mut(|all| all.push((root, own)));
+    }
+}
+
+/// A root has ended.
+pub fn end(root: u32) {
+    OWN.with_borrow_mut(|all| all.retain(|(of, _)| *of != root));
+}
+
+/// Sets the filter state that guards ask for. It is read-only: on a second pass after an
+/// internal redirect it is there already, and so is what all filters of ours write, behind
+/// another of them.
+pub fn admitted(root: Option<u32>, client: &[u8]) -> Result<(), host::Status> {
+    let mark = |name: &str| {
+        host::set_property(name, client).or_else(|status| match host::property(name) {
+            Some(_) => Ok(()),
+            None => Err(status),
+        })
+    };
+    mark(STATE_CLIENT)?;
+    OWN.with_borrow(|all| {
+        let mut own = all.iter().filter(|(of, _)| Some(*of) == root);
+        own.try_for_each(|(_, name)| mark(name))
+    })
 }
 
 /// Called while a root is configured: Envoy asks a stream's root how its state is declared.

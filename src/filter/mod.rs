@@ -16,6 +16,7 @@ mod quotas;
 mod report;
 mod request;
 mod slots;
+mod standing;
 mod tunnels;
 mod usage;
 mod vm;
@@ -24,14 +25,15 @@ use std::time::Duration;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::keyset::envelope::Source as _;
-use crate::keyset::{Artefact, Refusal, SigningKeyError, SigningKeys};
+use crate::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, SigningKeys};
 use host::Level;
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
 const STATE_CLIENT: &str = "keystile.client";
 const STATE_KEY: &str = "keystile.key";
 const STATE_REASON: &str = "keystile.reason";
+/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+const USUAL_NAME: &str = "keystile";
 
 /// Soon after the start, so that the gauges are there soon; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
@@ -68,14 +70,11 @@ impl RootContext for Root {
     /// that everything passes: whatever may differ from VM to VM (older version, past
     /// not-after) is `true`, and judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
-        if is_keeper(size) {
-            // No tick: it holds nothing that could be due.
-            return true;
-        }
         for name in [STATE_CLIENT, STATE_KEY] {
             host::declare_property(name, true);
         }
         host::declare_property(STATE_REASON, false);
+        marks::named(self.id);
         host::set_tick_period(FIRST_TICK);
         self.ticked = false;
         clock::tick();
@@ -129,16 +128,8 @@ impl Root {
 impl Drop for Root {
     fn drop(&mut self) {
         vm::end(self.id);
+        marks::end(self.id);
     }
-}
-
-/// The configuration of a wasm service in Envoy's bootstrap that serves nothing. Envoy drops
-/// the shared data of a `vm_id` with its last VM: this one stays, so that taking the last
-/// listener away and putting it back forgets no version and no bucket.
-const KEEPER: &[u8] = b"keystile-keeper";
-
-fn is_keeper(size: usize) -> bool {
-    size == KEEPER.len() && host::PluginConfiguration { size }.read(0, size) == KEEPER
 }
 
 fn load(size: usize) -> Result<Artefact, Refusal> {
@@ -148,12 +139,17 @@ fn load(size: usize) -> Result<Artefact, Refusal> {
         false => SigningKeys::parse(&keys),
     };
     let keys = keys.map_err(Refusal::SigningKeys)?;
+    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
+    let node_key = match node_key.is_empty() {
+        true => None,
+        false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
+    };
     let mut source = host::PluginConfiguration { size };
     let artefact = Artefact::load(&mut source, &keys, |signed| {
         if let Ok(store) = signed.store().parse() {
             vm::make_room(store, signed);
         }
     })?;
-    vm::remember_keys(keys);
+    vm::remember_keys(keys, node_key);
     Ok(artefact)
 }

@@ -34,6 +34,8 @@ impl SharedTallies {
             return;
         };
         let key = TallyKey::new(store.0, lineage.as_u64());
-        let _ = self.update_tally(&key, &mut |counts| counts.hear(quota.window, quota.others));
+        let _ = self.update_tally(&key, &mut |counts| {
+            counts.hear(quota.window, quota.others, quota.given_back)
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
-use super::{STATE_CLIENT, STATE_KEY, STATE_REASON, clock, marks, metrics, usage, vm};
+use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
 use crate::credential::{
     Edit, Seen, strip, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
@@ -42,11 +42,11 @@ pub struct Outcome {
 /// Decides about the request whose headers have come, by what its root decides by, and
 /// does to it what was decided.
 pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
+    standing::decides();
     let keyset = match root {
         Some((root, store)) => vm::in_force(root, store),
         None => Err(Unavailable::None),
     };
-    let store = root.map(|(_, store)| store);
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
         Err(status) => {
@@ -59,7 +59,7 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
         }
     };
     let headers = Headers::new(&bytes);
-    decided(store, keyset.as_ref().map_err(|why| *why), headers)
+    decided(root, keyset.as_ref().map_err(|why| *why), headers)
 }
 
 /// Takes out of the trailers that have come what the headers would not have been let through
@@ -110,10 +110,11 @@ pub fn finish_response(later: &Later) {
 }
 
 fn decided(
-    store: Option<StoreId>,
+    root: Option<(u32, StoreId)>,
     in_force: Result<&InForce, Unavailable>,
     headers: Headers<'_>,
 ) -> Outcome {
+    let (root, store) = root.unzip();
     let keyset = in_force.ok();
     let certificate = Shown::read(keyset);
     let virtual_host = keyset
@@ -166,7 +167,7 @@ fn decided(
         return refuse(&unavailable, None, None, Some(headers));
     };
     // A request that still holds its key, or somebody else's identity, goes nowhere.
-    let seen = match admit(keyset, &decision, id.as_ref(), headers) {
+    let seen = match admit(root, keyset, &decision, id.as_ref(), headers) {
         Ok(seen) => seen,
         Err(status) => {
             host::log(
@@ -192,6 +193,7 @@ fn decided(
 
 /// Takes the key out, puts the identity in, and leaves the mark that the guard asks for.
 fn admit(
+    root: Option<u32>,
     keyset: &InForce,
     decision: &Decision<'_>,
     id: Option<&[u8; 10]>,
@@ -216,7 +218,7 @@ fn admit(
 
     let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());
     let (Some(entry), Some(id)) = (caller, id) else {
-        return mark(ANONYMOUS).map(|()| seen);
+        return marks::admitted(root, ANONYMOUS).map(|()| seen);
     };
     // None of them is there: what the caller sent was removed above.
     let add = |name: &str, value: &[u8]| match name {
@@ -241,16 +243,7 @@ fn admit(
         }
         add(&policy.identity.scopes, names.as_bytes())?;
     }
-    mark(entry.client.as_bytes()).map(|()| seen)
-}
-
-/// Sets the filter state that the guard asks for. It is read-only: on a second pass after
-/// an internal redirect, or behind another filter of ours, it is there already.
-fn mark(client: &[u8]) -> Result<(), host::Status> {
-    host::set_property(STATE_CLIENT, client).or_else(|status| match host::property(STATE_CLIENT) {
-        Some(_) => Ok(()),
-        None => Err(status),
-    })
+    marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
 }
 
 /// What logs want to know. None of it opens anything, so that a failure to write it refuses

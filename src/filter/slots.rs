@@ -88,8 +88,7 @@ pub fn tick() -> u32 {
         .filter(|slot| beat(*slot, now))
         .or_else(|| claim(now));
     MINE.set(mine);
-    // Only a VM that lives raises the floor: the canary may still be overruled.
-    vm::each(|store, held| raise_floor(store, held.version()));
+    raise_floors();
     publish();
     let mut living = 0;
     for n in 0..SLOTS {
@@ -117,8 +116,22 @@ fn beat(slot: Slot, now: u64) -> bool {
     }
 }
 
-/// Shows what this VM has in force, at once where it has a number.
-pub fn publish() {
+/// Something came in force. In a VM that ticks, that counts for all others at once: until the
+/// next tick, all of them may be gone.
+pub fn taken() {
+    if MINE.get().is_some() {
+        raise_floors();
+        publish();
+    }
+}
+
+/// Only a VM that ticks does this: the canary may still be overruled.
+fn raise_floors() {
+    vm::each(|store, held| raise_floor(store, held.version()));
+}
+
+/// Shows what this VM has in force, where it has a number.
+fn publish() {
     let Some(Slot { n, .. }) = MINE.get() else {
         return;
     };

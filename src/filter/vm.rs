@@ -9,9 +9,9 @@
 use std::cell::RefCell;
 
 use super::host::{self, Level};
-use super::{metrics, slots};
+use super::{metrics, slots, standing};
 use crate::decide::Unavailable;
-use crate::keyset::{Artefact, Holding, InForce, Signed, SigningKeys, StoreId, Taken};
+use crate::keyset::{Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken};
 
 /// Envoy puts a new root in the place of the old one within some milliseconds.
 const SETTLING_NS: u64 = 500_000_000;
@@ -39,9 +39,21 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Holding) -> R) -> Option<R> {
 
 /// A root context is gone; with the last one of a store goes all that came from that.
 fn leave(root: u32, but: Option<StoreId>) {
+    let mut replaced = Vec::new();
     PLACES.with_borrow_mut(|places| {
-        places.retain_mut(|p| Some(p.store) == but || p.holding.end(root));
+        places.retain_mut(|p| {
+            if Some(p.store) == but {
+                return true;
+            }
+            let had = p.holding.own(root).cloned();
+            let is_left = p.holding.end(root);
+            replaced.extend(had.filter(|n| !p.holding.has(n)).map(|n| (p.store, n)));
+            is_left
+        });
     });
+    for (store, name) in replaced {
+        standing::forget(store, &name);
+    }
 }
 
 /// A root context has ended.
@@ -49,12 +61,14 @@ pub fn end(root: u32) {
     leave(root, None);
 }
 
-/// Keeps the signing keys, for reports.
-pub fn remember_keys(keys: SigningKeys) {
+/// Keeps what reports are signed with: this Envoy's own secret if it has one, otherwise the
+/// signing keys.
+pub fn remember_keys(keys: SigningKeys, own: Option<NodeKey>) {
+    let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
     KEYS.with_borrow_mut(|k| *k = Some(keys));
 }
 
-/// Calls `f` with the signing keys.
+/// Calls `f` with what reports are signed with, and their receipts.
 pub fn with_keys<R>(f: impl FnOnce(&SigningKeys) -> R) -> Option<R> {
     KEYS.with_borrow(|keys| keys.as_ref().map(f))
 }
@@ -94,6 +108,11 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
             });
         }
     });
+    let of = match &artefact {
+        Artefact::Keyset(k) => &k.name,
+        Artefact::Overlay(o) => &o.base,
+    };
+    let is_its_own = standing::is_its_own(store, of);
     let (version, name, size) = match &artefact {
         Artefact::Keyset(k) => (k.version, "keyset", format!("{} keys", k.len())),
         Artefact::Overlay(o) => {
@@ -109,7 +128,14 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         }
     });
     let taken = with(store, |held| {
-        (held.configure(root, artefact, floor), held.version())
+        let taken = held.configure(root, artefact, floor, is_its_own);
+        (taken, held.version(), held.own(root).cloned())
+    });
+    let taken = taken.map(|(taken, now, own)| {
+        if let Some(name) = own {
+            standing::note(store, &name);
+        }
+        (taken, now)
     });
     // The last root of a store takes all that is held of it along, so this one leaves the
     // store that it had only now.
@@ -140,7 +166,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         ),
         None => {}
     }
-    slots::publish();
+    slots::taken();
 }
 
 /// Once a second: says in the log which overlays wait for their base.

@@ -253,7 +253,8 @@ impl Built {
     /// keyset differ, because Envoy takes a configuration that it refused once, and
     /// that has not changed since, for accepted.
     pub fn seal(&self, signers: &impl AsRef<[SigningKey]>, nonce: u64) -> String {
-        let mut out = self.head(signers.as_ref(), nonce, self.pages.len().div_ceil(3) * 4);
+        let more = base64::encoded_len(self.pages.len(), false).unwrap_or_default();
+        let mut out = self.head(signers.as_ref(), nonce, more);
         out.push_str(",\"pages\":\"");
         URL_SAFE_NO_PAD.encode_string(&self.pages, &mut out);
         out.push_str("\"}");
@@ -271,7 +272,7 @@ impl Built {
     }
 
     fn head(&self, signers: &[SigningKey], nonce: u64, more: usize) -> String {
-        let encoded = self.manifest.len().div_ceil(3) * 4;
+        let encoded = base64::encoded_len(self.manifest.len(), false).unwrap_or_default();
         let tag = |k: &SigningKey| URL_SAFE_NO_PAD.encode(k.tag(self.kind.into(), &self.manifest));
         let tags: Vec<String> = signers.iter().map(tag).collect();
         let kids: Vec<&str> = signers.iter().map(SigningKey::kid).collect();

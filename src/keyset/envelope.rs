@@ -50,7 +50,7 @@ const MANIFEST_MAX: usize = 64 << 20;
 /// Ids and tags of some ninety signing keys at once.
 const SIGNATURES_MAX: usize = 4096;
 /// A multiple of four, so that every piece but the last decodes by itself.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 16_384;
 
 /// Reads and verifies an envelope. `make_room` is called once the signature holds and
 /// before memory for the pages is taken.
@@ -302,7 +302,7 @@ impl<S: Source> Scanner<'_, S> {
         let mut out = Vec::new();
         out.try_reserve_exact(size).map_err(|_| Refusal::Size)?;
         let mut piece = [0u8; PIECE];
-        let mut decoded = [0u8; PIECE / 4 * 3];
+        let mut decoded = [0u8; PIECE];
         while left > 0 {
             let want = left.min(PIECE);
             let mut have = 0;

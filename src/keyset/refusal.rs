@@ -12,6 +12,8 @@ pub enum Refusal {
     Missing,
     /// `KEYSTILE_SIGNING_KEYS` is not there or does not hold.
     SigningKeys(SigningKeyError),
+    /// `KEYSTILE_NODE_KEY` does not hold.
+    NodeKey(SigningKeyError),
     /// Not the JSON of an envelope.
     Syntax {
         /// Where reading stopped, in bytes.
@@ -52,7 +54,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::SigningKeys(_) => "signing_keys",
+            Self::SigningKeys(_) | Self::NodeKey(_) => "signing_keys",
             Self::Syntax { .. }
             | Self::UnknownField(_)
             | Self::FieldMissing(_)
@@ -72,6 +74,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
             Self::SigningKeys(e) => write!(f, "the environment variable `KEYSTILE_SIGNING_KEYS` {e}; set it to the output of `keystilectl signing-key export` and list it in `host_env_keys`"),
+            Self::NodeKey(SigningKeyError::Short) => f.write_str("the environment variable `KEYSTILE_NODE_KEY` has a secret of fewer than 32 bytes; set it to the output of `keystilectl node enroll`, or leave it out"),
+            Self::NodeKey(_) => f.write_str("the environment variable `KEYSTILE_NODE_KEY` is not `<node>:<base64url>`; set it to the output of `keystilectl node enroll`, or leave it out"),
             Self::Syntax { offset, expected } => write!(f, "not a keyset: byte {offset} should be {expected}"),
             Self::UnknownField(name) => write!(f, "not a keyset: unknown field `{}`", name.escape_default()),
             Self::FieldMissing(name) => write!(f, "not a keyset: `{name}` is missing or stands after `pages`"),

@@ -123,6 +123,64 @@ impl AsRef<[SigningKey]> for SigningKeys {
     }
 }
 
+/// A secret that one Envoy alone has, for what it reports. No `Debug`; wiped when dropped.
+#[derive(Clone)]
+pub struct NodeKey {
+    node: String,
+    key: SigningKey,
+}
+
+impl NodeKey {
+    /// The key id of messages that are signed so: whose secret it is they say themselves.
+    /// Signing keys of a store are never called so.
+    pub const KID: &str = "node";
+
+    /// A node's secret.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if there is no node, or the secret is short.
+    pub fn new(node: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
+        if node.is_empty() {
+            return Err(SigningKeyError::Shape);
+        }
+        Ok(Self {
+            node: node.to_owned(),
+            key: SigningKey::new(Self::KID, secret)?,
+        })
+    }
+
+    /// Reads `<node>:<base64url>`, as `KEYSTILE_NODE_KEY` holds it; the name of the variable
+    /// may stand before it.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`].
+    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
+        let text = text.trim();
+        let text = text.strip_prefix("KEYSTILE_NODE_KEY=").unwrap_or(text);
+        let (node, secret) = text.rsplit_once(':').ok_or(SigningKeyError::Shape)?;
+        let secret = URL_SAFE_NO_PAD
+            .decode(secret.trim_end_matches('='))
+            .map_err(|_| SigningKeyError::Shape)?;
+        Self::new(node, Zeroizing::new(secret))
+    }
+
+    /// The value of `KEYSTILE_NODE_KEY`. A secret.
+    pub fn expose_secret(&self) -> Zeroizing<String> {
+        let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*self.key.secret));
+        Zeroizing::new(format!("{}:{}", self.node, secret.as_str()))
+    }
+
+    /// Whose it is.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// What messages are signed with.
+    pub fn signing_key(&self) -> SigningKey {
+        self.key.clone()
+    }
+}
+
 /// Why a signing key cannot be used. Says nothing of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningKeyError {

@@ -128,15 +128,7 @@ impl Table {
         };
         let at = |i: usize| self.pages.get(start + i * RECORD..).unwrap_or_default();
         let count = ((end - start) / RECORD).min(RECORDS_PER_PAGE);
-        // Where it would be if the digests of this page were spread evenly.
-        let first = self.first_of(page);
-        let next = match page + 1 < self.index_pages {
-            true => self.first_of(page + 1),
-            false => u128::MAX,
-        };
-        let width = next.saturating_sub(first).max(1) >> 64;
-        let into = sought.saturating_sub(first) >> 64;
-        let near = (into * count as u128).checked_div(width).unwrap_or(0) as usize;
+        let near = self.near(page, count, sought);
         let found = partition_point(count, near, |i| prefix_at(at(i)) < sought);
         match Record::read(at(found)) {
             Some(record) if found < count && record.prefix == *prefix => {
@@ -144,6 +136,19 @@ impl Table {
             }
             _ => Lookup::Unknown,
         }
+    }
+
+    /// Where a digest would be if those of this page were spread evenly: where the search begins,
+    /// and not what it finds.
+    fn near(&self, page: usize, count: usize, sought: u128) -> usize {
+        let first = self.first_of(page);
+        let next = match page + 1 < self.index_pages {
+            true => self.first_of(page + 1),
+            false => u128::MAX,
+        };
+        let width = next.saturating_sub(first).max(1) >> 64;
+        let into = sought.saturating_sub(first) >> 64;
+        (into * count as u128).checked_div(width).unwrap_or(0) as usize
     }
 
     /// Every key whose pages are those that were signed, in the order of the index.

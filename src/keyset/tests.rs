@@ -1,8 +1,8 @@
+use super::envelope::Source;
 use super::*;
 use crate::key::KeyId;
 use crate::keyset::overlay::tests::{digest, row};
 use crate::policy::{By, checked_limits};
-use envelope::Source;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,9 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 mod certificates;
+mod envelope;
+mod in_force;
+mod shape;
 
 fn content(rows: Vec<Row>) -> Content {
     let policy = r#"{"version":1,"plans":{"gold":{"limits":[{"requests":100,"per":"1m"}]}},

@@ -201,10 +201,10 @@ fn overlong(first: u8, rest: &str) -> Option<(u8, &str)> {
     let (second, used) = next(rest)?;
     let behind = rest.get(used..)?;
     let (value, behind) = match first {
-        0xC0 | 0xC1 => ((first & 1) << 6 | second, behind),
+        0xC0 | 0xC1 => ((first & 1) * 64 + second, behind),
         0xE0 if second < 2 => {
             let (third, used) = next(behind)?;
-            ((second & 1) << 6 | third, behind.get(used..)?)
+            ((second & 1) * 64 + third, behind.get(used..)?)
         }
         _ => return None,
     };

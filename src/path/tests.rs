@@ -61,6 +61,61 @@ fn readings_are_exactly_those_of_the_rewritings() {
     assert_eq!(all("//h/a"), ["//h/a", "/h/a", "/a"]);
 }
 
+/// RFC 3986 section 6.2.2.2, which Envoy's `normalize_path` follows: letters are decoded, and
+/// what would split the path is not.
+#[test]
+fn a_reader_that_decodes_unreserved_characters_alone_has_a_reading_of_its_own() {
+    for (path, seen) in [("/%41%3B", "/A%3B"), ("/%61%2Fb", "/a%2Fb")] {
+        assert!(all(path).iter().any(|r| r == seen), "{path}");
+    }
+}
+
+/// RFC 3629 section 3: the first byte says how many follow, and the bits of the others count.
+#[test]
+fn overlong_sequences_stand_for_ascii_and_others_for_themselves() {
+    for (path, seen) in [
+        ("/%C0%AE", "/."),
+        ("/%C1%AE", "/n"),
+        ("/%E0%80%AE", "/."),
+        ("/%E0%81%AE", "/n"),
+    ] {
+        assert!(all(path).iter().any(|r| r == seen), "{path}");
+    }
+    // U+00AF, U+092F: of three bytes, and none of them ASCII.
+    for other in ["%E0%82%AF", "%E0%A4%AF"] {
+        let want = ["%C0%AE", "%2E", "."].map(|dot| format!("/{other}x{dot}"));
+        assert_eq!(all(&want[0]), want);
+    }
+}
+
+#[test]
+fn a_percent_sign_before_less_than_two_digits_stays_escaped() {
+    for path in ["/%25", "/%254", "/%254g", "/%25g4"] {
+        assert_eq!(all(path), [path]);
+    }
+}
+
+#[test]
+fn every_reason_tells_the_caller_something_of_its_own() {
+    let reasons = [
+        Ambiguous::NotAbsolute,
+        Ambiguous::Control,
+        Ambiguous::InvalidEscape,
+        Ambiguous::Fragment,
+        Ambiguous::TooManyReadings,
+        Ambiguous::Parameters,
+        Ambiguous::EscapedSeparator,
+        Ambiguous::Backslash,
+        Ambiguous::DotSegments,
+        Ambiguous::DoubledSlash,
+        Ambiguous::Escape,
+        Ambiguous::TrailingSlash,
+    ];
+    let told: std::collections::BTreeSet<_> = reasons.map(Ambiguous::detail).into();
+    assert_eq!(told.len(), reasons.len());
+    assert!(told.iter().all(|t| t.starts_with("The path ")), "{told:?}");
+}
+
 #[test]
 fn the_reason_names_what_has_several_readings() {
     for (path, want) in [
@@ -92,6 +147,13 @@ fn more_readings_than_anybody_compares_are_refused() {
         readings(long.as_bytes()),
         Err(Ambiguous::TooManyReadings),
         "two readings of forty thousand bytes"
+    );
+    // Two bytes less than the path: its other reading.
+    let all_together = |bytes: usize| format!("/{}%41", "a".repeat((bytes - 6) / 2));
+    assert!(readings(all_together(MOST_BYTES).as_bytes()).is_ok());
+    assert_eq!(
+        readings(all_together(MOST_BYTES + 2).as_bytes()),
+        Err(Ambiguous::TooManyReadings)
     );
     let plain = format!("/{}", "a".repeat(100_000));
     assert!(readings(plain.as_bytes()).unwrap().agree());

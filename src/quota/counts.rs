@@ -12,7 +12,11 @@ pub const MAX_TALLIES: usize = 32;
 /// Windows kept of a rule. Of more, neighbours are counted as one.
 const KEPT: usize = 3;
 
-const TALLY_BYTES: usize = 48;
+const TALLY_BYTES: usize = 56;
+/// Stands before tallies that tell what was given back; those of a former version do not, and
+/// have no mark.
+const MARK: &[u8; 8] = b"tally\0\0\x02";
+const FORMER_BYTES: usize = 48;
 
 /// What was taken of a quota in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,12 +31,15 @@ pub struct Tally {
     pub others: u64,
     /// As many of its own count in an earlier window, too: the clock was set back.
     pub carried: u64,
+    /// So many were given back by the operator, as last heard.
+    pub given_back: u64,
 }
 
 impl Tally {
     /// What was taken.
     pub fn used(&self) -> u64 {
-        self.own.saturating_add(self.others)
+        let taken = self.own.saturating_add(self.others);
+        taken.saturating_sub(self.given_back)
     }
 
     /// What is left.
@@ -51,6 +58,7 @@ impl Tally {
             own: self.used().saturating_add(other.used()),
             others: 0,
             carried: self.carried.saturating_add(other.carried),
+            given_back: 0,
         }
     }
 }
@@ -62,12 +70,17 @@ pub struct Counts(Vec<Tally>);
 impl Counts {
     /// Reads what [`Counts::to_bytes`] wrote; `None` if somebody else did.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (tallies, rest) = bytes.as_chunks::<TALLY_BYTES>();
-        if tallies.is_empty() || tallies.len() > MAX_TALLIES || !rest.is_empty() {
+        let (tallies, each) = match bytes.strip_prefix(MARK) {
+            Some(tallies) => (tallies, TALLY_BYTES),
+            None => (bytes, FORMER_BYTES),
+        };
+        let fits = !tallies.is_empty() && tallies.len().is_multiple_of(each);
+        if !fits || tallies.len() / each > MAX_TALLIES {
             return None;
         }
-        let read = |tally: &[u8; TALLY_BYTES]| {
-            let &[rule, start, end, own, others, carried] = tally.as_chunks::<8>().0 else {
+        let read = |tally: &[u8]| {
+            let &[rule, start, end, own, others, carried, ref rest @ ..] = tally.as_chunks::<8>().0
+            else {
                 return None;
             };
             Some(Tally {
@@ -79,18 +92,22 @@ impl Counts {
                 own: u64::from_be_bytes(own),
                 others: u64::from_be_bytes(others),
                 carried: u64::from_be_bytes(carried),
+                given_back: rest.first().map_or(0, |b| u64::from_be_bytes(*b)),
             })
         };
-        tallies.iter().map(read).collect::<Option<_>>().map(Self)
+        let all = tallies.chunks_exact(each).map(read);
+        all.collect::<Option<_>>().map(Self)
     }
 
     /// For shared data.
     pub fn to_bytes(&self) -> Vec<u8> {
         let numbers = self.0.iter().flat_map(|t| {
             let Window { start, end } = t.window;
-            [t.rule, start, end, t.own, t.others, t.carried]
+            let counted = [t.own, t.others, t.carried, t.given_back];
+            [t.rule, start, end].into_iter().chain(counted)
         });
-        numbers.flat_map(u64::to_be_bytes).collect()
+        let numbers = numbers.flat_map(u64::to_be_bytes);
+        MARK.iter().copied().chain(numbers).collect()
     }
 
     /// The tally of a rule in a window, made if there is none, and whether anything was
@@ -130,13 +147,13 @@ impl Counts {
     /// Room for one more of a rule, beside a window.
     fn make_room(&mut self, rule: u64, window: Window) -> Option<()> {
         let mut windows: Vec<Tally> = self.0.extract_if(.., |t| t.rule == rule).collect();
+        let is_past = |t: &Tally| t.window.end <= window.start;
         windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
         while windows.len() > KEPT {
             // Neighbours on one side of the present, those with the least time between them:
             // a clock that was far ahead must not join today with a year to come.
-            let side = |t: &Tally| t.window.end <= window.start;
             let pairs = windows.iter().zip(windows.iter().skip(1)).enumerate();
-            let pairs = pairs.filter(|(_, (a, b))| side(a) == side(b));
+            let pairs = pairs.filter(|(_, (a, b))| is_past(a) == is_past(b));
             let gap = pairs.min_by_key(|(_, (a, b))| b.window.start.saturating_sub(a.window.end));
             let (at, merged) = gap.map(|(at, (a, b))| (at, a.merged(*b)))?;
             windows.remove(at);
@@ -147,7 +164,7 @@ impl Counts {
         self.0.append(&mut windows);
         if self.0.len() >= MAX_TALLIES {
             let past = self.0.iter().enumerate();
-            let past = past.filter(|(_, t)| t.rule != rule && t.window.end <= window.start);
+            let past = past.filter(|(_, t)| t.rule != rule && is_past(t));
             let (oldest, _) = past.min_by_key(|(_, t)| t.window.end)?;
             self.0.remove(oldest);
         }
@@ -163,17 +180,16 @@ impl Counts {
         found.map(|t| t.own = t.own.saturating_sub(1)).is_some()
     }
 
-    /// Hears what others have taken in windows that began at `start`; whether that is news.
-    /// Within a window the count only rises, so that receipts that pass each other do no
-    /// harm. Rules whose windows begin at the same moment hear of each other: the control
+    /// Hears what others have taken in windows that began at `start`, and what was given
+    /// back; whether that is news. Within a window both only rise, so that receipts that pass
+    /// each other do no harm. Rules whose windows begin at the same moment hear of each other: the control
     /// plane counts them together, which is the safe side.
-    pub fn hear(&mut self, start: u64, others: u64) -> bool {
+    pub fn hear(&mut self, start: u64, others: u64, given_back: u64) -> bool {
         let mut is_news = false;
         for tally in self.0.iter_mut().filter(|t| t.window.start == start) {
-            if others > tally.others {
-                tally.others = others;
-                is_news = true;
-            }
+            is_news |= others > tally.others || given_back > tally.given_back;
+            tally.others = others.max(tally.others);
+            tally.given_back = given_back.max(tally.given_back);
         }
         is_news
     }

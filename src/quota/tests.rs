@@ -47,6 +47,180 @@ fn a_day_and_a_month_begin_where_the_policy_says() {
     );
 }
 
+/// Dates as somebody counts them on a calendar, from 1600 to 2500.
+#[test]
+fn days_and_dates_are_those_of_the_gregorian_calendar() {
+    let mut day = -135_140;
+    for year in 1600..2500 {
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let february = if is_leap { 29 } else { 28 };
+        let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        for (month, days) in (1..).zip(months) {
+            for date in 1..=days {
+                assert_eq!(year_and_month(day), (year, month), "{year}-{month}-{date}");
+                assert_eq!(days_to(year, month, date), day, "{year}-{month}-{date}");
+                day += 1;
+            }
+        }
+    }
+    assert_eq!(days_to(1970, 1, 1), 0);
+}
+
+/// 2027 in Berlin: clocks skip from two to three on 28 March and show the hour before three twice
+/// on 31 October.
+fn berlin(per: QuotaPeriod, day: u8, hour: u8) -> Quota {
+    let mut raw = raw(per, day, hour);
+    raw.time_zone = "Europe/Berlin".into();
+    let zone = Zone(3600, vec![(SPRING, 7200), (AUTUMN, 3600)]);
+    let zones = Zones::from([("Europe/Berlin".to_owned(), zone)]);
+    Quota::new(&raw, &zones).unwrap()
+}
+
+const SPRING: u64 = 1_806_195_600; // 2027-03-28T01:00:00Z
+const AUTUMN: u64 = 1_824_944_400; // 2027-10-31T01:00:00Z
+
+#[test]
+fn days_in_a_time_zone_begin_when_its_clocks_say_so() {
+    const HOUR: u64 = 3600;
+    // The hour at which days begin, an instant, and the window that it lies in.
+    for (hour, at, start, end) in [
+        // Days of 23 and of 25 hours.
+        (0, SPRING, SPRING - 2 * HOUR, SPRING + 21 * HOUR),
+        (0, SPRING - 1, SPRING - 2 * HOUR, SPRING + 21 * HOUR),
+        (0, AUTUMN, AUTUMN - 3 * HOUR, AUTUMN + 22 * HOUR),
+        (0, AUTUMN - 1, AUTUMN - 3 * HOUR, AUTUMN + 22 * HOUR),
+        // Days before and after.
+        (0, SPRING - 3 * HOUR, SPRING - 26 * HOUR, SPRING - 2 * HOUR),
+        (
+            0,
+            SPRING + 21 * HOUR,
+            SPRING + 21 * HOUR,
+            SPRING + 45 * HOUR,
+        ),
+        (0, AUTUMN - 4 * HOUR, AUTUMN - 27 * HOUR, AUTUMN - 3 * HOUR),
+        (
+            0,
+            AUTUMN + 22 * HOUR,
+            AUTUMN + 22 * HOUR,
+            AUTUMN + 46 * HOUR,
+        ),
+        // There is no two o'clock: clocks would have shown it then, had they not been set.
+        (2, SPRING - 1, SPRING - 24 * HOUR, SPRING),
+        (2, SPRING, SPRING, SPRING + 23 * HOUR),
+        (3, SPRING, SPRING, SPRING + 24 * HOUR),
+        (3, SPRING - 1, SPRING - 23 * HOUR, SPRING),
+        // Of two instants that show two o'clock, the first counts.
+        (2, AUTUMN - HOUR, AUTUMN - HOUR, AUTUMN + 24 * HOUR),
+        (2, AUTUMN, AUTUMN - HOUR, AUTUMN + 24 * HOUR),
+        (2, AUTUMN - HOUR - 1, AUTUMN - 25 * HOUR, AUTUMN - HOUR),
+        (3, AUTUMN, AUTUMN - 24 * HOUR, AUTUMN + HOUR),
+        (3, AUTUMN + HOUR, AUTUMN + HOUR, AUTUMN + 25 * HOUR),
+    ] {
+        let found = berlin(QuotaPeriod::Day, 1, hour).window(at);
+        assert_eq!(found, Some(window(start, end)), "{hour}:00, {at}");
+    }
+}
+
+#[test]
+fn a_period_begins_so_many_days_or_months_after_that_of_a_day() {
+    let date = |(year, month, day)| days_to(year, month, day) * DAY;
+    let (of_day, of_month) = (
+        quota(QuotaPeriod::Day, 1, 5),
+        quota(QuotaPeriod::Month, 20, 5),
+    );
+    for (step, day, month) in [
+        (-2, (2026, 12, 31), (2026, 11, 20)),
+        (-1, (2027, 1, 1), (2026, 12, 20)),
+        (0, (2027, 1, 2), (2027, 1, 20)),
+        (1, (2027, 1, 3), (2027, 2, 20)),
+        (13, (2027, 1, 15), (2028, 2, 20)),
+    ] {
+        let second = days_to(2027, 1, 2);
+        assert_eq!(of_day.begin(second, step), date(day) + 5 * HOUR);
+        assert_eq!(of_month.begin(second, step), date(month) + 5 * HOUR);
+    }
+}
+
+/// Behind UTC, and as far from it as any zone may be.
+#[test]
+fn days_begin_where_clocks_are_set_in_any_zone() {
+    const HOUR: u64 = 3600;
+    const NEW_YORK: u64 = 1_805_007_600; // 2027-03-14T07:00:00Z
+    const M: u64 = MIDNIGHT;
+    for (first, since, then, hour, before, after) in [
+        (-5, NEW_YORK, -4, 3, 23, 24),
+        (-5, NEW_YORK, -4, 2, 24, 23),
+        (25, M, 26, 1, 24, 23),
+        (-26, M, -25, 23, 23, 24),
+    ] {
+        let mut raw = raw(QuotaPeriod::Day, 1, hour);
+        raw.time_zone = "Here".into();
+        let zone = Zone(first * 3600, vec![(since, then * 3600)]);
+        let q = Quota::new(&raw, &Zones::from([("Here".to_owned(), zone)])).unwrap();
+        let earlier = window(since - before * HOUR, since);
+        let later = window(since, since + after * HOUR);
+        assert_eq!(q.window(since - 1), Some(earlier), "{first} {hour}");
+        assert_eq!(q.window(since), Some(later), "{first} {hour}");
+    }
+}
+
+/// Samoa had no 30 December 2011: its clocks went from one side of the date line to the other.
+#[test]
+fn a_day_that_clocks_skip_is_no_window_and_none_is_counted_twice() {
+    const HOUR: u64 = 3600;
+    const SKIP: u64 = 1_325_239_200; // 2011-12-30T10:00:00Z
+    let zone = Zone(-10 * 3600, vec![(SKIP, 14 * 3600)]);
+    let mut raw = raw(QuotaPeriod::Day, 1, 5);
+    raw.time_zone = "Pacific/Apia".into();
+    let q = Quota::new(&raw, &Zones::from([(raw.time_zone.clone(), zone)])).unwrap();
+    let before = window(SKIP - 19 * HOUR, SKIP + 5 * HOUR);
+    let after = window(SKIP + 5 * HOUR, SKIP + 29 * HOUR);
+    for (at, want) in [
+        (SKIP - 1, before),
+        (SKIP, before),
+        (before.end - 1, before),
+        (after.start, after),
+        (after.end - 1, after),
+    ] {
+        assert_eq!(q.window(at), Some(want), "{at}");
+    }
+}
+
+#[test]
+fn months_in_a_time_zone_begin_when_its_clocks_say_so() {
+    const DAY: u64 = 86_400;
+    let march = SPRING - 2 * 3600 - 27 * DAY;
+    let april = SPRING + 21 * 3600 + 3 * DAY;
+    let q = berlin(QuotaPeriod::Month, 1, 0);
+    for at in [march, SPRING - 1, SPRING, april - 1] {
+        assert_eq!(q.window(at), Some(window(march, april)), "{at}");
+    }
+    assert_eq!(q.window(march - 1), Some(window(march - 28 * DAY, march)));
+    assert_eq!(q.window(april), Some(window(april, april + 30 * DAY)));
+    // The year's end.
+    let q = berlin(QuotaPeriod::Month, 20, 0);
+    let january = days_to(2027, 1, 20) as u64 * DAY - 3600;
+    assert_eq!(
+        q.window(days_to(2027, 1, 5) as u64 * DAY),
+        Some(window(january - 31 * DAY, january))
+    );
+}
+
+#[test]
+fn a_quota_is_shown_as_it_is_written() {
+    let shown = |per| quota(per, 1, 0).to_string();
+    assert_eq!(shown(QuotaPeriod::Day), "3 per day");
+    assert_eq!(shown(QuotaPeriod::Month), "3 per month");
+}
+
+/// Shared data keeps them over versions of the filter.
+#[test]
+fn tallies_are_named_by_store_and_lineage() {
+    let name = |store: u8, lineage| TallyKey::new([store; 8], lineage).as_bytes().to_vec();
+    let want = b"keystile/t/\x07\x07\x07\x07\x07\x07\x07\x07\0\0\0\0\0\0\x01\x02";
+    assert_eq!(name(7, 0x102), want);
+}
+
 #[test]
 fn a_host_without_a_clock_is_in_no_window() {
     let q = quota(QuotaPeriod::Month, 1, 0);
@@ -64,6 +238,9 @@ fn a_zone_that_is_not_there_or_does_not_hold_makes_no_quota() {
     assert!(Quota::new(&raw, &Zones::new()).is_none());
     let with = |zone| Quota::new(&raw, &Zones::from([("Europe/Berlin".to_owned(), zone)]));
     assert!(with(Zone(3600, vec![(5, 7200), (9, 3600)])).is_some());
+    assert!(with(Zone(OFFSET_MAX, vec![(5, -OFFSET_MAX)])).is_some());
+    assert!(with(Zone(0, (0..1024).map(|n| (n, 0)).collect())).is_some());
+    assert!(with(Zone(0, (0..1025).map(|n| (n, 0)).collect())).is_none());
     for bad in [
         Zone(i32::MIN, vec![]),
         Zone(200_000, vec![]),
@@ -128,15 +305,42 @@ fn what_others_took_counts_in_its_own_window_and_never_less() {
     let mut counts = Counts::default();
     counts.open(DAY_RULE, w).unwrap().0.own = 1;
     let mut left = |start, others| {
-        let is_news = counts.hear(start, others);
+        let is_news = counts.hear(start, others, 0);
         (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
     };
     assert_eq!(left(100, 2), (true, 2));
+    assert_eq!(left(100, 2), (false, 2), "the same receipt again");
     assert_eq!(left(100, 1), (false, 2), "an old receipt");
     assert_eq!(left(0, 9), (false, 2), "another window");
     assert_eq!(left(200, 9), (false, 2), "another window");
     let (next, carried) = counts.open(DAY_RULE, window(200, 300)).unwrap();
     assert_eq!((next.used(), carried), (0, false));
+}
+
+#[test]
+fn what_was_given_back_can_be_taken_again_once_whatever_order_receipts_come_in() {
+    let w = window(100, 200);
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, w).unwrap().0.own = 5;
+    let mut left = |others, given_back| {
+        let is_news = counts.hear(100, others, given_back);
+        (is_news, counts.open(DAY_RULE, w).unwrap().0.remaining(5))
+    };
+    assert_eq!(left(2, 0), (true, 0));
+    assert_eq!(left(2, 7), (true, 5));
+    assert_eq!(left(2, 0), (false, 5), "an old receipt");
+    assert_eq!(left(2, 7), (false, 5));
+    assert_eq!(left(4, 7), (true, 3));
+    assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
+}
+
+#[test]
+fn tallies_of_a_former_version_are_read_with_nothing_given_back() {
+    let numbers = [7u64, 100, 200, 3, 2, 1];
+    let former: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    let mut counts = Counts::from_bytes(&former).unwrap();
+    let (tally, _) = counts.open(7, window(100, 200)).unwrap();
+    assert_eq!((tally.used(), tally.carried, tally.given_back), (5, 1, 0));
 }
 
 #[test]
@@ -160,6 +364,7 @@ fn a_rule_that_is_new_begins_with_what_was_taken_in_windows_that_share_a_moment(
         (window(0, 1000), window(100, 200), 2),
         (window(100, 200), window(101, 201), 2),
         (window(100, 200), window(200, 300), 5),
+        (window(200, 300), window(100, 200), 5),
     ] {
         let mut tallies = MemoryBuckets::default();
         assert_eq!(taken(&mut tallies, DAY_RULE, old, 3), 3);
@@ -227,7 +432,38 @@ fn windows_kept_are_few_and_the_past_gives_nothing_back() {
     let mut full = Counts::default();
     (0..32).for_each(|rule| assert!(full.open(rule, day(9)).is_some()));
     assert!(full.open(32, day(9)).is_none());
+    let bytes = full.to_bytes();
+    assert_eq!(Counts::from_bytes(&bytes).as_ref(), Some(&full));
+    assert_eq!(
+        Counts::from_bytes(&[&bytes[..], &bytes[..48]].concat()),
+        None
+    );
     assert!(full.open(32, day(10)).is_some());
+}
+
+#[test]
+fn three_windows_are_kept_beside_the_present_each_with_its_own_count() {
+    let day = |n: u64| window(n * 100, n * 100 + 100);
+    let mut counts = Counts::default();
+    for (n, kept) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 4)] {
+        counts.open(DAY_RULE, day(n)).unwrap().0.own = n;
+        assert_eq!(counts.to_bytes().len(), kept * 48, "{n}");
+    }
+}
+
+#[test]
+fn what_counts_in_an_earlier_window_as_well_is_not_given_back() {
+    let (today, ahead) = (window(100, 200), window(900, 1000));
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, ahead).unwrap().0.own = 2;
+    // The clock is set back: both count today, too.
+    let (tally, carried) = counts.open(DAY_RULE, today).unwrap();
+    assert_eq!((tally.own, carried), (2, true));
+    assert!(!counts.give_back(DAY_RULE, ahead));
+    counts.open(DAY_RULE, ahead).unwrap().0.own = 3;
+    assert!(counts.give_back(DAY_RULE, ahead));
+    assert!(!counts.give_back(DAY_RULE, ahead));
+    assert_eq!(counts.open(DAY_RULE, ahead).unwrap().0.own, 2);
 }
 
 #[test]
@@ -251,6 +487,7 @@ fn a_rule_is_period_time_zone_and_roll_over_but_not_the_number() {
         super::rule(&raw)
     };
     let same = rule(|_| {});
+    assert_eq!(quota(QuotaPeriod::Month, 1, 0).rule(), same);
     assert_eq!(rule(|raw| raw.requests = 9), same);
     let others: [fn(&mut RawQuota); 4] = [
         |raw| raw.per = QuotaPeriod::Day,
@@ -286,10 +523,11 @@ proptest! {
     #[test]
     fn tallies_are_read_back(all in proptest::collection::vec(any::<[u32; 6]>(), 1..20)) {
         let mut counts = Counts::default();
-        for [rule, start, length, own, others, _] in all {
+        for [rule, start, length, own, others, given_back] in all {
             let window = window(u64::from(start), u64::from(start) + u64::from(length));
             if let Some((tally, _)) = counts.open(u64::from(rule), window) {
                 (tally.own, tally.others) = (u64::from(own), u64::from(others));
+                tally.given_back = u64::from(given_back);
             }
         }
         prop_assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
@@ -301,7 +539,7 @@ proptest! {
         let fits = !bytes.is_empty() && bytes.len() % 48 == 0 && bytes.len() <= MAX_TALLIES * 48;
         prop_assert_eq!(counts.is_some(), fits);
         if let Some(counts) = counts {
-            prop_assert_eq!(counts.to_bytes(), bytes);
+            prop_assert_eq!(Counts::from_bytes(&counts.to_bytes()), Some(counts));
         }
     }
 }

@@ -50,6 +50,59 @@ fn the_most_specific_route_wins_whatever_the_order() {
 }
 
 #[test]
+fn of_several_suffixes_the_longest_wins_whatever_the_order() {
+    let all: [&[&str]; 3] = [&["*.com"], &["*.a.example.com"], &["*.example.com"]];
+    let find = |router: &Router, order: [usize; 3], host: &str| {
+        let found = router.find(host, b"GET", "/");
+        found.map(|at| all[order[at]][0])
+    };
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let routes = order.map(|i| ("/", all[i], &[][..]));
+        let router = router(&routes).unwrap();
+        assert_eq!(find(&router, order, "x.a.example.com"), Some(all[1][0]));
+        assert_eq!(find(&router, order, "a.example.com"), Some(all[2][0]));
+        assert_eq!(find(&router, order, "example.com"), Some(all[0][0]));
+        // One label or more stands before a suffix.
+        assert_eq!(find(&router, order, ".com"), None);
+    }
+}
+
+#[test]
+fn names_of_parameters_are_letters_digits_and_underscores() {
+    for name in ["id", "user_id", "_", "v2", "*rest", "*all_of_it"] {
+        assert!(Template::parse(&format!("/{{{name}}}")).is_ok(), "{name}");
+    }
+    for name in ["", "*", "user-id", "a.b", "a b", "caf\u{e9}", "*a-b", "**"] {
+        let segment = format!("{{{name}}}");
+        let refused = Template::parse(&format!("/{segment}"));
+        assert_eq!(refused, Err(TemplateError::Brace(segment)));
+    }
+}
+
+#[test]
+fn templates_and_hosts_are_shown_as_they_match() {
+    for (text, shape) in [
+        ("/", "/"),
+        ("/users/{id}/x", "/users/{}/x"),
+        ("/{*rest}", "/{*}"),
+        ("/a/{*rest}", "/a/{*}"),
+    ] {
+        assert_eq!(Template::parse(text).unwrap().to_string(), shape);
+    }
+    for text in ["a.example.com", "*.example.com", "a.example.com:81"] {
+        assert_eq!(HostPattern::parse(text).unwrap().to_string(), text);
+    }
+    assert_eq!(HostPattern::Any.to_string(), "*");
+}
+
+#[test]
 fn a_missing_method_falls_to_the_next_less_specific_route() {
     let r = router(&[
         ("/a/b", &[], &["GET"]),
@@ -109,7 +162,11 @@ fn a_slash_at_the_end_counts_only_where_that_is_asked() {
         ("/", 3, 3),
     ] {
         assert_eq!(r.find("", b"GET", path), Some(loose), "{path}");
-        assert_eq!(r.find_exactly("", b"GET", path), Some(exact), "{path}");
+        assert_eq!(
+            r.find_as(Comparison::MindsSlash, "", b"GET", path),
+            Some(exact),
+            "{path}"
+        );
     }
 }
 
@@ -125,11 +182,14 @@ fn virtual_hosts_have_routes_of_their_own() {
     r.insert(0, places, &template, &[]).unwrap();
     r.insert(1, Places::default(), &template, &[]).unwrap();
     assert!(r.names_virtual_hosts() && !r.names_hosts());
-    assert_eq!(r.find_in("corp", b"GET", "/a", false), Some(0));
-    assert_eq!(r.find_in("corp", b"GET", "/b", false), None);
-    assert_eq!(r.find_in("pub", b"GET", "/a", false), None);
+    assert_eq!(r.find_in(Comparison::Usual, "corp", b"GET", "/a"), Some(0));
+    assert_eq!(r.find_in(Comparison::Usual, "corp", b"GET", "/b"), None);
+    assert_eq!(r.find_in(Comparison::Usual, "pub", b"GET", "/a"), None);
     assert_eq!(r.find("corp", b"GET", "/a"), Some(1));
-    assert_eq!(r.find_in("corp", b"GET", "/a/", true), None);
+    assert_eq!(
+        r.find_in(Comparison::MindsSlash, "corp", b"GET", "/a/"),
+        None
+    );
 }
 
 #[test]

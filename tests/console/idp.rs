@@ -57,6 +57,8 @@ struct Inner {
     exchanges: Mutex<Vec<u16>>,
     tokens: Mutex<Vec<String>>,
     key_id: Mutex<&'static str>,
+    /// The other RSA key is published in the first one's place, under the same name.
+    swapped: Mutex<bool>,
     rsa: RsaKeyPair,
     other: RsaKeyPair,
     ec: EcdsaKeyPair,
@@ -80,6 +82,7 @@ impl Idp {
             exchanges: Mutex::default(),
             tokens: Mutex::default(),
             key_id: Mutex::new("first"),
+            swapped: Mutex::new(false),
             rsa: rsa(),
             other: rsa(),
             ec: EcdsaKeyPair::from_pkcs8(ec, pkcs8.as_ref(), &random).unwrap(),
@@ -108,6 +111,11 @@ impl Idp {
     /// Publishes its keys under another name, and signs with that.
     pub fn rename_keys(&self, id: &'static str) {
         *self.inner.key_id.lock().unwrap() = id;
+    }
+
+    /// Publishes the other RSA key in the place of the first, under the same name.
+    pub fn swap_keys(&self) {
+        *self.inner.swapped.lock().unwrap() = true;
     }
 
     /// Statuses of the answers to codes so far.
@@ -179,7 +187,11 @@ impl Inner {
 
     fn keys(&self) -> String {
         let id = self.key_id.lock().unwrap();
-        let public = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public());
+        let rsa = match *self.swapped.lock().unwrap() {
+            true => &self.other,
+            false => &self.rsa,
+        };
+        let public = PublicKeyComponents::<Vec<u8>>::from(rsa.public());
         let point = self.ec.public_key().as_ref();
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         json!({ "keys": [

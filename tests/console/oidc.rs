@@ -458,6 +458,18 @@ fn keys_that_the_provider_changed_are_fetched_and_an_absent_provider_is_said() {
 }
 
 #[test]
+fn a_key_that_the_provider_swapped_under_the_same_name_is_believed_and_the_dropped_one_no_more() {
+    let site = Site::new();
+    assert!(Visitor::default().sign_in(&site).lets_in());
+    site.idp.swap_keys();
+    site.idp.say(|_| Signer::OtherRsa);
+    assert!(Visitor::default().sign_in(&site).lets_in());
+    site.idp.say(|_| Signer::Rs256);
+    let words = "its signature does not match";
+    Visitor::default().sign_in(&site).is_refused(401, words);
+}
+
+#[test]
 fn a_way_back_that_nobody_set_out_on_costs_nobody_anything() {
     let site = Site::new();
     // Image tags on any page can make browsers ask for this.

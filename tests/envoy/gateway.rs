@@ -38,13 +38,19 @@ fn rendered(companion: &Companion, more: &[&str]) -> Vec<Value> {
 
 const IMAGE: [&str; 2] = ["--image", "oci://registry.example/keystile@sha256:00"];
 
-/// One plain listener with the filter from this file, and the guard.
-fn start(companion: &Companion, upstream: &Upstream, wasm: &str) -> Envoy {
-    let all = rendered(companion, &IMAGE);
+/// One plain listener with the filter from this file, and the guard; and the EnvoyProxy.
+fn plain(companion: &Companion, wasm: &str) -> (Value, Value) {
+    let mut all = rendered(companion, &IMAGE);
     let mut listeners = [listener(NAME, Chains::Plain)];
     extend(&mut listeners[0], &all[1], wasm);
     assert_eq!(patch(&mut listeners, &all[2]), [""; 0]);
-    let setup = setup(&listeners[0], &all[0], upstream);
+    let [listener] = listeners;
+    (listener, all.swap_remove(0))
+}
+
+fn start(companion: &Companion, upstream: &Upstream, wasm: &str) -> Envoy {
+    let (listener, proxy) = plain(companion, wasm);
+    let setup = setup(&listener, &proxy, upstream);
     Envoy::start(setup.signing_keys(&companion.signing_keys()))
 }
 
@@ -160,6 +166,35 @@ fn a_worker_without_the_filter_lets_nothing_through_a_gateway() {
 
     for request in [get("/v1/a").bearer(&key), get("/v1/a"), get("/healthz")] {
         assert_eq!(send(&envoy, &request).status, 403);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[test]
+fn a_gateway_that_loses_its_listener_takes_no_older_keyset_afterwards() {
+    let (companion, upstream) = (companion(), Upstream::start());
+    let (key, id) = companion.issue(&["acme"]);
+    let (older, _) = plain(&companion, &delivered());
+    companion.run(&["key", "revoke", &id]);
+    let (newest, proxy) = plain(&companion, &delivered());
+    let setup = setup(&newest, &proxy, &upstream).listeners_from_file();
+    let mut envoy = Envoy::start(setup.signing_keys(&companion.signing_keys()));
+    let asking = get("/v1/a").bearer(&key);
+    assert_eq!(
+        send(&envoy, &asking).code().as_deref(),
+        Some("revoked_api_key")
+    );
+    eventually("every VM to have shown its version", || {
+        (envoy.versions().len() == 3).then_some(())
+    });
+
+    envoy.listener_file().remove();
+    envoy.without_filter();
+    envoy.listener_file().give(&older);
+    envoy.look_for_listeners();
+    for _ in 0..20 {
+        let code = send(&envoy, &asking).code();
+        assert_eq!(code.as_deref(), Some("keyset_unavailable"));
     }
     assert_eq!(upstream.requests(), 0);
 }

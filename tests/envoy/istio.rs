@@ -282,6 +282,40 @@ fn new_vms_take_no_older_keyset_than_the_old_ones_had() {
 }
 
 #[test]
+fn a_gateway_that_loses_its_listener_takes_no_older_plugin_afterwards() {
+    let mesh = Mesh::new();
+    mesh.companion
+        .run(&["client", "create", "daily", "--plan", "day"]);
+    let (limited, _) = mesh.companion.issue(&["daily"]);
+    let (key, id) = mesh.companion.issue(&["acme"]);
+    let older = mesh.resource();
+    mesh.companion.run(&["key", "revoke", &id]);
+    let (setup, file) = mesh.gateway.setup();
+    mesh.apply(&file);
+    let mut envoy = mesh.launch(setup.listeners_from_file());
+    in_force(&envoy, mesh.version());
+    let answers = burst(envoy.address(), 10, 1, &get("/v1/a").bearer(&limited));
+    assert_eq!(count(&answers, 200), 10);
+
+    // The last Gateway of this proxy is deleted, and comes back with the plugin of last week.
+    envoy.listener_file().remove();
+    envoy.without_filter();
+    file.write(older.to_string());
+    envoy.listener_file().restore();
+    envoy.look_for_listeners();
+    let asking = get("/v1/a").bearer(&key);
+    let code = eventually("the new VMs to answer", || envoy.send(&asking).code());
+    assert_eq!(code, "keyset_unavailable");
+    mesh.apply(&file);
+    eventually("the newest plugin to be in force", || {
+        (0..20)
+            .all(|_| envoy.send(&asking).code().as_deref() == Some("revoked_api_key"))
+            .then_some(())
+    });
+    assert_eq!(envoy.send(&get("/v1/a").bearer(&limited)).status, 429);
+}
+
+#[test]
 fn a_trap_costs_one_request_and_those_of_the_second_that_istio_waits() {
     let mut mesh = Mesh::new();
     mesh.wasm = write_broken(mesh.companion.dir(), crate::support::fault::trapping);

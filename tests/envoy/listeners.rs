@@ -18,6 +18,7 @@ fn a_policy_that_is_tried_on_one_listener_opens_no_other_and_a_revocation_counts
         let setup = Setup::ecds(&upstream).with_trial();
         setup.ecds_file().configure(&keys.sealed());
         keys.set_policy(trial);
+        let later = keys.issue("beta");
         let file = setup.trial_file();
         file.configure(&keys.sealed());
         let envoy = Envoy::start(setup.signing_keys(&keys.signing_keys()));
@@ -27,7 +28,12 @@ fn a_policy_that_is_tried_on_one_listener_opens_no_other_and_a_revocation_counts
             let mut client = crate::support::Client::connect(envoy.listener(listener));
             client.send(&request).status
         };
+        // Until then each listener has the keys that came with its policy, and the newest after it.
         // Often enough for both workers.
+        eventually("the strict listener to have the newest keys", || {
+            let knows = (0..20).all(|_| status("public", Some(&later)) == 200);
+            knows.then_some(())
+        });
         for _ in 0..20 {
             assert_eq!(status("public", None), 401);
             assert_eq!(status("public", Some(&key)), 200);

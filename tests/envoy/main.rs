@@ -30,6 +30,7 @@ mod modes;
 mod mutual_tls;
 mod outage;
 mod overlay;
+#[allow(dead_code)]
 #[path = "../serve/pki.rs"]
 mod pki;
 mod pushes;

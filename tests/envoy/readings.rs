@@ -137,7 +137,7 @@ fn print_counts<'a>(what: &str, words: impl Iterator<Item = &'a String>) {
 }
 
 /// What the review of the filter found, as it arrived: policy, virtual host, host, target.
-const FOUND: [(&str, &str, &str, &str); 17] = [
+const FOUND: [(&str, &str, &str, &str); 18] = [
     (
         "corp protected, all else open",
         "*.corp.example.com",
@@ -191,6 +191,7 @@ const FOUND: [(&str, &str, &str, &str); 17] = [
     ("admin beside an open catch-all", "*", "h", "/admin;/x"),
     ("admin beside an open catch-all", "*", "h", "/..%3B/admin/x"),
     ("admin beside an open catch-all", "*", "h", "//admin/x"),
+    ("admin beside an open catch-all", "*", "h", "/ADMIN/x"),
     (
         "admin beside an open catch-all",
         "*",

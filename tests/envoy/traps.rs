@@ -155,7 +155,7 @@ pub fn trapping(key: &str) -> Request {
 fn broken_static(upstream: &Upstream, keys: &mut Keys, fault: fn(&[u8]) -> Vec<u8>) -> Setup {
     let setup = Setup::fixed(upstream, &keys.sealed()).signing_keys(&keys.signing_keys());
     let wasm = write_broken(setup.dir(), fault);
-    setup.edit_last("target/dist/keystile.wasm", &wasm)
+    setup.edit("target/dist/keystile.wasm", &wasm)
 }
 
 /// An Envoy with what `keystilectl push` writes, but the broken filter in place of ours.

@@ -56,6 +56,27 @@ fn a_second_policy_of_the_same_store_is_asked_as_well() {
     assert_eq!(upstream.requests(), 0);
 }
 
+/// Envoy leaves a filter out of a worker whose VM has failed, and lets requests pass there: each guard asks for what
+/// its own filter alone writes.
+#[test]
+fn neither_filter_stands_in_for_the_other_at_its_guard() {
+    let upstream = Upstream::start();
+    let (mut first, mut second) = (Keys::new(STRIPS), Keys::new(SCOPED));
+    let key = first.issue("acme");
+    let other = second.issue_with("rival", |row| row.scopes = vec!["second".to_owned()]);
+    let both = get("/a").header("x-api-key", &key).bearer(&other);
+    for (absent, status) in [(None, 200), (Some("keystile"), 403), (Some("second"), 403)] {
+        let mut setup = setup(&upstream, &mut second);
+        if let Some(name) = absent {
+            let filter = format!("          - name: {name}\n");
+            setup = setup.edit(&filter, &format!("{filter}            disabled: true\n"));
+        }
+        let envoy = first.start_on(setup);
+        assert_eq!(envoy.send(&both).status, status, "without {absent:?}");
+    }
+    assert_eq!(upstream.requests(), 1);
+}
+
 fn redirecting() -> Upstream {
     Upstream::answering(|seen| match seen.path.split_once("?to=") {
         Some((_, to)) => Reply::redirect(&format!("http://api.example.com{to}")),
@@ -65,6 +86,11 @@ fn redirecting() -> Upstream {
 
 /// An Envoy with both, the second in a VM of its own with its own signing key.
 fn start(upstream: &Upstream, first: &mut Keys, second: &mut Keys) -> Envoy {
+    first.start_on(setup(upstream, second))
+}
+
+/// Each right before its guard.
+fn setup(upstream: &Upstream, second: &mut Keys) -> Setup {
     let setup = Setup::ecds(upstream).edit(
         "route: {cluster: upstream}",
         "route: {cluster: upstream, internal_redirect_policy: {max_internal_redirects: 1}}",
@@ -73,6 +99,7 @@ fn start(upstream: &Upstream, first: &mut Keys, second: &mut Keys) -> Envoy {
     let wasm = response["resources"][0]["typed_config"].to_string();
     let wasm = wasm
         .replace("\"vm_id\":\"keystile\"", "\"vm_id\":\"second\"")
+        .replace("\"name\":\"keystile\"", "\"name\":\"second\"")
         .replace(
             "\"host_env_keys\":[\"KEYSTILE_SIGNING_KEYS\"]",
             &format!(
@@ -80,8 +107,16 @@ fn start(upstream: &Upstream, first: &mut Keys, second: &mut Keys) -> Envoy {
                 second.signing_keys()
             ),
         );
-    let guard = "          # The lock behind the door.";
-    let second = format!("          - name: second\n            typed_config: {wasm}\n\n{guard}");
-    assert!(wasm.contains("key_values"));
-    first.start_on(setup.edit(guard, &second))
+    assert!(wasm.contains("key_values") && wasm.contains("\"name\":\"second\""));
+    let principal = r#"{filter_state: {key: wasm.keystile.client.second, string_match: {safe_regex: {regex: ".+"}}}}"#;
+    let second = format!(
+        r#"          - name: second
+            typed_config: {wasm}
+          - name: second-guard
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules: {{action: ALLOW, policies: {{second: {{permissions: [{{any: true}}], principals: [{principal}]}}}}}}
+          - name: envoy.filters.http.router"#
+    );
+    setup.edit("          - name: envoy.filters.http.router", &second)
 }

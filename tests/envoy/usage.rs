@@ -68,6 +68,7 @@ impl Books {
             receipt.quotas.push(QuotaUse {
                 window: self.window,
                 others: others.map(|(_, n)| n).sum(),
+                given_back: 0,
                 lineage,
             });
         }

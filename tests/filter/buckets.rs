@@ -244,6 +244,50 @@ fn keys_of_a_client_on_plans_that_differ_do_not_restore_each_other() {
     }
 }
 
+#[test]
+fn a_limit_that_is_the_clients_instead_of_the_keys_gives_nothing_anew() {
+    for route in [false, true] {
+        for by in ["key", "client"] {
+            let other = if by == "key" { "client" } else { "key" };
+            let (mut store, key) = Store::limited(json!([]));
+            let lineage = store.row(&key).lineage;
+            let successor = store.issue_as("acme", |row| {
+                (row.plan, row.lineage) = (Some("p".to_owned()), lineage);
+            });
+            let limit = |store: &mut Store, by: &str| {
+                let limit = json!({"requests": 20, "per": "1d", "by": by});
+                match route {
+                    true => store.policy["routes"][0]["limit"] = limit,
+                    false => store.policy["plans"]["p"]["limits"] = json!([limit]),
+                }
+            };
+            limit(&mut store, by);
+            let mut edge = Edge::start(&store);
+            for _ in 0..15 {
+                assert_eq!(edge.code(&key), "ok");
+            }
+            edge.push(store.change(|store| limit(store, other)));
+            assert_eq!(admitted(&mut edge, &by_header(&successor)), 5, "from {by}");
+            assert_eq!(edge.code(&key), "rate_limited");
+        }
+    }
+}
+
+/// Nothing has changed for a key whose limits are its own, whatever others of its client have used.
+#[test]
+fn a_clients_bucket_that_is_empty_is_no_matter_of_its_keys_on_other_plans() {
+    let (mut store, slow) = Store::limited(json!([{"requests": 5, "per": "1d", "by": "client"}]));
+    store.policy["plans"]["q"] = json!({"limits": [{"requests": 30, "per": "1d"}]});
+    let fast = store.issue_as("acme", |row| row.plan = Some("q".to_owned()));
+    let slower = store.issue_as("acme", |row| row.plan = Some("p".to_owned()));
+    let mut edge = Edge::start(&store);
+    assert_eq!(admitted(&mut edge, &by_header(&slow)), 5);
+    assert_eq!(admitted(&mut edge, &by_header(&fast)), 30);
+    edge.wait(2 * 86_400);
+    assert_eq!(admitted(&mut edge, &by_header(&fast)), 30);
+    assert_eq!(admitted(&mut edge, &by_header(&slower)), 5);
+}
+
 /// A level that a slower limit left behind, far beyond what the new one could ever reach.
 #[test]
 fn a_limit_made_wider_by_a_push_opens_when_retry_after_says() {

@@ -7,9 +7,9 @@ use crate::host::{Process, Status};
 
 const CONTENDED: &str = "keystile_contended_buckets_total";
 
-/// The level of the only rule that is stored.
+/// The level of the only rule that is stored; who has paid there may follow.
 fn level(value: &[u8]) -> u64 {
-    let Some((_, [level])) = value.as_chunks::<8>().0.split_at_checked(3) else {
+    let Some((_, [level, ..])) = value.as_chunks::<8>().0.split_at_checked(3) else {
         panic!("{} bytes", value.len());
     };
     u64::from_be_bytes(*level)
@@ -85,7 +85,7 @@ fn a_rival_who_takes_between_look_and_swap_makes_nobody_admit_too_much() {
         let (theirs, mut calls) = (taken.clone(), 0);
         edge.process.borrow_mut().rival = Some(Box::new(move |key, value| {
             calls += 1;
-            if !key.starts_with(b"keystile/b/") || calls % stride != 0 {
+            if !key.starts_with(b"keystile/l/") || calls % stride != 0 {
                 return None;
             }
             let stored = value.map_or(0, level);

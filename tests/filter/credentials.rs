@@ -174,12 +174,19 @@ fn overrides_do_not_pass_where_keys_are_looked_at() {
         "x_method_override",
         "x-original-url",
         "x_rewrite_url",
+        "x-forwarded-uri",
+        "x-forwarded-path",
+        "x-forwarded-method",
+        "x-original-uri",
+        "x-original-method",
     ];
     let with = |request: Request| {
         let request = names
             .iter()
             .fold(request, |r, name| r.header(name, "DELETE"));
-        request.header("x-http-methods", "kept")
+        request
+            .header("x-http-methods", "kept")
+            .header("x-forwarded-prefix", "/kept")
     };
     let preflight = Request::new("OPTIONS", "/plain")
         .header("origin", "https://app.example")
@@ -191,6 +198,7 @@ fn overrides_do_not_pass_where_keys_are_looked_at() {
             assert_eq!(headers.get(name), None, "{name}");
         }
         assert_eq!(headers.get("x-http-methods").as_deref(), Some("kept"));
+        assert!(headers.get("x-forwarded-prefix").is_some());
     }
     for (asked, kept) in [
         ("/open/y", true),

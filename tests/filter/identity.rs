@@ -241,6 +241,30 @@ fn a_well_formed_key_that_is_not_known_is_logged_as_unverified() {
     assert_eq!(answer.state("client"), None);
 }
 
+/// A second filter in the chain has a name of its own, and a guard that asks for its mark alone.
+#[test]
+fn a_filter_with_a_name_of_its_own_leaves_a_mark_of_its_own() {
+    let (store, key) = Store::small();
+    let mut edge = Edge::start(&store);
+    for name in ["second", &"n".repeat(200)] {
+        edge.process.borrow_mut().plugin_name = name.into();
+        let usual = edge.add(&store);
+        let own = format!("client.{name}");
+        let answer = edge.ask(&by_header(&key));
+        assert_eq!(answer.state(&own).as_deref(), Some("acme"));
+        assert_eq!(answer.state("client").as_deref(), Some("acme"));
+        let declared = &answer.filter_state[&format!("wasm.keystile.{own}")].declared;
+        assert_eq!((declared.read_only, declared.span), (true, 1));
+        let again = edge.ask(&by_header(&key).redirected(&answer.outcome, "/plain"));
+        assert!(again.passed());
+        let refused = edge.ask(&by_header("hunter2"));
+        assert_eq!(refused.state(&own), None);
+        let answer = edge.ask_at(usual, &by_header(&key));
+        assert_eq!(answer.state(&own), None, "the other filter");
+        edge.root = usual;
+    }
+}
+
 #[test]
 fn the_mark_of_the_guard_is_read_only_and_outlives_a_redirect() {
     let (store, key) = Store::small();

@@ -274,18 +274,3 @@ fn the_hashed_part_of_a_key_is_not_itself_a_key() {
     assert_eq!(edge.code(&key[8..61]), "unknown_api_key");
     assert_eq!(edge.code(&key), "ok");
 }
-
-/// The wasm service that keeps the shared data of the `vm_id` alive: it needs no signing keys and no host.
-#[test]
-fn the_keeper_is_taken_and_does_nothing() {
-    let process = crate::host::Process::new();
-    let mut vm = crate::host::Vm::new(crate::fixture::filter(), &process, &[]).expect("it starts");
-    let root = vm.start_plugin(Some(b"keystile-keeper")).expect("taken");
-    assert_eq!(vm.tick_period(root), 0);
-    assert_eq!(vm.configure(root, Some(b"keystile-keeper")), Ok(root));
-    for other in [&b"keystile-keeper "[..], b"keystile-keepe"] {
-        let mut vm =
-            crate::host::Vm::new(crate::fixture::filter(), &process, &[]).expect("it starts");
-        assert!(vm.start_plugin(Some(other)).is_err());
-    }
-}

@@ -93,6 +93,21 @@ fn quotas_of_different_windows_do_not_share_a_tally() {
 }
 
 #[test]
+fn what_one_quota_gives_is_not_taken_from_another_of_the_same_key() {
+    let (store, [narrow, wide]) = line_of_two([
+        json!({"requests": 5, "per": "month"}),
+        json!({"requests": 1000, "per": "day"}),
+    ]);
+    let mut edge = Edge::start(&store);
+    let mut through = 0;
+    for _ in 0..5 {
+        through += admitted(&mut edge, &narrow, 1);
+        assert_eq!(admitted(&mut edge, &wide, 3), 3);
+    }
+    assert_eq!(through, 5);
+}
+
+#[test]
 fn a_change_of_plan_begins_with_what_was_taken() {
     let (mut store, key) = day(1000);
     let mut edge = Edge::start(&store);
@@ -154,8 +169,8 @@ fn it_is_exact_when_workers_draw_at_the_same_moment() {
         }
         rivals -= 1;
         let mut theirs = value?.to_vec();
-        let own = u64::from_be_bytes(theirs[24..32].try_into().ok()?) + 1;
-        theirs[24..32].copy_from_slice(&own.to_be_bytes());
+        let own = u64::from_be_bytes(theirs[32..40].try_into().ok()?) + 1;
+        theirs[32..40].copy_from_slice(&own.to_be_bytes());
         Some(theirs)
     }));
     assert_eq!(
@@ -264,6 +279,13 @@ fn what_others_have_taken_counts_as_soon_as_a_receipt_says_so() {
         control.tick(&mut edge);
         assert_eq!(edge.code(&key), "quota_exceeded", "{window} {others}");
     }
+    // What the operator gives back can be taken again.
+    control.others.insert(lineage.clone(), (TODAY, 5));
+    control.given_back = 10;
+    edge.wait(13);
+    control.tick(&mut edge);
+    assert_eq!(admitted(&mut edge, &key, 20), 10, "all of it, once");
+    control.given_back = 0;
     edge.process
         .borrow_mut()
         .advance(Duration::from_secs(86_400));

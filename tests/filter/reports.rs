@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keystile::keyset::SigningKeys;
+use keystile::keyset::{NodeKey, SigningKeys};
 use keystile::report::{Report, StoreState, open};
 use serde_json::json;
 
-use crate::fixture::{Edge, NOW, Pair, SECRET, Store, by_header, signing_keys};
-use crate::host::{Fault, Headers, Process, Shared, Status};
+use crate::fixture::{Edge, NOW, Pair, SECRET, Store, by_header, filter, signing_keys};
+use crate::host::{Fault, Headers, Process, Shared, Status, Vm};
 
 const UNSENT: &str = "keystile_reports_unsent_total";
 
@@ -48,6 +48,55 @@ fn states(process: &Shared) -> Vec<(u64, u64, bool)> {
         (version, base, missing_base)
     };
     sent(process).into_iter().map(told).collect()
+}
+
+#[test]
+fn an_envoy_with_a_secret_of_its_own_signs_with_that_and_a_garbled_one_is_said() {
+    let (store, _) = reporting();
+    let keys = signing_keys();
+    let start = |own: &str| {
+        let process = Process::new();
+        let environment = [
+            ("KEYSTILE_SIGNING_KEYS", &*keys),
+            ("KEYSTILE_NODE_KEY", own),
+        ];
+        let mut vm = Vm::new(filter(), &process, &environment).expect("the module starts");
+        let root = vm.start_plugin(Some(&store.seal())).ok();
+        let taken = root.is_some();
+        if let Some(root) = root {
+            vm.tick(root).expect("a tick does not trap");
+        }
+        (process, taken)
+    };
+    let own = format!("edge-1:{}", "E".repeat(43));
+    let (process, taken) = start(&own);
+    assert!(taken);
+    let process = process.borrow();
+    let call = process.http_calls.first().expect("a report");
+    let header = |name: &str| call.headers.get(name).unwrap_or_default();
+    assert_eq!(header("x-keystile-kid"), NodeKey::KID);
+    let key = NodeKey::parse(&own).expect("it holds").signing_key();
+    let read = |keys| {
+        open(
+            &call.body,
+            NodeKey::KID,
+            &header("x-keystile-signature"),
+            &keys,
+        )
+    };
+    assert_eq!(
+        read(SigningKeys::new(vec![key])).expect("it verifies").node,
+        "edge-1"
+    );
+
+    for garbled in ["edge-1", "edge-1:", ":AAAA", "edge-1:AAAA", "edge-1:*"] {
+        let (process, taken) = start(garbled);
+        assert!(!taken, "{garbled}");
+        let process = process.borrow();
+        let said = |l: &str| l.contains("`KEYSTILE_NODE_KEY`") && l.contains("node enroll");
+        assert!(process.log.iter().any(|l| said(&l.text)), "{garbled}");
+        assert!(!process.log.iter().any(|l| l.text.contains("AAAA")));
+    }
 }
 
 #[test]

@@ -60,6 +60,17 @@ fn a_fresh_vm_does_not_fall_behind_what_a_living_one_had_in_force() {
     assert_eq!(second.code(&key), "revoked_api_key");
 }
 
+/// The last VMs may go with their listener right after a push.
+#[test]
+fn what_a_living_vm_takes_counts_before_its_next_tick() {
+    let (old, new, key) = two_versions();
+    let mut first = Edge::start(&old);
+    first.tick();
+    first.push(&new);
+    let mut second = Edge::beside(&first.process, &old);
+    assert_eq!(second.code(&key), "keyset_unavailable");
+}
+
 #[test]
 fn a_vm_that_never_ticked_raises_no_floor_because_the_canary_may_be_overruled() {
     let (old, new, key) = two_versions();
@@ -200,6 +211,9 @@ fn a_policy_that_is_tried_on_one_listener_opens_no_other() {
             } else {
                 [edge.root, first]
             };
+            // A listener that goes on beside the new one has the newest keys within a second.
+            edge.wait(1);
+            edge.tick();
             let plain = crate::host::Request::get("/plain");
             assert_eq!(edge.ask_at(roots[0], &plain).code(), "missing_api_key");
             assert_eq!(edge.ask_at(roots[0], &by_header(&key)).code(), "ok");
@@ -265,6 +279,34 @@ fn scopes_and_plans_of_another_keyset_are_told_by_their_names() {
         answer.headers.get("x-keystile-scopes").as_deref(),
         Some("m")
     );
+}
+
+/// The numbers of scopes are the keys' own; which of them a publishable key keeps, the listener's policy says by name.
+#[test]
+fn the_scopes_that_a_publishable_key_tells_are_judged_by_name() {
+    let strict = Store::with(json!({
+        "publishable": {"scopes": ["m"]},
+        "routes": [{"path": "/plain", "scopes": ["m"]}],
+    }));
+    let mut other = strict
+        .clone()
+        .set("routes", json!([{"path": "/b", "scopes": ["b", "c"]}]));
+    let newest = other.change(|_| {});
+    let key = newest.issue_as("web", |row| {
+        row.publishable = true;
+        row.origins = vec!["https://a.example".into()];
+        row.scopes = vec!["a".into(), "m".into()];
+    });
+    let mut edge = Edge::start(&strict);
+    let first = edge.add(newest);
+    // A listener that goes on beside the new one has the newest keys within a second.
+    edge.wait(1);
+    edge.tick();
+    let request = by_header(&key).header("origin", "https://a.example");
+    let answer = edge.ask_at(first, &request);
+    assert_eq!(answer.code(), "ok");
+    let scopes = answer.headers.get("x-keystile-scopes");
+    assert_eq!(scopes.as_deref(), Some("m"));
 }
 
 #[test]

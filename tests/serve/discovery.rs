@@ -173,7 +173,7 @@ async fn only_a_client_of_the_authority_gets_a_stream_and_its_stream_goes_on() {
         }
         let old = Papers { version, ..good };
         let channel = old.connect(&server).await.unwrap();
-        let mut other = Stream::open(channel, "edge-3").await.unwrap();
+        let mut other = Stream::open(channel, "edge").await.unwrap();
         assert!(!other.take().await.resources.is_empty());
     }
 
@@ -191,4 +191,67 @@ async fn only_a_client_of_the_authority_gets_a_stream_and_its_stream_goes_on() {
     while next.version_info <= first.version_info {
         next = stream.take().await;
     }
+}
+
+#[tokio::test]
+async fn a_certificate_is_good_for_its_own_nodes_and_no_longer_than_its_authority_says() {
+    let home = Home::new();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Authority::new(home.path(name)));
+    ours.issue("server", NAME);
+    ours.issue("edge", "edge-1");
+    ours.issue("pool", "pool.internal");
+    ours.list_revoked();
+    let tls = [
+        ("--discovery-tls-cert", ours.path("server.pem")),
+        ("--discovery-tls-key", ours.path("server.key")),
+        ("--discovery-client-ca", ours.path("ca.pem")),
+        ("--discovery-client-crl", ours.path("crl.pem")),
+        ("--discovery-name", "pool.internal=pool-*".to_owned()),
+    ];
+    let args: Vec<&str> = tls.iter().flat_map(|(o, f)| [*o, f.as_str()]).collect();
+    let server = Server::start(&home, &args);
+    let papers = |name| Papers {
+        certificate: Some((&ours, name)),
+        trusts: &ours,
+        version: &rustls::version::TLS13,
+    };
+    let open = async |name, node: &str| {
+        let channel = papers(name).connect(&server).await.unwrap();
+        Stream::open(channel, node).await
+    };
+    let mut edge = open("edge", "edge-1").await.unwrap();
+    edge.take().await;
+    let mut pool = open("pool", "pool-7").await.unwrap();
+    pool.take().await;
+    for (name, node) in [("edge", "pool-7"), ("edge", "edge-2"), ("pool", "edge-1")] {
+        let refused = match open(name, node).await {
+            Ok(mut stream) => stream.next().await.unwrap_err(),
+            Err(status) => status,
+        };
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+        assert!(refused.message().contains("--discovery-name"), "{refused}");
+    }
+
+    // Taken back: what is open ends, and nothing new begins; of another's nothing does.
+    ours.revoke("edge");
+    ours.list_revoked();
+    ended(&mut edge).await;
+    let again = papers("edge").connect(&server).await;
+    if let Ok(channel) = again
+        && let Ok(mut stream) = Stream::open(channel, "edge-1").await
+    {
+        assert!(stream.next().await.is_err());
+    }
+    home.ok(&["key", "issue", "acme"]);
+    pool.take().await;
+
+    // Another authority in its place.
+    std::fs::copy(theirs.path("ca.pem"), ours.path("ca.new")).unwrap();
+    std::fs::rename(ours.path("ca.new"), ours.path("ca.pem")).unwrap();
+    ended(&mut pool).await;
+}
+
+/// Reads until the server ends the stream.
+async fn ended(stream: &mut Stream) {
+    while stream.next().await.is_ok() {}
 }

@@ -1,6 +1,7 @@
 //! `/v1/leaks`: what a secret scanner sends, from its signature to the owner being told.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::receiver::Receiver;
 use crate::server::{Server, log_of};
 use crate::support::{Home, word};
+use crate::webhooks::{ALLOW, HERE};
 
 /// What stands before the point in the DER of a P-256 key (RFC 5480), as PEM has it.
 const SPKI: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
@@ -89,9 +91,11 @@ fn a_key_that_a_scanner_found_is_revoked_and_its_owner_told() {
     let scanner = Scanner::new();
     let receiver = Receiver::start(|_, _| Some(200));
     let url = format!("http://{}/hook", receiver.address());
-    home.ok(&["webhook", "create", "owner", &url, "--event", "key.*"]);
+    home.ok(&[
+        "webhook", "create", "owner", &url, "--event", "key.*", ALLOW, HERE,
+    ]);
     let keys = scanner.publish(&home);
-    let server = Server::start(&home, &["--scanner-keys", keys]);
+    let server = Server::start(&home, &["--scanner-keys", keys, ALLOW, HERE]);
     let [leaked, safe] = [(); 2].map(|()| home.json(&["key", "issue", "acme"]));
     let (text, id) = (word(&leaked, "key"), word(&leaked, "id"));
     let body = alerts(&[&text, "ks_live_that_never_was", &text], "#L3");
@@ -183,4 +187,30 @@ fn what_happens_to_a_found_key_is_the_operators_to_say() {
     let server = Server::start(&home, &[]);
     let (code, _) = report(&server, "[]", &scanner.sign("[]"));
     assert_eq!(code, 404);
+}
+
+#[test]
+fn an_alert_whose_sender_cannot_be_looked_up_is_to_be_sent_again() {
+    let home = Home::new();
+    let scanner = Scanner::new();
+    // Where the keys should be there is nothing yet.
+    let server = Server::start(&home, &["--scanner-keys", "scanner.json"]);
+    let leaked = home.json(&["key", "issue", "acme"]);
+    let body = alerts(&[&word(&leaked, "key")], "");
+    let signature = scanner.sign(&body);
+    let (code, problem) = report(&server, &body, &signature);
+    assert_eq!(code, 503, "{problem}");
+    assert_eq!(status(&home, &word(&leaked, "id")), "active");
+    scanner.publish(&home);
+    // The scanner sends it again, and it is believed as soon as the keys are there.
+    let began = Instant::now();
+    while report(&server, &body, &signature).0 != 200 {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{}",
+            log_of(&home)
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(status(&home, &word(&leaked, "id")), "revoked");
 }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::server::{Server, log_of, token};
 use crate::support::{Home, word};
@@ -62,6 +62,23 @@ fn a_signal_ends_it_when_what_has_begun_is_done() {
     assert!(log.contains("\"message\":\"stopped\""), "{log}");
 }
 
+fn send(server: &Server, method: &str, path: &str, token: &str, body: &Value) -> (u16, String) {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", server.url()))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .unwrap();
+    let mut answer = agent.run(request).unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    (answer.status().as_u16(), text)
+}
+
 #[test]
 fn nothing_secret_stands_in_its_log() {
     let home = Home::new();
@@ -76,6 +93,59 @@ fn nothing_secret_stands_in_its_log() {
         .unwrap();
     let issued: Value = serde_json::from_str(&issued.body_mut().read_to_string().unwrap()).unwrap();
     let key = word(&issued, "key");
+    // Pasted into every field that is kept: none takes it, and none repeats it.
+    let id = word(&issued, "id");
+    for (method, path, body) in [
+        (
+            "POST",
+            format!("/v1/keys/{id}/revoke"),
+            json!({"reason": format!("seen: {key}")}),
+        ),
+        (
+            "POST",
+            "/v1/keys/revoke".to_owned(),
+            json!({"ids": [id], "reason": key}),
+        ),
+        ("PATCH", format!("/v1/keys/{id}"), json!({"name": key})),
+        (
+            "PATCH",
+            format!("/v1/keys/{id}"),
+            json!({"labels": {"was": key}}),
+        ),
+        (
+            "POST",
+            "/v1/keys".to_owned(),
+            json!({"client": "acme", "name": owner}),
+        ),
+        (
+            "PATCH",
+            "/v1/clients/acme".to_owned(),
+            json!({"description": key}),
+        ),
+        (
+            "PATCH",
+            "/v1/clients/acme".to_owned(),
+            json!({"labels": {"was": &key[8..]}}),
+        ),
+        (
+            "POST",
+            "/v1/clients".to_owned(),
+            json!({"name": "b", "description": owner}),
+        ),
+        (
+            "POST",
+            "/v1/tokens".to_owned(),
+            json!({"name": key, "role": "issuer"}),
+        ),
+        (
+            "POST",
+            "/v1/webhooks".to_owned(),
+            json!({"name": "h", "url": format!("https://x.example/{key}")}),
+        ),
+    ] {
+        let (status, answer) = send(&server, method, &path, &owner, &body);
+        assert_eq!(status, 422, "{method} {path}: {answer}");
+    }
     get(&server, &format!("/v1/clients?label={key}"), &owner);
     get(&server, &format!("/v1/keys/{key}"), &owner);
     get(&server, &format!("/{owner}"), "kst_owner_wrong");

@@ -3,11 +3,13 @@
 
 mod backups;
 mod discovery;
+mod exports;
 mod leaks;
 mod listener;
 mod load;
 mod pki;
 mod proxies;
+mod reach;
 mod receiver;
 mod remote;
 mod server;

@@ -15,6 +15,11 @@ policy = names
 rand_serial = yes
 unique_subject = no
 copy_extensions = copy
+crlnumber = number
+default_crl_days = 2
+crl_extensions = list
+[list]
+authorityKeyIdentifier = keyid:always
 [names]
 commonName = supplied
 ";
@@ -44,6 +49,7 @@ impl Authority {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("config"), CONFIG).unwrap();
         fs::write(folder.join("index"), "").unwrap();
+        fs::write(folder.join("number"), "01\n").unwrap();
         let authority = Self { folder };
         let mut make = authority.openssl("req");
         make.arg("-x509").args(CURVE).args(["-days", "2"]);
@@ -67,6 +73,27 @@ impl Authority {
     /// The same, of a time that is over.
     pub fn issue_expired(&self, name: &str, dns: &str) {
         self.sign(name, dns, &EXPIRED);
+    }
+
+    /// Takes a certificate back; [`Self::list_revoked`] says so.
+    pub fn revoke(&self, name: &str) {
+        let mut revoke = self.openssl("ca");
+        revoke.args([
+            "-batch", "-config", "config", "-cert", "ca.pem", "-keyfile", "ca.key",
+        ]);
+        revoke.args(["-revoke", &format!("{name}.pem")]);
+        run(revoke);
+    }
+
+    /// Lists in `crl.pem`, at once, what was taken back.
+    pub fn list_revoked(&self) {
+        let mut list = self.openssl("ca");
+        list.args([
+            "-batch", "-config", "config", "-cert", "ca.pem", "-keyfile", "ca.key",
+        ]);
+        list.args(["-gencrl", "-out", "crl.new"]);
+        run(list);
+        fs::rename(self.folder.join("crl.new"), self.folder.join("crl.pem")).unwrap();
     }
 
     /// A file of it.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ type Answer = Box<dyn Fn(usize, &Seen) -> Option<u16> + Send + Sync>;
 pub struct Receiver {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Receiver {
@@ -86,9 +88,12 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (of_threads, answer) = (Arc::clone(&seen), Arc::new(answer));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
+                count.fetch_add(1, Ordering::Relaxed);
                 let (seen, answer) = (Arc::clone(&of_threads), Arc::clone(&answer));
                 let tls = tls.clone();
                 thread::spawn(move || match tls {
@@ -100,7 +105,16 @@ impl Receiver {
                 });
             }
         });
-        Self { address, seen }
+        Self {
+            address,
+            seen,
+            connections,
+        }
+    }
+
+    /// How many connections were made to it, whatever was said on them.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Where it is.

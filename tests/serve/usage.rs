@@ -15,6 +15,8 @@ use crate::remote::through;
 use crate::server::{Server, token};
 use crate::support::{Home, text, word};
 
+mod nodes;
+
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 

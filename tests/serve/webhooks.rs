@@ -13,9 +13,16 @@ use crate::receiver::{PATIENCE, Receiver, Seen};
 use crate::server::{Server, log_of};
 use crate::support::{Home, word};
 
+/// Receivers stand on this machine, which is closed otherwise.
+pub const ALLOW: &str = "--webhook-allow";
+/// Its network. `localhost` may stand for the other loopback address too.
+pub const HERE: &str = "127.0.0.0/8,::1/128";
+
 /// A webhook for this event; its secret.
 fn hook(home: &Home, url: &str, event: &str) -> String {
-    let made = home.json(&["webhook", "create", "siem", url, "--event", event]);
+    let made = home.json(&[
+        "webhook", "create", "siem", url, "--event", event, ALLOW, HERE,
+    ]);
     word(&made, "secret")
 }
 
@@ -52,7 +59,7 @@ fn a_message_is_signed_and_once_taken_not_sent_again() {
     let receiver = Receiver::start(|_, _| Some(200));
     let url = format!("http://{}/hook", receiver.address());
     let secret = hook(&home, &url, "key.*");
-    let _server = Server::start(&home, &[]);
+    let _server = Server::start(&home, &[ALLOW, HERE]);
     let issued = home.json(&["key", "issue", "acme"]);
     let id = word(&issued, "id");
     home.ok(&["client", "create", "not-asked-for"]);
@@ -88,7 +95,7 @@ fn what_is_not_answered_well_is_sent_again_later_under_the_same_id() {
     for _ in 0..3 {
         home.ok(&["key", "issue", "acme"]);
     }
-    let server = Server::start(&home, &[]);
+    let server = Server::start(&home, &[ALLOW, HERE]);
     let seen = receiver.wait(6);
     eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
     assert_eq!(receiver.seen().len(), 6, "three refused, three taken");
@@ -125,15 +132,33 @@ fn a_receiver_that_is_away_holds_up_no_other_and_gets_it_when_it_is_back() {
     // One that takes the connection and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", silent.local_addr().unwrap());
-    home.ok(&["webhook", "create", "silent", &url, "--event", "key.issue"]);
+    home.ok(&[
+        "webhook",
+        "create",
+        "silent",
+        &url,
+        "--event",
+        "key.issue",
+        ALLOW,
+        HERE,
+    ]);
     let quick = Receiver::start(|_, _| Some(200));
     let url = format!("http://{}/hook", quick.address());
-    home.ok(&["webhook", "create", "quick", &url, "--event", "key.issue"]);
+    home.ok(&[
+        "webhook",
+        "create",
+        "quick",
+        &url,
+        "--event",
+        "key.issue",
+        ALLOW,
+        HERE,
+    ]);
     for _ in 0..40 {
         home.ok(&["key", "issue", "acme"]);
     }
     let began = Instant::now();
-    let _server = Server::start(&home, &[]);
+    let _server = Server::start(&home, &[ALLOW, HERE]);
     quick.wait(40);
     let took = began.elapsed();
     assert!(
@@ -170,11 +195,11 @@ fn a_server_that_is_killed_between_sends_loses_no_message_and_invents_none() {
         .map(|_| word(&home.json(&["key", "issue", "acme"]), "id"))
         .collect();
     for stop in [5, 15, 30, 45] {
-        let server = Server::start(&home, &[]);
+        let server = Server::start(&home, &[ALLOW, HERE]);
         receiver.wait(stop);
         drop(server);
     }
-    let _server = Server::start(&home, &[]);
+    let _server = Server::start(&home, &[ALLOW, HERE]);
     eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
     let mut told = BTreeMap::<String, Seen>::new();
     for message in receiver.seen() {
@@ -208,14 +233,17 @@ fn over_tls_a_receiver_is_told_only_if_its_authority_is_trusted() {
     let secret = hook(&home, &url, "key.issue");
     home.ok(&["key", "issue", "acme"]);
 
-    let server = Server::start(&home, &["--webhook-ca", &theirs.path("ca.pem")]);
+    let server = Server::start(
+        &home,
+        &[ALLOW, HERE, "--webhook-ca", &theirs.path("ca.pem")],
+    );
     eventually(&home, "the certificate to be refused", || {
         log_of(&home).contains("its certificate is not believed")
     });
     assert!(receiver.seen().is_empty());
     drop(server);
 
-    let _server = Server::start(&home, &["--webhook-ca", &ours.path("ca.pem")]);
+    let _server = Server::start(&home, &[ALLOW, HERE, "--webhook-ca", &ours.path("ca.pem")]);
     assert!(verifies(&receiver.wait(1)[0], &secret));
     eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
 }
@@ -229,7 +257,7 @@ fn messages_that_lose_their_records_to_a_pruning_hold_up_no_other() {
     });
     let url = format!("http://{}/hook", receiver.address());
     hook(&home, &url, "key.*");
-    let _server = Server::start(&home, &[]);
+    let _server = Server::start(&home, &[ALLOW, HERE]);
     let issued = home.json(&["key", "issue", "acme", "--count", "6"]);
     receiver.wait(6);
     eventually(&home, "all of them to wait", || waiting(&home) == 6);

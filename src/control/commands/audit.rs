@@ -10,6 +10,9 @@ use crate::operation::wire::{PAGE, TimeWords};
 use crate::output::{self, cell, count};
 use crate::when::{self, When};
 
+/// Between looks for new records.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Audit log: who did what, and that nobody has rewritten it
 #[derive(Subcommand)]
 pub enum Audit {
@@ -29,7 +32,7 @@ struct Filter {
     /// Only what concerns this client and its keys
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only what this user did; of a token, `token NAME`
+    /// Only what this user did; of a token, `token NAME` or `token NAME (ID)`
     #[arg(long, value_name = "USER")]
     actor: Option<String>,
     /// Only this action, such as `key.revoke`; `key.` for all of keys
@@ -86,10 +89,16 @@ pub struct Verify {
 #[command(after_help = "\
 Examples:
   keystilectl audit export > audit.jsonl
-  keystilectl audit export --since 1d --client acme")]
+  keystilectl audit export --since 1d --client acme
+  keystilectl audit export --since 1h --follow | logger --tag keystile
+
+`keystilectl serve --audit-export` sends every record once a server runs.")]
 pub struct Export {
     #[command(flatten)]
     filter: Filter,
+    /// Go on with what happens from now on, until it is ended
+    #[arg(long, conflicts_with = "until")]
+    follow: bool,
 }
 
 /// Print a signed checkpoint: where the log ends, and the store's word for it
@@ -209,10 +218,13 @@ impl Export {
             for record in &found.records {
                 output::line(record)?;
             }
+            page.after = found.records.last().map_or(page.after, |r| Some(r.seq));
             if found.next.is_none() {
-                return Ok(());
+                if !self.follow {
+                    return Ok(());
+                }
+                std::thread::sleep(LOOK);
             }
-            page.after = found.next;
         }
     }
 }

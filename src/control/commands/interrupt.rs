@@ -12,16 +12,22 @@ use super::Context;
 use crate::error::{Error, Result, refuse};
 use crate::file;
 use crate::operation::Operation;
+use crate::world::World;
 
 impl Context {
     /// Does something whose answer is shown this once. Interrupted, it is broken off as a
     /// whole, or its answer is given nevertheless: what was done at that moment is shown.
     pub fn make<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.make_in(&self.world, operation)
+    }
+
+    /// The same in another world than the usual one; through a server, in the server's.
+    pub fn make_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         let Some(server) = &self.server else {
             let stop = heard(|_| {})?;
             let mut store = self.store()?;
             store.break_off_when(stop);
-            return operation.run(&mut store, &self.world);
+            return operation.run(&mut store, world);
         };
         let out = self.out;
         heard(move |times| match times {

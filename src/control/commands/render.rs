@@ -13,7 +13,7 @@ use super::Context;
 use super::push::wasm;
 use crate::envoy::{Bootstrap, HostPort, Source};
 use crate::error::{Result, refuse};
-use crate::{output, publish, world};
+use crate::{output, publish};
 
 /// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
 #[derive(Subcommand)]
@@ -63,10 +63,8 @@ pub struct Envoy {
     /// The keyset as it is now, written in: it changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// The filter on Envoy's machine, which does not start without it [default: keystile.wasm
-    /// beside keystilectl; if it is not there either, the service that keeps versions and
-    /// buckets is left out]
-    #[arg(long, value_name = "FILE")]
+    /// With --static: where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE", requires = "inline")]
     wasm: Option<PathBuf>,
 }
 
@@ -91,35 +89,12 @@ impl Render {
 }
 
 impl Envoy {
-    /// Where Envoy finds the filter. With `--static` it is found here as well, or that is a
-    /// mistake; otherwise the Envoy may be another machine's.
-    fn filter(&self, cx: &Context) -> Result<Option<PathBuf>> {
-        if self.inline {
-            return wasm(cx, self.wasm.clone()).map(Some);
-        }
-        if let Some(given) = &self.wasm {
-            return Ok(Some(given.clone()));
-        }
-        let beside = world::executable_folder().map(|f| f.join("keystile.wasm"));
-        let file = beside.unwrap_or_else(|| PathBuf::from("keystile.wasm"));
-        if !file.exists() {
-            cx.out.warn(format_args!(
-                "`{}` is not there, so the service `keystile-keeper` is left out: Envoy forgets versions, buckets and quotas with its last listener. Say where Envoy finds the filter with `--wasm FILE`",
-                file.display()
-            ));
-            return Ok(None);
-        }
-        Ok(Some(file))
-    }
-
     fn run(self, cx: &Context) -> Result<()> {
-        let wasm = self.filter(cx)?;
         let print = |source| {
             let bootstrap = Bootstrap {
                 listen: self.listen,
                 upstream: self.upstream,
                 admin: self.admin,
-                wasm: wasm.as_deref(),
                 source,
             };
             output::raw(bootstrap.render()?.as_bytes())
@@ -132,9 +107,13 @@ impl Envoy {
             });
         }
         if self.inline {
+            let wasm = wasm(cx, self.wasm)?;
             let keyset =
                 publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
-            return print(Source::Inline { keyset: &keyset });
+            return print(Source::Inline {
+                keyset: &keyset,
+                wasm: &wasm,
+            });
         }
         let file = path::absolute(&self.ecds_file).map_err(|e| {
             refuse(

@@ -10,10 +10,13 @@ use ipnet::IpNet;
 
 use super::Context;
 use crate::console;
+use crate::delivery::papers::Rule;
 use crate::delivery::{self, Delivery, Template};
 use crate::desk::Desk;
 use crate::error::{Result, refuse};
+use crate::exporter::{self, Exporter, Place};
 use crate::outbox;
+use crate::reach::Reach;
 use crate::registry::leak;
 use crate::scanner::{Scanner, Source};
 use crate::serve::duties::{self, Duties};
@@ -59,6 +62,17 @@ pub struct Serve {
     /// The authority of Envoys' certificates, PEM: with it, no Envoy connects without one
     #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
     discovery_client_ca: Option<PathBuf>,
+    /// Certificates of Envoys that their authority took back, a list in PEM: whoever shows one is
+    /// refused, and its open streams end. Read again when it changes
+    #[arg(long, value_name = "FILE", requires = "discovery_client_ca")]
+    discovery_client_crl: Option<PathBuf>,
+    /// Certificates of this name may be of this node, beside the nodes that they name themselves
+    /// (common name, DNS names, URIs); `*` at an end stands for anything; can be repeated
+    #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
+    discovery_name: Vec<Rule>,
+    /// Believe reports and usage of enrolled Envoys only (see `keystilectl node enroll`)
+    #[arg(long)]
+    enrolled_only: bool,
     /// Serve other machines in clear: something in front encrypts
     #[arg(long)]
     allow_plaintext: bool,
@@ -101,6 +115,22 @@ pub struct Serve {
     /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
     #[arg(long, value_name = "FILE")]
     webhook_ca: Option<PathBuf>,
+    /// A network whose webhook receivers are spoken to although it is not public, such as
+    /// 10.0.0.0/8; can be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    webhook_allow: Vec<IpNet>,
+    /// Send the audit log here while the server runs, as JSON lines: appended to a file, or posted
+    /// to an address over TLS with the token in KEYSTILE_AUDIT_EXPORT_TOKEN. Each record arrives at
+    /// least once
+    #[arg(long, value_name = "FILE|URL", value_parser = audit_place)]
+    audit_export: Option<Place>,
+    /// Authorities of that address, PEM, in place of those that everybody trusts
+    #[arg(long, value_name = "FILE", requires = "audit_export")]
+    audit_export_ca: Option<PathBuf>,
+    /// How long audit records are kept here; with --audit-export, none goes before it was sent
+    /// [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    audit_keep: Option<u64>,
     /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
     /// address, such as https://api.github.com/meta/public_keys/secret_scanning
     #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
@@ -113,12 +143,16 @@ pub struct Serve {
 }
 
 /// An address alone is a range of one.
-fn network(text: &str) -> std::result::Result<IpNet, String> {
+pub(super) fn network(text: &str) -> std::result::Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| {
             format!("`{text}` is neither an address nor a range; write it as `10.0.0.0/8`")
         })
+}
+
+fn audit_place(text: &str) -> std::result::Result<Place, String> {
+    text.parse::<Place>().map_err(|e| e.to_string())
 }
 
 fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
@@ -140,7 +174,16 @@ impl Serve {
                 .scanner_keys
                 .clone()
                 .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
-            sender: outbox::Sender::new(self.webhook_ca.as_deref())?,
+            sender: outbox::Sender::new(
+                self.webhook_ca.as_deref(),
+                Reach::with(self.webhook_allow.clone()),
+            )?,
+            exporter: Exporter::new(exporter::Settings {
+                place: self.audit_export.clone(),
+                ca: self.audit_export_ca.clone(),
+                token: world::secret_variable(exporter::TOKEN),
+                keep: self.audit_keep.map(|keep| keep.max(1)),
+            })?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
             console: console::Settings {
                 idle: Duration::from_secs(self.console_idle.max(1)),
@@ -189,6 +232,8 @@ impl Serve {
                 streams: self.max_streams as usize,
                 streams_per_address: (self.max_streams as usize).div_ceil(2),
                 nodes: self.node.clone(),
+                papers: self.discovery_name.clone(),
+                enrolled_only: self.enrolled_only,
                 ..delivery::Limits::default()
             },
             world: World::of_server,
@@ -196,21 +241,23 @@ impl Serve {
     }
 
     fn settings(self) -> Settings {
-        let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca| {
+        let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca, client_crl| {
             Some(Files {
                 certificate: certificate?,
                 key: key?,
                 client_ca,
+                client_crl,
             })
         };
         Settings {
             listen: self.listen,
-            tls: files(self.tls_cert, self.tls_key, None),
+            tls: files(self.tls_cert, self.tls_key, None, None),
             discovery: self.discovery,
             discovery_tls: files(
                 self.discovery_tls_cert,
                 self.discovery_tls_key,
                 self.discovery_client_ca,
+                self.discovery_client_crl,
             ),
             allow_plaintext: self.allow_plaintext,
             address_file: self.address_file,

@@ -42,7 +42,7 @@ pub struct Create {
     /// A scope that its keys may hold; can be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A plan that its keys may have for their own; can be repeated
+    /// A plan that its keys may have, their client's included; can be repeated
     #[arg(long)]
     plan: Vec<String>,
     /// How long its keys may last

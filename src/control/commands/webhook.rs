@@ -1,13 +1,15 @@
 //! `keystilectl webhook …`
 
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 
 use super::Context;
 use crate::error::{Result, refuse};
 use crate::operation::webhook::{self, WebhookView};
 use crate::operation::wire::Secret;
 use crate::output::{self, cell};
-use crate::world;
+use crate::reach::Reach;
+use crate::world::{self, World};
 
 /// Webhooks: tell other programs what happens
 #[derive(Subcommand)]
@@ -36,6 +38,10 @@ pub struct Create {
     /// What it hears of: an action, or `key.*`; can be repeated [default: everything]
     #[arg(long, value_name = "EVENT")]
     event: Vec<String>,
+    /// A network that the receiver may be in although it is not public; can be repeated. Through a
+    /// server, that of `keystilectl serve` counts
+    #[arg(long, value_name = "CIDR", value_parser = super::serve::network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    webhook_allow: Vec<IpNet>,
 }
 
 /// List webhooks
@@ -76,12 +82,19 @@ impl Webhook {
 impl Create {
     fn run(self, cx: &Context) -> Result<()> {
         let given = world::secret_variable("KEYSTILE_WEBHOOK_SECRET");
-        let made = cx.make(webhook::Create {
-            name: self.name,
-            url: self.url,
-            events: self.event,
-            secret: given.map(|s| Secret::new(&s)),
-        })?;
+        let world = World {
+            reach: Reach::with(self.webhook_allow),
+            ..cx.world.clone()
+        };
+        let made = cx.make_in(
+            &world,
+            webhook::Create {
+                name: self.name,
+                url: self.url,
+                events: self.event,
+                secret: given.map(|s| Secret::new(&s)),
+            },
+        )?;
         let name = &made.view.name;
         cx.out
             .show(&made, || {

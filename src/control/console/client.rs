@@ -4,7 +4,8 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::form::Form;
+use super::form::{Form, pairs_text};
+use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
@@ -14,7 +15,7 @@ use crate::operation::client::{
     ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels,
 };
 use crate::operation::guide;
-use crate::operation::{audit, encoded};
+use crate::operation::{Operation as _, audit, encoded};
 use crate::serve::problem::Problem;
 
 const PAGE: u32 = 50;
@@ -101,7 +102,7 @@ async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result
             (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
             (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
             (field("description", "Description").line(&draft))
-            (field("labels", "Labels").placeholder("team=web owner=kim").line(&draft))
+            (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&draft))
             button type="submit" { "Create" }
         }
     };
@@ -123,7 +124,7 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
 
 async fn created(visit: &Visit, form: &Form) -> Result<String, Problem> {
     let mut asked: Create = form.clone().without("labels").operation(&[])?;
-    asked.labels = labels(&form.words("labels"))?.into_iter().collect();
+    asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
     Ok(visit.run(asked).await?.client)
 }
 
@@ -133,13 +134,19 @@ pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
     visit.shown(page)
 }
 
+/// The fields of the form that changes a client.
+const FIELDS: [&str; 3] = ["plan", "description", "labels"];
+/// What tells it from a later one of the same name: to delete that, it has to be looked at.
+const SAME: [&str; 1] = ["created"];
+
+/// A client as the fields of its forms.
 fn current(client: &ClientDetail) -> Form {
     let c = &client.client;
-    let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     Form::default()
         .with("plan", c.plan.clone().unwrap_or_default())
         .with("description", c.description.clone())
-        .with("labels", labels.join(" "))
+        .with("labels", pairs_text(&c.labels))
+        .with("created", crate::when::rfc3339(c.created.0))
 }
 
 async fn page(
@@ -174,7 +181,16 @@ async fn page(
         .iter()
         .map(|(k, v)| format!("{k}={v}"))
         .collect();
-    let held = current(&client);
+    let now = current(&client);
+    let held = match sent {
+        Some(sent) => {
+            let merged = held::merged(sent, now, &FIELDS);
+            let typed = ["confirm", "do"].iter();
+            typed.fold(merged, |form, name| form.with(name, sent.text(name)))
+        }
+        None => held::showing(now, &FIELDS),
+    };
+    let held = held::showing(held, &SAME);
     let body = html! {
         section.card aria-label="What it is" {
             (part::facts(vec![
@@ -201,7 +217,7 @@ async fn page(
             }
         }
         @if visit.may::<Update>() {
-            (changes(visit, name, sent.unwrap_or(&held), problem, &guide.plans))
+            (changes(visit, name, &held, problem, &guide.plans))
         }
     };
     let page = Page::new(Section::Clients, name, body)
@@ -221,7 +237,12 @@ fn changes(
     plans: &[guide::Allowance],
 ) -> Markup {
     let path = format!("/console/clients/{}", encoded(name));
-    let plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
+    let mut plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
+    // One that the policy no longer has stays chosen until another is.
+    let own = form.text(&held::was("plan")).to_owned();
+    if !own.is_empty() && !plans.contains(&own) {
+        plans.push(own);
+    }
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (change, delete) = (
         Draft::new(form, of("update")),
@@ -233,10 +254,10 @@ fn changes(
                 h2 #change { "Change" }
                 (change.summary())
                 form method="post" action=(path) {
-                    (visit.seal())
+                    (visit.seal()) (held::hidden(form, &FIELDS))
                     (field("plan", "Plan").choice(&change, &part::options("none", &plans)))
                     (field("description", "Description").line(&change))
-                    (field("labels", "Labels").placeholder("team=web owner=kim").line(&change))
+                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&change))
                     button type="submit" { "Save" }
                 }
             }
@@ -245,7 +266,7 @@ fn changes(
                 p { "Deletes the client, and revokes all its keys and tokens for good." }
                 (delete.summary())
                 form method="post" action={ (path) "/delete" } data-confirm=(name) {
-                    (visit.seal())
+                    (visit.seal()) (held::hidden(form, &SAME))
                     (field("confirm", &format!("Type {name} to confirm")).needed().line(&delete))
                     button.danger type="submit" { "Delete for good" }
                 }
@@ -254,28 +275,46 @@ fn changes(
     }
 }
 
-/// Changes one.
+/// Changes what was typed over, if all that the form showed is as it was.
 pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
+    let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
+        true => "updated",
+        false => "as-it-was",
+    };
     match updated(&visit, &name, &form).await {
-        Ok(()) => visit.go(&format!("/console/clients/{}", encoded(&name)), "updated"),
+        Ok(()) => visit.go(&format!("/console/clients/{}", encoded(&name)), word),
         Err(problem) => again(&visit, &name, &form, problem).await,
     }
 }
 
+fn seen(name: &str) -> Show {
+    Show::without_keys(name)
+}
+
 async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> {
-    let before = visit.run(Show::without_keys(name.to_owned())).await?;
-    let labels: std::collections::BTreeMap<String, String> =
-        labels(&form.words("labels"))?.into_iter().collect();
-    let gone = before.client.labels.keys();
+    let typed = |field: &str| held::is_typed(form, field);
+    let (labels, remove_labels) = match typed("labels") {
+        true => key::typed_labels(form)?,
+        false => Default::default(),
+    };
     let update = Update {
         name: name.to_owned(),
-        plan: Some(form.given("plan").map(str::to_owned)),
-        description: Some(form.text("description").to_owned()),
-        remove_labels: gone.filter(|k| !labels.contains_key(*k)).cloned().collect(),
+        plan: typed("plan").then(|| form.given("plan").map(str::to_owned)),
+        description: typed("description").then(|| form.text("description").to_owned()),
+        remove_labels,
         labels,
     };
-    visit.run(update).await.map(drop)
+    let (form, show) = (form.clone(), seen(name));
+    visit
+        .with::<Update, _>(name, move |store, world| {
+            store.together(|store| {
+                let now = current(&show.run(store, world)?);
+                held::check(&form, &now, &FIELDS, Refuse::Any)?;
+                update.run(store, world).map(drop)
+            })
+        })
+        .await
 }
 
 async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Response {
@@ -296,7 +335,17 @@ pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Res
         name: name.clone(),
         sure: true,
     };
-    match visit.run(asked).await {
+    let (sent, show) = (form.clone(), seen(&name));
+    let done = visit
+        .with::<Delete, _>(&name, move |store, world| {
+            store.together(|store| {
+                let now = current(&show.run(store, world)?);
+                held::check(&sent, &now, &SAME, Refuse::Any)?;
+                asked.run(store, world)
+            })
+        })
+        .await;
+    match done {
         Ok(_) => visit.go("/console/clients", "deleted"),
         Err(problem) => again(&visit, &name, &form, problem).await,
     }

@@ -3,13 +3,14 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use keystile::key::KeyId;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
 
 use super::form::{Form, sentence};
 use super::page::{self, Draft, mark};
 use super::part::{self, field};
-use super::session::Who;
+use super::session::{Visitor, Who};
 use super::visit::{Sent, Source, Visit, seconds};
 use super::{Console, oidc, page::see_other};
 use crate::operation;
@@ -135,9 +136,11 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
         }
     };
     let world = asker.world();
-    let begun = console
-        .sessions()
-        .begin(Who::Token(asker.grant.id), seconds(), world.entropy);
+    let begun = console.sessions().begin(
+        visitor(asker.grant.id, &asker.grant.name, &source),
+        seconds(),
+        world.entropy,
+    );
     match begun {
         Ok(session) => {
             source.presence.recognise();
@@ -146,6 +149,14 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
             response
         }
         Err(e) => page::failure(&e.into()),
+    }
+}
+
+fn visitor(token: KeyId, name: &str, source: &Source) -> Visitor {
+    Visitor {
+        who: Who::Token(token),
+        user: format!("token {name} ({token})"),
+        address: source.address,
     }
 }
 
@@ -221,9 +232,11 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
         }
     };
     let entropy = World::of_stranger(source.address, &source.request).entropy;
-    let session = console
-        .sessions()
-        .begin(Who::Token(record.grant.id), seconds(), entropy);
+    let session = console.sessions().begin(
+        visitor(record.grant.id, &record.grant.name, &source),
+        seconds(),
+        entropy,
+    );
     let body: Markup = html! {
         main.door {
             div.brand { (mark()) "Keystile" }

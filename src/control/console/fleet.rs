@@ -5,9 +5,9 @@ use maud::{Markup, html};
 
 use super::page::{Page, Section};
 use super::part::{self, chip};
-use super::visit::Visit;
+use super::visit::{Sent, Visit};
 use crate::delivery::NodeView;
-use crate::operation::fleet::List;
+use crate::operation::fleet::{Forget, List};
 use crate::serve::problem::Problem;
 
 /// The page.
@@ -26,16 +26,25 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         p { "Keyset of the store: " code { (version) } }
         (part::table(
             "Envoys",
-            &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From"],
-            fleet.nodes.iter().map(|n| row(n, version)).collect(),
+            &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
+            fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
         ))
+        p.soft { "Everybody waits for an Envoy that is known, connected or not, until it is forgotten: do that for one that is gone for good." }
         p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy has a VM for each worker and one more; one whose policy reports nowhere proves nothing." }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))
 }
 
-fn row(node: &NodeView, version: u64) -> Vec<Markup> {
+/// Forgets one that is gone for good.
+pub async fn forget(Sent { visit, form }: Sent) -> Response {
+    match visit.forget(form.text("node")).await {
+        Ok(()) => visit.go("/console/fleet", "envoy-forgotten"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}
+
+fn row(visit: &Visit, node: &NodeView, version: u64) -> Vec<Markup> {
     let behind = node.in_force.is_none_or(|v| v < version);
     vec![
         html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },
@@ -69,5 +78,14 @@ fn row(node: &NodeView, version: u64) -> Vec<Markup> {
         },
         html! { (node.envoy) },
         html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
+        html! {
+            @if visit.may::<Forget>() && node.connected_since.is_none() {
+                form method="post" action="/console/fleet/forget" {
+                    (visit.seal())
+                    input type="hidden" name="node" value=(node.id);
+                    button.quiet.small.danger type="submit" aria-label={ "Forget " (node.id) } { "Forget" }
+                }
+            }
+        },
     ]
 }

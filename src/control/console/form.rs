@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
+use super::held::SEEN;
 use crate::error::{Result, refuse_all};
 use crate::operation::wire::Secret;
 use crate::operation::{self, Operation};
@@ -17,7 +18,12 @@ pub struct Form {
 }
 
 /// What forms carry beside what is typed.
-const OURS: [&str; 4] = ["csrf", "nonce", "confirm", "do"];
+const OURS: [&str; 5] = ["csrf", "nonce", "confirm", "do", SEEN];
+
+/// Whether a field is one of ours: nobody types into it.
+fn is_ours(name: &str) -> bool {
+    OURS.contains(&name) || name.starts_with("was_")
+}
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded`.
@@ -65,6 +71,28 @@ impl Form {
             .collect()
     }
 
+    /// The `name=value` pairs in a field, parted as words are. A value with a space or a comma
+    /// in it stands in double quotes, as [`pairs_text`] writes it.
+    pub fn pairs(&self, name: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        let (mut word, mut inside) = (String::new(), false);
+        let text = self.all(name).join(" ");
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' if inside => word.extend(chars.next()),
+                '"' if inside => inside = false,
+                // Elsewhere in a word it stands for itself.
+                '"' if word.ends_with('=') => inside = true,
+                ' ' | ',' | '\n' | '\r' | '\t' if !inside => all.push(std::mem::take(&mut word)),
+                c => word.push(c),
+            }
+        }
+        all.push(word);
+        all.retain(|w| !w.is_empty());
+        all
+    }
+
     /// A field that holds a secret.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         self.given(name).map(Secret::new)
@@ -104,7 +132,7 @@ impl Form {
     pub fn operation<O: Operation>(&self, lists: &[&str]) -> Result<O> {
         let mut fields = BTreeMap::new();
         for name in self.fields.keys() {
-            if OURS.contains(&name.as_str()) {
+            if is_ours(name) {
                 continue;
             }
             let values = if lists.contains(&name.as_str()) {
@@ -144,6 +172,21 @@ impl Form {
         }
         h.finalize().into()
     }
+}
+
+/// Pairs as a field shows them, fit to be read by [`Form::pairs`].
+pub fn pairs_text(pairs: &BTreeMap<String, String>) -> String {
+    let word = |(name, value): (&String, &String)| match value
+        .contains(|c: char| c.is_whitespace() || ",\"".contains(c))
+    {
+        true => {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("{name}=\"{value}\"")
+        }
+        false => format!("{name}={value}"),
+    };
+    let words: Vec<String> = pairs.iter().map(word).collect();
+    words.join(" ")
 }
 
 /// What is wrong with a form: by field, and with none of them.
@@ -211,7 +254,7 @@ fn quoted<'m>(message: &'m str, form: &'m Form) -> Option<(&'m str, &'m str)> {
     };
     form.fields
         .keys()
-        .filter(|name| !OURS.contains(&name.as_str()))
+        .filter(|name| !is_ours(name))
         .find(|name| typed(name))
         .map(|name| (name.as_str(), message))
 }
@@ -276,6 +319,24 @@ mod tests {
             "{:?}",
             faults.rest
         );
+    }
+
+    #[test]
+    fn pairs_are_read_as_they_are_shown() {
+        let pairs: BTreeMap<String, String> = [
+            ("owner", "Jane Doe, \"JD\" \\"),
+            ("path", "C:\\temp"),
+            ("quote", "a\"b"),
+            ("team", "web"),
+            ("none", ""),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+        let form = Form::default().with("labels", pairs_text(&pairs));
+        let read = crate::operation::client::labels(&form.pairs("labels")).unwrap();
+        assert_eq!(read.into_iter().collect::<BTreeMap<_, _>>(), pairs);
+        let typed = Form::read(b"labels=team=web,%0d%0aowner=kim").unwrap();
+        assert_eq!(typed.pairs("labels"), ["team=web", "owner=kim"]);
     }
 
     #[test]

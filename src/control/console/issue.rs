@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::door::is_client;
 use super::form::Form;
 use super::guide::curl;
-use super::key::refused;
+use super::key::{LABELS, refused};
 use super::page::{Draft, Page, Section};
 use super::part::{self, field};
 use super::visit::{Sent, Visit};
@@ -63,6 +63,17 @@ async fn asking(
         Some(plan) => format!("its client's ({plan})"),
         None => "none".to_owned(),
     };
+    // A token that may give some plans gives no other by leaving it out.
+    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let other = client
+        .client
+        .plan
+        .as_ref()
+        .is_none_or(|p| !plans.contains(p));
+    let choices = match bound && other {
+        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
+        false => part::options(&own, &plans),
+    };
     let kinds = [
         ("secret", "secret: kept on a server"),
         ("publishable", "publishable: seen in a web page"),
@@ -91,7 +102,7 @@ async fn asking(
             (field("scopes", "Scopes").hint("What it may do. Give it no more than it needs.").checks(&draft, &scopes))
             div.grid {
                 (field("expires", "Ends").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
-                (field("plan", "Plan").choice(&draft, &part::options(&own, &plans)))
+                (field("plan", "Plan").choice(&draft, &choices))
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
             }
@@ -106,7 +117,7 @@ async fn asking(
                     (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
                     (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
                     (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
-                    (field("labels", "Labels").placeholder("team=web").line(&draft))
+                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
                     (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
                     (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
                 }
@@ -150,7 +161,7 @@ pub async fn issue(Path(name): Path<String>, Sent { visit, form }: Sent) -> Resp
 async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
     let fields = form.clone().without("labels").with("client", name);
     let mut asked: Issue = fields.operation(&LISTS)?;
-    asked.labels = labels(&form.words("labels"))?.into_iter().collect();
+    asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
     let made = visit.once(asked, form).await?;
     Ok(made.and_then(|m| m.keys().first().cloned()))
 }

@@ -1,21 +1,25 @@
 //! Keys: lists of them, and one with all that can be done to it.
 
+use std::collections::BTreeMap;
+
 use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::door::is_client;
-use super::form::Form;
+use super::form::{Form, pairs_text};
+use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
 use super::part::{self, chip, field, maybe_time, time};
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
+use crate::error::refuse_all;
 use crate::operation::audit;
 use crate::operation::client::labels;
-use crate::operation::encoded;
 use crate::operation::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
 use crate::operation::usage::Left;
 use crate::operation::wire::{Id, TimeWords, parsed_list};
+use crate::operation::{Operation as _, encoded};
 use crate::record::Status;
 use crate::serve::problem::Problem;
 
@@ -36,7 +40,8 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
         (filters(&visit.query, "/console/keys", true))
         (listed(&keys, visit, "/console/keys", true))
     };
-    Ok(Page::new(Section::Keys, "Keys", body))
+    let lost = html! { a.button.quiet href="/console/lost-keys" { "Lost by a restore" } };
+    Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
 }
 
 /// The keys that a page's query asks for.
@@ -278,7 +283,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     let revoked = key.status.0 == Status::Revoked;
     let expired = key.status.0 == Status::Expired;
     let own = is_client(visit);
-    let held = current(key);
+    let held = held::showing(current(key), &FIELDS);
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (rename, rotate, revoke) = (
@@ -286,6 +291,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
         Draft::new(form, of("rotate")),
         Draft::new(form, of("revoke")),
     );
+    let enable = Draft::new(form, of("enable"));
     html! {
         @if revoked {
             (part::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
@@ -299,14 +305,14 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                         p.soft { "It has ended: create a new one instead." }
                     } @else {
                         form method="post" action=(at("rotate")) {
-                            (visit.seal()) (visit.nonce(form))
+                            (visit.seal()) (visit.nonce(form)) (visit.seen(key))
                             (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(&rotate))
                             button type="submit" { "Rotate" }
                         }
                         details {
                             summary { "It was due, and its successor waits" }
                             form method="post" action=(at("fetch")) {
-                                (visit.seal()) (visit.nonce(form))
+                                (visit.seal()) (visit.nonce(form)) (visit.seen(key))
                                 p { "Where a plan rotates keys by itself, the new key is fetched here, once." }
                                 button.quiet type="submit" { "Fetch the successor" }
                             }
@@ -314,13 +320,14 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                     }
                 }
                 section.card aria-labelledby="off" {
+                    (enable.summary())
                     @if key.disabled {
                         h2 #off { "Enable" }
                         @if own {
                             p { "It is switched off. Whoever runs this API can switch it on again." }
                         } @else {
                             p { "It is switched off, and can be switched on again." }
-                            form method="post" action=(at("enable")) { (visit.seal()) button type="submit" { "Enable" } }
+                            form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
                         }
                     } @else {
                         h2 #off { "Disable" }
@@ -346,7 +353,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                 h2 #change { "Change" }
                 (rename.summary())
                 form method="post" action={ "/console/keys/" (id) } {
-                    (visit.seal())
+                    (visit.seal()) (held::hidden(form, &FIELDS))
                     div.grid {
                         (field("name", "Name").line(&rename))
                         (field("scopes", "Scopes").hint("Parted by spaces.").line(&rename))
@@ -354,7 +361,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                         (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(&rename))
                         (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
                         (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
-                        (field("labels", "Labels").placeholder("team=web").line(&rename))
+                        (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&rename))
                     }
                     button type="submit" { "Save" }
                 }
@@ -363,9 +370,16 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     }
 }
 
+/// How labels are typed.
+pub const LABELS: &str = "Parted by spaces; quote a value that has some: owner=\"Jane Doe\".";
+
+/// The fields of the form that changes a key.
+const FIELDS: [&str; 7] = [
+    "name", "scopes", "plan", "limits", "expires", "cidrs", "labels",
+];
+
 /// A key as the fields of the form that changes it.
 fn current(key: &KeyView) -> Form {
-    let labels: Vec<String> = key.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let expires = key.expires.as_ref().map(|t| crate::when::rfc3339(t.0));
     Form::default()
         .with("name", key.name.clone())
@@ -374,57 +388,79 @@ fn current(key: &KeyView) -> Form {
         .with("limits", key.limits.join(" "))
         .with("expires", expires.unwrap_or_default())
         .with("cidrs", key.cidrs.join(" "))
-        .with("labels", labels.join(" "))
+        .with("labels", pairs_text(&key.labels))
         .with("grace", "24h")
 }
 
-/// Changes what differs from what stood in the form.
+/// Changes what was typed over, if all that the form showed is as it was.
 pub async fn update(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
+    let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
+        true => "updated",
+        false => "as-it-was",
+    };
     match changed(&visit, &text, &form).await {
-        Ok(()) => visit.go(&format!("/console/keys/{}", encoded(&text)), "updated"),
+        Ok(()) => visit.go(&format!("/console/keys/{}", encoded(&text)), word),
         Err(problem) => again(&visit, &text, &form, problem).await,
     }
 }
 
 async fn changed(visit: &Visit, text: &str, form: &Form) -> Result<(), Problem> {
-    let key = visit.run(Show { id: id(text)? }).await?;
-    let before = current(&key);
-    let differs = |name: &str| form.words(name) != before.words(name);
-    let mut update: Update = Form::default()
-        .with("id", text)
-        .with_all("scopes", Vec::new())
-        .operation(&[])?;
-    if form.text("name") != before.text("name") {
+    let update = typed(text, form)?;
+    let form = form.clone();
+    visit
+        .with::<Update, _>(text, move |store, world| {
+            store.together(|store| {
+                let id = update.id.clone();
+                let now = current(&Show { id }.run(store, world)?);
+                held::check(&form, &now, &FIELDS, Refuse::Any)?;
+                update.run(store, world).map(drop)
+            })
+        })
+        .await
+}
+
+/// What was typed over.
+fn typed(text: &str, form: &Form) -> crate::error::Result<Update> {
+    let typed = |name: &str| held::is_typed(form, name);
+    let mut update: Update = Form::default().with("id", text).operation(&[])?;
+    if typed("name") {
         update.name = Some(form.text("name").to_owned());
     }
-    if differs("scopes") {
+    if typed("scopes") {
         update.scopes = Some(form.words("scopes"));
     }
-    if differs("plan") {
+    if typed("plan") {
         update.plan = Some(form.given("plan").map(str::to_owned));
     }
-    if differs("limits") {
+    if typed("limits") {
         update.limits = Some(parsed_list("limits", &form.words("limits"))?);
     }
-    if differs("expires") {
+    if typed("expires") {
         let expires = form.given("expires").map(TimeWords::read).transpose();
-        let expires = expires.map_err(|e| {
-            Problem::from(crate::error::refuse_all(vec![format!("`expires`: {e}")]))
-        })?;
+        let expires = expires.map_err(|e| refuse_all(vec![format!("`expires`: {e}")]))?;
         update.expires = Some(expires);
     }
-    if differs("cidrs") {
+    if typed("cidrs") {
         update.cidrs = Some(parsed_list("cidrs", &form.words("cidrs"))?);
     }
-    if differs("labels") {
-        let pairs: std::collections::BTreeMap<String, String> =
-            labels(&form.words("labels"))?.into_iter().collect();
-        let gone = key.labels.keys().filter(|k| !pairs.contains_key(*k));
-        update.remove_labels = gone.cloned().collect();
-        update.labels = pairs;
+    if typed("labels") {
+        (update.labels, update.remove_labels) = typed_labels(form)?;
     }
-    visit.run(update).await.map(drop)
+    Ok(update)
+}
+
+/// The pairs to set, and the names of those to remove.
+///
+/// # Errors
+/// What is no label.
+pub fn typed_labels(form: &Form) -> crate::error::Result<(BTreeMap<String, String>, Vec<String>)> {
+    let pairs: BTreeMap<String, String> = labels(&form.pairs("labels"))?.into_iter().collect();
+    let before = form.pairs(&held::was("labels"));
+    let names = before.iter().filter_map(|p| Some(p.split_once('=')?.0));
+    let gone = names.filter(|name| !pairs.contains_key(*name));
+    let gone = gone.map(str::to_owned).collect();
+    Ok((pairs, gone))
 }
 
 async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Response {
@@ -441,11 +477,8 @@ async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Resp
         Err(_) => return visit.shown(Err(problem)),
     };
     // What the form does not say stands there as it is.
-    let mut filled = current(&key);
-    for name in [
-        "name", "scopes", "plan", "limits", "expires", "cidrs", "labels", "grace", "reason",
-        "confirm", "do",
-    ] {
+    let mut filled = held::merged(form, current(&key), &FIELDS);
+    for name in ["grace", "reason", "confirm", "do"] {
         if !form.all(name).is_empty() {
             filled = filled.with(name, form.text(name));
         }
@@ -468,13 +501,18 @@ pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Resp
     after(&visit, &text, done.map(drop), "disabled")
 }
 
-/// Switches it on again.
-pub async fn enable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Response {
+/// Switches it on again, if it is as the page showed it.
+pub async fn enable(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let done = match id(&text) {
-        Ok(id) => visit.run(Enable { id }).await,
+        Ok(id) => visit.unchanged(Enable { id }, &form).await,
         Err(problem) => Err(problem),
     };
-    after(&visit, &text, done.map(drop), "enabled")
+    match done {
+        Err(problem) if problem.status == 412 => {
+            again(&visit, &text, &form.with("do", "enable"), problem).await
+        }
+        done => after(&visit, &text, done.map(drop), "enabled"),
+    }
 }
 
 fn after(visit: &Visit, text: &str, done: Result<(), Problem>, word: &str) -> Response {
@@ -492,7 +530,7 @@ pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Res
         Err(problem) => return visit.shown(Err(problem)),
     };
     if form.text("confirm") != id.0.to_string() {
-        let e = crate::error::refuse_all(vec![format!(
+        let e = refuse_all(vec![format!(
             "`confirm`: this is not `{}`; type the id of the key",
             id.0
         )]);

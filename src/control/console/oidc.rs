@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::form::Form;
 use super::page::{self, mark, see_other};
+use super::session::{Visitor, Who};
 use super::visit::{Source, seconds};
 use super::{Console, door};
 use crate::caller::Grant;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// Authorities to trust in place of those that everybody trusts.
     pub ca: Option<PathBuf>,
+    /// Hosts beside the issuer's own that its document may name.
+    pub hosts: Vec<String>,
 }
 
 impl Settings {
@@ -78,6 +81,32 @@ impl Settings {
     fn scopes(&self) -> String {
         let asked = self.scopes.iter().filter(|s| *s != "openid");
         asked.fold("openid".to_owned(), |all, s| format!("{all} {s}"))
+    }
+
+    /// An address that the provider's document names: on the issuer's own host, or on one that
+    /// the operator listed. Codes and our secret are sent there.
+    ///
+    /// # Errors
+    /// It is somewhere else, or not over TLS although the issuer is.
+    pub fn checked_endpoint(&self, field: &str, address: &str) -> Result<()> {
+        let address = checked(address)?;
+        let parsed = |text: &str| text.parse::<Uri>().unwrap_or_default();
+        let (issuer, named) = (parsed(&self.issuer), parsed(&address));
+        let host = named.host().unwrap_or_default();
+        let listed = self.hosts.iter().map(String::as_str).chain(issuer.host());
+        if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
+            return Err(refuse(
+                format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
+                format_args!("if it is the provider's, start with `--oidc-host {host}`"),
+            ));
+        }
+        if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
+            return Err(refuse(
+                format_args!("`{field}` is not over TLS although the issuer is"),
+                "tell who runs the identity provider",
+            ));
+        }
+        Ok(())
     }
 
     /// The provider's host: what the button says.
@@ -266,11 +295,12 @@ async fn come_back(
         })
     })
     .await?;
-    let session = console.sessions().begin(
-        super::session::Who::Person(Arc::new(person)),
-        seconds(),
-        entropy,
-    )?;
+    let visitor = Visitor {
+        user: person.name.clone(),
+        who: Who::Person(Arc::new(person)),
+        address: source.address,
+    };
+    let session = console.sessions().begin(visitor, seconds(), entropy)?;
     let mut response = welcome(console, &next);
     source.set_cookie(Some(&session), &mut response);
     Ok(response)
@@ -316,18 +346,37 @@ fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Resul
     provider.exchange(code.expose_secret(), flow, now)
 }
 
+/// What a provider says, so that one part of a name in the audit log cannot be taken for
+/// another: a subject without `@` and brackets is nobody's address. All but letters, digits and
+/// `plain` stands in percent signs.
+fn unmistakable(text: &str, plain: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match char::from(byte) {
+            c if c.is_ascii_alphanumeric() || plain.contains(c) => out.push(c),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// How the audit log names somebody, and how they are called here.
+fn names(claims: &Claims) -> (String, String) {
+    let subject = claims.get("sub").and_then(|v| v.as_str());
+    let subject = unmistakable(subject.unwrap_or_default(), "-._~|:");
+    match roles::email(claims).map(|email| unmistakable(email, "-._~+@")) {
+        Some(email) => (format!("oidc:{subject} ({email})"), email),
+        None => (format!("oidc:{subject}"), subject),
+    }
+}
+
 /// Who it is, and what he may here; or how he is called, and that he may nothing.
 fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let subject = claims
         .get("sub")
         .and_then(|v| v.as_str())
         .unwrap_or_default();
-    let email = roles::email(claims);
-    let name = match email {
-        Some(email) => format!("oidc:{subject} ({email})"),
-        None => format!("oidc:{subject}"),
-    };
-    let called = email.unwrap_or(subject).to_owned();
+    let (name, called) = names(claims);
     let Some(role) = roles::role(&oidc.settings().rules, claims) else {
         let e = refuse(
             format_args!(
@@ -456,5 +505,32 @@ mod tests {
         assert_ne!(a, id("https://a.example", "2"));
         assert_ne!(a, id("https://b.example", "1"));
         assert_ne!(id("https://a.example", "1"), id("https://a.example1", ""));
+    }
+
+    #[test]
+    fn a_subject_cannot_be_made_to_look_like_an_address_that_was_verified() {
+        let named = |claims: serde_json::Value| names(claims.as_object().unwrap()).0;
+        let email = "boss@example.com";
+        let known = named(json!({"sub": "u-1", "email": email, "email_verified": true}));
+        assert_eq!(known, "oidc:u-1 (boss@example.com)");
+        for forged in [
+            "u-1 (boss@example.com)",
+            "boss@example.com",
+            "u-1\u{a0}(boss@example.com)",
+        ] {
+            for claims in [
+                json!({"sub": forged}),
+                json!({"sub": forged, "email": email}),
+                json!({"sub": forged, "email": email, "email_verified": false}),
+            ] {
+                let name = named(claims);
+                assert!(!name.contains('@') && !name.contains('('), "{name}");
+            }
+        }
+        // Nor can an address that the provider lets anybody choose.
+        let crooked = "x) (boss@example.com";
+        let crooked = named(json!({"sub": "u-2", "email": crooked, "email_verified": true}));
+        assert_eq!(crooked, "oidc:u-2 (x%29%20%28boss@example.com)");
+        assert_eq!(named(json!({"sub": "auth0|5f7c"})), "oidc:auth0|5f7c");
     }
 }

@@ -5,10 +5,11 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::form::{Faults, Form};
+use super::held::SEEN;
 use super::part;
 use super::visit::Visit;
 use crate::caller::Role;
-use crate::operation::{AUDITORS, STAFF};
+use crate::operation::{self, AUDITORS, STAFF};
 use crate::serve::problem::Problem;
 
 /// Where in the menu a page belongs.
@@ -164,6 +165,12 @@ impl Visit {
     /// What every form carries.
     pub fn seal(&self) -> Markup {
         html! { input type="hidden" name="csrf" value=(self.form_token); }
+    }
+
+    /// What a button carries that does something about a thing only as it was shown.
+    pub fn seen<T: serde::Serialize>(&self, shown: &T) -> Markup {
+        let tag = operation::tag(&serde_json::to_value(shown).unwrap_or_default());
+        html! { input type="hidden" name=(SEEN) value=(tag); }
     }
 
     /// What a form carries that makes something, so that it makes it once.

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
+use super::held::SEEN;
 use super::page::{Draft, Page, Section};
 use super::part::{self, chip, field, number, time};
 use super::visit::{Sent, Visit};
@@ -184,19 +185,35 @@ fn meaning(tried: &Tried) -> Markup {
 /// Checks a policy and shows what it means, or applies it.
 pub async fn submit(Sent { visit, form }: Sent) -> Response {
     let text = form.lines("text");
-    let tried = match form.text("do") {
-        "apply" => match apply(&visit, &form, text).await {
+    if form.text("do") == "apply" {
+        match apply(&visit, &form, text.clone()).await {
             Ok(true) => return visit.go("/console/policy", "applied"),
             Ok(false) => return visit.go("/console/policy", "unchanged"),
-            Err(problem) => Err(problem),
-        },
-        _ => attempt(&visit, text).await,
-    };
-    let page = match &tried {
+            Err(problem) if problem.status == 412 => {
+                return overtaken(&visit, form, text, &problem).await;
+            }
+            Err(problem) => {
+                return visit.shown(Ok(editor(&visit, &form, Some(&problem), None)));
+            }
+        }
+    }
+    let page = match &attempt(&visit, text).await {
         Ok(tried) => editor(&visit, &form, None, Some(tried)),
         Err(problem) => editor(&visit, &form, Some(problem), None),
     };
     visit.shown(Ok(page))
+}
+
+/// Somebody applied another policy while this one was written: the text is kept, and what it
+/// would change about that one is shown before it can be applied.
+async fn overtaken(visit: &Visit, form: Form, text: String, problem: &Problem) -> Response {
+    let tried = attempt(visit, text).await.ok();
+    let now = tried.as_ref().map(|t| t.compared.revision.to_string());
+    let form = match now {
+        Some(now) => form.with("revision", now),
+        None => form,
+    };
+    visit.shown(Ok(editor(visit, &form, Some(problem), tried.as_ref())))
 }
 
 async fn attempt(visit: &Visit, text: String) -> Result<Tried, Problem> {
@@ -221,7 +238,7 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
                 if current.to_string() != seen {
                     return Err(refuse(
                         format_args!("revision {current} was applied since you loaded this one"),
-                        "look at it under History, and load the editor again",
+                        "what your text would change about it stands below: apply it if that is meant, or look at the other one under History",
                     )
                     .of(Kind::Stale));
                 }
@@ -254,6 +271,7 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
                     form method="post" action="/console/policy/rollback" {
                         (visit.seal())
                         input type="hidden" name="revision" value=(n);
+                        input type="hidden" name=(SEEN) value=(last.unwrap_or_default());
                         button.quiet.small type="submit" aria-label={ "Put revision " (n) " in force again" } { "Put in force again" }
                     }
                 }
@@ -269,15 +287,34 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
     Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
 }
 
-/// Puts one of them in force again.
+/// Puts one of them in force again, if the one in force is the one that the page showed.
 pub async fn rollback(Sent { visit, form }: Sent) -> Response {
     let done = match form.operation::<Rollback>(&[]) {
-        Ok(asked) => visit.run(asked).await,
+        Ok(asked) => rolled_back(&visit, &form, asked).await,
         Err(e) => Err(e.into()),
     };
     match done {
-        Ok(done) if done.changed => visit.go("/console/policy", "applied"),
-        Ok(_) => visit.go("/console/policy", "unchanged"),
+        Ok(true) => visit.go("/console/policy", "applied"),
+        Ok(false) => visit.go("/console/policy", "unchanged"),
         Err(problem) => visit.shown(Err(problem)),
     }
+}
+
+async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool, Problem> {
+    let seen = form.text(SEEN).to_owned();
+    visit
+        .with::<Rollback, _>("", move |store, world| {
+            store.together(|store| {
+                let current = Show { revision: None }.run(store, world)?.revision;
+                if current.to_string() != seen {
+                    return Err(refuse(
+                        format_args!("revision {current} was applied since you loaded the history"),
+                        "load it again, and choose anew",
+                    )
+                    .of(Kind::Stale));
+                }
+                Ok(asked.run(store, world)?.changed)
+            })
+        })
+        .await
 }

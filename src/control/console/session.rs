@@ -6,6 +6,7 @@
 //! provider has no token: what he was given stands in the session.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -17,6 +18,8 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use crate::error::{Kind, Result, refuse};
+use crate::operation::session::SessionView;
+use crate::operation::wire::{Id, Time};
 use crate::serve::auth::Person;
 
 /// Sessions at once.
@@ -51,8 +54,19 @@ impl Who {
     }
 }
 
+/// Who signs in, for those who look at the sessions.
+#[derive(Clone)]
+pub struct Visitor {
+    /// Whose the session is.
+    pub who: Who,
+    /// As the audit log names them.
+    pub user: String,
+    /// Where they sign in from.
+    pub address: IpAddr,
+}
+
 struct Session {
-    who: Who,
+    visitor: Visitor,
     began: u64,
     seen: u64,
 }
@@ -108,7 +122,7 @@ impl Sessions {
     /// If the system gives no randomness, or there are too many sessions of others.
     pub fn begin(
         &self,
-        who: Who,
+        visitor: Visitor,
         now: u64,
         entropy: fn(&mut [u8]) -> Result<()>,
     ) -> Result<SessionId> {
@@ -119,7 +133,7 @@ impl Sessions {
         if all.len() >= MOST {
             all.retain(|_, s| self.lives(s, now));
         }
-        let own = || all.iter().filter(|(_, s)| s.who.is(&who));
+        let own = || all.iter().filter(|(_, s)| s.visitor.who.is(&visitor.who));
         let oldest = own().min_by_key(|(_, s)| s.seen).map(|(k, _)| *k);
         let count = own().count();
         if count >= EACH || all.len() >= MOST {
@@ -133,7 +147,7 @@ impl Sessions {
             all.remove(&oldest);
         }
         let session = Session {
-            who,
+            visitor,
             began: now,
             seen: now,
         };
@@ -151,7 +165,49 @@ impl Sessions {
             return None;
         }
         session.seen = session.seen.max(now);
-        Some(session.who.clone())
+        Some(session.visitor.who.clone())
+    }
+
+    /// All that live, the latest first. `now` is monotonic, `clock` tells the time.
+    pub fn all(&self, now: u64, clock: u64) -> Vec<SessionView> {
+        let all = self.locked();
+        let living = all.iter().filter(|(_, s)| self.lives(s, now));
+        let mut views: Vec<SessionView> = living
+            .map(|(key, session)| self.view(key, session, now, clock))
+            .collect();
+        views.sort_by(|a, b| (b.began.0, &a.id).cmp(&(a.began.0, &b.id)));
+        views
+    }
+
+    /// Ends one by its public id.
+    pub fn end_public(&self, id: &str, now: u64, clock: u64) -> Option<SessionView> {
+        let mut all = self.locked();
+        let key = *all.keys().find(|key| public(key) == id)?;
+        let session = all.remove(&key)?;
+        Some(self.view(&key, &session, now, clock))
+    }
+
+    fn view(&self, key: &[u8; 32], session: &Session, now: u64, clock: u64) -> SessionView {
+        let ago = |at: u64| Time(clock.saturating_sub(now.saturating_sub(at)));
+        let left = self.idle.saturating_sub(now.saturating_sub(session.seen));
+        let most = self.most.saturating_sub(now.saturating_sub(session.began));
+        SessionView {
+            id: public(key),
+            user: session.visitor.user.clone(),
+            token: match &session.visitor.who {
+                Who::Token(id) => Some(Id(*id)),
+                Who::Person(_) => None,
+            },
+            address: session.visitor.address.to_canonical().to_string(),
+            began: ago(session.began),
+            last_seen: ago(session.seen),
+            expires: Time(clock.saturating_add(left.min(most))),
+        }
+    }
+
+    /// How others name a session.
+    pub fn public_id(id: &SessionId) -> String {
+        public(&id.digest(b"session"))
     }
 
     /// Signs out.
@@ -168,6 +224,11 @@ impl Sessions {
     fn locked(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Part of the digest of a session's id, from which nobody finds the id.
+fn public(key: &[u8; 32]) -> String {
+    key.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -196,9 +257,17 @@ mod tests {
         "0Ab3dEfGh1".parse().unwrap()
     }
 
+    fn visitor(token: KeyId) -> Visitor {
+        Visitor {
+            who: Who::Token(token),
+            user: format!("token ci ({token})"),
+            address: IpAddr::from([192, 0, 2, 7]),
+        }
+    }
+
     fn begin(sessions: &Sessions, now: u64) -> SessionId {
         let entropy = crate::world::World::at(1).entropy;
-        sessions.begin(Who::Token(token()), now, entropy).unwrap()
+        sessions.begin(visitor(token()), now, entropy).unwrap()
     }
 
     #[test]
@@ -246,7 +315,7 @@ mod tests {
 
     fn begin_as(all: &Sessions, n: u64, now: u64) -> Result<SessionId> {
         let entropy = crate::world::World::at(1).entropy;
-        all.begin(Who::Token(KeyId::from_u64(n).unwrap()), now, entropy)
+        all.begin(visitor(KeyId::from_u64(n).unwrap()), now, entropy)
     }
 
     #[test]

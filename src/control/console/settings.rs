@@ -5,13 +5,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
+use super::held::{self, Refuse, was};
 use super::page::{Draft, Page, Section};
 use super::part::{self, field};
 use super::visit::{Sent, Visit};
 use crate::error::refuse_all;
-use crate::operation::policy;
 use crate::operation::usage::{Configure, Forget, ShowSettings};
 use crate::operation::wire::Span;
+use crate::operation::{Operation as _, policy};
 use crate::serve::problem::Problem;
 use crate::usage::Settings;
 use crate::when;
@@ -95,6 +96,16 @@ fn all() -> impl Iterator<Item = &'static Setting> {
     RETENTION.iter().chain(&RULES)
 }
 
+fn names() -> Vec<&'static str> {
+    all().map(|Setting(name, ..)| *name).collect()
+}
+
+/// Settings as the fields of the form that changes them.
+fn current(settings: &Settings) -> Form {
+    let read = |form: Form, Setting(name, _, _, read): &Setting| form.with(name, read(settings));
+    all().fold(Form::default(), read)
+}
+
 /// What is in force, and for an owner the form to change it.
 pub async fn show(visit: Visit) -> Response {
     let page = page(&visit, None, None).await;
@@ -108,13 +119,14 @@ async fn page(
 ) -> Result<Page, Problem> {
     let settings = visit.run(ShowSettings {}).await?;
     let policy = visit.run(policy::Show { revision: None }).await?.policy;
-    let held = all().fold(Form::default(), |form, Setting(name, _, _, read)| {
-        let value = read(&settings);
-        form.with(&was(name), value.clone()).with(name, value)
-    });
+    let now = current(&settings);
+    let held = match sent {
+        Some(sent) if sent.text("do") != WORD => held::merged(sent, now, &names()),
+        _ => held::showing(now, &names()),
+    };
     let body = html! {
         @if visit.may::<Configure>() {
-            (changing(visit, sent.unwrap_or(&held), problem))
+            (changing(visit, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
         } @else {
             (shown("kept", "How long usage is kept", &RETENTION, &settings))
             (shown("odd", "What is taken for odd", &RULES, &settings))
@@ -139,13 +151,8 @@ fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup
     }
 }
 
-/// What the field held when the page was made.
-fn was(name: &str) -> String {
-    format!("was_{name}")
-}
-
 fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
-    let draft = Draft::new(form, problem.filter(|_| form.text("do") != WORD));
+    let draft = Draft::new(form, problem);
     let fields = |some: &[Setting]| {
         html! {
             div.grid {
@@ -228,14 +235,15 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
     }
 }
 
-/// Changes what was changed in the form, and leaves the rest to who changed it meanwhile.
+/// Changes what was typed over, unless it was changed meanwhile, and leaves the other settings
+/// to who changed those.
 pub async fn update(Sent { visit, form }: Sent) -> Response {
-    let done = match changed(&form) {
-        Ok(asked) => visit.run(asked).await,
+    let done = match typed(&form) {
+        Ok(asked) => changed(&visit, &form, asked).await,
         Err(problem) => Err(problem),
     };
     match done {
-        Ok(_) => visit.go(PATH, "updated"),
+        Ok(()) => visit.go(PATH, "updated"),
         Err(problem) => {
             let page = page(&visit, Some(&form), Some(&problem)).await;
             visit.shown(page)
@@ -243,12 +251,26 @@ pub async fn update(Sent { visit, form }: Sent) -> Response {
     }
 }
 
-fn changed(form: &Form) -> Result<Configure, Problem> {
-    let names = all().map(|Setting(name, ..)| *name);
-    let changed = names.filter(|name| form.text(name) != form.text(&was(name)));
+async fn changed(visit: &Visit, form: &Form, asked: Configure) -> Result<(), Problem> {
+    let form = form.clone();
+    visit
+        .with::<Configure, _>("", move |store, world| {
+            store.together(|store| {
+                let now = current(&ShowSettings {}.run(store, world)?);
+                held::check(&form, &now, &names(), Refuse::Typed)?;
+                asked.run(store, world).map(drop)
+            })
+        })
+        .await
+}
+
+fn typed(form: &Form) -> Result<Configure, Problem> {
+    let typed = names()
+        .into_iter()
+        .filter(|name| held::is_typed(form, name));
     let mut asked = Form::default();
     let mut empty = Vec::new();
-    for name in changed {
+    for name in typed {
         match form.given(name) {
             Some(value) => asked = asked.with(name, value),
             None => empty.push(format!(

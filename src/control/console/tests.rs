@@ -9,8 +9,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
-use super::{Console, Settings, router};
+use super::{Console, Envoys, Settings, router};
 use crate::caller::Role;
+use crate::delivery::NodeView;
 use crate::desk::{self, Desk};
 use crate::operation::fleet::Fleet;
 use crate::policy_file;
@@ -22,6 +23,8 @@ use crate::store::Query;
 use crate::world::World;
 
 mod acts;
+mod forms;
+mod sessions;
 
 const HOST: &str = "keystile.example.com";
 
@@ -61,17 +64,43 @@ fn held<'t>(text: &'t str, name: &str) -> &'t str {
     rest.split_once('"').unwrap().0
 }
 
+fn node(id: &str, connected: bool) -> NodeView {
+    let state = if connected {
+        "connected"
+    } else {
+        "disconnected"
+    };
+    let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
+    NodeView {
+        id: id.to_owned(),
+        cluster: String::new(),
+        envoy: String::new(),
+        address: None,
+        state: state.to_owned(),
+        connected_since: since(connected),
+        disconnected_since: since(!connected),
+        streams: connected.into(),
+        in_force: None,
+        resources: Vec::new(),
+        vms: Vec::new(),
+    }
+}
+
 impl Site {
     fn new() -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), Limits::new(100_000), Vec::new());
-        let fleet = || Fleet {
-            version: 0,
-            nodes: Vec::new(),
+        let envoys = Envoys {
+            list: Arc::new(|| Fleet {
+                version: 0,
+                nodes: vec![node("edge-7", false), node("edge-8", true)],
+            }),
+            forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };
-        let console = Console::new(app.clone(), Settings::default(), Arc::new(fleet));
+        let console = Console::new(app.clone(), Settings::default(), envoys);
+        let live = console.live();
         Self {
-            router: http::router(app, router(console)),
+            router: http::router(app, router(console).merge(live)),
             desk,
             folder,
         }
@@ -188,7 +217,7 @@ fn post_from(path: &str, cookie: &str, form: &str, origin: &str) -> Request<Body
         .unwrap()
 }
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/console",
     "/console/clients",
     "/console/clients/new",
@@ -201,6 +230,8 @@ const PAGES: [&str; 16] = [
     "/console/explain",
     "/console/audit",
     "/console/fleet",
+    "/console/lost-keys",
+    "/console/sessions",
     "/console/tokens",
     "/console/webhooks",
     "/console/settings",

@@ -9,6 +9,7 @@ use super::page::{Draft, Page, Section};
 use super::part::{self, chip, field, maybe_time, time};
 use super::visit::{Sent, Visit};
 use crate::caller::Role;
+use crate::operation::session;
 use crate::operation::token::{Create, Created, List, Revoke, TokenView};
 use crate::serve::problem::Problem;
 
@@ -62,7 +63,13 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         }
         @if visit.may::<Create>() { (making(visit, form, problem)) }
     };
-    Ok(Page::new(Section::Tokens, "Tokens", body).refused(problem))
+    let page = Page::new(Section::Tokens, "Tokens", body).refused(problem);
+    Ok(match visit.may::<session::List>() {
+        true => {
+            page.actions(html! { a.button.quiet href="/console/sessions" { "Who is signed in" } })
+        }
+        false => page,
+    })
 }
 
 fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {

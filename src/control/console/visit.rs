@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -12,12 +13,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::Console;
 use super::form::Form;
+use super::held::{self, SEEN};
 use super::page;
-use super::session::{SessionId, Who};
+use super::session::{SessionId, Sessions, Who};
 use crate::caller::Role;
 use crate::desk::Pace;
 use crate::error::{Error, Kind, refuse};
-use crate::operation::{self, Operation};
+use crate::operation::{self, Operation, fleet};
 use crate::registry::replay::{self, Once};
 use crate::serve::auth::{self, Asker};
 use crate::serve::body::whole;
@@ -93,7 +95,31 @@ impl Visit {
 
     /// The Envoys.
     pub fn fleet(&self) -> crate::operation::fleet::Fleet {
-        (self.console.0.fleet)()
+        (self.console.0.envoys.list)()
+    }
+
+    /// Forgets an Envoy that is gone for good.
+    ///
+    /// # Errors
+    /// 403 for a role that may not; it is not known, or is connected.
+    pub async fn forget(&self, node: &str) -> Result<(), Problem> {
+        let route = fleet::Forget::ROUTE;
+        let app = self.console.app();
+        auth::admit(app, &self.asker, &route).await?;
+        let forget = &self.console.0.envoys.forget;
+        forget(self.asker.world(), node.to_owned())
+            .await
+            .map_err(Problem::from)
+    }
+
+    /// Who is signed in.
+    pub fn sessions(&self) -> &Sessions {
+        self.console.sessions()
+    }
+
+    /// The same, for a thread of its own.
+    pub fn shared_sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.console.0.sessions)
     }
 
     /// A word that no form had before.
@@ -111,24 +137,50 @@ impl Visit {
     /// # Errors
     /// Those of the operation, and 403 for a role that may not.
     pub async fn run<O: Operation>(&self, asked: O) -> Result<O::Output, Problem> {
+        self.paced(asked, None).await
+    }
+
+    /// Asks for an operation about something that is as its page showed it.
+    ///
+    /// # Errors
+    /// Those of [`Visit::run`], and 412 if it has changed since.
+    pub async fn unchanged<O: Operation>(
+        &self,
+        asked: O,
+        form: &Form,
+    ) -> Result<O::Output, Problem> {
+        self.paced(asked, Some(form.text(SEEN).to_owned())).await
+    }
+
+    /// In the order that the operation asks for; what may be begun again is read again.
+    async fn paced<O: Operation>(
+        &self,
+        asked: O,
+        seen: Option<String>,
+    ) -> Result<O::Output, Problem> {
+        let pace = asked.pace();
+        let kept = matches!(pace, Pace::Sweep | Pace::Long).then(|| operation::written(&asked));
         let mut first = Some(asked);
-        let begin = move |asked: O| {
-            move |store: &mut Store, world: &World| {
-                asked.check_size()?;
-                asked.run(store, world)
-            }
+        let begin = move || {
+            let asked = match (first.take(), &kept) {
+                (Some(asked), _) => asked,
+                (None, Some(kept)) => operation::read_again(kept)?,
+                (None, None) => return Err(begun_twice()),
+            };
+            let seen = seen.clone();
+            Ok(move |store: &mut Store, world: &World| {
+                let Some(seen) = seen else {
+                    asked.check_size()?;
+                    return asked.run(store, world);
+                };
+                store.together(|store| {
+                    is_as_seen(&asked, &seen, store, world)?;
+                    asked.check_size()?;
+                    asked.run(store, world)
+                })
+            })
         };
-        let pace = first.as_ref().map(O::pace).unwrap_or_default();
-        let kept = match pace {
-            Pace::Sweep | Pace::Long => first.as_ref().map(operation::written),
-            _ => None,
-        };
-        let again = move || match (first.take(), &kept) {
-            (Some(asked), _) => Ok(begin(asked)),
-            (None, Some(kept)) => operation::read_again(kept).map(begin),
-            (None, None) => Err(begun_twice()),
-        };
-        self.with_pace::<O, _, _>("", pace, again).await
+        self.with_pace::<O, _, _>("", pace, begin).await
     }
 
     /// Asks for an operation that makes something, once for each form: a page that is
@@ -147,9 +199,15 @@ impl Visit {
             .chain_update(form.digest())
             .finalize()
             .into();
+        let seen = form.given(SEEN).map(str::to_owned);
         self.with::<O, _>("", move |store, world| {
             asked.check_size()?;
-            let run = |store: &mut Store| asked.run(store, world);
+            let run = |store: &mut Store| {
+                if O::ROUTE.etag {
+                    is_as_seen(&asked, seen.as_deref().unwrap_or_default(), store, world)?;
+                }
+                asked.run(store, world)
+            };
             // That it was done is all that is remembered: no secret could slip in.
             let remember = |_: &O::Output| (201, serde_json::json!({}));
             Ok(
@@ -171,9 +229,22 @@ impl Visit {
         subject: &str,
         f: impl FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.with_at::<O, _>(subject, Pace::Usual, f).await
+    }
+
+    /// The same at another pace, if it is none that is begun again.
+    ///
+    /// # Errors
+    /// Those of [`Visit::with`].
+    pub async fn with_at<O: Operation, T: Send + 'static>(
+        &self,
+        subject: &str,
+        pace: Pace,
+        f: impl FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
         let mut f = Some(f);
         let begin = move || f.take().ok_or_else(begun_twice);
-        self.with_pace::<O, _, _>(subject, Pace::Usual, begin).await
+        self.with_pace::<O, _, _>(subject, pace, begin).await
     }
 
     async fn with_pace<O: Operation, T: Send + 'static, F>(
@@ -222,6 +293,20 @@ fn begun_twice() -> crate::error::Error {
         "the operation was begun twice",
         "report this as a mistake of keystilectl",
     )
+}
+
+/// That what an operation is about is as the page showed it, which carries its tag.
+fn is_as_seen<O: Operation>(
+    asked: &O,
+    seen: &str,
+    store: &mut Store,
+    world: &World,
+) -> crate::error::Result<()> {
+    let now = asked.current(store, world)?;
+    match now.is_some_and(|now| operation::tag(&now) == seen) {
+        true => Ok(()),
+        false => Err(held::changed()),
+    }
 }
 
 /// Where a request comes from.

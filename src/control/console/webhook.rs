@@ -5,11 +5,12 @@ use axum::response::Response;
 use maud::html;
 
 use super::form::Form;
+use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
-use crate::operation::encoded;
 use crate::operation::webhook::{Create, Delete, List, WebhookView};
+use crate::operation::{Operation as _, encoded};
 use crate::serve::problem::Problem;
 
 /// All of them.
@@ -31,7 +32,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
             html! {
                 @if visit.may::<Delete>() {
                     form method="post" action={ "/console/webhooks/" (encoded(&w.name)) "/delete" } {
-                        (visit.seal())
+                        (visit.seal()) (held::hidden(&held::showing(current(w), &FIELDS), &FIELDS))
                         button.quiet.small.danger type="submit" aria-label={ "Remove " (w.name) } { "Remove" }
                     }
                 }
@@ -92,9 +93,30 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
     visit.shown(page)
 }
 
-/// Removes one.
-pub async fn delete(Path(name): Path<String>, Sent { visit, .. }: Sent) -> Response {
-    match visit.run(Delete { name }).await {
+/// What tells a webhook from a later one of the same name.
+const FIELDS: [&str; 3] = ["url", "events", "created"];
+
+fn current(hook: &WebhookView) -> Form {
+    Form::default()
+        .with("url", hook.url.as_str())
+        .with("events", hook.events.join(" "))
+        .with("created", crate::when::rfc3339(hook.created.0))
+}
+
+/// Removes one, if it is the one that the page showed.
+pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let done = visit
+        .with::<Delete, _>(&name.clone(), move |store, world| {
+            store.together(|store| {
+                let all = List {}.run(store, world)?.webhooks;
+                if let Some(now) = all.iter().find(|w| w.name == name) {
+                    held::check(&form, &current(now), &FIELDS, Refuse::Any)?;
+                }
+                Delete { name }.run(store, world)
+            })
+        })
+        .await;
+    match done {
         Ok(_) => visit.go("/console/webhooks", "webhook-removed"),
         Err(problem) => visit.shown(Err(problem)),
     }

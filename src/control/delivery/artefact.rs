@@ -81,7 +81,7 @@ impl Artefact {
         template: Template,
         nonce: u64,
     ) -> Self {
-        let content = content(&built, &signers);
+        let content = content(&built, &signers, &template);
         let first = Arc::new(seal(kind, &built, &content, &signers, &template, nonce));
         Self {
             kind,
@@ -187,8 +187,10 @@ fn kids(signers: &SigningKeys) -> impl Iterator<Item = &str> {
 
 /// Who signed belongs to it: Envoys get the content again when the signing keys change,
 /// so that one that knows none of them is noticed while the former still count.
-fn content(built: &Built, signers: &SigningKeys) -> String {
+/// So does all that surrounds a keyset: base and overlay share a VM only if it is the same.
+fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String {
     let mut hash = Sha256::new();
+    hash.update(ecds::filter("", &template.wasm, Vec::new()).encode_to_vec());
     hash.update(&built.manifest);
     for kid in kids(signers) {
         hash.update(b"\n");

@@ -18,6 +18,7 @@ use tonic::codec::{DecodeBuf, Decoder, Streaming};
 use tonic::{Code, Status};
 
 use super::Delivery;
+use super::papers::Papers;
 use super::request::Request;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};
@@ -68,6 +69,7 @@ where
             return status.into_http();
         }
     };
+    let papers = parts.extensions.get::<Papers>().cloned();
     let requests = Streaming::new_request(Protobuf::<M>::default(), body, None, Some(REQUEST_MOST));
     let requests = requests.map(|r| r.map(Into::into));
     let (out, messages) = mpsc::channel(ROOM);
@@ -76,6 +78,7 @@ where
             Arc::clone(&delivery),
             dialect,
             member,
+            papers,
             requests,
             out.clone(),
         )

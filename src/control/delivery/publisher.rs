@@ -19,6 +19,7 @@ use super::{Above, Delivery, Published};
 use crate::error::{Error, Result, refuse};
 use crate::home::published::BASE;
 use crate::policy_file::PolicyFile;
+use crate::registry::node::Nodes;
 use crate::registry::{self, signing};
 use crate::store::Tx;
 use crate::{file, publish, world};
@@ -40,6 +41,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Known {
     store: StoreId,
     signers: SigningKeys,
+    nodes: Nodes,
     report_every: Option<Duration>,
 }
 
@@ -56,8 +58,12 @@ impl Known {
 
     /// Opens a report, and takes from it what concerns our store.
     pub fn proof(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<Proof, Refused> {
-        let report = report::open(body, kid, tag, &self.signers)
-            .map_err(|e| Refused::Report(e.to_string()))?;
+        let keys = self.nodes.keys(kid, body, &self.signers);
+        let report =
+            report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
+        self.nodes
+            .admit(kid, &report.node)
+            .map_err(|why| Refused::Report(why.to_owned()))?;
         let store = self.store.to_string();
         let state = report.stores.iter().find(|s| s.store == store);
         Ok(Proof {
@@ -102,6 +108,7 @@ struct Found {
     audit_seq: u64,
     policy: Arc<(u64, PolicyFile)>,
     signers: SigningKeys,
+    nodes: Nodes,
     changes: Changes,
 }
 
@@ -196,16 +203,18 @@ impl Publisher {
             (base, Arc::clone(&c.policy))
         });
         let policy = self.policy.clone();
+        let enrolled_only = self.delivery.settings.limits.enrolled_only;
         let found = self
             .delivery
             .desk
-            .read(move |tx| look(tx, policy, on))
+            .read(move |tx| look(tx, policy, on, enrolled_only))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
         let report = found.policy.1.policy.report.as_ref();
         self.delivery.known.send_replace(Some(Arc::new(Known {
             store: found.store,
             signers: found.signers.clone(),
+            nodes: found.nodes.clone(),
             report_every: report.map(|r| Duration::from_secs(r.every)),
         })));
         if let Some(reason) = self.reason(&found) {
@@ -413,6 +422,7 @@ fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
     on: Option<(Arc<Base>, Arc<RawPolicy>)>,
+    enrolled_only: bool,
 ) -> Result<Found> {
     let meta = tx.meta();
     let revision = tx.policy()?.revision;
@@ -458,6 +468,7 @@ fn look(
         audit_seq: meta.head.seq,
         policy,
         signers: signing::accepted(tx)?,
+        nodes: Nodes::read(tx, enrolled_only)?,
         changes,
     })
 }

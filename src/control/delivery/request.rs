@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use tonic::Status;
 
 use super::fleet::Identity;
+use super::papers::Papers;
 use super::settings::Limits;
 use crate::ecds::TYPED_CONFIG;
 
@@ -101,8 +102,12 @@ impl From<DeltaDiscoveryRequest> for Request {
 ///
 /// # Errors
 /// INVALID_ARGUMENT without a proper node id, PERMISSION_DENIED if the node is not one
-/// of those that are served.
-pub fn identify(node: Option<Node>, limits: &Limits) -> Result<Identity, Status> {
+/// of those that are served, or not one that its certificate is good for.
+pub fn identify(
+    node: Option<Node>,
+    papers: Option<&Papers>,
+    limits: &Limits,
+) -> Result<Identity, Status> {
     let node = node.unwrap_or_default();
     if !is_name(&node.id) || node.id.is_empty() {
         return Err(Status::invalid_argument(
@@ -119,6 +124,15 @@ pub fn identify(node: Option<Node>, limits: &Limits) -> Result<Identity, Status>
         return Err(Status::permission_denied(
             "this node is not one of those that are served here",
         ));
+    }
+    if let Some(papers) = papers
+        && !papers.admit(&node.id, limits)
+    {
+        return Err(Status::permission_denied(format!(
+            "the certificate names {}, not node `{}`; give the Envoy one of its own, or start the server with `--discovery-name NAME=NODE`",
+            papers.shown(),
+            node.id.escape_debug()
+        )));
     }
     let envoy = match node.user_agent_version_type {
         Some(UserAgentVersionType::UserAgentVersion(version)) => version,

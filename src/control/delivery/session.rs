@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::artefact::{Artefact, Kind, Sealed};
 use super::fleet::{Member, Standing};
+use super::papers::Papers;
 use super::request::{Names, Request, identify};
 use super::wire::{Dialect, Message, Push};
 use super::{Delivery, Published};
@@ -37,9 +38,13 @@ pub struct Session {
     slots: [Option<Slot>; 2],
     /// Responses sent, which makes the next one's nonce.
     sent: u64,
+    /// What was sent at all.
+    begun: Vec<Kind>,
     /// Responses that the peer may still answer.
     owed: u64,
     allowance: Allowance,
+    /// Of resources that are asked for again: each is sent again.
+    repeats: Allowance,
     heartbeat: Option<Instant>,
 }
 
@@ -80,6 +85,7 @@ pub async fn serve(
     delivery: Arc<Delivery>,
     dialect: Dialect,
     mut member: Member,
+    papers: Option<Papers>,
     mut requests: impl Stream<Item = Result<Request, Status>> + Unpin,
     out: mpsc::Sender<Result<Message, Status>>,
 ) -> Status {
@@ -99,7 +105,7 @@ pub async fn serve(
         Ok(None) => return Status::ok(""),
         Err(_) => return Status::deadline_exceeded("the first request did not come in time"),
     };
-    let identified = identify(first.node.take(), limits)
+    let identified = identify(first.node.take(), papers.as_ref(), limits)
         .and_then(|identity| member.identify(&identity, limits, world::now()));
     let wake = match identified {
         Ok(wake) => wake,
@@ -107,12 +113,14 @@ pub async fn serve(
     };
     let mut session = Session {
         allowance: Allowance::new(limits.requests, world::instant()),
+        repeats: Allowance::new(limits.repeats, world::instant()),
         dialect,
         member,
         out,
         published: None,
         slots: [None, None],
         sent: 0,
+        begun: Vec::new(),
         owed: 0,
         heartbeat: None,
         delivery,
@@ -184,7 +192,10 @@ impl Session {
         }
         if request.is_ours() {
             self.answered(&request);
-            self.subscribe(&request);
+            // An answer costs nothing, unless it asks for the same again.
+            for _ in 0..self.subscribe(&request) {
+                wait = wait.max(self.repeats.take(world::instant())?);
+            }
         }
         Ok(wait)
     }
@@ -233,7 +244,9 @@ impl Session {
         });
     }
 
-    fn subscribe(&mut self, request: &Request) {
+    /// Gives how many resources it asks for that were sent before.
+    fn subscribe(&mut self, request: &Request) -> u32 {
+        let mut repeated = 0;
         let template = self.delivery.settings.template.clone();
         for kind in Kind::ALL {
             let name = template.name(kind);
@@ -256,6 +269,7 @@ impl Session {
             if self.slot(kind).is_some() && !anew {
                 continue;
             }
+            repeated += u32::from(self.begun.contains(&kind));
             // What it says that it has counts when the stream is new.
             let claim = if first { request.held.of(name) } else { "" };
             let claim = part(claim, kind);
@@ -275,6 +289,7 @@ impl Session {
                 ..Slot::default()
             });
         }
+        repeated
     }
 
     /// Says so if an Envoy has what is newer than anything here. It takes nothing older; what
@@ -403,6 +418,9 @@ impl Session {
             return Err(Status::aborted("responses are not read"));
         }
         self.owed += 1;
+        if !self.begun.contains(&kind) {
+            self.begun.push(kind);
+        }
         self.member.sent(want);
         self.delivery.count.pushes.add();
         let flying = Flying {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::artefact::Template;
+use super::papers::Rule;
 use crate::world::World;
 
 /// How delivery is set up.
@@ -39,8 +40,15 @@ pub struct Limits {
     pub nodes: Vec<String>,
     /// Clusters that are served; all if empty.
     pub clusters: Vec<String>,
+    /// Only nodes that are enrolled may report.
+    pub enrolled_only: bool,
+    /// Which nodes a certificate is good for, beside those that it names.
+    pub papers: Vec<Rule>,
     /// Requests that answer no push of ours, at once; a tenth of it a second after.
     pub requests: u32,
+    /// Resources that are asked for again, at once, each of which is sent again; a tenth of it
+    /// a second after.
+    pub repeats: u32,
     /// The first pause after a refused push; doubled after each further one.
     pub retry_first: Duration,
     /// The longest pause after a refused push.
@@ -61,7 +69,10 @@ impl Default for Limits {
             drop: Duration::from_secs(300),
             nodes: Vec::new(),
             clusters: Vec::new(),
+            enrolled_only: false,
+            papers: Vec::new(),
             requests: 100,
+            repeats: 8,
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
             order: Duration::from_secs(2),

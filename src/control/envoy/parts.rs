@@ -20,6 +20,7 @@ pub struct Parts {
     pub guard: Value,
     /// What turns the names of the filter's metrics into labels.
     pub stats_tags: Value,
+    keeper: Value,
     discovery: Value,
     control: Value,
 }
@@ -55,9 +56,26 @@ impl Parts {
             active: filter(1)?,
             guard: filter(2)?,
             stats_tags: at(&root, "stats_config.stats_tags")?,
+            keeper: at(&root, "bootstrap_extensions[0]")?,
             discovery: cluster(1)?,
             control: cluster(2)?,
         })
+    }
+
+    /// What a bootstrap needs whatever the delivery: the labels of metrics, and the service that
+    /// keeps what VMs of this `vm_id` share. Where the host leaves it empty, that is an id as
+    /// well.
+    pub fn bootstrap(&self, vm_id: &str) -> Result<Value> {
+        let mut keeper = self.keeper.clone();
+        let place = "/typed_config/config/vm_config/vm_id";
+        match keeper.pointer_mut(place) {
+            Some(id) => *id = json!(vm_id),
+            None => return Err(drifted(&format!("the keeper has no `{place}`"))),
+        }
+        Ok(json!({
+            "stats_config": {"stats_tags": self.stats_tags},
+            "bootstrap_extensions": [keeper],
+        }))
     }
 
     /// The clusters of this control plane: for discovery, and for reports.
@@ -148,6 +166,17 @@ mod tests {
         assert_eq!(parts.active["name"], "keystile");
         assert_eq!(parts.guard["name"], "keystile-guard");
         assert_eq!(parts.stats_tags[0]["tag_name"], "outcome");
+    }
+
+    #[test]
+    fn the_keeper_is_the_one_that_is_tried_on_a_real_envoy_for_any_vm_id() {
+        let shipped = yaml::parse(DISCOVERY).ok().unwrap();
+        let shipped = shipped.at("bootstrap_extensions").unwrap().json();
+        let parts = Parts::new().unwrap();
+        let keeper = |id: &str| parts.bootstrap(id).unwrap()["bootstrap_extensions"].clone();
+        assert_eq!(keeper(crate::ecds::NAME), shipped);
+        let id = "/0/typed_config/config/vm_config/vm_id";
+        assert_eq!(keeper("").pointer(id), Some(&json!("")));
     }
 
     #[test]

@@ -87,7 +87,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
         home.create(&World::read(), |store| {
-            store.batch("ALTER TABLE client DROP COLUMN revision; PRAGMA user_version = 7");
+            store.batch("ALTER TABLE client DROP COLUMN revision; PRAGMA user_version = 8");
             Ok(())
         })
         .unwrap();

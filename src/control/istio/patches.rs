@@ -72,11 +72,11 @@ impl Patches<'_> {
         self.resource(FILTERS, vec![first(&parts.active), first(&parts.base)])
     }
 
-    /// What a proxy must know at its start: the labels of metrics, and the clusters, because
-    /// Envoy refuses discovery from a cluster that it was told of later. No EnvoyFilter: Istio
-    /// applies none to the bootstrap.
-    pub fn bootstrap(&self, parts: &Parts, clusters: &[Value]) -> Result<ConfigMap> {
-        let mut value = json!({"stats_config": {"stats_tags": parts.stats_tags}});
+    /// What a proxy must know at its start: the labels of metrics, the keeper, and the clusters,
+    /// because Envoy refuses discovery from a cluster that it was told of later. No EnvoyFilter:
+    /// Istio applies none to the bootstrap.
+    pub fn bootstrap(&self, parts: &Parts, vm_id: &str, clusters: &[Value]) -> Result<ConfigMap> {
+        let mut value = parts.bootstrap(vm_id)?;
         if let (false, Some(fields)) = (clusters.is_empty(), value.as_object_mut()) {
             let resources = json!({"clusters": clusters});
             fields.insert("static_resources".to_owned(), resources);

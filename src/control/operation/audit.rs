@@ -23,7 +23,7 @@ pub struct RecordView {
     pub at: String,
     /// The user id, of who did it on the machine itself.
     pub uid: Option<u32>,
-    /// The user; of a token, `token` and its name.
+    /// The user; of a token, `token NAME (ID)`.
     pub user: String,
     /// The machine.
     pub host: String,
@@ -42,10 +42,10 @@ pub struct RecordView {
     /// Why it was refused.
     pub reason: String,
     /// How it was.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub before: Value,
     /// How it is.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub after: Value,
     /// Hash of the record before.
     pub prev: String,
@@ -89,7 +89,7 @@ macro_rules! question {
             /// Only what concerns this client and its keys.
             #[serde(default)]
             pub client: Option<String>,
-            /// Only what this user did; of a token, `token NAME`.
+            /// Only what this user did; of a token, `token NAME`, with its id behind it or without.
             #[serde(default)]
             pub actor: Option<String>,
             /// Only this action, such as `key.revoke`; `key.` for all of keys.

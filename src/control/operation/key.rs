@@ -643,7 +643,6 @@ impl Operation for Revoke {
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
-        check_reason(&self.reason)?;
         let id = self.id.0;
         key::revoke_all(store, world, &[id], &self.reason)?;
         Show { id: self.id }.run(store, world)
@@ -673,7 +672,6 @@ impl Operation for RevokeAll {
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
-        check_reason(&self.reason)?;
         if self.ids.is_empty() || self.ids.len() > MOST {
             return Err(refuse(
                 format_args!("`ids`: {} keys are named", self.ids.len()),
@@ -687,14 +685,4 @@ impl Operation for RevokeAll {
             keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
         })
     }
-}
-
-fn check_reason(reason: &str) -> Result<()> {
-    if reason.len() > 500 || reason.chars().any(char::is_control) {
-        return Err(refuse(
-            "the reason is longer than 500 bytes or holds control characters",
-            "say it shorter",
-        ));
-    }
-    Ok(())
 }

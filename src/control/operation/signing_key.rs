@@ -1,6 +1,7 @@
 //! Signing keys, without their secrets: those leave the store on its own machine only.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::Time;
@@ -81,7 +82,8 @@ impl Operation for List {
         "/v1/signing-keys",
         AUDITORS,
         "List signing keys",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, _: &World) -> Result<SigningKeyViews> {
         let all = store.read(|tx| tx.signing_keys())?;
@@ -104,11 +106,16 @@ impl Operation for Rotate {
         "/v1/signing-keys/rotate",
         OWNERS,
         "Make a new signing key; the former one is accepted until it is retired",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
         let (active, accepted) = signing::rotate(store, world)?;
         Ok(Rotated { active, accepted })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
     }
 }
 
@@ -120,7 +127,8 @@ impl Operation for Retire {
         "/v1/signing-keys/{kid}",
         OWNERS,
         "Erase a signing key that signs no more",
-    );
+    )
+    .tagged();
 
     fn pace(&self) -> Pace {
         Pace::Urgent
@@ -132,5 +140,9 @@ impl Operation for Retire {
             kid: self.kid,
             state: "retired".to_owned(),
         })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
     }
 }

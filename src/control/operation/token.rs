@@ -1,6 +1,7 @@
 //! Admin tokens: who may talk to a server.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::{Id, Range, Secret, Span, Time, TimeWords};
@@ -108,13 +109,14 @@ pub struct Create {
     /// The scopes that keys may hold which it makes; of the role `client`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The plans that they may have; of the role `client`.
+    /// The plans that they may have, their client's included; its own and no other if none is
+    /// named. Of the role `client`.
     #[serde(default)]
     pub plans: Vec<String>,
     /// How far ahead they must end.
     #[serde(default)]
     pub max_expiry: Option<Span>,
-    /// How many may live at once.
+    /// How many may live at once; one that gives way and its successor count as one.
     #[serde(default)]
     pub max_keys: Option<u32>,
     /// Ranges that it may be used from.
@@ -134,6 +136,15 @@ pub struct Create {
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenList)]
 pub struct List {}
+
+/// Shows a token: all but the token itself.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TokenShow)]
+pub struct Show {
+    /// Its id.
+    pub id: Id,
+}
 
 /// Switches a token off for good.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -190,6 +201,21 @@ impl Operation for List {
     }
 }
 
+impl Operation for Show {
+    type Output = TokenView;
+    const ROUTE: Route =
+        Route::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
+        let all = store.read(|tx| token::list(tx, &world.caller))?;
+        let found = all.iter().find(|t| t.grant.id == self.id.0);
+        match found {
+            Some(found) => Ok(TokenView::of(found, world.now.seconds())),
+            None => Err(token::unknown(self.id.0)),
+        }
+    }
+}
+
 impl Operation for Revoke {
     type Output = TokenView;
     const ROUTE: Route = Route::change(
@@ -198,7 +224,8 @@ impl Operation for Revoke {
         "/v1/tokens/{id}",
         ISSUERS,
         "Switch a token off for good",
-    );
+    )
+    .tagged();
 
     fn pace(&self) -> Pace {
         Pace::Urgent
@@ -207,5 +234,10 @@ impl Operation for Revoke {
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let token = token::revoke(store, world, self.id.0)?;
         Ok(TokenView::of(&token, world.now.seconds()))
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        let id = self.id.clone();
+        super::shown(Show { id }, store, world)
     }
 }

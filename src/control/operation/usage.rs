@@ -204,7 +204,8 @@ pub struct Left {
     /// When it ends, and the next one begins.
     #[serde(default)]
     pub until: Option<Time>,
-    /// Let through in it, of the key and those that it was rotated from.
+    /// Let through in it, of the key and those that it was rotated from, less what was given
+    /// back.
     pub used: u64,
     /// What is left.
     pub remaining: Option<u64>,
@@ -520,7 +521,7 @@ pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>
                     return Ok(Left::default());
                 };
                 let window = window(quota, now);
-                let used = usage.read(|tx| tx.quota_used(key.lineage, window, None))?;
+                let used = usage.read(|tx| tx.quota_taken(key.lineage, window))?;
                 Ok(Left {
                     plan: Some(plan.to_owned()),
                     requests: Some(quota.requests),

@@ -73,10 +73,8 @@ pub struct Change {
     /// Its path.
     pub field: String,
     /// In the first; null if it is not there.
-    #[schema(value_type = Object)]
     pub before: Value,
     /// In the second; null if it is not there.
-    #[schema(value_type = Object)]
     pub after: Value,
 }
 

@@ -1,6 +1,7 @@
 //! Webhooks: who is told what.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::{Secret, Time};
@@ -83,6 +84,15 @@ pub struct Create {
 #[schema(as = WebhookList)]
 pub struct List {}
 
+/// Shows a webhook.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookShow)]
+pub struct Show {
+    /// Its name.
+    pub name: String,
+}
+
 /// Removes a webhook, and what it has not been told yet.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +149,25 @@ impl Operation for List {
     }
 }
 
+impl Operation for Show {
+    type Output = WebhookView;
+    const ROUTE: Route = Route::get(
+        "webhook.show",
+        "/v1/webhooks/{name}",
+        STAFF,
+        "Show a webhook",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<WebhookView> {
+        let all = webhook::list(store, world)?;
+        let found = all.iter().find(|w| w.name == self.name);
+        found
+            .map(WebhookView::of)
+            .ok_or_else(|| webhook::unknown(&self.name))
+    }
+}
+
 impl Operation for Delete {
     type Output = Deleted;
     const ROUTE: Route = Route::change(
@@ -147,7 +176,8 @@ impl Operation for Delete {
         "/v1/webhooks/{name}",
         OWNERS,
         "Remove a webhook, and what it has not been told yet",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Deleted> {
         webhook::delete(store, world, &self.name)?;
@@ -155,5 +185,10 @@ impl Operation for Delete {
             name: self.name,
             deleted: true,
         })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        let name = self.name.clone();
+        super::shown(Show { name }, store, world)
     }
 }

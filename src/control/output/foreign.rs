@@ -41,7 +41,7 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Whether a terminal does something with it, or it changes how others are shown.
-fn acts(c: char) -> bool {
+pub fn acts(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

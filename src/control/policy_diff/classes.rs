@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keystile::policy::{Policy, RawPolicy};
-use keystile::route::{HostPattern, Template};
+use keystile::route::{Comparison, HostPattern, Template};
 
 /// The most sets of places that are walked.
 const MOST: usize = 200_000;
@@ -39,7 +39,7 @@ pub fn virtual_host(name: &str) -> String {
 pub fn route_of(policy: &Policy, host: &str, method: &str, path: &str) -> Option<usize> {
     let method = method.as_bytes();
     let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    name.and_then(|name| policy.router.find_in(name, method, path, false))
+    name.and_then(|name| policy.router.find_in(Comparison::Usual, name, method, path))
         .or_else(|| policy.router.find(host, method, path))
 }
 

@@ -2,7 +2,7 @@
 
 use keystile::policy::is_client_name;
 
-use super::{check_plan, client, policy};
+use super::{check_plan, client, policy, words};
 use crate::caller::Caller;
 use crate::error::{Kind, Result, refuse};
 use crate::record::{Client, Labels};
@@ -79,6 +79,9 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
         ));
     }
+    words::check("name", name, words::NAME)?;
+    words::check("description", &draft.description, words::DESCRIPTION)?;
+    words::check_labels(&draft.labels, &Labels::new())?;
     if tx.client(name)?.is_some() {
         return Err(refuse(
             format_args!("there is a client `{name}` already"),
@@ -117,12 +120,16 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
             after.plan = plan;
         }
         if let Some(description) = patch.description {
+            if description != before.description {
+                words::check("description", &description, words::DESCRIPTION)?;
+            }
             after.description = description;
         }
         after.labels.extend(patch.labels);
         for label in &patch.remove_labels {
             after.labels.remove(label);
         }
+        words::check_labels(&after.labels, &before.labels)?;
         if after == before {
             return Ok(after);
         }

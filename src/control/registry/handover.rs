@@ -1,13 +1,16 @@
 //! Rotation without anybody asking: keys that are due are handed over to their
 //! successors, and holders are warned.
 
+use std::collections::HashMap;
+
 use keystile::key::KeyId;
 use keystile::policy::Policy;
 use serde_json::json;
 
 use super::{key, policy};
-use crate::error::{Result, refuse};
-use crate::record::Key;
+use crate::caller::Ceilings;
+use crate::error::{Kind, Result, refuse};
+use crate::record::{Key, Rules, Status};
 use crate::rotation::{EVERY, GRACE, Schedule, Step, step};
 use crate::store::{Store, Tx};
 use crate::when;
@@ -36,7 +39,7 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
     // Looked at without a lock; most keys need nothing.
     let (keys, due) = store.read(|tx| {
         let policy = policy(tx)?.policy;
-        let holders = tx.clients_with_tokens(now)?;
+        let holders = Holders::read(tx, now)?;
         let mut keys = Vec::new();
         tx.keys_after(None, after, |key| {
             keys.push(key);
@@ -44,7 +47,7 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
         })?;
         let mut due = Vec::new();
         for key in &keys {
-            let fetched = holders.contains(&key.client_number);
+            let fetched = holders.can_fetch(key, now);
             if next_step(tx, &policy, key, fetched, now)?.is_some() {
                 due.push(key.id);
             }
@@ -60,11 +63,11 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
     }
     store.write(world, |tx| {
         let policy = policy(tx)?.policy;
-        let holders = tx.clients_with_tokens(now)?;
+        let holders = Holders::read(tx, now)?;
         for id in due {
             // Asked again: it may have changed since.
             let Some(key) = tx.key(id)? else { continue };
-            let fetched = holders.contains(&key.client_number);
+            let fetched = holders.can_fetch(&key, now);
             match next_step(tx, &policy, &key, fetched, now)? {
                 Some(Step::HandOver { grace }) => {
                     hand_over(tx, world, &key, grace)?;
@@ -84,6 +87,40 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
         Ok(())
     })?;
     Ok(turn)
+}
+
+/// Who can fetch successors: by client, what its tokens may give.
+struct Holders(HashMap<String, Vec<Ceilings>>);
+
+impl Holders {
+    fn read(tx: &Tx<'_>, now: u64) -> Result<Self> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        // An invitation is no token before it is accepted.
+        for token in tx
+            .tokens()?
+            .into_iter()
+            .filter(|t| t.status(now) == "active")
+        {
+            if let Some(client) = token.grant.client {
+                all.entry(client).or_default().push(token.grant.ceilings);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// Otherwise its end is not set: it would end with nobody able to replace it.
+    fn can_fetch(&self, key: &Key, now: u64) -> bool {
+        let plan = key.client_plan.as_deref();
+        let admits = |ceilings: &Ceilings| {
+            let rules = Rules {
+                expires: ceilings.nearest_end(key.rules.expires, now),
+                ..key.rules.clone()
+            };
+            ceilings.admit_successor(&rules, plan, now).is_ok()
+        };
+        let ceilings = self.0.get(&key.client);
+        ceilings.is_some_and(|all| all.iter().any(admits))
+    }
 }
 
 fn next_step(
@@ -178,23 +215,44 @@ pub fn fetch(store: &mut Store, world: &World, id: KeyId) -> Result<key::Issued>
             }
             Some((_, None)) => {}
         }
-        if old.revoked.is_some() {
-            return Err(refuse(
-                format_args!("key `{id}` was revoked, and its successor with it"),
-                "issue a new one",
-            ));
-        }
+        check_giver(&old, world.now.seconds())?;
         let issued = key::succeed(tx, world, &old)?;
         tx.set_fetched(id, world.now.seconds())?;
         Ok(issued)
     })
 }
 
+/// Only a key that is good, and gives way, hands over: what was switched off stays so.
+fn check_giver(old: &Key, now: u64) -> Result<()> {
+    let id = old.id;
+    if old.revoked.is_some() {
+        return Err(refuse(
+            format_args!("key `{id}` was revoked, and its successor with it"),
+            "issue a new one",
+        )
+        .of(Kind::Conflict));
+    }
+    if old.disabled {
+        return Err(refuse(
+            format_args!("key `{id}` is disabled, and hands nothing over"),
+            "it has to be enabled first, by whoever runs this API",
+        )
+        .of(Kind::Conflict));
+    }
+    if old.status(now) == Status::Expired {
+        return Err(refuse(
+            format_args!("key `{id}` has ended, and its successor was not fetched in time"),
+            "issue a new one",
+        )
+        .of(Kind::Conflict));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::caller::Role;
-    use crate::record::Status;
     use crate::registry::token;
     use crate::store::Query;
     use crate::store::bench::{Bench, NOON};
@@ -319,14 +377,154 @@ mod tests {
     }
 
     #[test]
-    fn the_successor_lives_as_long_as_the_key_was_meant_to() {
+    fn the_successor_ends_when_the_key_was_meant_to() {
         let mut b = Bench::new();
-        let id = issue(&mut b, Some(NOON + 120 * DAY));
+        let end = NOON + 120 * DAY;
+        let id = issue(&mut b, Some(end));
         give_token(&mut b, NOON + 365 * DAY);
         let due = NOON + 90 * DAY;
         assert_eq!(all(&mut b, due), (0, 1));
         let issued = fetch(&mut b.store, &World::at(due), id).ok().unwrap();
-        assert_eq!(issued.key.rules.expires, Some(due + 120 * DAY));
+        assert_eq!(issued.key.rules.expires, Some(end));
+    }
+
+    /// A key that was handed over, of a client with a token that has `ceilings`; and who fetches.
+    fn handed_over(
+        ceilings: Ceilings,
+        change: impl FnOnce(&mut key::Draft),
+    ) -> (Bench, KeyId, World) {
+        let mut b = Bench::new();
+        let mut draft = key::Draft {
+            any_scope: true,
+            ..key::Draft::default()
+        };
+        change(&mut draft);
+        let made = key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {});
+        let id = made.ok().unwrap().0[0].key.id;
+        give_token(&mut b, NOON + 365 * DAY);
+        let due = NOON + 90 * DAY;
+        b.store
+            .write(&World::at(due), |tx| {
+                let before = tx.key(id)?.unwrap();
+                hand_over(tx, &World::at(due), &before, GRACE)
+            })
+            .unwrap();
+        let grant = crate::caller::Grant {
+            client: Some("acme".to_owned()),
+            ceilings,
+            ..crate::caller::Grant::nothing()
+        };
+        (b, id, World::by(due + 1, grant))
+    }
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_disabled_ended_or_revoked_hands_nothing_over() {
+        let endless = Ceilings::default;
+        let refused = |b: &mut Bench, world: &World, id, said: &str| {
+            let keys = b.store.read(|tx| Ok(tx.keys()?.len())).unwrap();
+            let error = fetch(&mut b.store, world, id).err().unwrap().to_string();
+            assert!(error.contains(said), "{error}");
+            assert_eq!(b.store.read(|tx| Ok(tx.keys()?.len())).unwrap(), keys);
+        };
+        let (mut b, id, world) = handed_over(endless(), |_| {});
+        key::set_disabled(&mut b.store, &World::at(NOON), id, true).unwrap();
+        refused(&mut b, &world, id, "is disabled");
+        // Not to those either who may switch it on: they do that first.
+        refused(&mut b, &World::at(world.now.seconds()), id, "is disabled");
+        key::set_disabled(&mut b.store, &World::at(NOON), id, false).unwrap();
+        let late = World::by(world.now.seconds() + GRACE, grant_of(&world));
+        refused(&mut b, &late, id, "has ended");
+        key::revoke_all(&mut b.store, &World::at(NOON), &[id], "").unwrap();
+        refused(&mut b, &world, id, "was revoked");
+    }
+
+    fn grant_of(world: &World) -> crate::caller::Grant {
+        match &world.caller {
+            crate::caller::Caller::Token(grant) => grant.clone(),
+            crate::caller::Caller::Local => panic!("no token"),
+        }
+    }
+
+    #[test]
+    fn a_successor_keeps_within_the_ceilings_of_who_fetches_it() {
+        let narrow = Ceilings {
+            scopes: words(&["read"]),
+            max_expiry: Some(30 * DAY),
+            max_keys: Some(1),
+            ..Ceilings::default()
+        };
+        let (mut b, id, world) =
+            handed_over(narrow.clone(), |d| d.scopes = words(&["read", "admin"]));
+        let error = fetch(&mut b.store, &world, id).err().unwrap();
+        assert!(error.to_string().contains("scope `admin`"), "{error}");
+
+        let (mut b, id, world) = handed_over(narrow.clone(), |d| d.scopes = words(&["read"]));
+        let now = world.now.seconds();
+        let issued = fetch(&mut b.store, &world, id).ok().unwrap();
+        assert_eq!(issued.key.rules.expires, Some(now + 30 * DAY));
+
+        // A second key beside the one that gives way: there is room for one.
+        let (mut b, id, world) = handed_over(narrow.clone(), |_| {});
+        key::issue(
+            &mut b.store,
+            &World::at(NOON),
+            "acme",
+            key::Draft::default(),
+            1,
+            |_| {},
+        )
+        .ok()
+        .unwrap();
+        let error = fetch(&mut b.store, &world, id).err().unwrap();
+        assert!(error.to_string().contains("has 2 keys"), "{error}");
+
+        let silver = Ceilings {
+            plans: words(&["silver"]),
+            ..Ceilings::default()
+        };
+        let (mut b, id, world) = handed_over(silver, |_| {});
+        let error = fetch(&mut b.store, &world, id).err().unwrap();
+        assert!(error.to_string().contains("it may give silver"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_was_rotated_has_its_successor_already() {
+        let (mut b, id, world) = handed_over(Ceilings::default(), |_| {});
+        let (_, old) = key::rotate(&mut b.store, &world, id, DAY, None)
+            .ok()
+            .unwrap();
+        assert_eq!(old.overlap_end, Some(world.now.seconds() + DAY));
+        let error = fetch(&mut b.store, &world, id).err().unwrap();
+        assert!(error.to_string().contains("was rotated to"), "{error}");
+        // Its end was set: rotation brings none that is later.
+        let (mut b, id, world) = handed_over(Ceilings::default(), |_| {});
+        let (_, old) = key::rotate(&mut b.store, &world, id, GRACE, None)
+            .ok()
+            .unwrap();
+        assert_eq!(old.overlap_end, Some(NOON + 90 * DAY + GRACE));
+    }
+
+    #[test]
+    fn what_no_token_could_fetch_is_not_handed_over() {
+        let mut b = Bench::new();
+        let draft = key::Draft {
+            scopes: words(&["admin"]),
+            any_scope: true,
+            ..key::Draft::default()
+        };
+        key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {})
+            .ok()
+            .unwrap();
+        give_token(&mut b, NOON + 365 * DAY);
+        assert_eq!(
+            all(&mut b, NOON + 91 * DAY),
+            (1, 0),
+            "it is warned of instead"
+        );
     }
 
     #[test]

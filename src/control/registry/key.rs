@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use keystile::key::{KeyId, Name};
 use keystile::policy::{Policy, RawLimit, checked_limits};
 
-use super::{client, policy, rules};
+use super::{client, policy, rules, words};
 use crate::caller::{Caller, forbidden};
 use crate::error::{Error, Kind, Result, refuse, refuse_all};
 use crate::record::{Key, Labels, Rules, Status};
@@ -12,6 +12,7 @@ use crate::store::{Store, Tx};
 use crate::when;
 use crate::world::World;
 
+mod bounds;
 mod making;
 
 pub use making::{Issued, issue};
@@ -124,6 +125,7 @@ impl Draft {
             grace: self.grace,
         };
         rules::check(&rules, policy, now, self.any_scope)?;
+        rules::check_words(&rules, None)?;
         Ok(rules)
     }
 }
@@ -254,8 +256,11 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         };
         rules::check(&known, &policy, world.now.seconds(), patch.any_scope)?;
         rules::check(r, &policy, world.now.seconds(), true)?;
+        rules::check_words(r, Some(&before.rules))?;
         if let Some(ceilings) = world.caller.bound() {
-            ceilings.admit_change(&before.rules, r, world.now.seconds())?;
+            let plan = before.client_plan.as_deref();
+            ceilings.admit_change(&before.rules, r, plan, world.now.seconds())?;
+            bounds::schedule(&policy, &before, r)?;
         }
         change(tx, world, "key.update", &before, after)
     })
@@ -288,6 +293,7 @@ pub fn revoke_all(
     ids: &[KeyId],
     reason: &str,
 ) -> Result<Vec<Key>> {
+    words::check("reason", reason, words::REASON)?;
     store.write(world, |tx| {
         ids.iter()
             .map(|id| {
@@ -342,27 +348,38 @@ pub fn rotate(
         }
         let policy = policy(tx)?.policy;
         rules::check(&new, &policy, now, true)?;
-        check_bound_rotation(tx, world, &old, &new)?;
+        bounds::rotation(tx, world, &policy, &old, &new, grace)?;
         if tx.client(&old.client)?.is_none() {
             return Err(no_longer(&old.client));
         }
         let issued = one(tx, world, &policy, &old, new)?;
         let mut after = old.clone();
-        after.overlap_end = Some(now.saturating_add(grace));
+        let end = now.saturating_add(grace);
+        // Whose end is set already does not get a later one by it.
+        after.overlap_end = Some(old.overlap_end.map_or(end, |set| set.min(end)));
         let after = change(tx, world, "key.rotate", &old, after)?;
         Ok((issued, after))
     })
 }
 
-/// Makes the successor of a key that was handed over. It lives as long as that one was
-/// meant to.
+/// Makes the successor of a key that was handed over: with the same rules, and no later end.
 pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     let now = world.now.seconds();
+    if let Some(next) = tx.key_after(old.id)? {
+        return Err(refuse(
+            format_args!("key `{}` was rotated to `{}` already", old.id, next.id),
+            "use that one",
+        )
+        .of(Kind::Conflict));
+    }
     let mut new = old.rules.clone();
-    let life = old.rules.expires.map(|e| e.saturating_sub(old.created));
-    new.expires = life.map(|life| now.saturating_add(life));
     new.not_before = None;
     let policy = policy(tx)?.policy;
+    if let Some(ceilings) = world.caller.bound() {
+        new.expires = ceilings.nearest_end(new.expires, now);
+        ceilings.admit_successor(&new, old.client_plan.as_deref(), now)?;
+        bounds::room(tx, ceilings, old, now)?;
+    }
     rules::check(&new, &policy, now, true)?;
     one(tx, world, &policy, old, new)
 }
@@ -377,35 +394,6 @@ fn one(tx: &mut Tx<'_>, world: &World, policy: &Policy, old: &Key, rules: Rules)
             "nothing was changed; this is a defect of keystilectl",
         )
     })
-}
-
-/// What a rotation must keep to when its caller is bound to the client.
-fn check_bound_rotation(tx: &Tx<'_>, world: &World, old: &Key, new: &Rules) -> Result<()> {
-    let Some(ceilings) = world.caller.bound() else {
-        return Ok(());
-    };
-    let now = world.now.seconds();
-    if old.disabled {
-        return Err(forbidden(
-            "a token of the role `client` may not rotate a disabled key, which would switch it on again",
-        ));
-    }
-    ceilings.admit_rotation(&old.rules, new, now)?;
-    // One that gives way and its successor count as one; more than that at once do not.
-    let Some(most) = ceilings.max_keys.map(|n| u64::from(n).saturating_mul(2)) else {
-        return Ok(());
-    };
-    let living = tx.living_keys_of(old.client_number, now, most.saturating_add(1))?;
-    if living < most {
-        return Ok(());
-    }
-    Err(refuse(
-        format_args!(
-            "client `{}` has {living} keys, those that give way to newer ones among them",
-            old.client
-        ),
-        "wait until they have ended, or revoke them",
-    ))
 }
 
 fn no_longer(client: &str) -> Error {

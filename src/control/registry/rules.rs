@@ -5,12 +5,12 @@ use keystile::key::Digest;
 use keystile::keyset::Network;
 use keystile::policy::{By, Policy, RawLimit, is_scope, seconds};
 
-use super::check_plan;
+use super::{check_plan, words};
 use crate::error::{Result, refuse};
 use crate::policy_file::nearest;
-use crate::record::{self, Rules};
+use crate::record::{self, Labels, Rules};
 
-/// Ranges, origins, certificates and labels that one key may have.
+/// Ranges, origins, certificates and scopes that one key may have.
 const MOST: usize = 500;
 
 /// Checks rules. Scopes that no route asks for are a typing error unless `any_scope`.
@@ -41,28 +41,31 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
         ));
     }
     let most = [
-        rules.allow.len(),
-        rules.deny.len(),
-        rules.origins.len(),
-        rules.certificates.len(),
-        rules.labels.len(),
-        rules.scopes.len(),
+        ("cidrs", rules.allow.len()),
+        ("deny_cidrs", rules.deny.len()),
+        ("origins", rules.origins.len()),
+        ("certificates", rules.certificates.len()),
+        ("scopes", rules.scopes.len()),
     ];
-    if most.into_iter().any(|n| n > MOST) {
+    if let Some((field, n)) = most.into_iter().find(|(_, n)| *n > MOST) {
         return Err(refuse(
-            format_args!(
-                "a key may have {MOST} ranges, origins, certificates, scopes or labels at most"
-            ),
-            "use wider ranges or fewer of them",
-        ));
-    }
-    if rules.name.len() > 200 || rules.name.chars().any(char::is_control) {
-        return Err(refuse(
-            "the name is longer than 200 bytes or holds control characters",
-            "choose a shorter, plain one",
+            format_args!("`{field}`: {n} are too many for one key"),
+            format_args!("give {MOST} at most: wider ranges, or fewer"),
         ));
     }
     Ok(())
+}
+
+/// Checks the free text of rules. What stood there `before` was looked at when it was given.
+pub fn check_words(rules: &Rules, before: Option<&Rules>) -> Result<()> {
+    if before.is_none_or(|b| b.name != rules.name) {
+        words::check("name", &rules.name, words::NAME)?;
+    }
+    if let Some(scope) = rules.scopes.iter().find(|s| words::holds_secret(s)) {
+        words::check("scopes", scope, words::NAME)?;
+    }
+    let none = Labels::new();
+    words::check_labels(&rules.labels, before.map_or(&none, |b| &b.labels))
 }
 
 fn check_scope(scope: &str, policy: &Policy, any_scope: bool) -> Result<()> {

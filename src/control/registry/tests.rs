@@ -246,18 +246,21 @@ fn a_client_issues_within_its_ceilings() {
             |_| {},
         ))
     };
+    const FREE: Option<&str> = Some("free");
     let end = Some(NOON + 1000);
-    assert!(issue("acme", &["write"], None, end, 1).contains("may not give a key scope `write`"));
+    assert!(issue("acme", &["write"], FREE, end, 1).contains("may not give a key scope `write`"));
     assert!(issue("acme", &[], Some("gold"), end, 1).contains("may not give a key plan `gold`"));
-    assert!(issue("acme", &[], None, None, 1).contains("end within 1000s"));
+    assert!(issue("acme", &[], FREE, None, 1).contains("end within 1000s"));
+    assert!(issue("acme", &[], None, end, 1).contains("would have no limits"));
     assert!(issue("other", &[], None, end, 1).contains("there is no client `other`"));
-    assert!(issue("acme", &[], None, end, 3).contains("may have 5 keys at once, and has 3"));
-    assert_eq!(issue("acme", &["read"], Some("free"), end, 2), "");
-    assert!(issue("acme", &[], None, end, 1).contains("may have 5 keys at once, and has 5"));
+    assert!(issue("acme", &[], FREE, end, 3).contains("may have 5 keys at once, and has 3"));
+    assert_eq!(issue("acme", &["read"], FREE, end, 2), "");
+    assert!(issue("acme", &[], FREE, end, 1).contains("may have 5 keys at once, and has 5"));
     // One that was revoked makes room.
     let own = c.own[0];
     key::revoke_all(&mut c.b.store, &c.world, &[own], "").unwrap();
     let draft = key::Draft {
+        plan: FREE.map(str::to_owned),
         expires: end,
         ..key::Draft::default()
     };

@@ -9,9 +9,9 @@ use keystile::key::{self, Digest, KeyId, KeyText, Name, Parsed};
 use keystile::policy::{is_client_name, is_plan_name, is_scope};
 use sha2::Sha256;
 
-use super::client;
+use super::{client, words};
 use crate::caller::{Caller, Ceilings, Grant, Role, forbidden};
-use crate::error::{Kind, Result, refuse};
+use crate::error::{Error, Kind, Result, refuse};
 use crate::record::{Client, TokenRecord};
 use crate::store::{Store, Tx};
 use crate::world::World;
@@ -223,6 +223,7 @@ fn name(text: &str) -> Result<Name> {
 /// The client of a draft that makes sense.
 fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
     let Draft { name, ceilings, .. } = draft;
+    words::check("name", name, words::NAME)?;
     if !is_client_name(name) {
         return Err(refuse(
             format_args!("`{name}` is no name for a token"),
@@ -343,19 +344,22 @@ fn knows_of(caller: &Caller, token: &TokenRecord) -> bool {
 pub fn revoke(store: &mut Store, world: &World, id: KeyId) -> Result<TokenRecord> {
     store.write(world, |tx| {
         let found = tx.token(id)?.filter(|t| knows_of(&world.caller, t));
-        let token = found.ok_or_else(|| {
-            refuse(
-                format_args!("there is no token `{id}`"),
-                "see `keystilectl token list` for the ids",
-            )
-            .of(Kind::NotFound)
-        })?;
+        let token = found.ok_or_else(|| unknown(id))?;
         may_manage(&world.caller, token.grant.role)?;
         if token.revoked.is_some() {
             return Ok(token);
         }
         revoke_in(tx, world, token)
     })
+}
+
+/// That there is none with that id.
+pub fn unknown(id: KeyId) -> Error {
+    refuse(
+        format_args!("there is no token `{id}`"),
+        "see `keystilectl token list` for the ids",
+    )
+    .of(Kind::NotFound)
 }
 
 /// The same inside another operation.

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::error::{Result, refuse};
+use super::words;
+use crate::error::{Error, Kind, Result, refuse};
 use crate::record::Webhook;
 use crate::store::{Message, Store, Tx};
 use crate::webhook::{self, Secret, retry_after};
@@ -34,7 +35,9 @@ pub struct Draft {
 /// What is wrong with the draft.
 pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, Secret)> {
     world.caller.owner("change webhooks")?;
-    let url = webhook::checked_url(&draft.url)?;
+    words::check("name", &draft.name, words::NAME)?;
+    words::check_address("url", &draft.url)?;
+    let url = webhook::checked_target(&draft.url, &world.reach)?;
     let events = checked_events(draft.events)?;
     if !keystile::policy::is_client_name(&draft.name) {
         return Err(refuse(
@@ -114,6 +117,15 @@ pub fn list(store: &mut Store, world: &World) -> Result<Vec<Webhook>> {
     store.read(|tx| tx.webhooks())
 }
 
+/// That there is none of that name.
+pub fn unknown(name: &str) -> Error {
+    refuse(
+        format_args!("there is no webhook `{name}`"),
+        "see `keystilectl webhook list`",
+    )
+    .of(Kind::NotFound)
+}
+
 /// Removes a webhook, and what it has not been told yet.
 ///
 /// # Errors
@@ -122,12 +134,8 @@ pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
     world.caller.owner("change webhooks")?;
     store.write(world, |tx| {
         let all = tx.webhooks()?;
-        let hook = all.iter().find(|w| w.name == name).ok_or_else(|| {
-            refuse(
-                format_args!("there is no webhook `{name}`"),
-                "see `keystilectl webhook list`",
-            )
-        })?;
+        let hook = all.iter().find(|w| w.name == name);
+        let hook = hook.ok_or_else(|| unknown(name))?;
         tx.delete_webhook(hook.number)?;
         tx.audit(world, "webhook.delete", name, Some(&hook.json()), None)
     })

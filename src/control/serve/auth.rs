@@ -14,8 +14,9 @@ use super::problem::Problem;
 use crate::caller::{Grant, Role};
 use crate::error::{Kind, refuse};
 use crate::operation::Route;
-use crate::registry::audit;
+use crate::reach::Reach;
 use crate::registry::token::{self, TokenError};
+use crate::registry::{audit, words};
 use crate::world::{self, World};
 
 /// How long a request waits until the use of its token is remembered.
@@ -31,6 +32,8 @@ pub struct Asker {
     pub request: String,
     /// How the audit log names who holds no token.
     name: Option<String>,
+    /// Where messages may be sent.
+    reach: Reach,
 }
 
 /// Who signed in over an identity provider, and holds no token.
@@ -45,9 +48,13 @@ impl Asker {
     /// The clock, and who he is for the store and the audit log.
     pub fn world(&self) -> World {
         let grant = self.grant.clone();
-        match &self.name {
+        let world = match &self.name {
             Some(name) => World::of_person(name, grant, self.address, &self.request),
             None => World::of_request(grant, self.address, &self.request),
+        };
+        World {
+            reach: self.reach.clone(),
+            ..world
         }
     }
 
@@ -223,6 +230,7 @@ pub fn resume_person(
         address,
         request: request.to_owned(),
         name: Some(person.name.clone()),
+        reach: app.reach().clone(),
     };
     count(app, &asker)?;
     Ok(asker)
@@ -249,6 +257,7 @@ async fn take_turn(
         address,
         request: request.to_owned(),
         name: None,
+        reach: app.reach().clone(),
     };
     count(app, &asker)?;
     if token::is_use_due(&asker.grant, asker.world().now.seconds()) {
@@ -291,7 +300,7 @@ pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Proble
 }
 
 /// Writes a refused attempt into the audit log: so many of one place in a minute, so that
-/// nobody fills the disk by being refused.
+/// nobody fills the disk by being refused. The others are counted, and told of together.
 pub async fn write_down(
     app: &App,
     world: World,
@@ -310,6 +319,7 @@ pub async fn write_down(
         .take(place, world::nanoseconds())
         .is_err()
     {
+        count_refused(app, place);
         return;
     }
     let reason: String = redacted(reason).chars().take(500).collect();
@@ -323,8 +333,37 @@ pub async fn write_down(
     }
 }
 
-/// Text with the ids of keys and tokens in the place of whole ones: somebody may have
-/// pasted one where a name should stand.
+fn count_refused(app: &App, place: IpAddr) {
+    let unrecorded = &app.limits().unrecorded;
+    if unrecorded.count(place) {
+        let (app, every) = (app.clone(), unrecorded.every);
+        tokio::spawn(async move {
+            tokio::time::sleep(every).await;
+            tell_refused(&app).await;
+        });
+    }
+}
+
+/// Writes one record of all refused attempts that were only counted, if there are any.
+pub async fn tell_refused(app: &App) {
+    let Some(words) = app.limits().unrecorded.take().words() else {
+        return;
+    };
+    let world = World::of_server();
+    let written = app
+        .desk()
+        .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
+        .await;
+    if let Err(e) = written {
+        tracing::error!(error = %e, "refused attempts are not in the audit log");
+    }
+}
+
+/// What stands in the place of what looks like a key.
+const LEFT_OUT: &str = "(left out: it looks like a key)";
+
+/// Text with the ids of keys and tokens in the place of whole ones, and without what looks like
+/// one: somebody may have pasted it where a name should stand.
 fn redacted(text: &str) -> String {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::new();
@@ -334,13 +373,18 @@ fn redacted(text: &str) -> String {
         let (word, after) = rest.split_at(end);
         match Parsed::parse(word.as_bytes()) {
             Ok(key) => out.push_str(&key.id().to_string()),
+            // Damaged, or with something stuck to it.
+            Err(_) if words::holds_secret(word) => out.push_str(LEFT_OUT),
             Err(_) => out.push_str(word),
         }
         let mut chars = after.chars();
         out.extend(chars.next());
         rest = chars.as_str();
     }
-    out
+    match words::holds_secret(&out) {
+        true => LEFT_OUT.to_owned(),
+        false => out,
+    }
 }
 
 fn unreadable() -> Problem {
@@ -398,4 +442,29 @@ fn forbidden(role: Role, roles: &[Role]) -> Problem {
     )
     .of(Kind::Forbidden)
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_key_stands_in_a_reason() {
+        let name = |n: &str| n.parse().unwrap();
+        let entropy = World::at(1).entropy;
+        let fresh = keystile::key::generate(&name("ks"), &name("live"), entropy).unwrap();
+        let (key, id) = (fresh.text.expose_secret(), fresh.id.to_string());
+        assert_eq!(
+            redacted(&format!("no `{key}`; look")),
+            format!("no `{id}`; look")
+        );
+        for damaged in [&key[..key.len() - 2], &format!("{key}x"), &key[8..]] {
+            let shown = redacted(&format!("no `{damaged}`; look"));
+            assert!(!shown.contains(&key[20..40]), "{shown}");
+            assert!(shown.starts_with("no `(left out"), "{shown}");
+        }
+        let secret = "whsec_MfKQ9r8GKYqrT/jUPD8I+PZIo2LaLaSw";
+        assert!(!redacted(secret).contains("PZIo2LaLaSw"));
+        assert_eq!(redacted("there is no client `x`"), "there is no client `x`");
+    }
 }

@@ -10,15 +10,18 @@ use prometheus_client::collector::Collector;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::backlog::Backlog;
 use super::fleet::Numbers;
 use super::http::{App, live};
 use super::limits::Limits;
 use super::listen::Peer;
-use super::{Parts, Settings, edge, serve, signals};
-use crate::console::{self, Console};
+use super::{Parts, Settings, auth, edge, serve, signals};
+use crate::console::{self, Console, Envoys};
 use crate::delivery::Delivery;
+use crate::delivery::papers::Papers;
 use crate::desk::Desk;
 use crate::error::Result;
+use crate::exporter::Exporter;
 use crate::operation::fleet::{Fleet, Forget, List, Wait};
 use crate::operation::version;
 use crate::outbox;
@@ -34,6 +37,8 @@ pub struct Duties {
     pub scanner: Option<Arc<Scanner>>,
     /// Tells webhooks.
     pub sender: outbox::Sender,
+    /// Sends the audit log elsewhere, and removes what is old.
+    pub exporter: Arc<Exporter>,
     /// How often keys are looked at for rotation.
     pub rotation: Duration,
     /// How long sessions of the console live.
@@ -53,10 +58,16 @@ pub async fn run(
     let stopped = signals()?;
     let delivery = duties.delivery;
     let numbers = Numbers(Arc::clone(&delivery));
-    let intake = Intake::new(Arc::clone(&desk));
+    let intake = Intake::new(Arc::clone(&desk), delivery.enrolled_only());
     let usage = UsageNumbers(Arc::clone(&intake));
-    let counted: Vec<Box<dyn Collector>> = vec![Box::new(numbers), Box::new(usage)];
-    let app = App::new(Arc::clone(&desk), limits, counted);
+    let backlog = Backlog {
+        delivery: Arc::clone(&delivery),
+        sender: duties.sender.clone(),
+        exporter: Arc::clone(&duties.exporter),
+    };
+    let counted: Vec<Box<dyn Collector>> =
+        vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
+    let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
     let routes = edge::router(
         Arc::clone(&desk),
         Arc::clone(&delivery),
@@ -73,8 +84,10 @@ pub async fn run(
     duty.spawn(delivery.run(said(stopped.clone())));
     duty.spawn(intake.run());
     duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
+    duty.spawn(duties.exporter.run(Arc::clone(&desk)));
     duty.spawn(outbox::rotate(desk, duties.rotation));
-    let served = serve(app, settings, parts, stopped).await;
+    let served = serve(app.clone(), settings, parts, stopped).await;
+    auth::tell_refused(&app).await;
     duty.shutdown().await;
     served
 }
@@ -115,10 +128,17 @@ fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
 }
 
 /// The pages for people.
-fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
-    let delivery = Arc::clone(delivery);
-    let fleet = Arc::new(move || Fleet::of(&delivery));
-    console::router(Console::new(app.clone(), settings, fleet))
+pub(super) fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
+    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
+    let envoys = Envoys {
+        list: Arc::new(move || Fleet::of(&list)),
+        forget: Arc::new(move |world, node| {
+            let forget = Arc::clone(&forget);
+            Box::pin(async move { forget.forget(world, vec![node]).await })
+        }),
+    };
+    let console = Console::new(app.clone(), settings, envoys);
+    console::router(console.clone()).merge(console.live())
 }
 
 /// When it is said that all shall stop.
@@ -127,13 +147,18 @@ async fn said(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Tells a router where each request comes from, in the way of axum.
+/// Tells a router where each request comes from, in the way of axum, and with which
+/// certificate.
 fn placed(router: Router) -> Router {
     router.layer(middleware::from_fn(
         |mut request: Request, next: middleware::Next| async move {
             if let Some(peer) = request.extensions().get::<Peer>() {
                 let address = ConnectInfo(peer.address);
+                let papers = peer.certificate.as_deref().map(Papers::of);
                 request.extensions_mut().insert(address);
+                if let Some(papers) = papers {
+                    request.extensions_mut().insert(papers);
+                }
             }
             next.run(request).await
         },

@@ -23,6 +23,7 @@ use crate::desk::{Desk, Pace};
 use crate::error::{Kind, refuse};
 use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
+use crate::scanning::Untrusted;
 use crate::usage::intake::{self as batches, Intake};
 use crate::world::World;
 
@@ -85,6 +86,12 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             "the batch is of another store",
             "send it to the server of that",
         ),
+        Err(batches::Refused::Node(why)) => {
+            let (what, next) = why
+                .split_once("; ")
+                .unwrap_or((why, "see `keystilectl node list`"));
+            refused_batch(format_args!("the batch is not counted: {what}"), next)
+        }
         Err(batches::Refused::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
             "look at KEYSTILE_SIGNING_KEYS of its Envoy",
@@ -131,6 +138,13 @@ async fn leaks(
     let signature = text(&head.headers, "github-public-key-signature");
     let alerts = match scanner.open(&body, key, signature).await {
         Ok(alerts) => alerts,
+        Err(Untrusted::NoKeys) => {
+            let problem = refuse(
+                format_args!("the message cannot be judged: {}", Untrusted::NoKeys),
+                "send it again later",
+            );
+            return Problem::from(problem.of(Kind::Unavailable)).into_response();
+        }
         Err(untrusted) => {
             let problem = refuse(
                 format_args!("the message is not believed: {untrusted}"),

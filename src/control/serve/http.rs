@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware;
@@ -30,6 +30,7 @@ use super::{docs, openapi};
 use crate::desk::{Desk, Pace};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::{self, AUDITORS, Method, Operation, Route};
+use crate::reach::Reach;
 use crate::registry::replay::{self, Once};
 use crate::store::Store;
 use crate::world::{self, World};
@@ -65,6 +66,20 @@ impl App {
             document: document.to_string().into(),
             ready: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// The same, with messages sent to these addresses alone.
+    #[must_use]
+    pub fn reaching(mut self, reach: Reach) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.world.reach = reach;
+        }
+        self
+    }
+
+    /// Where messages may be sent.
+    pub fn reach(&self) -> &Reach {
+        &self.0.world.reach
     }
 
     /// The store.
@@ -264,6 +279,9 @@ where
     let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
         let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
             let body = read(&O::ROUTE, &head.headers, body).await?;
+            if O::ROUTE.writes && head.headers.contains_key(header::IF_MATCH) {
+                return Err(incomparable(&O::ROUTE).into());
+            }
             let query = head.uri.query().unwrap_or_default();
             let operation: O = operation::put_together(&path, query, &body)?;
             let done = f(operation, asker.world()).await.and_then(json)?;
@@ -323,39 +341,35 @@ enum Done {
 /// What a change is asked for with.
 #[derive(Clone)]
 struct How {
+    route: Route,
     /// `Idempotency-Key`.
     key: Option<String>,
     /// `If-Match`.
-    tags: Option<String>,
+    if_match: Option<String>,
     request: [u8; 32],
-    status: u16,
 }
 
 impl How {
     fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
-        if let Some(key) = self.key {
-            let run = |store: &mut Store| operation.run(store, world);
-            let remember = |done: &Value| (self.status, done.clone());
-            return Ok(
-                match replay::once(store, world, &key, self.request, run, remember)? {
-                    Once::Done(value) => Done::Now(value),
-                    Once::Before(before) => Done::Before {
-                        status: before.status,
-                        body: before.body,
-                    },
-                },
-            );
-        }
-        let Some(tags) = self.tags else {
-            return operation.run(store, world).map(Done::Now);
-        };
-        store.together(|store| {
-            let current = operation.current(store, world)?;
-            if !matches(&tags, current.as_ref()) {
-                return Err(stale());
+        let if_match = self.if_match.as_deref();
+        let run = |store: &mut Store| conditional(&self.route, operation, if_match, store, world);
+        let Some(key) = &self.key else {
+            return match if_match {
+                None => run(store),
+                Some(_) => store.together(run),
             }
-            operation.run(store, world).map(Done::Now)
-        })
+            .map(Done::Now);
+        };
+        let remember = |done: &Value| (self.route.status, done.clone());
+        Ok(
+            match replay::once(store, world, key, self.request, run, remember)? {
+                Once::Done(value) => Done::Now(value),
+                Once::Before(before) => Done::Before {
+                    status: before.status,
+                    body: before.body,
+                },
+            },
+        )
     }
 }
 
@@ -377,10 +391,10 @@ async fn answer(
     let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
     let done = if operation.writes() {
         let how = How {
+            route,
             key: key.filter(|_| route.creates),
-            tags: if_match.filter(|_| route.etag),
+            if_match,
             request: fingerprint(&route, head, &body),
-            status: route.status,
         };
         let pace = operation.pace();
         let mut first = Some(operation);
@@ -396,7 +410,11 @@ async fn answer(
         app.desk().write_for(&world, pace, begin).await
     } else {
         let asking = world.clone();
-        let ask = move |store: &mut Store| operation.run(store, &asking);
+        // A dry run is compared too; of what only reads, `If-Match` asks for nothing.
+        let if_match = if_match.filter(|_| route.writes);
+        let ask = move |store: &mut Store| {
+            conditional(&route, operation, if_match.as_deref(), store, &asking)
+        };
         app.desk().ask(&world, ask).await.map(Done::Now)
     };
     match done {
@@ -409,6 +427,39 @@ async fn answer(
             Err(e.into())
         }
     }
+}
+
+/// Does it, if what it is about is as `If-Match` says. A change is not to be asked for outside
+/// of a transaction: what is compared could change before it is done.
+fn conditional(
+    route: &Route,
+    operation: Box<dyn Asked>,
+    if_match: Option<&str>,
+    store: &mut Store,
+    world: &World,
+) -> Result<Value> {
+    if let Some(tags) = if_match {
+        if !route.etag {
+            return Err(incomparable(route));
+        }
+        let current = operation.current(store, world)?;
+        if !matches(tags, current.as_ref()) {
+            return Err(stale());
+        }
+    }
+    operation.run(store, world)
+}
+
+/// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
+fn incomparable(route: &Route) -> Error {
+    refuse(
+        format_args!(
+            "`{}` changes nothing that an `ETag` stands for, so `if-match` cannot be kept",
+            route.name
+        ),
+        "leave the header out",
+    )
+    .of(Kind::Stale)
 }
 
 fn json<T: serde::Serialize>(output: T) -> Result<Value> {
@@ -424,7 +475,7 @@ fn json<T: serde::Serialize>(output: T) -> Result<Value> {
 fn respond(route: &Route, head: &Parts, done: Done) -> Response {
     let (status, body, tag) = match done {
         Done::Now(value) => {
-            let tag = (route.etag && !route.writes).then(|| tag(&value));
+            let tag = (route.etag && !route.writes).then(|| operation::tag(&value));
             (route.status, value.to_string().into_bytes(), tag)
         }
         Done::Before { status, body } => {
@@ -518,21 +569,6 @@ fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
     h.finalize().into()
 }
 
-/// The strong validator of an answer.
-fn tag(value: &Value) -> String {
-    let mut value = value.clone();
-    if let Value::Object(fields) = &mut value {
-        // Being used changes nothing about a key. The keys of a client are told by its
-        // `revision`: all of them, and not those of one page.
-        for field in ["usage", "keys", "next"] {
-            fields.remove(field);
-        }
-    }
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("\"{hex}\"")
-}
-
 fn listed(tags: &str, tag: &str) -> bool {
     tags.split(',').any(|t| {
         let t = t.trim();
@@ -543,7 +579,7 @@ fn listed(tags: &str, tag: &str) -> bool {
 /// `If-Match` compares strongly (RFC 9110 section 13.1.1).
 fn matches(tags: &str, current: Option<&Value>) -> bool {
     let Some(current) = current else { return false };
-    let tag = tag(current);
+    let tag = operation::tag(current);
     tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
 }
 
@@ -637,11 +673,28 @@ async fn nowhere() -> Problem {
     .into()
 }
 
-async fn wrong_method() -> Problem {
+/// Names what the path takes: a caller that asks with another method is a step from it.
+async fn wrong_method(request: Request) -> Problem {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map(MatchedPath::as_str).unwrap_or_default();
+    let mut taken = Vec::new();
+    macro_rules! all {
+        ($($operation:ty,)*) => { $(
+            let route = <$operation>::ROUTE;
+            if route.path == path {
+                taken.push(format!("{} ({})", route.method.as_str(), route.summary));
+            }
+        )* };
+    }
+    crate::for_each_operation!(all);
+    let next = match taken.is_empty() {
+        true => "see /docs for how".to_owned(),
+        false => format!("it takes {}; see /docs", taken.join(", ")),
+    };
     Problem::new(
         405,
         "method_not_allowed",
         "Method not allowed",
-        "this path is not asked like that; see /docs for how",
+        format_args!("this path is not asked with {}; {next}", request.method()),
     )
 }

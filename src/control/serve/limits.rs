@@ -104,6 +104,8 @@ pub struct Limits {
     pub records: Limiter<IpAddr>,
     /// Tokens whose use is being remembered.
     pub noting: Noting,
+    /// What was refused and has no record of its own.
+    pub unrecorded: Unrecorded,
     held: Semaphore,
     pause: Duration,
 }
@@ -152,6 +154,7 @@ impl Limits {
             lookups: Semaphore::new(2),
             records: Limiter::new(60, 60, 60),
             noting: Noting::default(),
+            unrecorded: Unrecorded::new(Duration::from_secs(60)),
             held: Semaphore::new(HELD),
             pause: PAUSE,
         }
@@ -167,6 +170,72 @@ impl Limits {
             }
             Err(_) => false,
         }
+    }
+}
+
+/// Refused attempts that were only counted. Once a minute, one record tells of all of them.
+pub struct Unrecorded {
+    /// How long they are counted before they are told of.
+    pub every: Duration,
+    counted: Mutex<Counted>,
+}
+
+/// What was counted since the last record.
+#[derive(Default)]
+pub struct Counted {
+    all: u64,
+    places: HashMap<IpAddr, u64>,
+}
+
+impl Unrecorded {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            counted: Mutex::default(),
+        }
+    }
+
+    /// Counts one; whether it is the first since the last record.
+    pub fn count(&self, place: IpAddr) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.all = counted.all.saturating_add(1);
+        if counted.places.len() < MOST || counted.places.contains_key(&place) {
+            *counted.places.entry(place).or_default() += 1;
+        }
+        counted.all == 1
+    }
+
+    /// Takes what was counted.
+    pub fn take(&self) -> Counted {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut counted)
+    }
+}
+
+impl Counted {
+    /// What the record says; `None` if there is nothing to tell.
+    pub fn words(self) -> Option<String> {
+        const NAMED: usize = 5;
+        if self.all == 0 {
+            return None;
+        }
+        let mut places: Vec<(IpAddr, u64)> = self.places.into_iter().collect();
+        places.sort_unstable_by_key(|(place, n)| (std::cmp::Reverse(*n), *place));
+        let others = places.len().saturating_sub(NAMED);
+        let named: Vec<String> = places
+            .iter()
+            .take(NAMED)
+            .map(|(place, n)| format!("{place} ({n})"))
+            .collect();
+        let others = match others {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(format!(
+            "{} more refused in the last minute, without a record each; from {}{others}",
+            self.all,
+            named.join(", ")
+        ))
     }
 }
 

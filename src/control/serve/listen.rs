@@ -116,6 +116,10 @@ impl Listener {
     /// Serves until `stop` says so, and then until what has begun is done, 10 s at most.
     pub async fn serve(self, terms: Terms, mut stop: watch::Receiver<bool>) {
         let mut all = JoinSet::new();
+        let mut watching = JoinSet::new();
+        if let Some(certificates) = self.certificates.clone() {
+            watching.spawn(async move { certificates.watch().await });
+        }
         let arrivals = Limiter::new(ARRIVALS, 1, 2 * ARRIVALS);
         loop {
             let accepted = tokio::select! {
@@ -215,15 +219,19 @@ impl Connecting {
         match self.kept(acceptor.accept(stream)).await {
             Some(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
-                peer.certificate = session
-                    .peer_certificates()
-                    .and_then(|chain| chain.first())
-                    .map(|c| Arc::from(c.as_ref()));
-                // Its authority vouches for it.
-                if peer.certificate.is_some() {
-                    self.seat.recognise();
+                let Some(chain) = session.peer_certificates() else {
+                    return self.serve(stream, peer).await;
+                };
+                let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
+                peer.certificate = chain.first().map(|c| Arc::from(c.as_ref()));
+                // Its authority vouches for it, as long as it does.
+                self.seat.recognise();
+                tokio::select! {
+                    () = self.serve(stream, peer) => {}
+                    () = certificates.distrusts(&chain) => {
+                        tracing::warn!(%address, "a connection was ended: its certificate is not trusted any more");
+                    }
                 }
-                self.serve(stream, peer).await;
             }
             Some(Err(e)) => tracing::debug!(%address, error = %e, "no TLS handshake"),
             None => tracing::debug!(%address, "no TLS handshake in time"),

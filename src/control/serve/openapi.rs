@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use crate::operation::{Operation, Route};
 
 /// The document: OpenAPI 3.1.
@@ -219,11 +219,19 @@ fn responses(route: &Route, output: &Value) -> Value {
             json!({"ETag": {"schema": {"type": "string"}}}),
         );
     }
-    json!({
-        route.status.to_string(): good,
-        "default": {
-            "description": "Not done: a problem (RFC 9457).",
-            "content": {"application/problem+json": {"schema": reference("Problem")}},
-        },
-    })
+    let mut all = Map::new();
+    all.insert(route.status.to_string(), good);
+    if route.etag && !route.writes {
+        let same = json!({"description": "What is known is the same still."});
+        all.insert("304".to_owned(), same);
+    }
+    let schema = reference("Problem");
+    for (status, title) in problem::of(route) {
+        let problem = json!({
+            "description": format!("Not done: {title} (RFC 9457)."),
+            "content": {"application/problem+json": {"schema": schema}},
+        });
+        all.insert(status.to_string(), problem);
+    }
+    Value::Object(all)
 }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::limits::TooOften;
 use crate::error::{Error, Kind, Trouble};
+use crate::operation::Route;
 
 /// Of a file with a mistake on every line, nobody reads more.
 const MOST: usize = 100;
@@ -49,6 +50,37 @@ fn words(kind: Kind) -> (u16, &'static str, &'static str) {
         Kind::Store(Trouble::Full) => (507, "storage_full", "No space left for the store"),
         Kind::Store(_) => (503, "store_trouble", "The store fails"),
     }
+}
+
+/// The problems that a route may answer with: status and title.
+pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
+    let mut kinds = vec![
+        Kind::Malformed,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::NotFound,
+        Kind::Invalid,
+        Kind::TooMany,
+        Kind::Unavailable,
+        Kind::Store(Trouble::Full),
+    ];
+    if route.writes {
+        kinds.extend([Kind::Conflict, Kind::Stale]);
+    }
+    let mut all: Vec<(u16, &'static str)> = kinds
+        .into_iter()
+        .map(words)
+        .map(|(status, _, title)| (status, title))
+        .collect();
+    if route.method.has_body() {
+        all.extend([
+            (408, "Request timeout"),
+            (413, "Too large"),
+            (415, "Unsupported media type"),
+        ]);
+    }
+    all.sort_unstable();
+    all
 }
 
 impl Problem {

@@ -20,6 +20,8 @@ use crate::policy_file;
 use crate::registry::token;
 use crate::world::World;
 
+mod conditions;
+mod refusals;
 mod trouble;
 mod turns;
 
@@ -63,7 +65,11 @@ impl Api {
     fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
-        let live = duties::fleet(&app, &delivery);
+        let live = duties::fleet(&app, &delivery).merge(duties::console(
+            &app,
+            &delivery,
+            Default::default(),
+        ));
         Self {
             router: http::router(app, live),
             desk,
@@ -229,7 +235,11 @@ async fn a_refused_attempt_stands_in_the_audit_log() {
         .await;
     let record = &log.body["records"][0];
     assert_eq!(record["action"], "key.issue", "{}", log.text);
-    assert_eq!(record["user"], "token auditor");
+    let user = record["user"].as_str().unwrap();
+    let id = user
+        .strip_prefix("token auditor (")
+        .and_then(|u| u.strip_suffix(')'));
+    assert!(id.is_some_and(|id| auditor.contains(id)), "{user}");
     assert_eq!(record["address"], "192.0.2.7");
     assert_eq!(record["request"], "my-request");
 }

@@ -32,7 +32,7 @@ pub struct Query {
     pub subject: Option<String>,
     /// What concerns this client.
     pub client: Option<String>,
-    /// What this user or `token <name>` did.
+    /// What this user or `token <name>` did, with the token's id behind that or without.
     pub actor: Option<String>,
     /// This action; `key.` for all that begin so.
     pub action: Option<String>,
@@ -46,6 +46,16 @@ pub struct Query {
     pub before: Option<u64>,
     /// Only records with a greater number: the cursor of a page, the oldest first.
     pub after: Option<u64>,
+}
+
+impl Query {
+    /// Where a token is asked for by its name alone: records name it with its id behind that,
+    /// `token ci (0Ab3dEfGh1)`, and lie before this. Names of tokens hold no space.
+    fn token_users(&self) -> Option<String> {
+        let actor = self.actor.as_ref()?;
+        let named = actor.starts_with("token ") && !actor.ends_with(')');
+        named.then(|| format!("{actor})"))
+    }
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Record> {

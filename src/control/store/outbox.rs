@@ -1,7 +1,5 @@
 //! Webhooks, their messages, and what the rotation of keys remembers.
 
-use std::collections::HashSet;
-
 use keystile::key::KeyId;
 use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
@@ -182,17 +180,6 @@ impl Tx<'_> {
             .prepare_cached("DELETE FROM message WHERE webhook = ? AND seq = ?")?
             .execute(params![webhook, column::signed(seq)])?;
         Ok(())
-    }
-
-    /// Numbers of the clients that can fetch secrets by themselves: those with a token of
-    /// their own that is good.
-    pub fn clients_with_tokens(&self, now: u64) -> Result<HashSet<u32>> {
-        let mut statement = self.tx.prepare_cached(
-            "SELECT DISTINCT client FROM token
-             WHERE client IS NOT NULL AND revoked IS NULL AND expires > ?",
-        )?;
-        let rows = statement.query_map([column::signed(now)], |r| column::number(r, 0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The last warning about a key: the deadline that it meant, and how many days before.

@@ -1,4 +1,4 @@
--- Version 8: what an `ETag` of a client rests on, however many keys it has; and how many keys are
+-- Version 9: what an `ETag` of a client rests on, however many keys it has; and how many keys are
 -- on a plan, from an index alone.
 
 ALTER TABLE client ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;

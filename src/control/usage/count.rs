@@ -312,6 +312,7 @@ impl<'r> Run<'r, '_> {
                 lineage: lineage.to_string(),
                 window,
                 others: self.tx.quota_used(lineage, window, Some(source))?,
+                given_back: self.tx.quota_given_back(lineage, window)?,
             });
         }
         Ok(Receipt {

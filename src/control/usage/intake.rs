@@ -20,6 +20,7 @@ use super::numbers::Count;
 use super::{anomaly, prune};
 use crate::desk::Desk;
 use crate::error::{Error, Result};
+use crate::registry::node::Nodes;
 use crate::registry::{self, signing};
 use crate::store::Store;
 use crate::world::{self, World};
@@ -44,6 +45,8 @@ pub struct Intake {
     line: Mutex<Option<mpsc::Receiver<Waiting>>>,
     believed: Mutex<Option<Believed>>,
     count: Count,
+    /// Only nodes that are enrolled may report.
+    enrolled_only: bool,
 }
 
 /// Why a batch is not counted.
@@ -55,6 +58,8 @@ pub enum Refused {
     Never(Box<Sealed>),
     /// It is of another store.
     OtherStore,
+    /// Its node did not sign it.
+    Node(&'static str),
     /// There is no room, or the database cannot be written: it is to be sent again.
     Later(Error),
 }
@@ -68,6 +73,7 @@ struct Waiting {
 #[derive(Clone)]
 struct Believed {
     keys: Arc<SigningKeys>,
+    nodes: Arc<Nodes>,
     store: String,
     since: Instant,
 }
@@ -81,7 +87,7 @@ struct Bench {
 
 impl Intake {
     /// Takes nothing in before [`Intake::run`].
-    pub fn new(desk: Arc<Desk>) -> Arc<Self> {
+    pub fn new(desk: Arc<Desk>, enrolled_only: bool) -> Arc<Self> {
         let (queue, line) = mpsc::channel(WAITING);
         Arc::new(Self {
             desk,
@@ -89,6 +95,7 @@ impl Intake {
             line: Mutex::new(Some(line)),
             believed: Mutex::new(None),
             count: Count::default(),
+            enrolled_only,
         })
     }
 
@@ -114,12 +121,17 @@ impl Intake {
 
     async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, Refused> {
         let believed = self.believed().await.map_err(Refused::Later)?;
-        let batch = usage::open_batch(body, kid, tag, &believed.keys).map_err(|e| {
-            match usage::final_refusal(body, kid, tag, &believed.keys) {
-                Some(sealed) => Refused::Never(Box::new(sealed)),
-                None => Refused::Message(e),
-            }
-        })?;
+        let keys = believed.nodes.keys(kid, body, &believed.keys);
+        let batch =
+            usage::open_batch(body, kid, tag, &keys).map_err(|e| {
+                match usage::final_refusal(body, kid, tag, &keys) {
+                    Some(sealed) => Refused::Never(Box::new(sealed)),
+                    None => Refused::Message(e),
+                }
+            })?;
+        // What one Envoy may report is its own.
+        let admitted = believed.nodes.admit(kid, &batch.node);
+        admitted.map_err(Refused::Node)?;
         if batch.store != believed.store {
             return Err(Refused::OtherStore);
         }
@@ -133,7 +145,7 @@ impl Intake {
             .map_err(Refused::Later)?;
         // With the key that signed the batch: an Envoy that runs on with its former environment
         // after a rotation knows no other.
-        let keys: &[SigningKey] = (*believed.keys).as_ref();
+        let keys: &[SigningKey] = keys.as_ref();
         let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
         let signer = SigningKeys::new(signer.collect());
         usage::seal_receipt(&receipt, &signer).ok_or_else(|| Refused::Later(busy()))
@@ -149,11 +161,13 @@ impl Intake {
         {
             return Ok(known);
         }
+        let enrolled_only = self.enrolled_only;
         let fresh = self
             .desk
             .read(move |tx| {
                 Ok(Believed {
                     keys: Arc::new(signing::accepted(tx)?),
+                    nodes: Arc::new(Nodes::read(tx, enrolled_only)?),
                     store: tx.meta().store.to_string(),
                     since: now,
                 })

@@ -11,6 +11,7 @@ use super::count::{Counted, NOBODY, Registry, count};
 use super::question::{self, By, Question, Span};
 use super::*;
 
+mod giving_back;
 mod odd;
 mod size;
 use crate::operation::wire::Id;

@@ -169,6 +169,72 @@ fn no_spelling_of_a_path_passes_by_the_rules_beside_an_open_catch_all() {
     }
 }
 
+/// Express, ASP.NET and IIS take `/ADMIN` for `/admin`.
+#[test]
+fn no_capital_letter_passes_by_a_rule_that_asks_for_more() {
+    let w = routes(
+        r#"[{"path":"/admin/{*rest}","scopes":["admin"]},{"path":"/Reports/{id}"},{"path":"/export","cost":5},
+            {"path":"/v1/{*rest}","scopes":["read"]},{"path":"/v1/Secret","scopes":["read","admin"]},
+            {"path":"/{*rest}","auth":"none"}]"#,
+    );
+    for path in [
+        "/ADMIN/x",
+        "/Admin",
+        "/%41DMIN/x",
+        "/%2541dmin/x",
+        "/x/../aDMIN/x",
+        "/reports/7",
+        "/REPORTS/7",
+        "/EXPORT",
+    ] {
+        assert_eq!(code(&w, "h", "GET", path), "ambiguous_path", "{path}");
+    }
+    for path in ["/else/ADMIN", "/Index.html", "/V2/x", "/reports"] {
+        assert_eq!(code(&w, "h", "GET", path), "ok", "{path}");
+    }
+    assert_eq!(code(&w, "h", "GET", "/Reports/AbC"), "missing_api_key");
+    let keyed = |path: &str| call("GET", path).keyed(&w).code(&w);
+    assert_eq!([keyed("/v1/A"), keyed("/v1/b%2FC")], ["ok"; 2]);
+    assert_eq!(keyed("/v1/SECRET"), "ambiguous_path", "another scope");
+    assert_eq!(keyed("/V1/x"), "ambiguous_path");
+}
+
+#[test]
+fn capital_letters_are_no_matter_where_the_other_rule_asks_for_no_more() {
+    let w = routes(
+        r#"[{"path":"/users/{id}","scopes":["read"]},{"path":"/users/search","any_scope":["read","x"]},
+            {"path":"/users/help","auth":"none"},{"path":"/Users/Export","scopes":["read"]}]"#,
+    );
+    for path in [
+        "/users/ABC",
+        "/users/Search",
+        "/users/HELP",
+        "/Users/Export",
+    ] {
+        assert_eq!(call("GET", path).keyed(&w).code(&w), "ok", "{path}");
+        assert_eq!(code(&w, "h", "GET", path), "missing_api_key", "{path}");
+    }
+    assert_eq!(code(&w, "h", "GET", "/USERS/7"), "route_denied");
+    let w = world_with(
+        r#"{"version":1,"unmatched":"authenticated","routes":[{"path":"/a","scopes":["read"]},{"path":"/b"},{"path":"/c","limit":{"requests":1,"per":"1s"}}]}"#,
+        |_| {},
+    );
+    let keyed = |path: &str| call("GET", path).keyed(&w).code(&w);
+    assert_eq!(keyed("/A"), "ambiguous_path");
+    assert_eq!(keyed("/C"), "ambiguous_path", "its limit");
+    assert_eq!([keyed("/B"), keyed("/D")], ["ok"; 2]);
+}
+
+/// Who writes both means both.
+#[test]
+fn rules_that_differ_in_nothing_but_case_each_have_their_own() {
+    let w = routes(
+        r#"[{"path":"/a/{x}","scopes":["admin"]},{"path":"/A/{x}","auth":"none"},{"path":"/{*rest}"}]"#,
+    );
+    assert_eq!(code(&w, "h", "GET", "/A/7"), "ok");
+    assert_eq!(code(&w, "h", "GET", "/a/7"), "missing_api_key");
+}
+
 #[test]
 fn what_is_decided_as_open_travels_as_open() {
     let w = routes(
@@ -274,4 +340,82 @@ fn a_method_and_a_path_that_are_open_each_by_itself_are_asked_about_together() {
         let d = c.decide(&w, &mut MemoryBuckets::default());
         assert!(d.open && !d.overridden, "{name} alone");
     }
+}
+
+/// Where every method and path is open, what is neither still asks for something else.
+#[test]
+fn what_is_no_method_and_no_path_counts_as_another_rule() {
+    let w = routes(r#"[{"path":"/{*rest}","auth":"none"}]"#);
+    let overridden = |name: &str, value: &str| {
+        let c = call("GET", "/a").with(name, value);
+        c.decide(&w, &mut MemoryBuckets::default()).overridden
+    };
+    for method in ["", " ", "GE T", "GET,", "P\u{e9}", "42"] {
+        assert!(overridden("x-http-method", method), "{method:?}");
+    }
+    for target in ["", "b", "http://h/a", "*", "/%00"] {
+        assert!(overridden("x-original-url", target), "{target:?}");
+    }
+    assert!(!overridden("x-http-method", " DELETE "));
+    assert!(!overridden("x-original-url", "/b?x"));
+}
+
+#[test]
+fn only_so_many_overrides_are_asked_about_and_more_count_as_another_rule() {
+    let w = routes(r#"[{"path":"/{*rest}","auth":"none"}]"#);
+    // Each method is asked about in two spellings, beside the request's own method and path.
+    for (methods, targets, overridden) in [
+        (5, 0, false),
+        (0, 10, false),
+        (3, 4, false),
+        (5, 1, true),
+        (0, 11, true),
+        (9, 9, true),
+    ] {
+        let mut c = call("GET", "/a");
+        for _ in 0..methods {
+            c = c.with("x-http-method", "PUT");
+        }
+        for _ in 0..targets {
+            c = c.with("x-original-url", "/b");
+        }
+        let d = c.decide(&w, &mut MemoryBuckets::default());
+        assert_eq!(d.overridden, overridden, "{methods} and {targets}");
+    }
+}
+
+/// Two doubts at once: a rule that only the other reading of the path under the other reading of
+/// the host belongs to.
+#[test]
+fn every_reading_of_the_path_is_looked_for_under_every_reading_of_the_host() {
+    for (open, other) in [("none", "required"), ("required", "none")] {
+        let w = routes(&format!(
+            r#"[{{"path":"/{{*rest}}","auth":"{open}"}},{{"path":"/a/b","hosts":["h:81"],"auth":"{other}"}}]"#
+        ));
+        assert_eq!(code(&w, "h:81", "GET", "/a//b"), "ambiguous_path");
+        assert_eq!(code(&w, "h:81", "GET", "/a/%62"), "ambiguous_path");
+        assert_ne!(code(&w, "h:81", "GET", "/a//c"), "ambiguous_path");
+        assert_ne!(code(&w, "h", "GET", "/a//b"), "ambiguous_path");
+    }
+    let w = routes(
+        r#"[{"path":"/{*rest}","auth":"none"},
+            {"path":"/a","hosts":["h:81"],"auth":"none"},{"path":"/{*rest}","hosts":["h:81"]}]"#,
+    );
+    // To a reader that tells `/a/` from `/a` and minds the port, the last rule covers it.
+    assert_eq!(code(&w, "h:81", "GET", "/a/"), "ambiguous_path");
+    assert_eq!(code(&w, "h:81", "GET", "/a"), "ok");
+    assert_eq!(code(&w, "h", "GET", "/a/"), "ok");
+}
+
+#[test]
+fn a_method_in_lower_case_passes_by_no_rule_for_the_one_in_upper_case() {
+    let w = routes(
+        r#"[{"path":"/write/{id}","methods":["POST"],"scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    assert_eq!(code(&w, "h", "POST", "/write/1"), "missing_api_key");
+    for method in ["post", "Post", "posT"] {
+        assert_eq!(code(&w, "h", method, "/write/1"), "ambiguous_path");
+        assert_eq!(code(&w, "h", method, "/other"), "ok", "one rule either way");
+    }
+    assert_eq!(code(&w, "h", "get", "/write/1"), "ok", "open either way");
 }

@@ -2,8 +2,9 @@
 //!
 //! A listener (a root context, in the filter) decides by the policy of the keyset that it was
 //! given, and by the newest keys of the store. An older keyset may not bring back a policy
-//! that was replaced, and may just as well be all that a stricter listener was ever given. So
-//! a listener that comes with one lets in only what its policy and the newest one both allow.
+//! that was replaced, and may just as well be all that a listener was ever given. Where nobody
+//! can tell, a listener that comes with one lets in only what its policy and the newest one
+//! both allow.
 
 use std::rc::Rc;
 
@@ -25,7 +26,7 @@ struct Listener {
     rules: Option<Rc<Rules>>,
     /// What decides until it is here.
     meanwhile: Option<Rc<Rules>>,
-    /// It came when something newer was in force, and nobody else had it.
+    /// It came when something newer was in force, and perhaps in the place of that.
     older: bool,
     /// An overlay was given.
     overlay: bool,
@@ -70,8 +71,16 @@ impl Listeners {
 
 impl Holding {
     /// A listener was given an artefact: puts that in force, keeps it for later or leaves it,
-    /// and settles which policy the listener decides by.
-    pub fn configure(&mut self, id: u32, artefact: Artefact, floor: u64) -> Taken {
+    /// and settles which policy the listener decides by. `is_its_own`: it is known to replace no
+    /// newer one, because nothing was decided in this process yet, or because a listener had it
+    /// in a VM that is gone.
+    pub fn configure(
+        &mut self,
+        id: u32,
+        artefact: Artefact,
+        floor: u64,
+        is_its_own: bool,
+    ) -> Taken {
         let (name, not_after, rules, overlay) = match &artefact {
             Artefact::Keyset(k) => (k.name.clone(), k.not_after, Some(k.rules()), false),
             Artefact::Overlay(o) => (o.base.clone(), o.not_after, None, true),
@@ -84,7 +93,7 @@ impl Holding {
             id,
             name,
             not_after,
-            older: matches!(taken, Taken::Older(_)) && had.is_none(),
+            older: matches!(taken, Taken::Older(_)) && had.is_none() && !is_its_own,
             rules: had.or(rules),
             meanwhile,
             overlay,
@@ -100,6 +109,19 @@ impl Holding {
         let newest = self.in_force.iter().map(InForce::policy);
         let own = self.listeners.0.iter().filter_map(Listener::policy);
         newest.chain(own.map(|rules| &*rules.policy))
+    }
+
+    /// The keyset whose policy a listener decides by, unless that opens nothing that the newest
+    /// does not.
+    pub fn own(&self, id: u32) -> Option<&BaseName> {
+        let found = self.listeners.0.iter().find(|l| l.id == id);
+        found.filter(|l| !l.older).map(|l| &l.name)
+    }
+
+    /// Whether a listener was given this keyset, or it is the newest.
+    pub fn has(&self, name: &BaseName) -> bool {
+        let newest = self.in_force.iter().any(|i| i.base().name == *name);
+        newest || self.listeners.0.iter().any(|l| l.name == *name)
     }
 
     /// A listener is gone. Whether any is left.

@@ -177,6 +177,128 @@ fn what_a_waiting_overlay_revokes_is_revoked_already() {
     assert!(revoked(&h), "also after another push");
 }
 
+#[test]
+fn an_overlay_that_adds_nothing_to_its_base_takes_no_other_overlays_place() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(20, 10), 0);
+    assert_eq!(push(&mut h, &overlay(20, 15), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 20), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &base(15), 20), Taken::InForce);
+    assert_eq!(state(&h), (20, 15, 0));
+}
+
+#[test]
+fn of_two_overlays_of_one_base_that_wait_the_newer_says_all() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    let disabled = |h: &Holding| match h.in_force().unwrap().lookup(&digest(1).prefix()) {
+        Lookup::Found(entry) => entry.disabled,
+        _ => panic!("the key is lost"),
+    };
+    for (version, is_disabled) in [(12, true), (13, false)] {
+        let row = Row {
+            disabled: is_disabled,
+            ..row(1)
+        };
+        let over = Base::of(&base(11)).unwrap();
+        let built = build_overlay(&content(version, vec![row]), &over).unwrap();
+        assert_eq!(push(&mut h, &built, 0), Taken::WithoutBase);
+        assert_eq!(disabled(&h), is_disabled, "version {version}");
+    }
+}
+
+/// Overlays that wait are all heeded while they fit into memory: the newest, and what lies behind.
+#[test]
+fn where_overlays_that_wait_are_too_large_to_heed_nothing_is_in_force() {
+    for (too_much, stays) in [(0, true), (1, false), (1 << 20, false)] {
+        let mut h = Holding::default();
+        push(&mut h, &base(10), 0);
+        let built = overlay(14, 11);
+        let manifest = serde_json::from_slice(&built.manifest).unwrap();
+        let mut pages = built.pages;
+        // Of two pages, which have a mark each.
+        pages.reserve_exact(MAX_HEEDED_BYTES + too_much - 2 - pages.len());
+        let large = Overlay::new(&manifest, pages).unwrap();
+        assert_eq!(large.pages_bytes(), MAX_HEEDED_BYTES + too_much);
+        let taken = h.take(Artefact::Overlay(Rc::new(large)), 0);
+        assert_eq!(taken, Taken::WithoutBase);
+        assert!(
+            h.in_force().is_some(),
+            "the newest is kept whatever its size"
+        );
+        push(&mut h, &overlay(17, 16), 0);
+        assert_eq!(h.in_force().is_some(), stays, "{too_much} bytes too much");
+    }
+}
+
+/// What a base's manifest says of itself, with a heap of so many bytes.
+fn announced(version: u64, heap: u32) -> Signed {
+    let bytes = base(version).seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let mut found = None;
+    let loaded = Artefact::load(&mut &bytes[..], &keys, |signed| {
+        found = Some(signed.clone());
+    });
+    assert!(loaded.is_ok());
+    let Some(Signed::Keyset(mut manifest, name)) = found else {
+        panic!("not a keyset");
+    };
+    (manifest.keys, manifest.heap) = (0, heap);
+    Signed::Keyset(manifest, name)
+}
+
+/// Two bases do not fit into memory at once, unless they are small.
+#[test]
+fn room_is_made_for_a_large_base_that_comes_in_force_and_for_nothing_else() {
+    // With the digests of 255 pages, a mebibyte.
+    let small = 254 * 4096 + 32;
+    assert_eq!(announced(12, small).pages_size().unwrap(), SMALL);
+    for (version, heap, floor, stays) in [
+        (12, small, 0, true),
+        (12, small + 1, 0, false),
+        (10, small + 1, 0, false),
+        (9, small + 1, 0, true),
+        (12, small + 1, 12, false),
+        (12, small + 1, 13, true),
+    ] {
+        let mut h = Holding::default();
+        push(&mut h, &base(10), 0);
+        h.make_room(&announced(version, heap), floor);
+        assert_eq!(h.in_force().is_some(), stays, "{version} {heap} {floor}");
+        assert_eq!(h.base_version(), if stays { 10 } else { 0 });
+    }
+}
+
+#[test]
+fn the_base_that_room_was_made_for_comes_in_force_beside_an_overlay_that_waits() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    push(&mut h, &overlay(21, 20), 0);
+    h.make_room(&announced(12, 1 << 30), 0);
+    assert!(h.in_force().is_none());
+    assert_eq!(push(&mut h, &base(12), 0), Taken::InForce);
+    assert_eq!(state(&h), (12, 12, 21));
+}
+
+#[test]
+fn an_overlay_makes_no_room() {
+    let mut h = Holding::default();
+    push(&mut h, &base(10), 0);
+    let bytes = overlay(12, 10).seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let loaded = Artefact::load(&mut &bytes[..], &keys, |signed| {
+        let Signed::Overlay(manifest) = signed else {
+            panic!("not an overlay");
+        };
+        let mut manifest = manifest.clone();
+        manifest.heap = 1 << 30;
+        h.make_room(&Signed::Overlay(manifest), 0);
+    });
+    assert!(loaded.is_ok());
+    assert_eq!(state(&h), (10, 10, 0));
+}
+
 proptest! {
     #![proptest_config(crate::seeded())]
 

@@ -2,7 +2,8 @@
 //! exact rational arithmetic.
 
 use super::*;
-use std::collections::HashMap;
+use crate::bucket::Kin;
+use std::collections::{HashMap, HashSet};
 
 /// Requests, seconds, burst.
 type Rule = (u64, u64, u64);
@@ -11,9 +12,16 @@ type Slot = (Subject, u64);
 
 /// The takings under one rule of one subject. Levels are in tokens times nanoseconds of the
 /// period, so that nothing is ever rounded.
+#[derive(Clone)]
 struct Taken {
     begun: (u128, u128),
     takings: Vec<(u128, u128)>,
+    /// The lines of rotation that have been seen here, if it is a client's, and no other rule
+    /// since.
+    lines: HashSet<u64>,
+    /// Which use of any rule of the place was the last of this one. What a worker took in
+    /// advance counts as used when it was.
+    used: u64,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -33,15 +41,24 @@ impl Taken {
         for (when, cost) in self.takings.iter().chain([&end]) {
             let refilled = level + (when - at) * rate;
             full_since = (refilled >= most).then(|| at + (most - level).div_ceil(rate));
-            level = refilled.min(most) - cost * unit(rule);
+            level = refilled.min(most) - cost;
             at = *when;
         }
         (level, full_since)
     }
+
+    /// What is missing, unless it has been full for as long as it takes to fill.
+    fn missing(&self, rule: Rule, now: u128) -> Option<u128> {
+        let (left, full_since) = self.level(rule, now);
+        let most = u128::from(rule.2) * unit(rule);
+        let fill = most.div_ceil(u128::from(rule.0));
+        let is_stale = full_since.is_some_and(|since| since + fill <= now);
+        (!is_stale).then_some(most - left)
+    }
 }
 
-#[derive(Default)]
-struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>);
+#[derive(Clone, Default)]
+struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>, u64);
 
 fn name((subject, route): Slot) -> (u8, u64, u64) {
     match subject {
@@ -50,34 +67,167 @@ fn name((subject, route): Slot) -> (u8, u64, u64) {
     }
 }
 
+/// The same limit's place if it were the other subject's.
+fn other((subject, route): Slot, line: u64) -> Slot {
+    match subject {
+        Subject::Key(_) => (Subject::Client(1), route),
+        Subject::Client(_) => (Subject::Key(line), route),
+    }
+}
+
 impl Model {
-    /// Those buckets were made at `now`, for a request under `limits`.
-    fn begin(&mut self, made: &[(Slot, Rule)], limits: &[(Slot, Rule)], now: u128) {
+    /// What is missing under each rule of a place that may have been in force until now.
+    fn before(
+        &self,
+        slot: Slot,
+        limits: &[(Slot, Rule)],
+        payer: Option<u64>,
+        now: u128,
+    ) -> Vec<(Rule, u128)> {
+        let rules = self.0.get(&name(slot)).into_iter().flatten();
+        let rules = rules.filter(|(rule, taken)| {
+            !limits.contains(&(slot, **rule))
+                && payer.is_none_or(|line| taken.lines.contains(&line))
+        });
+        rules
+            .filter_map(|(rule, taken)| Some((*rule, taken.missing(*rule, now)?)))
+            .collect()
+    }
+
+    /// Those buckets were made at `now`, for a request of `line` under `limits`. Of the other
+    /// subject, `before` is what was so then.
+    fn begin(
+        &mut self,
+        made: &[(Slot, Rule)],
+        limits: &[(Slot, Rule)],
+        line: u64,
+        before: &Self,
+        now: u128,
+    ) {
         for (slot, rule) in made {
-            let rules = self.0.entry(name(*slot)).or_default();
-            if rules.contains_key(rule) {
+            if self
+                .0
+                .get(&name(*slot))
+                .is_some_and(|rules| rules.contains_key(rule))
+            {
                 continue;
             }
-            let most = u128::from(rule.2) * unit(*rule);
-            let mut level = most;
-            for (old, taken) in &*rules {
-                let is_beside = limits.contains(&(*slot, *old));
-                let (left, full_since) = taken.level(*old, now);
-                let fill = (u128::from(old.2) * unit(*old)).div_ceil(u128::from(old.0));
-                if is_beside || full_since.is_some_and(|since| since + fill <= now) {
-                    continue;
+            // A bucket that was full for so long is forgotten, and with it who was seen there.
+            for (old, taken) in self.0.entry(name(*slot)).or_default() {
+                if taken.missing(*old, now).is_none() {
+                    taken.lines.clear();
                 }
-                let missing = u128::from(old.2) * unit(*old) - left;
+            }
+            let is_clients = matches!(slot.0, Subject::Client(_));
+            let payer = (!is_clients).then_some(line);
+            let mut level = u128::from(rule.2) * unit(*rule);
+            let others = before.before(other(*slot, line), limits, payer, now);
+            let mine = is_clients.then_some(line);
+            for (old, missing) in self
+                .before(*slot, limits, mine, now)
+                .into_iter()
+                .chain(others)
+            {
                 let both = u128::from(old.2.min(rule.2));
                 // In the new unit, rounded up: the model errs for the caller.
-                let held = (both * unit(*old)).saturating_sub(missing);
-                level = level.min((held * unit(*rule)).div_ceil(unit(*old)));
+                let held = (both * unit(old)).saturating_sub(missing);
+                level = level.min((held * unit(*rule)).div_ceil(unit(old)));
             }
             let begun = Taken {
                 begun: (now, level),
                 takings: Vec::new(),
+                lines: is_clients.then_some(line).into_iter().collect(),
+                used: 0,
             };
-            rules.insert(*rule, begun);
+            self.0.entry(name(*slot)).or_default().insert(*rule, begun);
+            self.is_used(*slot, *rule, limits, line);
+        }
+    }
+
+    /// The rule is the last that was used, and of a client's those of its plan are all that
+    /// this line is under.
+    fn is_used(&mut self, slot: Slot, rule: Rule, limits: &[(Slot, Rule)], line: u64) {
+        self.1 += 1;
+        for (other, taken) in self.0.get_mut(&name(slot)).into_iter().flatten() {
+            if *other == rule {
+                taken.used = self.1;
+            } else if !limits.contains(&(slot, *other)) {
+                taken.lines.remove(&line);
+            }
+        }
+    }
+
+    /// Those buckets are in use again: they hold no more than is left under the rules that
+    /// were used since, beside what workers took in advance before that.
+    fn switch(
+        &mut self,
+        current: &[(Slot, Rule)],
+        limits: &[(Slot, Rule)],
+        line: u64,
+        workers: &[Leases],
+        now: u128,
+    ) {
+        for (slot, rule) in current {
+            let rules = &self.0[&name(*slot)];
+            let is_clients = matches!(slot.0, Subject::Client(_));
+            let since = rules.iter().filter(|(other, taken)| {
+                *other != rule
+                    && !limits.contains(&(*slot, **other))
+                    && match is_clients {
+                        true => taken.lines.contains(&line),
+                        false => taken.used > rules[rule].used,
+                    }
+            });
+            // In the new unit, rounded up: the model errs for the caller.
+            let left = since.filter_map(|(other, taken)| {
+                let most = u128::from(other.2) * unit(*other);
+                let left = most - taken.missing(*other, now)?;
+                Some((left * unit(*rule)).div_ceil(unit(*other)))
+            });
+            let level = rules[rule].level(*rule, now).0;
+            let bucket = (place(*slot), quota_of(*rule));
+            let held = workers.iter().filter_map(|w| w.held.get(&bucket));
+            let held: u64 = held.map(|lease| lease.left).sum();
+            let left = left.min().map(|left| left + u128::from(held) * unit(*rule));
+            if let Some(left) = left.filter(|left| *left < level) {
+                let rules = self.0.get_mut(&name(*slot)).unwrap();
+                let takings = &mut rules.get_mut(rule).unwrap().takings;
+                takings.push((now, level - left));
+            }
+            self.is_used(*slot, *rule, limits, line);
+        }
+    }
+
+    /// Those buckets of a client have seen `line`: what it lacks in its own is taken from them,
+    /// but for what workers hold in advance.
+    fn join(
+        &mut self,
+        seen: &[(Slot, Rule)],
+        limits: &[(Slot, Rule)],
+        line: u64,
+        before: &Self,
+        workers: &[Leases],
+        now: u128,
+    ) {
+        for (slot, rule) in seen {
+            let own = before.before(other(*slot, line), limits, None, now);
+            let taken = self
+                .0
+                .get_mut(&name(*slot))
+                .and_then(|rules| rules.get_mut(rule));
+            let taken = taken.expect("it was made");
+            if taken.lines.insert(line) {
+                let tokens = own
+                    .iter()
+                    .map(|(old, n)| n * unit(*rule) / unit(*old))
+                    .max();
+                let bucket = (place(*slot), quota_of(*rule));
+                let held = workers.iter().filter_map(|w| w.held.get(&bucket));
+                let held: u64 = held.map(|lease| lease.left).sum();
+                let level = taken.level(*rule, now).0;
+                let level = level.saturating_sub(u128::from(held) * unit(*rule));
+                taken.takings.push((now, tokens.unwrap_or(0).min(level)));
+            }
         }
     }
 
@@ -92,14 +242,14 @@ impl Model {
     fn note(&mut self, limits: &[(Slot, Rule)], cost: u64, now: u128) {
         for (slot, rule) in limits {
             let rules = self.0.get_mut(&name(*slot)).unwrap();
-            let cost = u128::from(cost.min(rule.2));
+            let cost = u128::from(cost.min(rule.2)) * unit(*rule);
             rules.get_mut(rule).unwrap().takings.push((now, cost));
         }
     }
 }
 
-/// The plans: limits by key, by client and on a route.
-const PLANS: [&[(char, Rule)]; 6] = [
+/// The plans: limits by key, by client, and likewise on a route.
+const PLANS: [&[(char, Rule)]; 9] = [
     &[('k', (100, 1, 1000))],
     &[('c', (20, 86_400, 20))],
     &[('c', (100_000, 86_400, 10))],
@@ -110,6 +260,9 @@ const PLANS: [&[(char, Rule)]; 6] = [
         ('r', (1500, 1, 1500)),
     ],
     &[('c', (100_000, 60, 2000)), ('r', (1000, 7, 1200))],
+    &[('c', (100, 1, 1000)), ('R', (1000, 7, 1200))],
+    &[('k', (20, 86_400, 20))],
+    &[('k', (20_000, 1, 2000)), ('R', (1500, 1, 1500))],
 ];
 
 /// Two keys of one line and one of another, of the same client.
@@ -117,6 +270,7 @@ fn limits(key: u64, plan: usize) -> Vec<(Slot, Rule)> {
     let slot = |by| match by {
         'k' => (Subject::Key(key / 2), 0),
         'c' => (Subject::Client(1), 0),
+        'R' => (Subject::Client(1), 7),
         _ => (Subject::Key(key / 2), 7),
     };
     let all = PLANS[plan].iter();
@@ -176,22 +330,41 @@ struct World {
 struct Working<'w> {
     world: &'w mut World,
     worker: usize,
+    line: u64,
     limits: Vec<(Slot, Rule)>,
+    /// The model when the request came.
+    before: Model,
     rivals: Vec<Try>,
     verdict: Result<(), TestCaseError>,
 }
 
 impl Working<'_> {
-    /// Which of the request's buckets are there, of those in one place.
-    fn made(&mut self, key: &BucketKey) -> Vec<(Slot, Rule)> {
+    /// Which of the request's buckets in one place are there, which have seen the key, and which
+    /// are in use again.
+    fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 3] {
         let mut made = self.limits.clone();
         made.retain(|(slot, _)| place(*slot) == *key);
+        let mut current = made.clone();
+        let mut seen = made.clone();
+        seen.retain(|(slot, _)| matches!(slot.0, Subject::Client(_)));
         let read = self.world.shared.update(key, &mut |levels| {
             made.retain(|(_, rule)| levels.get(&quota_of(*rule)).is_some());
+            seen.retain(|(_, rule)| levels.has_member(&quota_of(*rule), self.line));
+            current.retain(|(slot, rule)| {
+                let is_beside = |other: &Quota| {
+                    let mut all = self.limits.iter();
+                    all.any(|(s, r)| s == slot && quota_of(*r) == *other)
+                };
+                let quota = quota_of(*rule);
+                let payer = matches!(slot.0, Subject::Client(_)).then_some(self.line);
+                // At the beginning of time no bucket is too old to count.
+                let since = levels.taken_since(&quota, payer, is_beside, 0);
+                levels.get(&quota).is_some() && since.is_none()
+            });
             false
         });
         read.unwrap();
-        made
+        [made, seen, current]
     }
 }
 
@@ -217,9 +390,13 @@ impl Buckets for Working<'_> {
             self.verdict = self.verdict.clone().and(tried);
         }
         self.world.shared.update(key, f)?;
-        let made = self.made(key);
-        let now = self.world.now.into();
-        self.world.model.begin(&made, &self.limits, now);
+        let [made, seen, current] = self.made(key);
+        let (line, now) = (self.line, self.world.now.into());
+        let (world, limits) = (&mut *self.world, &self.limits);
+        let (model, workers) = (&mut world.model, &world.workers);
+        model.begin(&made, limits, line, &self.before, now);
+        model.join(&seen, limits, line, &self.before, workers, now);
+        model.switch(&current, limits, line, workers, now);
         Ok(())
     }
 
@@ -238,12 +415,19 @@ impl World {
                 key: place(*slot),
                 quota: quota_of(*rule),
                 cost: t.cost.min(rule.2),
+                kin: Some(Kin {
+                    lineage: t.key / 2,
+                    place: place(other(*slot, t.key / 2)),
+                }),
             })
             .collect();
+        let before = self.model.clone();
         let mut working = Working {
             world: self,
             worker: t.worker,
+            line: t.key / 2,
             limits: limits.clone(),
+            before,
             rivals,
             verdict: Ok(()),
         };
@@ -317,6 +501,7 @@ fn a_refused_request_leaves_what_its_worker_holds_as_it_is() {
                 key: BucketKey::new([7; 8], Subject::Key(9), 0),
                 quota,
                 cost,
+                kin: None,
             };
             let now = envoy.now;
             let outcome = take_all(&mut Counted(&mut envoy, 0), &[charge], now);

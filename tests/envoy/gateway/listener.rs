@@ -3,6 +3,7 @@
 //! that is disabled, and enabled on each route that the policy is for; an EnvoyPatchPolicy is
 //! applied to the listener that it names; an EnvoyProxy is merged into the bootstrap.
 
+use crate::istio::mesh::merge;
 use crate::support::{Setup, Upstream, fresh_dir};
 use serde_json::{Value, json};
 use serde_json_path::JsonPath;
@@ -191,8 +192,8 @@ pub fn orders(listener: &Value) -> Vec<Vec<String>> {
 pub fn setup(listener: &Value, proxy: &Value, upstream: &Upstream) -> Setup {
     let bootstrap = &proxy["spec"]["bootstrap"];
     assert_eq!(bootstrap["type"], "Merge");
-    let mut added: Value = serde_saphyr::from_str(bootstrap["value"].as_str().unwrap()).unwrap();
-    let mut clusters = vec![json!({
+    let added: Value = serde_saphyr::from_str(bootstrap["value"].as_str().unwrap()).unwrap();
+    let clusters = json!([{
         "name": "upstream",
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -201,15 +202,12 @@ pub fn setup(listener: &Value, proxy: &Value, upstream: &Upstream) -> Setup {
                 "address": "127.0.0.1", "port_value": upstream.address().port(),
             }}}},
         ]}]},
-    })];
-    if let Some(Value::Array(more)) = added.pointer_mut("/static_resources/clusters") {
-        clusters.append(more);
-    }
-    let config = json!({
+    }]);
+    let mut config = json!({
         "node": {"id": "envoy-edge-public-1", "cluster": "edge/public"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "stats_config": added["stats_config"],
         "static_resources": {"listeners": [listener], "clusters": clusters},
     });
+    merge(&mut config, added);
     Setup::rendered(fresh_dir(), config.to_string())
 }

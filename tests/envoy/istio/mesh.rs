@@ -41,6 +41,7 @@ impl Gateway {
         let mut config: Value = serde_saphyr::from_str(&text).unwrap();
         config["node"] = json!({"id": "router~10.0.0.1~gateway-1.edge", "cluster": "gateway.edge"});
         config["stats_config"]["stats_tags"] = json!([]);
+        config["bootstrap_extensions"] = json!([]);
         // What we ship has it; a proxy of Istio has not.
         let options = config
             .pointer_mut(MANAGER)
@@ -196,7 +197,7 @@ pub fn resource_name(plugin: &Value) -> String {
 }
 
 /// As protobuf merges: lists grow, messages are merged, the rest is replaced.
-fn merge(into: &mut Value, from: Value) {
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {

@@ -164,7 +164,8 @@ impl Places {
             let at = slashes.get(random.below(slashes.len().max(1)));
             path.split_at(at.copied().unwrap_or(0))
         };
-        match random.below(15) {
+        match random.below(16) {
+            15 => path.to_ascii_uppercase(),
             0..=3 => self.detour(&path, random),
             4 | 5 => {
                 let (before, after) = cut(random);

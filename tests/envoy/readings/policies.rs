@@ -274,6 +274,12 @@ impl Site {
             }
             _ => host,
         };
+        self.protects_if(host, method, path, |a, b| a == b)
+            || self.protects_if(host, method, path, str::eq_ignore_ascii_case)
+    }
+
+    /// To a reader for whom these texts are alike.
+    fn protects_if(&self, host: &str, method: &str, path: &Reading, alike: Alike) -> bool {
         let as_written = path.segments();
         let mut without_slash = as_written.clone();
         if without_slash.last().is_some_and(String::is_empty) {
@@ -281,7 +287,8 @@ impl Site {
         }
         [as_written, without_slash].iter().any(|segments| {
             let rules = self.rules.iter();
-            let fitting = rules.filter_map(|rule| Some((rule.rank(host, method, segments)?, rule)));
+            let fitting =
+                rules.filter_map(|rule| Some((rule.rank(host, method, segments, alike)?, rule)));
             let best = fitting.max_by_key(|(rank, _)| rank.clone());
             // Where no rule matches, the policies here deny or ask for a key.
             best.is_none_or(|(_, rule)| rule.word == "key")
@@ -330,18 +337,21 @@ fn without_needless_escapes(segment: &str) -> String {
     out + rest
 }
 
+/// Whether a segment is a literal of a template: some servers ignore case.
+type Alike = fn(&str, &str) -> bool;
+
 /// Greater is more specific: the host, then each segment, then the method.
 type Rank = ((u8, usize), Vec<u8>, Reverse<bool>);
 
 impl Rule {
-    fn rank(&self, host: &str, method: &str, path: &[String]) -> Option<Rank> {
+    fn rank(&self, host: &str, method: &str, path: &[String], alike: Alike) -> Option<Rank> {
         let any_method = self.methods.is_empty();
         if !any_method && !self.methods.contains(&method) {
             return None;
         }
         Some((
             self.host_rank(host)?,
-            self.path_rank(path)?,
+            self.path_rank(path, alike)?,
             Reverse(any_method),
         ))
     }
@@ -360,7 +370,7 @@ impl Rule {
         self.hosts.iter().filter_map(rank).max()
     }
 
-    fn path_rank(&self, path: &[String]) -> Option<Vec<u8>> {
+    fn path_rank(&self, path: &[String], alike: Alike) -> Option<Vec<u8>> {
         const REST: u8 = 1;
         const PARAMETER: u8 = 2;
         const TEXT: u8 = 3;
@@ -374,7 +384,7 @@ impl Rule {
             let segment = path.get(n)?;
             match part.starts_with('{') && part.ends_with('}') {
                 true if !segment.is_empty() => rank.push(PARAMETER),
-                false if segment == part => rank.push(TEXT),
+                false if alike(segment, part) => rank.push(TEXT),
                 _ => return None,
             }
         }

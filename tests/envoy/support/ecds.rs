@@ -78,6 +78,16 @@ impl EcdsFile {
     /// The same in protobuf, which Envoy reads faster, for a filter of any name and any
     /// build of the wasm.
     pub fn protobuf(name: &str, wasm: &str, configuration: Vec<u8>) -> Vec<u8> {
+        let response = DiscoveryResponse {
+            version_info: "test".to_owned(),
+            resources: vec![pack_any(Self::resource(name, wasm, configuration))],
+            ..DiscoveryResponse::default()
+        };
+        response.encode_to_vec()
+    }
+
+    /// The resource in it.
+    pub fn resource(name: &str, wasm: &str, configuration: Vec<u8>) -> TypedExtensionConfig {
         let code = CodeSource::Local(DataSource {
             specifier: Some(Specifier::Filename(wasm.to_owned())),
             ..DataSource::default()
@@ -112,17 +122,11 @@ impl EcdsFile {
             vm: Some(Vm::VmConfig(vm)),
             ..PluginConfig::default()
         };
-        let resource = TypedExtensionConfig {
+        TypedExtensionConfig {
             name: name.to_owned(),
             typed_config: Some(pack_any(Wasm {
                 config: Some(plugin),
             })),
-        };
-        let response = DiscoveryResponse {
-            version_info: "test".to_owned(),
-            resources: vec![pack_any(resource)],
-            ..DiscoveryResponse::default()
-        };
-        response.encode_to_vec()
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+
 /// What to start: a configuration as it is shipped, with the fewest edits that let
 /// many Envoys run side by side.
 pub struct Setup {
@@ -77,14 +79,6 @@ impl Setup {
         self
     }
 
-    /// Replaces the last occurrence alone: that of the filter, where the keeper has the same.
-    pub fn edit_last(mut self, from: &str, to: &str) -> Self {
-        let at = self.config.rfind(from);
-        let at = at.unwrap_or_else(|| panic!("no `{from}` to replace"));
-        self.config.replace_range(at..at + from.len(), to);
-        self
-    }
-
     /// Behind TLS with the certificate and key of these files, and with HTTP/2 for who asks for it.
     pub fn over_tls(self, certificate: &str, key: &str) -> Self {
         let socket = format!(
@@ -133,7 +127,7 @@ impl Setup {
             .and_then(|all| all.remove("listeners"));
         let mut listeners = listeners.unwrap();
         for listener in listeners.as_array_mut().unwrap() {
-            listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+            listener["@type"] = LISTENER.into();
         }
         let file = ListenerFile::new(&self.dir);
         config["dynamic_resources"] =
@@ -143,6 +137,38 @@ impl Setup {
         self.config = config.to_string();
         self.arguments = ["--drain-time-s", "1"].map(str::to_owned).to_vec();
         self
+    }
+
+    /// `envoy/discovery.yaml` with all of its discovery, listeners too, on one stream to this
+    /// server; and the listener, which the server has to give.
+    pub fn aggregated(upstream: &Upstream, server: SocketAddr) -> (Self, Value) {
+        let mut setup = Self::shipped("discovery.yaml", upstream).edit(
+            "port_value: 18000",
+            &format!("port_value: {}", server.port()),
+        );
+        let mut config: Value = serde_saphyr::from_str(&setup.config).unwrap();
+        let mut listener = config["static_resources"]["listeners"][0].take();
+        config["static_resources"]["listeners"] = serde_json::json!([]);
+        let filters =
+            &mut listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
+        let mut stream = Value::Null;
+        for filter in filters.as_array_mut().unwrap() {
+            if let Some(source) = filter.pointer_mut("/config_discovery/config_source") {
+                stream = source["api_config_source"].take();
+                *source = serde_json::json!({
+                    "ads": {},
+                    "resource_api_version": "V3",
+                    "initial_fetch_timeout": "0s",
+                });
+            }
+        }
+        config["dynamic_resources"] = serde_json::json!({
+            "ads_config": stream,
+            "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+        });
+        setup.config = config.to_string();
+        setup.arguments = ["--drain-time-s", "1"].map(str::to_owned).to_vec();
+        (setup, listener)
     }
 
     /// With a second listener, `trial`, that is like the first but for its own file.
@@ -235,6 +261,13 @@ impl ListenerFile {
     pub fn restore(&self) {
         let all = fs::read_to_string(self.all()).unwrap();
         self.write(&all);
+    }
+
+    /// Has this one alone.
+    pub fn give(&self, listener: &Value) {
+        let mut listener = listener.clone();
+        listener["@type"] = LISTENER.into();
+        self.write(&format!("[{listener}]"));
     }
 
     /// Takes them all away.
@@ -384,6 +417,14 @@ impl Envoy {
         ListenerFile::new(&self.dir)
     }
 
+    /// Waits until no VM is left but the keeper's two: the one that it was made from, and its own.
+    pub fn without_filter(&self) {
+        eventually("every VM of the filter to be gone", || {
+            let vms = self.stats("^wasm.envoy.wasm.runtime.v8.active$");
+            vms.values().all(|active| *active <= 2).then_some(())
+        });
+    }
+
     /// Looks anew where the listeners are.
     pub fn look_for_listeners(&mut self) {
         self.listeners = eventually("a listener", || {
@@ -473,8 +514,9 @@ impl Envoy {
             let name = listener["name"].as_str()?.to_owned();
             Some((name, SocketAddr::new(ip, port)))
         };
-        let all = listeners["listener_statuses"].as_array().unwrap();
-        all.iter().filter_map(address).collect()
+        // There is no such field where there is no listener.
+        let all = listeners["listener_statuses"].as_array();
+        all.into_iter().flatten().filter_map(address).collect()
     }
 }
 

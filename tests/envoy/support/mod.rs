@@ -2,6 +2,7 @@
 
 mod client;
 mod companion;
+mod delta;
 mod ecds;
 mod envoy;
 pub mod fault;
@@ -15,6 +16,7 @@ mod upstream;
 pub use self::{
     client::{Client, Request, Response, get, request},
     companion::Companion,
+    delta::Delta,
     ecds::EcdsFile,
     envoy::{Envoy, Setup, fresh_dir},
     load::{Answer, Load, burst, count},

@@ -389,6 +389,10 @@ fn property(guest: &mut Guest<'_>, name: &str, arguments: &[u64]) -> Result<(), 
                 let node = guest.process().node.clone();
                 return guest.give(&node, third, fourth);
             }
+            if path == "plugin_name" {
+                let name = guest.process().plugin_name.clone();
+                return guest.give(&name, third, fourth);
+            }
             let path: Vec<String> = path.split('\0').map(str::to_owned).collect();
             let transaction = guest.state().transaction().ok_or(Status::NotFound)?;
             let value = transaction.property(&path).ok_or(Status::NotFound)?;

@@ -43,6 +43,8 @@ pub struct Process {
     pub metrics: BTreeMap<(MetricKind, String), Metric>,
     /// Envoy's `node.id`.
     pub node: Vec<u8>,
+    /// The `name` in the configuration of the plugin that is started.
+    pub plugin_name: Vec<u8>,
     pub http_calls: Vec<HttpCall>,
     /// Calls of each host function, by the name it is imported under, WASI included.
     pub calls: BTreeMap<String, u64>,
@@ -129,6 +131,7 @@ impl Default for Process {
             shared_data: BTreeMap::new(),
             metrics: BTreeMap::new(),
             node: b"edge-1".to_vec(),
+            plugin_name: b"keystile".to_vec(),
             http_calls: Vec::new(),
             calls: BTreeMap::new(),
             unknown: Vec::new(),

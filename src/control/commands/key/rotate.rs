@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use clap::Args;
 use indicatif::ProgressBar;
@@ -21,6 +21,7 @@ use crate::operation::wire::{Id, Span, Time, TimeWords};
 use crate::output;
 use crate::registry::rotation::{self, How, Receive, Rotated};
 use crate::when::{self, When};
+use crate::world;
 
 /// Replace a key by a new one with the same rules; both work for a while
 #[derive(Args)]
@@ -33,8 +34,9 @@ Examples:
   keystilectl key rotate --all --grace 7d --out new-keys.csv
 
 Both share their buckets: rotating gives nobody a second allowance. With --exec the new key goes to
-the command's standard input and is printed nowhere; should the command fail, the message says so, and
-the old key works until its time is over.")]
+the command's standard input and is printed nowhere; should the command fail, or not read it, the
+message says so, and the old key works until its time is over. With --grace 0 it ends when the command
+has succeeded; until then, and if it fails, it works for 24 hours.")]
 pub struct Rotate {
     /// Its id
     #[arg(value_parser = key_id, required_unless_present = "all")]
@@ -79,14 +81,24 @@ impl Rotate {
             (_, true) => Some(None),
             (expires, false) => expires.map(|e| Some(TimeWords(e))),
         };
+        // Before anybody has the new one, the old one does not end.
+        let ends_later = self.exec.is_some() && self.grace == 0;
         let mut rotated = cx.make(key::Rotate {
             id: Id(id),
-            grace: Span(self.grace),
+            grace: Span(if ends_later { SAFE } else { self.grace }),
             expires,
         })?;
         if let Some(command) = &self.exec {
             hand_over(command, &rotated.new)?;
             rotated.new.key = None;
+        }
+        if ends_later {
+            let ended = cx.perform(key::Revoke {
+                id: Id(id),
+                reason: format!("handed over to {}", rotated.new.view.id.0),
+            });
+            ended.map_err(|e| e.at("the new key is handed over, and the old one works on"))?;
+            rotated.old.works_until = Some(Time(cx.now()));
         }
         let now = cx.now();
         let (new, old) = (&rotated.new, &rotated.old);
@@ -144,6 +156,9 @@ impl Rotate {
         })
     }
 }
+
+/// How long the old key works if the new one could not be handed over, in seconds.
+const SAFE: u64 = 86_400;
 
 /// Where new keys go: a file that nobody else can read.
 struct Receiver {
@@ -219,9 +234,15 @@ impl Receive for Receiver {
 /// Hands a new key to a command. If that fails, nobody has the key: it is told which.
 fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
     let failed = |how: std::fmt::Arguments<'_>| lost(new, how);
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::piped())
+    let unread = || failed(format_args!("not handed over: the command did not read it"));
+    // An end of the pipe stays here: what is still in it afterwards was not read.
+    let (mut left, mut pipe) =
+        io::pipe().map_err(|e| failed(format_args!("not handed over ({e})")))?;
+    let stdin = left
+        .try_clone()
+        .map_err(|e| failed(format_args!("not handed over ({e})")))?;
+    let mut child = world::shell(command)
+        .stdin(stdin)
         // Its own output is not ours: what we print may be read by programs.
         .stdout(Stdio::null())
         .spawn()
@@ -230,10 +251,8 @@ fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
                 "not handed over: the command did not start ({e})"
             ))
         })?;
-    let written = child
-        .stdin
-        .take()
-        .map(|mut stdin| stdin.write_all(shown(new).as_bytes()));
+    let written = pipe.write_all(shown(new).as_bytes());
+    drop(pipe);
     let status = child
         .wait()
         .map_err(|e| failed(format_args!("perhaps not handed over ({e})")))?;
@@ -242,11 +261,10 @@ fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
             "perhaps not handed over: the command failed ({status})"
         )));
     }
-    match written {
-        Some(Ok(())) => Ok(()),
-        _ => Err(failed(format_args!(
-            "not handed over: the command did not read it"
-        ))),
+    let mut rest = Zeroizing::new(Vec::new());
+    match (written, left.read_to_end(&mut rest)) {
+        (Ok(()), Ok(0)) => Ok(()),
+        _ => Err(unread()),
     }
 }
 

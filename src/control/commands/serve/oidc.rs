@@ -54,6 +54,10 @@ pub struct OidcArgs {
     /// The provider's authorities, PEM, in place of those that everybody trusts
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_ca: Option<PathBuf>,
+    /// A host beside the issuer's own that the provider's endpoints may be on, such as
+    /// oauth2.googleapis.com; can be repeated
+    #[arg(long, value_name = "HOST", requires = "oidc_issuer")]
+    oidc_host: Vec<String>,
 }
 
 fn provider(text: &str) -> std::result::Result<String, String> {
@@ -91,6 +95,7 @@ impl OidcArgs {
             scopes,
             rules: self.oidc_role.clone(),
             ca: self.oidc_ca.clone(),
+            hosts: self.oidc_host.clone(),
         })
         .map(Some)
     }

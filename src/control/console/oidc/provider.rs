@@ -24,10 +24,15 @@ use crate::{remote, world};
 
 /// How long the provider may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How old its documents grow before they are fetched again.
-const FRESH: Duration = Duration::from_secs(3600);
-/// How soon keys are fetched again because of one that is not among them.
-const AGAIN: Duration = Duration::from_secs(60);
+/// How soon its documents are fetched again. A key that it dropped is believed for no longer,
+/// unless it cannot be asked.
+const FRESH: Duration = Duration::from_secs(60);
+/// How soon keys are fetched again because none of them verifies a token.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a document is good while the provider cannot be asked, if it does not say so
+/// itself; and at most.
+const GOOD: Duration = Duration::from_secs(3600);
+const GOOD_MOST: Duration = Duration::from_secs(86_400);
 /// The largest answer, in bytes.
 const ANSWER: u64 = 1 << 20;
 
@@ -40,10 +45,56 @@ pub struct Provider {
 
 #[derive(Default)]
 struct Held {
-    metadata: Option<(Instant, Arc<Metadata>)>,
-    keys: Option<(Instant, Arc<Keys>)>,
-    /// When a key that is not among them was last asked for.
+    metadata: Option<Document<Metadata>>,
+    keys: Option<Document<Keys>>,
+    /// When keys were last fetched because none of them verified a token.
     missed: Option<Instant>,
+}
+
+/// A document of the provider.
+struct Document<T> {
+    content: Arc<T>,
+    /// When it was fetched.
+    at: Instant,
+    /// Until when it may be used while the provider cannot be asked.
+    good: Instant,
+}
+
+impl<T> Document<T> {
+    fn new(content: T, at: Instant, good: Duration) -> Self {
+        Self {
+            content: Arc::new(content),
+            at,
+            good: at + good,
+        }
+    }
+}
+
+impl<T> Clone for Document<T> {
+    fn clone(&self) -> Self {
+        Self {
+            content: Arc::clone(&self.content),
+            ..*self
+        }
+    }
+}
+
+/// What is at hand of a document.
+enum AtHand<T> {
+    /// It need not be fetched.
+    Fresh(Arc<T>),
+    /// It is to be fetched; if that fails, this may do.
+    Old(Option<Arc<T>>),
+}
+
+fn at_hand<T>(held: Option<&Document<T>>, now: Instant, anew: bool) -> AtHand<T> {
+    match held {
+        Some(d) if !anew && now.duration_since(d.at) < FRESH => {
+            AtHand::Fresh(Arc::clone(&d.content))
+        }
+        Some(d) if now < d.good => AtHand::Old(Some(Arc::clone(&d.content))),
+        _ => AtHand::Old(None),
+    }
 }
 
 /// What of the discovery document is used.
@@ -124,9 +175,15 @@ impl Provider {
             now,
         };
         let judged = |keys: &Keys| id_token::verify(token.expose_secret(), keys, &expected);
-        let judged = match judged(&*self.keys(&metadata, false)?) {
-            // It may be newer than the keys that are held.
-            Err(Untrusted::UnknownKey) => judged(&*self.keys(&metadata, true)?),
+        let judged = match judged(&*self.keys(&metadata)?) {
+            // It may be newer than the keys that are held: a provider may put another key under
+            // the same name, or under none.
+            Err(why @ (Untrusted::UnknownKey | Untrusted::Signature)) => {
+                match self.keys_anew(&metadata)? {
+                    Some(keys) => judged(&keys),
+                    None => Err(why),
+                }
+            }
             judged => judged,
         };
         judged.map_err(|why| {
@@ -196,17 +253,28 @@ impl Provider {
 
     fn metadata(&self) -> Result<Arc<Metadata>> {
         let now = world::instant();
-        if let Some((at, metadata)) = &self.held().metadata
-            && now.duration_since(*at) < FRESH
-        {
-            return Ok(Arc::clone(metadata));
+        let old = match at_hand(self.held().metadata.as_ref(), now, false) {
+            AtHand::Fresh(metadata) => return Ok(metadata),
+            AtHand::Old(old) => old,
+        };
+        match self.fetch_metadata() {
+            Ok((metadata, good)) => {
+                let document = Document::new(metadata, now, good);
+                let metadata = Arc::clone(&document.content);
+                self.held().metadata = Some(document);
+                Ok(metadata)
+            }
+            Err(e) => outlasted(old, e),
         }
+    }
+
+    fn fetch_metadata(&self) -> Result<(Metadata, Duration)> {
         let issuer = &self.settings.issuer;
         let place = format!(
             "{}/.well-known/openid-configuration",
             issuer.trim_end_matches('/')
         );
-        let json = self.fetch(&place)?;
+        let (json, good) = self.fetch(&place)?;
         let found: Metadata = serde_json::from_slice(&json).map_err(|e| senseless(&place, e))?;
         if found.issuer != *issuer {
             return Err(senseless(
@@ -214,51 +282,69 @@ impl Provider {
                 format_args!("it is of the issuer `{}`, not `{issuer}`", found.issuer),
             ));
         }
-        for address in [
-            &found.authorization_endpoint,
-            &found.token_endpoint,
-            &found.jwks_uri,
+        for (field, address) in [
+            ("authorization_endpoint", &found.authorization_endpoint),
+            ("token_endpoint", &found.token_endpoint),
+            ("jwks_uri", &found.jwks_uri),
         ] {
-            super::checked(address).map_err(|e| senseless(&place, e))?;
+            self.settings
+                .checked_endpoint(field, address)
+                .map_err(|e| senseless(&place, e))?;
         }
-        let metadata = Arc::new(found);
-        self.held().metadata = Some((now, Arc::clone(&metadata)));
-        Ok(metadata)
+        Ok((found, good))
     }
 
-    /// Its keys; `missed` if one is not among them.
-    fn keys(&self, metadata: &Metadata, missed: bool) -> Result<Arc<Keys>> {
+    /// Its keys.
+    fn keys(&self, metadata: &Metadata) -> Result<Arc<Keys>> {
+        let now = world::instant();
+        let old = match at_hand(self.held().keys.as_ref(), now, false) {
+            AtHand::Fresh(keys) => return Ok(keys),
+            AtHand::Old(old) => old,
+        };
+        match self.fetch_keys(metadata, now) {
+            Ok(keys) => Ok(keys),
+            Err(e) => outlasted(old, e),
+        }
+    }
+
+    /// Its keys, fetched because those at hand do not verify a token; `None` if that was done
+    /// a moment ago.
+    fn keys_anew(&self, metadata: &Metadata) -> Result<Option<Arc<Keys>>> {
         let now = world::instant();
         {
             let mut held = self.held();
-            let recently =
-                |at: Option<Instant>, span| at.is_some_and(|at| now.duration_since(at) < span);
-            let asked = missed && !recently(held.missed, AGAIN);
-            if asked {
-                held.missed = Some(now);
+            let recently = held.missed.is_some_and(|at| now.duration_since(at) < AGAIN);
+            if recently {
+                return Ok(None);
             }
-            if let Some((at, keys)) = &held.keys
-                && recently(Some(*at), FRESH)
-                && !asked
-            {
-                return Ok(Arc::clone(keys));
-            }
+            held.missed = Some(now);
         }
+        self.fetch_keys(metadata, now).map(Some)
+    }
+
+    fn fetch_keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<Keys>> {
         let place = &metadata.jwks_uri;
-        let keys = Keys::parse(&self.fetch(place)?).map_err(|e| senseless(place, e))?;
-        let keys = Arc::new(keys);
-        self.held().keys = Some((now, Arc::clone(&keys)));
+        let (json, good) = self.fetch(place)?;
+        let keys = Keys::parse(&json).map_err(|e| senseless(place, e))?;
+        // Those that the provider no longer publishes are forgotten with that.
+        let document = Document::new(keys, now, good);
+        let keys = Arc::clone(&document.content);
+        self.held().keys = Some(document);
         Ok(keys)
     }
 
-    fn fetch(&self, place: &str) -> Result<Vec<u8>> {
+    /// A document, and how long it is good while the provider cannot be asked.
+    fn fetch(&self, place: &str) -> Result<(Vec<u8>, Duration)> {
         let request = self.agent.get(place).header("accept", "application/json");
         let mut answer = request.call().map_err(|e| silent(place, &e))?;
         let status = answer.status();
         if status.as_u16() != 200 {
             return Err(senseless(place, format_args!("status {status}")));
         }
-        body(place, &mut answer)
+        let lines = answer.headers().get_all("cache-control").iter();
+        let lines: Vec<&str> = lines.filter_map(|v| v.to_str().ok()).collect();
+        let good = good_for(&lines.join(","));
+        Ok((body(place, &mut answer)?, good))
     }
 
     /// A panic while it was held left it whole.
@@ -277,6 +363,35 @@ impl Metadata {
             has("client_secret_basic") || !has("client_secret_post")
         })
     }
+}
+
+/// How long a document is good by its `Cache-Control` (RFC 9111, and `stale-if-error` of
+/// RFC 5861).
+fn good_for(cache_control: &str) -> Duration {
+    let (mut age, mut beyond) = (None, 0);
+    for directive in cache_control.split(',') {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        let seconds = value.trim().trim_matches('"').parse::<u64>().ok();
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-store" | "no-cache" => return Duration::ZERO,
+            "max-age" => age = seconds,
+            "stale-if-error" => beyond = seconds.unwrap_or(0),
+            _ => {}
+        }
+    }
+    let age = age.map_or(GOOD, Duration::from_secs);
+    age.saturating_add(Duration::from_secs(beyond))
+        .min(GOOD_MOST)
+}
+
+/// What is at hand, in place of what cannot be had.
+fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
+    let Some(old) = old else { return Err(e) };
+    tracing::warn!(
+        error = %e,
+        "the identity provider cannot be asked; what it said before is used until it is too old"
+    );
+    Ok(old)
 }
 
 fn agent(ca: Option<&Path>) -> Result<ureq::Agent> {
@@ -384,6 +499,7 @@ mod tests {
             scopes: vec!["groups".to_owned(), "openid".to_owned()],
             rules: Vec::new(),
             ca: None,
+            hosts: vec!["id.example.com".to_owned()],
         })?;
         let entropy = World::at(1).entropy;
         let flow = Flows::new(entropy)?.begin("/console", 1, entropy)?;
@@ -421,7 +537,23 @@ mod tests {
     #[test]
     fn a_document_of_somebody_else_or_that_leads_into_the_open_is_refused() {
         type Change = fn(&str) -> serde_json::Value;
-        let changes: [(&str, Change); 4] = [
+        let changes: [(&str, Change); 7] = [
+            ("`--oidc-host 127.0.0.2`", |issuer| {
+                let mut here = document(issuer);
+                here["token_endpoint"] = "https://127.0.0.2:1/token".into();
+                here
+            }),
+            ("`--oidc-host keys.example.net`", |issuer| {
+                let mut elsewhere = document(issuer);
+                elsewhere["jwks_uri"] = "https://keys.example.net/keys".into();
+                elsewhere
+            }),
+            ("`--oidc-host id.example.com.evil.example`", |issuer| {
+                let mut elsewhere = document(issuer);
+                elsewhere["authorization_endpoint"] =
+                    "https://id.example.com.evil.example/authorize".into();
+                elsewhere
+            }),
             ("it is of the issuer", |issuer| {
                 let mut other = document(issuer);
                 other["issuer"] = format!("{issuer}/").into();
@@ -444,6 +576,82 @@ mod tests {
             assert!(e.to_string().contains(words), "{words}: {e}");
             assert_eq!(e.kind(), Kind::Unavailable);
         }
+    }
+
+    #[test]
+    fn a_provider_of_the_public_cannot_name_an_address_on_this_machine_and_one_in_house_can() {
+        let at = |issuer: &str, hosts: &[&str]| Settings {
+            issuer: issuer.to_owned(),
+            client: "a".to_owned(),
+            secret: None,
+            console: "https://keystile.example.com".to_owned(),
+            scopes: Vec::new(),
+            rules: Vec::new(),
+            ca: None,
+            hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
+        };
+        let takes = |settings: &Settings, address: &str| {
+            settings.checked_endpoint("token_endpoint", address).is_ok()
+        };
+        let public = at("https://id.example.com/tenant", &[]);
+        assert!(takes(&public, "https://id.example.com/token"));
+        assert!(takes(&public, "https://ID.example.com:8443/token"));
+        for bad in [
+            "http://127.0.0.1:9/token",
+            "http://localhost/token",
+            "https://localhost/token",
+            "https://[::1]/token",
+            "https://10.0.0.1/token",
+            "https://token.example.com/",
+        ] {
+            assert!(!takes(&public, bad), "{bad}");
+        }
+        let listed = at(
+            "https://id.example.com",
+            &["oauth2.example.net", "localhost"],
+        );
+        assert!(takes(&listed, "https://oauth2.example.net/token"));
+        assert!(!takes(&listed, "http://localhost/token"), "never in clear");
+        let in_house = at("https://10.1.2.3", &[]);
+        assert!(takes(&in_house, "https://10.1.2.3/token"));
+        let here = at("http://127.0.0.1:5556/dex", &[]);
+        assert!(takes(&here, "http://127.0.0.1:5556/dex/token"));
+    }
+
+    #[test]
+    fn a_document_is_good_for_as_long_as_its_provider_says() {
+        for (header, seconds) in [
+            ("", 3600),
+            ("public", 3600),
+            ("max-age=600", 600),
+            ("public, MAX-AGE=\"600\", must-revalidate", 600),
+            ("max-age=600, stale-if-error=3600", 4200),
+            ("no-store", 0),
+            ("max-age=0", 0),
+            ("max-age=99999999999", 86_400),
+            ("max-age=junk", 3600),
+        ] {
+            assert_eq!(good_for(header), Duration::from_secs(seconds), "{header}");
+        }
+    }
+
+    #[test]
+    fn an_old_document_does_while_it_is_good_and_a_fresh_one_is_not_fetched() {
+        let now = world::instant();
+        let made = |good| Document::new((), now, Duration::from_secs(good));
+        let later = |s| now + Duration::from_secs(s);
+        let is = |held: &Document<()>, at, anew| match at_hand(Some(held), at, anew) {
+            AtHand::Fresh(_) => "fresh",
+            AtHand::Old(Some(_)) => "good",
+            AtHand::Old(None) => "gone",
+        };
+        let held = made(600);
+        assert_eq!(is(&held, later(59), false), "fresh");
+        assert_eq!(is(&held, later(59), true), "good");
+        assert_eq!(is(&held, later(61), false), "good");
+        assert_eq!(is(&held, later(601), false), "gone");
+        assert_eq!(is(&made(0), later(61), false), "gone");
+        assert!(matches!(at_hand::<()>(None, now, false), AtHand::Old(None)));
     }
 
     #[test]

@@ -295,6 +295,35 @@ async fn a_flood_of_requests_is_slowed_and_dropped_and_others_are_served() {
 }
 
 #[tokio::test]
+async fn one_that_acknowledges_and_asks_again_is_sent_the_same_a_few_times_and_then_rarely() {
+    let bed = Bed::new(POLICY).await;
+    let both = ["keystile-base", "keystile"];
+    let mut storm = Delta::open(&bed, "storm", subscribe(&both)).await;
+    let mut pushes = 0;
+    let counting = async {
+        while let Ok(Some(response)) = storm.responses.message().await {
+            pushes += 1;
+            let answer = DeltaDiscoveryRequest {
+                type_url: TYPED_CONFIG.to_owned(),
+                response_nonce: response.nonce,
+                ..subscribe(&both)
+            };
+            storm.out.send(answer).await.unwrap();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(2), counting).await;
+    assert!(ended.is_err(), "it is slowed, and not dropped at once");
+    let most = 2 + settings().limits.repeats + 2 * 2;
+    assert!((3..=most).contains(&pushes), "{pushes}");
+    // What changed still goes out to others at once.
+    let mut fine = Stream::open(&bed, "fine", &BOTH).await;
+    fine.take().await;
+    fine.take().await;
+    bed.issue(1).await;
+    fine.take().await;
+}
+
+#[tokio::test]
 async fn a_stream_has_to_say_in_time_who_it_is() {
     let mut settings = settings();
     settings.limits.first_request = Duration::from_millis(100);

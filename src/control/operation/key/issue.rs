@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{KeyView, certificates, nets, origins};
@@ -299,15 +300,13 @@ pub struct Fetch {
 
 impl Operation for Fetch {
     type Output = IssuedKey;
-    const ROUTE: Route = Route {
-        writes: true,
-        ..Route::get(
-            "key.fetch",
-            "/v1/keys/{id}/secret",
-            HOLDERS,
-            "Fetch the successor of a key that was due for rotation, once",
-        )
-    };
+    const ROUTE: Route = Route::create(
+        "key.fetch",
+        "/v1/keys/{id}/secret",
+        HOLDERS,
+        "Fetch the successor of a key that was due for rotation, once",
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<IssuedKey> {
         let issued = handover::fetch(store, world, self.id.0)?;
@@ -316,6 +315,10 @@ impl Operation for Fetch {
             view: KeyView::of(&issued.key, world.now.seconds()),
             warnings: Vec::new(),
         })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::current(&self.id, store, world)
     }
 }
 
@@ -326,7 +329,8 @@ impl Operation for Rotate {
         "/v1/keys/{id}/rotate",
         HOLDERS,
         "Replace a key by a new one; both work for a while",
-    );
+    )
+    .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
         let now = world.now.seconds();
@@ -339,6 +343,10 @@ impl Operation for Rotate {
                 works_until: old.ends().map(Time),
             },
         })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::current(&self.id, store, world)
     }
 }
 

@@ -45,10 +45,12 @@ pub fn issue(
         let now = world.now.seconds();
         let rules = draft.checked(&policy, now)?;
         if let Some(ceilings) = world.caller.bound() {
-            ceilings.admit(&rules, now)?;
+            let plan = client.plan.as_deref();
+            ceilings.admit(&rules, plan, now)?;
+            super::bounds::new_schedule(&policy, &rules, plan, None)?;
             if let Some(most) = ceilings.max_keys {
                 let most = u64::from(most);
-                let living = tx.living_keys_of(client.number, now, most + 1)?;
+                let living = tx.living_keys_of(client.number, now, most.saturating_add(1))?;
                 if living.saturating_add(u64::from(count)) > most {
                     return Err(refuse(
                         format_args!(

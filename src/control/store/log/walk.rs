@@ -1,12 +1,16 @@
 //! Searching the log: so many records are looked at for one page, and no more.
 
 use rusqlite::types::Value;
-use rusqlite::{CachedStatement, OptionalExtension as _, params_from_iter};
+use rusqlite::{CachedStatement, OptionalExtension as _, params, params_from_iter};
 
 use super::{COLUMNS, Query, read};
 use crate::audit::{Outcome, Record};
 use crate::error::Result;
 use crate::store::{Tx, column};
+
+/// Texts whose records are merged at most: SQLite merges 500, and more takes longer than to look
+/// at all records.
+const MERGED: usize = 100;
 
 /// Records that were found.
 #[derive(Debug, Default)]
@@ -43,48 +47,99 @@ impl Terms {
     }
 }
 
-impl Query {
-    /// The condition whose index is followed, and those that each of its records is looked at
-    /// for.
-    fn terms(&self) -> (Terms, Terms) {
-        let (mut index, mut rest) = (Terms::default(), Terms::default());
-        // Those that are met by the fewest records come first.
-        let mut add = |sql, value: &Option<String>| {
-            if let Some(value) = value {
-                let terms = if index.is_empty() {
-                    &mut index
-                } else {
-                    &mut rest
-                };
-                terms.and(sql, [value.clone().into()]);
-            }
+/// A column whose texts lie in a range, and an index on it.
+struct Each {
+    column: &'static str,
+    from: String,
+    to: String,
+}
+
+/// How a query is answered.
+struct Plan {
+    /// The condition whose index is followed.
+    index: Terms,
+    /// Without one: the records with each of these texts are merged.
+    each: Option<Each>,
+    /// What each record is looked at for.
+    rest: Terms,
+}
+
+impl Plan {
+    /// That a column equals something. Those that are met by the fewest records come first.
+    fn equals(&mut self, sql: &'static str, value: Option<&String>) {
+        let Some(value) = value else { return };
+        let terms = match self.is_free() {
+            true => &mut self.index,
+            false => &mut self.rest,
         };
-        add("subject = ?", &self.subject);
-        let prefix = self.action.as_ref().filter(|a| a.ends_with('.'));
-        add("client <> '' AND client = ?", &self.client);
-        if prefix.is_none() {
-            add("action = ?", &self.action);
+        terms.and(sql, [value.clone().into()]);
+    }
+
+    /// That a column lies in a range, the end not included; `sql` says the same.
+    fn lies(&mut self, sql: &'static str, each: Each) {
+        self.rest
+            .and(sql, [each.from.clone().into(), each.to.clone().into()]);
+        if self.is_free() {
+            self.each = Some(each);
         }
-        add("user = ?", &self.actor);
+    }
+
+    /// Whether no index is followed yet.
+    fn is_free(&self) -> bool {
+        self.index.is_empty() && self.each.is_none()
+    }
+}
+
+impl Query {
+    fn plan(&self) -> Plan {
+        let mut plan = Plan {
+            index: Terms::default(),
+            each: None,
+            rest: Terms::default(),
+        };
+        plan.equals("subject = ?", self.subject.as_ref());
+        plan.equals("client <> '' AND client = ?", self.client.as_ref());
+        let prefix = self.action.as_ref().filter(|a| a.ends_with('.'));
+        if prefix.is_none() {
+            plan.equals("action = ?", self.action.as_ref());
+        }
+        match (&self.actor, self.token_users()) {
+            (Some(from), Some(to)) => plan.lies(
+                "user >= ? AND user < ?",
+                Each {
+                    column: "user",
+                    from: from.clone(),
+                    to,
+                },
+            ),
+            (actor, _) => plan.equals("user = ?", actor.as_ref()),
+        }
         match self.outcome {
             // Word for word the condition of the index.
-            Some(Outcome::Refused) if index.is_empty() => index.and("outcome = 'refused'", []),
-            Some(Outcome::Refused) => rest.and("outcome = 'refused'", []),
-            Some(Outcome::Done) => rest.and("outcome = 'done'", []),
+            Some(Outcome::Refused) if plan.is_free() => plan.index.and("outcome = 'refused'", []),
+            Some(Outcome::Refused) => plan.rest.and("outcome = 'refused'", []),
+            Some(Outcome::Done) => plan.rest.and("outcome = 'done'", []),
             None => {}
         }
-        if let Some(prefix) = prefix.filter(|_| !index.is_empty()) {
-            // Actions are ASCII, so those that begin with a text lie before its end in `~`.
-            let bounds = [prefix.clone().into(), format!("{prefix}~").into()];
-            rest.and("action >= ? AND action < ?", bounds);
+        if let Some(prefix) = prefix {
+            plan.lies(
+                "action >= ? AND action < ?",
+                Each {
+                    column: "action",
+                    from: prefix.clone(),
+                    // Actions are ASCII, so those that begin with a text lie before this.
+                    to: format!("{prefix}~"),
+                },
+            );
         }
+        let rest = &mut plan.rest;
         if let Some(since) = self.since {
             rest.and("at_ms >= ?", [column::signed(since).into()]);
         }
         if let Some(until) = self.until {
             rest.and("at_ms < ?", [column::signed(until).into()]);
         }
-        (index, rest)
+        plan
     }
 }
 
@@ -102,8 +157,8 @@ impl Tx<'_> {
 
     fn walk(&self, query: &Query, back: bool, most: u32, look: u32) -> Result<Found> {
         self.write_audit()?;
-        let (index, rest) = query.terms();
-        let (sql, values) = self.candidates(query, index, back)?;
+        let Plan { index, each, rest } = query.plan();
+        let (sql, values) = self.candidates(query, index, each, back)?;
         let mut candidates = self.tx.prepare_cached(&sql)?;
         let mut candidates = candidates.query(params_from_iter(values))?;
         let sql = format!(
@@ -127,7 +182,13 @@ impl Tx<'_> {
     }
 
     /// A query for the numbers of the records to look at, and its arguments.
-    fn candidates(&self, query: &Query, index: Terms, back: bool) -> Result<(String, Vec<Value>)> {
+    fn candidates(
+        &self,
+        query: &Query,
+        index: Terms,
+        each: Option<Each>,
+        back: bool,
+    ) -> Result<(String, Vec<Value>)> {
         let place = "seq > ? AND seq < ?";
         let bound = |seq: Option<u64>, other| Value::from(seq.map_or(other, column::signed));
         let bounds = [bound(query.after, -1), bound(query.before, i64::MAX)];
@@ -136,38 +197,43 @@ impl Tx<'_> {
         } else {
             "ORDER BY seq"
         };
-        let prefix = query.action.as_ref().filter(|a| a.ends_with('.'));
-        let (Some(prefix), true) = (prefix, index.is_empty()) else {
+        let texts = each.as_ref().map(|e| self.texts(e)).transpose()?;
+        let (Some(each), Some(texts)) = (each, texts.filter(|t| t.len() <= MERGED)) else {
             let sql = format!(
                 "SELECT seq FROM audit WHERE {} AND {place} {order}",
                 index.text()
             );
             return Ok((sql, index.values.into_iter().chain(bounds).collect()));
         };
-        // Of each such action the records in order, merged: no more is read than is looked at.
-        let actions = self.actions(prefix)?;
-        if actions.is_empty() {
+        if texts.is_empty() {
             return Ok(("SELECT seq FROM audit WHERE FALSE".to_owned(), Vec::new()));
         }
-        let each = format!("SELECT seq FROM audit WHERE action = ? AND {place}");
-        let sql = vec![each; actions.len()].join(" UNION ALL ");
-        let values = actions
+        // Of each such text the records in order, merged: no more is read than is looked at.
+        let one = format!(
+            "SELECT seq FROM audit WHERE {} = ? AND {place}",
+            each.column
+        );
+        let sql = vec![one; texts.len()].join(" UNION ALL ");
+        let values = texts
             .into_iter()
-            .flat_map(|action| [action.into()].into_iter().chain(bounds.clone()));
+            .flat_map(|text| [text.into()].into_iter().chain(bounds.clone()));
         Ok((format!("{sql} {order}"), values.collect()))
     }
 
-    /// The actions in the log that begin so; a jump in the index for each.
-    fn actions(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut statement = self.tx.prepare_cached(
-            "WITH RECURSIVE found(action) AS (
-               SELECT min(action) FROM audit WHERE action >= ?1 AND action < ?2
+    /// What stands in a column of the log in a range, or [`MERGED`] of that and one more; a
+    /// jump in its index for each.
+    fn texts(&self, each: &Each) -> Result<Vec<String>> {
+        let column = each.column;
+        let mut statement = self.tx.prepare_cached(&format!(
+            "WITH RECURSIVE found(one) AS (
+               SELECT min({column}) FROM audit WHERE {column} >= ?1 AND {column} < ?2
                UNION ALL
-               SELECT (SELECT min(action) FROM audit WHERE action > found.action AND action < ?2)
-               FROM found WHERE found.action IS NOT NULL
-             ) SELECT action FROM found WHERE action IS NOT NULL",
-        )?;
-        let rows = statement.query_map([prefix, &format!("{prefix}~")], |r| r.get(0))?;
+               SELECT (SELECT min({column}) FROM audit WHERE {column} > found.one AND {column} < ?2)
+               FROM found WHERE found.one IS NOT NULL
+             ) SELECT one FROM found WHERE one IS NOT NULL LIMIT ?3"
+        ))?;
+        let most = MERGED as i64 + 1;
+        let rows = statement.query_map(params![each.from, each.to, most], |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -189,7 +255,10 @@ impl crate::store::Store {
     /// How the database finds the records to look at.
     pub fn audit_plan(&mut self, query: &Query) -> String {
         let (sql, values) = self
-            .read(|tx| tx.candidates(query, query.terms().0, true))
+            .read(|tx| {
+                let plan = query.plan();
+                tx.candidates(query, plan.index, plan.each, true)
+            })
             .unwrap();
         let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(|v| v as _).collect();
         crate::store::bench::plan(&self.db, &sql, &values)

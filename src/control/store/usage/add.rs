@@ -259,6 +259,12 @@ impl UsageTx<'_> {
         Ok(())
     }
 
+    /// Gives back so much of the window of a quota that began then. Runs of Envoy are numbered
+    /// from 1: 0 is the operator.
+    pub fn give_back_quota(&mut self, lineage: KeyId, window: u64, n: u64) -> Result<()> {
+        self.add_quota(lineage, window, 0, n)
+    }
+
     /// Something has been counted since an instant, in seconds.
     pub fn begin(&mut self, now: u64) -> Result<()> {
         self.tx

@@ -255,6 +255,27 @@ impl UsageTx<'_> {
             .query_row([number], |r| r.get(0))?)
     }
 
+    /// What was taken of a quota in the window that began then: what was let through, less
+    /// what was given back.
+    pub fn quota_taken(&self, lineage: KeyId, window: u64) -> Result<u64> {
+        let used = self.quota_used(lineage, window, None)?;
+        Ok(used.saturating_sub(self.quota_given_back(lineage, window)?))
+    }
+
+    /// What the operator gave back in the window of a quota that began then.
+    pub fn quota_given_back(&self, lineage: KeyId, window: u64) -> Result<u64> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT coalesce(sum(n), 0) FROM quota
+                 WHERE lineage = ? AND window = ? AND source = 0",
+            )?
+            .query_row(
+                params![column::signed(lineage.as_u64()), column::signed(window)],
+                |r| column::unsigned(r, 0),
+            )?)
+    }
+
     /// What was let through in the window of a quota that began then; without what one run
     /// of Envoy let through, if it is given.
     pub fn quota_used(&self, lineage: KeyId, window: u64, but: Option<i64>) -> Result<u64> {
@@ -262,7 +283,8 @@ impl UsageTx<'_> {
             .tx
             .prepare_cached(
                 "SELECT coalesce(sum(n), 0) FROM quota
-                 WHERE lineage = ?1 AND window = ?2 AND (?3 IS NULL OR source <> ?3)",
+                 WHERE lineage = ?1 AND window = ?2 AND source <> 0
+                   AND (?3 IS NULL OR source <> ?3)",
             )?
             .query_row(
                 params![

@@ -1,6 +1,7 @@
 //! Whose policy decides.
 
 use super::*;
+use crate::decide::Unavailable;
 use crate::keyset::Content;
 
 /// The keyset of a version, under a policy of this realm.
@@ -18,7 +19,7 @@ fn give(h: &mut Holding, id: u32, built: &Built, floor: u64) -> Taken {
     let bytes = built.seal_raw(&key(), 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| h.make_room(signed, floor));
-    h.configure(id, artefact.ok().unwrap(), floor)
+    h.configure(id, artefact.ok().unwrap(), floor, false)
 }
 
 /// By which policy a listener decides, whether the newest one counts as well, and the keys'
@@ -35,6 +36,8 @@ fn each_listener_decides_by_the_policy_that_it_was_given_and_by_the_newest_keys(
     give(&mut h, 2, &realm(11, "trial"), 0);
     assert_eq!(by(&h, 1), Some(("strict", false, 11)));
     assert_eq!(by(&h, 2), Some(("trial", false, 11)));
+    let realms: Vec<_> = h.policies().map(|p| p.realm.as_str()).collect();
+    assert_eq!(realms, ["trial", "strict", "trial"]);
     give(&mut h, 2, &realm(15, "trial"), 0);
     let Lookup::Found(entry) = h.decides(1).unwrap().lookup(&digest(1).prefix()) else {
         panic!("the key is lost");
@@ -43,6 +46,16 @@ fn each_listener_decides_by_the_policy_that_it_was_given_and_by_the_newest_keys(
     assert!(h.end(1));
     assert_eq!(by(&h, 1), None);
     assert!(!h.end(2));
+}
+
+#[test]
+fn while_room_is_made_no_listener_has_anything_to_decide_by() {
+    let mut h = Holding::default();
+    give(&mut h, 1, &realm(10, "strict"), 0);
+    h.make_room(&announced(12, 1 << 30), 0);
+    assert_eq!(h.decides(1).err(), Some(Unavailable::None));
+    give(&mut h, 2, &realm(12, "strict"), 0);
+    assert_eq!(by(&h, 1), Some(("strict", false, 12)));
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn give(h: &mut Holding, id: u32, built: &Built, floor: u64, room: Room) -> Opti
         Room::Made | Room::MadeInVain => h.let_go(signed, floor),
     });
     let artefact = artefact.ok().unwrap();
-    (!matches!(room, Room::MadeInVain)).then(|| h.configure(id, artefact, floor))
+    (!matches!(room, Room::MadeInVain)).then(|| h.configure(id, artefact, floor, false))
 }
 
 /// Whether an entry is at least as closed as a row says.

@@ -1,0 +1,104 @@
+//! `keystilectl node …`
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::ecds::NODE_KEY;
+use crate::error::{Result, refuse};
+use crate::operation::node::{self, NodeView};
+use crate::output::{self, cell};
+use crate::when;
+
+/// Envoys with a secret of their own for what they report
+#[derive(Subcommand)]
+pub enum Node {
+    Enroll(Of),
+    List(List),
+    Revoke(Whose),
+}
+
+/// Give an Envoy a secret of its own; it is shown once, and a former one is good no more
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl node enroll edge-1
+  keystilectl --output json node enroll edge-1 | jq -r .node_key
+
+What an enrolled Envoy reports (usage, and which keyset it has in force) counts only if it is signed
+with its own secret: no other Envoy can report in its name. `serve --enrolled-only` believes no others.")]
+pub struct Of {
+    /// Its node id, as in Envoy's bootstrap
+    node: String,
+}
+
+/// List the Envoys that have, or had, a secret of their own
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl node list")]
+pub struct List {}
+
+/// Take an Envoy's secret back: nothing that is signed in its name counts from then on
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl node revoke edge-1")]
+pub struct Whose {
+    /// Its node id
+    node: String,
+}
+
+impl Node {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Enroll(c) => enroll(cx, c.node),
+            Self::List(_) => {
+                let all = cx.perform(node::List {})?.nodes;
+                cx.out.show(&all, || table(&all))
+            }
+            Self::Revoke(c) => {
+                let done = cx.perform(node::Revoke { node: c.node })?;
+                cx.out
+                    .show(&done, || format!("node {} revoked\n", done.node))
+            }
+        }
+    }
+}
+
+fn enroll(cx: &Context, node: String) -> Result<()> {
+    let made = cx.perform(node::Enroll { node })?;
+    cx.out
+        .show(&made, || {
+            format!("{NODE_KEY}={}\n", made.node_key.expose_secret())
+        })
+        .map_err(|e| {
+            refuse(
+                format_args!(
+                    "node {} was enrolled but its secret not shown: {e}",
+                    made.node
+                ),
+                "enroll it again",
+            )
+        })?;
+    if !cx.out.is_json() {
+        cx.out.note(
+            "put it into the environment of this Envoy alone, beside KEYSTILE_SIGNING_KEYS; until then its reports do not count",
+        );
+    }
+    Ok(())
+}
+
+fn table(all: &[NodeView]) -> String {
+    output::table(
+        ["node", "enrolled", "revoked"],
+        all.iter().map(|n| {
+            let revoked = n.revoked.as_ref().map(|t| when::short(t.0));
+            [
+                cell(&n.node),
+                cell(when::short(n.enrolled.0)),
+                cell(revoked.unwrap_or_else(|| "-".to_owned())),
+            ]
+        }),
+    )
+}

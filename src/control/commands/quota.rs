@@ -1,0 +1,128 @@
+//! `keystilectl quota …`
+
+use clap::{Args, Subcommand};
+use keystile::key::Parsed;
+
+use super::Context;
+use crate::error::Result;
+use crate::operation::quota::{OfKey, Reset, Show};
+use crate::operation::wire::Time;
+use crate::output::{self, cell};
+use crate::when;
+
+/// Quotas: what is left of them, and giving one back
+#[derive(Subcommand)]
+pub enum Quota {
+    Show(Of),
+    Reset(Whose),
+}
+
+/// Show what is left of the quota of a key, or of all keys of a client
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl quota show acme
+  keystilectl quota show 0Ab3dEfGh1 --output json")]
+pub struct Of {
+    /// A client's name or a key's id
+    #[arg(value_name = "CLIENT|KEY", value_parser = named)]
+    of: String,
+}
+
+/// Give a quota back: what was taken in this day or month counts no more
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl quota reset acme
+  keystilectl quota reset 0Ab3dEfGh1
+
+Envoys hear of it with their next report of usage, within about a minute. It is in the audit log.")]
+pub struct Whose {
+    /// A client's name or a key's id
+    #[arg(value_name = "CLIENT|KEY", value_parser = named)]
+    of: String,
+}
+
+/// From a whole key, the id inside.
+fn named(text: &str) -> std::result::Result<String, String> {
+    Ok(match Parsed::parse(text.as_bytes()) {
+        Ok(key) => key.id().to_string(),
+        Err(_) => text.to_owned(),
+    })
+}
+
+impl Quota {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Show(c) => {
+                let mut asked = Show {
+                    of: c.of,
+                    ..Show::default()
+                };
+                let mut all = Vec::new();
+                loop {
+                    let page = cx.perform(asked.clone())?;
+                    all.extend(page.quotas);
+                    match page.next {
+                        Some(next) => asked.cursor = Some(next),
+                        None => break,
+                    }
+                }
+                cx.out.show(&all, || match all.is_empty() {
+                    true => "no plan of it has a quota\n".to_owned(),
+                    false => table(&all, cx.now()),
+                })
+            }
+            Self::Reset(c) => {
+                let mut asked = Reset {
+                    of: c.of,
+                    ..Reset::default()
+                };
+                let mut all = Vec::new();
+                loop {
+                    let page = cx.perform(asked.clone())?;
+                    all.extend(page.quotas);
+                    match page.next {
+                        Some(next) => asked.cursor = Some(next),
+                        None => break,
+                    }
+                }
+                cx.out.show(&all, || match all.len() {
+                    0 => "nothing was taken of any quota\n".to_owned(),
+                    1 => "1 quota given back\n".to_owned(),
+                    n => format!("{n} quotas given back\n"),
+                })
+            }
+        }
+    }
+}
+
+fn table(all: &[OfKey], now: u64) -> String {
+    let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    output::table(
+        [
+            "key",
+            "client",
+            "plan",
+            "quota",
+            "used",
+            "remaining",
+            "until",
+        ],
+        all.iter().map(|q| {
+            let left = &q.left;
+            let per = left.per.as_deref().unwrap_or("-");
+            let until = left.until.as_ref();
+            [
+                cell(q.key.0),
+                cell(&q.client),
+                cell(left.plan.as_deref().unwrap_or("-")),
+                cell(format!("{} per {per}", count(left.requests))),
+                cell(left.used),
+                cell(count(left.remaining)),
+                cell(until.map_or_else(|| "-".to_owned(), |Time(t)| when::relative(*t, now))),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,326 @@
+//! Sends the audit log elsewhere while the server runs, to a file or an HTTPS address, and
+//! removes records that are older than they are kept here: what has not been sent stays.
+//!
+//! A record is sent at least once: what was sent is noted beside the store, after it arrived.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ureq::tls::{RootCerts, TlsConfig};
+use zeroize::Zeroizing;
+
+use crate::audit::Head;
+use crate::desk::{Desk, Pace};
+use crate::error::{Error, Kind, Result, refuse};
+use crate::operation::Operation as _;
+use crate::operation::audit::{Export, RecordView};
+use crate::registry::audit::{self, Pruned};
+use crate::store::Store;
+use crate::world::World;
+use crate::{file, remote};
+
+/// The environment variable of the token that the receiver wants.
+pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
+/// Between looks for new records.
+const LOOK: Duration = Duration::from_secs(1);
+/// After a failure; doubled after each further one, up to the second.
+const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_MOST: Duration = Duration::from_secs(300);
+/// Between looks for records that are too old.
+const PRUNE: Duration = Duration::from_secs(600);
+/// How long the receiver may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Records sent at once.
+const BATCH: u32 = 500;
+/// What was sent last, in the folder of the store: `SEQ:HASH`.
+const SENT: &str = "audit.sent";
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Appended, a record a line.
+    File(PathBuf),
+    /// Posted, a record a line.
+    Url(String),
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.contains("://") {
+            true => crate::webhook::checked_url(text).map(Self::Url),
+            false => Ok(Self::File(PathBuf::from(text))),
+        }
+    }
+}
+
+/// What is done with the log.
+#[derive(Default)]
+pub struct Settings {
+    /// Where it is sent.
+    pub place: Option<Place>,
+    /// Authorities of the receiver, in place of those that everybody trusts.
+    pub ca: Option<PathBuf>,
+    /// What the receiver wants to be shown.
+    pub token: Option<Zeroizing<String>>,
+    /// How long records are kept here, in seconds; for ever if it is not said.
+    pub keep: Option<u64>,
+}
+
+/// Sends the log.
+pub struct Exporter {
+    settings: Settings,
+    agent: ureq::Agent,
+    waiting: AtomicU64,
+}
+
+impl Exporter {
+    /// Sends nothing before [`Exporter::run`].
+    ///
+    /// # Errors
+    /// If the file of authorities holds none.
+    pub fn new(settings: Settings) -> Result<Arc<Self>> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("keystile");
+        if let Some(ca) = &settings.ca {
+            let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Ok(Arc::new(Self {
+            agent: config.build().new_agent(),
+            settings,
+            waiting: AtomicU64::new(0),
+        }))
+    }
+
+    /// Records that are not sent yet; `None` where none are sent at all.
+    pub fn waiting(&self) -> Option<u64> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.settings.place.as_ref().map(|_| waiting)
+    }
+
+    /// Sends and removes until it is dropped.
+    pub async fn run(self: Arc<Self>, desk: Arc<Desk>) {
+        let sending = Arc::clone(&self).send_all(Arc::clone(&desk));
+        tokio::join!(sending, self.prune_all(desk));
+    }
+
+    async fn send_all(self: Arc<Self>, desk: Arc<Desk>) {
+        if self.settings.place.is_none() {
+            return;
+        }
+        let mut failures = 0u32;
+        loop {
+            match Arc::clone(&self).step(&desk).await {
+                Ok(true) => failures = 0,
+                Ok(false) => {
+                    failures = 0;
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(e) => {
+                    tracing::error!(error = %e, "the audit log cannot be sent; it is tried again, and nothing is removed meanwhile");
+                    let pause = PAUSE.saturating_mul(1 << failures.min(10));
+                    failures += 1;
+                    tokio::time::sleep(pause.min(PAUSE_MOST)).await;
+                }
+            }
+        }
+    }
+
+    /// Sends some records; whether there are more.
+    async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
+        let noted = desk.home().folder().join(SENT);
+        let found = {
+            let noted = noted.clone();
+            desk.ask(&World::of_server(), move |store| {
+                let start = sent(&noted)?;
+                let (after, head) = store.read(|tx| {
+                    let meta = tx.meta();
+                    let after = match start {
+                        Some(sent) if tx.audit_record(sent.seq)?.map(|r| r.head()) == Some(sent) => sent.seq,
+                        Some(sent) if sent.seq <= meta.start.seq => meta.start.seq,
+                        Some(sent) => {
+                            tracing::warn!(sent = %sent, "the record that was sent last is not in the log, after a restore for instance: all that there is is sent again");
+                            meta.start.seq
+                        }
+                        None => meta.start.seq,
+                    };
+                    Ok((after, meta.head.seq))
+                })?;
+                let asked = Export {
+                    after: Some(after),
+                    limit: Some(BATCH),
+                    ..Export::default()
+                };
+                let records = asked.run(store, &World::of_server())?.records;
+                Ok((records, head))
+            })
+            .await?
+        };
+        let (records, head) = found;
+        let Some(last) = records.last() else {
+            self.waiting.store(0, Ordering::Relaxed);
+            return Ok(false);
+        };
+        let reached = last.seq;
+        let mark = format!("{}:{}\n", last.seq, last.hash);
+        self.waiting.store(
+            head.saturating_sub(reached) + records.len() as u64,
+            Ordering::Relaxed,
+        );
+        let this = Arc::clone(&self);
+        let sending = tokio::task::spawn_blocking(move || {
+            this.send(&records)?;
+            file::replace(&noted, 0o600, mark.as_bytes())
+        });
+        sending.await.unwrap_or_else(|_| Err(broken()))?;
+        self.waiting
+            .store(head.saturating_sub(reached), Ordering::Relaxed);
+        Ok(head > reached)
+    }
+
+    fn send(&self, records: &[RecordView]) -> Result<()> {
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(|_| broken())?;
+            lines.push(b'\n');
+        }
+        match &self.settings.place {
+            None => Ok(()),
+            Some(Place::File(path)) => append(path, &lines),
+            Some(Place::Url(url)) => self.post(url, &lines),
+        }
+    }
+
+    fn post(&self, url: &str, lines: &[u8]) -> Result<()> {
+        let mut request = self
+            .agent
+            .post(url)
+            .header("content-type", "application/x-ndjson");
+        if let Some(token) = &self.settings.token {
+            let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+            request = request.header("authorization", bearer.as_str());
+        }
+        let next = "see that it takes a POST of JSON lines, and answers with a 2xx status";
+        let answer = request.send(lines).map_err(|e| {
+            refuse(
+                format_args!("the receiver of the audit log cannot be reached ({e})"),
+                next,
+            )
+        })?;
+        match crate::webhook::is_taken(answer.status().as_u16()) {
+            true => Ok(()),
+            false => Err(refuse(
+                format_args!("the receiver of the audit log answered {}", answer.status()),
+                next,
+            )),
+        }
+    }
+
+    async fn prune_all(&self, desk: Arc<Desk>) {
+        let Some(keep) = self.settings.keep else {
+            return;
+        };
+        let mut turns = tokio::time::interval(PRUNE);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let noted = self.settings.place.as_ref();
+            let noted = noted.map(|_| desk.home().folder().join(SENT));
+            let begin = || {
+                let noted = noted.clone();
+                Ok(move |store: &mut Store| prune(store, keep, noted))
+            };
+            let pruned = desk.write_for(&World::of_server(), Pace::Long, begin).await;
+            match pruned {
+                Ok((pruned, stay)) => {
+                    if pruned.removed > 0 {
+                        tracing::info!(
+                            removed = pruned.removed,
+                            undelivered = pruned.undelivered,
+                            "old audit records were removed"
+                        );
+                    }
+                    if stay {
+                        tracing::warn!("old audit records stay: they have not been sent yet");
+                    }
+                }
+                Err(e) => tracing::error!(error = %e, "old audit records cannot be removed"),
+            }
+        }
+    }
+}
+
+/// Removes what is older than `keep` seconds and, where `noted` tells what was sent, was sent;
+/// whether any stay for that.
+fn prune(store: &mut Store, keep: u64, noted: Option<PathBuf>) -> Result<(Pruned, bool)> {
+    let world = World::of_server();
+    let before = world.now.seconds().saturating_sub(keep);
+    let unsent = match noted {
+        None => None,
+        Some(noted) => {
+            let sent = sent(&noted)?.map_or(0, |sent| sent.seq);
+            let first = store.read(|tx| tx.audit_after(sent, 1))?;
+            first.first().map(|r| r.at.seconds())
+        }
+    };
+    let until = unsent.map_or(before, |unsent| unsent.min(before));
+    let pruned = audit::prune(store, &world, until)?;
+    Ok((pruned, until < before))
+}
+
+/// What was sent last.
+fn sent(noted: &Path) -> Result<Option<Head>> {
+    let text = match std::fs::read_to_string(noted) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(refuse(
+                format_args!("`{}` cannot be read ({e})", noted.display()),
+                "check owner and mode of the folder and its files",
+            ));
+        }
+    };
+    text.trim().parse().map(Some).map_err(|_| {
+        refuse(
+            format_args!("`{}` does not tell what was sent", noted.display()),
+            "move it away: the whole log is sent again then",
+        )
+    })
+}
+
+fn append(path: &Path, lines: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(lines)?;
+        file.sync_data()
+    };
+    write().map_err(|e| {
+        refuse(
+            format_args!("`{}` cannot be written ({e})", path.display()),
+            "check its folder, and that there is room on the disk",
+        )
+    })
+}
+
+fn broken() -> Error {
+    refuse(
+        "audit records could not be written as JSON",
+        "report this as a mistake of keystilectl",
+    )
+    .of(Kind::Unavailable)
+}

@@ -1,0 +1,66 @@
+//! What a request brings beside its key.
+
+use super::*;
+
+/// What is seen of a request, and the edits, with overrides left or removed.
+fn seen(pairs: &[(&str, &str)], overrides: bool) -> (bool, Vec<String>) {
+    let bytes = Headers::encode(pairs);
+    let policy = all();
+    let mut edits = Vec::new();
+    let seen = strip_smuggled(&policy, Headers::new(&bytes), overrides, &mut edits);
+    let edits = edits.iter().map(|e| e.name().to_owned()).collect();
+    (seen.tunnel, edits)
+}
+
+#[test]
+fn an_upgrade_and_a_connect_are_tunnels_and_nothing_else_is() {
+    for (pairs, tunnel) in [
+        (&[(":method", "CONNECT")][..], true),
+        (&[("upgrade", "websocket")], true),
+        (&[(":method", "GET"), ("upgrade", "h2c")], true),
+        (&[("upgrade", "h2c"), (":method", "GET")], true),
+        (&[(":method", "GET")], false),
+        (&[(":method", "connect")], false),
+        (&[("connection", "upgrade")], false),
+        (&[], false),
+    ] {
+        assert_eq!(seen(pairs, true), (tunnel, Vec::new()), "{pairs:?}");
+    }
+}
+
+#[test]
+fn connection_is_looked_at_beside_identity_headers() {
+    let pairs = [
+        ("connection", "upgrade, x-keystile-client"),
+        ("upgrade", "websocket"),
+        ("x-keystile-client", "root"),
+    ];
+    let gone = ["x-keystile-client", "connection"].map(str::to_owned);
+    assert_eq!(seen(&pairs, false), (true, gone.to_vec()));
+}
+
+#[test]
+fn overrides_are_removed_where_that_is_asked_and_stay_otherwise() {
+    let pairs = [
+        ("x-http-method-override", "DELETE"),
+        ("x_original_url", "/admin"),
+        ("x-other", "kept"),
+    ];
+    assert_eq!(seen(&pairs, false), (false, Vec::new()));
+    let gone = ["x-http-method-override", "x_original_url"].map(str::to_owned);
+    assert_eq!(seen(&pairs, true), (false, gone.to_vec()));
+}
+
+/// Access logs print `:path` of refused requests, too.
+#[test]
+fn of_a_refused_request_the_query_alone_loses_its_key() {
+    let bytes = Headers::encode(&[
+        (":path", "/a?x=1&api_key=K"),
+        ("x-api-key", "K"),
+        ("cookie", "k=K"),
+    ]);
+    let policy = all();
+    let mut edits = Vec::new();
+    strip_query(&policy, Headers::new(&bytes), &mut edits);
+    assert_eq!(edits, [Edit::Set(":path".into(), b"/a?x=1".into())]);
+}

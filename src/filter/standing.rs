@@ -1,0 +1,107 @@
+//! Which keysets the listeners of this process were given, kept for VMs to come: one that is
+//! made anew after a crash is configured in any order, and so is a process that starts. An
+//! older keyset that a listener has had all along is its own; one that comes after requests
+//! were decided, and that no listener had, is taken for a step back.
+
+use std::cell::Cell;
+
+use super::{host, slots};
+use crate::keyset::{BaseName, StoreId};
+
+thread_local! {
+    static DECIDES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In shared data once a request was decided in this process.
+const DECIDED: &[u8] = b"keystile/decided";
+/// Keysets kept of a store.
+const MOST: usize = 64;
+const NAME_BYTES: usize = 40;
+
+/// A request is about to be decided: whatever is configured from now on may replace something.
+pub fn decides() {
+    if !DECIDES.replace(true) {
+        let _ = host::set_shared_data(DECIDED, b"1", 0);
+    }
+}
+
+/// Whether a keyset that comes now is a listener's own for certain, however old it is. Where
+/// shared data cannot be read, it is not.
+pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
+    let starts = matches!(host::shared_data(DECIDED), Ok(None));
+    starts || is_listed(&listed(store).unwrap_or_default().0, name)
+}
+
+/// A listener has a keyset of its own.
+pub fn note(store: StoreId, name: &BaseName) {
+    change(store, |names| {
+        if is_listed(names, name) {
+            return false;
+        }
+        names.push(short(name));
+        // Versions stand first, so the oldest gives way.
+        names.sort_unstable();
+        let too_many = names.len().saturating_sub(MOST);
+        names.drain(..too_many);
+        true
+    });
+}
+
+/// No listener of this VM has it any more: it was replaced.
+pub fn forget(store: StoreId, name: &BaseName) {
+    // Not by the canary, whose roots end as soon as it has tried them.
+    if slots::mine().is_some() {
+        change(store, |names| {
+            let before = names.len();
+            names.retain(|n| *n != short(name));
+            names.len() < before
+        });
+    }
+}
+
+type Short = [u8; NAME_BYTES];
+
+/// The version and most of the digest: enough to tell signed keysets apart.
+fn short(name: &BaseName) -> Short {
+    let mut out = [0; NAME_BYTES];
+    let bytes = name.version.to_be_bytes();
+    let bytes = bytes.iter().chain(name.manifest.as_bytes());
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
+fn is_listed(names: &[Short], name: &BaseName) -> bool {
+    names.contains(&short(name))
+}
+
+fn key(store: StoreId) -> String {
+    format!("keystile/listeners/{store}")
+}
+
+fn listed(store: StoreId) -> Result<(Vec<Short>, u32), host::Status> {
+    let found = host::shared_data(key(store).as_bytes())?;
+    Ok(
+        found.map_or((Vec::new(), host::CAS_ABSENT), |(bytes, cas)| {
+            (bytes.as_chunks().0.to_vec(), cas)
+        }),
+    )
+}
+
+/// Where it fails, a listener may be taken for one that steps back: the safe side.
+fn change(store: StoreId, f: impl Fn(&mut Vec<Short>) -> bool) {
+    for _ in 0..16 {
+        let Ok((mut names, cas)) = listed(store) else {
+            return;
+        };
+        if !f(&mut names) {
+            return;
+        }
+        let bytes = names.as_flattened();
+        match host::set_shared_data(key(store).as_bytes(), bytes, cas) {
+            Err(host::Status::CAS_MISMATCH) => {}
+            _ => return,
+        }
+    }
+}

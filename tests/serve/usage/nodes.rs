@@ -1,0 +1,132 @@
+//! What one Envoy may report is its own.
+
+use keystile::keyset::NodeKey;
+use keystile::report::{self, Report, StoreState};
+
+use super::*;
+
+fn enroll(home: &Home, node: &str) -> SigningKeys {
+    let printed = home.ok(&["node", "enroll", node]);
+    let key = NodeKey::parse(&printed).unwrap();
+    assert_eq!(key.node(), node);
+    SigningKeys::new(vec![key.signing_key()])
+}
+
+/// The answer to a batch, signed with these.
+fn answer(server: &Server, batch: &Batch, keys: &SigningKeys) -> (u16, String) {
+    let answer = post(server, &seal_batch(batch, keys).unwrap()).unwrap();
+    if answer.status == 200 {
+        open_receipt(answer.body.as_bytes(), &answer.kid, &answer.tag, keys).unwrap();
+    }
+    (answer.status, answer.body)
+}
+
+fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
+    let report = Report {
+        node: node.to_owned(),
+        vm: 0,
+        vms: 1,
+        sent: now(),
+        claimed: 1,
+        stores: vec![StoreState {
+            store: edge.store.clone(),
+            version: 1,
+            base: 1,
+            missing_base: false,
+        }],
+    };
+    let sealed = report::seal(&report, keys).unwrap();
+    let answer = agent()
+        .post(format!("{}/v1/reports", server.url()))
+        .header("x-keystile-kid", &sealed.kid)
+        .header("x-keystile-signature", &sealed.tag)
+        .send(&sealed.body[..]);
+    answer.unwrap().status().as_u16()
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
+    let edge = Edge::new();
+    let home = &edge.home;
+    let [one, two] = ["edge-1", "edge-2"].map(|node| enroll(home, node));
+    let server = Server::start(home, &[]);
+    let genuine = edge.batch(0, 1, 3);
+    assert_eq!(genuine.node, "edge-1");
+    // The secret that every Envoy has, and that of another Envoy, are good for nothing here.
+    let forged = edge.batch(1, 1, 1_000_000);
+    let (status, body) = answer(&server, &forged, &edge.keys);
+    assert_eq!(status, 403, "{body}");
+    assert!(body.contains("keystilectl node enroll"), "{body}");
+    assert_eq!(answer(&server, &forged, &two).0, 403);
+    assert_eq!(answer(&server, &genuine, &one).0, 200);
+    // One that has none goes on as before.
+    let other = Batch {
+        node: "edge-3".into(),
+        ..edge.batch(0, 1, 2)
+    };
+    assert_eq!(answer(&server, &other, &edge.keys).0, 200);
+    assert_eq!(edge.requests(), 3 + 1 + 2 + 1);
+
+    eventually("reports to be taken", || {
+        report(&server, &edge, "edge-1", &one) == 204
+    });
+    assert_eq!(report(&server, &edge, "edge-1", &edge.keys), 403);
+    assert_eq!(report(&server, &edge, "edge-1", &two), 403);
+    assert_eq!(report(&server, &edge, "edge-3", &edge.keys), 204);
+
+    // Both said that they have what was never published here.
+    eventually("two Envoys to diverge", || {
+        let answer = agent().get(format!("{}/metrics", server.url())).call();
+        let text = answer.unwrap().body_mut().read_to_string().unwrap();
+        text.lines()
+            .any(|l| l == "keystile_control_nodes_diverging 2")
+    });
+
+    // A new secret ends the former one; a revoked one opens to nobody.
+    let anew = enroll(home, "edge-1");
+    eventually("the new secret to count", || {
+        answer(&server, &edge.batch(0, 2, 1), &anew).0 == 200
+    });
+    assert_eq!(answer(&server, &edge.batch(0, 3, 1), &one).0, 403);
+    home.ok(&["node", "revoke", "edge-1"]);
+    eventually("the revocation to count", || {
+        answer(&server, &edge.batch(0, 4, 1), &anew).0 == 403
+    });
+    assert_eq!(answer(&server, &edge.batch(0, 4, 1), &edge.keys).0, 403);
+    drop(server);
+
+    let server = Server::start(home, &["--enrolled-only"]);
+    let (status, body) = answer(&server, &other, &edge.keys);
+    assert_eq!(status, 403, "{body}");
+    assert_eq!(report(&server, &edge, "edge-3", &edge.keys), 403);
+    assert_eq!(
+        answer(
+            &server,
+            &Batch {
+                node: "edge-2".into(),
+                ..edge.batch(0, 1, 1)
+            },
+            &two
+        )
+        .0,
+        200
+    );
+
+    // Who was enrolled and revoked is written down, and no secret is.
+    let log = home.ok(&["audit", "export"]);
+    assert_eq!(log.matches("\"node.enroll\"").count(), 3);
+    assert_eq!(log.matches("\"node.revoke\"").count(), 1);
+    let listed = home.ok(&["node", "list"]);
+    let made = home.ok(&["node", "enroll", "edge-9"]);
+    let secret = made.trim().rsplit(':').next().unwrap();
+    assert!(listed.contains("edge-1") && !listed.contains(secret));
+    assert!(!home.ok(&["audit", "export"]).contains(secret));
+}
