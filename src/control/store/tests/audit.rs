@@ -8,6 +8,13 @@ fn verified(b: &mut Bench) -> Result<log::Verified> {
     log::verify(&mut b.store, None)
 }
 
+fn did(b: &mut Bench, user: &str, action: &str) {
+    let mut world = World::at(NOON);
+    world.actor.user = user.to_owned();
+    let write = |tx: &mut Tx<'_>| tx.audit(&world, action, "x", None, None);
+    b.store.write(&world, write).unwrap();
+}
+
 /// As who holds the master key would cut it: with the store's own memory of the end.
 fn cut_off(b: &mut Bench, last: u64) {
     let record = b.store.read(|tx| tx.audit_record(last)).unwrap().unwrap();
@@ -259,6 +266,9 @@ fn records_are_found_by_every_field() {
 #[test]
 fn every_way_to_search_for_a_few_uses_an_index() {
     let mut b = Bench::new();
+    for n in 1..3 {
+        did(&mut b, &format!("token x ({n})"), "client.create");
+    }
     let any = Query::default;
     let some = |text: &str| Some(text.to_owned());
     for query in [
@@ -283,6 +293,15 @@ fn every_way_to_search_for_a_few_uses_an_index() {
             ..any()
         },
         Query {
+            actor: some("token x"),
+            ..any()
+        },
+        Query {
+            actor: some("token x"),
+            action: some("client."),
+            ..any()
+        },
+        Query {
             outcome: Some(Outcome::Refused),
             ..any()
         },
@@ -300,6 +319,51 @@ fn every_way_to_search_for_a_few_uses_an_index() {
         let plan = b.store.audit_plan(&query);
         assert!(plan.contains("USING COVERING INDEX"), "{query:?}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
+    }
+}
+
+/// A token that is renewed each day has had hundreds of ids in two years.
+#[test]
+fn what_a_token_did_is_found_by_its_name_however_many_ids_it_had() {
+    let mut b = Bench::new();
+    for (ids, want) in [(3, "test.b test.b test.b"), (700, "test.b test.b test.b")] {
+        let write = |tx: &mut Tx<'_>| {
+            for (n, name) in (0..ids).flat_map(|n| ["ci", "cis", "c"].map(|name| (n, name))) {
+                let mut world = World::at(NOON);
+                world.actor.user = format!("token {name} ({n:010})");
+                tx.audit(&world, "test.b", "x", None, None)?;
+            }
+            Ok(())
+        };
+        b.store.write(&World::at(NOON), write).unwrap();
+        did(&mut b, "token ci", "test.a");
+        for action in [None, Some("test.b".to_owned()), Some("test.".to_owned())] {
+            let query = Query {
+                actor: Some("token ci".to_owned()),
+                action,
+                ..Query::default()
+            };
+            let named = query.action.as_deref() == Some("test.b");
+            let mut found = b.store.read(|tx| tx.last_audit(&query, 4)).unwrap();
+            if !named {
+                assert_eq!(found.remove(0).action, "test.a", "{query:?}");
+            }
+            let users = found.iter().map(|r| r.actor.user.as_str());
+            assert!(users.clone().all(|u| u.starts_with("token ci (")));
+            let actions: Vec<_> = found.iter().map(|r| r.action.as_str()).collect();
+            assert!(actions.join(" ").starts_with(want), "{query:?}");
+            assert!(found.is_sorted_by(|a, b| a.seq > b.seq), "the latest first");
+        }
+        let one = Query {
+            actor: Some("token ci (0000000001)".to_owned()),
+            ..Query::default()
+        };
+        assert!(
+            !b.store
+                .read(|tx| tx.last_audit(&one, 9))
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
