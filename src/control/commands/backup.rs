@@ -16,6 +16,7 @@ use crate::file::Partial;
 use crate::home::{self, Kept, Restored};
 use crate::operation::backup::{self, Part};
 use crate::output;
+use crate::registry::words;
 use crate::remote::Remote;
 use crate::store::LostKey;
 
@@ -137,8 +138,10 @@ impl Saved {
 /// Has a server make a backup, and fetches it.
 fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // Files may have names that no audit log keeps, such as those made of a digest.
+    let kept = words::check("name", &name, words::NAME).is_ok();
     let made = server.perform(&backup::Make {
-        name: name.into_owned(),
+        name: kept.then(|| name.into_owned()).unwrap_or_default(),
     })?;
     let saved = || {
         let store = part(server, &made.id, Part::Store, &made.store, to)?;

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result, refuse};
 use crate::file::Partial;
 use crate::home::Home;
 use crate::operation::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
+use crate::registry::words;
 use crate::world::{self, World};
 
 /// Bytes of a piece.
@@ -55,6 +56,7 @@ struct Kept {
 
 impl Backups {
     async fn make(self: Arc<Self>, asked: Make, world: World) -> Result<Made> {
+        words::check("name", &asked.name, words::NAME)?;
         let Ok(mut kept) = self.kept.try_lock() else {
             return Err(busy());
         };
