@@ -111,6 +111,46 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_long() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let node = json!({"node": "edge-1"});
+    let enrolled = api.ask(&owner, "POST", "/v1/nodes", node.clone()).await;
+    assert_eq!(enrolled.status, 200, "{}", enrolled.text);
+    for (method, path, body, status) in [
+        ("POST", "/v1/nodes/revoke", node, 200),
+        // Nobody has it, which takes the same turn to find out.
+        ("DELETE", "/v1/sessions/0123", Value::Null, 404),
+    ] {
+        let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let desk = Arc::clone(&api.desk);
+        let long = tokio::spawn(async move {
+            let world = World::read();
+            let mut first = true;
+            let begin = || {
+                let (first, world) = (std::mem::take(&mut first), world.clone());
+                let began = began.clone();
+                Ok(move |store: &mut Store| {
+                    store.write(&world, |tx| {
+                        began.send(()).unwrap();
+                        let end = world::instant() + 2 * SOON;
+                        while first && world::instant() < end {
+                            tx.audit(&world, "test.long", "x", None, None)?;
+                        }
+                        Ok(())
+                    })
+                })
+            };
+            desk.write_for(&world, Pace::Long, begin).await
+        });
+        begins.recv().await.unwrap();
+        let done = soon(path, api.ask(&owner, method, path, body)).await;
+        assert_eq!(done.status, status, "{}", done.text);
+        long.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_caller_leaves_a_turn_to_read_to_others() {
     let api = Api::new();
     let greedy = World::by(1, crate::caller::Grant::nothing());
