@@ -402,7 +402,8 @@ fn pay(
     now: u64,
 ) -> Result<Result<Paid, Refused>, Contended> {
     let quota = &charge.quota;
-    Asked::new(charges, charge, now).ask(buckets, &mut |levels, found, is_hot| {
+    let asked = Asked::new(charges, charge, now);
+    asked.ask(buckets, &mut |levels, found, is_hot| {
         let taken = match quota.take(charge.cost, found.level, now) {
             Ok(taken) => taken,
             Err(refused) => return (found.keep(levels, charge), Err(refused)),
@@ -418,6 +419,7 @@ fn pay(
             full_in: taken.full_in.saturating_add(reserved),
         };
         let is_set = levels.set(&charge.quota, taken.stored);
+        asked.took(levels, charge.cost.saturating_add(leased));
         let members = match leased {
             0 => Members::default(),
             _ => levels.members(quota),

@@ -86,6 +86,9 @@ pub struct Decision<'k> {
     /// On such a route: the request asks by a header for a method or a path that another rule
     /// covers.
     pub overridden: bool,
+    /// The request asks by a header to be taken for one for another host, which has another
+    /// rule.
+    pub another_host: bool,
     /// What a second pass is to know of the key that was presented on such a route: it is
     /// taken out there.
     pub unjudged: Option<Prior>,
@@ -103,6 +106,7 @@ impl Default for Decision<'_> {
             again: false,
             open: false,
             overridden: false,
+            another_host: false,
             unjudged: None,
         }
     }
@@ -216,6 +220,7 @@ fn judge<'k>(
         }
     }
     decision.route = rule::find(policy, &call, trace)?;
+    decision.another_host = rule::names_another_host(policy, &call, decision.route, headers);
     let route = decision.route.and_then(|i| policy.routes.get(i));
     let is_preflight = asks_for_method && has_origin && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {

@@ -5,10 +5,12 @@
 //!
 //! Those that only name what links are built from are left alone: `X-Forwarded-Prefix`
 //! (Spring's `ForwardedHeaderFilter`, Symfony, werkzeug's `ProxyFix`: put before the path of
-//! links, while the request is routed by what follows), `X-Forwarded-Host`, `-Proto`, `-Port`
-//! and `Forwarded` (none of them names a method or a path), `X-Auth-Request-Redirect` (where a
-//! browser goes after a sign-in) and `X-Envoy-Original-Path` (Envoy writes it where it rewrites
-//! a path, for logs).
+//! links, while the request is routed by what follows), `X-Forwarded-Proto` and `-Port`,
+//! `X-Auth-Request-Redirect` (where a browser goes after a sign-in) and
+//! `X-Envoy-Original-Path` (Envoy writes it where it rewrites a path, for logs).
+//!
+//! Another host is told by every proxy in front, and mostly honestly: `X-Forwarded-Host` counts
+//! only where rules name hosts, and the host that it names has another rule ([`hosts`]).
 
 use crate::credential::same_name;
 use crate::headers::Headers;
@@ -34,6 +36,42 @@ const TARGET: [&str; 5] = [
     "x-forwarded-uri",
     "x-forwarded-path",
 ];
+
+/// Express (`trust proxy`), Rails, Django (`USE_X_FORWARDED_HOST`), Symfony and Spring take the
+/// first or the second for the host; the others are Azure's and some frameworks'.
+const HOST: [&str; 5] = [
+    "x-forwarded-host",
+    "forwarded",
+    "x-original-host",
+    "x-host",
+    "x-forwarded-server",
+];
+
+/// Every host that a request asks to be taken for, in each spelling.
+pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(|(name, _)| is_host(name));
+    named.flat_map(|(name, value)| {
+        let is_forwarded = same_name("forwarded", name);
+        let parts = value.split(move |b| *b == b',' || (is_forwarded && *b == b';'));
+        parts.filter_map(move |part| {
+            let part = part.trim_ascii();
+            if !is_forwarded {
+                return Some(part);
+            }
+            // RFC 7239 section 4: `host=example.com`, perhaps quoted.
+            let (key, host) = part.split_at_checked(5)?;
+            let host = host.trim_ascii();
+            let quoted = host.strip_prefix(b"\"").and_then(|h| h.strip_suffix(b"\""));
+            key.eq_ignore_ascii_case(b"host=")
+                .then_some(quoted.unwrap_or(host))
+        })
+    })
+}
+
+/// Whether a header of this name asks for another host.
+pub fn is_host(name: &[u8]) -> bool {
+    is_one_of(name, &HOST[..1]) || is_one_of(name, &HOST[2..]) || same_name(HOST[1], name)
+}
 
 /// What a header asks for instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

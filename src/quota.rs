@@ -319,11 +319,11 @@ impl Draw {
                 // What was carried over is carried once, though the request is refused.
                 return carried;
             }
-            tally.own = tally.own.saturating_add(1);
             result = Ok(Drawn {
                 window: self.window,
-                remaining: tally.remaining(self.requests),
+                remaining: tally.remaining(self.requests).saturating_sub(1),
             });
+            counts.took(self.rule, self.window);
             true
         });
         match swapped {

@@ -360,11 +360,12 @@ impl Kind {
     }
 }
 
-/// Whether a content type is gRPC's: `application/grpc`, `application/grpc+proto` and so on.
+/// Whether a content type is gRPC's, as Envoy tells (`Grpc::Common::hasGrpcContentType`):
+/// `application/grpc`, `application/grpc+proto` and so on, and not `application/grpc;x`.
 pub fn is_grpc(content_type: &[u8]) -> bool {
     content_type
         .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 /// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3): one challenge for

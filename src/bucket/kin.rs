@@ -5,11 +5,13 @@
 //! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
 //! when that key is first seen at it. So no key gets by the change what it has already used,
 //! and keys on other plans of the same client, whose limits are others', change nothing. So it
-//! is when a key moves from one plan to another, or back: see [`Levels::taken_since`].
+//! is when a key moves from one plan of its client to another, or back
+//! ([`Levels::taken_since`]). What a key takes under one rule of its own counts under the
+//! others that lie there ([`Levels::charge_others`]).
 //!
 //! Either costs one more look at shared data, once for each key and rule.
 
-use super::{BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused, SECOND};
+use super::{BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused};
 use crate::lease::Held;
 
 /// The key that pays, and where its buckets would lie if the limit were the other subject's.
@@ -37,23 +39,18 @@ impl Found {
     }
 }
 
-/// Why there is no level.
-pub(super) enum Unknown {
-    /// The other subject's buckets must be looked at first.
-    Kin(Kin),
-    /// There is no room for another bucket.
-    Room(Refused),
-}
-
 /// Finds the level of a charge's bucket. One that does not exist begins as [`Levels::begin`]
 /// says.
+///
+/// # Errors
+/// [`Kin`] whose buckets must be looked at first.
 pub(super) fn find(
     levels: &mut Levels,
     (charges, charge): (&[Charge], &Charge),
     held: Held,
     before: Option<&Levels>,
     now: u64,
-) -> Result<Found, Unknown> {
+) -> Result<Found, Kin> {
     let quota = &charge.quota;
     let is_beside = |place: &BucketKey, quota: &Quota| {
         let mut others = charges.iter();
@@ -65,8 +62,7 @@ pub(super) fn find(
     let payer = charge.kin.filter(|_| charge.key.is_of_client());
     let payer = payer.map(|kin| kin.lineage);
     let joins = payer.is_some_and(|lineage| !levels.has_member(quota, lineage));
-    let since = stored.and_then(|_| levels.taken_since(quota, payer, here, now));
-    if let (Some(stored), None, false) = (stored, since, joins) {
+    if let (Some(stored), false) = (stored, joins) {
         return Ok(Found {
             level: held.given_back(quota, stored),
             keep: None,
@@ -75,7 +71,7 @@ pub(super) fn find(
     let mut left = quota.burst();
     let mut lacks = 0;
     if let (Some(kin), true) = (charge.kin, stored.is_none() || joins) {
-        let before = before.ok_or(Unknown::Kin(kin))?;
+        let before = before.ok_or(kin)?;
         let of = (!charge.key.is_of_client()).then_some(kin.lineage);
         let there = |rule: &Quota| is_beside(&kin.place, rule);
         left = before.left(quota, of, there, now);
@@ -84,6 +80,7 @@ pub(super) fn find(
     let found = match stored {
         Some(stored) => {
             let lowered = stored.max(quota.less(stored.max(now), lacks, now));
+            let since = payer.and_then(|payer| levels.taken_since(quota, payer, here, now));
             let lowered = lowered.max(since.unwrap_or(0));
             Found {
                 level: match lowered == stored {
@@ -96,12 +93,6 @@ pub(super) fn find(
         }
         None => {
             let start = levels.begin(quota, (payer, left), here, now);
-            let start = start.map_err(|room| {
-                Unknown::Room(Refused {
-                    wait: room.saturating_sub(now),
-                    remaining: 0,
-                })
-            })?;
             Found {
                 level: start,
                 keep: Some(start),
@@ -150,28 +141,25 @@ impl<'c> Asked<'c> {
         let held = held.unwrap_or_default();
         let mut before = None;
         loop {
-            let mut answer = Err(Unknown::Room(Refused {
-                wait: SECOND,
-                remaining: 0,
-            }));
+            // Asked again where a rival was faster: the last answer counts.
+            let mut answer = None;
             buckets.update(&charge.key, &mut |levels| {
                 let of = (self.charges, charge);
                 match find(levels, of, held, before.as_ref(), now) {
                     Ok(found) => {
                         let (is_stored, result) = f(levels, &found, held.is_hot);
-                        answer = Ok(result);
+                        answer = Some(Ok(result));
                         is_stored
                     }
-                    Err(unknown) => {
-                        answer = Err(unknown);
+                    Err(kin) => {
+                        answer = Some(Err(kin));
                         false
                     }
                 }
             })?;
             match answer {
-                Ok(result) => return Ok(result),
-                Err(Unknown::Room(refused)) => return Ok(Err(refused)),
-                Err(Unknown::Kin(kin)) => {
+                Some(Ok(result)) => return Ok(result),
+                Some(Err(kin)) => {
                     let mut seen = Levels::default();
                     buckets.update(&kin.place, &mut |levels| {
                         seen = levels.clone();
@@ -180,7 +168,25 @@ impl<'c> Asked<'c> {
                     // The second time it is never asked for.
                     before = Some(seen);
                 }
+                // Nobody asked: the buckets are not to be had.
+                None => return Err(Contended),
             }
         }
+    }
+
+    /// Tokens were taken from the bucket.
+    pub fn took(&self, levels: &mut Levels, tokens: u64) {
+        let (charge, now) = (self.charge, self.now);
+        // A client's rules know by their members who is under them.
+        let mut all = self.charges.iter();
+        let first = all.find(|other| other.key == charge.key);
+        if charge.key.is_of_client() || first.is_some_and(|first| first.quota != charge.quota) {
+            return;
+        }
+        let is_beside = |rule: &Quota| {
+            let mut all = self.charges.iter();
+            all.any(|other| other.key == charge.key && other.quota == *rule)
+        };
+        levels.charge_others(&charge.quota, tokens, is_beside, now);
     }
 }

@@ -215,34 +215,41 @@ impl Levels {
         held.min().unwrap_or(quota.burst())
     }
 
-    /// What to store where other rules were used since this one was, if any was: the payer was
-    /// moved to another plan and back, or a plan was changed and changed back. A bucket that
-    /// was out of use refilled meanwhile, and its payer did not stand still. If a payer is
-    /// named, the rules of others do not count.
+    /// What to store where a payer comes back to this rule that was moved to others in between:
+    /// no more is left than under those.
     pub(crate) fn taken_since(
         &self,
         quota: &Quota,
-        payer: Option<u64>,
+        payer: u64,
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
     ) -> Option<u64> {
+        let others = self.before(is_beside, now);
+        let left = others.filter(|l| l.quota != *quota && l.members.has(payer));
+        left.map(|old| old.carried_over(quota, now)).max()
+    }
+
+    /// Tokens were taken under a rule. A payer who is moved to another plan and back has used
+    /// those as well, so the rules that may have been in force before lack them, too, or are
+    /// empty.
+    pub(crate) fn charge_others(
+        &mut self,
+        quota: &Quota,
+        tokens: u64,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) {
         if self.0.len() < 2 {
-            return None;
+            return;
         }
-        let since: Vec<&Level> = match payer {
-            None => {
-                let later = self.0.iter().rev();
-                later.take_while(|level| level.quota != *quota).collect()
-            }
-            // Others use their own meanwhile: what counts is which rules the payer left.
-            Some(payer) => {
-                let others = self.0.iter().filter(|level| level.quota != *quota);
-                others.filter(|level| level.members.has(payer)).collect()
-            }
-        };
-        let since = since.into_iter().filter(|level| !level.is_stale(now));
-        let since = since.filter(|level| !is_beside(&level.quota));
-        since.map(|old| old.carried_over(quota, now)).max()
+        let others = self.0.iter_mut();
+        let others = others.filter(|l| l.quota != *quota && !l.is_stale(now));
+        for old in others.filter(|l| !is_beside(&l.quota)) {
+            let taken = old.quota.interval.saturating_mul(tokens);
+            let empty = now.saturating_add(old.quota.tolerance);
+            let arrival = old.arrival.max(now).saturating_add(taken);
+            old.arrival = arrival.min(empty).max(old.arrival);
+        }
     }
 
     /// The most tokens that are missing under one of them.
@@ -263,28 +270,22 @@ impl Levels {
     /// any of those, and than either could ever hold. If a payer is named, the rules of others
     /// do not count. Under the other subject's rules `left` were.
     ///
-    /// # Errors
-    /// If there is no room: when the first of the others will be full, and make room.
+    /// Where there is no room, the rule that was longest out of use gives way.
     pub(crate) fn begin(
         &mut self,
         quota: &Quota,
         (payer, left): (Option<u64>, u64),
         is_beside: impl Fn(&Quota) -> bool,
         now: u64,
-    ) -> Result<u64, u64> {
+    ) -> u64 {
         self.0.retain(|level| !level.is_stale(now));
         let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
         let before = self.before(is_beside, now).filter(paid);
         let before = before.map(|old| old.begun(quota, now)).max();
         let start = quota.holding(left, now).max(before.unwrap_or(now));
-        if self.0.len() >= MAX_RULES {
-            // A full bucket says nothing that a new one would not.
-            self.0.retain(|level| level.arrival > now);
+        while self.0.len() >= MAX_RULES {
+            self.0.remove(0);
         }
-        if self.0.len() >= MAX_RULES {
-            let first = self.0.iter().map(|level| level.arrival).min();
-            return Err(first.unwrap_or(now));
-        }
-        Ok(start)
+        start
     }
 }

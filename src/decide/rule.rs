@@ -163,6 +163,27 @@ pub(super) fn is_overridden(
     })
 }
 
+/// Whether a request asks, by its headers, to be taken for one for a host that has another rule.
+pub(super) fn names_another_host(
+    policy: &Policy,
+    call: &Call<'_>,
+    found: Option<usize>,
+    headers: Headers<'_>,
+) -> bool {
+    if !policy.router.names_hosts() {
+        return false;
+    }
+    let search = Search { policy, call };
+    overrides::hosts(headers).enumerate().any(|(n, host)| {
+        let other = Call {
+            authority: Some(host),
+            ..*call
+        };
+        let is_another = || !find(policy, &other, &mut ()).is_ok_and(|o| search.alike(found, o));
+        Some(host) != call.authority && (n >= MOST_OVERRIDES || is_another())
+    })
+}
+
 /// Methods and paths that a request may ask for and still be asked about one by one.
 const MOST_OVERRIDES: usize = 12;
 

@@ -7,7 +7,7 @@ use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
 use crate::credential::{
-    Edit, Seen, strip, strip_ours, strip_query, strip_smuggled, strip_trailers,
+    Edit, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
 use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
 use crate::headers::Headers;
@@ -214,6 +214,9 @@ fn admit(
     let judged = !decision.open || decision.overridden;
     let overrides = judged && policy.mode == Mode::Enforce;
     let seen = strip_smuggled(policy, headers, overrides, &mut edits);
+    if decision.another_host && policy.mode == Mode::Enforce {
+        strip_hosts(headers, &mut edits);
+    }
     apply(&edits)?;
 
     let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());

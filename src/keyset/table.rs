@@ -10,7 +10,6 @@ use super::entry::{Entry, RECORD, Record};
 use super::{Lookup, PAGE, Refusal};
 use crate::key::Prefix;
 
-const RECORDS_PER_PAGE: usize = PAGE / RECORD;
 const PREFIX: usize = 16;
 const DIGEST: usize = 32;
 
@@ -127,7 +126,7 @@ impl Table {
             return Lookup::Corrupt;
         };
         let at = |i: usize| self.pages.get(start + i * RECORD..).unwrap_or_default();
-        let count = ((end - start) / RECORD).min(RECORDS_PER_PAGE);
+        let count = (end - start) / RECORD;
         let near = self.near(page, count, sought);
         let found = partition_point(count, near, |i| prefix_at(at(i)) < sought);
         match Record::read(at(found)) {
@@ -278,6 +277,26 @@ fn partition_point(n: usize, near: usize, before: impl Fn(usize) -> bool) -> usi
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A search that begins near its end asks few questions, whatever lies around.
+    #[test]
+    fn a_search_asks_twice_for_each_doubling_of_its_way() {
+        for n in (1..40).chain([128, 300]) {
+            for place in 0..=n {
+                for near in 0..n + 3 {
+                    let asked = Cell::new(0);
+                    let found = partition_point(n, near, |i| {
+                        asked.set(asked.get() + 1);
+                        i < place
+                    });
+                    assert_eq!(found, place);
+                    let way = near.min(n - 1).abs_diff(place);
+                    let most = 2 * (way + 1).ilog2() + 2;
+                    assert!(asked.get() <= most, "{n} {place} {near}: {}", asked.get());
+                }
+            }
+        }
+    }
 
     proptest! {
         #![proptest_config(crate::seeded())]

@@ -185,12 +185,17 @@ fn tombstones_go_when_the_key_would_have_expired() {
         expires: Some(at),
         ..row(1)
     }));
+    // Thirty days long.
     assert!(!kept(Row {
-        expires: Some(at - EXPIRED_KEPT),
+        expires: Some(at - 2_592_000),
+        ..row(1)
+    }));
+    assert!(kept(Row {
+        expires: Some(at - 2_592_000 + 1),
         ..row(1)
     }));
     assert!(!kept(Row {
-        overlap_end: Some(at - EXPIRED_KEPT),
+        overlap_end: Some(at - 2_592_000),
         expires: Some(at + 9),
         ..row(1)
     }));

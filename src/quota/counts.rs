@@ -12,10 +12,10 @@ pub const MAX_TALLIES: usize = 32;
 /// Windows kept of a rule. Of more, neighbours are counted as one.
 const KEPT: usize = 3;
 
-const TALLY_BYTES: usize = 56;
-/// Stands before tallies that tell what was given back; those of a former version do not, and
-/// have no mark.
-const MARK: &[u8; 8] = b"tally\0\0\x02";
+const TALLY_BYTES: usize = 64;
+/// Stands before tallies that tell what was given back and what other rules took; those of a
+/// former version do not, and have no mark.
+const MARK: &[u8; 8] = b"tally\0\0\x03";
 const FORMER_BYTES: usize = 48;
 
 /// What was taken of a quota in one window.
@@ -33,13 +33,26 @@ pub struct Tally {
     pub carried: u64,
     /// So many were given back by the operator, as last heard.
     pub given_back: u64,
+    /// Taken under other rules since the window was opened: who is moved to another plan and
+    /// back has used those, too.
+    pub beside: u64,
 }
 
 impl Tally {
-    /// What was taken.
+    /// What counts as taken.
     pub fn used(&self) -> u64 {
         let taken = self.own.saturating_add(self.others);
+        let taken = taken.saturating_add(self.beside);
         taken.saturating_sub(self.given_back)
+    }
+
+    /// What was taken under its own rule.
+    fn used_here(&self) -> u64 {
+        self.used().saturating_sub(self.beside)
+    }
+
+    fn overlaps(&self, window: Window) -> bool {
+        self.window.start < window.end && window.start < self.window.end
     }
 
     /// What is left.
@@ -59,6 +72,7 @@ impl Tally {
             others: 0,
             carried: self.carried.saturating_add(other.carried),
             given_back: 0,
+            beside: 0,
         }
     }
 }
@@ -93,6 +107,7 @@ impl Counts {
                 others: u64::from_be_bytes(others),
                 carried: u64::from_be_bytes(carried),
                 given_back: rest.first().map_or(0, |b| u64::from_be_bytes(*b)),
+                beside: rest.get(1).map_or(0, |b| u64::from_be_bytes(*b)),
             })
         };
         let all = tallies.chunks_exact(each).map(read);
@@ -103,7 +118,7 @@ impl Counts {
     pub fn to_bytes(&self) -> Vec<u8> {
         let numbers = self.0.iter().flat_map(|t| {
             let Window { start, end } = t.window;
-            let counted = [t.own, t.others, t.carried, t.given_back];
+            let counted = [t.own, t.others, t.carried, t.given_back, t.beside];
             [t.rule, start, end].into_iter().chain(counted)
         });
         let numbers = numbers.flat_map(u64::to_be_bytes);
@@ -134,14 +149,40 @@ impl Counts {
         Some((tally, carried > 0))
     }
 
-    /// What a window that does not exist yet begins with. Another rule may have counted until
-    /// now, or the time zone may have new clocks: whatever was taken in a window that shares a
-    /// moment with this one counts.
+    /// What a window that does not exist yet begins with. Other rules may have counted since
+    /// this one last did, or the time zone may have new clocks: whatever was taken in a window
+    /// that shares a moment with this one counts. The rule that counted last is at the end.
     fn before(&self, rule: u64, window: Window) -> u64 {
-        let is_new = !self.0.iter().any(|t| t.rule == rule);
-        let overlaps = |t: &&Tally| t.window.start < window.end && window.start < t.window.end;
-        let counts = self.0.iter().filter(|t| is_new || t.rule == rule);
-        counts.filter(overlaps).map(Tally::used).max().unwrap_or(0)
+        let own = self.0.iter().filter(|t| t.rule == rule);
+        let own = own.filter(|t| t.overlaps(window)).map(Tally::used).max();
+        let last = self.0.iter().rposition(|t| t.rule == rule);
+        let since = self.0.get(last.map_or(0, |at| at + 1)..);
+        let since = since.unwrap_or_default().iter();
+        let since = since.filter(|t| t.overlaps(window)).map(|t| match last {
+            None => t.used(),
+            // What those counted of this rule lies in windows that are past.
+            Some(_) => t.used_here(),
+        });
+        own.into_iter().chain(since).max().unwrap_or(0)
+    }
+
+    /// One more was taken under a rule: it is the last that counted, and other rules count it,
+    /// too, in windows that share a moment with this one.
+    pub(super) fn took(&mut self, rule: u64, window: Window) {
+        let is_it = |t: &Tally| t.rule == rule && t.window == window;
+        if let Some(at) = self.0.iter().position(is_it) {
+            let mut tally = self.0.remove(at);
+            tally.own = tally.own.saturating_add(1);
+            self.0.push(tally);
+        }
+        for other in self.others(rule, window) {
+            other.beside = other.beside.saturating_add(1);
+        }
+    }
+
+    fn others(&mut self, rule: u64, window: Window) -> impl Iterator<Item = &mut Tally> {
+        let others = self.0.iter_mut().filter(move |t| t.rule != rule);
+        others.filter(move |t| t.overlaps(window))
     }
 
     /// Room for one more of a rule, beside a window.
@@ -177,7 +218,14 @@ impl Counts {
         let found = all.find(|t| t.rule == rule && t.window == taken_in);
         // What counts in an earlier window, too, stays counted in both.
         let found = found.filter(|t| t.own > t.carried);
-        found.map(|t| t.own = t.own.saturating_sub(1)).is_some()
+        let Some(tally) = found else {
+            return false;
+        };
+        tally.own = tally.own.saturating_sub(1);
+        for other in self.others(rule, taken_in) {
+            other.beside = other.beside.saturating_sub(1);
+        }
+        true
     }
 
     /// Hears what others have taken in windows that began at `start`, and what was given

@@ -419,3 +419,39 @@ fn a_method_in_lower_case_passes_by_no_rule_for_the_one_in_upper_case() {
     }
     assert_eq!(code(&w, "h", "get", "/write/1"), "ok", "open either way");
 }
+
+#[test]
+fn a_header_that_names_a_host_with_another_rule_is_seen() {
+    let w = routes(CORP);
+    let seen = |host: &str, name: &str, value: &str| {
+        let mut c = call("GET", "/x");
+        c.pairs[2].1 = host.as_bytes().to_vec();
+        c.pairs.push((name.to_owned(), value.as_bytes().to_vec()));
+        let mut buckets = MemoryBuckets::default();
+        let decision = c.decide(&w, &mut buckets);
+        (decision.code(), decision.another_host)
+    };
+    let corp = "a.corp.example.com";
+    for (name, value) in [
+        ("x-forwarded-host", corp),
+        ("X_Forwarded_Host", corp),
+        ("x-forwarded-host", "other, a.corp.example.com"),
+        ("x-forwarded-host", "A.corp.example.com:80"),
+        ("forwarded", "for=1.2.3.4;host=a.corp.example.com"),
+        ("forwarded", "for=1.2.3.4, Host=\"a.corp.example.com\""),
+        ("x-original-host", corp),
+        ("x-forwarded-host", "a b"),
+    ] {
+        assert_eq!(seen("other", name, value), ("ok", true), "{name}: {value}");
+    }
+    for (name, value) in [
+        ("x-forwarded-host", "other"),
+        ("x-forwarded-host", "example.com"),
+        ("forwarded", "for=1.2.3.4;by=a.corp.example.com"),
+        ("x-forwarded-proto", corp),
+    ] {
+        assert_eq!(seen("other", name, value), ("ok", false), "{name}: {value}");
+    }
+    assert!(!seen(corp, "x-forwarded-host", "b.corp.example.com").1);
+    assert!(seen(corp, "x-forwarded-host", "other").1);
+}

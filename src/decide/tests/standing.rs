@@ -126,7 +126,7 @@ fn a_text_could_be_ours_by_its_brand_its_checksum_or_because_it_was_imported() {
         ours.text.expose_secret(),
         of_another_brand.text.expose_secret(),
         "ks_live_mistyped",
-        "Basic ks_live_x",
+        "Basic ks_live_x1234567",
     ];
     let theirs = [
         "",

@@ -96,6 +96,12 @@ fn check_overlay(built: &Built, keys: usize, pages: usize) {
         let overlay = Overlay::new(&manifest, bytes).unwrap();
         assert_eq!((overlay.len(), overlay.is_empty()), (keys, keys == 0));
         assert_eq!((overlay.pages(), overlay.corrupt_pages()), (pages, 0));
+        if !is_corrupt {
+            let all: Vec<_> = overlay.entries().map(|(prefix, _)| prefix).collect();
+            let mut want: Vec<_> = (0..keys as u64).map(|n| digest(n).prefix()).collect();
+            want.sort_unstable();
+            assert_eq!(all, want);
+        }
         let least = built.pages.len() + pages;
         assert!((least..least + PAGE).contains(&overlay.pages_bytes()));
         let _ = overlay.lookup(&digest(0).prefix());

@@ -19,9 +19,6 @@ struct Taken {
     /// The lines of rotation that have been seen here, if it is a client's, and no other rule
     /// since.
     lines: HashSet<u64>,
-    /// Which use of any rule of the place was the last of this one. What a worker took in
-    /// advance counts as used when it was.
-    used: u64,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -58,7 +55,7 @@ impl Taken {
 }
 
 #[derive(Clone, Default)]
-struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>, u64);
+struct Model(HashMap<(u8, u64, u64), HashMap<Rule, Taken>>);
 
 fn name((subject, route): Slot) -> (u8, u64, u64) {
     match subject {
@@ -137,46 +134,35 @@ impl Model {
                 begun: (now, level),
                 takings: Vec::new(),
                 lines: is_clients.then_some(line).into_iter().collect(),
-                used: 0,
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
-            self.is_used(*slot, *rule, limits, line);
+            self.leave(*slot, *rule, limits, line);
         }
     }
 
-    /// The rule is the last that was used, and of a client's those of its plan are all that
-    /// this line is under.
-    fn is_used(&mut self, slot: Slot, rule: Rule, limits: &[(Slot, Rule)], line: u64) {
-        self.1 += 1;
+    /// Of a client's rules those of its plan are all that a line is under.
+    fn leave(&mut self, slot: Slot, rule: Rule, limits: &[(Slot, Rule)], line: u64) {
         for (other, taken) in self.0.get_mut(&name(slot)).into_iter().flatten() {
-            if *other == rule {
-                taken.used = self.1;
-            } else if !limits.contains(&(slot, *other)) {
+            if *other != rule && !limits.contains(&(slot, *other)) {
                 taken.lines.remove(&line);
             }
         }
     }
 
-    /// Those buckets are in use again: they hold no more than is left under the rules that
-    /// were used since, beside what workers took in advance before that.
+    /// Those buckets of a client have seen `line`: if it comes from other rules, they hold no
+    /// more than is left under those, beside what workers took in advance before that.
     fn switch(
         &mut self,
-        current: &[(Slot, Rule)],
+        seen: &[(Slot, Rule)],
         limits: &[(Slot, Rule)],
         line: u64,
         workers: &[Leases],
         now: u128,
     ) {
-        for (slot, rule) in current {
+        for (slot, rule) in seen {
             let rules = &self.0[&name(*slot)];
-            let is_clients = matches!(slot.0, Subject::Client(_));
             let since = rules.iter().filter(|(other, taken)| {
-                *other != rule
-                    && !limits.contains(&(*slot, **other))
-                    && match is_clients {
-                        true => taken.lines.contains(&line),
-                        false => taken.used > rules[rule].used,
-                    }
+                *other != rule && !limits.contains(&(*slot, **other)) && taken.lines.contains(&line)
             });
             // In the new unit, rounded up: the model errs for the caller.
             let left = since.filter_map(|(other, taken)| {
@@ -194,7 +180,7 @@ impl Model {
                 let takings = &mut rules.get_mut(rule).unwrap().takings;
                 takings.push((now, level - left));
             }
-            self.is_used(*slot, *rule, limits, line);
+            self.leave(*slot, *rule, limits, line);
         }
     }
 
@@ -239,11 +225,24 @@ impl Model {
         })
     }
 
+    /// A request was let in. What a line takes under one rule of its own counts under the
+    /// others that were in force before, as far as it goes.
     fn note(&mut self, limits: &[(Slot, Rule)], cost: u64, now: u128) {
+        let mut places = HashSet::new();
         for (slot, rule) in limits {
             let rules = self.0.get_mut(&name(*slot)).unwrap();
-            let cost = u128::from(cost.min(rule.2)) * unit(*rule);
-            rules.get_mut(rule).unwrap().takings.push((now, cost));
+            let tokens = u128::from(cost.min(rule.2));
+            if matches!(slot.0, Subject::Key(_)) && places.insert(name(*slot)) {
+                for (other, taken) in rules.iter_mut() {
+                    let is_beside = other == rule || limits.contains(&(*slot, *other));
+                    if !is_beside && taken.missing(*other, now).is_some() {
+                        let left = taken.level(*other, now).0;
+                        taken.takings.push((now, left.min(tokens * unit(*other))));
+                    }
+                }
+            }
+            let taken = rules.get_mut(rule).unwrap();
+            taken.takings.push((now, tokens * unit(*rule)));
         }
     }
 }
@@ -339,32 +338,19 @@ struct Working<'w> {
 }
 
 impl Working<'_> {
-    /// Which of the request's buckets in one place are there, which have seen the key, and which
-    /// are in use again.
-    fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 3] {
+    /// Which of the request's buckets in one place are there, and which have seen the key.
+    fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 2] {
         let mut made = self.limits.clone();
         made.retain(|(slot, _)| place(*slot) == *key);
-        let mut current = made.clone();
         let mut seen = made.clone();
         seen.retain(|(slot, _)| matches!(slot.0, Subject::Client(_)));
         let read = self.world.shared.update(key, &mut |levels| {
             made.retain(|(_, rule)| levels.get(&quota_of(*rule)).is_some());
             seen.retain(|(_, rule)| levels.has_member(&quota_of(*rule), self.line));
-            current.retain(|(slot, rule)| {
-                let is_beside = |other: &Quota| {
-                    let mut all = self.limits.iter();
-                    all.any(|(s, r)| s == slot && quota_of(*r) == *other)
-                };
-                let quota = quota_of(*rule);
-                let payer = matches!(slot.0, Subject::Client(_)).then_some(self.line);
-                // At the beginning of time no bucket is too old to count.
-                let since = levels.taken_since(&quota, payer, is_beside, 0);
-                levels.get(&quota).is_some() && since.is_none()
-            });
             false
         });
         read.unwrap();
-        [made, seen, current]
+        [made, seen]
     }
 }
 
@@ -390,13 +376,13 @@ impl Buckets for Working<'_> {
             self.verdict = self.verdict.clone().and(tried);
         }
         self.world.shared.update(key, f)?;
-        let [made, seen, current] = self.made(key);
+        let [made, seen] = self.made(key);
         let (line, now) = (self.line, self.world.now.into());
         let (world, limits) = (&mut *self.world, &self.limits);
         let (model, workers) = (&mut world.model, &world.workers);
         model.begin(&made, limits, line, &self.before, now);
         model.join(&seen, limits, line, &self.before, workers, now);
-        model.switch(&current, limits, line, workers, now);
+        model.switch(&seen, limits, line, workers, now);
         Ok(())
     }
 
