@@ -139,10 +139,11 @@ impl Saved {
 fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     // Files may have names that no audit log keeps, such as those made of a digest.
-    let kept = words::check("name", &name, words::NAME).is_ok();
-    let made = server.perform(&backup::Make {
-        name: kept.then(|| name.into_owned()).unwrap_or_default(),
-    })?;
+    let name = match words::check("name", &name, words::NAME) {
+        Ok(()) => name.into_owned(),
+        Err(_) => String::new(),
+    };
+    let made = server.perform(&backup::Make { name })?;
     let saved = || {
         let store = part(server, &made.id, Part::Store, &made.store, to)?;
         let usage = made.usage.as_ref();
