@@ -163,6 +163,14 @@ impl Caller {
         }
     }
 
+    /// The same as a number.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Local => u64::MAX,
+            Self::Token(g) => g.id.as_u64(),
+        }
+    }
+
     /// Whether it may know of a client.
     pub fn sees(&self, client: &str) -> bool {
         match self {

@@ -17,6 +17,7 @@ pub mod explain;
 pub mod fleet;
 pub mod import;
 pub mod init;
+mod interrupt;
 pub mod key;
 pub mod keyset;
 pub mod master_key;
@@ -51,6 +52,12 @@ impl Context {
         self.home.open()
     }
 
+    /// Opens the store to read it, as whichever version left it.
+    pub fn store_to_read(&self) -> Result<Store> {
+        self.local()?;
+        self.home.open_as_it_is()
+    }
+
     /// That this process works on the store itself.
     pub fn local(&self) -> Result<()> {
         match self.server {
@@ -71,7 +78,8 @@ impl Context {
     pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         match &self.server {
             Some(server) => server.perform(&operation),
-            None => operation.run(&mut self.store()?, world),
+            None if operation.writes() => operation.run(&mut self.store()?, world),
+            None => operation.run(&mut self.store_to_read()?, world),
         }
     }
 

@@ -28,6 +28,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::operation;
 use crate::operation::fleet::Fleet;
@@ -153,7 +154,7 @@ impl Console {
                 let ended = move |store: &mut Store| {
                     signed_in::ended(&sessions, store, &world, &asked.id, clock)
                 };
-                end.app().desk().write(ended).await
+                end.app().desk().write_at(Pace::Urgent, ended).await
             }
         }))
     }

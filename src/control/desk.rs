@@ -11,9 +11,24 @@ use tokio::sync::{Semaphore, watch};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::home::Home;
 use crate::store::{Store, Tx};
+use crate::world::World;
+
+mod health;
+mod turns;
+
+pub use health::{Health, Next};
+pub use turns::Pace;
+use turns::{Share, Shares, Turn, Turns};
 
 /// Readers at once; more would only wait for the disk.
 const READERS: usize = 4;
+/// Operations of one caller that read at once: of three, one is left to others.
+const READS: usize = 2;
+/// Operations of one caller that change something at once, or wait for their turn to. The rest
+/// waits behind them, and not before others.
+const WRITES: usize = 2;
+/// How often a change that takes long is begun again because others come first.
+const AGAIN: usize = 30;
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -27,9 +42,12 @@ pub struct Desk {
     /// Operations may take their time; one turn is always left for who only looks, such as
     /// the check of a token.
     asks: Semaphore,
+    asking: Arc<Shares>,
     /// Writers wait here, and not each on a thread.
-    writing: Semaphore,
+    turn: Arc<Turns>,
+    writing: Arc<Shares>,
     version: watch::Sender<u64>,
+    health: Health,
 }
 
 impl Desk {
@@ -40,14 +58,19 @@ impl Desk {
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
         let version = store.read(|tx| Ok(tx.meta().version))?;
+        let turn = Arc::new(Turns::default());
+        store.break_off_when(turn.hurry());
         Ok(Arc::new(Self {
             home,
             writer: Mutex::new(store),
             readers: Mutex::new(Vec::new()),
             turns: Semaphore::new(READERS),
             asks: Semaphore::new(READERS - 1),
-            writing: Semaphore::new(1),
+            asking: Shares::new(READS),
+            turn,
+            writing: Shares::new(WRITES),
             version: watch::Sender::new(version),
+            health: Health::default(),
         }))
     }
 
@@ -67,14 +90,17 @@ impl Desk {
         self.look_at(|store| store.read(f)).await
     }
 
-    /// Reads with operations that open their own transactions, and change nothing.
+    /// Reads with operations that open their own transactions, and change nothing: in the
+    /// caller's share.
     ///
     /// # Errors
     /// Those of `f`, and of the store.
     pub async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
+        world: &World,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let _share = self.asking.take(world.caller.number()).await;
         let _ask = self.asks.acquire().await.map_err(|_| closed())?;
         self.look_at(f).await
     }
@@ -85,7 +111,7 @@ impl Desk {
     ) -> Result<T> {
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
         let desk = Arc::clone(self);
-        blocking(move || {
+        let done = blocking(move || {
             let idle = locked(&desk.readers).pop();
             let mut store = match idle.and_then(Store::still_readable) {
                 Some(store) => store,
@@ -94,8 +120,51 @@ impl Desk {
             let out = f(&mut store);
             locked(&desk.readers).push(store);
             out
-        })
-        .await
+        });
+        self.heeded(done.await)
+    }
+
+    fn heeded<T>(&self, done: Result<T>) -> Result<T> {
+        done.inspect_err(|e| self.health.heed(e))
+    }
+
+    /// Whether the store does its part.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Finds out whether the store does its part.
+    ///
+    /// # Errors
+    /// It does not, or did not a short while ago.
+    pub async fn is_well(self: &Arc<Self>) -> Result<()> {
+        let trouble = match self.health.next() {
+            Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
+            Next::Wait(trouble) => Err(trouble),
+            Next::Write(_) => {
+                let world = World::of_server();
+                let write = move |store: &mut Store| store.write(&world, |_| Ok(()));
+                self.write_at(Pace::Urgent, write).await?;
+                Ok(())
+            }
+            Next::Check(_) => {
+                // Those that are idle hold pages that were good once.
+                locked(&self.readers).clear();
+                self.look_at(Store::check).await?;
+                Ok(())
+            }
+        };
+        match trouble {
+            Ok(()) => {
+                self.health.is_well();
+                Ok(())
+            }
+            Err(trouble) => Err(refuse(
+                format_args!("the store fails ({})", trouble.as_str()),
+                "look at the server's log; it is tried again every few seconds",
+            )
+            .of(Kind::Store(trouble))),
+        }
     }
 
     /// Changes. `f` opens its own transactions, as the functions of [`crate::registry`] do.
@@ -106,18 +175,92 @@ impl Desk {
         self: &Arc<Self>,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = self.writing.acquire().await.map_err(|_| closed())?;
+        self.write_at(Pace::Usual, f).await
+    }
+
+    /// The same at another pace.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub async fn write_at<T: Send + 'static>(
+        self: &Arc<Self>,
+        pace: Pace,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turn.take(pace, false).await.ok_or_else(closed)?;
+        self.write_in(turn, f).await.0
+    }
+
+    /// The same for a caller, in its share. What takes long gives way: it is broken off, and
+    /// begun again by the next `f` that `begin` makes.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub async fn write_for<T, F>(
+        self: &Arc<Self>,
+        world: &World,
+        pace: Pace,
+        mut begin: impl FnMut() -> Result<F>,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    {
+        let again = matches!(pace, Pace::Sweep | Pace::Long);
+        let share = self.share(world, pace).await;
+        for _ in 0..AGAIN {
+            let turn = self.turn.take(pace, again).await.ok_or_else(closed)?;
+            let (done, hurried) = self.write_in(turn, begin()?).await;
+            if done.is_ok() || !hurried {
+                return done;
+            }
+        }
+        drop(share);
+        Err(refuse(
+            "keys were revoked all the time, which goes before this",
+            "nothing was changed; try again later, or with less at once",
+        )
+        .of(Kind::Unavailable))
+    }
+
+    /// A share of the writer's turns. What is urgent waits for no other change of its caller.
+    async fn share(&self, world: &World, pace: Pace) -> Option<Share> {
+        match pace {
+            Pace::Urgent => None,
+            _ => Some(self.writing.take(world.caller.number()).await),
+        }
+    }
+
+    /// Gives what `f` gave, and whether it was told to break off meanwhile.
+    async fn write_in<T: Send + 'static>(
+        self: &Arc<Self>,
+        turn: Turn,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> (Result<T>, bool) {
         let desk = Arc::clone(self);
-        blocking(move || {
+        let done = blocking(move || {
+            // Held until it is done, even if nobody waits for it any more.
+            let turn = turn;
             let mut store = locked(&desk.writer);
             if !store.is_readable() {
                 *store = desk.home.open()?;
+                store.break_off_when(desk.turn.hurry());
             }
             let out = f(&mut store);
+            let hurried = turn.is_hurried();
             desk.look(&mut store)?;
-            out
-        })
-        .await
+            Ok((out, hurried))
+        });
+        match done.await {
+            Ok((out, hurried)) => (self.heeded(out), hurried),
+            Err(e) => (self.heeded(Err(e)), false),
+        }
+    }
+
+    /// Whether somebody writes.
+    #[cfg(test)]
+    pub fn is_writing(&self) -> bool {
+        self.turn.is_taken()
     }
 
     /// The version of the keyset, and its changes, by whichever process.

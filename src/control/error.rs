@@ -32,6 +32,36 @@ pub enum Kind {
     TooMany,
     /// It cannot be done at the moment.
     Unavailable,
+    /// The store fails.
+    Store(Trouble),
+}
+
+/// Why the store fails; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// There is no space left.
+    Full,
+    /// It cannot be opened or written.
+    Access,
+    /// The disk does not answer as it should.
+    Io,
+    /// What is on the disk is not as it was written.
+    Damaged,
+}
+
+impl Trouble {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Access, Self::Io, Self::Damaged];
+
+    /// The word for it in metrics and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Access => "access",
+            Self::Io => "io",
+            Self::Damaged => "damaged",
+        }
+    }
 }
 
 /// What every operation gives back.

@@ -15,7 +15,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use crate::audit::Head;
-use crate::desk::Desk;
+use crate::desk::{Desk, Pace};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::Operation as _;
 use crate::operation::audit::{Export, RecordView};
@@ -142,7 +142,7 @@ impl Exporter {
         let noted = desk.home().folder().join(SENT);
         let found = {
             let noted = noted.clone();
-            desk.ask(move |store| {
+            desk.ask(&World::of_server(), move |store| {
                 let start = sent(&noted)?;
                 let (after, head) = store.read(|tx| {
                     let meta = tx.meta();
@@ -237,7 +237,11 @@ impl Exporter {
             turns.tick().await;
             let noted = self.settings.place.as_ref();
             let noted = noted.map(|_| desk.home().folder().join(SENT));
-            let pruned = desk.write(move |store| prune(store, keep, noted)).await;
+            let begin = || {
+                let noted = noted.clone();
+                Ok(move |store: &mut Store| prune(store, keep, noted))
+            };
+            let pruned = desk.write_for(&World::of_server(), Pace::Long, begin).await;
             match pruned {
                 Ok((pruned, stay)) => {
                     if pruned.removed > 0 {

@@ -7,6 +7,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result, refuse};
 
+mod partial;
+
+pub use partial::{Partial, PartialFolder, remove_all as remove_partials};
+
 /// Writes beside and renames, so that whoever reads finds the old content or the new one
 /// and nothing between, and so that Envoy, which watches for renames, notices.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
@@ -36,16 +40,13 @@ fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
         ));
     }
     let write = || -> io::Result<()> {
-        let mut beside = tempfile::Builder::new()
-            .prefix(".keystile-")
-            .tempfile_in(folder)?;
-        beside.write_all(content)?;
-        beside
-            .as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        let mut beside = Partial::new(folder)?;
+        let file = beside.file();
+        file.write_all(content)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         if sync {
             // On the disk before it takes the place of what is there.
-            beside.as_file().sync_all()?;
+            file.sync_all()?;
         }
         beside.persist(path)?;
         if sync {

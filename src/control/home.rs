@@ -3,20 +3,22 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use keystile::keyset::StoreId;
 
-use crate::error::{Error, Result, refuse};
-use crate::file;
+use crate::error::{Error, Kind, Result, Trouble, refuse};
+use crate::file::{self, PartialFolder};
 use crate::seal::{self, MasterKey};
-use crate::store::Store;
+use crate::store::{Alone, Store};
 use crate::world::{self, World};
 
 mod keep;
 mod lock;
 pub mod published;
 
-pub use keep::{NewKey, Restored};
+pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
+pub use lock::Serving;
 
 /// The folder: the store, its master key unless that is kept elsewhere, and the
 /// fingerprint of the master key, which tells a wrong key from a damaged store.
@@ -24,6 +26,8 @@ pub use keep::{NewKey, Restored};
 pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
+    /// This process has it for itself: see [`Home::hold`].
+    held: bool,
 }
 
 impl Home {
@@ -32,6 +36,15 @@ impl Home {
         Self {
             folder,
             master_key_command,
+            held: false,
+        }
+    }
+
+    /// The same for a process that holds it.
+    pub fn held(&self, _by: &Serving) -> Self {
+        Self {
+            held: true,
+            ..self.clone()
         }
     }
 
@@ -62,9 +75,24 @@ impl Home {
         self.folder.join("master.id")
     }
 
-    /// Opens the store.
+    /// Opens the store, and updates it if it is of an earlier version and no server has it
+    /// open.
     pub fn open(&self) -> Result<Store> {
         self.unlock().map(|(store, _)| store)
+    }
+
+    /// Opens the store, and updates nothing.
+    pub fn open_as_it_is(&self) -> Result<Store> {
+        self.unlock_beside(None).map(|(store, _)| store)
+    }
+
+    /// Keeps servers out while a schema changes.
+    fn alone(&self) -> Alone {
+        let home = self.clone();
+        Arc::new(move || match home.held {
+            true => Ok(Box::new(())),
+            false => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+        })
     }
 
     /// That there is a store.
@@ -81,13 +109,18 @@ impl Home {
                     format_args!("`{}` cannot be reached ({e})", path.display()),
                     "run as the user who made it",
                 )
-            });
+            }
+            .of(Kind::Store(Trouble::Access)));
         }
         Ok(())
     }
 
     /// Opens the store by the master key that fits.
     fn unlock(&self) -> Result<(Store, MasterKey)> {
+        self.unlock_beside(Some(self.alone()))
+    }
+
+    fn unlock_beside(&self, alone: Option<Alone>) -> Result<(Store, MasterKey)> {
         self.must_exist()?;
         let path = self.store();
         let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
@@ -95,13 +128,13 @@ impl Home {
         let next = seal::from_file(&self.next_master_key());
         let mut failed = seal::missing(&self.master_key());
         if let Some(key) = given {
-            match Store::open(&path, &key) {
+            match Store::open_beside(&path, &key, alone.clone()) {
                 Ok(store) => return Ok((store, key)),
                 Err(e) => failed = self.explain(e, &key).at(path.display()),
             }
         }
         if let Some(key) = next?
-            && let Ok(store) = Store::open(&path, &key)
+            && let Ok(store) = Store::open_beside(&path, &key, alone)
         {
             return Ok((store, key));
         }
@@ -116,7 +149,8 @@ impl Home {
         {
             return error;
         }
-        match fs::read_to_string(self.fingerprint()) {
+        let kind = error.kind();
+        let told = match fs::read_to_string(self.fingerprint()) {
             Ok(known) if known.lines().count() > 1 => refuse(
                 format_args!(
                     "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
@@ -138,7 +172,8 @@ impl Home {
                 "give the key that `init` made or was given",
             ),
             Err(_) => error,
-        }
+        };
+        told.of(kind)
     }
 
     /// Makes folder, master key and an empty store, and lets `fill` put the first things
@@ -166,7 +201,7 @@ impl Home {
             }
         };
         // Made beside and linked into place, so that no half-made store is ever found.
-        let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
+        let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         let mut id = [0; 8];
         (world.entropy)(&mut id)?;

@@ -14,11 +14,13 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
+use crate::desk::Pace;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
 use crate::world::World;
 
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod explain;
 pub mod fleet;
@@ -53,6 +55,16 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
     /// Its refusals, in the words that a person reads.
     fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
 
+    /// Whether it changes anything.
+    fn writes(&self) -> bool {
+        Self::ROUTE.writes
+    }
+
+    /// In which order it is done, if it changes anything.
+    fn pace(&self) -> Pace {
+        Pace::Usual
+    }
+
     /// What `If-Match` is compared with: the answer to a `GET` of the same thing.
     fn current(&self, _store: &mut Store, _world: &World) -> Result<Option<Value>> {
         Ok(None)
@@ -64,18 +76,27 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
     }
 }
 
+/// Things to do that take long in one operation.
+const MANY: usize = 100;
+
 /// The answer to another operation, as JSON.
 fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
     let answer = other.run(store, world)?;
     Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
 }
 
-/// The strong validator of an answer: changes with everything but how it is used.
+/// The strong validator of an answer: changes with everything but how it is used, and which
+/// part of it is shown.
 pub fn tag(value: &Value) -> String {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
         for use_of_it in ["usage", "last_used", "waiting"] {
             fields.remove(use_of_it);
+        }
+        // Of a client, `revision` stands for all its keys, and not only for those of one page.
+        if fields.contains_key("revision") && fields.contains_key("client") {
+            fields.remove("keys");
+            fields.remove("next");
         }
     }
     let digest = Sha256::digest(value.to_string().as_bytes());
@@ -303,6 +324,9 @@ macro_rules! for_each_operation {
             $crate::operation::audit::Verify,
             $crate::operation::audit::Checkpoint,
             $crate::operation::audit::Prune,
+            $crate::operation::backup::Make,
+            $crate::operation::backup::Read,
+            $crate::operation::backup::End,
             $crate::operation::token::Create,
             $crate::operation::token::List,
             $crate::operation::token::Show,
@@ -444,6 +468,19 @@ fn twice(name: &str) -> Error {
     )
 }
 
+/// An operation in words, to be read again.
+pub fn written<O: Operation>(operation: &O) -> Value {
+    serde_json::to_value(operation).unwrap_or_default()
+}
+
+/// Reads an operation from what [`written`] gave.
+///
+/// # Errors
+/// Those of [`put_together`].
+pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
+    read(written.clone())
+}
+
 /// The pairs of a query, or of a form.
 ///
 /// # Errors
@@ -552,11 +589,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_path_is_encoded() {
-        let parts = take_apart(&client::Show {
-            name: "a/b?c".to_owned(),
-            without_keys: false,
-        })
-        .unwrap();
+        let parts = take_apart(&client::Show::with_keys("a/b?c")).unwrap();
         assert_eq!(parts.target, "/v1/clients/a%2Fb%3Fc");
     }
 

@@ -69,6 +69,12 @@ impl Output {
         raw(out.as_bytes())
     }
 
+    /// Prints a JSON list some items at a time, so that it may be longer than fits into memory.
+    /// It has the form of [`Output::json`].
+    pub fn list() -> List {
+        List { begun: false }
+    }
+
     /// Says something to a person, on stderr.
     pub fn note(self, message: impl std::fmt::Display) {
         eprintln(&format!("{message}"));
@@ -91,6 +97,34 @@ impl Output {
             bar.set_style(style);
         }
         bar
+    }
+}
+
+/// A JSON list that is printed some items at a time.
+pub struct List {
+    begun: bool,
+}
+
+impl List {
+    /// Prints items.
+    pub fn add<T: Serialize>(&mut self, items: &[T]) -> Result<()> {
+        let mut out = String::new();
+        for item in items {
+            out.push_str(if self.begun { "," } else { "[" });
+            self.begun = true;
+            let item = serde_json::to_value(item).unwrap_or_default();
+            let item = serde_json::to_string_pretty(&item).unwrap_or_default();
+            for line in item.lines() {
+                out.push_str("\n  ");
+                out.push_str(line);
+            }
+        }
+        raw(out.as_bytes())
+    }
+
+    /// Ends it.
+    pub fn end(self) -> Result<()> {
+        raw(if self.begun { b"\n]\n" } else { b"[]\n" })
     }
 }
 

@@ -3,6 +3,7 @@
 //! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: who may be
 //!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
 //!   answered; [`proxy`]: who may speak for others;
+//! * [`backups`]: what is fetched of the store as a whole;
 //! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers; [`backlog`]: what
 //!   has not arrived;
 //! * [`duties`]: what is done without being asked;
@@ -25,6 +26,7 @@ use crate::{file, world};
 
 pub mod auth;
 pub mod backlog;
+pub mod backups;
 pub mod body;
 pub mod budget;
 pub mod connection;

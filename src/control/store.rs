@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keystile::keyset::StoreId;
@@ -13,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use serde_json::Value;
 
 use crate::audit::{self, Head, Link, Outcome, Record};
-use crate::error::{Error, Kind, Result, refuse};
+use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::record::Key;
 use crate::seal::MasterKey;
 use crate::world::World;
@@ -30,16 +32,18 @@ mod overview;
 mod policy;
 mod replay;
 pub mod rows;
+mod schema;
 mod scope;
 mod timeline;
 mod token;
 mod usage;
 
 pub use envoy::KnownEnvoy;
-pub use log::Query;
+pub use log::{Found, Query};
 pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
+pub use schema::Alone;
 pub use timeline::{LostKey, Timeline};
 pub use usage::*;
 
@@ -50,7 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("store.sql"),
     include_str!("store/version_2.sql"),
     include_str!("store/version_3.sql"),
@@ -59,7 +63,11 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("store/pages.sql"),
     include_str!("store/timeline.sql"),
     include_str!("store/node.sql"),
+    include_str!("store/revision.sql"),
 ];
+
+/// What messages call it.
+const THE_STORE: &str = "the store";
 
 /// An open store.
 pub struct Store {
@@ -67,6 +75,10 @@ pub struct Store {
     path: PathBuf,
     /// Inside [`Store::together`].
     joined: bool,
+    /// Says when what is being written is to be given up.
+    stop: Arc<AtomicBool>,
+    /// Takes it for oneself to update a schema, if that may be.
+    alone: Option<Alone>,
     /// Usage, once it was asked for.
     usage: Option<UsageStore>,
 }
@@ -100,6 +112,7 @@ pub struct Tx<'s> {
     next: u64,
     /// The keyset differs from the one of `meta.version`.
     changed: bool,
+    stop: Arc<AtomicBool>,
     /// Audit records that are chained already; see [`Tx::audit`].
     unwritten: RefCell<Vec<Record>>,
 }
@@ -110,7 +123,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut store = Self::connect(path, key, flags)?;
         store.db.pragma_update(None, "journal_mode", "WAL")?;
-        store.migrate()?;
+        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, None)?;
         store.db.execute(
             "INSERT INTO meta (one, store, version, issued_at, audit_seq, audit_hash, timeline)
              VALUES (1, ?, 0, 0, 0, ?, randomblob(8))",
@@ -119,14 +132,21 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens an existing store.
+    /// Opens a store that nobody else has open.
     pub fn open(path: &Path, key: &MasterKey) -> Result<Self> {
+        Self::open_beside(path, key, Some(schema::nobody_else()))
+    }
+
+    /// Opens a store that others may have open. `alone` takes it for itself where the schema
+    /// is to be updated; without it, that is left as it is.
+    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
         let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        if store.schema()? == 0 {
+        if schema::version(&store.db)? == 0 {
             // An empty file is an empty database to SQLite, and none of ours.
             return Err(damaged("it is empty"));
         }
-        store.migrate()?;
+        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, alone.as_ref())?;
+        store.alone = alone;
         Ok(store)
     }
 
@@ -190,41 +210,10 @@ impl Store {
             db,
             path: path.to_owned(),
             joined: false,
+            stop: Arc::default(),
+            alone: Some(schema::nobody_else()),
             usage: None,
         })
-    }
-
-    /// How many of [`MIGRATIONS`] it has seen.
-    fn schema(&self) -> Result<usize> {
-        let n: i64 = self
-            .db
-            .pragma_query_value(None, "user_version", |r| r.get(0))?;
-        Ok(usize::try_from(n).unwrap_or(usize::MAX))
-    }
-
-    fn migrate(&mut self) -> Result<()> {
-        match MIGRATIONS.len().checked_sub(self.schema()?) {
-            Some(0) => return Ok(()),
-            Some(_) => {}
-            None => {
-                return Err(refuse(
-                    "the store was written by a newer keystilectl",
-                    "use that one, or update this one",
-                ));
-            }
-        }
-        let tx = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Read again: another process may have done it meanwhile.
-        let seen: i64 = tx.pragma_query_value(None, "user_version", |r| r.get(0))?;
-        let seen = usize::try_from(seen).unwrap_or(usize::MAX);
-        for script in MIGRATIONS.iter().skip(seen) {
-            tx.execute_batch(script)?;
-        }
-        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-        tx.commit()?;
-        Ok(())
     }
 
     /// Whether it can be read. Another process may have given it another master key; then
@@ -281,8 +270,31 @@ impl Store {
         Ok(out)
     }
 
+    /// Does what no function of ours does.
+    #[cfg(test)]
+    pub fn batch(&self, sql: &str) {
+        self.db.execute_batch(sql).unwrap();
+    }
+
+    /// As on a disk with so many pages of room, or as much as there is.
+    #[cfg(test)]
+    pub fn room(&self, pages: Option<u32>) {
+        let used: u32 = self
+            .db
+            .pragma_query_value(None, "page_count", |r| r.get(0))
+            .unwrap();
+        let most = pages.map_or(u32::MAX, |n| used + n);
+        self.db.pragma_update(None, "max_page_count", most).unwrap();
+    }
+
+    /// Whatever is being written while this is true is refused, and not committed.
+    pub fn break_off_when(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
+    }
+
     fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
         let tx = Scope::begin(&self.db, behavior, self.joined)?;
+        schema::unchanged(&tx, THE_STORE, &MIGRATIONS)?;
         let (meta, unsealed) = tx.query_row(
             "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,
                audit_secret IS NULL, timeline, began FROM meta",
@@ -313,6 +325,7 @@ impl Store {
             // Strictly rising, and above all that a restored backup has ever issued.
             next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
+            stop: Arc::clone(&self.stop),
             unwritten: RefCell::default(),
         })
     }
@@ -363,6 +376,20 @@ impl Tx<'_> {
     /// What the store knows about itself; before this transaction's own change.
     pub fn meta(&self) -> Meta {
         self.meta
+    }
+
+    /// That nobody wants it broken off. Every record of the audit log asks, so that what takes
+    /// long asks often.
+    ///
+    /// # Errors
+    /// It is to be broken off. It is not committed then, even if somebody goes on.
+    fn go_on(&self) -> Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(
+                refuse("it was broken off", "nothing was changed; try again").of(Kind::Unavailable),
+            ),
+        }
     }
 
     /// The keyset will not be the same after this transaction.
@@ -442,6 +469,7 @@ impl Tx<'_> {
     }
 
     fn commit(mut self, world: &World) -> Result<()> {
+        self.go_on()?;
         self.write_audit()?;
         if self.unsealed {
             self.insert_audit_secret(world)?;
@@ -476,6 +504,7 @@ fn damaged(how: &str) -> Error {
         format_args!("the store is damaged: {how}"),
         "nothing was changed; restore the folder from a backup",
     )
+    .of(Kind::Store(Trouble::Damaged))
 }
 
 /// The database's own words, turned into ours. Where the store stands is added by
@@ -486,7 +515,8 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::NotADatabase) => refuse(
                 "the store cannot be decrypted",
                 "the master key is another one, or the file is damaged",
-            ),
+            )
+            .of(Kind::Store(Trouble::Damaged)),
             Some(ErrorCode::DatabaseCorrupt) => damaged("a page of it is not as it was written"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => refuse(
                 format_args!(
@@ -501,19 +531,23 @@ impl From<rusqlite::Error> for Error {
                     "the store cannot be written",
                     "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
                 )
+                .of(Kind::Store(Trouble::Access))
             }
-            Some(
-                ErrorCode::DiskFull
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::SystemIoFailure,
-            ) => refuse(
+            Some(ErrorCode::DiskFull) => refuse(
+                "the disk under the store is full",
+                "nothing was changed; free some space",
+            )
+            .of(Kind::Store(Trouble::Full)),
+            Some(ErrorCode::FileLockingProtocolFailed | ErrorCode::SystemIoFailure) => refuse(
                 format_args!("the disk under the store does not answer as it should ({e})"),
                 "nothing was changed; free some space and check the disk",
-            ),
+            )
+            .of(Kind::Store(Trouble::Io)),
             _ => refuse(
                 format_args!("the store does not work as it should ({e})"),
                 "nothing was changed; if it stays, restore the folder from a backup",
-            ),
+            )
+            .of(Kind::Store(Trouble::Io)),
         }
     }
 }

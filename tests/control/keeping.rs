@@ -278,7 +278,7 @@ fn a_folder_is_served_by_one_server_and_its_lock_dies_with_it() {
         "--discovery",
         "127.0.0.1:0",
     ];
-    let words = home.refused(&second);
+    let words = home.refused_soon(&second);
     let process = format!("(process {})", first.pid());
     assert!(
         words.contains("is running on") && words.contains(&process),
@@ -313,4 +313,54 @@ fn the_log_of_a_store_that_is_written_to_verifies() {
         done.store(true, Ordering::Relaxed);
         assert!(failed.is_empty(), "{failed:?}");
     });
+}
+
+fn partials(home: &Home) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(home.path("")).unwrap().map(|f| f.unwrap());
+    files
+        .filter(|f| f.file_name().to_string_lossy().starts_with(".keystile-"))
+        .map(|f| f.path())
+        .collect()
+}
+
+/// Starts a backup, and waits until some of it is written.
+fn half_way(home: &Home) -> Child {
+    let mut child = home
+        .command(&["backup", "kept.db"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the backup to begin", || {
+        assert!(child.try_wait().unwrap().is_none(), "it is done already");
+        (!partials(home).is_empty()).then_some(())
+    });
+    child
+}
+
+#[test]
+fn a_backup_that_is_broken_off_leaves_no_copy_or_the_next_one_removes_it() {
+    let home = Home::new();
+    done(issuing(&home, 10_000));
+    let mut asked = half_way(&home);
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-s", "TERM", &asked.id().to_string()]);
+    assert!(kill.status().unwrap().success());
+    assert_eq!(asked.wait().unwrap().code(), Some(130));
+    assert_eq!(partials(&home), [""; 0].map(std::path::PathBuf::from));
+
+    let mut killed = half_way(&home);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let left = partials(&home);
+    assert!(!left.is_empty(), "there is nothing to remove");
+    for file in &left {
+        // Whoever is young may be at work.
+        let file = fs::File::options().write(true).open(file).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(600);
+        file.set_modified(old).unwrap();
+    }
+    home.ok(&["backup", "kept.db"]);
+    assert_eq!(partials(&home), [""; 0].map(std::path::PathBuf::from));
+    home.ok(&["audit", "verify"]);
 }

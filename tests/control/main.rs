@@ -4,6 +4,7 @@
 mod cluster;
 mod faults;
 mod handing_over;
+mod interrupts;
 mod keeping;
 mod pages;
 mod programs;

@@ -76,6 +76,30 @@ impl Home {
         text(&output.stdout)
     }
 
+    /// Runs it to a refusal that comes at once, where it would otherwise go on for ever; gives
+    /// what it said.
+    pub fn refused_soon(&self, args: &[&str]) -> String {
+        let mut command = self.command(args);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let began = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > std::time::Duration::from_secs(20) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{args:?}: it is not refused");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        let output = child.wait_with_output().unwrap();
+        let words = text(&output.stderr);
+        assert!(!status.success(), "{args:?}: {words}");
+        words
+    }
+
     /// Runs it with `--output json`.
     pub fn json(&self, args: &[&str]) -> Value {
         let args = [args, &["--output", "json"]].concat();

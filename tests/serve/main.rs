@@ -1,6 +1,7 @@
 //! `keystilectl serve` as the world meets it: a process, ports, certificates, signals; and
 //! the command line through it.
 
+mod backups;
 mod discovery;
 mod exports;
 mod leaks;

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Head, Link, unhex};
 use crate::error::{Result, refuse};
+use crate::file::Partial;
 
 /// Signs checkpoints and what was removed. No `Debug`, no `Display`; wiped when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -108,10 +109,8 @@ impl FromStr for Checkpoint {
 pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("."));
-        let mut beside = tempfile::Builder::new()
-            .prefix(".keystile-")
-            .tempfile_in(folder)?;
-        writeln!(beside, "{checkpoint}")?;
+        let mut beside = Partial::new(folder)?;
+        writeln!(beside.file(), "{checkpoint}")?;
         beside.persist(file)?;
         Ok(())
     };

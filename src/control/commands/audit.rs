@@ -176,8 +176,8 @@ impl List {
             let most = left.min(PAGE);
             page.limit = Some(most);
             let found = cx.perform(page.clone())?;
+            left = left.saturating_sub(u32::try_from(found.records.len()).unwrap_or(most));
             records.extend(found.records);
-            left -= most;
             if found.next.is_none() {
                 break;
             }

@@ -1,15 +1,23 @@
 //! `keystilectl backup` and `keystilectl restore`
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use keystile::key::KeyId;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use super::Context;
-use crate::error::Result;
-use crate::home::Restored;
+use super::{Context, interrupt};
+use crate::error::{Error, Result, refuse};
+use crate::file::Partial;
+use crate::home::{self, Kept, Restored};
+use crate::operation::backup::{self, Part};
 use crate::output;
+use crate::registry::words;
+use crate::remote::Remote;
 use crate::store::LostKey;
 
 /// Ids that a warning names.
@@ -22,7 +30,8 @@ Example:
   keystilectl backup /backup/keystile-$(date +%F).db
 
 The copy is of one moment, verified, and encrypted with the store's master key. Keep that key too,
-and not beside the copy.")]
+and not beside the copy. With `--server` the server makes it, and it is fetched from there; that takes
+a token of the role `owner`.")]
 pub struct Backup {
     /// The file; what is there gives way when the copy is whole
     file: PathBuf,
@@ -49,14 +58,17 @@ pub struct Restore {
 impl Backup {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
-        cx.local()?;
-        let kept = cx.home.backup(&cx.world, &self.file)?;
+        interrupt::leave_nothing()?;
+        let kept = match &cx.server {
+            Some(server) => fetched(server, &self.file)?,
+            None => Saved::of(&cx.home.backup(&cx.world, &self.file)?),
+        };
         let shown = self.file.display().to_string();
         let json = json!({
             "file": shown,
             "bytes": kept.bytes,
             "version": kept.version,
-            "head": kept.head.to_string(),
+            "head": kept.head,
             "master_key": kept.master_key,
         });
         cx.out.show(&json, || {
@@ -72,6 +84,7 @@ impl Restore {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
+        interrupt::leave_nothing()?;
         let restored = cx.home.restore(&cx.world, &self.file)?;
         let (again, unknown): (Vec<_>, Vec<_>) = restored.lost.iter().partition(|k| k.revoked);
         let named = |keys: &[&LostKey]| {
@@ -101,6 +114,101 @@ impl Restore {
         }
         Ok(())
     }
+}
+
+/// A backup that was written.
+struct Saved {
+    bytes: u64,
+    version: u64,
+    head: String,
+    master_key: String,
+}
+
+impl Saved {
+    fn of(kept: &Kept) -> Self {
+        Self {
+            bytes: kept.bytes,
+            version: kept.version,
+            head: kept.head.to_string(),
+            master_key: kept.master_key.clone(),
+        }
+    }
+}
+
+/// Has a server make a backup, and fetches it.
+fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // Files may have names that no audit log keeps, such as those made of a digest.
+    let name = match words::check("name", &name, words::NAME) {
+        Ok(()) => name.into_owned(),
+        Err(_) => String::new(),
+    };
+    let made = server.perform(&backup::Make { name })?;
+    let saved = || {
+        let store = part(server, &made.id, Part::Store, &made.store, to)?;
+        let usage = made.usage.as_ref();
+        let usage = usage.map(|u| part(server, &made.id, Part::Usage, u, to));
+        home::put_backup(store, usage.transpose()?, to)
+    };
+    let saved = saved();
+    // It would be removed there in a minute anyway.
+    let _ = server.perform(&backup::End {
+        id: made.id.clone(),
+    });
+    Ok(Saved {
+        bytes: saved?,
+        version: made.version,
+        head: made.head,
+        master_key: made.master_key,
+    })
+}
+
+fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -> Result<Partial> {
+    let mut file = home::beside_backup(to)?;
+    let mut digest = Sha256::new();
+    let (mut offset, mut bytes) = (0, 0);
+    loop {
+        let piece = server.perform(&backup::Read {
+            id: id.to_owned(),
+            part,
+            offset,
+        })?;
+        let data = STANDARD.decode(&piece.data).map_err(|_| broken(to))?;
+        digest.update(&data);
+        bytes += data.len() as u64;
+        file.file().write_all(&data).map_err(|e| {
+            refuse(
+                format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
+                "what was there is as it was; check the folder and its free space",
+            )
+        })?;
+        match piece.next {
+            // Nothing that goes round in a circle.
+            Some(next) if next == bytes => offset = next,
+            Some(_) => return Err(broken(to)),
+            None => break,
+        }
+    }
+    let sha256: String = digest
+        .finalize()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    if bytes != want.bytes || sha256 != want.sha256 {
+        return Err(broken(to));
+    }
+    file.file().sync_all().map_err(|_| broken(to))?;
+    Ok(file)
+}
+
+fn broken(to: &Path) -> Error {
+    refuse(
+        format_args!(
+            "the backup did not arrive as it was made, and `{}` is as it was",
+            to.display()
+        ),
+        "do it again",
+    )
 }
 
 /// What nobody would notice before a caller does.

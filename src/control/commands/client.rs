@@ -166,21 +166,31 @@ impl List {
 
 impl Show {
     fn run(self, cx: &Context) -> Result<()> {
-        let shown = cx.perform(client::Show {
-            name: self.name,
-            without_keys: false,
-        })?;
+        let shown = cx.perform(client::Show::with_keys(self.name))?;
         cx.out.show(&shown, || {
             let mut out = fields(&shown.client);
             let keys = &shown.keys;
             let revoked = |k: &&KeyView| k.status.0 == Status::Revoked;
             let living = keys.len() - keys.iter().filter(revoked).count();
             if !keys.is_empty() {
-                out.push_str(&format!("\n{} ({living} not revoked)\n", count(keys.len())));
+                let first = if shown.next.is_some() {
+                    "the first "
+                } else {
+                    ""
+                };
+                let many = count(keys.len());
+                out.push_str(&format!("\n{first}{many} ({living} not revoked)\n"));
                 out.push_str(&super::key::list_table(keys, cx.now(), false));
             }
             out
-        })
+        })?;
+        if shown.next.is_some() && !cx.out.is_json() {
+            cx.out.note(format_args!(
+                "there are more; `keystilectl key list --client {}` lists all of them",
+                shown.client.client
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Context, key_id};
 use crate::error::Result;
 use crate::operation::key::{self, KeyUse, KeyView};
 use crate::operation::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
-use crate::output::{self, cell};
+use crate::output::{self, Output, cell};
 use crate::record::Status;
 use crate::registry::rules;
 use crate::when::{self, When};
@@ -47,7 +47,10 @@ Examples:
   keystilectl key list --client acme
   keystilectl key list --status active --expiring 30d
   keystilectl key list --unused 90d --status active
-  keystilectl key list --label team=payments --output json")]
+  keystilectl key list --label team=payments --output json
+
+The list is by client and age; JSON of more than 10,000 keys is printed page by page, in the order of
+their ids.")]
 pub struct List {
     /// Only those of this client
     #[arg(long, value_name = "CLIENT")]
@@ -133,21 +136,34 @@ impl List {
             scan: None,
             cursor: None,
         };
+        let mut json = cx.out.is_json().then(Output::list);
         let mut keys = Vec::new();
         let mut counted_since;
+        let mut whole = true;
         loop {
-            let found = cx.perform(page.clone())?;
+            let mut found = cx.perform(page.clone())?;
             counted_since = found.counted_since;
-            keys.extend(found.keys);
+            whole &= found.next.is_none();
+            if whole {
+                in_order(&mut found.keys);
+            }
+            match &mut json {
+                // There may be more of them than fit into memory.
+                Some(list) => list.add(&found.keys)?,
+                None => keys.extend(found.keys),
+            }
             if found.next.is_none() {
                 break;
             }
             page.cursor = found.next;
         }
-        keys.sort_by(|a, b| {
-            (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0))
-        });
-        cx.out.show(&keys, || list_table(&keys, cx.now(), true))?;
+        match json {
+            Some(list) => list.end()?,
+            None => {
+                in_order(&mut keys);
+                output::text(&list_table(&keys, cx.now(), true))?;
+            }
+        }
         if let Some(unused) = self.unused {
             let before = cx.now().saturating_sub(unused);
             match counted_since {
@@ -163,6 +179,11 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// By client and age. A JSON list of more than one page is in the order of the ids instead.
+fn in_order(keys: &mut [KeyView]) {
+    keys.sort_by(|a, b| (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0)));
 }
 
 impl Show {

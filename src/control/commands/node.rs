@@ -67,7 +67,7 @@ impl Node {
 }
 
 fn enroll(cx: &Context, node: String) -> Result<()> {
-    let made = cx.perform(node::Enroll { node })?;
+    let made = cx.make(node::Enroll { node })?;
     cx.out
         .show(&made, || {
             format!("{NODE_KEY}={}\n", made.node_key.expose_secret())

@@ -165,8 +165,8 @@ impl Serve {
         cx.local()?;
         log::begin();
         // Before anything is read: a restore may be putting another store in place.
-        let _alone = cx.home.hold()?;
-        let desk = Desk::open(cx.home.clone())?;
+        let alone = cx.home.hold()?;
+        let desk = Desk::open(cx.home.held(&alone))?;
         let limits = Limits::new(self.rate_limit);
         let duties = Duties {
             delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),

@@ -102,7 +102,7 @@ impl Token {
 
 impl Create {
     fn run(self, cx: &Context) -> Result<()> {
-        let made = cx.perform(token::Create {
+        let made = cx.make(token::Create {
             name: self.name,
             role: self.role,
             client: self.client,

@@ -86,7 +86,7 @@ impl Create {
             reach: Reach::with(self.webhook_allow),
             ..cx.world.clone()
         };
-        let made = cx.perform_in(
+        let made = cx.make_in(
             &world,
             webhook::Create {
                 name: self.name,

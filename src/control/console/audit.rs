@@ -18,9 +18,9 @@ const FIELDS: [&str; 7] = [
     "client", "subject", "actor", "action", "outcome", "since", "until",
 ];
 const PAGE: u32 = 50;
-/// Records of one page of an export, and pages of one file.
+/// Records of one page of an export, and of one file.
 const EXPORTED: u32 = 10_000;
-const PAGES: u32 = 100;
+const MOST: usize = 1_000_000;
 
 /// The log, or what is asked for.
 pub async fn list(visit: Visit) -> Response {
@@ -66,6 +66,10 @@ async fn listing(
         .and_then(|f| f.next)
         .map(|n| query.clone().with("before", n.to_string()).target(path));
     let first = visit.query.given("before").map(|_| query.target(path));
+    let empty = match next {
+        Some(_) => "None among those that were looked at so far; there are more.",
+        None => "Nothing of that kind was written down.",
+    };
     let body = html! {
         @if let Some(verified) = verified { (whole(verified)) }
         (draft.summary())
@@ -79,7 +83,7 @@ async fn listing(
             (field("until", "Until").placeholder("2027-01-31").line(&draft))
             button.quiet type="submit" { "Show" }
         }
-        @if let Some(found) = &found { (rows(&found.records, "Nothing of that kind was written down.")) }
+        @if let Some(found) = &found { (rows(&found.records, empty)) }
         (part::pager(first, next))
     };
     let actions = html! {
@@ -217,22 +221,21 @@ async fn exported(visit: &Visit) -> Result<String, Problem> {
     let mut asked: Export = asked(&visit.query).operation(&[])?;
     asked.limit = Some(EXPORTED);
     let mut out = String::new();
-    for _ in 0..PAGES {
+    let mut records = 0;
+    while records < MOST {
         let found = visit.run(asked.clone()).await?;
         for record in &found.records {
             out.push_str(&serde_json::to_string(record).unwrap_or_default());
             out.push('\n');
         }
+        records += found.records.len();
         if found.next.is_none() {
             return Ok(out);
         }
         asked.after = found.next;
     }
     Err(crate::error::refuse(
-        format_args!(
-            "more than {} records are asked for",
-            u64::from(EXPORTED) * u64::from(PAGES)
-        ),
+        format_args!("more than {MOST} records are asked for"),
         "narrow them by time, or use `keystilectl audit export`",
     )
     .into())

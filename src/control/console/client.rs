@@ -155,12 +155,7 @@ async fn page(
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let client = visit
-        .run(Show {
-            name: name.to_owned(),
-            without_keys: true,
-        })
-        .await?;
+    let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
     let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
     let records = match visit.may::<audit::List>() {
@@ -294,10 +289,7 @@ pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Res
 }
 
 fn seen(name: &str) -> Show {
-    Show {
-        name: name.to_owned(),
-        without_keys: true,
-    }
+    Show::without_keys(name)
 }
 
 async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> {

@@ -54,12 +54,7 @@ async fn asking(
     form: &Form,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let client = visit
-        .run(Show {
-            name: name.to_owned(),
-            without_keys: true,
-        })
-        .await?;
+    let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let guide = visit.run(guide::Show {}).await?;
     let scopes = scopes_of(visit, &guide);
     let given = visit.ceilings().map(|c| c.plans.clone());

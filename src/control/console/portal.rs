@@ -24,12 +24,7 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
         let e = refuse("this token is bound to no client", "ask for another one");
         return Err(e.of(Kind::Forbidden).into());
     };
-    let own = visit
-        .run(client::Show {
-            name: name.clone(),
-            without_keys: true,
-        })
-        .await?;
+    let own = visit.run(client::Show::without_keys(name.clone())).await?;
     let keys = key::found(visit, Some(name.clone())).await?;
     let used = usage::seen(visit, usage::Of::Client(name.clone())).await?;
     let alive: Vec<&KeyView> = keys.keys.iter().filter(|k| works(k)).collect();

@@ -8,6 +8,7 @@ use super::page::{Page, Section};
 use super::part;
 use super::session::Sessions;
 use super::visit::{Sent, Visit, seconds};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::operation::Operation as _;
 use crate::operation::session::{self, End, List, SessionView};
@@ -60,7 +61,7 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
     let sessions = visit.shared_sessions();
     let now = visit.now;
     let done = visit
-        .with::<End, _>(&id.clone(), move |store, world| {
+        .with_at::<End, _>(&id.clone(), Pace::Urgent, move |store, world| {
             ended(&sessions, store, world, &id, now)
         })
         .await;

@@ -174,9 +174,10 @@ impl Site {
     /// Actions and outcomes of the log, the latest first.
     async fn log(&self) -> Vec<String> {
         self.desk
-            .read(|tx| audit::list(tx, &World::read().caller, Query::default(), 50))
+            .read(|tx| audit::page(tx, &World::read().caller, Query::default(), true, 50))
             .await
             .unwrap()
+            .records
             .iter()
             .map(|r| format!("{} {} {}", r.action, r.outcome.as_str(), r.reason))
             .collect()

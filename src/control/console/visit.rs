@@ -17,6 +17,7 @@ use super::held::{self, SEEN};
 use super::page;
 use super::session::{SessionId, Sessions, Who};
 use crate::caller::Role;
+use crate::desk::Pace;
 use crate::error::{Error, Kind, refuse};
 use crate::operation::{self, Operation, fleet};
 use crate::registry::replay::{self, Once};
@@ -136,11 +137,7 @@ impl Visit {
     /// # Errors
     /// Those of the operation, and 403 for a role that may not.
     pub async fn run<O: Operation>(&self, asked: O) -> Result<O::Output, Problem> {
-        self.with::<O, _>("", move |store, world| {
-            asked.check_size()?;
-            asked.run(store, world)
-        })
-        .await
+        self.paced(asked, None).await
     }
 
     /// Asks for an operation about something that is as its page showed it.
@@ -152,15 +149,38 @@ impl Visit {
         asked: O,
         form: &Form,
     ) -> Result<O::Output, Problem> {
-        let seen = form.text(SEEN).to_owned();
-        self.with::<O, _>("", move |store, world| {
-            store.together(|store| {
-                is_as_seen(&asked, &seen, store, world)?;
-                asked.check_size()?;
-                asked.run(store, world)
+        self.paced(asked, Some(form.text(SEEN).to_owned())).await
+    }
+
+    /// In the order that the operation asks for; what may be begun again is read again.
+    async fn paced<O: Operation>(
+        &self,
+        asked: O,
+        seen: Option<String>,
+    ) -> Result<O::Output, Problem> {
+        let pace = asked.pace();
+        let kept = matches!(pace, Pace::Sweep | Pace::Long).then(|| operation::written(&asked));
+        let mut first = Some(asked);
+        let begin = move || {
+            let asked = match (first.take(), &kept) {
+                (Some(asked), _) => asked,
+                (None, Some(kept)) => operation::read_again(kept)?,
+                (None, None) => return Err(begun_twice()),
+            };
+            let seen = seen.clone();
+            Ok(move |store: &mut Store, world: &World| {
+                let Some(seen) = seen else {
+                    asked.check_size()?;
+                    return asked.run(store, world);
+                };
+                store.together(|store| {
+                    is_as_seen(&asked, &seen, store, world)?;
+                    asked.check_size()?;
+                    asked.run(store, world)
+                })
             })
-        })
-        .await
+        };
+        self.with_pace::<O, _, _>("", pace, begin).await
     }
 
     /// Asks for an operation that makes something, once for each form: a page that is
@@ -209,19 +229,50 @@ impl Visit {
         subject: &str,
         f: impl FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.with_at::<O, _>(subject, Pace::Usual, f).await
+    }
+
+    /// The same at another pace, if it is none that is begun again.
+    ///
+    /// # Errors
+    /// Those of [`Visit::with`].
+    pub async fn with_at<O: Operation, T: Send + 'static>(
+        &self,
+        subject: &str,
+        pace: Pace,
+        f: impl FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let mut f = Some(f);
+        let begin = move || f.take().ok_or_else(begun_twice);
+        self.with_pace::<O, _, _>(subject, pace, begin).await
+    }
+
+    async fn with_pace<O: Operation, T: Send + 'static, F>(
+        &self,
+        subject: &str,
+        pace: Pace,
+        mut begin: impl FnMut() -> crate::error::Result<F>,
+    ) -> Result<T, Problem>
+    where
+        F: FnOnce(&mut Store, &World) -> crate::error::Result<T> + Send + 'static,
+    {
         let route = O::ROUTE;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let world = self.asker.world();
-        let run = move |store: &mut Store| f(store, &world);
+        let mut run = || {
+            let (f, world) = (begin()?, world.clone());
+            Ok(move |store: &mut Store| f(store, &world))
+        };
         let done = match route.writes {
-            true => app.desk().write(run).await,
-            false => app.desk().ask(run).await,
+            true => app.desk().write_for(&world, pace, run).await,
+            false => app.desk().ask(&world, run()?).await,
         };
         match done {
             Ok(done) => Ok(done),
             Err(e) => {
-                if route.writes || e.kind() == Kind::Forbidden {
+                let failed = matches!(e.kind(), Kind::Store(_));
+                if (route.writes && !failed) || e.kind() == Kind::Forbidden {
                     auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string())
                         .await;
                 }
@@ -235,6 +286,13 @@ impl Visit {
         response.extensions_mut().insert(TokenId(self.token()));
         response
     }
+}
+
+fn begun_twice() -> crate::error::Error {
+    refuse(
+        "the operation was begun twice",
+        "report this as a mistake of keystilectl",
+    )
 }
 
 /// That what an operation is about is as the page showed it, which carries its tag.

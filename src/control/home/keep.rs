@@ -11,7 +11,7 @@ use super::published::{self, Last};
 use super::{Home, cannot_make};
 use crate::audit;
 use crate::error::{Error, Result, refuse};
-use crate::file;
+use crate::file::{self, Partial, PartialFolder};
 use crate::registry::{self, signing};
 use crate::seal::{self, MasterKey};
 use crate::store::{LostKey, Store, Timeline};
@@ -28,6 +28,20 @@ pub struct Kept {
     pub version: u64,
     /// Its size.
     pub bytes: u64,
+    /// Names the master key that it needs.
+    pub master_key: String,
+}
+
+/// A copy of a store that has no place yet.
+pub struct Copied {
+    /// The store.
+    pub store: Partial,
+    /// The counts of usage, if there are any.
+    pub usage: Option<Partial>,
+    /// The end of the audit log in it.
+    pub head: audit::Head,
+    /// The version of the keyset in it.
+    pub version: u64,
     /// Names the master key that it needs.
     pub master_key: String,
 }
@@ -69,56 +83,55 @@ pub struct Rotated {
 }
 
 impl Home {
+    /// Copies the store, as it is at one moment, into files of a folder, and verifies them.
+    /// Encrypted with the same master key. The audit log calls it `name`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the folder not written to.
+    pub fn copy(&self, world: &World, folder: &Path, name: &str) -> Result<Copied> {
+        self.copy_for(world, folder, name, folder)
+    }
+
+    /// The same; a failure names the file that it is for.
+    fn copy_for(&self, world: &World, folder: &Path, name: &str, to: &Path) -> Result<Copied> {
+        world.caller.owner("back the store up")?;
+        let (mut store, key) = self.unlock()?;
+        store.write(world, |tx| {
+            tx.audit(world, "store.backup", name, None, None)
+        })?;
+        let cannot = |e: io::Error| cannot_write(to, &e);
+        let mut copy = Partial::new(folder).map_err(cannot)?;
+        store.copy_to(copy.path(), &key)?;
+        let mut copied = Store::open(copy.path(), &key)?;
+        let (head, version) = verified(&mut copied)?;
+        copied.close()?;
+        copy.file().sync_all().map_err(cannot)?;
+        let mut usage = Partial::new(folder).map_err(cannot)?;
+        let counted = store.copy_usage_to(usage.path())?;
+        usage.file().sync_all().map_err(cannot)?;
+        Ok(Copied {
+            store: copy,
+            usage: counted.then_some(usage),
+            head,
+            version,
+            master_key: key.fingerprint(),
+        })
+    }
+
     /// Writes a copy of the store, as it is at one moment, to a file: beside, verified,
     /// and only then in the place of what is there. Encrypted with the same master key.
     ///
     /// # Errors
     /// The store cannot be read, or the file cannot be written; then it is as it was.
     pub fn backup(&self, world: &World, to: &Path) -> Result<Kept> {
-        world.caller.owner("back the store up")?;
-        let (mut store, key) = self.unlock()?;
         let name = to.file_name().unwrap_or_default().to_string_lossy();
-        store.write(world, |tx| {
-            tx.audit(world, "store.backup", &name, None, None)
-        })?;
-        let cannot = |e: io::Error| {
-            refuse(
-                format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
-                "what was there is as it was; check the folder and its free space",
-            )
-        };
-        let folder = folder_of(to);
-        let beside = tempfile::Builder::new()
-            .prefix(".keystile-")
-            .tempfile_in(folder)
-            .map_err(cannot)?;
-        store.copy_to(beside.path(), &key)?;
-        let mut copy = Store::open(beside.path(), &key)?;
-        let (head, version) = verified(&mut copy)?;
-        copy.close()?;
-        beside.as_file().sync_all().map_err(cannot)?;
-        // Usage first: a store that is there without it has merely counted less.
-        let mut usage_beside = to.as_os_str().to_owned();
-        usage_beside.push(USAGE);
-        let usage_beside = PathBuf::from(usage_beside);
-        let usage = tempfile::Builder::new()
-            .prefix(".keystile-")
-            .tempfile_in(folder)
-            .map_err(cannot)?;
-        if store.copy_usage_to(usage.path())? {
-            usage.as_file().sync_all().map_err(cannot)?;
-            usage.persist(usage_beside).map_err(|e| cannot(e.error))?;
-        }
-        let written = beside.persist(to).map_err(|e| cannot(e.error))?;
-        let bytes = written.metadata().map_err(cannot)?.len();
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(cannot)?;
+        let copied = self.copy_for(world, folder_of(to), &name, to)?;
+        let bytes = put_backup(copied.store, copied.usage, to)?;
         Ok(Kept {
-            head,
-            version,
+            head: copied.head,
+            version: copied.version,
             bytes,
-            master_key: key.fingerprint(),
+            master_key: copied.master_key,
         })
     }
 
@@ -143,7 +156,7 @@ impl Home {
             ));
         }
         let key = self.key_to_restore()?;
-        let beside = tempfile::TempDir::with_prefix_in(".init-", &self.folder).map_err(cannot)?;
+        let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         fs::copy(from, &new).map_err(|e| {
             refuse(
@@ -416,6 +429,41 @@ impl Home {
     }
 }
 
+/// Where a backup is written before it takes its place.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn beside_backup(to: &Path) -> Result<Partial> {
+    Partial::new(folder_of(to)).map_err(|e| cannot_write(to, &e))
+}
+
+/// Puts a backup in its place; gives its size.
+///
+/// # Errors
+/// It cannot be written; then what was there is as it was.
+pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u64> {
+    let cannot = |e: io::Error| cannot_write(to, &e);
+    // Usage first: a store that is there without it has merely counted less.
+    if let Some(usage) = usage {
+        let mut path = to.as_os_str().to_owned();
+        path.push(USAGE);
+        usage.persist(Path::new(&path)).map_err(cannot)?;
+    }
+    let written = store.persist(to).map_err(cannot)?;
+    let bytes = written.metadata().map_err(cannot)?.len();
+    File::open(folder_of(to))
+        .and_then(|f| f.sync_all())
+        .map_err(cannot)?;
+    Ok(bytes)
+}
+
+fn cannot_write(to: &Path, e: &io::Error) -> Error {
+    refuse(
+        format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
+        "what was there is as it was; check the folder and its free space",
+    )
+}
+
 /// Checks every page and the audit log; gives where that ends, and the keyset's version.
 fn verified(store: &mut Store) -> Result<(audit::Head, u64)> {
     store.check()?;
@@ -438,6 +486,7 @@ fn wrong_key(error: Error, fingerprint: &str) -> Error {
         ),
         "give the master key that `keystilectl backup` named when it was made",
     )
+    .of(error.kind())
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -78,4 +78,63 @@ mod tests {
         drop(held);
         assert!(home.hold().is_ok());
     }
+
+    use crate::store::Store;
+    use crate::world::World;
+
+    /// A store as the version before this one would have left it.
+    fn earlier() -> (tempfile::TempDir, Home) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().to_owned(), None);
+        home.create(&World::read(), |store| {
+            store.batch("ALTER TABLE client DROP COLUMN revision; PRAGMA user_version = 8");
+            Ok(())
+        })
+        .unwrap();
+        (folder, home)
+    }
+
+    fn version(home: &Home) -> Option<bool> {
+        // Of this version, it opens without being updated.
+        match home.open_as_it_is() {
+            Ok(_) => Some(true),
+            Err(e) if e.to_string().contains("by an earlier keystilectl") => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_store_that_a_server_has_open_is_not_updated_under_it() {
+        let (_folder, home) = earlier();
+        let server = home.hold().ok().unwrap();
+        let words = home.open().err().unwrap().to_string();
+        assert!(
+            words.contains("a server has it open; stop the server"),
+            "{words}"
+        );
+        assert_eq!(version(&home), Some(false), "left as it is");
+        // The server itself, of the new version, may.
+        assert!(home.held(&server).open().is_ok());
+        assert_eq!(version(&home), Some(true));
+    }
+
+    #[test]
+    fn what_only_reads_updates_nothing_and_what_writes_does() {
+        let (_folder, home) = earlier();
+        assert_eq!(version(&home), Some(false));
+        assert_eq!(version(&home), Some(false), "left as it is");
+        assert!(home.open().is_ok());
+        assert_eq!(version(&home), Some(true));
+    }
+
+    #[test]
+    fn nothing_is_written_by_a_process_that_a_newer_one_updated_the_store_under() {
+        let (_folder, home) = earlier();
+        let mut open = home.open().ok().unwrap();
+        home.open().ok().unwrap().batch("PRAGMA user_version = 99");
+        let world = World::read();
+        let write = |store: &mut Store| store.write(&world, |_| Ok(()));
+        let words = write(&mut open).unwrap_err().to_string();
+        assert!(words.contains("by a newer keystilectl"), "{words}");
+    }
 }

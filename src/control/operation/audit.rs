@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use super::wire::{self, Time, TimeWords};
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::audit::{Head, Outcome, Record};
-use crate::error::{Kind, Result, refuse, refuse_all};
+use crate::desk::Pace;
+use crate::error::{Kind, Result, refuse};
 use crate::registry::audit;
 use crate::store::{Query, Store};
 use crate::world::World;
@@ -67,7 +68,8 @@ impl RecordView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditRecords)]
 pub struct Records {
-    /// As they were asked for: the latest first, or the oldest.
+    /// As they were asked for: the latest first, or the oldest. Of a search for few among many,
+    /// a page can be short or empty although there is a next one.
     pub records: Vec<RecordView>,
     /// Of a list `before`, of an export `after` of the next page; null at the end.
     pub next: Option<u64>,
@@ -240,11 +242,17 @@ impl Operation for List {
             before: self.before,
             ..self.query(now)?
         };
-        let found = store.read(|tx| audit::list(tx, &world.caller, query, most))?;
-        let full = u32::try_from(found.len()).is_ok_and(|n| n == most);
-        Ok(Records {
-            next: found.last().filter(|_| full).map(|r| r.seq),
-            records: found.iter().map(RecordView::of).collect::<Result<_>>()?,
+        Records::of(store, world, query, true, most)
+    }
+}
+
+impl Records {
+    fn of(store: &mut Store, world: &World, query: Query, back: bool, most: u32) -> Result<Self> {
+        let found = store.read(|tx| audit::page(tx, &world.caller, query, back, most))?;
+        let records = found.records.iter().map(RecordView::of);
+        Ok(Self {
+            records: records.collect::<Result<_>>()?,
+            next: found.next,
         })
     }
 }
@@ -261,34 +269,11 @@ impl Operation for Export {
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
         let most = wire::page(self.limit, 1000, "`next` of this one")?;
-        let most = usize::try_from(most).unwrap_or(1);
-        let asked = self.client.as_deref();
         let query = Query {
-            client: world.caller.narrowed(asked).map(str::to_owned),
             after: self.after,
             ..self.query(now)?
         };
-        let mut out = Records {
-            records: Vec::new(),
-            next: None,
-        };
-        let mut full = false;
-        let read = store.read(|tx| {
-            tx.each_audit(&query, |r| {
-                if out.records.len() == most {
-                    full = true;
-                    return Err(refuse_all(Vec::new()));
-                }
-                out.records.push(RecordView::of(&r)?);
-                Ok(())
-            })
-        });
-        if full {
-            out.next = out.records.last().map(|r| r.seq);
-        } else {
-            read?;
-        }
-        Ok(out)
+        Records::of(store, world, query, false, most)
     }
 }
 
@@ -354,6 +339,10 @@ impl Operation for Prune {
         OWNERS,
         "Remove old records of the audit log",
     );
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
         let before = self.before.0.ago(world.now.seconds());

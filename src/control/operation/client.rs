@@ -7,14 +7,18 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::wire::{self, Time};
+use super::wire::{self, Id, Time};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::record::{self, Labels};
 use crate::registry::client::{self, Draft, Patch};
 use crate::registry::{self, rules};
 use crate::store::Store;
 use crate::world::World;
+
+/// Keys that are shown with their client, if it is not said how many.
+const KEYS: u32 = 1_000;
 
 /// Who holds keys.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -73,9 +77,15 @@ pub struct ClientDetail {
     /// The client.
     #[serde(flatten)]
     pub client: ClientView,
-    /// Its keys, the oldest first.
+    /// Rises with every change of it and of its keys. Its `ETag` rests on that.
+    #[serde(default)]
+    pub revision: u64,
+    /// Some of its keys, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyView>,
+    /// The `cursor` of the next page of its keys; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Id>,
 }
 
 /// What became of a client.
@@ -139,6 +149,32 @@ pub struct Show {
     /// Leave its keys out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_keys: bool,
+    /// How many keys at most: 1 to 10,000, 1,000 if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Id>,
+}
+
+impl Show {
+    /// The client itself, without its keys.
+    pub fn without_keys(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            without_keys: true,
+            limit: None,
+            cursor: None,
+        }
+    }
+
+    /// With some of its keys.
+    pub fn with_keys(name: impl Into<String>) -> Self {
+        Self {
+            without_keys: false,
+            ..Self::without_keys(name)
+        }
+    }
 }
 
 /// Changes a client; fields that are left out stay as they are.
@@ -243,19 +279,33 @@ impl Operation for Show {
     .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDetail> {
-        let (client, keys) = store.read(|tx| {
-            let client = registry::client(tx, &world.caller, &self.name)?;
-            let mut keys = match self.without_keys {
-                true => Vec::new(),
-                false => tx.keys_of(client.number)?,
-            };
-            keys.sort_by_key(|k| (k.created, k.id));
-            Ok((client, keys))
-        })?;
+        let most = wire::page(self.limit, KEYS, "`cursor`")?;
+        let most = match self.without_keys {
+            true => 0,
+            false => usize::try_from(most).unwrap_or(1),
+        };
         let now = world.now.seconds();
-        Ok(ClientDetail {
-            client: (&client).into(),
-            keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
+        store.read(|tx| {
+            let client = registry::client(tx, &world.caller, &self.name)?;
+            let mut keys = Vec::new();
+            let mut next = None;
+            if most > 0 {
+                let cursor = self.cursor.as_ref().map(|c| c.0);
+                tx.keys_after(Some(client.number), cursor, |key| {
+                    if keys.len() == most {
+                        next = keys.last().map(|k: &KeyView| k.id.clone());
+                        return false;
+                    }
+                    keys.push(KeyView::of(&key, now));
+                    true
+                })?;
+            }
+            Ok(ClientDetail {
+                client: (&client).into(),
+                revision: tx.client_revision(client.number)?,
+                keys,
+                next,
+            })
         })
     }
 }
@@ -283,9 +333,7 @@ impl Operation for Update {
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
-        let name = self.name.clone();
-        let without_keys = false;
-        super::shown(Show { name, without_keys }, store, world)
+        super::shown(Show::without_keys(&self.name), store, world)
     }
 }
 
@@ -300,6 +348,10 @@ impl Operation for Delete {
     )
     .tagged();
 
+    fn pace(&self) -> Pace {
+        Pace::Sweep
+    }
+
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDeleted> {
         let revoked = client::delete(store, world, &self.name, self.sure)?;
         Ok(ClientDeleted {
@@ -310,9 +362,7 @@ impl Operation for Delete {
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
-        let name = self.name.clone();
-        let without_keys = false;
-        super::shown(Show { name, without_keys }, store, world)
+        super::shown(Show::without_keys(&self.name), store, world)
     }
 }
 

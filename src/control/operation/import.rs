@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::wire::LimitWords;
 use super::{OWNERS, Operation, Route};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::registry::import::whole;
 use crate::store::Store;
@@ -123,6 +124,14 @@ impl Operation for Import {
         "Take over clients, plans and keys from another system",
     )
     .carries_file();
+
+    fn writes(&self) -> bool {
+        !self.dry_run
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Done> {
         whole::take(store, world, self)

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::client::{check_labels, labels};
 use super::wire::{self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords};
-use super::{ANYBODY, HOLDERS, Method, Operation, Route};
+use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
+use crate::desk::Pace;
 use crate::error::{Kind as Sort, Result, refuse};
 use crate::record::{self, Status, limit_words, words};
 use crate::registry::key::{self, Patch};
@@ -170,7 +171,8 @@ impl KeyView {
 /// Some keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Keys {
-    /// In the order of their ids.
+    /// In the order of their ids. Where few of many are wanted, there may be none although
+    /// there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
@@ -216,13 +218,15 @@ pub struct List {
     /// `next` of the page before.
     #[serde(default)]
     pub cursor: Option<Id>,
-    /// How many keys are looked at for one page at most, where few of many are wanted: the
-    /// page may then be short, or empty, and yet have a `next`.
+    /// How many keys are looked at for one page at most, 1 to 20,000, which is usual: where few
+    /// of many are wanted, a page may be short, or empty, and yet have a `next`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<u32>,
 }
 
 const USUAL_PAGE: u32 = 1_000;
+/// Keys that are looked at for one page: no question holds others up for long.
+const LOOK: u32 = 20_000;
 /// Keys that one request may revoke.
 const MOST: usize = 10_000;
 
@@ -429,10 +433,11 @@ impl Operation for List {
         let labels = labels(&self.label)?;
         let most = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
         let most = usize::try_from(most).unwrap_or(1);
-        if self.scan == Some(0) {
+        let look = self.scan.unwrap_or(LOOK);
+        if !(1..=LOOK).contains(&look) {
             return Err(refuse(
-                "`scan`: to look at no key finds none, and leads to no next page",
-                "ask for 1 or more, or leave it out",
+                format_args!("`scan`: {look} is not in 1..={LOOK}"),
+                "leave it out, and ask for the next page with `cursor`",
             ));
         }
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
@@ -444,7 +449,7 @@ impl Operation for List {
             let mut failed = None;
             let of = self.client.as_deref();
             let cursor = self.cursor.as_ref().map(|c| c.0);
-            let mut left = self.scan.unwrap_or(u32::MAX);
+            let mut left = look;
             let mut last = None;
             key::each(tx, &world.caller, of, cursor, |key| {
                 if left == 0 {
@@ -587,6 +592,10 @@ impl Operation for Disable {
     )
     .tagged();
 
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
+
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = key::set_disabled(store, world, self.id.0, true)?;
         Ok(KeyView::of(&key, world.now.seconds()))
@@ -629,6 +638,10 @@ impl Operation for Revoke {
     )
     .tagged();
 
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
+
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let id = self.id.0;
         key::revoke_all(store, world, &[id], &self.reason)?;
@@ -649,6 +662,14 @@ impl Operation for RevokeAll {
         HOLDERS,
         "Switch keys off for good: all of them, or none",
     );
+
+    fn pace(&self) -> Pace {
+        if self.ids.len() > MANY {
+            Pace::Sweep
+        } else {
+            Pace::Urgent
+        }
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
         if self.ids.is_empty() || self.ids.len() > MOST {

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::wire::{Secret, Time};
 use super::{Method, OWNERS, Operation, Route, STAFF};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::registry::node;
 use crate::store::{EnrolledNode, Store};
@@ -124,6 +125,10 @@ impl Operation for Revoke {
         OWNERS,
         "Take an Envoy's secret back",
     );
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
         node::revoke(store, world, &self.node)?;

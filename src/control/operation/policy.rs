@@ -1,13 +1,12 @@
 //! The policy and its plans.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::Time;
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use crate::desk::Pace;
 use crate::error::{Kind, Result, refuse};
 use crate::policy_check;
 use crate::policy_diff;
@@ -229,14 +228,7 @@ impl Operation for Plans {
     fn run(self, store: &mut Store, _: &World) -> Result<PlanViews> {
         let (plans, on, clients) = store.read(|tx| {
             let plans = registry::policy(tx)?.policy.plans;
-            let mut on: BTreeMap<String, u64> = BTreeMap::new();
-            tx.keys_after(None, None, |k| {
-                if let Some(plan) = k.effective_plan().filter(|_| k.revoked.is_none()) {
-                    *on.entry(plan.to_owned()).or_default() += 1;
-                }
-                true
-            })?;
-            Ok((plans, on, tx.clients()?))
+            Ok((plans, tx.keys_on_plans()?, tx.clients_on_plans()?))
         })?;
         let view = |name: &String, plan: &keystile::policy::Plan| PlanView {
             plan: name.clone(),
@@ -245,10 +237,7 @@ impl Operation for Plans {
                 requests: q.requests,
                 per: super::wire::word_of(&q.per),
             }),
-            clients: clients
-                .iter()
-                .filter(|(c, _)| c.plan.as_ref() == Some(name))
-                .count() as u64,
+            clients: clients.get(name).copied().unwrap_or_default(),
             keys: on.get(name).copied().unwrap_or_default(),
         };
         Ok(PlanViews {
@@ -386,6 +375,11 @@ impl Operation for Apply {
     .tagged()
     .carries_file();
 
+    fn pace(&self) -> Pace {
+        // Every key is looked at.
+        Pace::Long
+    }
+
     fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
         apply(store, world, &policy_file::parse(&self.name, self.text)?)
     }
@@ -428,6 +422,11 @@ impl Operation for Rollback {
         "Put a policy of former times in force again",
     )
     .tagged();
+
+    fn pace(&self) -> Pace {
+        // Every key is looked at.
+        Pace::Long
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
         let n = self.revision;

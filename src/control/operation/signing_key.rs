@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::wire::Time;
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::record::SigningRecord;
 use crate::registry::signing;
@@ -128,6 +129,10 @@ impl Operation for Retire {
         "Erase a signing key that signs no more",
     )
     .tagged();
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Retired> {
         signing::retire(store, world, &self.kid)?;

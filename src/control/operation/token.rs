@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::wire::{Id, Range, Secret, Span, Time, TimeWords};
 use super::{ISSUERS, Method, Operation, Route, STAFF};
 use crate::caller::{Ceilings, Role};
+use crate::desk::Pace;
 use crate::error::Result;
 use crate::record::{TokenRecord, words};
 use crate::registry::token::{self, Draft};
@@ -225,6 +226,10 @@ impl Operation for Revoke {
         "Switch a token off for good",
     )
     .tagged();
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let token = token::revoke(store, world, self.id.0)?;

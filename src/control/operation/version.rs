@@ -184,10 +184,11 @@ impl List {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn at(self, delivery: Arc<Delivery>) -> Result<Versions> {
+    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Versions> {
         let all = delivery.history().all();
         let views = move |tx: &Tx<'_>| all.iter().map(|v| view(tx, v)).collect();
-        let versions = delivery.desk().read(views).await?;
+        let ask = move |store: &mut Store| store.read(views);
+        let versions = delivery.desk().ask(&world, ask).await?;
         Ok(Versions { versions })
     }
 }
@@ -197,7 +198,7 @@ impl Inspect {
     ///
     /// # Errors
     /// If it does not know the version; and those of the store.
-    pub async fn at(self, delivery: Arc<Delivery>) -> Result<Inspected> {
+    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Inspected> {
         let version = delivery.history().get(self.version)?;
         let inspected = move |tx: &Tx<'_>| {
             let content = version.open()?;
@@ -208,7 +209,8 @@ impl Inspect {
                 entries: content.changed().into_values().take(KEYS).collect(),
             })
         };
-        delivery.desk().read(inspected).await
+        let ask = move |store: &mut Store| store.read(inspected);
+        delivery.desk().ask(&world, ask).await
     }
 }
 
@@ -217,14 +219,14 @@ impl Diff {
     ///
     /// # Errors
     /// If it does not know one of the versions.
-    pub async fn at(self, delivery: Arc<Delivery>) -> Result<Difference> {
+    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Difference> {
         let history = delivery.history();
         let (a, b) = (history.get(self.version)?, history.get(self.to)?);
-        let differ = move |_: &Tx<'_>| {
+        let differ = move |_: &mut Store| {
             let difference = a.open()?.difference(&b.open()?);
             Ok(Difference::of([a.version(), b.version()], difference))
         };
-        delivery.desk().read(differ).await
+        delivery.desk().ask(&world, differ).await
     }
 }
 

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::audit::{self, Chain, Checkpoint, Head, Record};
+use crate::audit::{self, Chain, Checkpoint, Head};
 use crate::caller::Caller;
 use crate::error::{Result, refuse};
 use crate::output::count;
 use crate::registry::webhook;
-use crate::store::{Query, Store, Tx};
+use crate::store::{Found, Query, Store, Tx};
 use crate::when;
 use crate::world::World;
 
@@ -29,13 +29,26 @@ pub fn refused(
     })
 }
 
-/// The last records that are wanted and that a caller may know of, the latest first.
+/// Records that are looked at for one page of a search.
+const LOOK: u32 = 10_000;
+
+/// A page of the records that are wanted and that a caller may know of: the latest first if
+/// `back`. Of a search for few among many it may be short, or empty, and yet have a next one.
 ///
 /// # Errors
 /// Those of the store.
-pub fn list(tx: &Tx<'_>, caller: &Caller, mut query: Query, most: u32) -> Result<Vec<Record>> {
+pub fn page(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    mut query: Query,
+    back: bool,
+    most: u32,
+) -> Result<Found> {
     query.client = caller.narrowed(query.client.as_deref()).map(str::to_owned);
-    tx.last_audit(&query, most)
+    match back {
+        true => tx.audit_back(&query, most, LOOK),
+        false => tx.audit_forth(&query, most, LOOK),
+    }
 }
 
 /// What a verification found.
@@ -97,7 +110,7 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     }
     let mut chain = Chain::new(start);
     let mut expected = expect.is_none_or(|e| e.seq == 0 || e == start);
-    tx.each_audit(&Query::default(), |r| {
+    tx.each_audit(|r| {
         chain.follow(&r).map_err(broken)?;
         expected |= expect == Some(r.head());
         Ok(())

@@ -58,6 +58,20 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> 
 
 /// Adds a client inside another operation; its plan has been checked.
 pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+    let mut client = checked(tx, world, draft)?;
+    client.number = tx.insert_client(&client)?;
+    tx.audit(
+        world,
+        "client.create",
+        &client.name,
+        None,
+        Some(&client.json()),
+    )?;
+    Ok(client)
+}
+
+/// A client that could be added; it has no number yet.
+pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     let name = &draft.name;
     if !is_client_name(name) {
         return Err(refuse(
@@ -77,23 +91,14 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
         )
         .of(Kind::Conflict));
     }
-    let mut client = Client {
+    Ok(Client {
         number: 0,
         name: draft.name,
         plan: draft.plan,
         description: draft.description,
         labels: draft.labels,
         created: world.now.seconds(),
-    };
-    client.number = tx.insert_client(&client)?;
-    tx.audit(
-        world,
-        "client.create",
-        &client.name,
-        None,
-        Some(&client.json()),
-    )?;
-    Ok(client)
+    })
 }
 
 /// The living clients that a caller may know of, by name, each with the number of its keys
@@ -144,30 +149,41 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
     })
 }
 
+/// Keys of a client that are revoked at a time.
+const SOME: usize = 1_000;
+
 /// Deletes a client; its keys are revoked, and their number is returned. With keys that
 /// are not revoked yet, only when `sure`.
 pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
     store.write(world, |tx| {
         world.caller.unbound("delete clients")?;
         let client = client(tx, &world.caller, name)?;
-        let keys: Vec<_> = tx
-            .keys_of(client.number)?
-            .into_iter()
-            .filter(|k| k.revoked.is_none())
-            .collect();
-        if !keys.is_empty() && !sure {
+        let living = tx.unrevoked_keys_of(client.number)?;
+        if living > 0 && !sure {
             return Err(refuse(
                 format_args!(
                     "client `{name}` has {} that would be revoked for good",
-                    super::key::count(keys.len())
+                    super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
                 ),
                 "say so with `--yes`",
             )
             .of(Kind::Conflict));
         }
-        let number = keys.len();
-        for key in keys {
-            super::key::revoke_in(tx, world, key, "client deleted")?;
+        let mut number = 0;
+        let mut cursor = None;
+        loop {
+            // Some at a time: a client may have more keys than fit into memory.
+            let mut some = Vec::new();
+            tx.keys_after(Some(client.number), cursor, |key| {
+                some.push(key);
+                some.len() < SOME
+            })?;
+            let Some(last) = some.last() else { break };
+            cursor = Some(last.id);
+            for key in some.into_iter().filter(|k| k.revoked.is_none()) {
+                super::key::revoke_in(tx, world, key, "client deleted")?;
+                number += 1;
+            }
         }
         super::token::revoke_of_client(tx, world, name)?;
         tx.delete_client(client.number, world.now.seconds())?;

@@ -1,6 +1,6 @@
 //! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use keystile::certificate;
 use keystile::key::{Digest, KeyId};
 use keystile::policy::Policy;
 
-use super::client::{self, Draft as ClientDraft};
+use super::client::Draft as ClientDraft;
 use super::key::Draft;
 use super::{policy, rules};
 use crate::error::{Result, refuse, refuse_all, refuse_first};
@@ -20,8 +20,11 @@ use crate::store::{Store, Tx};
 use crate::when::When;
 use crate::world::World;
 
+mod ground;
 mod lines;
 pub mod whole;
+
+use ground::Ground;
 
 pub use lines::{Line, Lines, read};
 
@@ -46,35 +49,15 @@ pub struct How {
 
 /// Imports all lines, or none.
 pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Result<Imported> {
-    let mut done = None;
-    let outcome = store.write(world, |tx| {
-        done = Some(import_in(tx, world, lines, how)?);
-        // A dry run goes all the way and is then taken back like any failure.
-        if how.dry_run {
-            Err(refuse_all(Vec::new()))
-        } else {
-            Ok(())
-        }
-    });
-    match (outcome, done) {
-        (Ok(()), Some(done)) => Ok(done),
-        (Err(_), Some(done)) if how.dry_run => Ok(done),
-        (Err(e), _) => Err(e),
-        (Ok(()), None) => Err(refuse(
-            "nothing was imported",
-            "name a file that holds keys",
-        )),
-    }
+    Ground::run(store, world, how.dry_run, |ground| {
+        import_in(ground, world, lines, how)
+    })
 }
 
-fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
+fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
     world.caller.unbound("import keys")?;
-    let policy = policy(tx)?.policy;
-    let mut clients: BTreeMap<String, Client> = tx
-        .clients()?
-        .into_iter()
-        .map(|(c, _)| (c.name.clone(), c))
-        .collect();
+    let policy = policy(&tx)?.policy;
+    let mut clients = tx.clients_by_name()?;
     let mut digests: HashMap<[u8; 32], String> = HashMap::new();
     let mut bad = Vec::new();
     let mut out = Imported {
@@ -84,7 +67,7 @@ fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<I
     for (place, line) in lines {
         let mut one = || -> Result<Key> {
             if !clients.contains_key(&line.client) {
-                let client = missing_client(tx, world, &line.client, how, clients.keys())?;
+                let client = missing_client(&mut tx, world, &line.client, how, clients.keys())?;
                 out.clients.push(client.name.clone());
                 clients.insert(client.name.clone(), client);
             }
@@ -104,9 +87,8 @@ fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<I
                     "remove the line",
                 ));
             }
-            let key = key(tx, world, &policy, client, digest, &line, how)?;
-            tx.insert_key(&key)?;
-            tx.audit_key(world, "key.import", &key, String::new(), key.audit_text())?;
+            let key = key(&tx, world, &policy, client, digest, &line, how)?;
+            tx.add_key(world, &key)?;
             Ok(key)
         };
         match one() {
@@ -124,7 +106,7 @@ fn import_in(tx: &mut Tx<'_>, world: &World, lines: Lines, how: How) -> Result<I
 }
 
 fn missing_client<'a>(
-    tx: &mut Tx<'_>,
+    tx: &mut Ground<'_, '_>,
     world: &World,
     name: &str,
     how: How,
@@ -147,7 +129,7 @@ fn missing_client<'a>(
         name: name.to_owned(),
         ..ClientDraft::default()
     };
-    client::insert(tx, world, draft)
+    tx.add_client(world, draft)
 }
 
 fn key(

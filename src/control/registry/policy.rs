@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use keystile::key::Name;
+use keystile::policy::Policy;
+
 use crate::error::{Result, refuse_all};
 use crate::policy_file::PolicyFile;
 use crate::record::{Key, Revision};
@@ -63,100 +66,123 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
 /// their plan, and otherwise warnings.
 pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
     let policy = &file.policy;
-    let keys: Vec<Key> = tx.keys()?;
-    let mut refusals = Vec::new();
-
-    // Revoked keys too: they are in the keyset until they would have expired.
-    let mut lost: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for plan in keys.iter().filter_map(Key::effective_plan) {
-        if !policy.plans.contains_key(plan) {
-            lost.entry(plan).or_default().0 += 1;
-        }
-    }
     let brand = super::policy(tx)?.policy.brand;
-    let ours = keys
-        .iter()
-        .filter(|k| k.revoked.is_none() && !k.imported)
-        .count();
-    if ours > 0 && brand != policy.brand {
-        refusals.push(format!(
-            "brand `{}` would turn away {} that begin with `{brand}_`; keep `brand: {brand}`",
-            policy.brand,
-            count(ours)
-        ));
+    let mut found = Found::default();
+    // One after the other: there may be more of them than fit into memory.
+    tx.each_key(|key| found.look(policy, &key))?;
+    let refusals = found.refusals(tx, policy, &brand)?;
+    match refusals.is_empty() {
+        true => Ok(found.warnings(policy)),
+        false => Err(refuse_all(refusals)),
     }
-    let clients = tx.clients()?;
-    for plan in clients.iter().filter_map(|(c, _)| c.plan.as_deref()) {
-        if !policy.plans.contains_key(plan) {
-            lost.entry(plan).or_default().1 += 1;
+}
+
+/// What a policy would mean, counted key by key.
+#[derive(Default)]
+struct Found {
+    /// Keys on plans that it does not have.
+    lost: BTreeMap<String, usize>,
+    /// Living keys that were made here.
+    ours: usize,
+    /// Living keys with scopes that no route asks for.
+    unknown: BTreeMap<String, usize>,
+    narrowed: usize,
+    short: usize,
+    elsewhere: usize,
+}
+
+impl Found {
+    fn look(&mut self, policy: &Policy, key: &Key) {
+        // Revoked keys too: they are in the keyset until they would have expired.
+        if let Some(plan) = key.effective_plan()
+            && !policy.plans.contains_key(plan)
+        {
+            *self.lost.entry(plan.to_owned()).or_default() += 1;
         }
-    }
-    for (plan, (keys, clients)) in lost {
-        let plural = if clients == 1 { "" } else { "s" };
-        refusals.push(format!(
-            "plan `{plan}` is gone, but {} and {clients} client{plural} are on it; move them to another plan first, \
-             or keep `{plan}`",
-            count(keys)
-        ));
-    }
-    if !refusals.is_empty() {
-        return Err(refuse_all(refusals));
+        if key.revoked.is_some() {
+            return;
+        }
+        let rules = &key.rules;
+        self.ours += usize::from(!key.imported);
+        for scope in &rules.scopes {
+            if policy.scope_number(scope).is_none() {
+                *self.unknown.entry(scope.clone()).or_default() += 1;
+            }
+        }
+        let mut held = rules.scopes.iter();
+        let loses = rules.publishable && held.any(|s| !policy.publishable_scopes.contains(s));
+        self.narrowed += usize::from(loses);
+        let cost = policy.greatest_cost();
+        self.short += usize::from(rules.limits.iter().any(|l| l.burst < cost));
+        self.elsewhere += usize::from(!policy.environments.contains(&rules.environment));
     }
 
-    let mut warnings = Vec::new();
-    let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
-    let living = || keys.iter().filter(|k| k.revoked.is_none());
-    for scope in living().flat_map(|k| &k.rules.scopes) {
-        if policy.scope_number(scope).is_none() {
-            *unknown.entry(scope).or_default() += 1;
+    fn refusals(&self, tx: &Tx<'_>, policy: &Policy, brand: &Name) -> Result<Vec<String>> {
+        let mut refusals = Vec::new();
+        if self.ours > 0 && *brand != policy.brand {
+            refusals.push(format!(
+                "brand `{}` would turn away {} that begin with `{brand}_`; keep `brand: {brand}`",
+                policy.brand,
+                count(self.ours)
+            ));
         }
+        let mut lost: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (plan, keys) in &self.lost {
+            lost.entry(plan).or_default().0 = *keys;
+        }
+        let on_plans = tx.clients_on_plans()?;
+        for (plan, clients) in &on_plans {
+            if !policy.plans.contains_key(plan) {
+                lost.entry(plan).or_default().1 = usize::try_from(*clients).unwrap_or(usize::MAX);
+            }
+        }
+        for (plan, (keys, clients)) in lost {
+            let plural = if clients == 1 { "" } else { "s" };
+            refusals.push(format!(
+                "plan `{plan}` is gone, but {} and {clients} client{plural} are on it; move them to another plan first, \
+                 or keep `{plan}`",
+                count(keys)
+            ));
+        }
+        Ok(refusals)
     }
-    for (scope, n) in unknown {
-        warnings.push(format!(
-            "no route asks for scope `{scope}` any more, held by {}",
-            count(n)
-        ));
+
+    fn warnings(&self, policy: &Policy) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (scope, n) in &self.unknown {
+            warnings.push(format!(
+                "no route asks for scope `{scope}` any more, held by {}",
+                count(*n)
+            ));
+        }
+        if self.narrowed > 0 {
+            warnings.push(format!(
+                "{} that are publishable lose scopes that `publishable.scopes` does not list",
+                count(self.narrowed)
+            ));
+        }
+        if self.short > 0 {
+            warnings.push(format!(
+                "{} with limits of their own can never call the route that costs {}: their burst is smaller",
+                count(self.short),
+                policy.greatest_cost()
+            ));
+        }
+        if self.elsewhere > 0 {
+            warnings.push(format!(
+                "{} of other environments will be refused: see `environments`",
+                count(self.elsewhere)
+            ));
+        }
+        warnings
     }
-    let narrowed = living()
-        .filter(|k| k.rules.publishable)
-        .filter(|k| {
-            let mut held = k.rules.scopes.iter();
-            held.any(|s| !policy.publishable_scopes.contains(s))
-        })
-        .count();
-    if narrowed > 0 {
-        warnings.push(format!(
-            "{} that are publishable lose scopes that `publishable.scopes` does not list",
-            count(narrowed)
-        ));
-    }
-    let cost = policy.greatest_cost();
-    let short = living()
-        .filter(|k| k.rules.limits.iter().any(|l| l.burst < cost))
-        .count();
-    if short > 0 {
-        warnings.push(format!(
-            "{} with limits of their own can never call the route that costs {cost}: their burst is smaller",
-            count(short)
-        ));
-    }
-    let elsewhere = living()
-        .filter(|k| !policy.environments.contains(&k.rules.environment))
-        .count();
-    if elsewhere > 0 {
-        warnings.push(format!(
-            "{} of other environments will be refused: see `environments`",
-            count(elsewhere)
-        ));
-    }
-    Ok(warnings)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy_file::{DEFAULT, parse};
-    use crate::registry::key;
+    use crate::registry::{client, key};
     use crate::store::bench::{Bench, NOON};
 
     fn allowing(scopes: &str) -> PolicyFile {
@@ -204,5 +230,41 @@ mod tests {
         );
         let wide = allowing("read, write");
         assert_eq!(b.store.read(|tx| check(tx, &wide)).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_look_at_all_keys_is_broken_off_for_what_goes_first() {
+        use std::sync::Arc;
+        use std::sync::atomic::AtomicBool;
+        let mut b = Bench::new();
+        b.issue(&World::at(NOON), 3);
+        b.store.break_off_when(Arc::new(AtomicBool::new(true)));
+        let file = allowing("read");
+        let words = b.store.read(|tx| check(tx, &file)).unwrap_err();
+        assert!(words.to_string().contains("it was broken off"), "{words}");
+    }
+
+    #[test]
+    fn keys_are_counted_by_plan_from_an_index_alone() {
+        let mut b = Bench::new();
+        let world = World::at(NOON);
+        let issued = b.issue(&world, 3);
+        let on_gold = key::Draft {
+            plan: Some("gold".to_owned()),
+            ..key::Draft::default()
+        };
+        key::issue(&mut b.store, &world, "acme", on_gold, 2, |_| {}).unwrap();
+        let free = client::Patch {
+            plan: Some(Some("free".to_owned())),
+            ..client::Patch::default()
+        };
+        client::update(&mut b.store, &world, "acme", free).unwrap();
+        key::revoke_all(&mut b.store, &world, &[issued[0].key.id], "").unwrap();
+        let counted = b.store.read(|tx| tx.keys_on_plans()).unwrap();
+        let want = [("free".to_owned(), 2), ("gold".to_owned(), 2)];
+        assert_eq!(counted, want.into());
+        let plan = b.store.plan_of_plans();
+        assert!(plan.contains("USING COVERING INDEX key_living"), "{plan}");
+        assert!(!plan.contains("SCAN key USING INDEX"), "{plan}");
     }
 }

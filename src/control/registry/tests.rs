@@ -167,14 +167,18 @@ fn a_client_lists_its_own_keys_and_no_others() {
     let seen = c.b.store.read(|tx| client::list(tx, &caller)).unwrap();
     assert_eq!(seen.len(), 1);
     let query = Query::default();
-    let log = c.b.store.read(|tx| audit::list(tx, &caller, query, 100));
-    assert!(log.unwrap().iter().all(|r| r.client == "acme"));
+    let log =
+        c.b.store
+            .read(|tx| audit::page(tx, &caller, query, true, 100));
+    assert!(log.unwrap().records.iter().all(|r| r.client == "acme"));
     let query = Query {
         client: Some("other".to_owned()),
         ..Query::default()
     };
-    let log = c.b.store.read(|tx| audit::list(tx, &caller, query, 100));
-    assert!(log.unwrap().iter().all(|r| r.client == "acme"));
+    let log =
+        c.b.store
+            .read(|tx| audit::page(tx, &caller, query, true, 100));
+    assert!(log.unwrap().records.iter().all(|r| r.client == "acme"));
 }
 
 #[test]

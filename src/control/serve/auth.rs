@@ -1,6 +1,8 @@
 //! Who asks, and whether he may: the token, its role, how often.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use keystile::key::{KeyId, Parsed};
@@ -16,6 +18,9 @@ use crate::reach::Reach;
 use crate::registry::token::{self, TokenError};
 use crate::registry::{audit, words};
 use crate::world::{self, World};
+
+/// How long a request waits until the use of its token is remembered.
+const NOTED: Duration = Duration::from_millis(100);
 
 /// Who asks for something that needs a token.
 pub struct Asker {
@@ -255,19 +260,30 @@ async fn take_turn(
         reach: app.reach().clone(),
     };
     count(app, &asker)?;
-    let world = asker.world();
-    if token::is_use_due(&asker.grant, world.now.seconds()) {
-        let id = asker.grant.id;
-        // That a use is not remembered costs a line in a table, and no request.
-        let used = app
-            .desk()
+    if token::is_use_due(&asker.grant, asker.world().now.seconds()) {
+        note_use(app, asker.world(), asker.grant.id).await;
+    }
+    Ok(asker)
+}
+
+/// Remembers that a token was used. A request does not wait for it any longer than it takes
+/// as a rule: somebody else may be writing, and what it asks for may be urgent.
+async fn note_use(app: &App, world: World, id: KeyId) {
+    let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
+        return;
+    };
+    let desk = Arc::clone(app.desk());
+    let noted = tokio::spawn(async move {
+        let used = desk
             .write(move |store| token::used(store, &world, id))
             .await;
+        // That a use is not remembered costs a line in a table, and no request.
         if let Err(e) = used {
             tracing::warn!(error = %e, "the use of a token was not remembered");
         }
-    }
-    Ok(asker)
+        drop(noting);
+    });
+    let _ = tokio::time::timeout(NOTED, noted).await;
 }
 
 /// That the role may ask for this.

@@ -110,19 +110,20 @@ pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
         async move { asked.at(&forget, world).await }
     }))
     .merge(versions(app, delivery))
+    .merge(super::backups::routes(app))
 }
 
 /// What was published.
 fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
     let [list, one, two] = [(); 3].map(|()| Arc::clone(delivery));
-    live(app, move |asked: version::List, _| {
-        asked.at(Arc::clone(&list))
+    live(app, move |asked: version::List, world| {
+        asked.at(Arc::clone(&list), world)
     })
-    .merge(live(app, move |asked: version::Inspect, _| {
-        asked.at(Arc::clone(&one))
+    .merge(live(app, move |asked: version::Inspect, world| {
+        asked.at(Arc::clone(&one), world)
     }))
-    .merge(live(app, move |asked: version::Diff, _| {
-        asked.at(Arc::clone(&two))
+    .merge(live(app, move |asked: version::Diff, world| {
+        asked.at(Arc::clone(&two), world)
     }))
 }
 

@@ -19,7 +19,7 @@ use super::listen::Peer;
 use super::log::RequestId;
 use super::problem::Problem;
 use crate::delivery::{Delivery, Refused};
-use crate::desk::Desk;
+use crate::desk::{Desk, Pace};
 use crate::error::{Kind, refuse};
 use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
@@ -167,7 +167,7 @@ async fn leaks(
         .map(|a| (a.token_hash(), a.kind.clone()))
         .collect();
     let found = desk
-        .write(move |store| {
+        .write_at(Pace::Urgent, move |store| {
             let world = World::of_scanner(peer, &id);
             leak::found(store, &world, &alerts, policy)
         })

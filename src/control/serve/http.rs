@@ -27,7 +27,7 @@ use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{docs, openapi};
-use crate::desk::Desk;
+use crate::desk::{Desk, Pace};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::{self, AUDITORS, Method, Operation, Route};
 use crate::reach::Reach;
@@ -210,6 +210,8 @@ type Fields = BTreeMap<String, String>;
 /// every operation.
 trait Asked: Send {
     fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value>;
+    fn writes(&self) -> bool;
+    fn pace(&self) -> Pace;
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>>;
 }
 
@@ -218,6 +220,14 @@ struct Typed<O>(O);
 impl<O: Operation> Asked for Typed<O> {
     fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value> {
         self.0.run(store, world).and_then(json)
+    }
+
+    fn writes(&self) -> bool {
+        self.0.writes()
+    }
+
+    fn pace(&self) -> Pace {
+        self.0.pace()
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -328,6 +338,41 @@ enum Done {
     Before { status: u16, body: Vec<u8> },
 }
 
+/// What a change is asked for with.
+#[derive(Clone)]
+struct How {
+    route: Route,
+    /// `Idempotency-Key`.
+    key: Option<String>,
+    /// `If-Match`.
+    if_match: Option<String>,
+    request: [u8; 32],
+}
+
+impl How {
+    fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
+        let if_match = self.if_match.as_deref();
+        let run = |store: &mut Store| conditional(&self.route, operation, if_match, store, world);
+        let Some(key) = &self.key else {
+            return match if_match {
+                None => run(store),
+                Some(_) => store.together(run),
+            }
+            .map(Done::Now);
+        };
+        let remember = |done: &Value| (self.route.status, done.clone());
+        Ok(
+            match replay::once(store, world, key, self.request, run, remember)? {
+                Once::Done(value) => Done::Now(value),
+                Once::Before(before) => Done::Before {
+                    status: before.status,
+                    body: before.body,
+                },
+            },
+        )
+    }
+}
+
 async fn answer(
     app: &App,
     entry: Entry,
@@ -340,52 +385,43 @@ async fn answer(
     let body = read(&route, &head.headers, body).await?;
     let query = head.uri.query().unwrap_or_default();
     let operation = (entry.read)(&path, query, &body)?;
-    let subject = path.into_values().next().unwrap_or_default();
+    let subject = path.values().next().cloned().unwrap_or_default();
     let world = asker.world();
     let if_match = header(&head.headers, header::IF_MATCH)?;
     let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
-    let done = match key.filter(|_| route.creates) {
-        _ if !route.writes => {
-            let ask = move |store: &mut Store| operation.run(store, &world);
-            app.desk().ask(ask).await.map(Done::Now)
-        }
-        Some(key) => {
-            let request = fingerprint(&route, head, &body);
-            app.desk()
-                .write(move |store| {
-                    let run = |store: &mut Store| {
-                        conditional(&route, operation, if_match.as_deref(), store, &world)
-                    };
-                    let remember = |done: &Value| (route.status, done.clone());
-                    Ok(
-                        match replay::once(store, &world, &key, request, run, remember)? {
-                            Once::Done(value) => Done::Now(value),
-                            Once::Before(before) => Done::Before {
-                                status: before.status,
-                                body: before.body,
-                            },
-                        },
-                    )
-                })
-                .await
-        }
-        None if if_match.is_none() => {
-            let write = move |store: &mut Store| operation.run(store, &world);
-            app.desk().write(write).await.map(Done::Now)
-        }
-        None => {
-            let write = move |store: &mut Store| {
-                store.together(|store| {
-                    conditional(&route, operation, if_match.as_deref(), store, &world)
-                })
+    let done = if operation.writes() {
+        let how = How {
+            route,
+            key: key.filter(|_| route.creates),
+            if_match,
+            request: fingerprint(&route, head, &body),
+        };
+        let pace = operation.pace();
+        let mut first = Some(operation);
+        // What is begun again is read again from what was sent.
+        let begin = || {
+            let operation = match first.take() {
+                Some(operation) => operation,
+                None => (entry.read)(&path, query, &body)?,
             };
-            app.desk().write(write).await.map(Done::Now)
-        }
+            let (world, how) = (world.clone(), how.clone());
+            Ok(move |store: &mut Store| how.done(store, &world, operation))
+        };
+        app.desk().write_for(&world, pace, begin).await
+    } else {
+        let asking = world.clone();
+        // A dry run is compared too; of what only reads, `If-Match` asks for nothing.
+        let if_match = if_match.filter(|_| route.writes);
+        let ask = move |store: &mut Store| {
+            conditional(&route, operation, if_match.as_deref(), store, &asking)
+        };
+        app.desk().ask(&world, ask).await.map(Done::Now)
     };
     match done {
         Ok(done) => Ok(respond(&route, head, done)),
         Err(e) => {
-            if route.writes || e.kind() == Kind::Forbidden {
+            let failed = matches!(e.kind(), Kind::Store(_));
+            if (route.writes && !failed) || e.kind() == Kind::Forbidden {
                 auth::write_down(app, asker.world(), route.name, &subject, &e.to_string()).await;
             }
             Err(e.into())
@@ -393,8 +429,8 @@ async fn answer(
     }
 }
 
-/// Does it, if what it is about is as `If-Match` says. Not to be asked for outside of a
-/// transaction: what is compared could change before it is done.
+/// Does it, if what it is about is as `If-Match` says. A change is not to be asked for outside
+/// of a transaction: what is compared could change before it is done.
 fn conditional(
     route: &Route,
     operation: Box<dyn Asked>,
@@ -560,13 +596,14 @@ async fn ready(State(app): State<App>) -> Response {
     let now = world::instant();
     if let Some((at, true)) = *known
         && now.saturating_duration_since(at) < READY
+        && !app.desk().health().is_ill()
     {
         return "ready\n".into_response();
     }
-    let read = app.desk().read(|tx| Ok(tx.meta().version)).await;
-    *known = Some((now, read.is_ok()));
-    match read {
-        Ok(_) => "ready\n".into_response(),
+    let well = app.desk().is_well().await;
+    *known = Some((now, well.is_ok()));
+    match well {
+        Ok(()) => "ready\n".into_response(),
         Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
     }
 }
@@ -603,7 +640,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Response {
         }
     }
     let version = *app.desk().versions().borrow();
-    let text = app.metrics().text(version);
+    let text = app.metrics().text(version, app.desk().health());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -1,9 +1,9 @@
 //! How often one address or one token may ask: token buckets, in bounded memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keystile::bucket::Quota;
@@ -102,10 +102,41 @@ pub struct Limits {
     pub lookups: Semaphore,
     /// Audit records of what was refused to one place.
     pub records: Limiter<IpAddr>,
+    /// Tokens whose use is being remembered.
+    pub noting: Noting,
     /// What was refused and has no record of its own.
     pub unrecorded: Unrecorded,
     held: Semaphore,
     pause: Duration,
+}
+
+/// What is being done for one that asks often, and need not be done twice.
+#[derive(Clone, Default)]
+pub struct Noting(Arc<Mutex<HashSet<u64>>>);
+
+/// It is being done until this is dropped.
+pub struct Noted {
+    all: Noting,
+    id: u64,
+}
+
+impl Noting {
+    /// Begins, unless it is being done.
+    pub fn begin(&self, id: u64) -> Option<Noted> {
+        let new = self.locked().insert(id);
+        let all = self.clone();
+        new.then_some(Noted { all, id })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.all.locked().remove(&self.id);
+    }
 }
 
 impl Limits {
@@ -122,6 +153,7 @@ impl Limits {
             good: Good::default(),
             lookups: Semaphore::new(2),
             records: Limiter::new(60, 60, 60),
+            noting: Noting::default(),
             unrecorded: Unrecorded::new(Duration::from_secs(60)),
             held: Semaphore::new(HELD),
             pause: PAUSE,

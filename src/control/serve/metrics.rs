@@ -13,6 +13,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::desk::Health;
+
 /// Seconds.
 const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
@@ -37,6 +39,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sort {
+    kind: &'static str,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -45,6 +52,7 @@ pub struct Metrics {
     refused: Family<Reason, Counter>,
     limited: Counter,
     version: Gauge<u64, AtomicU64>,
+    store_errors: Family<Sort, Counter>,
 }
 
 impl Metrics {
@@ -78,6 +86,12 @@ impl Metrics {
             "Version of the keyset: milliseconds since the epoch",
             version.clone(),
         );
+        let store_errors = Family::default();
+        registry.register(
+            "store_errors",
+            "What the store refused because of the disk or damage, by kind",
+            store_errors.clone(),
+        );
         registry.register(
             "build",
             "The companion",
@@ -93,6 +107,7 @@ impl Metrics {
             refused,
             limited,
             version,
+            store_errors,
         }
     }
 
@@ -116,8 +131,13 @@ impl Metrics {
     }
 
     /// In the form that Prometheus reads.
-    pub fn text(&self, version: u64) -> String {
+    pub fn text(&self, version: u64, store: &Health) -> String {
         self.version.set(version);
+        for (trouble, n) in store.counted() {
+            let kind = trouble.as_str();
+            let counter = self.store_errors.get_or_create(&Sort { kind });
+            counter.inc_by(n.saturating_sub(counter.get()));
+        }
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut out, &self.registry);

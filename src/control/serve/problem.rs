@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::limits::TooOften;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Trouble};
 use crate::operation::Route;
 
 /// Of a file with a mistake on every line, nobody reads more.
@@ -47,6 +47,8 @@ fn words(kind: Kind) -> (u16, &'static str, &'static str) {
         Kind::Invalid => (422, "invalid", "Refused"),
         Kind::TooMany => (429, "too_many_requests", "Too many requests"),
         Kind::Unavailable => (503, "unavailable", "Not possible at the moment"),
+        Kind::Store(Trouble::Full) => (507, "storage_full", "No space left for the store"),
+        Kind::Store(_) => (503, "store_trouble", "The store fails"),
     }
 }
 
@@ -60,6 +62,7 @@ pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
         Kind::Invalid,
         Kind::TooMany,
         Kind::Unavailable,
+        Kind::Store(Trouble::Full),
     ];
     if route.writes {
         kinds.extend([Kind::Conflict, Kind::Stale]);

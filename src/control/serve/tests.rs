@@ -22,11 +22,13 @@ use crate::world::World;
 
 mod conditions;
 mod refusals;
+mod trouble;
+mod turns;
 
 struct Api {
     router: axum::Router,
     desk: Arc<Desk>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// For routes that a running server answers; no Envoy ever connects.
@@ -57,6 +59,10 @@ impl Api {
 
     fn limited(limits: Limits) -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
+        Self::over(folder, desk, limits)
+    }
+
+    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
         let live = duties::fleet(&app, &delivery).merge(duties::console(
@@ -67,7 +73,7 @@ impl Api {
         Self {
             router: http::router(app, live),
             desk,
-            _folder: folder,
+            folder,
         }
     }
 

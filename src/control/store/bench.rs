@@ -78,7 +78,7 @@ impl Bench {
         self.store
             .read(|tx| {
                 let mut chain = Chain::new(tx.meta().start);
-                let followed = tx.each_audit(&Query::default(), |r| {
+                let followed = tx.each_audit(|r| {
                     chain.follow(&r).map_err(|b| {
                         found = Err(b);
                         refuse(b, "")

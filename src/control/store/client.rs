@@ -1,5 +1,7 @@
 //! Clients in the store.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Tx, column};
@@ -30,11 +32,43 @@ impl Tx<'_> {
             .optional()?)
     }
 
+    /// Rises with every change of a client or of its keys.
+    pub fn client_revision(&self, number: u32) -> Result<u64> {
+        let sql = "SELECT revision FROM client WHERE number = ?";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        Ok(statement.query_row([number], |r| column::unsigned(r, 0))?)
+    }
+
+    /// A client, or a key of it, is changed.
+    pub(super) fn touch_client(&self, number: u32) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE client SET revision = ? WHERE number = ?")?
+            .execute(params![column::signed(self.next), number])?;
+        Ok(())
+    }
+
     /// Names of all living clients, in their order.
     pub fn names_of_clients(&self) -> Result<Vec<String>> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
         let mut statement = self.tx.prepare_cached(sql)?;
         let rows = statement.query_map([], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The plans that living clients are on, and how many are.
+    pub fn clients_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT plan, count(*) FROM client
+            WHERE deleted IS NULL AND plan IS NOT NULL GROUP BY plan";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// All living clients, by their names.
+    pub fn clients_by_name(&self) -> Result<BTreeMap<String, Client>> {
+        let sql = format!("SELECT {COLUMNS} FROM client WHERE deleted IS NULL");
+        let mut statement = self.tx.prepare(&sql)?;
+        let rows = statement.query_map([], |r| read(r).map(|c| (c.name.clone(), c)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -81,7 +115,7 @@ impl Tx<'_> {
                 client.number
             ],
         )?;
-        Ok(())
+        self.touch_client(client.number)
     }
 
     /// Takes a client out of the living.

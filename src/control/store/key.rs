@@ -1,7 +1,7 @@
 //! Keys in the store.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 use keystile::key::{Digest, KeyId};
@@ -25,6 +25,12 @@ const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce
     ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
     LIMIT 1";
 
+const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
+      (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
+       WHERE revoked IS NULL GROUP BY client, plan) k
+    JOIN client ON client.number = k.client
+    WHERE on_plan IS NOT NULL GROUP BY on_plan";
+
 /// Name and plan of a client.
 type ClientOfRow = (String, Option<String>);
 
@@ -43,6 +49,13 @@ const SET_OVERLAP_END: Sql<'_> = Sql {
     shared: 2,
     row: "#",
     tail: ")",
+};
+
+const TOUCH_CLIENTS: Sql<'_> = Sql {
+    head: "UPDATE client SET revision = ?1 WHERE number IN (SELECT client FROM key WHERE id IN (",
+    shared: 1,
+    row: "#",
+    tail: "))",
 };
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
@@ -142,12 +155,27 @@ impl Tx<'_> {
     }
 
     /// All keys, in no order.
+    #[cfg(test)]
     pub fn keys(&self) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        self.each_key(|key| keys.push(key))?;
+        Ok(keys)
+    }
+
+    /// Hands every key to `each`, in no order.
+    ///
+    /// # Errors
+    /// Those of the store; and this is to be broken off.
+    pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
         let mut statement = self
             .tx
             .prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))?;
-        let rows = statement.query_map([], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.go_on()?;
+            each(read(row)?);
+        }
+        Ok(())
     }
 
     /// Hands each key that is good at an instant or may become so, and has not given way
@@ -262,14 +290,6 @@ impl Tx<'_> {
             .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
-    /// The keys of one client.
-    pub fn keys_of(&self, client: u32) -> Result<Vec<Key>> {
-        let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ?");
-        let mut statement = self.tx.prepare(&sql)?;
-        let rows = statement.query_map([client], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
     /// if it is given, until `each` has enough.
     pub fn keys_after(
@@ -336,6 +356,10 @@ impl Tx<'_> {
             v.push(column::joined(&rules.certificates))
         };
         rows::write(&self.tx, &INSERT, keys, |v| v.push(changed), own)?;
+        let of = |k: &K| k.as_ref().client_number;
+        for keys in keys.chunk_by(|a, b| of(a) == of(b)) {
+            keys.first().map_or(Ok(()), |k| self.touch_client(of(k)))?;
+        }
         Ok(())
     }
 
@@ -348,6 +372,7 @@ impl Tx<'_> {
         };
         let own = |v: &mut Values<'_, '_>, id: &KeyId| v.push(column::signed(id.as_u64()));
         rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own)?;
+        rows::write(&self.tx, &TOUCH_CLIENTS, keys, |v| v.push(changed), own)?;
         Ok(())
     }
 
@@ -381,7 +406,7 @@ impl Tx<'_> {
                 column::signed(self.next),
                 column::signed(key.id.as_u64()),
             ])?;
-        Ok(())
+        self.touch_client(key.client_number)
     }
 
     /// The keys of a client, as they stand in the keyset, have changed with it.
@@ -393,15 +418,29 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// How many keys of a client are good at an instant or may become so.
-    pub fn living_keys_of(&self, client: u32, now: u64) -> Result<u64> {
-        let sql = "SELECT count(*) FROM key WHERE client = ?1 AND revoked IS NULL
-            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE)";
+    /// How many keys that are not revoked are on each plan, their own or their client's. From
+    /// an index alone.
+    pub fn keys_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+        let mut statement = self.tx.prepare_cached(ON_PLANS)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// How many keys of a client are not revoked.
+    pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
         Ok(self
             .tx
-            .query_row(sql, params![client, column::signed(now)], |r| {
-                column::unsigned(r, 0)
-            })?)
+            .query_row(sql, [client], |r| column::unsigned(r, 0))?)
+    }
+
+    /// How many keys of a client are good at an instant or may become so. It counts no further
+    /// than to `most`.
+    pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
+            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";
+        let values = params![client, column::signed(now), column::signed(most)];
+        Ok(self.tx.query_row(sql, values, |r| column::unsigned(r, 0))?)
     }
 }
 
@@ -415,5 +454,10 @@ impl super::Store {
             super::bench::plan(&self.db, &sql, &[])
         };
         conditions.into_iter().map(plan).collect()
+    }
+
+    /// How the database counts the keys on plans.
+    pub fn plan_of_plans(&self) -> String {
+        super::bench::plan(&self.db, ON_PLANS, &[])
     }
 }

@@ -1,7 +1,6 @@
 //! The audit log in the store.
 
-use rusqlite::types::Value;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
 use super::rows::{self, Sql};
@@ -9,6 +8,10 @@ use super::{Tx, column};
 use crate::audit::{Broken, Checkpoint, Format, Head, Link, Outcome, Record, Secret};
 use crate::error::Result;
 use crate::world::{Actor, Moment, World};
+
+mod walk;
+
+pub use walk::Found;
 
 const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
     format, address, request, client, outcome, reason";
@@ -53,60 +56,6 @@ impl Query {
         let named = actor.starts_with("token ") && !actor.ends_with(')');
         named.then(|| format!("{actor})"))
     }
-
-    /// SQL that a record must satisfy, and its arguments.
-    fn condition(&self) -> (String, Vec<Value>) {
-        let mut sql = String::from("TRUE");
-        let mut values = Vec::new();
-        let mut and = |condition: &str, value: Value| {
-            sql.push_str(" AND ");
-            sql.push_str(condition);
-            values.push(value);
-        };
-        let number = |n| Value::from(column::signed(n));
-        if let Some(v) = &self.subject {
-            and("subject = ?", v.clone().into());
-        }
-        if let Some(v) = &self.client {
-            and("client <> '' AND client = ?", v.clone().into());
-        }
-        match (&self.actor, self.token_users()) {
-            (Some(v), Some(end)) => {
-                and("user >= ?", v.clone().into());
-                and("user < ?", end.into());
-            }
-            (Some(v), None) => and("user = ?", v.clone().into()),
-            (None, _) => {}
-        }
-        match &self.action {
-            // Actions are ASCII, so those that begin with a text lie before its end in `~`.
-            Some(v) if v.ends_with('.') => {
-                and("action >= ?", v.clone().into());
-                and("action < ?", format!("{v}~").into());
-            }
-            Some(v) => and("action = ?", v.clone().into()),
-            None => {}
-        }
-        if let Some(v) = self.since {
-            and("at_ms >= ?", number(v));
-        }
-        if let Some(v) = self.until {
-            and("at_ms < ?", number(v));
-        }
-        if let Some(v) = self.before {
-            and("seq < ?", number(v));
-        }
-        if let Some(v) = self.after {
-            and("seq > ?", number(v));
-        }
-        sql.push_str(match self.outcome {
-            // Word for word the condition of the index.
-            Some(Outcome::Refused) => " AND outcome = 'refused'",
-            Some(Outcome::Done) => " AND outcome = 'done'",
-            None => "",
-        });
-        (sql, values)
-    }
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -143,6 +92,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
 impl Tx<'_> {
     /// Puts a record at the end of the log; it is written with those that follow it.
     pub(super) fn append(&mut self, record: Record) -> Result<()> {
+        self.go_on()?;
         let record = record.after(self.meta.head);
         self.meta.head = record.head();
         let unwritten = self.unwritten.get_mut();
@@ -214,81 +164,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Hands every record that is wanted, in order, to `each` until that fails.
-    pub fn each_audit(
-        &self,
-        query: &Query,
-        mut each: impl FnMut(Record) -> Result<()>,
-    ) -> Result<()> {
+    /// Hands every record, in order, to `each` until that fails.
+    pub fn each_audit(&self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
         self.write_audit()?;
-        let (condition, values) = query.condition();
-        let mut statement = self.tx.prepare(&format!(
-            "SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq"
-        ))?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        let sql = format!("SELECT {COLUMNS} FROM audit ORDER BY seq");
+        let mut statement = self.tx.prepare(&sql)?;
+        let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             each(read(row)?)?;
         }
         Ok(())
-    }
-
-    /// The last records that are wanted, the latest first.
-    pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
-        self.write_audit()?;
-        // Of each such action, or user, the last ones: all of them would have to be sorted.
-        let each: Vec<Query> = match (&query.action, &query.actor, query.token_users()) {
-            (Some(prefix), _, _) if prefix.ends_with('.') => {
-                let of = |action| Query {
-                    action: Some(action),
-                    ..query.clone()
-                };
-                let all = self.distinct("action", prefix, &format!("{prefix}~"))?;
-                all.into_iter().map(of).collect()
-            }
-            (None, Some(name), Some(end)) => {
-                let of = |user| Query {
-                    actor: Some(user),
-                    ..query.clone()
-                };
-                let all = self.distinct("user", name, &end)?;
-                all.into_iter().map(of).collect()
-            }
-            _ => return self.last_of(query, most),
-        };
-        let mut records = Vec::new();
-        for query in each {
-            records.extend(self.last_of(&query, most)?);
-        }
-        // A name alone stands for those with an id, too.
-        records.sort_by_key(|r| std::cmp::Reverse(r.seq));
-        records.dedup_by_key(|r| r.seq);
-        records.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-        Ok(records)
-    }
-
-    /// What stands in a column of the log from one text to before another; a jump in its index
-    /// for each.
-    fn distinct(&self, column: &'static str, from: &str, to: &str) -> Result<Vec<String>> {
-        let mut statement = self.tx.prepare_cached(&format!(
-            "WITH RECURSIVE found(one) AS (
-               SELECT min({column}) FROM audit WHERE {column} >= ?1 AND {column} < ?2
-               UNION ALL
-               SELECT (SELECT min({column}) FROM audit WHERE {column} > found.one AND {column} < ?2)
-               FROM found WHERE found.one IS NOT NULL
-             ) SELECT one FROM found WHERE one IS NOT NULL"
-        ))?;
-        let rows = statement.query_map([from, to], |r| r.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn last_of(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
-        let (condition, mut values) = query.condition();
-        values.push(i64::from(most).into());
-        let mut statement = self.tx.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT ?"
-        ))?;
-        let rows = statement.query_map(rusqlite::params_from_iter(values), read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The first records behind `seq`, the oldest first.
@@ -303,12 +188,12 @@ impl Tx<'_> {
 
     /// One record.
     pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
-        let query = Query {
-            before: Some(seq.saturating_add(1)),
-            ..Query::default()
-        };
-        let found = self.last_audit(&query, 1)?;
-        Ok(found.into_iter().find(|r| r.seq == seq))
+        self.write_audit()?;
+        let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq = ?");
+        let mut statement = self.tx.prepare_cached(&sql)?;
+        Ok(statement
+            .query_row([column::signed(seq)], read)
+            .optional()?)
     }
 
     /// The last record of the first ones, all of which are older than a time in
@@ -316,11 +201,15 @@ impl Tx<'_> {
     pub fn last_audit_before(&self, before_ms: u64) -> Result<Option<Head>> {
         self.write_audit()?;
         // The clock may have gone back: the first that is young ends what may go.
-        let first_young: Option<i64> = self.tx.query_row(
-            "SELECT min(seq) FROM audit WHERE at_ms >= ?",
-            [column::signed(before_ms)],
-            |r| r.get(0),
-        )?;
+        // Looked for from the beginning: that costs as much as what goes, however long the rest.
+        let first_young: Option<i64> = self
+            .tx
+            .query_row(
+                "SELECT seq FROM audit WHERE +at_ms >= ? ORDER BY seq LIMIT 1",
+                [column::signed(before_ms)],
+                |r| r.get(0),
+            )
+            .optional()?;
         let end = match first_young {
             Some(seq) => u64::try_from(seq).unwrap_or(0),
             None => self.meta.head.seq.saturating_add(1),
@@ -411,17 +300,5 @@ impl Tx<'_> {
             [secret.as_slice()],
         )?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-impl super::Store {
-    /// How the database goes about a query.
-    pub fn audit_plan(&self, query: &Query) -> String {
-        let (condition, values) = query.condition();
-        let sql =
-            format!("SELECT {COLUMNS} FROM audit WHERE {condition} ORDER BY seq DESC LIMIT 5");
-        let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(|v| v as _).collect();
-        super::bench::plan(&self.db, &sql, &values)
     }
 }

@@ -271,7 +271,7 @@ fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
     let mut found = None;
     let mut read = Store::open(&b.path, &b.key).ok().unwrap();
     read.read(|tx| {
-        tx.each_audit(&Query::default(), |r| {
+        tx.each_audit(|r| {
             if r.seq == seq {
                 found = Some(r);
             }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::schema::{self, Alone};
 use super::scope::Scope;
 use super::{Store, Tx};
 use crate::error::{Error, Kind, Result, refuse};
@@ -29,6 +30,9 @@ pub use read::{Dimension, Grouped, These, Whose};
 
 /// As [`super::MIGRATIONS`].
 const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];
+
+/// What messages call it.
+const USAGE: &str = "usage";
 
 /// How long a server's other work waits for a transaction that counts. Short: whoever
 /// holds the store's only writer meanwhile holds up revocations.
@@ -98,7 +102,8 @@ impl Store {
             Some(usage) => usage,
             None => {
                 let file = self.usage_file();
-                UsageStore::open(&file, &self.usage_key()?).map_err(|e| e.at(file.display()))?
+                let (key, alone) = (self.usage_key()?, self.alone.as_ref());
+                UsageStore::open(&file, &key, alone).map_err(|e| e.at(file.display()))?
             }
         };
         let out = f(self, &mut usage);
@@ -122,7 +127,7 @@ impl Store {
     /// Whether a file holds usage of this store.
     pub fn is_usage(&mut self, file: &Path) -> Result<bool> {
         let key = self.usage_key()?;
-        Ok(UsageStore::open(file, &key).is_ok())
+        Ok(UsageStore::open(file, &key, Some(&schema::nobody_else())).is_ok())
     }
 
     /// Keys that a file of usage counted as let through and that the store does not know, and
@@ -131,8 +136,9 @@ impl Store {
     /// # Errors
     /// Those of the store, or the file is no usage of it.
     pub fn used_and_unknown(&mut self, file: &Path) -> Result<(Vec<KeyId>, u32)> {
+        let (key, alone) = (self.usage_key()?, schema::nobody_else());
         let mut usage =
-            UsageStore::open(file, &self.usage_key()?).map_err(|e| e.at(file.display()))?;
+            UsageStore::open(file, &key, Some(&alone)).map_err(|e| e.at(file.display()))?;
         let (used, last) = usage.read(|tx| Ok((tx.used_keys()?, tx.last_client()?)))?;
         let unknown = self.read(|tx| {
             let mut unknown = Vec::new();
@@ -168,7 +174,7 @@ impl Tx<'_> {
 }
 
 impl UsageStore {
-    fn open(path: &Path, key: &UsageKey) -> Result<Self> {
+    fn open(path: &Path, key: &UsageKey, alone: Option<&Alone>) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -176,7 +182,7 @@ impl UsageStore {
         let db = connect(path, key, flags)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         let mut usage = Self { db };
-        usage.migrate()?;
+        schema::update(&mut usage.db, USAGE, &MIGRATIONS, alone)?;
         Ok(usage)
     }
 
@@ -185,34 +191,8 @@ impl UsageStore {
         let mut usage = Self {
             db: Connection::open_in_memory()?,
         };
-        usage.migrate()?;
+        schema::update(&mut usage.db, USAGE, &MIGRATIONS, None)?;
         Ok(usage)
-    }
-
-    fn migrate(&mut self) -> Result<()> {
-        let seen = |db: &Connection| -> rusqlite::Result<usize> {
-            let n: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
-            Ok(usize::try_from(n).unwrap_or(usize::MAX))
-        };
-        if seen(&self.db)? == MIGRATIONS.len() {
-            return Ok(());
-        }
-        let tx = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Read again: another process may have done it meanwhile.
-        let seen = seen(&tx)?;
-        if seen > MIGRATIONS.len() {
-            return Err(refuse(
-                "usage was written by a newer keystilectl",
-                "use that one, or update this one",
-            ));
-        }
-        for script in MIGRATIONS.iter().skip(seen) {
-            tx.execute_batch(script)?;
-        }
-        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-        Ok(tx.commit()?)
     }
 
     /// Waits longer for others than a server's operations may: of who counts.
@@ -226,6 +206,7 @@ impl UsageStore {
     /// Those of `f`, and of the database.
     pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
         let tx = Scope::begin(&self.db, TransactionBehavior::Deferred, false)?;
+        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
         f(&UsageTx { tx })
     }
 
@@ -235,6 +216,7 @@ impl UsageStore {
     /// Those of `f`, and of the database.
     pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
         let tx = Scope::begin(&self.db, TransactionBehavior::Immediate, false)?;
+        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
         let mut tx = UsageTx { tx };
         let out = f(&mut tx)?;
         tx.tx.commit()?;

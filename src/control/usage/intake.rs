@@ -329,7 +329,8 @@ impl Intake {
             }
             out
         });
-        done.await.unwrap_or_else(|_| Err(busy()))
+        let done = done.await.unwrap_or_else(|_| Err(busy()));
+        done.inspect_err(|e| self.desk.health().heed(e))
     }
 }
 

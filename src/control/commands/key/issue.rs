@@ -96,7 +96,7 @@ impl Issue {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let bar = cx.out.progress(self.count.unwrap_or(1));
         let progress = bar.clone();
-        let issued = cx.perform(key::Issue {
+        let issued = cx.make(key::Issue {
             client: self.client,
             name: self.name,
             environment: self.env.map(Environment),

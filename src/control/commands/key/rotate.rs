@@ -83,7 +83,7 @@ impl Rotate {
         };
         // Before anybody has the new one, the old one does not end.
         let ends_later = self.exec.is_some() && self.grace == 0;
-        let mut rotated = cx.perform(key::Rotate {
+        let mut rotated = cx.make(key::Rotate {
             id: Id(id),
             grace: Span(if ends_later { SAFE } else { self.grace }),
             expires,

@@ -75,7 +75,7 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
                 )
             })
         }
-        None => cx.store()?.read(signing::accepted),
+        None => cx.store_to_read()?.read(signing::accepted),
     }
 }
 

@@ -364,7 +364,9 @@ async fn the_overview_counts_what_is_there() {
         .unwrap();
     let seen = site
         .desk
-        .ask(|store| overview::Show {}.run(store, &World::read()))
+        .ask(&World::read(), |store| {
+            overview::Show {}.run(store, &World::read())
+        })
         .await
         .unwrap();
     assert_eq!((seen.clients, seen.keys), (2, 3));

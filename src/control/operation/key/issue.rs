@@ -7,12 +7,13 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{KeyView, certificates, nets, origins};
+use crate::desk::Pace;
 use crate::error::{Result, refuse};
 use crate::operation::client::check_labels;
 use crate::operation::wire::{
     self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
 };
-use crate::operation::{HOLDERS, ISSUERS, Operation, Route};
+use crate::operation::{HOLDERS, ISSUERS, MANY, Operation, Route};
 use crate::registry::handover;
 use crate::registry::import::{self, How};
 use crate::registry::key::{self, Draft};
@@ -174,6 +175,13 @@ impl Operation for Issue {
         HOLDERS,
         "Issue keys; each is shown once, in the answer",
     );
+
+    fn pace(&self) -> Pace {
+        match self.count {
+            Some(n) if n as usize > MANY => Pace::Long,
+            _ => Pace::Usual,
+        }
+    }
 
     fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
         let now = world.now.seconds();
@@ -389,6 +397,14 @@ impl Operation for Import {
         "Take over keys from elsewhere, by their SHA-256 digests",
     )
     .carries_file();
+
+    fn writes(&self) -> bool {
+        !self.dry_run
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
         let lines = import::read(&self.name, self.text.trim_start_matches('\u{feff}'))?;

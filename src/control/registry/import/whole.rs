@@ -4,38 +4,24 @@ use std::collections::BTreeMap;
 
 use keystile::policy::{RawPlan, RawPolicy};
 
-use super::{How, Line, digest, key};
+use super::{Ground, How, Line, digest, key};
 use crate::error::{Result, refuse, refuse_all, refuse_first};
 use crate::operation::import::{ClientLine, Done, Import, KeyLine};
 use crate::policy_file::{self, PolicyFile};
 use crate::record::Client;
-use crate::registry::client::{self, Draft};
+use crate::registry::client::Draft;
 use crate::registry::{check_plan, policy, rules};
-use crate::store::{Store, Tx};
+use crate::store::Store;
 use crate::world::World;
 
 /// Takes over all, or nothing.
 pub fn take(store: &mut Store, world: &World, import: Import) -> Result<Done> {
-    let dry_run = import.dry_run;
-    let mut done = None;
-    let outcome = store.write(world, |tx| {
-        done = Some(take_in(tx, world, import)?);
-        // A dry run goes all the way and is then taken back like any failure.
-        if dry_run {
-            Err(refuse_all(Vec::new()))
-        } else {
-            Ok(())
-        }
-    });
-    match (outcome, done) {
-        (Ok(()), Some(done)) => Ok(done),
-        (Err(_), Some(done)) if dry_run => Ok(done),
-        (Err(e), _) => Err(e),
-        (Ok(()), None) => Ok(Done::default()),
-    }
+    Ground::run(store, world, import.dry_run, |ground| {
+        take_in(ground, world, import)
+    })
 }
 
-fn take_in(tx: &mut Tx<'_>, world: &World, import: Import) -> Result<Done> {
+fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done> {
     world.caller.unbound("import from another system")?;
     let mut done = Done {
         dry_run: import.dry_run,
@@ -56,17 +42,12 @@ fn take_in(tx: &mut Tx<'_>, world: &World, import: Import) -> Result<Done> {
         })
         .collect();
     let may_add = import.add_plans || import.dry_run;
-    take_plans(tx, world, plans, may_add, &mut done)?;
-    let file = policy(tx)?;
-    let mut clients: BTreeMap<String, Client> = tx
-        .clients()?
-        .into_iter()
-        .map(|(c, _)| (c.name.clone(), c))
-        .collect();
+    let file = take_plans(&mut tx, world, plans, may_add, &mut done)?;
+    let mut clients = tx.clients_by_name()?;
     let mut bad = Vec::new();
     for line in import.clients {
         let place = format!("client `{}`", line.name);
-        match take_client(tx, world, &file, line, &mut clients, &mut done) {
+        match take_client(&mut tx, world, &file, line, &mut clients, &mut done) {
             Ok(()) => {}
             Err(e) => bad.extend(e.at(place).messages().to_vec()),
         }
@@ -78,7 +59,7 @@ fn take_in(tx: &mut Tx<'_>, world: &World, import: Import) -> Result<Done> {
     };
     for line in import.keys {
         let place = line.place.clone();
-        match take_key(tx, world, &file, &clients, line, how, &mut done) {
+        match take_key(&mut tx, world, &file, &clients, line, how, &mut done) {
             Ok(()) => {}
             Err(e) if place.is_empty() => bad.extend(e.messages().to_vec()),
             Err(e) => bad.extend(e.at(place).messages().to_vec()),
@@ -94,12 +75,12 @@ fn take_in(tx: &mut Tx<'_>, world: &World, import: Import) -> Result<Done> {
 }
 
 fn take_plans(
-    tx: &mut Tx<'_>,
+    tx: &mut Ground<'_, '_>,
     world: &World,
     mut plans: BTreeMap<String, RawPlan>,
     may_add: bool,
     done: &mut Done,
-) -> Result<()> {
+) -> Result<PolicyFile> {
     let file = policy(tx)?;
     plans.retain(|name, plan| match file.raw.plans.get(name) {
         None => true,
@@ -113,7 +94,7 @@ fn take_plans(
         }
     });
     if plans.is_empty() {
-        return Ok(());
+        return Ok(file);
     }
     if !may_add {
         let names: Vec<String> = plans.keys().map(|p| format!("`{p}`")).collect();
@@ -128,9 +109,9 @@ fn take_plans(
             "add those that the dry run shows to `plans` by hand, and apply the policy",
         )
     })?;
-    crate::registry::policy::apply_in(tx, world, &text)?;
+    tx.apply(world, &text)?;
     done.plans_added = plans.into_keys().collect();
-    Ok(())
+    Ok(text)
 }
 
 /// The text of a policy with more plans and nothing else changed; none if it cannot be had.
@@ -185,7 +166,7 @@ pub fn plan_line(name: &str, plan: &RawPlan) -> String {
 }
 
 fn take_client(
-    tx: &mut Tx<'_>,
+    tx: &mut Ground<'_, '_>,
     world: &World,
     file: &PolicyFile,
     line: ClientLine,
@@ -210,14 +191,14 @@ fn take_client(
         description: line.description,
         ..Draft::default()
     };
-    let client = client::insert(tx, world, draft)?;
+    let client = tx.add_client(world, draft)?;
     done.clients_created.push(client.name.clone());
     clients.insert(client.name.clone(), client);
     Ok(())
 }
 
 fn take_key(
-    tx: &mut Tx<'_>,
+    tx: &mut Ground<'_, '_>,
     world: &World,
     file: &PolicyFile,
     clients: &BTreeMap<String, Client>,
@@ -270,8 +251,7 @@ fn take_key(
     };
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
-    tx.insert_key(&key)?;
-    tx.audit_key(world, "key.import", &key, String::new(), key.audit_text())?;
+    tx.add_key(world, &key)?;
     done.keys_imported += 1;
     Ok(())
 }

@@ -56,17 +56,20 @@ pub fn rotation(
 /// # Errors
 /// There are too many keys.
 pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()> {
-    let living = tx.living_keys_of(old.client_number, now)?;
-    match ceilings.max_keys {
-        Some(most) if living >= u64::from(most).saturating_mul(2) => Err(refuse(
-            format_args!(
-                "client `{}` has {living} keys, those that give way to newer ones among them",
-                old.client
-            ),
-            "wait until they have ended, or revoke them",
-        )),
-        _ => Ok(()),
+    let Some(most) = ceilings.max_keys.map(|n| u64::from(n).saturating_mul(2)) else {
+        return Ok(());
+    };
+    let living = tx.living_keys_of(old.client_number, now, most.saturating_add(1))?;
+    if living < most {
+        return Ok(());
     }
+    Err(refuse(
+        format_args!(
+            "client `{}` has {living} keys, those that give way to newer ones among them",
+            old.client
+        ),
+        "wait until they have ended, or revoke them",
+    ))
 }
 
 /// That a key is rotated as often as its plan says, or more often, and gives way as fast.

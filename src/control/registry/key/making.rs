@@ -48,17 +48,18 @@ pub fn issue(
             let plan = client.plan.as_deref();
             ceilings.admit(&rules, plan, now)?;
             super::bounds::new_schedule(&policy, &rules, plan, None)?;
-            let living = tx.living_keys_of(client.number, now)?;
-            if let Some(most) = ceilings.max_keys
-                && living.saturating_add(u64::from(count)) > u64::from(most)
-            {
-                return Err(refuse(
-                    format_args!(
-                        "client `{client_name}` may have {} at once, and has {living}",
-                        super::count(usize::try_from(most).unwrap_or(usize::MAX))
-                    ),
-                    "revoke one that is not needed, or ask for more",
-                ));
+            if let Some(most) = ceilings.max_keys {
+                let most = u64::from(most);
+                let living = tx.living_keys_of(client.number, now, most.saturating_add(1))?;
+                if living.saturating_add(u64::from(count)) > most {
+                    return Err(refuse(
+                        format_args!(
+                            "client `{client_name}` may have {} at once, and has {living}",
+                            super::count(usize::try_from(most).unwrap_or(usize::MAX))
+                        ),
+                        "revoke one that is not needed, or ask for more",
+                    ));
+                }
             }
         }
         let ids = random_ids(world, count as usize)?;

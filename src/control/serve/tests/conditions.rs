@@ -84,6 +84,11 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
             json!({"nodes": ["envoy"]}),
         ),
         alone("session.end", "/v1/sessions/0123", Value::Null),
+        alone("backup.make", "/v1/backups", json!({})),
+        alone("backup.end", "/v1/backups/0123", Value::Null),
+        alone("node.enroll", "/v1/nodes", json!({"node": "envoy"})),
+        alone("node.revoke", "/v1/nodes/revoke", json!({"node": "envoy"})),
+        alone("quota.reset", "/v1/quotas/reset", json!({"of": "acme"})),
         alone("webhook.create", "/v1/webhooks", hook),
         of(
             "webhook.delete",
@@ -161,6 +166,34 @@ async fn every_change_is_refused_when_what_it_is_about_is_not_as_if_match_says()
         let done = api.with(&owner, method.as_str(), &path, body, &right).await;
         assert_ne!(done.status, 412, "{name}: {}", done.text);
     }
+}
+
+#[tokio::test]
+async fn a_dry_run_keeps_to_if_match_too() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    for path in ["/v1/keys/import", "/v1/import"] {
+        let body = match path {
+            "/v1/import" => json!({"dry_run": true}),
+            _ => json!({"dry_run": true, "text": "client,sha256\n"}),
+        };
+        let wrong = [("if-match", "\"0123\"")];
+        let refused = api.with(&owner, "POST", path, body.clone(), &wrong).await;
+        assert_eq!(refused.status, 412, "{path}: {}", refused.text);
+        let done = api.ask(&owner, "POST", path, body).await;
+        assert_ne!(done.status, 412, "{path}: {}", done.text);
+    }
+}
+
+/// What reads is not asked whether anything changed since.
+#[tokio::test]
+async fn a_question_is_answered_whatever_if_match_says() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let any = [("if-match", "\"0123\"")];
+    let body = json!({"name": "p", "text": "version: 1"});
+    let answer = api.with(&owner, "POST", "/v1/policy/check", body, &any);
+    assert_eq!(answer.await.status, 200);
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ async fn text_that_is_kept_is_refused_by_the_name_of_its_field() {
             "reason",
             json!({"ids": [id], "reason": key}),
         ),
+        ("POST", "/v1/backups", "name", json!({"name": key})),
         (
             "POST",
             "/v1/clients",
@@ -168,7 +169,7 @@ fn the_document_names_every_status_and_says_where_null_is_sent() {
         for (method, operation) in methods.as_object().unwrap() {
             let told = operation["responses"].as_object().unwrap();
             assert!(!told.contains_key("default"), "{method} {path}");
-            for status in ["400", "401", "403", "404", "422", "429", "503"] {
+            for status in ["400", "401", "403", "404", "422", "429", "503", "507"] {
                 assert!(told.contains_key(status), "{method} {path}: {status}");
             }
         }

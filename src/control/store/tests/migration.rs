@@ -94,7 +94,7 @@ fn opened_of_version_1() -> Bench {
 #[test]
 fn a_store_of_version_1_opens_with_all_that_was_in_it() {
     let mut b = opened_of_version_1();
-    assert_eq!(b.store.schema().unwrap(), MIGRATIONS.len());
+    assert_eq!(schema::version(&b.store.db).unwrap(), MIGRATIONS.len());
     assert_eq!(b.verify(), Ok(()), "records of format 1 verify");
     assert_eq!(b.version(), 77);
     let rows = |b: &mut Bench, version| b.store.read(|tx| tx.rows_since(version)).unwrap().len();

@@ -1,0 +1,106 @@
+//! The disk under the store fails.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::time::Duration;
+
+use super::*;
+use crate::world;
+
+async fn metrics(api: &Api, owner: &str) -> String {
+    api.ask(owner, "GET", "/metrics", Value::Null).await.text
+}
+
+async fn is_ready(api: &Api) -> u16 {
+    api.ask("", "GET", "/readyz", Value::Null).await.status
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_from_a_wrong_request() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    assert_eq!(is_ready(&api).await, 200);
+    let full = |store: &mut crate::store::Store| {
+        store.room(Some(0));
+        Ok(())
+    };
+    api.desk.write(full).await.unwrap();
+    let bulk = json!({"client": "acme", "count": 900});
+    let refused = api.ask(&owner, "POST", "/v1/keys", bulk.clone()).await;
+    assert_eq!(refused.status, 507, "{}", refused.text);
+    assert_eq!(refused.body["code"], "storage_full");
+    assert!(refused.text.contains("free some space"), "{}", refused.text);
+    assert_eq!(
+        api.ask("", "GET", "/healthz", Value::Null).await.status,
+        200
+    );
+    let ready = api.ask("", "GET", "/readyz", Value::Null).await;
+    assert_eq!(ready.status, 503, "{}", ready.text);
+    let counted = "keystile_control_store_errors_total{kind=\"full\"} 1";
+    assert!(metrics(&api, &owner).await.contains(counted));
+    let log = api
+        .ask(&owner, "GET", "/v1/audit?action=key.issue", Value::Null)
+        .await;
+    assert_eq!(
+        log.body["records"],
+        json!([]),
+        "the caller did nothing wrong"
+    );
+
+    let room = |store: &mut crate::store::Store| {
+        store.room(None);
+        Ok(())
+    };
+    api.desk.write(room).await.unwrap();
+    let end = world::instant() + Duration::from_secs(60);
+    while is_ready(&api).await != 200 {
+        assert!(world::instant() < end, "it is never ready again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let done = api.ask(&owner, "POST", "/v1/keys", bulk).await;
+    assert_eq!(done.status, 201, "{}", done.text);
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let bulk = json!({"client": "acme", "count": 900});
+    assert_eq!(api.ask(&owner, "POST", "/v1/keys", bulk).await.status, 201);
+    // All of it in the file, and nobody with pages in memory: as after a start.
+    let home = api.desk.home().clone();
+    let Api {
+        folder,
+        router,
+        desk,
+    } = api;
+    drop((router, desk));
+    damage(&folder.path().join("store.db"));
+    let api = Api::over(folder, Desk::open(home).unwrap(), Limits::new(100_000));
+    assert_eq!(is_ready(&api).await, 200, "nobody has met it yet");
+
+    let refused = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert_eq!(refused.body["code"], "store_trouble");
+    assert!(
+        refused.text.contains("the store is damaged")
+            || refused.text.contains("cannot be decrypted"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(is_ready(&api).await, 503);
+    let counted = "keystile_control_store_errors_total{kind=\"damaged\"} 1";
+    let text = metrics(&api, &owner).await;
+    assert!(text.contains(counted), "{text}");
+}
+
+/// The second half of the file, where the keys are.
+fn damage(file: &std::path::Path) {
+    let length = std::fs::metadata(file).unwrap().len();
+    let pages = length / 4096;
+    assert!(pages > 40, "{pages}");
+    let mut file = std::fs::File::options().write(true).open(file).unwrap();
+    for page in pages / 2..pages {
+        file.seek(SeekFrom::Start(page * 4096 + 100)).unwrap();
+        file.write_all(&[1, 2, 3]).unwrap();
+    }
+}
