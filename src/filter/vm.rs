@@ -143,10 +143,14 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     match taken {
         Some((Taken::Older(newest), _)) => {
             metrics::push_refused("older_version");
+            let policy = match is_its_own {
+                true => "its policy counts on its own listeners alone",
+                false => "its policy opens nothing that the newest does not",
+            };
             host::log(
                 Level::Warn,
                 &format!(
-                    "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and its policy opens nothing that the newest does not. Issue it anew with `keystilectl keyset renew`"
+                    "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
                 ),
             );
         }
