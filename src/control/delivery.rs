@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::desk::Desk;
 use crate::error::Result;
-use crate::home::published::VERSION_MOST;
+use crate::home::published::version_most;
 use crate::registry;
 use crate::world::{self, World};
 
@@ -264,11 +264,12 @@ impl Delivery {
     fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
         let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
         let proof = known.proof(body, kid, tag)?;
-        if proof.version > VERSION_MOST {
+        let (now, at) = (world::now(), world::instant());
+        let is_above = self.version().is_none_or(|v| proof.version > v);
+        if is_above && proof.version > version_most(now) {
             return Err(Refused::Version(proof.version));
         }
         let nodes = self.settings.limits.streams * 2;
-        let (now, at) = (world::now(), world::instant());
         if self.fleet.reported(&proof, now, at, nodes)? {
             self.count.repairs.add();
             tracing::warn!(

@@ -15,14 +15,21 @@ use serde::Deserialize;
 use crate::error::Result;
 use crate::inspect::{self, Opened};
 use crate::store::{LostKey, Tx};
+use crate::world::{self, Moment};
 
 /// The last base, under the home folder.
 pub const BASE: &str = "base.keyset";
 /// The last overlay over it.
 pub const OVERLAY: &str = "overlay.keyset";
-/// No store issues such a version: the year is beyond 100,000. One that is read from what is
-/// not signed, or by an Envoy's word, must not use up the numbers.
-pub const VERSION_MOST: u64 = 1 << 52;
+/// How far ahead of the clock a version may lie that is read from what is not signed, or told
+/// by an Envoy: a year. Versions are milliseconds since the epoch, and one beyond that would use
+/// up the numbers, so that no honest report could be believed again.
+const AHEAD_MS: u64 = 366 * 86_400 * 1000;
+
+/// The highest version that any store can have issued by now.
+pub fn version_most(now: Moment) -> u64 {
+    now.ms().saturating_add(AHEAD_MS)
+}
 
 /// The keyset that was published last.
 #[derive(Default)]
@@ -155,7 +162,8 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
     let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
     let manifest = URL_SAFE_NO_PAD.decode(head.manifest).ok()?;
     let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
-    let ours = manifest.store == store.to_string() && manifest.version < VERSION_MOST;
+    let ours =
+        manifest.store == store.to_string() && manifest.version <= version_most(world::now());
     ours.then_some(manifest.version)
 }
 

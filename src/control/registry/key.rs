@@ -258,6 +258,7 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         rules::check(r, &policy, world.now.seconds(), true)?;
         rules::check_words(r, Some(&before.rules))?;
         if let Some(ceilings) = world.caller.bound() {
+            bounds::not_ended(&before, world.now.seconds())?;
             let plan = before.client_plan.as_deref();
             ceilings.admit_change(&before.rules, r, plan, world.now.seconds())?;
             bounds::schedule(&policy, &before, r)?;

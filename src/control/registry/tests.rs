@@ -268,6 +268,35 @@ fn a_client_issues_within_its_ceilings() {
 }
 
 #[test]
+fn a_client_brings_back_no_key_that_has_ended() {
+    let mut c = clients(Ceilings {
+        max_keys: Some(4),
+        ..Ceilings::default()
+    });
+    let draft = key::Draft {
+        expires: Some(NOON + 2),
+        ..key::Draft::default()
+    };
+    let issued = key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {});
+    let made: Vec<_> = issued.unwrap().0.iter().map(|made| made.id).collect();
+    let later = |world: &World, seconds: u64| World {
+        now: crate::world::Moment::from_ms((NOON + seconds) * 1000),
+        ..world.clone()
+    };
+    let longer = || key::Patch {
+        expires: Some(None),
+        ..key::Patch::default()
+    };
+    let (before, after) = (later(&c.world, 1), later(&c.world, 2));
+    let mut update = |world: &World| words(key::update(&mut c.b.store, world, made[0], longer()));
+    let said = update(&after);
+    assert!(said.contains("may not bring it back"), "{said}");
+    assert_eq!(update(&before), "");
+    // Whoever is not bound to the client may.
+    assert_eq!(update(&World::at(NOON + 2)), "");
+}
+
+#[test]
 fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
     let mut c = clients(Ceilings {
         max_expiry: Some(1000),

@@ -201,11 +201,15 @@ async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_abov
     let between = bed.revoke(bed.issue(1).await[0]).await + 50;
     report(&bed, "e1", (0, 1), between, between).await;
     assert_eq!(bed.node("e1").in_force, None);
-    let absurd = sealed(&bed, "e1", (0, 1), u64::MAX, 1, 0).await;
-    let refused = bed
-        .delivery
-        .reported(&absurd.body, &absurd.kid, &absurd.tag);
-    assert_eq!(refused, Err(Refused::Version(u64::MAX)));
+    // Nor does one that no clock has come to use up the numbers.
+    let in_two_years = world::now().ms() + 2 * 366 * 86_400 * 1000;
+    for version in [u64::MAX, 1 << 52, in_two_years] {
+        let absurd = sealed(&bed, "e1", (0, 1), version, 1, 0).await;
+        let refused = bed
+            .delivery
+            .reported(&absurd.body, &absurd.kid, &absurd.tag);
+        assert_eq!(refused, Err(Refused::Version(version)));
+    }
 }
 
 #[tokio::test]

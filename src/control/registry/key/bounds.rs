@@ -32,12 +32,7 @@ pub fn rotation(
             "a token of the role `client` may not rotate a disabled key, which would switch it on again",
         ));
     }
-    if old.status(now) == Status::Expired {
-        return Err(forbidden(format_args!(
-            "key `{}` has ended, and a token of the role `client` may not bring it back",
-            old.id
-        )));
-    }
+    not_ended(old, now)?;
     let most = longest_grace(policy, old.effective_plan());
     if grace > most {
         let most = when::duration(most);
@@ -48,6 +43,21 @@ pub fn rotation(
     }
     ceilings.admit_rotation(&old.rules, new, old.client_plan.as_deref(), now)?;
     room(tx, ceilings, old, now)
+}
+
+/// That a key has not ended: it counts no longer among those that the client has, and would be
+/// one more if it came back.
+///
+/// # Errors
+/// It has.
+pub fn not_ended(key: &Key, now: u64) -> Result<()> {
+    if key.status(now) == Status::Expired {
+        return Err(forbidden(format_args!(
+            "key `{}` has ended, and a token of the role `client` may not bring it back",
+            key.id
+        )));
+    }
+    Ok(())
 }
 
 /// That a key may get a successor: one that gives way and its successor count as one, and no
