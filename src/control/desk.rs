@@ -160,8 +160,8 @@ impl Desk {
                 Ok(())
             }
             Err(trouble) => Err(refuse(
-                format_args!("the store fails ({})", trouble.as_str()),
-                "look at the server's log; it is tried again every few seconds",
+                format_args!("the store is failing ({})", trouble.as_str()),
+                "see the server's log; the store is tried again every few seconds",
             )
             .of(Kind::Store(trouble))),
         }
@@ -217,8 +217,8 @@ impl Desk {
         }
         drop(share);
         Err(refuse(
-            "keys were revoked all the time, which goes before this",
-            "nothing was changed; try again later, or with less at once",
+            "more urgent changes, such as revocations, interrupted this one too often",
+            "nothing was changed; try again later, or in smaller parts",
         )
         .of(Kind::Unavailable))
     }

@@ -196,7 +196,9 @@ fn another_user(file: &Path, owner: u32) -> Error {
         format_args!(
             "the master key `{shown}` belongs to another user (uid {owner}), who knows it"
         ),
-        format_args!("run as that user; or move `{shown}` away to have one made"),
+        format_args!(
+            "run as that user; or, if no store needs this key, move `{shown}` away: a new one is made"
+        ),
     )
 }
 

@@ -63,7 +63,7 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
     if names.iter().any(|name| form.all(&was(name)).is_empty()) {
         return Err(refuse(
             "the form does not say what it showed",
-            "load the page again and send it from there",
+            "reload the page and send the form from there",
         )
         .of(Kind::Stale));
     }
@@ -87,7 +87,7 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
         return Ok(());
     }
     messages.push(
-        "nothing was saved; what you typed stands below: compare it with what has changed, and save again"
+        "nothing was saved; what you typed is still below: compare it with what has changed, then save again"
             .to_owned(),
     );
     Err(refuse_all(messages).of(Kind::Stale))
@@ -114,8 +114,8 @@ pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
 /// What is said where something changed under a button.
 pub fn changed() -> Error {
     refuse(
-        "this was changed while the page was open, and nothing was done",
-        "look at it as it is now, and decide again",
+        "this was changed while the page was open, so nothing was done",
+        "see how it is now, then decide again",
     )
     .of(Kind::Stale)
 }

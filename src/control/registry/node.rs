@@ -65,13 +65,13 @@ impl Nodes {
         }
         match self.keys.get(node) {
             Some(Some(_)) => Err(
-                "its node is enrolled, and it is not signed with its own secret; give its Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
+                "its node is enrolled, but it is not signed with that node's secret; give the Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
             ),
             Some(None) => Err(
                 "its node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
             ),
             None if self.enrolled_only => {
-                Err("its node is not enrolled; see `keystilectl node enroll`")
+                Err("its node is not enrolled; enroll it with `keystilectl node enroll`")
             }
             None => Ok(()),
         }
@@ -88,7 +88,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
         && !node.chars().any(|c| c.is_control() || c.is_whitespace());
     if !is_name {
         return Err(refuse(
-            "`node` is no node id",
+            "`node` is not a node id",
             format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
         ));
     }

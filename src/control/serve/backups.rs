@@ -184,7 +184,7 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 fn busy() -> Error {
     refuse(
         "another backup is being made or fetched",
-        "try again when it is done, or in a minute if it was given up",
+        "try again when it is done, or in a minute if it was abandoned",
     )
     .of(Kind::Conflict)
 }
@@ -192,7 +192,7 @@ fn busy() -> Error {
 fn gone() -> Error {
     refuse(
         "there is no such backup",
-        "make one anew: it is kept for a minute after it was last read from",
+        "make a new one: a backup is kept for a minute after it was last read from",
     )
     .of(Kind::NotFound)
 }

@@ -454,7 +454,7 @@ fn conditional(
 fn incomparable(route: &Route) -> Error {
     refuse(
         format_args!(
-            "`{}` changes nothing that an `ETag` stands for, so `if-match` cannot be kept",
+            "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
             route.name
         ),
         "leave the header out",
@@ -695,6 +695,6 @@ async fn wrong_method(request: Request) -> Problem {
         405,
         "method_not_allowed",
         "Method not allowed",
-        format_args!("this path is not asked with {}; {next}", request.method()),
+        format_args!("this path does not take {}; {next}", request.method()),
     )
 }

@@ -198,7 +198,7 @@ impl Files {
         ca: &Path,
         provider: Arc<crypto::CryptoProvider>,
     ) -> Result<Arc<dyn ClientCertVerifier>> {
-        let next = "name a PEM file with the authority of the clients";
+        let next = "name a PEM file with the authority that signs the clients' certificates";
         let mut roots = RootCertStore::empty();
         for certificate in certificates(ca)? {
             roots
@@ -219,7 +219,7 @@ impl Files {
 
 fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
     let next =
-        "name a PEM file with the list that the clients' authority signed (`openssl ca -gencrl`)";
+        "name a PEM file with the revocation list of the clients' authority (`openssl ca -gencrl`)";
     let all: Vec<_> = CertificateRevocationListDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|e| unreadable(path, e, next))?;

@@ -389,7 +389,7 @@ fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
     let Some(old) = old else { return Err(e) };
     tracing::warn!(
         error = %e,
-        "the identity provider cannot be asked; what it said before is used until it is too old"
+        "the identity provider cannot be reached; its last answers are used until they expire"
     );
     Ok(old)
 }
