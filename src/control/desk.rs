@@ -22,12 +22,12 @@ use turns::{Share, Shares, Turn, Turns};
 
 /// Readers at once; more would only wait for the disk.
 const READERS: usize = 4;
-/// Operations of one caller that read at once: of three, one is left to others.
+/// Reads of one caller at a time: of three, one is left to others.
 const READS: usize = 2;
-/// Operations of one caller that change something at once, or wait for their turn to. The rest
-/// waits behind them, and not before others.
+/// Changes of one caller that run or queue at a time. Its further changes wait behind these,
+/// not in front of other callers'.
 const WRITES: usize = 2;
-/// How often a change that takes long is begun again because others come first.
+/// How often a long change is begun again because urgent ones come first.
 const AGAIN: usize = 30;
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
@@ -128,15 +128,15 @@ impl Desk {
         done.inspect_err(|e| self.health.heed(e))
     }
 
-    /// Whether the store does its part.
+    /// Whether the store is healthy.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Finds out whether the store does its part.
+    /// Finds out whether the store is healthy.
     ///
     /// # Errors
-    /// It does not, or did not a short while ago.
+    /// It is not, or was not a short while ago.
     pub async fn is_well(self: &Arc<Self>) -> Result<()> {
         let trouble = match self.health.next() {
             Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),

@@ -55,7 +55,7 @@ pub fn is_typed(form: &Form, name: &str) -> bool {
     !form.all(name).is_empty() && flat(form, name) != flat(form, &was(name))
 }
 
-/// That what the form showed is how it stands `now`.
+/// Checks that what the form showed still stands `now`.
 ///
 /// # Errors
 /// [`Kind::Stale`], with a message for each field that has changed.
@@ -111,7 +111,7 @@ pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
     })
 }
 
-/// What is said where something changed under a button.
+/// The refusal of a button whose subject has changed since the page was made.
 pub fn changed() -> Error {
     refuse(
         "this was changed while the page was open, so nothing was done",

@@ -71,7 +71,7 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
     }
 }
 
-/// Ends a session, and says so in the audit log.
+/// Ends a session, and records it in the audit log.
 ///
 /// # Errors
 /// There is none with that id; those of the store. It has ended then nevertheless: nobody stays

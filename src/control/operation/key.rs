@@ -225,7 +225,7 @@ pub struct List {
 }
 
 const USUAL_PAGE: u32 = 1_000;
-/// Keys that are looked at for one page: no question holds others up for long.
+/// Keys that are searched for one page, so that no request holds others up for long.
 const LOOK: u32 = 20_000;
 /// Keys that one request may revoke.
 const MOST: usize = 10_000;

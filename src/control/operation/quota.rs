@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// Keys of one answer, and of one reset.
 const PAGE: u32 = 200;
-/// Keys that are looked at for one answer: those without a quota are none of it.
+/// Keys that are searched for one answer; those without a quota are left out of it.
 const SCAN: usize = 2_000;
 
 /// Shows what is left of the quotas of a client or a key.
@@ -180,7 +180,7 @@ enum Named {
     Key(Box<Key>),
 }
 
-/// A name may look like an id; nobody gives it to a client and means a key.
+/// A client's name may look like a key's id; the client is meant then.
 fn named(tx: &Tx<'_>, world: &World, of: &str) -> Result<Named> {
     match (registry::client(tx, &world.caller, of), Id::read(of)) {
         (Ok(_), _) => Ok(Named::Client),

@@ -1,5 +1,5 @@
-//! Envoys with a secret of their own for what they report: what one of them says of itself
-//! nobody else can say.
+//! Envoys that sign what they report with a secret of their own, so that nobody else can report
+//! in their name.
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ const SECRET: usize = 32;
 /// Bytes of a node id.
 const NAME: usize = 256;
 
-/// Whose messages are believed, by which secret.
+/// Whose messages are accepted, and under which secret.
 #[derive(Clone, Default)]
 pub struct Nodes {
-    /// By node id; of one that was revoked there is no key.
+    /// By node id; a revoked node has no key.
     keys: HashMap<String, Option<NodeKey>>,
-    /// Nobody is believed by the secret that all share.
+    /// Messages signed with the shared secret are not accepted.
     enrolled_only: bool,
 }
 
@@ -78,10 +78,10 @@ impl Nodes {
     }
 }
 
-/// Gives a node a secret of its own; a former one is good no more.
+/// Gives a node a secret of its own, which replaces any earlier one.
 ///
 /// # Errors
-/// The caller is not an owner; it is no node id.
+/// The caller is not an owner; `node` is not a node id.
 pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     world.caller.owner("enroll Envoys")?;
     let is_name = (1..=NAME).contains(&node.len())
@@ -115,7 +115,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     Ok(key)
 }
 
-/// Takes a node's secret back: nothing that is signed in its name counts from then on.
+/// Revokes a node's secret: from then on, nothing reported in its name counts.
 ///
 /// # Errors
 /// The caller is not an owner; the node was never enrolled.

@@ -22,7 +22,7 @@ const SECRET_RUN: usize = 50;
 /// That text may be kept in a field.
 ///
 /// # Errors
-/// It is too long, holds what no eye sees, or holds a key or a token.
+/// It is too long, holds invisible characters, or holds a key or a token.
 pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
     if text.len() > longest {
         return Err(refuse(

@@ -673,7 +673,7 @@ async fn nowhere() -> Problem {
     .into()
 }
 
-/// Names what the path takes: a caller that asks with another method is a step from it.
+/// Names the methods that the path takes, for a caller that used another.
 async fn wrong_method(request: Request) -> Problem {
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map(MatchedPath::as_str).unwrap_or_default();

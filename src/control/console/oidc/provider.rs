@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon its documents are fetched again. A key that it dropped is believed for no longer,
 /// unless it cannot be asked.
 const FRESH: Duration = Duration::from_secs(60);
-/// How soon keys are fetched again because none of them verifies a token.
+/// How soon keys may be fetched again because none of them verifies a token.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a document is good while the provider cannot be asked, if it does not say so
 /// itself; and at most.
