@@ -118,6 +118,13 @@ impl Backups {
         drop(kept);
         blocking(move || {
             let file = File::open(path).map_err(unreadable)?;
+            let length = file.metadata().map_err(unreadable)?.len();
+            if asked.offset > length {
+                return Err(refuse(
+                    format_args!("`offset`: {} lies behind its {length} bytes", asked.offset),
+                    "ask for `next` of the piece before, until that is null",
+                ));
+            }
             let mut data = vec![0; PIECE];
             let mut read = 0;
             while let Some(rest) = data.get_mut(read..).filter(|r| !r.is_empty()) {
@@ -129,7 +136,6 @@ impl Backups {
             }
             data.truncate(read);
             let next = asked.offset.saturating_add(read as u64);
-            let length = file.metadata().map_err(unreadable)?.len();
             Ok(Piece {
                 data: STANDARD.encode(&data),
                 next: (next < length).then_some(next),

@@ -146,6 +146,30 @@ async fn text_that_is_kept_is_refused_by_the_name_of_its_field() {
     assert!(none.text.contains("`scan`"));
 }
 
+#[tokio::test]
+async fn nothing_is_read_from_behind_the_end_of_a_backup() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let made = api.ask(&owner, "POST", "/v1/backups", json!({})).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let (id, bytes) = (
+        made.body["id"].as_str().unwrap(),
+        &made.body["store"]["bytes"],
+    );
+    let bytes = bytes.as_u64().unwrap();
+    let piece = async |offset: u64| {
+        let path = format!("/v1/backups/{id}?offset={offset}");
+        api.ask(&owner, "GET", &path, Value::Null).await
+    };
+    for behind in [bytes + 1, i64::MAX as u64 + 1, u64::MAX] {
+        let refused = piece(behind).await;
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        assert!(refused.text.contains("`offset`"), "{}", refused.text);
+    }
+    let end = piece(bytes).await;
+    assert_eq!((end.status, &end.body["next"]), (200, &Value::Null));
+}
+
 #[test]
 fn the_document_names_every_status_and_says_where_null_is_sent() {
     let document = crate::serve::openapi::document();
