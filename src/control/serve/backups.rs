@@ -121,8 +121,11 @@ impl Backups {
             let length = file.metadata().map_err(unreadable)?.len();
             if asked.offset > length {
                 return Err(refuse(
-                    format_args!("`offset`: {} lies behind its {length} bytes", asked.offset),
-                    "ask for `next` of the piece before, until that is null",
+                    format_args!(
+                        "`offset`: {} is beyond the {length} bytes of the file",
+                        asked.offset
+                    ),
+                    "ask for the `next` of the previous piece, until that is null",
                 ));
             }
             let mut data = vec![0; PIECE];
