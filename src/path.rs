@@ -78,10 +78,10 @@ impl Ambiguous {
                 "The path holds an escape, and decoded and not decoded, different rules apply."
             }
             Self::Method => {
-                "The method has letters in lower case, and in upper case, different rules apply."
+                "The method has letters in lower case, and a different rule applies to it in upper case."
             }
             Self::LetterCase => {
-                "The path and a rule that asks for more differ in nothing but capital letters, which some servers ignore: write them as the API has them."
+                "The path differs from a stricter rule only in upper and lower case, which some servers ignore: write it as the API documents it."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."

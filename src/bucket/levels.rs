@@ -14,8 +14,8 @@ const LEVEL_BYTES: usize = 32;
 /// The most keys of a client that its bucket keeps apart.
 const MAX_MEMBERS: usize = 256;
 
-/// Theoretical arrival times by rule, that of the rule that was used last at the end. Each is written as `requests`, `per`, `burst` and the
-/// instant, eight bytes each, big-endian. If any has members, these follow: of each rule their
+/// Theoretical arrival times by rule, the most recently used rule last. Each is written as
+/// `requests`, `per`, `burst` and the instant, eight bytes each, big-endian. If any has members, these follow: of each rule their
 /// number and themselves, likewise, and at the end one byte, the number of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Levels(Vec<Level>);
@@ -70,7 +70,7 @@ impl Level {
     }
 
     /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
-    /// who goes to and fro between the two loses no part of a token.
+    /// switching back and forth between the two loses no part of a token.
     fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
         let full = now.saturating_add(self.quota.tolerance);
         let left = u128::from(full.saturating_sub(self.arrival.max(now)));
@@ -217,7 +217,7 @@ impl Levels {
         left.map(|old| old.carried_over(quota, now)).max()
     }
 
-    /// Tokens were taken under a rule. A payer who is moved to another plan and back has used
+    /// Tokens were taken under a rule. A payer that is moved to another plan and back has used
     /// those as well, so the rules that may have been in force before lack them, too, or are
     /// empty.
     pub(crate) fn charge_others(

@@ -243,7 +243,7 @@ impl Ceilings {
             (None, _) if self.plans.is_empty() => return Ok(()),
             (None, Some(plan)) if within(plan) => return Ok(()),
             (None, Some(plan)) => format!(
-                "without a plan of its own the key would have its client's, `{plan}`, which this token may not give"
+                "without a plan of its own the key would be on its client's plan `{plan}`, which this token may not give"
             ),
             (None, None) => "without a plan the key would have no limits".to_owned(),
         };

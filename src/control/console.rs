@@ -88,7 +88,7 @@ impl Default for Settings {
 /// The Envoys, as the pages see them.
 #[derive(Clone)]
 pub struct Envoys {
-    /// Tells which there are.
+    /// Lists them.
     pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
     /// Forgets one that is gone for good.
     pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,

@@ -291,7 +291,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Envoys that are known and have not proved to have the published version in force.
+    /// Known Envoys that have not proved that the published version is in force.
     pub fn diverging(&self) -> u64 {
         let Some(version) = self.version() else {
             return 0;

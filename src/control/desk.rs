@@ -22,12 +22,12 @@ use turns::{Share, Shares, Turn, Turns};
 
 /// Readers at once; more would only wait for the disk.
 const READERS: usize = 4;
-/// Operations of one caller that read at once: of three, one is left to others.
+/// Reads of one caller at a time: of three, one is left to others.
 const READS: usize = 2;
-/// Operations of one caller that change something at once, or wait for their turn to. The rest
-/// waits behind them, and not before others.
+/// Changes of one caller that run or queue at a time. Its further changes wait behind these,
+/// not in front of other callers'.
 const WRITES: usize = 2;
-/// How often a change that takes long is begun again because others come first.
+/// How often a long change is begun again because urgent ones come first.
 const AGAIN: usize = 30;
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
@@ -128,15 +128,15 @@ impl Desk {
         done.inspect_err(|e| self.health.heed(e))
     }
 
-    /// Whether the store does its part.
+    /// Whether the store is healthy.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Finds out whether the store does its part.
+    /// Finds out whether the store is healthy.
     ///
     /// # Errors
-    /// It does not, or did not a short while ago.
+    /// It is not, or was not a short while ago.
     pub async fn is_well(self: &Arc<Self>) -> Result<()> {
         let trouble = match self.health.next() {
             Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
@@ -160,8 +160,8 @@ impl Desk {
                 Ok(())
             }
             Err(trouble) => Err(refuse(
-                format_args!("the store fails ({})", trouble.as_str()),
-                "look at the server's log; it is tried again every few seconds",
+                format_args!("the store is failing ({})", trouble.as_str()),
+                "see the server's log; the store is tried again every few seconds",
             )
             .of(Kind::Store(trouble))),
         }
@@ -217,8 +217,8 @@ impl Desk {
         }
         drop(share);
         Err(refuse(
-            "keys were revoked all the time, which goes before this",
-            "nothing was changed; try again later, or with less at once",
+            "more urgent changes, such as revocations, interrupted this one too often",
+            "nothing was changed; try again later, or in smaller parts",
         )
         .of(Kind::Unavailable))
     }

@@ -399,7 +399,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Nobody reads a plain `ok` who may just as well be answered with 429.
+    /// A request that may still get a 429 is not shown as a plain `ok`.
     #[test]
     fn what_lies_with_each_envoy_is_named_as_a_condition() {
         let note = |rule, text: &str| Note {

@@ -128,7 +128,7 @@ impl Exporter {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "the audit log cannot be sent; it is tried again, and nothing is removed meanwhile");
+                    tracing::error!(error = %e, "the audit log cannot be sent; it will be tried again, and nothing is removed until then");
                     let pause = PAUSE.saturating_mul(1 << failures.min(10));
                     failures += 1;
                     tokio::time::sleep(pause.min(PAUSE_MOST)).await;
@@ -150,7 +150,7 @@ impl Exporter {
                         Some(sent) if tx.audit_record(sent.seq)?.map(|r| r.head()) == Some(sent) => sent.seq,
                         Some(sent) if sent.seq <= meta.start.seq => meta.start.seq,
                         Some(sent) => {
-                            tracing::warn!(sent = %sent, "the record that was sent last is not in the log, after a restore for instance: all that there is is sent again");
+                            tracing::warn!(sent = %sent, "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
                             meta.start.seq
                         }
                         None => meta.start.seq,
@@ -211,7 +211,7 @@ impl Exporter {
             let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
             request = request.header("authorization", bearer.as_str());
         }
-        let next = "see that it takes a POST of JSON lines, and answers with a 2xx status";
+        let next = "make sure that it accepts a POST of JSON lines and answers with a 2xx status";
         let answer = request.send(lines).map_err(|e| {
             refuse(
                 format_args!("the receiver of the audit log cannot be reached ({e})"),
@@ -252,7 +252,7 @@ impl Exporter {
                         );
                     }
                     if stay {
-                        tracing::warn!("old audit records stay: they have not been sent yet");
+                        tracing::warn!("old audit records are kept: they have not been sent yet");
                     }
                 }
                 Err(e) => tracing::error!(error = %e, "old audit records cannot be removed"),
@@ -293,8 +293,8 @@ fn sent(noted: &Path) -> Result<Option<Head>> {
     };
     text.trim().parse().map(Some).map_err(|_| {
         refuse(
-            format_args!("`{}` does not tell what was sent", noted.display()),
-            "move it away: the whole log is sent again then",
+            format_args!("`{}` does not say what was sent", noted.display()),
+            "move the file away: then the whole log is sent again",
         )
     })
 }

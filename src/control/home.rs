@@ -235,14 +235,14 @@ impl Home {
                 format_args!(
                     "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"
                 ),
-                "run as that user, or name another folder with `--home`: one that is not there yet is made",
+                "run as that user, or name another folder with `--home`: it is made if it does not exist",
             ));
         }
         if mode & 0o022 != 0 {
             return Err(refuse(
-                format_args!("others may write to `{shown}` (mode {mode:04o})"),
+                format_args!("other users may write to `{shown}` (mode {mode:04o})"),
                 format_args!(
-                    "run `chmod 700 {shown}`, or name another folder with `--home`: one that is not there yet is made"
+                    "run `chmod 700 {shown}`, or name another folder with `--home`: it is made if it does not exist"
                 ),
             ));
         }

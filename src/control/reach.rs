@@ -1,5 +1,5 @@
 //! Which addresses messages may be sent to: public ones, and the networks that the operator
-//! allows. Whoever may make a webhook could otherwise have the server speak to this machine,
+//! allows. Otherwise anybody who may create a webhook could make the server talk to this machine,
 //! to a cloud's metadata service, or to anything else behind the firewall.
 
 use std::fmt;

@@ -88,7 +88,7 @@ impl fmt::Display for Untrusted {
         match self {
             Self::Header(name) => write!(f, "the header `{name}` is missing or malformed"),
             Self::UnknownKey => f.write_str("signed with a key that the scanner does not publish"),
-            Self::NoKeys => f.write_str("the scanner's public keys cannot be had at present"),
+            Self::NoKeys => f.write_str("the scanner's public keys cannot be fetched at present"),
             Self::Signature => f.write_str("the signature does not match"),
             Self::Body => f.write_str("the body is not a list of alerts"),
             Self::TooMany => write!(f, "there are more than {MOST} alerts; send them in parts"),

@@ -178,11 +178,11 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     MasterKey::parse(&text, &format!("the file `{shown}`")).map(Some)
 }
 
-/// That the file of a master key, if there is one, is of the user that a store is made by:
-/// whoever else put it there knows what the store would be encrypted with.
+/// Checks that a master key's file, if there is one, belongs to the user who makes the store:
+/// anybody else who put it there would know what the store is encrypted with.
 ///
 /// # Errors
-/// It is another's.
+/// It belongs to another user.
 pub fn check_owner(file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(m) if m.uid() != world::user_id() => Err(another_user(file, m.uid())),
@@ -196,7 +196,9 @@ fn another_user(file: &Path, owner: u32) -> Error {
         format_args!(
             "the master key `{shown}` belongs to another user (uid {owner}), who knows it"
         ),
-        format_args!("run as that user; or move `{shown}` away to have one made"),
+        format_args!(
+            "run as that user; or, if no store needs this key, move `{shown}` away: a new one is made"
+        ),
     )
 }
 

@@ -162,7 +162,7 @@ pub async fn serve(
 pub fn signals() -> Result<watch::Receiver<bool>> {
     let cannot = |e: std::io::Error| {
         refuse(
-            format_args!("signals cannot be waited for ({e})"),
+            format_args!("cannot listen for signals ({e})"),
             "check the limits of the process",
         )
     };

@@ -387,7 +387,8 @@ impl Tx<'_> {
         match self.stop.load(Ordering::Relaxed) {
             false => Ok(()),
             true => Err(
-                refuse("it was broken off", "nothing was changed; try again").of(Kind::Unavailable),
+                refuse("it was interrupted", "nothing was changed; try again")
+                    .of(Kind::Unavailable),
             ),
         }
     }

@@ -149,8 +149,10 @@ pub fn checked_target(url: &str, reach: &Reach) -> Result<String> {
     let host = parsed.host().unwrap_or_default();
     if !reach.admits_host(host) {
         return Err(refuse(
-            format_args!("`url`: `{host}` is not a public address, and webhooks reach no others"),
-            "write the receiver's public name; or have the operator allow its network with `--webhook-allow CIDR`, on `keystilectl serve` and on `webhook create`",
+            format_args!(
+                "`url`: `{host}` is not a public address, and webhooks are sent to no others"
+            ),
+            "use the receiver's public name, or have the operator allow its network with `--webhook-allow CIDR` on `keystilectl serve` and on `webhook create`",
         ));
     }
     Ok(url)

@@ -144,8 +144,8 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         Some((Taken::Older(newest), _)) => {
             metrics::push_refused("older_version");
             let policy = match is_its_own {
-                true => "its policy counts on its own listeners alone",
-                false => "its policy opens nothing that the newest does not",
+                true => "its policy applies to its own listeners only",
+                false => "its policy lets in only what the newest one also allows",
             };
             host::log(
                 Level::Warn,

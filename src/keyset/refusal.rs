@@ -12,7 +12,7 @@ pub enum Refusal {
     Missing,
     /// `KEYSTILE_SIGNING_KEYS` is not there or does not hold.
     SigningKeys(SigningKeyError),
-    /// `KEYSTILE_NODE_KEY` does not hold.
+    /// `KEYSTILE_NODE_KEY` is malformed or too short.
     NodeKey(SigningKeyError),
     /// Not the JSON of an envelope.
     Syntax {

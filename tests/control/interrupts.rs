@@ -42,7 +42,7 @@ fn interrupted_at_work_a_bulk_issue_makes_no_key_and_says_so() {
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert_eq!(
         words,
-        "error: it was broken off; nothing was changed; try again\n"
+        "error: it was interrupted; nothing was changed; try again\n"
     );
     assert!(output.stdout.is_empty());
     assert!(home.ids().is_empty(), "no key is left behind");

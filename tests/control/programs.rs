@@ -224,7 +224,7 @@ fn a_store_is_made_where_nobody_else_can_have_a_hand_in_it() {
         mode(open);
         let words = home.refused(&["init"]);
         assert!(
-            words.contains("others may write to `home`") && words.contains("chmod 700"),
+            words.contains("other users may write to `home`") && words.contains("chmod 700"),
             "{words}"
         );
     }
@@ -283,12 +283,12 @@ fn what_is_left_of_quotas_is_shown_by_client_and_by_key() {
         assert!(home.ok(&["quota", "show", of]).contains(&id));
         assert_eq!(
             home.ok(&["quota", "reset", of]),
-            "nothing was taken of any quota\n"
+            "nothing to give back: no quota was used\n"
         );
     }
     assert_eq!(
         home.ok(&["quota", "show", "acme"]),
-        "no plan of it has a quota\n"
+        "no quota applies: none of the plans has one\n"
     );
     assert!(
         home.refused(&["quota", "show", "nobody"])

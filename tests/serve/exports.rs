@@ -124,7 +124,7 @@ fn records_that_were_sent_are_removed_when_they_are_old_and_others_are_not() {
     eventually(&home, "a failure, and what it leads to", || {
         let log = log_of(&home);
         log.contains("the audit log cannot be sent")
-            && log.contains("old audit records stay: they have not been sent yet")
+            && log.contains("old audit records are kept: they have not been sent yet")
     });
     assert!(!pruned(&home));
     drop(server);

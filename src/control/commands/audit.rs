@@ -32,7 +32,7 @@ struct Filter {
     /// Only what concerns this client and its keys
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only what this user did; of a token, `token NAME` or `token NAME (ID)`
+    /// Only what this user did; for a token, `token NAME` or `token NAME (ID)`
     #[arg(long, value_name = "USER")]
     actor: Option<String>,
     /// Only this action, such as `key.revoke`; `key.` for all of keys
@@ -92,11 +92,11 @@ Examples:
   keystilectl audit export --since 1d --client acme
   keystilectl audit export --since 1h --follow | logger --tag keystile
 
-`keystilectl serve --audit-export` sends every record once a server runs.")]
+`keystilectl serve --audit-export` sends every record while the server runs.")]
 pub struct Export {
     #[command(flatten)]
     filter: Filter,
-    /// Go on with what happens from now on, until it is ended
+    /// Go on with new records as they are written, until interrupted
     #[arg(long, conflicts_with = "until")]
     follow: bool,
 }

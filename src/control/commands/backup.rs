@@ -30,10 +30,10 @@ Example:
   keystilectl backup /backup/keystile-$(date +%F).db
 
 The copy is of one moment, verified, and encrypted with the store's master key. Keep that key too,
-and not beside the copy. With `--server` the server makes it, and it is fetched from there; that takes
-a token of the role `owner`.")]
+and not beside the copy. With `--server` the server makes the copy and this command fetches it, which
+needs a token of the role `owner`.")]
 pub struct Backup {
-    /// The file; what is there gives way when the copy is whole
+    /// The file to write; an existing one is replaced once the copy is complete
     file: PathBuf,
 }
 
@@ -179,7 +179,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
         file.file().write_all(&data).map_err(|e| {
             refuse(
                 format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
-                "what was there is as it was; check the folder and its free space",
+                "nothing was replaced; check the folder and its free space",
             )
         })?;
         match piece.next {
@@ -204,10 +204,10 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
 fn broken(to: &Path) -> Error {
     refuse(
         format_args!(
-            "the backup did not arrive as it was made, and `{}` is as it was",
+            "the backup arrived damaged, and `{}` was not changed",
             to.display()
         ),
-        "do it again",
+        "run the command again",
     )
 }
 

@@ -120,7 +120,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
             "it is done in the store, but `--wait` needs the server that Envoys are connected to",
-            "name it with `--server` or KEYSTILE_SERVER",
+            "name the server with `--server` or KEYSTILE_SERVER",
         )),
         Some(patience) => wait(cx, patience).map(Some),
     }

@@ -32,10 +32,10 @@ impl Context {
         let out = self.out;
         heard(move |times| match times {
             1 => out.note(
-                "waiting for the server's answer, which shows what was made; again to give up",
+                "waiting for the server's answer with what was made; interrupt again to give up",
             ),
             _ => {
-                out.warn("given up: what was made meanwhile nobody has seen; see `keystilectl audit list`");
+                out.warn("gave up before the server answered: if it made something, nobody has seen the secret; see `keystilectl audit list`");
                 std::process::exit(130);
             }
         })?;
@@ -98,7 +98,7 @@ fn signals(runtime: &Runtime) -> std::io::Result<(Signal, Signal)> {
 
 fn cannot(e: impl std::fmt::Display) -> Error {
     refuse(
-        format_args!("signals cannot be waited for ({e})"),
-        "nothing was changed; check the limits of the process",
+        format_args!("cannot listen for signals ({e})"),
+        "nothing was changed; check the limits of the process (`ulimit -a`)",
     )
 }

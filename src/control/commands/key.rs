@@ -49,8 +49,7 @@ Examples:
   keystilectl key list --unused 90d --status active
   keystilectl key list --label team=payments --output json
 
-The list is by client and age; JSON of more than 10,000 keys is printed page by page, in the order of
-their ids.")]
+Keys are sorted by client and age; JSON of more than 10,000 keys is printed page by page, sorted by id.")]
 pub struct List {
     /// Only those of this client
     #[arg(long, value_name = "CLIENT")]

@@ -9,7 +9,7 @@ use crate::operation::node::{self, NodeView};
 use crate::output::{self, cell};
 use crate::when;
 
-/// Envoys with a secret of their own for what they report
+/// Envoys that sign what they report with a secret of their own
 #[derive(Subcommand)]
 pub enum Node {
     Enroll(Of),
@@ -17,7 +17,7 @@ pub enum Node {
     Revoke(Whose),
 }
 
-/// Give an Envoy a secret of its own; it is shown once, and a former one is good no more
+/// Give an Envoy a secret of its own, shown once; it replaces any earlier one
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,8 @@ Examples:
   keystilectl --output json node enroll edge-1 | jq -r .node_key
 
 What an enrolled Envoy reports (usage, and which keyset it has in force) counts only if it is signed
-with its own secret: no other Envoy can report in its name. `serve --enrolled-only` believes no others.")]
+with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`, reports
+of Envoys that are not enrolled are refused.")]
 pub struct Of {
     /// Its node id, as in Envoy's bootstrap
     node: String,
@@ -38,7 +39,7 @@ Example:
   keystilectl node list")]
 pub struct List {}
 
-/// Take an Envoy's secret back: nothing that is signed in its name counts from then on
+/// Revoke an Envoy's secret: from then on, nothing reported in its name counts
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -75,10 +76,10 @@ fn enroll(cx: &Context, node: String) -> Result<()> {
         .map_err(|e| {
             refuse(
                 format_args!(
-                    "node {} was enrolled but its secret not shown: {e}",
+                    "node {} was enrolled, but its secret could not be shown: {e}",
                     made.node
                 ),
-                "enroll it again",
+                "enroll it again: that makes a new secret",
             )
         })?;
     if !cx.out.is_json() {

@@ -10,7 +10,7 @@ use crate::operation::wire::Time;
 use crate::output::{self, cell};
 use crate::when;
 
-/// Quotas: what is left of them, and giving one back
+/// Quotas: show what is left, or give back what was used
 #[derive(Subcommand)]
 pub enum Quota {
     Show(Of),
@@ -29,14 +29,14 @@ pub struct Of {
     of: String,
 }
 
-/// Give a quota back: what was taken in this day or month counts no more
+/// Give a quota back: what was used in the current day or month no longer counts
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl quota reset acme
   keystilectl quota reset 0Ab3dEfGh1
 
-Envoys hear of it with their next report of usage, within about a minute. It is in the audit log.")]
+Envoys learn of it with their next report of usage, within about a minute. The audit log records it.")]
 pub struct Whose {
     /// A client's name or a key's id
     #[arg(value_name = "CLIENT|KEY", value_parser = named)]
@@ -70,7 +70,7 @@ impl Quota {
                     }
                 }
                 cx.out.show(&all, || match all.is_empty() {
-                    true => "no plan of it has a quota\n".to_owned(),
+                    true => "no quota applies: none of the plans has one\n".to_owned(),
                     false => table(&all, cx.now()),
                 })
             }
@@ -89,7 +89,7 @@ impl Quota {
                     }
                 }
                 cx.out.show(&all, || match all.len() {
-                    0 => "nothing was taken of any quota\n".to_owned(),
+                    0 => "nothing to give back: no quota was used\n".to_owned(),
                     1 => "1 quota given back\n".to_owned(),
                     n => format!("{n} quotas given back\n"),
                 })

@@ -62,15 +62,15 @@ pub struct Serve {
     /// The authority of Envoys' certificates, PEM: with it, no Envoy connects without one
     #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
     discovery_client_ca: Option<PathBuf>,
-    /// Certificates of Envoys that their authority took back, a list in PEM: whoever shows one is
-    /// refused, and its open streams end. Read again when it changes
+    /// The authority's list of revoked certificates (CRL), PEM: an Envoy that shows one of them is
+    /// refused, and its open streams are closed. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "discovery_client_ca")]
     discovery_client_crl: Option<PathBuf>,
-    /// Certificates of this name may be of this node, beside the nodes that they name themselves
-    /// (common name, DNS names, URIs); `*` at an end stands for anything; can be repeated
+    /// A certificate of this name is valid for this node, too, beside the nodes that it names itself
+    /// (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
     #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
     discovery_name: Vec<Rule>,
-    /// Believe reports and usage of enrolled Envoys only (see `keystilectl node enroll`)
+    /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
     #[arg(long)]
     enrolled_only: bool,
     /// Serve other machines in clear: something in front encrypts
@@ -115,8 +115,8 @@ pub struct Serve {
     /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
     #[arg(long, value_name = "FILE")]
     webhook_ca: Option<PathBuf>,
-    /// A network whose webhook receivers are spoken to although it is not public, such as
-    /// 10.0.0.0/8; can be repeated
+    /// A network to which webhooks may be sent although it is not public, such as 10.0.0.0/8;
+    /// can be repeated
     #[arg(long, value_name = "CIDR", value_parser = network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
     webhook_allow: Vec<IpNet>,
     /// Send the audit log here while the server runs, as JSON lines: appended to a file, or posted
@@ -124,10 +124,10 @@ pub struct Serve {
     /// least once
     #[arg(long, value_name = "FILE|URL", value_parser = audit_place)]
     audit_export: Option<Place>,
-    /// Authorities of that address, PEM, in place of those that everybody trusts
+    /// Authorities to trust for the address of --audit-export, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "audit_export")]
     audit_export_ca: Option<PathBuf>,
-    /// How long audit records are kept here; with --audit-export, none goes before it was sent
+    /// How long audit records are kept here; with --audit-export, none is removed before it was sent
     /// [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     audit_keep: Option<u64>,

@@ -8,7 +8,7 @@ use crate::operation::session::{self, SessionView};
 use crate::output::{self, cell};
 use crate::when;
 
-/// Sessions of a server's console: who is signed in, and to end that
+/// Sessions of a server's console: list who is signed in, or end a session
 #[derive(Subcommand)]
 pub enum Session {
     List(List),
@@ -28,7 +28,7 @@ pub struct List {}
 Example:
   keystilectl session end 3f2a9c1be07d4485
 
-To keep somebody out, revoke their token, or take their role away at the identity provider.")]
+To keep a person out, revoke their token, or remove their role at the identity provider.")]
 pub struct End {
     /// Its id, as `session list` shows it
     session: String,

@@ -42,7 +42,8 @@ pub struct Create {
     /// A scope that its keys may hold; can be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A plan that its keys may have, their client's included; can be repeated
+    /// A plan that its keys may have; name the client's own plan too, if they may; can be repeated
+    /// [default: the client's plan only]
     #[arg(long)]
     plan: Vec<String>,
     /// How long its keys may last

@@ -38,8 +38,8 @@ pub struct Create {
     /// What it hears of: an action, or `key.*`; can be repeated [default: everything]
     #[arg(long, value_name = "EVENT")]
     event: Vec<String>,
-    /// A network that the receiver may be in although it is not public; can be repeated. Through a
-    /// server, that of `keystilectl serve` counts
+    /// A network that the receiver may be in although it is not public; can be repeated. With
+    /// --server, the one given to `keystilectl serve` applies
     #[arg(long, value_name = "CIDR", value_parser = super::serve::network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
     webhook_allow: Vec<IpNet>,
 }

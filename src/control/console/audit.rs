@@ -67,8 +67,8 @@ async fn listing(
         .map(|n| query.clone().with("before", n.to_string()).target(path));
     let first = visit.query.given("before").map(|_| query.target(path));
     let empty = match next {
-        Some(_) => "None among those that were looked at so far; there are more.",
-        None => "Nothing of that kind was written down.",
+        Some(_) => "No match among the records searched so far; there are more.",
+        None => "No matching records.",
     };
     let body = html! {
         @if let Some(verified) = verified { (whole(verified)) }
@@ -235,8 +235,8 @@ async fn exported(visit: &Visit) -> Result<String, Problem> {
         asked.after = found.next;
     }
     Err(crate::error::refuse(
-        format_args!("more than {MOST} records are asked for"),
-        "narrow them by time, or use `keystilectl audit export`",
+        format_args!("more than {MOST} records match"),
+        "narrow the time range, or use `keystilectl audit export`",
     )
     .into())
 }

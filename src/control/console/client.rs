@@ -136,7 +136,7 @@ pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
 
 /// The fields of the form that changes a client.
 const FIELDS: [&str; 3] = ["plan", "description", "labels"];
-/// What tells it from a later one of the same name: to delete that, it has to be looked at.
+/// What distinguishes it from a later one of the same name, which cannot be deleted unseen.
 const SAME: [&str; 1] = ["created"];
 
 /// A client as the fields of its forms.

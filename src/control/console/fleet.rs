@@ -30,7 +30,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
         ))
-        p.soft { "Everybody waits for an Envoy that is known, connected or not, until it is forgotten: do that for one that is gone for good." }
+        p.soft { "`--wait` waits for every known Envoy, connected or not, until it is forgotten. Forget an Envoy that is gone for good." }
         p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy has a VM for each worker and one more; one whose policy reports nowhere proves nothing." }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))

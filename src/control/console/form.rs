@@ -20,7 +20,7 @@ pub struct Form {
 /// What forms carry beside what is typed.
 const OURS: [&str; 5] = ["csrf", "nonce", "confirm", "do", SEEN];
 
-/// Whether a field is one of ours: nobody types into it.
+/// Whether a field is one of ours, which nobody types into.
 fn is_ours(name: &str) -> bool {
     OURS.contains(&name) || name.starts_with("was_")
 }
@@ -174,7 +174,7 @@ impl Form {
     }
 }
 
-/// Pairs as a field shows them, fit to be read by [`Form::pairs`].
+/// Pairs as a field shows them; [`Form::pairs`] reads them back.
 pub fn pairs_text(pairs: &BTreeMap<String, String>) -> String {
     let word = |(name, value): (&String, &String)| match value
         .contains(|c: char| c.is_whitespace() || ",\"".contains(c))

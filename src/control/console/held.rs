@@ -55,7 +55,7 @@ pub fn is_typed(form: &Form, name: &str) -> bool {
     !form.all(name).is_empty() && flat(form, name) != flat(form, &was(name))
 }
 
-/// That what the form showed is how it stands `now`.
+/// Checks that what the form showed still stands `now`.
 ///
 /// # Errors
 /// [`Kind::Stale`], with a message for each field that has changed.
@@ -63,7 +63,7 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
     if names.iter().any(|name| form.all(&was(name)).is_empty()) {
         return Err(refuse(
             "the form does not say what it showed",
-            "load the page again and send it from there",
+            "reload the page and send the form from there",
         )
         .of(Kind::Stale));
     }
@@ -87,7 +87,7 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
         return Ok(());
     }
     messages.push(
-        "nothing was saved; what you typed stands below: compare it with what has changed, and save again"
+        "nothing was saved; what you typed is still below: compare it with what has changed, then save again"
             .to_owned(),
     );
     Err(refuse_all(messages).of(Kind::Stale))
@@ -111,11 +111,11 @@ pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
     })
 }
 
-/// What is said where something changed under a button.
+/// The refusal of a button whose subject has changed since the page was made.
 pub fn changed() -> Error {
     refuse(
-        "this was changed while the page was open, and nothing was done",
-        "look at it as it is now, and decide again",
+        "this was changed while the page was open, so nothing was done",
+        "see how it is now, then decide again",
     )
     .of(Kind::Stale)
 }

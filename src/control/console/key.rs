@@ -102,7 +102,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
         .as_ref()
         .map(|n| query.clone().with("cursor", n.0.to_string()).target(path));
     let empty = match next {
-        Some(_) => "None among those that were looked at so far; there are more.",
+        Some(_) => "No match among the records searched so far; there are more.",
         None => "There are no such keys.",
     };
     html! {
@@ -371,7 +371,8 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
 }
 
 /// How labels are typed.
-pub const LABELS: &str = "Parted by spaces; quote a value that has some: owner=\"Jane Doe\".";
+pub const LABELS: &str =
+    "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
 
 /// The fields of the form that changes a key.
 const FIELDS: [&str; 7] = [

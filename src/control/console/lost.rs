@@ -48,7 +48,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         section aria-labelledby="published" {
             h2 #published { "In the last keyset before the restore" }
-            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; switch it off again." }
+            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
             (part::table("Published", &["Key", "Client", "State"], lost.published.iter().map(published).collect(), "There are none."))
             (part::pager(first, next))
         }

@@ -97,13 +97,15 @@ impl Settings {
         if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
             return Err(refuse(
                 format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
-                format_args!("if it is the provider's, start with `--oidc-host {host}`"),
+                format_args!(
+                    "if that host is the provider's, start the server with `--oidc-host {host}`"
+                ),
             ));
         }
         if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
             return Err(refuse(
-                format_args!("`{field}` is not over TLS although the issuer is"),
-                "tell who runs the identity provider",
+                format_args!("`{field}` does not use TLS although the issuer does"),
+                "tell the people who run the identity provider",
             ));
         }
         Ok(())

@@ -68,7 +68,7 @@ pub fn done(word: &str) -> Markup {
     let text = match word {
         "created" => "Client created.",
         "updated" => "Changes saved.",
-        "as-it-was" => "Nothing was changed: it is as it was.",
+        "as-it-was" => "Nothing was changed.",
         "deleted" => "Client deleted, its keys and tokens revoked.",
         "disabled" => "Key disabled. Envoys refuse it as soon as they have the new keyset.",
         "enabled" => "Key enabled again.",
@@ -78,7 +78,7 @@ pub fn done(word: &str) -> Markup {
         "token-revoked" => "Token revoked. Its sessions have ended.",
         "forgotten" => "Addresses, networks and user agents of all keys are forgotten.",
         "session-ended" => "Session ended.",
-        "envoy-forgotten" => "The Envoy is forgotten. Should it come back, it is known again.",
+        "envoy-forgotten" => "The Envoy was forgotten. If it comes back, it is listed again.",
         "webhook-removed" => "Webhook removed.",
         "verified" => "Audit log verified.",
         _ => return html! {},

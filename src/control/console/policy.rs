@@ -238,7 +238,7 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
                 if current.to_string() != seen {
                     return Err(refuse(
                         format_args!("revision {current} was applied since you loaded this one"),
-                        "what your text would change about it stands below: apply it if that is meant, or look at the other one under History",
+                        "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
                     )
                     .of(Kind::Stale));
                 }
@@ -309,7 +309,7 @@ async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool
                 if current.to_string() != seen {
                     return Err(refuse(
                         format_args!("revision {current} was applied since you loaded the history"),
-                        "load it again, and choose anew",
+                        "reload the page, then choose again",
                     )
                     .of(Kind::Stale));
                 }

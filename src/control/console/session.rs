@@ -54,7 +54,7 @@ impl Who {
     }
 }
 
-/// Who signs in, for those who look at the sessions.
+/// Who signed in, for the list of sessions.
 #[derive(Clone)]
 pub struct Visitor {
     /// Whose the session is.
@@ -205,7 +205,7 @@ impl Sessions {
         }
     }
 
-    /// How others name a session.
+    /// The session's public id.
     pub fn public_id(id: &SessionId) -> String {
         public(&id.digest(b"session"))
     }
@@ -226,7 +226,7 @@ impl Sessions {
     }
 }
 
-/// Part of the digest of a session's id, from which nobody finds the id.
+/// Part of the digest of a session's id; the id cannot be derived from it.
 fn public(key: &[u8; 32]) -> String {
     key.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }

@@ -235,8 +235,8 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
     }
 }
 
-/// Changes what was typed over, unless it was changed meanwhile, and leaves the other settings
-/// to who changed those.
+/// Changes the fields that were typed over, unless they have changed in the meantime, and leaves
+/// all others as they are.
 pub async fn update(Sent { visit, form }: Sent) -> Response {
     let done = match typed(&form) {
         Ok(asked) => changed(&visit, &form, asked).await,

@@ -51,7 +51,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             all.iter().map(row).collect(),
             "Nobody is signed in.",
         ))
-        p.soft { "To keep somebody out, revoke their token, or take their role away at the identity provider: a session that is ended here can be begun again." }
+        p.soft { "A person whose session you end can sign in again. To keep them out, revoke their token, or remove their role at the identity provider." }
     };
     Ok(Page::new(Section::Tokens, "Sessions", body).up("/console/tokens", "Tokens"))
 }
@@ -71,7 +71,7 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
     }
 }
 
-/// Ends a session, and says so in the audit log.
+/// Ends a session, and records it in the audit log.
 ///
 /// # Errors
 /// There is none with that id; those of the store. It has ended then nevertheless: nobody stays

@@ -12,8 +12,8 @@ use super::settings::Limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Papers(Vec<String>);
 
-/// Certificates of this name may be of these nodes: `NAME=NODE`, each with a `*` at its end or
-/// alone for whatever stands there.
+/// Certificates of this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
+/// or alone, matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     name: String,
@@ -58,7 +58,7 @@ impl Papers {
         Self(names(certificate).unwrap_or_default())
     }
 
-    /// Whether who shows this may be that node.
+    /// Whether an Envoy that shows this certificate may be that node.
     pub fn admit(&self, node: &str, limits: &Limits) -> bool {
         let said = |name: &String| {
             let mut rules = limits.papers.iter();

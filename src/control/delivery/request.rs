@@ -129,7 +129,7 @@ pub fn identify(
         && !papers.admit(&node.id, limits)
     {
         return Err(Status::permission_denied(format!(
-            "the certificate names {}, not node `{}`; give the Envoy one of its own, or start the server with `--discovery-name NAME=NODE`",
+            "the certificate names {}, not node `{}`; give the Envoy a certificate of its own, or start the server with `--discovery-name NAME=NODE`",
             papers.shown(),
             node.id.escape_debug()
         )));

@@ -1,5 +1,5 @@
-//! Whether the store does its part: what it refuses for reasons of its own is counted and
-//! logged, and the server is not ready until it works again.
+//! Whether the store is healthy: its own failures are counted and logged, and the server is
+//! not ready until it works again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use crate::error::{Error, Kind, Trouble};
 use crate::world;
 
-/// How long it has to go well until it is well.
+/// How long nothing may fail before the store counts as healthy.
 const RECOVERS: Duration = Duration::from_secs(5);
-/// How often it is tried whether a store works again that needs to be read as a whole for that.
+/// How often a damaged store is read as a whole, to see whether it works again.
 const LOOKS: Duration = Duration::from_secs(60);
-/// The log says no more often than that what is wrong.
+/// What is wrong is logged no more often than this.
 const LOGS: Duration = Duration::from_secs(1);
 
 /// The state of the store.
@@ -45,7 +45,7 @@ pub enum Next {
 }
 
 impl Health {
-    /// Heeds what went wrong, if it was the store's part of it.
+    /// Takes note of an error, if it was the store's own.
     pub fn heed(&self, e: &Error) {
         let Kind::Store(trouble) = e.kind() else {
             return;
@@ -68,7 +68,7 @@ impl Health {
         });
         drop(ill);
         if !quiet {
-            tracing::error!(kind = trouble.as_str(), error = %e, "the store fails; not ready until it works again");
+            tracing::error!(kind = trouble.as_str(), error = %e, "the store is failing; the server is not ready until it works again");
         }
     }
 
@@ -77,7 +77,7 @@ impl Health {
         self.locked().is_some()
     }
 
-    /// What is to be done next. Who is told to do something says what came of it.
+    /// What is to be done next. A caller that is told to do something reports the outcome.
     pub fn next(&self) -> Next {
         let now = world::instant();
         let mut ill = self.locked();

@@ -22,17 +22,17 @@ pub enum Pace {
 
 const PACES: usize = 4;
 
-/// The queue of those who want to write: one at a time.
+/// The queue of writers: one at a time.
 #[derive(Default)]
 pub struct Turns {
     state: Mutex<State>,
-    /// Whoever writes is to break off.
+    /// The current writer has to break off.
     hurry: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Of whoever writes, and whether that can be begun again.
+    /// The current writer's, and whether its work can be begun again.
     current: Option<(Pace, bool)>,
     waiting: [VecDeque<Waiting>; PACES],
 }
@@ -53,8 +53,8 @@ impl Turns {
         Arc::clone(&self.hurry)
     }
 
-    /// Waits for a turn. Who can begin `again` is told to break off when something comes that
-    /// is not to wait.
+    /// Waits for a turn. A caller that can begin `again` is told to break off when something
+    /// urgent comes.
     pub async fn take(self: &Arc<Self>, pace: Pace, again: bool) -> Option<Turn> {
         let come = {
             let mut state = self.locked();
@@ -130,7 +130,7 @@ impl Drop for Turn {
     }
 }
 
-/// So many at once for each caller, whoever else is there.
+/// A limit on how many each caller may have at once, whatever others do.
 pub struct Shares {
     each: usize,
     callers: Mutex<HashMap<u64, Caller>>,
@@ -150,7 +150,7 @@ pub struct Share {
 }
 
 impl Shares {
-    /// So many for each.
+    /// With this many for each.
     pub fn new(each: usize) -> Arc<Self> {
         Arc::new(Self {
             each,

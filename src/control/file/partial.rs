@@ -11,11 +11,11 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::world;
 
-/// How their names begin: an operator that finds one knows what it is.
+/// How their names begin, so that an operator who finds one knows what it is.
 const PREFIX: &str = ".keystile-partial-";
 /// What the database puts beside one.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
-/// Younger than that, nobody may have locked it yet.
+/// A file younger than this may not have been locked yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
 static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -138,7 +138,7 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Whether nobody writes to it any more: whoever does has it locked.
+/// Whether nobody writes to it any more: a writer keeps it locked.
 fn is_left(path: &Path, entry: &fs::DirEntry) -> bool {
     if ours().contains(path) {
         return false;

@@ -460,7 +460,7 @@ pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u
 fn cannot_write(to: &Path, e: &io::Error) -> Error {
     refuse(
         format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
-        "what was there is as it was; check the folder and its free space",
+        "nothing was replaced; check the folder and its free space",
     )
 }
 

@@ -68,8 +68,8 @@ impl RecordView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditRecords)]
 pub struct Records {
-    /// As they were asked for: the latest first, or the oldest. Of a search for few among many,
-    /// a page can be short or empty although there is a next one.
+    /// In the order asked for: latest or oldest first. When few of many records match, a page
+    /// may be short or empty although there is a next one.
     pub records: Vec<RecordView>,
     /// Of a list `before`, of an export `after` of the next page; null at the end.
     pub next: Option<u64>,
@@ -89,7 +89,7 @@ macro_rules! question {
             /// Only what concerns this client and its keys.
             #[serde(default)]
             pub client: Option<String>,
-            /// Only what this user did; of a token, `token NAME`, with its id behind it or without.
+            /// Only what this user did; for a token, `token NAME` or `token NAME (ID)`.
             #[serde(default)]
             pub actor: Option<String>,
             /// Only this action, such as `key.revoke`; `key.` for all of keys.

@@ -66,10 +66,10 @@ pub enum Part {
 pub struct Read {
     /// Which backup.
     pub id: String,
-    /// Which file of it; the store if it is not said.
+    /// Which of its files; the store by default.
     #[serde(default)]
     pub part: Part,
-    /// From this byte on; `next` of the piece before.
+    /// The first byte to read: `next` of the previous piece.
     #[serde(default)]
     pub offset: u64,
 }
@@ -153,8 +153,8 @@ impl Operation for End {
 
 fn elsewhere() -> Error {
     refuse(
-        "only a server keeps backups that are fetched",
-        "use `keystilectl backup FILE`, which writes one itself",
+        "only a server makes backups to be fetched",
+        "use `keystilectl backup FILE`, which writes one directly",
     )
     .of(Kind::Unavailable)
 }

@@ -77,13 +77,13 @@ pub struct ClientDetail {
     /// The client.
     #[serde(flatten)]
     pub client: ClientView,
-    /// Rises with every change of it and of its keys. Its `ETag` rests on that.
+    /// Rises with every change to it or its keys. Its `ETag` is derived from this.
     #[serde(default)]
     pub revision: u64,
     /// Some of its keys, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyView>,
-    /// The `cursor` of the next page of its keys; left out at the end.
+    /// The `cursor` of the next page of its keys; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Id>,
 }
@@ -149,7 +149,7 @@ pub struct Show {
     /// Leave its keys out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_keys: bool,
-    /// How many keys at most: 1 to 10,000, 1,000 if it is not said.
+    /// How many keys at most: 1 to 10,000; 1,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// `next` of the page before.

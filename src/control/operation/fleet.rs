@@ -186,7 +186,7 @@ impl Wait {
 fn unknown() -> Error {
     refuse(
         "only a server knows which Envoys there are",
-        "name it with `--server` or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells",
+        "name the server with `--server` or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells",
     )
     .of(Kind::Unavailable)
 }

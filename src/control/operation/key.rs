@@ -171,8 +171,8 @@ impl KeyView {
 /// Some keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Keys {
-    /// In the order of their ids. Where few of many are wanted, there may be none although
-    /// there is a `next`.
+    /// Sorted by id. When few of many keys match, there may be none although there is a
+    /// `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
@@ -218,14 +218,14 @@ pub struct List {
     /// `next` of the page before.
     #[serde(default)]
     pub cursor: Option<Id>,
-    /// How many keys are looked at for one page at most, 1 to 20,000, which is usual: where few
-    /// of many are wanted, a page may be short, or empty, and yet have a `next`.
+    /// How many keys are searched for one page at most: 1 to 20,000, the default. When few of
+    /// many keys match, a page may be short, or empty, and still have a `next`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<u32>,
 }
 
 const USUAL_PAGE: u32 = 1_000;
-/// Keys that are looked at for one page: no question holds others up for long.
+/// Keys that are searched for one page, so that no request holds others up for long.
 const LOOK: u32 = 20_000;
 /// Keys that one request may revoke.
 const MOST: usize = 10_000;

@@ -17,9 +17,9 @@ use crate::world::World;
 pub struct NodeView {
     /// Its node id.
     pub node: String,
-    /// Since when.
+    /// When it was enrolled.
     pub enrolled: Time,
-    /// Since when it is revoked.
+    /// When it was revoked.
     pub revoked: Option<Time>,
 }
 
@@ -47,7 +47,7 @@ pub struct NodeViews {
 #[schema(as = NodeList)]
 pub struct List {}
 
-/// Gives an Envoy a secret of its own; a former one is good no more. It is shown once.
+/// Gives an Envoy a secret of its own, shown once; it replaces any earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeEnroll)]
@@ -66,7 +66,7 @@ pub struct Enrolled {
     pub node_key: Secret,
 }
 
-/// Takes an Envoy's secret back: nothing that is signed in its name counts from then on.
+/// Revokes an Envoy's secret: from then on, nothing reported in its name counts.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeRevoke)]
@@ -104,7 +104,7 @@ impl Operation for Enroll {
         "node.enroll",
         "/v1/nodes",
         OWNERS,
-        "Give an Envoy a secret of its own for what it reports",
+        "Give an Envoy a secret of its own to sign its reports",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Enrolled> {
@@ -123,7 +123,7 @@ impl Operation for Revoke {
         "node.revoke",
         "/v1/nodes/revoke",
         OWNERS,
-        "Take an Envoy's secret back",
+        "Revoke an Envoy's secret",
     );
 
     fn pace(&self) -> Pace {

@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// Keys of one answer, and of one reset.
 const PAGE: u32 = 200;
-/// Keys that are looked at for one answer: those without a quota are none of it.
+/// Keys that are searched for one answer; those without a quota are left out of it.
 const SCAN: usize = 2_000;
 
 /// Shows what is left of the quotas of a client or a key.
@@ -33,8 +33,8 @@ pub struct Show {
     pub cursor: Option<Id>,
 }
 
-/// Gives the quotas of a client or a key back: what was taken in the window of now counts no
-/// more. Envoys hear of it with their next report of usage.
+/// Gives the quotas of a client or a key back: what was taken in the current window no longer
+/// counts. Envoys learn of it with their next report of usage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = QuotaReset)]
@@ -57,7 +57,7 @@ pub struct OfKey {
     pub key: Id,
     /// Its client.
     pub client: String,
-    /// What is left; of a reset, as it was before.
+    /// What is left; after a reset, what was left before it.
     #[serde(flatten)]
     pub left: Left,
 }
@@ -68,7 +68,7 @@ pub struct OfKey {
 pub struct OfKeys {
     /// By the id of the key.
     pub quotas: Vec<OfKey>,
-    /// The `cursor` for those that follow, if there are any. A page may be empty and have one.
+    /// The `cursor` of the next page, if there is one. A page may be empty and still have it.
     pub next: Option<Id>,
 }
 
@@ -180,7 +180,7 @@ enum Named {
     Key(Box<Key>),
 }
 
-/// A name may look like an id; nobody gives it to a client and means a key.
+/// A client's name may look like a key's id; the client is meant then.
 fn named(tx: &Tx<'_>, world: &World, of: &str) -> Result<Named> {
     match (registry::client(tx, &world.caller, of), Id::read(of)) {
         (Ok(_), _) => Ok(Named::Client),

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
 use crate::world::World;
 
-/// Somebody who is signed in to the console.
+/// A session of a person who is signed in to the console.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionView {
@@ -17,15 +17,15 @@ pub struct SessionView {
     pub id: String,
     /// Who, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
     pub user: String,
-    /// The token that it stands on; null for somebody of an identity provider.
+    /// The token that it was opened with; null for a person of an identity provider.
     pub token: Option<Id>,
     /// The address that they signed in from.
     pub address: String,
-    /// Since when.
+    /// When it began.
     pub began: Time,
-    /// When it last asked for something.
+    /// When its last request came.
     pub last_seen: Time,
-    /// When it ends, if it asks for nothing more.
+    /// When it ends, if no request comes before.
     pub expires: Time,
 }
 
@@ -87,7 +87,7 @@ impl Operation for End {
 pub fn none(id: &str) -> Error {
     refuse(
         format_args!("there is no session `{id}`"),
-        "it has ended, or see `keystilectl session list`",
+        "it may have ended; see `keystilectl session list`",
     )
     .of(Kind::NotFound)
 }
@@ -95,7 +95,7 @@ pub fn none(id: &str) -> Error {
 fn unknown() -> Error {
     refuse(
         "only a server knows who is signed in to its console",
-        "name it with `--server` or KEYSTILE_SERVER",
+        "name the server with `--server` or KEYSTILE_SERVER",
     )
     .of(Kind::Unavailable)
 }

@@ -109,8 +109,8 @@ pub struct Create {
     /// The scopes that keys may hold which it makes; of the role `client`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The plans that they may have, their client's included; its own and no other if none is
-    /// named. Of the role `client`.
+    /// The plans that they may have; the client's own has to be listed too. With none listed,
+    /// only the client's own. Of the role `client`.
     #[serde(default)]
     pub plans: Vec<String>,
     /// How far ahead they must end.

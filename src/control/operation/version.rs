@@ -290,7 +290,7 @@ fn fields(changes: Vec<inspect::Change>) -> Vec<Change> {
 fn unknown() -> Error {
     refuse(
         "only a server knows which versions Envoys were sent",
-        "name it with `--server` or KEYSTILE_SERVER; files are compared without one",
+        "name the server with `--server` or KEYSTILE_SERVER; files are compared without one",
     )
     .of(Kind::Unavailable)
 }

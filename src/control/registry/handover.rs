@@ -234,8 +234,8 @@ fn check_giver(old: &Key, now: u64) -> Result<()> {
     }
     if old.disabled {
         return Err(refuse(
-            format_args!("key `{id}` is disabled, and hands nothing over"),
-            "it has to be enabled first, by whoever runs this API",
+            format_args!("key `{id}` is disabled, so its successor cannot be fetched"),
+            "ask the people who run this API to enable it first",
         )
         .of(Kind::Conflict));
     }

@@ -1,5 +1,5 @@
-//! Envoys with a secret of their own for what they report: what one of them says of itself
-//! nobody else can say.
+//! Envoys that sign what they report with a secret of their own, so that nobody else can report
+//! in their name.
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ const SECRET: usize = 32;
 /// Bytes of a node id.
 const NAME: usize = 256;
 
-/// Whose messages are believed, by which secret.
+/// Whose messages are accepted, and under which secret.
 #[derive(Clone, Default)]
 pub struct Nodes {
-    /// By node id; of one that was revoked there is no key.
+    /// By node id; a revoked node has no key.
     keys: HashMap<String, Option<NodeKey>>,
-    /// Nobody is believed by the secret that all share.
+    /// Messages signed with the shared secret are not accepted.
     enrolled_only: bool,
 }
 
@@ -65,30 +65,30 @@ impl Nodes {
         }
         match self.keys.get(node) {
             Some(Some(_)) => Err(
-                "its node is enrolled, and it is not signed with its own secret; give its Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
+                "its node is enrolled, but it is not signed with that node's secret; give the Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
             ),
             Some(None) => Err(
                 "its node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
             ),
             None if self.enrolled_only => {
-                Err("its node is not enrolled; see `keystilectl node enroll`")
+                Err("its node is not enrolled; enroll it with `keystilectl node enroll`")
             }
             None => Ok(()),
         }
     }
 }
 
-/// Gives a node a secret of its own; a former one is good no more.
+/// Gives a node a secret of its own, which replaces any earlier one.
 ///
 /// # Errors
-/// The caller is not an owner; it is no node id.
+/// The caller is not an owner; `node` is not a node id.
 pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     world.caller.owner("enroll Envoys")?;
     let is_name = (1..=NAME).contains(&node.len())
         && !node.chars().any(|c| c.is_control() || c.is_whitespace());
     if !is_name {
         return Err(refuse(
-            "`node` is no node id",
+            "`node` is not a node id",
             format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
         ));
     }
@@ -115,7 +115,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     Ok(key)
 }
 
-/// Takes a node's secret back: nothing that is signed in its name counts from then on.
+/// Revokes a node's secret: from then on, nothing reported in its name counts.
 ///
 /// # Errors
 /// The caller is not an owner; the node was never enrolled.

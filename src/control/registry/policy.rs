@@ -241,7 +241,7 @@ mod tests {
         b.store.break_off_when(Arc::new(AtomicBool::new(true)));
         let file = allowing("read");
         let words = b.store.read(|tx| check(tx, &file)).unwrap_err();
-        assert!(words.to_string().contains("it was broken off"), "{words}");
+        assert!(words.to_string().contains("it was interrupted"), "{words}");
     }
 
     #[test]

@@ -22,18 +22,18 @@ const SECRET_RUN: usize = 50;
 /// That text may be kept in a field.
 ///
 /// # Errors
-/// It is too long, holds what no eye sees, or holds a key or a token.
+/// It is too long, holds invisible characters, or holds a key or a token.
 pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
     if text.len() > longest {
         return Err(refuse(
-            format_args!("`{field}`: {} bytes are too long", text.len()),
-            format_args!("say it in {longest} at most"),
+            format_args!("`{field}`: {} bytes is too long", text.len()),
+            format_args!("shorten it to {longest} at most"),
         ));
     }
     if text.chars().any(foreign::acts) {
         return Err(refuse(
             format_args!(
-                "`{field}`: it holds characters that are not shown, such as line breaks or marks that turn the direction of text"
+                "`{field}`: it holds characters that cannot be seen, such as line breaks or marks that change the direction of text"
             ),
             "leave them out",
         ));
@@ -79,8 +79,10 @@ pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
 
 fn secret(field: &str) -> Error {
     refuse(
-        format_args!("`{field}`: it holds a key, a token or a secret, and would be kept for good"),
-        "leave it out and name it by its id; if others could see it, revoke it",
+        format_args!(
+            "`{field}`: it holds a key, a token or a secret, which would be stored for good"
+        ),
+        "give its id instead; if others could have seen it, revoke it",
     )
 }
 
@@ -185,7 +187,7 @@ mod tests {
         let long = check("description", &"x".repeat(1_001), DESCRIPTION);
         assert_eq!(
             long.unwrap_err().to_string(),
-            "`description`: 1001 bytes are too long; say it in 1000 at most"
+            "`description`: 1001 bytes is too long; shorten it to 1000 at most"
         );
         let many = (0..501).map(|n| (format!("l{n}"), String::new())).collect();
         assert!(check_labels(&many, &Labels::new()).is_err());

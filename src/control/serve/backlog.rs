@@ -34,7 +34,7 @@ impl Collector for Backlog {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut family = encoder.encode_descriptor(
             "webhook_backlog",
-            "Messages that a webhook has not taken yet",
+            "Messages that a webhook has not accepted yet",
             None,
             MetricType::Gauge,
         )?;
@@ -49,17 +49,17 @@ impl Collector for Backlog {
         for (name, help, value) in [
             (
                 "nodes_diverging",
-                "Envoys that are known and have not proved to have the published version in force",
+                "Known Envoys that have not proved that the published version is in force",
                 Some(signed(self.delivery.diverging())),
             ),
             (
                 "keyset_not_after_seconds",
-                "Until Envoys deny, unless a newer keyset reaches them; left out where the policy sets no `not_after`",
+                "Time until Envoys refuse every key, unless a newer keyset reaches them; absent if the policy sets no `not_after`",
                 left,
             ),
             (
                 "audit_export_backlog",
-                "Audit records that have not been sent; left out where none are",
+                "Audit records that have not been sent; absent without `--audit-export`",
                 self.exporter.waiting().map(signed),
             ),
         ] {

@@ -121,8 +121,11 @@ impl Backups {
             let length = file.metadata().map_err(unreadable)?.len();
             if asked.offset > length {
                 return Err(refuse(
-                    format_args!("`offset`: {} lies behind its {length} bytes", asked.offset),
-                    "ask for `next` of the piece before, until that is null",
+                    format_args!(
+                        "`offset`: {} is beyond the {length} bytes of the file",
+                        asked.offset
+                    ),
+                    "ask for the `next` of the previous piece, until that is null",
                 ));
             }
             let mut data = vec![0; PIECE];
@@ -190,7 +193,7 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 fn busy() -> Error {
     refuse(
         "another backup is being made or fetched",
-        "try again when it is done, or in a minute if it was given up",
+        "try again when it is done, or in a minute if it was abandoned",
     )
     .of(Kind::Conflict)
 }
@@ -198,7 +201,7 @@ fn busy() -> Error {
 fn gone() -> Error {
     refuse(
         "there is no such backup",
-        "make one anew: it is kept for a minute after it was last read from",
+        "make a new one: a backup is kept for a minute after it was last read from",
     )
     .of(Kind::NotFound)
 }

@@ -454,7 +454,7 @@ fn conditional(
 fn incomparable(route: &Route) -> Error {
     refuse(
         format_args!(
-            "`{}` changes nothing that an `ETag` stands for, so `if-match` cannot be kept",
+            "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
             route.name
         ),
         "leave the header out",
@@ -673,7 +673,7 @@ async fn nowhere() -> Problem {
     .into()
 }
 
-/// Names what the path takes: a caller that asks with another method is a step from it.
+/// Names the methods that the path takes, for a caller that used another.
 async fn wrong_method(request: Request) -> Problem {
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map(MatchedPath::as_str).unwrap_or_default();
@@ -695,6 +695,6 @@ async fn wrong_method(request: Request) -> Problem {
         405,
         "method_not_allowed",
         "Method not allowed",
-        format_args!("this path is not asked with {}; {next}", request.method()),
+        format_args!("this path does not take {}; {next}", request.method()),
     )
 }

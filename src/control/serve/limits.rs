@@ -232,7 +232,7 @@ impl Counted {
             n => format!(" and {n} more"),
         };
         Some(format!(
-            "{} more refused in the last minute, without a record each; from {}{others}",
+            "{} more refused in the last minute, without records of their own; from {}{others}",
             self.all,
             named.join(", ")
         ))

@@ -229,7 +229,7 @@ impl Connecting {
                 tokio::select! {
                     () = self.serve(stream, peer) => {}
                     () = certificates.distrusts(&chain) => {
-                        tracing::warn!(%address, "a connection was ended: its certificate is not trusted any more");
+                        tracing::warn!(%address, "a connection was closed: its certificate is no longer trusted");
                     }
                 }
             }

@@ -89,7 +89,7 @@ impl Metrics {
         let store_errors = Family::default();
         registry.register(
             "store_errors",
-            "What the store refused because of the disk or damage, by kind",
+            "Errors of the store because of the disk or damage, by kind",
             store_errors.clone(),
         );
         registry.register(

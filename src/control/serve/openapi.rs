@@ -222,7 +222,7 @@ fn responses(route: &Route, output: &Value) -> Value {
     let mut all = Map::new();
     all.insert(route.status.to_string(), good);
     if route.etag && !route.writes {
-        let same = json!({"description": "What is known is the same still."});
+        let same = json!({"description": "Not modified: what the caller has is current."});
         all.insert("304".to_owned(), same);
     }
     let schema = reference("Problem");

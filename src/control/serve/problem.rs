@@ -48,7 +48,7 @@ fn words(kind: Kind) -> (u16, &'static str, &'static str) {
         Kind::TooMany => (429, "too_many_requests", "Too many requests"),
         Kind::Unavailable => (503, "unavailable", "Not possible at the moment"),
         Kind::Store(Trouble::Full) => (507, "storage_full", "No space left for the store"),
-        Kind::Store(_) => (503, "store_trouble", "The store fails"),
+        Kind::Store(_) => (503, "store_trouble", "The store is failing"),
     }
 }
 

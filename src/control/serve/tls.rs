@@ -22,8 +22,8 @@ use crate::world;
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often an open connection's certificate is looked at although nothing changed: its time
-/// may be over.
+/// How often an open connection's certificate is checked although no file changed: it may have
+/// expired.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// The files of a listener.
@@ -35,11 +35,11 @@ pub struct Files {
     pub key: PathBuf,
     /// The authority of clients: with it, nobody connects without a certificate.
     pub client_ca: Option<PathBuf>,
-    /// Certificates of clients that their authority took back, PEM.
+    /// The authority's list of revoked client certificates, PEM.
     pub client_crl: Option<PathBuf>,
 }
 
-/// Who says whether a client's certificate is good; nobody where none is asked for.
+/// What decides whether a client's certificate is trusted; nothing where none is asked for.
 type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
 /// What the files held when they were last good.
@@ -112,8 +112,8 @@ impl Certificates {
         }
     }
 
-    /// Ends when a client's certificates are good no more: its authority was replaced, took
-    /// them back, or their time is over.
+    /// Ends when a client's certificates are no longer trusted: the authority was replaced or has
+    /// revoked them, or they have expired.
     pub async fn distrusts(&self, chain: &[CertificateDer<'_>]) {
         let mut changed = self.changed.subscribe();
         loop {
@@ -198,7 +198,7 @@ impl Files {
         ca: &Path,
         provider: Arc<crypto::CryptoProvider>,
     ) -> Result<Arc<dyn ClientCertVerifier>> {
-        let next = "name a PEM file with the authority of the clients";
+        let next = "name a PEM file with the authority that signs the clients' certificates";
         let mut roots = RootCertStore::empty();
         for certificate in certificates(ca)? {
             roots
@@ -219,7 +219,7 @@ impl Files {
 
 fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
     let next =
-        "name a PEM file with the list that the clients' authority signed (`openssl ca -gencrl`)";
+        "name a PEM file with the revocation list of the clients' authority (`openssl ca -gencrl`)";
     let all: Vec<_> = CertificateRevocationListDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|e| unreadable(path, e, next))?;

@@ -14,7 +14,7 @@ pub struct EnrolledNode {
     pub secret: Option<Zeroizing<Vec<u8>>>,
     /// Since when, in seconds.
     pub enrolled: u64,
-    /// Since when it is revoked.
+    /// When it was revoked.
     pub revoked: Option<u64>,
 }
 

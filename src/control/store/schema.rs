@@ -95,7 +95,7 @@ fn earlier(what: &str) -> Error {
         format_args!(
             "{what} was written by an earlier keystilectl, and a command that only reads does not update it"
         ),
-        "make a copy of the folder, and run `keystilectl keyset renew` or `keystilectl serve`, which do",
+        "make a copy of the folder, then run `keystilectl keyset renew` or `keystilectl serve`, which update it",
     )
     .of(Kind::Conflict)
 }

@@ -34,9 +34,9 @@ Examples:
   keystilectl key rotate --all --grace 7d --out new-keys.csv
 
 Both share their buckets: rotating gives nobody a second allowance. With --exec the new key goes to
-the command's standard input and is printed nowhere; should the command fail, or not read it, the
-message says so, and the old key works until its time is over. With --grace 0 it ends when the command
-has succeeded; until then, and if it fails, it works for 24 hours.")]
+the command's standard input and is printed nowhere. If the command fails, or does not read it, the
+message says so, and the old key works until its grace is over. With --grace 0 the old key ends as soon
+as the command has succeeded; if it fails, the old key ends after 24 hours.")]
 pub struct Rotate {
     /// Its id
     #[arg(value_parser = key_id, required_unless_present = "all")]
@@ -97,7 +97,7 @@ impl Rotate {
                 id: Id(id),
                 reason: format!("handed over to {}", rotated.new.view.id.0),
             });
-            ended.map_err(|e| e.at("the new key is handed over, and the old one works on"))?;
+            ended.map_err(|e| e.at("the new key was handed over, but the old one still works"))?;
             rotated.old.works_until = Some(Time(cx.now()));
         }
         let now = cx.now();

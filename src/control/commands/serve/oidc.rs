@@ -54,7 +54,7 @@ pub struct OidcArgs {
     /// The provider's authorities, PEM, in place of those that everybody trusts
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_ca: Option<PathBuf>,
-    /// A host beside the issuer's own that the provider's endpoints may be on, such as
+    /// A host other than the issuer's that the provider's endpoints may be on, such as
     /// oauth2.googleapis.com; can be repeated
     #[arg(long, value_name = "HOST", requires = "oidc_issuer")]
     oidc_host: Vec<String>,

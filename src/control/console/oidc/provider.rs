@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon its documents are fetched again. A key that it dropped is believed for no longer,
 /// unless it cannot be asked.
 const FRESH: Duration = Duration::from_secs(60);
-/// How soon keys are fetched again because none of them verifies a token.
+/// How soon keys may be fetched again because none of them verifies a token.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a document is good while the provider cannot be asked, if it does not say so
 /// itself; and at most.
@@ -389,7 +389,7 @@ fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
     let Some(old) = old else { return Err(e) };
     tracing::warn!(
         error = %e,
-        "the identity provider cannot be asked; what it said before is used until it is too old"
+        "the identity provider cannot be reached; its last answers are used until they expire"
     );
     Ok(old)
 }

@@ -29,7 +29,7 @@ pub fn rotation(
     let now = world.now.seconds();
     if old.disabled {
         return Err(forbidden(
-            "a token of the role `client` may not rotate a disabled key, which would switch it on again",
+            "a token of the role `client` may not rotate a disabled key, because that would enable it again",
         ));
     }
     not_ended(old, now)?;
@@ -37,7 +37,7 @@ pub fn rotation(
     if grace > most {
         let most = when::duration(most);
         return Err(refuse(
-            format_args!("a rotated key of this client works on for {most} at most"),
+            format_args!("a rotated key of this client goes on working for {most} at most"),
             format_args!("give `--grace {most}` or less"),
         ));
     }
@@ -75,7 +75,7 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
     }
     Err(refuse(
         format_args!(
-            "client `{}` has {living} keys, those that give way to newer ones among them",
+            "client `{}` has {living} keys, including those that newer ones are replacing",
             old.client
         ),
         "wait until they have ended, or revoke them",
@@ -117,7 +117,9 @@ pub fn new_schedule(
     {
         let most = when::duration(every.unwrap_or_default());
         return Err(refuse(
-            format_args!("`rotate_every`: keys of this client are replaced every {most}"),
+            format_args!(
+                "`rotate_every`: keys of this client have to be rotated every {most}, or more often"
+            ),
             format_args!("give `{most}` or less, or leave it out"),
         ));
     }
@@ -128,7 +130,9 @@ pub fn new_schedule(
     {
         let most = when::duration(most);
         return Err(refuse(
-            format_args!("`grace`: a rotated key of this client works on for {most} at most"),
+            format_args!(
+                "`grace`: a rotated key of this client goes on working for {most} at most"
+            ),
             format_args!("give `{most}` or less, or leave it out"),
         ));
     }
