@@ -278,7 +278,7 @@ fn a_client_brings_back_no_key_that_has_ended() {
         ..key::Draft::default()
     };
     let issued = key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {});
-    let made: Vec<_> = issued.unwrap().0.iter().map(|made| made.id).collect();
+    let made: Vec<_> = issued.unwrap().0.iter().map(|made| made.key.id).collect();
     let later = |world: &World, seconds: u64| World {
         now: crate::world::Moment::from_ms((NOON + seconds) * 1000),
         ..world.clone()
