@@ -27,7 +27,8 @@ const READS: usize = 2;
 /// Changes of one caller that run or queue at a time. Its further changes wait behind these,
 /// not in front of other callers'.
 const WRITES: usize = 2;
-/// How often a long change is begun again because urgent ones come first.
+/// How often a long change is begun again because urgent ones come first; then it is done, and
+/// they wait.
 const AGAIN: usize = 30;
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
@@ -206,21 +207,19 @@ impl Desk {
         T: Send + 'static,
         F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
     {
-        let again = matches!(pace, Pace::Sweep | Pace::Long);
-        let share = self.share(world, pace).await;
-        for _ in 0..AGAIN {
+        let gives_way = matches!(pace, Pace::Sweep | Pace::Long);
+        let _share = self.share(world, pace).await;
+        let mut times = 0;
+        loop {
+            // Whoever could interrupt it for ever would keep others from changing anything.
+            let again = gives_way && times < AGAIN;
             let turn = self.turn.take(pace, again).await.ok_or_else(closed)?;
             let (done, hurried) = self.write_in(turn, begin()?).await;
             if done.is_ok() || !hurried {
                 return done;
             }
+            times += 1;
         }
-        drop(share);
-        Err(refuse(
-            "more urgent changes, such as revocations, interrupted this one too often",
-            "nothing was changed; try again later, or in smaller parts",
-        )
-        .of(Kind::Unavailable))
     }
 
     /// A share of the writer's turns. What is urgent waits for no other change of its caller.

@@ -288,3 +288,41 @@ async fn a_list_of_few_among_many_keys_looks_at_so_many_and_goes_on() {
         assert_eq!(refused.status, 422, "{}", refused.text);
     }
 }
+
+/// Otherwise one client's token, whose keys are disabled again and again, keeps an owner from
+/// changing the policy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_interrupts_what_takes_long_for_ever() {
+    let api = Api::new();
+    let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let long = tokio::spawn({
+        let desk = Arc::clone(&api.desk);
+        async move {
+            let world = World::read();
+            let mut attempts = 0;
+            let begin = || {
+                attempts += 1;
+                let (stays, world, began) = (attempts <= 30, world.clone(), began.clone());
+                Ok(move |store: &mut Store| {
+                    store.write(&world, |tx| {
+                        began.send(()).unwrap();
+                        let end = world::instant() + 2 * SOON;
+                        while stays && world::instant() < end {
+                            tx.audit(&world, "test.long", "x", None, None)?;
+                        }
+                        Ok(())
+                    })
+                })
+            };
+            let done = desk.write_for(&world, Pace::Long, begin).await;
+            (done.map_err(|e| e.to_string()), attempts)
+        }
+    });
+    for _ in 0..30 {
+        soon("the long change", begins.recv()).await.unwrap();
+        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        soon("the urgent one", urgent).await.unwrap();
+    }
+    let done = soon("the long change", long).await.unwrap();
+    assert_eq!(done, (Ok(()), 31));
+}
