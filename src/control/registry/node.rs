@@ -8,6 +8,7 @@ use keystile::message;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::words;
 use crate::error::{Kind, Result, refuse};
 use crate::store::{EnrolledNode, Store, Tx};
 use crate::when;
@@ -92,6 +93,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
             format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
         ));
     }
+    words::check("node", node, NAME)?;
     let mut secret = Zeroizing::new(vec![0; SECRET]);
     (world.entropy)(secret.as_mut_slice())?;
     let key = NodeKey::new(node, secret.clone()).map_err(|e| {

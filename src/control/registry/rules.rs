@@ -61,8 +61,15 @@ pub fn check_words(rules: &Rules, before: Option<&Rules>) -> Result<()> {
     if before.is_none_or(|b| b.name != rules.name) {
         words::check("name", &rules.name, words::NAME)?;
     }
-    if let Some(scope) = rules.scopes.iter().find(|s| words::holds_secret(s)) {
-        words::check("scopes", scope, words::NAME)?;
+    let listed = [
+        ("scopes", &rules.scopes),
+        ("origins", &rules.origins),
+        ("certificates", &rules.certificates),
+    ];
+    for (field, texts) in listed {
+        if let Some(text) = texts.iter().find(|text| words::holds_secret(text)) {
+            words::check(field, text, usize::MAX)?;
+        }
     }
     let none = Labels::new();
     words::check_labels(&rules.labels, before.map_or(&none, |b| &b.labels))

@@ -119,6 +119,14 @@ async fn text_that_is_kept_is_refused_by_the_name_of_its_field() {
         ),
         ("POST", "/v1/backups", "name", json!({"name": key})),
         (
+            "PATCH",
+            own,
+            "certificates",
+            json!({"certificates": [format!("spiffe://example.org/{key}")]}),
+        ),
+        ("POST", "/v1/nodes", "node", json!({"node": key})),
+        ("POST", "/v1/nodes", "node", json!({"node": "a\u{202e}b"})),
+        (
             "POST",
             "/v1/clients",
             "description",
