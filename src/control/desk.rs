@@ -207,12 +207,17 @@ impl Desk {
         T: Send + 'static,
         F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
     {
-        let gives_way = matches!(pace, Pace::Sweep | Pace::Long);
+        let most = match pace {
+            Pace::Long => AGAIN,
+            // It revokes as well, only more.
+            Pace::Sweep => 2,
+            Pace::Urgent | Pace::Usual => 0,
+        };
         let _share = self.share(world, pace).await;
         let mut times = 0;
         loop {
             // Whoever could interrupt it for ever would keep others from changing anything.
-            let again = gives_way && times < AGAIN;
+            let again = times < most;
             let turn = self.turn.take(pace, again).await.ok_or_else(closed)?;
             let (done, hurried) = self.write_in(turn, begin()?).await;
             if done.is_ok() || !hurried {
