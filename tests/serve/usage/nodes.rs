@@ -106,6 +106,10 @@ fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
     let server = Server::start(home, &["--enrolled-only"]);
     let (status, body) = answer(&server, &other, &edge.keys);
     assert_eq!(status, 403, "{body}");
+    // Until it has published something, it can judge no report.
+    eventually("the server to be ready", || {
+        report(&server, &edge, "edge-3", &edge.keys) != 503
+    });
     assert_eq!(report(&server, &edge, "edge-3", &edge.keys), 403);
     assert_eq!(
         answer(
