@@ -81,6 +81,9 @@ struct Node {
     streams: BTreeMap<u64, [bool; 2]>,
     resources: [Resource; 2],
     vms: BTreeMap<u32, proof::Vm>,
+    /// Two processes report under this name: what one proves says nothing of the other, even
+    /// if that is not heard of any more.
+    shared: bool,
     /// How many VMs the Envoy last said that it has.
     expected: u32,
     repairs: u64,

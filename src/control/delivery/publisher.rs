@@ -71,6 +71,7 @@ impl Known {
             vm: report.vm,
             vms: report.vms,
             sent: report.sent,
+            claimed: report.claimed,
             version: state.map_or(0, |s| s.version),
             base: state.map_or(0, |s| s.base),
             missing_base: state.is_some_and(|s| s.missing_base),

@@ -33,6 +33,8 @@ pub struct Proof {
     pub vms: u32,
     /// Wall-clock seconds of the Envoy.
     pub sent: u64,
+    /// When the VM took its number: tells it from others that have the same one.
+    pub claimed: u64,
     /// Version in force; 0 for none.
     pub version: u64,
     /// Version of the base loaded; 0 for none.
@@ -43,6 +45,9 @@ pub struct Proof {
 
 pub(super) struct Vm {
     sent: u64,
+    claimed: u64,
+    /// Of the VM that had the number before.
+    former: Option<u64>,
     heard: Instant,
     pub(super) at: Moment,
     pub(super) version: u64,
@@ -135,11 +140,22 @@ impl Fleet {
             None if node.vms.len() >= VMS_MOST => return Err(Refused::TooMany),
             _ => {}
         }
+        let before = node.vms.get(&proof.vm);
+        let former = match before {
+            Some(vm) if vm.claimed != proof.claimed => Some(vm.claimed),
+            Some(vm) => vm.former,
+            None => None,
+        };
+        // A number goes to a new VM when the old one is dead, and never back.
+        let is_back = before.is_some_and(|vm| vm.former == Some(proof.claimed));
+        node.shared |= is_back && former.is_some_and(|other| other != proof.claimed);
         node.expected = proof.vms;
         let first = !node.proved;
         node.proved = true;
         let vm = Vm {
             sent: proof.sent,
+            claimed: proof.claimed,
+            former,
             heard: at,
             at: now,
             version: proof.version,
@@ -216,7 +232,7 @@ impl Node {
         let from_file = self.address.is_empty();
         let published = |vm: &Vm| issued.holds(vm.version, from_file);
         let lowest = self.vms.values().map(|vm| vm.version).min();
-        lowest.filter(|_| all && alone && self.vms.values().all(published))
+        lowest.filter(|_| all && alone && !self.shared && self.vms.values().all(published))
     }
 
     /// Since when nothing better is known of it.
@@ -234,6 +250,12 @@ impl Node {
             return Ok(());
         }
         let later = |why: String| Err((why, false));
+        if self.shared {
+            return later(
+                "two Envoys report by turns as this one; give each a node id of its own, and forget this one (`keystilectl fleet forget`)"
+                    .to_owned(),
+            );
+        }
         if self.streams.is_empty() {
             return later(gone());
         }
