@@ -20,8 +20,9 @@ const NAME_BYTES: usize = 40;
 
 /// A request is about to be decided: whatever is configured from now on may replace something.
 pub fn decides() {
-    if !DECIDES.replace(true) {
-        let _ = host::set_shared_data(DECIDED, b"1", 0);
+    // Where it cannot be written, the next request tries again.
+    if !DECIDES.get() {
+        DECIDES.set(host::set_shared_data(DECIDED, b"1", 0).is_ok());
     }
 }
 

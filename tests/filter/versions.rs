@@ -386,3 +386,36 @@ fn a_listener_keeps_its_older_policy_over_restarts_and_crashes() {
         assert_eq!(edge.ask_at(back, &plain).code(), "missing_api_key");
     }
 }
+
+/// What no listener has any more is nobody's own, though it was the newest when the last one left.
+#[test]
+fn a_file_whose_last_listener_left_opens_nothing_when_a_newer_one_was_there() {
+    let (old, new, _) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let plain = crate::host::Request::get("/plain");
+    let process = Process::new();
+    let mut edge = Edge::beside(&process, &old);
+    edge.tick();
+    assert_eq!(edge.ask(&plain).code(), "ok");
+    edge.vm.stop_plugin(edge.root).expect("the root ends");
+    let mut edge = Edge::beside(&process, &new);
+    edge.tick();
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    edge.push(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+}
+
+#[test]
+fn where_it_cannot_be_noted_that_requests_were_decided_the_next_one_notes_it() {
+    let (old, new, _) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let plain = crate::host::Request::get("/plain");
+    let mut edge = Edge::start(&new);
+    let failure = crate::host::Status::InternalFailure;
+    (edge.process.borrow_mut()).fail_next("proxy_set_shared_data", failure, 1);
+    for _ in 0..2 {
+        assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    }
+    edge.push(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+}

@@ -118,10 +118,9 @@ impl Holding {
         found.filter(|l| !l.older).map(|l| &l.name)
     }
 
-    /// Whether a listener was given this keyset, or it is the newest.
+    /// Whether a listener was given this keyset.
     pub fn has(&self, name: &BaseName) -> bool {
-        let newest = self.in_force.iter().any(|i| i.base().name == *name);
-        newest || self.listeners.0.iter().any(|l| l.name == *name)
+        self.listeners.0.iter().any(|l| l.name == *name)
     }
 
     /// A listener is gone. Whether any is left.
