@@ -1,5 +1,6 @@
 //! Who waits for whom.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -295,19 +296,20 @@ async fn a_list_of_few_among_many_keys_looks_at_so_many_and_goes_on() {
 async fn nobody_interrupts_what_takes_long_for_ever() {
     let api = Api::new();
     let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let may_end = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let long = tokio::spawn({
-        let desk = Arc::clone(&api.desk);
+        let (desk, may_end) = (Arc::clone(&api.desk), Arc::clone(&may_end));
         async move {
             let world = World::read();
             let mut attempts = 0;
             let begin = || {
                 attempts += 1;
-                let (stays, world, began) = (attempts <= 30, world.clone(), began.clone());
+                let (may_end, world, began) = (may_end.clone(), world.clone(), began.clone());
                 Ok(move |store: &mut Store| {
                     store.write(&world, |tx| {
                         began.send(()).unwrap();
                         let end = world::instant() + 2 * SOON;
-                        while stays && world::instant() < end {
+                        while !may_end.load(Ordering::SeqCst) && world::instant() < end {
                             tx.audit(&world, "test.long", "x", None, None)?;
                         }
                         Ok(())
@@ -323,6 +325,14 @@ async fn nobody_interrupts_what_takes_long_for_ever() {
         let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
         soon("the urgent one", urgent).await.unwrap();
     }
+    soon("the long change", begins.recv()).await.unwrap();
+    // This time it is not broken off: one look at what is urgent puts that into the queue.
+    let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+    let mut urgent = std::pin::pin!(urgent);
+    let early = tokio::time::timeout(Duration::ZERO, &mut urgent).await;
+    assert!(early.is_err(), "it waits");
+    may_end.store(true, Ordering::SeqCst);
+    soon("the urgent one", urgent).await.unwrap();
     let done = soon("the long change", long).await.unwrap();
     assert_eq!(done, (Ok(()), 31));
 }
