@@ -100,7 +100,8 @@ fn the_companion_touches_clock_and_randomness_in_one_place() {
         "getrandom::",
     ];
     assert_eq!(
-        hits("src/control", &words, |name| name == "src/control/world.rs"),
+        hits("src/control", &words, |name| name
+            == "src/control/system.rs"),
         [""; 0]
     );
 }
@@ -108,7 +109,7 @@ fn the_companion_touches_clock_and_randomness_in_one_place() {
 #[test]
 fn what_callers_wrote_reaches_a_terminal_through_one_place() {
     let words = ["Cell::new(", "println!(", "print!(", "stdout()", "stderr()"];
-    let known = |name: &str| name.starts_with("src/control/output");
+    let known = |name: &str| name.starts_with("src/control/output.rs");
     let found = hits("src/control", &words, |name| {
         known(name) || name.contains("/tests/")
     });

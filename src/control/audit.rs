@@ -362,13 +362,14 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system;
     use proptest::prelude::*;
 
     fn record(action: &str, subject: &str) -> Record {
         let record = Record {
             action: action.to_owned(),
             subject: subject.to_owned(),
-            ..Record::new(&World::at(1))
+            ..Record::new(&system::at(1))
         };
         record.after(Head {
             seq: 0,

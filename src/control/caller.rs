@@ -442,7 +442,7 @@ mod tests {
             (
                 "this token may not give a key limits of its own; ask somebody whose token may",
                 |r| {
-                    let raw = crate::registry::rules::limit("1/1s").unwrap();
+                    let raw = crate::rules::limit("1/1s").unwrap();
                     r.limits = keystile::policy::checked_limits("l", &[raw]).unwrap();
                 },
             ),

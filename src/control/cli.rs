@@ -1,5 +1,6 @@
 //! What a person types.
 
+use crate::system;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +12,6 @@ use crate::error::{Result, refuse};
 use crate::home::Home;
 use crate::output::{self, Form, Output};
 use crate::remote::{self, Remote};
-use crate::world::{self, World};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -150,7 +150,7 @@ struct Completions {
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
-    world::harden();
+    system::harden();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -175,13 +175,13 @@ fn run(cli: Cli) -> Result<()> {
     }
     let server = match cli.global.server.filter(|s| !s.is_empty()) {
         Some(url) => {
-            let token = world::secret_variable(remote::TOKEN);
+            let token = system::secret_variable(remote::TOKEN);
             Some(Remote::new(&url, cli.global.server_ca.as_deref(), token)?)
         }
         None => None,
     };
     let cx = &Context {
-        world: World::read(),
+        world: system::local(),
         home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
         out: Output::new(cli.global.output),
         server,
@@ -217,7 +217,7 @@ fn run(cli: Cli) -> Result<()> {
 fn home(given: Option<PathBuf>) -> Result<PathBuf> {
     given
         .filter(|p| !p.as_os_str().is_empty())
-        .or_else(|| Some(PathBuf::from(world::variable("HOME")?).join(".keystile")))
+        .or_else(|| Some(PathBuf::from(system::variable("HOME")?).join(".keystile")))
         .ok_or_else(|| {
             refuse(
                 "there is no home folder",

@@ -28,10 +28,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 
-use crate::desk::Pace;
+use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::operation;
+use crate::operation::Pace;
 use crate::operation::fleet::Fleet;
+use crate::serve::envoys;
 use crate::serve::http::{App, live};
 use crate::store::Store;
 use crate::world::World;
@@ -96,6 +98,20 @@ pub struct Envoys {
 
 /// An Envoy that is being forgotten.
 pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// The routes of the pages, for a server with these Envoys.
+pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
+    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
+    let envoys = Envoys {
+        list: Arc::new(move || envoys::list(&list)),
+        forget: Arc::new(move |world, node| {
+            let forget = Arc::clone(&forget);
+            Box::pin(async move { forget.forget(world, vec![node]).await })
+        }),
+    };
+    let console = Console::new(app.clone(), settings, envoys);
+    router(console.clone()).merge(console.live())
+}
 
 /// What every page stands on.
 #[derive(Clone)]

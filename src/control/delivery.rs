@@ -8,6 +8,7 @@
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
+use crate::system;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,9 @@ use tokio::sync::watch;
 use crate::desk::Desk;
 use crate::error::Result;
 use crate::home::published::version_most;
+use crate::operation::fleet::NodeView;
 use crate::registry;
-use crate::world::{self, World};
+use crate::world::World;
 
 pub mod artefact;
 pub mod discovery;
@@ -33,7 +35,7 @@ pub mod settings;
 mod wire;
 
 pub use artefact::Template;
-pub use fleet::{Missing, NodeView, Refused, Waited};
+pub use fleet::{Refused, Waited};
 pub use settings::{Limits, Settings};
 
 use artefact::{Artefact, Kind};
@@ -214,7 +216,7 @@ impl Delivery {
     /// Envoy is known, nobody has it in force.
     pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
         let mut changed = self.fleet.watch();
-        let deadline = world::instant() + patience;
+        let deadline = system::instant() + patience;
         loop {
             changed.borrow_and_update();
             let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
@@ -264,7 +266,7 @@ impl Delivery {
     fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
         let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
         let proof = known.proof(body, kid, tag)?;
-        let (now, at) = (world::now(), world::instant());
+        let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
         if is_above && proof.version > version_most(now) {
             return Err(Refused::Version(proof.version));
@@ -358,7 +360,7 @@ impl Delivery {
             turns.tick().await;
             let every = self.known.borrow().as_ref().and_then(|k| k.report_every());
             if let Some(every) = every {
-                self.fleet.bury(every, world::instant());
+                self.fleet.bury(every, system::instant());
             }
         }
     }

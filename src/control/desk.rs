@@ -3,6 +3,7 @@
 //! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue
 //! for one connection; readers see the last committed moment and wait for nobody.
 
+use crate::system;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::{Error, Kind, Result, refuse};
 use crate::home::Home;
+use crate::operation::Pace;
 use crate::store::{Store, Tx};
 use crate::world::World;
 
@@ -17,7 +19,6 @@ mod health;
 mod turns;
 
 pub use health::{Health, Next};
-pub use turns::Pace;
 use turns::{Share, Shares, Turn, Turns};
 
 /// Readers at once; more would only wait for the disk.
@@ -143,7 +144,7 @@ impl Desk {
             Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
             Next::Wait(trouble) => Err(trouble),
             Next::Write(_) => {
-                let world = World::of_server();
+                let world = system::of_server();
                 let write = move |store: &mut Store| store.write(&world, |_| Ok(()));
                 self.write_at(Pace::Urgent, write).await?;
                 Ok(())
@@ -332,15 +333,15 @@ fn closed() -> Error {
 #[cfg(test)]
 pub mod bench {
     use super::*;
-    use crate::registry::{client, signing};
-    use crate::world::World;
+    use crate::registry::client;
+    use crate::registry::signing;
 
     /// A fresh store with this policy, a signing key and clients of these names, in a folder
     /// that is removed with it.
     pub fn desk(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Arc<Desk>) {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
-        let world = World::read();
+        let world = system::local();
         home.create(&world, |store| {
             store.write(&world, |tx| {
                 tx.insert_policy(policy, world.now.seconds())?;
@@ -361,14 +362,13 @@ pub mod bench {
 mod tests {
     use super::*;
     use crate::registry::signing;
-    use crate::world::World;
 
     fn home(folder: &std::path::Path) -> Home {
         Home::new(folder.to_owned(), None)
     }
 
     fn fresh(folder: &std::path::Path) -> Arc<Desk> {
-        let world = World::at(1_800_000_000);
+        let world = system::at(1_800_000_000);
         home(folder)
             .create(&world, |store| {
                 store.write(&world, |tx| signing::insert(tx, &world).map(drop))
@@ -383,7 +383,7 @@ mod tests {
         let desk = fresh(folder.path());
         let mut versions = desk.versions();
         let before = *versions.borrow_and_update();
-        desk.write(|store| signing::renew(store, &World::at(1_800_000_001)))
+        desk.write(|store| signing::renew(store, &system::at(1_800_000_001)))
             .await
             .unwrap();
         assert!(versions.has_changed().unwrap());
@@ -400,7 +400,7 @@ mod tests {
         versions.borrow_and_update();
         let looking = tokio::spawn(Arc::clone(&desk).watch_others());
         let mut other = home(folder.path()).open().unwrap();
-        signing::renew(&mut other, &World::at(1_800_000_002)).unwrap();
+        signing::renew(&mut other, &system::at(1_800_000_002)).unwrap();
         tokio::time::timeout(Duration::from_secs(10), versions.changed())
             .await
             .unwrap()
@@ -416,10 +416,10 @@ mod tests {
             // A reader that is idle, and the writer, have the store open with the former key.
             let before = desk.read(|tx| Ok(tx.meta().version)).await.unwrap();
             home(folder.path())
-                .rotate_master_key(&World::at(1_800_000_000 + n), None)
+                .rotate_master_key(&system::at(1_800_000_000 + n), None)
                 .unwrap();
             assert_eq!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap(), before);
-            desk.write(move |store| signing::renew(store, &World::at(1_800_000_000 + n)))
+            desk.write(move |store| signing::renew(store, &system::at(1_800_000_000 + n)))
                 .await
                 .unwrap();
             assert!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap() > before);
@@ -436,7 +436,7 @@ mod tests {
             let desk = Arc::clone(&desk);
             async move {
                 desk.write(move |store| {
-                    store.write(&World::at(1_800_000_003), |tx| {
+                    store.write(&system::at(1_800_000_003), |tx| {
                         let _ = started.send(());
                         let _ = may_go_on.recv_timeout(Duration::from_secs(10));
                         tx.keyset_changed();

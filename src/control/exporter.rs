@@ -3,6 +3,7 @@
 //!
 //! A record is sent at least once: what was sent is noted beside the store, after it arrived.
 
+use crate::system;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,15 @@ use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use crate::audit::Head;
-use crate::desk::{Desk, Pace};
+use crate::desk::Desk;
 use crate::error::{Error, Kind, Result, refuse};
+use crate::file;
 use crate::operation::Operation as _;
+use crate::operation::Pace;
 use crate::operation::audit::{Export, RecordView};
 use crate::registry::audit::{self, Pruned};
+use crate::remote;
 use crate::store::Store;
-use crate::world::World;
-use crate::{file, remote};
 
 /// The environment variable of the token that the receiver wants.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
@@ -142,7 +144,7 @@ impl Exporter {
         let noted = desk.home().folder().join(SENT);
         let found = {
             let noted = noted.clone();
-            desk.ask(&World::of_server(), move |store| {
+            desk.ask(&system::of_server(), move |store| {
                 let start = sent(&noted)?;
                 let (after, head) = store.read(|tx| {
                     let meta = tx.meta();
@@ -162,7 +164,7 @@ impl Exporter {
                     limit: Some(BATCH),
                     ..Export::default()
                 };
-                let records = asked.run(store, &World::of_server())?.records;
+                let records = asked.run(store, &system::of_server())?.records;
                 Ok((records, head))
             })
             .await?
@@ -241,7 +243,9 @@ impl Exporter {
                 let noted = noted.clone();
                 Ok(move |store: &mut Store| prune(store, keep, noted))
             };
-            let pruned = desk.write_for(&World::of_server(), Pace::Long, begin).await;
+            let pruned = desk
+                .write_for(&system::of_server(), Pace::Long, begin)
+                .await;
             match pruned {
                 Ok((pruned, stay)) => {
                     if pruned.removed > 0 {
@@ -264,7 +268,7 @@ impl Exporter {
 /// Removes what is older than `keep` seconds and, where `noted` tells what was sent, was sent;
 /// whether any stay for that.
 fn prune(store: &mut Store, keep: u64, noted: Option<PathBuf>) -> Result<(Pruned, bool)> {
-    let world = World::of_server();
+    let world = system::of_server();
     let before = world.now.seconds().saturating_sub(keep);
     let unsent = match noted {
         None => None,

@@ -1,5 +1,6 @@
 //! The folder that a store lives in.
 
+use crate::system;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::file::{self, PartialFolder};
 use crate::seal::{self, MasterKey};
 use crate::store::{Alone, Store};
-use crate::world::{self, World};
+use crate::world::World;
 
 mod keep;
 mod lock;
@@ -230,7 +231,7 @@ impl Home {
         let shown = self.folder.display();
         let found = fs::metadata(&self.folder).map_err(|e| cannot_make(&self.folder, &e))?;
         let (owner, mode) = (found.uid(), found.mode() & 0o777);
-        if owner != world::user_id() {
+        if owner != system::user_id() {
             return Err(refuse(
                 format_args!(
                     "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::{Result, refuse};
-use crate::operation::import::{ClientLine, KeyLine};
+use crate::import_lines::{ClientLine, KeyLine};
 use crate::when::When;
 
 mod apisix;

@@ -14,7 +14,6 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::caller::Role;
-use crate::desk::Pace;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
 use crate::world::World;
@@ -31,6 +30,7 @@ pub mod keyset;
 pub mod lost;
 pub mod node;
 pub mod overview;
+mod pace;
 pub mod policy;
 pub mod quota;
 pub mod session;
@@ -40,7 +40,8 @@ pub mod token;
 pub mod usage;
 pub mod version;
 pub mod webhook;
-pub mod wire;
+
+pub use pace::Pace;
 
 /// Something that can be asked for.
 pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
@@ -544,6 +545,7 @@ fn plain(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::record::Status;
+    use crate::wire;
 
     fn same<O: Operation>(operation: &O, path: &[(&str, &str)]) {
         let parts = take_apart(operation).unwrap();

@@ -1,6 +1,7 @@
 //! Sends the messages of webhooks, and turns the wheel of rotations: what a server does
 //! without being asked.
 
+use crate::system;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +14,17 @@ use ureq::unversioned::transport::DefaultConnector;
 
 use crate::desk::Desk;
 use crate::error::Result;
-use crate::reach::{Closed, Pinned, Reach};
+use crate::reach::Reach;
+use crate::registry::handover;
+use crate::registry::webhook;
 use crate::registry::webhook::Tried;
-use crate::registry::{handover, webhook};
 use crate::remote;
 use crate::store::{Message, Tx};
 use crate::webhook::is_taken;
-use crate::world::World;
+
+mod pinned;
+
+use pinned::{Closed, Pinned};
 
 /// Messages on their way to one receiver at once: each holds a thread.
 const AT_ONCE: u32 = 4;
@@ -122,7 +127,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
 async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
     loop {
         let collected = desk
-            .write(|store| webhook::collect(store, &World::of_server()))
+            .write(|store| webhook::collect(store, &system::of_server()))
             .await?;
         if collected.dropped > 0 {
             tracing::warn!(
@@ -150,7 +155,7 @@ async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
 
 async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
     loop {
-        let now = World::of_server().now.seconds();
+        let now = system::of_server().now.seconds();
         let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
         let due = desk.read(due).await?;
         if due.is_empty() {
@@ -175,7 +180,7 @@ async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
                     "a webhook was not taken"
                 );
             }
-            desk.write(move |store| webhook::tried(store, &World::of_server(), &message, &tried))
+            desk.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
                 .await?;
         }
     }
@@ -183,7 +188,7 @@ async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
 
 fn send(sender: &Sender, message: &Message) -> Tried {
     let (id, body) = webhook::content(message);
-    let timestamp = World::of_server().now.seconds();
+    let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
     let answer = sender
         .agent
@@ -238,7 +243,7 @@ async fn round(desk: &Arc<Desk>) -> Result<(u32, u32)> {
     let (mut warned, mut handed_over, mut after) = (0, 0, None);
     loop {
         let turn = desk
-            .write(move |store| handover::turn(store, &World::of_server(), after))
+            .write(move |store| handover::turn(store, &system::of_server(), after))
             .await?;
         warned += turn.warned;
         handed_over += turn.handed_over;

@@ -11,9 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result, refuse};
+use crate::foreign;
 use crate::record::Status;
-
-pub mod foreign;
 
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -223,15 +222,6 @@ fn finished(mut table: Table) -> String {
     let mut out = table.trim_fmt();
     out.push('\n');
     out
-}
-
-/// `1 key`, `2 keys`.
-pub fn count(n: usize, thing: &str) -> String {
-    if n == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{n} {thing}s")
-    }
 }
 
 /// A plain cell. Cells are made here and nowhere else: most hold what callers wrote.

@@ -7,6 +7,7 @@ use keystile::policy::{Policy, PolicyError, RawPolicy};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, refuse, refuse_all};
+use crate::nearest::nearest;
 use crate::yaml::{self, Node};
 use crate::zones;
 
@@ -251,16 +252,6 @@ fn remove(value: &mut serde_json::Value, path: &str) -> bool {
         .pointer_mut(&pointer)
         .and_then(|v| v.as_object_mut())
         .is_some_and(|map| map.remove(field).is_some())
-}
-
-/// The known word that a mistyped one was probably meant to be.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .filter(|(distance, k)| *distance <= (k.len().min(word.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
 }
 
 #[cfg(test)]

@@ -2,15 +2,10 @@
 //! allows. Otherwise anybody who may create a webhook could make the server talk to this machine,
 //! to a cloud's metadata service, or to anything else behind the firewall.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
 
 /// IPv4 addresses that are not public (IANA's special-purpose registry, and multicast).
 const CLOSED_4: [(Ipv4Addr, u8); 15] = [
@@ -42,18 +37,6 @@ const CLOSED_6: [(Ipv6Addr, u8); 3] = [
 /// Which addresses may be spoken to.
 #[derive(Clone, Debug, Default)]
 pub struct Reach(Arc<[IpNet]>);
-
-/// A name stands for an address that may not be spoken to.
-#[derive(Debug)]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its address is not public, and no `--webhook-allow` names its network")
-    }
-}
-
-impl std::error::Error for Closed {}
 
 impl Reach {
     /// Public addresses, and these networks.
@@ -117,41 +100,6 @@ fn embedded(a: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, high, low, ..] => Some(of(high, low)),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
         _ => None,
-    }
-}
-
-/// Looks a name up once, and gives the connection those addresses and no others.
-#[derive(Debug)]
-pub struct Pinned<R = DefaultResolver> {
-    reach: Reach,
-    resolver: R,
-}
-
-impl Pinned {
-    /// With the system's resolver.
-    pub fn new(reach: Reach) -> Self {
-        Self {
-            reach,
-            resolver: DefaultResolver::default(),
-        }
-    }
-}
-
-impl<R: Resolver> Resolver for Pinned<R> {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.resolver.resolve(uri, config, timeout)?;
-        // One that is closed closes them all: which of them answers is not the operator's
-        // choice.
-        if found.iter().all(|a| self.reach.admits(a.ip())) {
-            Ok(found)
-        } else {
-            Err(ureq::Error::Other(Box::new(Closed)))
-        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! What can be done to a store: one function per operation, one transaction each, with
 //! its checks and its audit record inside.
 
-use keystile::policy::Policy;
-
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result, refuse};
-use crate::policy_file::{self, PolicyFile, nearest};
+use crate::nearest::nearest;
+use crate::policy_file::{self, PolicyFile};
 use crate::record::Client;
 use crate::store::Tx;
 
 pub mod audit;
 pub mod client;
 pub mod envoy;
+pub mod explain;
 pub mod handover;
 pub mod import;
 pub mod key;
@@ -19,13 +19,12 @@ pub mod leak;
 pub mod lost;
 pub mod node;
 pub mod policy;
+pub mod publish;
 pub mod replay;
 pub mod rotation;
-pub mod rules;
 pub mod signing;
 pub mod token;
 pub mod webhook;
-pub mod words;
 
 /// The policy in force.
 pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
@@ -60,24 +59,6 @@ fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
         ),
     };
     Ok(refusal.of(Kind::NotFound))
-}
-
-/// That the policy has a plan.
-pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
-    let Some(plan) = plan else { return Ok(()) };
-    if policy.plans.contains_key(plan) {
-        return Ok(());
-    }
-    let fact = format!("the policy has no plan `{plan}`");
-    let names: Vec<&str> = policy.plans.keys().map(String::as_str).collect();
-    Err(match nearest(plan, names.iter().copied()) {
-        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
-        None if names.is_empty() => refuse(
-            fact,
-            "it has no plans at all; add one and `keystilectl policy apply` it",
-        ),
-        None => refuse(fact, format_args!("it has {}", names.join(", "))),
-    })
 }
 
 #[cfg(test)]

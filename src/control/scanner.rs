@@ -1,14 +1,15 @@
 //! The public keys of a secret scanner, kept fresh: from a file, or from the address
 //! where the scanner publishes them.
 
+use crate::system;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result, refuse};
+use crate::file;
 use crate::registry::leak::Policy;
 use crate::scanning::{Alert, ScannerKeys, Untrusted};
-use crate::{file, world};
 
 /// How old published keys grow before they are fetched again.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -95,7 +96,7 @@ impl Scanner {
 
     /// The keys, and whether they are all that the scanner publishes.
     async fn keys(self: &Arc<Self>, fresh: Duration) -> (Arc<ScannerKeys>, bool) {
-        let now = world::instant();
+        let now = system::instant();
         {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             let fresh = if held.known { fresh } else { RETRY };

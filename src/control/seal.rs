@@ -1,5 +1,6 @@
 //! The master key: 32 random bytes that encrypt the store.
 
+use crate::system;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -12,7 +13,6 @@ use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{Error, Result, refuse};
-use crate::world;
 
 /// Where a master key may stand, in the words of the messages.
 const VARIABLE: &str = "KEYSTILE_MASTER_KEY";
@@ -78,7 +78,7 @@ pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
     if let Some(command) = command {
         return from_command(command).map(Some);
     }
-    if let Some(text) = world::secret_variable(VARIABLE) {
+    if let Some(text) = system::secret_variable(VARIABLE) {
         return MasterKey::parse(&text, &format!("the environment variable `{VARIABLE}`"))
             .map(Some);
     }
@@ -126,7 +126,7 @@ pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
             format_args!("run it by hand to see why: {command}"),
         )
     };
-    let output = world::shell(command)
+    let output = system::shell(command)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -162,7 +162,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     // Of what was opened, whatever takes its place meanwhile.
     let metadata = opened.metadata().map_err(cannot)?;
     // Root works on the stores of others.
-    let (owner, we) = (metadata.uid(), world::user_id());
+    let (owner, we) = (metadata.uid(), system::user_id());
     if we != 0 && owner != we && owner != 0 {
         return Err(another_user(file, owner));
     }
@@ -185,7 +185,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
 /// It belongs to another user.
 pub fn check_owner(file: &Path) -> Result<()> {
     match fs::metadata(file) {
-        Ok(m) if m.uid() != world::user_id() => Err(another_user(file, m.uid())),
+        Ok(m) if m.uid() != system::user_id() => Err(another_user(file, m.uid())),
         _ => Ok(()),
     }
 }

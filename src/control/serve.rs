@@ -13,6 +13,7 @@
 //! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
 //! * [`log`] and [`metrics`]: what is said about requests. No key, token or body is.
 
+use crate::system;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::error::{Result, refuse};
-use crate::{file, world};
+use crate::file;
 
 pub mod auth;
 pub mod backlog;
@@ -33,8 +34,10 @@ pub mod connection;
 pub mod docs;
 pub mod duties;
 pub mod edge;
+pub mod envoys;
 pub mod fleet;
 pub mod http;
+pub mod intake;
 pub mod limits;
 pub mod listen;
 pub mod log;
@@ -44,6 +47,7 @@ pub mod problem;
 pub mod proxy;
 pub mod room;
 pub mod tls;
+pub mod usage_numbers;
 
 use budget::Budget;
 use connection::{Bounds, Service};
@@ -111,7 +115,7 @@ pub async fn serve(
             bounds,
         },
     };
-    let most = world::connections(settings.connections, LISTENERS);
+    let most = system::connections(settings.connections, LISTENERS);
     if most < settings.connections {
         tracing::warn!(
             connections = most,
@@ -188,7 +192,7 @@ async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Res
         ));
     }
     let certificates = match files {
-        Some(files) => Some(Certificates::read(files, world::instant())?),
+        Some(files) => Some(Certificates::read(files, system::instant())?),
         None => None,
     };
     Listener::bind(address, certificates).await

@@ -16,14 +16,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{Result, refuse};
-use crate::operation::wire::Span;
+pub use crate::store::Step;
 use crate::store::UsageTx;
+use crate::wire::Span;
 use crate::zones;
 
 pub mod anomaly;
 pub mod count;
-pub mod intake;
-pub mod numbers;
 pub mod question;
 
 #[cfg(test)]
@@ -36,53 +35,6 @@ const DAY: u64 = 86_400;
 pub const LATEST: u64 = 90 * DAY;
 /// Quotas by month are asked for until their last batches are in. Seconds.
 const WINDOWS: u64 = 70 * DAY;
-
-/// The unit of time that counts are kept in.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    ToSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// A minute
-    Minute,
-    /// An hour
-    Hour,
-    /// A day, UTC
-    Day,
-}
-
-impl Step {
-    /// All of them, the shortest first.
-    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
-
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-
-    /// How long it is.
-    pub fn seconds(self) -> u64 {
-        match self {
-            Self::Minute => 60,
-            Self::Hour => HOUR,
-            Self::Day => DAY,
-        }
-    }
-}
 
 /// How long usage is kept, and what is taken for odd. A rule whose number is 0 is off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,9 +6,10 @@ use super::Context;
 use crate::audit::{Head, Outcome};
 use crate::error::Result;
 use crate::operation::audit::{self, RecordView};
-use crate::operation::wire::{PAGE, TimeWords};
-use crate::output::{self, cell, count};
+use crate::output::{self, cell};
+use crate::plural::count;
 use crate::when::{self, When};
+use crate::wire::{PAGE, TimeWords};
 
 /// Between looks for new records.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! `keystilectl backup` and `keystilectl restore`
 
+use crate::plural;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -15,10 +16,9 @@ use crate::error::{Error, Result, refuse};
 use crate::file::Partial;
 use crate::home::{self, Kept, Restored};
 use crate::operation::backup::{self, Part};
-use crate::output;
-use crate::registry::words;
 use crate::remote::Remote;
 use crate::store::LostKey;
+use crate::words;
 
 /// Ids that a warning names.
 const SHOWN: usize = 20;
@@ -257,5 +257,5 @@ fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], ag
 }
 
 fn many(n: usize) -> String {
-    output::count(n, "key")
+    plural::count(n, "key")
 }

@@ -9,7 +9,7 @@ use crate::operation::key::KeyView;
 use crate::output::{self, cell};
 use crate::record::{Labels, Status};
 use crate::registry::key::count;
-use crate::registry::rules;
+use crate::rules;
 use crate::when;
 
 /// Clients: who holds keys

@@ -10,9 +10,9 @@ use keystile::certificate;
 use super::Context;
 use crate::error::{Result, refuse};
 use crate::operation::explain::{self, Explanation};
-use crate::operation::wire::{Secret, TimeWords};
 use crate::output::{self, cell};
 use crate::when::When;
+use crate::wire::{Secret, TimeWords};
 
 /// Explain why a request is let in or turned away, rule by rule
 #[derive(Args)]

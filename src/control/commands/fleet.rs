@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
-use crate::delivery::NodeView;
 use crate::error::{Result, refuse, refuse_all};
+use crate::operation::fleet::NodeView;
 use crate::operation::fleet::{self, Waited};
-use crate::operation::wire::Span;
 use crate::output::{self, cell};
 use crate::when;
+use crate::wire::Span;
 
 /// Show Envoys: what they were sent, and what they have in force
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! `keystilectl import`
 
+use crate::plural;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +11,11 @@ use zeroize::Zeroizing;
 
 use super::Context;
 use crate::error::{Result, refuse};
+use crate::file;
 use crate::import::{self, Found, How, System};
 use crate::operation::import::{Done, Import as Take};
-use crate::operation::wire::LimitWords;
 use crate::registry::import::whole::plan_line;
-use crate::{file, output};
+use crate::wire::LimitWords;
 
 /// Take over clients, keys and limits from another system
 #[derive(Args)]
@@ -143,7 +144,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
         };
         out.push_str(&format!(
             "{} {verb}{what}{there}\n",
-            output::count(n, thing)
+            plural::count(n, thing)
         ));
     };
     line(

@@ -7,11 +7,11 @@ use super::client::{label_words, words};
 use super::{Context, key_id};
 use crate::error::Result;
 use crate::operation::key::{self, KeyUse, KeyView};
-use crate::operation::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
 use crate::output::{self, Output, cell};
 use crate::record::Status;
-use crate::registry::rules;
+use crate::rules;
 use crate::when::{self, When};
+use crate::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
 
 mod change;
 mod import;

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::Context;
 use crate::error::Result;
+use crate::file;
 use crate::operation::keyset;
+use crate::output;
 use crate::registry::key::count;
-use crate::{file, output};
 
 mod read;
 mod versions;

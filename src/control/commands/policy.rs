@@ -1,5 +1,6 @@
 //! `keystilectl policy …` and `plan list`
 
+use crate::plural;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -131,19 +132,19 @@ impl Check {
         };
         warn(cx, &checked.warnings, &checked.notes);
         let number =
-            |n: u64, thing: &str| output::count(usize::try_from(n).unwrap_or(usize::MAX), thing);
+            |n: u64, thing: &str| plural::count(usize::try_from(n).unwrap_or(usize::MAX), thing);
         cx.out.show(&checked, || {
             format!(
                 "{} holds: {}, {}, {}\n",
                 self.file.display(),
                 number(checked.routes, "route"),
                 number(checked.plans, "plan"),
-                output::count(checked.scopes.len(), "scope")
+                plural::count(checked.scopes.len(), "scope")
             )
         })?;
         match checked.warnings.len() {
             n if n > 0 && self.strict => Err(refuse(
-                format_args!("{}, and `--strict` was given", output::count(n, "warning")),
+                format_args!("{}, and `--strict` was given", plural::count(n, "warning")),
                 "follow them, and leave the option out if what they tell of is meant",
             )),
             _ => Ok(()),

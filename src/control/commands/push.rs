@@ -1,5 +1,6 @@
 //! `keystilectl push`
 
+use crate::system;
 use std::path::{self, Path, PathBuf};
 
 use clap::Args;
@@ -9,9 +10,10 @@ use serde_json::json;
 use super::Context;
 use crate::ecds::Push as Resource;
 use crate::error::{Result, refuse};
+use crate::file;
 use crate::operation::keyset;
 use crate::registry::key::count;
-use crate::{file, publish, world};
+use crate::registry::publish;
 
 /// Hand the keyset to Envoy: write the file that it watches
 #[derive(Args)]
@@ -128,7 +130,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
         }
         return Ok(wasm);
     }
-    let beside = world::executable_folder().map(|f| f.join("keystile.wasm"));
+    let beside = system::executable_folder().map(|f| f.join("keystile.wasm"));
     match beside {
         Some(wasm) if wasm.exists() => Ok(wasm),
         _ => Err(refuse(

@@ -6,9 +6,9 @@ use keystile::key::Parsed;
 use super::Context;
 use crate::error::Result;
 use crate::operation::quota::{OfKey, Reset, Show};
-use crate::operation::wire::Time;
 use crate::output::{self, cell};
 use crate::when;
+use crate::wire::Time;
 
 /// Quotas: show what is left, or give back what was used
 #[derive(Subcommand)]

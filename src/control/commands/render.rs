@@ -13,7 +13,8 @@ use super::Context;
 use super::push::wasm;
 use crate::envoy::{Bootstrap, HostPort, Source};
 use crate::error::{Result, refuse};
-use crate::{output, publish};
+use crate::output;
+use crate::registry::publish;
 
 /// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! `keystilectl serve`
 
+use crate::system;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::serve::proxy::Proxies;
 use crate::serve::tls::Files;
 use crate::serve::{Settings, log};
 use crate::when;
-use crate::world::{self, World};
 
 mod oidc;
 
@@ -168,6 +168,11 @@ impl Serve {
         let alone = cx.home.hold()?;
         let desk = Desk::open(cx.home.held(&alone))?;
         let limits = Limits::new(self.rate_limit);
+        let pages = console::Settings {
+            idle: Duration::from_secs(self.console_idle.max(1)),
+            oidc: self.oidc.way_in()?,
+            ..console::Settings::default()
+        };
         let duties = Duties {
             delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),
             scanner: self
@@ -181,15 +186,11 @@ impl Serve {
             exporter: Exporter::new(exporter::Settings {
                 place: self.audit_export.clone(),
                 ca: self.audit_export_ca.clone(),
-                token: world::secret_variable(exporter::TOKEN),
+                token: system::secret_variable(exporter::TOKEN),
                 keep: self.audit_keep.map(|keep| keep.max(1)),
             })?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
-            console: console::Settings {
-                idle: Duration::from_secs(self.console_idle.max(1)),
-                oidc: self.oidc.way_in()?,
-                ..console::Settings::default()
-            },
+            pages: Box::new(move |app, delivery| console::mount(app, delivery, pages)),
         };
         let settings = self.settings();
         tokio::runtime::Builder::new_multi_thread()
@@ -207,7 +208,7 @@ impl Serve {
     /// Where Envoys find the filter. It is theirs to have: who serves the API alone, or from
     /// another machine, need not have it here.
     fn filter(&self, cx: &Context) -> Result<PathBuf> {
-        let beside = || Some(world::executable_folder()?.join("keystile.wasm"));
+        let beside = || Some(system::executable_folder()?.join("keystile.wasm"));
         match (&self.wasm, beside()) {
             (None, Some(path)) if !path.exists() => {
                 tracing::warn!(
@@ -236,7 +237,7 @@ impl Serve {
                 enrolled_only: self.enrolled_only,
                 ..delivery::Limits::default()
             },
-            world: World::of_server,
+            world: system::of_server,
         })
     }
 

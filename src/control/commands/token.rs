@@ -8,10 +8,10 @@ use super::Context;
 use crate::caller::Role;
 use crate::error::{Result, refuse};
 use crate::operation::token::{self, TokenView};
-use crate::operation::wire::{Id, Range, Secret, Span, TimeWords};
 use crate::output::{self, cell};
-use crate::registry::rules;
+use crate::rules;
 use crate::when::{self, When};
+use crate::wire::{Id, Range, Secret, Span, TimeWords};
 
 /// Tokens: who may talk to a server, and as what
 #[derive(Subcommand)]

@@ -6,11 +6,11 @@ use keystile::key::{KeyId, Parsed};
 use super::{Context, key_id};
 use crate::error::{Result, refuse};
 use crate::operation::usage::{self, Anomalies, Configure, Found, Left, Usage as Counted};
-use crate::operation::wire::{Id, Span, Time, TimeWords};
 use crate::output::{self, cell};
 use crate::usage::question::By;
 use crate::usage::{Settings, Step};
 use crate::when::{self, When};
+use crate::wire::{Id, Span, Time, TimeWords};
 
 /// Columns of the longest bar.
 const BAR: u64 = 40;

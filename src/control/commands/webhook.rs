@@ -1,15 +1,16 @@
 //! `keystilectl webhook …`
 
+use crate::system;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
 use super::Context;
 use crate::error::{Result, refuse};
 use crate::operation::webhook::{self, WebhookView};
-use crate::operation::wire::Secret;
 use crate::output::{self, cell};
 use crate::reach::Reach;
-use crate::world::{self, World};
+use crate::wire::Secret;
+use crate::world::World;
 
 /// Webhooks: tell other programs what happens
 #[derive(Subcommand)]
@@ -81,7 +82,7 @@ impl Webhook {
 
 impl Create {
     fn run(self, cx: &Context) -> Result<()> {
-        let given = world::secret_variable("KEYSTILE_WEBHOOK_SECRET");
+        let given = system::secret_variable("KEYSTILE_WEBHOOK_SECRET");
         let world = World {
             reach: Reach::with(self.webhook_allow),
             ..cx.world.clone()

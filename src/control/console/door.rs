@@ -1,5 +1,6 @@
 //! Sign in and out, and invitations.
 
+use crate::system;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,12 +15,11 @@ use super::session::{Visitor, Who};
 use super::visit::{Sent, Source, Visit, seconds};
 use super::{Console, oidc, page::see_other};
 use crate::operation;
-use crate::operation::wire::Secret;
 use crate::registry::token;
 use crate::serve::auth;
 use crate::serve::body::whole;
 use crate::serve::problem::Problem;
-use crate::world::World;
+use crate::wire::Secret;
 
 /// A token and where it leads are short.
 const FORM: usize = 16 << 10;
@@ -212,7 +212,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
         Err(response) => return response,
     };
     let app = console.app();
-    let world = World::of_stranger(source.address, &source.request);
+    let world = system::of_stranger(source.address, &source.request);
     let code = Secret::new(form.text("code"));
     let prefix = auth::prefix(code.expose_secret());
     let accepted = app
@@ -226,12 +226,12 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
                 return inviting(&console, Some(&problem));
             }
             let problem = Problem::from(e);
-            let world = World::of_stranger(source.address, &source.request);
+            let world = system::of_stranger(source.address, &source.request);
             auth::write_down(app, world, "token.accept", "", &problem.detail).await;
             return inviting(&console, Some(&problem));
         }
     };
-    let entropy = World::of_stranger(source.address, &source.request).entropy;
+    let entropy = system::of_stranger(source.address, &source.request).entropy;
     let session = console.sessions().begin(
         visitor(record.grant.id, &record.grant.name, &source),
         seconds(),

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::page::{Page, Section};
 use super::part::{self, chip};
 use super::visit::{Sent, Visit};
-use crate::delivery::NodeView;
+use crate::operation::fleet::NodeView;
 use crate::operation::fleet::{Forget, List};
 use crate::serve::problem::Problem;
 

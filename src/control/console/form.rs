@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::held::SEEN;
 use crate::error::{Result, refuse_all};
-use crate::operation::wire::Secret;
 use crate::operation::{self, Operation};
 use crate::serve::problem::Problem;
+use crate::wire::Secret;
 
 /// Fields by name.
 #[derive(Clone, Default)]

@@ -18,10 +18,10 @@ use crate::operation::audit;
 use crate::operation::client::labels;
 use crate::operation::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
 use crate::operation::usage::Left;
-use crate::operation::wire::{Id, TimeWords, parsed_list};
 use crate::operation::{Operation as _, encoded};
 use crate::record::Status;
 use crate::serve::problem::Problem;
+use crate::wire::{Id, TimeWords, parsed_list};
 
 /// Keys on one page, and how many are looked at for it.
 const PAGE: u32 = 50;
@@ -196,7 +196,7 @@ async fn page(
 }
 
 fn facts(key: &KeyView, now: u64) -> Markup {
-    let seconds = |t: &Option<crate::operation::wire::Time>| t.as_ref().map(|t| t.0);
+    let seconds = |t: &Option<crate::wire::Time>| t.as_ref().map(|t| t.0);
     let words = |list: &[String], none: &str| match list.is_empty() {
         true => html! { span.soft { (none) } },
         false => part::tags(list),

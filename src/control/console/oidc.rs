@@ -7,6 +7,7 @@
 //! A session begun so ends like every other. What a person is given is looked at when he
 //! signs in: who loses a group at the provider keeps his role here until the session ends.
 
+use crate::system;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,9 +27,9 @@ use super::visit::{Source, seconds};
 use super::{Console, door};
 use crate::caller::Grant;
 use crate::error::{Error, Kind, Result, refuse};
-use crate::operation::wire::Secret;
 use crate::serve::auth::{self, Person};
 use crate::serve::problem::Problem;
+use crate::wire::Secret;
 use crate::world::World;
 
 pub mod flow;
@@ -176,7 +177,7 @@ impl Oidc {
     pub fn new(settings: Settings) -> Result<Self> {
         Ok(Self {
             provider: Arc::new(Provider::new(settings)?),
-            flows: Flows::new(World::of_server().entropy)?,
+            flows: Flows::new(system::of_server().entropy)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
@@ -230,7 +231,7 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
         )
         .into());
     }
-    let entropy = World::of_stranger(source.address, &source.request).entropy;
+    let entropy = system::of_stranger(source.address, &source.request).entropy;
     let flow = oidc.flows.begin(door::next(query), seconds(), entropy)?;
     let cookie = source.flow_cookie(Some(flow.cookie()), flow::LIFETIME);
     let address = oidc.ask(move |provider| provider.address(&flow)).await?;
@@ -264,7 +265,7 @@ async fn come_back(
     query: &str,
 ) -> Result<Response, Problem> {
     let oidc = console.oidc().ok_or_else(unknown)?;
-    let stranger = World::of_stranger(source.address, &source.request);
+    let stranger = system::of_stranger(source.address, &source.request);
     let entropy = stranger.entropy;
     let now = stranger.now.seconds();
     // Any page of any site can have a browser ask for this address: without a sign-in that
@@ -278,11 +279,11 @@ async fn come_back(
         Ok(person) => person,
         Err((name, e)) => {
             let grant = Grant::nothing();
-            let world = World::of_person(&name, grant, source.address, &source.request);
+            let world = system::of_person(&name, grant, source.address, &source.request);
             return Err(turned_away(console, source, world, e).await);
         }
     };
-    let world = World::of_person(
+    let world = system::of_person(
         &person.name,
         person.grant.clone(),
         source.address,

@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 use super::Settings;
 use crate::error::{Kind, Result, refuse};
 use crate::operation::session::SessionView;
-use crate::operation::wire::{Id, Time};
 use crate::serve::auth::Person;
+use crate::wire::{Id, Time};
 
 /// Sessions at once.
 const MOST: usize = 10_000;
@@ -234,6 +234,7 @@ fn public(key: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system;
     use std::time::Duration;
 
     fn sessions() -> Sessions {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     fn begin(sessions: &Sessions, now: u64) -> SessionId {
-        let entropy = crate::world::World::at(1).entropy;
+        let entropy = system::at(1).entropy;
         sessions.begin(visitor(token()), now, entropy).unwrap()
     }
 
@@ -314,7 +315,7 @@ mod tests {
     }
 
     fn begin_as(all: &Sessions, n: u64, now: u64) -> Result<SessionId> {
-        let entropy = crate::world::World::at(1).entropy;
+        let entropy = system::at(1).entropy;
         all.begin(visitor(KeyId::from_u64(n).unwrap()), now, entropy)
     }
 

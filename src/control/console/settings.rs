@@ -11,11 +11,11 @@ use super::part::{self, field};
 use super::visit::{Sent, Visit};
 use crate::error::refuse_all;
 use crate::operation::usage::{Configure, Forget, ShowSettings};
-use crate::operation::wire::Span;
 use crate::operation::{Operation as _, policy};
 use crate::serve::problem::Problem;
 use crate::usage::Settings;
 use crate::when;
+use crate::wire::Span;
 
 const PATH: &str = "/console/settings";
 /// What is typed to forget where keys were used from.

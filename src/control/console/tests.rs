@@ -1,6 +1,7 @@
 //! The door and the walls, without a socket: who gets in, what he may, what every page
 //! carries.
 
+use crate::system;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,16 +12,17 @@ use tower::ServiceExt as _;
 
 use super::{Console, Envoys, Settings, router};
 use crate::caller::Role;
-use crate::delivery::NodeView;
 use crate::desk::{self, Desk};
 use crate::operation::fleet::Fleet;
+use crate::operation::fleet::NodeView;
 use crate::policy_file;
-use crate::registry::{audit, key, token};
+use crate::registry::audit;
+use crate::registry::key;
+use crate::registry::token;
 use crate::serve::http::{self, App};
 use crate::serve::limits::Limits;
 use crate::serve::listen::Peer;
 use crate::store::Query;
-use crate::world::World;
 
 mod acts;
 mod forms;
@@ -113,7 +115,7 @@ impl Site {
         };
         let (text, record) = self
             .desk
-            .write(move |store| token::create(store, &World::read(), draft))
+            .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();
         (text.expose_secret().to_owned(), record.grant.id)
@@ -125,7 +127,7 @@ impl Site {
             .write(move |store| {
                 key::issue(
                     store,
-                    &World::read(),
+                    &system::local(),
                     client,
                     key::Draft::default(),
                     1,
@@ -174,7 +176,7 @@ impl Site {
     /// Actions and outcomes of the log, the latest first.
     async fn log(&self) -> Vec<String> {
         self.desk
-            .read(|tx| audit::page(tx, &World::read().caller, Query::default(), true, 50))
+            .read(|tx| audit::page(tx, &system::local().caller, Query::default(), true, 50))
             .await
             .unwrap()
             .records
@@ -391,7 +393,7 @@ async fn a_session_ends_with_its_token_and_with_sign_out() {
     assert_eq!(one.get("/console").await.status, 303);
     assert_eq!(two.get("/console").await.status, 200);
     site.desk
-        .write(move |store| token::revoke(store, &World::read(), id))
+        .write(move |store| token::revoke(store, &system::local(), id))
         .await
         .unwrap();
     assert_eq!(two.get("/console").await.status, 303);

@@ -10,13 +10,13 @@ use crate::error::{Kind, Result};
 use crate::operation::usage::{
     Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup, left_of,
 };
-use crate::operation::wire::{Id, Time, TimeWords};
 use crate::operation::{Operation as _, encoded, policy};
 use crate::serve::problem::Problem;
 use crate::store::Store;
 use crate::usage::Step;
 use crate::usage::question::By;
 use crate::when::{self, When};
+use crate::wire::{Id, Time, TimeWords};
 use crate::world::World;
 
 /// Ranges of time that a page offers. The first is meant if the URL says none of them.

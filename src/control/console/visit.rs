@@ -1,6 +1,7 @@
 //! Who is looking: a session, its token and where the request comes from; and how
 //! operations are asked for in its name.
 
+use crate::system;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use super::held::{self, SEEN};
 use super::page;
 use super::session::{SessionId, Sessions, Who};
 use crate::caller::Role;
-use crate::desk::Pace;
 use crate::error::{Error, Kind, refuse};
+use crate::operation::Pace;
 use crate::operation::{self, Operation, fleet};
 use crate::registry::replay::{self, Once};
 use crate::serve::auth::{self, Asker};
@@ -28,7 +29,7 @@ use crate::serve::listen::Peer;
 use crate::serve::log::{RequestId, TokenId};
 use crate::serve::problem::Problem;
 use crate::store::Store;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// The largest form: a policy and its fields, encoded.
 const FORM: usize = 4 << 20;
@@ -479,7 +480,7 @@ impl FromRequestParts<Console> for Visit {
         };
         source.presence.recognise();
         let good = &app.limits().good;
-        good.remember(session.expose_secret(), world::nanoseconds());
+        good.remember(session.expose_secret(), system::nanoseconds());
         let query = Form::read(head.uri.query().unwrap_or_default().as_bytes())
             .map_err(|e| page::failure(&e.into()))?;
         Ok(Self {
@@ -489,7 +490,7 @@ impl FromRequestParts<Console> for Visit {
             session,
             query,
             origin: source.origin(),
-            now: world::now().seconds(),
+            now: system::now().seconds(),
         })
     }
 }
@@ -536,7 +537,7 @@ impl Visit {
 
 /// Monotonic seconds.
 pub fn seconds() -> u64 {
-    world::nanoseconds() / 1_000_000_000
+    system::nanoseconds() / 1_000_000_000
 }
 
 /// What is at no path.

@@ -2,6 +2,7 @@
 //! dialects. Requests are read by tonic; responses are written by [`super::wire`],
 //! which shares a keyset's bytes between streams instead of copying them for each.
 
+use crate::system;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,7 +23,6 @@ use super::papers::Papers;
 use super::request::Request;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};
-use crate::world;
 
 /// A first request lists every extension of an Envoy and, under Istio, the pod's labels
 /// and annotations: some hundred KiB.
@@ -89,7 +89,7 @@ where
                 address = address_of(&parts.extensions),
                 code = ?status.code(),
                 reason = status.message().escape_debug().to_string(),
-                at = world::now().ms(),
+                at = system::now().ms(),
                 "a discovery stream was dropped"
             );
         }

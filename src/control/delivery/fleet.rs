@@ -23,8 +23,7 @@ mod known;
 mod proof;
 mod view;
 
-pub use proof::{Missing, Proof, Refused, Waited};
-pub use view::NodeView;
+pub use proof::{Proof, Refused, Waited};
 
 /// Bytes kept of what an Envoy says: a refusal's message, its version.
 const MESSAGE_MOST: usize = 500;

@@ -1,6 +1,7 @@
 //! Follows the store: a change becomes an overlay at once, and a new base when the
 //! overlay has grown, or cannot say what has changed.
 
+use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use super::artefact::{Artefact, Kind};
 use super::fleet::{Proof, Refused};
 use super::{Above, Delivery, Published};
 use crate::error::{Error, Result, refuse};
+use crate::file;
 use crate::home::published::BASE;
 use crate::policy_file::PolicyFile;
+use crate::registry;
 use crate::registry::node::Nodes;
-use crate::registry::{self, signing};
+use crate::registry::publish;
+use crate::registry::signing;
 use crate::store::Tx;
-use crate::{file, publish, world};
 
 mod kept;
 
@@ -144,7 +147,7 @@ pub async fn run(delivery: Arc<Delivery>) {
     let mut above = publisher.delivery.above.subscribe();
     let mut looks = tokio::time::interval(LOOK);
     let mut last: Option<Instant> = None;
-    let mut again = Some(world::instant());
+    let mut again = Some(system::instant());
     loop {
         tokio::select! {
             changed = versions.changed() => {
@@ -165,13 +168,13 @@ pub async fn run(delivery: Arc<Delivery>) {
             () = at(again) => {}
         }
         versions.borrow_and_update();
-        last = Some(world::instant());
+        last = Some(system::instant());
         again = match publisher.turn().await {
             Ok(()) => None,
             Err(e) => {
                 publisher.delivery.count.failures.add();
                 tracing::error!(error = %e, "no keyset can be made; Envoys keep the one they have");
-                Some(world::instant() + RETRY)
+                Some(system::instant() + RETRY)
             }
         };
     }

@@ -4,6 +4,7 @@
 //! what it should have, and at most one push of each resource is on its way: whoever is
 //! slow, or never answers, skips versions and holds nothing but the last one.
 
+use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::papers::Papers;
 use super::request::{Names, Request, identify};
 use super::wire::{Dialect, Message, Push};
 use super::{Delivery, Published};
-use crate::{publish, world};
+use crate::registry::publish;
 
 /// Responses between a session and its connection: one push of each resource, and
 /// heartbeats, which are left out while there is no room.
@@ -106,14 +107,14 @@ pub async fn serve(
         Err(_) => return Status::deadline_exceeded("the first request did not come in time"),
     };
     let identified = identify(first.node.take(), papers.as_ref(), limits)
-        .and_then(|identity| member.identify(&identity, limits, world::now()));
+        .and_then(|identity| member.identify(&identity, limits, system::now()));
     let wake = match identified {
         Ok(wake) => wake,
         Err(status) => return status,
     };
     let mut session = Session {
-        allowance: Allowance::new(limits.requests, world::instant()),
-        repeats: Allowance::new(limits.repeats, world::instant()),
+        allowance: Allowance::new(limits.requests, system::instant()),
+        repeats: Allowance::new(limits.repeats, system::instant()),
         dialect,
         member,
         out,
@@ -129,7 +130,7 @@ pub async fn serve(
         Ok(()) => Status::ok(""),
         Err(status) => status,
     };
-    session.member.leave(world::now());
+    session.member.leave(system::now());
     status
 }
 
@@ -147,7 +148,7 @@ impl Session {
         self.delivery.fleet.until_kept(self.member.node()).await;
         let mut read_after = None;
         loop {
-            let now = world::instant();
+            let now = system::instant();
             // Not what was published when this stream last looked: another stream of the node
             // may have sent a newer base meanwhile.
             self.published.clone_from(&published.borrow_and_update());
@@ -188,13 +189,13 @@ impl Session {
         if answers {
             self.owed -= 1;
         } else {
-            wait = self.allowance.take(world::instant())?;
+            wait = self.allowance.take(system::instant())?;
         }
         if request.is_ours() {
             self.answered(&request);
             // An answer costs nothing, unless it asks for the same again.
             for _ in 0..self.subscribe(&request) {
-                wait = wait.max(self.repeats.take(world::instant())?);
+                wait = wait.max(self.repeats.take(system::instant())?);
             }
         }
         Ok(wait)
@@ -223,7 +224,7 @@ impl Session {
             });
             return;
         };
-        let times = self.member.refused(artefact, message, world::now());
+        let times = self.member.refused(artefact, message, system::now());
         self.delivery.count.refused.add();
         let limits = &self.delivery.settings.limits;
         let doubled = 1u32.checked_shl(u32::try_from(times - 1).unwrap_or(u32::MAX));
@@ -240,7 +241,7 @@ impl Session {
         );
         slot.refused = Some(Pause {
             content: artefact.content().to_owned(),
-            until: world::instant() + pause,
+            until: system::instant() + pause,
         });
     }
 

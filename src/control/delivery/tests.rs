@@ -1,6 +1,7 @@
 //! A store, delivery from it on a free port, and Envoys made of a tonic client and the
 //! filter's own state machine.
 
+use crate::system;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,8 +26,9 @@ use crate::desk;
 use crate::ecds::{TYPED_CONFIG, configuration_in};
 use crate::home::Home;
 use crate::policy_file;
-use crate::registry::{key, policy, signing};
-use crate::world::World;
+use crate::registry::key;
+use crate::registry::policy;
+use crate::registry::signing;
 
 pub const POLICY: &str = "version: 1
 report: {cluster: keystile-control, every: 10s}
@@ -59,7 +61,7 @@ pub fn settings() -> Settings {
             retry_first: Duration::from_millis(100),
             ..Limits::default()
         },
-        world: World::read,
+        world: system::local,
     }
 }
 
@@ -138,7 +140,7 @@ impl Bed {
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {
         let issued = self.delivery.desk.write(move |store| {
             let draft = key::Draft::default();
-            key::issue(store, &World::read(), "acme", draft, count, |_| {})
+            key::issue(store, &system::local(), "acme", draft, count, |_| {})
         });
         let (issued, _) = issued.await.unwrap();
         issued.into_iter().map(|i| i.key.id).collect()
@@ -146,7 +148,7 @@ impl Bed {
 
     pub async fn revoke(&self, id: KeyId) -> u64 {
         let revoked = self.delivery.desk.write(move |store| {
-            key::revoke_all(store, &World::read(), &[id], "lost")?;
+            key::revoke_all(store, &system::local(), &[id], "lost")?;
             store.read(|tx| Ok(tx.meta().version))
         });
         revoked.await.unwrap()
@@ -157,7 +159,7 @@ impl Bed {
         let applied = self
             .delivery
             .desk
-            .write(move |store| policy::apply(store, &World::read(), &file).map(drop));
+            .write(move |store| policy::apply(store, &system::local(), &file).map(drop));
         applied.await.unwrap();
     }
 
@@ -324,7 +326,7 @@ pub async fn sealed(
         node: node.to_owned(),
         vm,
         vms,
-        sent: World::read().now.seconds() - age,
+        sent: system::local().now.seconds() - age,
         claimed: 1,
         stores: vec![StoreState {
             store,
@@ -345,11 +347,11 @@ async fn a_burst_of_a_thousand_revocations_makes_a_handful_of_pushes() {
     let mut last = envoy.take().await;
     let overlays = bed.delivery.numbers().overlays_total;
     let signers = bed.signers().await;
-    let started = world::instant();
+    let started = system::instant();
     let newest = bed.delivery.desk.write(move |store| {
         // One store's writer: a thousand transactions, as a thousand calls would make.
         for id in ids {
-            key::revoke_all(store, &World::read(), &[id], "lost")?;
+            key::revoke_all(store, &system::local(), &[id], "lost")?;
         }
         store.read(|tx| Ok(tx.meta().version))
     });
@@ -379,7 +381,7 @@ async fn changes_one_after_the_other_share_pushes() {
     let ids = bed.issue(60).await;
     bed.published(1).await;
     let before = bed.delivery.numbers().overlays_total;
-    let started = world::instant();
+    let started = system::instant();
     let mut newest = 0;
     for id in ids {
         newest = bed.revoke(id).await;
@@ -509,7 +511,7 @@ async fn a_new_signing_key_seals_both_anew() {
     let mut envoy = Stream::open(&bed, "e1", &BOTH).await;
     envoy.take().await;
     envoy.take().await;
-    let rotate = |store: &mut crate::store::Store| signing::rotate(store, &World::read());
+    let rotate = |store: &mut crate::store::Store| signing::rotate(store, &system::local());
     let (new, _) = bed.delivery.desk.write(rotate).await.unwrap();
     let all = bed.signers().await;
     let new = all.as_ref().iter().find(|k| k.kid() == new).unwrap();
@@ -590,7 +592,7 @@ async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
     bed.published(1).await;
     // A copy of the store as it is, put in its place by hand.
     let home = Home::new(folder.path().to_owned(), None);
-    home.backup(&World::read(), &path("copy.db")).unwrap();
+    home.backup(&system::local(), &path("copy.db")).unwrap();
     bed.issue(1200).await;
     bed.until("a base with all of them", |d| d.numbers().base_keys == 1202)
         .await;
@@ -598,7 +600,7 @@ async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
         .restarted_after(|| {
             std::fs::copy(path("copy.db"), path("store.db")).unwrap();
             // Its version lies above that of the base: numbers alone do not tell.
-            signing::renew(&mut home.open().unwrap(), &World::read()).unwrap();
+            signing::renew(&mut home.open().unwrap(), &system::local()).unwrap();
         })
         .await;
     assert!(path("base.keyset").exists());
@@ -611,7 +613,7 @@ async fn a_base_of_another_timeline_is_neither_served_nor_built_upon() {
 async fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
     let mut settings = settings();
     settings.world = || {
-        let mut world = World::read();
+        let mut world = system::local();
         world.now = crate::world::Moment::from_ms(world.now.ms() + 600_000);
         world
     };
@@ -619,7 +621,7 @@ async fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
     let bed = Bed::with(&text, settings).await;
     // Versions are milliseconds, and this server's clock is ten minutes ahead of the one
     // that the store was made by.
-    bed.published(World::read().now.ms() + 300_000).await;
+    bed.published(system::local().now.ms() + 300_000).await;
 }
 
 /// Streams of the fleet below, ten of them on each connection.
@@ -657,7 +659,7 @@ async fn a_fleet_of_a_thousand_streams_acknowledges_a_revocation_within_a_second
     bed.until("a thousand Envoys to be served", has(version))
         .await;
     let each = (resident_kib() - before) / FLEET as u64;
-    let started = world::instant();
+    let started = system::instant();
     let version = bed.revoke(ids[0]).await;
     bed.until("a thousand acknowledgements", has(version)).await;
     let took = started.elapsed();

@@ -1,6 +1,7 @@
 //! Whether the store is healthy: its own failures are counted and logged, and the server is
 //! not ready until it works again.
 
+use crate::system;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Trouble};
-use crate::world;
 
 /// How long nothing may fail before the store counts as healthy.
 const RECOVERS: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ impl Health {
         if let Some(count) = self.counts.get(trouble as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let now = world::instant();
+        let now = system::instant();
         let mut ill = self.locked();
         let known = ill.as_ref();
         let quiet = known.is_some_and(|i| {
@@ -79,7 +79,7 @@ impl Health {
 
     /// What is to be done next. A caller that is told to do something reports the outcome.
     pub fn next(&self) -> Next {
-        let now = world::instant();
+        let now = system::instant();
         let mut ill = self.locked();
         let Some(ill) = ill.as_mut() else {
             return Next::Well;

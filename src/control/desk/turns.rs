@@ -6,19 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// In which order changes are made. Those of the same sort are made as they come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pace {
-    /// Switches something off, and is short: nothing that takes long stands in its way.
-    Urgent,
-    /// Switches much off.
-    Sweep,
-    /// Anything else.
-    #[default]
-    Usual,
-    /// Takes long, and gives way.
-    Long,
-}
+use crate::operation::Pace;
 
 const PACES: usize = 4;
 

@@ -1,5 +1,6 @@
 //! Files that are being written, and are not whole yet.
 
+use crate::system;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -8,8 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::{NamedTempFile, TempDir};
-
-use crate::world;
 
 /// How their names begin, so that an operator who finds one knows what it is.
 const PREFIX: &str = ".keystile-partial-";
@@ -146,7 +145,7 @@ fn is_left(path: &Path, entry: &fs::DirEntry) -> bool {
     let since = entry.metadata().and_then(|m| m.modified());
     let since = since.ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
     let old = |since: Duration| {
-        let now = Duration::from_millis(world::now().ms());
+        let now = Duration::from_millis(system::now().ms());
         now.saturating_sub(since) >= YOUNG
     };
     if !since.is_some_and(old) {

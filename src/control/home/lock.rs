@@ -66,6 +66,7 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system;
 
     #[test]
     fn a_folder_is_held_by_one_at_a_time() {
@@ -80,13 +81,12 @@ mod tests {
     }
 
     use crate::store::Store;
-    use crate::world::World;
 
     /// A store as the version before this one would have left it.
     fn earlier() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
-        home.create(&World::read(), |store| {
+        home.create(&system::local(), |store| {
             store.batch("ALTER TABLE client DROP COLUMN revision; PRAGMA user_version = 8");
             Ok(())
         })
@@ -132,7 +132,7 @@ mod tests {
         let (_folder, home) = earlier();
         let mut open = home.open().ok().unwrap();
         home.open().ok().unwrap().batch("PRAGMA user_version = 99");
-        let world = World::read();
+        let world = system::local();
         let write = |store: &mut Store| store.write(&world, |_| Ok(()));
         let words = write(&mut open).unwrap_err().to_string();
         assert!(words.contains("by a newer keystilectl"), "{words}");

@@ -1,6 +1,7 @@
 //! What was published last, as it lies beside the store: base and overlay. After a loss of
 //! the store it is what is left to tell which keys there were.
 
+use crate::system;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::error::Result;
 use crate::inspect::{self, Opened};
 use crate::store::{LostKey, Tx};
-use crate::world::{self, Moment};
+use crate::world::Moment;
 
 /// The last base, under the home folder.
 pub const BASE: &str = "base.keyset";
@@ -163,7 +164,7 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
     let manifest = URL_SAFE_NO_PAD.decode(head.manifest).ok()?;
     let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
     let ours =
-        manifest.store == store.to_string() && manifest.version <= version_most(world::now());
+        manifest.store == store.to_string() && manifest.version <= version_most(system::now());
     ours.then_some(manifest.version)
 }
 
@@ -171,16 +172,18 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::home::Home;
-    use crate::publish;
-    use crate::registry::{client, key, signing, webhook};
+    use crate::registry::client;
+    use crate::registry::key;
+    use crate::registry::publish;
+    use crate::registry::signing;
+    use crate::registry::webhook;
     use crate::store::Store;
-    use crate::world::World;
 
     /// Long before the store was made.
     const BEFORE: u64 = 1_700_000_000;
 
     fn publish(store: &mut Store, folder: &Path) -> u64 {
-        signing::renew(store, &World::read()).unwrap();
+        signing::renew(store, &system::local()).unwrap();
         let ready = store.read(publish::unrenewed).ok().unwrap();
         fs::write(folder.join(BASE), ready.seal_raw(1)).unwrap();
         ready.built.version
@@ -188,7 +191,7 @@ mod tests {
 
     /// The lost store, but for its file; the version that it published last.
     fn lost(folder: &Path, home: &Home) -> u64 {
-        let world = World::read();
+        let world = system::local();
         home.backup(&world, &folder.join("kept.db")).ok().unwrap();
         let mut store = home.open().ok().unwrap();
         for name in ["late", "later"] {
@@ -216,12 +219,14 @@ mod tests {
                 url: "https://siem.example.com/keystile".to_owned(),
                 ..webhook::Draft::default()
             };
-            webhook::create(store, &World::read(), draft).ok().unwrap();
+            webhook::create(store, &system::local(), draft)
+                .ok()
+                .unwrap();
         };
         hook(&mut home.open().ok().unwrap());
         let former = home.open().ok().unwrap().read(|tx| Ok(tx.meta().timeline));
         let version = lost(folder.path(), &home);
-        let world = World::at(BEFORE);
+        let world = system::at(BEFORE);
         let restored = home.restore(&world, &folder.path().join("kept.db"));
         let restored = restored.ok().unwrap();
         assert!(restored.version > version, "{} {version}", restored.version);
@@ -240,7 +245,7 @@ mod tests {
         assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
 
         // Receivers take no message for one that they have had on the other timeline.
-        let late = World::at(BEFORE + 10);
+        let late = system::at(BEFORE + 10);
         while webhook::collect(&mut store, &late).unwrap().more {}
         let due = store.read(|tx| tx.due_messages(1, BEFORE + 10, 9)).unwrap();
         let (id, _) = webhook::content(&due[0]);

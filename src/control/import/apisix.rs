@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Found, How, Plain, limits, parse};
 use crate::error::Result;
-use crate::registry::rules;
+use crate::rules;
 
 #[derive(Deserialize)]
 struct File {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Found, How, Plain, limits, parse};
 use crate::error::Result;
-use crate::registry::rules;
+use crate::rules;
 use crate::when;
 
 #[derive(Deserialize)]

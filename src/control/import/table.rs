@@ -4,7 +4,7 @@ use keystile::key::Digest;
 
 use super::{Found, How};
 use crate::error::{Result, refuse};
-use crate::registry::rules;
+use crate::rules;
 
 /// The fields that a column can hold.
 const FIELDS: [&str; 15] = [

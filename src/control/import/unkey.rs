@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::{Found, How, Plain, limit, parse};
 use crate::error::Result;
-use crate::registry::rules;
+use crate::rules;
 use crate::when;
 use keystile::policy::By;
 

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::{self, Time, TimeWords};
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::audit::{Head, Outcome, Record};
-use crate::desk::Pace;
 use crate::error::{Kind, Result, refuse};
+use crate::operation::Pace;
 use crate::registry::audit;
 use crate::store::{Query, Store};
+use crate::wire::{self, Time, TimeWords};
 use crate::world::World;
 
 /// One thing that was done, or tried.

@@ -7,14 +7,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::wire::{self, Id, Time};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
-use crate::desk::Pace;
 use crate::error::Result;
+use crate::operation::Pace;
 use crate::record::{self, Labels};
+use crate::registry;
 use crate::registry::client::{self, Draft, Patch};
-use crate::registry::{self, rules};
+use crate::rules;
 use crate::store::Store;
+use crate::wire::{self, Id, Time};
 use crate::world::World;
 
 /// Keys that are shown with their client, if it is not said how many.

@@ -1,13 +1,14 @@
 //! Why a request is let in or turned away.
 
+use crate::registry::explain as stored;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::{Secret, Time, TimeWords};
 use super::{Operation, Route, STAFF};
 use crate::error::{Result, refuse};
-use crate::explain::{self, Certificate, Question, Shown};
+use crate::explain::{Certificate, Question, Shown};
 use crate::store::Store;
+use crate::wire::{Secret, Time, TimeWords};
 use crate::world::World;
 
 /// Explains why a request is let in or turned away, rule by rule.
@@ -110,7 +111,7 @@ impl Operation for Explain {
         let now = world.now.seconds();
         let key = match self.key {
             None => Shown::Nothing,
-            Some(key) => explain::shown(store, key.expose_secret().to_owned())?,
+            Some(key) => stored::shown(store, key.expose_secret().to_owned())?,
         };
         let address = self.ip.map(|ip| {
             ip.parse().map_err(|_| {
@@ -133,7 +134,7 @@ impl Operation for Explain {
             at: self.at.map_or(now, |w| w.0.at(now)),
         };
         let at = Time(question.at);
-        let a = explain::explain(store, world, question)?;
+        let a = stored::explain(store, world, question)?;
         let (client, key) = a.caller.unzip();
         Ok(Explanation {
             code: a.code.to_owned(),

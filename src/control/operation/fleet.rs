@@ -1,23 +1,96 @@
 //! The Envoys that a server knows, and what they have in force.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::Span;
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use crate::caller::Role;
-use crate::delivery::{Delivery, Missing, NodeView};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
+use crate::wire::Span;
 use crate::world::World;
 
-/// How long to wait if nothing is said, and at most, in seconds.
-const PATIENCE: u64 = 10;
-const LONGEST: u64 = 120;
-/// Envoys forgotten at once.
-const FORGOTTEN: usize = 1000;
+/// One Envoy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeView {
+    /// Its node id.
+    pub id: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its version, as it says.
+    pub envoy: String,
+    /// Where it connects from.
+    pub address: Option<String>,
+    /// `connected`, `lagging` (it has not answered a push in time) or `disconnected`.
+    pub state: String,
+    /// Since when it has been connected without a break (RFC 3339).
+    pub connected_since: Option<String>,
+    /// Since when it has been gone (RFC 3339).
+    pub disconnected_since: Option<String>,
+    /// Discovery streams that it has open.
+    pub streams: u32,
+    /// The version truly in force: in every VM, as they prove; null if they do not.
+    pub in_force: Option<u64>,
+    /// Base and overlay.
+    pub resources: Vec<ResourceView>,
+    /// What each of its VMs last reported; Envoy has one a worker and one more.
+    pub vms: Vec<VmView>,
+}
+
+/// What an Envoy was sent of one resource, and what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceView {
+    /// The resource.
+    pub name: String,
+    /// Version last sent.
+    pub sent: Option<u64>,
+    /// Version last acknowledged, by Envoy's main thread.
+    pub acknowledged: Option<u64>,
+    /// The last refusal, unless something was taken since.
+    pub refused: Option<RefusedView>,
+    /// A push has not been answered in time.
+    pub lagging: bool,
+}
+
+/// A push that an Envoy refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedView {
+    /// Version of the keyset.
+    pub version: u64,
+    /// Envoy's words.
+    pub message: String,
+    /// When (RFC 3339).
+    pub at: String,
+    /// How often in a row.
+    pub times: u64,
+}
+
+/// What one VM of an Envoy has in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmView {
+    /// Its number.
+    pub vm: u32,
+    /// Version in force; 0 while it denies.
+    pub version: u64,
+    /// Version of its base; 0 if it has none.
+    pub base: u64,
+    /// It denies, or holds on to what it has, for lack of a base.
+    pub missing_base: bool,
+    /// When it said so (RFC 3339).
+    pub at: String,
+}
+
+/// An Envoy that has not proved a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Missing {
+    /// Node id.
+    pub node: String,
+    /// What is known of the reason.
+    pub why: String,
+    /// Since when: of one that is not connected, since it is gone; of others, since they last
+    /// reported, or connected (RFC 3339).
+    #[serde(default)]
+    pub since: Option<String>,
+}
 
 /// Lists the Envoys that are known, connected or not.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -124,62 +197,6 @@ impl Operation for Forget {
 
     fn run(self, _: &mut Store, _: &World) -> Result<Forgotten> {
         Err(unknown())
-    }
-}
-
-impl Forget {
-    /// Forgets them at a server.
-    ///
-    /// # Errors
-    /// One is not known, or is connected; those of the store.
-    pub async fn at(self, delivery: &Delivery, world: World) -> Result<Forgotten> {
-        if self.nodes.is_empty() || self.nodes.len() > FORGOTTEN {
-            return Err(refuse(
-                format_args!("`nodes` names {} Envoys", self.nodes.len()),
-                format_args!("name 1 to {FORGOTTEN} at a time"),
-            ));
-        }
-        delivery.forget(world, self.nodes.clone()).await?;
-        Ok(Forgotten { nodes: self.nodes })
-    }
-}
-
-impl Fleet {
-    /// What a server knows.
-    pub fn of(delivery: &Delivery) -> Self {
-        Self {
-            version: delivery.version().unwrap_or(0),
-            nodes: delivery.fleet(),
-        }
-    }
-}
-
-impl Wait {
-    /// Waits at a server.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn at(self, delivery: &Delivery, world: World) -> Result<Waited> {
-        let version = match self.version {
-            Some(version) => version,
-            None => delivery.store_version().await?,
-        };
-        let patience = self.patience.map_or(PATIENCE, |s| s.0.min(LONGEST));
-        let waited = delivery
-            .in_force(version, Duration::from_secs(patience))
-            .await;
-        let mut missing = waited.missing;
-        if world.caller.role() == Role::Client {
-            for one in &mut missing {
-                one.node = "an Envoy".to_owned();
-            }
-        }
-        Ok(Waited {
-            version,
-            done: missing.is_empty() && !waited.in_force.is_empty(),
-            in_force: waited.in_force.len(),
-            missing,
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{ANYBODY, Operation, Route};
 use crate::error::Result;
 use crate::record::limit_words;
 use crate::registry;
-use crate::registry::rules;
+use crate::rules;
 use crate::store::Store;
 use crate::world::World;
 
@@ -138,7 +138,7 @@ impl Operation for Show {
                     quota: plan
                         .quota
                         .as_ref()
-                        .map(|q| format!("{} a {}", q.requests, super::wire::word_of(&q.per))),
+                        .map(|q| format!("{} a {}", q.requests, crate::wire::word_of(&q.per))),
                 })
                 .collect(),
             errors: Denial::CODES.iter().map(Refusal::of).collect(),
@@ -197,11 +197,12 @@ impl Refusal {
 mod tests {
     use super::*;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
 
     #[test]
     fn every_code_of_the_filter_is_told_with_its_status_and_what_to_do() {
         let mut b = Bench::new();
-        let guide = Show {}.run(&mut b.store, &World::at(NOON)).unwrap();
+        let guide = Show {}.run(&mut b.store, &system::at(NOON)).unwrap();
         for denial in Denial::CODES {
             let answer = denial.answer();
             let told = guide.errors.iter().find(|e| e.code == answer.code);

@@ -9,14 +9,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::client::{check_labels, labels};
-use super::wire::{self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords};
 use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
-use crate::desk::Pace;
 use crate::error::{Kind as Sort, Result, refuse};
+use crate::operation::Pace;
 use crate::record::{self, Status, limit_words, words};
 use crate::registry::key::{self, Patch};
-use crate::registry::rules;
+use crate::rules;
 use crate::store::{Store, Tx, UsageTx};
+use crate::wire::{self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords};
 use crate::world::World;
 
 mod issue;

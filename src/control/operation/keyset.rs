@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::Time;
 use super::{ISSUERS, Method, Operation, Route, STAFF};
 use crate::error::Result;
-use crate::publish;
-use crate::registry::{self, signing};
+use crate::registry;
+use crate::registry::publish;
+use crate::registry::signing;
 use crate::store::Store;
+use crate::wire::Time;
 use crate::world::World;
 
 /// What the store would publish.

@@ -4,11 +4,11 @@ use keystile::key::KeyId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::{self, Id, Time};
 use super::{Operation, Route, STAFF};
 use crate::error::Result;
 use crate::registry::lost;
 use crate::store::Store;
+use crate::wire::{self, Id, Time};
 use crate::world::World;
 
 /// Lists what a restore lost: keys of the last published keyset that the store does not know

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::{Secret, Time};
 use super::{Method, OWNERS, Operation, Route, STAFF};
-use crate::desk::Pace;
 use crate::error::Result;
+use crate::operation::Pace;
 use crate::registry::node;
 use crate::store::{EnrolledNode, Store};
+use crate::wire::{Secret, Time};
 use crate::world::World;
 
 /// An Envoy that has, or had, a secret of its own.

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::wire::Time;
 use super::{AUDITORS, Operation, Route, STAFF};
 use crate::error::Result;
 use crate::store::Store;
+use crate::wire::Time;
 use crate::world::World;
 
 /// How far ahead ends are looked for, in days.

@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::Time;
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use crate::desk::Pace;
 use crate::error::{Kind, Result, refuse};
+use crate::operation::Pace;
 use crate::policy_check;
 use crate::policy_diff;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::limit_words;
 use crate::registry;
 use crate::store::Store;
+use crate::wire::Time;
 use crate::world::World;
 
 /// A named bundle of limits, and who is on it.
@@ -235,7 +235,7 @@ impl Operation for Plans {
             limits: limit_words(&plan.limits),
             quota: plan.quota.as_ref().map(|q| QuotaView {
                 requests: q.requests,
-                per: super::wire::word_of(&q.per),
+                per: crate::wire::word_of(&q.per),
             }),
             clients: clients.get(name).copied().unwrap_or_default(),
             keys: on.get(name).copied().unwrap_or_default(),

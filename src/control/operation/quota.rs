@@ -5,12 +5,13 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::usage::{Left, left_of};
-use super::wire::{self, Id};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
 use crate::error::{Kind, Result};
 use crate::record::{Key, Status};
-use crate::registry::{self, key};
+use crate::registry;
+use crate::registry::key;
 use crate::store::{Store, Tx};
+use crate::wire::{self, Id};
 use crate::world::World;
 
 /// Keys of one answer, and of one reset.

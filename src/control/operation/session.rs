@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::wire::{Id, Time};
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::error::{Error, Kind, Result, refuse};
 use crate::store::Store;
+use crate::wire::{Id, Time};
 use crate::world::World;
 
 /// A session of a person who is signed in to the console.

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::Time;
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
-use crate::desk::Pace;
 use crate::error::Result;
+use crate::operation::Pace;
 use crate::record::SigningRecord;
 use crate::registry::signing;
 use crate::store::Store;
+use crate::wire::Time;
 use crate::world::World;
 
 /// What the filter trusts keysets by.

@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::{Id, Range, Secret, Span, Time, TimeWords};
 use super::{ISSUERS, Method, Operation, Route, STAFF};
 use crate::caller::{Ceilings, Role};
-use crate::desk::Pace;
 use crate::error::Result;
-use crate::record::{TokenRecord, words};
+use crate::operation::Pace;
+use crate::record::words;
 use crate::registry::token::{self, Draft};
 use crate::store::Store;
+use crate::token_record::TokenRecord;
+use crate::wire::{Id, Range, Secret, Span, Time, TimeWords};
 use crate::world::World;
 
 /// A token: all but the token itself, which is stored nowhere.

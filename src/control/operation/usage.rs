@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::wire::{Id, Span, Time, TimeWords};
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::error::{Kind, Result, refuse};
-use crate::registry::{self, key, policy};
+use crate::registry;
+use crate::registry::key;
+use crate::registry::policy;
 use crate::store::{Anomaly, Dimension, Store, Tx, UsageTx, Whose};
 use crate::usage::question::{self, By, Question};
 use crate::usage::{Settings, Step, quotas, window};
 use crate::when::When;
+use crate::wire::{Id, Span, Time, TimeWords};
 use crate::world::World;
 
 /// Groups of one answer, if nothing is said, and at most.
@@ -525,7 +527,7 @@ pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>
                 Ok(Left {
                     plan: Some(plan.to_owned()),
                     requests: Some(quota.requests),
-                    per: Some(super::wire::word_of(&named.per)),
+                    per: Some(crate::wire::word_of(&named.per)),
                     window: Some(Time(window)),
                     until: quota.window(now).map(|w| Time(w.end)),
                     used,

@@ -1,26 +1,16 @@
 //! The versions of the keyset that Envoys were sent: only the running server knows them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::Time;
 use super::{Operation, Route, STAFF};
-use crate::audit::Outcome;
-use crate::delivery::Delivery;
-use crate::delivery::history::Version;
 use crate::error::{Error, Kind, Result, refuse};
-use crate::inspect;
-use crate::store::{Store, Tx};
+use crate::store::Store;
+use crate::wire::Time;
 use crate::world::World;
-
-/// Keys told of in one answer.
-const KEYS: usize = 1_000;
-/// Audit records looked at for the reasons of one version.
-const RECORDS: u32 = 1_000;
 
 /// A version that Envoys were sent.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -177,114 +167,6 @@ impl Operation for Diff {
     fn run(self, _: &mut Store, _: &World) -> Result<Difference> {
         Err(unknown())
     }
-}
-
-impl List {
-    /// Asks a server.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Versions> {
-        let all = delivery.history().all();
-        let views = move |tx: &Tx<'_>| all.iter().map(|v| view(tx, v)).collect();
-        let ask = move |store: &mut Store| store.read(views);
-        let versions = delivery.desk().ask(&world, ask).await?;
-        Ok(Versions { versions })
-    }
-}
-
-impl Inspect {
-    /// Asks a server.
-    ///
-    /// # Errors
-    /// If it does not know the version; and those of the store.
-    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Inspected> {
-        let version = delivery.history().get(self.version)?;
-        let inspected = move |tx: &Tx<'_>| {
-            let content = version.open()?;
-            let policy = serde_json::to_value(&content.base.manifest.policy);
-            Ok(Inspected {
-                view: view(tx, &version)?,
-                policy: policy.unwrap_or_default(),
-                entries: content.changed().into_values().take(KEYS).collect(),
-            })
-        };
-        let ask = move |store: &mut Store| store.read(inspected);
-        delivery.desk().ask(&world, ask).await
-    }
-}
-
-impl Diff {
-    /// Asks a server.
-    ///
-    /// # Errors
-    /// If it does not know one of the versions.
-    pub async fn at(self, delivery: Arc<Delivery>, world: World) -> Result<Difference> {
-        let history = delivery.history();
-        let (a, b) = (history.get(self.version)?, history.get(self.to)?);
-        let differ = move |_: &mut Store| {
-            let difference = a.open()?.difference(&b.open()?);
-            Ok(Difference::of([a.version(), b.version()], difference))
-        };
-        delivery.desk().ask(&world, differ).await
-    }
-}
-
-fn view(tx: &Tx<'_>, version: &Version) -> Result<VersionView> {
-    let (keys, changed) = version.keys();
-    let mut why = BTreeMap::new();
-    if let Some(since) = version.since {
-        let records = tx.audit_after(since, RECORDS)?;
-        let records = records
-            .into_iter()
-            .take_while(|r| r.seq <= version.audit_seq);
-        for record in records.filter(|r| r.outcome == Outcome::Done) {
-            *why.entry(record.action).or_default() += 1;
-        }
-    }
-    Ok(VersionView {
-        version: version.version(),
-        issued_at: Time(version.issued_at),
-        base: version.base(),
-        keys: keys as u64,
-        changed: changed as u64,
-        audit_seq: version.audit_seq,
-        why,
-    })
-}
-
-impl Difference {
-    fn of(versions: [u64; 2], difference: inspect::Difference) -> Self {
-        let mut left_out = 0;
-        let mut cut = |all: usize| left_out += all.saturating_sub(KEYS) as u64;
-        cut(difference.added.len());
-        cut(difference.removed.len());
-        cut(difference.changed.len());
-        let values = |list: Vec<(_, Value)>| list.into_iter().map(|(_, v)| v).take(KEYS).collect();
-        let changed = difference.changed.into_iter().take(KEYS);
-        Self {
-            versions,
-            added: values(difference.added),
-            removed: values(difference.removed),
-            changed: changed
-                .map(|(id, changes)| ChangedKey {
-                    id: id.to_string(),
-                    changes: fields(changes),
-                })
-                .collect(),
-            policy: fields(difference.policy),
-            left_out,
-        }
-    }
-}
-
-fn fields(changes: Vec<inspect::Change>) -> Vec<Change> {
-    let field = |c: inspect::Change| Change {
-        field: c.field,
-        before: c.before,
-        after: c.after,
-    };
-    changes.into_iter().map(field).collect()
 }
 
 fn unknown() -> Error {

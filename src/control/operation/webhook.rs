@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::{Secret, Time};
 use super::{Method, OWNERS, Operation, Route, STAFF};
 use crate::error::Result;
 use crate::record;
 use crate::registry::webhook::{self, Draft};
 use crate::store::Store;
 use crate::webhook::Secret as Signer;
+use crate::wire::{Secret, Time};
 use crate::world::World;
 
 /// A webhook: all but its secret.

@@ -1,3 +1,4 @@
+use crate::system;
 use keystile::bucket::MemoryBuckets;
 use keystile::certificate::Peer;
 use keystile::decide::{Clocks, Request, decide};
@@ -10,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::policy_file;
-use crate::world::World;
 
 fn file(text: &str) -> PolicyFile {
     policy_file::parse("policy.yaml", format!("version: 1\n{text}")).unwrap()
@@ -158,7 +158,7 @@ struct Oracle {
 
 impl Oracle {
     fn new(raw: &RawPolicy) -> Self {
-        let world = World::at(1_800_000_000);
+        let world = system::at(1_800_000_000);
         let policy = Policy::new(raw, []).unwrap();
         let mut rows = Vec::new();
         let mut keys = Vec::new();

@@ -13,8 +13,9 @@ use serde::Deserialize;
 
 use crate::error::{Result, refuse, refuse_all};
 use crate::explain::Certificate;
-use crate::policy_file::{self, nearest};
-use crate::registry::{check_plan, rules};
+use crate::nearest::nearest;
+use crate::policy_file;
+use crate::rules::{self, check_plan};
 
 /// What to look at when nothing better can be said.
 const HELP: &str = "see the example of `keystilectl policy test --help`";

@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy_file::DEFAULT;
+use crate::system;
 
 const POLICY: &str = r#"
 version: 1
@@ -16,7 +17,7 @@ routes:
 fn run_text(cases: &str) -> Vec<Outcome> {
     let file = policy_file::parse("policy.yaml", POLICY.to_owned()).unwrap();
     let cases = cases::parse("cases.yaml", cases).unwrap();
-    run(&World::at(1_800_000_000), &file, &cases).unwrap()
+    run(&system::at(1_800_000_000), &file, &cases).unwrap()
 }
 
 fn refused(cases: &str) -> String {
@@ -134,7 +135,9 @@ fn a_key_that_could_not_be_is_refused() {
         "cases:\n- {key: {plan: golf}, request: GET /a, expect: ok}\n",
     )
     .unwrap();
-    let error = run(&World::at(1_800_000_000), &file, &cases).err().unwrap();
+    let error = run(&system::at(1_800_000_000), &file, &cases)
+        .err()
+        .unwrap();
     assert!(
         error.to_string().contains("did you mean `gold`?"),
         "{error}"

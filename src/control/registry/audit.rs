@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::audit::{self, Chain, Checkpoint, Head};
 use crate::caller::Caller;
 use crate::error::{Result, refuse};
-use crate::output::count;
+use crate::plural::count;
 use crate::registry::webhook;
 use crate::store::{Found, Query, Store, Tx};
 use crate::when;

@@ -2,11 +2,14 @@
 
 use keystile::policy::is_client_name;
 
-use super::{check_plan, client, policy, words};
+use super::client;
+use super::policy;
 use crate::caller::Caller;
 use crate::error::{Kind, Result, refuse};
 use crate::record::{Client, Labels};
+use crate::rules::check_plan;
 use crate::store::{Store, Tx};
+use crate::words;
 use crate::world::World;
 
 /// What is said about a new client.

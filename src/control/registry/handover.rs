@@ -7,7 +7,8 @@ use keystile::key::KeyId;
 use keystile::policy::Policy;
 use serde_json::json;
 
-use super::{key, policy};
+use super::key;
+use super::policy;
 use crate::caller::Ceilings;
 use crate::error::{Kind, Result, refuse};
 use crate::record::{Key, Rules, Status};
@@ -256,13 +257,14 @@ mod tests {
     use crate::registry::token;
     use crate::store::Query;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
 
     const DAY: u64 = 86_400;
 
     fn all(b: &mut Bench, at: u64) -> (u32, u32) {
         let (mut warned, mut handed_over, mut after) = (0, 0, None);
         loop {
-            let turn = turn(&mut b.store, &World::at(at), after).unwrap();
+            let turn = turn(&mut b.store, &system::at(at), after).unwrap();
             warned += turn.warned;
             handed_over += turn.handed_over;
             match turn.next {
@@ -277,7 +279,7 @@ mod tests {
             expires: Some(expires),
             ..token::Draft::plain("acme-self", Role::Client)
         };
-        token::create(&mut b.store, &World::at(NOON), draft)
+        token::create(&mut b.store, &system::at(NOON), draft)
             .ok()
             .unwrap();
     }
@@ -287,7 +289,7 @@ mod tests {
             expires,
             ..key::Draft::default()
         };
-        let world = World::at(NOON);
+        let world = system::at(NOON);
         let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
             .ok()
             .unwrap();
@@ -353,10 +355,10 @@ mod tests {
         assert_eq!(old.overlap_end, Some(due + GRACE));
         assert_eq!(b.store.read(|tx| Ok(tx.keys()?.len())).unwrap(), 1);
 
-        let issued = fetch(&mut b.store, &World::at(due + 5), id).ok().unwrap();
+        let issued = fetch(&mut b.store, &system::at(due + 5), id).ok().unwrap();
         assert_eq!(issued.key.rotated_from, Some(id));
         assert_eq!(issued.key.lineage, old.lineage);
-        let again = fetch(&mut b.store, &World::at(due + 6), id).err().unwrap();
+        let again = fetch(&mut b.store, &system::at(due + 6), id).err().unwrap();
         assert!(again.to_string().contains("is shown once"), "{again}");
         assert_eq!(b.verify(), Ok(()));
     }
@@ -373,7 +375,7 @@ mod tests {
     fn what_was_never_handed_over_cannot_be_fetched() {
         let mut b = Bench::new();
         let id = issue(&mut b, None);
-        assert!(fetch(&mut b.store, &World::at(NOON + 1), id).is_err());
+        assert!(fetch(&mut b.store, &system::at(NOON + 1), id).is_err());
     }
 
     #[test]
@@ -384,7 +386,7 @@ mod tests {
         give_token(&mut b, NOON + 365 * DAY);
         let due = NOON + 90 * DAY;
         assert_eq!(all(&mut b, due), (0, 1));
-        let issued = fetch(&mut b.store, &World::at(due), id).ok().unwrap();
+        let issued = fetch(&mut b.store, &system::at(due), id).ok().unwrap();
         assert_eq!(issued.key.rules.expires, Some(end));
     }
 
@@ -399,14 +401,14 @@ mod tests {
             ..key::Draft::default()
         };
         change(&mut draft);
-        let made = key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {});
+        let made = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
         let id = made.ok().unwrap().0[0].key.id;
         give_token(&mut b, NOON + 365 * DAY);
         let due = NOON + 90 * DAY;
         b.store
-            .write(&World::at(due), |tx| {
+            .write(&system::at(due), |tx| {
                 let before = tx.key(id)?.unwrap();
-                hand_over(tx, &World::at(due), &before, GRACE)
+                hand_over(tx, &system::at(due), &before, GRACE)
             })
             .unwrap();
         let grant = crate::caller::Grant {
@@ -414,7 +416,7 @@ mod tests {
             ceilings,
             ..crate::caller::Grant::nothing()
         };
-        (b, id, World::by(due + 1, grant))
+        (b, id, system::by(due + 1, grant))
     }
 
     fn words(list: &[&str]) -> Vec<String> {
@@ -431,14 +433,14 @@ mod tests {
             assert_eq!(b.store.read(|tx| Ok(tx.keys()?.len())).unwrap(), keys);
         };
         let (mut b, id, world) = handed_over(endless(), |_| {});
-        key::set_disabled(&mut b.store, &World::at(NOON), id, true).unwrap();
+        key::set_disabled(&mut b.store, &system::at(NOON), id, true).unwrap();
         refused(&mut b, &world, id, "is disabled");
         // Not to those either who may switch it on: they do that first.
-        refused(&mut b, &World::at(world.now.seconds()), id, "is disabled");
-        key::set_disabled(&mut b.store, &World::at(NOON), id, false).unwrap();
-        let late = World::by(world.now.seconds() + GRACE, grant_of(&world));
+        refused(&mut b, &system::at(world.now.seconds()), id, "is disabled");
+        key::set_disabled(&mut b.store, &system::at(NOON), id, false).unwrap();
+        let late = system::by(world.now.seconds() + GRACE, grant_of(&world));
         refused(&mut b, &late, id, "has ended");
-        key::revoke_all(&mut b.store, &World::at(NOON), &[id], "").unwrap();
+        key::revoke_all(&mut b.store, &system::at(NOON), &[id], "").unwrap();
         refused(&mut b, &world, id, "was revoked");
     }
 
@@ -471,7 +473,7 @@ mod tests {
         let (mut b, id, world) = handed_over(narrow.clone(), |_| {});
         key::issue(
             &mut b.store,
-            &World::at(NOON),
+            &system::at(NOON),
             "acme",
             key::Draft::default(),
             1,
@@ -516,7 +518,7 @@ mod tests {
             any_scope: true,
             ..key::Draft::default()
         };
-        key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {})
+        key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {})
             .ok()
             .unwrap();
         give_token(&mut b, NOON + 365 * DAY);

@@ -12,10 +12,11 @@ use keystile::policy::Policy;
 
 use super::client::Draft as ClientDraft;
 use super::key::Draft;
-use super::{policy, rules};
+use super::policy;
 use crate::error::{Result, refuse, refuse_all, refuse_first};
-use crate::policy_file::nearest;
+use crate::nearest::nearest;
 use crate::record::{Client, Key};
+use crate::rules;
 use crate::store::{Store, Tx};
 use crate::when::When;
 use crate::world::World;

@@ -4,12 +4,15 @@ use ipnet::IpNet;
 use keystile::key::{KeyId, Name};
 use keystile::policy::{Policy, RawLimit, checked_limits};
 
-use super::{client, policy, rules, words};
+use super::client;
+use super::policy;
 use crate::caller::{Caller, forbidden};
 use crate::error::{Error, Kind, Result, refuse, refuse_all};
 use crate::record::{Key, Labels, Rules, Status};
+use crate::rules;
 use crate::store::{Store, Tx};
 use crate::when;
+use crate::words;
 use crate::world::World;
 
 mod bounds;
@@ -406,5 +409,5 @@ fn no_longer(client: &str) -> Error {
 
 /// `1 key`, `2 keys`.
 pub fn count(n: usize) -> String {
-    crate::output::count(n, "key")
+    crate::plural::count(n, "key")
 }

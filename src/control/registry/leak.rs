@@ -119,6 +119,7 @@ mod tests {
     use crate::record::Status;
     use crate::store::Query;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
     use zeroize::Zeroizing;
 
     fn alert(token: &str) -> Alert {
@@ -133,10 +134,10 @@ mod tests {
     #[test]
     fn a_found_key_is_revoked_and_nothing_of_its_text_is_kept() {
         let mut b = Bench::new();
-        let issued = b.issue(&World::at(NOON), 2);
+        let issued = b.issue(&system::at(NOON), 2);
         let text = issued[0].text.expose_secret().to_owned();
         let alerts = [alert(&text), alert("no key at all"), alert(&text)];
-        let world = World::at(NOON + 9);
+        let world = system::at(NOON + 9);
         let answers = found(&mut b.store, &world, &alerts, Policy::Revoke).unwrap();
         assert_eq!(answers, [Found::Ours, Found::Unknown, Found::Ours]);
         let status = |b: &mut Bench, id| {
@@ -156,13 +157,13 @@ mod tests {
     #[test]
     fn a_key_with_another_secret_was_not_found() {
         let mut b = Bench::new();
-        let issued = b.issue(&World::at(NOON), 1);
+        let issued = b.issue(&system::at(NOON), 1);
         // The id is public: who sends it with a secret of his own has found nothing.
         let text = issued[0].text.expose_secret();
         let forged = format!("{}{}", &text[..text.len() - 20], "A".repeat(20));
         let answers = found(
             &mut b.store,
-            &World::at(NOON + 9),
+            &system::at(NOON + 9),
             &[alert(&forged)],
             Policy::Revoke,
         );
@@ -176,9 +177,9 @@ mod tests {
             (Policy::Report, Status::Active),
         ] {
             let mut b = Bench::new();
-            let issued = b.issue(&World::at(NOON), 1);
+            let issued = b.issue(&system::at(NOON), 1);
             let alerts = [alert(issued[0].text.expose_secret())];
-            found(&mut b.store, &World::at(NOON + 9), &alerts, policy).unwrap();
+            found(&mut b.store, &system::at(NOON + 9), &alerts, policy).unwrap();
             let key = b
                 .store
                 .read(|tx| tx.key(issued[0].key.id))

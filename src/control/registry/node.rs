@@ -8,10 +8,10 @@ use keystile::message;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::words;
 use crate::error::{Kind, Result, refuse};
 use crate::store::{EnrolledNode, Store, Tx};
 use crate::when;
+use crate::words;
 use crate::world::World;
 
 const SECRET: usize = 32;

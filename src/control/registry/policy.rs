@@ -182,8 +182,10 @@ impl Found {
 mod tests {
     use super::*;
     use crate::policy_file::{DEFAULT, parse};
-    use crate::registry::{client, key};
+    use crate::registry::client;
+    use crate::registry::key;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
 
     fn allowing(scopes: &str) -> PolicyFile {
         let kept = |line: &&str| !line.starts_with("publishable:");
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn living_publishable_keys_that_a_policy_narrows_are_counted() {
         let mut b = Bench::new();
-        let world = World::at(NOON);
+        let world = system::at(NOON);
         let warnings = apply(&mut b.store, &world, &allowing("read, write"));
         assert_eq!(warnings.unwrap().warnings, [""; 0]);
         let mut issue = |scopes: &[&str], publishable| {
@@ -237,7 +239,7 @@ mod tests {
         use std::sync::Arc;
         use std::sync::atomic::AtomicBool;
         let mut b = Bench::new();
-        b.issue(&World::at(NOON), 3);
+        b.issue(&system::at(NOON), 3);
         b.store.break_off_when(Arc::new(AtomicBool::new(true)));
         let file = allowing("read");
         let words = b.store.read(|tx| check(tx, &file)).unwrap_err();
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn keys_are_counted_by_plan_from_an_index_alone() {
         let mut b = Bench::new();
-        let world = World::at(NOON);
+        let world = system::at(NOON);
         let issued = b.issue(&world, 3);
         let on_gold = key::Draft {
             plan: Some("gold".to_owned()),

@@ -90,10 +90,11 @@ pub fn without_secrets(value: &mut Value) {
 mod tests {
     use super::*;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
     use serde_json::json;
 
     fn issue(b: &mut Bench, at: u64, key: &str, request: u8) -> Result<Once<String>> {
-        let world = World::at(at);
+        let world = system::at(at);
         once(
             &mut b.store,
             &world,
@@ -155,7 +156,7 @@ mod tests {
     #[test]
     fn an_operation_that_fails_leaves_neither_trace_nor_memory() {
         let mut b = Bench::new();
-        let world = World::at(NOON);
+        let world = system::at(NOON);
         let before = b.store.read(|tx| Ok(tx.meta())).unwrap();
         let failed = once(
             &mut b.store,
@@ -181,7 +182,7 @@ mod tests {
             role: crate::caller::Role::Owner,
             ..crate::caller::Grant::nothing()
         };
-        let world = World::by(NOON, other);
+        let world = system::by(NOON, other);
         let done = once(
             &mut b.store,
             &world,

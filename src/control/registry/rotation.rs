@@ -6,10 +6,11 @@ use keystile::key::KeyId;
 use keystile::policy::Policy;
 
 use super::key::{Issued, New, make, random_ids};
-use super::{policy, rules};
+use super::policy;
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::record::{Key, Rules};
+use crate::rules;
 use crate::store::rows::MANY;
 use crate::store::{Store, Tx};
 use crate::world::World;

@@ -1,11 +1,17 @@
+use crate::system;
 use std::net::IpAddr;
 
 use keystile::key::KeyId;
 
 use crate::caller::{Ceilings, Grant, Role};
 use crate::error::Result;
+use crate::registry::audit;
+use crate::registry::client;
+use crate::registry::import;
+use crate::registry::key;
+use crate::registry::policy;
+use crate::registry::signing;
 use crate::registry::token::{self, TokenError, authenticate};
-use crate::registry::{audit, client, import, key, policy, signing};
 use crate::store::Query;
 use crate::store::bench::{Bench, NOON};
 use crate::world::World;
@@ -14,7 +20,7 @@ const HERE: &str = "10.0.0.1";
 
 /// A token's text and what it is good for.
 fn token(b: &mut Bench, draft: token::Draft) -> (String, Grant) {
-    let (text, token) = token::create(&mut b.store, &World::at(NOON), draft).unwrap();
+    let (text, token) = token::create(&mut b.store, &system::at(NOON), draft).unwrap();
     (text.expose_secret().to_owned(), token.grant)
 }
 
@@ -37,13 +43,13 @@ fn clients(ceilings: Ceilings) -> Clients {
     let mut b = Bench::new();
     b.client("other");
     let own = b
-        .issue(&World::at(NOON), 3)
+        .issue(&system::at(NOON), 3)
         .iter()
         .map(|i| i.key.id)
         .collect();
     let plain = key::Draft::default();
     let (foreign, _) =
-        key::issue(&mut b.store, &World::at(NOON), "other", plain, 1, |_| {}).unwrap();
+        key::issue(&mut b.store, &system::at(NOON), "other", plain, 1, |_| {}).unwrap();
     let wanted = token::Draft {
         ceilings,
         ..token::Draft::plain("acme-self", Role::Client)
@@ -53,7 +59,7 @@ fn clients(ceilings: Ceilings) -> Clients {
         b,
         own,
         foreign: foreign[0].key.id,
-        world: World::by(NOON, grant),
+        world: system::by(NOON, grant),
     }
 }
 
@@ -64,14 +70,14 @@ fn words<T>(result: Result<T>) -> String {
 #[test]
 fn the_audit_log_tells_all_of_a_key_but_the_key_with_its_fields_in_order() {
     let mut b = Bench::new();
-    let id = b.issue(&World::at(NOON), 1)[0].key.id;
+    let id = b.issue(&system::at(NOON), 1)[0].key.id;
     let mut key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
     let few = r#"{"client":"acme","environment":"live","scopes":[],"type":"secret"}"#;
     assert_eq!(key.audit_text(), few);
     key.rules.name = "a \"name\"".to_owned();
     key.rules.plan = Some("gold".to_owned());
     key.rules.scopes = vec!["read:users".to_owned()];
-    let limit = crate::registry::rules::limit("5/1m:9@client").unwrap();
+    let limit = crate::rules::limit("5/1m:9@client").unwrap();
     key.rules.limits = keystile::policy::checked_limits("limit", &[limit]).unwrap();
     key.rules.expires = Some(NOON);
     key.rules.not_before = Some(NOON);
@@ -293,7 +299,7 @@ fn a_client_brings_back_no_key_that_has_ended() {
     assert!(said.contains("may not bring it back"), "{said}");
     assert_eq!(update(&before), "");
     // Whoever is not bound to the client may.
-    assert_eq!(update(&World::at(NOON + 2)), "");
+    assert_eq!(update(&system::at(NOON + 2)), "");
 }
 
 #[test]
@@ -313,7 +319,7 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
         rotate(&c.world, second, Some(NOON + 900)).contains("has 4 keys"),
         "no heap of keys that give way"
     );
-    key::set_disabled(&mut c.b.store, &World::at(NOON), second, true).unwrap();
+    key::set_disabled(&mut c.b.store, &system::at(NOON), second, true).unwrap();
     let said = words(key::rotate(
         &mut c.b.store,
         &c.world,
@@ -343,7 +349,7 @@ fn a_token_is_good_for_its_holder_until_its_end() {
 fn what_is_nearly_a_token_is_none() {
     let mut b = Bench::new();
     let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Auditor));
-    let key = b.issue(&World::at(NOON), 1)[0]
+    let key = b.issue(&system::at(NOON), 1)[0]
         .text
         .expose_secret()
         .to_owned();
@@ -358,9 +364,12 @@ fn what_is_nearly_a_token_is_none() {
     }
     // With a checksum that fits, as who made it up would have it.
     let brand = "kst".parse().unwrap();
-    let other =
-        keystile::key::generate(&brand, &"auditor".parse().unwrap(), World::at(NOON).entropy)
-            .unwrap();
+    let other = keystile::key::generate(
+        &brand,
+        &"auditor".parse().unwrap(),
+        system::at(NOON).entropy,
+    )
+    .unwrap();
     assert_eq!(
         check(&mut b, other.text.expose_secret(), HERE, NOON),
         Err(TokenError::Unknown)
@@ -398,7 +407,7 @@ fn a_revoked_token_and_one_of_a_deleted_client_are_good_for_nothing() {
     let mut b = Bench::new();
     let (first, grant) = token(&mut b, token::Draft::plain("one", Role::Client));
     let (second, _) = token(&mut b, token::Draft::plain("two", Role::Client));
-    let world = World::at(NOON);
+    let world = system::at(NOON);
     token::revoke(&mut b.store, &world, grant.id).unwrap();
     token::revoke(&mut b.store, &world, grant.id).unwrap();
     assert_eq!(check(&mut b, &first, HERE, NOON), Err(TokenError::Revoked));
@@ -417,7 +426,7 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
         for wanted in Role::ALL {
             let mut b = Bench::new();
             let (_, grant) = token(&mut b, token::Draft::plain("boss", role));
-            let world = World::by(NOON, grant);
+            let world = system::by(NOON, grant);
             let (_, victim) = token(&mut b, token::Draft::plain("victim", wanted));
             let may = role == Role::Owner || (role == Role::Issuer && wanted == Role::Client);
             let made = token::create(&mut b.store, &world, token::Draft::plain("new", wanted));
@@ -438,7 +447,7 @@ fn a_token_that_makes_no_sense_is_refused() {
     let mut create = |change: fn(&mut token::Draft), role| {
         let mut draft = token::Draft::plain("new", role);
         change(&mut draft);
-        words(token::create(&mut b.store, &World::at(NOON), draft))
+        words(token::create(&mut b.store, &system::at(NOON), draft))
     };
     let ceilings = |d: &mut token::Draft| d.ceilings.max_keys = Some(1);
     for (role, change, said) in [
@@ -490,7 +499,7 @@ fn the_last_use_of_a_token_is_remembered_once_a_minute() {
     let mut b = Bench::new();
     let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Owner));
     assert!(token::is_use_due(&grant, NOON));
-    token::used(&mut b.store, &World::at(NOON), grant.id).unwrap();
+    token::used(&mut b.store, &system::at(NOON), grant.id).unwrap();
     let grant = check(&mut b, &text, HERE, NOON).unwrap();
     assert_eq!(grant.last_used, Some(NOON));
     assert!(!token::is_use_due(&grant, NOON + 59));

@@ -9,11 +9,13 @@ use keystile::key::{self, Digest, KeyId, KeyText, Name, Parsed};
 use keystile::policy::{is_client_name, is_plan_name, is_scope};
 use sha2::Sha256;
 
-use super::{client, words};
+use super::client;
 use crate::caller::{Caller, Ceilings, Grant, Role, forbidden};
 use crate::error::{Error, Kind, Result, refuse};
-use crate::record::{Client, TokenRecord};
+use crate::record::Client;
 use crate::store::{Store, Tx};
+use crate::token_record::TokenRecord;
+use crate::words;
 use crate::world::World;
 
 /// What every token begins with: `kst_<role>_…`, in the form of a key.
@@ -302,7 +304,7 @@ fn check_ceilings(tx: &Tx<'_>, ceilings: &Ceilings) -> Result<()> {
                 "see `keystilectl plan list`",
             ));
         }
-        super::check_plan(&policy, Some(plan))?;
+        crate::rules::check_plan(&policy, Some(plan))?;
     }
     Ok(())
 }

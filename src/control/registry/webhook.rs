@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::words;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::record::Webhook;
 use crate::store::{Message, Store, Tx};
 use crate::webhook::{self, Secret, retry_after};
 use crate::when;
+use crate::words;
 use crate::world::World;
 
 /// Audit records looked at in one transaction.
@@ -285,6 +285,7 @@ mod tests {
     use crate::registry::audit;
     use crate::store::Query;
     use crate::store::bench::{Bench, NOON};
+    use crate::system;
 
     fn hook(b: &mut Bench, events: &[&str]) {
         let draft = Draft {
@@ -293,21 +294,21 @@ mod tests {
             events: events.iter().map(|e| (*e).to_owned()).collect(),
             secret: None,
         };
-        create(&mut b.store, &World::at(NOON), draft).ok().unwrap();
+        create(&mut b.store, &system::at(NOON), draft).ok().unwrap();
     }
 
     fn due(b: &mut Bench, at: u64) -> Vec<Message> {
-        while collect(&mut b.store, &World::at(at)).unwrap().more {}
+        while collect(&mut b.store, &system::at(at)).unwrap().more {}
         b.store.read(|tx| tx.due_messages(1, at, 100)).unwrap()
     }
 
     #[test]
     fn a_webhook_hears_what_it_wants_of_what_happens_after_it_was_made() {
         let mut b = Bench::new();
-        b.issue(&World::at(NOON), 1);
+        b.issue(&system::at(NOON), 1);
         hook(&mut b, &["key.*"]);
         assert!(due(&mut b, NOON + 1).is_empty());
-        b.issue(&World::at(NOON + 2), 2);
+        b.issue(&system::at(NOON + 2), 2);
         b.client("pia");
         let messages = due(&mut b, NOON + 3);
         let actions: Vec<&str> = messages.iter().map(|m| m.record.action.as_str()).collect();
@@ -323,9 +324,9 @@ mod tests {
     fn what_was_taken_is_not_sent_again_and_what_was_not_is_sent_later() {
         let mut b = Bench::new();
         hook(&mut b, &["key.issue"]);
-        b.issue(&World::at(NOON), 2);
+        b.issue(&system::at(NOON), 2);
         let messages = due(&mut b, NOON + 1);
-        let world = World::at(NOON + 1);
+        let world = system::at(NOON + 1);
         tried(&mut b.store, &world, &messages[0], &Tried::Taken).unwrap();
         let failed = Tried::Failed("answered 500".to_owned());
         tried(&mut b.store, &world, &messages[1], &failed).unwrap();
@@ -340,12 +341,12 @@ mod tests {
     fn a_receiver_that_never_answers_is_given_up_and_the_log_says_so() {
         let mut b = Bench::new();
         hook(&mut b, &["key.issue"]);
-        b.issue(&World::at(NOON), 1);
+        b.issue(&system::at(NOON), 1);
         let mut now = NOON + 1;
         let mut tries = 0;
         while let Some(message) = due(&mut b, now).pop() {
             let failed = Tried::Failed("cannot be reached".to_owned());
-            tried(&mut b.store, &World::at(now), &message, &failed).unwrap();
+            tried(&mut b.store, &system::at(now), &message, &failed).unwrap();
             tries += 1;
             now += 100_000;
         }
@@ -362,14 +363,14 @@ mod tests {
     fn messages_that_lost_their_records_to_a_pruning_hold_up_no_other() {
         let mut b = Bench::new();
         hook(&mut b, &["key.issue"]);
-        b.issue(&World::at(NOON), 6);
+        b.issue(&system::at(NOON), 6);
         assert_eq!(due(&mut b, NOON + 1).len(), 6);
         // Two more that the webhook has not looked for yet.
-        b.issue(&World::at(NOON + 2), 2);
-        let pruned = audit::prune(&mut b.store, &World::at(NOON + 50), NOON + 10).unwrap();
+        b.issue(&system::at(NOON + 2), 2);
+        let pruned = audit::prune(&mut b.store, &system::at(NOON + 50), NOON + 10).unwrap();
         assert_eq!(pruned.undelivered, 8);
-        b.issue(&World::at(NOON + 60), 1);
-        while collect(&mut b.store, &World::at(NOON + 61)).unwrap().more {}
+        b.issue(&system::at(NOON + 60), 1);
+        while collect(&mut b.store, &system::at(NOON + 61)).unwrap().more {}
         let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
         assert_eq!(b.store.read(first).unwrap().len(), 1);
         assert_eq!(b.store.read(|tx| tx.webhooks()).unwrap()[0].waiting, 1);
@@ -387,13 +388,13 @@ mod tests {
     fn messages_left_behind_by_a_former_version_are_given_up_and_counted() {
         let mut b = Bench::new();
         hook(&mut b, &["key.issue"]);
-        b.issue(&World::at(NOON), 5);
+        b.issue(&system::at(NOON), 5);
         assert_eq!(due(&mut b, NOON + 1).len(), 5);
-        audit::prune(&mut b.store, &World::at(NOON + 50), NOON + 10).unwrap();
+        audit::prune(&mut b.store, &system::at(NOON + 50), NOON + 10).unwrap();
         b.sql("INSERT INTO message (webhook, seq, failures, next) VALUES (1,1,0,0),(1,2,0,0),(1,3,0,0),(1,4,0,0)");
-        b.issue(&World::at(NOON + 60), 1);
+        b.issue(&system::at(NOON + 60), 1);
         let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
-        let collected = collect(&mut b.store, &World::at(NOON + 61)).unwrap();
+        let collected = collect(&mut b.store, &system::at(NOON + 61)).unwrap();
         assert_eq!(collected.dropped, 4);
         assert_eq!(b.store.read(first).unwrap().len(), 1);
     }
@@ -402,9 +403,9 @@ mod tests {
     fn a_deleted_webhook_takes_its_messages_along() {
         let mut b = Bench::new();
         hook(&mut b, &["*"]);
-        b.issue(&World::at(NOON), 3);
+        b.issue(&system::at(NOON), 3);
         assert!(!due(&mut b, NOON + 1).is_empty());
-        delete(&mut b.store, &World::at(NOON + 2), "siem").unwrap();
+        delete(&mut b.store, &system::at(NOON + 2), "siem").unwrap();
         assert!(due(&mut b, NOON + 3).is_empty());
     }
 

@@ -1,5 +1,6 @@
 //! Who asks, and whether he may: the token, its role, how often.
 
+use crate::system;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use crate::caller::{Grant, Role};
 use crate::error::{Kind, refuse};
 use crate::operation::Route;
 use crate::reach::Reach;
+use crate::registry::audit;
 use crate::registry::token::{self, TokenError};
-use crate::registry::{audit, words};
-use crate::world::{self, World};
+use crate::words;
+use crate::world::World;
 
 /// How long a request waits until the use of its token is remembered.
 const NOTED: Duration = Duration::from_millis(100);
@@ -49,8 +51,8 @@ impl Asker {
     pub fn world(&self) -> World {
         let grant = self.grant.clone();
         let world = match &self.name {
-            Some(name) => World::of_person(name, grant, self.address, &self.request),
-            None => World::of_request(grant, self.address, &self.request),
+            Some(name) => system::of_person(name, grant, self.address, &self.request),
+            None => system::of_request(grant, self.address, &self.request),
         };
         World {
             reach: self.reach.clone(),
@@ -114,7 +116,7 @@ pub async fn identify(
             if let Some(prefix) = prefix {
                 failed(app, address, prefix).await?;
             }
-            let world = World::of_stranger(address, request);
+            let world = system::of_stranger(address, request);
             write_down(app, world, action, "", &problem.detail).await;
             return Err(problem);
         }
@@ -131,7 +133,7 @@ async fn looked_up(
         return Ok(Err(TokenError::Malformed));
     }
     let limits = app.limits();
-    let was_good = limits.good.remembers(&presented, world::nanoseconds());
+    let was_good = limits.good.remembers(&presented, system::nanoseconds());
     let _turn = match was_good {
         true => None,
         false => limits.lookups.acquire().await.ok(),
@@ -140,12 +142,12 @@ async fn looked_up(
     let found = app
         .desk()
         .read(move |tx| {
-            let now = world::now().seconds();
+            let now = system::now().seconds();
             Ok(token::authenticate(tx, &asked, address, now))
         })
         .await?;
     if found.is_ok() {
-        limits.good.remember(&presented, world::nanoseconds());
+        limits.good.remember(&presented, system::nanoseconds());
     }
     Ok(found)
 }
@@ -176,7 +178,7 @@ pub fn prefix(presented: &str) -> u64 {
 /// # Errors
 /// 429.
 pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Problem> {
-    let (limits, now) = (app.limits(), world::nanoseconds());
+    let (limits, now) = (app.limits(), system::nanoseconds());
     let place = subscriber(address);
     let taken = limits.failures.take((place, prefix), now);
     let Err(e) = taken.and(limits.guesses.take(place, now)) else {
@@ -204,7 +206,7 @@ pub async fn resume(
                 tx,
                 token,
                 address,
-                world::now().seconds(),
+                system::now().seconds(),
             ))
         })
         .await?;
@@ -238,7 +240,7 @@ pub fn resume_person(
 
 fn count(app: &App, asker: &Asker) -> Result<(), Problem> {
     let who = asker.grant.id.as_u64();
-    if let Err(e) = app.limits().tokens.take(who, world::nanoseconds()) {
+    if let Err(e) = app.limits().tokens.take(who, system::nanoseconds()) {
         app.metrics().limited();
         return Err(e.into());
     }
@@ -316,7 +318,7 @@ pub async fn write_down(
     if app
         .limits()
         .records
-        .take(place, world::nanoseconds())
+        .take(place, system::nanoseconds())
         .is_err()
     {
         count_refused(app, place);
@@ -349,7 +351,7 @@ pub async fn tell_refused(app: &App) {
     let Some(words) = app.limits().unrecorded.take().words() else {
         return;
     };
-    let world = World::of_server();
+    let world = system::of_server();
     let written = app
         .desk()
         .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
@@ -451,7 +453,7 @@ mod tests {
     #[test]
     fn no_part_of_a_key_stands_in_a_reason() {
         let name = |n: &str| n.parse().unwrap();
-        let entropy = World::at(1).entropy;
+        let entropy = system::at(1).entropy;
         let fresh = keystile::key::generate(&name("ks"), &name("live"), entropy).unwrap();
         let (key, id) = (fresh.text.expose_secret(), fresh.id.to_string());
         assert_eq!(

@@ -1,6 +1,7 @@
 //! What is on its way and has not arrived, in numbers: messages of webhooks, audit records,
 //! keysets.
 
+use crate::system;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
@@ -11,7 +12,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::delivery::Delivery;
 use crate::exporter::Exporter;
 use crate::outbox::Sender;
-use crate::world;
 
 /// Reads the numbers when somebody asks.
 pub struct Backlog {
@@ -43,7 +43,7 @@ impl Collector for Backlog {
             ConstGauge::new(signed(waiting)).encode(family.encode_family(&labels)?)?;
         }
         let left = self.delivery.not_after().map(|end| {
-            let now = world::now().seconds();
+            let now = system::now().seconds();
             signed(end).saturating_sub(signed(now))
         });
         for (name, help, value) in [

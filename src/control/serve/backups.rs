@@ -1,5 +1,6 @@
 //! Backups that are fetched over the API, one at a time.
 
+use crate::system;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -18,8 +19,8 @@ use crate::error::{Error, Kind, Result, refuse};
 use crate::file::Partial;
 use crate::home::Home;
 use crate::operation::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
-use crate::registry::words;
-use crate::world::{self, World};
+use crate::words;
+use crate::world::World;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
@@ -83,7 +84,7 @@ impl Backups {
                 id,
                 store: copied.store,
                 usage: copied.usage,
-                used: world::instant(),
+                used: system::instant(),
             };
             Ok((made, kept))
         });
@@ -109,7 +110,7 @@ impl Backups {
     async fn read(self: Arc<Self>, asked: Read) -> Result<Piece> {
         let mut kept = self.kept.lock().await;
         let found = of(&mut kept, &asked.id)?;
-        found.used = world::instant();
+        found.used = system::instant();
         let partial = match asked.part {
             Part::Store => Some(&found.store),
             Part::Usage => found.usage.as_ref(),
@@ -157,7 +158,7 @@ impl Backups {
 
 impl Kept {
     fn is_idle(&self) -> bool {
-        world::instant().saturating_duration_since(self.used) >= IDLE
+        system::instant().saturating_duration_since(self.used) >= IDLE
     }
 }
 

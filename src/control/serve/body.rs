@@ -1,5 +1,6 @@
 //! Bodies on their way in and out: each has a deadline, and those that come in a budget.
 
+use crate::system;
 use std::error::Error as _;
 use std::fmt;
 use std::future::Future as _;
@@ -16,7 +17,6 @@ use super::budget::Charge;
 use super::connection::InFlight;
 use super::problem::Problem;
 use crate::error::{Kind, refuse};
-use crate::world;
 
 /// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
 const PIECE: usize = 16 << 10;
@@ -73,7 +73,7 @@ pub struct Incoming {
 impl Incoming {
     /// A body that begins now.
     pub fn new(inner: Body, charge: Arc<Charge>, pace: Pace) -> Self {
-        let began = world::instant();
+        let began = system::instant();
         Self {
             inner,
             charge,
@@ -288,7 +288,7 @@ mod tests {
             most: Duration::from_millis(400),
         };
         for (first, allowed) in [(1, 50), (20_000, 250), (900_000, 400)] {
-            let began = world::instant();
+            let began = system::instant();
             let problem = whole(slow(first, pace), 1 << 20).await.unwrap_err();
             assert_eq!(problem.status, 408);
             assert!(began.elapsed().as_millis() >= allowed, "{first}");

@@ -1,6 +1,7 @@
 //! One connection: what it is busy with, how long it may be idle or wait for its peer, and
 //! when it has to go.
 
+use crate::system;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -25,7 +26,6 @@ use super::limits::subscriber;
 use super::listen::Peer;
 use super::proxy::Proxies;
 use super::room::{Rank, Seat};
-use crate::world;
 
 /// A head that takes longer is not one; a kept-alive connection may be silent for as long.
 pub const HEADERS: Duration = Duration::from_secs(30);
@@ -147,7 +147,7 @@ impl InFlight {
     /// Whether it is the peer that has to go on.
     pub fn waits_for_peer(&self, waits: bool) {
         let since = if waits {
-            world::nanoseconds().max(1)
+            system::nanoseconds().max(1)
         } else {
             0
         };
@@ -159,7 +159,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut work = self.connection.work();
         work.flights.remove(&self.id);
-        work.idle_since = world::nanoseconds();
+        work.idle_since = system::nanoseconds();
     }
 }
 
@@ -173,7 +173,7 @@ impl Connection {
             work: Mutex::new(Work {
                 next: 0,
                 flights: BTreeMap::new(),
-                idle_since: world::nanoseconds(),
+                idle_since: system::nanoseconds(),
             }),
         })
     }
@@ -207,7 +207,7 @@ impl Connection {
     }
 
     fn state(&self, bounds: &Bounds) -> State {
-        let now = world::nanoseconds();
+        let now = system::nanoseconds();
         let past = |since: u64, most: Duration| u128::from(now - since.min(now)) >= most.as_nanos();
         let work = self.work();
         if work.flights.is_empty() && past(work.idle_since, bounds.idle) {
@@ -286,7 +286,7 @@ impl Service {
                     leaving = true;
                     serving.as_mut().graceful_shutdown();
                     // The listener ends those that take too long.
-                    deadline.as_mut().reset(world::instant() + Duration::from_secs(3600));
+                    deadline.as_mut().reset(system::instant() + Duration::from_secs(3600));
                 }
                 () = deadline.as_mut() => match connection.state(&bounds) {
                     _ if leaving => return,
@@ -297,9 +297,9 @@ impl Service {
                     State::Idle => {
                         leaving = true;
                         serving.as_mut().graceful_shutdown();
-                        deadline.as_mut().reset(world::instant() + bounds.linger);
+                        deadline.as_mut().reset(system::instant() + bounds.linger);
                     }
-                    State::Busy => deadline.as_mut().reset(world::instant() + tick),
+                    State::Busy => deadline.as_mut().reset(system::instant() + tick),
                 }
             }
         }

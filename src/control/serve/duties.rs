@@ -12,22 +12,22 @@ use tokio::task::JoinSet;
 
 use super::backlog::Backlog;
 use super::fleet::Numbers;
-use super::http::{App, live};
+use super::http::App;
 use super::limits::Limits;
 use super::listen::Peer;
-use super::{Parts, Settings, auth, edge, serve, signals};
-use crate::console::{self, Console, Envoys};
+use super::{Parts, Settings, auth, edge, envoys, serve, signals};
 use crate::delivery::Delivery;
 use crate::delivery::papers::Papers;
 use crate::desk::Desk;
 use crate::error::Result;
 use crate::exporter::Exporter;
-use crate::operation::fleet::{Fleet, Forget, List, Wait};
-use crate::operation::version;
 use crate::outbox;
 use crate::scanner::Scanner;
-use crate::usage::intake::Intake;
-use crate::usage::numbers::Numbers as UsageNumbers;
+use crate::serve::intake::Intake;
+use crate::serve::usage_numbers::Numbers as UsageNumbers;
+
+/// Makes the routes of the pages for people.
+pub type Pages = Box<dyn FnOnce(&App, &Arc<Delivery>) -> Router + Send>;
 
 /// What a server does beside answering.
 pub struct Duties {
@@ -41,8 +41,8 @@ pub struct Duties {
     pub exporter: Arc<Exporter>,
     /// How often keys are looked at for rotation.
     pub rotation: Duration,
-    /// How long sessions of the console live.
-    pub console: console::Settings,
+    /// The pages for people.
+    pub pages: Pages,
 }
 
 /// Does all of it until a signal says to stop.
@@ -74,8 +74,9 @@ pub async fn run(
         Arc::clone(&intake),
         duties.scanner,
     )
-    .merge(fleet(&app, &delivery))
-    .merge(console(&app, &delivery, duties.console));
+    .merge(envoys::routes(&app, &delivery))
+    .merge(super::backups::routes(&app))
+    .merge((duties.pages)(&app, &delivery));
     let parts = Parts {
         routes,
         discovery: Some(placed(delivery.router())),
@@ -90,55 +91,6 @@ pub async fn run(
     auth::tell_refused(&app).await;
     duty.shutdown().await;
     served
-}
-
-/// The operations that only a running server can answer.
-pub(super) fn fleet(app: &App, delivery: &Arc<Delivery>) -> Router {
-    let list = Arc::clone(delivery);
-    let wait = Arc::clone(delivery);
-    let forget = Arc::clone(delivery);
-    live(app, move |_: List, _| {
-        let list = Arc::clone(&list);
-        async move { Ok(Fleet::of(&list)) }
-    })
-    .merge(live(app, move |asked: Wait, world| {
-        let wait = Arc::clone(&wait);
-        async move { asked.at(&wait, world).await }
-    }))
-    .merge(live(app, move |asked: Forget, world| {
-        let forget = Arc::clone(&forget);
-        async move { asked.at(&forget, world).await }
-    }))
-    .merge(versions(app, delivery))
-    .merge(super::backups::routes(app))
-}
-
-/// What was published.
-fn versions(app: &App, delivery: &Arc<Delivery>) -> Router {
-    let [list, one, two] = [(); 3].map(|()| Arc::clone(delivery));
-    live(app, move |asked: version::List, world| {
-        asked.at(Arc::clone(&list), world)
-    })
-    .merge(live(app, move |asked: version::Inspect, world| {
-        asked.at(Arc::clone(&one), world)
-    }))
-    .merge(live(app, move |asked: version::Diff, world| {
-        asked.at(Arc::clone(&two), world)
-    }))
-}
-
-/// The pages for people.
-pub(super) fn console(app: &App, delivery: &Arc<Delivery>, settings: console::Settings) -> Router {
-    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
-    let envoys = Envoys {
-        list: Arc::new(move || Fleet::of(&list)),
-        forget: Arc::new(move |world, node| {
-            let forget = Arc::clone(&forget);
-            Box::pin(async move { forget.forget(world, vec![node]).await })
-        }),
-    };
-    let console = Console::new(app.clone(), settings, envoys);
-    console::router(console.clone()).merge(console.live())
 }
 
 /// When it is said that all shall stop.

@@ -1,5 +1,6 @@
 //! What Envoys and scanners send: no token, but a signature of their own.
 
+use crate::system;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -19,13 +20,13 @@ use super::listen::Peer;
 use super::log::RequestId;
 use super::problem::Problem;
 use crate::delivery::{Delivery, Refused};
-use crate::desk::{Desk, Pace};
+use crate::desk::Desk;
 use crate::error::{Kind, refuse};
+use crate::operation::Pace;
 use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
 use crate::scanning::Untrusted;
-use crate::usage::intake::{self as batches, Intake};
-use crate::world::World;
+use crate::serve::intake::{self as batches, Intake};
 
 /// A report of one worker is some hundred bytes.
 const REPORT: usize = 64 << 10;
@@ -168,7 +169,7 @@ async fn leaks(
         .collect();
     let found = desk
         .write_at(Pace::Urgent, move |store| {
-            let world = World::of_scanner(peer, &id);
+            let world = system::of_scanner(peer, &id);
             leak::found(store, &world, &alerts, policy)
         })
         .await;

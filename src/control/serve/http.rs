@@ -1,5 +1,6 @@
 //! Every operation over HTTP: one handler for all of them, and the pages beside them.
 
+use crate::system;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +28,14 @@ use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{docs, openapi};
-use crate::desk::{Desk, Pace};
+use crate::desk::Desk;
 use crate::error::{Error, Kind, Result, refuse};
+use crate::operation::Pace;
 use crate::operation::{self, AUDITORS, Method, Operation, Route};
 use crate::reach::Reach;
 use crate::registry::replay::{self, Once};
 use crate::store::Store;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// How long it holds that the store could be read, or not: however many ask, it is looked at
 /// no more often.
@@ -61,7 +63,7 @@ impl App {
             desk,
             metrics: Metrics::new(collectors),
             limits,
-            world: World::read(),
+            world: system::local(),
             page: docs::page(&document).into(),
             document: document.to_string().into(),
             ready: tokio::sync::Mutex::default(),
@@ -150,7 +152,7 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
     let Some(peer) = request.extensions().get::<Peer>() else {
         return no_peer().into_response();
     };
-    let now = world::nanoseconds();
+    let now = system::nanoseconds();
     let place = subscriber(peer.address.ip());
     let health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let free = peer.presence.is_known() || auth::was_good(&app, request.headers(), now);
@@ -593,7 +595,7 @@ fn stale() -> Error {
 
 async fn ready(State(app): State<App>) -> Response {
     let mut known = app.0.ready.lock().await;
-    let now = world::instant();
+    let now = system::instant();
     if let Some((at, true)) = *known
         && now.saturating_duration_since(at) < READY
         && !app.desk().health().is_ill()

@@ -1,6 +1,7 @@
 //! Connections: accepted, bounded, ended. Serves any router, in clear or over TLS, HTTP/1
 //! and HTTP/2.
 
+use crate::system;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,7 +24,6 @@ use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
 use crate::error::{Result, refuse};
-use crate::world;
 
 /// A handshake that takes longer is not one.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ impl Listener {
                 true => Rank::Proxy(place),
                 false => Rank::Stranger(place),
             };
-            let now = world::nanoseconds();
+            let now = system::nanoseconds();
             if terms.room.is_crowded(rank) && arrivals.take(place, now).is_err() {
                 // Each takes the seat of one before it, and a handshake is dear.
                 continue;
@@ -215,7 +215,7 @@ impl Connecting {
         let Some(certificates) = self.certificates.take() else {
             return self.serve(stream, peer).await;
         };
-        let acceptor = TlsAcceptor::from(certificates.current(world::instant()));
+        let acceptor = TlsAcceptor::from(certificates.current(system::instant()));
         match self.kept(acceptor.accept(stream)).await {
             Some(Ok(stream)) => {
                 let (_, session) = stream.get_ref();

@@ -1,6 +1,7 @@
 //! Structured logs: a JSON object a line, on stderr. They hold names, ids and templates:
 //! never a key, a token, a body or a query.
 
+use crate::system;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -10,7 +11,6 @@ use tracing_subscriber::filter::LevelFilter;
 use super::http::App;
 use super::listen::Peer;
 use super::metrics::Answered;
-use crate::world;
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -55,7 +55,7 @@ impl RequestId {
 
 /// Gives every request its id, counts it and writes it down.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let started = world::instant();
+    let started = system::instant();
     let id = RequestId::of(request.headers(), &app);
     let method = request.method().as_str();
     // A method that nobody knows is a label that nobody should make.

@@ -8,17 +8,17 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::duties;
 use super::http::{self, App};
 use super::limits::Limits;
 use super::listen::Peer;
+use super::{backups, envoys};
 use crate::caller::Role;
 use crate::delivery::{self, Delivery};
 use crate::desk::{self, Desk};
-use crate::operation::{Operation, Route};
+use crate::operation::{Operation, Route, session};
 use crate::policy_file;
 use crate::registry::token;
-use crate::world::World;
+use crate::system;
 
 mod conditions;
 mod refusals;
@@ -41,7 +41,7 @@ fn nowhere() -> delivery::Settings {
         },
         ttl: None,
         limits: delivery::Limits::default(),
-        world: World::read,
+        world: system::local,
     }
 }
 
@@ -65,11 +65,9 @@ impl Api {
     fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
-        let live = duties::fleet(&app, &delivery).merge(duties::console(
-            &app,
-            &delivery,
-            Default::default(),
-        ));
+        let live = envoys::routes(&app, &delivery)
+            .merge(backups::routes(&app))
+            .merge(sessions(&app));
         Self {
             router: http::router(app, live),
             desk,
@@ -81,7 +79,7 @@ impl Api {
         let draft = token::Draft::plain(role.to_string(), role);
         let made = self
             .desk
-            .write(move |store| token::create(store, &World::read(), draft))
+            .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();
         made.0.expose_secret().to_owned()
@@ -129,6 +127,18 @@ impl Api {
         };
         self.send(request.body(body).unwrap()).await
     }
+}
+
+/// The console's own routes, of a console that nobody is signed in to.
+fn sessions(app: &App) -> axum::Router {
+    http::live(app, |_: session::List, _| async {
+        Ok(session::Sessions {
+            sessions: Vec::new(),
+        })
+    })
+    .merge(http::live(app, |asked: session::End, _| async move {
+        Err(session::none(&asked.id))
+    }))
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
@@ -493,7 +503,7 @@ async fn a_body_has_a_largest_size_which_an_import_may_exceed() {
 /// A token of the right form that nobody has.
 fn guess(n: u64) -> String {
     let [brand, word] = [token::BRAND, "owner"].map(|w| w.parse().unwrap());
-    let fresh = keystile::key::generate(&brand, &word, World::at(n).entropy).unwrap();
+    let fresh = keystile::key::generate(&brand, &word, system::at(n).entropy).unwrap();
     fresh.text.expose_secret().to_owned()
 }
 

@@ -1,5 +1,6 @@
 //! Certificates of a listener: read from files, and again when the files change.
 
+use crate::system;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,6 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::error::{Error, Result, refuse};
-use crate::world;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl Certificates {
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            self.current(world::instant());
+            self.current(system::instant());
         }
     }
 
@@ -130,7 +130,7 @@ impl Certificates {
 
     fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
         let verifier = self.state().verifier.clone();
-        let now = Duration::from_millis(world::now().ms());
+        let now = Duration::from_millis(system::now().ms());
         match (verifier, chain.split_first()) {
             (Some(verifier), Some((own, others))) => verifier
                 .verify_client_cert(own, others, UnixTime::since_unix_epoch(now))

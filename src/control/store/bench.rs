@@ -1,11 +1,14 @@
 //! A store for tests.
 
+use crate::system;
 use std::path::PathBuf;
 
 use super::*;
 use crate::audit::{Broken, Chain};
 use crate::policy_file;
-use crate::registry::{client, key, signing};
+use crate::registry::client;
+use crate::registry::key;
+use crate::registry::signing;
 
 /// When it was made, in seconds.
 pub const NOON: u64 = 1_800_000_000;
@@ -27,7 +30,7 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
-        let world = World::at(NOON);
+        let world = system::at(NOON);
         let key = MasterKey::generate(world.entropy).ok().unwrap();
         let mut store = Store::create(&path, &key, StoreId([7; 8])).ok().unwrap();
         store
@@ -49,7 +52,7 @@ impl Bench {
     /// Makes a client.
     pub fn client(&mut self, name: &str) {
         let draft = client::Draft::named(name);
-        client::create(&mut self.store, &World::at(NOON), draft).unwrap();
+        client::create(&mut self.store, &system::at(NOON), draft).unwrap();
     }
 
     /// Issues keys of `acme`.

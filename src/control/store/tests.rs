@@ -1,3 +1,4 @@
+use crate::system;
 use rusqlite::params;
 use serde_json::json;
 
@@ -5,8 +6,9 @@ use super::bench::{Bench, NOON};
 use super::*;
 use crate::audit::Broken;
 use crate::policy_file;
-use crate::publish;
-use crate::registry::{client, key};
+use crate::registry::client;
+use crate::registry::key;
+use crate::registry::publish;
 
 mod audit;
 mod migration;
@@ -16,9 +18,9 @@ fn every_change_raises_the_version_even_if_the_clock_goes_back() {
     let mut b = Bench::new();
     let first = b.version();
     assert_eq!(first, NOON * 1000);
-    b.issue(&World::at(NOON + 5), 1);
+    b.issue(&system::at(NOON + 5), 1);
     assert_eq!(b.version(), (NOON + 5) * 1000);
-    b.issue(&World::at(NOON - 1000), 1);
+    b.issue(&system::at(NOON - 1000), 1);
     assert_eq!(b.version(), (NOON + 5) * 1000 + 1);
 }
 
@@ -30,7 +32,7 @@ fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
         description: Some("Acme Corp.".to_owned()),
         ..client::Patch::default()
     };
-    client::update(&mut b.store, &World::at(NOON + 5), "acme", patch).unwrap();
+    client::update(&mut b.store, &system::at(NOON + 5), "acme", patch).unwrap();
     assert_eq!(b.version(), before);
 }
 
@@ -44,7 +46,7 @@ fn what_fails_half_way_leaves_no_trace() {
             .unwrap()
     };
     let before = count(&mut b);
-    let world = World::at(NOON + 5);
+    let world = system::at(NOON + 5);
     let failed: Result<()> = b.store.write(&world, |tx| {
         tx.keyset_changed();
         tx.audit(&world, "key.issue", "x", None, None)?;
@@ -58,7 +60,7 @@ fn what_fails_half_way_leaves_no_trace() {
 #[test]
 fn a_transaction_reads_the_records_that_it_added() {
     let mut b = Bench::new();
-    let world = World::at(NOON + 5);
+    let world = system::at(NOON + 5);
     let first = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap() + 1;
     b.store
         .write(&world, |tx| {
@@ -83,7 +85,7 @@ fn a_transaction_that_could_not_write_its_records_does_not_commit_without_them()
            format, address, request, client, outcome, reason FROM audit WHERE seq = 1",
         before.seq + 1
     ));
-    let world = World::at(NOON + 5);
+    let world = system::at(NOON + 5);
     let done = b.store.write(&world, |tx| {
         tx.audit(&world, "key.update", "x", None, None)?;
         let _ = tx.audit_record(1);
@@ -96,7 +98,7 @@ fn a_transaction_that_could_not_write_its_records_does_not_commit_without_them()
 #[test]
 fn a_client_number_is_never_used_again() {
     let mut b = Bench::new();
-    let world = World::at(NOON + 5);
+    let world = system::at(NOON + 5);
     let number = |b: &mut Bench| {
         b.store
             .read(|tx| Ok(tx.client("acme")?.unwrap().number))
@@ -111,7 +113,7 @@ fn a_client_number_is_never_used_again() {
 #[test]
 fn nothing_readable_is_in_the_file() {
     let mut b = Bench::new();
-    let issued = b.issue(&World::at(NOON), 1);
+    let issued = b.issue(&system::at(NOON), 1);
     let text = issued[0].text.expose_secret().to_owned();
     // From the write-ahead log into the file.
     let Bench {
@@ -137,7 +139,7 @@ fn nothing_readable_is_in_the_file() {
 #[test]
 fn no_part_of_a_key_but_its_id_is_in_the_store() {
     let mut b = Bench::new();
-    let issued = b.issue(&World::at(NOON), 1);
+    let issued = b.issue(&system::at(NOON), 1);
     let text = issued[0].text.expose_secret();
     let secret = &text[text.len() - 49..text.len() - 6];
     let mut dump = String::new();
@@ -176,7 +178,7 @@ fn no_part_of_a_key_but_its_id_is_in_the_store() {
 #[test]
 fn another_master_key_opens_nothing() {
     let b = Bench::new();
-    let other = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
+    let other = MasterKey::generate(system::at(NOON).entropy).ok().unwrap();
     let error = Store::open(&b.path, &other).err().unwrap();
     assert!(
         error
@@ -201,7 +203,7 @@ fn a_store_of_a_newer_schema_is_refused() {
 #[test]
 fn an_untouched_log_holds() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     assert_eq!(b.verify(), Ok(()));
 }
 
@@ -228,7 +230,7 @@ fn a_changed_record_is_named_whichever_field_was_changed() {
         "action = action || substr(subject, 1, 1), subject = substr(subject, 2)",
     ] {
         let mut b = Bench::new();
-        b.issue(&World::at(NOON), 5);
+        b.issue(&system::at(NOON), 5);
         b.sql(&format!("UPDATE audit SET {change} WHERE seq = 4"));
         assert_eq!(b.verify(), Err(Broken::Changed(4)), "{change}");
     }
@@ -237,12 +239,12 @@ fn a_changed_record_is_named_whichever_field_was_changed() {
 #[test]
 fn a_removed_record_is_named() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     b.sql("DELETE FROM audit WHERE seq = 4");
     assert_eq!(b.verify(), Err(Broken::Missing(4)));
 
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     b.sql("DELETE FROM audit WHERE seq = 1");
     assert_eq!(b.verify(), Err(Broken::Missing(1)));
 }
@@ -250,7 +252,7 @@ fn a_removed_record_is_named() {
 #[test]
 fn a_tail_that_was_cut_off_is_named() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
     b.sql(&format!("DELETE FROM audit WHERE seq > {}", last - 2));
     assert_eq!(b.verify(), Err(Broken::CutOff(last - 1)));
@@ -259,7 +261,7 @@ fn a_tail_that_was_cut_off_is_named() {
 #[test]
 fn records_that_changed_places_are_named() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     b.sql("UPDATE audit SET seq = -3 WHERE seq = 3");
     b.sql("UPDATE audit SET seq = 3 WHERE seq = 4");
     b.sql("UPDATE audit SET seq = 4 WHERE seq = -3");
@@ -294,12 +296,12 @@ fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
 #[test]
 fn a_record_forged_with_a_fitting_hash_does_not_fit_the_chain() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     reforged(&b, 4, |r| r.subject = "someone else".to_owned());
     assert_eq!(b.verify(), Err(Broken::Unlinked(5)));
 
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let last = b.store.read(|tx| Ok(tx.meta().head.seq)).unwrap();
     reforged(&b, last, |r| r.subject = "someone else".to_owned());
     assert_eq!(b.verify(), Err(Broken::OtherHead(last)));
@@ -308,9 +310,9 @@ fn a_record_forged_with_a_fitting_hash_does_not_fit_the_chain() {
 #[test]
 fn a_record_put_in_at_the_end_is_named() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let head = b.store.read(|tx| Ok(tx.meta().head)).unwrap();
-    let world = World::at(NOON + 9);
+    let world = system::at(NOON + 9);
     b.store
         .write(&world, |tx| {
             tx.audit(&world, "key.revoke", "0000000000", None, Some(&json!({})))
@@ -331,12 +333,12 @@ fn a_keyset_is_renewed_when_half_of_its_time_has_passed() {
     let mut b = Bench::new();
     let text = format!("{}\nnot_after: 10h\n", policy_file::DEFAULT);
     let file = policy_file::parse("p", text).ok().unwrap();
-    crate::registry::policy::apply(&mut b.store, &World::at(NOON), &file)
+    crate::registry::policy::apply(&mut b.store, &system::at(NOON), &file)
         .ok()
         .unwrap();
     let version = b.version();
     let build = |b: &mut Bench, at| {
-        publish::ready(&mut b.store, &World::at(at))
+        publish::ready(&mut b.store, &system::at(at))
             .ok()
             .unwrap()
             .built
@@ -357,15 +359,15 @@ fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
     let mut b = Bench::new();
     let text = policy_file::DEFAULT.replace("# brand: ks", "brand: acme");
     let file = policy_file::parse("p", text).ok().unwrap();
-    let issued = b.issue(&World::at(NOON), 1);
+    let issued = b.issue(&system::at(NOON), 1);
     let apply = |b: &mut Bench| {
-        crate::registry::policy::apply(&mut b.store, &World::at(NOON), &file).map(|a| a.revision)
+        crate::registry::policy::apply(&mut b.store, &system::at(NOON), &file).map(|a| a.revision)
     };
     assert_eq!(
         apply(&mut b).err().unwrap().to_string(),
         "brand `acme` would turn away 1 key that begin with `ks_`; keep `brand: ks`"
     );
-    key::revoke_all(&mut b.store, &World::at(NOON), &[issued[0].key.id], "")
+    key::revoke_all(&mut b.store, &system::at(NOON), &[issued[0].key.id], "")
         .ok()
         .unwrap();
     assert_eq!(apply(&mut b).ok(), Some(2));
@@ -374,7 +376,7 @@ fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
 #[test]
 fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
     let mut b = Bench::new();
-    let world = World::at(NOON);
+    let world = system::at(NOON);
     let draft = key::Draft {
         scopes: vec!["write".to_owned(), "read".to_owned(), "read".to_owned()],
         expires: Some(NOON + 1000),
@@ -415,7 +417,7 @@ fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
 #[test]
 fn a_grace_never_lets_a_key_outlive_its_expiry() {
     let mut b = Bench::new();
-    let world = World::at(NOON);
+    let world = system::at(NOON);
     let draft = key::Draft {
         expires: Some(NOON + 50),
         ..key::Draft::default()
@@ -434,7 +436,7 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
     let mut b = Bench::new();
     b.client("other");
     let ids: Vec<_> = b
-        .issue(&World::at(NOON + 1), 4)
+        .issue(&system::at(NOON + 1), 4)
         .into_iter()
         .map(|i| i.key.id)
         .collect();
@@ -458,10 +460,10 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
     let base = b.version();
     assert!(since(&mut b, base).is_empty());
 
-    key::revoke_all(&mut b.store, &World::at(NOON + 2), &ids[..1], "").unwrap();
+    key::revoke_all(&mut b.store, &system::at(NOON + 2), &ids[..1], "").unwrap();
     assert_eq!(since(&mut b, base), ids[..1]);
     // With a clock that goes back, a change is a later version still.
-    key::set_disabled(&mut b.store, &World::at(NOON - 9), ids[1], true).unwrap();
+    key::set_disabled(&mut b.store, &system::at(NOON - 9), ids[1], true).unwrap();
     let mut two = ids[..2].to_vec();
     two.sort();
     assert_eq!(since(&mut b, base), two);
@@ -471,9 +473,9 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
         plan: Some(Some("free".to_owned())),
         ..client::Patch::default()
     };
-    client::update(&mut b.store, &World::at(NOON + 3), "other", patch.clone()).unwrap();
+    client::update(&mut b.store, &system::at(NOON + 3), "other", patch.clone()).unwrap();
     assert!(since(&mut b, base).is_empty(), "another client's plan");
-    client::update(&mut b.store, &World::at(NOON + 3), "acme", patch).unwrap();
+    client::update(&mut b.store, &system::at(NOON + 3), "acme", patch).unwrap();
     assert_eq!(since(&mut b, base), all, "the plan of their client");
     let rows = b.store.read(|tx| tx.rows_since(base)).unwrap();
     assert!(rows.iter().all(|r| r.plan.as_deref() == Some("free")));
@@ -486,7 +488,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     let twice = |store: &mut Store| -> Result<()> {
         for at in [NOON + 1, NOON + 2] {
             let draft = key::Draft::default();
-            key::issue(store, &World::at(at), "acme", draft, 1, |_| {})?;
+            key::issue(store, &system::at(at), "acme", draft, 1, |_| {})?;
         }
         Ok(())
     };
@@ -503,7 +505,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     // A part that fails takes only itself back.
     b.store
         .together(|store| {
-            let failed: Result<()> = store.write(&World::at(NOON + 3), |tx| {
+            let failed: Result<()> = store.write(&system::at(NOON + 3), |tx| {
                 tx.keyset_changed();
                 Err(refuse("no", "stop"))
             });
@@ -523,7 +525,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     });
     assert!(panicked.is_err());
     assert_eq!(count(&mut b), 4);
-    b.issue(&World::at(NOON + 4), 1);
+    b.issue(&system::at(NOON + 4), 1);
     assert_eq!(count(&mut b), 5);
     assert_eq!(b.verify(), Ok(()));
 }

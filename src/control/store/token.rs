@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::{Tx, column};
 use crate::caller::{Ceilings, Grant, Role};
 use crate::error::Result;
-use crate::record::TokenRecord;
+use crate::token_record::TokenRecord;
 
 const COLUMNS: &str =
     "token.id, digest, token.name, role, client.name, scopes, plans, max_expiry, max_keys,

@@ -21,12 +21,14 @@ mod add;
 mod facts;
 mod keep;
 mod read;
+mod step;
 mod unknown;
 
 pub use add::{Cell, Seen};
 pub use facts::KeyFacts;
 pub use keep::{Anomaly, Untold};
 pub use read::{Dimension, Grouped, These, Whose};
+pub use step::Step;
 
 /// As [`super::MIGRATIONS`].
 const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];

@@ -1,5 +1,6 @@
 //! Usage as it is counted: every request once, whatever comes twice, late or in between.
 
+use crate::system;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keystile::quota::Quota;
@@ -14,12 +15,11 @@ use super::*;
 mod giving_back;
 mod odd;
 mod size;
-use crate::operation::wire::Id;
 use crate::operation::{Operation as _, usage as operation};
 use crate::registry::key;
 use crate::store::bench::{Bench, NOON};
 use crate::store::{Query, Whose};
-use crate::world::World;
+use crate::wire::Id;
 
 /// Property tests keep the seeds of their failures here, to be committed.
 pub fn seeded() -> ProptestConfig {
@@ -95,12 +95,12 @@ fn counted(b: &mut Bench, batches: &[Batch], now: u64) -> Vec<Counted> {
 }
 
 fn ids(b: &mut Bench, n: u32) -> Vec<String> {
-    let issued = b.issue(&World::at(NOON), n);
+    let issued = b.issue(&system::at(NOON), n);
     issued.iter().map(|i| i.key.id.to_string()).collect()
 }
 
 fn show(b: &mut Bench, now: u64, ask: operation::Show) -> operation::Usage {
-    ask.run(&mut b.store, &World::at(now)).unwrap()
+    ask.run(&mut b.store, &system::at(now)).unwrap()
 }
 
 /// What a test keeps by hand: requests by minute, key, route and outcome.
@@ -335,7 +335,7 @@ fn keys_that_the_store_does_not_know_are_counted_under_no_client() {
         step: Some(Step::Hour),
         ..ask(By::Key)
     };
-    let refused = finer.run(&mut b.store, &World::at(NOON)).err().unwrap();
+    let refused = finer.run(&mut b.store, &system::at(NOON)).err().unwrap();
     assert!(refused.to_string().contains("by day"), "{refused}");
     let keys = show(&mut b, NOON, ask(By::Key));
     assert_eq!((keys.groups.len(), keys.groups[0].requests), (1, 3));
@@ -360,7 +360,7 @@ fn rows_at_their_limits_add_up_and_break_nothing() {
     let key = crate::operation::key::Show {
         id: Id::read(&ids[0]).unwrap(),
     };
-    let key = key.run(&mut b.store, &World::at(NOON)).unwrap();
+    let key = key.run(&mut b.store, &system::at(NOON)).unwrap();
     let usage = key.usage.unwrap();
     assert_eq!(usage.last_address, None);
     assert_eq!(usage.last_agent.unwrap().chars().count(), 128);
@@ -395,7 +395,7 @@ fn a_key_remembers_its_first_and_its_last_use_and_only_what_was_let_through() {
         let id = Id::read(&ids[n]).unwrap();
         let shown = crate::operation::key::Show { id };
         shown
-            .run(&mut b.store, &World::at(NOON + 700))
+            .run(&mut b.store, &system::at(NOON + 700))
             .unwrap()
             .usage
     };
@@ -419,12 +419,12 @@ fn dormant_keys_are_those_that_nobody_used_for_so_long() {
     use_of(&mut b, 1, 0, NOON);
     use_of(&mut b, 2, 1, NOON + 80 * DAY);
     let later = NOON + 100 * DAY;
-    b.issue(&World::at(later - DAY), 1);
+    b.issue(&system::at(later - DAY), 1);
     let list = crate::operation::key::List {
-        unused: Some(crate::operation::wire::Span(90 * DAY)),
+        unused: Some(crate::wire::Span(90 * DAY)),
         ..Default::default()
     };
-    let found = list.run(&mut b.store, &World::at(later)).unwrap();
+    let found = list.run(&mut b.store, &system::at(later)).unwrap();
     let mut found_ids: Vec<String> = found.keys.iter().map(|k| k.id.0.to_string()).collect();
     found_ids.sort();
     let mut wanted = vec![ids[0].clone(), ids[2].clone()];
@@ -459,21 +459,21 @@ fn a_receipt_tells_what_others_let_through_of_each_quota_in_its_window() {
     let policy =
         "version: 1\nplans:\n  day: {quota: {requests: 100, per: day}}\nroutes:\n- {path: /a}\n";
     b.store
-        .write(&World::at(NOON), |tx| tx.insert_policy(policy, NOON))
+        .write(&system::at(NOON), |tx| tx.insert_policy(policy, NOON))
         .unwrap();
     let draft = key::Draft {
         plan: Some("day".into()),
         ..key::Draft::default()
     };
-    let issued = key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {});
+    let issued = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
     let id = issued.ok().unwrap().0[0].key.id.to_string();
     let grace = 3600;
     let rotated = crate::operation::key::Rotate {
         id: Id::read(&id).unwrap(),
-        grace: crate::operation::wire::Span(grace),
+        grace: crate::wire::Span(grace),
         ..rotation()
     };
-    let next = rotated.run(&mut b.store, &World::at(NOON)).unwrap();
+    let next = rotated.run(&mut b.store, &system::at(NOON)).unwrap();
     let next = serde_json::to_value(&next).unwrap()["id"]
         .as_str()
         .unwrap()
@@ -502,7 +502,7 @@ fn a_receipt_tells_what_others_let_through_of_each_quota_in_its_window() {
     let quota = operation::Quota {
         id: Id::read(&next).unwrap(),
     };
-    let left = quota.run(&mut b.store, &World::at(NOON + 60)).unwrap();
+    let left = quota.run(&mut b.store, &system::at(NOON + 60)).unwrap();
     assert_eq!((left.used, left.remaining), (35, Some(65)));
     // The last minute of the day is told of in the next one: both windows are.
     let eve = midnight + DAY - 60;
@@ -527,10 +527,10 @@ fn what_is_older_than_is_kept_goes_and_what_is_younger_stays() {
         counted(&mut b, &[batch(0, seq, at, &ids, rows)], at + 60);
     }
     let shorter = operation::Configure {
-        days: Some(crate::operation::wire::Span(90 * DAY)),
+        days: Some(crate::wire::Span(90 * DAY)),
         ..Default::default()
     };
-    shorter.run(&mut b.store, &World::at(now)).unwrap();
+    shorter.run(&mut b.store, &system::at(now)).unwrap();
     while b
         .store
         .with_made_usage(|_, usage| usage.write(|tx| prune(tx, now)))
@@ -559,7 +559,7 @@ fn what_is_older_than_is_kept_goes_and_what_is_younger_stays() {
 #[test]
 fn settings_that_make_no_sense_are_refused_and_changes_are_in_the_audit_log() {
     let mut b = Bench::new();
-    let span = |s| Some(crate::operation::wire::Span(s));
+    let span = |s| Some(crate::wire::Span(s));
     for wrong in [
         operation::Configure {
             minutes: span(60),
@@ -574,13 +574,13 @@ fn settings_that_make_no_sense_are_refused_and_changes_are_in_the_audit_log() {
             ..Default::default()
         },
     ] {
-        assert!(wrong.run(&mut b.store, &World::at(NOON)).is_err());
+        assert!(wrong.run(&mut b.store, &system::at(NOON)).is_err());
     }
     let right = operation::Configure {
         hours: span(30 * DAY),
         ..Default::default()
     };
-    right.run(&mut b.store, &World::at(NOON)).unwrap();
+    right.run(&mut b.store, &system::at(NOON)).unwrap();
     let last = b
         .store
         .read(|tx| tx.last_audit(&Query::default(), 1))
@@ -599,13 +599,13 @@ fn addresses_and_agents_can_be_forgotten_and_counts_stay() {
         NOON,
     );
     operation::Forget {}
-        .run(&mut b.store, &World::at(NOON))
+        .run(&mut b.store, &system::at(NOON))
         .unwrap();
     let shown = crate::operation::key::Show {
         id: Id::read(&ids[0]).unwrap(),
     };
     let usage = shown
-        .run(&mut b.store, &World::at(NOON))
+        .run(&mut b.store, &system::at(NOON))
         .unwrap()
         .usage
         .unwrap();
@@ -637,7 +637,7 @@ fn usage_is_unreadable_without_the_store_and_survives_a_new_master_key() {
     let bytes = std::fs::read(&file).unwrap();
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|w| w == text);
     assert!(!holds(b"SQLite format") && !holds(b"/v1/a") && !holds(b"192.0.2.7"));
-    let key = crate::seal::MasterKey::generate(World::at(NOON).entropy)
+    let key = crate::seal::MasterKey::generate(system::at(NOON).entropy)
         .ok()
         .unwrap();
     b.store.rekey(&key).unwrap();

@@ -1,5 +1,6 @@
 //! `keystilectl key update`, `revoke`, `rotate`
 
+use crate::plural;
 use clap::Args;
 use ipnet::IpNet;
 use keystile::certificate;
@@ -11,10 +12,9 @@ use super::print;
 use crate::commands::{Context, fleet, key_id};
 use crate::error::Result;
 use crate::operation::key;
-use crate::operation::wire::{Id, Span, TimeWords};
-use crate::output;
-use crate::registry::rules;
+use crate::rules;
 use crate::when::{self, When};
+use crate::wire::{Id, Span, TimeWords};
 
 /// Change what a key may do; the key itself stays
 #[derive(Args)]
@@ -194,7 +194,7 @@ impl Revoke {
         match waited {
             Some(waited) => cx.out.note(format_args!(
                 "in force on {}",
-                output::count(waited.in_force, "Envoy")
+                plural::count(waited.in_force, "Envoy")
             )),
             None => cx.out.note("`keystilectl push` puts it in force"),
         }

@@ -10,11 +10,11 @@ use super::fields;
 use crate::commands::Context;
 use crate::error::{Error, Result, refuse};
 use crate::operation::key::{self, Issued, IssuedKey, Kind};
-use crate::operation::wire::{Environment, Secret, Span, TimeWords};
 use crate::output;
 use crate::registry::key::count;
-use crate::registry::rules;
+use crate::rules;
 use crate::when::{self, When};
+use crate::wire::{Environment, Secret, Span, TimeWords};
 
 /// Issue a key; it is shown once, now
 #[derive(Args)]

@@ -5,9 +5,9 @@ use clap::Args;
 use crate::commands::Context;
 use crate::error::Result;
 use crate::operation::lost::{self, LostView, UsedView};
-use crate::operation::wire::PAGE;
 use crate::output::{self, cell};
 use crate::when;
+use crate::wire::PAGE;
 
 /// List keys that a restore lost
 #[derive(Args)]

@@ -1,5 +1,7 @@
 //! `keystilectl key rotate`
 
+use crate::plural;
+use crate::system;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -17,11 +19,9 @@ use super::issue::shown;
 use crate::commands::{Context, key_id};
 use crate::error::{Error, Result, refuse};
 use crate::operation::key::{self, IssuedKey};
-use crate::operation::wire::{Id, Span, Time, TimeWords};
-use crate::output;
 use crate::registry::rotation::{self, How, Receive, Rotated};
 use crate::when::{self, When};
-use crate::world;
+use crate::wire::{Id, Span, Time, TimeWords};
 
 /// Replace a key by a new one with the same rules; both work for a while
 #[derive(Args)]
@@ -149,7 +149,7 @@ impl Rotate {
         cx.out.show(&json, || {
             format!(
                 "{} rotated; the new ones are in {}, and the old ones work for {} more\n",
-                output::count(usize::try_from(done).unwrap_or(usize::MAX), "key"),
+                plural::count(usize::try_from(done).unwrap_or(usize::MAX), "key"),
                 out.display(),
                 when::duration(self.grace)
             )
@@ -241,7 +241,7 @@ fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
     let stdin = left
         .try_clone()
         .map_err(|e| failed(format_args!("not handed over ({e})")))?;
-    let mut child = world::shell(command)
+    let mut child = system::shell(command)
         .stdin(stdin)
         // Its own output is not ours: what we print may be read by programs.
         .stdout(Stdio::null())

@@ -1,5 +1,7 @@
 //! `keystilectl keyset verify`, `inspect`, `diff`
 
+use crate::plural;
+use crate::system;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,10 +13,11 @@ use super::versions::{self, version_in_place_of};
 use crate::commands::Context;
 use crate::ecds::{self, SIGNING_KEYS};
 use crate::error::{Result, refuse, refuse_all};
+use crate::file;
 use crate::inspect::{self, Change, Difference, Opened};
 use crate::output::{self, cell};
 use crate::registry::signing;
-use crate::{file, when, world};
+use crate::when;
 
 /// Check keyset files: the signature, and every page
 #[derive(Args)]
@@ -63,7 +66,7 @@ pub struct Diff {
 }
 
 fn signing_keys(cx: &Context) -> Result<SigningKeys> {
-    match world::secret_variable(SIGNING_KEYS) {
+    match system::secret_variable(SIGNING_KEYS) {
         Some(text) => {
             let text = text
                 .strip_prefix(&format!("{SIGNING_KEYS}="))
@@ -140,8 +143,8 @@ impl Verify {
                     "{}: good: version {}, {}, {}\n",
                     path.display(),
                     o.keyset.version,
-                    output::count(o.keyset.len(), "key"),
-                    output::count(o.keyset.pages(), "page")
+                    plural::count(o.keyset.len(), "key"),
+                    plural::count(o.keyset.pages(), "page")
                 )
             };
             good.iter().map(line).collect()

@@ -1,5 +1,6 @@
 //! `keystilectl policy diff`
 
+use crate::plural;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -67,7 +68,7 @@ impl DiffCommand {
             n => Err(refuse(
                 format_args!(
                     "{} of the kind that `--fail-on` names",
-                    output::count(n, "change")
+                    plural::count(n, "change")
                 ),
                 "review them, and leave the option out if they are meant",
             )),

@@ -1,13 +1,15 @@
 //! `keystilectl policy from-openapi`
 
+use crate::plural;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::commands::Context;
 use crate::error::{Result, refuse};
+use crate::file;
 use crate::openapi_import::{self, How};
-use crate::{file, output};
+use crate::output;
 
 /// Places of one problem that are named; the others are counted.
 const NAMED: usize = 3;
@@ -60,10 +62,10 @@ impl FromOpenapi {
         }
         cx.out.note(format_args!(
             "{} of {} became {} with {}",
-            output::count(drafted.operations, "operation"),
-            output::count(drafted.paths, "path"),
-            output::count(drafted.routes, "route"),
-            output::count(drafted.scopes, "scope"),
+            plural::count(drafted.operations, "operation"),
+            plural::count(drafted.paths, "path"),
+            plural::count(drafted.routes, "route"),
+            plural::count(drafted.scopes, "scope"),
         ));
         Ok(())
     }

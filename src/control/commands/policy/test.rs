@@ -1,5 +1,6 @@
 //! `keystilectl policy test`
 
+use crate::plural;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -9,9 +10,10 @@ use serde_json::json;
 
 use crate::commands::Context;
 use crate::error::{Result, refuse};
+use crate::file;
 use crate::output::{self, cell};
+use crate::policy_file;
 use crate::policy_test::{self, Cases, Holder, Outcome};
-use crate::{file, policy_file};
 
 /// Try requests against a policy: given a key's properties, expect a code
 #[derive(Args)]
@@ -79,7 +81,7 @@ impl Test {
         Err(refuse(
             format_args!(
                 "{failed} of {} failed",
-                output::count(outcomes.len(), "case")
+                plural::count(outcomes.len(), "case")
             ),
             "change the policy, or the case if it expects too much",
         ))
@@ -104,7 +106,7 @@ fn warn(cx: &Context, cases: &Cases, policy: &keystile::policy::Policy) {
 
 fn table(outcomes: &[Outcome], failed: usize) -> String {
     if failed == 0 {
-        return format!("{} passed\n", output::count(outcomes.len(), "case"));
+        return format!("{} passed\n", plural::count(outcomes.len(), "case"));
     }
     output::table(
         ["case", "at", "expected", "got", "because"],

@@ -6,8 +6,9 @@ use super::super::Context;
 use super::plane::Plane;
 use crate::error::{Result, refuse};
 use crate::istio::{Delivery, FailStrategy, Mesh, Place};
-use crate::registry::rules;
-use crate::{output, publish};
+use crate::output;
+use crate::registry::publish;
+use crate::rules;
 
 /// Kubernetes stores no object above 1.5 MiB; the rest of the resource needs some.
 pub const OBJECT_MOST: usize = 1_400_000;

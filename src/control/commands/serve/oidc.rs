@@ -1,5 +1,6 @@
 //! `keystilectl serve --oidc-…`
 
+use crate::system;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,8 +9,9 @@ use zeroize::Zeroizing;
 use crate::console::oidc::roles::Rule;
 use crate::console::oidc::{Oidc, Settings, checked, checked_console};
 use crate::error::{Result, refuse};
-use crate::operation::wire::Secret;
-use crate::{file, seal, world};
+use crate::file;
+use crate::seal;
+use crate::wire::Secret;
 
 /// The environment variable of our secret at the provider.
 const SECRET: &str = "KEYSTILE_OIDC_SECRET";
@@ -110,7 +112,7 @@ impl OidcArgs {
             let bytes = Zeroizing::new(file::read(path)?);
             let text = String::from_utf8_lossy(&bytes).into_owned();
             (Zeroizing::new(text), place)
-        } else if let Some(text) = world::secret_variable(SECRET) {
+        } else if let Some(text) = system::secret_variable(SECRET) {
             (text, format!("the environment variable `{SECRET}`"))
         } else {
             return Ok(None);

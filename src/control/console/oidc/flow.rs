@@ -149,10 +149,10 @@ fn next_of(encoded: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::World;
+    use crate::system;
 
     fn entropy() -> fn(&mut [u8]) -> Result<()> {
-        World::at(1).entropy
+        system::at(1).entropy
     }
 
     fn flows() -> Flows {

@@ -2,6 +2,7 @@
 //!
 //! Everything here waits for a network, and runs where waiting is allowed.
 
+use crate::system;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::id_token::{self, Expected, Keys, Untrusted};
 use super::roles::Claims;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::encoded;
-use crate::operation::wire::Secret;
-use crate::{remote, world};
+use crate::remote;
+use crate::wire::Secret;
 
 /// How long the provider may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -252,7 +253,7 @@ impl Provider {
     }
 
     fn metadata(&self) -> Result<Arc<Metadata>> {
-        let now = world::instant();
+        let now = system::instant();
         let old = match at_hand(self.held().metadata.as_ref(), now, false) {
             AtHand::Fresh(metadata) => return Ok(metadata),
             AtHand::Old(old) => old,
@@ -296,7 +297,7 @@ impl Provider {
 
     /// Its keys.
     fn keys(&self, metadata: &Metadata) -> Result<Arc<Keys>> {
-        let now = world::instant();
+        let now = system::instant();
         let old = match at_hand(self.held().keys.as_ref(), now, false) {
             AtHand::Fresh(keys) => return Ok(keys),
             AtHand::Old(old) => old,
@@ -310,7 +311,7 @@ impl Provider {
     /// Its keys, fetched because those at hand do not verify a token; `None` if that was done
     /// a moment ago.
     fn keys_anew(&self, metadata: &Metadata) -> Result<Option<Arc<Keys>>> {
-        let now = world::instant();
+        let now = system::instant();
         {
             let mut held = self.held();
             let recently = held.missed.is_some_and(|at| now.duration_since(at) < AGAIN);
@@ -472,7 +473,6 @@ mod tests {
     use std::net::TcpListener;
 
     use crate::console::oidc::flow::Flows;
-    use crate::world::World;
 
     /// A provider whose discovery document is made of its own address.
     fn discovered(document: fn(&str) -> serde_json::Value) -> Result<String> {
@@ -501,7 +501,7 @@ mod tests {
             ca: None,
             hosts: vec!["id.example.com".to_owned()],
         })?;
-        let entropy = World::at(1).entropy;
+        let entropy = system::at(1).entropy;
         let flow = Flows::new(entropy)?.begin("/console", 1, entropy)?;
         provider.address(&flow)
     }
@@ -637,7 +637,7 @@ mod tests {
 
     #[test]
     fn an_old_document_does_while_it_is_good_and_a_fresh_one_is_not_fetched() {
-        let now = world::instant();
+        let now = system::instant();
         let made = |good| Document::new((), now, Duration::from_secs(good));
         let later = |s| now + Duration::from_secs(s);
         let is = |held: &Document<()>, at, anew| match at_hand(Some(held), at, anew) {

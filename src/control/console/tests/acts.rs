@@ -1,13 +1,14 @@
 //! What each role sees and does, and what is never shown.
 
+use crate::system;
 use axum::body::Body;
 use axum::http::Request;
 
 use super::{PAGES, Site, held, post};
 use crate::caller::Role;
 use crate::operation::{Operation as _, overview};
-use crate::registry::{client, key};
-use crate::world::World;
+use crate::registry::client;
+use crate::registry::key;
 
 #[tokio::test]
 async fn a_client_reaches_its_own_keys_and_nothing_else() {
@@ -209,7 +210,7 @@ async fn a_key_to_explain_stands_in_no_answer_and_no_log() {
         .write(|store| {
             key::issue(
                 store,
-                &World::read(),
+                &system::local(),
                 "acme",
                 key::Draft::default(),
                 1,
@@ -306,7 +307,7 @@ async fn lists_are_paged_and_the_url_holds_where_one_is() {
     let site = Site::new();
     site.desk
         .write(|store| {
-            let world = World::read();
+            let world = system::local();
             key::issue(store, &world, "acme", key::Draft::default(), 120, |_| {})?;
             for n in 0..60 {
                 let draft = client::Draft::named(&format!("client-{n:02}"));
@@ -350,12 +351,12 @@ async fn the_overview_counts_what_is_there() {
     site.key("other").await;
     let id = site.key("acme").await.parse().unwrap();
     let ending = key::Draft {
-        expires: Some(World::read().now.seconds() + 3 * 86_400),
+        expires: Some(system::local().now.seconds() + 3 * 86_400),
         ..key::Draft::default()
     };
     site.desk
         .write(move |store| {
-            let world = World::read();
+            let world = system::local();
             key::issue(store, &world, "acme", ending, 2, |_| {})?;
             key::revoke_all(store, &world, &[id], "")?;
             crate::registry::audit::refused(store, &world, "key.revoke", "x", "", "no")
@@ -364,8 +365,8 @@ async fn the_overview_counts_what_is_there() {
         .unwrap();
     let seen = site
         .desk
-        .ask(&World::read(), |store| {
-            overview::Show {}.run(store, &World::read())
+        .ask(&system::local(), |store| {
+            overview::Show {}.run(store, &system::local())
         })
         .await
         .unwrap();

@@ -3,9 +3,11 @@
 use super::{Answer, Person, Site};
 use crate::caller::Role;
 use crate::record::Key;
+use crate::registry::client;
+use crate::registry::key;
 use crate::registry::key::Patch;
-use crate::registry::{client, key, webhook};
-use crate::world::World;
+use crate::registry::webhook;
+use crate::system;
 
 /// What a browser sends of a form of a page that nobody typed into.
 struct Filled {
@@ -83,7 +85,7 @@ impl Site {
     async fn change(&self, id: &str, patch: Patch) -> Key {
         let id = id.parse().unwrap();
         self.desk
-            .write(move |store| key::update(store, &World::read(), id, patch))
+            .write(move |store| key::update(store, &system::local(), id, patch))
             .await
             .unwrap()
     }
@@ -113,7 +115,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     let path = format!("/console/keys/{id}");
     let open = Filled::of(&person.get(&path).await.text, &path);
 
-    let end = World::read().now.seconds() + 86_400;
+    let end = system::local().now.seconds() + 86_400;
     let locked = Patch {
         remove_scopes: vec!["write".to_owned()],
         expires: Some(Some(end)),
@@ -154,7 +156,7 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let off = |site: &Site, disabled: bool| {
         let (desk, id) = (std::sync::Arc::clone(&site.desk), id.parse().unwrap());
         async move {
-            let set = move |store: &mut _| key::set_disabled(store, &World::read(), id, disabled);
+            let set = move |store: &mut _| key::set_disabled(store, &system::local(), id, disabled);
             desk.write(set).await.unwrap();
         }
     };
@@ -206,7 +208,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
                 labels: [("tier".to_owned(), "locked".to_owned())].into(),
                 ..client::Patch::default()
             };
-            client::update(store, &World::read(), "acme", patch)
+            client::update(store, &system::local(), "acme", patch)
         })
         .await
         .unwrap();
@@ -227,7 +229,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
                     events: Vec::new(),
                     secret: None,
                 };
-                webhook::create(store, &World::read(), draft).map(drop)
+                webhook::create(store, &system::local(), draft).map(drop)
             };
             desk.write(make).await.unwrap();
         }
@@ -236,7 +238,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     let remove = "/console/webhooks/ops/delete";
     let open = Filled::of(&person.get("/console/webhooks").await.text, remove);
     site.desk
-        .write(|store| webhook::delete(store, &World::read(), "ops"))
+        .write(|store| webhook::delete(store, &system::local(), "ops"))
         .await
         .unwrap();
     hook("https://two.example/hook").await;
@@ -288,7 +290,7 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
                 labels,
                 ..client::Patch::default()
             };
-            client::update(store, &World::read(), "acme", patch)
+            client::update(store, &system::local(), "acme", patch)
         })
         .await
         .unwrap();

@@ -1,5 +1,6 @@
 //! Keeps in the store which Envoys are known, so that a restarted server waits for them too.
 
+use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::registry;
 use crate::store::Store;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// After the store could not be read or written to.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ pub async fn run(delivery: &Delivery) {
     loop {
         match delivery.desk.read(|tx| tx.envoys()).await {
             Ok(envoys) => {
-                fleet.load(envoys, world::now());
+                fleet.load(envoys, system::now());
                 break;
             }
             Err(e) => tracing::error!(error = %e, "the Envoys that are known cannot be read"),

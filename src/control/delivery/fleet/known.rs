@@ -1,12 +1,13 @@
 //! Which Envoys are known, and which versions were published to them.
 
+use crate::system;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Fleet, Inner, Node};
 use crate::error::{Kind, Result, refuse};
 use crate::store::KnownEnvoy;
-use crate::world::{self, Moment};
+use crate::world::Moment;
 
 /// Published versions that are remembered. Whoever lags behind so many has not proved a
 /// newer one either.
@@ -120,7 +121,7 @@ impl Fleet {
     /// Waits until the store knows a node, for a while: before that it is given nothing, so
     /// that a server that is killed does not forget an Envoy that it has served.
     pub async fn until_kept(&self, node: &str) {
-        let deadline = world::instant() + KEPT_PATIENCE;
+        let deadline = system::instant() + KEPT_PATIENCE;
         let mut changed = self.watch();
         loop {
             changed.borrow_and_update();

@@ -4,13 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use utoipa::ToSchema;
 
 use super::known::Issued;
 use super::{Fleet, Kind, Node, REPAIR_EVERY};
+use crate::operation::fleet::Missing;
 use crate::when;
 use crate::world::Moment;
 
@@ -89,25 +88,12 @@ impl fmt::Display for Refused {
 }
 
 /// What became of waiting for a version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waited {
     /// Nodes that have it in force in every VM.
     pub in_force: Vec<String>,
     /// Those that have not proved it.
     pub missing: Vec<Missing>,
-}
-
-/// An Envoy that has not proved a version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Missing {
-    /// Node id.
-    pub node: String,
-    /// What is known of the reason.
-    pub why: String,
-    /// Since when: of one that is not connected, since it is gone; of others, since they last
-    /// reported, or connected (RFC 3339).
-    #[serde(default)]
-    pub since: Option<String>,
 }
 
 impl Fleet {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::delivery::tests::*;
 use crate::store::KnownEnvoy;
-use crate::world::{self, World};
+use crate::system;
 
 const BRIEF: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -124,7 +124,7 @@ async fn an_envoy_that_was_lost_before_is_waited_for_until_it_is_forgotten_by_na
     );
     assert_eq!(waited.missing[0].since, bed.node("lost").disconnected_since);
 
-    let forget = |node: &str| bed.delivery.forget(World::read(), vec![node.to_owned()]);
+    let forget = |node: &str| bed.delivery.forget(system::local(), vec![node.to_owned()]);
     let words = forget("stays").await.unwrap_err().to_string();
     assert!(words.contains("`stays` is connected"), "{words}");
     let words = forget("nobody").await.unwrap_err().to_string();
@@ -164,9 +164,11 @@ async fn where_no_envoy_is_known_nobody_has_it_in_force() {
     let version = bed.published(1).await.version();
     let asked = crate::operation::fleet::Wait {
         version: Some(version),
-        patience: Some(crate::operation::wire::Span(0)),
+        patience: Some(crate::wire::Span(0)),
     };
-    let waited = asked.at(&bed.delivery, World::read()).await.unwrap();
+    let waited = crate::serve::envoys::wait(asked, &bed.delivery, system::local())
+        .await
+        .unwrap();
     assert!(!waited.done, "nothing was proved");
     assert_eq!((waited.in_force, waited.missing.len()), (0, 0));
 }
@@ -202,7 +204,7 @@ async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_abov
     report(&bed, "e1", (0, 1), between, between).await;
     assert_eq!(bed.node("e1").in_force, None);
     // Nor does one that no clock has come to use up the numbers.
-    let in_two_years = world::now().ms() + 2 * 366 * 86_400 * 1000;
+    let in_two_years = system::now().ms() + 2 * 366 * 86_400 * 1000;
     for version in [u64::MAX, 1 << 52, in_two_years] {
         let absurd = sealed(&bed, "e1", (0, 1), version, 1, 0).await;
         let refused = bed
@@ -306,7 +308,7 @@ async fn a_worker_without_its_base_gets_it_again_under_a_fresh_seal() {
 #[test]
 fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     let fleet = Fleet::default();
-    let (now, at) = (world::now(), world::instant());
+    let (now, at) = (system::now(), system::instant());
     let proof = Proof {
         node: "e1".to_owned(),
         vm: 0,
@@ -329,7 +331,7 @@ fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
 #[test]
 fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     let fleet = Fleet::default();
-    let (now, at) = (world::now(), world::instant());
+    let (now, at) = (system::now(), system::instant());
     let proof = |node: String| Proof {
         node,
         vm: 0,
@@ -360,7 +362,7 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
 #[test]
 fn two_envoys_that_report_by_turns_under_one_name_prove_nothing() {
     let fleet = Fleet::default();
-    let (now, at) = (world::now(), world::instant());
+    let (now, at) = (system::now(), system::instant());
     let report = |vm: u32, claimed: u64| {
         let proof = Proof {
             node: "e1".to_owned(),

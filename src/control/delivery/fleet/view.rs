@@ -1,83 +1,11 @@
 //! The fleet as people and programs see it.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use super::known::Issued;
 use super::{Fleet, Node, Resource};
 use crate::delivery::artefact::{Kind, Template};
+use crate::operation::fleet::{NodeView, RefusedView, ResourceView, VmView};
 use crate::when;
 use crate::world::Moment;
-
-/// One Envoy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeView {
-    /// Its node id.
-    pub id: String,
-    /// Its cluster.
-    pub cluster: String,
-    /// Its version, as it says.
-    pub envoy: String,
-    /// Where it connects from.
-    pub address: Option<String>,
-    /// `connected`, `lagging` (it has not answered a push in time) or `disconnected`.
-    pub state: String,
-    /// Since when it has been connected without a break (RFC 3339).
-    pub connected_since: Option<String>,
-    /// Since when it has been gone (RFC 3339).
-    pub disconnected_since: Option<String>,
-    /// Discovery streams that it has open.
-    pub streams: u32,
-    /// The version truly in force: in every VM, as they prove; null if they do not.
-    pub in_force: Option<u64>,
-    /// Base and overlay.
-    pub resources: Vec<ResourceView>,
-    /// What each of its VMs last reported; Envoy has one a worker and one more.
-    pub vms: Vec<VmView>,
-}
-
-/// What an Envoy was sent of one resource, and what it answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ResourceView {
-    /// The resource.
-    pub name: String,
-    /// Version last sent.
-    pub sent: Option<u64>,
-    /// Version last acknowledged, by Envoy's main thread.
-    pub acknowledged: Option<u64>,
-    /// The last refusal, unless something was taken since.
-    pub refused: Option<RefusedView>,
-    /// A push has not been answered in time.
-    pub lagging: bool,
-}
-
-/// A push that an Envoy refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RefusedView {
-    /// Version of the keyset.
-    pub version: u64,
-    /// Envoy's words.
-    pub message: String,
-    /// When (RFC 3339).
-    pub at: String,
-    /// How often in a row.
-    pub times: u64,
-}
-
-/// What one VM of an Envoy has in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VmView {
-    /// Its number.
-    pub vm: u32,
-    /// Version in force; 0 while it denies.
-    pub version: u64,
-    /// Version of its base; 0 if it has none.
-    pub base: u64,
-    /// It denies, or holds on to what it has, for lack of a base.
-    pub missing_base: bool,
-    /// When it said so (RFC 3339).
-    pub at: String,
-}
 
 impl Fleet {
     /// Every node, by its id.

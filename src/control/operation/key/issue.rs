@@ -7,17 +7,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{KeyView, certificates, nets, origins};
-use crate::desk::Pace;
 use crate::error::{Result, refuse};
+use crate::operation::Pace;
 use crate::operation::client::check_labels;
-use crate::operation::wire::{
-    self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
-};
 use crate::operation::{HOLDERS, ISSUERS, MANY, Operation, Route};
 use crate::registry::handover;
 use crate::registry::import::{self, How};
 use crate::registry::key::{self, Draft};
 use crate::store::Store;
+use crate::wire::{self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords};
 use crate::world::World;
 
 /// For servers, or for browsers.

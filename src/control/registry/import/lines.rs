@@ -4,7 +4,8 @@ use keystile::policy::RawLimit;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, refuse, refuse_first};
-use crate::policy_file::{nearest, unknown_field};
+use crate::nearest::nearest;
+use crate::policy_file::unknown_field;
 
 /// A line of the file; every column but `client` and `sha256` may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 
 use keystile::policy::{RawPlan, RawPolicy};
 
-use super::{Ground, How, Line, digest, key};
+use super::Ground;
+use super::How;
+use super::Line;
+use super::digest;
+use super::key;
 use crate::error::{Result, refuse, refuse_all, refuse_first};
-use crate::operation::import::{ClientLine, Done, Import, KeyLine};
+use crate::import_lines::ClientLine;
+use crate::import_lines::Done;
+use crate::import_lines::Import;
+use crate::import_lines::KeyLine;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::Client;
 use crate::registry::client::Draft;
-use crate::registry::{check_plan, policy, rules};
+use crate::registry::policy;
+use crate::rules;
+use crate::rules::check_plan;
 use crate::store::Store;
 use crate::world::World;
 
@@ -259,7 +268,7 @@ fn take_key(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::rules::limit;
+    use crate::rules::limit;
 
     fn added(text: &str) -> Option<String> {
         let file = policy_file::parse("policy", format!("version: 1\n{text}")).unwrap();

@@ -1,3 +1,4 @@
+use crate::system;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -64,7 +65,7 @@ fn draft(change: impl FnOnce(&mut key::Draft)) -> key::Draft {
 }
 
 fn issue(b: &mut Bench, draft: key::Draft) -> KeyId {
-    let world = World::at(NOON);
+    let world = system::at(NOON);
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {}).unwrap();
     issued[0].key.id
 }
@@ -81,7 +82,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
         took.push_str(&format!("{what}: {:.2?}\n", clock.elapsed()));
         clock = Instant::now();
     };
-    b.issue(&World::at(NOON), scale);
+    b.issue(&system::at(NOON), scale);
     lap("issue");
     let ids = all(&mut b, NOON + 1);
     lap("select");
@@ -91,7 +92,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
     let mut new = HashSet::new();
     let done = rotate_all(
         &mut b.store,
-        &World::at(NOON + 1),
+        &system::at(NOON + 1),
         ids.clone(),
         &PLAIN,
         &mut To(|r: &Rotated| {
@@ -109,7 +110,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
     // By their ids once more, as after a failure half way: nothing is rotated twice.
     let done = rotate_all(
         &mut b.store,
-        &World::at(NOON + 2),
+        &system::at(NOON + 2),
         ids.clone(),
         &PLAIN,
         &mut To(|_: &Rotated| {}),
@@ -123,7 +124,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
     let since = b.store.read(|tx| tx.rows_since(base)).unwrap().len();
     assert_eq!(since, 2 * scale as usize);
     lap("rows since");
-    key::revoke_all(&mut b.store, &World::at(NOON + 3), &ids[..1], "").unwrap();
+    key::revoke_all(&mut b.store, &system::at(NOON + 3), &ids[..1], "").unwrap();
     lap("revoke one");
     let base = b.version() - 1;
     assert_eq!(b.store.read(|tx| tx.rows_since(base)).unwrap().len(), 1);
@@ -155,7 +156,7 @@ fn every_living_key_is_rotated_once_at_any_scale() {
 #[test]
 fn keys_that_do_not_live_are_left_as_they_are() {
     let mut b = Bench::new();
-    let world = World::at(NOON + 1);
+    let world = system::at(NOON + 1);
     let good = issue(&mut b, draft(|_| {}));
     let expired = issue(&mut b, draft(|d| d.expires = Some(NOON + 1)));
     let disabled = issue(&mut b, draft(|_| {}));
@@ -182,7 +183,7 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
         let mut found = None;
         let how = How { renew, ..PLAIN };
         let mut to = To(|r: &Rotated| found = Some((r.new.key.id, r.new.key.rules.expires)));
-        rotate_all(&mut b.store, &World::at(at), vec![id], &how, &mut to).unwrap();
+        rotate_all(&mut b.store, &system::at(at), vec![id], &how, &mut to).unwrap();
         found.unwrap()
     };
     let (second, ends) = end(id, NOON + 80 * DAY, true);
@@ -194,10 +195,10 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
 #[test]
 fn keys_that_nobody_takes_never_come_to_be_and_the_old_ones_go_on() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 7);
+    b.issue(&system::at(NOON), 7);
     let ids = all(&mut b, NOON);
     let mut to = Full::default();
-    let world = World::at(NOON + 1);
+    let world = system::at(NOON + 1);
     let stopped = rotate_by(3, &mut b.store, &world, ids.clone(), &PLAIN, &mut to);
     assert!(stopped.is_err());
     assert_eq!((to.taken.len(), to.settled), (2, 1));
@@ -223,14 +224,14 @@ fn keys_that_nobody_takes_never_come_to_be_and_the_old_ones_go_on() {
 #[test]
 fn each_key_goes_on_for_as_long_as_it_was_given() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 150);
+    b.issue(&system::at(NOON), 150);
     let ids = all(&mut b, NOON);
     let grace = |k: &Key| k.id.as_u64() % 3;
     let how = How {
         grace: &grace,
         renew: false,
     };
-    let world = World::at(NOON + 9);
+    let world = system::at(NOON + 9);
     let mut to = To(|_: &Rotated| {});
     let done = rotate_all(&mut b.store, &world, ids.clone(), &how, &mut to);
     assert_eq!(done, Ok(150));

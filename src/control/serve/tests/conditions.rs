@@ -1,5 +1,6 @@
 //! `If-Match` on every route that changes something, and methods that a path does not take.
 
+use crate::system;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -7,7 +8,6 @@ use super::{Answer, Api, header, routes};
 use crate::caller::Role;
 use crate::operation::Method;
 use crate::registry::key;
-use crate::world::World;
 
 /// A change: its name, where, what it says, and where its `ETag` is read. Those without one
 /// make something new, or touch many things.
@@ -216,7 +216,7 @@ async fn the_secret_of_a_successor_is_posted_for_and_neither_read_nor_looked_at(
     let key = id.parse().unwrap();
     api.desk
         .write(move |store| {
-            let world = World::read();
+            let world = system::local();
             let now = world.now.seconds();
             store.write(&world, |tx| {
                 tx.insert_handover(key, now)?;

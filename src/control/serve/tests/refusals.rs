@@ -1,5 +1,6 @@
 //! What the audit log tells of attempts that were refused, however many there are.
 
+use crate::system;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::caller::Role;
 use crate::serve::limits::Limits;
-use crate::world;
 
 #[tokio::test]
 async fn refusals_beyond_those_that_have_a_record_each_are_counted_in_one() {
@@ -20,7 +20,7 @@ async fn refusals_beyond_those_that_have_a_record_each_are_counted_in_one() {
         let refused = api.ask(&auditor, "POST", "/v1/keys", body).await;
         assert_eq!(refused.status, 403);
     }
-    let deadline = world::instant() + Duration::from_secs(30);
+    let deadline = system::instant() + Duration::from_secs(30);
     loop {
         let log = "/v1/audit?outcome=refused&limit=1000";
         let log = api.ask(&owner, "GET", log, Value::Null).await;
@@ -38,7 +38,7 @@ async fn refusals_beyond_those_that_have_a_record_each_are_counted_in_one() {
             assert!(!more.is_empty(), "{}", log.text);
             break;
         }
-        assert!(world::instant() < deadline, "{}", log.text);
+        assert!(system::instant() < deadline, "{}", log.text);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,10 +1,10 @@
 //! The disk under the store fails.
 
+use crate::system;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use super::*;
-use crate::world;
 
 async fn metrics(api: &Api, owner: &str) -> String {
     api.ask(owner, "GET", "/metrics", Value::Null).await.text
@@ -51,9 +51,9 @@ async fn a_full_disk_is_told_apart_from_a_wrong_request() {
         Ok(())
     };
     api.desk.write(room).await.unwrap();
-    let end = world::instant() + Duration::from_secs(60);
+    let end = system::instant() + Duration::from_secs(60);
     while is_ready(&api).await != 200 {
-        assert!(world::instant() < end, "it is never ready again");
+        assert!(system::instant() < end, "it is never ready again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let done = api.ask(&owner, "POST", "/v1/keys", bulk).await;

@@ -1,12 +1,12 @@
 //! Who waits for whom.
 
+use crate::system;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::desk::Pace;
+use crate::operation::Pace;
 use crate::store::Store;
-use crate::world;
 
 /// What must not wait, waits no longer.
 const SOON: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ async fn a_revocation_goes_before_forty_bulk_issues() {
     let issued = api.ask(&owner, "POST", "/v1/keys", one).await;
     let id = issued.body["id"].as_str().unwrap();
     let bulk = json!({"client": "acme", "count": 2000});
-    let before = world::instant();
+    let before = system::instant();
     let alone = api.ask(&client, "POST", "/v1/keys", bulk.clone()).await;
     let alone_took = before.elapsed();
     assert_eq!(alone.status, 201, "{}", alone.text);
@@ -56,7 +56,7 @@ async fn a_revocation_goes_before_forty_bulk_issues() {
     let mut worst = Duration::ZERO;
     for action in ["disable", "revoke"] {
         let path = format!("/v1/keys/{id}/{action}");
-        let before = world::instant();
+        let before = system::instant();
         let done = api.ask(&owner, "POST", &path, json!({})).await;
         assert_eq!(done.status, 200, "{}", done.text);
         worst = worst.max(before.elapsed());
@@ -77,7 +77,7 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
     let long = tokio::spawn({
         let desk = Arc::clone(&api.desk);
         async move {
-            let world = World::read();
+            let world = system::local();
             let mut attempts = 0;
             let begin = || {
                 attempts += 1;
@@ -85,8 +85,8 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
                 Ok(move |store: &mut Store| {
                     store.write(&world, |tx| {
                         began.send(()).unwrap();
-                        let end = world::instant() + 2 * SOON;
-                        while first && world::instant() < end {
+                        let end = system::instant() + 2 * SOON;
+                        while first && system::instant() < end {
                             tx.audit(&world, "test.long", "x", None, None)?;
                         }
                         tx.audit(&world, "test.done", "x", None, None)
@@ -126,7 +126,7 @@ async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_lo
         let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
         let desk = Arc::clone(&api.desk);
         let long = tokio::spawn(async move {
-            let world = World::read();
+            let world = system::local();
             let mut first = true;
             let begin = || {
                 let (first, world) = (std::mem::take(&mut first), world.clone());
@@ -134,8 +134,8 @@ async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_lo
                 Ok(move |store: &mut Store| {
                     store.write(&world, |tx| {
                         began.send(()).unwrap();
-                        let end = world::instant() + 2 * SOON;
-                        while first && world::instant() < end {
+                        let end = system::instant() + 2 * SOON;
+                        while first && system::instant() < end {
                             tx.audit(&world, "test.long", "x", None, None)?;
                         }
                         Ok(())
@@ -154,7 +154,7 @@ async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_lo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_caller_leaves_a_turn_to_read_to_others() {
     let api = Api::new();
-    let greedy = World::by(1, crate::caller::Grant::nothing());
+    let greedy = system::by(1, crate::caller::Grant::nothing());
     let (end, ends) = std::sync::mpsc::channel::<()>();
     let ends = Arc::new(std::sync::Mutex::new(ends));
     let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
@@ -265,7 +265,7 @@ async fn a_list_of_few_among_many_keys_looks_at_so_many_and_goes_on() {
     let owner = api.token(Role::Owner).await;
     let issue = |store: &mut Store| {
         let draft = crate::registry::key::Draft::default();
-        crate::registry::key::issue(store, &World::read(), "acme", draft, MANY, |_| {}).map(drop)
+        crate::registry::key::issue(store, &system::local(), "acme", draft, MANY, |_| {}).map(drop)
     };
     api.desk.write(issue).await.unwrap();
     let list = async |query: &str| {
@@ -300,7 +300,7 @@ async fn nobody_interrupts_what_takes_long_for_ever() {
     let long = tokio::spawn({
         let (desk, may_end) = (Arc::clone(&api.desk), Arc::clone(&may_end));
         async move {
-            let world = World::read();
+            let world = system::local();
             let mut attempts = 0;
             let begin = || {
                 attempts += 1;
@@ -308,8 +308,8 @@ async fn nobody_interrupts_what_takes_long_for_ever() {
                 Ok(move |store: &mut Store| {
                     store.write(&world, |tx| {
                         began.send(()).unwrap();
-                        let end = world::instant() + 2 * SOON;
-                        while !may_end.load(Ordering::SeqCst) && world::instant() < end {
+                        let end = system::instant() + 2 * SOON;
+                        while !may_end.load(Ordering::SeqCst) && system::instant() < end {
                             tx.audit(&world, "test.long", "x", None, None)?;
                         }
                         Ok(())

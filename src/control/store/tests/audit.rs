@@ -3,13 +3,14 @@
 use super::*;
 use crate::audit::Checkpoint;
 use crate::registry::audit as log;
+use crate::system;
 
 fn verified(b: &mut Bench) -> Result<log::Verified> {
     log::verify(&mut b.store, None)
 }
 
 fn did(b: &mut Bench, user: &str, action: &str) {
-    let mut world = World::at(NOON);
+    let mut world = system::at(NOON);
     world.actor.user = user.to_owned();
     let write = |tx: &mut Tx<'_>| tx.audit(&world, action, "x", None, None);
     b.store.write(&world, write).unwrap();
@@ -31,7 +32,7 @@ fn cut_off(b: &mut Bench, last: u64) {
 #[test]
 fn a_tail_cut_off_together_with_the_memory_of_it_is_noticed_by_the_checkpoint_beside() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let last = verified(&mut b).unwrap().head.seq;
     cut_off(&mut b, last - 2);
     assert_eq!(b.verify(), Ok(()), "the chain alone does not show it");
@@ -41,7 +42,7 @@ fn a_tail_cut_off_together_with_the_memory_of_it_is_noticed_by_the_checkpoint_be
         "{words}"
     );
     // Going on as if nothing had been does not hide it.
-    b.issue(&World::at(NOON + 1), 9);
+    b.issue(&system::at(NOON + 1), 9);
     assert!(verified(&mut b).is_err());
 }
 
@@ -65,10 +66,10 @@ fn a_checkpoint_beside_that_is_not_the_stores_own_is_noticed() {
 #[test]
 fn the_rest_of_a_pruned_log_verifies_and_goes_on() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let old = verified(&mut b).unwrap().head;
-    b.issue(&World::at(NOON + 100), 5);
-    let world = World::at(NOON + 200);
+    b.issue(&system::at(NOON + 100), 5);
+    let world = system::at(NOON + 200);
     let removed = log::prune(&mut b.store, &world, NOON + 100).unwrap();
     assert_eq!(removed.removed, old.seq);
     let found = verified(&mut b).unwrap();
@@ -95,7 +96,7 @@ fn the_rest_of_a_pruned_log_verifies_and_goes_on() {
 #[test]
 fn records_removed_by_anybody_else_are_noticed() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 5);
+    b.issue(&system::at(NOON), 5);
     let third = b.store.read(|tx| tx.audit_record(3)).unwrap().unwrap();
     b.sql("DELETE FROM audit WHERE seq <= 3");
     b.store
@@ -117,10 +118,10 @@ fn records_removed_by_anybody_else_are_noticed() {
 fn a_young_record_keeps_those_behind_it() {
     let mut b = Bench::new();
     let before = verified(&mut b).unwrap().head.seq;
-    b.issue(&World::at(NOON + 500), 1);
+    b.issue(&system::at(NOON + 500), 1);
     // The clock went back.
-    b.issue(&World::at(NOON), 3);
-    let world = World::at(NOON + 600);
+    b.issue(&system::at(NOON), 3);
+    let world = system::at(NOON + 600);
     let pruned = log::prune(&mut b.store, &world, NOON + 100).unwrap();
     assert_eq!(pruned.removed, before);
     assert!(verified(&mut b).is_ok());
@@ -130,10 +131,10 @@ fn a_young_record_keeps_those_behind_it() {
 fn records_are_found_by_every_field() {
     let mut b = Bench::new();
     b.client("other");
-    let ids: Vec<_> = b.issue(&World::at(NOON + 1), 2);
+    let ids: Vec<_> = b.issue(&system::at(NOON + 1), 2);
     let id = ids[0].key.id;
-    key::revoke_all(&mut b.store, &World::at(NOON + 2), &[id], "").unwrap();
-    let eve = World::by(
+    key::revoke_all(&mut b.store, &system::at(NOON + 2), &[id], "").unwrap();
+    let eve = system::by(
         NOON + 3,
         crate::caller::Grant {
             name: "eve".to_owned(),
@@ -329,13 +330,13 @@ fn what_a_token_did_is_found_by_its_name_however_many_ids_it_had() {
     for (ids, want) in [(3, "test.b test.b test.b"), (700, "test.b test.b test.b")] {
         let write = |tx: &mut Tx<'_>| {
             for (n, name) in (0..ids).flat_map(|n| ["ci", "cis", "c"].map(|name| (n, name))) {
-                let mut world = World::at(NOON);
+                let mut world = system::at(NOON);
                 world.actor.user = format!("token {name} ({n:010})");
                 tx.audit(&world, "test.b", "x", None, None)?;
             }
             Ok(())
         };
-        b.store.write(&World::at(NOON), write).unwrap();
+        b.store.write(&system::at(NOON), write).unwrap();
         did(&mut b, "token ci", "test.a");
         for action in [None, Some("test.b".to_owned()), Some("test.".to_owned())] {
             let query = Query {
@@ -370,7 +371,7 @@ fn what_a_token_did_is_found_by_its_name_however_many_ids_it_had() {
 #[test]
 fn a_search_for_few_among_many_looks_at_so_many_and_says_where_to_go_on() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON + 10), 60);
+    b.issue(&system::at(NOON + 10), 60);
     let any = Query::default;
     for query in [
         Query {
@@ -412,7 +413,7 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
         let mut at = NOON;
         while !done.load(Ordering::Relaxed) {
             at += 1;
-            let world = World::at(at);
+            let world = system::at(at);
             let said = |tx: &mut Tx<'_>| tx.audit(&world, "test.write", &n.to_string(), None, None);
             store.write(&world, said).unwrap();
         }
@@ -447,10 +448,10 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
 #[test]
 fn a_damaged_page_is_noticed_while_others_have_the_store_open() {
     let mut b = Bench::new();
-    b.issue(&World::at(NOON), 300);
+    b.issue(&system::at(NOON), 300);
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
     b.store.db.query_row(checkpoint, [], |_| Ok(())).unwrap();
-    b.issue(&World::at(NOON + 1), 1);
+    b.issue(&system::at(NOON + 1), 1);
     b.store.check().unwrap();
     assert!(b.store.has_log());
     let mut bytes = std::fs::read(&b.path).unwrap();

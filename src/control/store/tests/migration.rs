@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::Format;
+use crate::system;
 
 /// What version 1 of the schema was filled with, by its own columns.
 fn version_1(path: &std::path::Path, key: &MasterKey) {
@@ -33,7 +34,7 @@ fn version_1(path: &std::path::Path, key: &MasterKey) {
             subject: subject.to_owned(),
             before: before.to_owned(),
             after: after.to_owned(),
-            ..Record::new(&World::at(NOON))
+            ..Record::new(&system::at(NOON))
         }
         .after(head);
         db.execute(
@@ -80,7 +81,7 @@ fn version_1(path: &std::path::Path, key: &MasterKey) {
 fn opened_of_version_1() -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let key = MasterKey::generate(World::at(NOON).entropy).ok().unwrap();
+    let key = MasterKey::generate(system::at(NOON).entropy).ok().unwrap();
     version_1(&path, &key);
     let store = Store::open(&path, &key).ok().unwrap();
     Bench {
@@ -111,7 +112,7 @@ fn a_store_of_version_1_opens_with_all_that_was_in_it() {
         ["client.delete", "key.revoke", "key.issue", "client.create"]
     );
 
-    let world = World::at(NOON + 1);
+    let world = system::at(NOON + 1);
     let issued = b.issue(&world, 1);
     key::rotate(&mut b.store, &world, issued[0].key.id, 5, None)
         .ok()

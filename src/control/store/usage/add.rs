@@ -4,9 +4,9 @@ use keystile::key::KeyId;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::super::column;
+use super::Step;
 use super::UsageTx;
 use crate::error::Result;
-use crate::usage::Step;
 
 /// What a count belongs to, in numbers of the dictionaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

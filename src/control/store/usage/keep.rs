@@ -4,9 +4,9 @@ use keystile::key::KeyId;
 use rusqlite::params;
 
 use super::super::column;
+use super::Step;
 use super::UsageTx;
 use crate::error::Result;
-use crate::usage::Step;
 
 /// Rows that one transaction removes: the next batch waits for it.
 const STEP: i64 = 20_000;

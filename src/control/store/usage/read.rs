@@ -7,9 +7,9 @@ use keystile::key::KeyId;
 use rusqlite::{OptionalExtension as _, Params, Row, Statement, params};
 
 use super::super::column;
+use super::Step;
 use super::UsageTx;
 use crate::error::Result;
-use crate::usage::Step;
 
 /// Units of time from the epoch, the first and the last of a range.
 pub type Range = (u64, u64);

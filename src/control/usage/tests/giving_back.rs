@@ -3,6 +3,7 @@
 use super::*;
 use crate::operation::quota::{Reset, Show};
 use crate::record::Key;
+use crate::system;
 
 const POLICY: &str =
     "version: 1\nplans:\n  day: {quota: {requests: 100, per: day}}\nroutes:\n- {path: /a}\n";
@@ -12,7 +13,7 @@ fn issue(b: &mut Bench, plan: Option<&str>) -> Key {
         plan: plan.map(str::to_owned),
         ..key::Draft::default()
     };
-    let issued = key::issue(&mut b.store, &World::at(NOON), "acme", draft, 1, |_| {});
+    let issued = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
     issued.ok().unwrap().0.remove(0).key
 }
 
@@ -21,7 +22,7 @@ fn used(b: &mut Bench, of: &str) -> Vec<(String, u64, Option<u64>)> {
         of: of.to_owned(),
         ..Show::default()
     };
-    let found = ask.run(&mut b.store, &World::at(NOON + 60)).unwrap();
+    let found = ask.run(&mut b.store, &system::at(NOON + 60)).unwrap();
     let each = found.quotas.into_iter();
     each.map(|q| (q.key.0.to_string(), q.left.used, q.left.remaining))
         .collect()
@@ -31,7 +32,7 @@ fn used(b: &mut Bench, of: &str) -> Vec<(String, u64, Option<u64>)> {
 fn a_quota_that_is_given_back_can_be_used_again_at_every_envoy_and_the_log_says_so() {
     let mut b = Bench::new();
     b.store
-        .write(&World::at(NOON), |tx| tx.insert_policy(POLICY, NOON))
+        .write(&system::at(NOON), |tx| tx.insert_policy(POLICY, NOON))
         .unwrap();
     let [one, two] = [(); 2].map(|()| issue(&mut b, Some("day")));
     issue(&mut b, None);
@@ -62,7 +63,7 @@ fn a_quota_that_is_given_back_can_be_used_again_at_every_envoy_and_the_log_says_
     };
     let done = ask
         .clone()
-        .run(&mut b.store, &World::at(NOON + 60))
+        .run(&mut b.store, &system::at(NOON + 60))
         .unwrap();
     assert_eq!((done.quotas.len(), done.quotas[0].left.used), (1, 100));
     assert_eq!(used(&mut b, &one), [(one.clone(), 0, Some(100))]);
@@ -72,9 +73,9 @@ fn a_quota_that_is_given_back_can_be_used_again_at_every_envoy_and_the_log_says_
     assert_eq!(used(&mut b, &one), [(one.clone(), 1, Some(99))]);
     // Nothing is given back twice.
     ask.clone()
-        .run(&mut b.store, &World::at(NOON + 60))
+        .run(&mut b.store, &system::at(NOON + 60))
         .unwrap();
-    let again = ask.run(&mut b.store, &World::at(NOON + 60)).unwrap();
+    let again = ask.run(&mut b.store, &system::at(NOON + 60)).unwrap();
     assert!(again.quotas.is_empty());
     assert_eq!(send(&mut b, 0, 3, &one, 1), (30, 101));
 
@@ -95,9 +96,9 @@ fn a_quota_that_is_given_back_can_be_used_again_at_every_envoy_and_the_log_says_
         ..Reset::default()
     };
     let grant = crate::caller::Grant::nothing();
-    let refused = all.clone().run(&mut b.store, &World::by(NOON + 60, grant));
+    let refused = all.clone().run(&mut b.store, &system::by(NOON + 60, grant));
     assert!(refused.is_err());
-    all.run(&mut b.store, &World::at(NOON + 60)).unwrap();
+    all.run(&mut b.store, &system::at(NOON + 60)).unwrap();
     assert!(used(&mut b, "acme").iter().all(|(_, used, _)| *used == 0));
     assert_eq!(b.verify(), Ok(()));
 }

@@ -1,16 +1,17 @@
 //! What the rules find, and what they do not.
 
 use super::*;
+use crate::system;
 
 fn anomalies(b: &mut Bench, now: u64) -> Vec<(String, Value)> {
     b.store
         .with_usage(|_, usage| usage.write(|tx| anomaly::look(tx, now)))
         .unwrap();
     let ask = operation::Anomalies {
-        since: Some(crate::operation::wire::TimeWords::read("365d").unwrap()),
+        since: Some(crate::wire::TimeWords::read("365d").unwrap()),
         ..Default::default()
     };
-    let found = ask.run(&mut b.store, &World::at(now)).unwrap();
+    let found = ask.run(&mut b.store, &system::at(now)).unwrap();
     found
         .anomalies
         .into_iter()
@@ -112,7 +113,7 @@ fn a_rule_with_the_number_nought_is_off() {
         spike_factor: Some(0),
         ..Default::default()
     };
-    off.run(&mut b.store, &World::at(NOON)).unwrap();
+    off.run(&mut b.store, &system::at(NOON)).unwrap();
     let rows = vec![row(Some(0), None, 1, 100), row(Some(0), None, 2, 100_000)];
     counted(&mut b, &[batch(0, 1, NOON, &ids, rows)], NOON + 60);
     assert_eq!(rules(&mut b, NOON + 60), [""; 0]);
@@ -124,10 +125,10 @@ fn a_replaced_key_that_is_used_near_its_end_is_odd_and_not_before() {
     let ids = ids(&mut b, 1);
     let rotated = crate::operation::key::Rotate {
         id: Id::read(&ids[0]).unwrap(),
-        grace: crate::operation::wire::Span(7 * DAY),
+        grace: crate::wire::Span(7 * DAY),
         ..rotation()
     };
-    rotated.run(&mut b.store, &World::at(NOON)).unwrap();
+    rotated.run(&mut b.store, &system::at(NOON)).unwrap();
     let send = |b: &mut Bench, seq, at| {
         let rows = vec![row(Some(0), None, 0, 4)];
         counted(b, &[batch(0, seq, at, &ids, rows)], at + 60);
@@ -150,7 +151,7 @@ fn an_anomaly_is_told_once_to_the_audit_log_and_so_to_webhooks() {
     let rows = vec![row(Some(0), None, 2, 3)];
     counted(&mut b, &[batch(0, 1, NOON, &ids, rows)], NOON + 60);
     assert_eq!(rules(&mut b, NOON + 60).len(), 1);
-    let world = World::at(NOON + 61);
+    let world = system::at(NOON + 61);
     for told in [1, 0] {
         let untold = anomaly::tell(&mut b.store, &world).unwrap();
         assert_eq!(untold.len(), told);

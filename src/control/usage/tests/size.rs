@@ -2,6 +2,7 @@
 //!
 //!     KEYSTILE_ROWS=10000000 cargo test --release --bin keystilectl many_rows -- --nocapture
 
+use crate::system;
 use std::time::Duration;
 
 use super::*;
@@ -93,7 +94,7 @@ fn answers_over_many_rows_read_few_of_them() {
         };
         let mut times: Vec<Duration> = (0..5)
             .map(|_| {
-                let began = crate::world::instant();
+                let began = system::instant();
                 let answer = b
                     .store
                     .with_usage(|_, usage| usage.read(|tx| question::answer(tx, &question)))

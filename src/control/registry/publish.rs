@@ -3,7 +3,8 @@
 use keystile::keyset::{Built, Content, Row, SigningKeys, build};
 
 use crate::error::{Result, refuse};
-use crate::registry::{self, signing};
+use crate::registry;
+use crate::registry::signing;
 use crate::store::{Store, Tx};
 use crate::world::World;
 use crate::zones;

@@ -3,7 +3,7 @@
 //! webhooks and on the screens of others.
 
 use crate::error::{Error, Result, refuse};
-use crate::output::foreign;
+use crate::foreign;
 use crate::record::Labels;
 
 /// The longest name, in bytes.
@@ -127,10 +127,11 @@ fn holds_key(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system;
 
     fn key() -> String {
         let name = |n: &str| n.parse().unwrap();
-        let entropy = crate::world::World::at(1).entropy;
+        let entropy = system::at(1).entropy;
         let fresh = keystile::key::generate(&name("ks"), &name("live"), entropy);
         fresh.unwrap().text.expose_secret().to_owned()
     }

@@ -4,6 +4,7 @@
 //! One task counts, with connections of its own: operations neither wait for it nor make
 //! it wait.
 
+use crate::system;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,15 +16,15 @@ use keystile::usage::{self, Batch, Receipt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::count::{Counted, Registry, count};
-use super::numbers::Count;
-use super::{anomaly, prune};
+use super::usage_numbers::Count;
 use crate::desk::Desk;
 use crate::error::{Error, Result};
+use crate::registry;
 use crate::registry::node::Nodes;
-use crate::registry::{self, signing};
+use crate::registry::signing;
 use crate::store::Store;
-use crate::world::{self, World};
+use crate::usage::count::{Counted, Registry, count};
+use crate::usage::{anomaly, prune, quotas as quotas_of};
 
 /// Batches that wait; who comes beyond is told to come again.
 const WAITING: usize = 64;
@@ -155,7 +156,7 @@ impl Intake {
     /// signed with none of them costs no look into the store.
     async fn believed(&self) -> Result<Believed> {
         let known = locked(&self.believed).clone();
-        let now = world::instant();
+        let now = system::instant();
         if let Some(known) = known
             && now.duration_since(known.since) < KEYS
         {
@@ -218,8 +219,8 @@ impl Intake {
         let (batches, answers): (Vec<Batch>, Vec<_>) =
             waiting.into_iter().map(|w| (w.batch, w.done)).unzip();
         let batches = Arc::new(batches);
-        let now = world::now().seconds();
-        let began = world::instant();
+        let now = system::now().seconds();
+        let began = system::instant();
         let all = Arc::clone(&batches);
         let counted = self.at(bench, move |b| b.count(&all, now)).await;
         self.count.committed(began.elapsed());
@@ -248,7 +249,7 @@ impl Intake {
     }
 
     async fn look(&self, bench: &Arc<Mutex<Option<Bench>>>) -> Result<()> {
-        let now = world::now().seconds();
+        let now = system::now().seconds();
         let (untold, bytes) = self
             .at(bench, move |b| {
                 if !b.store.usage_file().exists() {
@@ -269,7 +270,7 @@ impl Intake {
         }
         let told = self
             .desk
-            .write(|store| anomaly::tell(store, &World::of_server()))
+            .write(|store| anomaly::tell(store, &system::of_server()))
             .await?;
         self.at(bench, move |b| {
             b.store
@@ -284,7 +285,7 @@ impl Intake {
         bench: &Arc<Mutex<Option<Bench>>>,
         line: &mut mpsc::Receiver<Waiting>,
     ) -> Result<()> {
-        let now = world::now().seconds();
+        let now = system::now().seconds();
         loop {
             let more = self
                 .at(bench, move |b| {
@@ -345,7 +346,7 @@ impl Bench {
         let registry = self.store.read(|tx| {
             let revision = tx.policy()?.revision;
             if revision != *known {
-                *quotas = super::quotas(&registry::policy(tx)?.raw, now);
+                *quotas = quotas_of(&registry::policy(tx)?.raw, now);
                 *known = revision;
             }
             Registry::read(tx, quotas.clone(), batches)

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
 use crate::record::Status;
-use crate::registry::rules;
+use crate::rules;
 use crate::when::{self, When};
 
 /// The most of anything on one page.

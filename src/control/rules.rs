@@ -5,10 +5,10 @@ use keystile::key::Digest;
 use keystile::keyset::Network;
 use keystile::policy::{By, Policy, RawLimit, is_scope, seconds};
 
-use super::{check_plan, words};
 use crate::error::{Result, refuse};
-use crate::policy_file::nearest;
+use crate::nearest::nearest;
 use crate::record::{self, Labels, Rules};
+use crate::words;
 
 /// Ranges, origins, certificates and scopes that one key may have.
 const MOST: usize = 500;
@@ -320,6 +320,24 @@ pub fn label(text: &str) -> std::result::Result<(String, String), String> {
     } else {
         Err(wrong())
     }
+}
+
+/// That the policy has a plan.
+pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
+    let Some(plan) = plan else { return Ok(()) };
+    if policy.plans.contains_key(plan) {
+        return Ok(());
+    }
+    let fact = format!("the policy has no plan `{plan}`");
+    let names: Vec<&str> = policy.plans.keys().map(String::as_str).collect();
+    Err(match nearest(plan, names.iter().copied()) {
+        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
+        None if names.is_empty() => refuse(
+            fact,
+            "it has no plans at all; add one and `keystilectl policy apply` it",
+        ),
+        None => refuse(fact, format_args!("it has {}", names.join(", "))),
+    })
 }
 
 #[cfg(test)]

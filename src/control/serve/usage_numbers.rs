@@ -12,8 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::count::Counted;
 use super::intake::Intake;
+use crate::usage::count::Counted;
 
 /// Outcomes told apart; there are some twenty.
 const OUTCOMES: usize = 64;
