@@ -164,8 +164,16 @@ fn a_client_lists_its_own_keys_and_no_others() {
         other("nobody").replace("nobody", "other"),
         "a foreign client is as good as none"
     );
-    let seen = c.b.store.read(|tx| client::list(tx, &caller)).unwrap();
-    assert_eq!(seen.len(), 1);
+    for (cursor, names) in [("", vec!["acme"]), ("acme", Vec::new())] {
+        let mut seen = Vec::new();
+        let each = |client: crate::record::Client| {
+            seen.push(client.name);
+            Ok(true)
+        };
+        let listed = c.b.store.read(|tx| client::each(tx, &caller, cursor, each));
+        listed.unwrap();
+        assert_eq!(seen, names);
+    }
     let query = Query::default();
     let log =
         c.b.store
