@@ -22,7 +22,7 @@ use crate::operation::audit::{Export, RecordView};
 use crate::registry::audit::{self, Pruned};
 use crate::store::Store;
 use crate::world::World;
-use crate::{file, remote};
+use crate::{file, output, remote};
 
 /// The environment variable of the token that the receiver wants.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
@@ -190,11 +190,11 @@ impl Exporter {
     }
 
     fn send(&self, records: &[RecordView]) -> Result<()> {
-        let mut lines = Vec::new();
+        let mut lines = String::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record).map_err(|_| broken())?;
-            lines.push(b'\n');
+            lines.push_str(&output::json_line(record)?);
         }
+        let lines = lines.into_bytes();
         match &self.settings.place {
             None => Ok(()),
             Some(Place::File(path)) => append(path, &lines),
