@@ -8,7 +8,7 @@ use super::Context;
 use crate::caller::Role;
 use crate::error::{Result, refuse};
 use crate::operation::token::{self, TokenView};
-use crate::operation::wire::{Id, Range, Secret, Span, TimeWords};
+use crate::operation::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
 use crate::output::{self, cell};
 use crate::registry::rules;
 use crate::when::{self, When};
@@ -88,7 +88,19 @@ impl Token {
         match self {
             Self::Create(c) => c.run(cx),
             Self::List(_) => {
-                let all = cx.perform(token::List {})?.tokens;
+                let mut page = token::List {
+                    limit: Some(PAGE),
+                    ..token::List::default()
+                };
+                let mut all = Vec::new();
+                loop {
+                    let found = cx.perform(page.clone())?;
+                    all.extend(found.tokens);
+                    if found.next.is_none() {
+                        break;
+                    }
+                    page.cursor = found.next;
+                }
                 cx.out.show(&all, || table(&all, cx.now()))
             }
             Self::Revoke(c) => {

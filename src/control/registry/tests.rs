@@ -432,8 +432,17 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
             assert_eq!(made.is_ok(), may, "{role} makes {wanted}");
             let revoked = token::revoke(&mut b.store, &world, victim.id);
             assert_eq!(revoked.is_ok(), may, "{role} revokes {wanted}");
-            let seen = b.store.read(|tx| token::list(tx, &world.caller)).unwrap();
-            let sees = seen.iter().any(|t| t.grant.id == victim.id);
+            let mut sees = false;
+            let look = |t: crate::record::TokenRecord| {
+                sees |= t.grant.id == victim.id;
+                true
+            };
+            let looked = b
+                .store
+                .read(|tx| token::each(tx, &world.caller, None, look));
+            looked.unwrap();
+            let found = b.store.read(|tx| token::find(tx, &world.caller, victim.id));
+            assert_eq!(found.is_ok(), sees);
             assert_eq!(sees, may || role == Role::Auditor, "{role} sees {wanted}");
         }
     }

@@ -83,3 +83,56 @@ async fn clients_are_listed_page_by_page_and_each_once() {
         assert_eq!(refused.status, 422, "{}", refused.text);
     }
 }
+
+#[tokio::test]
+async fn tokens_are_listed_page_by_page_and_each_once() {
+    let api = Api::new();
+    let (owner, issuer) = (api.token(Role::Owner).await, api.token(Role::Issuer).await);
+    let made = api.desk.write(|store| {
+        for n in 0..1_003 {
+            let role = if n % 2 == 0 {
+                Role::Client
+            } else {
+                Role::Auditor
+            };
+            let draft = token::Draft::plain(format!("many-{n}"), role);
+            let (_, made) = token::create(store, &World::read(), draft)?;
+            if n % 3 == 0 {
+                token::revoke(store, &World::read(), made.grant.id)?;
+            }
+        }
+        Ok(())
+    });
+    made.await.unwrap();
+    let list = async |token: &str, query: &str| {
+        let path = format!("/v1/tokens{query}");
+        let answer = api.ask(token, "GET", &path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        answer.body
+    };
+    let all = async |token: &str, query: &str| {
+        let mut names = std::collections::BTreeSet::new();
+        let (mut shown, mut cursor) = (0, String::new());
+        loop {
+            let page = list(token, &format!("?limit=100{query}{cursor}")).await;
+            let tokens = page["tokens"].as_array().unwrap();
+            assert!(tokens.len() <= 100);
+            shown += tokens.len();
+            names.extend(tokens.iter().map(|t| t["name"].to_string()));
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(names.len(), shown, "each once");
+        shown
+    };
+    let first = list(&owner, "").await;
+    assert_eq!(first["tokens"].as_array().unwrap().len(), 1_000);
+    assert!(first["next"].is_string());
+    let before = 2;
+    assert_eq!(all(&owner, "").await, 1_003 + before);
+    assert_eq!(all(&owner, "&living=true").await, 1_003 - 335 + before);
+    // An issuer sees those of clients alone.
+    assert_eq!(all(&issuer, "").await, 502);
+}
