@@ -240,7 +240,7 @@ impl Operation for Show {
         Route::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
-        let found = store.read(|tx| token::find(tx, &world.caller, self.id.0))?;
+        let found = store.read(|tx| token::known(tx, &world.caller, self.id.0))?;
         Ok(TokenView::of(&found, world.now.seconds()))
     }
 }

@@ -441,7 +441,7 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
                 .store
                 .read(|tx| token::each(tx, &world.caller, None, look));
             looked.unwrap();
-            let found = b.store.read(|tx| token::find(tx, &world.caller, victim.id));
+            let found = b.store.read(|tx| token::known(tx, &world.caller, victim.id));
             assert_eq!(found.is_ok(), sees);
             assert_eq!(sees, may || role == Role::Auditor, "{role} sees {wanted}");
         }

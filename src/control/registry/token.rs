@@ -336,7 +336,7 @@ pub fn each(
 ///
 /// # Errors
 /// There is none such; those of the store.
-pub fn find(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<TokenRecord> {
+pub fn known(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<TokenRecord> {
     let found = tx.token(id)?.filter(|t| knows_of(caller, t));
     found.ok_or_else(|| unknown(id))
 }
