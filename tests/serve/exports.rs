@@ -239,7 +239,7 @@ fn what_callers_wrote_is_escaped_in_every_export() {
     assert_eq!(refused.status.code(), Some(1));
     let sent = || fs::read_to_string(home.path("audit.jsonl")).unwrap_or_default();
     eventually(&home, "the record to be sent", || {
-        sent().contains("client.create")
+        sent().contains("\"refused\"")
     });
     let listed = home.ok(&["--output", "json", "audit", "list", "--outcome", "refused"]);
     for text in [home.ok(&["audit", "export"]), sent(), listed.clone()] {
