@@ -106,6 +106,18 @@ fn the_companion_touches_clock_and_randomness_in_one_place() {
     );
 }
 
+/// What is decided is decided at the time that the caller names; only what waits, listens or
+/// works on files by itself looks at the clock.
+#[test]
+fn what_decides_is_told_the_time() {
+    for folder in ["home", "import", "operation", "registry", "store", "usage"] {
+        let clock = ["world::now(", "world::instant("];
+        let duty = |name: &str| name == "src/control/usage/intake.rs";
+        let found = hits(&format!("src/control/{folder}"), &clock, duty);
+        assert_eq!(found, [""; 0]);
+    }
+}
+
 #[test]
 fn what_callers_wrote_reaches_a_terminal_through_one_place() {
     let words = ["Cell::new(", "println!(", "print!(", "stdout()", "stderr()"];

@@ -1,17 +1,19 @@
 //! What a person types.
 
 use crate::system;
+use std::any::TypeId;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{self, Context};
+use crate::commands::{self, Context, Through};
 use crate::error::{Result, refuse};
 use crate::home::Home;
 use crate::output::{self, Form, Output};
-use crate::remote::{self, Remote};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -151,7 +153,16 @@ struct Completions {
 /// Runs what was typed.
 pub fn main() -> ExitCode {
     system::harden();
-    let cli = Cli::parse();
+    let mut command = command();
+    let args = system::arguments();
+    if let Some((option, next)) = swallowed(&command, &args) {
+        let message = format!(
+            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+        );
+        command.error(ErrorKind::InvalidValue, message).exit();
+    }
+    let matches = command.get_matches_from(args);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -160,6 +171,54 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a person may type. Hosts, paths, headers and free text may begin with a dash: whatever an
+/// option takes as text is its value, not another option.
+fn command() -> clap::Command {
+    fn with_dashes(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| {
+                let free = is_free(&arg);
+                arg.allow_hyphen_values(free)
+            })
+            .mut_subcommands(with_dashes)
+    }
+    with_dashes(Cli::command())
+}
+
+/// Whether an option takes text: not a number, a time, a file or one of a few words.
+fn is_free(arg: &clap::Arg) -> bool {
+    let text = [TypeId::of::<String>(), TypeId::of::<(String, String)>()];
+    let one = arg
+        .get_num_args()
+        .is_none_or(|n| (n.min_values(), n.max_values()) == (1, 1));
+    let takes = arg.get_action().takes_values() && one && !arg.is_require_equals_set();
+    let kind = arg.get_value_parser().type_id();
+    !arg.is_positional() && takes && text.iter().any(|t| kind == *t)
+}
+
+/// An option whose value was forgotten, so that it would take the next option for it.
+fn swallowed(command: &clap::Command, args: &[OsString]) -> Option<(String, String)> {
+    fn each<'c>(command: &'c clap::Command, out: &mut Vec<&'c clap::Arg>) {
+        out.extend(command.get_arguments());
+        command.get_subcommands().for_each(|c| each(c, out));
+    }
+    let mut known = Vec::new();
+    each(command, &mut known);
+    let is = |name: &str, free: bool| {
+        let mut named = known.iter().filter(|a| a.get_long() == Some(name));
+        named.any(|a| !free || is_free(a))
+    };
+    let typed = args.iter().map_while(|a| a.to_str().filter(|a| *a != "--"));
+    let typed: Vec<&str> = typed.collect();
+    typed.windows(2).find_map(|pair| {
+        let [option, next] = pair else { return None };
+        let option = option.strip_prefix("--").filter(|o| is(o, true))?;
+        let (name, _) = next.split_once('=').unwrap_or((next, ""));
+        name.strip_prefix("--").filter(|n| is(n, false))?;
+        Some((option.to_owned(), (*next).to_owned()))
+    })
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -173,13 +232,8 @@ fn run(cli: Cli) -> Result<()> {
             "use `--output json`",
         ));
     }
-    let server = match cli.global.server.filter(|s| !s.is_empty()) {
-        Some(url) => {
-            let token = system::secret_variable(remote::TOKEN);
-            Some(Remote::new(&url, cli.global.server_ca.as_deref(), token)?)
-        }
-        None => None,
-    };
+    let server = cli.global.server.filter(|url| !url.is_empty());
+    let server = server.map(|url| Through::new(url, cli.global.server_ca));
     let cx = &Context {
         world: system::local(),
         home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
@@ -228,7 +282,7 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut out = Vec::new();
-    let mut command = <Cli as clap::CommandFactory>::command();
+    let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, "keystilectl", &mut out);
     output::raw(&out)
 }
@@ -236,11 +290,89 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_commands_hold_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    fn typed(line: &[&str]) -> std::result::Result<clap::ArgMatches, clap::Error> {
+        let line = ["keystilectl"].iter().chain(line);
+        command().try_get_matches_from(line)
+    }
+
+    #[test]
+    fn text_may_begin_with_a_dash() {
+        let explain = [
+            "explain", "--path", "-/x", "--host", "-.x", "--method", "-M",
+        ];
+        let more = [
+            "--virtual-host",
+            "-v",
+            "--origin",
+            "-o",
+            "-H",
+            "-x: 1",
+            "--key",
+            "-",
+        ];
+        typed(&[&explain[..], &more].concat()).unwrap();
+        for line in [
+            &["client", "create", "acme", "--description", "- none -"][..],
+            &[
+                "client",
+                "update",
+                "acme",
+                "--description",
+                "-",
+                "--label",
+                "-a=-b",
+            ],
+            &["key", "issue", "acme", "--name", "-1", "--scope", "-s"],
+            &["key", "revoke", "0Ab3dEfGh1", "--reason", "-leaked"],
+            &[
+                "audit",
+                "list",
+                "--actor",
+                "-a",
+                "--subject",
+                "-s",
+                "--action",
+                "-x",
+            ],
+            &["--master-key-command", "-c", "client", "list"],
+        ] {
+            typed(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        }
+        // Where nothing that begins so can be meant, it is an option that there is not.
+        for line in [
+            &["audit", "list", "--last", "-n"][..],
+            &["client", "create", "-acme"],
+            &["client", "list", "--output", "-x"],
+        ] {
+            assert!(typed(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_not_taken_for_the_value_of_another() {
+        let swallowed = |line: &[&str]| {
+            let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+            super::swallowed(&command(), &line)
+        };
+        let found = swallowed(&["key", "revoke", "--reason", "--wait", "0Ab3dEfGh1"]);
+        assert_eq!(found, Some(("reason".to_owned(), "--wait".to_owned())));
+        let found = swallowed(&["client", "create", "a", "--description", "--plan=gold"]);
+        assert_eq!(found.unwrap().1, "--plan=gold");
+        for fine in [
+            &["key", "revoke", "--reason=--wait", "0Ab3dEfGh1"][..],
+            &["key", "revoke", "--reason", "--whatever", "--wait"],
+            &["key", "revoke", "--reason", "-w", "--wait"],
+            &["explain", "--tls", "--path", "/"],
+            &["x", "--", "--reason", "--wait"],
+        ] {
+            assert_eq!(swallowed(fine), None, "{fine:?}");
+        }
     }
 
     #[test]
@@ -267,6 +399,6 @@ mod tests {
                 }
             }
         }
-        check(&Cli::command(), "keystilectl");
+        check(&command(), "keystilectl");
     }
 }

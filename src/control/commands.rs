@@ -1,12 +1,16 @@
 //! One file for each noun: what is typed, what is done, what is printed.
 
+use crate::system;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
 use keystile::key::{KeyId, Parsed};
 
 use crate::error::{Result, refuse};
 use crate::home::Home;
 use crate::operation::Operation;
 use crate::output::Output;
-use crate::remote::Remote;
+use crate::remote::{self, Remote};
 use crate::store::Store;
 use crate::world::World;
 
@@ -33,6 +37,9 @@ pub mod token;
 pub mod usage;
 pub mod webhook;
 
+/// The environment variable that says which server to work through.
+const SERVER: &str = "KEYSTILE_SERVER";
+
 /// Where a command stands.
 pub struct Context {
     /// When, who, randomness.
@@ -42,7 +49,39 @@ pub struct Context {
     /// Where its answer goes.
     pub out: Output,
     /// The server that works on the store, in place of this process.
-    pub server: Option<Remote>,
+    pub server: Option<Through>,
+}
+
+/// A server by its address. It is looked at when it is asked: what works on the store itself
+/// has nothing to do with it.
+pub struct Through {
+    url: String,
+    ca: Option<PathBuf>,
+    remote: OnceLock<Remote>,
+}
+
+impl Through {
+    /// One by its address; `ca` as [`Remote::new`] has it.
+    pub fn new(url: String, ca: Option<PathBuf>) -> Self {
+        Self {
+            url,
+            ca,
+            remote: OnceLock::new(),
+        }
+    }
+
+    /// Ready to be asked.
+    ///
+    /// # Errors
+    /// Those of [`Remote::new`].
+    pub fn remote(&self) -> Result<&Remote> {
+        if let Some(remote) = self.remote.get() {
+            return Ok(remote);
+        }
+        let token = system::secret_variable(remote::TOKEN);
+        let made = Remote::new(&self.url, self.ca.as_deref(), token)?;
+        Ok(self.remote.get_or_init(|| made))
+    }
 }
 
 impl Context {
@@ -60,13 +99,20 @@ impl Context {
 
     /// That this process works on the store itself.
     pub fn local(&self) -> Result<()> {
-        match self.server {
-            None => Ok(()),
-            Some(_) => Err(refuse(
-                "this works on the store itself, not through a server",
-                "type it on the server's machine, without `--server` and KEYSTILE_SERVER",
-            )),
-        }
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let (said, next) = match system::variable(SERVER) {
+            Some(said) if said == server.url => (SERVER, "`unset KEYSTILE_SERVER`"),
+            _ => ("`--server`", "leave out `--server`"),
+        };
+        Err(refuse(
+            format_args!(
+                "this command works on the store itself, and {said} says to work through `{}`",
+                server.url
+            ),
+            format_args!("{next}, and run it on the machine that has the store"),
+        ))
     }
 
     /// Does something: on the store, or through the server.
@@ -77,7 +123,7 @@ impl Context {
     /// The same in another world than the usual one; through a server, in the server's.
     pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         match &self.server {
-            Some(server) => server.perform(&operation),
+            Some(server) => server.remote()?.perform(&operation),
             None if operation.writes() => operation.run(&mut self.store()?, world),
             None => operation.run(&mut self.store_to_read()?, world),
         }

@@ -5,6 +5,7 @@
 //! * [`artefact`] seals them, once for all streams;
 //! * [`discovery`] answers Envoys, one [`session`] a stream, through [`request`] and
 //!   [`wire`], as nodes that their certificates name ([`papers`]);
+//! * [`nodes`] knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
@@ -27,6 +28,7 @@ pub mod artefact;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+mod nodes;
 pub mod papers;
 pub mod publisher;
 mod request;
@@ -53,6 +55,7 @@ pub struct Delivery {
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
+    nodes: nodes::Standing,
     /// The newest version that an Envoy proved and that was never published here.
     above: watch::Sender<Option<Above>>,
     closing: watch::Sender<bool>,
@@ -165,6 +168,7 @@ impl Delivery {
             settings,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
+            nodes: nodes::Standing::default(),
             above: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
@@ -180,6 +184,7 @@ impl Delivery {
             () = publisher::run(Arc::clone(&self)) => {}
             () = self.sweep() => {}
             () = fleet::keeper::run(&self) => {}
+            () = nodes::follow(&self) => {}
         }
         self.closing.send_replace(true);
     }
@@ -265,7 +270,8 @@ impl Delivery {
 
     fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
         let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
-        let proof = known.proof(body, kid, tag)?;
+        let nodes = self.nodes.now().ok_or(Refused::NotReady)?;
+        let proof = known.proof(&nodes, body, kid, tag)?;
         let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
         if is_above && proof.version > version_most(now) {

@@ -49,6 +49,7 @@ pub struct Desk {
     turn: Arc<Turns>,
     writing: Arc<Shares>,
     version: watch::Sender<u64>,
+    record: watch::Sender<u64>,
     health: Health,
 }
 
@@ -59,7 +60,7 @@ impl Desk {
     /// Those of [`Home::open`].
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
-        let version = store.read(|tx| Ok(tx.meta().version))?;
+        let (version, record) = store.read(|tx| Ok(now(tx)))?;
         let turn = Arc::new(Turns::default());
         store.break_off_when(turn.hurry());
         Ok(Arc::new(Self {
@@ -72,6 +73,7 @@ impl Desk {
             turn,
             writing: Shares::new(WRITES),
             version: watch::Sender::new(version),
+            record: watch::Sender::new(record),
             health: Health::default(),
         }))
     }
@@ -273,32 +275,45 @@ impl Desk {
         self.version.subscribe()
     }
 
+    /// The number of the last audit record, and its changes, by whichever process: every change
+    /// of the store leaves a record, those that no keyset shows included.
+    pub fn records(&self) -> watch::Receiver<u64> {
+        self.record.subscribe()
+    }
+
     /// Looks for changes by other processes until it is dropped.
     pub async fn watch_others(self: Arc<Self>) {
         let mut turns = tokio::time::interval(LOOK);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let found = self.read(|tx| Ok(tx.meta().version)).await;
-            match found {
-                Ok(version) => self.announce(version),
+            match self.read(|tx| Ok(now(tx))).await {
+                Ok(now) => self.announce(now),
                 Err(e) => tracing::error!(error = %e, "the store cannot be read"),
             }
         }
     }
 
     fn look(&self, store: &mut Store) -> Result<()> {
-        self.announce(store.read(|tx| Ok(tx.meta().version))?);
+        self.announce(store.read(|tx| Ok(now(tx)))?);
         Ok(())
     }
 
-    fn announce(&self, version: u64) {
-        self.version.send_if_modified(|known| {
-            let newer = version > *known;
-            *known = version.max(*known);
-            newer
-        });
+    fn announce(&self, (version, record): (u64, u64)) {
+        for (known, now) in [(&self.version, version), (&self.record, record)] {
+            known.send_if_modified(|known| {
+                let newer = now > *known;
+                *known = now.max(*known);
+                newer
+            });
+        }
     }
+}
+
+/// The version of the keyset, and the number of the last audit record.
+fn now(tx: &Tx<'_>) -> (u64, u64) {
+    let meta = tx.meta();
+    (meta.version, meta.head.seq)
 }
 
 /// A panic while the lock was held ended its transaction without a commit: what is

@@ -22,6 +22,7 @@ use crate::file;
 use crate::operation::Operation as _;
 use crate::operation::Pace;
 use crate::operation::audit::{Export, RecordView};
+use crate::output;
 use crate::registry::audit::{self, Pruned};
 use crate::remote;
 use crate::store::Store;
@@ -192,11 +193,11 @@ impl Exporter {
     }
 
     fn send(&self, records: &[RecordView]) -> Result<()> {
-        let mut lines = Vec::new();
+        let mut lines = String::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record).map_err(|_| broken())?;
-            lines.push(b'\n');
+            lines.push_str(&output::json_line(record)?);
         }
+        let lines = lines.into_bytes();
         match &self.settings.place {
             None => Ok(()),
             Some(Place::File(path)) => append(path, &lines),

@@ -7,6 +7,7 @@
 //! the paper "Trojan Source".
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// One line: every character that does more than be seen is written as an escape.
 pub fn line(text: &str) -> Cow<'_, str> {
@@ -24,6 +25,28 @@ pub fn message(text: &str) -> String {
 pub fn page(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(without_sequences).collect();
     lines.join("\n")
+}
+
+/// JSON, written by a serializer: the same values with every character that acts as an escape.
+/// Outside of strings there is none but line breaks.
+pub fn json(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && acts(c);
+    if !text.chars().any(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match acts(c) {
+            true => {
+                let units = &mut [0; 2];
+                for unit in c.encode_utf16(units) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -108,6 +131,26 @@ mod tests {
         let rest = shown.replace("\u{1b}[1m", "").replace("\u{1b}[31m", "");
         let rest = rest.replace("\u{1b}[0m", "").replace('\n', "");
         assert!(!rest.chars().any(acts), "{rest}");
+    }
+
+    #[test]
+    fn json_holds_the_same_and_moves_nothing() {
+        let hostile = format!("{HOSTILE}\u{7f}\u{e0041}\u{2028}東京");
+        let value = serde_json::json!({ hostile.clone(): [hostile, "plain"] });
+        for text in [
+            value.to_string(),
+            serde_json::to_string_pretty(&value).unwrap(),
+        ] {
+            let shown = json(&text);
+            assert!(!shown.chars().any(|c| c != '\n' && acts(c)), "{shown}");
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+                value
+            );
+            assert!(shown.contains("\\u202e") && shown.contains("\\udb40\\udc41"));
+            assert!(shown.contains("東京"));
+        }
+        assert!(matches!(json("{\"a\": 1}\n"), Cow::Borrowed(_)));
     }
 
     #[test]

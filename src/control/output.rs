@@ -1,6 +1,7 @@
 //! What is printed: tables for people, JSON for programs, both on stdout; messages on
 //! stderr. Colour on a terminal only, and not with NO_COLOR.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
@@ -57,15 +58,10 @@ impl Output {
 
     /// Prints JSON, fields by name.
     pub fn json(self, json: &impl Serialize) -> Result<()> {
-        let json: Value = serde_json::to_value(json).map_err(|e| {
-            refuse(
-                format_args!("the answer cannot be written as JSON ({e})"),
-                "use `--output table`",
-            )
-        })?;
+        let json: Value = serde_json::to_value(json).map_err(|e| unwritable(&e))?;
         let mut out = serde_json::to_string_pretty(&json).unwrap_or_default();
         out.push('\n');
-        raw(out.as_bytes())
+        raw(foreign::json(&out).as_bytes())
     }
 
     /// Prints a JSON list some items at a time, so that it may be longer than fits into memory.
@@ -118,7 +114,7 @@ impl List {
                 out.push_str(line);
             }
         }
-        raw(out.as_bytes())
+        raw(foreign::json(&out).as_bytes())
     }
 
     /// Ends it.
@@ -151,16 +147,40 @@ pub fn text(text: &str) -> Result<()> {
     )
 }
 
-/// Prints bytes as they are.
+/// Prints what programs read, as it is; on a terminal, fit for one.
 pub fn raw(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    finish(out.write_all(bytes).and_then(|()| out.flush()))
+    let bytes = fit(bytes, out.is_terminal());
+    finish(out.write_all(&bytes).and_then(|()| out.flush()))
+}
+
+fn fit(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
+    match terminal {
+        true => foreign::page(&String::from_utf8_lossy(bytes))
+            .into_bytes()
+            .into(),
+        false => bytes.into(),
+    }
 }
 
 /// Prints JSON on one line.
 pub fn line(json: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_value(json).unwrap_or_default();
-    raw(format!("{json}\n").as_bytes())
+    let json = serde_json::to_value(json).map_err(|e| unwritable(&e))?;
+    raw(json_line(&json)?.as_bytes())
+}
+
+/// JSON on one line, which ends: whoever reads it may have it on a terminal.
+pub fn json_line(json: &impl Serialize) -> Result<String> {
+    let mut out = serde_json::to_string(json).map_err(|e| unwritable(&e))?;
+    out.push('\n');
+    Ok(foreign::json(&out).into_owned())
+}
+
+fn unwritable(e: &serde_json::Error) -> Error {
+    refuse(
+        format_args!("the answer cannot be written as JSON ({e})"),
+        "use `--output table`",
+    )
 }
 
 fn finish(written: io::Result<()>) -> Result<()> {
@@ -237,4 +257,26 @@ pub fn status(status: Status) -> Cell {
         Status::Expired | Status::Revoked => Color::Red,
     };
     Cell::new(status).fg(color)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_read_is_left_as_it_is_but_on_a_terminal() {
+        let policy = "# \u{202e}drawkcab\u{1b}[2J\nroutes: []\n";
+        assert_eq!(fit(policy.as_bytes(), false), policy.as_bytes());
+        let shown = fit(policy.as_bytes(), true);
+        assert_eq!(
+            shown,
+            "# \\u{202e}drawkcab\\u{1b}[2J\nroutes: []\n".as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_line_and_holds_no_character_that_acts() {
+        let line = json_line(&["a\u{202e}b\u{9b}c\n"]).unwrap();
+        assert_eq!(line, "[\"a\\u202eb\\u009bc\\n\"]\n");
+    }
 }

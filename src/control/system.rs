@@ -158,6 +158,11 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
+/// What was typed, the program's name first.
+pub fn arguments() -> Vec<std::ffi::OsString> {
+    std::env::args_os().collect()
+}
+
 /// An environment variable that holds a secret.
 pub fn secret_variable(name: &str) -> Option<Zeroizing<String>> {
     variable(name).map(Zeroizing::new)

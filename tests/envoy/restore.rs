@@ -170,6 +170,10 @@ fn the_runbook_followed_word_for_word_closes_all_that_was_issued_since_the_backu
         lost.contains(&late_id) && lost.contains(&doomed_id),
         "{lost}"
     );
+    // The worst first, and when each was last used.
+    let at = |what: &str| lost.find(what).unwrap_or_else(|| panic!("{what}: {lost}"));
+    assert!(at("UNKNOWN KEY IN USE") < at("LOST KEY"), "{lost}");
+    assert!(at("good_again") < at(" unknown "), "{lost}");
     assert!(of(" audit verify").contains("none changed"));
 
     // All of it is closed that the store does not know, at once after the wait.

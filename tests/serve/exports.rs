@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::receiver::{PATIENCE, Receiver};
-use crate::server::{Server, log_of};
+use crate::server::{Server, log_of, token};
 use crate::support::{Home, word};
 use crate::webhooks::{ALLOW, HERE};
 
@@ -221,4 +221,35 @@ fn an_export_that_follows_prints_what_happens_from_then_on() {
     assert!(export.try_wait().unwrap().is_none(), "it goes on");
     export.kill().unwrap();
     export.wait().unwrap();
+}
+
+#[test]
+fn what_callers_wrote_is_escaped_in_every_export() {
+    let home = Home::new();
+    let owner = token(&home, "owner");
+    let server = Server::start(&home, &["--audit-export", "audit.jsonl"]);
+    // Kept in the record of the refusal as it was sent: turned around, cut by a C1 control.
+    let name = "a\u{202e}b\u{9b}2J\u{200b}";
+    let refused = home
+        .command(&["client", "create", name])
+        .env("KEYSTILE_SERVER", server.url())
+        .env("KEYSTILE_TOKEN", owner)
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let sent = || fs::read_to_string(home.path("audit.jsonl")).unwrap_or_default();
+    eventually(&home, "the record to be sent", || {
+        sent().contains("\"refused\"")
+    });
+    let listed = home.ok(&["--output", "json", "audit", "list", "--outcome", "refused"]);
+    for text in [home.ok(&["audit", "export"]), sent(), listed.clone()] {
+        let acts = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
+        assert!(!text.chars().any(acts), "{text}");
+        assert!(text.contains("a\\u202eb\\u009b2J\\u200b"), "{text}");
+    }
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let exported = log(&home);
+    for record in [&listed[0], exported.last().unwrap()] {
+        assert!(word(record, "reason").contains(name), "{record}");
+    }
 }

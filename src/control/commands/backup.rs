@@ -60,7 +60,7 @@ impl Backup {
     pub fn run(self, cx: &Context) -> Result<()> {
         interrupt::leave_nothing()?;
         let kept = match &cx.server {
-            Some(server) => fetched(server, &self.file)?,
+            Some(server) => fetched(server.remote()?, &self.file)?,
             None => Saved::of(&cx.home.backup(&cx.world, &self.file)?),
         };
         let shown = self.file.display().to_string();

@@ -4,13 +4,14 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use crate::error::Result;
-use crate::operation::client::{self, ClientView};
+use crate::operation::client::{self, ClientRow, ClientView};
 use crate::operation::key::KeyView;
-use crate::output::{self, cell};
+use crate::output::{self, Output, cell};
 use crate::record::{Labels, Status};
 use crate::registry::key::count;
 use crate::rules;
 use crate::when;
+use crate::wire::PAGE;
 
 /// Clients: who holds keys
 #[derive(Subcommand)]
@@ -139,29 +140,47 @@ impl Create {
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
-        let clients = cx
-            .perform(client::List {
-                plan: self.plan,
-                label: words(&self.label),
-                ..client::List::default()
-            })?
-            .clients;
-        cx.out.show(&clients, || {
-            output::table(
-                ["client", "plan", "keys", "created", "labels"],
-                clients.iter().map(|row| {
-                    let c = &row.client;
-                    [
-                        cell(&c.client),
-                        cell(c.plan.as_deref().unwrap_or("-")),
-                        cell(row.keys),
-                        cell(when::short(c.created.0)),
-                        cell(label_words(&c.labels)),
-                    ]
-                }),
-            )
-        })
+        let mut page = client::List {
+            plan: self.plan,
+            label: words(&self.label),
+            limit: Some(PAGE),
+            ..client::List::default()
+        };
+        let mut json = cx.out.is_json().then(Output::list);
+        let mut clients = Vec::new();
+        loop {
+            let found = cx.perform(page.clone())?;
+            match &mut json {
+                // There may be more of them than fit into memory.
+                Some(list) => list.add(&found.clients)?,
+                None => clients.extend(found.clients),
+            }
+            if found.next.is_none() {
+                break;
+            }
+            page.cursor = found.next;
+        }
+        match json {
+            Some(list) => list.end(),
+            None => output::text(&table(&clients)),
+        }
     }
+}
+
+fn table(clients: &[ClientRow]) -> String {
+    output::table(
+        ["client", "plan", "keys", "created", "labels"],
+        clients.iter().map(|row| {
+            let c = &row.client;
+            [
+                cell(&c.client),
+                cell(c.plan.as_deref().unwrap_or("-")),
+                cell(row.keys),
+                cell(when::short(c.created.0)),
+                cell(label_words(&c.labels)),
+            ]
+        }),
+    )
 }
 
 impl Show {

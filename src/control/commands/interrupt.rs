@@ -29,7 +29,7 @@ impl Context {
             store.break_off_when(stop);
             return operation.run(&mut store, world);
         };
-        let out = self.out;
+        let (server, out) = (server.remote()?, self.out);
         heard(move |times| match times {
             1 => out.note(
                 "waiting for the server's answer with what was made; interrupt again to give up",

@@ -22,7 +22,7 @@ Examples:
     --new-key-command 'pass show keystile-2'
 
 Broken off at whatever moment, the store opens with the former key or with the new one, and both are
-there.. Backups need the key that they
+there. Backups need the key that they
 were made with: the former one is kept as master.key.<fingerprint> if it stood in the folder.")]
 pub struct Rotate {
     /// Prints the new master key, which the store's folder is not to hold

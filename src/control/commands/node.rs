@@ -39,11 +39,14 @@ Example:
   keystilectl node list")]
 pub struct List {}
 
-/// Revoke an Envoy's secret: from then on, nothing reported in its name counts
+/// Revoke an Envoy's secret: from then on, nothing reported in its name counts, and no keyset is sent to it
 #[derive(Args)]
 #[command(after_help = "\
 Example:
-  keystilectl node revoke edge-1")]
+  keystilectl node revoke edge-1
+
+A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, and
+later revocations do not reach it: take it out of service, too. `node enroll` lets it in again.")]
 pub struct Whose {
     /// Its node id
     node: String,

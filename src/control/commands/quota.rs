@@ -5,9 +5,11 @@ use keystile::key::Parsed;
 
 use super::Context;
 use crate::error::Result;
-use crate::operation::quota::{OfKey, Reset, Show};
+use crate::operation::Operation;
+use crate::operation::quota::{OfKey, OfKeys, Reset, Show};
 use crate::output::{self, cell};
 use crate::when;
+use crate::wire::Id;
 use crate::wire::Time;
 
 /// Quotas: show what is left, or give back what was used
@@ -56,38 +58,22 @@ impl Quota {
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Show(c) => {
-                let mut asked = Show {
-                    of: c.of,
-                    ..Show::default()
-                };
-                let mut all = Vec::new();
-                loop {
-                    let page = cx.perform(asked.clone())?;
-                    all.extend(page.quotas);
-                    match page.next {
-                        Some(next) => asked.cursor = Some(next),
-                        None => break,
-                    }
-                }
+                let all = all(cx, |cursor| Show {
+                    of: c.of.clone(),
+                    limit: None,
+                    cursor,
+                })?;
                 cx.out.show(&all, || match all.is_empty() {
                     true => "no quota applies: none of the plans has one\n".to_owned(),
                     false => table(&all, cx.now()),
                 })
             }
             Self::Reset(c) => {
-                let mut asked = Reset {
-                    of: c.of,
-                    ..Reset::default()
-                };
-                let mut all = Vec::new();
-                loop {
-                    let page = cx.perform(asked.clone())?;
-                    all.extend(page.quotas);
-                    match page.next {
-                        Some(next) => asked.cursor = Some(next),
-                        None => break,
-                    }
-                }
+                let all = all(cx, |cursor| Reset {
+                    of: c.of.clone(),
+                    limit: None,
+                    cursor,
+                })?;
                 cx.out.show(&all, || match all.len() {
                     0 => "nothing to give back: no quota was used\n".to_owned(),
                     1 => "1 quota given back\n".to_owned(),
@@ -95,6 +81,23 @@ impl Quota {
                 })
             }
         }
+    }
+}
+
+/// All pages; `ask` makes the question for the one at a cursor.
+fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Vec<OfKey>>
+where
+    O: Operation<Output = OfKeys>,
+{
+    let mut all = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = cx.perform(ask(cursor))?;
+        all.extend(page.quotas);
+        if page.next.is_none() {
+            return Ok(all);
+        }
+        cursor = page.next;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::operation::token::{self, TokenView};
 use crate::output::{self, cell};
 use crate::rules;
 use crate::when::{self, When};
-use crate::wire::{Id, Range, Secret, Span, TimeWords};
+use crate::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
 
 /// Tokens: who may talk to a server, and as what
 #[derive(Subcommand)]
@@ -88,7 +88,19 @@ impl Token {
         match self {
             Self::Create(c) => c.run(cx),
             Self::List(_) => {
-                let all = cx.perform(token::List {})?.tokens;
+                let mut page = token::List {
+                    limit: Some(PAGE),
+                    ..token::List::default()
+                };
+                let mut all = Vec::new();
+                loop {
+                    let found = cx.perform(page.clone())?;
+                    all.extend(found.tokens);
+                    if found.next.is_none() {
+                        break;
+                    }
+                    page.cursor = found.next;
+                }
                 cx.out.show(&all, || table(&all, cx.now()))
             }
             Self::Revoke(c) => {

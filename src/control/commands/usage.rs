@@ -313,7 +313,7 @@ fn csv(u: &Counted) -> Result<()> {
                 for g in &u.groups {
                     let [requests, allowed, refused] = counts(g.requests, g.allowed);
                     let name = spreadsheet(g.name.as_deref().unwrap_or(""));
-                    let client = g.client.clone().unwrap_or_default();
+                    let client = spreadsheet(g.client.as_deref().unwrap_or_default());
                     out.write_record([name, client, requests, allowed, refused])?;
                 }
                 if let Some(o) = &u.others {

@@ -37,6 +37,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             },
             html! { a href={ "/console/clients/" (encoded(&k.client)) } { (k.client) } },
             chip(&k.state.replace('_', "-")),
+            part::maybe_time(k.last_used.as_ref().map(|t| t.0), visit.now, "–"),
         ]
     };
     let used = |k: &UsedView| vec![html! { code { (k.id.0) } }, time(k.last_used.0, visit.now)];
@@ -46,15 +47,15 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         .as_ref()
         .map(|n| Form::default().with("after", n.0.to_string()).target(PATH));
     let body = html! {
-        section aria-labelledby="published" {
-            h2 #published { "In the last keyset before the restore" }
-            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
-            (part::table("Published", &["Key", "Client", "State"], lost.published.iter().map(published).collect(), "There are none."))
-            (part::pager(first, next))
-        }
         section aria-labelledby="used" {
             h2 #used { "In use, and unknown to the store" }
             (part::table("In use", &["Key", "Last used"], lost.in_use.iter().map(used).collect(), "There are none."))
+        }
+        section aria-labelledby="published" {
+            h2 #published { "In the last keyset before the restore" }
+            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
+            (part::table("Published", &["Key", "Client", "State", "Last used"], lost.published.iter().map(published).collect(), "There are none."))
+            (part::pager(first, next))
         }
     };
     Ok(Page::new(Section::Keys, "Keys that a restore lost", body).up("/console/keys", "Keys"))

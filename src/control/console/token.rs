@@ -16,6 +16,8 @@ use crate::serve::problem::Problem;
 /// Fields that hold several words.
 const LISTS: [&str; 3] = ["scopes", "plans", "cidrs"];
 
+const PAGE: u32 = 50;
+
 /// All that the caller may know of.
 pub async fn list(visit: Visit) -> Response {
     let page = page(&visit, &visit.query, None).await;
@@ -23,9 +25,23 @@ pub async fn list(visit: Visit) -> Response {
 }
 
 async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
-    let all = visit.run(List {}).await?.tokens;
-    let gone = visit.query.has("show", "all");
-    let shown = all.iter().filter(|t| gone || t.revoked.is_none());
+    let query = visit.query.clone().without("done");
+    let mut asked = Form::default();
+    if let Some(cursor) = query.given("cursor") {
+        asked = asked.with("cursor", cursor);
+    }
+    let mut asked: List = asked.operation(&[])?;
+    let gone = query.has("show", "all");
+    asked.living = !gone;
+    asked.limit = Some(PAGE);
+    let found = visit.run(asked).await?;
+    let first = query
+        .given("cursor")
+        .map(|_| query.clone().without("cursor").target("/console/tokens"));
+    let next = found.next.map(|n| {
+        let next = query.clone().with("cursor", n.0.to_string());
+        next.target("/console/tokens")
+    });
     let row = |t: &TokenView| {
         let id = t.id.0.to_string();
         let seconds = t.last_used.as_ref().map(|s| s.0);
@@ -54,9 +70,10 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         (part::table(
             "Tokens",
             &["Token", "Role", "Status", "Last used", "Ends", "Made by", ""],
-            shown.map(row).collect(),
+            found.tokens.iter().map(row).collect(),
             "There are no tokens.",
         ))
+        (part::pager(first, next))
         p {
             @if gone { a href="/console/tokens" { "Hide those that are revoked" } }
             @else { a href="/console/tokens?show=all" { "Show those that are revoked, too" } }

@@ -44,7 +44,6 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Known {
     store: StoreId,
     signers: SigningKeys,
-    nodes: Nodes,
     report_every: Option<Duration>,
 }
 
@@ -60,11 +59,17 @@ impl Known {
     }
 
     /// Opens a report, and takes from it what concerns our store.
-    pub fn proof(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<Proof, Refused> {
-        let keys = self.nodes.keys(kid, body, &self.signers);
+    pub fn proof(
+        &self,
+        nodes: &Nodes,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<Proof, Refused> {
+        let keys = nodes.keys(kid, body, &self.signers);
         let report =
             report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
-        self.nodes
+        nodes
             .admit(kid, &report.node)
             .map_err(|why| Refused::Report(why.to_owned()))?;
         let store = self.store.to_string();
@@ -112,7 +117,6 @@ struct Found {
     audit_seq: u64,
     policy: Arc<(u64, PolicyFile)>,
     signers: SigningKeys,
-    nodes: Nodes,
     changes: Changes,
 }
 
@@ -207,18 +211,16 @@ impl Publisher {
             (base, Arc::clone(&c.policy))
         });
         let policy = self.policy.clone();
-        let enrolled_only = self.delivery.settings.limits.enrolled_only;
         let found = self
             .delivery
             .desk
-            .read(move |tx| look(tx, policy, on, enrolled_only))
+            .read(move |tx| look(tx, policy, on))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
         let report = found.policy.1.policy.report.as_ref();
         self.delivery.known.send_replace(Some(Arc::new(Known {
             store: found.store,
             signers: found.signers.clone(),
-            nodes: found.nodes.clone(),
             report_every: report.map(|r| Duration::from_secs(r.every)),
         })));
         if let Some(reason) = self.reason(&found) {
@@ -426,7 +428,6 @@ fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
     on: Option<(Arc<Base>, Arc<RawPolicy>)>,
-    enrolled_only: bool,
 ) -> Result<Found> {
     let meta = tx.meta();
     let revision = tx.policy()?.revision;
@@ -472,7 +473,6 @@ fn look(
         audit_seq: meta.head.seq,
         policy,
         signers: signing::accepted(tx)?,
-        nodes: Nodes::read(tx, enrolled_only)?,
         changes,
     })
 }

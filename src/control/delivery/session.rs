@@ -18,7 +18,7 @@ use super::fleet::{Member, Standing};
 use super::papers::Papers;
 use super::request::{Names, Request, identify};
 use super::wire::{Dialect, Message, Push};
-use super::{Delivery, Published};
+use super::{Delivery, Published, nodes};
 use crate::registry::publish;
 
 /// Responses between a session and its connection: one push of each resource, and
@@ -143,12 +143,23 @@ impl Session {
     ) -> Result<(), Status> {
         let mut published = self.delivery.published.subscribe();
         let mut closing = self.delivery.closing.subscribe();
+        let mut nodes = self.delivery.nodes.changes();
+        tokio::select! {
+            read = nodes.wait_for(Option::is_some) => drop(read.map_err(|_| leaving())?),
+            _ = closing.wait_for(|closing| *closing) => return Err(leaving()),
+        }
         self.published.clone_from(&published.borrow());
         self.take(first)?;
         self.delivery.fleet.until_kept(self.member.node()).await;
         let mut read_after = None;
         loop {
             let now = system::instant();
+            // Before anything is sent: what a revoked node had open ends, too.
+            if nodes::is_revoked(&nodes.borrow_and_update(), self.member.node()) {
+                return Err(Status::permission_denied(
+                    "this node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
+                ));
+            }
             // Not what was published when this stream last looked: another stream of the node
             // may have sent a newer base meanwhile.
             self.published.clone_from(&published.borrow_and_update());
@@ -170,6 +181,7 @@ impl Session {
                 }
                 _ = closing.wait_for(|closing| *closing) => return Err(leaving()),
                 _ = wake.changed() => {}
+                _ = nodes.changed() => {}
                 request = requests.next(), if reading => match request {
                     None => return Ok(()),
                     Some(Err(status)) if is_lost(&status) => return Ok(()),

@@ -172,6 +172,10 @@ impl Bed {
         let mut watch = self.delivery.published.subscribe();
         let there = watch.wait_for(|p| p.as_ref().is_some_and(|p| p.version() >= version));
         let found = timeout(PATIENCE, there).await.unwrap().unwrap();
+        // From here on reports are judged.
+        let mut nodes = self.delivery.nodes.changes();
+        let read = timeout(PATIENCE, nodes.wait_for(Option::is_some));
+        assert!(read.await.unwrap().is_ok());
         Arc::clone(found.as_ref().unwrap())
     }
 

@@ -219,7 +219,7 @@ impl Home {
         backed_up: u64,
     ) -> Result<Restored> {
         let (id, signers) = store.read(|tx| Ok((tx.meta().store, signing::accepted(tx)?)))?;
-        let last = Last::read(&self.folder, id, &signers);
+        let last = Last::read(&self.folder, id, &signers, world.now);
         let (in_use, last_client) = match usage {
             None => (Vec::new(), 0),
             Some(file) => store.used_and_unknown(file)?,

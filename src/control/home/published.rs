@@ -1,7 +1,6 @@
 //! What was published last, as it lies beside the store: base and overlay. After a loss of
 //! the store it is what is left to tell which keys there were.
 
-use crate::system;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -50,11 +49,11 @@ struct Keys {
 
 impl Last {
     /// Reads what lies in a folder and was published by a store.
-    pub fn read(folder: &Path, store: StoreId, signers: &SigningKeys) -> Self {
+    pub fn read(folder: &Path, store: StoreId, signers: &SigningKeys, now: Moment) -> Self {
         let (base, overlay) = (fs::read(folder.join(BASE)), fs::read(folder.join(OVERLAY)));
         let version = [&base, &overlay]
             .into_iter()
-            .filter_map(|file| version(file.as_ref().ok()?, store))
+            .filter_map(|file| version(file.as_ref().ok()?, store, now))
             .max();
         let mut last = Self {
             version: version.unwrap_or(0),
@@ -149,7 +148,7 @@ fn read_overlay(
 
 /// The version that a file says, whoever signed it: with a signing key that the backup does
 /// not know yet, it is one that must not come again all the same.
-fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
+fn version(bytes: &[u8], store: StoreId, now: Moment) -> Option<u64> {
     #[derive(Deserialize)]
     struct Head {
         manifest: String,
@@ -163,8 +162,7 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
     let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
     let manifest = URL_SAFE_NO_PAD.decode(head.manifest).ok()?;
     let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
-    let ours =
-        manifest.store == store.to_string() && manifest.version <= version_most(system::now());
+    let ours = manifest.store == store.to_string() && manifest.version <= version_most(now);
     ours.then_some(manifest.version)
 }
 
@@ -172,15 +170,20 @@ fn version(bytes: &[u8], store: StoreId) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::home::Home;
+    use crate::operation::Operation as _;
+    use crate::operation::audit::Export;
     use crate::registry::client;
     use crate::registry::key;
     use crate::registry::publish;
     use crate::registry::signing;
     use crate::registry::webhook;
     use crate::store::Store;
+    use crate::system;
 
-    /// Long before the store was made.
-    const BEFORE: u64 = 1_700_000_000;
+    /// Long before the store was made, and yet not so long that nothing in it is believed.
+    fn before() -> u64 {
+        system::local().now.seconds() - 300 * 86_400
+    }
 
     fn publish(store: &mut Store, folder: &Path) -> u64 {
         signing::renew(store, &system::local()).unwrap();
@@ -226,7 +229,8 @@ mod tests {
         hook(&mut home.open().ok().unwrap());
         let former = home.open().ok().unwrap().read(|tx| Ok(tx.meta().timeline));
         let version = lost(folder.path(), &home);
-        let world = system::at(BEFORE);
+        let before = before();
+        let world = system::at(before);
         let restored = home.restore(&world, &folder.path().join("kept.db"));
         let restored = restored.ok().unwrap();
         assert!(restored.version > version, "{} {version}", restored.version);
@@ -244,10 +248,31 @@ mod tests {
         let new = store.read(|tx| tx.client("new")).unwrap().unwrap();
         assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
 
+        // Each record names the timeline that it was written on, that of the restore the new one.
+        let all = Export::default().run(&mut store, &world).unwrap().records;
+        let cut = all
+            .iter()
+            .position(|r| r.action == "store.restore")
+            .unwrap();
+        assert!(cut > 0 && cut + 1 < all.len());
+        for (n, record) in all.iter().enumerate() {
+            let written_on = if n < cut {
+                *former.as_ref().unwrap()
+            } else {
+                meta.timeline
+            };
+            assert_eq!(
+                record.timeline,
+                Some(written_on.to_string()),
+                "{}",
+                record.seq
+            );
+        }
+
         // Receivers take no message for one that they have had on the other timeline.
-        let late = system::at(BEFORE + 10);
+        let late = system::at(before + 10);
         while webhook::collect(&mut store, &late).unwrap().more {}
-        let due = store.read(|tx| tx.due_messages(1, BEFORE + 10, 9)).unwrap();
+        let due = store.read(|tx| tx.due_messages(1, before + 10, 9)).unwrap();
         let (id, _) = webhook::content(&due[0]);
         let wanted = format!("msg_{}_1_{}", meta.timeline, due[0].record.seq);
         assert_eq!(id, wanted);
@@ -261,14 +286,15 @@ mod tests {
         let mut store = home.open().ok().unwrap();
         let version = publish(&mut store, folder.path());
         let id = store.read(|tx| Ok(tx.meta().store)).unwrap();
-        let last = Last::read(folder.path(), id, &SigningKeys::new(Vec::new()));
+        let nobody = SigningKeys::new(Vec::new());
+        let now = system::local().now;
+        let last = Last::read(folder.path(), id, &nobody, now);
         assert_eq!(last.version, version);
         assert!(last.unreadable.is_some() && last.keys.is_none());
-        let last = Last::read(
-            folder.path(),
-            StoreId([0; 8]),
-            &SigningKeys::new(Vec::new()),
-        );
+        // What lies too far ahead of the clock that the caller names is believed by nobody.
+        let long_ago = system::at(1_700_000_000).now;
+        assert_eq!(Last::read(folder.path(), id, &nobody, long_ago).version, 0);
+        let last = Last::read(folder.path(), StoreId([0; 8]), &nobody, now);
         assert_eq!(last.version, 0, "another store's");
     }
 }

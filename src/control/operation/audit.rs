@@ -9,6 +9,7 @@ use crate::audit::{Head, Outcome, Record};
 use crate::error::{Kind, Result, refuse};
 use crate::operation::Pace;
 use crate::registry::audit;
+use crate::registry::audit::Timelines;
 use crate::store::{Query, Store};
 use crate::wire::{self, Time, TimeWords};
 use crate::world::World;
@@ -51,16 +52,22 @@ pub struct RecordView {
     pub prev: String,
     /// Hash of this one.
     pub hash: String,
+    /// The timeline that the store was on when it was written: a restore begins another. Absent
+    /// if the store does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<String>,
 }
 
 impl RecordView {
-    fn of(record: &Record) -> Result<Self> {
-        serde_json::from_value(record.json()).map_err(|e| {
+    fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
+        let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
             refuse(
                 format_args!("audit record {} cannot be shown ({e})", record.seq),
                 "check it with `keystilectl audit verify`",
             )
-        })
+        })?;
+        view.timeline = timelines.of(record.seq);
+        Ok(view)
     }
 }
 
@@ -248,8 +255,14 @@ impl Operation for List {
 
 impl Records {
     fn of(store: &mut Store, world: &World, query: Query, back: bool, most: u32) -> Result<Self> {
-        let found = store.read(|tx| audit::page(tx, &world.caller, query, back, most))?;
-        let records = found.records.iter().map(RecordView::of);
+        let (found, timelines) = store.read(|tx| {
+            let found = audit::page(tx, &world.caller, query, back, most)?;
+            let first = found.records.iter().map(|r| r.seq).min();
+            let timelines = Timelines::read(tx, first.unwrap_or(u64::MAX))?;
+            Ok((found, timelines))
+        })?;
+        let records = found.records.iter();
+        let records = records.map(|r| RecordView::of(r, &timelines));
         Ok(Self {
             records: records.collect::<Result<_>>()?,
             next: found.next,

@@ -20,6 +20,10 @@ use crate::world::World;
 
 /// Keys that are shown with their client, if it is not said how many.
 const KEYS: u32 = 1_000;
+/// Clients on a page, if it is not said how many.
+const CLIENTS: u32 = 1_000;
+/// Clients that are searched for one page, so that no request holds others up for long.
+const LOOK: u32 = 20_000;
 
 /// Who holds keys.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -65,9 +69,9 @@ pub struct ClientRow {
 /// Clients by name.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Clients {
-    /// By name.
+    /// By name. When few of many clients match, there may be none although there is a `next`.
     pub clients: Vec<ClientRow>,
-    /// The `cursor` of the next page, where a `limit` was given; null at the end.
+    /// The `cursor` of the next page; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -119,7 +123,7 @@ pub struct Create {
 }
 
 /// Lists clients.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientList)]
 pub struct List {
@@ -132,7 +136,7 @@ pub struct List {
     /// Only those whose name or description holds this, in whatever case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
-    /// How many at most: 1 to 10,000; all if it is not said.
+    /// How many at most: 1 to 10,000; 1,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// `next` of the page before.
@@ -238,34 +242,52 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
-        let most = wire::page(self.limit, u32::MAX - 1, "`cursor`")?;
-        let (search, cursor) = (
-            self.search.unwrap_or_default(),
-            self.cursor.unwrap_or_default(),
-        );
-        let plan = self.plan.as_deref();
-        let bound = world.caller.narrowed(None);
-        let mut clients = store.read(|tx| match bound {
-            Some(_) => client::list(tx, &world.caller),
-            None => tx.clients_after(&cursor, &search, plan, most + 1),
-        })?;
-        let next = match usize::try_from(most) {
-            Ok(most) if clients.len() > most => {
-                clients.truncate(most);
-                clients.last().map(|(c, _)| c.name.clone())
-            }
-            _ => None,
-        };
-        clients.retain(|(c, _)| plan.is_none() || c.plan.as_deref() == plan);
-        clients.retain(|(c, _)| labels.iter().all(|(k, v)| c.labels.get(k) == Some(v)));
-        let row = |(c, keys): &(record::Client, u64)| ClientRow {
-            client: c.into(),
-            keys: *keys,
-        };
-        Ok(Clients {
-            clients: clients.iter().map(row).collect(),
-            next,
+        let most = wire::page(self.limit, CLIENTS, "`cursor`")?;
+        let most = usize::try_from(most).unwrap_or(1);
+        let search = self.search.as_deref().unwrap_or_default().to_lowercase();
+        let cursor = self.cursor.as_deref().unwrap_or_default();
+        store.read(|tx| {
+            let mut out = Clients {
+                clients: Vec::new(),
+                next: None,
+            };
+            let mut left = LOOK;
+            let mut last = None;
+            client::each(tx, &world.caller, cursor, |client| {
+                if left == 0 {
+                    out.next = last.take();
+                    return Ok(false);
+                }
+                left -= 1;
+                let wanted = self.wants(&client, &labels, &search);
+                last = Some(client.name.clone());
+                if !wanted {
+                    return Ok(true);
+                }
+                if out.clients.len() == most {
+                    out.next = out.clients.last().map(|row| row.client.client.clone());
+                    return Ok(false);
+                }
+                out.clients.push(ClientRow {
+                    client: (&client).into(),
+                    keys: tx.living_keys(client.number)?,
+                });
+                Ok(true)
+            })?;
+            Ok(out)
         })
+    }
+}
+
+impl List {
+    /// `search` in lower case.
+    fn wants(&self, c: &record::Client, labels: &[(String, String)], search: &str) -> bool {
+        let plan = self.plan.as_deref();
+        (plan.is_none() || c.plan.as_deref() == plan)
+            && labels.iter().all(|(k, v)| c.labels.get(k) == Some(v))
+            && [&c.name, &c.description]
+                .iter()
+                .any(|text| text.to_lowercase().contains(search))
     }
 }
 

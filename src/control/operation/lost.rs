@@ -11,6 +11,8 @@ use crate::store::Store;
 use crate::wire::{self, Id, Time};
 use crate::world::World;
 
+const AGAIN: &str = "good_again";
+
 /// Lists what a restore lost: keys of the last published keyset that the store does not know
 /// or that are good again, and keys in use that the store does not know.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -48,6 +50,9 @@ pub struct LostView {
     /// `unknown`: the store does not know it, and Envoys refuse it; `good_again`: it was
     /// revoked or disabled since the backup, and is not now.
     pub state: String,
+    /// When an Envoy last let it through, where that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Time>,
 }
 
 /// A key that the store does not know.
@@ -74,20 +79,37 @@ impl Operation for List {
         let found = lost::list(store, world, self.after.map(|id| id.0), most)?;
         let full = u32::try_from(found.published.len()).is_ok_and(|n| n == most);
         Ok(Lost {
-            next: found.published.last().filter(|_| full).map(|k| Id(k.id)),
+            next: found
+                .published
+                .last()
+                .filter(|_| full)
+                .map(|(k, _)| Id(k.id)),
             published: found.published.into_iter().map(LostView::from).collect(),
             in_use: found.in_use.into_iter().map(UsedView::from).collect(),
         })
     }
 }
 
-impl From<crate::store::LostKey> for LostView {
-    fn from(key: crate::store::LostKey) -> Self {
-        let state = if key.revoked { "good_again" } else { "unknown" };
+impl Lost {
+    /// The most dangerous first: keys that are good again, because they open as soon as the
+    /// server starts, then those that Envoys refuse; of each, those that were used last first.
+    pub fn by_danger(&mut self) {
+        let used = |t: &Option<Time>| std::cmp::Reverse(t.as_ref().map(|t| t.0));
+        let rank = |k: &LostView| (k.state != AGAIN, used(&k.last_used), k.id.0);
+        self.published.sort_by_key(rank);
+        self.in_use
+            .sort_by_key(|k| (std::cmp::Reverse(k.last_used.0), k.id.0));
+    }
+}
+
+impl From<(crate::store::LostKey, Option<u64>)> for LostView {
+    fn from((key, used): (crate::store::LostKey, Option<u64>)) -> Self {
+        let state = if key.revoked { AGAIN } else { "unknown" };
         Self {
             id: Id(key.id),
             client: key.client,
             state: state.to_owned(),
+            last_used: used.map(Time),
         }
     }
 }
@@ -98,5 +120,44 @@ impl From<(KeyId, u64)> for UsedView {
             id: Id(id),
             last_used: Time(last_used),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> Id {
+        Id(KeyId::from_u64(n).unwrap())
+    }
+
+    #[test]
+    fn the_most_dangerous_come_first() {
+        let published = |n, state: &str, used: Option<u64>| LostView {
+            id: id(n),
+            client: "acme".to_owned(),
+            state: state.to_owned(),
+            last_used: used.map(Time),
+        };
+        let in_use = |n, used| UsedView {
+            id: id(n),
+            last_used: Time(used),
+        };
+        let mut lost = Lost {
+            published: vec![
+                published(1, "unknown", Some(90)),
+                published(2, "good_again", None),
+                published(3, "good_again", Some(10)),
+                published(4, "unknown", None),
+                published(5, "good_again", Some(20)),
+            ],
+            in_use: vec![in_use(7, 5), in_use(8, 9), in_use(6, 5)],
+            next: None,
+        };
+        lost.by_danger();
+        let ids: Vec<_> = lost.published.iter().map(|k| k.id.0).collect();
+        assert_eq!(ids, [5, 3, 2, 1, 4].map(|n| id(n).0));
+        let ids: Vec<_> = lost.in_use.iter().map(|k| k.id.0).collect();
+        assert_eq!(ids, [8, 6, 7].map(|n| id(n).0));
     }
 }

@@ -66,7 +66,8 @@ pub struct Enrolled {
     pub node_key: Secret,
 }
 
-/// Revokes an Envoy's secret: from then on, nothing reported in its name counts.
+/// Revokes an Envoy's secret: from then on, nothing reported in its name counts, and no keyset
+/// is sent to it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeRevoke)]
@@ -123,7 +124,7 @@ impl Operation for Revoke {
         "node.revoke",
         "/v1/nodes/revoke",
         OWNERS,
-        "Revoke an Envoy's secret",
+        "Revoke an Envoy's secret, and send it no keysets",
     );
 
     fn pace(&self) -> Pace {

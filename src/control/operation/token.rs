@@ -12,7 +12,7 @@ use crate::record::words;
 use crate::registry::token::{self, Draft};
 use crate::store::Store;
 use crate::token_record::TokenRecord;
-use crate::wire::{Id, Range, Secret, Span, Time, TimeWords};
+use crate::wire::{self, Id, Range, Secret, Span, Time, TimeWords};
 use crate::world::World;
 
 /// A token: all but the token itself, which is stored nowhere.
@@ -82,6 +82,9 @@ impl TokenView {
 pub struct TokenViews {
     /// The oldest first.
     pub tokens: Vec<TokenView>,
+    /// The `cursor` of the next page; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Id>,
 }
 
 /// A new token.
@@ -133,10 +136,23 @@ pub struct Create {
 }
 
 /// Lists tokens.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenList)]
-pub struct List {}
+pub struct List {
+    /// Leave out those that are revoked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub living: bool,
+    /// How many at most: 1 to 10,000; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Id>,
+}
+
+/// Tokens on a page, if it is not said how many.
+const TOKENS: u32 = 1_000;
 
 /// Shows a token: all but the token itself.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -194,11 +210,28 @@ impl Operation for List {
     const ROUTE: Route = Route::get("token.list", "/v1/tokens", STAFF, "List tokens");
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenViews> {
-        let all = store.read(|tx| token::list(tx, &world.caller))?;
+        let most = wire::page(self.limit, TOKENS, "`cursor`")?;
+        let most = usize::try_from(most).unwrap_or(1);
         let now = world.now.seconds();
-        Ok(TokenViews {
-            tokens: all.iter().map(|t| TokenView::of(t, now)).collect(),
-        })
+        let mut out = TokenViews {
+            tokens: Vec::new(),
+            next: None,
+        };
+        let cursor = self.cursor.map(|c| c.0);
+        store.read(|tx| {
+            token::each(tx, &world.caller, cursor, |token| {
+                if self.living && token.revoked.is_some() {
+                    return true;
+                }
+                if out.tokens.len() == most {
+                    out.next = out.tokens.last().map(|t| t.id.clone());
+                    return false;
+                }
+                out.tokens.push(TokenView::of(&token, now));
+                true
+            })
+        })?;
+        Ok(out)
     }
 }
 
@@ -208,12 +241,8 @@ impl Operation for Show {
         Route::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
-        let all = store.read(|tx| token::list(tx, &world.caller))?;
-        let found = all.iter().find(|t| t.grant.id == self.id.0);
-        match found {
-            Some(found) => Ok(TokenView::of(found, world.now.seconds())),
-            None => Err(token::unknown(self.id.0)),
-        }
+        let found = store.read(|tx| token::known(tx, &world.caller, self.id.0))?;
+        Ok(TokenView::of(&found, world.now.seconds()))
     }
 }
 

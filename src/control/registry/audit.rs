@@ -51,6 +51,32 @@ pub fn page(
     }
 }
 
+/// The timelines that records were written on.
+pub struct Timelines {
+    /// The first record after each restore, and the timeline that ended before it.
+    cuts: Vec<(u64, Option<String>)>,
+    current: String,
+}
+
+impl Timelines {
+    /// Of the records behind `seq`, and of that one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn read(tx: &Tx<'_>, seq: u64) -> Result<Self> {
+        Ok(Self {
+            cuts: tx.restores_after(seq)?,
+            current: tx.meta().timeline.to_string(),
+        })
+    }
+
+    /// The one of a record; `None` if a restore by an old release did not say which it ended.
+    pub fn of(&self, seq: u64) -> Option<String> {
+        let next = self.cuts.iter().find(|(cut, _)| *cut > seq);
+        next.map_or_else(|| Some(self.current.clone()), |(_, ended)| ended.clone())
+    }
+}
+
 /// What a verification found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {

@@ -104,12 +104,24 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     })
 }
 
-/// The living clients that a caller may know of, by name, each with the number of its keys
-/// that are not revoked.
-pub fn list(tx: &Tx<'_>, caller: &Caller) -> Result<Vec<(Client, u64)>> {
-    let mut all = tx.clients()?;
-    all.retain(|(c, _)| caller.sees(&c.name));
-    Ok(all)
+/// The living clients that a caller may know of, by name, those after `cursor`, until `each`
+/// gives false.
+///
+/// # Errors
+/// Those of `each`, and of the store.
+pub fn each(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    cursor: &str,
+    mut each: impl FnMut(Client) -> Result<bool>,
+) -> Result<()> {
+    let Some(own) = caller.narrowed(None) else {
+        return tx.clients_after(cursor, each);
+    };
+    match tx.client(own)? {
+        Some(client) if own > cursor => each(client).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Changes a client.

@@ -8,8 +8,9 @@ use crate::world::World;
 
 /// What a restore lost.
 pub struct Lost {
-    /// Keys of the last published keyset that the store does not know, or that are good again.
-    pub published: Vec<LostKey>,
+    /// Keys of the last published keyset that the store does not know, or that are good again,
+    /// and when each was last let through, in seconds.
+    pub published: Vec<(LostKey, Option<u64>)>,
     /// Keys that were let through and that nobody knows, with the time in seconds.
     pub in_use: Vec<(KeyId, u64)>,
 }
@@ -21,9 +22,16 @@ pub struct Lost {
 pub fn list(store: &mut Store, world: &World, after: Option<KeyId>, most: u32) -> Result<Lost> {
     world.caller.unbound("see keys that a restore lost")?;
     store.with_usage(|store, usage| {
-        Ok(Lost {
-            published: store.read(|tx| tx.lost_keys(after, most))?,
-            in_use: usage.read(|tx| tx.unknown_keys(u64::MAX, most))?,
+        let published = store.read(|tx| tx.lost_keys(after, most))?;
+        usage.read(|tx| {
+            let used = |key: LostKey| {
+                let used = tx.key_usage(key.id)?;
+                Ok((key, used.and_then(|(_, used)| used.last_used)))
+            };
+            Ok(Lost {
+                published: published.into_iter().map(used).collect::<Result<_>>()?,
+                in_use: tx.unknown_keys(u64::MAX, most)?,
+            })
         })
     })
 }

@@ -1,7 +1,7 @@
 //! Envoys that sign what they report with a secret of their own, so that nobody else can report
 //! in their name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use keystile::keyset::{NodeKey, SigningKeys};
 use keystile::message;
@@ -42,6 +42,12 @@ impl Nodes {
             keys: keys.collect(),
             enrolled_only,
         })
+    }
+
+    /// Those that were revoked, and not enrolled again.
+    pub fn revoked(&self) -> BTreeSet<String> {
+        let revoked = self.keys.iter().filter(|(_, key)| key.is_none());
+        revoked.map(|(node, _)| node.clone()).collect()
     }
 
     /// What a message is to be verified with: the secret of the node that it names, if it is

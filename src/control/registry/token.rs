@@ -232,13 +232,12 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
         ));
     }
-    let living = tx.tokens()?.into_iter().filter(|t| t.revoked.is_none());
-    if let Some(other) = living.map(|t| t.grant).find(|g| g.name == *name) {
+    if let Some(other) = tx.living_token(name)? {
         return Err(refuse(
             format_args!("there is a token `{name}` already"),
             format_args!(
                 "choose another name, or revoke that one with `keystilectl token revoke {}`",
-                other.id
+                other
             ),
         )
         .of(Kind::Conflict));
@@ -321,14 +320,27 @@ fn may_manage(caller: &Caller, role: Role) -> Result<()> {
 }
 
 /// The tokens that a caller may know of, the oldest first: owner and auditor of all, an
-/// issuer of those that are bound to a client, a client of none.
+/// issuer of those that are bound to a client, a client of none. Those behind one, until `each`
+/// gives false.
 ///
 /// # Errors
 /// Those of the store.
-pub fn list(tx: &Tx<'_>, caller: &Caller) -> Result<Vec<TokenRecord>> {
-    let mut all = tx.tokens()?;
-    all.retain(|t| knows_of(caller, t));
-    Ok(all)
+pub fn each(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    after: Option<KeyId>,
+    mut each: impl FnMut(TokenRecord) -> bool,
+) -> Result<()> {
+    tx.tokens_after(after, |token| !knows_of(caller, &token) || each(token))
+}
+
+/// One that the caller may know of.
+///
+/// # Errors
+/// There is none such; those of the store.
+pub fn known(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<TokenRecord> {
+    let found = tx.token(id)?.filter(|t| knows_of(caller, t));
+    found.ok_or_else(|| unknown(id))
 }
 
 fn knows_of(caller: &Caller, token: &TokenRecord) -> bool {

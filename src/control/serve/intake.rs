@@ -14,7 +14,6 @@ use keystile::message::{MessageError, Sealed};
 use keystile::quota::Quota;
 use keystile::usage::{self, Batch, Receipt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::usage_numbers::Count;
 use crate::desk::Desk;
@@ -32,8 +31,6 @@ const WAITING: usize = 64;
 const GATHER: Duration = Duration::from_millis(5);
 /// Rows that one transaction counts, about.
 const ROWS: usize = 4 * usage::MAX_ROWS;
-/// How long signing keys are believed to be those of the store.
-const KEYS: Duration = Duration::from_secs(2);
 /// Between looks for what is odd.
 const LOOK: Duration = Duration::from_secs(15);
 /// Between looks for what is too old.
@@ -76,7 +73,8 @@ struct Believed {
     keys: Arc<SigningKeys>,
     nodes: Arc<Nodes>,
     store: String,
-    since: Instant,
+    /// The audit log's last record when they were read: none changes without another.
+    record: u64,
 }
 
 /// What the counting task has open.
@@ -152,13 +150,13 @@ impl Intake {
         usage::seal_receipt(&receipt, &signer).ok_or_else(|| Refused::Later(busy()))
     }
 
-    /// The signing keys of the store, read again after a moment: whoever sends what is
-    /// signed with none of them costs no look into the store.
+    /// The signing keys of the store and its nodes, read again when the store has changed:
+    /// whoever sends what is signed with none of them costs no look into the store.
     async fn believed(&self) -> Result<Believed> {
         let known = locked(&self.believed).clone();
-        let now = system::instant();
+        let record = *self.desk.records().borrow();
         if let Some(known) = known
-            && now.duration_since(known.since) < KEYS
+            && known.record >= record
         {
             return Ok(known);
         }
@@ -170,7 +168,7 @@ impl Intake {
                     keys: Arc::new(signing::accepted(tx)?),
                     nodes: Arc::new(Nodes::read(tx, enrolled_only)?),
                     store: tx.meta().store.to_string(),
-                    since: now,
+                    record: tx.meta().head.seq,
                 })
             })
             .await?;

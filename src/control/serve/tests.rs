@@ -21,6 +21,7 @@ use crate::registry::token;
 use crate::system;
 
 mod conditions;
+mod pages;
 mod refusals;
 mod trouble;
 mod turns;

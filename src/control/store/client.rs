@@ -72,17 +72,6 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// All living clients by name, each with the number of its keys that are not revoked.
-    pub fn clients(&self) -> Result<Vec<(Client, u64)>> {
-        let sql = format!(
-            "SELECT {COLUMNS}, (SELECT count(*) FROM key WHERE key.client = client.number AND revoked IS NULL)
-             FROM client WHERE deleted IS NULL ORDER BY name"
-        );
-        let mut statement = self.tx.prepare(&sql)?;
-        let rows = statement.query_map([], |r| Ok((read(r)?, column::unsigned(r, 6)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     /// Adds a client; its `number` is given by the store and returned.
     pub fn insert_client(&mut self, client: &Client) -> Result<u32> {
         self.tx.execute(

@@ -186,6 +186,20 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Where restores cut the log, behind a record: the number of the record that a restore left,
+    /// and the timeline that it ended, if it says so.
+    pub fn restores_after(&self, seq: u64) -> Result<Vec<(u64, Option<String>)>> {
+        self.write_audit()?;
+        let mut statement = self.tx.prepare_cached(
+            "SELECT seq, json_extract(after, '$.former_timeline') FROM audit
+             WHERE action = 'store.restore' AND outcome = 'done' AND seq > ? ORDER BY seq",
+        )?;
+        let rows = statement.query_map([column::signed(seq)], |r| {
+            Ok((column::unsigned(r, 0)?, r.get(1)?))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// One record.
     pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
         self.write_audit()?;

@@ -86,29 +86,31 @@ impl Tx<'_> {
         (first..first.saturating_add(days)).map(day).collect()
     }
 
-    /// Living clients by name, those after `cursor`, whose name or description holds
-    /// `search`, on a plan if it is given; each with the number of its keys that are not
-    /// revoked.
+    /// Living clients by name, those after `cursor`, until `each` gives false.
     pub fn clients_after(
         &self,
         cursor: &str,
-        search: &str,
-        plan: Option<&str>,
-        most: u32,
-    ) -> Result<Vec<(Client, u64)>> {
+        mut each: impl FnMut(Client) -> Result<bool>,
+    ) -> Result<()> {
         let sql = format!(
-            "SELECT {}, (SELECT count(*) FROM key INDEXED BY key_living
-                         WHERE key.client = client.number AND revoked IS NULL)
-             FROM client WHERE deleted IS NULL AND name > ?1
-               AND (?2 = '' OR instr(lower(name), lower(?2)) OR instr(lower(description), lower(?2)))
-               AND (?3 IS NULL OR plan = ?3)
-             ORDER BY name LIMIT ?4",
+            "SELECT {} FROM client WHERE deleted IS NULL AND name > ?1 ORDER BY name",
             super::client::COLUMNS
         );
         let mut statement = self.tx.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![cursor, search, plan, most], |r| {
-            Ok((super::client::read(r)?, column::unsigned(r, 6)?))
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut rows = statement.query([cursor])?;
+        while let Some(row) = rows.next()? {
+            if !each(super::client::read(row)?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys of a client are not revoked.
+    pub fn living_keys(&self, client: u32) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key INDEXED BY key_living
+            WHERE client = ? AND revoked IS NULL";
+        let mut statement = self.tx.prepare_cached(sql)?;
+        Ok(statement.query_row([client], |r| column::unsigned(r, 0))?)
     }
 }

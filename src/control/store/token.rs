@@ -52,12 +52,44 @@ impl Tx<'_> {
             .optional()?)
     }
 
+    /// The id of the token of a name that is not revoked.
+    pub fn living_token(&self, name: &str) -> Result<Option<KeyId>> {
+        let sql = "SELECT id FROM token WHERE name = ? AND revoked IS NULL";
+        Ok(self
+            .tx
+            .prepare_cached(sql)?
+            .query_row([name], |r| column::id(r, 0))
+            .optional()?)
+    }
+
     /// All tokens, the oldest first.
     pub fn tokens(&self) -> Result<Vec<TokenRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY token.created, token.id");
         let mut statement = self.tx.prepare(&sql)?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Tokens, the oldest first, those behind one, until `each` gives false.
+    pub fn tokens_after(
+        &self,
+        after: Option<KeyId>,
+        mut each: impl FnMut(TokenRecord) -> bool,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES}
+             WHERE ?1 IS NULL OR (token.created, token.id) >
+                (SELECT before.created, before.id FROM token AS before WHERE before.id = ?1)
+             ORDER BY token.created, token.id"
+        );
+        let mut statement = self.tx.prepare_cached(&sql)?;
+        let mut rows = statement.query([after.map(|id| column::signed(id.as_u64()))])?;
+        while let Some(row) = rows.next()? {
+            if !each(read(row)?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a token, bound to the client of a number.

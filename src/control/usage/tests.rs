@@ -13,6 +13,7 @@ use super::question::{self, By, Question, Span};
 use super::*;
 
 mod giving_back;
+mod nodes;
 mod odd;
 mod size;
 use crate::operation::{Operation as _, usage as operation};

@@ -45,9 +45,17 @@ fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
 }
 
 fn eventually(what: &str, holds: impl Fn() -> bool) {
+    within(PATIENCE, what, holds);
+}
+
+fn at_once(what: &str, holds: impl Fn() -> bool) {
+    within(Duration::from_secs(1), what, holds);
+}
+
+fn within(patience: Duration, what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
+        assert!(began.elapsed() < patience, "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -90,14 +98,21 @@ fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
             .any(|l| l == "keystile_control_nodes_diverging 2")
     });
 
-    // A new secret ends the former one; a revoked one opens to nobody.
+    // A new secret ends the former one; a revoked one opens to nobody: for a command on the same
+    // machine, too, as soon as the server has looked.
     let anew = enroll(home, "edge-1");
-    eventually("the new secret to count", || {
+    at_once("the new secret to count for usage", || {
         answer(&server, &edge.batch(0, 2, 1), &anew).0 == 200
+    });
+    at_once("the new secret to count for reports", || {
+        report(&server, &edge, "edge-1", &anew) == 204
     });
     assert_eq!(answer(&server, &edge.batch(0, 3, 1), &one).0, 403);
     home.ok(&["node", "revoke", "edge-1"]);
-    eventually("the revocation to count", || {
+    at_once("the revocation to count for reports", || {
+        report(&server, &edge, "edge-1", &anew) == 403
+    });
+    at_once("the revocation to count for usage", || {
         answer(&server, &edge.batch(0, 4, 1), &anew).0 == 403
     });
     assert_eq!(answer(&server, &edge.batch(0, 4, 1), &edge.keys).0, 403);

@@ -15,10 +15,12 @@ use crate::wire::PAGE;
 Example:
   keystilectl key lost
 
-Two lists. Of the keyset that was published last before the restore: keys that the store does not
-know (`unknown`, Envoys refuse them) and keys that were revoked or disabled since the backup and are
-good again (`good_again`). Of the counts of usage: keys in use that the store does not know. What is
-put right, such as a key that is revoked again, is no longer listed.")]
+Two lists, the most dangerous first. Of the counts of usage: keys in use that the store does not know,
+the last used first; Envoys let them in until the server is back. Of the keyset that was published
+last before the restore: keys that were revoked or disabled since the backup and are good again
+(`good_again`), then keys that the store does not know (`unknown`, Envoys refuse them from then on); of
+each, the last used first and those without a known use last. What is put right, such as a key that is
+revoked again, is no longer listed.")]
 pub struct Lost {}
 
 impl Lost {
@@ -35,20 +37,28 @@ impl Lost {
             found.published.extend(more.published);
             found.next = more.next;
         }
+        found.by_danger();
         cx.out.show(&found, || {
             if found.published.is_empty() && found.in_use.is_empty() {
                 return "no key is lost\n".to_owned();
             }
-            format!("{}\n{}", published(&found.published), used(&found.in_use))
+            format!("{}\n{}", used(&found.in_use), published(&found.published))
         })
     }
 }
 
 fn published(keys: &[LostView]) -> String {
     output::table(
-        ["lost key", "client", "state"],
-        keys.iter()
-            .map(|k| [cell(k.id.0), cell(&k.client), cell(&k.state)]),
+        ["lost key", "client", "state", "last used"],
+        keys.iter().map(|k| {
+            let used = k.last_used.as_ref().map(|t| when::short(t.0));
+            [
+                cell(k.id.0),
+                cell(&k.client),
+                cell(&k.state),
+                cell(used.as_deref().unwrap_or("-")),
+            ]
+        }),
     )
 }
 
