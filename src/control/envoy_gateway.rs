@@ -1,16 +1,21 @@
-//! Resources for Envoy Gateway, from typed definitions: no crate has them, so the fields
-//! that are used stand here, named as `gateway.envoyproxy.io/v1alpha1` names them.
+//! Resources for Envoy Gateway.
+
+mod types;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
-use crate::manifest;
+use crate::kubernetes::pod::EnvVar;
+use crate::manifest::{self, Metadata, Resource};
+pub use types::Code;
+use types::{
+    Bootstrap, Container, Deployment, ExtensionPolicy, JsonPatch, Kubernetes, Operation,
+    PatchPolicy, Provider, ProxySettings, Target, Wasm, WasmEnv,
+};
 
 const NAME: &str = "keystile";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -50,44 +55,6 @@ pub enum Delivery {
     },
     /// From the discovery service of a server.
     Discovery(ControlPlane),
-}
-
-/// Where the filter's code is, and its digest.
-#[derive(Clone, Debug, Serialize)]
-pub struct Code {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    http: Option<Location>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<Location>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Location {
-    url: String,
-    /// Of the file; of the image's manifest for an image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-}
-
-impl Code {
-    /// From `oci://…`, an image's plain name, or `https://…`.
-    pub fn new(url: &str, sha256: Option<String>) -> Self {
-        let image = url.strip_prefix("oci://");
-        let is_http = url.starts_with("https://") || url.starts_with("http://");
-        let location = |url: &str| {
-            Some(Location {
-                url: url.to_owned(),
-                sha256: sha256.clone(),
-            })
-        };
-        Self {
-            kind: if is_http { "HTTP" } else { "Image" },
-            http: location(url).filter(|_| is_http),
-            image: location(image.unwrap_or(url)).filter(|_| !is_http),
-        }
-    }
 }
 
 /// What differs between users.
@@ -131,113 +98,6 @@ impl Listener {
         }
         Ok(port.map_or_else(|| Self::Named(name.to_owned()), Self::Port))
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Resource<S> {
-    api_version: &'static str,
-    kind: &'static str,
-    metadata: Metadata,
-    spec: S,
-}
-
-#[derive(Serialize)]
-struct Metadata {
-    name: String,
-    namespace: String,
-}
-
-#[derive(Clone, Serialize)]
-struct Target {
-    group: &'static str,
-    kind: &'static str,
-    name: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ExtensionPolicy {
-    target_refs: Vec<Target>,
-    wasm: Vec<Wasm>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Wasm {
-    name: &'static str,
-    #[serde(rename = "rootID")]
-    root_id: &'static str,
-    code: Code,
-    config: Value,
-    env: WasmEnv,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WasmEnv {
-    host_keys: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PatchPolicy {
-    target_ref: Target,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    json_patches: Vec<JsonPatch>,
-}
-
-#[derive(Serialize)]
-struct JsonPatch {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    name: String,
-    operation: Operation,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Operation {
-    op: &'static str,
-    json_path: &'static str,
-    value: Value,
-}
-
-#[derive(Serialize)]
-struct ProxySettings {
-    provider: Provider,
-    bootstrap: Bootstrap,
-}
-
-#[derive(Serialize)]
-struct Provider {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    kubernetes: Kubernetes,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Kubernetes {
-    envoy_deployment: Deployment,
-}
-
-#[derive(Serialize)]
-struct Deployment {
-    container: Container,
-}
-
-#[derive(Serialize)]
-struct Container {
-    env: Vec<EnvVar>,
-}
-
-#[derive(Serialize)]
-struct Bootstrap {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    value: String,
 }
 
 impl Gateway {
@@ -285,10 +145,7 @@ impl Gateway {
         Resource {
             api_version: "gateway.envoyproxy.io/v1alpha1",
             kind,
-            metadata: Metadata {
-                name: NAME.to_owned(),
-                namespace: self.namespace.clone(),
-            },
+            metadata: Metadata::new(NAME, &self.namespace),
             spec,
         }
     }
@@ -320,18 +177,7 @@ impl Gateway {
             let clusters = parts.clusters(plane)?;
             fields.insert("static_resources".to_owned(), json!({"clusters": clusters}));
         }
-        let env = EnvVar {
-            name: SIGNING_KEYS.to_owned(),
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: NAME.to_owned(),
-                    key: SIGNING_KEYS.to_owned(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        };
+        let env = EnvVar::of_secret(SIGNING_KEYS, NAME, SIGNING_KEYS);
         Ok(self.resource(
             "EnvoyProxy",
             ProxySettings {

@@ -1,4 +1,4 @@
-//! Resources for Istio, from typed definitions, so that no field is misspelt.
+//! Resources for Istio.
 //!
 //! Two ways lead a keyset into a mesh. A WasmPlugin carries code and keyset through Istio:
 //! nothing else runs, every change is an edit of a Kubernetes object, and that bounds its
@@ -6,21 +6,20 @@
 //! only places the filters.
 
 mod patches;
+mod types;
 
 use std::collections::BTreeMap;
 
-use kcr_extensions_istio_io::v1alpha1::wasmplugins::{
-    WasmPlugin, WasmPluginFailStrategy, WasmPluginMatch, WasmPluginMatchMode, WasmPluginPhase,
-    WasmPluginSelector, WasmPluginSpec, WasmPluginVmConfig, WasmPluginVmConfigEnv,
-    WasmPluginVmConfigEnvValueFrom,
-};
 use serde_json::Value;
 
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::error::{Result, refuse};
-use crate::manifest;
+use crate::manifest::{self, Metadata, Resource};
 use patches::{BOOTSTRAP, Patches};
+use types::{
+    Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
+};
 
 const NAME: &str = "keystile";
 /// Istio leaves the `vm_id` of all WasmPlugins empty.
@@ -140,7 +139,7 @@ impl Mesh {
         )
     }
 
-    fn plugin(self) -> Result<WasmPlugin> {
+    fn plugin(self) -> Result<Resource<WasmPluginSpec>> {
         let Delivery::Plugin {
             url,
             sha256,
@@ -159,44 +158,36 @@ impl Mesh {
                 "report this: it is a mistake in keystilectl",
             )
         })?;
-        let mut plugin = WasmPlugin::new(
-            NAME,
-            WasmPluginSpec {
+        Ok(Resource {
+            api_version: "extensions.istio.io/v1alpha1",
+            kind: "WasmPlugin",
+            metadata: Metadata::new(NAME, &self.namespace),
+            spec: WasmPluginSpec {
+                selector: PodSelector {
+                    match_labels: self.selector,
+                },
                 url,
                 sha256,
-                selector: Some(WasmPluginSelector {
-                    match_labels: Some(self.selector),
-                }),
-                phase: Some(WasmPluginPhase::Authn),
-                fail_strategy: Some(match fail_strategy {
-                    FailStrategy::Reload => WasmPluginFailStrategy::FailReload,
-                    FailStrategy::Close => WasmPluginFailStrategy::FailClose,
-                }),
-                plugin_name: Some(NAME.to_owned()),
+                plugin_config: config,
+                plugin_name: NAME,
+                phase: Phase::Authn,
+                fail_strategy: match fail_strategy {
+                    FailStrategy::Reload => types::FailStrategy::FailReload,
+                    FailStrategy::Close => types::FailStrategy::FailClose,
+                },
+                vm_config: VmConfig {
+                    env: [SIGNING_KEYS, NODE_KEY].map(|name| VmVariable {
+                        name,
+                        value_from: ValueFrom::Host,
+                    }),
+                },
                 // A sidecar must not ask its own workload for keys when that calls others.
-                r#match: (self.place == Place::Sidecar).then(|| {
-                    vec![WasmPluginMatch {
-                        mode: Some(WasmPluginMatchMode::Server),
-                        ports: None,
-                    }]
-                }),
-                vm_config: Some(WasmPluginVmConfig {
-                    env: Some(
-                        [SIGNING_KEYS, NODE_KEY]
-                            .map(|name| WasmPluginVmConfigEnv {
-                                name: name.to_owned(),
-                                value: None,
-                                value_from: Some(WasmPluginVmConfigEnvValueFrom::Host),
-                            })
-                            .to_vec(),
-                    ),
-                }),
-                plugin_config: Some(config),
-                ..WasmPluginSpec::default()
+                matches: match self.place {
+                    Place::Gateway => Vec::new(),
+                    Place::Sidecar => vec![PluginMatch { mode: Mode::Server }],
+                },
             },
-        );
-        plugin.metadata.namespace = Some(self.namespace);
-        Ok(plugin)
+        })
     }
 }
 

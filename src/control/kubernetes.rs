@@ -1,21 +1,20 @@
-//! The control plane in a cluster: resources of Kubernetes, checked against the types of
-//! its API.
+//! The control plane in a cluster: resources of Kubernetes.
 
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+pub mod pod;
+pub mod types;
+mod workload;
 
-use crate::error::{Result, refuse};
-use crate::manifest;
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::manifest::{self, Labels, Metadata, Resource};
+use types::{
+    BudgetSpec, ClaimSpec, Egress, Ingress, LabelSelector, NetworkPolicySpec, Peer, PolicyPort,
+    Port, Requirement, Resources, ServicePort, ServiceSpec,
+};
 
 const NAME: &str = "keystile";
-/// Who the processes run as: nobody on the node has this number by chance.
-const USER: u32 = 65532;
+const BACKUP: &str = "keystile-backup";
 const API: u16 = 8443;
 const DISCOVERY: u16 = 18000;
 
@@ -39,12 +38,12 @@ impl Cluster {
     /// All resources, with what has to be there before.
     pub fn render(&self) -> Result<String> {
         let documents = [
-            typed::<Service>(self.service())?,
-            typed::<StatefulSet>(self.stateful_set())?,
-            typed::<PodDisruptionBudget>(self.disruption_budget())?,
-            typed::<NetworkPolicy>(self.network_policy())?,
-            typed::<PersistentVolumeClaim>(self.backup_volume())?,
-            typed::<CronJob>(self.backup_job())?,
+            manifest::yaml(&self.service())?,
+            manifest::yaml(&self.stateful_set())?,
+            manifest::yaml(&self.disruption_budget())?,
+            manifest::yaml(&self.network_policy())?,
+            manifest::yaml(&self.backup_volume())?,
+            manifest::yaml(&self.backup_job())?,
         ];
         Ok(format!("{}{}", self.head(), documents.join("---\n")))
     }
@@ -74,265 +73,119 @@ impl Cluster {
         )
     }
 
-    fn meta(&self, name: &str) -> Value {
-        json!({"name": name, "namespace": self.namespace, "labels": labels()})
+    fn resource<S>(
+        &self,
+        api_version: &'static str,
+        kind: &'static str,
+        name: &'static str,
+        spec: S,
+    ) -> Resource<S> {
+        Resource {
+            api_version,
+            kind,
+            metadata: Metadata {
+                labels: labels(),
+                ..Metadata::new(name, &self.namespace)
+            },
+            spec,
+        }
     }
 
-    fn service(&self) -> Value {
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": self.meta(NAME),
-            "spec": {
-                "selector": server_labels(),
-                "ports": [
-                    {"name": "https-api", "port": API, "targetPort": "api"},
-                    {"name": "grpc-discovery", "port": DISCOVERY, "targetPort": "discovery"},
-                ],
-            },
-        })
-    }
-
-    /// One replica: one process writes the store. Envoys decide without it while it moves.
-    fn stateful_set(&self) -> Value {
-        let address = |port: u16| format!("0.0.0.0:{port}");
-        let (api, discovery) = (address(API), address(DISCOVERY));
-        let serve = [
-            "serve",
-            "--listen",
-            &api,
-            "--tls-cert",
-            "/tls/tls.crt",
-            "--tls-key",
-            "/tls/tls.key",
-            "--discovery",
-            &discovery,
-            "--discovery-tls-cert",
-            "/tls/tls.crt",
-            "--discovery-tls-key",
-            "/tls/tls.key",
-            "--wasm",
-            &self.wasm,
-        ];
-        let probe = |path: &str| json!({"path": path, "port": "api", "scheme": "HTTPS"});
-        let mut server = self.container("keystile", &serve);
-        merge(
-            &mut server,
-            json!({
-                "ports": [
-                    {"name": "api", "containerPort": API},
-                    {"name": "discovery", "containerPort": DISCOVERY},
-                ],
-                "startupProbe": {"httpGet": probe("/healthz"), "periodSeconds": 2, "failureThreshold": 60},
-                "livenessProbe": {"httpGet": probe("/healthz"), "periodSeconds": 10, "failureThreshold": 6},
-                "readinessProbe": {"httpGet": probe("/readyz"), "periodSeconds": 5},
-            }),
-        );
-        let init = self.container("init", &["init", "--unless-there"]);
-        let mut pod = self.pod(json!([{"name": "tls", "secret": {"secretName": "keystile-tls"}}]));
-        merge(
-            &mut pod,
-            json!({"initContainers": [init], "containers": [server]}),
-        );
-        json!({
-            "apiVersion": "apps/v1", "kind": "StatefulSet",
-            "metadata": self.meta(NAME),
-            "spec": {
-                "serviceName": NAME,
-                "replicas": 1,
-                "selector": {"matchLabels": server_labels()},
-                "template": {"metadata": {"labels": server_labels()}, "spec": pod},
-                "volumeClaimTemplates": [{
-                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                    "metadata": {"name": "store"},
-                    "spec": self.claim(),
-                }],
-            },
-        })
+    fn service(&self) -> Resource<ServiceSpec> {
+        let port = |name, port, target| ServicePort {
+            name,
+            port,
+            target_port: Port::Name(target),
+        };
+        let spec = ServiceSpec {
+            selector: server_labels(),
+            ports: vec![
+                port("https-api", API, "api"),
+                port("grpc-discovery", DISCOVERY, "discovery"),
+            ],
+        };
+        self.resource("v1", "Service", NAME, spec)
     }
 
     /// One pod may go at a time, which with one replica lets a node be drained: proxies
     /// decide on with what they have.
-    fn disruption_budget(&self) -> Value {
-        json!({
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-            "metadata": self.meta(NAME),
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": server_labels()}},
-        })
+    fn disruption_budget(&self) -> Resource<BudgetSpec> {
+        let spec = BudgetSpec {
+            max_unavailable: 1,
+            selector: matching(server_labels()),
+        };
+        self.resource("policy/v1", "PodDisruptionBudget", NAME, spec)
     }
 
     /// In: the two ports. Out: names, and HTTPS for webhooks and scanners' keys.
-    fn network_policy(&self) -> Value {
-        let tcp = |port: Value| json!({"protocol": "TCP", "port": port});
-        let mut ingress = json!({"ports": [tcp(json!("api")), tcp(json!("discovery"))]});
-        if !self.from.is_empty() {
-            let selector = json!({"matchExpressions": [{
-                "key": "kubernetes.io/metadata.name", "operator": "In", "values": self.from,
-            }]});
-            merge(
-                &mut ingress,
-                json!({"from": [{"namespaceSelector": selector}]}),
-            );
+    fn network_policy(&self) -> Resource<NetworkPolicySpec> {
+        let port = |protocol, port| PolicyPort { protocol, port };
+        let namespaces = || Requirement {
+            key: "kubernetes.io/metadata.name",
+            operator: "In",
+            values: self.from.clone(),
+        };
+        let peer = || Peer {
+            namespace_selector: LabelSelector {
+                match_expressions: vec![namespaces()],
+                ..LabelSelector::default()
+            },
+        };
+        let anyone = self.from.is_empty();
+        let spec = NetworkPolicySpec {
+            pod_selector: matching(labels()),
+            policy_types: ["Ingress", "Egress"],
+            ingress: vec![Ingress {
+                from: (!anyone).then(peer).into_iter().collect(),
+                ports: ["api", "discovery"]
+                    .map(|name| port("TCP", Port::Name(name)))
+                    .into(),
+            }],
+            egress: vec![Egress {
+                ports: [("TCP", 53), ("UDP", 53), ("TCP", 443)]
+                    .map(|(protocol, number)| port(protocol, Port::Number(number)))
+                    .into(),
+            }],
+        };
+        self.resource("networking.k8s.io/v1", "NetworkPolicy", NAME, spec)
+    }
+
+    fn backup_volume(&self) -> Resource<ClaimSpec> {
+        self.resource("v1", "PersistentVolumeClaim", BACKUP, self.claim())
+    }
+
+    fn claim(&self) -> ClaimSpec {
+        ClaimSpec {
+            access_modes: ["ReadWriteOnce"],
+            resources: Resources {
+                requests: BTreeMap::from([("storage", self.storage.clone())]),
+                limits: BTreeMap::new(),
+            },
         }
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": self.meta(NAME),
-            "spec": {
-                "podSelector": {"matchLabels": labels()},
-                "policyTypes": ["Ingress", "Egress"],
-                "ingress": [ingress],
-                "egress": [{"ports": [
-                    tcp(json!(53)), {"protocol": "UDP", "port": 53}, tcp(json!(443)),
-                ]}],
-            },
-        })
-    }
-
-    fn backup_volume(&self) -> Value {
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": self.meta("keystile-backup"),
-            "spec": self.claim(),
-        })
-    }
-
-    /// Beside the server, because the store's volume is one node's. Seven copies, one for
-    /// each day of the week.
-    fn backup_job(&self) -> Value {
-        let mut container = self.container("backup", &[]);
-        let script = "exec keystilectl backup \"/backup/keystile-$(date +%a).db\"";
-        merge(&mut container, json!({"command": ["sh", "-c", script]}));
-        let mounts = container.get_mut("volumeMounts");
-        if let Some(mounts) = mounts.and_then(Value::as_array_mut) {
-            mounts.retain(|m| m.get("name") != Some(&json!("tls")));
-            mounts.push(json!({"name": "backup", "mountPath": "/backup"}));
-        }
-        let claim = |name: &str, claim: &str| json!({"name": name, "persistentVolumeClaim": {"claimName": claim}});
-        let mut pod = self.pod(json!([
-            claim("store", "store-keystile-0"),
-            claim("backup", "keystile-backup"),
-        ]));
-        merge(
-            &mut pod,
-            json!({
-                "containers": [container],
-                "restartPolicy": "OnFailure",
-                "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
-                    "labelSelector": {"matchLabels": server_labels()},
-                    "topologyKey": "kubernetes.io/hostname",
-                }]}},
-            }),
-        );
-        let mut labels = labels();
-        merge(
-            &mut labels,
-            json!({"app.kubernetes.io/component": "backup"}),
-        );
-        json!({
-            "apiVersion": "batch/v1", "kind": "CronJob",
-            "metadata": self.meta("keystile-backup"),
-            "spec": {
-                "schedule": self.backup,
-                "concurrencyPolicy": "Forbid",
-                "jobTemplate": {"spec": {
-                    "backoffLimit": 3,
-                    "template": {"metadata": {"labels": labels}, "spec": pod},
-                }},
-            },
-        })
-    }
-
-    fn container(&self, name: &str, arguments: &[&str]) -> Value {
-        let mut container = json!({
-            "name": name,
-            "image": self.image,
-            "env": [
-                {"name": "KEYSTILE_HOME", "value": "/store/home"},
-                {"name": "KEYSTILE_MASTER_KEY", "valueFrom": {"secretKeyRef": {
-                    "name": "keystile-master-key", "key": "master-key",
-                }}},
-            ],
-            "resources": {
-                "requests": {"cpu": "100m", "memory": "128Mi"},
-                "limits": {"memory": "1Gi"},
-            },
-            "securityContext": {
-                "readOnlyRootFilesystem": true,
-                "allowPrivilegeEscalation": false,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": [
-                {"name": "store", "mountPath": "/store"},
-                {"name": "tls", "mountPath": "/tls", "readOnly": true},
-                {"name": "tmp", "mountPath": "/tmp"},
-            ],
-        });
-        if !arguments.is_empty() {
-            merge(
-                &mut container,
-                json!({"command": ["keystilectl"], "args": arguments}),
-            );
-        }
-        container
-    }
-
-    fn pod(&self, volumes: Value) -> Value {
-        let mut volumes = volumes.as_array().cloned().unwrap_or_default();
-        volumes.push(json!({"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}));
-        json!({
-            "automountServiceAccountToken": false,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "volumes": volumes,
-        })
-    }
-
-    fn claim(&self) -> Value {
-        json!({
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": self.storage}},
-        })
     }
 }
 
-fn labels() -> Value {
-    json!({"app.kubernetes.io/name": NAME})
+fn labels() -> Labels {
+    Labels::from([("app.kubernetes.io/name", NAME)])
 }
 
-fn server_labels() -> Value {
-    json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "server"})
+fn server_labels() -> Labels {
+    let mut labels = labels();
+    labels.insert("app.kubernetes.io/component", "server");
+    labels
 }
 
-fn merge(into: &mut Value, fields: Value) {
-    if let (Value::Object(into), Value::Object(fields)) = (into, fields) {
-        into.extend(fields);
+fn matching(match_labels: Labels) -> LabelSelector {
+    LabelSelector {
+        match_labels,
+        ..LabelSelector::default()
     }
-}
-
-/// The document, if Kubernetes' own type has every field of it and needs no other.
-pub fn typed<T: DeserializeOwned + Serialize>(document: Value) -> Result<String> {
-    let mistake = |what: String| {
-        refuse(
-            format_args!("a resource is not as Kubernetes defines it: {what}"),
-            "report this: it is a mistake in keystilectl",
-        )
-    };
-    let resource: T =
-        serde_json::from_value(document.clone()).map_err(|e| mistake(e.to_string()))?;
-    let back = serde_json::to_value(&resource).map_err(|e| mistake(e.to_string()))?;
-    if back != document {
-        return Err(mistake(format!("`{document}` is read as `{back}`")));
-    }
-    manifest::yaml(&resource)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     fn cluster() -> Cluster {
         Cluster {
@@ -414,11 +267,8 @@ mod tests {
             from: Vec::new(),
             ..cluster()
         };
-        assert!(
-            anyone.network_policy()["spec"]["ingress"][0]
-                .get("from")
-                .is_none()
-        );
+        assert!(anyone.network_policy().spec.ingress[0].from.is_empty());
+        assert!(!anyone.render().unwrap().contains("from:"));
         let labels = of_kind("StatefulSet")["spec"]["template"]["metadata"]["labels"].clone();
         assert_eq!(of_kind("Service")["spec"]["selector"], labels);
         assert_eq!(
@@ -437,12 +287,5 @@ mod tests {
             "keystile-master-key"
         );
         assert!(env[1].get("value").is_none());
-    }
-
-    #[test]
-    fn a_field_that_kubernetes_does_not_know_is_noticed() {
-        let mut service = cluster().service();
-        service["spec"]["prots"] = json!([]);
-        assert!(typed::<Service>(service).is_err());
     }
 }

@@ -8,6 +8,7 @@ mod interrupts;
 mod keeping;
 mod pages;
 mod programs;
+mod schemas;
 #[allow(dead_code)]
 #[path = "../serve/server.rs"]
 mod server;

@@ -3,21 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kcr_networking_istio_io::v1alpha3::envoyfilters::{
-    EnvoyFilter, EnvoyFilterConfigPatches, EnvoyFilterConfigPatchesApplyTo,
-    EnvoyFilterConfigPatchesMatch, EnvoyFilterConfigPatchesMatchContext,
-    EnvoyFilterConfigPatchesMatchListener, EnvoyFilterConfigPatchesMatchListenerFilterChain,
-    EnvoyFilterConfigPatchesMatchListenerFilterChainFilter,
-    EnvoyFilterConfigPatchesMatchListenerFilterChainFilterSubFilter, EnvoyFilterConfigPatchesPatch,
-    EnvoyFilterConfigPatchesPatchOperation as Operation, EnvoyFilterSpec,
-    EnvoyFilterWorkloadSelector,
-};
 use serde_json::{Value, json};
 
 use super::Place;
+use super::types::{
+    ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
+    Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,
+};
 use crate::envoy::parts::Parts;
 use crate::error::{Result, refuse};
+use crate::kubernetes::types::ConfigMap;
+use crate::manifest::{Metadata, Resource};
+
+type EnvoyFilter = Resource<EnvoyFilterSpec>;
 
 const FILTERS: &str = "keystile-filters";
 const GUARD: &str = "keystile-guard";
@@ -51,7 +49,7 @@ impl Patches<'_> {
 
     /// Istio lets headers with underscores through, and many servers read `x_keystile_client`
     /// as `x-keystile-client`: a caller could name himself.
-    fn no_underscores(&self) -> EnvoyFilterConfigPatches {
+    fn no_underscores(&self) -> ConfigPatch {
         let value = json!({
             "name": CONNECTION_MANAGER,
             "typed_config": {
@@ -59,8 +57,8 @@ impl Patches<'_> {
                 "common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"},
             },
         });
-        EnvoyFilterConfigPatches {
-            apply_to: Some(EnvoyFilterConfigPatchesApplyTo::NetworkFilter),
+        ConfigPatch {
+            apply_to: ApplyTo::NetworkFilter,
             ..self.http_filter(Operation::Merge, None, &value)
         }
     }
@@ -87,71 +85,54 @@ impl Patches<'_> {
                 "report this: it is a mistake in keystilectl",
             )
         })?;
-        let mut map = ConfigMap {
-            data: Some(BTreeMap::from([(OVERRIDE.to_owned(), text)])),
-            ..ConfigMap::default()
-        };
-        map.metadata.name = Some(BOOTSTRAP.to_owned());
-        map.metadata.namespace = Some(self.namespace.to_owned());
-        Ok(map)
+        Ok(ConfigMap {
+            api_version: "v1",
+            kind: "ConfigMap",
+            metadata: Metadata::new(BOOTSTRAP, self.namespace),
+            data: BTreeMap::from([(OVERRIDE, text)]),
+        })
     }
 
     /// At the filters of a connection manager, or beside one of them.
     fn http_filter(
         &self,
         operation: Operation,
-        beside: Option<&str>,
+        beside: Option<&'static str>,
         value: &Value,
-    ) -> EnvoyFilterConfigPatches {
-        let filter = EnvoyFilterConfigPatchesMatchListenerFilterChainFilter {
-            name: Some(CONNECTION_MANAGER.to_owned()),
-            sub_filter: beside.map(|name| {
-                EnvoyFilterConfigPatchesMatchListenerFilterChainFilterSubFilter {
-                    name: Some(name.to_owned()),
-                }
-            }),
+    ) -> ConfigPatch {
+        let filter = FilterMatch {
+            name: CONNECTION_MANAGER,
+            sub_filter: beside.map(|name| SubFilterMatch { name }),
         };
-        let listener = EnvoyFilterConfigPatchesMatchListener {
-            filter_chain: Some(EnvoyFilterConfigPatchesMatchListenerFilterChain {
-                filter: Some(filter),
-                ..EnvoyFilterConfigPatchesMatchListenerFilterChain::default()
-            }),
-            ..EnvoyFilterConfigPatchesMatchListener::default()
-        };
-        EnvoyFilterConfigPatches {
-            apply_to: Some(EnvoyFilterConfigPatchesApplyTo::HttpFilter),
-            r#match: Some(EnvoyFilterConfigPatchesMatch {
-                context: Some(match self.place {
-                    Place::Gateway => EnvoyFilterConfigPatchesMatchContext::Gateway,
-                    Place::Sidecar => EnvoyFilterConfigPatchesMatchContext::SidecarInbound,
-                }),
-                listener: Some(listener),
-                ..EnvoyFilterConfigPatchesMatch::default()
-            }),
-            patch: Some(patch(operation, value)),
+        ConfigPatch {
+            apply_to: ApplyTo::HttpFilter,
+            matches: PatchMatch {
+                context: match self.place {
+                    Place::Gateway => Context::Gateway,
+                    Place::Sidecar => Context::SidecarInbound,
+                },
+                listener: ListenerMatch {
+                    filter_chain: FilterChainMatch { filter },
+                },
+            },
+            patch: Patch {
+                operation,
+                value: value.clone(),
+            },
         }
     }
 
-    fn resource(&self, name: &str, patches: Vec<EnvoyFilterConfigPatches>) -> EnvoyFilter {
-        let mut filter = EnvoyFilter::new(
-            name,
-            EnvoyFilterSpec {
-                workload_selector: Some(EnvoyFilterWorkloadSelector {
-                    labels: Some(self.selector.clone()),
-                }),
-                config_patches: Some(patches),
-                ..EnvoyFilterSpec::default()
+    fn resource(&self, name: &'static str, config_patches: Vec<ConfigPatch>) -> EnvoyFilter {
+        Resource {
+            api_version: "networking.istio.io/v1alpha3",
+            kind: "EnvoyFilter",
+            metadata: Metadata::new(name, self.namespace),
+            spec: EnvoyFilterSpec {
+                workload_selector: WorkloadSelector {
+                    labels: self.selector.clone(),
+                },
+                config_patches,
             },
-        );
-        filter.metadata.namespace = Some(self.namespace.to_owned());
-        filter
-    }
-}
-
-fn patch(operation: Operation, value: &Value) -> EnvoyFilterConfigPatchesPatch {
-    EnvoyFilterConfigPatchesPatch {
-        operation: Some(operation),
-        filter_class: None,
-        value: value.as_object().map(|o| o.clone().into_iter().collect()),
+        }
     }
 }

@@ -1,0 +1,194 @@
+//! Pods and their containers, as Kubernetes' API has them: the fields that are used, and no
+//! other.
+
+use serde::Serialize;
+
+use super::types::{LabelSelector, Port, Resources};
+use crate::manifest::Labels;
+
+#[derive(Serialize)]
+pub struct PodTemplate {
+    pub metadata: PodMetadata,
+    pub spec: PodSpec,
+}
+
+#[derive(Serialize)]
+pub struct PodMetadata {
+    pub labels: Labels,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    pub automount_service_account_token: bool,
+    pub security_context: PodSecurityContext,
+    pub volumes: Vec<Volume>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<Container>,
+    pub containers: Vec<Container>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContext {
+    pub run_as_non_root: bool,
+    pub run_as_user: u32,
+    pub run_as_group: u32,
+    pub fs_group: u32,
+    pub seccomp_profile: SeccompProfile,
+}
+
+#[derive(Serialize)]
+pub struct SeccompProfile {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+#[derive(Serialize)]
+pub struct Volume {
+    pub name: &'static str,
+    #[serde(flatten)]
+    pub source: VolumeSource,
+}
+
+/// Where the files of a volume are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum VolumeSource {
+    Secret {
+        secret_name: &'static str,
+    },
+    PersistentVolumeClaim {
+        claim_name: &'static str,
+    },
+    EmptyDir {
+        medium: &'static str,
+        size_limit: &'static str,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Affinity {
+    pub pod_affinity: PodAffinity,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodAffinity {
+    pub required_during_scheduling_ignored_during_execution: [PodAffinityTerm; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodAffinityTerm {
+    pub label_selector: LabelSelector,
+    pub topology_key: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    pub name: &'static str,
+    pub image: String,
+    pub command: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ContainerPort>,
+    pub env: Vec<EnvVar>,
+    pub resources: Resources,
+    pub security_context: SecurityContext,
+    pub volume_mounts: Vec<VolumeMount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerPort {
+    pub name: &'static str,
+    pub container_port: u16,
+}
+
+/// A variable of a container's environment.
+#[derive(Serialize)]
+pub struct EnvVar {
+    name: &'static str,
+    #[serde(flatten)]
+    value: EnvValue,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum EnvValue {
+    Value(&'static str),
+    ValueFrom { secret_key_ref: SecretKey },
+}
+
+#[derive(Serialize)]
+struct SecretKey {
+    name: &'static str,
+    key: &'static str,
+}
+
+impl EnvVar {
+    /// With this value.
+    pub fn new(name: &'static str, value: &'static str) -> Self {
+        let value = EnvValue::Value(value);
+        Self { name, value }
+    }
+
+    /// With what a Secret has under this key.
+    pub fn of_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
+        let secret_key_ref = SecretKey { name: secret, key };
+        let value = EnvValue::ValueFrom { secret_key_ref };
+        Self { name, value }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityContext {
+    pub read_only_root_filesystem: bool,
+    pub allow_privilege_escalation: bool,
+    pub capabilities: Capabilities,
+}
+
+#[derive(Serialize)]
+pub struct Capabilities {
+    pub drop: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeMount {
+    pub name: &'static str,
+    pub mount_path: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    pub http_get: HttpGet,
+    pub period_seconds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub struct HttpGet {
+    pub path: &'static str,
+    pub port: Port,
+    pub scheme: &'static str,
+}

@@ -1,0 +1,149 @@
+//! What is printed of Kubernetes' own API: the fields that are used, and no other. Fields
+//! stand in the order of the API's documentation.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::pod::PodTemplate;
+use crate::manifest::{Labels, Metadata, Resource};
+
+/// `v1` ConfigMap.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMap {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub metadata: Metadata,
+    pub data: BTreeMap<&'static str, String>,
+}
+
+/// Of a `v1` Service.
+#[derive(Serialize)]
+pub struct ServiceSpec {
+    pub selector: Labels,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    pub name: &'static str,
+    pub port: u16,
+    pub target_port: Port,
+}
+
+/// A port, by its number or by the name that a container gives it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Port {
+    Number(u16),
+    Name(&'static str),
+}
+
+/// Of an `apps/v1` StatefulSet.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatefulSetSpec {
+    pub service_name: &'static str,
+    pub replicas: u32,
+    pub selector: LabelSelector,
+    pub template: PodTemplate,
+    pub volume_claim_templates: Vec<Resource<ClaimSpec>>,
+}
+
+/// Of a `policy/v1` PodDisruptionBudget.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetSpec {
+    pub max_unavailable: u32,
+    pub selector: LabelSelector,
+}
+
+/// Of a `networking.k8s.io/v1` NetworkPolicy.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicySpec {
+    pub pod_selector: LabelSelector,
+    pub policy_types: [&'static str; 2],
+    pub ingress: Vec<Ingress>,
+    pub egress: Vec<Egress>,
+}
+
+#[derive(Serialize)]
+pub struct Ingress {
+    /// Anyone, if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Peer>,
+    pub ports: Vec<PolicyPort>,
+}
+
+#[derive(Serialize)]
+pub struct Egress {
+    pub ports: Vec<PolicyPort>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    pub namespace_selector: LabelSelector,
+}
+
+#[derive(Serialize)]
+pub struct PolicyPort {
+    pub protocol: &'static str,
+    pub port: Port,
+}
+
+/// Of a `v1` PersistentVolumeClaim.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimSpec {
+    pub access_modes: [&'static str; 1],
+    pub resources: Resources,
+}
+
+/// Of a `batch/v1` CronJob.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CronJobSpec {
+    pub schedule: String,
+    pub concurrency_policy: &'static str,
+    pub job_template: JobTemplate,
+}
+
+#[derive(Serialize)]
+pub struct JobTemplate {
+    pub spec: JobSpec,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSpec {
+    pub backoff_limit: u32,
+    pub template: PodTemplate,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub match_labels: Labels,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Requirement>,
+}
+
+#[derive(Serialize)]
+pub struct Requirement {
+    pub key: &'static str,
+    pub operator: &'static str,
+    pub values: Vec<String>,
+}
+
+/// How much of what: of the processor, memory or storage.
+#[derive(Serialize)]
+pub struct Resources {
+    pub requests: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<&'static str, String>,
+}
