@@ -3,21 +3,17 @@
 
 use std::path::Path;
 
-use envoy_types::pb::envoy::config::core::v3::async_data_source::Specifier as CodeSource;
-use envoy_types::pb::envoy::config::core::v3::data_source::Specifier as DataSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{
-    AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig,
-};
-use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
-use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config::Vm;
-use envoy_types::pb::envoy::extensions::wasm::v3::{
-    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, VmConfig,
-};
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use envoy_types::pb::google::protobuf::Duration;
-use envoy_types::util::pack_any;
 use prost::Message as _;
 use serde_json::{Value, json};
+
+use crate::proto::core::{
+    AsyncDataSource, BackoffStrategy, CodeSource, DataSource, DataSpecifier, TypedExtensionConfig,
+};
+use crate::proto::discovery::DiscoveryResponse;
+use crate::proto::google::{Any, Duration};
+use crate::proto::wasm::{
+    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, Vm, VmConfig, Wasm,
+};
 
 /// The type of the resources that discovery hands out.
 pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
@@ -80,7 +76,7 @@ impl Push<'_> {
     pub fn protobuf(self, configuration: Vec<u8>) -> Vec<u8> {
         let response = DiscoveryResponse {
             version_info: self.version_info,
-            resources: vec![pack_any(filter(self.name, self.wasm, configuration))],
+            resources: vec![Any::pack(&filter(self.name, self.wasm, configuration))],
             type_url: TYPED_CONFIG.to_owned(),
             ..DiscoveryResponse::default()
         };
@@ -95,13 +91,12 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
     let code = AsyncDataSource {
         specifier: Some(CodeSource::Local(DataSource {
             specifier: Some(DataSpecifier::Filename(wasm.to_string_lossy().into_owned())),
-            ..DataSource::default()
         })),
     };
     let plugin = PluginConfig {
         name: name.to_owned(),
         root_id: NAME.to_owned(),
-        configuration: Some(pack_any(configuration)),
+        configuration: Some(Any::pack(&configuration)),
         failure_policy: FailurePolicy::FailReload.into(),
         reload_config: Some(ReloadConfig {
             backoff: Some(BackoffStrategy {
@@ -109,7 +104,6 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
                     seconds: 0,
                     nanos: i32::try_from(RELOAD_AFTER_MS * 1_000_000).unwrap_or(i32::MAX),
                 }),
-                max_interval: None,
             }),
         }),
         vm: Some(Vm::VmConfig(VmConfig {
@@ -118,15 +112,12 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
             code: Some(code),
             environment_variables: Some(EnvironmentVariables {
                 host_env_keys: [SIGNING_KEYS, NODE_KEY].map(str::to_owned).to_vec(),
-                ..EnvironmentVariables::default()
             }),
-            ..VmConfig::default()
         })),
-        ..PluginConfig::default()
     };
     TypedExtensionConfig {
         name: name.to_owned(),
-        typed_config: Some(pack_any(Wasm {
+        typed_config: Some(Any::pack(&Wasm {
             config: Some(plugin),
         })),
     }

@@ -12,7 +12,7 @@
 //! * [`store`]: the only place that speaks SQL. A second database needs another
 //!   [`store::Tx`] and nothing else;
 //! * [`usage`]: what Envoys count, taken in, kept and asked for, in a database of its own;
-//! * [`publish`] and [`ecds`]: rows to keyset, keyset to Envoy;
+//! * [`publish`] and [`ecds`]: rows to keyset, keyset to Envoy; [`proto`]: Envoy's messages;
 //! * [`openapi_import`], [`policy_test`], [`policy_diff`]: a policy drafted, tried and
 //!   compared, without a store; [`import`]: other systems' exports, read;
 //! * [`world`]: clock, randomness, user and environment. Everything else takes them as
@@ -76,6 +76,7 @@ mod native {
     pub mod policy_diff;
     pub mod policy_file;
     pub mod policy_test;
+    pub mod proto;
     pub mod reach;
     pub mod record;
     pub mod registry;

@@ -4,9 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient as Client;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -19,6 +16,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::pki::Authority;
+use crate::proto::client;
+use crate::proto::core::Node;
+use crate::proto::discovery::{DiscoveryRequest, DiscoveryResponse, ECDS_SOTW};
 use crate::server::{Server, token};
 use crate::support::{Home, word};
 
@@ -82,13 +82,12 @@ struct Stream {
 
 impl Stream {
     async fn open(channel: Channel, node: &str) -> Result<Self, Status> {
-        let mut client = Client::new(channel).max_decoding_message_size(usize::MAX);
         let (out, requests) = mpsc::channel(16);
         let first = DiscoveryRequest {
             node: Some(Node {
                 id: node.to_owned(),
                 cluster: "edge".to_owned(),
-                ..Node::default()
+                user_agent_version_type: None,
             }),
             resource_names: vec!["keystile-base".to_owned(), "keystile".to_owned()],
             type_url: TYPE.to_owned(),
@@ -96,8 +95,8 @@ impl Stream {
         };
         out.send(first).await.unwrap();
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-        let opened = timeout(PATIENCE, client.stream_extension_configs(requests));
-        let responses = opened.await.expect("an answer")?.into_inner();
+        let opened = timeout(PATIENCE, client::open(&channel, ECDS_SOTW, requests));
+        let responses = opened.await.expect("an answer")?;
         Ok(Self { out, responses })
     }
 

@@ -8,6 +8,10 @@ mod leaks;
 mod listener;
 mod load;
 mod pki;
+// A client needs a part of it.
+#[allow(dead_code)]
+#[path = "../../src/control/proto/mod.rs"]
+mod proto;
 mod proxies;
 mod reach;
 mod receiver;

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Bytes;
-use envoy_types::util::pack_any;
 use keystile::keyset::{Built, SigningKey, SigningKeys};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::ecds;
+use crate::proto::google::Any;
 
 /// The two resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,6 +212,6 @@ fn seal(
     let filter = ecds::filter(template.name(kind), &template.wasm, configuration);
     Sealed {
         version_info: format!("{}-{content}-{nonce:x}", built.version),
-        any: pack_any(filter).encode_to_vec().into(),
+        any: Any::pack(&filter).encode_to_vec().into(),
     }
 }

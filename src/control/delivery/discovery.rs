@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request as HttpRequest};
 use axum::http::{HeaderValue, Response, header};
 use axum::routing::post;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -23,13 +22,13 @@ use super::papers::Papers;
 use super::request::Request;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};
+use crate::proto::discovery::{
+    ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DiscoveryRequest, ECDS_DELTA, ECDS_SOTW,
+};
 
 /// A first request lists every extension of an Envoy and, under Istio, the pod's labels
 /// and annotations: some hundred KiB.
 const REQUEST_MOST: usize = 1 << 20;
-
-const ECDS: &str = "/envoy.service.extension.v3.ExtensionConfigDiscoveryService";
-const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
 
 /// The routes of the discovery services.
 pub fn router(delivery: &Arc<Delivery>) -> Router {
@@ -41,10 +40,10 @@ pub fn router(delivery: &Arc<Delivery>) -> Router {
     };
     let one = || Arc::clone(delivery);
     Router::new()
-        .route(&format!("{ECDS}/StreamExtensionConfigs"), sotw(one()))
-        .route(&format!("{ECDS}/DeltaExtensionConfigs"), delta(one()))
-        .route(&format!("{ADS}/StreamAggregatedResources"), sotw(one()))
-        .route(&format!("{ADS}/DeltaAggregatedResources"), delta(one()))
+        .route(ECDS_SOTW, sotw(one()))
+        .route(ECDS_DELTA, delta(one()))
+        .route(ADS_SOTW, sotw(one()))
+        .route(ADS_DELTA, delta(one()))
         .fallback(async || Status::unimplemented("there is no such method").into_http::<Body>())
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use envoy_types::pb::envoy::config::core::v3::{Node, node::UserAgentVersionType};
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::Status;
 
 use super::fleet::Identity;
 use super::papers::Papers;
 use super::settings::Limits;
 use crate::ecds::TYPED_CONFIG;
+use crate::proto::core::{Node, UserAgentVersion};
+use crate::proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 /// Bytes of a node id or cluster.
 const NAME_MOST: usize = 256;
@@ -135,8 +135,8 @@ pub fn identify(
         )));
     }
     let envoy = match node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentVersion(version)) => version,
-        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+        Some(UserAgentVersion::Text(version)) => version,
+        Some(UserAgentVersion::Build(build)) => build
             .version
             .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
             .unwrap_or_default(),

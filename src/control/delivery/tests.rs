@@ -6,10 +6,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient as Client;
-use envoy_types::pb::google::rpc;
 use keystile::key::KeyId;
 use keystile::keyset::{self, Holding, SigningKeys};
 use keystile::message;
@@ -26,6 +22,9 @@ use crate::desk;
 use crate::ecds::{TYPED_CONFIG, configuration_in};
 use crate::home::Home;
 use crate::policy_file;
+use crate::proto::core::Node;
+use crate::proto::discovery::{DiscoveryRequest, DiscoveryResponse, ECDS_SOTW};
+use crate::proto::{client, google};
 use crate::registry::key;
 use crate::registry::policy;
 use crate::registry::signing;
@@ -200,16 +199,16 @@ impl Drop for Bed {
     }
 }
 
-pub async fn connect(address: SocketAddr) -> Client<Channel> {
-    let client = Client::connect(format!("http://{address}")).await.unwrap();
-    client.max_decoding_message_size(usize::MAX)
+pub async fn connect(address: SocketAddr) -> Channel {
+    let server = Channel::from_shared(format!("http://{address}")).unwrap();
+    server.connect().await.unwrap()
 }
 
 pub fn node(id: &str) -> Node {
     Node {
         id: id.to_owned(),
         cluster: "edge".to_owned(),
-        ..Node::default()
+        user_agent_version_type: None,
     }
 }
 
@@ -229,10 +228,10 @@ impl Stream {
 
     /// Connects with what it had before.
     pub async fn again(bed: &Bed, id: &str, names: &[&str], version: &str) -> Self {
-        Self::on(&mut connect(bed.address).await, id, names, version).await
+        Self::on(&connect(bed.address).await, id, names, version).await
     }
 
-    pub async fn on(client: &mut Client<Channel>, id: &str, names: &[&str], version: &str) -> Self {
+    pub async fn on(channel: &Channel, id: &str, names: &[&str], version: &str) -> Self {
         let (out, requests) = mpsc::channel(1024);
         let first = DiscoveryRequest {
             node: Some(node(id)),
@@ -243,10 +242,10 @@ impl Stream {
         };
         out.send(first).await.unwrap();
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-        let responses = client.stream_extension_configs(requests).await.unwrap();
+        let responses = client::open(channel, ECDS_SOTW, requests).await;
         Self {
             out,
-            responses: responses.into_inner(),
+            responses: responses.unwrap(),
             names: names.iter().map(|n| (*n).to_owned()).collect(),
             version: version.to_owned(),
         }
@@ -275,9 +274,9 @@ impl Stream {
             response_nonce: to.nonce.clone(),
             resource_names: self.names.clone(),
             type_url: TYPED_CONFIG.to_owned(),
-            error_detail: error.map(|message| rpc::Status {
+            error_detail: error.map(|message| google::Status {
                 message: message.to_owned(),
-                ..rpc::Status::default()
+                ..google::Status::default()
             }),
             ..DiscoveryRequest::default()
         };
@@ -638,12 +637,12 @@ async fn a_fleet_of_a_thousand_streams_acknowledges_a_revocation_within_a_second
     let version = bed.published(1).await.version();
     let before = resident_kib();
     let mut envoys = Vec::new();
-    let mut client = connect(bed.address).await;
+    let mut channel = connect(bed.address).await;
     for n in 0..FLEET {
         if n % 10 == 0 {
-            client = connect(bed.address).await;
+            channel = connect(bed.address).await;
         }
-        let mut envoy = Stream::on(&mut client, &format!("e{n}"), &BOTH, "").await;
+        let mut envoy = Stream::on(&channel, &format!("e{n}"), &BOTH, "").await;
         envoys.push(tokio::spawn(async move {
             // Acknowledges whatever comes, until the server ends.
             while let Ok(Some(response)) = envoy.responses.message().await {

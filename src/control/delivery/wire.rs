@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::http::HeaderMap;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryResponse, DiscoveryResponse, Resource,
-};
 use hyper::body::Frame;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -17,6 +14,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::ecds::TYPED_CONFIG;
+use crate::proto::discovery::{DeltaDiscoveryResponse, DiscoveryResponse, Resource};
+use crate::proto::google;
 
 const RESOURCE: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 /// Field 2 of both responses is `resources`, of `Resource` it is `resource`, of `Any`
@@ -106,17 +105,15 @@ impl Push<'_> {
 
     /// The wrapper up to where the resource itself begins.
     fn resource(&self, shared: usize) -> Vec<u8> {
-        let ttl = self
-            .ttl
-            .map(|ttl| envoy_types::pb::google::protobuf::Duration {
-                seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
-                nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or(0),
-            });
+        let ttl = self.ttl.map(|ttl| google::Duration {
+            seconds: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(ttl.subsec_nanos()).unwrap_or(0),
+        });
         let resource = Resource {
             name: self.name.to_owned(),
             version: self.version_info.to_owned(),
             ttl,
-            ..Resource::default()
+            resource: None,
         };
         let mut out = resource.encode_to_vec();
         if self.any.is_some() {
@@ -203,12 +200,11 @@ impl HttpBody for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
-    use envoy_types::pb::google::protobuf::Any;
-    use envoy_types::util::pack_any;
+    use crate::proto::core::TypedExtensionConfig;
+    use crate::proto::google::Any;
 
     fn any() -> Any {
-        pack_any(TypedExtensionConfig {
+        Any::pack(&TypedExtensionConfig {
             name: "keystile".to_owned(),
             typed_config: None,
         })

@@ -1,19 +1,20 @@
 //! A rate-limit service: gRPC in front, a real Redis behind, as Envoy's own has it.
 
 use crate::support::eventually;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::{
-    RateLimitService, RateLimitServiceServer,
+use crate::support::proto::ratelimit::{
+    Code, RateLimitRequest, RateLimitResponse, SHOULD_RATE_LIMIT,
 };
-use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use crate::support::proto::server;
+use std::future::ready;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tonic::Status;
 use tonic::transport::{Server, server::TcpIncoming};
-use tonic::{Request, Response, Status};
 
 /// Redis on a socket in this folder. Dropped, it is killed.
 pub struct Redis {
@@ -87,8 +88,11 @@ impl Limits {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let service = RateLimitServiceServer::new(Service { counter, most });
-        let server = Server::builder().add_service(service);
+        let service = Arc::new(Service { counter, most });
+        let service = server::unary(SHOULD_RATE_LIMIT, move |request| {
+            ready(service.answer(&request))
+        });
+        let server = Server::builder().add_routes(service);
         runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         Self {
             _runtime: runtime,
@@ -106,13 +110,8 @@ struct Service {
     most: u64,
 }
 
-#[tonic::async_trait]
-impl RateLimitService for Service {
-    async fn should_rate_limit(
-        &self,
-        request: Request<RateLimitRequest>,
-    ) -> Result<Response<RateLimitResponse>, Status> {
-        let request = request.into_inner();
+impl Service {
+    fn answer(&self, request: &RateLimitRequest) -> Result<RateLimitResponse, Status> {
         let mut code = Code::Ok;
         for descriptor in &request.descriptors {
             let entries = descriptor.entries.iter();
@@ -122,9 +121,8 @@ impl RateLimitService for Service {
                 code = Code::OverLimit;
             }
         }
-        Ok(Response::new(RateLimitResponse {
+        Ok(RateLimitResponse {
             overall_code: code.into(),
-            ..RateLimitResponse::default()
-        }))
+        })
     }
 }

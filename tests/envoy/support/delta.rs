@@ -1,20 +1,15 @@
 //! A control plane of the tests' own: aggregated discovery in its incremental dialect, which
 //! gives and takes away whatever it is told to. `keystilectl serve` never takes anything away.
 
-use envoy_types::pb::envoy::config::core::v3::address::Address as Kind;
-use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{Address, SocketAddress, TypedExtensionConfig};
-use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
-use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+use super::proto::core::TypedExtensionConfig;
+use super::proto::discovery::{ADS_DELTA, DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use super::proto::google::Any;
+use super::proto::listener::{
+    Address, Field, FieldKind, Filter, FilterChain, FilterConfig, ListValue, Listener, Place, Port,
+    SocketAddress, Struct, TypedStruct,
 };
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
-};
-use envoy_types::pb::google::protobuf::{Any, ListValue, Struct, Value as Field, value};
-use envoy_types::util::pack_any;
-use prost::{Message as _, Name as _};
+use super::proto::server;
+use prost::Name as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Server, server::TcpIncoming};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
 const WILDCARD: &str = "*";
 
@@ -48,8 +43,13 @@ impl Delta {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let resources = Arc::new(watch::Sender::new(Resources::new()));
-        let service = AggregatedDiscoveryServiceServer::new(Service(Arc::clone(&resources)));
-        let server = Server::builder().add_service(service);
+        let all = Arc::clone(&resources);
+        let service = server::streaming(ADS_DELTA, move |requests| {
+            let (answers, stream) = mpsc::unbounded_channel();
+            tokio::spawn(serve(requests, all.subscribe(), answers));
+            UnboundedReceiverStream::new(stream)
+        });
+        let server = Server::builder().add_routes(service);
         runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         Self {
             _runtime: runtime,
@@ -65,7 +65,7 @@ impl Delta {
 
     /// Gives a filter its configuration, or another one.
     pub fn give_filter(&self, config: &TypedExtensionConfig) {
-        self.give(&config.name, pack_any(config.clone()));
+        self.give(&config.name, Any::pack(config));
     }
 
     /// Takes the configuration of a filter away.
@@ -76,7 +76,7 @@ impl Delta {
     /// Gives a listener with one filter, as the shipped files have it.
     pub fn give_listener(&self, listener: &Value) {
         let listener = listener_of(listener);
-        self.give(&listener.name.clone(), pack_any(listener));
+        self.give(&listener.name, Any::pack(&listener));
     }
 
     /// Takes a listener away.
@@ -97,32 +97,6 @@ impl Delta {
         self.resources.send_modify(|all| {
             assert!(all.remove(&key).is_some(), "{key:?} was never given");
         });
-    }
-}
-
-struct Service(Arc<watch::Sender<Resources>>);
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream =
-        UnboundedReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream =
-        UnboundedReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        _: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("incremental only"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let (answers, stream) = mpsc::unbounded_channel();
-        tokio::spawn(serve(request.into_inner(), self.0.subscribe(), answers));
-        Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }
 }
 
@@ -188,7 +162,7 @@ impl Peer {
                     name: key.1.clone(),
                     version: change.to_string(),
                     resource: Some(resource.clone()),
-                    ..Resource::default()
+                    ttl: None,
                 });
             }
         }
@@ -210,21 +184,11 @@ impl Peer {
     }
 }
 
-/// A message written as JSON, which Envoy reads where an extension is configured.
-#[derive(Clone, PartialEq, prost::Message)]
-struct TypedStruct {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
-}
-
 fn listener_of(json: &Value) -> Listener {
     let socket = &json["address"]["socket_address"];
     let address = SocketAddress {
         address: socket["address"].as_str().unwrap().to_owned(),
-        port_specifier: Some(PortSpecifier::PortValue(0)),
-        ..SocketAddress::default()
+        port_specifier: Some(Port::Number(0)),
     };
     let filter = &json["filter_chains"][0]["filters"][0];
     let mut config = filter["typed_config"].clone();
@@ -236,19 +200,14 @@ fn listener_of(json: &Value) -> Listener {
     Listener {
         name: json["name"].as_str().unwrap().to_owned(),
         address: Some(Address {
-            address: Some(Kind::SocketAddress(address)),
+            address: Some(Place::Socket(address)),
         }),
         filter_chains: vec![FilterChain {
             filters: vec![Filter {
                 name: filter["name"].as_str().unwrap().to_owned(),
-                config_type: Some(ConfigType::TypedConfig(Any {
-                    type_url: "type.googleapis.com/xds.type.v3.TypedStruct".to_owned(),
-                    value: config.encode_to_vec(),
-                })),
+                config_type: Some(FilterConfig::Typed(Any::pack(&config))),
             }],
-            ..FilterChain::default()
         }],
-        ..Listener::default()
     }
 }
 
@@ -261,14 +220,14 @@ fn fields(object: &Value) -> Struct {
 
 fn field(json: &Value) -> Field {
     let kind = match json {
-        Value::Null => value::Kind::NullValue(0),
-        Value::Bool(b) => value::Kind::BoolValue(*b),
-        Value::Number(n) => value::Kind::NumberValue(n.as_f64().unwrap()),
-        Value::String(s) => value::Kind::StringValue(s.clone()),
-        Value::Array(all) => value::Kind::ListValue(ListValue {
+        Value::Null => FieldKind::Null(0),
+        Value::Bool(b) => FieldKind::Bool(*b),
+        Value::Number(n) => FieldKind::Number(n.as_f64().unwrap()),
+        Value::String(s) => FieldKind::String(s.clone()),
+        Value::Array(all) => FieldKind::List(ListValue {
             values: all.iter().map(field).collect(),
         }),
-        Value::Object(_) => value::Kind::StructValue(fields(json)),
+        Value::Object(_) => FieldKind::Struct(fields(json)),
     };
     Field { kind: Some(kind) }
 }

@@ -1,16 +1,11 @@
-use envoy_types::pb::envoy::config::core::v3::async_data_source::Specifier as CodeSource;
-use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::config::core::v3::{
-    AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig,
+use super::proto::core::{
+    AsyncDataSource, BackoffStrategy, CodeSource, DataSource, DataSpecifier, TypedExtensionConfig,
 };
-use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
-use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config::Vm;
-use envoy_types::pb::envoy::extensions::wasm::v3::{
-    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, VmConfig,
+use super::proto::discovery::DiscoveryResponse;
+use super::proto::google::{Any, Duration};
+use super::proto::wasm::{
+    EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, Vm, VmConfig, Wasm,
 };
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use envoy_types::pb::google::protobuf::Duration;
-use envoy_types::util::pack_any;
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::fs;
@@ -80,7 +75,7 @@ impl EcdsFile {
     pub fn protobuf(name: &str, wasm: &str, configuration: Vec<u8>) -> Vec<u8> {
         let response = DiscoveryResponse {
             version_info: "test".to_owned(),
-            resources: vec![pack_any(Self::resource(name, wasm, configuration))],
+            resources: vec![Any::pack(&Self::resource(name, wasm, configuration))],
             ..DiscoveryResponse::default()
         };
         response.encode_to_vec()
@@ -89,8 +84,7 @@ impl EcdsFile {
     /// The resource in it.
     pub fn resource(name: &str, wasm: &str, configuration: Vec<u8>) -> TypedExtensionConfig {
         let code = CodeSource::Local(DataSource {
-            specifier: Some(Specifier::Filename(wasm.to_owned())),
-            ..DataSource::default()
+            specifier: Some(DataSpecifier::Filename(wasm.to_owned())),
         });
         let vm = VmConfig {
             vm_id: "keystile".to_owned(),
@@ -100,31 +94,27 @@ impl EcdsFile {
             }),
             environment_variables: Some(EnvironmentVariables {
                 host_env_keys: vec!["KEYSTILE_SIGNING_KEYS".to_owned()],
-                ..EnvironmentVariables::default()
             }),
-            ..VmConfig::default()
         };
         let backoff = BackoffStrategy {
             base_interval: Some(Duration {
                 seconds: 0,
                 nanos: 20_000_000,
             }),
-            max_interval: None,
         };
         let plugin = PluginConfig {
             name: "keystile".to_owned(),
             root_id: "keystile".to_owned(),
-            configuration: Some(pack_any(configuration)),
+            configuration: Some(Any::pack(&configuration)),
             failure_policy: FailurePolicy::FailReload.into(),
             reload_config: Some(ReloadConfig {
                 backoff: Some(backoff),
             }),
             vm: Some(Vm::VmConfig(vm)),
-            ..PluginConfig::default()
         };
         TypedExtensionConfig {
             name: name.to_owned(),
-            typed_config: Some(pack_any(Wasm {
+            typed_config: Some(Any::pack(&Wasm {
                 config: Some(plugin),
             })),
         }

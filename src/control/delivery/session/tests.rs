@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, Resource,
-};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -13,6 +9,11 @@ use super::*;
 use crate::delivery::tests::{Stream, *};
 use crate::delivery::{Delivery, NodeView};
 use crate::ecds::TYPED_CONFIG;
+use crate::proto::client;
+use crate::proto::discovery::{
+    ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
+    DiscoveryResponse, ECDS_DELTA, ECDS_SOTW, Resource,
+};
 
 /// A delta stream.
 struct Delta {
@@ -29,11 +30,11 @@ impl Delta {
             ..first
         };
         out.send(first).await.unwrap();
-        let mut client = connect(bed.address).await;
-        let responses = client.delta_extension_configs(ReceiverStream::new(requests));
+        let channel = connect(bed.address).await;
+        let responses = client::open(&channel, ECDS_DELTA, ReceiverStream::new(requests));
         Self {
             out,
-            responses: responses.await.unwrap().into_inner(),
+            responses: responses.await.unwrap(),
         }
     }
 
@@ -115,10 +116,7 @@ async fn delta_leaves_an_envoy_that_has_everything_alone() {
 #[tokio::test]
 async fn inside_ads_other_types_are_left_alone() {
     let bed = Bed::new(POLICY).await;
-    let channel = format!("http://{}", bed.address);
-    let mut client = AggregatedDiscoveryServiceClient::connect(channel)
-        .await
-        .unwrap();
+    let channel = connect(bed.address).await;
     let (out, requests) = mpsc::channel(16);
     for type_url in [
         "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -132,10 +130,10 @@ async fn inside_ads_other_types_are_left_alone() {
         };
         out.send(request).await.unwrap();
     }
-    let responses = client.stream_aggregated_resources(ReceiverStream::new(requests));
+    let responses = client::open(&channel, ADS_SOTW, ReceiverStream::new(requests));
     let mut envoy = Stream {
         out,
-        responses: responses.await.unwrap().into_inner(),
+        responses: responses.await.unwrap(),
         names: names(&BOTH),
         version: String::new(),
     };
@@ -160,8 +158,8 @@ async fn inside_ads_other_types_are_left_alone() {
         ..subscribe(&BOTH)
     };
     out.send(first).await.unwrap();
-    let responses = client.delta_aggregated_resources(ReceiverStream::new(requests));
-    let responses = responses.await.unwrap().into_inner();
+    let responses = client::open(&channel, ADS_DELTA, ReceiverStream::new(requests));
+    let responses = responses.await.unwrap();
     let mut envoy = Delta { out, responses };
     assert_eq!(envoy.next().await.name, "keystile-base");
     assert_eq!(envoy.next().await.name, "keystile");
@@ -330,9 +328,9 @@ async fn a_stream_has_to_say_in_time_who_it_is() {
     settings.limits.nodes = names(&["e1"]);
     let bed = Bed::with(POLICY, settings).await;
     let (out, requests) = mpsc::channel::<DiscoveryRequest>(1);
-    let mut client = connect(bed.address).await;
-    let silent = client.stream_extension_configs(ReceiverStream::new(requests));
-    let mut silent = silent.await.unwrap().into_inner();
+    let channel = connect(bed.address).await;
+    let silent = client::open(&channel, ECDS_SOTW, ReceiverStream::new(requests));
+    let mut silent: Streaming<DiscoveryResponse> = silent.await.unwrap();
     assert_eq!(
         silent.message().await.unwrap_err().code(),
         Code::DeadlineExceeded
@@ -360,10 +358,9 @@ async fn streams_are_bounded_in_all_and_by_address() {
     for n in 0..3 {
         open.push(Stream::open(&bed, &format!("e{n}"), &BOTH).await);
     }
-    let mut client = connect(bed.address).await;
-    let refused = client
-        .stream_extension_configs(ReceiverStream::new(mpsc::channel(1).1))
-        .await;
+    let channel = connect(bed.address).await;
+    let requests = ReceiverStream::new(mpsc::channel::<DiscoveryRequest>(1).1);
+    let refused = client::open::<_, DiscoveryResponse>(&channel, ECDS_SOTW, requests).await;
     assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
     assert_eq!(bed.delivery.numbers().turned_away_total, 1);
     open[0].take().await;
@@ -423,7 +420,10 @@ async fn a_server_that_stops_says_so() {
 #[tokio::test]
 async fn what_is_not_grpc_and_what_is_no_method_is_answered() {
     let bed = Bed::new(POLICY).await;
-    let mut client = connect(bed.address).await;
-    let fetch = client.fetch_extension_configs(DiscoveryRequest::default());
-    assert_eq!(fetch.await.unwrap_err().code(), Code::Unimplemented);
+    let channel = connect(bed.address).await;
+    let method =
+        "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/FetchExtensionConfigs";
+    let requests = tokio_stream::iter([DiscoveryRequest::default()]);
+    let fetch = client::open::<_, DiscoveryResponse>(&channel, method, requests).await;
+    assert_eq!(fetch.unwrap_err().code(), Code::Unimplemented);
 }

@@ -4,12 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
-use envoy_types::pb::envoy::extensions::filters::http::api_key_auth::v3::{
-    ApiKeyAuth, Credential, KeySource,
-};
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use envoy_types::util::pack_any;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -21,6 +15,10 @@ use crate::envoy::{self, Edge};
 use crate::report::Report;
 use crate::sheet::{Figure, Sheet};
 use crate::store::Store;
+use crate::support::proto::api_key_auth::{ApiKeyAuth, Credential, KeySource};
+use crate::support::proto::core::TypedExtensionConfig;
+use crate::support::proto::discovery::DiscoveryResponse;
+use crate::support::proto::google::Any;
 use crate::support::{
     Client, Envoy, Load, Request, Server, Upstream, burst, count, eventually, get, request,
 };
@@ -219,17 +217,15 @@ fn credentials(file: &Path, texts: &[String]) -> Vec<u8> {
         credentials: texts.iter().enumerate().map(credential).collect(),
         key_sources: vec![KeySource {
             header: "x-api-key".to_owned(),
-            ..KeySource::default()
         }],
-        ..ApiKeyAuth::default()
     };
     let resource = TypedExtensionConfig {
         name: AUTH.to_owned(),
-        typed_config: Some(pack_any(filter)),
+        typed_config: Some(Any::pack(&filter)),
     };
     let response = DiscoveryResponse {
         version_info: "bench".to_owned(),
-        resources: vec![pack_any(resource)],
+        resources: vec![Any::pack(&resource)],
         ..DiscoveryResponse::default()
     };
     response.encode_to_vec()
