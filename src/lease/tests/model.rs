@@ -44,6 +44,16 @@ impl Taken {
         (level, full_since)
     }
 
+    /// Whether it is forgotten for certain, and with it who was seen there. A take in the middle
+    /// of the one that made it may have left it emptier than it is here: it is full later then,
+    /// by no more than it takes to fill.
+    fn is_forgotten(&self, rule: Rule, now: u128) -> bool {
+        let most = u128::from(rule.2) * unit(rule);
+        let fill = most.div_ceil(u128::from(rule.0));
+        let (_, full_since) = self.level(rule, now);
+        full_since.is_some_and(|since| since + 2 * fill <= now)
+    }
+
     /// What is missing, unless it has been full for as long as it takes to fill.
     fn missing(&self, rule: Rule, now: u128) -> Option<u128> {
         let (left, full_since) = self.level(rule, now);
@@ -109,9 +119,8 @@ impl Model {
             {
                 continue;
             }
-            // A bucket that was full for so long is forgotten, and with it who was seen there.
             for (old, taken) in self.0.entry(name(*slot)).or_default() {
-                if taken.missing(*old, now).is_none() {
+                if taken.is_forgotten(*old, now) {
                     taken.lines.clear();
                 }
             }
