@@ -579,6 +579,17 @@ fn going_to_and_fro_between_rules_gives_no_more_than_either() {
 }
 
 #[test]
+fn a_rule_that_was_full_for_long_lacks_what_is_taken_under_another_all_the_same() {
+    let [a, b] = [quota(60, 60, 60), quota(60, 60, 61)].map(|rule| charge(1, rule, 1));
+    let mut buckets = MemoryBuckets::default();
+    take_all(&mut buckets, &[a], SECOND);
+    take_all(&mut buckets, &[b], SECOND);
+    let later = 1_000 * SECOND;
+    assert_eq!(drained(&mut buckets, b, later), 61);
+    assert_eq!(drained(&mut buckets, a, later), 0);
+}
+
+#[test]
 fn who_goes_to_and_fro_at_every_request_loses_no_part_of_a_token() {
     let [a, b] = [quota(10, 10, 10), quota(10, 10, 11)];
     let mut buckets = MemoryBuckets::default();
