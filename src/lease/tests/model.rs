@@ -16,9 +16,11 @@ type Slot = (Subject, u64);
 struct Taken {
     begun: (u128, u128),
     takings: Vec<(u128, u128)>,
-    /// The lines of rotation that have been seen here, if it is a client's, and no other rule
-    /// since.
+    /// The lines of rotation that may have been seen here, if it is a client's.
     lines: HashSet<u64>,
+    /// Those that have been for certain: one that is full for long may be forgotten at any
+    /// request, and begin anew.
+    payers: HashSet<u64>,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -94,7 +96,7 @@ impl Model {
         let rules = self.0.get(&name(slot)).into_iter().flatten();
         let rules = rules.filter(|(rule, taken)| {
             !limits.contains(&(slot, **rule))
-                && payer.is_none_or(|line| taken.lines.contains(&line))
+                && payer.is_none_or(|line| taken.payers.contains(&line))
         });
         rules
             .filter_map(|(rule, taken)| Some((*rule, taken.missing(*rule, now)?)))
@@ -143,6 +145,7 @@ impl Model {
                 begun: (now, level),
                 takings: Vec::new(),
                 lines: is_clients.then_some(line).into_iter().collect(),
+                payers: is_clients.then_some(line).into_iter().collect(),
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
         }
@@ -161,7 +164,9 @@ impl Model {
         for (slot, rule) in new {
             let rules = &self.0[&name(*slot)];
             let since = rules.iter().filter(|(other, taken)| {
-                *other != rule && !limits.contains(&(*slot, **other)) && taken.lines.contains(&line)
+                *other != rule
+                    && !limits.contains(&(*slot, **other))
+                    && taken.payers.contains(&line)
             });
             // In the new unit, rounded up: the model errs for the caller.
             let left = since.filter_map(|(other, taken)| {
@@ -201,6 +206,10 @@ impl Model {
                 .get_mut(&name(*slot))
                 .and_then(|rules| rules.get_mut(rule));
             let taken = taken.expect("it was made");
+            if taken.missing(*rule, now).is_none() {
+                taken.payers.clear();
+            }
+            taken.payers.insert(line);
             if taken.lines.insert(line) {
                 new.push((*slot, *rule));
                 let tokens = own
