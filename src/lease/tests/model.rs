@@ -21,6 +21,8 @@ struct Taken {
     /// Those that have been for certain: one that is full for long may be forgotten at any
     /// request, and begin anew.
     payers: HashSet<u64>,
+    /// When a request was there last.
+    touched: u128,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -46,14 +48,12 @@ impl Taken {
         (level, full_since)
     }
 
-    /// Whether it is forgotten for certain, and with it who was seen there. A take in the middle
-    /// of the one that made it may have left it emptier than it is here: it is full later then,
-    /// by no more than it takes to fill.
+    /// Whether it is forgotten for certain, and with it who was seen there: whoever was there
+    /// last left no more than it takes to fill lacking, and half of that in leases.
     fn is_forgotten(&self, rule: Rule, now: u128) -> bool {
         let most = u128::from(rule.2) * unit(rule);
         let fill = most.div_ceil(u128::from(rule.0));
-        let (_, full_since) = self.level(rule, now);
-        full_since.is_some_and(|since| since + 2 * fill <= now)
+        self.touched + 3 * fill <= now
     }
 
     /// What is missing, unless it has been full for as long as it takes to fill.
@@ -146,6 +146,7 @@ impl Model {
                 takings: Vec::new(),
                 lines: is_clients.then_some(line).into_iter().collect(),
                 payers: is_clients.then_some(line).into_iter().collect(),
+                touched: now,
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
         }
@@ -210,6 +211,7 @@ impl Model {
                 taken.payers.clear();
             }
             taken.payers.insert(line);
+            taken.touched = now;
             if taken.lines.insert(line) {
                 new.push((*slot, *rule));
                 let tokens = own
