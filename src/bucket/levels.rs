@@ -231,7 +231,8 @@ impl Levels {
             return;
         }
         let others = self.0.iter_mut();
-        let others = others.filter(|l| l.quota != *quota && !l.is_stale(now));
+        // However long one has been full: as long as it is here, it would give as much again.
+        let others = others.filter(|l| l.quota != *quota);
         for old in others.filter(|l| !is_beside(&l.quota)) {
             let taken = old.quota.interval.saturating_mul(tokens);
             let empty = now.saturating_add(old.quota.tolerance);

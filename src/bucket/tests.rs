@@ -307,25 +307,30 @@ fn a_limit_that_becomes_the_keys_leaves_each_what_its_client_had_left() {
     );
 }
 
+/// The buckets as a worker with leases has them, and how often it went to them.
+#[derive(Default)]
+struct Leased(MemoryBuckets, Leases, u32);
+
+impl Buckets for Leased {
+    fn update(
+        &mut self,
+        key: &BucketKey,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
+    ) -> Result<(), Contended> {
+        self.2 += 1;
+        self.0.update(key, f)
+    }
+    fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
+        Some(f(&mut self.1))
+    }
+}
+
 /// The tokens that a worker holds in advance are no way around it.
 #[test]
 fn a_key_that_its_clients_bucket_has_not_seen_is_served_by_no_lease() {
-    struct Leased(MemoryBuckets, Leases);
-    impl Buckets for Leased {
-        fn update(
-            &mut self,
-            key: &BucketKey,
-            f: &mut dyn FnMut(&mut Levels) -> bool,
-        ) -> Result<(), Contended> {
-            self.0.update(key, f)
-        }
-        fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
-            Some(f(&mut self.1))
-        }
-    }
     let rule = quota(10_000, 1, 10_000);
     let now = 100 * SECOND;
-    let mut buckets = Leased(MemoryBuckets::default(), Leases::default());
+    let mut buckets = Leased::default();
     take_all(
         &mut buckets.0,
         &[Charge {
@@ -342,6 +347,32 @@ fn a_key_that_its_clients_bucket_has_not_seen_is_served_by_no_lease() {
 }
 
 #[test]
+fn a_key_that_its_bucket_has_seen_is_served_by_the_lease() {
+    let rule = quota(10_000, 1, 10_000);
+    for by_client in [false, true] {
+        let mut buckets = Leased::default();
+        let mut take = || {
+            take_all(&mut buckets, &[charge_of(1, by_client, rule)], SECOND);
+            buckets.2
+        };
+        let went: Vec<_> = (0..20).map(|_| take()).collect();
+        assert_eq!(went[10], went[19], "by client: {by_client}");
+    }
+}
+
+/// Leases may lie above a bucket that is empty: half of it, where it has any.
+#[test]
+fn what_a_bucket_lacks_for_another_rule_ends_where_it_and_its_leases_are_empty() {
+    let now = 100 * SECOND;
+    for (burst, leased) in [(MIN_BURST - 1, 0), (MIN_BURST, 500), (2 * MIN_BURST, 1000)] {
+        let rule = quota(1, 1, burst);
+        assert_eq!(rule.less(now + SECOND, 3, now), now + 4 * SECOND);
+        let most = now + (burst + leased) * SECOND;
+        assert_eq!(rule.less(now, u64::MAX, now), most, "{burst}");
+    }
+}
+
+#[test]
 fn members_are_read_back_and_a_full_list_has_every_key() {
     let (one, two) = (quota(20, 86_400, 20), quota(1, 1, 1));
     let mut levels = Levels::default();
@@ -354,6 +385,8 @@ fn members_are_read_back_and_a_full_list_has_every_key() {
     assert_eq!(read.as_ref(), Some(&levels));
     assert!(levels.has_member(&two, 254) && !levels.has_member(&two, 255));
     assert!(!levels.has_member(&one, 0));
+    let [of_one, of_two] = [&one, &two].map(|rule| levels.members(rule));
+    assert!(of_two.has(254) && !of_two.has(255) && !of_one.has(254));
     levels.join(&two, 255);
     levels.join(&two, 256);
     assert!(levels.has_member(&two, u64::MAX));
@@ -546,6 +579,17 @@ fn going_to_and_fro_between_rules_gives_no_more_than_either() {
 }
 
 #[test]
+fn a_rule_that_was_full_for_long_lacks_what_is_taken_under_another_all_the_same() {
+    let [a, b] = [quota(60, 60, 60), quota(60, 60, 61)].map(|rule| charge(1, rule, 1));
+    let mut buckets = MemoryBuckets::default();
+    take_all(&mut buckets, &[a], SECOND);
+    take_all(&mut buckets, &[b], SECOND);
+    let later = 1_000 * SECOND;
+    assert_eq!(drained(&mut buckets, b, later), 61);
+    assert_eq!(drained(&mut buckets, a, later), 0);
+}
+
+#[test]
 fn who_goes_to_and_fro_at_every_request_loses_no_part_of_a_token() {
     let [a, b] = [quota(10, 10, 10), quota(10, 10, 11)];
     let mut buckets = MemoryBuckets::default();
@@ -575,4 +619,75 @@ fn keys_of_one_client_on_plans_of_their_own_do_not_drain_each_other() {
     assert_eq!(drained(&mut buckets, charge_of(1, true, small), now), 20);
     assert_eq!(drained(&mut buckets, charge_of(1, true, big), now), 0);
     assert_eq!(drained(&mut buckets, charge_of(2, true, big), now), 0);
+}
+
+#[test]
+fn what_a_key_takes_of_its_clients_bucket_no_other_rule_of_the_client_lacks() {
+    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    take_all(&mut buckets, &[charge_of(1, true, small)], now);
+    assert_eq!(drained(&mut buckets, charge_of(2, true, big), now), 1000);
+    assert_eq!(drained(&mut buckets, charge_of(1, true, small), now), 19);
+}
+
+#[test]
+fn a_key_that_joins_others_under_a_rule_brings_what_it_has_left_of_its_own_and_no_more() {
+    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let strangers = quota(7, 86_400, 7);
+    let mut buckets = MemoryBuckets::default();
+    let now = 100 * SECOND;
+    for _ in 0..15 {
+        take_all(&mut buckets, &[charge_of(1, true, small)], now);
+    }
+    assert_eq!(drained(&mut buckets, charge_of(3, true, strangers), now), 7);
+    take_all(&mut buckets, &[charge_of(2, true, big)], now);
+    assert_eq!(drained(&mut buckets, charge_of(1, true, big), now), 5);
+}
+
+#[test]
+fn what_is_taken_under_one_of_three_rules_the_other_two_lack_once() {
+    let rules = [20, 21, 22].map(|n| quota(n, 86_400, n));
+    let mut buckets = MemoryBuckets::default();
+    for rule in rules {
+        for _ in 0..5 {
+            take_all(&mut buckets, &[charge(1, rule, 1)], SECOND);
+        }
+    }
+    assert_eq!(drained(&mut buckets, charge(1, rules[0], 1), SECOND), 5);
+    // Two that apply together are one request, and count as one under a third.
+    let mut buckets = MemoryBuckets::default();
+    take_all(&mut buckets, &[charge(1, rules[0], 1)], SECOND);
+    let both = [charge(1, rules[1], 1), charge(1, rules[2], 1)];
+    for _ in 0..5 {
+        take_all(&mut buckets, &both, SECOND);
+    }
+    assert_eq!(drained(&mut buckets, charge(1, rules[0], 1), SECOND), 14);
+}
+
+#[test]
+fn a_refusal_of_a_bucket_that_is_there_writes_nothing() {
+    struct Written(MemoryBuckets, u32);
+    impl Buckets for Written {
+        fn update(
+            &mut self,
+            key: &BucketKey,
+            f: &mut dyn FnMut(&mut Levels) -> bool,
+        ) -> Result<(), Contended> {
+            let count = &mut self.1;
+            self.0.update(key, &mut |levels| {
+                let is_written = f(levels);
+                *count += u32::from(is_written);
+                is_written
+            })
+        }
+    }
+    let mut buckets = Written(MemoryBuckets::default(), 0);
+    let one = charge(1, quota(1, 60, 1), 1);
+    for is_in in [true, false, false] {
+        let outcome = take_all(&mut buckets, &[one], SECOND);
+        assert_eq!(matches!(outcome, Some(Outcome::Taken { .. })), is_in);
+    }
+    assert!(look(&mut buckets, &[one], SECOND).is_some());
+    assert_eq!(buckets.1, 1, "the take alone");
 }

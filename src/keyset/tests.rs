@@ -507,6 +507,18 @@ fn room_is_made_once_the_signature_holds_and_not_before() {
 }
 
 #[test]
+fn a_nodes_key_is_written_as_it_is_read() {
+    let text = format!("eu-1:{}", "A".repeat(43));
+    let key = NodeKey::parse(&format!("KEYSTILE_NODE_KEY={text}\n")).unwrap();
+    assert_eq!(key.node(), "eu-1");
+    assert_eq!(*key.expose_secret(), text);
+    assert_eq!(key.signing_key().kid(), NodeKey::KID);
+    for bad in ["", "eu-1", ":AAAA", "eu-1:AAAA", "eu-1:!"] {
+        assert!(NodeKey::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn signing_keys_are_read_from_the_environment_and_mistakes_named() {
     let good = signing_key("k1", 7).expose_secret().to_string();
     assert!(SigningKeys::parse(&good).is_ok());

@@ -51,6 +51,20 @@ fn overrides_are_removed_where_that_is_asked_and_stay_otherwise() {
     assert_eq!(seen(&pairs, true), (false, gone.to_vec()));
 }
 
+#[test]
+fn headers_that_name_a_host_are_removed_in_every_spelling_and_no_other() {
+    let bytes = Headers::encode(&[
+        ("host", "h"),
+        ("x-forwarded-host", "a"),
+        ("X_Forwarded_Host", "b"),
+        ("x-forwarded-for", "192.0.2.1"),
+    ]);
+    let mut edits = Vec::new();
+    strip_hosts(Headers::new(&bytes), &mut edits);
+    let gone = ["x-forwarded-host", "x_forwarded_host"];
+    assert_eq!(edits.iter().map(Edit::name).collect::<Vec<_>>(), gone);
+}
+
 /// Access logs print `:path` of refused requests, too.
 #[test]
 fn of_a_refused_request_the_query_alone_loses_its_key() {

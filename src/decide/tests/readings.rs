@@ -225,6 +225,49 @@ fn capital_letters_are_no_matter_where_the_other_rule_asks_for_no_more() {
     assert_eq!([keyed("/B"), keyed("/D")], ["ok"; 2]);
 }
 
+/// A rule that another spelling leads to asks for one scope of several: a key that must have one
+/// of those has it, and no other key.
+#[test]
+fn a_rule_for_one_of_several_scopes_is_covered_by_one_for_some_of_them_and_by_no_other() {
+    for (other, found, code) in [
+        (r#"["read","x"]"#, r#"["read"]"#, "ok"),
+        (r#"["read"]"#, r#"["read"]"#, "ok"),
+        (r#"["read"]"#, r#"["read","x"]"#, "ambiguous_path"),
+        (r#"["read"]"#, "[]", "ambiguous_path"),
+    ] {
+        let w = routes(&format!(
+            r#"[{{"path":"/a/{{x}}","any_scope":{other}}},{{"path":"/{{*rest}}","any_scope":{found}}}]"#
+        ));
+        let told = call("GET", "/A/7").keyed(&w).code(&w);
+        assert_eq!(told, code, "{found} for {other}");
+    }
+}
+
+#[test]
+fn an_open_rule_does_not_cover_one_that_looks_at_keys_and_one_that_needs_a_key_does() {
+    let w = routes(r#"[{"path":"/maybe/{x}","auth":"optional"},{"path":"/{*rest}"}]"#);
+    assert_eq!(call("GET", "/MAYBE/7").keyed(&w).code(&w), "ok");
+    let w =
+        routes(r#"[{"path":"/maybe/{x}","auth":"optional"},{"path":"/{*rest}","auth":"none"}]"#);
+    assert_eq!(code(&w, "h", "GET", "/MAYBE/7"), "ambiguous_path");
+}
+
+#[test]
+fn letters_of_a_path_are_compared_under_every_reading_of_the_host() {
+    let w = routes(
+        r#"[{"path":"/admin/{*rest}","hosts":["h:81"],"scopes":["admin"]},{"path":"/{*rest}"}]"#,
+    );
+    let keyed = |host: &str, path: &str| {
+        let mut c = call("GET", path).keyed(&w);
+        c.pairs[2].1 = host.as_bytes().to_vec();
+        c.code(&w)
+    };
+    assert_eq!(keyed("h:81", "/ADMIN/x"), "ambiguous_path");
+    assert_eq!(keyed("h:81", "/OTHER/x"), "ok");
+    assert_eq!(keyed("h:82", "/ADMIN/x"), "ok");
+    assert_eq!(keyed("h", "/ADMIN/x"), "ok");
+}
+
 /// Who writes both means both.
 #[test]
 fn rules_that_differ_in_nothing_but_case_each_have_their_own() {

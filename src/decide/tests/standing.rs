@@ -166,6 +166,8 @@ fn where_nobody_can_tell_whether_a_text_was_imported_it_could_be_ours() {
     let corrupt = in_force(&content(1, POLICY, vec![imported("legacy")]), true);
     assert!(could_be_ours(&corrupt, b"legacy"));
     assert!(!could_be_ours(&corrupt, b""), "that is no key");
+    let native = in_force(&content(1, POLICY, vec![row(&fresh(1))]), true);
+    assert!(!could_be_ours(&native, b"legacy"), "nothing was imported");
     let longest = "x".repeat(crate::key::MAX_KEY_BYTES);
     let longer = format!("{longest}x");
     let rows = vec![imported(&longest)];

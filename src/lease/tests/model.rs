@@ -16,9 +16,13 @@ type Slot = (Subject, u64);
 struct Taken {
     begun: (u128, u128),
     takings: Vec<(u128, u128)>,
-    /// The lines of rotation that have been seen here, if it is a client's, and no other rule
-    /// since.
+    /// The lines of rotation that may have been seen here, if it is a client's.
     lines: HashSet<u64>,
+    /// Those that have been for certain: one that is full for long may be forgotten at any
+    /// request, and begin anew.
+    payers: HashSet<u64>,
+    /// When a request was there last.
+    touched: u128,
 }
 
 const SECOND: u128 = 1_000_000_000;
@@ -42,6 +46,14 @@ impl Taken {
             at = *when;
         }
         (level, full_since)
+    }
+
+    /// Whether it is forgotten for certain, and with it who was seen there: whoever was there
+    /// last left no more than it takes to fill lacking, and half of that in leases.
+    fn is_forgotten(&self, rule: Rule, now: u128) -> bool {
+        let most = u128::from(rule.2) * unit(rule);
+        let fill = most.div_ceil(u128::from(rule.0));
+        self.touched + 3 * fill <= now
     }
 
     /// What is missing, unless it has been full for as long as it takes to fill.
@@ -84,7 +96,7 @@ impl Model {
         let rules = self.0.get(&name(slot)).into_iter().flatten();
         let rules = rules.filter(|(rule, taken)| {
             !limits.contains(&(slot, **rule))
-                && payer.is_none_or(|line| taken.lines.contains(&line))
+                && payer.is_none_or(|line| taken.payers.contains(&line))
         });
         rules
             .filter_map(|(rule, taken)| Some((*rule, taken.missing(*rule, now)?)))
@@ -109,9 +121,8 @@ impl Model {
             {
                 continue;
             }
-            // A bucket that was full for so long is forgotten, and with it who was seen there.
             for (old, taken) in self.0.entry(name(*slot)).or_default() {
-                if taken.missing(*old, now).is_none() {
+                if taken.is_forgotten(*old, now) {
                     taken.lines.clear();
                 }
             }
@@ -134,6 +145,8 @@ impl Model {
                 begun: (now, level),
                 takings: Vec::new(),
                 lines: is_clients.then_some(line).into_iter().collect(),
+                payers: is_clients.then_some(line).into_iter().collect(),
+                touched: now,
             };
             self.0.entry(name(*slot)).or_default().insert(*rule, begun);
         }
@@ -152,7 +165,9 @@ impl Model {
         for (slot, rule) in new {
             let rules = &self.0[&name(*slot)];
             let since = rules.iter().filter(|(other, taken)| {
-                *other != rule && !limits.contains(&(*slot, **other)) && taken.lines.contains(&line)
+                *other != rule
+                    && !limits.contains(&(*slot, **other))
+                    && taken.payers.contains(&line)
             });
             // In the new unit, rounded up: the model errs for the caller.
             let left = since.filter_map(|(other, taken)| {
@@ -192,6 +207,11 @@ impl Model {
                 .get_mut(&name(*slot))
                 .and_then(|rules| rules.get_mut(rule));
             let taken = taken.expect("it was made");
+            if taken.missing(*rule, now).is_none() {
+                taken.payers.clear();
+            }
+            taken.payers.insert(line);
+            taken.touched = now;
             if taken.lines.insert(line) {
                 new.push((*slot, *rule));
                 let tokens = own

@@ -83,6 +83,23 @@ fn an_older_file_opens_nothing_that_the_newest_policy_does_not() {
 }
 
 #[test]
+fn a_keyset_is_a_listeners_own_while_it_has_it_and_opens_nothing_by_its_age() {
+    let mut h = Holding::default();
+    let (ten, eleven) = (realm(10, "older"), realm(11, "newest"));
+    let names = [&ten, &eleven].map(|built| Base::of(built).unwrap().name().clone());
+    assert!(!h.has(&names[0]) && !h.has(&names[1]));
+    give(&mut h, 2, &eleven, 0);
+    give(&mut h, 1, &ten, 11);
+    assert_eq!(
+        [h.own(1), h.own(2), h.own(3)],
+        [None, Some(&names[1]), None]
+    );
+    assert!(h.has(&names[0]) && h.has(&names[1]));
+    h.end(1);
+    assert!(!h.has(&names[0]) && h.has(&names[1]));
+}
+
+#[test]
 fn base_and_overlay_decide_by_their_own_policy_beside_a_third_listener() {
     let mut h = Holding::default();
     let theirs = of_realm(10, "pair");
