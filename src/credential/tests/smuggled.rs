@@ -7,7 +7,13 @@ fn seen(pairs: &[(&str, &str)], overrides: bool) -> (bool, Vec<String>) {
     let bytes = Headers::encode(pairs);
     let policy = all();
     let mut edits = Vec::new();
-    let seen = strip_smuggled(&policy, Headers::new(&bytes), overrides, &mut edits);
+    let seen = strip_smuggled(
+        &policy,
+        Glance::default(),
+        Headers::new(&bytes),
+        overrides,
+        &mut edits,
+    );
     let edits = edits.iter().map(|e| e.name().to_owned()).collect();
     (seen.tunnel, edits)
 }
@@ -61,6 +67,6 @@ fn of_a_refused_request_the_query_alone_loses_its_key() {
     ]);
     let policy = all();
     let mut edits = Vec::new();
-    strip_query(&policy, Headers::new(&bytes), &mut edits);
+    strip_query(&policy, Glance::default(), Headers::new(&bytes), &mut edits);
     assert_eq!(edits, [Edit::Set(":path".into(), b"/a?x=1".into())]);
 }
