@@ -117,24 +117,17 @@ pub(super) fn charge<'k>(
         return Ok(());
     }
     let cost = route.map_or(1, |r| r.cost);
-    let first = bounds.applied.iter().flatten().next();
-    let mut buffer = first.map(|a| {
-        [Charge {
-            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0),
-            quota: a.limit.quota,
-            cost: 0,
-            kin: None,
-        }; MAX_LIMITS + 1]
-    });
-    let charges: &[Charge] = match &mut buffer {
-        Some(buffer) => {
-            let limits = bounds.applied.iter().flatten();
-            for (charge, a) in buffer.iter_mut().zip(limits) {
-                *charge = one(keyset, entry, route, a, cost);
-            }
-            buffer.get(..count).unwrap_or(buffer)
+    let mut limits = bounds.applied.iter().flatten();
+    // Most requests are under one limit, which needs no memory of its own.
+    let first = limits.next().map(|a| one(keyset, entry, route, a, cost));
+    let several: Vec<Charge>;
+    let charges = match first {
+        Some(first) if count > 1 => {
+            let others = limits.map(|a| one(keyset, entry, route, a, cost));
+            several = core::iter::once(first).chain(others).collect();
+            &several
         }
-        None => &[],
+        _ => first.as_slice(),
     };
     let draw = bounds.quota.map(|(_, quota)| {
         let draw = |window| Draw {
