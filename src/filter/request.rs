@@ -60,7 +60,7 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
         }
     };
     let headers = Headers::new(&bytes);
-    decided(root, keyset.as_ref().map_err(|why| *why), headers)
+    decided(root, keyset.as_deref().map_err(|why| *why), headers)
 }
 
 /// Takes out of the trailers that have come what the headers would not have been let through
@@ -232,7 +232,7 @@ fn admit(
     add(&policy.identity.client, entry.client.as_bytes())?;
     add(&policy.identity.key, id)?;
     if !policy.identity.scopes.is_empty() {
-        let mut names = String::with_capacity(64);
+        let mut names = String::new();
         // The keys may number scopes by another table than the listener's policy does.
         let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
         let held = |name: &&str| {
@@ -240,8 +240,9 @@ fn admit(
             !entry.publishable || number().is_some_and(|n| policy.leaves(true, n))
         };
         for name in entry.scopes().filter_map(name_of).filter(held) {
-            if !names.is_empty() {
-                names.push(' ');
+            match names.is_empty() {
+                true => names.reserve(64),
+                false => names.push(' '),
             }
             names.push_str(name);
         }
