@@ -390,7 +390,7 @@ fn unjudged(keyset: &InForce, glance: Glance, headers: Headers<'_>) -> Option<Pr
         return None;
     }
     let ours = |text: &[u8]| could_be_ours(keyset, text);
-    let presented = credential::find_ours(glance.places(policy), headers, ours);
+    let presented = credential::find_ours(glance.places(policy), headers, &ours);
     let text = presented.key?;
     if presented.several {
         return Some(Prior::Refused(Denial::MultipleKeys));

@@ -206,7 +206,7 @@ fn admit(
         (true, _) => {}
         (false, true) => {
             let ours = |text: &[u8]| could_be_ours(keyset, text);
-            strip_ours(policy, glance, headers, ours, &mut edits);
+            strip_ours(policy, glance, headers, &ours, &mut edits);
         }
         (false, false) => strip(policy, glance, headers, &mut edits),
     }
