@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::glance::Glance;
 use crate::headers::Headers;
 use crate::path::split_query;
 use crate::policy::{Credential, Policy, RawIdentity};
@@ -15,16 +16,20 @@ pub struct Presented<'a> {
     pub several: bool,
 }
 
-/// Looks in every place that the policy lists. An empty value is no key.
-pub fn find<'a>(credentials: &[Credential], headers: Headers<'a>) -> Presented<'a> {
-    find_ours(credentials, headers, |_| true)
+/// Looks in every place that is given, such as all that the policy lists. An empty value is no
+/// key.
+pub fn find<'a, 'p>(
+    credentials: impl IntoIterator<Item = &'p Credential>,
+    headers: Headers<'a>,
+) -> Presented<'a> {
+    find_ours(credentials, headers, &|_| true)
 }
 
 /// Looks in the same places for what `ours` says could be a key of ours.
-pub fn find_ours<'a>(
-    credentials: &[Credential],
+pub fn find_ours<'a, 'p>(
+    credentials: impl IntoIterator<Item = &'p Credential>,
     headers: Headers<'a>,
-    ours: impl Fn(&[u8]) -> bool,
+    ours: &dyn Fn(&[u8]) -> bool,
 ) -> Presented<'a> {
     let mut found = Presented::default();
     let mut add = |value: Cow<'a, [u8]>| {
@@ -98,19 +103,25 @@ impl<'a> Edit<'a> {
 
 /// Takes the key out, so that the upstream never sees it: everything that stands where keys
 /// are looked for.
-pub fn strip<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
-    strip_ours(policy, headers, |_| true, edits);
+pub fn strip<'a>(
+    policy: &'a Policy,
+    glance: Glance,
+    headers: Headers<'a>,
+    edits: &mut Vec<Edit<'a>>,
+) {
+    strip_ours(policy, glance, headers, &|_| true, edits);
 }
 
 /// Takes out what `ours` says could be a key of ours, and leaves the credentials of others
 /// where they are.
 pub fn strip_ours<'a>(
     policy: &'a Policy,
+    glance: Glance,
     headers: Headers<'a>,
-    ours: impl Fn(&[u8]) -> bool,
+    ours: &dyn Fn(&[u8]) -> bool,
     edits: &mut Vec<Edit<'a>>,
 ) {
-    for credential in &policy.credentials {
+    for credential in glance.places(policy) {
         match credential {
             Credential::Header { name, scheme } => {
                 let mut values = headers
@@ -174,21 +185,27 @@ pub fn strip_ours<'a>(
             }
         }
     }
-    strip_query_of(policy, headers, ours, edits);
+    strip_query_of(policy, glance, headers, ours, edits);
 }
 
 /// Takes the key out of `:path`, which access logs print: done on refusals too.
-pub fn strip_query<'a>(policy: &'a Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
-    strip_query_of(policy, headers, |_| true, edits);
+pub fn strip_query<'a>(
+    policy: &'a Policy,
+    glance: Glance,
+    headers: Headers<'a>,
+    edits: &mut Vec<Edit<'a>>,
+) {
+    strip_query_of(policy, glance, headers, &|_| true, edits);
 }
 
 fn strip_query_of<'a>(
     policy: &'a Policy,
+    glance: Glance,
     headers: Headers<'a>,
-    ours: impl Fn(&[u8]) -> bool,
+    ours: &dyn Fn(&[u8]) -> bool,
     edits: &mut Vec<Edit<'a>>,
 ) {
-    let names = policy.credentials.iter().filter_map(|c| match c {
+    let names = glance.places(policy).filter_map(|c| match c {
         Credential::Query(name) => Some(name),
         _ => None,
     });
@@ -229,11 +246,16 @@ pub struct Seen {
 /// `Connection`, and overrides where `overrides` says so. One look at the headers.
 pub fn strip_smuggled<'a>(
     policy: &Policy,
+    glance: Glance,
     headers: Headers<'a>,
     overrides: bool,
     edits: &mut Vec<Edit<'a>>,
 ) -> Seen {
     let mut seen = Seen::default();
+    let smuggles = glance.identity || (overrides && glance.overrides);
+    if !smuggles && !glance.nominates && !glance.tunnel {
+        return seen;
+    }
     let mut nominates = false;
     for (name, value) in headers.iter() {
         match name {
@@ -316,7 +338,8 @@ pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut Ve
     }
 }
 
-fn is_identity(identity: &RawIdentity, name: &[u8]) -> bool {
+/// Whether a server that turns names into variables would read a header as one of identity.
+pub(crate) fn is_identity(identity: &RawIdentity, name: &[u8]) -> bool {
     let ours = [&identity.client, &identity.key, &identity.scopes];
     ours.into_iter().any(|ours| same_name(ours, name))
 }
@@ -338,7 +361,8 @@ pub(crate) fn same_name(ours: &str, name: &[u8]) -> bool {
         && ours.bytes().zip(name).all(|(a, &b)| folded(a) == folded(b))
 }
 
-fn folded(b: u8) -> u8 {
+/// A byte of a name, as such a server reads it.
+pub(crate) fn folded(b: u8) -> u8 {
     if b.is_ascii_alphanumeric() {
         b.to_ascii_lowercase()
     } else {
@@ -537,7 +561,7 @@ mod tests {
         ] {
             let bytes = Headers::encode(pairs);
             let mut edits = Vec::new();
-            strip(&policy, Headers::new(&bytes), &mut edits);
+            strip(&policy, Glance::default(), Headers::new(&bytes), &mut edits);
             assert_eq!(edits, want, "{pairs:?}");
         }
     }
@@ -553,7 +577,13 @@ mod tests {
             ("x-keystile-other", "f"),
         ]);
         let mut edits = Vec::new();
-        let seen = strip_smuggled(&all(), Headers::new(&bytes), false, &mut edits);
+        let seen = strip_smuggled(
+            &all(),
+            Glance::default(),
+            Headers::new(&bytes),
+            false,
+            &mut edits,
+        );
         assert_eq!(seen, Seen::default());
         let names: Vec<_> = edits.iter().map(Edit::name).collect();
         assert_eq!(
@@ -605,7 +635,13 @@ mod tests {
             let bytes = Headers::encode(pairs);
             let mut edits = Vec::new();
             let ours = |text: &[u8]| text.starts_with(b"ours");
-            strip_ours(&policy, Headers::new(&bytes), ours, &mut edits);
+            strip_ours(
+                &policy,
+                Glance::default(),
+                Headers::new(&bytes),
+                &ours,
+                &mut edits,
+            );
             assert_eq!(edits, want, "{pairs:?}");
         }
     }
@@ -633,36 +669,6 @@ mod tests {
         ] {
             assert!(!names_a_key("ks", text.as_bytes()), "{text}");
         }
-    }
-
-    #[test]
-    fn connection_names_nothing_of_ours() {
-        for (value, want) in [
-            ("Upgrade", None),
-            ("upgrade, x-other", None),
-            ("Upgrade, X-Keystile-Client", Some("Upgrade")),
-            (
-                "x_keystile_key,Upgrade, x-other,AUTHORIZATION, Cookie",
-                Some("Upgrade, x-other"),
-            ),
-            (
-                "upgrade,X-Keystile-Client;q=1, \"x-keystile-key\"",
-                Some("upgrade"),
-            ),
-        ] {
-            let bytes = Headers::encode(&[("connection", value)]);
-            let mut edits = Vec::new();
-            strip_nominated(&all(), Headers::new(&bytes), &mut edits);
-            let want: Vec<_> = want
-                .map(|v| Edit::Set("connection".into(), v.as_bytes().into()))
-                .into_iter()
-                .collect();
-            assert_eq!(edits, want, "{value}");
-        }
-        let bytes = Headers::encode(&[("connection", "x-api-key")]);
-        let mut edits = Vec::new();
-        strip_nominated(&all(), Headers::new(&bytes), &mut edits);
-        assert_eq!(edits, [Edit::Remove("connection".into())]);
     }
 
     #[test]

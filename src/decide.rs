@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::bucket::Buckets;
 use crate::certificate::{Peer, Stranger};
 use crate::credential;
+use crate::glance::Glance;
 use crate::headers::Headers;
 use crate::key::{Digest, KeyId, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
@@ -92,6 +93,8 @@ pub struct Decision<'k> {
     /// What a second pass is to know of the key that was presented on such a route: it is
     /// taken out there.
     pub unjudged: Option<Prior>,
+    /// What the request may have that is to be taken out.
+    pub glance: Glance,
 }
 
 impl Default for Decision<'_> {
@@ -108,6 +111,7 @@ impl Default for Decision<'_> {
             overridden: false,
             another_host: false,
             unjudged: None,
+            glance: Glance::default(),
         }
     }
 }
@@ -209,7 +213,9 @@ fn judge<'k>(
         ..Call::default()
     };
     let (mut has_origin, mut asks_for_method) = (false, false);
+    let mut glance = Glance::NOTHING;
     for (name, value) in headers.iter() {
+        glance.see(policy, name, value);
         match name {
             b":method" => call.method = value,
             b":path" => call.target = value,
@@ -219,8 +225,10 @@ fn judge<'k>(
             _ => {}
         }
     }
+    decision.glance = glance;
     decision.route = rule::find(policy, &call, trace)?;
-    decision.another_host = rule::names_another_host(policy, &call, decision.route, headers);
+    decision.another_host =
+        glance.hosts && rule::names_another_host(policy, &call, decision.route, headers);
     let route = decision.route.and_then(|i| policy.routes.get(i));
     let is_preflight = asks_for_method && has_origin && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {
@@ -245,8 +253,9 @@ fn judge<'k>(
     });
     if auth == Auth::None {
         decision.open = true;
-        decision.overridden = rule::is_overridden(policy, &call, decision.route, headers);
-        decision.unjudged = unjudged(keyset, headers);
+        decision.overridden =
+            glance.overrides && rule::is_overridden(policy, &call, decision.route, headers);
+        decision.unjudged = unjudged(keyset, glance, headers);
         return Ok(());
     }
     if policy.require_tls && !request.tls {
@@ -257,7 +266,7 @@ fn judge<'k>(
     }
 
     // Which key.
-    let presented = credential::find(&policy.credentials, headers);
+    let presented = credential::find(glance.places(policy), headers);
     if presented.several {
         trace.note("credential", false, || "several differing keys".to_owned());
         return Err(Denial::MultipleKeys);
@@ -375,13 +384,13 @@ pub fn could_be_ours(keyset: &InForce, text: &[u8]) -> bool {
 }
 
 /// What is to be remembered of the keys that are taken out of a request unjudged.
-fn unjudged(keyset: &InForce, headers: Headers<'_>) -> Option<Prior> {
+fn unjudged(keyset: &InForce, glance: Glance, headers: Headers<'_>) -> Option<Prior> {
     let policy = keyset.policy();
-    if policy.keys_stay() {
+    if policy.keys_stay() || !glance.has_places() {
         return None;
     }
     let ours = |text: &[u8]| could_be_ours(keyset, text);
-    let presented = credential::find_ours(&policy.credentials, headers, ours);
+    let presented = credential::find_ours(glance.places(policy), headers, &ours);
     let text = presented.key?;
     if presented.several {
         return Some(Prior::Refused(Denial::MultipleKeys));

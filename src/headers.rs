@@ -45,20 +45,21 @@ impl<'a> Headers<'a> {
             .find_map(|(n, v)| (n == name.as_bytes()).then_some(v))
     }
 
-    /// Serialises a map, for `explain`, tests and benchmarks. Names are put into lower
-    /// case, as Envoy does.
+    /// Serialises a map: that of a reply, and those of `explain`, tests and benchmarks. Names are
+    /// put into lower case, as Envoy does.
     pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
         let size = |b: &[u8]| u32::try_from(b.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let mut out = u32::try_from(pairs.len())
-            .unwrap_or(0)
-            .to_le_bytes()
-            .to_vec();
+        let text = pairs
+            .iter()
+            .map(|(n, v)| n.as_ref().len() + v.as_ref().len());
+        let mut out = Vec::with_capacity(4 + 10 * pairs.len() + text.sum::<usize>());
+        out.extend(u32::try_from(pairs.len()).unwrap_or(0).to_le_bytes());
         for (n, v) in pairs {
             out.extend(size(n.as_ref()));
             out.extend(size(v.as_ref()));
         }
         for (n, v) in pairs {
-            out.extend(n.as_ref().to_ascii_lowercase());
+            out.extend(n.as_ref().iter().map(u8::to_ascii_lowercase));
             out.push(0);
             out.extend(v.as_ref());
             out.push(0);

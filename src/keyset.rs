@@ -37,9 +37,9 @@ mod table;
 
 pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
-pub use entry::Entry;
+pub use entry::{Entry, OwnLimits};
 pub use holding::{Holding, Taken};
-pub use in_force::{InForce, Rules};
+pub use in_force::{InForce, PlanInForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;

@@ -78,6 +78,12 @@ impl Lease {
         !charge.is_of_client() || charge.kin.is_none_or(|kin| self.members.has(kin.lineage))
     }
 
+    /// Tokens left after a take; `None` if it does not serve that.
+    fn after(&self, charge: &Charge, now: u64) -> Option<u64> {
+        let left = self.usable(&charge.quota, now).checked_sub(charge.cost)?;
+        self.serves(charge).then_some(left)
+    }
+
     /// Tokens that may be used.
     fn usable(&self, quota: &Quota, now: u64) -> u64 {
         if now.saturating_sub(self.taken_at) >= SPAN {
@@ -101,17 +107,18 @@ impl Leases {
     /// Takes from leases alone: from all or from none. `None` if that cannot be.
     pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<Outcome> {
         let now = self.advance(now);
-        for charge in charges {
-            let lease = self.held.get(&(charge.key, charge.quota))?;
-            if lease.usable(&charge.quota, now) < charge.cost || !lease.serves(charge) {
-                return None;
+        // One lease serves or does not. Of several, all are looked at before any is used.
+        if charges.len() > 1 {
+            for charge in charges {
+                let lease = self.held.get(&(charge.key, charge.quota))?;
+                lease.after(charge, now)?;
             }
         }
         let mut tightest: Option<(usize, Taken)> = None;
         for (i, charge) in charges.iter().enumerate() {
             let lease = self.held.get_mut(&(charge.key, charge.quota))?;
             // What has lapsed is gone, so that what is given back later lies above this take.
-            lease.left = lease.usable(&charge.quota, now).checked_sub(charge.cost)?;
+            lease.left = lease.after(charge, now)?;
             lease.used_at = now;
             let unused = lease.left.saturating_mul(charge.quota.interval());
             let state = Taken {

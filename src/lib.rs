@@ -14,6 +14,7 @@
 //! | [`path`] | paths, likewise |
 //! | [`overrides`] | headers that ask for another method or path than the request has |
 //! | [`route`] | templates, and the one route that a request belongs to |
+//! | [`glance`] | what of all that follows a request may have at all |
 //! | [`credential`] | where a request carries its key, and how it is taken out |
 //! | [`overrides`] | headers that ask for another method or path than the request has |
 //! | [`certificate`] | client certificates that a key can be bound to |
@@ -66,6 +67,7 @@ pub mod bucket;
 pub mod certificate;
 pub mod credential;
 pub mod decide;
+pub mod glance;
 pub mod headers;
 pub mod host;
 pub mod key;

@@ -68,6 +68,11 @@ pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
+/// Every name that is looked for here.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHOD.into_iter().chain(TARGET).chain(HOST)
+}
+
 /// Whether a header of this name asks for another host.
 pub fn is_host(name: &[u8]) -> bool {
     is_one_of(name, &HOST[..1]) || is_one_of(name, &HOST[2..]) || same_name(HOST[1], name)

@@ -8,6 +8,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::bucket::Quota;
+use crate::glance::Watched;
 use crate::key::Name;
 use crate::route::Router;
 
@@ -82,6 +83,8 @@ pub struct Policy {
     pub router: Router,
     /// What happens to the others.
     pub unmatched: Unmatched,
+    /// Headers that there is something to do with.
+    pub(crate) watched: Watched,
     /// Every scope that is known, sorted; scope numbers are positions in it.
     pub scopes: Vec<String>,
 }
@@ -303,6 +306,7 @@ impl Policy {
         let (routes, router) = routes(raw, &scopes, &mut e);
         match (brand, e.0.is_empty()) {
             (Some(brand), true) => Ok(Self {
+                watched: Watched::new(&credentials, &identity),
                 realm: raw.realm.clone(),
                 brand,
                 mode: raw.mode,

@@ -216,7 +216,7 @@ impl Denial {
             },
             _ => "",
         };
-        format!("keystile:{}{more}", self.code())
+        ["keystile:", self.code(), more].concat()
     }
 }
 
@@ -266,13 +266,21 @@ pub fn reply(
         answer.detail.to_owned()
     } else {
         // Every word comes from the table, so nothing needs escaping.
-        format!(
-            "{{\"type\":\"urn:keystile:problem:{code}\",\"title\":\"{}\",\"status\":{},\"detail\":\"{}\",\"code\":\"{code}\"}}",
+        let status = answer.status.to_string();
+        [
+            "{\"type\":\"urn:keystile:problem:",
+            answer.code,
+            "\",\"title\":\"",
             answer.title,
-            answer.status,
+            "\",\"status\":",
+            &status,
+            ",\"detail\":\"",
             answer.detail,
-            code = answer.code
-        )
+            "\",\"code\":\"",
+            answer.code,
+            "\"}",
+        ]
+        .concat()
     };
     Reply {
         status: answer.status,
@@ -380,10 +388,12 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
             } => scheme.as_str(),
             _ => "ApiKey",
         };
-        let mut value = format!("{scheme} realm=\"{}\"", policy.realm);
-        if *denial != Denial::MissingKey && scheme.eq_ignore_ascii_case("bearer") {
-            value.push_str(", error=\"invalid_token\"");
-        }
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        let error = match *denial != Denial::MissingKey && is_bearer {
+            true => ", error=\"invalid_token\"",
+            false => "",
+        };
+        let value = [scheme, " realm=\"", &policy.realm, "\"", error].concat();
         if !out.contains(&value) {
             out.push(value);
         }

@@ -313,6 +313,11 @@ impl Router {
         self.has_capitals
     }
 
+    /// Whether a route's template ends with a slash.
+    pub fn ends_with_slash(&self, route: usize) -> bool {
+        self.slashed.contains(&route)
+    }
+
     /// The route that a request belongs to, by one reading of its host and path.
     pub fn find(&self, host: &str, method: &[u8], path: &str) -> Option<usize> {
         self.find_as(Comparison::Usual, host, method, path)

@@ -5,7 +5,7 @@ use crate::bucket::{
     BucketKey, Buckets, Charge, Kin, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up,
     take_all, take_looked,
 };
-use crate::keyset::{Entry, InForce};
+use crate::keyset::{Entry, InForce, OwnLimits, PlanInForce};
 use crate::policy::{By, Limit, Route};
 use crate::quota::{Draw, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
 
@@ -46,7 +46,7 @@ pub struct QuotaState<'k> {
 /// The limits that applied to a request, and how the tightest came out.
 #[derive(Clone, Copy)]
 pub struct Rate<'k> {
-    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
+    limits: Limits<'k>,
     /// Position of the one that refused, or has the fewest tokens left; the number of
     /// limits if the quota refused, or there is no limit.
     pub tightest: usize,
@@ -60,44 +60,54 @@ pub struct Rate<'k> {
 
 impl<'k> Rate<'k> {
     /// The limits, in order: the plan's or key's, then the route's.
-    pub fn applied(&self) -> impl Iterator<Item = &Applied<'k>> {
-        self.applied.iter().flatten()
+    pub fn applied(&self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+        self.limits.iter()
+    }
+}
+
+/// Where the limits of a request stand: those of a key's own are read each time that they are
+/// asked for, so that nothing is copied.
+#[derive(Clone, Copy)]
+struct Limits<'k> {
+    own: OwnLimits<'k>,
+    plan: Option<PlanInForce<'k>>,
+    route: Option<&'k Limit>,
+}
+
+impl<'k> Limits<'k> {
+    /// At most [`MAX_LIMITS`] and that of the route.
+    fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+        let applied = |origin| move |limit| Applied { limit, origin };
+        // Limits of its own replace those of the plan, and not the plan's quota.
+        let plan = self.plan.filter(|_| self.own.is_empty());
+        let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
+        let own = self.own.iter().map(applied(Origin::Key));
+        let plan = limits.iter().copied().map(applied(Origin::Plan(name)));
+        let route = self.route.copied().map(applied(Origin::Route));
+        own.chain(plan).take(MAX_LIMITS).chain(route)
     }
 }
 
 /// The limits and the quota that a request is under.
 struct Bounds<'k> {
-    applied: [Option<Applied<'k>>; MAX_LIMITS + 1],
+    limits: Limits<'k>,
+    count: usize,
     quota: Option<(&'k str, &'k Quota)>,
 }
 
 impl<'k> Bounds<'k> {
     fn of(keyset: &'k InForce, entry: &Entry<'k>, route: Option<&'k Route>) -> Self {
-        let mut applied = [None; MAX_LIMITS + 1];
-        let mut slots = applied.iter_mut();
-        let mut add = |limit, origin| {
-            if let Some(slot) = slots.next() {
-                *slot = Some(Applied { limit, origin });
-            }
-        };
         let plan = keyset.plan(entry);
-        if entry.has_limits() {
-            // Limits of its own replace those of the plan, and not the plan's quota.
-            let own = entry.limits().take(MAX_LIMITS);
-            own.for_each(|l| add(l, Origin::Key));
-        } else if let Some(plan) = plan {
-            let limits = plan.limits.iter();
-            limits.for_each(|l| add(*l, Origin::Plan(plan.name)));
+        let limits = Limits {
+            own: entry.own_limits(),
+            plan,
+            route: route.and_then(|r| r.limit.as_ref()),
+        };
+        Self {
+            limits,
+            count: limits.iter().count(),
+            quota: plan.and_then(|plan| Some((plan.name, plan.quota?))),
         }
-        if let Some(limit) = route.and_then(|r| r.limit) {
-            add(limit, Origin::Route);
-        }
-        let quota = plan.and_then(|plan| Some((plan.name, plan.quota?)));
-        Self { applied, quota }
-    }
-
-    fn count(&self) -> usize {
-        self.applied.iter().flatten().count()
     }
 }
 
@@ -111,30 +121,23 @@ pub(super) fn charge<'k>(
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
     let bounds = Bounds::of(keyset, entry, route);
-    let count = bounds.count();
+    let count = bounds.count;
     if count == 0 && bounds.quota.is_none() {
         trace.note("limit", true, || "none applies".to_owned());
         return Ok(());
     }
     let cost = route.map_or(1, |r| r.cost);
-    let first = bounds.applied.iter().flatten().next();
-    let mut buffer = first.map(|a| {
-        [Charge {
-            key: BucketKey::new(keyset.store().0, Subject::Client(0), 0),
-            quota: a.limit.quota,
-            cost: 0,
-            kin: None,
-        }; MAX_LIMITS + 1]
-    });
-    let charges: &[Charge] = match &mut buffer {
-        Some(buffer) => {
-            let limits = bounds.applied.iter().flatten();
-            for (charge, a) in buffer.iter_mut().zip(limits) {
-                *charge = one(keyset, entry, route, a, cost);
-            }
-            buffer.get(..count).unwrap_or(buffer)
+    let mut limits = bounds.limits.iter();
+    // Most requests are under one limit, which needs no memory of its own.
+    let first = limits.next().map(|a| one(keyset, entry, route, &a, cost));
+    let several: Vec<Charge>;
+    let charges = match first {
+        Some(first) if count > 1 => {
+            let others = limits.map(|a| one(keyset, entry, route, &a, cost));
+            several = core::iter::once(first).chain(others).collect();
+            &several
         }
-        None => &[],
+        _ => first.as_slice(),
     };
     let draw = bounds.quota.map(|(_, quota)| {
         let draw = |window| Draw {
@@ -165,8 +168,8 @@ pub(super) fn unchanged<'k>(
 ) -> Option<Rate<'k>> {
     let bounds = Bounds::of(keyset, entry, route);
     let mut tightest: Option<(usize, Taken)> = None;
-    for (i, a) in bounds.applied.iter().flatten().enumerate() {
-        let charge = one(keyset, entry, route, a, 0);
+    for (i, a) in bounds.limits.iter().enumerate() {
+        let charge = one(keyset, entry, route, &a, 0);
         let mut state = None;
         let read = stock.update(&charge.key, &mut |levels| {
             let stored = levels.get(&charge.quota).unwrap_or(0);
@@ -203,12 +206,12 @@ pub(super) fn unchanged<'k>(
         (Some((i, state)), _) => (i, state.remaining, seconds_up(state.full_in)),
         (None, Some(quota)) => {
             let (remaining, reset) = quota.left.unwrap_or_default();
-            (bounds.count(), remaining, reset)
+            (bounds.count, remaining, reset)
         }
         (None, None) => return None,
     };
     Some(Rate {
-        applied: bounds.applied,
+        limits: bounds.limits,
         tightest,
         remaining,
         reset,
@@ -308,7 +311,7 @@ fn outcome<'k>(
     taking: Taking,
     clocks: Clocks,
 ) -> (Rate<'k>, Result<(), Denial>) {
-    let count = bounds.count();
+    let count = bounds.count;
     let limited = |retry_after| Err(Denial::RateLimited { retry_after });
     let until = |end: u64| end.saturating_sub(clocks.wall).max(1);
     let (tightest, remaining, reset, left, verdict) = match taking {
@@ -350,7 +353,7 @@ fn outcome<'k>(
         _ => None,
     };
     let rate = Rate {
-        applied: bounds.applied,
+        limits: bounds.limits,
         tightest,
         remaining,
         reset,
@@ -361,12 +364,11 @@ fn outcome<'k>(
 
 fn note(bounds: &Bounds<'_>, cost: u64, verdict: &Result<(), Denial>, trace: &mut impl Trace) {
     let by_quota = matches!(verdict, Err(Denial::QuotaExceeded { .. }));
-    if bounds.count() > 0 {
+    if bounds.count > 0 {
         trace.note("limit", verdict.is_ok() || by_quota, || {
             let list: Vec<_> = bounds
-                .applied
+                .limits
                 .iter()
-                .flatten()
                 .map(|a| {
                     let whose = match a.origin {
                         Origin::Plan(name) => format!("plan `{name}`"),

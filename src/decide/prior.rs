@@ -28,13 +28,13 @@ pub const MARK: &str = "keystile:";
 
 impl Prior {
     /// As text; `None` for a denial that no text presented on an open route can meet.
-    pub fn to_text(self, policy: PolicyId) -> Option<String> {
-        let mut text = String::with_capacity(MARK.len() + 52);
-        text.push_str(MARK);
+    pub fn to_text(self, policy: PolicyId) -> Option<Vec<u8>> {
+        let mut text = Vec::with_capacity(MARK.len() + 52);
+        text.extend_from_slice(MARK.as_bytes());
         push_hex(&mut text, &policy.0);
         let (letter, prefix) = match self {
-            Self::Admitted(prefix) => ('a', Some(prefix)),
-            Self::Presented(prefix) => ('p', Some(prefix)),
+            Self::Admitted(prefix) => (b'a', Some(prefix)),
+            Self::Presented(prefix) => (b'p', Some(prefix)),
             Self::Refused(denial) => (REFUSED.iter().find(|(_, d)| *d == denial)?.0, None),
         };
         text.push(letter);
@@ -56,7 +56,7 @@ impl Prior {
             (b'a', prefix) => hex(prefix).map(Self::Admitted),
             (b'p', prefix) => hex(prefix).map(Self::Presented),
             (letter, []) => {
-                let found = REFUSED.iter().find(|(l, _)| *l == char::from(*letter));
+                let found = REFUSED.iter().find(|(l, _)| l == letter);
                 found.map(|(_, denial)| Self::Refused(*denial))
             }
             _ => None,
@@ -64,22 +64,22 @@ impl Prior {
     }
 }
 
-const REFUSED: [(char, Denial); 6] = [
-    ('l', Denial::MalformedKey(Malformed::Length)),
-    ('s', Denial::MalformedKey(Malformed::Shape)),
-    ('c', Denial::MalformedKey(Malformed::Checksum)),
-    ('m', Denial::MultipleKeys),
-    ('u', Denial::UnknownKey),
-    ('x', Denial::KeysetUnavailable(Unavailable::CorruptPage)),
+const REFUSED: [(u8, Denial); 6] = [
+    (b'l', Denial::MalformedKey(Malformed::Length)),
+    (b's', Denial::MalformedKey(Malformed::Shape)),
+    (b'c', Denial::MalformedKey(Malformed::Checksum)),
+    (b'm', Denial::MultipleKeys),
+    (b'u', Denial::UnknownKey),
+    (b'x', Denial::KeysetUnavailable(Unavailable::CorruptPage)),
 ];
 
 /// Every request that is let in leaves a mark, so this takes no detour over characters.
-fn push_hex<const N: usize>(text: &mut String, bytes: &[u8; N]) {
+fn push_hex<const N: usize>(text: &mut Vec<u8>, bytes: &[u8; N]) {
     let mut digits = [[0; 2]; N];
     for (pair, byte) in digits.iter_mut().zip(bytes) {
         *pair = [byte >> 4, byte & 15].map(|n| n + if n < 10 { b'0' } else { b'a' - 10 });
     }
-    text.push_str(core::str::from_utf8(digits.as_flattened()).unwrap_or_default());
+    text.extend_from_slice(digits.as_flattened());
 }
 
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
@@ -112,13 +112,13 @@ mod tests {
         let all = [Prior::Admitted(prefix), Prior::Presented(prefix)];
         for prior in all.into_iter().chain(refused) {
             let text = prior.to_text(MINE).unwrap();
-            assert_eq!(Prior::from_text(MINE, text.as_bytes()), Some(prior));
-            assert_eq!(Prior::from_text(PolicyId([2; 8]), text.as_bytes()), None);
+            assert_eq!(Prior::from_text(MINE, &text), Some(prior));
+            assert_eq!(Prior::from_text(PolicyId([2; 8]), &text), None);
             for end in 0..text.len() {
-                assert_eq!(Prior::from_text(MINE, &text.as_bytes()[..end]), None);
+                assert_eq!(Prior::from_text(MINE, &text[..end]), None);
             }
-            let longer = format!("{text}0");
-            assert_eq!(Prior::from_text(MINE, longer.as_bytes()), None);
+            let longer = [&text[..], b"0"].concat();
+            assert_eq!(Prior::from_text(MINE, &longer), None);
         }
     }
 

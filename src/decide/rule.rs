@@ -257,6 +257,14 @@ impl Search<'_> {
         // What is open is open as it is written: a reader that tells `/a` from `/a/` finds the
         // other one under a rule that may ask for a key.
         let is_open = self.auth(found).is_some_and(|auth| auth != Auth::Required);
+        let router = &self.policy.router;
+        if path.agree() && (host.is_plain() || !router.names_hosts()) {
+            // One reading. Whoever minds the slash finds the same rule if that is written so.
+            let is_written_so = |at| router.ends_with_slash(at) == path.as_sent().ends_with('/');
+            if !is_open || found.is_some_and(is_written_so) {
+                return Ok(());
+            }
+        }
         let is_one = path.agree() && !is_open;
         let others = match is_one || host.is_plain() || !self.policy.router.names_hosts() {
             true => Vec::new(),

@@ -4,13 +4,15 @@
 //! (`outcome=.=ok;.;keystile_requests_total`); two regular expressions in
 //! `stats_config` turn them into Prometheus labels.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::host::{self, Metric};
 
 thread_local! {
     /// Few enough that looking through them beats hashing.
     static IDS: RefCell<Vec<(Name, u32)>> = const { RefCell::new(Vec::new()) };
+    /// How the last request came out, and the counter of that: mostly the next one does too.
+    static LAST: Cell<(&'static str, u32)> = const { Cell::new(("", 0)) };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +104,15 @@ fn set(name: Name, value: u64) {
 
 /// A request was decided: `ok`, or the code of the denial.
 pub fn request(code: &'static str) {
-    add(Name::Requests(code), 1);
+    let (last, mut counter) = LAST.get();
+    if !core::ptr::eq(last, code) {
+        let Some(id) = id(Name::Requests(code)) else {
+            return;
+        };
+        counter = id;
+        LAST.set((code, id));
+    }
+    host::increment_metric(counter, 1);
 }
 
 /// A request was let through in shadow mode that would have been refused.

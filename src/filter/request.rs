@@ -10,6 +10,7 @@ use crate::credential::{
     Edit, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
 use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
+use crate::glance::Glance;
 use crate::headers::Headers;
 use crate::key::Prefix;
 use crate::keyset::{InForce, StoreId};
@@ -59,7 +60,7 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
         }
     };
     let headers = Headers::new(&bytes);
-    decided(root, keyset.as_ref().map_err(|why| *why), headers)
+    decided(root, keyset.as_deref().map_err(|why| *why), headers)
 }
 
 /// Takes out of the trailers that have come what the headers would not have been let through
@@ -199,21 +200,21 @@ fn admit(
     id: Option<&[u8; 10]>,
     headers: Headers<'_>,
 ) -> Result<Seen, host::Status> {
-    let policy = keyset.policy();
+    let (policy, glance) = (keyset.policy(), decision.glance);
     let mut edits = Vec::new();
     match (policy.keys_stay(), decision.open) {
         (true, _) => {}
         (false, true) => {
             let ours = |text: &[u8]| could_be_ours(keyset, text);
-            strip_ours(policy, headers, ours, &mut edits);
+            strip_ours(policy, glance, headers, &ours, &mut edits);
         }
-        (false, false) => strip(policy, headers, &mut edits),
+        (false, false) => strip(policy, glance, headers, &mut edits),
     }
     // What was decided holds for the request as it reads, and not for what it asks a
     // framework to read it as.
     let judged = !decision.open || decision.overridden;
     let overrides = judged && policy.mode == Mode::Enforce;
-    let seen = strip_smuggled(policy, headers, overrides, &mut edits);
+    let seen = strip_smuggled(policy, glance, headers, overrides, &mut edits);
     if decision.another_host && policy.mode == Mode::Enforce {
         strip_hosts(headers, &mut edits);
     }
@@ -231,7 +232,7 @@ fn admit(
     add(&policy.identity.client, entry.client.as_bytes())?;
     add(&policy.identity.key, id)?;
     if !policy.identity.scopes.is_empty() {
-        let mut names = String::with_capacity(64);
+        let mut names = String::new();
         // The keys may number scopes by another table than the listener's policy does.
         let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
         let held = |name: &&str| {
@@ -239,8 +240,9 @@ fn admit(
             !entry.publishable || number().is_some_and(|n| policy.leaves(true, n))
         };
         for name in entry.scopes().filter_map(name_of).filter(held) {
-            if !names.is_empty() {
-                names.push(' ');
+            match names.is_empty() {
+                true => names.reserve(64),
+                false => names.push(' '),
             }
             names.push_str(name);
         }
@@ -278,8 +280,9 @@ fn refuse(
     let policy = keyset.map(InForce::policy);
     if let (Some(policy), Some(headers)) = (policy, headers) {
         // Access logs print the path of refused requests as well.
+        let glance = decision.map_or_else(Glance::default, |d| d.glance);
         let mut edits = Vec::new();
-        strip_query(policy, headers, &mut edits);
+        strip_query(policy, glance, headers, &mut edits);
         let _ = apply(&edits);
     }
     let kind = headers.map_or(Kind::Plain, Kind::of);

@@ -39,9 +39,10 @@ pub fn note(store: StoreId, name: &BaseName) {
         if is_listed(names, name) {
             return false;
         }
-        names.push(short(name));
-        // Versions stand first, so the oldest gives way.
-        names.sort_unstable();
+        // In order, and versions stand first, so the oldest gives way.
+        let name = short(name);
+        let at = names.partition_point(|n| *n < name);
+        names.insert(at, name);
         let too_many = names.len().saturating_sub(MOST);
         names.drain(..too_many);
         true

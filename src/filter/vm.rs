@@ -7,6 +7,7 @@
 //! which.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::host::{self, Level};
 use super::{metrics, slots, standing};
@@ -81,7 +82,7 @@ pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
 }
 
 /// What a root context decides by, or why it has nothing to.
-pub fn in_force(root: u32, store: StoreId) -> Result<InForce, Unavailable> {
+pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
     let found = with(store, |held| held.decides(root).cloned());
     found.unwrap_or(Err(Unavailable::None))
 }

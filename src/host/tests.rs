@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn others(authority: &str) -> Vec<String> {
     let host = Host::parse(authority.as_bytes()).unwrap();
@@ -102,5 +103,23 @@ fn a_port_and_a_final_dot_are_readings_of_their_own() {
 fn only_a_bare_name_is_plain() {
     for (raw, plain) in [("h", true), ("h:1", false), ("h.", false), ("[::1]", false)] {
         assert_eq!(Host::parse(raw.as_bytes()).unwrap().is_plain(), plain);
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    /// What is told by one pass is what the long way says.
+    #[test]
+    fn a_plain_host_is_read_as_any_other(
+        labels in proptest::collection::vec("[a-zA-Z0-9_-]{0,5}|0x[0-9a-f]{0,3}|[0-9]{1,3}|[a-z]{60}", 0..7),
+        end in prop_oneof!["", "\\.", ":80", ":", "\\]", "%"],
+    ) {
+        let text = labels.join(".") + &end;
+        let read = |host: Result<Host<'_>, _>| {
+            host.map(|h| (h.name().to_owned(), h.is_plain(), h.port().map(str::to_owned)))
+        };
+        let bytes = text.as_bytes();
+        prop_assert_eq!(read(Host::parse(bytes)), read(Host::parse_any(bytes)), "{}", text);
     }
 }

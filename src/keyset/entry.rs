@@ -98,6 +98,35 @@ impl Record {
     }
 }
 
+/// Limits of a key's own, read in place.
+#[derive(Clone, Copy)]
+pub struct OwnLimits<'a>(&'a [u8]);
+
+impl<'a> OwnLimits<'a> {
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order in which they were issued.
+    pub fn iter(self) -> impl Iterator<Item = Limit> + use<'a> {
+        let mut r = Reader(self.0);
+        core::iter::from_fn(move || {
+            let (requests, per, burst) = (r.varint()?, r.varint()?, r.varint()?);
+            let by = if r.byte()? == 1 { By::Client } else { By::Key };
+            // A limit that cannot be counted admits nothing rather than everything.
+            let quota = Quota::new(requests, per, burst).or_else(|| Quota::new(1, 86_400, 1))?;
+            Some(Limit {
+                quota,
+                requests,
+                per,
+                burst,
+                by,
+            })
+        })
+    }
+}
+
 /// A key found in the keyset, borrowed from it.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
@@ -211,21 +240,13 @@ impl<'a> Entry<'a> {
     }
 
     /// Limits of its own, which replace those of its plan.
-    pub fn limits(&self) -> impl Iterator<Item = Limit> + 'a {
-        let mut r = Reader(self.limits);
-        core::iter::from_fn(move || {
-            let (requests, per, burst) = (r.varint()?, r.varint()?, r.varint()?);
-            let by = if r.byte()? == 1 { By::Client } else { By::Key };
-            // A limit that cannot be counted admits nothing rather than everything.
-            let quota = Quota::new(requests, per, burst).or_else(|| Quota::new(1, 86_400, 1))?;
-            Some(Limit {
-                quota,
-                requests,
-                per,
-                burst,
-                by,
-            })
-        })
+    pub fn limits(&self) -> impl Iterator<Item = Limit> + use<'a> {
+        self.own_limits().iter()
+    }
+
+    /// The same, to be read later.
+    pub fn own_limits(&self) -> OwnLimits<'a> {
+        OwnLimits(self.limits)
     }
 
     /// Whether it has limits of its own.

@@ -313,3 +313,29 @@ proptest! {
         prop_assert_eq!(router.find("h", method.as_bytes(), &path), slow_find(&kept, &method, &path));
     }
 }
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    /// So nobody has to look twice.
+    #[test]
+    fn who_minds_the_slash_finds_the_same_route_where_it_is_written_so(
+        routes in proptest::collection::vec("(/(a|b|\\{x\\})){0,3}(/\\{\\*r\\}|/)?", 1..9),
+        path in "(/[abc]){0,4}/?",
+    ) {
+        let mut router = Router::default();
+        for (i, text) in routes.iter().enumerate() {
+            let text = if text.is_empty() { "/" } else { text };
+            let places = Places { hosts: &[[HostPattern::Any], [HostPattern::Exact("h".into())]][i % 2], virtual_hosts: &[] };
+            let methods: &[String] = &[vec![], vec!["GET".to_owned()]][i / 2 % 2];
+            // What is refused as a conflict is left out.
+            let _ = router.insert(i, places, &Template::parse(text).unwrap(), methods);
+        }
+        if let Some(found) = router.find("h", b"GET", &path)
+            && router.ends_with_slash(found) == path.ends_with('/')
+        {
+            let minds = router.find_as(Comparison::MindsSlash, "h", b"GET", &path);
+            prop_assert_eq!(minds, Some(found));
+        }
+    }
+}

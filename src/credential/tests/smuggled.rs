@@ -7,7 +7,13 @@ fn seen(pairs: &[(&str, &str)], overrides: bool) -> (bool, Vec<String>) {
     let bytes = Headers::encode(pairs);
     let policy = all();
     let mut edits = Vec::new();
-    let seen = strip_smuggled(&policy, Headers::new(&bytes), overrides, &mut edits);
+    let seen = strip_smuggled(
+        &policy,
+        Glance::default(),
+        Headers::new(&bytes),
+        overrides,
+        &mut edits,
+    );
     let edits = edits.iter().map(|e| e.name().to_owned()).collect();
     (seen.tunnel, edits)
 }
@@ -75,6 +81,36 @@ fn of_a_refused_request_the_query_alone_loses_its_key() {
     ]);
     let policy = all();
     let mut edits = Vec::new();
-    strip_query(&policy, Headers::new(&bytes), &mut edits);
+    strip_query(&policy, Glance::default(), Headers::new(&bytes), &mut edits);
     assert_eq!(edits, [Edit::Set(":path".into(), b"/a?x=1".into())]);
+}
+
+#[test]
+fn connection_names_nothing_of_ours() {
+    for (value, want) in [
+        ("Upgrade", None),
+        ("upgrade, x-other", None),
+        ("Upgrade, X-Keystile-Client", Some("Upgrade")),
+        (
+            "x_keystile_key,Upgrade, x-other,AUTHORIZATION, Cookie",
+            Some("Upgrade, x-other"),
+        ),
+        (
+            "upgrade,X-Keystile-Client;q=1, \"x-keystile-key\"",
+            Some("upgrade"),
+        ),
+    ] {
+        let bytes = Headers::encode(&[("connection", value)]);
+        let mut edits = Vec::new();
+        strip_nominated(&all(), Headers::new(&bytes), &mut edits);
+        let want: Vec<_> = want
+            .map(|v| Edit::Set("connection".into(), v.as_bytes().into()))
+            .into_iter()
+            .collect();
+        assert_eq!(edits, want, "{value}");
+    }
+    let bytes = Headers::encode(&[("connection", "x-api-key")]);
+    let mut edits = Vec::new();
+    strip_nominated(&all(), Headers::new(&bytes), &mut edits);
+    assert_eq!(edits, [Edit::Remove("connection".into())]);
 }

@@ -206,7 +206,7 @@ fn what_the_newest_policy_refuses_no_older_one_lets_in() {
             wall: NOW,
             monotonic: 1 << 40,
         };
-        let keyset = holding.decides(id);
+        let keyset = holding.decides(id).map(|view| &**view);
         let d = decide(keyset, &request, at, || None, &mut buckets, &mut notes);
         let rules: Vec<_> = notes.iter().map(|n: &Note| (n.rule, n.held)).collect();
         (d.verdict, d.rate.map(|r| r.remaining), rules)

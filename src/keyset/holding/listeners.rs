@@ -33,7 +33,7 @@ struct Listener {
     /// It decides by keys of its own for a moment longer: see [`Holding::settle`].
     settling: bool,
     /// What it decides by: made once for all requests.
-    view: Result<InForce, Unavailable>,
+    view: Result<Rc<InForce>, Unavailable>,
 }
 
 impl Listener {
@@ -133,7 +133,7 @@ impl Holding {
     ///
     /// # Errors
     /// [`Unavailable`] if nothing is in force, or the listener's own policy is not here.
-    pub fn decides(&self, id: u32) -> Result<&InForce, Unavailable> {
+    pub fn decides(&self, id: u32) -> Result<&Rc<InForce>, Unavailable> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         let found = found.ok_or(Unavailable::None)?;
         found.view.as_ref().map_err(|why| *why)
@@ -174,8 +174,8 @@ impl Holding {
             let kept = kept.and_then(|view| self.kept(view));
             listener.settling = kept.is_some();
             listener.view = match kept {
-                Some(view) => Ok(view),
-                None => self.view(listener),
+                Some(view) => Ok(Rc::new(view)),
+                None => self.view(listener).map(Rc::new),
             };
         }
         self.listeners = all;
