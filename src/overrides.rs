@@ -51,26 +51,48 @@ const HOST: [&str; 5] = [
 pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     let named = headers.iter().filter(|(name, _)| is_host(name));
     named.flat_map(|(name, value)| {
-        let is_forwarded = same_name("forwarded", name);
-        let parts = value.split(move |b| *b == b',' || (is_forwarded && *b == b';'));
-        parts.filter_map(move |part| {
-            let part = part.trim_ascii();
-            if !is_forwarded {
-                return Some(part);
-            }
-            // RFC 7239 section 4: `host=example.com`, perhaps quoted.
-            let (key, host) = part.split_at_checked(5)?;
-            let host = host.trim_ascii();
-            let quoted = host.strip_prefix(b"\"").and_then(|h| h.strip_suffix(b"\""));
-            key.eq_ignore_ascii_case(b"host=")
-                .then_some(quoted.unwrap_or(host))
-        })
+        let is_forwarded = same_name(HOST[1], name);
+        let listed = (!is_forwarded).then(|| value.split(|b| *b == b',').map(<[u8]>::trim_ascii));
+        let forwarded = is_forwarded.then(|| forwarded(value));
+        let listed = listed.into_iter().flatten();
+        listed.chain(forwarded.into_iter().flatten())
     })
 }
 
 /// Whether a header of this name asks for another host.
 pub fn is_host(name: &[u8]) -> bool {
     is_one_of(name, &HOST[..1]) || is_one_of(name, &HOST[2..]) || same_name(HOST[1], name)
+}
+
+/// Every host in the value of a `Forwarded` header (RFC 7239 section 4: `host=example.com`, perhaps
+/// quoted), as the most lenient reader finds it. Rack takes blanks around `=`; Spring looks for
+/// `host=` anywhere, even within another word or in quotes. What nobody can be sure to read as one
+/// host comes out as something that is none.
+fn forwarded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..value.len()).filter_map(|at| {
+        let (word, rest) = value.get(at..)?.split_at_checked(4)?;
+        if !word.eq_ignore_ascii_case(b"host") {
+            return None;
+        }
+        let rest = trim_blanks_start(rest).strip_prefix(b"=")?;
+        let rest = trim_blanks_start(rest);
+        let is_end = |b: &u8| matches!(b, b',' | b';');
+        let quoted = match rest {
+            [b'"', within @ ..] => within.iter().take_while(|b| **b != b'"').count() + 1,
+            _ => 0,
+        };
+        let after = rest.get(quoted..).unwrap_or_default();
+        let end = quoted + after.iter().position(is_end).unwrap_or(after.len());
+        let host = rest.get(..end).unwrap_or_default().trim_ascii();
+        let host = host.strip_prefix(b"\"").unwrap_or(host);
+        Some(host.strip_suffix(b"\"").unwrap_or(host).trim_ascii())
+    })
+}
+
+/// Also without what no text holds, but some readers take for blank.
+fn trim_blanks_start(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|b| **b <= b' ').count();
+    text.get(blanks..).unwrap_or_default()
 }
 
 /// What a header asks for instead.

@@ -119,8 +119,11 @@ fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambig
 }
 
 /// Whether a request that was let in without a look at keys asks, by its headers, for a method or
-/// a path that another rule covers: any of the methods with any of the paths. What is no method or
-/// no path by itself, nobody here reads, and so it counts as another rule.
+/// a path that another rule covers: any of the methods with any of the paths, at any of the hosts.
+/// What is no method or no path by itself, nobody here reads, and so it counts as another rule.
+///
+/// Hosts that a request names have other rules by themselves too ([`names_another_host`]). Where
+/// they have none, and what this is about is taken out, they lead nowhere else.
 pub(super) fn is_overridden(
     policy: &Policy,
     call: &Call<'_>,
@@ -147,18 +150,26 @@ pub(super) fn is_overridden(
             Override::Target(path) => targets.push(path),
         }
     }
-    if methods.len() + targets.len() > MOST_OVERRIDES {
+    let named = other_hosts(policy, call, headers).take(MOST_OVERRIDES);
+    let hosts: Vec<_> = core::iter::once(call.authority)
+        .chain(named.map(Some))
+        .collect();
+    // The request's own host is always there.
+    if methods.len() + targets.len() + hosts.len() > MOST_OVERRIDES + 1 {
         return true;
     }
     let search = Search { policy, call };
-    targets.iter().any(|target| {
-        methods.iter().any(|method| {
-            let other = Call {
-                method,
-                target,
-                ..*call
-            };
-            !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
+    hosts.iter().any(|authority| {
+        targets.iter().any(|target| {
+            methods.iter().any(|method| {
+                let other = Call {
+                    method,
+                    target,
+                    authority: *authority,
+                    ..*call
+                };
+                !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
+            })
         })
     })
 }
@@ -170,21 +181,36 @@ pub(super) fn names_another_host(
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
-    if !policy.router.names_hosts() {
-        return false;
-    }
     let search = Search { policy, call };
-    overrides::hosts(headers).enumerate().any(|(n, host)| {
+    let mut named = other_hosts(policy, call, headers).enumerate();
+    named.any(|(n, host)| {
         let other = Call {
             authority: Some(host),
             ..*call
         };
         let is_another = || !find(policy, &other, &mut ()).is_ok_and(|o| search.alike(found, o));
-        Some(host) != call.authority && (n >= MOST_OVERRIDES || is_another())
+        n >= MOST_OVERRIDES || is_another()
     })
 }
 
-/// Methods and paths that a request may ask for and still be asked about one by one.
+/// The hosts that a request asks to be taken for, without its own; none where no rule minds.
+fn other_hosts<'a>(
+    policy: &Policy,
+    call: &Call<'a>,
+    headers: Headers<'a>,
+) -> impl Iterator<Item = &'a [u8]> {
+    let own = call.authority;
+    let named = policy
+        .router
+        .names_hosts()
+        .then(|| overrides::hosts(headers));
+    named
+        .into_iter()
+        .flatten()
+        .filter(move |host| Some(*host) != own)
+}
+
+/// Methods, paths and hosts that a request may ask for and still be asked about one by one.
 const MOST_OVERRIDES: usize = 12;
 
 struct Search<'a> {

@@ -439,6 +439,21 @@ fn a_header_that_names_a_host_with_another_rule_is_seen() {
         ("x-forwarded-host", "A.corp.example.com:80"),
         ("forwarded", "for=1.2.3.4;host=a.corp.example.com"),
         ("forwarded", "for=1.2.3.4, Host=\"a.corp.example.com\""),
+        ("forwarded", "for=1.1.1.1;host = a.corp.example.com"),
+        ("forwarded", "host=other;host\t=\t\"a.corp.example.com\""),
+        ("forwarded", "HOST =a.corp.example.com ;proto=http"),
+        (
+            "forwarded",
+            "host=other, for=1; host= a.corp.example.com:443",
+        ),
+        ("forwarded", "for=\"_x,y;host=a.corp.example.com\""),
+        ("forwarded", "host=\"a\\.corp.example.com\""),
+        ("forwarded", "host=\"other,a.corp.example.com\""),
+        ("forwarded", "host=\"other\"a.corp.example.com"),
+        ("forwarded", "xhost=a.corp.example.com"),
+        ("forwarded", "host=\"a.corp.example.com"),
+        ("forwarded", "host="),
+        ("forwarded", "host==other"),
         ("x-original-host", corp),
         ("x-forwarded-host", "a b"),
     ] {
@@ -448,10 +463,121 @@ fn a_header_that_names_a_host_with_another_rule_is_seen() {
         ("x-forwarded-host", "other"),
         ("x-forwarded-host", "example.com"),
         ("forwarded", "for=1.2.3.4;by=a.corp.example.com"),
+        (
+            "forwarded",
+            "for=ghost;proto=https; Host = \"other:443\" , for=_host;host=other",
+        ),
+        ("forwarded", "host"),
         ("x-forwarded-proto", corp),
     ] {
         assert_eq!(seen("other", name, value), ("ok", false), "{name}: {value}");
     }
     assert!(!seen(corp, "x-forwarded-host", "b.corp.example.com").1);
     assert!(seen(corp, "x-forwarded-host", "other").1);
+}
+
+/// Headers that a request may have beside what it says itself, and what each asks for: a host, a
+/// method or a path.
+const ASKED: [[(&str, &str); 4]; 3] = [
+    [
+        ("", ""),
+        ("x-forwarded-host", "corp"),
+        ("forwarded", "for=1.1.1.1;host = corp"),
+        ("x-original-host", "pub"),
+    ],
+    [
+        ("", ""),
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "GET"),
+        ("x_method_override", "POST"),
+    ],
+    [
+        ("", ""),
+        ("x-original-url", "/adm/x"),
+        ("x-rewrite-url", "/item/1"),
+        ("x-forwarded-uri", "/x"),
+    ],
+];
+
+/// A server behind may honour each header or not. Whatever it makes of those that arrive, a request
+/// that says so plainly would be let in as well.
+#[test]
+fn all_that_headers_ask_for_together_is_judged_as_if_a_request_said_it() {
+    let w = routes(
+        r#"[{"path":"/adm/{*rest}","hosts":["corp"],"scopes":["read"]},
+            {"path":"/item/{id}","hosts":["corp"],"methods":["DELETE"],"scopes":["read"]},
+            {"path":"/item/{id}","methods":["POST"]},
+            {"path":"/{*rest}","auth":"none"}]"#,
+    );
+    let plain = |host: &str, method: &str, path: &str| code(&w, host, method, path) == "ok";
+    let (mut kept, mut removed) = (0, 0);
+    let every = |n: usize| ASKED[n].iter().copied();
+    for own in [
+        ("pub", "GET", "/x"),
+        ("corp", "GET", "/item/1"),
+        ("pub", "DELETE", "/adm/x"),
+    ] {
+        for ((host, method), target) in every(0)
+            .flat_map(|h| every(1).map(move |m| (h, m)))
+            .flat_map(|hm| every(2).map(move |t| (hm, t)))
+        {
+            let mut c = call(own.1, own.2);
+            c.pairs[2].1 = own.0.as_bytes().to_vec();
+            for (name, value) in [host, method, target]
+                .into_iter()
+                .filter(|h| !h.0.is_empty())
+            {
+                c = c.with(name, value);
+            }
+            let mut buckets = MemoryBuckets::default();
+            let d = c.decide(&w, &mut buckets);
+            assert!(d.open && d.verdict.is_ok(), "{own:?}");
+            let named = |(name, _): (&str, &str), value| (!name.is_empty()).then_some(value);
+            let host = named(
+                host,
+                if host.1.ends_with("corp") {
+                    "corp"
+                } else {
+                    "pub"
+                },
+            );
+            let (method, target) = (named(method, method.1), named(target, target.1));
+            let reads = |hosts: bool, others: bool| {
+                [None, host.filter(|_| hosts)].iter().all(|host| {
+                    [None, method.filter(|_| others)].iter().all(|method| {
+                        [None, target.filter(|_| others)].iter().all(|target| {
+                            plain(
+                                host.unwrap_or(own.0),
+                                method.unwrap_or(own.1),
+                                target.unwrap_or(own.2),
+                            )
+                        })
+                    })
+                })
+            };
+            let case = format!("{own:?} {host:?} {method:?} {target:?}");
+            assert!(reads(!d.another_host, !d.overridden), "arrives: {case}");
+            // Nothing is taken away that does no harm.
+            let harmless = reads(true, true);
+            assert_eq!(harmless, !d.another_host && !d.overridden, "{case}");
+            if harmless { kept += 1 } else { removed += 1 }
+        }
+    }
+    assert!(kept > 20 && removed > 20, "{kept} kept, {removed} removed");
+}
+
+#[test]
+fn hosts_count_among_the_overrides_that_are_asked_about() {
+    let w = routes(r#"[{"path":"/a","hosts":["corp"]},{"path":"/{*rest}","auth":"none"}]"#);
+    for (hosts, targets, overridden) in
+        [(9, 1, false), (10, 1, true), (11, 0, false), (30, 1, true)]
+    {
+        let mut c = call("GET", "/b").with("x-forwarded-host", &vec!["other"; hosts].join(","));
+        for _ in 0..targets {
+            c = c.with("x-original-url", "/c");
+        }
+        let mut buckets = MemoryBuckets::default();
+        let d = c.decide(&w, &mut buckets);
+        assert_eq!(d.overridden, overridden, "{hosts} and {targets}");
+    }
 }
