@@ -122,8 +122,8 @@ fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambig
 /// a path that another rule covers: any of the methods with any of the paths, at any of the hosts.
 /// What is no method or no path by itself, nobody here reads, and so it counts as another rule.
 ///
-/// Hosts that a request names have other rules by themselves too ([`names_another_host`]). Where
-/// they have none, and what this is about is taken out, they lead nowhere else.
+/// Hosts and prefixes that a request names are looked at by themselves ([`names_another_host`]):
+/// once what this is about is taken out, that is all that is left.
 pub(super) fn is_overridden(
     policy: &Policy,
     call: &Call<'_>,
@@ -150,64 +150,83 @@ pub(super) fn is_overridden(
             Override::Target(path) => targets.push(path),
         }
     }
-    let named = other_hosts(policy, call, headers).take(MOST_OVERRIDES);
-    let hosts: Vec<_> = core::iter::once(call.authority)
-        .chain(named.map(Some))
-        .collect();
-    // The request's own host is always there.
-    if methods.len() + targets.len() + hosts.len() > MOST_OVERRIDES + 1 {
-        return true;
-    }
-    let search = Search { policy, call };
-    hosts.iter().any(|authority| {
-        targets.iter().any(|target| {
-            methods.iter().any(|method| {
-                let other = Call {
-                    method,
-                    target,
-                    authority: *authority,
-                    ..*call
-                };
-                !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
-            })
-        })
-    })
+    is_elsewhere(policy, call, found, headers, &methods, targets)
 }
 
-/// Whether a request asks, by its headers, to be taken for one for a host that has another rule.
+/// Whether a request asks, by its headers, to be taken for one for a host that has another rule,
+/// or for one whose path lacks a prefix and so has another.
 pub(super) fn names_another_host(
     policy: &Policy,
     call: &Call<'_>,
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
+    let mut names = headers.iter().map(|(name, _)| name);
+    let methods = || [call.method.to_vec()];
+    names.any(overrides::is_host)
+        && is_elsewhere(policy, call, found, headers, &methods(), vec![call.target])
+}
+
+/// Whether any of the methods has another rule with any of the targets, or with what is left of
+/// one without a prefix, at any of the hosts that the headers name.
+#[cold]
+#[inline(never)]
+fn is_elsewhere(
+    policy: &Policy,
+    call: &Call<'_>,
+    found: Option<usize>,
+    headers: Headers<'_>,
+    methods: &[Vec<u8>],
+    mut targets: Vec<&[u8]>,
+) -> bool {
+    let minds = policy.router.names_hosts();
+    // Where no rule minds, what is no host is still read as a part of a URL by some.
+    let is_other =
+        |host: &&[u8]| Some(*host) != call.authority && (minds || Host::parse(host).is_err());
+    let named = overrides::hosts(headers).filter(is_other);
+    let hosts = core::iter::once(call.authority).chain(named.map(Some));
+    let hosts: Vec<_> = hosts.take(MOST_OVERRIDES).collect();
+    let whole = targets.len();
+    for prefix in overrides::prefixes(headers).take(MOST_OVERRIDES) {
+        for at in 0..whole.min(MOST_OVERRIDES) {
+            targets.extend(targets.get(at).and_then(|target| without(prefix, target)));
+        }
+    }
+    // The request's own host is always there.
+    if methods.len() + targets.len() + hosts.len() > MOST_OVERRIDES + 1 {
+        return true;
+    }
     let search = Search { policy, call };
-    let mut named = other_hosts(policy, call, headers).enumerate();
-    named.any(|(n, host)| {
-        let other = Call {
-            authority: Some(host),
-            ..*call
-        };
-        let is_another = || !find(policy, &other, &mut ()).is_ok_and(|o| search.alike(found, o));
-        n >= MOST_OVERRIDES || is_another()
+    let is_another = |other: &Call<'_>| {
+        !find(policy, other, &mut ()).is_ok_and(|other| search.alike(found, other))
+    };
+    hosts.iter().any(|&authority| {
+        targets.iter().any(|&target| {
+            methods.iter().any(|method| {
+                is_another(&Call {
+                    method,
+                    target,
+                    authority,
+                    ..*call
+                })
+            })
+        })
     })
 }
 
-/// The hosts that a request asks to be taken for, without its own; none where no rule minds.
-fn other_hosts<'a>(
-    policy: &Policy,
-    call: &Call<'a>,
-    headers: Headers<'a>,
-) -> impl Iterator<Item = &'a [u8]> {
-    let own = call.authority;
-    let named = policy
-        .router
-        .names_hosts()
-        .then(|| overrides::hosts(headers));
-    named
-        .into_iter()
-        .flatten()
-        .filter(move |host| Some(*host) != own)
+/// What a server makes of a target that cuts a prefix off its path, wherever it finds it. Some
+/// decode the path first: of an escaped one, what is no path, because nobody can tell.
+fn without<'a>(prefix: &[u8], target: &'a [u8]) -> Option<&'a [u8]> {
+    let path = split_query(target).0;
+    if path.contains(&b'%') {
+        return Some(b"");
+    }
+    let at = path.windows(prefix.len()).position(|part| part == prefix)?;
+    let end = at + prefix.len();
+    match end == path.len() {
+        true => Some(b"/"),
+        false => target.get(end..),
+    }
 }
 
 /// Methods, paths and hosts that a request may ask for and still be asked about one by one.

@@ -581,3 +581,43 @@ fn hosts_count_among_the_overrides_that_are_asked_about() {
         assert_eq!(d.overridden, overridden, "{hosts} and {targets}");
     }
 }
+
+/// What a server that cuts a prefix off reads, and a URL that is put together of what headers say.
+#[test]
+fn a_prefix_and_a_host_that_is_none_are_seen_where_they_lead_to_another_rule() {
+    let w = routes(
+        r#"[{"path":"/a/{*rest}","scopes":["read"]},{"path":"/","scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    let seen = |path: &str, name: &str, value: &str| {
+        let c = call("GET", path).with(name, value);
+        let mut buckets = MemoryBuckets::default();
+        let d = c.decide(&w, &mut buckets);
+        assert!(d.open && !d.overridden, "{path}");
+        d.another_host
+    };
+    for name in ["script_name", "X-Script-Name", "x-forwarded-prefix"] {
+        assert!(seen("/o/a/x", name, "/o"));
+        assert!(seen("/o/a/x?q", name, " /o/ "));
+        assert!(seen("/p/o/a/x", name, "/o"), "wherever it stands");
+        assert!(seen("/o", name, "/o"), "the root");
+        assert!(!seen("/o/x", name, "/o/"));
+        assert!(seen("/ox", name, "/o"), "what is left is no path");
+        assert!(seen("/%6f/a/x", name, "/o"), "perhaps");
+        assert!(!seen("/o/b/x", name, "/o"));
+        assert!(!seen("/o/x", name, "/a"));
+        assert!(!seen("/o/x", name, "/"));
+        assert!(!seen("/o/x", name, ""));
+    }
+    for value in ["h:80/a/x?", "h/a", "h#", "h, h?"] {
+        assert!(seen("/o", "x-forwarded-host", value), "{value}");
+    }
+    assert!(seen("/o", "x-forwarded-port", "80/a/x?"));
+    assert!(!seen("/o", "x-forwarded-port", "443, 80"));
+    assert!(!seen("/o", "x-forwarded-host", "other.example.com:80"));
+    // A path of another header, without the prefix.
+    let c = call("GET", "/o")
+        .with("x-script-name", "/p")
+        .with("x-original-url", "/p/a/x");
+    let mut buckets = MemoryBuckets::default();
+    assert!(c.decide(&w, &mut buckets).overridden);
+}
