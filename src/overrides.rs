@@ -11,7 +11,9 @@
 //! cut off the path: `X-Forwarded-Host` and the like count only where what they name has another
 //! rule ([`hosts`], [`prefixes`]).
 
-use crate::credential::same_name;
+use std::borrow::Cow;
+
+use crate::credential::{percent_decoded, same_name};
 use crate::headers::Headers;
 
 /// The first three: the method overrides of Rails and Rack, Symfony and Laravel, Express and
@@ -157,6 +159,31 @@ pub fn find<'a>(headers: Headers<'a>) -> impl Iterator<Item = Override<'a>> {
             None
         }
     })
+}
+
+/// Every method that a query asks for, in upper case: `_method`, which Symfony and Laravel, Spring's
+/// `HiddenHttpMethodFilter` and Express' `method-override` take for that of a `POST`, there and in
+/// forms. PHP also reads blanks and dots of names as `_`, and Express lists (`_method[]`).
+pub fn methods_in_query(query: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    query
+        .split(|b| matches!(b, b'&' | b';'))
+        .filter_map(|parameter| {
+            let at = parameter.iter().position(|b| *b == b'=')?;
+            let (name, value) = parameter.split_at(at);
+            let name = percent_decoded(name);
+            let name = name.strip_suffix(b"]").map_or(&*name, |list| {
+                let digits = list.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+                let list = list.get(..list.len() - digits).unwrap_or_default();
+                list.strip_suffix(b"[").unwrap_or(&name)
+            });
+            let (first, rest) = trim_blanks_start(name).split_first()?;
+            let is_method = matches!(first, b'_' | b'.' | b'+') && rest == b"method";
+            let value: Cow<'_, [u8]> = percent_decoded(value.get(1..)?);
+            let value = value.trim_ascii();
+            let is_one =
+                is_method && !value.is_empty() && value.iter().all(u8::is_ascii_alphabetic);
+            is_one.then(|| value.to_ascii_uppercase())
+        })
 }
 
 /// Whether a header of this name is an override.

@@ -66,7 +66,9 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
-    methods_agree(policy, call, found).map_err(|why| {
+    let method = methods_agree(policy, call, found);
+    let method = method.and_then(|()| query_agrees(policy, call, found));
+    method.map_err(|why| {
         trace.note("method", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
@@ -105,6 +107,36 @@ fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Resu
     match find(policy, &upper, &mut ()) {
         Ok(other) if search.alike(found, other) => Ok(()),
         _ => Err(Ambiguous::Method),
+    }
+}
+
+/// Of a `POST` some frameworks take the method from the query. That does no harm unless its rule asks
+/// for more.
+fn query_agrees(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Result<(), Ambiguous> {
+    let (path, Some(query)) = split_query(call.target) else {
+        return Ok(());
+    };
+    if !call.method.eq_ignore_ascii_case(b"POST") {
+        return Ok(());
+    }
+    let search = Search { policy, call };
+    let rule = |at: Option<usize>| policy.routes.get(at?);
+    let is_another = |method: &[u8]| {
+        let asked = Call {
+            method,
+            target: path,
+            ..*call
+        };
+        match find(policy, &asked, &mut ()) {
+            Ok(other) if search.alike(found, other) => false,
+            Ok(other) => rule(other).is_none_or(|other| !covers(rule(found), other)),
+            Err(_) => true,
+        }
+    };
+    let mut asked = overrides::methods_in_query(query).enumerate();
+    match asked.any(|(n, method)| n >= MOST_OVERRIDES || is_another(&method)) {
+        true => Err(Ambiguous::MethodParameter),
+        false => Ok(()),
     }
 }
 

@@ -621,3 +621,51 @@ fn a_prefix_and_a_host_that_is_none_are_seen_where_they_lead_to_another_rule() {
     let mut buckets = MemoryBuckets::default();
     assert!(c.decide(&w, &mut buckets).overridden);
 }
+
+/// Symfony, Spring and Express carry such a `POST` out as what the query says.
+#[test]
+fn a_method_in_the_query_passes_by_no_rule_that_asks_for_more() {
+    let w = routes(
+        r#"[{"path":"/open/{id}","methods":["POST"],"auth":"none"},{"path":"/open/{id}","scopes":["read"]},
+            {"path":"/a/{id}","methods":["POST","PUT"],"scopes":["read"]},
+            {"path":"/a/{id}","methods":["DELETE"],"scopes":["admin"]},
+            {"path":"/a/{id}","methods":["GET"]},
+            {"path":"/b","methods":["POST"]}]"#,
+    );
+    assert_eq!(code(&w, "h", "POST", "/open/1"), "ok");
+    for query in [
+        "_method=DELETE",
+        "x=1&_method=delete&_method=POST",
+        "%5Fmethod=%44ELETE",
+        ".method=PUT",
+        "+method=PUT",
+        "%20_method=+PUT".replace('+', "%20").as_str(),
+        "x;_method=PUT",
+        "_method[]=PUT",
+        "_method[0]=POST&_method[1]=PUT",
+        &"_method=POST&".repeat(13),
+    ] {
+        let path = format!("/open/1?{query}");
+        assert_eq!(code(&w, "h", "POST", &path), "ambiguous_path", "{query}");
+        assert_eq!(code(&w, "h", "post", &path), "ambiguous_path", "{query}");
+    }
+    for query in [
+        "",
+        "_method",
+        "_method=",
+        "_method=POST",
+        "x_method=PUT",
+        "_methods=PUT",
+        "_method=a-b",
+        "_METHOD=PUT",
+    ] {
+        let path = format!("/open/1?{query}");
+        assert_eq!(code(&w, "h", "POST", &path), "ok", "{query}");
+    }
+    let keyed = |method: &str, path: &str| call(method, path).keyed(&w).code(&w);
+    assert_eq!(keyed("POST", "/a/1?_method=DELETE"), "ambiguous_path");
+    assert_eq!(keyed("POST", "/a/1?_method=PUT"), "ok");
+    assert_eq!(keyed("POST", "/a/1?_method=GET"), "ok", "asks for less");
+    assert_eq!(keyed("PUT", "/a/1?_method=DELETE"), "ok", "of a POST alone");
+    assert_eq!(keyed("POST", "/b?_method=PUT"), "ambiguous_path", "no rule");
+}
