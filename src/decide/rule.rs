@@ -1,6 +1,7 @@
 //! Which rule a request belongs to, by every reading of its host and path.
 
 use super::{Denial, Trace};
+use crate::credential::percent_decoded;
 use crate::headers::Headers;
 use crate::host::{AmbiguousHost, Host};
 use crate::overrides::{self, Override};
@@ -250,11 +251,12 @@ fn is_elsewhere(
 /// decode the path first: of an escaped one, what is no path, because nobody can tell.
 fn without<'a>(prefix: &[u8], target: &'a [u8]) -> Option<&'a [u8]> {
     let path = split_query(target).0;
+    let found = |path: &[u8]| path.windows(prefix.len()).position(|part| part == prefix);
     if path.contains(&b'%') {
-        return Some(b"");
+        let at = found(path).or_else(|| found(&percent_decoded(path)));
+        return at.map(|_| &b""[..]);
     }
-    let at = path.windows(prefix.len()).position(|part| part == prefix)?;
-    let end = at + prefix.len();
+    let end = found(path)? + prefix.len();
     match end == path.len() {
         true => Some(b"/"),
         false => target.get(end..),

@@ -605,6 +605,7 @@ fn a_prefix_and_a_host_that_is_none_are_seen_where_they_lead_to_another_rule() {
         assert!(seen("/%6f/a/x", name, "/o"), "perhaps");
         assert!(!seen("/o/b/x", name, "/o"));
         assert!(!seen("/o/x", name, "/a"));
+        assert!(!seen("/o/x%20y", name, "/api"), "no doubt");
         assert!(!seen("/o/x", name, "/"));
         assert!(!seen("/o/x", name, ""));
     }
