@@ -89,6 +89,11 @@ pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
+/// Every name that is looked for here.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHOD.into_iter().chain(TARGET).chain(HOST).chain(PREFIX)
+}
+
 /// Every prefix that a server may cut off the path, without slashes at its end.
 pub fn prefixes<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     let named = headers.iter().filter(|(name, _)| is_one_of(name, &PREFIX));
@@ -247,6 +252,15 @@ mod tests {
         );
         for (name, value) in headers.iter() {
             assert_eq!(is_override(name), value != b"kept");
+        }
+    }
+
+    #[test]
+    fn every_name_is_among_those_that_are_looked_for() {
+        let all = [&METHOD[..], &TARGET[..], &HOST[..], &PREFIX[..]].concat();
+        assert!(names().eq(all));
+        for name in names() {
+            assert_ne!(is_override(name.as_bytes()), is_host(name.as_bytes()));
         }
     }
 }
