@@ -431,7 +431,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
 }
 
 /// Escapes decoded once; what is not an escape stays.
-fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);
     }

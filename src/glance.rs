@@ -125,9 +125,9 @@ impl Watched {
 /// Below 64. Names that [`crate::credential::same_name`] takes for one have one hash.
 fn hash(name: &[u8]) -> usize {
     let part = |b: Option<&u8>| b.map_or(0, |b| usize::from(folded(*b)));
-    let sum = name.len().wrapping_mul(12);
-    let sum = sum.wrapping_add(13 * part(name.first()));
-    sum.wrapping_add(2 * part(name.last())) % 64
+    let sum = name.len().wrapping_mul(2);
+    let sum = sum.wrapping_add(27 * part(name.first()));
+    sum.wrapping_add(58 * part(name.last())) % 64
 }
 
 fn bit(position: usize) -> u64 {

@@ -46,6 +46,8 @@ pub enum Ambiguous {
     TrailingSlash,
     /// The method has letters in lower case: some read them in upper case.
     Method,
+    /// `_method` in the query: some take it for the method.
+    MethodParameter,
     /// Capital letters, of the path or of a rule: some servers take them for small ones.
     LetterCase,
 }
@@ -79,6 +81,9 @@ impl Ambiguous {
             }
             Self::Method => {
                 "The method has letters in lower case, and a different rule applies to it in upper case."
+            }
+            Self::MethodParameter => {
+                "`_method` in the query asks for another method, and a different rule applies to that: send the request with it instead."
             }
             Self::LetterCase => {
                 "The path differs from a stricter rule only in upper and lower case, which some servers ignore: write it as the API documents it."

@@ -1,12 +1,14 @@
 //! Which rule a request belongs to, by every reading of its host and path.
 
 use super::{Denial, Trace};
-use crate::headers::Headers;
 use crate::host::{AmbiguousHost, Host};
-use crate::overrides::{self, Override};
 use crate::path::{Ambiguous, Readings, readings, split_query};
 use crate::policy::{Auth, Policy, Route, Unmatched};
 use crate::route::{Comparison, has_capitals};
+
+mod asked;
+
+pub(super) use asked::{is_overridden, names_another_host};
 
 /// What of a request names its rule.
 #[derive(Clone, Copy, Default)]
@@ -66,7 +68,9 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
-    methods_agree(policy, call, found).map_err(|why| {
+    let method = methods_agree(policy, call, found);
+    let method = method.and_then(|()| asked::query_agrees(policy, call, found));
+    method.map_err(|why| {
         trace.note("method", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
@@ -117,75 +121,6 @@ fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambig
         false => Ok(()),
     }
 }
-
-/// Whether a request that was let in without a look at keys asks, by its headers, for a method or
-/// a path that another rule covers: any of the methods with any of the paths. What is no method or
-/// no path by itself, nobody here reads, and so it counts as another rule.
-pub(super) fn is_overridden(
-    policy: &Policy,
-    call: &Call<'_>,
-    found: Option<usize>,
-    headers: Headers<'_>,
-) -> bool {
-    let mut asked = overrides::find(headers).peekable();
-    if asked.peek().is_none() {
-        return false;
-    }
-    let mut methods = vec![call.method.to_vec()];
-    let mut targets = vec![call.target];
-    for asked in asked {
-        match asked {
-            Override::Method(name) => {
-                let name = name.trim_ascii();
-                if name.is_empty() || !name.iter().all(u8::is_ascii_alphabetic) {
-                    return true;
-                }
-                // Servers compare it as it is, or in upper case.
-                methods.extend([name.to_vec(), name.to_ascii_uppercase()]);
-            }
-            // What is no path, `find` refuses.
-            Override::Target(path) => targets.push(path),
-        }
-    }
-    if methods.len() + targets.len() > MOST_OVERRIDES {
-        return true;
-    }
-    let search = Search { policy, call };
-    targets.iter().any(|target| {
-        methods.iter().any(|method| {
-            let other = Call {
-                method,
-                target,
-                ..*call
-            };
-            !find(policy, &other, &mut ()).is_ok_and(|other| search.alike(found, other))
-        })
-    })
-}
-
-/// Whether a request asks, by its headers, to be taken for one for a host that has another rule.
-pub(super) fn names_another_host(
-    policy: &Policy,
-    call: &Call<'_>,
-    found: Option<usize>,
-    headers: Headers<'_>,
-) -> bool {
-    if !policy.router.names_hosts() {
-        return false;
-    }
-    let search = Search { policy, call };
-    overrides::hosts(headers).enumerate().any(|(n, host)| {
-        let other = Call {
-            authority: Some(host),
-            ..*call
-        };
-        let is_another = || !find(policy, &other, &mut ()).is_ok_and(|o| search.alike(found, o));
-        Some(host) != call.authority && (n >= MOST_OVERRIDES || is_another())
-    })
-}
-
-/// Methods and paths that a request may ask for and still be asked about one by one.
-const MOST_OVERRIDES: usize = 12;
 
 struct Search<'a> {
     policy: &'a Policy,

@@ -3,13 +3,17 @@
 //! older keyset that a listener has had all along is its own; one that comes after requests
 //! were decided, and that no listener had, is taken for a step back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use super::{host, slots};
+use super::host;
 use crate::keyset::{BaseName, StoreId};
 
 thread_local! {
     static DECIDES: Cell<bool> = const { Cell::new(false) };
+    static IS_CONFIGURED: Cell<bool> = const { Cell::new(false) };
+    static STAYS: Cell<bool> = const { Cell::new(false) };
+    /// What is to be noted if this VM stays.
+    static PENDING: RefCell<Vec<(StoreId, BaseName)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// In shared data once a request was decided in this process.
@@ -18,10 +22,29 @@ const DECIDED: &[u8] = b"keystile/decided";
 const MOST: usize = 64;
 const NAME_BYTES: usize = 40;
 
+/// This VM is not the canary, which is given one configuration to try, and ends: it ticks, or
+/// decides, or is given another. The canary neither notes nor forgets anything: a listener may
+/// have what it tries, or may never be given it.
+pub fn stays() {
+    if !STAYS.replace(true) {
+        for (store, name) in PENDING.take() {
+            add(store, &name);
+        }
+    }
+}
+
+/// A root of this VM is about to be given a configuration.
+pub fn configures() {
+    if IS_CONFIGURED.replace(true) {
+        stays();
+    }
+}
+
 /// A request is about to be decided: whatever is configured from now on may replace something.
 pub fn decides() {
     // Where it cannot be written, the next request tries again.
     if !DECIDES.get() {
+        stays();
         DECIDES.set(host::set_shared_data(DECIDED, b"1", 0).is_ok());
     }
 }
@@ -35,6 +58,26 @@ pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
 
 /// A listener has a keyset of its own.
 pub fn note(store: StoreId, name: &BaseName) {
+    match STAYS.get() {
+        true => add(store, name),
+        false => PENDING.with_borrow_mut(|all| all.push((store, name.clone()))),
+    }
+}
+
+/// No listener of this VM has it any more: it was replaced.
+pub fn forget(store: StoreId, name: &BaseName) {
+    if !STAYS.get() {
+        PENDING.with_borrow_mut(|all| all.retain(|(s, n)| *s != store || n != name));
+        return;
+    }
+    change(store, |names| {
+        let before = names.len();
+        names.retain(|n| *n != short(name));
+        names.len() < before
+    });
+}
+
+fn add(store: StoreId, name: &BaseName) {
     change(store, |names| {
         if is_listed(names, name) {
             return false;
@@ -47,18 +90,6 @@ pub fn note(store: StoreId, name: &BaseName) {
         names.drain(..too_many);
         true
     });
-}
-
-/// No listener of this VM has it any more: it was replaced.
-pub fn forget(store: StoreId, name: &BaseName) {
-    // Not by the canary, whose roots end as soon as it has tried them.
-    if slots::mine().is_some() {
-        change(store, |names| {
-            let before = names.len();
-            names.retain(|n| *n != short(name));
-            names.len() < before
-        });
-    }
 }
 
 type Short = [u8; NAME_BYTES];

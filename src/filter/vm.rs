@@ -99,6 +99,7 @@ pub fn make_room(store: StoreId, signed: &Signed) {
 /// would undo a revocation. `loaded_us` is how long this thread stood still to load it.
 pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
+    standing::configures();
     PLACES.with_borrow_mut(|places| {
         if !places.iter().any(|p| p.store == store) {
             places.push(Place {
@@ -176,6 +177,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
 
 /// Once a second: says in the log which overlays wait for their base.
 pub fn tick() {
+    standing::stays();
     let now = host::monotonic_ns();
     PLACES.with_borrow_mut(|places| {
         for place in places {

@@ -6,7 +6,11 @@ use crate::policy::RawPolicy;
 use proptest::prelude::*;
 
 /// Header names that something is looked for in, spelled as servers read them, and others.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
+    "script_name",
+    "x-script-name",
+    "x-forwarded-prefix",
+    "x-ms-original-url",
     ":path",
     ":method",
     "authorization",

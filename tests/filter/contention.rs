@@ -46,6 +46,7 @@ fn a_limit_of_n_admits_exactly_n_over_several_vms_in_any_order() {
 fn lost_swaps_are_made_up_for() {
     let (store, key) = Store::limited(json!([{"requests": 5, "per": "1m"}]));
     let mut edge = Edge::start(&store);
+    edge.tick();
     for lost in [1, 2, TRIES - 1, 1, 1] {
         edge.process.borrow_mut().lose_swaps = lost;
         assert_eq!(edge.code(&key), "ok", "{lost} lost");
@@ -58,6 +59,7 @@ fn lost_swaps_are_made_up_for() {
 fn after_too_many_lost_swaps_a_request_is_refused_and_never_let_in() {
     let (store, key) = Store::limited(json!([{"requests": 5, "per": "1m"}]));
     let mut edge = Edge::start(&store);
+    edge.tick();
     edge.process.borrow_mut().lose_swaps = u32::MAX;
     let answer = edge.ask(&by_header(&key));
     assert_eq!(answer.code(), "rate_limited");

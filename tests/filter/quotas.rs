@@ -432,6 +432,7 @@ fn a_request_with_quota_and_limit_makes_three_more_calls_and_open_routes_none() 
     assert_eq!(calls(json!({"requests": 100, "per": "month"})), without + 3);
     let (store, _) = day(1);
     let mut edge = Edge::start(&store);
+    edge.tick();
     edge.process.borrow_mut().calls.clear();
     edge.ask(&Request::get("/plain"));
     assert_eq!(edge.process.borrow().called("proxy_get_shared_data"), 0);

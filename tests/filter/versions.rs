@@ -419,3 +419,91 @@ fn where_it_cannot_be_noted_that_requests_were_decided_the_next_one_notes_it() {
     edge.push(&old);
     assert_eq!(edge.ask(&plain).code(), "missing_api_key");
 }
+
+/// A store whose older version opens a path, and the newer one that closes it.
+fn open_and_closed() -> (Store, Store, crate::host::Request) {
+    let (old, new, _) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    (old, new, crate::host::Request::get("/plain"))
+}
+
+#[test]
+fn a_policy_that_is_replaced_before_the_first_tick_stays_replaced() {
+    let (old, new, plain) = open_and_closed();
+    for ticks_between in [false, true] {
+        let mut edge = Edge::start(&old);
+        edge.push(&new);
+        if ticks_between {
+            edge.tick();
+        }
+        assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+        edge.tick();
+        edge.push(&old);
+        assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+        edge.wait(1);
+        edge.tick();
+        assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    }
+}
+
+#[test]
+fn a_vm_that_is_made_anew_forgets_what_is_replaced_before_its_first_tick() {
+    let (old, new, plain) = open_and_closed();
+    let mut crashed = Edge::start(&old);
+    crashed.tick();
+    assert_eq!(crashed.ask(&plain).code(), "ok");
+    let mut edge = Edge::beside(&crashed.process, &old);
+    drop(crashed.vm);
+    edge.push(&new);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    edge.tick();
+    edge.push(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+}
+
+#[test]
+fn a_listener_that_goes_before_the_first_tick_leaves_nothing_that_opens() {
+    let (old, new, plain) = open_and_closed();
+    let process = Process::new();
+    let mut edge = Edge::beside(&process, &old);
+    edge.vm.stop_plugin(edge.root).expect("the root ends");
+    let mut edge = Edge::beside(&process, &new);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    edge.tick();
+    edge.push(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+}
+
+/// Envoy's canary is given one configuration, which may then be left out after all.
+#[test]
+fn a_canary_neither_notes_nor_forgets_what_a_listener_has() {
+    let (old, new, plain) = open_and_closed();
+    let process = Process::new();
+    let canary = |store: &Store| {
+        let mut canary = Edge::beside(&process, store);
+        canary.vm.stop_plugin(canary.root).expect("the root ends");
+    };
+    let mut edge = Edge::beside(&process, &new);
+    canary(&old);
+    assert_eq!(edge.ask(&plain).code(), "missing_api_key");
+    edge.tick();
+    edge.push(&old);
+    assert_eq!(
+        edge.ask(&plain).code(),
+        "missing_api_key",
+        "no listener had it"
+    );
+
+    let process = Process::new();
+    let mut edge = Edge::beside(&process, &old);
+    assert_eq!(edge.ask(&plain).code(), "ok");
+    let mut canary = Edge::beside(&process, &old);
+    canary.vm.stop_plugin(canary.root).expect("the root ends");
+    let strict = edge.add(&new);
+    edge.tick();
+    let mut again = Edge::beside(&process, &new);
+    let newer = again.add(&old);
+    assert_eq!(again.ask(&plain).code(), "ok", "a listener has it");
+    assert_eq!(again.ask_at(newer, &plain).code(), "missing_api_key");
+    assert_eq!(edge.ask_at(strict, &plain).code(), "ok", "the older one");
+}

@@ -3,13 +3,13 @@
 use super::*;
 
 /// The code for a request without a key.
-fn code(w: &World, host: &str, method: &str, path: &str) -> &'static str {
+pub(super) fn code(w: &World, host: &str, method: &str, path: &str) -> &'static str {
     let mut c = call(method, path);
     c.pairs[2].1 = host.as_bytes().to_vec();
     c.code(w)
 }
 
-fn routes(routes: &str) -> World {
+pub(super) fn routes(routes: &str) -> World {
     world_with(&format!(r#"{{"version":1,"routes":{routes}}}"#), |_| {})
 }
 
@@ -482,6 +482,21 @@ fn a_header_that_names_a_host_with_another_rule_is_seen() {
         ("x-forwarded-host", "A.corp.example.com:80"),
         ("forwarded", "for=1.2.3.4;host=a.corp.example.com"),
         ("forwarded", "for=1.2.3.4, Host=\"a.corp.example.com\""),
+        ("forwarded", "for=1.1.1.1;host = a.corp.example.com"),
+        ("forwarded", "host=other;host\t=\t\"a.corp.example.com\""),
+        ("forwarded", "HOST =a.corp.example.com ;proto=http"),
+        (
+            "forwarded",
+            "host=other, for=1; host= a.corp.example.com:443",
+        ),
+        ("forwarded", "for=\"_x,y;host=a.corp.example.com\""),
+        ("forwarded", "host=\"a\\.corp.example.com\""),
+        ("forwarded", "host=\"other,a.corp.example.com\""),
+        ("forwarded", "host=\"other\"a.corp.example.com"),
+        ("forwarded", "xhost=a.corp.example.com"),
+        ("forwarded", "host=\"a.corp.example.com"),
+        ("forwarded", "host="),
+        ("forwarded", "host==other"),
         ("x-original-host", corp),
         ("x-forwarded-host", "a b"),
     ] {
@@ -491,6 +506,11 @@ fn a_header_that_names_a_host_with_another_rule_is_seen() {
         ("x-forwarded-host", "other"),
         ("x-forwarded-host", "example.com"),
         ("forwarded", "for=1.2.3.4;by=a.corp.example.com"),
+        (
+            "forwarded",
+            "for=ghost;proto=https; Host = \"other:443\" , for=_host;host=other",
+        ),
+        ("forwarded", "host"),
         ("x-forwarded-proto", corp),
     ] {
         assert_eq!(seen("other", name, value), ("ok", false), "{name}: {value}");
