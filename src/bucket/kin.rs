@@ -95,7 +95,7 @@ fn find(
             Done {
                 linked: Some(until),
                 ..
-            } => levels.link(kin.lineage, *until, now),
+            } => levels.link(kin.lineage, *until),
             Done { seen: None, .. } if !is_apart => return Err(Errand::Look(kin)),
             Done { is_cut: false, .. } if is_apart => return Err(Errand::Cut(kin)),
             _ => levels.unlink(kin.lineage),
@@ -135,7 +135,7 @@ fn find(
             });
         }
         match done.linked {
-            Some(until) => levels.link(kin.lineage, until, now),
+            Some(until) => levels.link(kin.lineage, until),
             None => levels.unlink(kin.lineage),
         }
     }

@@ -401,15 +401,16 @@ impl Levels {
     }
 
     /// They do so until then, or longer.
-    pub(crate) fn link(&mut self, lineage: u64, until: u64, now: u64) {
+    pub(crate) fn link(&mut self, lineage: u64, until: u64) {
         let longer = self.linked_until(lineage).unwrap_or(0).max(until);
         self.unlink(lineage);
-        if self.1.len() >= MAX_LINKS {
-            self.1.retain(|link| link.until > now);
-        }
-        if self.1.len() >= MAX_LINKS {
-            let first = self.1.iter().enumerate().min_by_key(|(_, link)| link.until);
-            first.map(|(at, _)| at).map(|at| self.1.remove(at));
+        if self.1.len() >= MAX_LINKS
+            && let Some(first) = self.1.iter().min_by_key(|link| link.until)
+        {
+            // Without its link that key is new here when it comes back.
+            let first = first.lineage;
+            self.unlink(first);
+            self.0.iter_mut().for_each(|level| _ = level.part(first));
         }
         self.1.push(Link {
             lineage,
@@ -422,7 +423,7 @@ impl Levels {
         if let Some(1..) = self.linked_until(lineage) {
             let longest = self.0.iter().map(|level| level.quota.tolerance).max();
             let longest = longest.unwrap_or(0).max(quota.tolerance);
-            self.link(lineage, now.saturating_add(longest.saturating_mul(2)), now);
+            self.link(lineage, now.saturating_add(longest.saturating_mul(2)));
         }
     }
 
@@ -458,7 +459,7 @@ impl Levels {
         }
         let until = longest.map(|longest| now.saturating_add(longest.saturating_mul(2)));
         match until {
-            Some(until) => self.link(lineage, until, now),
+            Some(until) => self.link(lineage, until),
             None if is_changed && !is_member => self.cut(lineage, false, &is_beside),
             None => {}
         }
@@ -525,8 +526,10 @@ impl Levels {
     }
 }
 
+type Pairs = Vec<(u64, u64)>;
+
 /// Pairs of numbers, after their number.
-fn pairs(words: &[[u8; 8]], most: usize) -> Option<(Vec<(u64, u64)>, &[[u8; 8]])> {
+fn pairs(words: &[[u8; 8]], most: usize) -> Option<(Pairs, &[[u8; 8]])> {
     let (count, after) = words.split_first()?;
     let count = usize::try_from(u64::from_be_bytes(*count)).ok()?;
     if count > most {

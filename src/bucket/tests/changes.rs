@@ -288,3 +288,29 @@ fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
         assert_eq!(sizes, [if by_client { 32 + 16 + 1 } else { 32 }]);
     }
 }
+
+/// A client of more keys than one place tells apart.
+#[test]
+fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back() {
+    let rule = quota(1000, 86_400, 1000);
+    let mut buckets = MemoryBuckets::default();
+    let now = 1_000 * SECOND;
+    let taken = |buckets: &mut MemoryBuckets, line, by_client| {
+        let outcome = take_all(buckets, &[charge_of(line, by_client, rule)], now);
+        u64::from(matches!(outcome, Some(Outcome::Taken { .. })))
+    };
+    let mut all = 0;
+    for by_client in [false, true, false, true] {
+        all += (0..300)
+            .map(|line| taken(&mut buckets, line, by_client))
+            .sum::<u64>();
+    }
+    // Each key takes one in each turn.
+    assert!((600..=1000).contains(&all), "{all}");
+    let left: u64 = (0..1000).map(|_| taken(&mut buckets, 0, true)).sum();
+    assert!(all + left <= 1000, "{all} and {left}");
+    for levels in buckets.buckets.values() {
+        let bytes = levels.to_bytes();
+        assert_eq!(Levels::from_bytes(&bytes).as_ref(), Some(levels));
+    }
+}
