@@ -20,7 +20,9 @@ const LIMITED: &str = r#"{"version":1,"realm":"api","environments":["live"],
     "d":{"limits":[{"requests":3,"per":"1s"}],
          "quota":{"requests":40,"per":"day","time_zone":"Europe/Berlin"}},
     "e":{"limits":[{"requests":100000,"per":"1m","burst":2000,"by":"client"}]},
-    "f":{"quota":{"requests":25,"per":"day"}}},
+    "f":{"quota":{"requests":25,"per":"day"}},
+    "g":{"limits":[{"requests":20,"per":"1d"}],
+         "quota":{"requests":45,"per":"month","rolls_over":{"day":15}}}},
   "routes":[
     {"path":"/1"},
     {"path":"/30","cost":30},
@@ -34,14 +36,17 @@ const LIMITED: &str = r#"{"version":1,"realm":"api","environments":["live"],
 type Rule = (u64, u64, u64);
 
 /// By key or client; the rule.
-const PLANS: [(&str, &[(char, Rule)]); 6] = [
+const PLANS: [(&str, &[(char, Rule)]); 7] = [
     ("a", &[('k', (100, 1, 1000))]),
     ("b", &[('c', (20, 86_400, 20))]),
     ("c", &[('k', (4000, 1, 4000)), ('c', (20_000, 1, 2000))]),
     ("d", &[('k', (3, 1, 3))]),
     ("e", &[('c', (100_000, 60, 2000))]),
     ("f", &[]),
+    ("g", &[('k', (20, 86_400, 20))]),
 ];
+/// The plans that have the same limit, one by client and one by key.
+const ALIKE: [&str; 2] = ["b", "g"];
 const ROUTES: [(&str, u64); 6] = [
     ("/1", 1),
     ("/30", 30),
@@ -70,6 +75,10 @@ fn window(plan: &str, wall: u64) -> Option<(&'static str, u64, u64)> {
         "c" => Some(("month", month, 60)),
         "d" => Some(("day in Berlin", (wall + 7200) / 86_400, 40)),
         "f" => Some(("day", wall / 86_400, 25)),
+        "g" => {
+            let month = MONTHS.iter().filter(|start| **start + 14 * 86_400 <= wall);
+            Some(("month from the 15th", month.count() as u64, 45))
+        }
         _ => None,
     }
 }
@@ -126,6 +135,14 @@ impl Model {
             let takings = self.takings.entry(slot).or_default();
             takings.0.push((now.into(), cost.min(slot.3.2).into()));
             holds &= takings.hold(slot.3);
+        }
+        if ALIKE.contains(&plan) {
+            // Whoever goes to and fro between the two has the limit once.
+            let rule = (20, 86_400, 20);
+            let slot = ('a', u64::from(line), "", rule);
+            let takings = self.takings.entry(slot).or_default();
+            takings.0.push((now.into(), cost.min(20).into()));
+            holds &= takings.hold(rule);
         }
         if let Some((name, which, requests)) = window(plan, wall) {
             let drawn = self.drawn.entry((line, name, which)).or_default();
