@@ -358,6 +358,12 @@ impl Working<'_> {
             false
         });
         read.unwrap();
+        let before = self.before.0.entry(name(slot)).or_default();
+        for (rule, taken) in before {
+            if !rules.get(rule).is_some_and(|now| now.lines.contains(&line)) {
+                taken.lines.remove(&line);
+            }
+        }
     }
 
     /// Which of the request's buckets in one place are there, and which have seen the key.
