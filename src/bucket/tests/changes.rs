@@ -62,7 +62,9 @@ impl Oracle {
     /// takes to fill since the line last used it, so that it may be forgotten.
     fn level(&self, line: u64, rule: Rule, now: u128) -> (u128, bool) {
         let stay = self.stays[&(line, rule)];
-        let (mut at, mut level, mut is_stale) = (stay.at, stay.level, false);
+        let (mut at, mut level) = (stay.at, stay.level);
+        // One that was full when a refused request came is as good as new.
+        let mut is_stale = level == most(rule);
         let under = |t: &Taking| PLANS[t.plan].contains(&rule);
         let all = self.takings.iter().skip(stay.after);
         let all = all.filter(|t| t.line == line || (rule.0 == 'c' && under(t)));
