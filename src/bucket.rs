@@ -411,7 +411,9 @@ fn pay(
 ) -> Result<Result<Paid, Refused>, Contended> {
     let quota = &charge.quota;
     let asked = Asked::new(charges, charge, now);
-    asked.ask(buckets, &mut |levels, found, is_hot| {
+    let mut elsewhere = None;
+    let paid = asked.ask(buckets, &mut |levels, found, is_hot| {
+        elsewhere = None;
         let taken = match quota.take(charge.cost, found.level, now) {
             Ok(taken) => taken,
             Err(refused) => return (found.keep(levels, charge), Err(refused)),
@@ -427,7 +429,8 @@ fn pay(
             full_in: taken.full_in.saturating_add(reserved),
         };
         let is_set = levels.set(&charge.quota, taken.stored);
-        asked.took(levels, charge.cost.saturating_add(leased));
+        let tokens = charge.cost.saturating_add(leased);
+        elsewhere = asked.took(levels, tokens).map(|kin| (kin, tokens));
         let members = match leased {
             0 => Members::default(),
             _ => levels.members(quota),
@@ -438,7 +441,12 @@ fn pay(
             members,
         };
         (is_set, Ok(paid))
-    })
+    })?;
+    if let Some((kin, tokens)) = elsewhere {
+        // Where that fails nothing is let in, and the caller is poorer: the safe side.
+        asked.pass_on(buckets, kin, tokens)?;
+    }
+    Ok(paid)
 }
 
 /// Undoes a take that left `stored`, and gives up the lease that came with it. If others have

@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
+mod changes;
+
 fn quota(requests: u64, per: u64, burst: u64) -> Quota {
     Quota::new(requests, per, burst).unwrap()
 }

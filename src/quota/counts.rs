@@ -11,6 +11,8 @@ use super::Window;
 pub const MAX_TALLIES: usize = 32;
 /// Windows kept of a rule. Of more, neighbours are counted as one.
 const KEPT: usize = 3;
+/// Seconds of a month of 31 days and a day.
+const LONGEST: u64 = 32 * 86_400;
 
 const TALLY_BYTES: usize = 64;
 /// Stands before tallies that tell what was given back and what other rules took; those of a
@@ -33,8 +35,8 @@ pub struct Tally {
     pub carried: u64,
     /// So many were given back by the operator, as last heard.
     pub given_back: u64,
-    /// Taken under other rules since the window was opened: who is moved to another plan and
-    /// back has used those, too.
+    /// Taken in other windows that share a moment with this one, mostly under other rules: a
+    /// key that is moved to another plan and back has used those as well.
     pub beside: u64,
 }
 
@@ -46,9 +48,10 @@ impl Tally {
         taken.saturating_sub(self.given_back)
     }
 
-    /// What was taken under its own rule.
+    /// What was taken in this window alone.
     fn used_here(&self) -> u64 {
-        self.used().saturating_sub(self.beside)
+        let taken = self.own.saturating_add(self.others);
+        taken.saturating_sub(self.given_back)
     }
 
     fn overlaps(&self, window: Window) -> bool {
@@ -68,11 +71,12 @@ impl Tally {
                 start: self.window.start.min(other.window.start),
                 end: self.window.end.max(other.window.end),
             },
-            own: self.used().saturating_add(other.used()),
-            others: 0,
+            own: self.own.saturating_add(other.used_here()),
+            // Those of the window that begins with it: it may be told of them again.
+            others: self.others,
             carried: self.carried.saturating_add(other.carried),
-            given_back: 0,
-            beside: 0,
+            given_back: self.given_back,
+            beside: self.beside.saturating_add(other.beside),
         }
     }
 }
@@ -129,45 +133,62 @@ impl Counts {
     /// carried over into it. `None` if there is no room.
     pub(crate) fn open(&mut self, rule: u64, window: Window) -> Option<(&mut Tally, bool)> {
         let is_it = |t: &Tally| t.rule == rule && t.window == window;
-        let mut carried = 0;
+        let mut carried_over = false;
         if !self.0.iter().any(is_it) {
-            carried = self.before(rule, window);
+            let begun = self.begun(rule, window);
+            carried_over = begun.used() > 0;
             self.make_room(rule, window)?;
-            self.0.push(Tally {
-                rule,
-                window,
-                ..Tally::default()
-            });
+            self.0.push(begun);
         }
+        let mut carried: u64 = 0;
         let ahead = self.0.iter_mut();
         for later in ahead.filter(|t| t.rule == rule && t.window.start >= window.end) {
-            carried = carried.saturating_add(later.own.saturating_sub(later.carried));
-            later.carried = later.own;
+            let counted = later.own.saturating_add(later.beside);
+            carried = carried.saturating_add(counted.saturating_sub(later.carried));
+            later.carried = counted;
         }
         let tally = self.0.iter_mut().find(|t| is_it(t))?;
         tally.own = tally.own.saturating_add(carried);
-        Some((tally, carried > 0))
+        Some((tally, carried_over || carried > 0))
     }
 
-    /// What a window that does not exist yet begins with. Other rules may have counted since
-    /// this one last did, or the time zone may have new clocks: whatever was taken in a window
-    /// that shares a moment with this one counts. The rule that counted last is at the end.
-    fn before(&self, rule: u64, window: Window) -> u64 {
-        let own = self.0.iter().filter(|t| t.rule == rule);
-        let own = own.filter(|t| t.overlaps(window)).map(Tally::used).max();
-        let last = self.0.iter().rposition(|t| t.rule == rule);
+    /// A window that does not exist yet. Other rules may have counted since this one last did,
+    /// or the time zone may have new clocks: what was taken in each window that shares a moment
+    /// with this one counts.
+    fn begun(&self, rule: u64, window: Window) -> Tally {
+        let overlapping = |t: &&Tally| t.overlaps(window);
+        let own = self.0.iter().filter(overlapping).filter(|t| t.rule == rule);
+        let own = own.map(Tally::used).max();
+        // The one that counted last is at the end. What stands before a window of this rule that
+        // is past was taken before that ended.
+        let is_past = |t: &Tally| t.rule == rule && t.window.end <= window.start;
+        let last = self.0.iter().rposition(is_past).filter(|_| own.is_none());
         let since = self.0.get(last.map_or(0, |at| at + 1)..);
-        let since = since.unwrap_or_default().iter();
-        let since = since.filter(|t| t.overlaps(window)).map(|t| match last {
-            None => t.used(),
-            // What those counted of this rule lies in windows that are past.
-            Some(_) => t.used_here(),
-        });
-        own.into_iter().chain(since).max().unwrap_or(0)
+        let since = since.unwrap_or_default().iter().filter(overlapping);
+        let mut begun = Tally {
+            rule,
+            window,
+            ..Tally::default()
+        };
+        for t in since {
+            // Of windows that begin together, others' takings are told as one number.
+            let taken = match t.window.start == window.start {
+                true => {
+                    begun.others = begun.others.max(t.others);
+                    begun.given_back = begun.given_back.max(t.given_back);
+                    t.own
+                }
+                false => t.used_here(),
+            };
+            begun.beside = begun.beside.saturating_add(taken);
+        }
+        let missing = own.unwrap_or(0).saturating_sub(begun.used());
+        begun.beside = begun.beside.saturating_add(missing);
+        begun
     }
 
-    /// One more was taken under a rule: it is the last that counted, and other rules count it,
-    /// too, in windows that share a moment with this one.
+    /// One more was taken under a rule: it is the last that counted, and other windows that share
+    /// a moment with this one count it as well.
     pub(super) fn took(&mut self, rule: u64, window: Window) {
         let is_it = |t: &Tally| t.rule == rule && t.window == window;
         if let Some(at) = self.0.iter().position(is_it) {
@@ -181,7 +202,8 @@ impl Counts {
     }
 
     fn others(&mut self, rule: u64, window: Window) -> impl Iterator<Item = &mut Tally> {
-        let others = self.0.iter_mut().filter(move |t| t.rule != rule);
+        let is_it = move |t: &Tally| t.rule == rule && t.window == window;
+        let others = self.0.iter_mut().filter(move |t| !is_it(t));
         others.filter(move |t| t.overlaps(window))
     }
 
@@ -191,12 +213,17 @@ impl Counts {
         let is_past = |t: &Tally| t.window.end <= window.start;
         windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
         while windows.len() > KEPT {
-            // Neighbours on one side of the present, those with the least time between them:
-            // a clock that was far ahead must not join today with a year to come.
+            // Neighbours on one side of the present: such as last no longer than a month together,
+            // because a month counts whatever overlaps it; then those with the least time between
+            // them. A clock that was far ahead must not join today with a year to come.
             let pairs = windows.iter().zip(windows.iter().skip(1)).enumerate();
             let pairs = pairs.filter(|(_, (a, b))| is_past(a) == is_past(b));
-            let gap = pairs.min_by_key(|(_, (a, b))| b.window.start.saturating_sub(a.window.end));
-            let (at, merged) = gap.map(|(at, (a, b))| (at, a.merged(*b)))?;
+            let least = pairs.min_by_key(|(_, (a, b))| {
+                let lasts = b.window.end.saturating_sub(a.window.start);
+                let gap = b.window.start.saturating_sub(a.window.end);
+                (lasts > LONGEST, gap)
+            });
+            let (at, merged) = least.map(|(at, (a, b))| (at, a.merged(*b)))?;
             windows.remove(at);
             if let Some(next) = windows.get_mut(at) {
                 *next = merged;
@@ -217,7 +244,7 @@ impl Counts {
         let mut all = self.0.iter_mut();
         let found = all.find(|t| t.rule == rule && t.window == taken_in);
         // What counts in an earlier window, too, stays counted in both.
-        let found = found.filter(|t| t.own > t.carried);
+        let found = found.filter(|t| t.own > 0 && t.own.saturating_add(t.beside) > t.carried);
         let Some(tally) = found else {
             return false;
         };
@@ -234,10 +261,19 @@ impl Counts {
     /// plane counts them together, which is the safe side.
     pub fn hear(&mut self, start: u64, others: u64, given_back: u64) -> bool {
         let mut is_news = false;
+        let (mut end, mut most) = (start, 0);
         for tally in self.0.iter_mut().filter(|t| t.window.start == start) {
             is_news |= others > tally.others || given_back > tally.given_back;
+            let more = others.saturating_sub(tally.others);
+            (end, most) = (end.max(tally.window.end), most.max(more));
             tally.others = others.max(tally.others);
             tally.given_back = given_back.max(tally.given_back);
+        }
+        // Windows that began at other moments count it as they count what was taken here.
+        let heard = Window { start, end };
+        let elsewhere = self.0.iter_mut().filter(|t| t.window.start != start);
+        for tally in elsewhere.filter(|t| t.overlaps(heard)) {
+            tally.beside = tally.beside.saturating_add(most);
         }
         is_news
     }

@@ -20,7 +20,9 @@ const LIMITED: &str = r#"{"version":1,"realm":"api","environments":["live"],
     "d":{"limits":[{"requests":3,"per":"1s"}],
          "quota":{"requests":40,"per":"day","time_zone":"Europe/Berlin"}},
     "e":{"limits":[{"requests":100000,"per":"1m","burst":2000,"by":"client"}]},
-    "f":{"quota":{"requests":25,"per":"day"}}},
+    "f":{"quota":{"requests":25,"per":"day"}},
+    "g":{"limits":[{"requests":20,"per":"1d"}],
+         "quota":{"requests":45,"per":"month","rolls_over":{"day":15}}}},
   "routes":[
     {"path":"/1"},
     {"path":"/30","cost":30},
@@ -34,14 +36,17 @@ const LIMITED: &str = r#"{"version":1,"realm":"api","environments":["live"],
 type Rule = (u64, u64, u64);
 
 /// By key or client; the rule.
-const PLANS: [(&str, &[(char, Rule)]); 6] = [
+const PLANS: [(&str, &[(char, Rule)]); 7] = [
     ("a", &[('k', (100, 1, 1000))]),
     ("b", &[('c', (20, 86_400, 20))]),
     ("c", &[('k', (4000, 1, 4000)), ('c', (20_000, 1, 2000))]),
     ("d", &[('k', (3, 1, 3))]),
     ("e", &[('c', (100_000, 60, 2000))]),
     ("f", &[]),
+    ("g", &[('k', (20, 86_400, 20))]),
 ];
+/// The plans that have the same limit, one by client and one by key.
+const ALIKE: [&str; 2] = ["b", "g"];
 const ROUTES: [(&str, u64); 6] = [
     ("/1", 1),
     ("/30", 30),
@@ -70,6 +75,10 @@ fn window(plan: &str, wall: u64) -> Option<(&'static str, u64, u64)> {
         "c" => Some(("month", month, 60)),
         "d" => Some(("day in Berlin", (wall + 7200) / 86_400, 40)),
         "f" => Some(("day", wall / 86_400, 25)),
+        "g" => {
+            let month = MONTHS.iter().filter(|start| **start + 14 * 86_400 <= wall);
+            Some(("month from the 15th", month.count() as u64, 45))
+        }
         _ => None,
     }
 }
@@ -126,6 +135,14 @@ impl Model {
             let takings = self.takings.entry(slot).or_default();
             takings.0.push((now.into(), cost.min(slot.3.2).into()));
             holds &= takings.hold(slot.3);
+        }
+        if ALIKE.contains(&plan) {
+            // Whoever goes to and fro between the two has the limit once.
+            let rule = (20, 86_400, 20);
+            let slot = ('a', u64::from(line), "", rule);
+            let takings = self.takings.entry(slot).or_default();
+            takings.0.push((now.into(), cost.min(20).into()));
+            holds &= takings.hold(rule);
         }
         if let Some((name, which, requests)) = window(plan, wall) {
             let drawn = self.drawn.entry((line, name, which)).or_default();
@@ -314,6 +331,7 @@ fn act() -> impl Strategy<Value = Act> {
     let one = (0..3usize, 0..KEYS.len(), 0..ROUTES.len());
     let rivals = proptest::collection::vec(one.clone(), 0..3);
     let plans = proptest::array::uniform4(0..PLANS.len());
+    let alike = any::<bool>().prop_map(|by_key| [if by_key { 6 } else { 1 }; 4]);
     prop_oneof![
         6 => (one.clone(), rivals).prop_map(|(t, r)| Act::Try(t, r)),
         5 => (one, 1..60u32, proptest::option::of(2..ROUTES.len()))
@@ -325,6 +343,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..3usize).prop_map(Act::Tick),
         1 => (0..3usize).prop_map(Act::Crash),
         2 => plans.prop_map(Act::Push),
+        2 => alike.prop_map(Act::Push),
     ]
 }
 
@@ -387,4 +406,20 @@ proptest! {
             envoy.now += pause;
         }
     }
+}
+
+#[test]
+fn a_limit_by_key_that_is_the_clients_for_a_while_is_given_once() {
+    let mut envoy = Envoy::new([6; 4]);
+    let mut admitted = 0;
+    for (version, plan) in [6, 1, 6, 1, 6].into_iter().enumerate() {
+        envoy.plans = [plan; 4];
+        envoy.keyset = keyset_of(version as u64 + 1, envoy.plans, &envoy.keys);
+        let tries = if version == 0 { 2 } else { 12 };
+        for _ in 0..tries {
+            // The model fails where more are let in.
+            admitted += u64::from(envoy.attempt((0, 0, 0), Vec::new()).unwrap());
+        }
+    }
+    assert_eq!(admitted, 20);
 }

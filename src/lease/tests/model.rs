@@ -355,6 +355,37 @@ struct Working<'w> {
 }
 
 impl Working<'_> {
+    /// What is no longer there was full; nor is a line remembered for ever.
+    fn forget(&mut self, key: &BucketKey) {
+        let line = self.line;
+        let slots = self.limits.iter().map(|(slot, _)| *slot);
+        let slots = slots.flat_map(|slot| [slot, other(slot, line)]);
+        let Some(slot) = slots.into_iter().find(|slot| place(*slot) == *key) else {
+            return;
+        };
+        let now = self.world.now.into();
+        let rules = self.world.model.0.entry(name(slot)).or_default();
+        let read = self.world.shared.update(key, &mut |levels| {
+            rules.retain(|rule, taken| {
+                if !levels.has_member(&quota_of(*rule), line) {
+                    taken.lines.remove(&line);
+                }
+                let is_there = levels.get(&quota_of(*rule)).is_some();
+                let most = u128::from(rule.2) * unit(*rule);
+                assert!(is_there || taken.level(*rule, now).0 == most, "{rule:?}");
+                is_there
+            });
+            false
+        });
+        read.unwrap();
+        let before = self.before.0.entry(name(slot)).or_default();
+        for (rule, taken) in before {
+            if !rules.get(rule).is_some_and(|now| now.lines.contains(&line)) {
+                taken.lines.remove(&line);
+            }
+        }
+    }
+
     /// Which of the request's buckets in one place are there, and which have seen the key.
     fn made(&mut self, key: &BucketKey) -> [Vec<(Slot, Rule)>; 2] {
         let mut made = self.limits.clone();
@@ -393,6 +424,7 @@ impl Buckets for Working<'_> {
             self.verdict = self.verdict.clone().and(tried);
         }
         self.world.shared.update(key, f)?;
+        self.forget(key);
         let [made, seen] = self.made(key);
         let (line, now) = (self.line, self.world.now.into());
         let (world, limits) = (&mut *self.world, &self.limits);

@@ -1,0 +1,318 @@
+//! Changes of plans and policies, by key and by client, against a list of takings in exact
+//! arithmetic that shares no code with buckets.
+
+use super::*;
+
+/// By key or client; requests, seconds, burst.
+type Rule = (char, u64, u64, u64);
+
+const PLANS: [&[Rule]; 9] = [
+    &[('k', 10, 50, 10)],
+    &[('c', 10, 50, 10)],
+    &[('c', 20, 40, 20)],
+    &[('k', 20, 40, 20)],
+    &[('k', 5, 1000, 5)],
+    &[('c', 5, 1000, 5)],
+    &[('k', 10, 50, 10), ('c', 20, 40, 20)],
+    &[('c', 100, 50, 200)],
+    &[('k', 100, 50, 100)],
+];
+
+const NS: u128 = 1_000_000_000;
+
+struct Taking {
+    at: u128,
+    line: u64,
+    cost: u64,
+    plan: usize,
+}
+
+/// When a line of keys began with a rule, with how much, and when it last used it. Levels are in
+/// tokens times nanoseconds of the period.
+#[derive(Clone, Copy)]
+struct Stay {
+    at: u128,
+    /// How many takings came before.
+    after: usize,
+    level: u128,
+    used: u128,
+}
+
+#[derive(Default)]
+struct Oracle {
+    takings: Vec<Taking>,
+    stays: BTreeMap<(u64, Rule), Stay>,
+}
+
+fn unit((_, _, per, _): Rule) -> u128 {
+    u128::from(per) * NS
+}
+
+fn most(rule: Rule) -> u128 {
+    u128::from(rule.3) * unit(rule)
+}
+
+fn fill(rule: Rule) -> u128 {
+    most(rule) / u128::from(rule.1)
+}
+
+impl Oracle {
+    /// What a rule has left for a line that has been under it, if all that the line took since
+    /// counts, and all that others took under it; and whether it was full for as long as it
+    /// takes to fill since the line last used it, so that it may be forgotten.
+    fn level(&self, line: u64, rule: Rule, now: u128) -> (u128, bool) {
+        let stay = self.stays[&(line, rule)];
+        let (mut at, mut level) = (stay.at, stay.level);
+        // One that was full when a refused request came is as good as new.
+        let mut is_stale = level == most(rule);
+        let under = |t: &Taking| PLANS[t.plan].contains(&rule);
+        let all = self.takings.iter().skip(stay.after);
+        let all = all.filter(|t| t.line == line || (rule.0 == 'c' && under(t)));
+        let all = all.map(|t| (t.at, t.cost, t.line == line && under(t)));
+        for (when, cost, is_use) in all.chain([(now, 0, false)]) {
+            let refilled = level + (when - at) * u128::from(rule.1);
+            is_stale |= refilled >= most(rule)
+                && at + (most(rule) - level) / u128::from(rule.1) + fill(rule) <= when;
+            is_stale &= !is_use;
+            level = refilled.min(most(rule));
+            level = level.saturating_sub(u128::from(cost.min(rule.3)) * unit(rule));
+            at = when;
+        }
+        (level, is_stale)
+    }
+
+    /// A line comes to the rules of a plan. One that it has not used for as long as it takes to
+    /// fill twice begins with no more than those have left that it was under until now.
+    fn come(&mut self, line: u64, plan: usize, now: u128) {
+        let last = self.takings.iter().rfind(|t| t.line == line);
+        let last = last.map_or(&[][..], |t| PLANS[t.plan]);
+        for rule in PLANS[plan] {
+            let stay = self.stays.get(&(line, *rule));
+            let is_kept =
+                |stay: &Stay| now <= stay.used + 2 * fill(*rule) && !self.level(line, *rule, now).1;
+            if stay.is_some_and(is_kept) {
+                continue;
+            }
+            let mut level = most(*rule);
+            for old in last.iter().filter(|old| !PLANS[plan].contains(old)) {
+                let (left, is_stale) = self.level(line, *old, now);
+                if is_stale {
+                    continue;
+                }
+                let tokens = match (old.0, rule.0) {
+                    // Others may have used it as well: it lacks what the key took.
+                    ('k', 'c') => {
+                        let lacks = (most(*old) - left) / unit(*old);
+                        u128::from(rule.3).saturating_sub(lacks)
+                    }
+                    _ => left.div_ceil(unit(*old)),
+                };
+                level = level.min(tokens * unit(*rule));
+            }
+            if stay.is_some() {
+                // It may be remembered for longer, and has refilled meanwhile.
+                level = level.max(self.level(line, *rule, now).0);
+            }
+            let stay = Stay {
+                at: now,
+                after: self.takings.len(),
+                level,
+                used: now,
+            };
+            self.stays.insert((line, *rule), stay);
+        }
+    }
+
+    /// Whether it may be let in.
+    fn admit(&mut self, taking: Taking) -> bool {
+        let Taking {
+            at,
+            line,
+            cost,
+            plan,
+        } = taking;
+        let may = PLANS[plan].iter().all(|rule| {
+            let cost = u128::from(cost.min(rule.3)) * unit(*rule);
+            self.level(line, *rule, at).0 >= cost
+        });
+        for rule in PLANS[plan] {
+            self.stays.get_mut(&(line, *rule)).unwrap().used = at;
+        }
+        self.takings.push(taking);
+        may
+    }
+}
+
+fn charges(line: u64, plan: usize, cost: u64) -> Vec<Charge> {
+    let rules = PLANS[plan].iter();
+    let charges = rules.map(|(by, requests, per, burst)| Charge {
+        cost: cost.min(*burst),
+        ..charge_of(line, *by == 'c', quota(*requests, *per, *burst))
+    });
+    charges.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..crate::seeded() })]
+
+    /// Each line of keys of one client is on a plan of its own, or all are on one.
+    #[test]
+    fn who_goes_to_and_fro_between_subjects_and_rules_gets_no_more_than_either_gives(
+        acts in proptest::collection::vec(
+            (0..3u64, 0..PLANS.len(), any::<bool>(), 0..25u64, 1..4u64,
+             prop_oneof![3 => 0..3_000u64, 2 => 0..60_000u64, 1 => 0..400_000u64]), 1..25),
+    ) {
+        let mut buckets = MemoryBuckets::default();
+        let mut oracle = Oracle::default();
+        let mut plans = [0; 3];
+        let mut now = 10_000 * SECOND;
+        for (line, plan, all, times, cost, pause) in acts {
+            match all {
+                true => plans = [plan; 3],
+                false => plans[line as usize] = plan,
+            }
+            now += pause * 1_000_000;
+            for line in (0..3).filter(|n| all || *n == line) {
+                for _ in 0..times {
+                    let plan = plans[line as usize];
+                    oracle.come(line, plan, now.into());
+                    let outcome = take_all(&mut buckets, &charges(line, plan, cost), now);
+                    if matches!(outcome, Some(Outcome::Taken { .. })) {
+                        let taking = Taking { at: now.into(), line, cost, plan };
+                        prop_assert!(oracle.admit(taking), "{line} on plan {plan} at {now}");
+                    }
+                    for levels in buckets.buckets.values() {
+                        let read = Levels::from_bytes(&levels.to_bytes());
+                        prop_assert_eq!(read.as_ref(), Some(levels));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn by(by_client: bool, rule: Quota) -> Charge {
+    charge_of(1, by_client, rule)
+}
+
+#[test]
+fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once() {
+    let rule = quota(10, 86_400, 10);
+    for first in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let now = 1_000 * SECOND;
+        for _ in 0..2 {
+            take_all(&mut buckets, &[by(first, rule)], now);
+        }
+        let turns = [!first, first, !first, first];
+        let left = turns.map(|turn| drained(&mut buckets, by(turn, rule), now));
+        assert_eq!(left, [8, 0, 0, 0]);
+        // What is taken in small parts is counted once, too.
+        let mut buckets = MemoryBuckets::default();
+        let mut taken = 0;
+        for turn in turns.repeat(5) {
+            let outcome = take_all(&mut buckets, &[by(turn, rule)], now);
+            taken += u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+        }
+        assert_eq!(taken, 10);
+    }
+}
+
+/// However long it lasts: what was remembered of the other subject's buckets is then forgotten.
+#[test]
+fn who_has_long_been_under_the_other_subjects_limit_finds_its_old_bucket_empty_too() {
+    let rule = quota(10, 10, 10);
+    for first in [false, true] {
+        for seconds in [0, 5, 15, 19, 20, 21, 25, 200] {
+            let mut buckets = MemoryBuckets::default();
+            let mut now = 1_000 * SECOND;
+            assert_eq!(drained(&mut buckets, by(first, rule), now), 10);
+            assert_eq!(drained(&mut buckets, by(!first, rule), now), 0);
+            for _ in 0..seconds {
+                now += SECOND;
+                assert_eq!(drained(&mut buckets, by(!first, rule), now), 1);
+            }
+            for turn in [first, !first, first] {
+                let left = drained(&mut buckets, by(turn, rule), now);
+                assert_eq!(left, 0, "{first}, after {seconds} s");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_both_subjects_that_stop_to_apply_together_go_on_as_they_were() {
+    let rule = quota(10, 86_400, 10);
+    let mut buckets = MemoryBuckets::default();
+    let now = 1_000 * SECOND;
+    let both = [by(false, rule), by(true, rule)];
+    for _ in 0..2 {
+        take_all(&mut buckets, &both, now);
+    }
+    let left = [false, true, false].map(|turn| drained(&mut buckets, by(turn, rule), now));
+    assert_eq!(left, [8, 0, 0]);
+}
+
+#[test]
+fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
+    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let now = 1_000 * SECOND;
+    for elsewhere in [charge_of(1, true, big), charge_of(1, false, big)] {
+        let mut buckets = MemoryBuckets::default();
+        let of = |line| charge_of(line, true, small);
+        take_all(&mut buckets, &[of(1)], now);
+        take_all(&mut buckets, &[of(2)], now);
+        // As much as was left.
+        assert!((18..=19).contains(&drained(&mut buckets, elsewhere, now)));
+        for _ in 0..3 {
+            let outcome = take_all(&mut buckets, &[of(2)], now);
+            assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+        }
+        assert_eq!(drained(&mut buckets, of(1), now), 0);
+        assert_eq!(drained(&mut buckets, of(2), now), 0);
+    }
+}
+
+/// The usual path, where no rule changes, costs what it did.
+#[test]
+fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
+    let rule = quota(10, 10, 10);
+    for by_client in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        for n in 0..100 {
+            take_all(&mut buckets, &[by(by_client, rule)], n * 500_000_000);
+        }
+        let sizes: Vec<usize> = buckets
+            .buckets
+            .values()
+            .map(|l| l.to_bytes().len())
+            .collect();
+        assert_eq!(sizes, [if by_client { 32 + 16 + 1 } else { 32 }]);
+    }
+}
+
+/// A client of more keys than one place tells apart.
+#[test]
+fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back() {
+    let rule = quota(1000, 86_400, 1000);
+    let mut buckets = MemoryBuckets::default();
+    let now = 1_000 * SECOND;
+    let taken = |buckets: &mut MemoryBuckets, line, by_client| {
+        let outcome = take_all(buckets, &[charge_of(line, by_client, rule)], now);
+        u64::from(matches!(outcome, Some(Outcome::Taken { .. })))
+    };
+    let mut all = 0;
+    for by_client in [false, true, false, true] {
+        all += (0..300)
+            .map(|line| taken(&mut buckets, line, by_client))
+            .sum::<u64>();
+    }
+    // Each key takes one in each turn.
+    assert!((600..=1000).contains(&all), "{all}");
+    let left: u64 = (0..1000).map(|_| taken(&mut buckets, 0, true)).sum();
+    assert!(all + left <= 1000, "{all} and {left}");
+    for levels in buckets.buckets.values() {
+        let bytes = levels.to_bytes();
+        assert_eq!(Levels::from_bytes(&bytes).as_ref(), Some(levels));
+    }
+}
