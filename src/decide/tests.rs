@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::cell::Cell;
 use zeroize::Zeroizing;
 
+mod both;
 mod certificates;
 mod limits;
 mod quotas;

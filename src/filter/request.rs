@@ -13,7 +13,7 @@ use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decid
 use crate::headers::Headers;
 use crate::key::Prefix;
 use crate::keyset::{InForce, StoreId};
-use crate::policy::{Mode, RateLimitFields};
+use crate::policy::{Mode, Policy, RateLimitFields};
 use crate::reply::{Kind, is_grpc, rate_fields, reply};
 
 /// Filter state of requests that are let in without a key; the guard asks for something
@@ -118,7 +118,7 @@ fn decided(
     let keyset = in_force.ok();
     let certificate = Shown::read(keyset);
     let virtual_host = keyset
-        .filter(|k| k.policy().router.names_virtual_hosts())
+        .filter(|k| k.policies().any(|p| p.router.names_virtual_hosts()))
         .and_then(|_| host::property("xds\0virtual_host_name"))
         .and_then(|name| String::from_utf8(name).ok());
     let request = Request {
@@ -127,7 +127,7 @@ fn decided(
             .filter(|k| k.addresses())
             .and_then(|_| source_address()),
         peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
-        tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
+        tls: keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(),
         virtual_host: virtual_host.as_deref(),
     };
     let clocks = clock::now();
@@ -201,14 +201,7 @@ fn admit(
 ) -> Result<Seen, host::Status> {
     let policy = keyset.policy();
     let mut edits = Vec::new();
-    match (policy.keys_stay(), decision.open) {
-        (true, _) => {}
-        (false, true) => {
-            let ours = |text: &[u8]| could_be_ours(keyset, text);
-            strip_ours(policy, headers, ours, &mut edits);
-        }
-        (false, false) => strip(policy, headers, &mut edits),
-    }
+    take_out_keys(keyset, decision.open, headers, &mut edits);
     // What was decided holds for the request as it reads, and not for what it asks a
     // framework to read it as.
     let judged = !decision.open || decision.overridden;
@@ -218,8 +211,18 @@ fn admit(
         strip_hosts(headers, &mut edits);
     }
     apply(&edits)?;
+    if let Some(other) = keyset.other() {
+        // Of what is left: both may change one header.
+        let bytes = host::request_headers()?;
+        let headers = Headers::new(&bytes);
+        let mut edits = Vec::new();
+        take_out_keys(other, decision.also_open, headers, &mut edits);
+        strip_smuggled(other.policy(), headers, false, &mut edits);
+        apply(&edits)?;
+    }
 
-    let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());
+    let caller = decision.entry.as_ref();
+    let caller = caller.filter(|_| decision.verdict.is_ok() && !decision.anonymous);
     let (Some(entry), Some(id)) = (caller, id) else {
         return marks::admitted(root, ANONYMOUS).map(|()| seen);
     };
@@ -234,9 +237,14 @@ fn admit(
         let mut names = String::with_capacity(64);
         // The keys may number scopes by another table than the listener's policy does.
         let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
+        let leaves = |policy: &Policy, name: &str| {
+            let number = policy.scope_number(name);
+            number.is_some_and(|n| policy.leaves(true, n))
+        };
+        let other = keyset.other().map(InForce::policy);
         let held = |name: &&str| {
-            let number = || policy.scope_number(name);
-            !entry.publishable || number().is_some_and(|n| policy.leaves(true, n))
+            !entry.publishable
+                || (leaves(policy, name) && other.is_none_or(|other| leaves(other, name)))
         };
         for name in entry.scopes().filter_map(name_of).filter(held) {
             if !names.is_empty() {
@@ -247,6 +255,23 @@ fn admit(
         add(&policy.identity.scopes, names.as_bytes())?;
     }
     marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
+}
+
+fn take_out_keys<'a>(
+    keyset: &'a InForce,
+    is_open: bool,
+    headers: Headers<'a>,
+    edits: &mut Vec<Edit<'a>>,
+) {
+    let policy = keyset.policy();
+    match (policy.keys_stay(), is_open) {
+        (true, _) => {}
+        (false, true) => {
+            let ours = |text: &[u8]| could_be_ours(keyset, text);
+            strip_ours(policy, headers, ours, edits);
+        }
+        (false, false) => strip(policy, headers, edits),
+    }
 }
 
 /// What logs want to know. None of it opens anything, so that a failure to write it refuses
@@ -281,6 +306,13 @@ fn refuse(
         let mut edits = Vec::new();
         strip_query(policy, headers, &mut edits);
         let _ = apply(&edits);
+        if let Some(other) = keyset.and_then(InForce::other)
+            && let Ok(bytes) = host::request_headers()
+        {
+            let mut edits = Vec::new();
+            strip_query(other.policy(), Headers::new(&bytes), &mut edits);
+            let _ = apply(&edits);
+        }
     }
     let kind = headers.map_or(Kind::Plain, Kind::of);
     let rate = decision.and_then(|d| d.rate.as_ref());

@@ -194,12 +194,14 @@ impl Holding {
             None => Unavailable::None,
         })?;
         let rules = listener.policy().ok_or(Unavailable::OverlayWithoutBase)?;
-        let shadow = |mode| mode == Mode::Shadow;
-        // Shadow mode refuses nothing: it adds nothing to what another policy refuses.
-        if listener.older && shadow(rules.policy.mode) {
-            return Ok(newest.clone());
+        let own = newest.clone().by(rules, listener.not_after);
+        if !listener.older || rules.name == newest.base().name {
+            return Ok(own);
         }
-        let both = listener.older && !shadow(newest.policy().mode);
-        Ok(newest.clone().by(rules, listener.not_after, both))
+        // The one that decides is the one that refuses.
+        Ok(match rules.policy.mode {
+            Mode::Shadow => newest.clone().beside(own),
+            Mode::Enforce => own.beside(newest.clone()),
+        })
     }
 }
