@@ -33,8 +33,12 @@ pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
     starts || is_listed(&listed(store).unwrap_or_default().0, name)
 }
 
-/// A listener has a keyset of its own.
+/// A listener has a keyset of its own. The canary, which never ticks, has none: before the
+/// first tick it takes any, because it knows of no newer one.
 pub fn note(store: StoreId, name: &BaseName) {
+    if slots::mine().is_none() {
+        return;
+    }
     change(store, |names| {
         if is_listed(names, name) {
             return false;

@@ -419,3 +419,20 @@ fn where_it_cannot_be_noted_that_requests_were_decided_the_next_one_notes_it() {
     edge.push(&old);
     assert_eq!(edge.ask(&plain).code(), "missing_api_key");
 }
+
+/// Envoy tries a push in a VM of its own, which right after the start knows of no newer keyset.
+#[test]
+fn what_the_canary_took_is_no_listeners_own() {
+    let (old, new, _) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let plain = crate::host::Request::get("/plain");
+    let mut worker = Edge::start(&new);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+    let canary = Edge::beside(&worker.process, &old);
+    worker.push(&old);
+    drop(canary);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+    worker.tick();
+    worker.push(&old);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+}
