@@ -359,8 +359,16 @@ fn pay_all(
     now: u64,
 ) -> Option<Outcome> {
     let mut tightest: Option<(usize, Taken)> = None;
-    let mut paid = [None; MAX_LIMITS + 1];
-    for ((i, charge), paid_here) in charges.iter().enumerate().zip(&mut paid) {
+    let (mut few, mut many) = ([None; MAX_LIMITS + 1], Vec::new());
+    let paid: &mut [Option<u64>] = match charges.len() <= few.len() {
+        true => &mut few,
+        // Of two policies.
+        false => {
+            many.resize(charges.len(), None);
+            &mut many
+        }
+    };
+    for ((i, charge), paid_here) in charges.iter().enumerate().zip(paid.iter_mut()) {
         let refusal = match pay(buckets, charges, charge, may_lease, now) {
             Ok(Ok(Paid {
                 taken,
@@ -379,7 +387,7 @@ fn pay_all(
         };
         for (charge, stored) in charges.iter().zip(paid) {
             if let Some(stored) = stored {
-                undo(buckets, charge, stored);
+                undo(buckets, charge, *stored);
             }
         }
         return Some(refusal);

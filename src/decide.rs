@@ -16,6 +16,7 @@ use crate::keyset::{Entry, InForce, Lookup};
 use crate::policy::{Auth, Mode, Preflight, RateLimitFields, Route, Unmatched};
 use crate::quota::Tallies;
 
+mod both;
 mod charge;
 mod denial;
 mod prior;
@@ -95,6 +96,10 @@ pub struct Decision<'k> {
     pub unjudged: Option<Prior>,
     /// What the request may have that is to be taken out.
     pub glance: Glance,
+    /// By [`InForce::also`] the route looks at no key.
+    pub also_open: bool,
+    /// One of two policies asked for no key: the upstream is told of none.
+    pub anonymous: bool,
 }
 
 impl Default for Decision<'_> {
@@ -112,6 +117,8 @@ impl Default for Decision<'_> {
             another_host: false,
             unjudged: None,
             glance: Glance::default(),
+            also_open: false,
+            anonymous: false,
         }
     }
 }
@@ -141,68 +148,63 @@ pub fn decide<'k>(
 ) -> Decision<'k> {
     let mut decision = Decision::default();
     let clocks = clocks.not_before(keyset.map_or(0, InForce::issued_at));
-    if let Some(also) = keyset.ok().and_then(InForce::also) {
-        let prior = prior();
-        if let Err(denial) = other_policy(&also, request, clocks, prior) {
-            trace.note("keyset", false, || {
-                "refused by the newest policy, which this listener's is older than".to_owned()
-            });
-            decision.verdict = Err(denial);
-            return decision;
+    let also = keyset.ok().and_then(|own| Some((own, own.also()?)));
+    decision.verdict = match also {
+        None => match judge(keyset, request, clocks, prior, trace, &mut decision) {
+            Ok(Some(due)) => due.pay(clocks, buckets, trace, &mut decision),
+            Ok(None) => Ok(()),
+            Err(denial) => Err(denial),
+        },
+        Some(policies) => {
+            let prior = prior();
+            both::decide(
+                policies,
+                request,
+                clocks,
+                prior,
+                buckets,
+                trace,
+                &mut decision,
+            )
         }
-        let prior = || prior;
-        decision.verdict = judge(
-            keyset,
-            request,
-            clocks,
-            prior,
-            buckets,
-            trace,
-            &mut decision,
-        );
-        return decision;
-    }
-    decision.verdict = judge(
-        keyset,
-        request,
-        clocks,
-        prior,
-        buckets,
-        trace,
-        &mut decision,
-    );
+    };
     decision
 }
 
-/// What another policy says to the same request. It charges nothing: that is for the
-/// listener's own.
-fn other_policy(
-    keyset: &InForce,
-    request: &Request<'_>,
-    clocks: Clocks,
-    prior: Option<Prior>,
-) -> Result<(), Denial> {
-    let mut nowhere = crate::bucket::MemoryBuckets::default();
-    judge(
-        Ok(keyset),
-        request,
-        clocks,
-        || prior,
-        &mut nowhere,
-        &mut (),
-        &mut Decision::default(),
-    )
+/// What a request that is let in has to pay.
+struct Due<'k> {
+    keyset: &'k InForce,
+    entry: Entry<'k>,
+    route: Option<&'k Route>,
 }
 
+impl<'k> Due<'k> {
+    fn pay(
+        &self,
+        clocks: Clocks,
+        stock: &mut (impl Buckets + Tallies),
+        trace: &mut impl Trace,
+        decision: &mut Decision<'k>,
+    ) -> Result<(), Denial> {
+        if decision.again {
+            if self.keyset.policy().rate_limit_fields == RateLimitFields::Always {
+                decision.rate = unchanged(self, clocks, stock);
+            }
+            return Ok(());
+        }
+        charge(self, clocks, stock, trace, decision)
+    }
+}
+
+/// Whether a request is let in, as long as it can pay what is due.
 fn judge<'k>(
     keyset: Result<&'k InForce, Unavailable>,
     request: &Request<'_>,
     clocks: Clocks,
     prior: impl FnOnce() -> Option<Prior>,
-    buckets: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
     decision: &mut Decision<'k>,
-) -> Result<(), Denial> {
+) -> Result<Option<Due<'k>>, Denial> {
     let keyset = in_force(keyset, clocks, trace)?;
     let policy = keyset.policy();
     let headers = request.headers;
@@ -235,7 +237,7 @@ fn judge<'k>(
         trace.note("preflight", true, || {
             "a CORS preflight, which the policy lets through".to_owned()
         });
-        return Ok(());
+        return Ok(None);
     }
     let auth = match (route, policy.unmatched) {
         (Some(route), _) => route.auth,
@@ -256,7 +258,7 @@ fn judge<'k>(
         decision.overridden =
             glance.overrides && rule::is_overridden(policy, &call, decision.route, headers);
         decision.unjudged = unjudged(keyset, glance, headers);
-        return Ok(());
+        return Ok(None);
     }
     if policy.require_tls && !request.tls {
         trace.note("tls", false, || {
@@ -296,7 +298,7 @@ fn judge<'k>(
             trace.note("credential", true, || {
                 "none, and the route does not insist".to_owned()
             });
-            return Ok(());
+            return Ok(None);
         }
         (None, None) => {
             trace.note("credential", false, || {
@@ -328,13 +330,11 @@ fn judge<'k>(
     if let Some(route) = route {
         scopes(keyset, &entry, route, trace)?;
     }
-    if decision.again {
-        if policy.rate_limit_fields == RateLimitFields::Always {
-            decision.rate = unchanged(keyset, &entry, route, clocks, buckets);
-        }
-        return Ok(());
-    }
-    charge(keyset, &entry, route, clocks, buckets, trace, decision)
+    Ok(Some(Due {
+        keyset,
+        entry,
+        route,
+    }))
 }
 
 /// Whether a key that was let in, and whose request goes on and on, would still be let in.

@@ -20,8 +20,10 @@ use crate::bucket::{Contended, joined};
 use crate::policy::{QuotaPeriod, RawQuota, RollOver};
 
 mod counts;
+mod joint;
 
 pub use counts::{Counts, MAX_TALLIES, Tally};
+pub use joint::Joint;
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3600;
@@ -285,12 +287,31 @@ pub struct Draw {
     pub requests: u64,
 }
 
-impl Draw {
+/// What can be drawn on the quotas of one request: all of it, or nothing.
+pub trait Drawing {
+    /// What a draw left.
+    type Drawn;
+
     /// Looks without taking.
     ///
     /// # Errors
-    /// [`NotDrawn`], if [`Draw::take`] would fail.
-    pub fn look(&self, tallies: &mut impl Tallies) -> Result<(), NotDrawn> {
+    /// [`NotDrawn`], if [`Drawing::take`] would fail.
+    fn look(&self, tallies: &mut impl Tallies) -> Result<(), NotDrawn>;
+
+    /// Takes one request.
+    ///
+    /// # Errors
+    /// [`NotDrawn`]; nothing was taken.
+    fn take(&self, tallies: &mut impl Tallies) -> Result<Self::Drawn, NotDrawn>;
+
+    /// Undoes a take. Where that fails the caller is one request poorer: the safe side.
+    fn give_back(&self, tallies: &mut impl Tallies, drawn: &Self::Drawn);
+}
+
+impl Drawing for Draw {
+    type Drawn = Drawn;
+
+    fn look(&self, tallies: &mut impl Tallies) -> Result<(), NotDrawn> {
         let mut left = 0;
         let read = tallies.update_tally(&self.key, &mut |counts| {
             let opened = counts.open(self.rule, self.window);
@@ -304,11 +325,7 @@ impl Draw {
         }
     }
 
-    /// Takes one request.
-    ///
-    /// # Errors
-    /// [`NotDrawn`]; nothing was taken.
-    pub fn take(&self, tallies: &mut impl Tallies) -> Result<Drawn, NotDrawn> {
+    fn take(&self, tallies: &mut impl Tallies) -> Result<Drawn, NotDrawn> {
         let mut result = Err(NotDrawn::Contended);
         let swapped = tallies.update_tally(&self.key, &mut |counts| {
             result = Err(NotDrawn::UsedUp(self.window.end));
@@ -332,8 +349,7 @@ impl Draw {
         }
     }
 
-    /// Undoes a take. Where that fails the caller is one request poorer: the safe side.
-    pub fn give_back(&self, tallies: &mut impl Tallies, drawn: Drawn) {
+    fn give_back(&self, tallies: &mut impl Tallies, drawn: &Drawn) {
         let _ = tallies.update_tally(&self.key, &mut |counts| {
             counts.give_back(self.rule, drawn.window)
         });

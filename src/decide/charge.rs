@@ -1,13 +1,13 @@
 //! What a request takes from limits and quota: from all of them or from none.
 
-use super::{Clocks, Decision, Denial, Trace};
+use super::{Clocks, Decision, Denial, Due, Trace};
 use crate::bucket::{
     BucketKey, Buckets, Charge, Kin, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up,
     take_all, take_looked,
 };
 use crate::keyset::{Entry, InForce, OwnLimits, PlanInForce};
 use crate::policy::{By, Limit, Route};
-use crate::quota::{Draw, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
+use crate::quota::{Draw, Drawing, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +89,15 @@ impl<'k> Limits<'k> {
 }
 
 /// The limits and the quota that a request is under.
-struct Bounds<'k> {
+pub(super) struct Bounds<'k> {
     limits: Limits<'k>,
     count: usize,
     quota: Option<(&'k str, &'k Quota)>,
 }
 
 impl<'k> Bounds<'k> {
-    fn of(keyset: &'k InForce, entry: &Entry<'k>, route: Option<&'k Route>) -> Self {
+    pub(super) fn of(due: &Due<'k>) -> Self {
+        let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
         let plan = keyset.plan(entry);
         let limits = Limits {
             own: entry.own_limits(),
@@ -109,24 +110,49 @@ impl<'k> Bounds<'k> {
             quota: plan.and_then(|plan| Some((plan.name, plan.quota?))),
         }
     }
+
+    /// What is due to the buckets, in the order of the limits.
+    pub(super) fn charges(&self, due: &Due<'_>) -> impl Iterator<Item = Charge> {
+        let limits = self.limits.iter();
+        limits.map(|a| one(due.keyset, &due.entry, due.route, &a, due.cost()))
+    }
+
+    /// What is due to the quota.
+    pub(super) fn draw(&self, due: &Due<'_>, clocks: Clocks) -> Option<Result<Draw, NotDrawn>> {
+        let (_, quota) = self.quota?;
+        let draw = |window| Draw {
+            key: TallyKey::new(due.keyset.store().0, due.entry.lineage.as_u64()),
+            rule: quota.rule(),
+            window,
+            requests: quota.requests,
+        };
+        // Without a clock nobody can tell.
+        let window = quota.window(clocks.wall);
+        Some(window.map(draw).ok_or(NotDrawn::Contended))
+    }
+}
+
+impl Due<'_> {
+    /// Tokens that it takes from each limit.
+    pub(super) fn cost(&self) -> u64 {
+        self.route.map_or(1, |r| r.cost)
+    }
 }
 
 pub(super) fn charge<'k>(
-    keyset: &'k InForce,
-    entry: &Entry<'k>,
-    route: Option<&'k Route>,
+    due: &Due<'k>,
     clocks: Clocks,
     stock: &mut (impl Buckets + Tallies),
     trace: &mut impl Trace,
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
-    let bounds = Bounds::of(keyset, entry, route);
+    let bounds = Bounds::of(due);
     let count = bounds.count;
     if count == 0 && bounds.quota.is_none() {
         trace.note("limit", true, || "none applies".to_owned());
         return Ok(());
     }
-    let cost = route.map_or(1, |r| r.cost);
+    let (keyset, entry, route, cost) = (due.keyset, &due.entry, due.route, due.cost());
     let mut limits = bounds.limits.iter();
     // Most requests are under one limit, which needs no memory of its own.
     let first = limits.next().map(|a| one(keyset, entry, route, &a, cost));
@@ -139,17 +165,7 @@ pub(super) fn charge<'k>(
         }
         _ => first.as_slice(),
     };
-    let draw = bounds.quota.map(|(_, quota)| {
-        let draw = |window| Draw {
-            key: TallyKey::new(keyset.store().0, entry.lineage.as_u64()),
-            rule: quota.rule(),
-            window,
-            requests: quota.requests,
-        };
-        // Without a clock nobody can tell.
-        let window = quota.window(clocks.wall);
-        window.map(draw).ok_or(NotDrawn::Contended)
-    });
+    let draw = bounds.draw(due, clocks);
     let taking = take(stock, charges, draw, clocks);
     let (rate, verdict) = outcome(&bounds, draw, taking, clocks);
     note(&bounds, cost, &verdict, trace);
@@ -160,13 +176,12 @@ pub(super) fn charge<'k>(
 /// The limits of a request that an earlier pass has charged, as they stand: looks without
 /// taking. What this worker holds in advance is not counted as left.
 pub(super) fn unchanged<'k>(
-    keyset: &'k InForce,
-    entry: &Entry<'k>,
-    route: Option<&'k Route>,
+    due: &Due<'k>,
     clocks: Clocks,
     stock: &mut (impl Buckets + Tallies),
 ) -> Option<Rate<'k>> {
-    let bounds = Bounds::of(keyset, entry, route);
+    let bounds = Bounds::of(due);
+    let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
     let mut tightest: Option<(usize, Taken)> = None;
     for (i, a) in bounds.limits.iter().enumerate() {
         let charge = one(keyset, entry, route, &a, 0);
@@ -251,20 +266,20 @@ fn one(
 }
 
 /// What was taken, or who refused.
-enum Taking {
-    Taken(Option<Outcome>, Option<Drawn>),
+pub(super) enum Taking<D = Drawn> {
+    Taken(Option<Outcome>, Option<D>),
     NoTokens(Outcome),
     NoQuota(NotDrawn),
 }
 
 /// Takes from the quota and from all buckets, or from none. Of several that refuse, the one
 /// that makes the caller wait longest is told.
-fn take(
+pub(super) fn take<D: Drawing>(
     stock: &mut (impl Buckets + Tallies),
     charges: &[Charge],
-    draw: Option<Result<Draw, NotDrawn>>,
+    draw: Option<Result<D, NotDrawn>>,
     clocks: Clocks,
-) -> Taking {
+) -> Taking<D::Drawn> {
     let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
     if clocks.monotonic == 0 && !charges.is_empty() {
         // A host that never told the time: what is taken now would be forgotten when it does.
@@ -298,14 +313,14 @@ fn take(
     };
     match take_looked(stock, charges, clocks.monotonic) {
         Some(outcome) if refused(&outcome) => {
-            draw.give_back(stock, drawn);
+            draw.give_back(stock, &drawn);
             Taking::NoTokens(outcome)
         }
         outcome => Taking::Taken(outcome, Some(drawn)),
     }
 }
 
-fn outcome<'k>(
+pub(super) fn outcome<'k>(
     bounds: &Bounds<'k>,
     draw: Option<Result<Draw, NotDrawn>>,
     taking: Taking,
@@ -362,7 +377,12 @@ fn outcome<'k>(
     (rate, verdict)
 }
 
-fn note(bounds: &Bounds<'_>, cost: u64, verdict: &Result<(), Denial>, trace: &mut impl Trace) {
+pub(super) fn note(
+    bounds: &Bounds<'_>,
+    cost: u64,
+    verdict: &Result<(), Denial>,
+    trace: &mut impl Trace,
+) {
     let by_quota = matches!(verdict, Err(Denial::QuotaExceeded { .. }));
     if bounds.count > 0 {
         trace.note("limit", verdict.is_ok() || by_quota, || {

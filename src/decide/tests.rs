@@ -7,6 +7,7 @@ use std::cell::Cell;
 use zeroize::Zeroizing;
 
 mod asked;
+mod both;
 mod certificates;
 mod limits;
 mod quotas;

@@ -92,7 +92,7 @@ pub fn earlier(store: StoreId, policy: PolicyId) -> Option<Prior> {
 /// pass finds no key.
 pub fn leave(store: StoreId, policy: PolicyId, decision: &Decision<'_>) {
     let admitted = match decision.prefix {
-        Some(prefix) if decision.verdict.is_ok() && !decision.again => {
+        Some(prefix) if decision.verdict.is_ok() && !decision.again && !decision.anonymous => {
             Prior::Admitted(prefix).to_text(policy)
         }
         _ => None,

@@ -22,9 +22,11 @@ impl Shown {
         }
         // `mtls` is said of certificates that nobody checked as well. An Envoy that does not
         // know the other attribute says nothing, which proves nothing.
-        let proven = match keyset.policy().client_certificates {
-            ClientCertificates::Validated => is_true("connection\0peer_certificate_valid"),
-            ClientCertificates::Presented => true,
+        let mut policies = keyset.policies();
+        let proven = match policies.any(|p| p.client_certificates == ClientCertificates::Validated)
+        {
+            true => is_true("connection\0peer_certificate_valid"),
+            false => true,
         };
         let name = |path| proven.then(|| host::property(path)).flatten();
         Some(Self {

@@ -14,7 +14,7 @@ use crate::glance::Glance;
 use crate::headers::Headers;
 use crate::key::Prefix;
 use crate::keyset::{InForce, StoreId};
-use crate::policy::{Mode, RateLimitFields};
+use crate::policy::{Mode, Policy, RateLimitFields};
 use crate::reply::{Kind, is_grpc, rate_fields, reply};
 
 /// Filter state of requests that are let in without a key; the guard asks for something
@@ -119,7 +119,7 @@ fn decided(
     let keyset = in_force.ok();
     let certificate = Shown::read(keyset);
     let virtual_host = keyset
-        .filter(|k| k.policy().router.names_virtual_hosts())
+        .filter(|k| k.policies().any(|p| p.router.names_virtual_hosts()))
         .and_then(|_| host::property("xds\0virtual_host_name"))
         .and_then(|name| String::from_utf8(name).ok());
     let request = Request {
@@ -128,7 +128,7 @@ fn decided(
             .filter(|k| k.addresses())
             .and_then(|_| source_address()),
         peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
-        tls: keyset.is_some_and(|k| k.policy().require_tls) && is_tls(),
+        tls: keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(),
         virtual_host: virtual_host.as_deref(),
     };
     let clocks = clock::now();
@@ -202,14 +202,7 @@ fn admit(
 ) -> Result<Seen, host::Status> {
     let (policy, glance) = (keyset.policy(), decision.glance);
     let mut edits = Vec::new();
-    match (policy.keys_stay(), decision.open) {
-        (true, _) => {}
-        (false, true) => {
-            let ours = |text: &[u8]| could_be_ours(keyset, text);
-            strip_ours(policy, glance, headers, &ours, &mut edits);
-        }
-        (false, false) => strip(policy, glance, headers, &mut edits),
-    }
+    take_out_keys(keyset, glance, decision.open, headers, &mut edits);
     // What was decided holds for the request as it reads, and not for what it asks a
     // framework to read it as.
     let judged = !decision.open || decision.overridden;
@@ -219,8 +212,20 @@ fn admit(
         strip_hosts(headers, &mut edits);
     }
     apply(&edits)?;
+    if let Some(other) = keyset.other() {
+        // Of what is left: both may change one header.
+        let bytes = host::request_headers()?;
+        let headers = Headers::new(&bytes);
+        let mut edits = Vec::new();
+        // Nobody has looked at the request with its policy in hand.
+        let glance = Glance::default();
+        take_out_keys(other, glance, decision.also_open, headers, &mut edits);
+        strip_smuggled(other.policy(), glance, headers, false, &mut edits);
+        apply(&edits)?;
+    }
 
-    let caller = decision.entry.as_ref().filter(|_| decision.verdict.is_ok());
+    let caller = decision.entry.as_ref();
+    let caller = caller.filter(|_| decision.verdict.is_ok() && !decision.anonymous);
     let (Some(entry), Some(id)) = (caller, id) else {
         return marks::admitted(root, ANONYMOUS).map(|()| seen);
     };
@@ -235,9 +240,14 @@ fn admit(
         let mut names = String::new();
         // The keys may number scopes by another table than the listener's policy does.
         let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
+        let leaves = |policy: &Policy, name: &str| {
+            let number = policy.scope_number(name);
+            number.is_some_and(|n| policy.leaves(true, n))
+        };
+        let other = keyset.other().map(InForce::policy);
         let held = |name: &&str| {
-            let number = || policy.scope_number(name);
-            !entry.publishable || number().is_some_and(|n| policy.leaves(true, n))
+            !entry.publishable
+                || (leaves(policy, name) && other.is_none_or(|other| leaves(other, name)))
         };
         for name in entry.scopes().filter_map(name_of).filter(held) {
             match names.is_empty() {
@@ -249,6 +259,24 @@ fn admit(
         add(&policy.identity.scopes, names.as_bytes())?;
     }
     marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
+}
+
+fn take_out_keys<'a>(
+    keyset: &'a InForce,
+    glance: Glance,
+    is_open: bool,
+    headers: Headers<'a>,
+    edits: &mut Vec<Edit<'a>>,
+) {
+    let policy = keyset.policy();
+    match (policy.keys_stay(), is_open) {
+        (true, _) => {}
+        (false, true) => {
+            let ours = |text: &[u8]| could_be_ours(keyset, text);
+            strip_ours(policy, glance, headers, &ours, edits);
+        }
+        (false, false) => strip(policy, glance, headers, edits),
+    }
 }
 
 /// What logs want to know. None of it opens anything, so that a failure to write it refuses
@@ -284,6 +312,18 @@ fn refuse(
         let mut edits = Vec::new();
         strip_query(policy, glance, headers, &mut edits);
         let _ = apply(&edits);
+        if let Some(other) = keyset.and_then(InForce::other)
+            && let Ok(bytes) = host::request_headers()
+        {
+            let mut edits = Vec::new();
+            strip_query(
+                other.policy(),
+                Glance::default(),
+                Headers::new(&bytes),
+                &mut edits,
+            );
+            let _ = apply(&edits);
+        }
     }
     let kind = headers.map_or(Kind::Plain, Kind::of);
     let rate = decision.and_then(|d| d.rate.as_ref());

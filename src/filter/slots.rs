@@ -87,7 +87,9 @@ pub fn tick() -> u32 {
         .get()
         .filter(|slot| beat(*slot, now))
         .or_else(|| claim(now));
-    MINE.set(mine);
+    if MINE.replace(mine).is_none() && mine.is_some() {
+        vm::note_own();
+    }
     raise_floors();
     publish();
     let mut living = 0;

@@ -56,7 +56,8 @@ pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
     starts || is_listed(&listed(store).unwrap_or_default().0, name)
 }
 
-/// A listener has a keyset of its own.
+/// A listener has a keyset of its own. The canary, which never ticks, has none: before the
+/// first tick it takes any, because it knows of no newer one.
 pub fn note(store: StoreId, name: &BaseName) {
     match STAYS.get() {
         true => add(store, name),

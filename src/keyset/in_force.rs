@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{BaseName, Entry, Keyset, Lookup, Overlay, PolicyId, StoreId};
 use crate::key::Prefix;
-use crate::policy::{Limit, Policy};
+use crate::policy::{Limit, Mode, Policy};
 use crate::quota::Quota;
 
 /// What decisions are made by: a keyset, where there is one the overlay that belongs to
@@ -19,6 +19,8 @@ pub struct InForce {
     own: Option<Rc<Own>>,
     /// Newer keys, which a listener does not decide by yet: what they take away counts already.
     newer: Option<Rc<Self>>,
+    /// The same keys by the other of two policies that count together.
+    other: Option<Rc<Self>>,
 }
 
 /// The policy of a keyset, kept without its keys.
@@ -43,8 +45,6 @@ struct Own {
     scopes: Vec<Option<u16>>,
     /// What the policy calls each plan of the keys' keyset; `None` if it knows no such plan.
     plans: Vec<Option<usize>>,
-    /// Requests must satisfy the keyset's own policy as well.
-    both: bool,
 }
 
 /// The plan of a key.
@@ -73,6 +73,7 @@ impl InForce {
             waiting: Rc::default(),
             own: None,
             newer: None,
+            other: None,
         }
     }
 
@@ -85,6 +86,7 @@ impl InForce {
             waiting: Rc::default(),
             own: None,
             newer: None,
+            other: None,
         })
     }
 
@@ -100,9 +102,8 @@ impl InForce {
         self
     }
 
-    /// The same keys, decided about by the policy of a listener. With `both`, requests must
-    /// satisfy the policy that came with the keys as well.
-    pub(super) fn by(mut self, rules: &Rc<Rules>, not_after: Option<u64>, both: bool) -> Self {
+    /// The same keys, decided about by the policy of a listener.
+    pub(super) fn by(mut self, rules: &Rc<Rules>, not_after: Option<u64>) -> Self {
         if rules.name == self.base.name {
             return self;
         }
@@ -115,18 +116,31 @@ impl InForce {
             plans: plans.collect(),
             rules: Rc::clone(rules),
             not_after,
-            both,
         }));
         self
     }
 
-    /// The keys with the policy that came with them, where requests must satisfy that too.
-    pub fn also(&self) -> Option<Self> {
-        self.own.as_ref().filter(|own| own.both)?;
-        Some(Self {
-            own: None,
-            ..self.clone()
-        })
+    /// The same, under another policy as well.
+    pub(super) fn beside(mut self, other: Self) -> Self {
+        self.other = Some(Rc::new(other));
+        self
+    }
+
+    /// The other policy that counts, with the keys. Nothing of what either takes out of a
+    /// request or does not tell may reach an upstream.
+    pub fn other(&self) -> Option<&Self> {
+        self.other.as_deref()
+    }
+
+    /// The other policy, where requests must satisfy that too. Shadow mode refuses nothing: it
+    /// adds nothing to what another policy refuses.
+    pub fn also(&self) -> Option<&Self> {
+        self.other().filter(|o| o.policy().mode == Mode::Enforce)
+    }
+
+    /// Every policy that requests must satisfy.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        core::iter::once(self.policy()).chain(self.also().map(Self::policy))
     }
 
     /// The keyset.

@@ -7,6 +7,8 @@
 
 use super::Window;
 
+mod joint;
+
 /// The most tallies of a lineage.
 pub const MAX_TALLIES: usize = 32;
 /// Windows kept of a rule. Of more, neighbours are counted as one.

@@ -1,7 +1,7 @@
 //! Two listeners of one store: keys and revocations are the store's, the policy is each listener's own.
 
 use crate::fixture::{Keys, in_force};
-use crate::support::{Envoy, Setup, Upstream, eventually, get};
+use crate::support::{Envoy, Push, Response, Setup, Upstream, echoed, eventually, get};
 
 const STRICT: &str = "{version: 1, routes: [{path: /v1/a}]}";
 const TRIALS: [&str; 2] = [
@@ -49,5 +49,69 @@ fn a_policy_that_is_tried_on_one_listener_opens_no_other_and_a_revocation_counts
         });
         assert_eq!(status("public", None), 401);
         assert_eq!(status("trial", None), 200);
+    }
+}
+
+const WIDE: &str = "
+version: 1
+realm: wide
+publishable: {scopes: [read, write]}
+plans: {p: {limits: [{requests: 1000, per: 1d}]}}
+routes: [{path: /v1/a}, {path: /v1/b}]
+";
+const NARROW: &str = "
+version: 1
+realm: narrow
+publishable: {scopes: [read]}
+plans: {p: {limits: [{requests: 5, per: 1d}], quota: {requests: 4, per: month}}}
+routes: [{path: /v1/a}, {path: /v1/b, limit: {requests: 2, per: 1d}}]
+";
+
+/// Whichever of two policies is wide and whichever narrow: the older file is pushed over the newer.
+#[test]
+fn an_older_file_that_is_pushed_again_widens_no_limit_no_quota_and_no_scopes() {
+    for [older, newest] in [[WIDE, NARROW], [NARROW, WIDE]] {
+        let upstream = Upstream::start();
+        let mut old = Keys::new(older);
+        let all = ["a", "b", "c"].map(|client| old.issue_on(client, "p"));
+        let browser = old.issue_with("web", |row| {
+            row.publishable = true;
+            row.origins = vec!["https://a.example".to_owned()];
+            row.scopes = vec!["read".to_owned(), "write".to_owned()];
+        });
+        let mut new = old.with_policy(newest);
+        new.content.version += 1;
+        let envoy = new.start(&upstream);
+        let ask = |path: &str, key: &str| -> Response {
+            let request = get(path).bearer(key).header("origin", "https://a.example");
+            envoy.send(&request)
+        };
+        let admitted = |path: &str, key: &str| {
+            let statuses = (0..12).map(|_| ask(path, key).status);
+            statuses.filter(|status| *status == 200).count()
+        };
+        let is_narrow = newest == NARROW;
+        let [used, fresh, other] = &all;
+        assert_eq!(admitted("/v1/a", used), if is_narrow { 4 } else { 12 });
+        let again = old.sealed();
+        assert_eq!(envoy.push(|file| file.configure(&again)), Push::Applied);
+        let realm = if is_narrow { "wide" } else { "narrow" };
+        // Often enough for both workers.
+        eventually("both workers to have the older policy", || {
+            let answers = (0..20).all(|_| {
+                let answer = envoy.send(&get("/v1/a"));
+                let challenge = answer.header("www-authenticate").unwrap_or_default();
+                challenge.contains(realm)
+            });
+            answers.then_some(())
+        });
+        assert_eq!(admitted("/v1/a", used), 0, "{newest}");
+        assert_eq!(admitted("/v1/a", fresh), 4);
+        assert_eq!(admitted("/v1/b", other), 2);
+        let answer = ask("/v1/a", &browser);
+        assert_eq!(answer.status, 200);
+        let seen = echoed(&answer.json());
+        let scopes = seen.headers.iter().find(|(n, _)| n == "x-keystile-scopes");
+        assert_eq!(scopes.map(|(_, scopes)| scopes.as_str()), Some("read"));
     }
 }

@@ -21,6 +21,7 @@ mod identity;
 mod keys;
 mod lifecycle;
 mod network;
+mod older;
 mod overlay;
 mod paths;
 mod quotas;

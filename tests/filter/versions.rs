@@ -507,3 +507,20 @@ fn a_canary_neither_notes_nor_forgets_what_a_listener_has() {
     assert_eq!(again.ask_at(newer, &plain).code(), "missing_api_key");
     assert_eq!(edge.ask_at(strict, &plain).code(), "ok", "the older one");
 }
+
+/// Envoy tries a push in a VM of its own, which right after the start knows of no newer keyset.
+#[test]
+fn what_the_canary_took_is_no_listeners_own() {
+    let (old, new, _) = two_versions();
+    let old = old.set("routes", json!([{"path": "/plain", "auth": "none"}]));
+    let plain = crate::host::Request::get("/plain");
+    let mut worker = Edge::start(&new);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+    let canary = Edge::beside(&worker.process, &old);
+    worker.push(&old);
+    drop(canary);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+    worker.tick();
+    worker.push(&old);
+    assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+}

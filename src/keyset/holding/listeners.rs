@@ -87,13 +87,16 @@ impl Holding {
         };
         let meanwhile = overlay.then(|| self.listeners.predecessor()).flatten();
         let had = self.listeners.named(&name).cloned();
+        // A listener that stepped back to it makes it nobody's own.
+        let mut all = self.listeners.0.iter().filter(|l| l.rules.is_some());
+        let is_its_own = is_its_own || all.any(|l| !l.older && l.name == name);
         let taken = self.take(artefact, floor);
         self.listeners.0.retain(|l| l.id != id);
         self.listeners.0.push(Listener {
             id,
             name,
             not_after,
-            older: matches!(taken, Taken::Older(_)) && had.is_none() && !is_its_own,
+            older: matches!(taken, Taken::Older(_)) && !is_its_own,
             rules: had.or(rules),
             meanwhile,
             overlay,
@@ -116,6 +119,12 @@ impl Holding {
     pub fn own(&self, id: u32) -> Option<&BaseName> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         found.filter(|l| !l.older).map(|l| &l.name)
+    }
+
+    /// Those of all listeners.
+    pub fn all_own(&self) -> impl Iterator<Item = &BaseName> {
+        let own = self.listeners.0.iter().filter(|l| !l.older);
+        own.map(|l| &l.name)
     }
 
     /// Whether a listener was given this keyset.
@@ -194,12 +203,14 @@ impl Holding {
             None => Unavailable::None,
         })?;
         let rules = listener.policy().ok_or(Unavailable::OverlayWithoutBase)?;
-        let shadow = |mode| mode == Mode::Shadow;
-        // Shadow mode refuses nothing: it adds nothing to what another policy refuses.
-        if listener.older && shadow(rules.policy.mode) {
-            return Ok(newest.clone());
+        let own = newest.clone().by(rules, listener.not_after);
+        if !listener.older || rules.name == newest.base().name {
+            return Ok(own);
         }
-        let both = listener.older && !shadow(newest.policy().mode);
-        Ok(newest.clone().by(rules, listener.not_after, both))
+        // The one that decides is the one that refuses.
+        Ok(match rules.policy.mode {
+            Mode::Shadow => newest.clone().beside(own),
+            Mode::Enforce => own.beside(newest.clone()),
+        })
     }
 }

@@ -29,9 +29,12 @@ fn plans_and_scopes_of_a_key_are_those_of_the_same_name_under_another_policy() {
         vec![],
     );
     let newest = InForce::new(Rc::clone(&keys));
-    let by = newest.clone().by(&older.rules(), None, true);
+    let by = newest
+        .clone()
+        .by(&older.rules(), None)
+        .beside(newest.clone());
     let also = by.also().unwrap();
-    for (view, requests, is_newest) in [(&newest, 2, true), (&by, 7, false), (&also, 2, true)] {
+    for (view, requests, is_newest) in [(&newest, 2, true), (&by, 7, false), (also, 2, true)] {
         let Lookup::Found(entry) = view.lookup(&digest(1).prefix()) else {
             panic!("the key is lost");
         };
@@ -46,7 +49,7 @@ fn plans_and_scopes_of_a_key_are_those_of_the_same_name_under_another_policy() {
     }
     // A plan that the older policy lacks is that of the newest.
     let free = policed(3, POLICY_WITHOUT_GOLD, vec![]);
-    let by = newest.clone().by(&free.rules(), None, false);
+    let by = newest.clone().by(&free.rules(), None);
     let Lookup::Found(entry) = by.lookup(&digest(1).prefix()) else {
         panic!("the key is lost");
     };
@@ -90,7 +93,7 @@ fn the_first_end_of_keys_and_policy_counts() {
         (&hour, Some(end + 5), Some(end)),
         (&hour, Some(end - 5), Some(end - 5)),
     ] {
-        let view = InForce::new(Rc::clone(keys)).by(&other.rules(), policy, false);
+        let view = InForce::new(Rc::clone(keys)).by(&other.rules(), policy);
         assert_eq!(view.not_after(), want);
     }
 }

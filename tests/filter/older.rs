@@ -1,0 +1,461 @@
+//! An older keyset, pushed again or to a listener that is added later, lets in only what its policy and the newest one
+//! both allow, whatever a policy can narrow.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Answer, Edge, Store, by_header};
+use crate::host::Request;
+
+/// The same store twice, the second version with another policy: these fields differ.
+fn versions(old: &Store, fields: &[(&str, Value)]) -> Store {
+    let mut new = old.clone();
+    new.change(|store| {
+        for (field, value) in fields {
+            store.policy[*field] = value.clone();
+        }
+    });
+    new
+}
+
+/// A process whose one listener has the newest keyset and has decided a request, and is given the older one again
+/// (`replaced`), or beside which a listener with the older one is added.
+fn stepped_back(old: &Store, new: &Store, replaced: bool) -> Edge {
+    let mut edge = Edge::start(new);
+    edge.tick();
+    edge.ask(&Request::get("/nowhere"));
+    match replaced {
+        true => edge.push(old),
+        false => _ = edge.add(old),
+    }
+    edge.wait(1);
+    edge.tick();
+    edge
+}
+
+fn admitted(edge: &mut Edge, key: &str, tries: usize) -> usize {
+    (0..tries).filter(|_| edge.code(key) == "ok").count()
+}
+
+fn limits(requests: u64) -> Value {
+    json!({"p": {"limits": [{"requests": requests, "per": "1d"}]}})
+}
+
+#[test]
+fn the_smaller_limit_of_both_holds() {
+    for replaced in [true, false] {
+        for (older, newest, expected) in [(1000, 3, 3), (3, 1000, 3), (5, 5, 5), (2000, 1500, 1500)]
+        {
+            let (mut old, key) = Store::limited(limits(older)["p"]["limits"].clone());
+            let other = old.issue_as("beta", |row| row.plan = Some("p".to_owned()));
+            let new = versions(&old, &[("plans", limits(newest))]);
+            let mut edge = stepped_back(&old, &new, replaced);
+            assert_eq!(
+                admitted(&mut edge, &key, 2002),
+                expected,
+                "{older} {newest}"
+            );
+            edge.push(&new);
+            let left = (newest as usize - expected).min(3);
+            let still = admitted(&mut edge, &key, 3);
+            assert_eq!(still, left, "what both took, both have");
+            assert_eq!(admitted(&mut edge, &other, 1), 1);
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_both_set_is_taken_from_once() {
+    let both = json!([{"requests": 4, "per": "1d"}, {"requests": 9, "per": "1h", "by": "client"}]);
+    let (old, key) = Store::limited(both);
+    let new = versions(&old, &[("realm", json!("newer"))]);
+    let mut edge = stepped_back(&old, &new, true);
+    assert_eq!(admitted(&mut edge, &key, 10), 4);
+}
+
+#[test]
+fn who_refuses_is_told_with_its_limit() {
+    let (old, key) = Store::limited(limits(1000)["p"]["limits"].clone());
+    let mut plan = limits(2);
+    plan["p"]["quota"] = json!({"requests": 50, "per": "month"});
+    let new = versions(&old, &[("plans", plan)]);
+    let mut edge = stepped_back(&old, &new, true);
+    assert_eq!(admitted(&mut edge, &key, 3), 2);
+    let answer = edge.ask(&by_header(&key));
+    assert_eq!(answer.code(), "rate_limited");
+    let wait = answer.field("retry-after").expect("when to come back");
+    assert!(wait.parse::<u64>().is_ok_and(|s| s > 40_000), "{wait}");
+    let policy = answer.field("ratelimit-policy").expect("the limits");
+    assert!(policy.starts_with("\"p\";q=2;w=86400"), "{policy}");
+    let state = answer.field("ratelimit").expect("what is left");
+    assert!(state.starts_with("\"p\";r=0;"), "{state}");
+}
+
+#[test]
+fn quotas_of_both_hold_and_each_request_counts_once_in_each() {
+    let day = |requests: u64| json!({"requests": requests, "per": "day"});
+    let month = |requests: u64| json!({"requests": requests, "per": "month"});
+    for (older, newest, today, in_all) in [
+        (None, Some(month(2)), 2, 2),
+        (Some(month(2)), None, 2, 2),
+        (Some(day(9)), Some(month(12)), 9, 12),
+        (Some(month(12)), Some(day(9)), 9, 12),
+        (Some(month(5)), Some(month(3)), 3, 3),
+        (Some(month(3)), Some(month(5)), 3, 3),
+    ] {
+        for replaced in [true, false] {
+            let plans = |quota: &Option<Value>| match quota {
+                Some(quota) => json!({"p": {"quota": quota}}),
+                None => json!({"p": {"limits": [{"requests": 1000, "per": "1d"}]}}),
+            };
+            let (old, key) = Store::with_quota(day(1));
+            let old = old.set("plans", plans(&older));
+            let new = versions(&old, &[("plans", plans(&newest))]);
+            let mut edge = stepped_back(&old, &new, replaced);
+            let said = format!("{older:?} {newest:?}");
+            assert_eq!(admitted(&mut edge, &key, 20), today, "{said}");
+            assert_eq!(edge.code(&key), "quota_exceeded");
+            edge.wait(86_400);
+            assert_eq!(admitted(&mut edge, &key, 20), in_all - today, "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_quota_that_was_used_up_stays_so_and_one_that_refuses_takes_no_token() {
+    let (old, key) = Store::limited(limits(1000)["p"]["limits"].clone());
+    let newest = json!({"p": {"limits": [{"requests": 3, "per": "1d"}], "quota": {"requests": 2, "per": "month"}}});
+    let new = versions(&old, &[("plans", newest)]);
+    let mut edge = Edge::start(&new);
+    assert_eq!(admitted(&mut edge, &key, 5), 2);
+    edge.push(&old);
+    assert_eq!(admitted(&mut edge, &key, 5), 0);
+    edge.push(&versions(&new, &[("plans", limits(3))]));
+    assert_eq!(admitted(&mut edge, &key, 5), 1, "two of three were taken");
+}
+
+#[test]
+fn limits_and_costs_of_routes_are_those_of_both() {
+    let (mut old, _) = Store::limited(json!([{"requests": 12, "per": "1d"}]));
+    old.rows.clear();
+    let key = old.issue_as("acme", |row| row.plan = Some("p".to_owned()));
+    let rival = old.issue_as("acme", |row| row.plan = Some("p".to_owned()));
+    for (route, each) in [
+        (
+            json!({"path": "/plain", "limit": {"requests": 2, "per": "1d"}}),
+            2,
+        ),
+        (json!({"path": "/plain", "cost": 4}), 3),
+        (
+            json!({"path": "/{*rest}", "limit": {"requests": 2, "per": "1d"}}),
+            2,
+        ),
+    ] {
+        for replaced in [true, false] {
+            let new = versions(&old, &[("routes", json!([route]))]);
+            let mut edge = stepped_back(&old, &new, replaced);
+            assert_eq!(admitted(&mut edge, &key, 20), each, "{route}");
+            assert_eq!(admitted(&mut edge, &rival, 20), each, "{route}");
+        }
+    }
+}
+
+/// Eight limits of a plan and one of the route in either: all are taken from, or none.
+#[test]
+fn as_many_limits_as_two_policies_can_have_are_all_heeded() {
+    let list = |from: u64, last: u64| -> Value {
+        let limit = |n: u64| json!({"requests": if n == 7 { last } else { 50 + n }, "per": format!("{}h", from + n)});
+        (0..8).map(limit).collect()
+    };
+    let (old, key) = Store::limited(list(1, 40));
+    let old = old.set(
+        "routes",
+        json!([{"path": "/plain", "limit": {"requests": 30, "per": "1d"}}]),
+    );
+    let new = versions(
+        &old,
+        &[
+            ("plans", json!({"p": {"limits": list(20, 41)}})),
+            (
+                "routes",
+                json!([{"path": "/plain", "limit": {"requests": 4, "per": "2d"}}]),
+            ),
+        ],
+    );
+    let mut edge = stepped_back(&old, &new, true);
+    assert_eq!(admitted(&mut edge, &key, 20), 4);
+    // None of the others has lost what the last one refused.
+    let again = versions(&new, &[("routes", json!([{"path": "/plain"}]))]);
+    edge.push(&again);
+    assert_eq!(admitted(&mut edge, &key, 60), 37);
+}
+
+fn publishable(old: &mut Store) -> String {
+    old.issue_as("web", |row| {
+        row.publishable = true;
+        row.origins = vec!["https://a.example".to_owned()];
+        row.scopes = vec!["read".to_owned(), "write".to_owned()];
+    })
+}
+
+#[test]
+fn the_upstream_is_told_the_scopes_that_both_leave() {
+    for (older, newest) in [
+        (json!(["read", "write"]), json!(["read"])),
+        (json!(["read"]), json!(["read", "write"])),
+    ] {
+        for modes in [
+            ["enforce", "enforce"],
+            ["shadow", "enforce"],
+            ["enforce", "shadow"],
+        ] {
+            let mut old = Store::with(json!({"routes": [{"path": "/plain"}]}));
+            old.policy["publishable"] = json!({"scopes": older});
+            old.policy["mode"] = json!(modes[0]);
+            let key = publishable(&mut old);
+            let secret = old.issue_as("acme", |row| {
+                row.scopes = vec!["read".to_owned(), "write".to_owned()];
+            });
+            let new = versions(
+                &old,
+                &[
+                    ("publishable", json!({"scopes": newest})),
+                    ("mode", json!(modes[1])),
+                ],
+            );
+            let mut edge = stepped_back(&old, &new, true);
+            let mut told = |key: &str| {
+                let request = by_header(key).header("origin", "https://a.example");
+                let answer = edge.ask(&request);
+                assert_eq!(answer.code(), "ok");
+                answer.headers.get("x-keystile-scopes")
+            };
+            assert_eq!(told(&key).as_deref(), Some("read"), "{older} {modes:?}");
+            assert_eq!(told(&secret).as_deref(), Some("read write"));
+        }
+    }
+}
+
+/// Policies that look for keys in different places.
+fn two_places() -> (Store, Store, [String; 2]) {
+    let mut old = Store::with(json!({
+        "credentials": [{"header": "x-old"}, {"query": "old"}, {"cookie": "old"}],
+        "routes": [{"path": "/plain"}],
+    }));
+    let keys = [old.issue("acme"), old.issue("beta")];
+    let new = versions(
+        &old,
+        &[
+            (
+                "credentials",
+                json!([{"header": "x-new"}, {"query": "new"}, {"cookie": "new"}]),
+            ),
+            (
+                "identity",
+                json!({"client": "x-caller", "key": "x-caller-key", "scopes": ""}),
+            ),
+        ],
+    );
+    (old, new, keys)
+}
+
+fn no_trace_of(answer: &Answer, key: &str) {
+    let arrived = format!("{:?}", answer.headers);
+    let path = answer.headers.get(":path").unwrap_or_default();
+    assert!(!path.contains(key), "{path}");
+    let secret = &key[8..];
+    for name in ["x-old", "x-new", "cookie"] {
+        let value = answer.headers.get(name).unwrap_or_default();
+        assert!(!value.contains(secret), "{name} of {arrived}");
+    }
+}
+
+#[test]
+fn both_find_the_same_key_and_what_either_takes_out_arrives_nowhere() {
+    let (old, new, [key, other]) = two_places();
+    let mut edge = stepped_back(&old, &new, true);
+    let mut ask = |request: &Request| edge.ask(request);
+    let plain = || Request::get("/plain");
+    let missing = "missing_api_key";
+    assert_eq!(ask(&plain().header("x-old", &key)).code(), missing);
+    assert_eq!(ask(&plain().header("x-new", &key)).code(), missing);
+    let differing = plain().header("x-old", &key).header("x-new", &other);
+    assert_eq!(ask(&differing).code(), "multiple_api_keys");
+    for request in [
+        plain().header("x-old", &key).header("x-new", &key),
+        Request::get(&format!("/plain?new={key}&a=b&old={key}")),
+        plain().header("cookie", format!("a=b; old={key}; new={key}")),
+    ] {
+        let request = request
+            .header("x-caller", "root")
+            .header("X_Caller-Key", "1");
+        let answer = ask(&request.header("x-keystile-client", "root"));
+        assert_eq!(answer.code(), "ok");
+        no_trace_of(&answer, &key);
+        let told = ["x-keystile-client", "x-caller", "x_caller-key"];
+        let told = told.map(|name| answer.headers.get(name));
+        assert_eq!(told, [Some("acme".to_owned()), None, None]);
+    }
+    // Access logs print the path of what is refused.
+    let refused = ask(&Request::get(&format!("/plain?new={key}&old={other}")));
+    assert_eq!(refused.code(), "multiple_api_keys");
+    assert_eq!(refused.headers.get(":path").as_deref(), Some("/plain"));
+}
+
+/// What the caller says of itself under the name that the other policy's upstream believes.
+#[test]
+fn in_shadow_mode_of_either_no_identity_of_the_caller_arrives() {
+    for modes in [
+        ["shadow", "enforce"],
+        ["enforce", "shadow"],
+        ["shadow", "shadow"],
+    ] {
+        let (mut old, mut new, [key, _]) = two_places();
+        old.policy["mode"] = json!(modes[0]);
+        new.policy["mode"] = json!(modes[1]);
+        let mut edge = stepped_back(&old, &new, true);
+        let request = Request::get("/plain")
+            .header("x-old", &key)
+            .header("x-new", &key);
+        let answer = edge.ask(
+            &request
+                .header("x-caller", "root")
+                .header("x-keystile-client", "root"),
+        );
+        assert_eq!(answer.code(), "ok");
+        for name in ["x-caller", "x-keystile-client"] {
+            assert_ne!(
+                answer.headers.get(name).as_deref(),
+                Some("root"),
+                "{modes:?}"
+            );
+        }
+    }
+}
+
+/// The older policy asks for a key, the newest looks at none, or the other way round.
+#[test]
+fn an_identity_that_one_of_both_does_not_ask_for_is_not_told() {
+    for (older, newest) in [("required", "none"), ("none", "required")] {
+        let (mut old, key) = Store::small();
+        old.policy["routes"] = json!([{"path": "/plain", "auth": older}]);
+        let new = versions(
+            &old,
+            &[("routes", json!([{"path": "/plain", "auth": newest}]))],
+        );
+        let mut edge = stepped_back(&old, &new, true);
+        let mut ask = |request: &Request| edge.ask(request);
+        assert_eq!(ask(&Request::get("/plain")).code(), "missing_api_key");
+        let request = by_header(&key).header("x-http-method-override", "DELETE");
+        let answer = ask(&request.header("x-original-url", "/plain"));
+        assert_eq!(answer.code(), "ok");
+        assert_eq!(answer.headers.get("x-keystile-client"), None);
+        assert_eq!(answer.headers.get("x-http-method-override"), None);
+        assert_eq!(answer.headers.get("x-original-url"), None);
+        no_trace_of(&answer, &key);
+        assert!(answer.passes_guard());
+    }
+}
+
+/// Headers that lead to another rule by either policy.
+#[test]
+fn overrides_are_judged_by_both() {
+    let open = json!([{"path": "/{*rest}", "auth": "none"}]);
+    let strict = json!([
+        {"path": "/{*rest}", "methods": ["DELETE"]},
+        {"path": "/{*rest}", "hosts": ["corp"]},
+        {"path": "/{*rest}", "auth": "none"},
+    ]);
+    for (older, newest) in [(&open, &strict), (&strict, &open)] {
+        let (mut old, _) = Store::small();
+        old.policy["routes"] = older.clone();
+        let new = versions(&old, &[("routes", newest.clone())]);
+        let mut edge = stepped_back(&old, &new, true);
+        let request = Request::get("/x").header("x-http-method-override", "DELETE");
+        let answer = edge.ask(&request.header("x-forwarded-host", "corp"));
+        assert_eq!(answer.code(), "ok");
+        assert_eq!(answer.headers.get("x-http-method-override"), None);
+        assert_eq!(answer.headers.get("x-forwarded-host"), None);
+    }
+}
+
+#[test]
+fn what_envoy_is_asked_is_what_either_policy_wants_to_know() {
+    let spiffe = "spiffe://example.org/billing";
+    let mut old =
+        Store::with(json!({"routes": [{"path": "/plain"}], "client_certificates": "presented"}));
+    let key = old.issue_as("acme", |row| row.certificates = vec![spiffe.to_owned()]);
+    let new = versions(
+        &old,
+        &[
+            ("client_certificates", json!("validated")),
+            ("require_tls", json!(true)),
+            (
+                "routes",
+                json!([{"path": "/plain", "virtual_hosts": ["corp"]}]),
+            ),
+        ],
+    );
+    let presented = by_header(&key)
+        .property(&["connection", "mtls"], [1])
+        .property(&["connection", "uri_san_peer_certificate"], spiffe)
+        .property(&["connection", "tls_version"], "TLSv1.3")
+        .property(&["xds", "virtual_host_name"], "corp");
+    let valid = presented
+        .clone()
+        .property(&["connection", "peer_certificate_valid"], [1]);
+    for (older, newest) in [(&old, &new), (&new, &old)] {
+        let (mut older, mut newest) = (older.clone(), newest.clone());
+        (older.version, newest.version) = (1, 2);
+        let mut edge = stepped_back(&older, &newest, true);
+        assert_eq!(edge.ask(&presented).code(), "certificate_denied");
+        assert_eq!(edge.ask(&valid).code(), "ok");
+        let plain = valid.clone().property(&["connection", "tls_version"], "");
+        assert_eq!(edge.ask(&plain).code(), "tls_required");
+        let elsewhere = valid.clone().property(&["xds", "virtual_host_name"], "pub");
+        assert_eq!(edge.ask(&elsewhere).code(), "route_denied");
+    }
+}
+
+#[test]
+fn a_second_pass_is_not_charged_again_unless_the_newest_policy_has_taken_nothing() {
+    let routes = |first: &str| json!([{"path": "/plain", "auth": first}, {"path": "/next"}]);
+    for (first, expected) in [("required", [3, 1]), ("none", [2, 1])] {
+        let (old, key) = Store::limited(json!([{"requests": 1000, "per": "1d"}]));
+        let old = old.set("routes", routes("required"));
+        let new = versions(&old, &[("plans", limits(2)), ("routes", routes(first))]);
+        let mut edge = stepped_back(&old, &new, true);
+        let request = by_header(&key);
+        let answer = edge.ask(&request);
+        assert_eq!(answer.code(), "ok");
+        let second = request.redirected(&answer.outcome, "/next");
+        let times = (0..3).filter(|_| edge.ask(&second).code() == "ok").count();
+        let direct = Request::get("/next").header("x-api-key", &key);
+        let left = (0..3).filter(|_| edge.ask(&direct).code() == "ok").count();
+        assert_eq!(
+            [times, left],
+            if first == "required" {
+                expected
+            } else {
+                [2, 0]
+            }
+        );
+    }
+}
+
+/// A policy that is tried on one listener: nothing of it counts on the other.
+#[test]
+fn listeners_that_had_their_files_all_along_keep_their_own_limits() {
+    let (mut old, key) = Store::limited(limits(10)["p"]["limits"].clone());
+    let other = old.issue_as("beta", |row| row.plan = Some("p".to_owned()));
+    let new = versions(&old, &[("plans", limits(3))]);
+    let mut edge = Edge::start(&old);
+    let first = edge.add(&new);
+    edge.wait(1);
+    edge.tick();
+    let newest = edge.root;
+    let mut count = |root, key: &str| {
+        let codes = (0..20).map(|_| edge.ask_at(root, &by_header(key)).code());
+        codes.filter(|code| code == "ok").count()
+    };
+    assert_eq!([count(newest, &key), count(first, &other)], [3, 10]);
+}
