@@ -31,6 +31,10 @@ pub struct Home {
     held: bool,
 }
 
+/// Tells a file from another that has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId(u64, u64);
+
 impl Home {
     /// The folder, and the command that prints the master key, if any.
     pub fn new(folder: PathBuf, master_key_command: Option<String>) -> Self {
@@ -74,6 +78,16 @@ impl Home {
 
     fn fingerprint(&self) -> PathBuf {
         self.folder.join("master.id")
+    }
+
+    /// Which file the store is.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn file(&self) -> Result<FileId> {
+        self.must_exist()?;
+        let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
+        Ok(FileId(found.dev(), found.ino()))
     }
 
     /// Opens the store, and updates it if it is of an earlier version and no server has it

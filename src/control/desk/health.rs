@@ -68,7 +68,7 @@ impl Health {
         });
         drop(ill);
         if !quiet {
-            tracing::error!(kind = trouble.as_str(), error = %e, "the store is failing; the server is not ready until it works again");
+            tracing::error!(kind = trouble.as_str(), error = %e, cause = e.cause(), "the store is failing; the server is not ready until it works again");
         }
     }
 

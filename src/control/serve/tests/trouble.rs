@@ -93,6 +93,65 @@ async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
     assert!(text.contains(counted), "{text}");
 }
 
+/// The answers to what reads and to what writes, and whether it is ready.
+async fn refused_everywhere(api: &Api, owner: &str) -> Vec<String> {
+    let counted = |api: &Api| api.desk.health().counted().map(|(_, n)| n).sum::<u64>();
+    let before = counted(api);
+    let body = json!({"name": "newcomer"});
+    let answers = [
+        api.ask(owner, "GET", "/v1/keys", Value::Null).await,
+        api.ask(owner, "POST", "/v1/clients", body).await,
+    ];
+    assert!(counted(api) >= before + 2);
+    assert_eq!(is_ready(api).await, 503);
+    let told = answers.map(|answer| {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        assert_eq!(answer.body["code"], "store_trouble");
+        let folder = api.folder.path().to_string_lossy();
+        assert!(!answer.text.contains(folder.as_ref()), "{}", answer.text);
+        answer.text
+    });
+    told.to_vec()
+}
+
+#[tokio::test]
+async fn a_store_that_a_newer_version_has_updated_is_trouble_and_no_mistake_of_the_caller() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let other = api.desk.home().open().unwrap();
+    other.batch("PRAGMA user_version = 99");
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("the server's log says why"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_moved_away_is_neither_read_nor_written() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let folder = api.folder.path().to_owned();
+    let there = folder.join("store.db");
+    let moved = folder.join("moved.db");
+    std::fs::rename(&there, &moved).unwrap();
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("moved or replaced"), "{told}");
+    }
+    // Another in its place is none of ours, whatever it holds.
+    std::fs::copy(&moved, &there).unwrap();
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("moved or replaced"), "{told}");
+    }
+    std::fs::rename(&moved, &there).unwrap();
+    let end = system::instant() + Duration::from_secs(60);
+    while is_ready(&api).await != 200 {
+        assert!(system::instant() < end, "it is never ready again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let listed = api.ask(&owner, "GET", "/v1/clients", Value::Null).await;
+    assert_eq!(listed.status, 200);
+    assert!(!listed.text.contains("newcomer"));
+}
+
 /// The second half of the file, where the keys are.
 fn damage(file: &std::path::Path) {
     let length = std::fs::metadata(file).unwrap().len();
