@@ -150,6 +150,7 @@ impl Desk {
             )
             .of(Kind::Store(Trouble::Access))
         };
+        self.home.still_held()?;
         match self.home.file() {
             Ok(file) if file == self.file => Ok(()),
             Ok(_) => Err(gone()),
@@ -296,6 +297,7 @@ impl Desk {
             }
             let out = f(&mut store);
             let hurried = turn.is_hurried();
+            desk.health.heed_beside(store.take_unnoted());
             desk.look(&mut store)?;
             Ok((out, hurried))
         });

@@ -28,7 +28,7 @@ pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
     /// This process has it for itself: see [`Home::hold`].
-    held: bool,
+    held: Option<Serving>,
 }
 
 /// Tells a file from another that has its name.
@@ -41,14 +41,14 @@ impl Home {
         Self {
             folder,
             master_key_command,
-            held: false,
+            held: None,
         }
     }
 
     /// The same for a process that holds it.
-    pub fn held(&self, _by: &Serving) -> Self {
+    pub fn held(&self, by: &Serving) -> Self {
         Self {
-            held: true,
+            held: Some(by.clone()),
             ..self.clone()
         }
     }
@@ -80,6 +80,14 @@ impl Home {
         self.folder.join("master.id")
     }
 
+    /// That a process that holds it still does.
+    ///
+    /// # Errors
+    /// Another one has it.
+    pub fn still_held(&self) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), Serving::renew)
+    }
+
     /// Which file the store is.
     ///
     /// # Errors
@@ -105,8 +113,8 @@ impl Home {
     fn alone(&self) -> Alone {
         let home = self.clone();
         Arc::new(move || match home.held {
-            true => Ok(Box::new(())),
-            false => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+            Some(_) => Ok(Box::new(())),
+            None => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
         })
     }
 

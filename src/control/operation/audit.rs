@@ -312,6 +312,7 @@ impl Operation for Verify {
             .transpose()?;
         store.check()?;
         let found = audit::verify(store, expect)?;
+        store.check_usage()?;
         Ok(Verified {
             ok: true,
             records: found.head.seq.saturating_sub(found.start.seq),

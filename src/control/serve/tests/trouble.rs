@@ -152,6 +152,46 @@ async fn a_store_that_was_moved_away_is_neither_read_nor_written() {
     assert!(!listed.text.contains("newcomer"));
 }
 
+#[tokio::test]
+async fn a_file_beside_the_store_that_cannot_be_written_is_counted() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let counted = "keystile_control_store_errors_total{kind=\"beside\"} ";
+    assert!(metrics(&api, &owner).await.contains(&format!("{counted}0")));
+    let head = api.folder.path().join("audit.head");
+    std::fs::remove_file(&head).unwrap();
+    std::fs::create_dir(&head).unwrap();
+    let body = json!({"name": "newcomer"});
+    let done = api.ask(&owner, "POST", "/v1/clients", body).await;
+    assert_eq!(done.status, 201, "{}", done.text);
+    let text = metrics(&api, &owner).await;
+    assert!(text.contains(counted), "{text}");
+    assert!(!text.contains(&format!("{counted}0")), "{text}");
+    assert_eq!(is_ready(&api).await, 200);
+}
+
+#[tokio::test]
+async fn damaged_counts_of_usage_are_found_and_the_store_is_saved_without_them() {
+    let api = Api::new();
+    let home = api.desk.home().clone();
+    let verify = |home: &crate::home::Home| {
+        let operation = crate::operation::audit::Verify { expect: None };
+        crate::operation::Operation::run(operation, &mut home.open().unwrap(), &system::local())
+    };
+    assert!(verify(&home).is_ok());
+    std::fs::write(api.folder.path().join("usage.db"), [7; 40_000]).unwrap();
+    let words = verify(&home).err().unwrap().to_string();
+    assert!(words.contains("`usage.db`"), "{words}");
+    assert!(
+        words.contains("the store and its audit log are whole"),
+        "{words}"
+    );
+    let to = api.folder.path().join("backup.db");
+    let kept = home.backup(&system::local(), &to).unwrap();
+    assert!(kept.usage_damaged.is_some());
+    assert!(kept.bytes > 0 && to.exists());
+}
+
 /// The second half of the file, where the keys are.
 fn damage(file: &std::path::Path) {
     let length = std::fs::metadata(file).unwrap().len();
