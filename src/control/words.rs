@@ -112,7 +112,7 @@ fn secret(field: &str) -> Error {
 /// Whether something in a text has the form of a key, a token or a webhook's secret, whatever
 /// stands around it and whether its checksum holds: a damaged key tells nearly all of it. So
 /// does one without its brand, which is told from a digest in hexadecimal by its capitals. Not
-/// found: a key of which ten digits or more are missing (nobody can guess those), and one that
+/// found: a key of which ten digits or more are missing, and one that
 /// is split over several fields or lines, or encoded.
 pub fn holds_secret(text: &str) -> bool {
     let is_drawn = |run: &str| {
