@@ -42,6 +42,14 @@ pub struct Head {
     pub link: Link,
 }
 
+impl Head {
+    /// Before the first record.
+    pub const NOTHING: Self = Self {
+        seq: 0,
+        link: Link::GENESIS,
+    };
+}
+
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.seq, self.link)

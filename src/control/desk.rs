@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::error::{Error, Kind, Result, refuse};
-use crate::home::Home;
+use crate::error::{Error, Kind, Result, Trouble, refuse};
+use crate::home::{FileId, Home};
 use crate::operation::Pace;
 use crate::store::{Store, Tx};
 use crate::world::World;
@@ -28,9 +28,16 @@ const READS: usize = 2;
 /// Changes of one caller that run or queue at a time. Its further changes wait behind these,
 /// not in front of other callers'.
 const WRITES: usize = 2;
-/// How often a long change is begun again because urgent ones come first; then it is done, and
-/// they wait.
-const AGAIN: usize = 30;
+/// How often a long change is broken off for urgent ones before it is refused.
+const BREAKS: usize = 12;
+/// As often it is broken off at once.
+const AT_ONCE: usize = 4;
+/// Afterwards, urgent changes wait so long first: what takes less ends in any case, whoever
+/// would interrupt it for ever.
+const SPARED: Duration = Duration::from_millis(800);
+/// How often a mass revocation by staff is broken off for single ones. It revokes as well, only
+/// more, so it is never refused.
+const SWEEP_BREAKS: usize = 2;
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -38,6 +45,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A server's access to the store.
 pub struct Desk {
     home: Home,
+    /// The store's file as it was opened.
+    file: FileId,
     writer: Mutex<Store>,
     readers: Mutex<Vec<Store>>,
     turns: Semaphore,
@@ -60,11 +69,13 @@ impl Desk {
     /// Those of [`Home::open`].
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
+        let file = home.file()?;
         let (version, record) = store.read(|tx| Ok(now(tx)))?;
         let turn = Arc::new(Turns::default());
         store.break_off_when(turn.hurry());
         Ok(Arc::new(Self {
             home,
+            file,
             writer: Mutex::new(store),
             readers: Mutex::new(Vec::new()),
             turns: Semaphore::new(READERS),
@@ -116,16 +127,52 @@ impl Desk {
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
         let desk = Arc::clone(self);
         let done = blocking(move || {
+            desk.is_in_place()?;
             let idle = locked(&desk.readers).pop();
             let mut store = match idle.and_then(Store::still_readable) {
                 Some(store) => store,
-                None => desk.home.open()?,
+                None => desk.open_again()?,
             };
             let out = f(&mut store);
             locked(&desk.readers).push(store);
-            out
+            Ok(out)
         });
-        self.heeded(done.await)
+        self.heeded(done.await.flatten())
+    }
+
+    /// That the store's file is still where it was: what is written to one that was moved away is
+    /// lost, and another in its place is not what Envoys and this process know.
+    fn is_in_place(&self) -> Result<()> {
+        let gone = || {
+            refuse(
+                "the store's file was moved or replaced while the server was running",
+                "nothing was changed; put it back, or stop the server, see to the folder and start it again",
+            )
+            .of(Kind::Store(Trouble::Access))
+        };
+        self.home.still_held()?;
+        match self.home.file() {
+            Ok(file) if file == self.file => Ok(()),
+            Ok(_) => Err(gone()),
+            Err(e) => Err(gone().because(&e)),
+        }
+    }
+
+    /// Opens the store once more: a rotation of the master key asks for that. The reason names
+    /// files, so it is for the log alone.
+    fn open_again(&self) -> Result<Store> {
+        self.home.open().map_err(|e| {
+            let kind = match e.kind() {
+                kind @ (Kind::Store(_) | Kind::Unavailable) => kind,
+                _ => Kind::Store(Trouble::Access),
+            };
+            refuse(
+                "the store cannot be opened any more",
+                "nothing was changed; the server's log says why",
+            )
+            .of(kind)
+            .because(&e)
+        })
     }
 
     fn heeded<T>(&self, done: Result<T>) -> Result<T> {
@@ -191,7 +238,7 @@ impl Desk {
         pace: Pace,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.turn.take(pace, false).await.ok_or_else(closed)?;
+        let turn = self.turn.take(pace, None).await.ok_or_else(closed)?;
         self.write_in(turn, f).await.0
     }
 
@@ -210,23 +257,17 @@ impl Desk {
         T: Send + 'static,
         F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
     {
-        let most = match pace {
-            Pace::Long => AGAIN,
-            // It revokes as well, only more.
-            Pace::Sweep => 2,
-            Pace::Urgent | Pace::Usual => 0,
-        };
         let _share = self.share(world, pace).await;
-        let mut times = 0;
+        let mut breaks = 0;
         loop {
-            // Whoever could interrupt it for ever would keep others from changing anything.
-            let again = times < most;
-            let turn = self.turn.take(pace, again).await.ok_or_else(closed)?;
-            let (done, hurried) = self.write_in(turn, begin()?).await;
+            let spared = spared(world, pace, breaks)?;
+            let f = begin()?;
+            let turn = self.turn.take(pace, spared).await.ok_or_else(closed)?;
+            let (done, hurried) = self.write_in(turn, f).await;
             if done.is_ok() || !hurried {
                 return done;
             }
-            times += 1;
+            breaks += 1;
         }
     }
 
@@ -249,12 +290,14 @@ impl Desk {
             // Held until it is done, even if nobody waits for it any more.
             let turn = turn;
             let mut store = locked(&desk.writer);
+            desk.is_in_place()?;
             if !store.is_readable() {
-                *store = desk.home.open()?;
+                *store = desk.open_again()?;
                 store.break_off_when(desk.turn.hurry());
             }
             let out = f(&mut store);
             let hurried = turn.is_hurried();
+            desk.health.heed_beside(store.take_unnoted());
             desk.look(&mut store)?;
             Ok((out, hurried))
         });
@@ -289,6 +332,8 @@ impl Desk {
             turns.tick().await;
             match self.read(|tx| Ok(now(tx))).await {
                 Ok(now) => self.announce(now),
+                // Counted and logged already.
+                Err(e) if matches!(e.kind(), Kind::Store(_)) => {}
                 Err(e) => tracing::error!(error = %e, "the store cannot be read"),
             }
         }
@@ -307,6 +352,30 @@ impl Desk {
                 newer
             });
         }
+    }
+}
+
+/// How long a change that was broken off so often may run before it is again; `None` if it is
+/// not broken off any more.
+///
+/// # Errors
+/// It takes too long among so many urgent ones.
+fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> {
+    match pace {
+        Pace::Urgent | Pace::Usual => Ok(None),
+        // A client's own mass revocation must not keep other clients' keys from being revoked.
+        Pace::Sweep if world.caller.bound().is_none() => {
+            Ok((breaks < SWEEP_BREAKS).then_some(Duration::ZERO))
+        }
+        Pace::Sweep | Pace::Long if breaks < AT_ONCE => Ok(Some(Duration::ZERO)),
+        Pace::Sweep | Pace::Long if breaks < BREAKS => Ok(Some(SPARED)),
+        Pace::Sweep | Pace::Long => Err(refuse(
+            format_args!(
+                "it was interrupted {BREAKS} times by revocations and the like, which go first"
+            ),
+            "nothing was changed; try again when there are fewer, or in smaller parts: what takes less than half a second always ends",
+        )
+        .of(Kind::Unavailable)),
     }
 }
 

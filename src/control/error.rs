@@ -8,6 +8,8 @@ use std::fmt::{self, Display};
 pub struct Error {
     messages: Vec<String>,
     kind: Kind,
+    /// For the log alone.
+    cause: String,
 }
 
 /// What sort of refusal it is: decides the status of an HTTP answer.
@@ -72,6 +74,7 @@ pub fn refuse(fact: impl Display, next: impl Display) -> Error {
     Error {
         messages: vec![format!("{fact}; {next}")],
         kind: Kind::default(),
+        cause: String::new(),
     }
 }
 
@@ -80,6 +83,7 @@ pub fn refuse_all(messages: Vec<String>) -> Error {
     Error {
         messages,
         kind: Kind::default(),
+        cause: String::new(),
     }
 }
 
@@ -106,6 +110,18 @@ impl Error {
     pub fn of(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// The same with a reason that only the log tells.
+    #[must_use]
+    pub fn because(mut self, cause: &Self) -> Self {
+        self.cause = cause.to_string();
+        self
+    }
+
+    /// The reason that only the log tells, if there is one.
+    pub fn cause(&self) -> &str {
+        &self.cause
     }
 
     /// What sort it is.

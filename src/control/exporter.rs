@@ -5,7 +5,7 @@
 
 use crate::system;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::operation::Operation as _;
 use crate::operation::Pace;
 use crate::operation::audit::{Export, RecordView};
 use crate::output;
-use crate::registry::audit::{self, Pruned};
+use crate::registry::audit;
 use crate::remote;
 use crate::store::Store;
 
@@ -40,8 +40,6 @@ const PRUNE: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Records sent at once.
 const BATCH: u32 = 500;
-/// What was sent last, in the folder of the store: `SEQ:HASH`.
-const SENT: &str = "audit.sent";
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,23 +140,18 @@ impl Exporter {
 
     /// Sends some records; whether there are more.
     async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
-        let noted = desk.home().folder().join(SENT);
+        let noted = desk.home().folder().join(audit::SENT);
         let found = {
             let noted = noted.clone();
             desk.ask(&system::of_server(), move |store| {
-                let start = sent(&noted)?;
+                note_first(&noted)?;
+                let start = audit::sent(&noted)?;
                 let (after, head) = store.read(|tx| {
-                    let meta = tx.meta();
-                    let after = match start {
-                        Some(sent) if tx.audit_record(sent.seq)?.map(|r| r.head()) == Some(sent) => sent.seq,
-                        Some(sent) if sent.seq <= meta.start.seq => meta.start.seq,
-                        Some(sent) => {
-                            tracing::warn!(sent = %sent, "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
-                            meta.start.seq
-                        }
-                        None => meta.start.seq,
-                    };
-                    Ok((after, meta.head.seq))
+                    let reached = audit::reached(tx, start)?;
+                    if !reached.known {
+                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
+                    }
+                    Ok((reached.seq, tx.meta().head.seq))
                 })?;
                 let asked = Export {
                     after: Some(after),
@@ -238,17 +231,23 @@ impl Exporter {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let noted = self.settings.place.as_ref();
-            let noted = noted.map(|_| desk.home().folder().join(SENT));
+            let sends = self.settings.place.is_some();
+            let noted = desk.home().folder().join(audit::SENT);
             let begin = || {
                 let noted = noted.clone();
-                Ok(move |store: &mut Store| prune(store, keep, noted))
+                Ok(move |store: &mut Store| {
+                    if sends {
+                        note_first(&noted)?;
+                    }
+                    let world = system::of_server();
+                    audit::prune(store, &world, world.now.seconds().saturating_sub(keep))
+                })
             };
             let pruned = desk
                 .write_for(&system::of_server(), Pace::Long, begin)
                 .await;
             match pruned {
-                Ok((pruned, stay)) => {
+                Ok(pruned) => {
                     if pruned.removed > 0 {
                         tracing::info!(
                             removed = pruned.removed,
@@ -256,8 +255,11 @@ impl Exporter {
                             "old audit records were removed"
                         );
                     }
-                    if stay {
-                        tracing::warn!("old audit records are kept: they have not been sent yet");
+                    if pruned.unsent > 0 {
+                        tracing::warn!(
+                            unsent = pruned.unsent,
+                            "old audit records are kept: they have not been sent yet"
+                        );
                     }
                 }
                 Err(e) => tracing::error!(error = %e, "old audit records cannot be removed"),
@@ -266,42 +268,12 @@ impl Exporter {
     }
 }
 
-/// Removes what is older than `keep` seconds and, where `noted` tells what was sent, was sent;
-/// whether any stay for that.
-fn prune(store: &mut Store, keep: u64, noted: Option<PathBuf>) -> Result<(Pruned, bool)> {
-    let world = system::of_server();
-    let before = world.now.seconds().saturating_sub(keep);
-    let unsent = match noted {
-        None => None,
-        Some(noted) => {
-            let sent = sent(&noted)?.map_or(0, |sent| sent.seq);
-            let first = store.read(|tx| tx.audit_after(sent, 1))?;
-            first.first().map(|r| r.at.seconds())
-        }
-    };
-    let until = unsent.map_or(before, |unsent| unsent.min(before));
-    let pruned = audit::prune(store, &world, until)?;
-    Ok((pruned, until < before))
-}
-
-/// What was sent last.
-fn sent(noted: &Path) -> Result<Option<Head>> {
-    let text = match std::fs::read_to_string(noted) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(refuse(
-                format_args!("`{}` cannot be read ({e})", noted.display()),
-                "check owner and mode of the folder and its files",
-            ));
-        }
-    };
-    text.trim().parse().map(Some).map_err(|_| {
-        refuse(
-            format_args!("`{}` does not say what was sent", noted.display()),
-            "move the file away: then the whole log is sent again",
-        )
-    })
+/// Notes that nothing was sent yet, so that nothing is removed before it is.
+fn note_first(noted: &Path) -> Result<()> {
+    match noted.exists() {
+        true => Ok(()),
+        false => file::replace(noted, 0o600, format!("{}\n", Head::NOTHING).as_bytes()),
+    }
 }
 
 fn append(path: &Path, lines: &[u8]) -> Result<()> {
@@ -311,8 +283,13 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
             .append(true)
             .mode(0o600)
             .open(path)?;
-        file.write_all(lines)?;
-        file.sync_data()
+        end_last_line(path, &mut file)?;
+        let written = file.write_all(lines).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // It is tried again before the next batch.
+            let _ = end_last_line(path, &mut file);
+        }
+        written
     };
     write().map_err(|e| {
         refuse(
@@ -322,10 +299,65 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
     })
 }
 
+/// Removes the part of a line that a full disk or the end of a server left at the end of a
+/// file: what follows would be taken for the rest of it, and the record is sent again as a whole.
+fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() == 0 {
+        return Ok(());
+    }
+    let reader = std::fs::File::open(path)?;
+    let mut chunk = [0; 1 << 16];
+    let mut end = found.len();
+    let whole = loop {
+        let from = end.saturating_sub(chunk.len() as u64);
+        let part = chunk
+            .get_mut(..usize::try_from(end - from).unwrap_or(0))
+            .unwrap_or_default();
+        reader.read_exact_at(part, from)?;
+        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
+            break from + at as u64 + 1;
+        }
+        end = from;
+        if end == 0 {
+            break 0;
+        }
+    };
+    if whole == found.len() {
+        return Ok(());
+    }
+    // A file that may only grow gets a line that is none of ours.
+    file.set_len(whole).or_else(|_| file.write_all(b"\n"))
+}
+
 fn broken() -> Error {
     refuse(
         "audit records could not be written as JSON",
         "report this as a mistake of keystilectl",
     )
     .of(Kind::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_line_at_the_end_is_removed_before_more_is_appended() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let long = "x".repeat(200_000);
+        for (there, want) in [
+            (String::new(), "new\n".to_owned()),
+            ("one\n".to_owned(), "one\nnew\n".to_owned()),
+            ("one\ntw".to_owned(), "one\nnew\n".to_owned()),
+            (format!("one\n{long}"), "one\nnew\n".to_owned()),
+            (format!("{long}\n{long}"), format!("{long}\nnew\n")),
+            (long, "new\n".to_owned()),
+        ] {
+            std::fs::write(&file, there).unwrap();
+            append(&file, b"new\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), want);
+        }
+    }
 }

@@ -28,8 +28,12 @@ pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
     /// This process has it for itself: see [`Home::hold`].
-    held: bool,
+    held: Option<Serving>,
 }
+
+/// Tells a file from another that has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId(u64, u64);
 
 impl Home {
     /// The folder, and the command that prints the master key, if any.
@@ -37,14 +41,14 @@ impl Home {
         Self {
             folder,
             master_key_command,
-            held: false,
+            held: None,
         }
     }
 
     /// The same for a process that holds it.
-    pub fn held(&self, _by: &Serving) -> Self {
+    pub fn held(&self, by: &Serving) -> Self {
         Self {
-            held: true,
+            held: Some(by.clone()),
             ..self.clone()
         }
     }
@@ -76,6 +80,24 @@ impl Home {
         self.folder.join("master.id")
     }
 
+    /// That a process that holds it still does.
+    ///
+    /// # Errors
+    /// Another one has it.
+    pub fn still_held(&self) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), Serving::renew)
+    }
+
+    /// Which file the store is.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn file(&self) -> Result<FileId> {
+        self.must_exist()?;
+        let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
+        Ok(FileId(found.dev(), found.ino()))
+    }
+
     /// Opens the store, and updates it if it is of an earlier version and no server has it
     /// open.
     pub fn open(&self) -> Result<Store> {
@@ -91,8 +113,8 @@ impl Home {
     fn alone(&self) -> Alone {
         let home = self.clone();
         Arc::new(move || match home.held {
-            true => Ok(Box::new(())),
-            false => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+            Some(_) => Ok(Box::new(())),
+            None => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
         })
     }
 

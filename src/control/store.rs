@@ -81,6 +81,8 @@ pub struct Store {
     alone: Option<Alone>,
     /// Usage, once it was asked for.
     usage: Option<UsageStore>,
+    /// How often the end of the audit log could not be kept beside it.
+    unnoted: u64,
 }
 
 /// What the store knows about itself.
@@ -155,38 +157,7 @@ impl Store {
     /// # Errors
     /// What is damaged.
     pub fn check(&mut self) -> Result<()> {
-        // Pages of the file, free ones too, behind SQLite's back: while there is a write-ahead
-        // log, what is true of a page may stand there alone, or be on its way into the file.
-        if let Some(wrong) = self.complaint("cipher_integrity_check")?
-            && !self.has_log()
-        {
-            return Err(damaged(&wrong));
-        }
-        // Pages in use, as they are at one moment: read anew, and each authenticated.
-        self.db.execute_batch("PRAGMA shrink_memory")?;
-        match self.complaint("quick_check") {
-            Ok(None) => Ok(()),
-            Ok(Some(wrong)) => Err(damaged(&wrong)),
-            Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-                Err(damaged("a page of it is not as it was written"))
-            }
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// The first thing that a check of SQLite's complains about.
-    fn complaint(&self, pragma: &str) -> rusqlite::Result<Option<String>> {
-        let mut statement = self.db.prepare(&format!("PRAGMA {pragma}"))?;
-        let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;
-        rows.find(|line| line.as_ref().is_ok_and(|l| l != "ok") || line.is_err())
-            .transpose()
-    }
-
-    /// Whether there is anything in the write-ahead log.
-    fn has_log(&self) -> bool {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).is_ok_and(|m| m.len() > 0)
+        whole(&self.db, &self.path, damaged)
     }
 
     fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
@@ -213,6 +184,7 @@ impl Store {
             stop: Arc::default(),
             alone: Some(schema::nobody_else()),
             usage: None,
+            unnoted: 0,
         })
     }
 
@@ -292,6 +264,14 @@ impl Store {
         self.stop = stop;
     }
 
+    /// That nobody wants what is being done broken off.
+    ///
+    /// # Errors
+    /// It is to be broken off.
+    pub fn go_on(&self) -> Result<()> {
+        go_on(&self.stop)
+    }
+
     fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
         let tx = Scope::begin(&self.db, behavior, self.joined)?;
         schema::unchanged(&tx, THE_STORE, &MIGRATIONS)?;
@@ -335,6 +315,11 @@ impl Store {
         self.path.with_file_name("audit.head")
     }
 
+    /// How often the end of the audit log could not be kept beside it since this was asked last.
+    pub fn take_unnoted(&mut self) -> u64 {
+        std::mem::take(&mut self.unnoted)
+    }
+
     /// Keeps the end of the audit log beside the store, so that a tail cut off inside is
     /// noticed. What fails here undoes nothing: the change is made.
     fn note(&mut self) {
@@ -352,6 +337,7 @@ impl Store {
             }
         });
         if let Err(e) = noted {
+            self.unnoted += 1;
             tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
         }
     }
@@ -384,13 +370,7 @@ impl Tx<'_> {
     /// # Errors
     /// It is to be broken off. It is not committed then, even if somebody goes on.
     fn go_on(&self) -> Result<()> {
-        match self.stop.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(
-                refuse("it was interrupted", "nothing was changed; try again")
-                    .of(Kind::Unavailable),
-            ),
-        }
+        go_on(&self.stop)
     }
 
     /// The keyset will not be the same after this transaction.
@@ -497,6 +477,51 @@ impl Tx<'_> {
             ])?;
         self.tx.commit()?;
         Ok(())
+    }
+}
+
+/// Reads every page of a database and checks it; `damaged` says what is wrong.
+fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Result<()> {
+    // Pages of the file, free ones too, behind SQLite's back: while there is a write-ahead
+    // log, what is true of a page may stand there alone, or be on its way into the file.
+    if let Some(wrong) = complaint(db, "cipher_integrity_check")?
+        && !has_log(path)
+    {
+        return Err(damaged(&wrong));
+    }
+    // Pages in use, as they are at one moment: read anew, and each authenticated.
+    db.execute_batch("PRAGMA shrink_memory")?;
+    match complaint(db, "quick_check") {
+        Ok(None) => Ok(()),
+        Ok(Some(wrong)) => Err(damaged(&wrong)),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            Err(damaged("a page of it is not as it was written"))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The first thing that a check of SQLite's complains about.
+fn complaint(db: &Connection, pragma: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = db.prepare(&format!("PRAGMA {pragma}"))?;
+    let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+    rows.find(|line| line.as_ref().is_ok_and(|l| l != "ok") || line.is_err())
+        .transpose()
+}
+
+/// Whether there is anything in the write-ahead log.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|m| m.len() > 0)
+}
+
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(
+            refuse("it was interrupted", "nothing was changed; try again").of(Kind::Unavailable),
+        ),
     }
 }
 

@@ -38,7 +38,9 @@ pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
             "leave them out",
         ));
     }
-    match holds_secret(text) {
+    // A key that was broken by a line or a blank is whole for whoever reads it.
+    let joined: String = text.split_whitespace().collect();
+    match holds_secret(text) || holds_key(&joined) {
         true => Err(secret(field)),
         false => Ok(()),
     }
@@ -50,10 +52,31 @@ pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
 /// # Errors
 /// Those of [`check`].
 pub fn check_address(field: &str, text: &str) -> Result<()> {
-    match holds_key(text) {
+    match holds_key(text) || holds_key(&decoded(text)) {
         true => Err(secret(field)),
         false => Ok(()),
     }
+}
+
+/// An address with what is percent-encoded in it decoded, as far as it is ASCII.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.split_at_checked(2);
+        let byte = digits.and_then(|(hex, _)| u8::from_str_radix(hex, 16).ok());
+        match (byte.filter(u8::is_ascii), digits) {
+            (Some(byte), Some((_, rest))) => {
+                out.push(char::from(byte));
+                out.push_str(rest);
+            }
+            _ => {
+                out.push('%');
+                out.push_str(part);
+            }
+        }
+    }
+    out
 }
 
 /// That labels may be kept. Those of `before` were looked at when they were given.
@@ -88,7 +111,9 @@ fn secret(field: &str) -> Error {
 
 /// Whether something in a text has the form of a key, a token or a webhook's secret, whatever
 /// stands around it and whether its checksum holds: a damaged key tells nearly all of it. So
-/// does one without its brand, which is told from a digest in hexadecimal by its capitals.
+/// does one without its brand, which is told from a digest in hexadecimal by its capitals. Not
+/// found: a key of which ten digits or more are missing, and one that
+/// is split over several fields or lines, or encoded.
 pub fn holds_secret(text: &str) -> bool {
     let is_drawn = |run: &str| {
         run.len() >= SECRET_RUN
@@ -103,7 +128,7 @@ pub fn holds_secret(text: &str) -> bool {
 }
 
 /// The same with what ours begin with.
-fn holds_key(text: &str) -> bool {
+pub fn holds_key(text: &str) -> bool {
     let is_digit = |c: char| c.is_ascii_alphanumeric();
     text.match_indices('_').any(|(at, _)| {
         let (before, after) = text.split_at(at);
@@ -166,6 +191,22 @@ mod tests {
         ] {
             assert!(!holds_secret(plain), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_key_is_found_where_a_blank_cuts_it_or_its_marks_are_encoded() {
+        let key = key();
+        let (first, rest) = key.split_at(30);
+        for cut in [
+            format!("{first} {rest}"),
+            format!("a note: {first}   {rest}"),
+        ] {
+            assert!(check("name", &cut, NAME).is_err(), "{cut}");
+        }
+        let url = format!("https://x.example/?k={}", key.replace('_', "%5F"));
+        assert!(check_address("url", &url).is_err());
+        assert_eq!(check_address("url", "https://x.example/%5F%zz%5Fa"), Ok(()));
+        assert_eq!(check("name", "Jana a_b_ and a note", NAME), Ok(()));
     }
 
     #[test]

@@ -152,6 +152,12 @@ impl Audit {
                         "{lost} to webhooks will not be delivered: the records that they tell of are gone; see `keystilectl webhook list` for receivers that lag behind"
                     ));
                 }
+                if done.unsent > 0 && !cx.out.is_json() {
+                    let kept = many(done.unsent, "old record");
+                    cx.out.warn(format_args!(
+                        "{kept} not removed: `serve --audit-export` has not sent them yet; if the log is no longer sent, move `audit.sent` out of the store's folder"
+                    ));
+                }
                 Ok(())
             }
         }

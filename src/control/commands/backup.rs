@@ -70,7 +70,13 @@ impl Backup {
             "version": kept.version,
             "head": kept.head,
             "master_key": kept.master_key,
+            "usage_damaged": kept.usage_damaged,
         });
+        if let Some(why) = &kept.usage_damaged {
+            cx.out.warn(format_args!(
+                "the counts of usage are damaged and not in this backup ({why}); the store itself is: stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew"
+            ));
+        }
         cx.out.show(&json, || {
             format!(
                 "{shown}: {} bytes, version {}, verified; it needs the master key {}\n",
@@ -122,6 +128,7 @@ struct Saved {
     version: u64,
     head: String,
     master_key: String,
+    usage_damaged: Option<String>,
 }
 
 impl Saved {
@@ -131,6 +138,7 @@ impl Saved {
             version: kept.version,
             head: kept.head.to_string(),
             master_key: kept.master_key.clone(),
+            usage_damaged: kept.usage_damaged.clone(),
         }
     }
 }
@@ -160,6 +168,7 @@ fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
         version: made.version,
         head: made.head,
         master_key: made.master_key,
+        usage_damaged: made.usage_damaged,
     })
 }
 

@@ -9,6 +9,7 @@ use super::Context;
 use crate::error::Result;
 use crate::output;
 use crate::policy_file;
+use crate::registry::policy::check_text;
 use crate::registry::signing;
 
 /// Make a store: encrypted, with a master key, a signing key and a policy
@@ -41,6 +42,7 @@ impl Init {
             Some(path) => policy_file::read(path)?,
             None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,
         };
+        check_text(&file)?;
         let world = &cx.world;
         let mut kid = String::new();
         cx.home.create(world, |store| {

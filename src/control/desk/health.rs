@@ -21,6 +21,9 @@ const LOGS: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Health {
     counts: [AtomicU64; Trouble::ALL.len()],
+    /// Files beside the store that could not be written: nothing fails for that, and yet
+    /// somebody has to see to it.
+    beside: AtomicU64,
     ill: Mutex<Option<Ill>>,
 }
 
@@ -68,7 +71,7 @@ impl Health {
         });
         drop(ill);
         if !quiet {
-            tracing::error!(kind = trouble.as_str(), error = %e, "the store is failing; the server is not ready until it works again");
+            tracing::error!(kind = trouble.as_str(), error = %e, cause = e.cause(), "the store is failing; the server is not ready until it works again");
         }
     }
 
@@ -107,10 +110,18 @@ impl Health {
         }
     }
 
+    /// So many files beside the store could not be written. What was to be done was done.
+    pub fn heed_beside(&self, times: u64) {
+        self.beside.fetch_add(times, Ordering::Relaxed);
+    }
+
     /// How often each sort of trouble was met.
-    pub fn counted(&self) -> impl Iterator<Item = (Trouble, u64)> {
-        let counts = self.counts.iter().map(|n| n.load(Ordering::Relaxed));
-        Trouble::ALL.into_iter().zip(counts)
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.counts.iter().chain([&self.beside]);
+        let kinds = Trouble::ALL.map(Trouble::as_str).into_iter();
+        kinds
+            .chain(["beside"])
+            .zip(counts.map(|n| n.load(Ordering::Relaxed)))
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Ill>> {

@@ -3,10 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::operation::Pace;
+use crate::system;
 
 const PACES: usize = 4;
 
@@ -20,14 +23,34 @@ pub struct Turns {
 
 #[derive(Default)]
 struct State {
-    /// The current writer's, and whether its work can be begun again.
-    current: Option<(Pace, bool)>,
+    current: Option<Current>,
+    /// Turns that were given.
+    given: u64,
     waiting: [VecDeque<Waiting>; PACES],
 }
 
+#[derive(Clone, Copy)]
+struct Current {
+    number: u64,
+    pace: Pace,
+    /// From when on it may be told to break off; never, if its work cannot be begun again.
+    breakable: Option<Instant>,
+}
+
 struct Waiting {
-    again: bool,
+    spared: Option<Duration>,
     come: oneshot::Sender<Turn>,
+}
+
+impl State {
+    fn begin(&mut self, pace: Pace, spared: Option<Duration>) {
+        self.given += 1;
+        self.current = Some(Current {
+            number: self.given,
+            pace,
+            breakable: spared.map(|spared| system::instant() + spared),
+        });
+    }
 }
 
 /// The right to write, until it is dropped.
@@ -41,25 +64,42 @@ impl Turns {
         Arc::clone(&self.hurry)
     }
 
-    /// Waits for a turn. A caller that can begin `again` is told to break off when something
-    /// urgent comes.
-    pub async fn take(self: &Arc<Self>, pace: Pace, again: bool) -> Option<Turn> {
-        let come = {
+    /// Waits for a turn. With `spared`, it is told to break off when something urgent comes,
+    /// but not before it has had so long.
+    pub async fn take(self: &Arc<Self>, pace: Pace, spared: Option<Duration>) -> Option<Turn> {
+        let (mut come, disturbs) = {
             let mut state = self.locked();
-            let Some((current, may_stop)) = state.current else {
-                state.current = Some((pace, again));
+            let Some(current) = state.current else {
+                state.begin(pace, spared);
                 return Some(self.turn());
             };
-            if may_stop && pace < Pace::Usual && pace < current {
-                self.hurry.store(true, Ordering::Relaxed);
-            }
             let (come, comes) = oneshot::channel();
             if let Some(queue) = state.waiting.get_mut(pace as usize) {
-                queue.push_back(Waiting { again, come });
+                queue.push_back(Waiting { spared, come });
             }
-            comes
+            let disturbs = pace < Pace::Usual && pace < current.pace;
+            let from = current.breakable.filter(|_| disturbs);
+            (comes, from.map(|from| (current.number, from)))
         };
+        let Some((number, from)) = disturbs else {
+            return come.await.ok();
+        };
+        if from > system::instant() {
+            tokio::select! {
+                biased;
+                turn = &mut come => return turn.ok(),
+                () = tokio::time::sleep_until(from) => {}
+            }
+        }
+        self.break_off(number);
         come.await.ok()
+    }
+
+    fn break_off(&self, number: u64) {
+        let state = self.locked();
+        if state.current.is_some_and(|c| c.number == number) {
+            self.hurry.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether somebody has it.
@@ -87,7 +127,7 @@ impl Turns {
             {
                 match next.come.send(self.turn()) {
                     Ok(()) => {
-                        state.current = Some((pace, next.again));
+                        state.begin(pace, next.spared);
                         return;
                     }
                     // It was given up meanwhile, and is not to be passed on from here.
@@ -204,13 +244,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_urgent_comes_first_and_what_takes_long_last() {
         let turns = Arc::new(Turns::default());
-        let first = turns.take(Pace::Usual, false).await.unwrap();
+        let first = turns.take(Pace::Usual, None).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = tokio::task::JoinSet::new();
         for pace in [Pace::Long, Pace::Usual, Pace::Urgent, Pace::Sweep] {
             let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
             waiting.spawn(async move {
-                let _turn = turns.take(pace, false).await;
+                let _turn = turns.take(pace, None).await;
                 order.lock().unwrap().push(pace);
             });
         }
@@ -238,23 +278,43 @@ mod tests {
             (Pace::Urgent, true, Pace::Urgent, false),
         ] {
             let turns = Arc::new(Turns::default());
-            let turn = turns.take(current, again).await.unwrap();
-            let waits = turns.take(next, false);
+            let spared = again.then_some(Duration::ZERO);
+            let turn = turns.take(current, spared).await.unwrap();
+            let waits = turns.take(next, None);
             assert!(now(waits).await.is_none());
             assert_eq!(turn.is_hurried(), want, "{next:?} behind {current:?}");
             drop(turn);
-            let next = turns.take(Pace::Long, true).await.unwrap();
+            let next = turns.take(Pace::Long, Some(Duration::ZERO)).await.unwrap();
             assert!(!next.is_hurried(), "the one after is not");
         }
     }
 
     #[tokio::test]
+    async fn what_is_spared_is_told_to_break_off_when_its_time_is_over() {
+        let turns = Arc::new(Turns::default());
+        let spared = Duration::from_millis(300);
+        let began = system::instant();
+        let long = turns.take(Pace::Long, Some(spared)).await.unwrap();
+        let urgent = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.take(Pace::Urgent, None).await }
+        });
+        while !long.is_hurried() {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() >= spared);
+        drop(long);
+        assert!(!urgent.await.unwrap().unwrap().is_hurried());
+    }
+
+    #[tokio::test]
     async fn who_no_longer_waits_is_passed_over() {
         let turns = Arc::new(Turns::default());
-        let first = turns.take(Pace::Usual, false).await.unwrap();
-        assert!(now(turns.take(Pace::Usual, false)).await.is_none());
+        let first = turns.take(Pace::Usual, None).await.unwrap();
+        assert!(now(turns.take(Pace::Usual, None)).await.is_none());
         drop(first);
-        assert!(now(turns.take(Pace::Usual, false)).await.is_some());
+        assert!(now(turns.take(Pace::Usual, None)).await.is_some());
     }
 
     #[tokio::test]

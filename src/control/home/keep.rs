@@ -10,7 +10,7 @@ use serde_json::json;
 use super::published::{self, Last};
 use super::{Home, cannot_make};
 use crate::audit;
-use crate::error::{Error, Result, refuse};
+use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::file::{self, Partial, PartialFolder};
 use crate::registry;
 use crate::registry::signing;
@@ -31,6 +31,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Names the master key that it needs.
     pub master_key: String,
+    /// Why the counts of usage are not in it, if they are damaged.
+    pub usage_damaged: Option<String>,
 }
 
 /// A copy of a store that has no place yet.
@@ -45,6 +47,8 @@ pub struct Copied {
     pub version: u64,
     /// Names the master key that it needs.
     pub master_key: String,
+    /// Why the counts of usage are not in it, if they are damaged.
+    pub usage_damaged: Option<String>,
 }
 
 /// A store that was restored.
@@ -108,7 +112,12 @@ impl Home {
         copied.close()?;
         copy.file().sync_all().map_err(cannot)?;
         let mut usage = Partial::new(folder).map_err(cannot)?;
-        let counted = store.copy_usage_to(usage.path())?;
+        // The store is worth more: it is saved without them.
+        let (counted, usage_damaged) = match store.copy_usage_to(usage.path()) {
+            Ok(counted) => (counted, None),
+            Err(e) if e.kind() == Kind::Store(Trouble::Damaged) => (false, Some(e.to_string())),
+            Err(e) => return Err(e),
+        };
         usage.file().sync_all().map_err(cannot)?;
         Ok(Copied {
             store: copy,
@@ -116,6 +125,7 @@ impl Home {
             head,
             version,
             master_key: key.fingerprint(),
+            usage_damaged,
         })
     }
 
@@ -133,6 +143,7 @@ impl Home {
             version: copied.version,
             bytes,
             master_key: copied.master_key,
+            usage_damaged: copied.usage_damaged,
         })
     }
 

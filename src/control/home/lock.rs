@@ -1,16 +1,23 @@
 //! One server for one folder: two would send each message twice, and neither would know
 //! the other's Envoys.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Home;
-use crate::error::{Kind, Result, refuse};
+use crate::error::{Kind, Result, Trouble, refuse};
 
 /// The right to serve a folder, given back when it is dropped or its process ends.
-pub struct Serving {
-    _file: File,
+#[derive(Clone)]
+pub struct Serving(Arc<Held>);
+
+struct Held {
+    path: PathBuf,
+    folder: PathBuf,
+    file: Mutex<File>,
 }
 
 impl Home {
@@ -20,47 +27,82 @@ impl Home {
     /// A server has it.
     pub fn hold(&self) -> Result<Serving> {
         let path = self.folder.join("serve.lock");
-        let cannot = |e: std::io::Error| {
-            refuse(
-                format_args!("`{}` cannot be locked ({e})", path.display()),
-                "put the folder on a local file system that this user may write to",
-            )
-        };
-        // Never removed: whoever has it open would hold a lock on nothing.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(cannot)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(cannot(e)),
-            Err(TryLockError::WouldBlock) => {
-                let mut process = String::new();
-                let _ = file.read_to_string(&mut process);
-                let process = process.trim();
-                let named = match process.parse::<u32>() {
-                    Ok(n) => format!(" (process {n})"),
-                    Err(_) => String::new(),
-                };
-                return Err(refuse(
-                    format_args!(
-                        "a `keystilectl serve` is running on `{}` already{named}",
-                        self.folder.display()
-                    ),
-                    "stop it first, or name another folder with `--home`",
-                )
-                .of(Kind::Conflict));
-            }
-        }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(cannot)?;
-        Ok(Serving { _file: file })
+        let file = locked(&path, &self.folder)?;
+        Ok(Serving(Arc::new(Held {
+            path,
+            folder: self.folder.clone(),
+            file: Mutex::new(file),
+        })))
     }
+}
+
+impl Serving {
+    /// Takes the folder again if somebody removed the lock, which then keeps nobody out.
+    ///
+    /// # Errors
+    /// Another server has taken the folder since.
+    pub fn renew(&self) -> Result<()> {
+        let held = &self.0;
+        let mut file = held.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = file.metadata().map(|m| (m.dev(), m.ino())).ok();
+        let there = fs::metadata(&held.path).map(|m| (m.dev(), m.ino())).ok();
+        if mine.is_some() && mine == there {
+            return Ok(());
+        }
+        *file = locked(&held.path, &held.folder).map_err(|e| {
+            refuse(
+                "`serve.lock` was removed, and the folder cannot be locked again",
+                "let one server run on a folder: stop this one or the other",
+            )
+            .of(Kind::Store(Trouble::Access))
+            .because(&e)
+        })?;
+        tracing::warn!("`serve.lock` was removed or replaced; it has been made and locked again");
+        Ok(())
+    }
+}
+
+fn locked(path: &Path, folder: &Path) -> Result<File> {
+    let cannot = |e: std::io::Error| {
+        refuse(
+            format_args!("`{}` cannot be locked ({e})", path.display()),
+            "put the folder on a local file system that this user may write to",
+        )
+    };
+    // Never removed: whoever has it open would hold a lock on nothing.
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(e)) => return Err(cannot(e)),
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            let _ = file.read_to_string(&mut process);
+            let process = process.trim();
+            let named = match process.parse::<u32>() {
+                Ok(n) => format!(" (process {n})"),
+                Err(_) => String::new(),
+            };
+            return Err(refuse(
+                format_args!(
+                    "a `keystilectl serve` is running on `{}` already{named}",
+                    folder.display()
+                ),
+                "stop it first, or name another folder with `--home`",
+            )
+            .of(Kind::Conflict));
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(cannot)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -78,6 +120,26 @@ mod tests {
         assert!(words.contains(&process), "{words}");
         drop(held);
         assert!(home.hold().is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_is_made_again_or_the_server_stops_serving() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path().to_owned(), None);
+        let path = folder.path().join("serve.lock");
+        let first = home.hold().ok().unwrap();
+        assert!(first.renew().is_ok());
+        std::fs::remove_file(&path).unwrap();
+        assert!(first.renew().is_ok());
+        assert!(home.hold().is_err(), "it keeps others out again");
+
+        std::fs::remove_file(&path).unwrap();
+        let second = home.hold().ok().unwrap();
+        let refused = first.renew().unwrap_err();
+        assert_eq!(refused.kind(), Kind::Store(Trouble::Access));
+        assert!(second.renew().is_ok());
+        drop(second);
+        assert!(first.renew().is_ok(), "the other one ended");
     }
 
     use crate::store::Store;

@@ -218,6 +218,9 @@ pub struct Pruned {
     /// How many messages of webhooks told of them and will not be delivered.
     #[serde(default)]
     pub undelivered: u64,
+    /// How many old records stay because `serve --audit-export` has not sent them yet.
+    #[serde(default)]
+    pub unsent: u64,
     /// What was older than this.
     pub before: Time,
 }
@@ -309,6 +312,7 @@ impl Operation for Verify {
             .transpose()?;
         store.check()?;
         let found = audit::verify(store, expect)?;
+        store.check_usage()?;
         Ok(Verified {
             ok: true,
             records: found.head.seq.saturating_sub(found.start.seq),
@@ -366,9 +370,16 @@ impl Operation for Prune {
                 "messages of webhooks will not be delivered: the audit records that they tell of were pruned"
             );
         }
+        if pruned.unsent > 0 {
+            tracing::warn!(
+                unsent = pruned.unsent,
+                "old audit records are kept: they have not been sent yet"
+            );
+        }
         Ok(Pruned {
             removed: pruned.removed,
             undelivered: pruned.undelivered,
+            unsent: pruned.unsent,
             before: Time(before),
         })
     }

@@ -35,6 +35,9 @@ pub struct Made {
     pub head: String,
     /// Fingerprint of the master key that it needs.
     pub master_key: String,
+    /// Why the counts of usage are not in it, if they are damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_damaged: Option<String>,
 }
 
 /// A file of it.

@@ -25,9 +25,9 @@ pub struct PlanView {
     pub limits: Vec<String>,
     /// Its longer allowance.
     pub quota: Option<QuotaView>,
-    /// How many clients are on it.
+    /// How many clients are on it, of those that the caller may see.
     pub clients: u64,
-    /// How many keys that are not revoked.
+    /// How many of their keys that are not revoked.
     pub keys: u64,
 }
 
@@ -225,10 +225,12 @@ impl Operation for Plans {
     type Output = PlanViews;
     const ROUTE: Route = Route::get("plan.list", "/v1/plans", ANYBODY, "List plans");
 
-    fn run(self, store: &mut Store, _: &World) -> Result<PlanViews> {
+    fn run(self, store: &mut Store, world: &World) -> Result<PlanViews> {
         let (plans, on, clients) = store.read(|tx| {
             let plans = registry::policy(tx)?.policy.plans;
-            Ok((plans, tx.keys_on_plans()?, tx.clients_on_plans()?))
+            // A client's token counts its own alone.
+            let only = world.caller.narrowed(None);
+            Ok((plans, tx.keys_on_plans(only)?, tx.clients_on_plans(only)?))
         })?;
         let view = |name: &String, plan: &keystile::policy::Plan| PlanView {
             plan: name.clone(),

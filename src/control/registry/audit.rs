@@ -1,5 +1,7 @@
 //! The audit log: searched, verified, cut.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::audit::{self, Chain, Checkpoint, Head};
@@ -158,6 +160,57 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     }
 }
 
+/// What was sent last by `serve --audit-export`, in the folder of the store: `SEQ:HASH`.
+pub const SENT: &str = "audit.sent";
+
+/// What was sent last, by the file that notes it; `None` if the log is not sent anywhere.
+///
+/// # Errors
+/// It cannot be read.
+pub fn sent(noted: &Path) -> Result<Option<Head>> {
+    let text = match std::fs::read_to_string(noted) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(refuse(
+                format_args!("`{}` cannot be read ({e})", noted.display()),
+                "check owner and mode of the folder and its files",
+            ));
+        }
+    };
+    text.trim().parse().map(Some).map_err(|_| {
+        refuse(
+            format_args!("`{}` does not say what was sent", noted.display()),
+            "move the file away: then the whole log is sent again",
+        )
+    })
+}
+
+/// How far a log has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Records up to this one are gone, or were sent.
+    pub seq: u64,
+    /// The record that was sent last is in the log, or lies before its beginning.
+    pub known: bool,
+}
+
+/// How far this log has been sent, if that record was the last. The record of another log, such
+/// as one that was lost, says nothing about this one.
+///
+/// # Errors
+/// Those of the store.
+pub fn reached(tx: &Tx<'_>, sent: Option<Head>) -> Result<Reached> {
+    let start = tx.meta().start.seq;
+    let Some(sent) = sent.filter(|sent| sent.seq > start) else {
+        let (seq, known) = (start, true);
+        return Ok(Reached { seq, known });
+    };
+    let known = tx.audit_record(sent.seq)?.map(|r| r.head()) == Some(sent);
+    let seq = if known { sent.seq } else { start };
+    Ok(Reached { seq, known })
+}
+
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -165,23 +218,39 @@ pub struct Pruned {
     pub removed: u64,
     /// How many messages of webhooks will not be delivered: they told of these records.
     pub undelivered: u64,
+    /// How many records stay because they have not been sent yet.
+    pub unsent: u64,
 }
 
-/// Removes the records before a time, in seconds, as far as all of them are older. The chain
-/// goes on from the last of them, which the store vouches for.
+/// Removes the records before a time, in seconds, as far as all of them are older, and, where
+/// the log is sent elsewhere, were sent. The chain goes on from the last of them, which the store
+/// vouches for.
 ///
 /// # Errors
 /// The caller is not an owner; those of the store.
 pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<Pruned> {
     world.caller.owner("remove audit records")?;
+    let sent = sent(&store.head_file().with_file_name(SENT))?;
     store.write(world, |tx| {
         let start = tx.meta().start;
-        let Some(last) = tx.last_audit_before(before.saturating_mul(1000))? else {
+        let Some(old) = tx.last_audit_before(before.saturating_mul(1000))? else {
             return Ok(Pruned::default());
         };
-        if last.seq <= start.seq {
-            return Ok(Pruned::default());
-        }
+        let most = match sent {
+            None => old.seq,
+            Some(_) => reached(tx, sent)?.seq,
+        };
+        let unsent = old.seq.saturating_sub(most.max(start.seq));
+        let last = match unsent {
+            0 => Some(old),
+            _ => tx.audit_record(most)?.map(|r| r.head()),
+        };
+        let Some(last) = last.filter(|last| last.seq > start.seq) else {
+            return Ok(Pruned {
+                unsent,
+                ..Pruned::default()
+            });
+        };
         let passed_over = webhook::pass_over(tx, last.seq)?;
         let removed = tx.prune_audit(last)?;
         let undelivered = passed_over + tx.drop_lost_messages()?;
@@ -191,11 +260,13 @@ pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<Pruned> {
             "from": start.seq + 1,
             "to": last.to_string(),
             "undelivered": undelivered,
+            "unsent": unsent,
         });
         tx.audit(world, "audit.prune", "audit", None, Some(&said))?;
         Ok(Pruned {
             removed,
             undelivered,
+            unsent,
         })
     })
 }

@@ -99,7 +99,7 @@ mod tests {
             any_scope: false,
             dry_run: false,
         };
-        let lines = read("keys.csv", &file).unwrap();
+        let lines = read("keys.csv", &file, || Ok(())).unwrap();
         import(&mut b.store, &system::at(now), lines, how)
             .ok()
             .unwrap();

@@ -10,6 +10,7 @@ use crate::policy_file::PolicyFile;
 use crate::record::{Key, Revision};
 use crate::registry::key::count;
 use crate::store::{Store, Tx};
+use crate::words;
 use crate::world::World;
 
 /// What became of a policy.
@@ -42,7 +43,8 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
     }
     let revision = tx.insert_policy(&file.text, world.now.seconds())?;
     tx.keyset_changed();
-    let json = |r: &Revision| serde_json::json!({"revision": r.revision, "policy": r.text});
+    let json =
+        |r: &Revision| serde_json::json!({"revision": r.revision, "policy": without_keys(&r.text)});
     let after = Revision {
         revision,
         text: file.text.clone(),
@@ -62,9 +64,41 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
     })
 }
 
+/// That no line of a policy holds a key or a token: all of it is kept for good, and stands in
+/// the audit log.
+///
+/// # Errors
+/// The lines that do.
+pub fn check_text(file: &PolicyFile) -> Result<()> {
+    let lines = file.text.lines().zip(1..);
+    let held = lines.filter(|(line, _)| words::holds_key(line));
+    let refusals: Vec<String> = held
+        .map(|(_, number)| {
+            format!(
+                "{}:{number}: it holds a key, a token or a secret, which would be stored for good; leave it out, and revoke it if others could have seen it",
+                file.name
+            )
+        })
+        .collect();
+    match refusals.is_empty() {
+        true => Ok(()),
+        false => Err(refuse_all(refusals)),
+    }
+}
+
+/// A policy as the audit log keeps it: one that is older than [`check_text`] may hold keys.
+fn without_keys(text: &str) -> String {
+    let shown = |line| match words::holds_key(line) {
+        true => "# a line that held a key\n",
+        false => line,
+    };
+    text.split_inclusive('\n').map(shown).collect()
+}
+
 /// What a policy would mean for the keys that are there: a refusal if they would lose
 /// their plan, and otherwise warnings.
 pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
+    check_text(file)?;
     let policy = &file.policy;
     let brand = super::policy(tx)?.policy.brand;
     let mut found = Found::default();
@@ -130,7 +164,7 @@ impl Found {
         for (plan, keys) in &self.lost {
             lost.entry(plan).or_default().0 = *keys;
         }
-        let on_plans = tx.clients_on_plans()?;
+        let on_plans = tx.clients_on_plans(None)?;
         for (plan, clients) in &on_plans {
             if !policy.plans.contains_key(plan) {
                 lost.entry(plan).or_default().1 = usize::try_from(*clients).unwrap_or(usize::MAX);
@@ -235,6 +269,38 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_holds_a_key_is_refused_by_its_line_and_never_in_the_audit_log() {
+        let mut b = Bench::new();
+        let world = system::at(NOON);
+        let held = b.issue(&world, 1)[0].text.expose_secret().to_owned();
+        let mut file = allowing("read");
+        let number = file.text.lines().count() + 1;
+        file.text.push_str(&format!("# was {held} before\n"));
+        let refused = apply(&mut b.store, &world, &file).err().unwrap();
+        let words = refused.to_string();
+        assert!(
+            words.starts_with(&format!("policy.yaml:{number}: it holds a key")),
+            "{words}"
+        );
+        assert!(!words.contains(&held));
+
+        // One that is in force since before that was checked.
+        let former = file.text.clone();
+        b.store
+            .write(&world, |tx| tx.insert_policy(&former, NOON))
+            .unwrap();
+        apply(&mut b.store, &world, &allowing("write")).unwrap();
+        let log = b.store.read(|tx| tx.audit_after(0, 100)).unwrap();
+        let applied = log.last().unwrap();
+        assert_eq!(applied.action, "policy.apply");
+        assert!(applied.before.contains("a line that held a key"));
+        assert!(
+            log.iter()
+                .all(|r| !r.before.contains(&held) && !r.after.contains(&held))
+        );
+    }
+
+    #[test]
     fn a_look_at_all_keys_is_broken_off_for_what_goes_first() {
         use std::sync::Arc;
         use std::sync::atomic::AtomicBool;
@@ -262,7 +328,7 @@ mod tests {
         };
         client::update(&mut b.store, &world, "acme", free).unwrap();
         key::revoke_all(&mut b.store, &world, &[issued[0].key.id], "").unwrap();
-        let counted = b.store.read(|tx| tx.keys_on_plans()).unwrap();
+        let counted = b.store.read(|tx| tx.keys_on_plans(None)).unwrap();
         let want = [("free".to_owned(), 2), ("gold".to_owned(), 2)];
         assert_eq!(counted, want.into());
         let plan = b.store.plan_of_plans();

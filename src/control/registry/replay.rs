@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::{Kind, Result, refuse};
 use crate::store::{Replay, Store};
 use crate::webhook::Secret;
+use crate::words;
 use crate::world::World;
 
 /// How long an answer is kept, in seconds.
@@ -42,6 +43,12 @@ pub fn once<T>(
         return Err(refuse(
             "the idempotency key is empty, too long, or not printable ASCII",
             format_args!("use a fresh UUID, or up to {LONGEST} characters without spaces"),
+        ));
+    }
+    if words::holds_key(key) {
+        return Err(refuse(
+            "the idempotency key holds a key, a token or a secret, which would be stored",
+            "use a fresh UUID; if others could have seen it, revoke it",
         ));
     }
     let caller = world.caller.mark();
@@ -143,6 +150,18 @@ mod tests {
         );
         assert!(issue(&mut b, NOON, "", 2).is_err());
         assert!(issue(&mut b, NOON, "a b", 2).is_err());
+    }
+
+    #[test]
+    fn a_key_of_ours_in_the_place_of_an_idempotency_key_is_not_kept() {
+        let mut b = Bench::new();
+        let Ok(Once::Done(text)) = issue(&mut b, NOON, "a", 1) else {
+            panic!("not done");
+        };
+        let refused = issue(&mut b, NOON, &text, 1).err().unwrap().to_string();
+        assert!(refused.contains("holds a key"), "{refused}");
+        assert!(!refused.contains(&text), "{refused}");
+        assert_eq!(b.store.read(|tx| tx.keys()).unwrap().len(), 1);
     }
 
     #[test]

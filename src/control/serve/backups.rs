@@ -79,6 +79,10 @@ impl Backups {
                 version: copied.version,
                 head: copied.head.to_string(),
                 master_key: copied.master_key,
+                usage_damaged: copied
+                    .usage_damaged
+                    .inspect(|why| tracing::error!(why, "the backup has no counts of usage"))
+                    .map(|_| "the server's log says why".to_owned()),
             };
             let kept = Kept {
                 id,

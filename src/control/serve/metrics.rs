@@ -133,8 +133,7 @@ impl Metrics {
     /// In the form that Prometheus reads.
     pub fn text(&self, version: u64, store: &Health) -> String {
         self.version.set(version);
-        for (trouble, n) in store.counted() {
-            let kind = trouble.as_str();
+        for (kind, n) in store.counted() {
             let counter = self.store_errors.get_or_create(&Sort { kind });
             counter.inc_by(n.saturating_sub(counter.get()));
         }

@@ -12,6 +12,8 @@ use crate::operation::Route;
 
 /// Of a file with a mistake on every line, nobody reads more.
 const MOST: usize = 100;
+/// Seconds until what cannot be done at the moment is worth another try.
+const RETRY_AFTER: u32 = 5;
 
 /// A problem (RFC 9457).
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -112,6 +114,7 @@ impl From<Error> for Problem {
             errors.push(format!("and {more} more like these"));
         }
         let mut problem = Self::new(status, code, title, errors.join("\n"));
+        problem.retry_after = (e.kind() == Kind::Unavailable).then_some(RETRY_AFTER);
         if errors.len() > 1 {
             problem.errors = errors;
         }

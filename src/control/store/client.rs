@@ -55,12 +55,12 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// The plans that living clients are on, and how many are.
-    pub fn clients_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+    /// The plans that living clients are on, and how many are: of all, or of the one of a name.
+    pub fn clients_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let sql = "SELECT plan, count(*) FROM client
-            WHERE deleted IS NULL AND plan IS NOT NULL GROUP BY plan";
+            WHERE deleted IS NULL AND plan IS NOT NULL AND coalesce(name = ?, TRUE) GROUP BY plan";
         let mut statement = self.tx.prepare_cached(sql)?;
-        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        let rows = statement.query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

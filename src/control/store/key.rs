@@ -29,7 +29,7 @@ const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n
       (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
        WHERE revoked IS NULL GROUP BY client, plan) k
     JOIN client ON client.number = k.client
-    WHERE on_plan IS NOT NULL GROUP BY on_plan";
+    WHERE coalesce(client.name = ?, TRUE) AND on_plan IS NOT NULL GROUP BY on_plan";
 
 /// Name and plan of a client.
 type ClientOfRow = (String, Option<String>);
@@ -418,11 +418,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// How many keys that are not revoked are on each plan, their own or their client's. From
-    /// an index alone.
-    pub fn keys_on_plans(&self) -> Result<BTreeMap<String, u64>> {
+    /// How many keys that are not revoked are on each plan, their own or their client's: of all
+    /// clients, or of the one of a name. From an index alone.
+    pub fn keys_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let mut statement = self.tx.prepare_cached(ON_PLANS)?;
-        let rows = statement.query_map([], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
+        let rows = statement.query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -458,6 +458,6 @@ impl super::Store {
 
     /// How the database counts the keys on plans.
     pub fn plan_of_plans(&self) -> String {
-        super::bench::plan(&self.db, ON_PLANS, &[])
+        super::bench::plan(&self.db, ON_PLANS, &[&None::<String>])
     }
 }

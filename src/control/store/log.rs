@@ -25,6 +25,9 @@ const INSERT: Sql<'_> = Sql {
     tail: "",
 };
 
+/// Records that one statement removes.
+const PRUNED_AT_ONCE: u64 = 5_000;
+
 /// Which records are wanted: those that fit everything that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -240,10 +243,17 @@ impl Tx<'_> {
         let tag = self
             .audit_secret()?
             .map(|s| s.tag_of_start(self.meta.store, start));
-        let removed = self.tx.execute(
-            "DELETE FROM audit WHERE seq <= ?",
-            [column::signed(start.seq)],
-        )?;
+        let mut removed = 0;
+        let mut until = self.meta.start.seq;
+        while until < start.seq {
+            // Some at a time, so that what goes first need not wait for all.
+            self.go_on()?;
+            until = start.seq.min(until.saturating_add(PRUNED_AT_ONCE));
+            removed += self
+                .tx
+                .prepare_cached("DELETE FROM audit WHERE seq <= ?")?
+                .execute([column::signed(until)])?;
+        }
         self.tx.execute(
             "UPDATE meta SET audit_start = ?, audit_start_hash = ?, audit_start_tag = ?",
             params![

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::{Error, Kind, Result, refuse};
+use crate::error::{Error, Kind, Result, Trouble, refuse};
 
 /// How often it is looked whether another process has done it meanwhile, and how long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -79,7 +79,7 @@ pub fn update(
 pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
     match version(db)? == scripts.len() {
         true => Ok(()),
-        false => Err(newer(what).of(Kind::Unavailable)),
+        false => Err(newer(what)),
     }
 }
 
@@ -88,6 +88,7 @@ fn newer(what: &str) -> Error {
         format_args!("{what} was written by a newer keystilectl"),
         "use that one, or update this one",
     )
+    .of(Kind::Store(Trouble::Access))
 }
 
 fn earlier(what: &str) -> Error {

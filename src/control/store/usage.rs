@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::schema::{self, Alone};
 use super::scope::Scope;
 use super::{Store, Tx};
-use crate::error::{Error, Kind, Result, refuse};
+use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::seal;
 
 mod add;
@@ -124,6 +124,31 @@ impl Store {
         let key = self.usage_key()?;
         self.with_made_usage(|_, usage| usage.copy_to(file, &key))?;
         Ok(true)
+    }
+
+    /// Reads every page of usage, if there is any, and checks it.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub fn check_usage(&mut self) -> Result<()> {
+        let file = self.usage_file();
+        if !file.exists() {
+            return Ok(());
+        }
+        let damaged = |how: &str| {
+            refuse(
+                format_args!("the counts of usage, `usage.db`, are damaged: {how}"),
+                "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
+            )
+            .of(Kind::Store(Trouble::Damaged))
+        };
+        self.with_made_usage(|_, usage| super::whole(&usage.db, &file, damaged))
+            .map_err(|e| match e.kind() {
+                Kind::Store(Trouble::Damaged) if !e.to_string().contains("counts of usage") => {
+                    damaged("it cannot be read")
+                }
+                _ => e,
+            })
     }
 
     /// Whether a file holds usage of this store.

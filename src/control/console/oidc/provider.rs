@@ -390,7 +390,7 @@ fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
     let Some(old) = old else { return Err(e) };
     tracing::warn!(
         error = %e,
-        "the identity provider cannot be reached; its last answers are used until they expire"
+        "the identity provider gave no answer that can be used; its last one is used until it expires"
     );
     Ok(old)
 }

@@ -73,6 +73,7 @@ pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
+        delivery.desk.health().heed_beside(1);
         tracing::warn!(error = %e, "the overlay is not kept: after a loss of the store nobody could tell its keys");
     }
 }

@@ -405,7 +405,8 @@ impl Operation for Import {
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
-        let lines = import::read(&self.name, self.text.trim_start_matches('\u{feff}'))?;
+        let text = self.text.trim_start_matches('\u{feff}');
+        let lines = import::read(&self.name, text, || store.go_on())?;
         let how = How {
             create_clients: self.create_clients,
             any_scope: self.allow_unknown_scope,

@@ -92,15 +92,20 @@ fn words<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Vec<Stri
 pub type Lines = Vec<(String, Line)>;
 
 /// Reads CSV with a header, or JSON: an array, or an object a line.
-pub fn read(name: &str, text: &str) -> Result<Lines> {
+///
+/// `go_on` is asked before each line: of a long file, reading takes long too.
+///
+/// # Errors
+/// What is wrong with it; that of `go_on`.
+pub fn read(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     match text.trim_start().chars().next() {
-        Some('[') => read_array(name, text),
-        Some('{') => read_lines(name, text),
-        _ => read_csv(name, text),
+        Some('[') => read_array(name, text, go_on),
+        Some('{') => read_lines(name, text, go_on),
+        _ => read_csv(name, text, go_on),
     }
 }
 
-fn read_csv(name: &str, text: &str) -> Result<Lines> {
+fn read_csv(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
@@ -131,6 +136,7 @@ fn read_csv(name: &str, text: &str) -> Result<Lines> {
     let mut out = Vec::new();
     let mut bad = Vec::new();
     for record in reader.records() {
+        go_on()?;
         let read = record.and_then(|r| {
             let line = r.position().map_or(0, csv::Position::line);
             r.deserialize::<Line>(Some(&header)).map(|l| (line, l))
@@ -163,13 +169,14 @@ fn csv_words(e: &csv::Error) -> String {
     }
 }
 
-fn read_array(name: &str, text: &str) -> Result<Lines> {
+fn read_array(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     let values: Vec<serde_json::Value> =
         serde_json::from_str(text).map_err(|e| shape(name, e.line(), &e.to_string()))?;
     values
         .into_iter()
         .enumerate()
         .map(|(i, v)| {
+            go_on()?;
             let place = format!("{name}[{i}]");
             let line = serde_json::from_value(v).map_err(|e| fields(&place, &e))?;
             Ok((place, line))
@@ -177,11 +184,12 @@ fn read_array(name: &str, text: &str) -> Result<Lines> {
         .collect()
 }
 
-fn read_lines(name: &str, text: &str) -> Result<Lines> {
+fn read_lines(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     text.lines()
         .enumerate()
         .filter(|(_, l)| !l.trim().is_empty())
         .map(|(i, l)| {
+            go_on()?;
             let line =
                 serde_json::from_str(l).map_err(|e| fields(&format!("{name}:{}", i + 1), &e))?;
             Ok((format!("{name}:{}", i + 1), line))
@@ -220,6 +228,10 @@ fn shape(name: &str, line: usize, problem: &str) -> Error {
 mod tests {
     use super::*;
 
+    fn read(name: &str, text: &str) -> Result<Lines> {
+        super::read(name, text, || Ok(()))
+    }
+
     #[test]
     fn csv_and_json_say_the_same() {
         let csv = read("k", "client,sha256,scopes\nacme,aa,read write\n").unwrap();
@@ -240,6 +252,17 @@ mod tests {
         assert_eq!(csv[0].0, "k:2");
         assert_eq!(array[0].0, "k[0]");
         assert_eq!(lines[0].0, "k:1");
+    }
+
+    #[test]
+    fn reading_is_broken_off_between_lines() {
+        let csv = "client,sha256\nacme,aa\nacme,bb\n";
+        let array = r#"[{"client":"acme","sha256":"aa"}]"#;
+        let line = r#"{"client":"acme","sha256":"aa"}"#;
+        for text in [csv, array, line] {
+            let stopped = super::read("k", text, || Err(refuse("stopped", "go")));
+            assert_eq!(stopped.err().unwrap().to_string(), "stopped; go");
+        }
     }
 
     #[test]

@@ -137,3 +137,22 @@ async fn tokens_are_listed_page_by_page_and_each_once() {
     // An issuer sees those of clients alone.
     assert_eq!(all(&issuer, "").await, 502);
 }
+
+#[tokio::test]
+async fn a_clients_token_learns_of_no_others_from_the_plans() {
+    let api = Api::new();
+    let (owner, client) = (api.token(Role::Owner).await, api.token(Role::Client).await);
+    let bulk = |name: &str, count: u32| json!({"client": name, "count": count, "plan": "gold"});
+    for (name, count) in [("acme", 3), ("other", 5)] {
+        let issued = api.ask(&owner, "POST", "/v1/keys", bulk(name, count)).await;
+        assert_eq!(issued.status, 201, "{}", issued.text);
+    }
+    let gold = async |token: &str| {
+        let plans = api.ask(token, "GET", "/v1/plans", Value::Null).await;
+        let mut plans = plans.body["plans"].as_array().unwrap().clone();
+        let gold = plans.iter_mut().find(|p| p["plan"] == "gold").unwrap();
+        gold["keys"].take()
+    };
+    assert_eq!(gold(&owner).await, json!(8));
+    assert_eq!(gold(&client).await, json!(3));
+}

@@ -93,6 +93,105 @@ async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
     assert!(text.contains(counted), "{text}");
 }
 
+/// The answers to what reads and to what writes, and whether it is ready.
+async fn refused_everywhere(api: &Api, owner: &str) -> Vec<String> {
+    let counted = |api: &Api| api.desk.health().counted().map(|(_, n)| n).sum::<u64>();
+    let before = counted(api);
+    let body = json!({"name": "newcomer"});
+    let answers = [
+        api.ask(owner, "GET", "/v1/keys", Value::Null).await,
+        api.ask(owner, "POST", "/v1/clients", body).await,
+    ];
+    assert!(counted(api) >= before + 2);
+    assert_eq!(is_ready(api).await, 503);
+    let told = answers.map(|answer| {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        assert_eq!(answer.body["code"], "store_trouble");
+        let folder = api.folder.path().to_string_lossy();
+        assert!(!answer.text.contains(folder.as_ref()), "{}", answer.text);
+        answer.text
+    });
+    told.to_vec()
+}
+
+#[tokio::test]
+async fn a_store_that_a_newer_version_has_updated_is_trouble_and_no_mistake_of_the_caller() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let other = api.desk.home().open().unwrap();
+    other.batch("PRAGMA user_version = 99");
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("the server's log says why"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_moved_away_is_neither_read_nor_written() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let folder = api.folder.path().to_owned();
+    let there = folder.join("store.db");
+    let moved = folder.join("moved.db");
+    std::fs::rename(&there, &moved).unwrap();
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("moved or replaced"), "{told}");
+    }
+    // Another in its place is none of ours, whatever it holds.
+    std::fs::copy(&moved, &there).unwrap();
+    for told in refused_everywhere(&api, &owner).await {
+        assert!(told.contains("moved or replaced"), "{told}");
+    }
+    std::fs::rename(&moved, &there).unwrap();
+    let end = system::instant() + Duration::from_secs(60);
+    while is_ready(&api).await != 200 {
+        assert!(system::instant() < end, "it is never ready again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let listed = api.ask(&owner, "GET", "/v1/clients", Value::Null).await;
+    assert_eq!(listed.status, 200);
+    assert!(!listed.text.contains("newcomer"));
+}
+
+#[tokio::test]
+async fn a_file_beside_the_store_that_cannot_be_written_is_counted() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let counted = "keystile_control_store_errors_total{kind=\"beside\"} ";
+    assert!(metrics(&api, &owner).await.contains(&format!("{counted}0")));
+    let head = api.folder.path().join("audit.head");
+    std::fs::remove_file(&head).unwrap();
+    std::fs::create_dir(&head).unwrap();
+    let body = json!({"name": "newcomer"});
+    let done = api.ask(&owner, "POST", "/v1/clients", body).await;
+    assert_eq!(done.status, 201, "{}", done.text);
+    let text = metrics(&api, &owner).await;
+    assert!(text.contains(counted), "{text}");
+    assert!(!text.contains(&format!("{counted}0")), "{text}");
+    assert_eq!(is_ready(&api).await, 200);
+}
+
+#[tokio::test]
+async fn damaged_counts_of_usage_are_found_and_the_store_is_saved_without_them() {
+    let api = Api::new();
+    let home = api.desk.home().clone();
+    let verify = |home: &crate::home::Home| {
+        let operation = crate::operation::audit::Verify { expect: None };
+        crate::operation::Operation::run(operation, &mut home.open().unwrap(), &system::local())
+    };
+    assert!(verify(&home).is_ok());
+    std::fs::write(api.folder.path().join("usage.db"), [7; 40_000]).unwrap();
+    let words = verify(&home).err().unwrap().to_string();
+    assert!(words.contains("`usage.db`"), "{words}");
+    assert!(
+        words.contains("the store and its audit log are whole"),
+        "{words}"
+    );
+    let to = api.folder.path().join("backup.db");
+    let kept = home.backup(&system::local(), &to).unwrap();
+    assert!(kept.usage_damaged.is_some());
+    assert!(kept.bytes > 0 && to.exists());
+}
+
 /// The second half of the file, where the keys are.
 fn damage(file: &std::path::Path) {
     let length = std::fs::metadata(file).unwrap().len();

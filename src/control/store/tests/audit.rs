@@ -94,6 +94,42 @@ fn the_rest_of_a_pruned_log_verifies_and_goes_on() {
 }
 
 #[test]
+fn records_that_were_not_sent_yet_are_not_pruned_by_anybody() {
+    let mut b = Bench::new();
+    b.issue(&system::at(NOON), 5);
+    let head = verified(&mut b).unwrap().head;
+    let noted = b.store.head_file().with_file_name(log::SENT);
+    let mut prune = |sent: Head| {
+        std::fs::write(&noted, format!("{sent}\n")).unwrap();
+        log::prune(&mut b.store, &system::at(NOON + 200), NOON + 100).unwrap()
+    };
+    let nothing = Head::NOTHING;
+    // What a log that is lost had as its last record, and this one never had, or not so.
+    let further = Head {
+        seq: head.seq + 10,
+        ..head
+    };
+    let other = Head {
+        link: nothing.link,
+        ..head
+    };
+    for sent in [nothing, further, other] {
+        let pruned = prune(sent);
+        assert_eq!((pruned.removed, pruned.unsent), (0, head.seq), "{sent}");
+    }
+    let third = b.store.read(|tx| tx.audit_record(3)).unwrap().unwrap();
+    let mut prune = |sent: Head| {
+        std::fs::write(&noted, format!("{sent}\n")).unwrap();
+        log::prune(&mut b.store, &system::at(NOON + 200), NOON + 100).unwrap()
+    };
+    let pruned = prune(third.head());
+    assert_eq!((pruned.removed, pruned.unsent), (3, head.seq - 3));
+    let pruned = prune(head);
+    assert_eq!((pruned.removed, pruned.unsent), (head.seq - 3, 0));
+    assert!(verified(&mut b).is_ok());
+}
+
+#[test]
 fn records_removed_by_anybody_else_are_noticed() {
     let mut b = Bench::new();
     b.issue(&system::at(NOON), 5);
@@ -453,7 +489,7 @@ fn a_damaged_page_is_noticed_while_others_have_the_store_open() {
     b.store.db.query_row(checkpoint, [], |_| Ok(())).unwrap();
     b.issue(&system::at(NOON + 1), 1);
     b.store.check().unwrap();
-    assert!(b.store.has_log());
+    assert!(crate::store::has_log(&b.store.path));
     let mut bytes = std::fs::read(&b.path).unwrap();
     let pages = bytes.len() / 4096;
     // In the middle, so that some of them were not written to since.
