@@ -112,6 +112,7 @@ fn a_report_says_who_has_what_in_force() {
         all[0],
         Report {
             node: "edge-1".into(),
+            process: all[0].process,
             vm: 0,
             vms: 1,
             sent: NOW,

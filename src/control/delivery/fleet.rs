@@ -20,6 +20,7 @@ use crate::world::Moment;
 
 pub mod keeper;
 mod known;
+mod process;
 mod proof;
 mod view;
 
@@ -79,12 +80,8 @@ struct Node {
     /// Which resources each stream subscribes to.
     streams: BTreeMap<u64, [bool; 2]>,
     resources: [Resource; 2],
-    vms: BTreeMap<u32, proof::Vm>,
-    /// Two processes report under this name: what one proves says nothing of the other, even
-    /// if that is not heard of any more.
-    shared: bool,
-    /// How many VMs the Envoy last said that it has.
-    expected: u32,
+    /// Those that report under this name.
+    processes: process::Processes,
     repairs: u64,
     repaired: Option<Instant>,
     /// Wakes the node's streams: another one of them, or a report, changed something.
@@ -284,7 +281,7 @@ impl Member {
                 // An Envoy that has nothing has just started: what its former process
                 // acknowledged and reported is not true of it.
                 if node.streams.len() == 1 {
-                    node.vms.clear();
+                    node.processes.begin_anew();
                 }
                 node.resource(kind).acknowledged = None;
                 node.resource(kind).sent = None;

@@ -76,6 +76,7 @@ impl Known {
         let state = report.stores.iter().find(|s| s.store == store);
         Ok(Proof {
             node: report.node,
+            process: report.process,
             vm: report.vm,
             vms: report.vms,
             sent: report.sent,

@@ -327,6 +327,7 @@ pub async fn sealed(
     let store = store.await.unwrap().to_string();
     let report = Report {
         node: node.to_owned(),
+        process: None,
         vm,
         vms,
         sent: system::local().now.seconds() - age,

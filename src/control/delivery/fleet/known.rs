@@ -138,7 +138,8 @@ impl Fleet {
         }
     }
 
-    /// That nodes are known, and none of them is connected.
+    /// That nodes are known, and each of them is not connected, or has processes that are
+    /// silent while another one is connected.
     pub fn check_gone(&self, nodes: &[String]) -> Result<()> {
         let inner = self.inner();
         for id in nodes {
@@ -150,7 +151,7 @@ impl Fleet {
                     )
                     .of(Kind::NotFound));
                 }
-                Some(node) if !node.streams.is_empty() => {
+                Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
                     return Err(refuse(
                         format_args!("`nodes`: the Envoy `{id}` is connected"),
                         "stop it first: one that lives is waited for",
@@ -163,12 +164,20 @@ impl Fleet {
         Ok(())
     }
 
-    /// Forgets nodes.
+    /// Forgets nodes; of one that is connected, the processes that are silent.
     pub fn remove(&self, nodes: &[String]) {
         let mut inner = self.inner();
         for id in nodes {
-            inner.nodes.remove(id);
-            inner.unkept.remove(id);
+            match inner.nodes.get_mut(id) {
+                Some(node) if !node.streams.is_empty() => {
+                    node.processes.forget_silent();
+                    inner.unkept.insert(id.clone());
+                }
+                _ => {
+                    inner.nodes.remove(id);
+                    inner.unkept.remove(id);
+                }
+            }
         }
         drop(inner);
         self.changed();

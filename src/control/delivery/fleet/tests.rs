@@ -311,6 +311,7 @@ fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     let (now, at) = (system::now(), system::instant());
     let proof = Proof {
         node: "e1".to_owned(),
+        process: None,
         vm: 0,
         vms: 1,
         sent: now.seconds(),
@@ -322,9 +323,9 @@ fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     fleet.reported(&proof, now, at, 10).unwrap();
     let every = Duration::from_secs(10);
     fleet.bury(every, at + every * 2);
-    assert_eq!(fleet.inner().nodes["e1"].vms.len(), 1);
+    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 1);
     fleet.bury(every, at + every * 4);
-    assert_eq!(fleet.inner().nodes["e1"].vms.len(), 0);
+    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 0);
     assert_eq!(fleet.inner().nodes.len(), 1);
 }
 
@@ -334,6 +335,7 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     let (now, at) = (system::now(), system::instant());
     let proof = |node: String| Proof {
         node,
+        process: None,
         vm: 0,
         vms: 1,
         sent: now.seconds(),
@@ -356,40 +358,4 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     assert_eq!(more, Err(Refused::TooMany));
     assert!(fleet.inner().nodes.keys().all(|id| id.starts_with('e')));
     assert_eq!(fleet.take_unkept().dropped.len(), 7);
-}
-
-/// One of them may be cut off from the server, and serve on.
-#[test]
-fn two_envoys_that_report_by_turns_under_one_name_prove_nothing() {
-    let fleet = Fleet::default();
-    let (now, at) = (system::now(), system::instant());
-    let report = |vm: u32, claimed: u64| {
-        let proof = Proof {
-            node: "e1".to_owned(),
-            vm,
-            vms: 2,
-            sent: now.seconds(),
-            claimed,
-            version: 7,
-            base: 7,
-            missing_base: false,
-        };
-        fleet.reported(&proof, now, at, 10).unwrap();
-        fleet.inner().nodes["e1"].shared
-    };
-    // A VM that is made anew takes the number of the one that died, or another one's does.
-    for (vm, claimed) in [
-        (0, 5),
-        (1, 6),
-        (0, 5),
-        (0, 9),
-        (0, 9),
-        (1, 6),
-        (0, 3),
-        (0, 3),
-    ] {
-        assert!(!report(vm, claimed), "{vm} {claimed}");
-    }
-    assert!(report(0, 9), "it is back");
-    assert!(report(0, 9), "and so it stays");
 }
