@@ -64,6 +64,7 @@ impl Fleet {
         for envoy in envoys {
             let node = inner.nodes.entry(envoy.node).or_default();
             node.kept = true;
+            node.is_recalled = true;
             node.proved |= envoy.proved;
             if node.connected.is_none() {
                 node.cluster = envoy.cluster;
@@ -77,6 +78,13 @@ impl Fleet {
         inner.loaded = true;
         drop(inner);
         self.changed();
+    }
+
+    /// Whether a node has connected, or the store knew it when this server began.
+    pub fn has_been(&self, node: &str) -> bool {
+        let inner = self.inner();
+        let node = inner.nodes.get(node);
+        node.is_some_and(|n| n.is_recalled || n.connected.is_some())
     }
 
     /// What the store does not know yet.

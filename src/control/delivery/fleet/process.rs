@@ -31,7 +31,7 @@ pub struct Vm {
     /// VMs that had the number before, and when each sent its last report: for filters that
     /// do not name their process.
     former: Vec<(u64, u64)>,
-    heard: Instant,
+    pub heard: Instant,
     pub at: Moment,
     pub version: u64,
     pub base: u64,

@@ -86,7 +86,7 @@ pub struct Waited {
 }
 
 impl Fleet {
-    /// Takes a report; `true` if a VM lacks its base and the base shall be pushed again.
+    /// Takes a report.
     ///
     /// # Errors
     /// [`Refused`]; nothing of the report counts then.
@@ -96,7 +96,7 @@ impl Fleet {
         now: Moment,
         at: Instant,
         most_nodes: usize,
-    ) -> Result<bool, Refused> {
+    ) -> Result<(), Refused> {
         let off = now.seconds().abs_diff(proof.sent);
         if off > CLOCK_MOST {
             return Err(Refused::Clock(off));
@@ -117,19 +117,32 @@ impl Fleet {
         }
         let first = !node.proved;
         node.proved = true;
-        let due = node.repaired.is_none_or(|last| at >= last + REPAIR_EVERY);
-        let repair = proof.missing_base && due;
-        if repair {
-            node.repaired = Some(at);
-            node.repairs += 1;
-            node.wake();
-        }
         if first {
             inner.unkept.insert(proof.node.clone());
         }
         drop(inner);
         self.changed();
-        Ok(repair)
+        Ok(())
+    }
+
+    /// Has the base pushed again to a node if one of its VMs lacks it; whether that is so.
+    pub fn repair(&self, id: &str, at: Instant) -> bool {
+        let mut inner = self.inner();
+        let node = inner.nodes.get_mut(id).filter(|n| n.lacks_base(at));
+        if let Some(node) = node {
+            node.repaired = Some(at);
+            node.repairs += 1;
+            node.wake();
+            return true;
+        }
+        false
+    }
+
+    /// Nodes of which a VM lacks the base, and did not have to lack it when it said so.
+    pub fn lacking(&self, at: Instant) -> Vec<String> {
+        let inner = self.inner();
+        let lacking = inner.nodes.iter().filter(|(_, n)| n.lacks_base(at));
+        lacking.map(|(id, _)| id.clone()).collect()
     }
 
     /// Drops what dead VMs reported; `every` is the time between reports.
@@ -223,6 +236,13 @@ impl Node {
                 "{all} Envoys have reported as this one, and {silent} of them no more; if those have ended, forget them (`keystilectl fleet forget`); if not, give each Envoy a node id of its own"
             ));
         }
+        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
+        let newest = newest.unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return later(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
+        }
         if all > 1 && self.vm_count(version) < self.processes.expected() {
             return later(format!(
                 "{all} Envoys report as this one, and {} of their {} workers have it in force; unless it is a hot restart, give each a node id of its own",
@@ -257,13 +277,6 @@ impl Node {
         }
         if self.processes.vms().any(|(_, vm)| vm.missing_base) {
             return later("a worker lacks the base, which is pushed again".to_owned());
-        }
-        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
-        let newest = newest.unwrap_or(0);
-        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
-            return later(format!(
-                "it has version {newest} in force, which was not published here: it comes from another timeline"
-            ));
         }
         later(format!(
             "acknowledged, and {} of {} workers have it in force",

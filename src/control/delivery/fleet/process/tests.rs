@@ -67,7 +67,7 @@ impl Case {
         self.fleet.bury(EVERY, self.start.1 + self.passed);
     }
 
-    fn try_report(&self, envoy: Envoy, version: u64) -> Result<bool, Refused> {
+    fn try_report(&self, envoy: Envoy, version: u64) -> Result<(), Refused> {
         let (now, at) = self.start;
         let passed = u64::try_from(self.passed.as_millis()).unwrap();
         let now = Moment::from_ms(now.ms() + passed);
@@ -86,7 +86,7 @@ impl Case {
     }
 
     fn report(&self, envoy: Envoy, version: u64) {
-        assert_eq!(self.try_report(envoy, version), Ok(false));
+        assert_eq!(self.try_report(envoy, version), Ok(()));
     }
 
     /// Why the new version is not proved; empty if it is.
