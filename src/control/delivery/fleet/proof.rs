@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::known::Issued;
 use super::process::Vm;
-use super::{Fleet, Kind, Node, REPAIR_EVERY};
+use super::{Fleet, Kind, Node};
 use crate::operation::fleet::Missing;
 use crate::when;
 use crate::world::Moment;
