@@ -47,6 +47,10 @@ pub struct Process {
     heard: Instant,
     /// It reported beside another one for longer than a hot restart lasts.
     is_twin: bool,
+    /// It has not reported for some periods.
+    is_silent: bool,
+    /// By how many seconds its clock is wrong, which is why its reports do not count.
+    off: Option<u64>,
 }
 
 impl Process {
@@ -57,6 +61,8 @@ impl Process {
             first: at,
             heard: at,
             is_twin: false,
+            is_silent: false,
+            off: None,
         }
     }
 
@@ -132,6 +138,7 @@ impl Processes {
         }
         process.expected = proof.vms;
         process.heard = at;
+        (process.is_silent, process.off) = (false, None);
         let vm = Vm {
             sent: proof.sent,
             claimed: proof.claimed,
@@ -148,6 +155,39 @@ impl Processes {
         }
         self.compare(proof.process);
         Ok(())
+    }
+
+    /// A report came whose time is wrong. It proves nothing, but unless it is a recorded one of
+    /// a process that has reported since, its process lives.
+    pub fn is_off(&mut self, proof: &Proof, off: u64, at: Instant) {
+        let is_full = self.all.len() >= PROCESSES_MOST;
+        match self.all.get_mut(&proof.process) {
+            None if proof.process.is_none() => {}
+            None if is_full => self.doubt(at),
+            None => {
+                let mut process = Process::new(at);
+                process.expected = proof.vms;
+                process.off = Some(off);
+                self.all.insert(proof.process, process);
+            }
+            Some(process) if process.off.is_some() => {
+                process.heard = at;
+                (process.is_silent, process.off) = (false, Some(off));
+            }
+            Some(process) if proof.process.is_none() => {
+                let vm = process.vms.get(&proof.vm);
+                if vm.is_some_and(|vm| vm.claimed != proof.claimed) {
+                    self.doubt(at);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// By how many seconds a clock is wrong.
+    pub fn clock_off(&self) -> Option<u64> {
+        let living = self.all.values().filter(|p| !p.is_silent);
+        living.filter_map(|p| p.off).max()
     }
 
     fn doubt(&mut self, at: Instant) {
@@ -177,6 +217,7 @@ impl Processes {
         let since = |heard: Instant| at.saturating_duration_since(heard);
         for process in self.all.values_mut() {
             process.vms.retain(|_, vm| since(vm.heard) <= fresh);
+            process.is_silent = process.vms.is_empty() && since(process.heard) > fresh;
         }
         let quiet = QUIET.max(fresh);
         let living = |p: &Process| !p.vms.is_empty();
@@ -215,7 +256,7 @@ impl Processes {
     /// Forgets all but the processes that live. What was forgotten and lives is back with its
     /// next report.
     pub fn forget_silent(&mut self) {
-        self.all.retain(|_, p| !p.vms.is_empty());
+        self.all.retain(|_, p| !p.is_silent);
         self.doubt = None;
     }
 
@@ -231,7 +272,7 @@ impl Processes {
 
     /// How many of them report no more.
     pub fn silent(&self) -> usize {
-        self.all.values().filter(|p| p.vms.is_empty()).count()
+        self.all.values().filter(|p| p.is_silent).count()
     }
 
     /// How many of them are told apart.

@@ -99,6 +99,10 @@ impl Fleet {
     ) -> Result<(), Refused> {
         let off = now.seconds().abs_diff(proof.sent);
         if off > CLOCK_MOST {
+            if let Some(node) = self.inner().nodes.get_mut(&proof.node) {
+                node.processes.is_off(proof, off, at);
+            }
+            self.changed();
             return Err(Refused::Clock(off));
         }
         let mut inner = self.inner();
@@ -229,6 +233,11 @@ impl Node {
                 "several Envoys report by turns as this one; give each a node id of its own, and forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
+        }
+        if let Some(off) = self.processes.clock_off() {
+            return later(format!(
+                "an Envoy that reports as this one has a clock that is {off} s off, so that its reports prove nothing; set it"
+            ));
         }
         let (all, silent) = (self.processes.len(), self.processes.silent());
         if all > 1 && silent > 0 {

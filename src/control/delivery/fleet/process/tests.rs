@@ -162,6 +162,36 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
 }
 
 #[test]
+fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
+    for (one, two, words) in [
+        (Envoy::named(1), Envoy::named(2), "clock that is 90 s off"),
+        (Envoy::nameless(1), Envoy::nameless(2), "report by turns"),
+        (
+            Envoy::nameless(1),
+            Envoy::named(2),
+            "clock that is 90 s off",
+        ),
+    ] {
+        let mut case = Case::new();
+        for _ in 0..10 {
+            case.rounds(&[one], 1);
+            let refused = case.try_report(two.late(90), OLD);
+            assert_eq!(refused, Err(Refused::Clock(90)));
+            assert!(case.why().contains(words), "{}", case.why());
+            assert!(!case.forget(), "it lives");
+        }
+        case.rounds(&[one], 8);
+        assert_eq!(case.why(), "", "it has ended");
+    }
+    // One of a process that has reported since is a recorded one.
+    let mut case = Case::new();
+    case.rounds(&[Envoy::named(1)], 1);
+    let recorded = case.try_report(Envoy::named(1).late(90), OLD);
+    assert_eq!(recorded, Err(Refused::Clock(90)));
+    assert_eq!(case.why(), "");
+}
+
+#[test]
 fn a_vm_made_anew_in_an_older_filter_is_no_second_envoy() {
     let mut case = Case::new();
     for claimed in [5, 5, 9, 9, 3, 3] {
