@@ -230,7 +230,7 @@ impl Node {
         let later = |why: String| Err((why, false));
         if self.processes.is_doubtful() {
             return later(
-                "several Envoys report by turns as this one; give each a node id of its own, and forget this one (`keystilectl fleet forget`)"
+                "several Envoys report by turns as this one; give each a node id of its own, and then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
         }
