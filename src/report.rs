@@ -25,6 +25,10 @@ pub const MAX_STORES: usize = 256;
 pub struct Report {
     /// Envoy's `node.id`; at most [`MAX_NODE`] bytes.
     pub node: String,
+    /// Tells the Envoy process from all others, also from one that has the same node id; the
+    /// same for all of its VMs. Older filters name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<u64>,
     /// The VM's number within its Envoy.
     pub vm: u32,
     /// How many VMs of this Envoy live, as this one sees it: one for each worker, one for
@@ -91,6 +95,7 @@ mod tests {
     fn report() -> Report {
         Report {
             node: "edge-1".into(),
+            process: Some(5),
             vm: 1,
             vms: 3,
             sent: 1_800_000_000,
@@ -182,11 +187,11 @@ mod tests {
 
         #[test]
         fn whatever_is_sealed_is_read_back(
-            node in "\\PC{0,60}", vm: u32, vms: u32, sent: u64, claimed: u64,
+            node in "\\PC{0,60}", process: Option<u64>, vm: u32, vms: u32, sent: u64, claimed: u64,
             stores in proptest::collection::vec(("[0-9a-f]{16}", any::<(u64, u64, bool)>()), 0..5),
         ) {
             let report = Report {
-                node, vm, vms, sent, claimed,
+                node, process, vm, vms, sent, claimed,
                 stores: stores
                     .into_iter()
                     .map(|(store, (version, base, missing_base))| StoreState { store, version, base, missing_base })

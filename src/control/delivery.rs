@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::error::Result;
@@ -47,6 +48,8 @@ use publisher::Known;
 
 /// How often what is gone is forgotten, and the age of the keyset looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The log says once in this time that a version is not believed.
+const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
@@ -58,6 +61,8 @@ pub struct Delivery {
     nodes: nodes::Standing,
     /// The newest version that an Envoy proved and that was never published here.
     above: watch::Sender<Option<Above>>,
+    /// When the log last said that a version is not believed.
+    doubted: watch::Sender<Option<Instant>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
     history: History,
@@ -170,6 +175,7 @@ impl Delivery {
             known: watch::Sender::new(None),
             nodes: nodes::Standing::default(),
             above: watch::Sender::new(None),
+            doubted: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
             history: History::default(),
@@ -275,28 +281,66 @@ impl Delivery {
         let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
         if is_above && proof.version > version_most(now) {
+            self.doubt(
+                &proof,
+                "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Set this server's clock, or find out who holds the Envoy's signing key",
+            );
             return Err(Refused::Version(proof.version));
         }
-        let nodes = self.settings.limits.streams * 2;
-        if self.fleet.reported(&proof, now, at, nodes)? {
+        let most_nodes = self.settings.limits.streams * 2;
+        self.fleet.reported(&proof, now, at, most_nodes)?;
+        self.repair(&proof.node);
+        if self.version().is_none_or(|v| proof.version <= v) {
+            return Ok(());
+        }
+        if !nodes.is_enrolled(&proof.node) && !self.fleet.has_been(&proof.node) {
+            self.doubt(
+                &proof,
+                "an Envoy that never connected and is not enrolled reports a version that was not published here; the version does not rise above it. If it is yours, connect it, or enroll it with `keystilectl node enroll`",
+            );
+            return Ok(());
+        }
+        self.above.send_modify(|above| {
+            if above.as_ref().is_none_or(|a| a.version < proof.version) {
+                *above = Some(Above {
+                    version: proof.version,
+                    node: proof.node,
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Has the base pushed again if a worker of a node lacks it.
+    fn repair(&self, node: &str) {
+        if self.fleet.repair(node, system::instant()) {
             self.count.repairs.add();
             tracing::warn!(
-                node = proof.node,
-                vm = proof.vm,
-                "a worker lacks the base of its overlay, after a crash for instance; the base is pushed again"
+                node,
+                "a worker has no base, although its Envoy acknowledged it, as after a crash of the worker's VM; the base is pushed again"
             );
         }
-        if self.version().is_some_and(|v| proof.version > v) {
-            self.above.send_modify(|above| {
-                if above.as_ref().is_none_or(|a| a.version < proof.version) {
-                    *above = Some(Above {
-                        version: proof.version,
-                        node: proof.node,
-                    });
-                }
-            });
+    }
+
+    /// Says that a report's version is not believed: once in a while, for whoever can sign may
+    /// send many.
+    fn doubt(&self, proof: &fleet::Proof, why: &'static str) {
+        let now = system::instant();
+        let says = self.doubted.send_if_modified(|last| {
+            let due = last.is_none_or(|then| now >= then + DOUBT_EVERY);
+            if due {
+                *last = Some(now);
+            }
+            due
+        });
+        if says {
+            tracing::error!(
+                node = proof.node,
+                its_version = proof.version,
+                published = self.version(),
+                "{why}"
+            );
         }
-        Ok(())
     }
 
     /// Known Envoys that have not proved that the published version is in force.
@@ -367,6 +411,9 @@ impl Delivery {
             let every = self.known.borrow().as_ref().and_then(|k| k.report_every());
             if let Some(every) = every {
                 self.fleet.bury(every, system::instant());
+            }
+            for node in self.fleet.lacking(system::instant()) {
+                self.repair(&node);
             }
         }
     }

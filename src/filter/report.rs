@@ -154,6 +154,7 @@ fn send(
 ) -> Result<u32, host::Status> {
     let report = Report {
         node: node(),
+        process: slots::process(),
         vm: slot.n,
         vms: living,
         sent: host::wall_seconds(),
@@ -184,10 +185,7 @@ fn about(ns: u64, slot: Slot, now: u64) -> u64 {
     ns.saturating_sub(ns / 10).saturating_add(spread)
 }
 
-/// A number that no two VMs share, nor two ticks of one (SplitMix64).
+/// A number that no two VMs share, nor two ticks of one.
 pub fn jitter(slot: Slot, now: u64) -> u64 {
-    let mut mix = slot.claimed ^ now.rotate_left(32) ^ u64::from(slot.n);
-    mix = (mix ^ (mix >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mix = (mix ^ (mix >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mix ^ (mix >> 31)
+    slots::scatter(slot.claimed ^ now.rotate_left(32) ^ u64::from(slot.n))
 }

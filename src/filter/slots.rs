@@ -15,6 +15,8 @@ const SLOTS: u32 = 256;
 /// A VM whose heartbeat is older is dead. Ticks come every second.
 const DEAD_AFTER_NS: u64 = 5_000_000_000;
 
+const PROCESS: &[u8] = b"keystile/process";
+
 thread_local! {
     static MINE: Cell<Option<Slot>> = const { Cell::new(None) };
 }
@@ -32,6 +34,30 @@ pub struct Slot {
 /// The number of this VM; none before its first tick.
 pub fn mine() -> Option<Slot> {
     MINE.get()
+}
+
+/// Tells this Envoy process from all others: made once by the VM that needs it first, of the
+/// clocks of that moment, and the same for every VM. `None` if the host keeps no shared data.
+pub fn process() -> Option<u64> {
+    // A second look, should another VM be first.
+    for _ in 0..2 {
+        if let Some((bytes, _)) = host::shared_data(PROCESS).ok()? {
+            return number(&bytes);
+        }
+        let (wall, since_boot) = (host::wall_ns()?, host::monotonic_ns());
+        let made = scatter(wall ^ scatter(since_boot));
+        if host::set_shared_data(PROCESS, &made.to_be_bytes(), host::CAS_ABSENT).is_ok() {
+            return Some(made);
+        }
+    }
+    None
+}
+
+/// Spreads numbers that lie close to each other (SplitMix64).
+pub fn scatter(mut n: u64) -> u64 {
+    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
 }
 
 /// What shared data holds for a number: the claim's instant and the last heartbeat.

@@ -178,6 +178,28 @@ fn an_envoy_that_is_killed_and_comes_back_knows_every_revocation() {
 }
 
 #[test]
+fn envoys_that_share_a_node_id_each_prove_a_revocation() {
+    let mut live = Live::start();
+    let twins = [live.envoy(NODES[0]), live.envoy(NODES[0])];
+    live.envoys.extend(twins);
+    let (key, id) = live.server.issue(&["acme"]);
+    live.is_open(&key);
+    live.revoke(&id);
+    assert_eq!(live.answers(&key), HashSet::from([401]));
+
+    let (key, id) = live.server.issue(&["acme"]);
+    live.is_open(&key);
+    live.envoys[3].pause();
+    let output = live.server.output(&["key", "revoke", &id, "--wait=2s"]);
+    live.envoys[3].resume();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("3 Envoys report as this one"), "{said}");
+    live.server.json(&["fleet", "--wait=60s"]);
+    assert_eq!(live.answers(&key), HashSet::from([401]));
+}
+
+#[test]
 fn revocations_under_load_lose_no_request_of_others() {
     let live = Live::start();
     let (survivor, _) = live.server.issue(&["acme"]);

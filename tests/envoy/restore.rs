@@ -277,6 +277,7 @@ fn prove(case: &Case, version: u64) {
     let stores = case.keyset();
     let report = Report {
         node: NODES[0].to_owned(),
+        process: None,
         vm: 200,
         vms: 3,
         sent: now().as_secs(),

@@ -112,6 +112,7 @@ fn a_report_says_who_has_what_in_force() {
         all[0],
         Report {
             node: "edge-1".into(),
+            process: all[0].process,
             vm: 0,
             vms: 1,
             sent: NOW,
@@ -124,6 +125,33 @@ fn a_report_says_who_has_what_in_force() {
             }],
         }
     );
+}
+
+/// Two Envoys may have one node id, by mistake or during a hot restart.
+#[test]
+fn all_vms_of_a_process_name_it_and_no_other_process_is_called_so() {
+    let (store, _) = reporting();
+    let name = |sent: Vec<Report>| {
+        let names = sent.into_iter().map(|r| r.process.expect("a name"));
+        let mut names: Vec<_> = names.collect();
+        names.dedup();
+        assert_eq!(names.len(), 1, "{names:?}");
+        names[0]
+    };
+    let mut edge = Edge::start(&store);
+    edge.tick();
+    let mut worker = Edge::beside(&edge.process, &store);
+    edge.wait(1);
+    worker.tick();
+    edge.wait(60);
+    edge.tick();
+    let former = name(sent(&edge.process));
+
+    let child = Process::new();
+    child.borrow_mut().advance(Duration::from_nanos(1));
+    let mut edge = Edge::beside(&child, &store);
+    edge.tick();
+    assert_ne!(name(sent(&child)), former);
 }
 
 #[test]

@@ -16,10 +16,12 @@ use tonic::Status;
 
 use super::artefact::{Artefact, Kind};
 use super::settings::Limits;
+use crate::system;
 use crate::world::Moment;
 
 pub mod keeper;
 mod known;
+mod process;
 mod proof;
 mod view;
 
@@ -29,6 +31,9 @@ pub use proof::{Proof, Refused, Waited};
 const MESSAGE_MOST: usize = 500;
 /// The base is pushed again for a VM that lost it once in this time and node.
 const REPAIR_EVERY: Duration = Duration::from_secs(2);
+/// Workers load a base after the main thread has acknowledged it, and say within a second that
+/// they have it.
+const LOADED_AFTER: Duration = Duration::from_secs(3);
 
 /// The Envoys known to this server.
 #[derive(Default)]
@@ -72,6 +77,8 @@ struct Node {
     address: String,
     /// The store knows it.
     kept: bool,
+    /// It did when this server began.
+    is_recalled: bool,
     /// It has sent a signed report.
     proved: bool,
     connected: Option<Moment>,
@@ -79,12 +86,8 @@ struct Node {
     /// Which resources each stream subscribes to.
     streams: BTreeMap<u64, [bool; 2]>,
     resources: [Resource; 2],
-    vms: BTreeMap<u32, proof::Vm>,
-    /// Two processes report under this name: what one proves says nothing of the other, even
-    /// if that is not heard of any more.
-    shared: bool,
-    /// How many VMs the Envoy last said that it has.
-    expected: u32,
+    /// Those that report under this name.
+    processes: process::Processes,
     repairs: u64,
     repaired: Option<Instant>,
     /// Wakes the node's streams: another one of them, or a report, changed something.
@@ -95,6 +98,8 @@ struct Node {
 struct Resource {
     sent: Option<u64>,
     acknowledged: Option<Held>,
+    /// When it acknowledged a push of this server last.
+    landed: Option<Instant>,
     refused: Option<Refusal>,
     /// Of which content the n-th seal is the next to try.
     attempt: (String, u32),
@@ -216,6 +221,21 @@ impl Node {
         }
     }
 
+    /// Whether a VM lacks the base, and has not said so before it was last pushed: it is not
+    /// on its way, and has had time to arrive.
+    fn lacks_base(&self, at: Instant) -> bool {
+        let [base, _] = &self.resources;
+        let loaded = base.landed.is_none_or(|then| at >= then + LOADED_AFTER);
+        let due = self.repaired.is_none_or(|last| at >= last + REPAIR_EVERY);
+        let before = |vm: &process::Vm| self.repaired.is_some_and(|last| vm.heard <= last);
+        let mut vms = self.processes.vms();
+        base.acknowledged.is_some()
+            && !base.flying
+            && loaded
+            && due
+            && vms.any(|(_, vm)| vm.missing_base && !before(vm))
+    }
+
     /// What nobody is subscribed to any more is on its way to nobody.
     fn land(&mut self) {
         for kind in Kind::ALL {
@@ -284,7 +304,7 @@ impl Member {
                 // An Envoy that has nothing has just started: what its former process
                 // acknowledged and reported is not true of it.
                 if node.streams.len() == 1 {
-                    node.vms.clear();
+                    node.processes.begin_anew();
                 }
                 node.resource(kind).acknowledged = None;
                 node.resource(kind).sent = None;
@@ -371,6 +391,7 @@ impl Member {
                 content: artefact.content().to_owned(),
                 base: artefact.base().map(ToOwned::to_owned),
             });
+            resource.landed = Some(system::instant());
             resource.lagging = false;
             resource.flying = false;
             resource.refused = None;

@@ -76,6 +76,7 @@ impl Known {
         let state = report.stores.iter().find(|s| s.store == store);
         Ok(Proof {
             node: report.node,
+            process: report.process,
             vm: report.vm,
             vms: report.vms,
             sent: report.sent,
@@ -152,6 +153,8 @@ pub async fn run(delivery: Arc<Delivery>) {
     let mut looks = tokio::time::interval(LOOK);
     let mut last: Option<Instant> = None;
     let mut again = Some(system::instant());
+    let rise = publisher.delivery.settings.limits.rise;
+    let (mut rises, mut risen): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         tokio::select! {
             changed = versions.changed() => {
@@ -165,8 +168,18 @@ pub async fn run(delivery: Arc<Delivery>) {
             }
             built = finished(&mut publisher.building) => publisher.rebased(built).await,
             _ = above.changed() => {
+                above.borrow_and_update();
+                // Whoever can sign reports could else have every Envoy take a base after the
+                // other.
+                let now = system::instant();
+                rises = rises.or(Some(risen.map_or(now, |then| now.max(then + rise))));
+            }
+            () = at(rises) => {
+                rises = None;
                 let found = above.borrow_and_update().clone();
-                publisher.rise(found).await;
+                if publisher.rise(found).await {
+                    risen = Some(system::instant());
+                }
             }
             _ = looks.tick() => publisher.renew().await,
             () = at(again) => {}
@@ -235,11 +248,11 @@ impl Publisher {
         self.publish(built, found.signers, at).await
     }
 
-    /// Makes the store's next version one above what an Envoy has. Should that fail, the
-    /// Envoy's next report says it again.
-    async fn rise(&mut self, found: Option<Above>) {
+    /// Makes the store's next version one above what an Envoy has; whether it did. Should that
+    /// fail, the Envoy's next report says it again.
+    async fn rise(&mut self, found: Option<Above>) -> bool {
         let Some(Above { version, node }) = found else {
-            return;
+            return false;
         };
         let world = (self.delivery.settings.world)();
         let named = node.clone();
@@ -248,7 +261,7 @@ impl Publisher {
             .desk
             .write(move |store| signing::rise_above(store, &world, version, &named));
         match risen.await {
-            Ok(None) => {}
+            Ok(None) => false,
             Ok(Some(risen)) => {
                 tracing::error!(
                     node,
@@ -257,9 +270,11 @@ impl Publisher {
                     "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, before a restore as a rule. The next version lies above it, and a new base goes to every Envoy"
                 );
                 self.rebase("an Envoy has a version of another timeline in force");
+                true
             }
             Err(e) => {
                 tracing::error!(error = %e, node, "the version cannot rise above that of an Envoy");
+                false
             }
         }
     }

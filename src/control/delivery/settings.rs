@@ -57,6 +57,8 @@ pub struct Limits {
     pub order: Duration,
     /// Changes within this time after a push share the next one.
     pub join: Duration,
+    /// The version rises above that of an Envoy once in this time: each rise is a new base.
+    pub rise: Duration,
 }
 
 impl Default for Limits {
@@ -77,6 +79,7 @@ impl Default for Limits {
             retry_most: Duration::from_secs(60),
             order: Duration::from_secs(2),
             join: Duration::from_millis(20),
+            rise: Duration::from_secs(60),
         }
     }
 }

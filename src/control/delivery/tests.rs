@@ -323,10 +323,34 @@ pub async fn sealed(
     base: u64,
     age: u64,
 ) -> message::Sealed {
+    let report = told(bed, node, (vm, vms), version, base, age).await;
+    report::seal(&report, &bed.signers().await).unwrap()
+}
+
+/// The same signed with other keys.
+pub async fn sealed_with(
+    bed: &Bed,
+    node: &str,
+    version: u64,
+    keys: &SigningKeys,
+) -> message::Sealed {
+    let report = told(bed, node, (0, 1), version, version, 0).await;
+    report::seal(&report, keys).unwrap()
+}
+
+async fn told(
+    bed: &Bed,
+    node: &str,
+    (vm, vms): (u32, u32),
+    version: u64,
+    base: u64,
+    age: u64,
+) -> Report {
     let store = bed.delivery.desk.read(|tx| Ok(tx.meta().store));
     let store = store.await.unwrap().to_string();
-    let report = Report {
+    Report {
         node: node.to_owned(),
+        process: None,
         vm,
         vms,
         sent: system::local().now.seconds() - age,
@@ -337,8 +361,7 @@ pub async fn sealed(
             base,
             missing_base: base == 0,
         }],
-    };
-    report::seal(&report, &bed.signers().await).unwrap()
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,11 @@ impl Nodes {
         revoked.map(|(node, _)| node.clone()).collect()
     }
 
+    /// Whether it is enrolled, and not revoked.
+    pub fn is_enrolled(&self, node: &str) -> bool {
+        matches!(self.keys.get(node), Some(Some(_)))
+    }
+
     /// What a message is to be verified with: the secret of the node that it names, if it is
     /// signed with one, or those that all share.
     pub fn keys(&self, kid: &str, body: &[u8], shared: &SigningKeys) -> SigningKeys {

@@ -24,6 +24,7 @@ fn answer(server: &Server, batch: &Batch, keys: &SigningKeys) -> (u16, String) {
 fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
     let report = Report {
         node: node.to_owned(),
+        process: None,
         vm: 0,
         vms: 1,
         sent: now(),

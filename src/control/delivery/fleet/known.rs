@@ -64,6 +64,7 @@ impl Fleet {
         for envoy in envoys {
             let node = inner.nodes.entry(envoy.node).or_default();
             node.kept = true;
+            node.is_recalled = true;
             node.proved |= envoy.proved;
             if node.connected.is_none() {
                 node.cluster = envoy.cluster;
@@ -77,6 +78,13 @@ impl Fleet {
         inner.loaded = true;
         drop(inner);
         self.changed();
+    }
+
+    /// Whether a node has connected, or the store knew it when this server began.
+    pub fn has_been(&self, node: &str) -> bool {
+        let inner = self.inner();
+        let node = inner.nodes.get(node);
+        node.is_some_and(|n| n.is_recalled || n.connected.is_some())
     }
 
     /// What the store does not know yet.
@@ -138,7 +146,8 @@ impl Fleet {
         }
     }
 
-    /// That nodes are known, and none of them is connected.
+    /// That nodes are known, and each of them is not connected, or has processes that are
+    /// silent while another one is connected.
     pub fn check_gone(&self, nodes: &[String]) -> Result<()> {
         let inner = self.inner();
         for id in nodes {
@@ -150,7 +159,7 @@ impl Fleet {
                     )
                     .of(Kind::NotFound));
                 }
-                Some(node) if !node.streams.is_empty() => {
+                Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
                     return Err(refuse(
                         format_args!("`nodes`: the Envoy `{id}` is connected"),
                         "stop it first: one that lives is waited for",
@@ -163,12 +172,20 @@ impl Fleet {
         Ok(())
     }
 
-    /// Forgets nodes.
+    /// Forgets nodes; of one that is connected, the processes that are silent.
     pub fn remove(&self, nodes: &[String]) {
         let mut inner = self.inner();
         for id in nodes {
-            inner.nodes.remove(id);
-            inner.unkept.remove(id);
+            match inner.nodes.get_mut(id) {
+                Some(node) if !node.streams.is_empty() => {
+                    node.processes.forget_silent();
+                    inner.unkept.insert(id.clone());
+                }
+                _ => {
+                    inner.nodes.remove(id);
+                    inner.unkept.remove(id);
+                }
+            }
         }
         drop(inner);
         self.changed();

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::known::Issued;
-use super::{Fleet, Kind, Node, REPAIR_EVERY};
+use super::process::Vm;
+use super::{Fleet, Kind, Node};
 use crate::operation::fleet::Missing;
 use crate::when;
 use crate::world::Moment;
@@ -16,8 +17,6 @@ use crate::world::Moment;
 /// A report may be this much older or newer than our clock says, in seconds: clocks
 /// differ, and a recorded report must not count for long.
 const CLOCK_MOST: u64 = 60;
-/// VMs of one node that are remembered: as many as the filter counts.
-const VMS_MOST: usize = 257;
 /// A VM that has not reported for this many periods is dead, and proves nothing.
 const PERIODS: u32 = 3;
 
@@ -26,6 +25,8 @@ const PERIODS: u32 = 3;
 pub struct Proof {
     /// Node id.
     pub node: String,
+    /// Tells its Envoy process from others; `None` where the filter names none.
+    pub process: Option<u64>,
     /// Number of the VM.
     pub vm: u32,
     /// How many VMs there are.
@@ -40,18 +41,6 @@ pub struct Proof {
     pub base: u64,
     /// It has an overlay without its base.
     pub missing_base: bool,
-}
-
-pub(super) struct Vm {
-    sent: u64,
-    claimed: u64,
-    /// Of the VM that had the number before.
-    former: Option<u64>,
-    heard: Instant,
-    pub(super) at: Moment,
-    pub(super) version: u64,
-    pub(super) base: u64,
-    pub(super) missing_base: bool,
 }
 
 /// Why a report does not count.
@@ -97,7 +86,7 @@ pub struct Waited {
 }
 
 impl Fleet {
-    /// Takes a report; `true` if a VM lacks its base and the base shall be pushed again.
+    /// Takes a report.
     ///
     /// # Errors
     /// [`Refused`]; nothing of the report counts then.
@@ -107,9 +96,13 @@ impl Fleet {
         now: Moment,
         at: Instant,
         most_nodes: usize,
-    ) -> Result<bool, Refused> {
+    ) -> Result<(), Refused> {
         let off = now.seconds().abs_diff(proof.sent);
         if off > CLOCK_MOST {
+            if let Some(node) = self.inner().nodes.get_mut(&proof.node) {
+                node.processes.is_off(proof, off, at);
+            }
+            self.changed();
             return Err(Refused::Clock(off));
         }
         let mut inner = self.inner();
@@ -121,55 +114,46 @@ impl Fleet {
         if node.streams.is_empty() && node.gone.is_none() {
             node.gone = Some(now);
         }
-        match node.vms.get(&proof.vm) {
-            Some(vm) if proof.sent < vm.sent => return Err(Refused::Older),
-            None if node.vms.len() >= VMS_MOST => return Err(Refused::TooMany),
-            _ => {}
+        if let Err(refused) = node.processes.take(proof, now, at) {
+            drop(inner);
+            self.changed();
+            return Err(refused);
         }
-        let before = node.vms.get(&proof.vm);
-        let former = match before {
-            Some(vm) if vm.claimed != proof.claimed => Some(vm.claimed),
-            Some(vm) => vm.former,
-            None => None,
-        };
-        // A number goes to a new VM when the old one is dead, and never back.
-        let is_back = before.is_some_and(|vm| vm.former == Some(proof.claimed));
-        node.shared |= is_back && former.is_some_and(|other| other != proof.claimed);
-        node.expected = proof.vms;
         let first = !node.proved;
         node.proved = true;
-        let vm = Vm {
-            sent: proof.sent,
-            claimed: proof.claimed,
-            former,
-            heard: at,
-            at: now,
-            version: proof.version,
-            base: proof.base,
-            missing_base: proof.missing_base,
-        };
-        node.vms.insert(proof.vm, vm);
-        let due = node.repaired.is_none_or(|last| at >= last + REPAIR_EVERY);
-        let repair = proof.missing_base && due;
-        if repair {
-            node.repaired = Some(at);
-            node.repairs += 1;
-            node.wake();
-        }
         if first {
             inner.unkept.insert(proof.node.clone());
         }
         drop(inner);
         self.changed();
-        Ok(repair)
+        Ok(())
+    }
+
+    /// Has the base pushed again to a node if one of its VMs lacks it; whether that is so.
+    pub fn repair(&self, id: &str, at: Instant) -> bool {
+        let mut inner = self.inner();
+        let node = inner.nodes.get_mut(id).filter(|n| n.lacks_base(at));
+        if let Some(node) = node {
+            node.repaired = Some(at);
+            node.repairs += 1;
+            node.wake();
+            return true;
+        }
+        false
+    }
+
+    /// Nodes of which a VM lacks the base, and did not have to lack it when it said so.
+    pub fn lacking(&self, at: Instant) -> Vec<String> {
+        let inner = self.inner();
+        let lacking = inner.nodes.iter().filter(|(_, n)| n.lacks_base(at));
+        lacking.map(|(id, _)| id.clone()).collect()
     }
 
     /// Drops what dead VMs reported; `every` is the time between reports.
     pub fn bury(&self, every: Duration, at: Instant) {
         let fresh = every * PERIODS;
         for node in self.inner().nodes.values_mut() {
-            node.vms
-                .retain(|_, vm| at.saturating_duration_since(vm.heard) <= fresh);
+            node.processes.bury(fresh, at);
         }
     }
 
@@ -211,19 +195,27 @@ fn gone() -> String {
 }
 
 impl Node {
-    /// The version in force in every VM, if they all report one that was published.
+    /// The version in force in every VM of every process, if they all report one that was
+    /// published.
     pub(super) fn proven(&self, issued: &Issued) -> Option<u64> {
-        let all = self.expected > 0 && self.vms.len() >= self.expected as usize;
-        let alone = Kind::ALL.into_iter().all(|k| self.subscribers(k) <= 1);
         let from_file = self.address.is_empty();
         let published = |vm: &Vm| issued.holds(vm.version, from_file);
-        let lowest = self.vms.values().map(|vm| vm.version).min();
-        lowest.filter(|_| all && alone && !self.shared && self.vms.values().all(published))
+        let vms = || self.processes.vms().map(|(_, vm)| vm);
+        let certain = self.processes.are_complete() && !self.is_unclear();
+        let lowest = vms().map(|vm| vm.version).min();
+        lowest.filter(|_| certain && vms().all(published))
+    }
+
+    /// Whether there may be processes that have not reported, or cannot be told apart.
+    fn is_unclear(&self) -> bool {
+        let streams = Kind::ALL.into_iter().map(|k| self.subscribers(k)).max();
+        let streams = streams.unwrap_or(0);
+        self.processes.is_doubtful() || streams > 1 && streams > self.processes.named()
     }
 
     /// Since when nothing better is known of it.
     fn missing_since(&self) -> Option<Moment> {
-        let heard = self.vms.values().map(|vm| vm.at).max();
+        let heard = self.processes.vms().map(|(_, vm)| vm.at).max();
         match self.streams.is_empty() {
             true => self.gone.max(heard),
             false => heard.or(self.connected),
@@ -236,16 +228,41 @@ impl Node {
             return Ok(());
         }
         let later = |why: String| Err((why, false));
-        if self.shared {
+        if self.processes.is_doubtful() {
             return later(
-                "two Envoys report by turns as this one; give each a node id of its own, and forget this one (`keystilectl fleet forget`)"
+                "several Envoys report by turns as this one; give each a node id of its own, and then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
+        }
+        if let Some(off) = self.processes.clock_off() {
+            return later(format!(
+                "an Envoy that reports as this one has a clock that is {off} s off, so that its reports prove nothing; set it"
+            ));
+        }
+        let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 {
+            return later(format!(
+                "{all} Envoys have reported as this one, and {silent} of them no more; if those have ended, forget them (`keystilectl fleet forget`); if not, give each Envoy a node id of its own"
+            ));
+        }
+        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
+        let newest = newest.unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return later(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
+        }
+        if all > 1 && self.vm_count(version) < self.processes.expected() {
+            return later(format!(
+                "{all} Envoys report as this one, and {} of their {} workers have it in force; unless it is a hot restart, give each a node id of its own",
+                self.vm_count(version),
+                self.processes.expected()
+            ));
         }
         if self.streams.is_empty() {
             return later(gone());
         }
-        if Kind::ALL.into_iter().any(|k| self.subscribers(k) > 1) {
+        if self.is_unclear() {
             return later(
                 "two Envoys call themselves so; give each a node id of its own".to_owned(),
             );
@@ -262,24 +279,24 @@ impl Node {
         if newest.is_none_or(|v| v < version) {
             return later("not acknowledged yet".to_owned());
         }
-        if self.vms.is_empty() {
+        if self.processes.vms().next().is_none() {
             let why =
                 "acknowledged, but it does not report what is in force; set `report` in the policy";
             return Err((why.to_owned(), !reports));
         }
-        if self.vms.values().any(|vm| vm.missing_base) {
+        if self.processes.vms().any(|(_, vm)| vm.missing_base) {
             return later("a worker lacks the base, which is pushed again".to_owned());
         }
-        let newest = self.vms.values().map(|vm| vm.version).max().unwrap_or(0);
-        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
-            return later(format!(
-                "it has version {newest} in force, which was not published here: it comes from another timeline"
-            ));
-        }
-        let good = self.vms.values().filter(|v| v.version >= version).count();
-        let all = self.vms.len().max(self.expected as usize);
         later(format!(
-            "acknowledged, and {good} of {all} workers have it in force"
+            "acknowledged, and {} of {} workers have it in force",
+            self.vm_count(version),
+            self.processes.expected()
         ))
+    }
+
+    /// How many VMs have a version in force.
+    fn vm_count(&self, version: u64) -> usize {
+        let vms = self.processes.vms();
+        vms.filter(|(_, vm)| vm.version >= version).count()
     }
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::delivery::tests::*;
+use crate::registry;
 use crate::store::KnownEnvoy;
 use crate::system;
+use keystile::keyset::SigningKeys;
 
 const BRIEF: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -214,6 +216,104 @@ async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_abov
     }
 }
 
+/// How often the version rose above that of an Envoy.
+async fn rises(bed: &Bed) -> usize {
+    let query = crate::store::Query {
+        action: Some("keyset.rise".to_owned()),
+        ..crate::store::Query::default()
+    };
+    let found = bed.delivery.desk.read(move |tx| tx.last_audit(&query, 99));
+    found.await.unwrap().len()
+}
+
+#[tokio::test]
+async fn the_version_rises_above_an_envoys_once_in_a_while_and_for_the_highest_then() {
+    let mut settings = settings();
+    settings.limits.rise = LONG * 60;
+    let bed = Bed::with(POLICY, settings).await;
+    let _envoy = settled(&bed, "e1").await;
+    let theirs = bed.published(1).await.version() + 3_600_000;
+    report(&bed, "e1", (0, 1), theirs, theirs).await;
+    bed.published(theirs + 1).await;
+    for n in 1..=3 {
+        let theirs = theirs + n * 1_000_000;
+        report(&bed, "e1", (0, 1), theirs, theirs).await;
+        let version = bed.revoke(bed.issue(1).await[0]).await;
+        assert!(bed.published(version).await.version() < theirs);
+        assert_eq!(rises(&bed).await, 1);
+    }
+    assert_eq!(bed.delivery.numbers().bases_total, 2);
+
+    let mut settings = crate::delivery::tests::settings();
+    settings.limits.rise = BRIEF;
+    let bed = Bed::with(POLICY, settings).await;
+    let _envoy = settled(&bed, "e1").await;
+    let theirs = bed.published(1).await.version() + 3_600_000;
+    report(&bed, "e1", (0, 1), theirs, theirs).await;
+    bed.published(theirs + 1).await;
+    for n in 1..=20 {
+        let theirs = theirs + n * 1_000_000;
+        report(&bed, "e1", (0, 1), theirs, theirs).await;
+    }
+    bed.published(theirs + 20_000_001).await;
+    assert_eq!(rises(&bed).await, 2, "for all of them together");
+}
+
+#[tokio::test]
+async fn a_node_that_never_connected_does_not_raise_the_version_and_is_named() {
+    let bed = Bed::new(POLICY).await;
+    let _envoy = settled(&bed, "e1").await;
+    let version = bed.published(1).await.version();
+    let theirs = version + 3_600_000;
+    report(&bed, "ghost", (0, 1), theirs, theirs).await;
+    let changed = bed.revoke(bed.issue(1).await[0]).await;
+    assert!(bed.published(changed).await.version() < theirs);
+    assert_eq!(rises(&bed).await, 0);
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert!(why(&waited, "ghost").contains("from another timeline"));
+
+    let enroll = |store: &mut crate::store::Store| {
+        registry::node::enroll(store, &system::local(), "ghost").map(|key| key.signing_key())
+    };
+    let key = bed.delivery.desk.write(enroll).await.unwrap();
+    let report = sealed_with(&bed, "ghost", theirs, &SigningKeys::new(vec![key])).await;
+    let told = async {
+        let told = || {
+            bed.delivery
+                .reported(&report.body, &report.kid, &report.tag)
+        };
+        while told().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, told).await.unwrap();
+    bed.published(theirs + 1).await;
+}
+
+#[tokio::test]
+async fn a_base_that_is_being_loaded_is_not_pushed_again() {
+    let bed = Bed::new(POLICY).await;
+    let mut base = Stream::open(&bed, "e1", &["keystile-base"]).await;
+    let mut overlay = Stream::open(&bed, "e1", &["keystile"]).await;
+    let pushed = base.next().await;
+    // Before the main thread has answered, and just after it.
+    report(&bed, "e1", (0, 1), 0, 0).await;
+    base.answer(&pushed, None).await;
+    overlay.take().await;
+    bed.until("acknowledged", |d| d.numbers().acknowledged_total == 2)
+        .await;
+    report(&bed, "e1", (0, 1), 0, 0).await;
+    let version = bed.published(1).await.version();
+    report(&bed, "e1", (0, 1), version, version).await;
+    let for_ms = u64::try_from(LOADED_AFTER.as_millis()).unwrap() + 1500;
+    assert!(base.is_quiet(for_ms).await && overlay.is_quiet(50).await);
+    assert_eq!(bed.delivery.numbers().repairs_total, 0);
+    // One that lost it since has it at once.
+    report(&bed, "e1", (0, 1), 0, 0).await;
+    base.take().await;
+    assert_eq!(bed.delivery.numbers().repairs_total, 1);
+}
+
 #[tokio::test]
 async fn two_envoys_of_one_name_prove_nothing() {
     let bed = Bed::new(POLICY).await;
@@ -311,6 +411,7 @@ fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     let (now, at) = (system::now(), system::instant());
     let proof = Proof {
         node: "e1".to_owned(),
+        process: None,
         vm: 0,
         vms: 1,
         sent: now.seconds(),
@@ -322,9 +423,9 @@ fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
     fleet.reported(&proof, now, at, 10).unwrap();
     let every = Duration::from_secs(10);
     fleet.bury(every, at + every * 2);
-    assert_eq!(fleet.inner().nodes["e1"].vms.len(), 1);
+    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 1);
     fleet.bury(every, at + every * 4);
-    assert_eq!(fleet.inner().nodes["e1"].vms.len(), 0);
+    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 0);
     assert_eq!(fleet.inner().nodes.len(), 1);
 }
 
@@ -334,6 +435,7 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     let (now, at) = (system::now(), system::instant());
     let proof = |node: String| Proof {
         node,
+        process: None,
         vm: 0,
         vms: 1,
         sent: now.seconds(),
@@ -350,46 +452,10 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
     fleet.load(strangers.collect(), now);
     for n in 0..10 {
         let taken = fleet.reported(&proof(format!("e{n}")), now, at, 10);
-        assert_eq!(taken, Ok(false), "strangers make room");
+        assert_eq!(taken, Ok(()), "strangers make room");
     }
     let more = fleet.reported(&proof("e10".to_owned()), now, at, 10);
     assert_eq!(more, Err(Refused::TooMany));
     assert!(fleet.inner().nodes.keys().all(|id| id.starts_with('e')));
     assert_eq!(fleet.take_unkept().dropped.len(), 7);
-}
-
-/// One of them may be cut off from the server, and serve on.
-#[test]
-fn two_envoys_that_report_by_turns_under_one_name_prove_nothing() {
-    let fleet = Fleet::default();
-    let (now, at) = (system::now(), system::instant());
-    let report = |vm: u32, claimed: u64| {
-        let proof = Proof {
-            node: "e1".to_owned(),
-            vm,
-            vms: 2,
-            sent: now.seconds(),
-            claimed,
-            version: 7,
-            base: 7,
-            missing_base: false,
-        };
-        fleet.reported(&proof, now, at, 10).unwrap();
-        fleet.inner().nodes["e1"].shared
-    };
-    // A VM that is made anew takes the number of the one that died, or another one's does.
-    for (vm, claimed) in [
-        (0, 5),
-        (1, 6),
-        (0, 5),
-        (0, 9),
-        (0, 9),
-        (1, 6),
-        (0, 3),
-        (0, 3),
-    ] {
-        assert!(!report(vm, claimed), "{vm} {claimed}");
-    }
-    assert!(report(0, 9), "it is back");
-    assert!(report(0, 9), "and so it stays");
 }

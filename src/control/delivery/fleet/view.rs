@@ -44,10 +44,10 @@ impl Node {
                 .map(|(kind, resource)| resource.view(template.name(kind)))
                 .collect(),
             vms: self
-                .vms
-                .iter()
+                .processes
+                .vms()
                 .map(|(n, vm)| VmView {
-                    vm: *n,
+                    vm: n,
                     version: vm.version,
                     base: vm.base,
                     missing_base: vm.missing_base,
