@@ -129,10 +129,8 @@ fn find(
         }
         if joins && payer.is_none() {
             // The other rules here have missed as much.
-            levels.lower(here, |rule| {
-                let left = before.left(rule, of, there, now);
-                rule.holding(left, now)
-            });
+            let to = |rule: &Quota| rule.holding(before.left(rule, of, there, now), now);
+            levels.lower(here, to, now);
         }
         match done.linked {
             Some(until) => levels.link(kin.lineage, until),

@@ -96,7 +96,11 @@ impl Oracle {
             let mut level = most(*rule);
             for old in last.iter().filter(|old| !PLANS[plan].contains(old)) {
                 let (left, is_stale) = self.level(line, *old, now);
-                if is_stale {
+                // The other subject's are remembered for twice that time after the last use,
+                // whoever else uses them.
+                let used = self.stays[&(line, *old)].used;
+                let is_remembered = old.0 == rule.0 || now < used + 2 * fill(*old);
+                if is_stale || !is_remembered {
                     continue;
                 }
                 let tokens = match (old.0, rule.0) {
@@ -271,6 +275,24 @@ fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
         assert_eq!(drained(&mut buckets, of(1), now), 0);
         assert_eq!(drained(&mut buckets, of(2), now), 0);
     }
+}
+
+/// What a key took at its client's bucket while its own old one was full for long is not counted
+/// in that: it begins anew, with what was left of the last rule.
+#[test]
+fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
+    let [old, last] = [quota(10, 50, 10), quota(5, 1000, 5)];
+    let mut buckets = MemoryBuckets::default();
+    let mut now = 1_000 * SECOND;
+    take_all(&mut buckets, &[by(false, old)], now);
+    // Full after five seconds, and for as long as it takes to fill.
+    now += 55 * SECOND;
+    for _ in 0..9 {
+        take_all(&mut buckets, &[by(true, quota(20, 40, 20))], now);
+    }
+    now += 12 * SECOND;
+    assert_eq!(drained(&mut buckets, by(false, last), now), 2);
+    assert_eq!(drained(&mut buckets, by(false, old), now), 0);
 }
 
 /// The usual path, where no rule changes, costs what it did.
