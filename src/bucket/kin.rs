@@ -248,6 +248,12 @@ impl<'c> Asked<'c> {
             Errand::Cut(kin) => {
                 done.is_cut = true;
                 buckets.update(&kin.place, &mut |levels| {
+                    // Longer there, for a slower rule: then it is not forgotten here either.
+                    let until = levels.linked_until(kin.lineage);
+                    done.linked = until.filter(|until| *until > now);
+                    if done.linked.is_some() {
+                        return false;
+                    }
                     let there = |rule: &Quota| self.is_at(&kin.place, rule);
                     let is_there = !levels.is_empty();
                     levels.cut(kin.lineage, is_member, there);

@@ -295,6 +295,26 @@ fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
     assert_eq!(drained(&mut buckets, by(false, old), now), 0);
 }
 
+/// How long a key's place remembers the client's is reckoned anew with each new rule: a quick one
+/// must not make it forget a slow one.
+#[test]
+fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
+    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| quota(n, per, n));
+    for first in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let mut now = 1_000 * SECOND;
+        for _ in 0..6 {
+            take_all(&mut buckets, &[by(first, own)], now);
+        }
+        assert_eq!(drained(&mut buckets, by(!first, slow), now), 0);
+        now += 200 * SECOND;
+        assert_eq!(drained(&mut buckets, by(!first, slow), now), 1);
+        assert_eq!(drained(&mut buckets, by(!first, quick), now), 0);
+        now += 100 * SECOND;
+        assert_eq!(drained(&mut buckets, by(first, quick), now), 0, "{first}");
+    }
+}
+
 /// The usual path, where no rule changes, costs what it did.
 #[test]
 fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
