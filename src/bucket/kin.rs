@@ -296,6 +296,9 @@ impl<'c> Asked<'c> {
         let until = levels.linked_until(kin.lineage)?;
         // Where the request is charged there, too, that charge sees to it.
         let is_apart = self.charges.iter().all(|other| other.key != kin.place);
+        if until > now && !is_apart {
+            levels.link_again(&charge.quota, kin.lineage, now);
+        }
         (until > now && is_apart).then_some(kin)
     }
 

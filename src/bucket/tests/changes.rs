@@ -315,6 +315,32 @@ fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
     }
 }
 
+/// A request that is charged at both subjects' places is a use of either.
+#[test]
+fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
+    let rules = [(10, 50, 10), (20, 40, 20), (100, 50, 200), (10, 50, 10)];
+    let [own, beside, big, last] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let both = [by(false, own), by(true, beside)];
+    let mut buckets = MemoryBuckets::default();
+    let mut now = 1_000 * SECOND;
+    take_all(&mut buckets, &both, now);
+    take_all(&mut buckets, &[by(true, big)], now);
+    now += 142 * SECOND;
+    for _ in 0..4 {
+        take_all(&mut buckets, &both, now);
+    }
+    now += 58 * SECOND;
+    take_all(&mut buckets, &[by(true, big)], now);
+    for _ in 0..3 {
+        take_all(&mut buckets, &[by(true, last)], now);
+    }
+    let admitted = (0..10).filter(|_| {
+        let outcome = take_all(&mut buckets, &both, now);
+        matches!(outcome, Some(Outcome::Taken { .. }))
+    });
+    assert_eq!(admitted.count(), 6);
+}
+
 /// The usual path, where no rule changes, costs what it did.
 #[test]
 fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
