@@ -326,8 +326,11 @@ fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
     take_all(&mut buckets, &both, now);
     take_all(&mut buckets, &[by(true, big)], now);
     now += 142 * SECOND;
-    for _ in 0..4 {
-        take_all(&mut buckets, &both, now);
+    for line in [1, 2, 3] {
+        let both = [charge_of(line, false, own), charge_of(line, true, beside)];
+        for _ in 0..4 {
+            take_all(&mut buckets, &both, now);
+        }
     }
     now += 58 * SECOND;
     take_all(&mut buckets, &[by(true, big)], now);
