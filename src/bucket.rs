@@ -16,7 +16,7 @@ mod levels;
 pub use kin::Kin;
 pub use levels::{Levels, MAX_RULES, Members};
 
-use crate::lease::{Leases, MIN_BURST};
+use crate::lease::Leases;
 use crate::quota::{Counts, Tallies, TallyKey};
 use kin::Asked;
 
@@ -100,7 +100,7 @@ impl Quota {
     /// [`Refused`] if fewer are left.
     pub fn take(&self, cost: u64, stored: u64, now: u64) -> Result<Taken, Refused> {
         let full = now.saturating_add(self.tolerance);
-        let arrival = stored.clamp(now, full);
+        let arrival = stored.max(now);
         let after = arrival.saturating_add(self.interval.saturating_mul(cost));
         if after > full {
             return Err(Refused {
@@ -125,16 +125,12 @@ impl Quota {
         self.interval
     }
 
-    /// What to store of `stored` after `tokens` more were taken, or all that there are: those
-    /// in leases, too, which are at most half of a bucket, and are paid back before it fills.
+    /// What to store of `stored` after `tokens` more were taken, or all that there are. Those
+    /// that workers took in advance before are theirs: the bucket does not lack them twice, and
+    /// is never emptier than empty, so that no caller waits for more than it is told.
     fn less(&self, stored: u64, tokens: u64, now: u64) -> u64 {
         let taken = stored.saturating_add(self.interval.saturating_mul(tokens));
-        let leased = match self.burst() < MIN_BURST {
-            true => 0,
-            false => self.tolerance / 2,
-        };
-        let empty = now.saturating_add(self.tolerance);
-        taken.min(empty.saturating_add(leased))
+        taken.min(now.saturating_add(self.tolerance))
     }
 
     /// What is stored of a bucket that holds so many tokens.

@@ -129,10 +129,8 @@ fn find(
         }
         if joins && payer.is_none() {
             // The other rules here have missed as much.
-            levels.lower(here, |rule| {
-                let left = before.left(rule, of, there, now);
-                rule.holding(left, now)
-            });
+            let to = |rule: &Quota| rule.holding(before.left(rule, of, there, now), now);
+            levels.lower(here, to, now);
         }
         match done.linked {
             Some(until) => levels.link(kin.lineage, until),
@@ -250,6 +248,12 @@ impl<'c> Asked<'c> {
             Errand::Cut(kin) => {
                 done.is_cut = true;
                 buckets.update(&kin.place, &mut |levels| {
+                    // Longer there, for a slower rule: then it is not forgotten here either.
+                    let until = levels.linked_until(kin.lineage);
+                    done.linked = until.filter(|until| *until > now);
+                    if done.linked.is_some() {
+                        return false;
+                    }
                     let there = |rule: &Quota| self.is_at(&kin.place, rule);
                     let is_there = !levels.is_empty();
                     levels.cut(kin.lineage, is_member, there);
@@ -292,6 +296,9 @@ impl<'c> Asked<'c> {
         let until = levels.linked_until(kin.lineage)?;
         // Where the request is charged there, too, that charge sees to it.
         let is_apart = self.charges.iter().all(|other| other.key != kin.place);
+        if until > now && !is_apart {
+            levels.link_again(&charge.quota, kin.lineage, now);
+        }
         (until > now && is_apart).then_some(kin)
     }
 

@@ -387,8 +387,17 @@ impl Levels {
         }
     }
 
-    /// Lowers all levels but those of rules that apply beside.
-    pub(crate) fn lower(&mut self, is_beside: impl Fn(&Quota) -> bool, to: impl Fn(&Quota) -> u64) {
+    /// Lowers all levels but those of rules that apply beside. Those that are full for long are
+    /// forgotten first: lowered, they would pass for remembered, although what was taken
+    /// meanwhile was not counted under them.
+    pub(crate) fn lower(
+        &mut self,
+        is_beside: impl Fn(&Quota) -> bool,
+        to: impl Fn(&Quota) -> u64,
+        now: u64,
+    ) {
+        self.0
+            .retain(|level| is_beside(&level.quota) || !level.is_stale(now));
         for level in self.0.iter_mut().filter(|level| !is_beside(&level.quota)) {
             level.arrival = level.arrival.max(to(&level.quota));
         }

@@ -2,6 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 mod changes;
+mod overdrawn;
 
 fn quota(requests: u64, per: u64, burst: u64) -> Quota {
     Quota::new(requests, per, burst).unwrap()
@@ -359,18 +360,6 @@ fn a_key_that_its_bucket_has_seen_is_served_by_the_lease() {
         };
         let went: Vec<_> = (0..20).map(|_| take()).collect();
         assert_eq!(went[10], went[19], "by client: {by_client}");
-    }
-}
-
-/// Leases may lie above a bucket that is empty: half of it, where it has any.
-#[test]
-fn what_a_bucket_lacks_for_another_rule_ends_where_it_and_its_leases_are_empty() {
-    let now = 100 * SECOND;
-    for (burst, leased) in [(MIN_BURST - 1, 0), (MIN_BURST, 500), (2 * MIN_BURST, 1000)] {
-        let rule = quota(1, 1, burst);
-        assert_eq!(rule.less(now + SECOND, 3, now), now + 4 * SECOND);
-        let most = now + (burst + leased) * SECOND;
-        assert_eq!(rule.less(now, u64::MAX, now), most, "{burst}");
     }
 }
 

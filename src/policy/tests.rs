@@ -314,6 +314,33 @@ fn the_name_of_a_route_does_not_depend_on_its_place() {
     assert_ne!(a.routes[0].stable_id, a.routes[1].stable_id);
 }
 
+/// README says which edits of a route let its limit start anew.
+#[test]
+fn a_route_keeps_its_buckets_unless_its_path_hosts_or_methods_change() {
+    let id = |fields: &str| {
+        let policy = with(&format!("\"routes\":[{{{fields}}}]"));
+        policy.unwrap().routes[0].stable_id
+    };
+    let limit = r#""limit":{"requests":10,"per":"1d"}"#;
+    let first = id(&format!(r#""path":"/a/{{x}}",{limit}"#));
+    for same in [
+        r#""path":"/a/{y}/""#,
+        r#""path":"/a/{x}","cost":3"#,
+        r#""path":"/a/{x}","limit":{"requests":5,"per":"1h","by":"client"}"#,
+    ] {
+        assert_eq!(id(same), first, "{same}");
+    }
+    for other in [
+        r#""path":"/b/{x}""#,
+        r#""path":"/a/{*x}""#,
+        r#""path":"/a/{x}","methods":["GET"]"#,
+        r#""path":"/a/{x}","hosts":["a.example"]"#,
+        r#""path":"/a/{x}","virtual_hosts":["a"]"#,
+    ] {
+        assert_ne!(id(other), first, "{other}");
+    }
+}
+
 #[test]
 fn durations_have_one_unit() {
     for (text, want) in [

@@ -273,6 +273,55 @@ fn a_limit_that_is_the_clients_instead_of_the_keys_gives_nothing_anew() {
     }
 }
 
+#[test]
+fn keys_that_have_used_a_limit_each_wait_for_one_token_when_it_becomes_their_clients() {
+    let limit = |by: &str| json!([{"requests": 1000, "per": "1h", "by": by}]);
+    let (mut store, one) = Store::limited(limit("key"));
+    let two = store.issue_as("acme", |row| row.plan = Some("p".to_owned()));
+    let mut edge = Edge::start(&store);
+    for key in [&one, &two] {
+        assert_eq!(admitted(&mut edge, &by_header(key)), 1000);
+    }
+    edge.push(store.change(|store| store.policy["plans"]["p"]["limits"] = limit("client")));
+    for key in [&one, &two, &one] {
+        let seconds = retry_after(&mut edge, &by_header(key));
+        assert_eq!(seconds, 4);
+        edge.wait(seconds);
+        assert_eq!(edge.code(key), "ok");
+    }
+}
+
+/// As README says: what is held beside, or keeps its place, gives nothing twice.
+#[test]
+fn a_limit_starts_anew_where_it_moves_to_another_route_and_only_there() {
+    let limit = json!({"requests": 10, "per": "1d"});
+    let (plain, limited) = (
+        json!({"path": "/plain"}),
+        json!({"path": "/plain", "limit": limit}),
+    );
+    let plan = json!([limit]);
+    let methods = json!({"path": "/plain", "methods": ["GET"], "limit": limit});
+    let dearer = json!({"path": "/plain", "limit": {"requests": 11, "per": "1d"}});
+    for (before, after, more) in [
+        ((&plan, &plain), (&json!([]), &limited), 10),
+        ((&json!([]), &limited), (&plan, &plain), 10),
+        ((&json!([]), &limited), (&json!([]), &methods), 10),
+        ((&json!([]), &limited), (&json!([]), &dearer), 0),
+        ((&plan, &plain), (&plan, &limited), 0),
+    ] {
+        let (mut store, key) = Store::limited(before.0.clone());
+        store.policy["routes"] = json!([before.1]);
+        let mut edge = Edge::start(&store);
+        assert_eq!(admitted(&mut edge, &by_header(&key)), 10);
+        edge.push(store.change(|store| {
+            store.policy["plans"]["p"]["limits"] = after.0.clone();
+            store.policy["routes"] = json!([after.1]);
+        }));
+        let got = admitted(&mut edge, &by_header(&key));
+        assert_eq!(got, more, "{before:?} to {after:?}");
+    }
+}
+
 /// Nothing has changed for a key whose limits are its own, whatever others of its client have used.
 #[test]
 fn a_clients_bucket_that_is_empty_is_no_matter_of_its_keys_on_other_plans() {

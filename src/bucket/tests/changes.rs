@@ -96,7 +96,11 @@ impl Oracle {
             let mut level = most(*rule);
             for old in last.iter().filter(|old| !PLANS[plan].contains(old)) {
                 let (left, is_stale) = self.level(line, *old, now);
-                if is_stale {
+                // The other subject's are remembered for twice that time after the last use,
+                // whoever else uses them.
+                let used = self.stays[&(line, *old)].used;
+                let is_remembered = old.0 == rule.0 || now < used + 2 * fill(*old);
+                if is_stale || !is_remembered {
                     continue;
                 }
                 let tokens = match (old.0, rule.0) {
@@ -271,6 +275,73 @@ fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
         assert_eq!(drained(&mut buckets, of(1), now), 0);
         assert_eq!(drained(&mut buckets, of(2), now), 0);
     }
+}
+
+/// What a key took at its client's bucket while its own old one was full for long is not counted
+/// in that: it begins anew, with what was left of the last rule.
+#[test]
+fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
+    let [old, last] = [quota(10, 50, 10), quota(5, 1000, 5)];
+    let mut buckets = MemoryBuckets::default();
+    let mut now = 1_000 * SECOND;
+    take_all(&mut buckets, &[by(false, old)], now);
+    // Full after five seconds, and for as long as it takes to fill.
+    now += 55 * SECOND;
+    for _ in 0..9 {
+        take_all(&mut buckets, &[by(true, quota(20, 40, 20))], now);
+    }
+    now += 12 * SECOND;
+    assert_eq!(drained(&mut buckets, by(false, last), now), 2);
+    assert_eq!(drained(&mut buckets, by(false, old), now), 0);
+}
+
+/// How long a key's place remembers the client's is reckoned anew with each new rule: a quick one
+/// must not make it forget a slow one.
+#[test]
+fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
+    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| quota(n, per, n));
+    for first in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let mut now = 1_000 * SECOND;
+        for _ in 0..6 {
+            take_all(&mut buckets, &[by(first, own)], now);
+        }
+        assert_eq!(drained(&mut buckets, by(!first, slow), now), 0);
+        now += 200 * SECOND;
+        assert_eq!(drained(&mut buckets, by(!first, slow), now), 1);
+        assert_eq!(drained(&mut buckets, by(!first, quick), now), 0);
+        now += 100 * SECOND;
+        assert_eq!(drained(&mut buckets, by(first, quick), now), 0, "{first}");
+    }
+}
+
+/// A request that is charged at both subjects' places is a use of either.
+#[test]
+fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
+    let rules = [(10, 50, 10), (20, 40, 20), (100, 50, 200), (10, 50, 10)];
+    let [own, beside, big, last] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let both = [by(false, own), by(true, beside)];
+    let mut buckets = MemoryBuckets::default();
+    let mut now = 1_000 * SECOND;
+    take_all(&mut buckets, &both, now);
+    take_all(&mut buckets, &[by(true, big)], now);
+    now += 142 * SECOND;
+    for line in [1, 2, 3] {
+        let both = [charge_of(line, false, own), charge_of(line, true, beside)];
+        for _ in 0..4 {
+            take_all(&mut buckets, &both, now);
+        }
+    }
+    now += 58 * SECOND;
+    take_all(&mut buckets, &[by(true, big)], now);
+    for _ in 0..3 {
+        take_all(&mut buckets, &[by(true, last)], now);
+    }
+    let admitted = (0..10).filter(|_| {
+        let outcome = take_all(&mut buckets, &both, now);
+        matches!(outcome, Some(Outcome::Taken { .. }))
+    });
+    assert_eq!(admitted.count(), 6);
 }
 
 /// The usual path, where no rule changes, costs what it did.
