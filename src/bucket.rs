@@ -437,7 +437,7 @@ fn pay(
         elsewhere = asked.took(levels, tokens).map(|kin| (kin, tokens));
         let members = match leased {
             0 => Members::default(),
-            _ => levels.members(quota),
+            _ => levels.served(quota, charge.kin.map(|kin| kin.lineage)),
         };
         let paid = Paid {
             taken,

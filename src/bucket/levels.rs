@@ -276,6 +276,22 @@ impl Levels {
         found.map_or_else(Members::default, |level| level.members.clone())
     }
 
+    /// The keys that a lease of a rule's bucket may serve: those that the bucket has seen, but for
+    /// those whose takings count elsewhere too, under other rules here or at the other subject's
+    /// place: each of their takes is told there. The payer has been charged for all of the lease.
+    pub(crate) fn served(&self, quota: &Quota, payer: Option<u64>) -> Members {
+        let mut members = self.members(quota);
+        let counts_elsewhere = |lineage: &u64| {
+            let mut others = self.0.iter().filter(|level| level.quota != *quota);
+            self.linked_until(*lineage).is_some()
+                || others.any(|level| level.members.0.contains(lineage))
+        };
+        members
+            .0
+            .retain(|lineage| Some(*lineage) == payer || !counts_elsewhere(lineage));
+        members
+    }
+
     /// Whether a rule's bucket has seen this key.
     pub(crate) fn has_member(&self, quota: &Quota, lineage: u64) -> bool {
         let found = self.0.iter().find(|level| level.quota == *quota);

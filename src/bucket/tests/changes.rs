@@ -387,3 +387,33 @@ fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back(
         assert_eq!(Levels::from_bytes(&bytes).as_ref(), Some(levels));
     }
 }
+
+/// What a key is served from another key's lease counts at its other places as well.
+#[test]
+fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
+    let rule = quota(10_000, 1, 10_000);
+    let other = quota(20_000, 1, 20_000);
+    let now = 100 * SECOND;
+    for (by_client, former) in [(false, rule), (true, other)] {
+        let mut buckets = Leased::default();
+        let before = charge_of(2, by_client, former);
+        let during = |n| Charge {
+            cost: 100,
+            ..charge_of(n, true, rule)
+        };
+        take_all(&mut buckets, &[before], now);
+        take_all(&mut buckets, &[during(2)], now);
+        // The other key's take of this bucket brings a lease, which this key finds.
+        take_all(&mut buckets, &[during(1)], now);
+        take_all(&mut buckets, &[during(1)], now);
+        let taken = 101 + 10 * 100;
+        for _ in 0..10 {
+            take_all(&mut buckets, &[during(2)], now);
+        }
+        let left = drained(&mut buckets.0, before, now);
+        assert!(
+            left <= former.burst() - taken,
+            "by client before: {by_client}, {left} after {taken}"
+        );
+    }
+}
