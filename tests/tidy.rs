@@ -1,5 +1,6 @@
 //! Rules of the house that no compiler checks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -334,4 +335,31 @@ fn licences_that_stand_deep_in_a_package_travel_along() {
         let told = |l: &str| (l.starts_with("## ") || l.starts_with("- ")) && l.contains(&package);
         assert!(text.lines().any(told), "{package}");
     }
+}
+
+/// Cargo builds the companion, and all that stands on it, once for each set of features.
+#[test]
+fn the_tests_ask_no_more_of_a_crate_than_the_companion_does() {
+    let tree = |edges: &str| -> BTreeSet<String> {
+        let made = std::process::Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--quiet",
+                "--locked",
+                "--offline",
+                "--prefix",
+                "none",
+            ])
+            .args(["--edges", edges, "--format", "{p} [{f}]"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let text = String::from_utf8(made.stdout).unwrap();
+        let lines = text.lines().map(|l| l.trim_end_matches(" (*)").to_owned());
+        lines.collect()
+    };
+    let (alone, tested) = (tree("normal"), tree("normal,dev"));
+    let differing: Vec<_> = alone.difference(&tested).collect();
+    assert!(differing.is_empty(), "ask for the same of {differing:#?}");
 }
