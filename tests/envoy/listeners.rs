@@ -105,7 +105,10 @@ fn an_older_file_that_is_pushed_again_widens_no_limit_no_quota_and_no_scopes() {
             });
             answers.then_some(())
         });
-        assert_eq!(admitted("/v1/a", used), 0, "{newest}");
+        // A rule that comes into force begins with no more than the former one had left, and than
+        // it holds itself: what was taken before it came is not its own.
+        let more = if is_narrow { 0 } else { 4 };
+        assert_eq!(admitted("/v1/a", used), more, "{newest}");
         assert_eq!(admitted("/v1/a", fresh), 4);
         assert_eq!(admitted("/v1/b", other), 2);
         let answer = ask("/v1/a", &browser);
