@@ -1,6 +1,5 @@
 //! What a person types.
 
-use crate::system;
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use crate::commands::{self, Context, Through};
 use crate::error::{Result, refuse};
 use crate::home::Home;
 use crate::output::{self, Form, Output};
+use crate::system;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

@@ -1,6 +1,5 @@
 //! One file for each noun: what is typed, what is done, what is printed.
 
-use crate::system;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -12,6 +11,7 @@ use crate::operation::Operation;
 use crate::output::Output;
 use crate::remote::{self, Remote};
 use crate::store::Store;
+use crate::system;
 use crate::world::World;
 
 pub mod audit;

@@ -9,7 +9,6 @@
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
-use crate::system;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +22,7 @@ use crate::error::Result;
 use crate::home::published::version_most;
 use crate::operation::fleet::NodeView;
 use crate::registry;
+use crate::system;
 use crate::world::World;
 
 pub mod artefact;
@@ -296,7 +296,7 @@ impl Delivery {
         if !nodes.is_enrolled(&proof.node) && !self.fleet.has_been(&proof.node) {
             self.doubt(
                 &proof,
-                "an Envoy that never connected and is not enrolled reports a version that was not published here; the version does not rise above it. If it is yours, connect it, or enroll it with `keystilectl node enroll`",
+                "an Envoy that never connected and is not enrolled reports a version that was not published here; this server does not raise its version above it. If the Envoy is yours, connect it, or enroll it with `keystilectl node enroll`",
             );
             return Ok(());
         }

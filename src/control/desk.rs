@@ -3,7 +3,6 @@
 //! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue
 //! for one connection; readers see the last committed moment and wait for nobody.
 
-use crate::system;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::home::{FileId, Home};
 use crate::operation::Pace;
 use crate::store::{Store, Tx};
+use crate::system;
 use crate::world::World;
 
 mod health;
@@ -146,7 +146,7 @@ impl Desk {
         let gone = || {
             refuse(
                 "the store's file was moved or replaced while the server was running",
-                "nothing was changed; put it back, or stop the server, see to the folder and start it again",
+                "nothing was changed; put it back, or stop the server, check the folder and start it again",
             )
             .of(Kind::Store(Trouble::Access))
         };
@@ -373,7 +373,7 @@ fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> 
             format_args!(
                 "it was interrupted {BREAKS} times by revocations and the like, which go first"
             ),
-            "nothing was changed; try again when there are fewer, or in smaller parts: what takes less than half a second always ends",
+            "nothing was changed; try again later, or in smaller parts: a change that takes less than half a second always completes",
         )
         .of(Kind::Unavailable)),
     }

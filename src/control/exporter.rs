@@ -3,7 +3,6 @@
 //!
 //! A record is sent at least once: what was sent is noted beside the store, after it arrived.
 
-use crate::system;
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ use crate::output;
 use crate::registry::audit;
 use crate::remote;
 use crate::store::Store;
+use crate::system;
 
 /// The environment variable of the token that the receiver wants.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";

@@ -1,6 +1,5 @@
 //! The folder that a store lives in.
 
-use crate::system;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use crate::error::{Error, Kind, Result, Trouble, refuse};
 use crate::file::{self, PartialFolder};
 use crate::seal::{self, MasterKey};
 use crate::store::{Alone, Store};
+use crate::system;
 use crate::world::World;
 
 mod keep;

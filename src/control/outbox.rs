@@ -1,7 +1,6 @@
 //! Sends the messages of webhooks, and turns the wheel of rotations: what a server does
 //! without being asked.
 
-use crate::system;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +19,7 @@ use crate::registry::webhook;
 use crate::registry::webhook::Tried;
 use crate::remote;
 use crate::store::{Message, Tx};
+use crate::system;
 use crate::webhook::is_taken;
 
 mod pinned;

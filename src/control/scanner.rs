@@ -1,7 +1,6 @@
 //! The public keys of a secret scanner, kept fresh: from a file, or from the address
 //! where the scanner publishes them.
 
-use crate::system;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use crate::error::{Error, Result, refuse};
 use crate::file;
 use crate::registry::leak::Policy;
 use crate::scanning::{Alert, ScannerKeys, Untrusted};
+use crate::system;
 
 /// How old published keys grow before they are fetched again.
 const FRESH: Duration = Duration::from_secs(3600);

@@ -1,6 +1,5 @@
 //! The master key: 32 random bytes that encrypt the store.
 
-use crate::system;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -13,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{Error, Result, refuse};
+use crate::system;
 
 /// Where a master key may stand, in the words of the messages.
 const VARIABLE: &str = "KEYSTILE_MASTER_KEY";

@@ -13,7 +13,6 @@
 //! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
 //! * [`log`] and [`metrics`]: what is said about requests. No key, token or body is.
 
-use crate::system;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::error::{Result, refuse};
 use crate::file;
+use crate::system;
 
 pub mod auth;
 pub mod backlog;

@@ -264,7 +264,7 @@ impl Store {
         self.stop = stop;
     }
 
-    /// That nobody wants what is being done broken off.
+    /// Fails if the work in progress is to be interrupted.
     ///
     /// # Errors
     /// It is to be broken off.

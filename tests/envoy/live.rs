@@ -194,7 +194,10 @@ fn envoys_that_share_a_node_id_each_prove_a_revocation() {
     live.envoys[3].resume();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
-    assert!(said.contains("3 Envoys report as this one"), "{said}");
+    assert!(
+        said.contains("3 Envoys report under this node id"),
+        "{said}"
+    );
     live.server.json(&["fleet", "--wait=60s"]);
     assert_eq!(live.answers(&key), HashSet::from([401]));
 }

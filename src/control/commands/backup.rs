@@ -1,6 +1,5 @@
 //! `keystilectl backup` and `keystilectl restore`
 
-use crate::plural;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use crate::error::{Error, Result, refuse};
 use crate::file::Partial;
 use crate::home::{self, Kept, Restored};
 use crate::operation::backup::{self, Part};
+use crate::plural;
 use crate::remote::Remote;
 use crate::store::LostKey;
 use crate::words;
@@ -74,7 +74,7 @@ impl Backup {
         });
         if let Some(why) = &kept.usage_damaged {
             cx.out.warn(format_args!(
-                "the counts of usage are damaged and not in this backup ({why}); the store itself is: stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew"
+                "this backup holds the store without the usage counts, which are damaged ({why}); to count again, stop the server, move `usage.db*` out of the folder and start the server"
             ));
         }
         cx.out.show(&json, || {

@@ -1,6 +1,5 @@
 //! `keystilectl import`
 
-use crate::plural;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use crate::error::{Result, refuse};
 use crate::file;
 use crate::import::{self, Found, How, System};
 use crate::operation::import::{Done, Import as Take};
+use crate::plural;
 use crate::registry::import::whole::plan_line;
 use crate::wire::LimitWords;
 

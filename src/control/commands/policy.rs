@@ -1,6 +1,5 @@
 //! `keystilectl policy …` and `plan list`
 
-use crate::plural;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,6 +8,7 @@ use super::Context;
 use crate::error::{Result, refuse};
 use crate::operation::policy::{self, Applied, Checked};
 use crate::output::{self, cell};
+use crate::plural;
 use crate::policy_file::{self, PolicyFile};
 use crate::when;
 

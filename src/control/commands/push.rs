@@ -1,6 +1,5 @@
 //! `keystilectl push`
 
-use crate::system;
 use std::path::{self, Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +13,7 @@ use crate::file;
 use crate::operation::keyset;
 use crate::registry::key::count;
 use crate::registry::publish;
+use crate::system;
 
 /// Hand the keyset to Envoy: write the file that it watches
 #[derive(Args)]

@@ -1,6 +1,5 @@
 //! `keystilectl serve`
 
-use crate::system;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use crate::serve::limits::Limits;
 use crate::serve::proxy::Proxies;
 use crate::serve::tls::Files;
 use crate::serve::{Settings, log};
+use crate::system;
 use crate::when;
 
 mod oidc;

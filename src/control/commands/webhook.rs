@@ -1,6 +1,5 @@
 //! `keystilectl webhook …`
 
-use crate::system;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
@@ -9,6 +8,7 @@ use crate::error::{Result, refuse};
 use crate::operation::webhook::{self, WebhookView};
 use crate::output::{self, cell};
 use crate::reach::Reach;
+use crate::system;
 use crate::wire::Secret;
 use crate::world::World;
 

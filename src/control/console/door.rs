@@ -1,6 +1,5 @@
 //! Sign in and out, and invitations.
 
-use crate::system;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -19,6 +18,7 @@ use crate::registry::token;
 use crate::serve::auth;
 use crate::serve::body::whole;
 use crate::serve::problem::Problem;
+use crate::system;
 use crate::wire::Secret;
 
 /// A token and where it leads are short.

@@ -7,7 +7,6 @@
 //! A session begun so ends like every other. What a person is given is looked at when he
 //! signs in: who loses a group at the provider keeps his role here until the session ends.
 
-use crate::system;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +28,7 @@ use crate::caller::Grant;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::serve::auth::{self, Person};
 use crate::serve::problem::Problem;
+use crate::system;
 use crate::wire::Secret;
 use crate::world::World;
 

@@ -1,7 +1,6 @@
 //! The door and the walls, without a socket: who gets in, what he may, what every page
 //! carries.
 
-use crate::system;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use crate::serve::http::{self, App};
 use crate::serve::limits::Limits;
 use crate::serve::listen::Peer;
 use crate::store::Query;
+use crate::system;
 
 mod acts;
 mod forms;

@@ -1,7 +1,6 @@
 //! Who is looking: a session, its token and where the request comes from; and how
 //! operations are asked for in its name.
 
-use crate::system;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use crate::serve::listen::Peer;
 use crate::serve::log::{RequestId, TokenId};
 use crate::serve::problem::Problem;
 use crate::store::Store;
+use crate::system;
 use crate::world::World;
 
 /// The largest form: a policy and its fields, encoded.

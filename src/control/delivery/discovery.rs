@@ -2,7 +2,6 @@
 //! dialects. Requests are read by tonic; responses are written by [`super::wire`],
 //! which shares a keyset's bytes between streams instead of copying them for each.
 
-use crate::system;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use super::wire::{self, Dialect};
 use crate::proto::discovery::{
     ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DiscoveryRequest, ECDS_DELTA, ECDS_SOTW,
 };
+use crate::system;
 
 /// A first request lists every extension of an Envoy and, under Istio, the pod's labels
 /// and annotations: some hundred KiB.

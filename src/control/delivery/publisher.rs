@@ -1,7 +1,6 @@
 //! Follows the store: a change becomes an overlay at once, and a new base when the
 //! overlay has grown, or cannot say what has changed.
 
-use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::registry::node::Nodes;
 use crate::registry::publish;
 use crate::registry::signing;
 use crate::store::Tx;
+use crate::system;
 
 mod kept;
 

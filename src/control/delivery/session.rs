@@ -4,7 +4,6 @@
 //! what it should have, and at most one push of each resource is on its way: whoever is
 //! slow, or never answers, skips versions and holds nothing but the last one.
 
-use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use super::request::{Names, Request, identify};
 use super::wire::{Dialect, Message, Push};
 use super::{Delivery, Published, nodes};
 use crate::registry::publish;
+use crate::system;
 
 /// Responses between a session and its connection: one push of each resource, and
 /// heartbeats, which are left out while there is no room.

@@ -1,7 +1,6 @@
 //! A store, delivery from it on a free port, and Envoys made of a tonic client and the
 //! filter's own state machine.
 
-use crate::system;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +27,7 @@ use crate::proto::{client, google};
 use crate::registry::key;
 use crate::registry::policy;
 use crate::registry::signing;
+use crate::system;
 
 pub const POLICY: &str = "version: 1
 report: {cluster: keystile-control, every: 10s}

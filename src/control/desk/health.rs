@@ -1,7 +1,6 @@
 //! Whether the store is healthy: its own failures are counted and logged, and the server is
 //! not ready until it works again.
 
-use crate::system;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Trouble};
+use crate::system;
 
 /// How long nothing may fail before the store counts as healthy.
 const RECOVERS: Duration = Duration::from_secs(5);

@@ -1,6 +1,5 @@
 //! Files that are being written, and are not whole yet.
 
-use crate::system;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::{NamedTempFile, TempDir};
 
 /// How their names begin, so that an operator who finds one knows what it is.
+use crate::system;
+
 const PREFIX: &str = ".keystile-partial-";
 /// What the database puts beside one.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];

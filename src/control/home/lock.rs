@@ -52,7 +52,7 @@ impl Serving {
         *file = locked(&held.path, &held.folder).map_err(|e| {
             refuse(
                 "`serve.lock` was removed, and the folder cannot be locked again",
-                "let one server run on a folder: stop this one or the other",
+                "run one server per folder: stop this one or the other",
             )
             .of(Kind::Store(Trouble::Access))
             .because(&e)

@@ -1,4 +1,3 @@
-use crate::system;
 use keystile::bucket::MemoryBuckets;
 use keystile::certificate::Peer;
 use keystile::decide::{Clocks, Request, decide};
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::policy_file;
+use crate::system;
 
 fn file(text: &str) -> PolicyFile {
     policy_file::parse("policy.yaml", format!("version: 1\n{text}")).unwrap()

@@ -1,4 +1,3 @@
-use crate::system;
 use std::net::IpAddr;
 
 use keystile::key::KeyId;
@@ -14,6 +13,7 @@ use crate::registry::signing;
 use crate::registry::token::{self, TokenError, authenticate};
 use crate::store::Query;
 use crate::store::bench::{Bench, NOON};
+use crate::system;
 use crate::world::World;
 
 const HERE: &str = "10.0.0.1";

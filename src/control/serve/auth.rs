@@ -1,6 +1,5 @@
 //! Who asks, and whether he may: the token, its role, how often.
 
-use crate::system;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::operation::Route;
 use crate::reach::Reach;
 use crate::registry::audit;
 use crate::registry::token::{self, TokenError};
+use crate::system;
 use crate::words;
 use crate::world::World;
 

@@ -1,7 +1,6 @@
 //! What is on its way and has not arrived, in numbers: messages of webhooks, audit records,
 //! keysets.
 
-use crate::system;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
@@ -12,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::delivery::Delivery;
 use crate::exporter::Exporter;
 use crate::outbox::Sender;
+use crate::system;
 
 /// Reads the numbers when somebody asks.
 pub struct Backlog {

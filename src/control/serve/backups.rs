@@ -1,6 +1,5 @@
 //! Backups that are fetched over the API, one at a time.
 
-use crate::system;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -19,6 +18,7 @@ use crate::error::{Error, Kind, Result, refuse};
 use crate::file::Partial;
 use crate::home::Home;
 use crate::operation::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
+use crate::system;
 use crate::words;
 use crate::world::World;
 

@@ -1,6 +1,5 @@
 //! Bodies on their way in and out: each has a deadline, and those that come in a budget.
 
-use crate::system;
 use std::error::Error as _;
 use std::fmt;
 use std::future::Future as _;
@@ -17,6 +16,7 @@ use super::budget::Charge;
 use super::connection::InFlight;
 use super::problem::Problem;
 use crate::error::{Kind, refuse};
+use crate::system;
 
 /// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
 const PIECE: usize = 16 << 10;

@@ -1,7 +1,6 @@
 //! One connection: what it is busy with, how long it may be idle or wait for its peer, and
 //! when it has to go.
 
-use crate::system;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -26,6 +25,7 @@ use super::limits::subscriber;
 use super::listen::Peer;
 use super::proxy::Proxies;
 use super::room::{Rank, Seat};
+use crate::system;
 
 /// A head that takes longer is not one; a kept-alive connection may be silent for as long.
 pub const HEADERS: Duration = Duration::from_secs(30);

@@ -1,6 +1,5 @@
 //! What Envoys and scanners send: no token, but a signature of their own.
 
-use crate::system;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -27,6 +26,7 @@ use crate::registry::leak::{self, Found};
 use crate::scanner::Scanner;
 use crate::scanning::Untrusted;
 use crate::serve::intake::{self as batches, Intake};
+use crate::system;
 
 /// A report of one worker is some hundred bytes.
 const REPORT: usize = 64 << 10;

@@ -1,6 +1,5 @@
 //! Every operation over HTTP: one handler for all of them, and the pages beside them.
 
-use crate::system;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +34,7 @@ use crate::operation::{self, AUDITORS, Method, Operation, Route};
 use crate::reach::Reach;
 use crate::registry::replay::{self, Once};
 use crate::store::Store;
+use crate::system;
 use crate::world::World;
 
 /// How long it holds that the store could be read, or not: however many ask, it is looked at

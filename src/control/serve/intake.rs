@@ -4,7 +4,6 @@
 //! One task counts, with connections of its own: operations neither wait for it nor make
 //! it wait.
 
-use crate::system;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::registry;
 use crate::registry::node::Nodes;
 use crate::registry::signing;
 use crate::store::Store;
+use crate::system;
 use crate::usage::count::{Counted, Registry, count};
 use crate::usage::{anomaly, prune, quotas as quotas_of};
 

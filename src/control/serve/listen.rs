@@ -1,7 +1,6 @@
 //! Connections: accepted, bounded, ended. Serves any router, in clear or over TLS, HTTP/1
 //! and HTTP/2.
 
-use crate::system;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -24,6 +23,7 @@ use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
 use crate::error::{Result, refuse};
+use crate::system;
 
 /// A handshake that takes longer is not one.
 const HANDSHAKE: Duration = Duration::from_secs(10);

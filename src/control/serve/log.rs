@@ -1,7 +1,6 @@
 //! Structured logs: a JSON object a line, on stderr. They hold names, ids and templates:
 //! never a key, a token, a body or a query.
 
-use crate::system;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -11,6 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::http::App;
 use super::listen::Peer;
 use super::metrics::Answered;
+use crate::system;
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";

@@ -1,6 +1,5 @@
 //! Certificates of a listener: read from files, and again when the files change.
 
-use crate::system;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::error::{Error, Result, refuse};
+use crate::system;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);

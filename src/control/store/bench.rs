@@ -1,6 +1,5 @@
 //! A store for tests.
 
-use crate::system;
 use std::path::PathBuf;
 
 use super::*;
@@ -9,6 +8,7 @@ use crate::policy_file;
 use crate::registry::client;
 use crate::registry::key;
 use crate::registry::signing;
+use crate::system;
 
 /// When it was made, in seconds.
 pub const NOON: u64 = 1_800_000_000;

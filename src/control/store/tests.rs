@@ -1,4 +1,3 @@
-use crate::system;
 use rusqlite::params;
 use serde_json::json;
 
@@ -9,6 +8,7 @@ use crate::policy_file;
 use crate::registry::client;
 use crate::registry::key;
 use crate::registry::publish;
+use crate::system;
 
 mod audit;
 mod migration;

@@ -1,6 +1,5 @@
 //! Usage as it is counted: every request once, whatever comes twice, late or in between.
 
-use crate::system;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keystile::quota::Quota;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::count::{Counted, NOBODY, Registry, count};
 use super::question::{self, By, Question, Span};
 use super::*;
+use crate::system;
 
 mod giving_back;
 mod nodes;

@@ -1,6 +1,5 @@
 //! `keystilectl key update`, `revoke`, `rotate`
 
-use crate::plural;
 use clap::Args;
 use ipnet::IpNet;
 use keystile::certificate;
@@ -12,6 +11,7 @@ use super::print;
 use crate::commands::{Context, fleet, key_id};
 use crate::error::Result;
 use crate::operation::key;
+use crate::plural;
 use crate::rules;
 use crate::when::{self, When};
 use crate::wire::{Id, Span, TimeWords};

@@ -1,7 +1,5 @@
 //! `keystilectl key rotate`
 
-use crate::plural;
-use crate::system;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -19,7 +17,9 @@ use super::issue::shown;
 use crate::commands::{Context, key_id};
 use crate::error::{Error, Result, refuse};
 use crate::operation::key::{self, IssuedKey};
+use crate::plural;
 use crate::registry::rotation::{self, How, Receive, Rotated};
+use crate::system;
 use crate::when::{self, When};
 use crate::wire::{Id, Span, Time, TimeWords};
 

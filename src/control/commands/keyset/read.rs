@@ -1,7 +1,5 @@
 //! `keystilectl keyset verify`, `inspect`, `diff`
 
-use crate::plural;
-use crate::system;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,7 +14,9 @@ use crate::error::{Result, refuse, refuse_all};
 use crate::file;
 use crate::inspect::{self, Change, Difference, Opened};
 use crate::output::{self, cell};
+use crate::plural;
 use crate::registry::signing;
+use crate::system;
 use crate::when;
 
 /// Check keyset files: the signature, and every page

@@ -1,6 +1,5 @@
 //! `keystilectl policy diff`
 
-use crate::plural;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,6 +8,7 @@ use comfy_table::Color;
 use crate::commands::Context;
 use crate::error::{Result, refuse};
 use crate::output::{self, cell};
+use crate::plural;
 use crate::policy_diff::{self, Diff, Effect, RouteChange};
 use crate::policy_file;
 

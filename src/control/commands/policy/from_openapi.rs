@@ -1,6 +1,5 @@
 //! `keystilectl policy from-openapi`
 
-use crate::plural;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use crate::error::{Result, refuse};
 use crate::file;
 use crate::openapi_import::{self, How};
 use crate::output;
+use crate::plural;
 
 /// Places of one problem that are named; the others are counted.
 const NAMED: usize = 3;

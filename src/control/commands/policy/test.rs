@@ -1,6 +1,5 @@
 //! `keystilectl policy test`
 
-use crate::plural;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -12,6 +11,7 @@ use crate::commands::Context;
 use crate::error::{Result, refuse};
 use crate::file;
 use crate::output::{self, cell};
+use crate::plural;
 use crate::policy_file;
 use crate::policy_test::{self, Cases, Holder, Outcome};
 

@@ -1,6 +1,5 @@
 //! `keystilectl serve --oidc-…`
 
-use crate::system;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use crate::console::oidc::{Oidc, Settings, checked, checked_console};
 use crate::error::{Result, refuse};
 use crate::file;
 use crate::seal;
+use crate::system;
 use crate::wire::Secret;
 
 /// The environment variable of our secret at the provider.

@@ -2,7 +2,6 @@
 //!
 //! Everything here waits for a network, and runs where waiting is allowed.
 
-use crate::system;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use super::roles::Claims;
 use crate::error::{Error, Kind, Result, refuse};
 use crate::operation::encoded;
 use crate::remote;
+use crate::system;
 use crate::wire::Secret;
 
 /// How long the provider may take for one answer.
@@ -390,7 +390,7 @@ fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
     let Some(old) = old else { return Err(e) };
     tracing::warn!(
         error = %e,
-        "the identity provider gave no answer that can be used; its last one is used until it expires"
+        "the identity provider gave no usable answer; its previous one is used until it expires"
     );
     Ok(old)
 }

@@ -1,6 +1,5 @@
 //! What each role sees and does, and what is never shown.
 
-use crate::system;
 use axum::body::Body;
 use axum::http::Request;
 
@@ -9,6 +8,7 @@ use crate::caller::Role;
 use crate::operation::{Operation as _, overview};
 use crate::registry::client;
 use crate::registry::key;
+use crate::system;
 
 #[tokio::test]
 async fn a_client_reaches_its_own_keys_and_nothing_else() {

@@ -1,6 +1,5 @@
 //! Keeps in the store which Envoys are known, so that a restarted server waits for them too.
 
-use crate::system;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::registry;
 use crate::store::Store;
+use crate::system;
 use crate::world::World;
 
 /// After the store could not be read or written to.

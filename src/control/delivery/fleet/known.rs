@@ -1,12 +1,12 @@
 //! Which Envoys are known, and which versions were published to them.
 
-use crate::system;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Fleet, Inner, Node};
 use crate::error::{Kind, Result, refuse};
 use crate::store::KnownEnvoy;
+use crate::system;
 use crate::world::Moment;
 
 /// Published versions that are remembered. Whoever lags behind so many has not proved a

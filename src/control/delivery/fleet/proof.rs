@@ -230,19 +230,19 @@ impl Node {
         let later = |why: String| Err((why, false));
         if self.processes.is_doubtful() {
             return later(
-                "several Envoys report by turns as this one; give each a node id of its own, and then forget this one (`keystilectl fleet forget`)"
+                "several Envoys report under this node id; give each its own, then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
         }
         if let Some(off) = self.processes.clock_off() {
             return later(format!(
-                "an Envoy that reports as this one has a clock that is {off} s off, so that its reports prove nothing; set it"
+                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
             ));
         }
         let (all, silent) = (self.processes.len(), self.processes.silent());
         if all > 1 && silent > 0 {
             return later(format!(
-                "{all} Envoys have reported as this one, and {silent} of them no more; if those have ended, forget them (`keystilectl fleet forget`); if not, give each Envoy a node id of its own"
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
             ));
         }
         let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
@@ -254,7 +254,7 @@ impl Node {
         }
         if all > 1 && self.vm_count(version) < self.processes.expected() {
             return later(format!(
-                "{all} Envoys report as this one, and {} of their {} workers have it in force; unless it is a hot restart, give each a node id of its own",
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; unless this is a hot restart, give each its own",
                 self.vm_count(version),
                 self.processes.expected()
             ));
@@ -264,7 +264,7 @@ impl Node {
         }
         if self.is_unclear() {
             return later(
-                "two Envoys call themselves so; give each a node id of its own".to_owned(),
+                "two Envoys are connected under this node id; give each its own".to_owned(),
             );
         }
         let [base, overlay] = &self.resources;

@@ -323,7 +323,7 @@ async fn two_envoys_of_one_name_prove_nothing() {
     let mut twin = Stream::open(&bed, "e1", &BOTH).await;
     twin.take().await;
     let waited = bed.delivery.in_force(version, BRIEF).await;
-    assert!(why(&waited, "e1").contains("two Envoys call themselves so"));
+    assert!(why(&waited, "e1").contains("two Envoys are connected under this node id"));
 }
 
 #[tokio::test]

@@ -1,4 +1,3 @@
-use crate::system;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -6,6 +5,7 @@ use super::*;
 use crate::registry::key;
 use crate::store::Query;
 use crate::store::bench::{Bench, NOON};
+use crate::system;
 
 const DAY: u64 = 86_400;
 

@@ -1,6 +1,5 @@
 //! `If-Match` on every route that changes something, and methods that a path does not take.
 
-use crate::system;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -8,6 +7,7 @@ use super::{Answer, Api, header, routes};
 use crate::caller::Role;
 use crate::operation::Method;
 use crate::registry::key;
+use crate::system;
 
 /// A change: its name, where, what it says, and where its `ETag` is read. Those without one
 /// make something new, or touch many things.

@@ -1,6 +1,5 @@
 //! What the audit log tells of attempts that were refused, however many there are.
 
-use crate::system;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::caller::Role;
 use crate::serve::limits::Limits;
+use crate::system;
 
 #[tokio::test]
 async fn refusals_beyond_those_that_have_a_record_each_are_counted_in_one() {

@@ -1,10 +1,10 @@
 //! The disk under the store fails.
 
-use crate::system;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use super::*;
+use crate::system;
 
 async fn metrics(api: &Api, owner: &str) -> String {
     api.ask(owner, "GET", "/metrics", Value::Null).await.text

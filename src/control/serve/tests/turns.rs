@@ -1,12 +1,12 @@
 //! Who waits for whom.
 
-use crate::system;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
 use crate::operation::Pace;
 use crate::store::Store;
+use crate::system;
 
 /// What must not wait, waits no longer.
 const SOON: Duration = Duration::from_secs(20);

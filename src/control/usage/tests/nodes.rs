@@ -1,6 +1,5 @@
 //! What a node may report follows the store without delay.
 
-use crate::system;
 use keystile::keyset::{NodeKey, SigningKeys};
 use keystile::usage::seal_batch;
 
@@ -8,6 +7,7 @@ use super::*;
 use crate::desk::bench::desk;
 use crate::registry::node;
 use crate::serve::intake::{Intake, Refused};
+use crate::system;
 
 #[tokio::test]
 async fn a_batch_is_judged_by_what_the_store_says_when_it_arrives() {

@@ -2,10 +2,10 @@
 //!
 //!     KEYSTILE_ROWS=10000000 cargo test --release --bin keystilectl many_rows -- --nocapture
 
-use crate::system;
 use std::time::Duration;
 
 use super::*;
+use crate::system;
 
 /// Keys of each of a hundred clients, and routes.
 const KEYS: u64 = 100;

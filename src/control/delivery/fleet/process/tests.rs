@@ -133,7 +133,7 @@ fn several_envoys_of_one_name_prove_a_version_when_each_of_them_has() {
             case.rounds(&envoys, 5);
             let why = case.why();
             let words =
-                format!("{count} Envoys report as this one, and 1 of their {count} workers");
+                format!("{count} Envoys report under this node id, and 1 of their {count} workers");
             assert!(why.contains(&words), "{why}");
             assert!(!case.forget(), "all of them live");
             for envoy in &envoys[1..] {
@@ -155,7 +155,10 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
                 .collect();
             case.rounds(&envoys, 3);
             let why = case.why();
-            assert!(why.contains("report by turns as this one"), "{why}");
+            assert!(
+                why.contains("several Envoys report under this node id"),
+                "{why}"
+            );
             assert!(!case.forget(), "all of them live");
         }
     }
@@ -165,7 +168,11 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
 fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
     for (one, two, words) in [
         (Envoy::named(1), Envoy::named(2), "clock that is 90 s off"),
-        (Envoy::nameless(1), Envoy::nameless(2), "report by turns"),
+        (
+            Envoy::nameless(1),
+            Envoy::nameless(2),
+            "several Envoys report",
+        ),
         (
             Envoy::nameless(1),
             Envoy::named(2),
