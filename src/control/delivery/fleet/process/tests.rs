@@ -167,7 +167,7 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
 #[test]
 fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
     for (one, two, words) in [
-        (Envoy::named(1), Envoy::named(2), "clock that is 90 s off"),
+        (Envoy::named(1), Envoy::named(2), "is 90 s wrong"),
         (
             Envoy::nameless(1),
             Envoy::nameless(2),
@@ -176,7 +176,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
         (
             Envoy::nameless(1),
             Envoy::named(2),
-            "clock that is 90 s off",
+            "is 90 s wrong",
         ),
     ] {
         let mut case = Case::new();
