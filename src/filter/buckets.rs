@@ -6,9 +6,9 @@ use std::cell::RefCell;
 
 use super::quotas::SharedTallies;
 use super::{host, metrics};
-use crate::bucket::{BucketKey, Buckets, Contended, Levels};
-use crate::lease::{self, Leases};
-use crate::quota::{Counts, Tallies, TallyKey};
+use keystile_core::limit::bucket::{BucketKey, Buckets, Contended, Levels};
+use keystile_core::limit::lease::{self, Leases};
+use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 
 /// Every lost swap means that another worker's take succeeded, so losing this often in a
 /// row takes a rival that never rests. The request is then refused, with `Retry-After: 1`.

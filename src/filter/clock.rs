@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use super::host;
-use crate::decide::Clocks;
+use keystile_core::decide::Clocks;
 
 thread_local! {
     /// Nanoseconds of the wall clock less those of the monotonic one.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::request::{self, Later};
 use super::tunnels;
-use crate::keyset::StoreId;
+use keystile_core::keyset::StoreId;
 
 unsafe extern "C" {
     safe fn proxy_on_context_create(id: u32, root: u32);

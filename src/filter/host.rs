@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use crate::keyset::envelope::Source;
-use crate::policy::ReportTarget;
+use keystile_core::keyset::envelope::Source;
+use keystile_core::policy::ReportTarget;
 
 /// Proxy-wasm ABI 0.2.1, `proxy_status_t`.
 const OK: u32 = 0;
@@ -212,7 +212,7 @@ impl Source for PluginConfiguration {
     }
 }
 
-/// All request headers, serialised as [`crate::headers::Headers`] reads them.
+/// All request headers, serialised as [`keystile_core::request::headers::Headers`] reads them.
 pub fn request_headers() -> Result<Vec<u8>, Status> {
     all_of(MAP_REQUEST_HEADERS)
 }
@@ -404,11 +404,11 @@ pub struct CallResponse {
 /// The answer that is being delivered. `None` where the host does not hand it out, or it is
 /// longer than any of ours.
 pub fn call_response(body_size: usize) -> Option<CallResponse> {
-    if body_size > crate::usage::MAX_BYTES {
+    if body_size > keystile_core::report::usage::MAX_BYTES {
         return None;
     }
     let headers = all_of(MAP_CALL_RESPONSE_HEADERS).ok()?;
-    let headers = crate::headers::Headers::new(&headers);
+    let headers = keystile_core::request::headers::Headers::new(&headers);
     let text = |name| {
         let value = headers.get(name).unwrap_or_default();
         core::str::from_utf8(value).unwrap_or_default()
@@ -424,8 +424,8 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
     };
     Some(CallResponse {
         status: text(":status").parse().unwrap_or(0),
-        kid: text(crate::message::KID_HEADER).to_owned(),
-        tag: text(crate::message::SIGNATURE_HEADER).to_owned(),
+        kid: text(keystile_core::report::message::KID_HEADER).to_owned(),
+        tag: text(keystile_core::report::message::SIGNATURE_HEADER).to_owned(),
         body,
     })
 }
@@ -462,8 +462,8 @@ pub fn record_metric(id: u32, value: u64) {
 
 /// Answers the request without asking the upstream. The SDK's wrapper has no place for
 /// `details`, which access logs show.
-pub fn send_reply(reply: &crate::reply::Reply) -> Result<(), Status> {
-    let headers = crate::headers::Headers::encode(&reply.headers);
+pub fn send_reply(reply: &keystile_core::reply::Reply) -> Result<(), Status> {
+    let headers = keystile_core::request::headers::Headers::encode(&reply.headers);
     let grpc = reply.grpc.and_then(|s| i32::try_from(s).ok()).unwrap_or(-1);
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {

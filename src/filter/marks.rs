@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 
 use super::{STATE_CLIENT, USUAL_NAME, host};
-use crate::decide::{Decision, Prior};
-use crate::keyset::{PolicyId, StoreId};
+use keystile_core::decide::{Decision, Prior};
+use keystile_core::keyset::{PolicyId, StoreId};
 
 /// Names of filter state. Two, because both are read-only: a key that was presented on an
 /// open route may be let in on a second pass, and be neither charged nor lost on a third.

@@ -1,9 +1,9 @@
 //! The certificate of who is at the other end of the connection.
 
 use super::host;
-use crate::certificate::Peer;
-use crate::keyset::InForce;
-use crate::policy::ClientCertificates;
+use keystile_core::keyset::InForce;
+use keystile_core::policy::ClientCertificates;
+use keystile_core::request::certificate::Peer;
 
 /// What Envoy says of one that was presented.
 pub struct Shown {

@@ -2,11 +2,11 @@
 //! all workers of this Envoy draw on the same one.
 
 use super::buckets::swap;
-use crate::bucket::Contended;
-use crate::key::KeyId;
-use crate::keyset::StoreId;
-use crate::quota::{Counts, Tallies, TallyKey};
-use crate::usage::QuotaUse;
+use keystile_core::key::KeyId;
+use keystile_core::keyset::StoreId;
+use keystile_core::limit::bucket::Contended;
+use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
+use keystile_core::report::usage::QuotaUse;
 
 /// The tallies of this Envoy process.
 pub struct SharedTallies;

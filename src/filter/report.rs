@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::host::{self, Level};
 use super::slots::{self, Slot};
 use super::{metrics, vm};
-use crate::keyset::{Holding, StoreId};
-use crate::message::{KID_HEADER, SIGNATURE_HEADER};
-use crate::policy::ReportTarget;
-use crate::report::{MAX_NODE, PATH, Report, StoreState, seal};
+use keystile_core::keyset::{Holding, StoreId};
+use keystile_core::policy::ReportTarget;
+use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
+use keystile_core::report::{MAX_NODE, PATH, Report, StoreState, seal};
 
 const SECOND: u64 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,16 +6,16 @@ use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
-use crate::credential::{
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
+use keystile_core::key::Prefix;
+use keystile_core::keyset::{InForce, StoreId};
+use keystile_core::policy::{Mode, Policy, RateLimitFields};
+use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
+use keystile_core::request::credential::{
     Edit, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
-use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
-use crate::glance::Glance;
-use crate::headers::Headers;
-use crate::key::Prefix;
-use crate::keyset::{InForce, StoreId};
-use crate::policy::{Mode, Policy, RateLimitFields};
-use crate::reply::{Kind, is_grpc, rate_fields, reply};
+use keystile_core::request::glance::Glance;
+use keystile_core::request::headers::Headers;
 
 /// Filter state of requests that are let in without a key; the guard asks for something
 /// that is not empty.

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use super::{host, metrics, vm};
-use crate::keyset::StoreId;
+use keystile_core::keyset::StoreId;
 
 const SLOTS: u32 = 256;
 /// A VM whose heartbeat is older is dead. Ticks come every second.

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::host;
-use crate::keyset::{BaseName, StoreId};
+use keystile_core::keyset::{BaseName, StoreId};
 
 thread_local! {
     static DECIDES: Cell<bool> = const { Cell::new(false) };

@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::{STATE_REASON, clock, host, metrics, vm};
-use crate::decide::{Denial, still_good};
-use crate::key::Prefix;
-use crate::keyset::StoreId;
-use crate::reply::reply;
+use keystile_core::decide::{Denial, still_good};
+use keystile_core::key::Prefix;
+use keystile_core::keyset::StoreId;
+use keystile_core::reply::reply;
 
 struct Tunnel {
     store: StoreId,

@@ -1,5 +1,5 @@
 //! Counts what this VM decides and tells the control plane, batch by batch, until each is
-//! confirmed ([`crate::usage::Ledger`]); hears of quotas in return.
+//! confirmed ([`keystile_core::report::usage::Ledger`]); hears of quotas in return.
 //!
 //! Counts belong to the VM and outlive configuration pushes. They do not outlive the VM:
 //! what was not confirmed when Envoy ends, drops a worker or catches a trap is lost, and
@@ -13,15 +13,15 @@ use super::host::{self, Level};
 use super::quotas::SharedTallies;
 use super::slots::{self, Slot};
 use super::{metrics, report, vm};
-use crate::decide::Decision;
-use crate::headers::Headers;
-use crate::keyset::{InForce, StoreId};
-use crate::message::{KID_HEADER, SIGNATURE_HEADER};
-use crate::policy::{Address, ReportTarget};
-use crate::usage::{
+use keystile_core::decide::Decision;
+use keystile_core::keyset::{InForce, StoreId};
+use keystile_core::policy::{Address, ReportTarget};
+use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
+use keystile_core::report::usage::{
     Answer, Ledger, Moment, Origin, PATH, Receipt, Sender, TIMEOUT, Use, open_receipt,
     open_refusal, sign_batch,
 };
+use keystile_core::request::headers::Headers;
 
 /// What is counted for one store.
 struct Account {

@@ -11,8 +11,10 @@ use std::rc::Rc;
 
 use super::host::{self, Level};
 use super::{metrics, slots, standing};
-use crate::decide::Unavailable;
-use crate::keyset::{Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken};
+use keystile_core::decide::Unavailable;
+use keystile_core::keyset::{
+    Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken,
+};
 
 /// Envoy puts a new root in the place of the old one within some milliseconds.
 const SETTLING_NS: u64 = 500_000_000;

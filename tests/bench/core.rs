@@ -8,16 +8,16 @@ use std::hint::black_box;
 use std::net::IpAddr;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use keystile::bucket::MemoryBuckets;
-use keystile::certificate::Peer;
-use keystile::decide::{Clocks, Request, decide};
-use keystile::headers::Headers;
-use keystile::key::{Fresh, Parsed, generate};
-use keystile::keyset::{
+use keystile_core::decide::{Clocks, Request, decide};
+use keystile_core::key::{Fresh, Parsed, generate};
+use keystile_core::keyset::{
     Artefact, Base, Content, InForce, Keyset, Lookup, Row, SigningKey, SigningKeys, StoreId, build,
     build_overlay,
 };
-use keystile::usage::{Ledger, Use};
+use keystile_core::limit::bucket::MemoryBuckets;
+use keystile_core::report::usage::{Ledger, Use};
+use keystile_core::request::certificate::Peer;
+use keystile_core::request::headers::Headers;
 use zeroize::Zeroizing;
 
 const POLICY: &str = r#"{"version":1,

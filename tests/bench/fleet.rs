@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keystile::keyset::SigningKeys;
-use keystile::usage::{Batch, KeyUse, Row, seal_batch};
+use keystile_core::keyset::SigningKeys;
+use keystile_core::report::usage::{Batch, KeyUse, Row, seal_batch};
 
 use crate::server::Server;
 use crate::support::{Home, word};

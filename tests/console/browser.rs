@@ -256,7 +256,7 @@ impl Browser {
             &json!({"format": "png", "captureBeyondViewport": true,
                 "clip": {"x": 0, "y": 0, "width": self.screen.width, "height": height, "scale": 1}}),
         );
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/console");
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("target/console");
         fs::create_dir_all(&folder).unwrap();
         let png = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         fs::write(folder.join(format!("{name}-{}.png", self.screen.name)), png).unwrap();
@@ -271,7 +271,7 @@ impl Browser {
 
     /// What axe finds that is serious or critical.
     fn axe(&self) -> Vec<String> {
-        let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/axe.min.js");
+        let axe = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(".tools/axe.min.js");
         let axe = fs::read_to_string(axe).expect(".tools/axe.min.js: run scripts/setup first");
         self.script(&format!("{axe}\nwindow.axe = axe;"), &[]);
         let found = self.post(

@@ -1,7 +1,7 @@
 //! Usage on the pages: what is read there is what Envoys sent, to the request.
 
-use keystile::keyset::SigningKeys;
-use keystile::usage::{Batch, KeyUse, Row, seal_batch};
+use keystile_core::keyset::SigningKeys;
+use keystile_core::report::usage::{Batch, KeyUse, Row, seal_batch};
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, DESK, PHONE, Screen};

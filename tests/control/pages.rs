@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{Home, KEYSTILECTL, prepare, text};
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Every page for people, by its path.

@@ -86,7 +86,7 @@ fn kinds() -> Vec<Value> {
 
 /// For each resource, what is wrong with it.
 fn mistakes(resources: &[Value]) -> Vec<Vec<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut judge = Command::new(root.join(".tools/pipelines/bin/python"))
         .arg(root.join("tests/control/schemas.py"))
         .stdin(Stdio::piped())

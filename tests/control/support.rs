@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// The binary.
-pub const KEYSTILECTL: &str = env!("CARGO_BIN_EXE_keystilectl");
+pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/dist/keystilectl");
 
 /// A folder with a store in `home`.
 pub struct Home {

@@ -123,7 +123,7 @@ fn every_session_is_run() {
 }
 
 fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control/transcripts")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/control/transcripts")
 }
 
 fn session(name: &str, way: Way) {

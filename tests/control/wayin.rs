@@ -7,7 +7,8 @@ use crate::server::{Server, token};
 use crate::support::{Home, text, word};
 
 fn vector(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/imports");
+    let folder =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/vectors/imports");
     folder.join(name).to_str().unwrap().to_owned()
 }
 
@@ -273,7 +274,7 @@ fn cases_that_fail_are_a_table_an_exit_code_and_a_report() {
         home.ok(&["policy", "show", "--default"]),
     )
     .unwrap();
-    let page = include_str!("../../src/control/review.md");
+    let page = include_str!("../../src/policy/review.md");
     fs::write(home.path("cases.yaml"), blocks(page, "yaml")[0]).unwrap();
     assert_eq!(
         home.ok(&["policy", "test", "cases.yaml"]),

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-const PAGE: &str = include_str!("../../src/control/clients.md");
+const PAGE: &str = include_str!("../../src/console/clients.md");
 
 /// The limit is longer than what the programs wait unasked, and they are slow to start here.
 const POLICY: &str = r#"

@@ -3,7 +3,7 @@
 
 use crate::fixture::{Keys, id, mistyped, now};
 use crate::support::{Client, Envoy, Request, Response, Setup, Upstream, eventually, get, request};
-use keystile::keyset::Network;
+use keystile_core::keyset::Network;
 use serde_json::Value;
 use std::net::SocketAddr;
 

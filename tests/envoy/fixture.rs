@@ -3,11 +3,11 @@
 use crate::support::{Envoy, Push, Setup, Upstream, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keystile::key::{self, Digest, KeyId};
-use keystile::keyset::{
+use keystile_core::key::{self, Digest, KeyId};
+use keystile_core::keyset::{
     Base, Built, Content, Row, SigningKey, SigningKeys, StoreId, build, build_overlay,
 };
-use keystile::policy::RawPolicy;
+use keystile_core::policy::RawPolicy;
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Keys, id};
 use crate::support::{Envoy, Request, Setup, Upstream, echoed, get, raw::Raw, request};
-use keystile::keyset::Network;
+use keystile_core::keyset::Network;
 
 const POLICY: &str = r#"
 version: 1

@@ -6,8 +6,8 @@ use crate::support::{
     Answer, EcdsFile, Envoy, Load, Setup, Upstream, burst, count, eventually, fault, get, quiet,
 };
 use crate::traps::{trapping, traps_by_thread, write_broken};
-use keystile::message;
-use keystile::report::{self, Report};
+use keystile_core::report::message;
+use keystile_core::report::{self, Report};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

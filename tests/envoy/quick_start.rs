@@ -16,7 +16,10 @@ fn checkout() -> PathBuf {
         fs::write(dir.join(script), "#!/bin/sh\n").unwrap();
         fs::set_permissions(dir.join(script), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let companion = Path::new(env!("CARGO_BIN_EXE_keystilectl"));
+    let companion = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/dist/keystilectl"
+    ));
     // No link: it looks for the filter beside itself.
     fs::copy(companion, dir.join("target/dist/keystilectl")).unwrap();
     let wasm = part("target/dist/keystile.wasm", "scripts/build");

@@ -22,7 +22,7 @@ use self::recorder::{Arrived, Recorder};
 use self::wire::{Answers, Protocol};
 use crate::fixture::Keys;
 use crate::support::{Companion, Envoy, fresh_dir};
-use keystile::policy::RawPolicy;
+use keystile_core::policy::RawPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;

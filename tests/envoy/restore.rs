@@ -4,8 +4,8 @@
 use crate::support::{
     Client, Companion, Envoy, Server, Upstream, eventually, fresh_dir, get, request, root,
 };
-use keystile::keyset::SigningKeys;
-use keystile::report::{self, Report, StoreState};
+use keystile_core::keyset::SigningKeys;
+use keystile_core::report::{self, Report, StoreState};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs;
@@ -77,7 +77,10 @@ impl Case {
     /// A command line as a person types it on the server's machine.
     fn typed(&self, line: &str) -> Output {
         let dir = self.companion.dir();
-        let binary = Path::new(env!("CARGO_BIN_EXE_keystilectl"));
+        let binary = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/dist/keystilectl"
+        ));
         let built = binary.parent().unwrap().display();
         let path = std::env::var("PATH").unwrap_or_default();
         Command::new("sh")
@@ -93,7 +96,7 @@ impl Case {
 
 /// The commands of the runbook, one a line.
 fn runbook() -> Vec<String> {
-    let page = fs::read_to_string(root().join("src/control/operating.md")).unwrap();
+    let page = fs::read_to_string(root().join("src/server/operating.md")).unwrap();
     let (_, section) = page.split_once("\n### Runbook: the store is lost").unwrap();
     let (_, block) = section.split_once("```sh\n").unwrap();
     let block = block.split("```").next().unwrap();
@@ -291,8 +294,11 @@ fn prove(case: &Case, version: u64) {
     };
     let sealed = report::seal(&report, &keys).unwrap();
     let posted = request("POST", report::PATH)
-        .header(keystile::message::KID_HEADER, &sealed.kid)
-        .header(keystile::message::SIGNATURE_HEADER, &sealed.tag)
+        .header(keystile_core::report::message::KID_HEADER, &sealed.kid)
+        .header(
+            keystile_core::report::message::SIGNATURE_HEADER,
+            &sealed.tag,
+        )
         .body(sealed.body.clone());
     let answer = Client::connect(case.server.address().parse().unwrap()).send(&posted);
     assert!((200..300).contains(&answer.status), "{}", answer.text());

@@ -3,9 +3,9 @@
 
 use crate::fixture::{Keys, id};
 use crate::support::{Envoy, Reply, Seen, Setup, Upstream, burst, count, eventually, get};
-use keystile::keyset::SigningKeys;
-use keystile::message::{KID_HEADER, SIGNATURE_HEADER};
-use keystile::usage::{Batch, PATH, QuotaUse, Receipt, open_batch, seal_receipt};
+use keystile_core::keyset::SigningKeys;
+use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
+use keystile_core::report::usage::{Batch, PATH, QuotaUse, Receipt, open_batch, seal_receipt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -88,7 +88,7 @@ type Name = (Option<String>, Option<String>, String);
 type Sums = BTreeMap<Name, u64>;
 
 fn rows(batch: &Batch) -> Vec<(Name, u64)> {
-    let row = |row: &keystile::usage::Row| {
+    let row = |row: &keystile_core::report::usage::Row| {
         let key = row.key.map(|i| batch.keys[i as usize].id.clone());
         let route = row.route.map(|i| batch.routes[i as usize].clone());
         let outcome = batch.outcomes[row.outcome as usize].clone();
@@ -238,7 +238,7 @@ fn a_quota_is_exact_over_the_workers_of_one_envoy_and_bounded_over_two() {
     let mut keys = Keys::new(&policy(100));
     let [alone, shared] = [0; 2].map(|_| keys.issue_on("acme", "daily"));
     let books = Arc::new(Mutex::new(Books::default()));
-    let quota = keystile::quota::Quota::new(
+    let quota = keystile_core::limit::quota::Quota::new(
         keys.content.policy.plans["daily"].quota.as_ref().unwrap(),
         &keys.content.zones,
     );

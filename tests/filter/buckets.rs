@@ -144,7 +144,7 @@ fn several_limits_are_taken_together_or_not_at_all() {
 #[test]
 fn refusals_for_other_reasons_take_nothing_either() {
     let mut store = Store::new();
-    let plan = |row: &mut keystile::keyset::Row| row.plan = Some("free".to_owned());
+    let plan = |row: &mut keystile_core::keyset::Row| row.plan = Some("free".to_owned());
     let key = store.issue_as("acme", plan);
     let mut edge = Edge::start(&store);
     for request in [
@@ -361,7 +361,7 @@ fn a_limit_made_wider_by_a_push_opens_when_retry_after_says() {
 fn each_key_has_a_bucket_of_its_own_unless_the_limit_is_the_clients() {
     for (by, expected) in [("key", 5), ("client", 0)] {
         let (mut store, key) = Store::limited(json!([{"requests": 5, "per": "1m", "by": by}]));
-        let on_plan = |row: &mut keystile::keyset::Row| row.plan = Some("p".to_owned());
+        let on_plan = |row: &mut keystile_core::keyset::Row| row.plan = Some("p".to_owned());
         let sibling = store.issue_as("acme", on_plan);
         let stranger = store.issue_as("beta", on_plan);
         let mut edge = Edge::start(&store);
@@ -400,7 +400,7 @@ fn a_rotated_key_goes_on_with_the_bucket_of_the_old_one() {
 fn limits_of_a_key_replace_those_of_its_plan() {
     let (mut store, key) = Store::limited(json!([{"requests": 100, "per": "1m"}]));
     let raw = serde_json::from_value(json!({"requests": 2, "per": "1m"})).unwrap();
-    store.row(&key).limits = keystile::policy::checked_limits("limits", &[raw]).unwrap();
+    store.row(&key).limits = keystile_core::policy::checked_limits("limits", &[raw]).unwrap();
     let mut edge = Edge::start(&store);
     assert_eq!(admitted(&mut edge, &by_header(&key)), 2);
     assert_eq!(
@@ -432,7 +432,7 @@ fn responses_carry_the_fields_where_the_policy_wants_them_always() {
 fn stores_do_not_share_buckets() {
     let (store, key) = Store::limited(json!([{"requests": 2, "per": "1m"}]));
     let mut other = store.clone();
-    other.id = keystile::keyset::StoreId(*b"another!");
+    other.id = keystile_core::keyset::StoreId(*b"another!");
     let process = Process::new();
     let (mut a, mut b) = (
         Edge::beside(&process, &store),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use keystile::key::Parsed;
-use keystile::keyset::{PAGE, Row};
+use keystile_core::key::Parsed;
+use keystile_core::keyset::{PAGE, Row};
 use serde_json::json;
 
 use crate::fixture::{Answer, Edge, Store, by_header, vm_in};

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keystile::keyset::{Keyset, SigningKey, SigningKeys};
+use keystile_core::keyset::{Keyset, SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
 

@@ -29,7 +29,7 @@ pub fn filter() -> &'static Filter {
         let path = std::env::var_os("KEYSTILE_WASM").map_or_else(
             || {
                 PathBuf::from(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/.."),
                     "/target/dist/keystile.wasm"
                 ))
             },

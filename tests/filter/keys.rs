@@ -1,6 +1,6 @@
 //! Strings that are keys, and strings that are none: by the vectors shared with unit tests and fuzzers.
 
-use keystile::key::Parsed;
+use keystile_core::key::Parsed;
 use serde_json::{Value, json};
 
 use crate::fixture::{Edge, Store, by_header};

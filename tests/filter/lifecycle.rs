@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystile::keyset::Row;
+use keystile_core::keyset::Row;
 use serde_json::json;
 
 use crate::fixture::{Edge, NOW, Store, by_bearer, by_header, name};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystile::quota::Zone;
+use keystile_core::limit::quota::Zone;
 use serde_json::json;
 
 use crate::fixture::{Control, Edge, NOW, Store, by_header};
@@ -188,7 +188,7 @@ fn a_key_that_was_rotated_to_draws_on_the_same_quota() {
     let next = store.issue_as("acme", |row| {
         row.plan = Some("p".to_owned());
         (row.id, row.lineage) = (first, first);
-        row.id = keystile::key::KeyId::from_u64(1).unwrap();
+        row.id = keystile_core::key::KeyId::from_u64(1).unwrap();
     });
     let mut edge = Edge::start(&store);
     assert_eq!(admitted(&mut edge, &key, 2), 2);
@@ -226,7 +226,7 @@ fn who_is_refused_for_another_reason_takes_nothing_from_the_quota() {
 #[test]
 fn limits_of_a_keys_own_leave_the_quota_of_its_plan_in_force() {
     let (mut store, key) = day(2);
-    let limits = keystile::policy::checked_limits(
+    let limits = keystile_core::policy::checked_limits(
         "limits",
         &[serde_json::from_value(json!({"requests": 100, "per": "1s"})).unwrap()],
     );

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::fixture::{Edge, Store, by_header};
 use crate::host::{Headers, Outcome, Request};
-use keystile::keyset::StoreId;
+use keystile_core::keyset::StoreId;
 
 /// A policy with a limit of two, and a key on it that may do `a`.
 fn store() -> (Store, String) {

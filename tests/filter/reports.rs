@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keystile::keyset::{NodeKey, SigningKeys};
-use keystile::report::{Report, StoreState, open};
+use keystile_core::keyset::{NodeKey, SigningKeys};
+use keystile_core::report::{Report, StoreState, open};
 use serde_json::json;
 
 use crate::fixture::{Edge, NOW, Pair, SECRET, Store, by_header, filter, signing_keys};

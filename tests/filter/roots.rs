@@ -1,6 +1,6 @@
 //! A push gives the VM a new root context: what survives it, what ends with it, and what two listeners share.
 
-use keystile::keyset::StoreId;
+use keystile_core::keyset::StoreId;
 use serde_json::json;
 
 use crate::fixture::{Edge, Store, by_header};

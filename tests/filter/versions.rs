@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::fixture::{Edge, NOW, Store, by_header};
 use crate::host::Process;
-use keystile::keyset::StoreId;
+use keystile_core::keyset::StoreId;
 
 const OLDER: &str = "reason=.=older_version;.;keystile_pushes_refused_total";
 

@@ -21,12 +21,12 @@ use crate::proto::ratelimit::{Code, SHOULD_RATE_LIMIT};
 use crate::proto::wasm::FailurePolicy;
 
 /// Where the messages are written.
-const SOURCES: [&str; 2] = ["src/control/proto", "tests/envoy/support/proto"];
+const SOURCES: [&str; 2] = ["src/render/proto", "tests/envoy/support/proto"];
 
 fn sources() -> String {
     let mut all = String::new();
     for folder in SOURCES {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(folder);
         for file in fs::read_dir(folder).unwrap() {
             all += &fs::read_to_string(file.unwrap().path()).unwrap();
         }

@@ -31,7 +31,8 @@ pub enum Kind {
 
 impl Texts {
     pub fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/proto");
+        let root =
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/vectors/proto");
         let mut texts = Self::default();
         let mut todo = vec![root.clone()];
         while let Some(path) = todo.pop() {

@@ -15,12 +15,12 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
+use crate::client;
 use crate::pki::Authority;
-use crate::proto::client;
-use crate::proto::core::Node;
-use crate::proto::discovery::{DiscoveryRequest, DiscoveryResponse, ECDS_SOTW};
 use crate::server::{Server, token};
 use crate::support::{Home, word};
+use keystile_render::proto::core::Node;
+use keystile_render::proto::discovery::{DiscoveryRequest, DiscoveryResponse, ECDS_SOTW};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";

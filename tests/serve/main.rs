@@ -10,8 +10,8 @@ mod load;
 mod pki;
 // A client needs a part of it.
 #[allow(dead_code)]
-#[path = "../../src/control/proto/mod.rs"]
-mod proto;
+#[path = "../harness/discovery_client.rs"]
+mod client;
 mod proxies;
 mod reach;
 mod receiver;

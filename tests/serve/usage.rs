@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use keystile::keyset::SigningKeys;
-use keystile::message::Sealed;
-use keystile::usage::{
+use keystile_core::keyset::SigningKeys;
+use keystile_core::report::message::Sealed;
+use keystile_core::report::usage::{
     Batch, KeyUse, Receipt, Row, open_receipt, open_refusal, seal_batch, sign_batch,
 };
 use serde_json::Value;
@@ -443,7 +443,7 @@ fn every_metric_of_the_dashboard_is_one_of_the_server_or_of_the_filter() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let filter = fs::read_to_string(root.join("src/filter/metrics.rs")).unwrap();
     let dashboard = fs::read_to_string(root.join("envoy/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();

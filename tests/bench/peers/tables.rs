@@ -332,7 +332,8 @@ fn unknown(count: usize) -> Vec<String> {
     );
     (0..count)
         .map(|_| {
-            let fresh = keystile::key::generate(&brand, &live, getrandom::fill).expect("a key");
+            let fresh =
+                keystile_core::key::generate(&brand, &live, getrandom::fill).expect("a key");
             fresh.text.expose_secret().to_owned()
         })
         .collect()

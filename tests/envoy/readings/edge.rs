@@ -4,8 +4,8 @@
 use super::policies::Site;
 use super::recorder::{DOMAIN, Recorder};
 use crate::support::{EcdsFile, Envoy, Setup, fresh_dir};
-use keystile::keyset::{Content, Row, SigningKey, StoreId, build};
-use keystile::policy::RawPolicy;
+use keystile_core::keyset::{Content, Row, SigningKey, StoreId, build};
+use keystile_core::policy::RawPolicy;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 

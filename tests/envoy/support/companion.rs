@@ -27,7 +27,10 @@ impl Companion {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keystilectl"));
+        let mut command = Command::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/dist/keystilectl"
+        ));
         command
             .current_dir(root())
             .env_remove("KEYSTILE_MASTER_KEY")

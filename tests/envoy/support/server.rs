@@ -126,7 +126,10 @@ impl Server {
     }
 
     fn bare(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keystilectl"));
+        let mut command = Command::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../target/dist/keystilectl"
+        ));
         command
             .current_dir(root())
             .env_remove("KEYSTILE_MASTER_KEY")

@@ -1,7 +1,7 @@
 //! What one Envoy may report is its own.
 
-use keystile::keyset::NodeKey;
-use keystile::report::{self, Report, StoreState};
+use keystile_core::keyset::NodeKey;
+use keystile_core::report::{self, Report, StoreState};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Keysets of any size, made in this process with the library that the companion uses.
 
-use keystile::key::{self, Name};
+use keystile_core::key::{self, Name};
 
 use crate::fixture::Keys;
 

@@ -1,7 +1,7 @@
 //! Envoy's own filter for API keys.
 //! `envoy/extensions/filters/http/api_key_auth/v3/api_key_auth.proto`.
 
-use super::companion::named;
+use keystile_render::named;
 
 named!(ApiKeyAuth in "envoy.extensions.filters.http.api_key_auth.v3");
 

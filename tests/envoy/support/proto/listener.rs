@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::companion::named;
 use super::google::Any;
+use keystile_render::named;
 
 named!(
     Listener in "envoy.config.listener.v3",

@@ -1,6 +1,6 @@
 //! What Envoy asks a rate-limit service.
 
-use super::companion::named;
+use keystile_render::named;
 
 named!(
     RateLimitRequest in "envoy.service.ratelimit.v3",

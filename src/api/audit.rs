@@ -1,0 +1,386 @@
+//! The audit log: searched, exported, verified, cut.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use crate::Pace;
+use keystile_model::audit::{Head, Outcome, Record};
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::wire::{self, Time, TimeWords};
+use keystile_model::world::World;
+use keystile_registry::audit;
+use keystile_registry::audit::Timelines;
+use keystile_store::{Query, Store};
+
+/// One thing that was done, or tried.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditRecord)]
+pub struct RecordView {
+    /// Counts from 1 without a gap.
+    pub seq: u64,
+    /// When, to the millisecond (RFC 3339).
+    pub at: String,
+    /// The user id, of who did it on the machine itself.
+    pub uid: Option<u32>,
+    /// The user; of a token, `token NAME (ID)`.
+    pub user: String,
+    /// The machine.
+    pub host: String,
+    /// The network address that the request came from.
+    pub address: String,
+    /// The request's id.
+    pub request: String,
+    /// What: `key.revoke`.
+    pub action: String,
+    /// To whom or what: a client, a key id.
+    pub subject: String,
+    /// The client that it concerns.
+    pub client: String,
+    /// `done` or `refused`.
+    pub outcome: String,
+    /// Why it was refused.
+    pub reason: String,
+    /// How it was.
+    #[schema(value_type = Option<Object>)]
+    pub before: Value,
+    /// How it is.
+    #[schema(value_type = Option<Object>)]
+    pub after: Value,
+    /// Hash of the record before.
+    pub prev: String,
+    /// Hash of this one.
+    pub hash: String,
+    /// The timeline that the store was on when it was written: a restore begins another. Absent
+    /// if the store does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<String>,
+}
+
+impl RecordView {
+    fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
+        let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
+            refuse(
+                format_args!("audit record {} cannot be shown ({e})", record.seq),
+                "check it with `keystilectl audit verify`",
+            )
+        })?;
+        view.timeline = timelines.of(record.seq);
+        Ok(view)
+    }
+}
+
+/// Some records.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditRecords)]
+pub struct Records {
+    /// In the order asked for: latest or oldest first. When few of many records match, a page
+    /// may be short or empty although there is a next one.
+    pub records: Vec<RecordView>,
+    /// Of a list `before`, of an export `after` of the next page; null at the end.
+    pub next: Option<u64>,
+}
+
+/// A question for records: what all of them can be asked by, and fields of its own. They stand
+/// in one struct because serde cannot take an unknown field for a mistake in two.
+macro_rules! question {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        $(#[$about])*
+        pub struct $name {
+            /// Only what was done to this client, key id, signing key or token.
+            #[serde(default)]
+            pub subject: Option<String>,
+            /// Only what concerns this client and its keys.
+            #[serde(default)]
+            pub client: Option<String>,
+            /// Only what this user did; for a token, `token NAME` or `token NAME (ID)`.
+            #[serde(default)]
+            pub actor: Option<String>,
+            /// Only this action, such as `key.revoke`; `key.` for all of keys.
+            #[serde(default)]
+            pub action: Option<String>,
+            /// Only since then: `7d` ago, a date or a time.
+            #[serde(default)]
+            pub since: Option<TimeWords>,
+            /// Only before then.
+            #[serde(default)]
+            pub until: Option<TimeWords>,
+            /// Only what was `done`, or only what was `refused`.
+            #[serde(default)]
+            pub outcome: Option<String>,
+            $($own)*
+        }
+
+        impl $name {
+            /// As the log is asked, but for the place in it.
+            fn query(self, now: u64) -> Result<Query> {
+                Ok(Query {
+                    outcome: outcome(self.outcome.as_deref())?,
+                    subject: self.subject,
+                    client: self.client,
+                    actor: self.actor,
+                    action: self.action,
+                    since: ms(self.since, now),
+                    until: ms(self.until, now),
+                    ..Query::default()
+                })
+            }
+        }
+    };
+}
+
+question! {
+    /// Which records.
+    #[schema(as = AuditList)]
+    List {
+        /// Only records with a smaller number: `next` of the page before.
+        #[serde(default)]
+        pub before: Option<u64>,
+        /// How many at most: 1 to 10,000, 100 if it is not said.
+        #[serde(default)]
+        pub limit: Option<u32>,
+    }
+}
+
+question! {
+    /// Exports records, the oldest first.
+    #[schema(as = AuditExport)]
+    Export {
+        /// Only records with a greater number: `next` of the page before.
+        #[serde(default)]
+        pub after: Option<u64>,
+        /// How many at most: 1 to 10,000, 1,000 if it is not said.
+        #[serde(default)]
+        pub limit: Option<u32>,
+    }
+}
+
+/// Checks that no record was changed, removed, put in or moved, and that the store is whole.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditVerify)]
+pub struct Verify {
+    /// A head that was noted before, `SEQ:HASH`: the record must be the same still.
+    #[serde(default)]
+    pub expect: Option<String>,
+}
+
+/// A log that is whole.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditVerified)]
+pub struct Verified {
+    /// It is whole.
+    pub ok: bool,
+    /// How many records it has.
+    pub records: u64,
+    /// How many were pruned.
+    pub removed: u64,
+    /// Its last record, `SEQ:HASH`.
+    pub head: String,
+    /// The checkpoint that is kept beside the store.
+    pub checkpoint: Option<String>,
+}
+
+/// Makes a signed checkpoint.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditCheckpoint)]
+pub struct Checkpoint {}
+
+/// Where the log ends, and the store's word for it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditCheckpointed)]
+pub struct Checkpointed {
+    /// To be kept where nobody who can write to the store can.
+    pub checkpoint: String,
+    /// The last record.
+    pub records: u64,
+}
+
+/// Removes old records; the rest still verifies.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditPrune)]
+pub struct Prune {
+    /// What is older: `365d`, a date or a time.
+    pub before: TimeWords,
+}
+
+/// What was removed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditPruned)]
+pub struct Pruned {
+    /// How many records.
+    pub removed: u64,
+    /// How many messages of webhooks told of them and will not be delivered.
+    #[serde(default)]
+    pub undelivered: u64,
+    /// How many old records stay because `serve --audit-export` has not sent them yet.
+    #[serde(default)]
+    pub unsent: u64,
+    /// What was older than this.
+    pub before: Time,
+}
+
+fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
+    word.map(|word| {
+        Outcome::of(word).ok_or_else(|| {
+            refuse(
+                format_args!("`outcome`: `{word}` is none"),
+                "write `done` or `refused`",
+            )
+        })
+    })
+    .transpose()
+}
+
+fn ms(when: Option<TimeWords>, now: u64) -> Option<u64> {
+    when.map(|w| w.0.ago(now).saturating_mul(1000))
+}
+
+impl Operation for List {
+    type Output = Records;
+    const ROUTE: Route = Route::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Records> {
+        let now = world.now.seconds();
+        let most = wire::page(self.limit, 100, "`next` of this one")?;
+        let query = Query {
+            before: self.before,
+            ..self.query(now)?
+        };
+        Records::of(store, world, query, true, most)
+    }
+}
+
+impl Records {
+    fn of(store: &mut Store, world: &World, query: Query, back: bool, most: u32) -> Result<Self> {
+        let (found, timelines) = store.read(|tx| {
+            let found = audit::page(tx, &world.caller, query, back, most)?;
+            let first = found.records.iter().map(|r| r.seq).min();
+            let timelines = Timelines::read(tx, first.unwrap_or(u64::MAX))?;
+            Ok((found, timelines))
+        })?;
+        let records = found.records.iter();
+        let records = records.map(|r| RecordView::of(r, &timelines));
+        Ok(Self {
+            records: records.collect::<Result<_>>()?,
+            next: found.next,
+        })
+    }
+}
+
+impl Operation for Export {
+    type Output = Records;
+    const ROUTE: Route = Route::get(
+        "audit.export",
+        "/v1/audit/export",
+        AUDITORS,
+        "Export the audit log, the oldest record first",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Records> {
+        let now = world.now.seconds();
+        let most = wire::page(self.limit, 1000, "`next` of this one")?;
+        let query = Query {
+            after: self.after,
+            ..self.query(now)?
+        };
+        Records::of(store, world, query, false, most)
+    }
+}
+
+impl Operation for Verify {
+    type Output = Verified;
+    const ROUTE: Route = Route::get(
+        "audit.verify",
+        "/v1/audit/verify",
+        AUDITORS,
+        "Check that no record was changed, removed, put in or moved",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Verified> {
+        let expect: Option<Head> = self
+            .expect
+            .map(|text| {
+                text.parse()
+                    .map_err(|e| refuse(e, "write it as it was printed"))
+            })
+            .transpose()?;
+        store.check()?;
+        let found = audit::verify(store, expect)?;
+        store.check_usage()?;
+        Ok(Verified {
+            ok: true,
+            records: found.head.seq.saturating_sub(found.start.seq),
+            removed: found.start.seq,
+            head: found.head.to_string(),
+            checkpoint: found.kept.map(|k| k.to_string()),
+        })
+    }
+}
+
+impl Operation for Checkpoint {
+    type Output = Checkpointed;
+    const ROUTE: Route = Route::get(
+        "audit.checkpoint",
+        "/v1/audit/checkpoint",
+        AUDITORS,
+        "Make a signed checkpoint of the audit log",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Checkpointed> {
+        let made = store.read(|tx| tx.checkpoint())?.ok_or_else(|| {
+            refuse(
+                "nothing was done in this store yet",
+                "try again after the first change",
+            )
+            .of(Kind::NotFound)
+        })?;
+        Ok(Checkpointed {
+            checkpoint: made.to_string(),
+            records: made.head.seq,
+        })
+    }
+}
+
+impl Operation for Prune {
+    type Output = Pruned;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "audit.prune",
+        "/v1/audit/prune",
+        OWNERS,
+        "Remove old records of the audit log",
+    );
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
+        let before = self.before.0.ago(world.now.seconds());
+        let pruned = audit::prune(store, world, before)?;
+        if pruned.undelivered > 0 {
+            tracing::warn!(
+                undelivered = pruned.undelivered,
+                "messages of webhooks will not be delivered: the audit records that they tell of were pruned"
+            );
+        }
+        if pruned.unsent > 0 {
+            tracing::warn!(
+                unsent = pruned.unsent,
+                "old audit records are kept: they have not been sent yet"
+            );
+        }
+        Ok(Pruned {
+            removed: pruned.removed,
+            undelivered: pruned.undelivered,
+            unsent: pruned.unsent,
+            before: Time(before),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! A backup over the API: made on the server, fetched piece by piece, and removed there.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Method, OWNERS, Operation, Route};
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::world::World;
+use keystile_store::Store;
+
+/// Makes a copy of the store, as it is at one moment, on the server: verified, and encrypted
+/// with the store's master key. It is kept there for as long as it is being fetched.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BackupMake)]
+pub struct Make {
+    /// What the audit log calls it, such as the name of the file that it goes to.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// A copy that can be fetched.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupMade)]
+pub struct Made {
+    /// Names it for as long as it is kept.
+    pub id: String,
+    /// The store.
+    pub store: File,
+    /// The counts of usage, if there are any.
+    pub usage: Option<File>,
+    /// The version of the keyset in it.
+    pub version: u64,
+    /// The last audit record in it, `SEQ:HASH`.
+    pub head: String,
+    /// Fingerprint of the master key that it needs.
+    pub master_key: String,
+    /// Why the counts of usage are not in it, if they are damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_damaged: Option<String>,
+}
+
+/// A file of it.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupFile)]
+pub struct File {
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Which file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = BackupPart)]
+pub enum Part {
+    /// The store.
+    #[default]
+    Store,
+    /// The counts of usage.
+    Usage,
+}
+
+/// Fetches a piece of it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BackupRead)]
+pub struct Read {
+    /// Which backup.
+    pub id: String,
+    /// Which of its files; the store by default.
+    #[serde(default)]
+    pub part: Part,
+    /// The first byte to read: `next` of the previous piece.
+    #[serde(default)]
+    pub offset: u64,
+}
+
+/// A piece.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupPiece)]
+pub struct Piece {
+    /// Its bytes, in base64.
+    pub data: String,
+    /// The `offset` of the next one; null at the end.
+    pub next: Option<u64>,
+}
+
+/// Removes it from the server.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BackupEnd)]
+pub struct End {
+    /// Which backup.
+    pub id: String,
+}
+
+/// It is removed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupEnded)]
+pub struct Ended {
+    /// Which backup.
+    pub id: String,
+}
+
+impl Operation for Make {
+    type Output = Made;
+    const ROUTE: Route = Route {
+        status: 201,
+        ..Route::change(
+            Method::Post,
+            "backup.make",
+            "/v1/backups",
+            OWNERS,
+            "Make a backup of the store on the server, to be fetched",
+        )
+    }
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Made> {
+        Err(elsewhere())
+    }
+}
+
+impl Operation for Read {
+    type Output = Piece;
+    const ROUTE: Route = Route::get(
+        "backup.read",
+        "/v1/backups/{id}",
+        OWNERS,
+        "Fetch a piece of a backup",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Piece> {
+        Err(elsewhere())
+    }
+}
+
+impl Operation for End {
+    type Output = Ended;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "backup.end",
+        "/v1/backups/{id}",
+        OWNERS,
+        "Remove a backup from the server",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Ended> {
+        Err(elsewhere())
+    }
+}
+
+fn elsewhere() -> Error {
+    refuse(
+        "only a server makes backups to be fetched",
+        "use `keystilectl backup FILE`, which writes one directly",
+    )
+    .of(Kind::Unavailable)
+}

@@ -1,0 +1,163 @@
+//! Why a request is let in or turned away.
+
+use keystile_registry::explain as stored;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Operation, Route, STAFF};
+use keystile_model::error::{Result, refuse};
+use keystile_model::wire::{Secret, Time, TimeWords};
+use keystile_model::world::World;
+use keystile_policy::explain::{Certificate, Question, Shown};
+use keystile_store::Store;
+
+/// Explains why a request is let in or turned away, rule by rule.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The key: its id, or the whole key.
+    #[serde(default)]
+    pub key: Option<Secret>,
+    /// The method.
+    #[serde(default = "get")]
+    pub method: String,
+    /// The path, as sent.
+    pub path: String,
+    /// The host, with its port if the request names one; a request without a host if it is not
+    /// said.
+    #[serde(default)]
+    pub host: String,
+    /// The virtual host that Envoy would choose, where a rule of the policy names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_host: Option<String>,
+    /// The address that it comes from.
+    #[serde(default)]
+    pub ip: Option<String>,
+    /// Identities of the client certificate that it comes with: one URI such as `spiffe://…`
+    /// and one `dns:…` at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+    /// Headers: names and values.
+    #[serde(default)]
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub headers: Vec<(String, String)>,
+    /// It comes over TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// When it comes; now if it is not said.
+    #[serde(default)]
+    pub at: Option<TimeWords>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// What the filter would do.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// `ok`, or the code of the refusal.
+    pub code: String,
+    /// 200 for `ok`: the filter has nothing against it.
+    pub status: u16,
+    /// It passes.
+    pub allowed: bool,
+    /// The policy is in shadow mode: it passes in any case.
+    pub shadow: bool,
+    /// What the caller is told; if it passes, what that depends on.
+    pub detail: String,
+    /// False if it passes only while its buckets have tokens left, or its quota is not used
+    /// up: both live in each Envoy's memory and are not seen from here.
+    #[serde(default)]
+    pub limits_seen: bool,
+    /// Where no route matches: the methods or hosts that have one for this path.
+    #[serde(default)]
+    pub hint: Option<String>,
+    /// The client of the key.
+    pub client: Option<String>,
+    /// The id of the key.
+    pub key: Option<String>,
+    /// The route's template.
+    pub route: Option<String>,
+    /// The instant that this holds for.
+    pub at: Time,
+    /// Version of the keyset.
+    pub keyset_version: u64,
+    /// Question by question.
+    pub rules: Vec<Rule>,
+}
+
+/// A question that the filter asks.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Rule {
+    /// Its name.
+    pub rule: String,
+    /// Whether the request could go on.
+    pub held: bool,
+    /// The answer, for people.
+    pub text: String,
+}
+
+impl Operation for Explain {
+    type Output = Explanation;
+    const ROUTE: Route = Route::ask(
+        "explain",
+        "/v1/explain",
+        STAFF,
+        "Explain why a request is let in or turned away, rule by rule",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Explanation> {
+        let now = world.now.seconds();
+        let key = match self.key {
+            None => Shown::Nothing,
+            Some(key) => stored::shown(store, key.expose_secret().to_owned())?,
+        };
+        let address = self.ip.map(|ip| {
+            ip.parse().map_err(|_| {
+                refuse(
+                    format_args!("`ip`: `{ip}` is no address"),
+                    "write `192.0.2.1` or `2001:db8::1`",
+                )
+            })
+        });
+        let question = Question {
+            key,
+            method: self.method,
+            path: self.path,
+            host: self.host,
+            virtual_host: self.virtual_host,
+            address: address.transpose()?,
+            certificate: Certificate::of(&self.certificates)?,
+            headers: self.headers,
+            tls: self.tls,
+            at: self.at.map_or(now, |w| w.0.at(now)),
+        };
+        let at = Time(question.at);
+        let a = stored::explain(store, world, question)?;
+        let (client, key) = a.caller.unzip();
+        Ok(Explanation {
+            code: a.code.to_owned(),
+            status: a.status,
+            allowed: a.code == "ok" || a.shadow,
+            shadow: a.shadow,
+            detail: a.detail,
+            limits_seen: a.limits_seen,
+            hint: a.hint,
+            client,
+            key,
+            route: a.route,
+            at,
+            keyset_version: a.version,
+            rules: a
+                .notes
+                .into_iter()
+                .map(|n| Rule {
+                    rule: n.rule.to_owned(),
+                    held: n.held,
+                    text: n.text,
+                })
+                .collect(),
+        })
+    }
+}

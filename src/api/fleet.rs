@@ -1,0 +1,209 @@
+//! The Envoys that a server knows, and what they have in force.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::wire::Span;
+use keystile_model::world::World;
+use keystile_store::Store;
+
+/// One Envoy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeView {
+    /// Its node id.
+    pub id: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its version, as it says.
+    pub envoy: String,
+    /// Where it connects from.
+    pub address: Option<String>,
+    /// `connected`, `lagging` (it has not answered a push in time) or `disconnected`.
+    pub state: String,
+    /// Since when it has been connected without a break (RFC 3339).
+    pub connected_since: Option<String>,
+    /// Since when it has been gone (RFC 3339).
+    pub disconnected_since: Option<String>,
+    /// Discovery streams that it has open.
+    pub streams: u32,
+    /// The version truly in force: in every VM, as they prove; null if they do not.
+    pub in_force: Option<u64>,
+    /// Base and overlay.
+    pub resources: Vec<ResourceView>,
+    /// What each of its VMs last reported; Envoy has one a worker and one more.
+    pub vms: Vec<VmView>,
+}
+
+/// What an Envoy was sent of one resource, and what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceView {
+    /// The resource.
+    pub name: String,
+    /// Version last sent.
+    pub sent: Option<u64>,
+    /// Version last acknowledged, by Envoy's main thread.
+    pub acknowledged: Option<u64>,
+    /// The last refusal, unless something was taken since.
+    pub refused: Option<RefusedView>,
+    /// A push has not been answered in time.
+    pub lagging: bool,
+}
+
+/// A push that an Envoy refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedView {
+    /// Version of the keyset.
+    pub version: u64,
+    /// Envoy's words.
+    pub message: String,
+    /// When (RFC 3339).
+    pub at: String,
+    /// How often in a row.
+    pub times: u64,
+}
+
+/// What one VM of an Envoy has in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmView {
+    /// Its number.
+    pub vm: u32,
+    /// Version in force; 0 while it denies.
+    pub version: u64,
+    /// Version of its base; 0 if it has none.
+    pub base: u64,
+    /// It denies, or holds on to what it has, for lack of a base.
+    pub missing_base: bool,
+    /// When it said so (RFC 3339).
+    pub at: String,
+}
+
+/// An Envoy that has not proved a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Missing {
+    /// Node id.
+    pub node: String,
+    /// What is known of the reason.
+    pub why: String,
+    /// Since when: of one that is not connected, since it is gone; of others, since they last
+    /// reported, or connected (RFC 3339).
+    #[serde(default)]
+    pub since: Option<String>,
+}
+
+/// Lists the Envoys that are known, connected or not.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FleetList)]
+pub struct List {}
+
+/// Envoys.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Fleet)]
+pub struct Fleet {
+    /// The version that all of them should have; 0 before there is one.
+    pub version: u64,
+    /// By node id.
+    pub nodes: Vec<NodeView>,
+}
+
+/// Waits until every Envoy that is known, connected or not, has proved to have a version in
+/// force.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FleetWait)]
+pub struct Wait {
+    /// Version of the keyset; the store's own if it is not said.
+    #[serde(default)]
+    pub version: Option<u64>,
+    /// How long to wait at most; 10 seconds if it is not said.
+    #[serde(default)]
+    pub patience: Option<Span>,
+}
+
+/// How the waiting ended.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = FleetWaited)]
+pub struct Waited {
+    /// The version that was waited for.
+    pub version: u64,
+    /// Every Envoy that is known has it in force, in every worker, and there is one.
+    pub done: bool,
+    /// How many have.
+    pub in_force: usize,
+    /// Those that have not, and why. Tokens of the role `client` are told no names.
+    pub missing: Vec<Missing>,
+}
+
+/// Forgets Envoys that are gone for good: nobody waits for them any more.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FleetForget)]
+pub struct Forget {
+    /// Their node ids.
+    #[schema(min_items = 1, max_items = 1000)]
+    pub nodes: Vec<String>,
+}
+
+/// Who was forgotten.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = FleetForgotten)]
+pub struct Forgotten {
+    /// Their node ids.
+    pub nodes: Vec<String>,
+}
+
+impl Operation for List {
+    type Output = Fleet;
+    const ROUTE: Route = Route::get(
+        "fleet.list",
+        "/v1/fleet",
+        STAFF,
+        "List Envoys: what they were sent, and what they have in force",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Fleet> {
+        Err(unknown())
+    }
+}
+
+impl Operation for Wait {
+    type Output = Waited;
+    const ROUTE: Route = Route::get(
+        "fleet.wait",
+        "/v1/fleet/in-force",
+        ANYBODY,
+        "Wait until every Envoy that is known has proved to have a version in force",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Waited> {
+        Err(unknown())
+    }
+}
+
+impl Operation for Forget {
+    type Output = Forgotten;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "fleet.forget",
+        "/v1/fleet/forget",
+        OWNERS,
+        "Forget Envoys that are gone for good, so that nobody waits for them",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Forgotten> {
+        Err(unknown())
+    }
+}
+
+fn unknown() -> Error {
+    refuse(
+        "only a server knows which Envoys there are",
+        "name the server with `--server` or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells",
+    )
+    .of(Kind::Unavailable)
+}

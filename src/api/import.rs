@@ -1,0 +1,32 @@
+//! Taking over what another system knows: clients, plans, and keys by their digests.
+
+use super::{OWNERS, Operation, Route};
+use crate::Pace;
+use keystile_model::error::Result;
+pub use keystile_model::import_lines::{Done, Import};
+use keystile_model::world::World;
+use keystile_registry::import::whole;
+use keystile_store::Store;
+
+impl Operation for Import {
+    type Output = Done;
+    const ROUTE: Route = Route::create(
+        "import.take",
+        "/v1/import",
+        OWNERS,
+        "Take over clients, plans and keys from another system",
+    )
+    .carries_file();
+
+    fn writes(&self) -> bool {
+        !self.dry_run
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Done> {
+        whole::take(store, world, self)
+    }
+}

@@ -1,0 +1,432 @@
+//! New keys: issued, rotated, imported.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{KeyView, certificates, nets, origins};
+use crate::Pace;
+use crate::client::check_labels;
+use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
+use keystile_model::error::{Result, refuse};
+use keystile_model::wire::{
+    self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
+};
+use keystile_model::world::World;
+use keystile_registry::handover;
+use keystile_registry::import::{self, How};
+use keystile_registry::key::{self, Draft};
+use keystile_store::Store;
+
+/// For servers, or for browsers.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = KeyType)]
+pub enum Kind {
+    /// Kept secret on a server
+    #[default]
+    Secret,
+    /// Visible in a web page, and bound to its origin
+    Publishable,
+}
+
+impl Kind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Publishable => "publishable",
+        }
+    }
+}
+
+/// Hears after each key how many there are.
+pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
+
+/// Issues keys; each is shown once, in the answer.
+#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyIssue)]
+pub struct Issue {
+    /// The client that gets them.
+    pub client: String,
+    /// Free text, to tell keys apart.
+    #[serde(default)]
+    pub name: String,
+    /// Where they are good; the first environment of the policy if it is not said.
+    #[serde(default)]
+    pub environment: Option<Environment>,
+    /// For servers, or for browsers.
+    #[serde(default, rename = "type")]
+    pub kind: Kind,
+    /// Permissions.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Take scopes that no route of the policy asks for.
+    #[serde(default)]
+    pub allow_unknown_scope: bool,
+    /// A plan of their own, in place of their client's.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Limits of their own, in place of the plan's.
+    #[serde(default)]
+    pub limits: Vec<LimitWords>,
+    /// When they end.
+    #[serde(default)]
+    pub expires: Option<TimeWords>,
+    /// When they begin.
+    #[serde(default)]
+    pub not_before: Option<TimeWords>,
+    /// Ranges that they may be used from.
+    #[serde(default)]
+    pub cidrs: Vec<Range>,
+    /// Ranges that they may not be used from.
+    #[serde(default)]
+    pub deny_cidrs: Vec<Range>,
+    /// Origins that they may be used from.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Identities of client certificates that they may be used with: `spiffe://…` or `dns:…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+    /// Free pairs.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// After how long they are to give way to new ones; otherwise as their plan says.
+    #[serde(default)]
+    pub rotate_every: Option<Span>,
+    /// How long they then go on; otherwise as their plan says.
+    #[serde(default)]
+    pub grace: Option<Span>,
+    /// How many that are alike; with it the answer is a list. 10,000 at most through a server.
+    #[serde(default)]
+    pub count: Option<u32>,
+    /// Hears how far it is.
+    #[serde(skip)]
+    pub progress: Progress,
+}
+
+/// Keys that one operation makes on the store itself.
+const MOST: u32 = 1_000_000;
+/// The same, when the answer has to travel.
+const MOST_AT_ONCE: u32 = 10_000;
+
+/// A new key.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct IssuedKey {
+    /// The key itself: shown this once. Null in the answer to a request that is repeated.
+    pub key: Option<Secret>,
+    /// What the store keeps.
+    #[serde(flatten)]
+    pub view: KeyView,
+    /// What its holder may want to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One key, or with `count` several.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = IssuedKeys)]
+pub enum Issued {
+    /// One.
+    One(Box<IssuedKey>),
+    /// Several.
+    Many(Vec<IssuedKey>),
+}
+
+impl Issued {
+    /// The keys.
+    pub fn keys(&self) -> &[IssuedKey] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+
+    /// The same, to change them.
+    pub fn keys_mut(&mut self) -> &mut [IssuedKey] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl IssuedKey {
+    fn of(issued: &key::Issued, now: u64) -> Self {
+        Self {
+            key: Some(Secret::new(issued.text.expose_secret())),
+            view: KeyView::of(&issued.key, now),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Operation for Issue {
+    type Output = Issued;
+    const ROUTE: Route = Route::create(
+        "key.issue",
+        "/v1/keys",
+        HOLDERS,
+        "Issue keys; each is shown once, in the answer",
+    );
+
+    fn pace(&self) -> Pace {
+        match self.count {
+            Some(n) if n as usize > MANY => Pace::Long,
+            _ => Pace::Usual,
+        }
+    }
+
+    fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
+        let now = world.now.seconds();
+        check_labels(&self.labels)?;
+        let total = self.count.unwrap_or(1);
+        if total == 0 || total > MOST {
+            return Err(refuse(
+                format_args!("`count`: {total} is not in 1..={MOST}"),
+                "issue some, or fewer at once",
+            ));
+        }
+        let draft = Draft {
+            name: self.name,
+            environment: self.environment.map(|e| e.0),
+            publishable: self.kind == Kind::Publishable,
+            scopes: self.scopes,
+            any_scope: self.allow_unknown_scope,
+            plan: self.plan,
+            limits: self.limits.into_iter().map(|l| l.0).collect(),
+            expires: self.expires.map(|w| w.0.at(now)),
+            not_before: self.not_before.map(|w| w.0.at(now)),
+            allow: nets(self.cidrs),
+            deny: nets(self.deny_cidrs),
+            origins: origins(self.origins)?,
+            certificates: certificates(self.certificates)?,
+            labels: self.labels,
+            rotate_every: self.rotate_every.map(|s| s.0),
+            grace: self.grace.map(|s| s.0),
+        };
+        let progress = &mut self.progress;
+        let (issued, policy) = key::issue(store, world, &self.client, draft, total, |n| {
+            if let Some(hear) = progress {
+                hear(n);
+            }
+        })?;
+        let mut keys: Vec<IssuedKey> = issued.iter().map(|i| IssuedKey::of(i, now)).collect();
+        if let Some(first) = keys.first_mut()
+            && !policy.environments.contains(&first.view.environment.0)
+        {
+            first.warnings.push(format!(
+                "the policy does not accept environment `{}`, so this key answers 403 `environment_denied` here",
+                first.view.environment.0
+            ));
+        }
+        match (self.count, keys.pop()) {
+            (None, Some(one)) => Ok(Issued::One(Box::new(one))),
+            (_, last) => {
+                keys.extend(last);
+                Ok(Issued::Many(keys))
+            }
+        }
+    }
+
+    fn check_size(&self) -> Result<()> {
+        match self.count {
+            Some(n) if n > MOST_AT_ONCE => Err(refuse(
+                format_args!("{n} keys are more than one answer of a server carries"),
+                format_args!("issue {MOST_AT_ONCE} at a time"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Replaces a key by a new one with the same rules; both work for a while.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyRotate)]
+pub struct Rotate {
+    /// Its id.
+    pub id: Id,
+    /// How long the old one works on; a day if it is not said.
+    #[serde(default = "day")]
+    pub grace: Span,
+    /// When the new one ends, or null for never; when the old one would if it is not said.
+    #[serde(
+        default,
+        deserialize_with = "wire::present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<TimeWords>)]
+    pub expires: Option<Option<TimeWords>>,
+}
+
+fn day() -> Span {
+    Span(86_400)
+}
+
+/// A new key, and the old one.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Rotated {
+    /// The new one.
+    #[serde(flatten)]
+    pub new: IssuedKey,
+    /// The old one.
+    pub old: OldKey,
+}
+
+/// A key that gives way.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct OldKey {
+    /// Its id.
+    pub id: Id,
+    /// When it ends.
+    pub works_until: Option<Time>,
+}
+
+/// Fetches the successor of a key that was due for rotation, once.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyFetch)]
+pub struct Fetch {
+    /// The id of the key that gives way.
+    pub id: Id,
+}
+
+impl Operation for Fetch {
+    type Output = IssuedKey;
+    const ROUTE: Route = Route::create(
+        "key.fetch",
+        "/v1/keys/{id}/secret",
+        HOLDERS,
+        "Fetch the successor of a key that was due for rotation, once",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<IssuedKey> {
+        let issued = handover::fetch(store, world, self.id.0)?;
+        Ok(IssuedKey {
+            key: Some(Secret::new(issued.text.expose_secret())),
+            view: KeyView::of(&issued.key, world.now.seconds()),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::current(&self.id, store, world)
+    }
+}
+
+impl Operation for Rotate {
+    type Output = Rotated;
+    const ROUTE: Route = Route::create(
+        "key.rotate",
+        "/v1/keys/{id}/rotate",
+        HOLDERS,
+        "Replace a key by a new one; both work for a while",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+        let now = world.now.seconds();
+        let expires = self.expires.map(|w| w.map(|w| w.0.at(now)));
+        let (new, old) = key::rotate(store, world, self.id.0, self.grace.0, expires)?;
+        Ok(Rotated {
+            new: IssuedKey::of(&new, now),
+            old: OldKey {
+                id: Id(old.id),
+                works_until: old.ends().map(Time),
+            },
+        })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::current(&self.id, store, world)
+    }
+}
+
+/// Takes over keys from elsewhere, by their SHA-256 digests: all of them or none.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyImport)]
+pub struct Import {
+    /// What messages call it.
+    #[serde(default = "unnamed")]
+    pub name: String,
+    /// CSV with a header; or JSON, an array of objects or an object a line.
+    pub text: String,
+    /// Check everything, change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Make the clients that are missing.
+    #[serde(default)]
+    pub create_clients: bool,
+    /// Take scopes that no route of the policy asks for.
+    #[serde(default)]
+    pub allow_unknown_scope: bool,
+}
+
+fn unnamed() -> String {
+    "text".to_owned()
+}
+
+/// What was taken over.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Imported {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// How many keys.
+    pub imported: u64,
+    /// Clients that were made for them.
+    pub clients_created: Vec<String>,
+    /// The keys; none of a dry run.
+    pub keys: Vec<KeyView>,
+}
+
+impl Operation for Import {
+    type Output = Imported;
+    const ROUTE: Route = Route::create(
+        "key.import",
+        "/v1/keys/import",
+        ISSUERS,
+        "Take over keys from elsewhere, by their SHA-256 digests",
+    )
+    .carries_file();
+
+    fn writes(&self) -> bool {
+        !self.dry_run
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Long
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
+        let text = self.text.trim_start_matches('\u{feff}');
+        let lines = import::read(&self.name, text, || store.go_on())?;
+        let how = How {
+            create_clients: self.create_clients,
+            any_scope: self.allow_unknown_scope,
+            dry_run: self.dry_run,
+        };
+        let done = import::import(store, world, lines, how)?;
+        let now = world.now.seconds();
+        // The ids of a dry run are thrown away with it.
+        let keys = if self.dry_run {
+            Vec::new()
+        } else {
+            done.keys.iter().map(|k| KeyView::of(k, now)).collect()
+        };
+        Ok(Imported {
+            dry_run: self.dry_run,
+            imported: done.keys.len() as u64,
+            clients_created: done.clients,
+            keys,
+        })
+    }
+}

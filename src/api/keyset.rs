@@ -1,0 +1,145 @@
+//! The keyset of the store.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ISSUERS, Method, Operation, Route, STAFF};
+use keystile_model::error::Result;
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_registry as registry;
+use keystile_registry::publish;
+use keystile_registry::signing;
+use keystile_store::Store;
+
+/// What the store would publish.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Keyset)]
+pub struct KeysetView {
+    /// Names the store in keysets.
+    pub store: String,
+    /// Its version.
+    pub version: u64,
+    /// Of its last change.
+    pub issued_at: Time,
+    /// When the filter takes it no more, if the policy bounds its age.
+    pub not_after: Option<Time>,
+    /// How many keys, revoked ones included until they would have expired.
+    pub keys: u64,
+    /// The policy in it.
+    pub policy_revision: u64,
+    /// Ids of the keys it is signed with, the active one first.
+    pub signed_with: Vec<String>,
+}
+
+/// A signed keyset.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetConfiguration)]
+pub struct Configuration {
+    /// Its version.
+    pub version: u64,
+    /// How many keys.
+    pub keys: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The plugin configuration, as Envoy's StringValue takes it.
+    pub configuration: String,
+}
+
+/// A version of the keyset.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetVersion)]
+pub struct Version {
+    /// Milliseconds since the epoch, always rising.
+    pub version: u64,
+}
+
+/// Shows what the store would publish.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetShow)]
+pub struct Show {}
+
+/// Builds and signs the keyset; renews it first if half of its time has passed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetBuild)]
+pub struct Build {}
+
+/// Issues the keyset again, now.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetRenew)]
+pub struct Renew {}
+
+impl Operation for Show {
+    type Output = KeysetView;
+    const ROUTE: Route = Route::get(
+        "keyset.show",
+        "/v1/keyset",
+        STAFF,
+        "Show what the store would publish",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<KeysetView> {
+        store.read(|tx| {
+            let meta = tx.meta();
+            let bound = registry::policy(tx)?.policy.not_after;
+            let mut signers = tx.signing_keys()?;
+            signers.sort_by_key(|k| k.state != keystile_model::record::SigningState::Active);
+            let ready = publish::unrenewed(tx)?;
+            Ok(KeysetView {
+                store: meta.store.to_string(),
+                version: meta.version,
+                issued_at: Time(meta.issued_at),
+                not_after: bound.map(|n| Time(meta.issued_at.saturating_add(n))),
+                keys: ready.built.keys as u64,
+                policy_revision: tx.policy()?.revision,
+                signed_with: signers
+                    .iter()
+                    .filter(|k| k.key.is_some())
+                    .map(|k| k.kid.clone())
+                    .collect(),
+            })
+        })
+    }
+}
+
+impl Operation for Build {
+    type Output = Configuration;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "keyset.build",
+        "/v1/keyset/build",
+        ISSUERS,
+        "Build and sign the keyset",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Configuration> {
+        let ready = publish::ready(store, world)?;
+        let configuration = ready.seal(0);
+        Ok(Configuration {
+            version: ready.built.version,
+            keys: ready.built.keys as u64,
+            bytes: configuration.len() as u64,
+            configuration,
+        })
+    }
+}
+
+impl Operation for Renew {
+    type Output = Version;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "keyset.renew",
+        "/v1/keyset/renew",
+        ISSUERS,
+        "Issue the keyset again, now",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Version> {
+        signing::renew(store, world)?;
+        let version = store.read(|tx| Ok(tx.meta().version))?;
+        Ok(Version { version })
+    }
+}

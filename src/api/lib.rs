@@ -1,0 +1,546 @@
+//! What can be asked of the companion: one struct for each operation, from which the
+//! command line, the REST routes, the OpenAPI document and the table of roles are made.
+//!
+//! [`for_each_operation!`] is the only list of them. An operation travels as JSON: fields
+//! that its path names go into the path; of `GET` and `DELETE` the others go into the
+//! query, of the rest into the body.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+use keystile_model::caller::Role;
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::world::World;
+use keystile_store::Store;
+
+pub mod audit;
+pub mod backup;
+pub mod client;
+pub mod explain;
+pub mod fleet;
+pub mod guide;
+pub mod import;
+pub mod key;
+pub mod keyset;
+pub mod lost;
+pub mod node;
+pub mod overview;
+mod pace;
+pub mod policy;
+pub mod quota;
+pub mod remote;
+pub mod session;
+pub mod signing_key;
+mod text;
+pub mod token;
+pub mod usage;
+pub mod version;
+pub mod webhook;
+
+pub use pace::Pace;
+
+/// Something that can be asked for.
+pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
+    /// What is answered.
+    type Output: Serialize + DeserializeOwned + ToSchema + Send + 'static;
+    /// Where it is asked for, and by whom.
+    const ROUTE: Route;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Its refusals, in the words that a person reads.
+    fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
+
+    /// Whether it changes anything.
+    fn writes(&self) -> bool {
+        Self::ROUTE.writes
+    }
+
+    /// In which order it is done, if it changes anything.
+    fn pace(&self) -> Pace {
+        Pace::Usual
+    }
+
+    /// What `If-Match` is compared with: the answer to a `GET` of the same thing.
+    fn current(&self, _store: &mut Store, _world: &World) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    /// Refuses what may be done on the store itself, but is too large to travel.
+    fn check_size(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Things to do that take long in one operation.
+const MANY: usize = 100;
+
+/// The answer to another operation, as JSON.
+fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Option<Value>> {
+    let answer = other.run(store, world)?;
+    Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
+}
+
+/// The strong validator of an answer: changes with everything but how it is used, and which
+/// part of it is shown.
+pub fn tag(value: &Value) -> String {
+    let mut value = value.clone();
+    if let Value::Object(fields) = &mut value {
+        for use_of_it in ["usage", "last_used", "waiting"] {
+            fields.remove(use_of_it);
+        }
+        // Of a client, `revision` stands for all its keys, and not only for those of one page.
+        if fields.contains_key("revision") && fields.contains_key("client") {
+            fields.remove("keys");
+            fields.remove("next");
+        }
+    }
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    format!("\"{hex}\"")
+}
+
+/// Every role.
+pub const ANYBODY: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor, Role::Client];
+/// Who sees what belongs to no client.
+pub const STAFF: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor];
+/// Who changes keys: of every client, or of his own.
+pub const HOLDERS: &[Role] = &[Role::Owner, Role::Issuer, Role::Client];
+/// Who changes clients and keys.
+pub const ISSUERS: &[Role] = &[Role::Owner, Role::Issuer];
+/// Who reads the log.
+pub const AUDITORS: &[Role] = &[Role::Owner, Role::Auditor];
+/// Who changes the rules.
+pub const OWNERS: &[Role] = &[Role::Owner];
+
+/// A method of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Makes, or does.
+    Post,
+    /// Replaces.
+    Put,
+    /// Changes parts.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether what the path does not hold stands in the body.
+    pub fn has_body(self) -> bool {
+        !matches!(self, Self::Get | Self::Delete)
+    }
+}
+
+/// Where an operation is asked for, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// `key.issue`: its name in OpenAPI and in the audit log.
+    pub name: &'static str,
+    /// How.
+    pub method: Method,
+    /// Where; names in braces are fields of the operation.
+    pub path: &'static str,
+    /// By whom.
+    pub roles: &'static [Role],
+    /// One line for people.
+    pub summary: &'static str,
+    /// Of a success.
+    pub status: u16,
+    /// Changes the store.
+    pub writes: bool,
+    /// Makes something: an `Idempotency-Key` is honoured.
+    pub creates: bool,
+    /// Answers one thing with an `ETag`, or changes it and honours `If-Match`.
+    pub etag: bool,
+    /// The largest body, in bytes.
+    pub body: usize,
+    /// Answered by the running server from what it knows itself, not from the store: see
+    /// [`keystile_server::http::live`].
+    pub live: bool,
+}
+
+/// Bodies that people and scripts write.
+const BODY: usize = 1 << 20;
+/// Bodies that carry a file.
+const FILE: usize = 64 << 20;
+
+impl Route {
+    /// Reads.
+    pub const fn get(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            method: Method::Get,
+            path,
+            roles,
+            summary,
+            status: 200,
+            writes: false,
+            creates: false,
+            etag: false,
+            body: BODY,
+            live: false,
+        }
+    }
+
+    /// Changes.
+    pub const fn change(
+        method: Method,
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            method,
+            writes: true,
+            ..Self::get(name, path, roles, summary)
+        }
+    }
+
+    /// Makes something.
+    pub const fn create(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            status: 201,
+            creates: true,
+            ..Self::change(Method::Post, name, path, roles, summary)
+        }
+    }
+
+    /// Asks with a body, and changes nothing.
+    pub const fn ask(
+        name: &'static str,
+        path: &'static str,
+        roles: &'static [Role],
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            writes: false,
+            ..Self::change(Method::Post, name, path, roles, summary)
+        }
+    }
+
+    /// With an `ETag`.
+    pub const fn tagged(self) -> Self {
+        Self { etag: true, ..self }
+    }
+
+    /// Its body may carry a file.
+    pub const fn carries_file(self) -> Self {
+        Self { body: FILE, ..self }
+    }
+
+    /// Answered by the running server itself.
+    #[allow(dead_code)]
+    pub const fn live(self) -> Self {
+        Self { live: true, ..self }
+    }
+
+    /// The noun in front of its name: what OpenAPI groups it by.
+    pub fn tag(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// The fields that travel in the path.
+    pub fn path_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('/')
+            .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+/// Hands each operation's type to `$then!`: the one table of the API.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($then:ident) => {
+        $then! {
+            $crate::client::Create,
+            $crate::client::List,
+            $crate::client::Show,
+            $crate::client::Update,
+            $crate::client::Delete,
+            $crate::key::Issue,
+            $crate::key::List,
+            $crate::key::Show,
+            $crate::key::Update,
+            $crate::key::Disable,
+            $crate::key::Enable,
+            $crate::key::Revoke,
+            $crate::key::RevokeAll,
+            $crate::key::Rotate,
+            $crate::key::Fetch,
+            $crate::key::Import,
+            $crate::lost::List,
+            $crate::policy::Plans,
+            $crate::policy::Show,
+            $crate::policy::Check,
+            $crate::policy::Compare,
+            $crate::policy::Apply,
+            $crate::policy::History,
+            $crate::policy::Rollback,
+            $crate::keyset::Show,
+            $crate::keyset::Build,
+            $crate::keyset::Renew,
+            $crate::version::List,
+            $crate::version::Inspect,
+            $crate::version::Diff,
+            $crate::signing_key::List,
+            $crate::signing_key::Rotate,
+            $crate::signing_key::Retire,
+            $crate::explain::Explain,
+            $crate::guide::Show,
+            $crate::overview::Show,
+            $crate::import::Import,
+            $crate::audit::List,
+            $crate::audit::Export,
+            $crate::audit::Verify,
+            $crate::audit::Checkpoint,
+            $crate::audit::Prune,
+            $crate::backup::Make,
+            $crate::backup::Read,
+            $crate::backup::End,
+            $crate::token::Create,
+            $crate::token::List,
+            $crate::token::Show,
+            $crate::token::Revoke,
+            $crate::fleet::List,
+            $crate::fleet::Wait,
+            $crate::fleet::Forget,
+            $crate::session::List,
+            $crate::session::End,
+            $crate::node::List,
+            $crate::node::Enroll,
+            $crate::node::Revoke,
+            $crate::webhook::Create,
+            $crate::webhook::List,
+            $crate::webhook::Show,
+            $crate::webhook::Delete,
+            $crate::usage::Show,
+            $crate::usage::Anomalies,
+            $crate::usage::Quota,
+            $crate::quota::Show,
+            $crate::quota::Reset,
+            $crate::usage::ShowSettings,
+            $crate::usage::Configure,
+            $crate::usage::Forget,
+        }
+    };
+}
+
+/// An operation on its way: where to, and with what.
+pub struct Parts {
+    /// Path and query, encoded.
+    pub target: String,
+    /// The body, of methods that have one.
+    pub body: Option<Value>,
+}
+
+/// Takes an operation apart.
+///
+/// # Errors
+/// If it cannot be written as JSON, which is a mistake of ours.
+pub fn take_apart<O: Operation>(operation: &O) -> Result<Parts> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
+        return Err(refuse(
+            format_args!("`{}` cannot be written as JSON", O::ROUTE.name),
+            "report this as a mistake of keystilectl",
+        ));
+    };
+    Ok(apart(&O::ROUTE, fields))
+}
+
+fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
+    let mut target = String::new();
+    for segment in route.path.split('/').skip(1) {
+        target.push('/');
+        match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            Some(name) => text::encode(
+                &text::of(&fields.remove(name).unwrap_or_default()),
+                &mut target,
+            ),
+            None => target.push_str(segment),
+        }
+    }
+    if route.method.has_body() {
+        return Parts {
+            target,
+            body: Some(Value::Object(fields)),
+        };
+    }
+    let mut mark = '?';
+    for (name, value) in fields {
+        let values = match value {
+            Value::Null => Vec::new(),
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        for value in values {
+            target.push(mark);
+            mark = '&';
+            text::encode(&name, &mut target);
+            target.push('=');
+            text::encode(&text::of(&value), &mut target);
+        }
+    }
+    Parts { target, body: None }
+}
+
+/// Puts an operation together from the fields of its path, its query and its body.
+///
+/// # Errors
+/// [`Kind::Malformed`] for what is no JSON or no query, [`Kind::Invalid`] for fields that
+/// do not exist or hold something else than they should.
+pub fn put_together<O: Operation>(
+    path: &BTreeMap<String, String>,
+    query: &str,
+    body: &[u8],
+) -> Result<O> {
+    if !O::ROUTE.method.has_body() {
+        let mut pairs = text::pairs(query)?;
+        for (name, value) in path {
+            if pairs.insert(name.clone(), vec![value.clone()]).is_some() {
+                return Err(twice(name));
+            }
+        }
+        return read(text::Fields::new(pairs));
+    }
+    if !query.is_empty() {
+        return Err(refuse(
+            format_args!("`{}` takes no query", O::ROUTE.name),
+            "put its fields into the body, as JSON",
+        )
+        .of(Kind::Malformed));
+    }
+    let mut fields: Map<String, Value> = if body.trim_ascii().is_empty() {
+        Map::new()
+    } else {
+        serde_json::from_slice(body).map_err(|e| {
+            refuse(
+                format_args!("the body is no JSON object ({})", plain(&e.to_string())),
+                "send one, with `content-type: application/json`",
+            )
+            .of(Kind::Malformed)
+        })?
+    };
+    for (name, value) in path {
+        if fields
+            .insert(name.clone(), Value::String(value.clone()))
+            .is_some()
+        {
+            return Err(twice(name));
+        }
+    }
+    read(Value::Object(fields))
+}
+
+fn twice(name: &str) -> Error {
+    refuse(
+        format_args!("`{name}` stands in the path already"),
+        "leave it out of the query and the body",
+    )
+}
+
+/// An operation in words, to be read again.
+pub fn written<O: Operation>(operation: &O) -> Value {
+    serde_json::to_value(operation).unwrap_or_default()
+}
+
+/// Reads an operation from what [`written`] gave.
+///
+/// # Errors
+/// Those of [`put_together`].
+pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
+    read(written.clone())
+}
+
+/// The pairs of a query, or of a form.
+///
+/// # Errors
+/// [`Kind::Malformed`] if something in it is not encoded as it should be.
+pub fn words(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
+    text::pairs(query)
+}
+
+/// Puts an operation together from the fields of a form, which are all words.
+///
+/// # Errors
+/// Those of [`put_together`].
+pub fn from_words<O: Operation>(fields: BTreeMap<String, Vec<String>>) -> Result<O> {
+    read(text::Fields::new(fields))
+}
+
+/// One word of a path or a query, encoded.
+pub fn encoded(word: &str) -> String {
+    let mut out = String::new();
+    text::encode(word, &mut out);
+    out
+}
+
+fn read<'de, O: Operation, D: serde::Deserializer<'de>>(fields: D) -> Result<O>
+where
+    D::Error: std::fmt::Display,
+{
+    serde_path_to_error::deserialize(fields).map_err(|e| {
+        let path = e.path().to_string();
+        let inner = plain(&e.inner().to_string());
+        let next = "see /docs for the fields and what they hold";
+        if path == "." {
+            refuse(inner, next)
+        } else {
+            refuse(format_args!("`{path}`: {inner}"), next)
+        }
+    })
+}
+
+/// A message of the parser without the place in a text that nobody sees, and without what
+/// was sent where something else should stand: it may be a secret in the wrong field.
+fn plain(message: &str) -> String {
+    let end = message.rfind(" at line ").unwrap_or(message.len());
+    let message = message.get(..end).unwrap_or(message);
+    let shown = match (message.find(" string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            let before = message.get(..from).unwrap_or_default();
+            let after = message.get(to + 1..).unwrap_or_default();
+            format!("{before} text{after}")
+        }
+        _ => message.to_owned(),
+    };
+    shown
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Envoys with a secret of their own for what they report.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Method, OWNERS, Operation, Route, STAFF};
+use crate::Pace;
+use keystile_model::error::Result;
+use keystile_model::wire::{Secret, Time};
+use keystile_model::world::World;
+use keystile_registry::node;
+use keystile_store::{EnrolledNode, Store};
+
+/// An Envoy that has, or had, a secret of its own.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Node)]
+pub struct NodeView {
+    /// Its node id.
+    pub node: String,
+    /// When it was enrolled.
+    pub enrolled: Time,
+    /// When it was revoked.
+    pub revoked: Option<Time>,
+}
+
+impl NodeView {
+    fn of(node: &EnrolledNode) -> Self {
+        Self {
+            node: node.node.clone(),
+            enrolled: Time(node.enrolled),
+            revoked: node.revoked.map(Time),
+        }
+    }
+}
+
+/// Enrolled Envoys.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Nodes)]
+pub struct NodeViews {
+    /// By node id.
+    pub nodes: Vec<NodeView>,
+}
+
+/// Lists the Envoys that have, or had, a secret of their own.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NodeList)]
+pub struct List {}
+
+/// Gives an Envoy a secret of its own, shown once; it replaces any earlier one.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NodeEnroll)]
+pub struct Enroll {
+    /// Its node id.
+    pub node: String,
+}
+
+/// A secret for an Envoy's environment.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = NodeEnrolled)]
+pub struct Enrolled {
+    /// Its node id.
+    pub node: String,
+    /// The value of `KEYSTILE_NODE_KEY`.
+    pub node_key: Secret,
+}
+
+/// Revokes an Envoy's secret: from then on, nothing reported in its name counts, and no keyset
+/// is sent to it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NodeRevoke)]
+pub struct Revoke {
+    /// Its node id.
+    pub node: String,
+}
+
+/// What was revoked.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = NodeRevoked)]
+pub struct Revoked {
+    /// Its node id.
+    pub node: String,
+    /// True.
+    pub revoked: bool,
+}
+
+impl Operation for List {
+    type Output = NodeViews;
+    const ROUTE: Route = Route::get("node.list", "/v1/nodes", STAFF, "List enrolled Envoys");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<NodeViews> {
+        let all = node::list(store, world)?;
+        Ok(NodeViews {
+            nodes: all.iter().map(NodeView::of).collect(),
+        })
+    }
+}
+
+impl Operation for Enroll {
+    type Output = Enrolled;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "node.enroll",
+        "/v1/nodes",
+        OWNERS,
+        "Give an Envoy a secret of its own to sign its reports",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Enrolled> {
+        let key = node::enroll(store, world, &self.node)?;
+        Ok(Enrolled {
+            node: self.node,
+            node_key: Secret::new(&key.expose_secret()),
+        })
+    }
+}
+
+impl Operation for Revoke {
+    type Output = Revoked;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "node.revoke",
+        "/v1/nodes/revoke",
+        OWNERS,
+        "Revoke an Envoy's secret, and send it no keysets",
+    );
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
+        node::revoke(store, world, &self.node)?;
+        Ok(Revoked {
+            node: self.node,
+            revoked: true,
+        })
+    }
+}

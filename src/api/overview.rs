@@ -1,0 +1,120 @@
+//! The store in numbers: what is looked at first in the morning.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::key::KeyView;
+use super::{AUDITORS, Operation, Route, STAFF};
+use keystile_model::error::Result;
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_store::Store;
+
+/// How far ahead ends are looked for, in days.
+const AHEAD: u64 = 30;
+/// How far back the audit log is counted, in days, today included.
+const BACK: u64 = 14;
+/// Keys that are named.
+const NAMED: u32 = 10;
+const DAY: u64 = 86_400;
+
+/// Shows the store in numbers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OverviewShow)]
+pub struct Show {}
+
+/// The store in numbers.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct Overview {
+    /// Clients.
+    pub clients: u64,
+    /// Keys that are not revoked.
+    pub keys: u64,
+    /// Version of the keyset.
+    pub version: u64,
+    /// When it last changed.
+    pub changed: Time,
+    /// The policy in force.
+    pub policy_revision: u64,
+    /// The keys that end first within 30 days, ten at most.
+    pub ending: Vec<KeyView>,
+    /// How many end on each of the next 30 days.
+    pub ends: Vec<DayCount>,
+    /// What was done and refused on each of the last 14 days; null for who may not read the
+    /// audit log.
+    pub activity: Option<Vec<DayActivity>>,
+}
+
+/// A day and a number.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct DayCount {
+    /// Its midnight, UTC.
+    pub day: Time,
+    /// How many.
+    pub count: u64,
+}
+
+/// A day of the audit log.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct DayActivity {
+    /// Its midnight, UTC.
+    pub day: Time,
+    /// What was done.
+    pub done: u64,
+    /// What was refused.
+    pub refused: u64,
+}
+
+impl Operation for Show {
+    type Output = Overview;
+    const ROUTE: Route = Route::get(
+        "overview.show",
+        "/v1/overview",
+        STAFF,
+        "Show the store in numbers",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Overview> {
+        let now = world.now.seconds();
+        let today = now - now % DAY;
+        let first = today.saturating_sub((BACK - 1) * DAY);
+        let reads = AUDITORS.contains(&world.caller.role());
+        store.read(|tx| {
+            let numbers = tx.numbers()?;
+            let until = today.saturating_add(AHEAD * DAY);
+            let mut ending = Vec::new();
+            for id in tx.next_to_end(now, until, NAMED)? {
+                ending.extend(tx.key(id)?.map(|k| KeyView::of(&k, now)));
+            }
+            let ends = tx.ends_by_day(today, AHEAD)?;
+            let activity = if reads {
+                let days = tx.audit_by_day(first / DAY, BACK)?.into_iter().zip(0..);
+                let day = |((done, refused), n): ((u64, u64), u64)| DayActivity {
+                    day: Time(first + n * DAY),
+                    done,
+                    refused,
+                };
+                Some(days.map(day).collect())
+            } else {
+                None
+            };
+            Ok(Overview {
+                clients: numbers.clients,
+                keys: numbers.keys,
+                version: tx.meta().version,
+                changed: Time(tx.meta().issued_at),
+                policy_revision: tx.policy()?.revision,
+                ending,
+                ends: (0..)
+                    .zip(ends)
+                    .map(|(n, count): (u64, u64)| DayCount {
+                        day: Time(today + n * DAY),
+                        count,
+                    })
+                    .collect(),
+                activity,
+            })
+        })
+    }
+}

@@ -1,0 +1,443 @@
+//! The policy and its plans.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use crate::Pace;
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::record::limit_words;
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_policy::check as policy_check;
+use keystile_policy::diff as policy_diff;
+use keystile_policy::file::{self as policy_file, PolicyFile};
+use keystile_registry as registry;
+use keystile_store::Store;
+
+/// A named bundle of limits, and who is on it.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// Its name.
+    pub plan: String,
+    /// Its limits: `100/1m:20`.
+    pub limits: Vec<String>,
+    /// Its longer allowance.
+    pub quota: Option<QuotaView>,
+    /// How many clients are on it, of those that the caller may see.
+    pub clients: u64,
+    /// How many of their keys that are not revoked.
+    pub keys: u64,
+}
+
+/// A longer allowance.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Quota)]
+pub struct QuotaView {
+    /// Requests allowed in each period.
+    pub requests: u64,
+    /// `day` or `month`.
+    pub per: String,
+}
+
+/// The plans of the policy.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PlanList)]
+pub struct PlanViews {
+    /// By name.
+    pub plans: Vec<PlanView>,
+}
+
+/// A policy as it was applied.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Policy)]
+pub struct PolicyView {
+    /// Counts from 1.
+    pub revision: u64,
+    /// Since when.
+    pub applied: Time,
+    /// The file, as it was written.
+    pub text: String,
+    /// The same as JSON.
+    #[schema(value_type = Object)]
+    pub policy: Value,
+}
+
+/// A policy of former times.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyRevision)]
+pub struct RevisionView {
+    /// Counts from 1.
+    pub revision: u64,
+    /// When it was put in force.
+    pub applied: Time,
+    /// Its size.
+    pub bytes: u64,
+    /// Its lines.
+    pub lines: u64,
+}
+
+/// Policies, the oldest first.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyRevisions)]
+pub struct Revisions {
+    /// The oldest first; the last is in force.
+    pub revisions: Vec<RevisionView>,
+}
+
+/// A policy that holds.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyChecked)]
+pub struct Checked {
+    /// It holds.
+    pub ok: bool,
+    /// How many routes it has.
+    pub routes: u64,
+    /// How many plans.
+    pub plans: u64,
+    /// The scopes that its routes ask for.
+    pub scopes: Vec<String>,
+    /// What its author may want to know: what it would mean for the keys that are there, and
+    /// what stands open beside something protected.
+    pub warnings: Vec<String>,
+    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What became of a policy.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyApplied)]
+pub struct Applied {
+    /// Its number.
+    pub revision: u64,
+    /// It is another one than before.
+    pub changed: bool,
+    /// What its author may want to know: what it would mean for the keys that are there, and
+    /// what stands open beside something protected.
+    pub warnings: Vec<String>,
+    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Lists plans.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PlansList)]
+pub struct Plans {}
+
+/// Shows the policy in force, or one of former times.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyShow)]
+pub struct Show {
+    /// One of former times.
+    #[serde(default)]
+    pub revision: Option<u64>,
+}
+
+/// Checks a policy, and what it would mean for the keys that are there.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyCheck)]
+pub struct Check {
+    /// What messages call it.
+    #[serde(default = "unnamed")]
+    pub name: String,
+    /// The policy, as YAML.
+    pub text: String,
+}
+
+/// Compares a policy with the one in force, by what changes for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyCompare)]
+pub struct Compare {
+    /// What messages call it.
+    #[serde(default = "unnamed")]
+    pub name: String,
+    /// The policy, as YAML.
+    pub text: String,
+}
+
+/// What changes for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyCompared)]
+pub struct Compared {
+    /// The policy that it was compared with.
+    pub revision: u64,
+    /// On every route.
+    pub everywhere: Vec<ChangeView>,
+    /// On some.
+    pub routes: Vec<ChangeView>,
+}
+
+/// A change for callers.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyChange)]
+pub struct ChangeView {
+    /// `opens`, `closes`, `moves` or `alters`.
+    pub effect: String,
+    /// The field of the policy, or the template of the route.
+    pub at: String,
+    /// Methods; none for every one, `*` for those that no route names.
+    pub methods: Vec<String>,
+    /// Hosts; none for every one, `*` for those that no route names.
+    pub hosts: Vec<String>,
+    /// In words.
+    pub change: String,
+}
+
+/// Puts a policy in force.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyApply)]
+pub struct Apply {
+    /// What messages call it.
+    #[serde(default = "unnamed")]
+    pub name: String,
+    /// The policy, as YAML.
+    pub text: String,
+}
+
+/// Lists the policies of former times.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyHistory)]
+pub struct History {}
+
+/// Puts a policy of former times in force again, as a new revision.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicyRollback)]
+pub struct Rollback {
+    /// Its number.
+    pub revision: u64,
+}
+
+fn unnamed() -> String {
+    "policy".to_owned()
+}
+
+impl Operation for Plans {
+    type Output = PlanViews;
+    const ROUTE: Route = Route::get("plan.list", "/v1/plans", ANYBODY, "List plans");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<PlanViews> {
+        let (plans, on, clients) = store.read(|tx| {
+            let plans = registry::policy(tx)?.policy.plans;
+            // A client's token counts its own alone.
+            let only = world.caller.narrowed(None);
+            Ok((plans, tx.keys_on_plans(only)?, tx.clients_on_plans(only)?))
+        })?;
+        let view = |name: &String, plan: &keystile_core::policy::Plan| PlanView {
+            plan: name.clone(),
+            limits: limit_words(&plan.limits),
+            quota: plan.quota.as_ref().map(|q| QuotaView {
+                requests: q.requests,
+                per: keystile_model::wire::word_of(&q.per),
+            }),
+            clients: clients.get(name).copied().unwrap_or_default(),
+            keys: on.get(name).copied().unwrap_or_default(),
+        };
+        Ok(PlanViews {
+            plans: plans.iter().map(|(name, plan)| view(name, plan)).collect(),
+        })
+    }
+}
+
+impl Operation for Show {
+    type Output = PolicyView;
+    const ROUTE: Route = Route::get(
+        "policy.show",
+        "/v1/policy",
+        STAFF,
+        "Show the policy in force, or one of former times",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, _: &World) -> Result<PolicyView> {
+        let found = store.read(|tx| match self.revision {
+            None => tx.policy(),
+            Some(n) => tx.policy_revision(n)?.ok_or_else(|| no_revision(n)),
+        })?;
+        let PolicyFile { raw, .. } = policy_file::parse("policy", found.text.clone())?;
+        Ok(PolicyView {
+            revision: found.revision,
+            applied: Time(found.applied),
+            text: found.text,
+            policy: serde_json::to_value(raw).unwrap_or_default(),
+        })
+    }
+}
+
+fn no_revision(n: u64) -> keystile_model::error::Error {
+    refuse(
+        format_args!("there is no revision {n}"),
+        "see `keystilectl policy history`",
+    )
+    .of(Kind::NotFound)
+}
+
+impl Checked {
+    /// A policy that holds. `warnings` are those about the keys that are there.
+    pub fn of(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
+        let policy = &file.policy;
+        let found = policy_check::check(file);
+        warnings.extend(found.warnings);
+        Self {
+            ok: true,
+            routes: policy.routes.len() as u64,
+            plans: policy.plans.len() as u64,
+            scopes: policy.scopes.clone(),
+            warnings,
+            notes: found.notes,
+        }
+    }
+}
+
+impl Operation for Check {
+    type Output = Checked;
+    const ROUTE: Route = Route::ask(
+        "policy.check",
+        "/v1/policy/check",
+        STAFF,
+        "Check a policy, and what it would mean for the keys that are there",
+    )
+    .carries_file();
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Checked> {
+        let file = policy_file::parse(&self.name, self.text)?;
+        let warnings = store.read(|tx| registry::policy::check(tx, &file))?;
+        Ok(Checked::of(&file, warnings))
+    }
+}
+
+impl Operation for Compare {
+    type Output = Compared;
+    const ROUTE: Route = Route::ask(
+        "policy.compare",
+        "/v1/policy/diff",
+        STAFF,
+        "Compare a policy with the one in force, by what changes for callers",
+    )
+    .carries_file();
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Compared> {
+        let after = policy_file::parse(&self.name, self.text)?;
+        let (revision, before) =
+            store.read(|tx| Ok((tx.policy()?.revision, registry::policy(tx)?)))?;
+        let diff = policy_diff::diff(&before, &after)?;
+        let routes = diff.routes.into_iter().map(|r| ChangeView {
+            effect: r.effect.as_str().to_owned(),
+            at: r.path,
+            methods: r.methods,
+            hosts: r.hosts,
+            change: r.change,
+        });
+        let everywhere = diff.everywhere.into_iter().map(|e| ChangeView {
+            effect: e.effect.as_str().to_owned(),
+            at: e.field,
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            change: e.change,
+        });
+        Ok(Compared {
+            revision,
+            everywhere: everywhere.collect(),
+            routes: routes.collect(),
+        })
+    }
+}
+
+fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
+    let applied = registry::policy::apply(store, world, file)?;
+    let found = policy_check::check(file);
+    let mut warnings = applied.warnings;
+    warnings.extend(found.warnings);
+    Ok(Applied {
+        revision: applied.revision,
+        changed: !applied.unchanged,
+        warnings,
+        notes: found.notes,
+    })
+}
+
+impl Operation for Apply {
+    type Output = Applied;
+    const ROUTE: Route = Route::change(
+        Method::Put,
+        "policy.apply",
+        "/v1/policy",
+        OWNERS,
+        "Put a policy in force",
+    )
+    .tagged()
+    .carries_file();
+
+    fn pace(&self) -> Pace {
+        // Every key is looked at.
+        Pace::Long
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+        apply(store, world, &policy_file::parse(&self.name, self.text)?)
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(Show { revision: None }, store, world)
+    }
+}
+
+impl Operation for History {
+    type Output = Revisions;
+    const ROUTE: Route = Route::get(
+        "policy.history",
+        "/v1/policy/revisions",
+        STAFF,
+        "List the policies of former times",
+    );
+
+    fn run(self, store: &mut Store, _: &World) -> Result<Revisions> {
+        let all = store.read(|tx| tx.policies())?;
+        let view = |r: &keystile_model::record::Revision| RevisionView {
+            revision: r.revision,
+            applied: Time(r.applied),
+            bytes: r.text.len() as u64,
+            lines: r.text.lines().count() as u64,
+        };
+        Ok(Revisions {
+            revisions: all.iter().map(view).collect(),
+        })
+    }
+}
+
+impl Operation for Rollback {
+    type Output = Applied;
+    const ROUTE: Route = Route::change(
+        Method::Post,
+        "policy.rollback",
+        "/v1/policy/rollback",
+        OWNERS,
+        "Put a policy of former times in force again",
+    )
+    .tagged();
+
+    fn pace(&self) -> Pace {
+        // Every key is looked at.
+        Pace::Long
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+        let n = self.revision;
+        let former = store.read(|tx| tx.policy_revision(n)?.ok_or_else(|| no_revision(n)))?;
+        let file = policy_file::parse(&format!("policy of revision {n}"), former.text)?;
+        apply(store, world, &file)
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(Show { revision: None }, store, world)
+    }
+}

@@ -1,0 +1,101 @@
+//! Sessions of the console: only the running server knows them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::wire::{Id, Time};
+use keystile_model::world::World;
+use keystile_store::Store;
+
+/// A session of a person who is signed in to the console.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView {
+    /// Its public id: nobody can sign in with it.
+    pub id: String,
+    /// Who, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
+    pub user: String,
+    /// The token that it was opened with; null for a person of an identity provider.
+    pub token: Option<Id>,
+    /// The address that they signed in from.
+    pub address: String,
+    /// When it began.
+    pub began: Time,
+    /// When its last request came.
+    pub last_seen: Time,
+    /// When it ends, if no request comes before.
+    pub expires: Time,
+}
+
+/// Sessions.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Sessions)]
+pub struct Sessions {
+    /// The latest first.
+    pub sessions: Vec<SessionView>,
+}
+
+/// Lists who is signed in to the console of this server.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SessionList)]
+pub struct List {}
+
+/// Ends a session: its browser has to sign in again.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SessionEnd)]
+pub struct End {
+    /// Its id.
+    pub id: String,
+}
+
+impl Operation for List {
+    type Output = Sessions;
+    const ROUTE: Route = Route::get(
+        "session.list",
+        "/v1/sessions",
+        AUDITORS,
+        "List who is signed in to the console",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Sessions> {
+        Err(unknown())
+    }
+}
+
+impl Operation for End {
+    type Output = SessionView;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "session.end",
+        "/v1/sessions/{id}",
+        OWNERS,
+        "End a session of the console",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<SessionView> {
+        Err(unknown())
+    }
+}
+
+/// That there is none with that id.
+pub fn none(id: &str) -> Error {
+    refuse(
+        format_args!("there is no session `{id}`"),
+        "it may have ended; see `keystilectl session list`",
+    )
+    .of(Kind::NotFound)
+}
+
+fn unknown() -> Error {
+    refuse(
+        "only a server knows who is signed in to its console",
+        "name the server with `--server` or KEYSTILE_SERVER",
+    )
+    .of(Kind::Unavailable)
+}

@@ -1,0 +1,148 @@
+//! Signing keys, without their secrets: those leave the store on its own machine only.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use crate::Pace;
+use keystile_model::error::Result;
+use keystile_model::record::SigningRecord;
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_registry::signing;
+use keystile_store::Store;
+
+/// What the filter trusts keysets by.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = SigningKey)]
+pub struct SigningKeyView {
+    /// Its id.
+    pub kid: String,
+    /// `active`, `accepted` or `retired`.
+    pub state: String,
+    /// Since when.
+    pub created: Time,
+    /// Since when it is erased.
+    pub retired: Option<Time>,
+}
+
+/// Signing keys.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct SigningKeyViews {
+    /// The oldest first.
+    pub signing_keys: Vec<SigningKeyView>,
+}
+
+/// A change of the key that signs.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = SigningKeyRotated)]
+pub struct Rotated {
+    /// Signs from now on.
+    pub active: String,
+    /// Is accepted until it is retired.
+    pub accepted: String,
+}
+
+/// A signing key that is erased.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = SigningKeyRetired)]
+pub struct Retired {
+    /// Its id.
+    pub kid: String,
+    /// `retired`.
+    pub state: String,
+}
+
+/// Lists signing keys.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SigningKeyList)]
+pub struct List {}
+
+/// Makes a new signing key; the former one is accepted until it is retired.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SigningKeyRotate)]
+pub struct Rotate {}
+
+/// Erases a signing key that signs no more.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SigningKeyRetire)]
+pub struct Retire {
+    /// Its id.
+    pub kid: String,
+}
+
+impl Operation for List {
+    type Output = SigningKeyViews;
+    const ROUTE: Route = Route::get(
+        "signing-key.list",
+        "/v1/signing-keys",
+        AUDITORS,
+        "List signing keys",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, _: &World) -> Result<SigningKeyViews> {
+        let all = store.read(|tx| tx.signing_keys())?;
+        let view = |k: &SigningRecord| SigningKeyView {
+            kid: k.kid.clone(),
+            state: k.state.as_str().to_owned(),
+            created: Time(k.created),
+            retired: k.retired.map(Time),
+        };
+        Ok(SigningKeyViews {
+            signing_keys: all.iter().map(view).collect(),
+        })
+    }
+}
+
+impl Operation for Rotate {
+    type Output = Rotated;
+    const ROUTE: Route = Route::create(
+        "signing-key.rotate",
+        "/v1/signing-keys/rotate",
+        OWNERS,
+        "Make a new signing key; the former one is accepted until it is retired",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+        let (active, accepted) = signing::rotate(store, world)?;
+        Ok(Rotated { active, accepted })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
+    }
+}
+
+impl Operation for Retire {
+    type Output = Retired;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "signing-key.retire",
+        "/v1/signing-keys/{kid}",
+        OWNERS,
+        "Erase a signing key that signs no more",
+    )
+    .tagged();
+
+    fn pace(&self) -> Pace {
+        Pace::Urgent
+    }
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Retired> {
+        signing::retire(store, world, &self.kid)?;
+        Ok(Retired {
+            kid: self.kid,
+            state: "retired".to_owned(),
+        })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
+    }
+}

@@ -1,0 +1,76 @@
+use super::*;
+use keystile_model::record::Status;
+use keystile_model::wire;
+
+fn same<O: Operation>(operation: &O, path: &[(&str, &str)]) {
+    let parts = take_apart(operation).unwrap();
+    let path: BTreeMap<String, String> = path
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
+    let query = parts.target.split_once('?').map_or("", |(_, q)| q);
+    let body = parts.body.map(|b| b.to_string()).unwrap_or_default();
+    let again: O = put_together(&path, query, body.as_bytes()).unwrap();
+    assert_eq!(
+        serde_json::to_value(operation).unwrap(),
+        serde_json::to_value(&again).unwrap()
+    );
+}
+
+#[test]
+fn an_operation_arrives_as_it_was_sent() {
+    same(
+        &key::List {
+            client: Some("a&b=c d/ü".to_owned()),
+            status: vec![Status::Active.into(), Status::Rotating.into()],
+            expiring: Some(wire::TimeWords::read("30d").unwrap()),
+            label: vec!["team=a b".to_owned(), "x=".to_owned()],
+            limit: Some(7),
+            ..key::List::default()
+        },
+        &[],
+    );
+    same(
+        &client::Delete {
+            name: "acme".to_owned(),
+            sure: true,
+        },
+        &[("name", "acme")],
+    );
+    let mut update = key::Update::of("0Ab3dEfGh1".parse().unwrap());
+    update.plan = Some(None);
+    update.expires = Some(Some(wire::TimeWords::read("90d").unwrap()));
+    update.limits = Some(vec![wire::LimitWords::read("100/1m:20@client").unwrap()]);
+    same(&update, &[("id", "0Ab3dEfGh1")]);
+}
+
+#[test]
+fn what_stands_in_the_path_is_encoded() {
+    let parts = take_apart(&client::Show::with_keys("a/b?c")).unwrap();
+    assert_eq!(parts.target, "/v1/clients/a%2Fb%3Fc");
+}
+
+#[test]
+fn a_field_that_does_not_exist_is_refused_by_its_name() {
+    let refused = put_together::<client::Create>(
+        &BTreeMap::new(),
+        "",
+        br#"{"name": "acme", "plam": "gold"}"#,
+    );
+    let words = refused.err().unwrap().to_string();
+    assert!(words.contains("`plam`"), "{words}");
+    let refused = put_together::<key::List>(&BTreeMap::new(), "limit=many", b"");
+    let words = refused.err().unwrap().to_string();
+    assert!(words.starts_with("`limit`: "), "{words}");
+}
+
+#[test]
+fn a_null_takes_away_and_an_absent_field_leaves() {
+    let path = BTreeMap::from([("id".to_owned(), "0Ab3dEfGh1".to_owned())]);
+    let update: key::Update = put_together(&path, "", br#"{"plan": null}"#).unwrap();
+    assert_eq!(update.plan, Some(None));
+    let update: key::Update = put_together(&path, "", b"{}").unwrap();
+    assert_eq!(update.plan, None);
+}
+
+mod usage;

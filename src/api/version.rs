@@ -1,0 +1,178 @@
+//! The versions of the keyset that Envoys were sent: only the running server knows them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{Operation, Route, STAFF};
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_store::Store;
+
+/// A version that Envoys were sent.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetPublished)]
+pub struct VersionView {
+    /// Milliseconds since the epoch, always rising.
+    pub version: u64,
+    /// When the store last changed.
+    pub issued_at: Time,
+    /// The version of the keyset that it is told as changes of.
+    pub base: u64,
+    /// How many keys that holds.
+    pub keys: u64,
+    /// How many keys have changed since.
+    pub changed: u64,
+    /// The audit log's last record of it.
+    pub audit_seq: u64,
+    /// Actions since the version before, and how often each. Empty for the first version
+    /// after a start of the server.
+    pub why: BTreeMap<String, u64>,
+}
+
+/// Versions.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetVersions)]
+pub struct Versions {
+    /// The newest first.
+    pub versions: Vec<VersionView>,
+}
+
+/// What is in a version.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetInspected)]
+pub struct Inspected {
+    /// The version.
+    #[serde(flatten)]
+    pub view: VersionView,
+    /// The policy in it.
+    #[schema(value_type = Object)]
+    pub policy: Value,
+    /// Keys that changed since its base was made, as they are: a thousand at most.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<Value>,
+}
+
+/// A field that differs.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetChange)]
+pub struct Change {
+    /// Its path.
+    pub field: String,
+    /// In the first; null if it is not there.
+    pub before: Value,
+    /// In the second; null if it is not there.
+    pub after: Value,
+}
+
+/// A key that differs.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetChangedKey)]
+pub struct ChangedKey {
+    /// Its id.
+    pub id: String,
+    /// Field by field.
+    pub changes: Vec<Change>,
+}
+
+/// What sets one version apart from another.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = KeysetDifference)]
+pub struct Difference {
+    /// The first version and the second.
+    pub versions: [u64; 2],
+    /// Keys only in the second.
+    #[schema(value_type = Vec<Object>)]
+    pub added: Vec<Value>,
+    /// Keys only in the first.
+    #[schema(value_type = Vec<Object>)]
+    pub removed: Vec<Value>,
+    /// Keys in both.
+    pub changed: Vec<ChangedKey>,
+    /// Of the policy.
+    pub policy: Vec<Change>,
+    /// Keys left out, because each list holds a thousand at most.
+    pub left_out: u64,
+}
+
+/// Lists the versions that Envoys were sent since the server started, the last 200 at most.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetVersionsList)]
+pub struct List {}
+
+/// Shows one of them.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetInspect)]
+pub struct Inspect {
+    /// Which.
+    pub version: u64,
+}
+
+/// Shows what changed from one of them to another.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysetDiff)]
+pub struct Diff {
+    /// The former.
+    pub version: u64,
+    /// The latter.
+    pub to: u64,
+}
+
+impl Operation for List {
+    type Output = Versions;
+    const ROUTE: Route = Route::get(
+        "keyset.versions",
+        "/v1/keyset/versions",
+        STAFF,
+        "List the versions that Envoys were sent, and why",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Versions> {
+        Err(unknown())
+    }
+}
+
+impl Operation for Inspect {
+    type Output = Inspected;
+    const ROUTE: Route = Route::get(
+        "keyset.inspect",
+        "/v1/keyset/versions/{version}",
+        STAFF,
+        "Show a version that Envoys were sent",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Inspected> {
+        Err(unknown())
+    }
+}
+
+impl Operation for Diff {
+    type Output = Difference;
+    const ROUTE: Route = Route::get(
+        "keyset.diff",
+        "/v1/keyset/versions/{version}/diff",
+        STAFF,
+        "Show what changed from one version to another",
+    )
+    .live();
+
+    fn run(self, _: &mut Store, _: &World) -> Result<Difference> {
+        Err(unknown())
+    }
+}
+
+fn unknown() -> Error {
+    refuse(
+        "only a server knows which versions Envoys were sent",
+        "name the server with `--server` or KEYSTILE_SERVER; files are compared without one",
+    )
+    .of(Kind::Unavailable)
+}

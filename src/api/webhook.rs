@@ -1,0 +1,194 @@
+//! Webhooks: who is told what.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{Method, OWNERS, Operation, Route, STAFF};
+use keystile_model::error::Result;
+use keystile_model::record;
+use keystile_model::webhook::Secret as Signer;
+use keystile_model::wire::{Secret, Time};
+use keystile_model::world::World;
+use keystile_registry::webhook::{self, Draft};
+use keystile_store::Store;
+
+/// A webhook: all but its secret.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Webhook)]
+pub struct WebhookView {
+    /// Its name.
+    pub name: String,
+    /// Where messages go.
+    pub url: String,
+    /// What it hears of: actions of the audit log.
+    pub events: Vec<String>,
+    /// Messages that it has not taken yet.
+    pub waiting: u64,
+    /// Since when.
+    pub created: Time,
+}
+
+impl WebhookView {
+    fn of(hook: &record::Webhook) -> Self {
+        Self {
+            name: hook.name.clone(),
+            url: hook.url.clone(),
+            events: hook.events.clone(),
+            waiting: hook.waiting,
+            created: Time(hook.created),
+        }
+    }
+}
+
+/// Webhooks.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = Webhooks)]
+pub struct WebhookViews {
+    /// By name.
+    pub webhooks: Vec<WebhookView>,
+}
+
+/// A new webhook.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = WebhookCreated)]
+pub struct Created {
+    /// What the receiver checks signatures with: shown this once. Null in the answer to a
+    /// request that is repeated.
+    pub secret: Option<Secret>,
+    /// What the store keeps.
+    #[serde(flatten)]
+    pub view: WebhookView,
+}
+
+/// Makes a webhook; its secret is shown once, in the answer.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookCreate)]
+pub struct Create {
+    /// Its name.
+    pub name: String,
+    /// Where messages go: `https://`.
+    pub url: String,
+    /// What it hears of: `key.revoke`, `key.*`; everything if none is named.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// `whsec_…`, if the receiver has one already.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+}
+
+/// Lists webhooks.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookList)]
+pub struct List {}
+
+/// Shows a webhook.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookShow)]
+pub struct Show {
+    /// Its name.
+    pub name: String,
+}
+
+/// Removes a webhook, and what it has not been told yet.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookDelete)]
+pub struct Delete {
+    /// Its name.
+    pub name: String,
+}
+
+/// What was removed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = WebhookDeleted)]
+pub struct Deleted {
+    /// Its name.
+    pub name: String,
+    /// True.
+    pub deleted: bool,
+}
+
+impl Operation for Create {
+    type Output = Created;
+    const ROUTE: Route = Route::create(
+        "webhook.create",
+        "/v1/webhooks",
+        OWNERS,
+        "Make a webhook; its secret is shown once, in the answer",
+    );
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+        let secret = self.secret.map(|s| Signer::parse(s.expose_secret()));
+        let draft = Draft {
+            name: self.name,
+            url: self.url,
+            events: self.events,
+            secret: secret.transpose()?,
+        };
+        let (hook, secret) = webhook::create(store, world, draft)?;
+        Ok(Created {
+            secret: Some(Secret::new(&secret.expose_secret())),
+            view: WebhookView::of(&hook),
+        })
+    }
+}
+
+impl Operation for List {
+    type Output = WebhookViews;
+    const ROUTE: Route = Route::get("webhook.list", "/v1/webhooks", STAFF, "List webhooks");
+
+    fn run(self, store: &mut Store, world: &World) -> Result<WebhookViews> {
+        let all = webhook::list(store, world)?;
+        Ok(WebhookViews {
+            webhooks: all.iter().map(WebhookView::of).collect(),
+        })
+    }
+}
+
+impl Operation for Show {
+    type Output = WebhookView;
+    const ROUTE: Route = Route::get(
+        "webhook.show",
+        "/v1/webhooks/{name}",
+        STAFF,
+        "Show a webhook",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<WebhookView> {
+        let all = webhook::list(store, world)?;
+        let found = all.iter().find(|w| w.name == self.name);
+        found
+            .map(WebhookView::of)
+            .ok_or_else(|| webhook::unknown(&self.name))
+    }
+}
+
+impl Operation for Delete {
+    type Output = Deleted;
+    const ROUTE: Route = Route::change(
+        Method::Delete,
+        "webhook.delete",
+        "/v1/webhooks/{name}",
+        OWNERS,
+        "Remove a webhook, and what it has not been told yet",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<Deleted> {
+        webhook::delete(store, world, &self.name)?;
+        Ok(Deleted {
+            name: self.name,
+            deleted: true,
+        })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        let name = self.name.clone();
+        super::shown(Show { name }, store, world)
+    }
+}

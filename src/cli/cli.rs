@@ -1,0 +1,404 @@
+//! What a person types.
+
+use std::any::TypeId;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::commands::{self, Context, Through};
+use crate::output::{self, Form, Output};
+use keystile_model::error::{Result, refuse};
+use keystile_registry::home::Home;
+use keystile_system as system;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// API keys for Envoy and Istio: issue, revoke, publish, explain
+///
+/// keystilectl owns clients, keys, plans and the audit log, and turns them into a signed
+/// keyset that the filter keystile.wasm checks every request against.
+#[derive(Parser)]
+#[command(name = "keystilectl", version, styles = STYLES, max_term_width = 100, after_help = "\
+A first round:
+  keystilectl init
+  keystilectl client create acme --plan gold
+  keystilectl key issue acme --scope read --expires 90d
+  keystilectl push --ecds-file keystile.json
+  export \"$(keystilectl signing-key export)\"
+  keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
+
+Exit codes: 0 done, 1 refused or failed, 2 typed wrongly.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// The folder of the store [default: ~/.keystile]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KEYSTILE_HOME",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    home: Option<PathBuf>,
+
+    /// The form of what is printed
+    #[arg(
+        long,
+        short,
+        value_name = "FORM",
+        default_value = "table",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    output: Form,
+
+    /// Prints the master key: `vault kv get …`, `pass show …`. Otherwise it is read from the
+    /// environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
+    #[arg(
+        long,
+        value_name = "CMD",
+        env = "KEYSTILE_MASTER_KEY_COMMAND",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    master_key_command: Option<String>,
+
+    /// Work through this server, with the token in KEYSTILE_TOKEN, in place of a store here
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "KEYSTILE_SERVER",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    server: Option<String>,
+
+    /// The authority that the server's certificate is of, if it is a private one
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KEYSTILE_SERVER_CA",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    server_ca: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(commands::init::Init),
+    #[command(subcommand)]
+    Client(commands::client::Client),
+    #[command(subcommand)]
+    Key(commands::key::Key),
+    #[command(subcommand)]
+    Plan(commands::policy::Plan),
+    #[command(subcommand)]
+    Policy(commands::policy::Policy),
+    #[command(subcommand)]
+    Keyset(commands::keyset::Keyset),
+    Push(commands::push::Push),
+    #[command(subcommand)]
+    Render(commands::render::Render),
+    Explain(commands::explain::Explain),
+    Import(commands::import::Import),
+    #[command(subcommand)]
+    SigningKey(commands::signing_key::SigningKey),
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
+    Serve(Box<commands::serve::Serve>),
+    Fleet(commands::fleet::Fleet),
+    #[command(subcommand)]
+    Node(commands::node::Node),
+    #[command(subcommand)]
+    Token(commands::token::Token),
+    #[command(subcommand)]
+    Session(commands::session::Session),
+    #[command(subcommand)]
+    Webhook(commands::webhook::Webhook),
+    Usage(commands::usage::Usage),
+    #[command(subcommand)]
+    Quota(commands::quota::Quota),
+    Backup(commands::backup::Backup),
+    Restore(commands::backup::Restore),
+    #[command(subcommand)]
+    MasterKey(commands::master_key::MasterKey),
+    Completions(Completions),
+}
+
+/// Print completions for a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl completions bash > /etc/bash_completion.d/keystilectl
+  keystilectl completions zsh > ~/.zfunc/_keystilectl")]
+struct Completions {
+    shell: clap_complete::Shell,
+}
+
+/// Runs what was typed.
+pub fn main() -> ExitCode {
+    system::harden();
+    let mut command = command();
+    let args = system::arguments();
+    if let Some((option, next)) = swallowed(&command, &args) {
+        let message = format!(
+            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+        );
+        command.error(ErrorKind::InvalidValue, message).exit();
+    }
+    let matches = command.get_matches_from(args);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            output::error(&e);
+            // 2 is clap's, for what was typed wrongly.
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a person may type. Hosts, paths, headers and free text may begin with a dash: whatever an
+/// option takes as text is its value, not another option.
+fn command() -> clap::Command {
+    fn with_dashes(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| {
+                let free = is_free(&arg);
+                arg.allow_hyphen_values(free)
+            })
+            .mut_subcommands(with_dashes)
+    }
+    with_dashes(Cli::command())
+}
+
+/// Whether an option takes text: not a number, a time, a file or one of a few words.
+fn is_free(arg: &clap::Arg) -> bool {
+    let text = [TypeId::of::<String>(), TypeId::of::<(String, String)>()];
+    let one = arg
+        .get_num_args()
+        .is_none_or(|n| (n.min_values(), n.max_values()) == (1, 1));
+    let takes = arg.get_action().takes_values() && one && !arg.is_require_equals_set();
+    let kind = arg.get_value_parser().type_id();
+    !arg.is_positional() && takes && text.iter().any(|t| kind == *t)
+}
+
+/// An option whose value was forgotten, so that it would take the next option for it.
+fn swallowed(command: &clap::Command, args: &[OsString]) -> Option<(String, String)> {
+    fn each<'c>(command: &'c clap::Command, out: &mut Vec<&'c clap::Arg>) {
+        out.extend(command.get_arguments());
+        command.get_subcommands().for_each(|c| each(c, out));
+    }
+    let mut known = Vec::new();
+    each(command, &mut known);
+    let is = |name: &str, free: bool| {
+        let mut named = known.iter().filter(|a| a.get_long() == Some(name));
+        named.any(|a| !free || is_free(a))
+    };
+    let typed = args.iter().map_while(|a| a.to_str().filter(|a| *a != "--"));
+    let typed: Vec<&str> = typed.collect();
+    typed.windows(2).find_map(|pair| {
+        let [option, next] = pair else { return None };
+        let option = option.strip_prefix("--").filter(|o| is(o, true))?;
+        let (name, _) = next.split_once('=').unwrap_or((next, ""));
+        name.strip_prefix("--").filter(|n| is(n, false))?;
+        Some((option.to_owned(), (*next).to_owned()))
+    })
+}
+
+fn run(cli: Cli) -> Result<()> {
+    if let Command::Completions(c) = &cli.command {
+        return completions(c.shell);
+    }
+    // Before anything is done: what cannot be printed would be lost.
+    if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
+        return Err(refuse(
+            "only `keystilectl usage` has a form for spreadsheets",
+            "use `--output json`",
+        ));
+    }
+    let server = cli.global.server.filter(|url| !url.is_empty());
+    let server = server.map(|url| Through::new(url, cli.global.server_ca));
+    let cx = &Context {
+        world: system::local(),
+        home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
+        out: Output::new(cli.global.output),
+        server,
+    };
+    match cli.command {
+        Command::Init(c) => c.run(cx),
+        Command::Client(c) => c.run(cx),
+        Command::Key(c) => c.run(cx),
+        Command::Plan(c) => c.run(cx),
+        Command::Policy(c) => c.run(cx),
+        Command::Keyset(c) => c.run(cx),
+        Command::Push(c) => c.run(cx),
+        Command::Render(c) => c.run(cx),
+        Command::Explain(c) => c.run(cx),
+        Command::Import(c) => c.run(cx),
+        Command::SigningKey(c) => c.run(cx),
+        Command::Audit(c) => c.run(cx),
+        Command::Serve(c) => c.run(cx),
+        Command::Fleet(c) => c.run(cx),
+        Command::Node(c) => c.run(cx),
+        Command::Token(c) => c.run(cx),
+        Command::Session(c) => c.run(cx),
+        Command::Webhook(c) => c.run(cx),
+        Command::Quota(c) => c.run(cx),
+        Command::Usage(c) => c.run(cx),
+        Command::Backup(c) => c.run(cx),
+        Command::Restore(c) => c.run(cx),
+        Command::MasterKey(c) => c.run(cx),
+        Command::Completions(_) => Ok(()),
+    }
+}
+
+fn home(given: Option<PathBuf>) -> Result<PathBuf> {
+    given
+        .filter(|p| !p.as_os_str().is_empty())
+        .or_else(|| Some(PathBuf::from(system::variable("HOME")?).join(".keystile")))
+        .ok_or_else(|| {
+            refuse(
+                "there is no home folder",
+                "name the store's folder with `--home` or KEYSTILE_HOME",
+            )
+        })
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut out = Vec::new();
+    let mut command = Cli::command();
+    clap_complete::generate(shell, &mut command, "keystilectl", &mut out);
+    output::raw(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_hold_together() {
+        command().debug_assert();
+    }
+
+    fn typed(line: &[&str]) -> std::result::Result<clap::ArgMatches, clap::Error> {
+        let line = ["keystilectl"].iter().chain(line);
+        command().try_get_matches_from(line)
+    }
+
+    #[test]
+    fn text_may_begin_with_a_dash() {
+        let explain = [
+            "explain", "--path", "-/x", "--host", "-.x", "--method", "-M",
+        ];
+        let more = [
+            "--virtual-host",
+            "-v",
+            "--origin",
+            "-o",
+            "-H",
+            "-x: 1",
+            "--key",
+            "-",
+        ];
+        typed(&[&explain[..], &more].concat()).unwrap();
+        for line in [
+            &["client", "create", "acme", "--description", "- none -"][..],
+            &[
+                "client",
+                "update",
+                "acme",
+                "--description",
+                "-",
+                "--label",
+                "-a=-b",
+            ],
+            &["key", "issue", "acme", "--name", "-1", "--scope", "-s"],
+            &["key", "revoke", "0Ab3dEfGh1", "--reason", "-leaked"],
+            &[
+                "audit",
+                "list",
+                "--actor",
+                "-a",
+                "--subject",
+                "-s",
+                "--action",
+                "-x",
+            ],
+            &["--master-key-command", "-c", "client", "list"],
+        ] {
+            typed(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        }
+        // Where nothing that begins so can be meant, it is an option that there is not.
+        for line in [
+            &["audit", "list", "--last", "-n"][..],
+            &["client", "create", "-acme"],
+            &["client", "list", "--output", "-x"],
+        ] {
+            assert!(typed(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_not_taken_for_the_value_of_another() {
+        let swallowed = |line: &[&str]| {
+            let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+            super::swallowed(&command(), &line)
+        };
+        let found = swallowed(&["key", "revoke", "--reason", "--wait", "0Ab3dEfGh1"]);
+        assert_eq!(found, Some(("reason".to_owned(), "--wait".to_owned())));
+        let found = swallowed(&["client", "create", "a", "--description", "--plan=gold"]);
+        assert_eq!(found.unwrap().1, "--plan=gold");
+        for fine in [
+            &["key", "revoke", "--reason=--wait", "0Ab3dEfGh1"][..],
+            &["key", "revoke", "--reason", "--whatever", "--wait"],
+            &["key", "revoke", "--reason", "-w", "--wait"],
+            &["explain", "--tls", "--path", "/"],
+            &["x", "--", "--reason", "--wait"],
+        ] {
+            assert_eq!(swallowed(fine), None, "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_help_and_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "`{path}` has no help");
+                for arg in sub.get_arguments().filter(|a| !a.is_hide_set()) {
+                    assert!(
+                        arg.get_help().is_some() || arg.is_positional(),
+                        "`{path} {}` has no help",
+                        arg.get_id()
+                    );
+                }
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                } else {
+                    let help = sub
+                        .get_after_help()
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    assert!(help.contains("keystilectl"), "`{path}` has no example");
+                }
+            }
+        }
+        check(&command(), "keystilectl");
+    }
+}

@@ -1,0 +1,145 @@
+//! One file for each noun: what is typed, what is done, what is printed.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use keystile_core::key::{KeyId, Parsed};
+
+use crate::output::Output;
+use keystile_api::Operation;
+use keystile_api::remote::{self, Remote};
+use keystile_model::error::{Result, refuse};
+use keystile_model::world::World;
+use keystile_registry::home::Home;
+use keystile_store::Store;
+use keystile_system as system;
+
+pub mod audit;
+pub mod backup;
+pub mod client;
+pub mod explain;
+pub mod fleet;
+pub mod import;
+pub mod init;
+mod interrupt;
+pub mod key;
+pub mod keyset;
+pub mod master_key;
+pub mod node;
+pub mod policy;
+pub mod push;
+pub mod quota;
+pub mod render;
+pub mod serve;
+pub mod session;
+pub mod signing_key;
+pub mod token;
+pub mod usage;
+pub mod webhook;
+
+/// The environment variable that says which server to work through.
+const SERVER: &str = "KEYSTILE_SERVER";
+
+/// Where a command stands.
+pub struct Context {
+    /// When, who, randomness.
+    pub world: World,
+    /// The folder of the store.
+    pub home: Home,
+    /// Where its answer goes.
+    pub out: Output,
+    /// The server that works on the store, in place of this process.
+    pub server: Option<Through>,
+}
+
+/// A server by its address. It is looked at when it is asked: what works on the store itself
+/// has nothing to do with it.
+pub struct Through {
+    url: String,
+    ca: Option<PathBuf>,
+    remote: OnceLock<Remote>,
+}
+
+impl Through {
+    /// One by its address; `ca` as [`Remote::new`] has it.
+    pub fn new(url: String, ca: Option<PathBuf>) -> Self {
+        Self {
+            url,
+            ca,
+            remote: OnceLock::new(),
+        }
+    }
+
+    /// Ready to be asked.
+    ///
+    /// # Errors
+    /// Those of [`Remote::new`].
+    pub fn remote(&self) -> Result<&Remote> {
+        if let Some(remote) = self.remote.get() {
+            return Ok(remote);
+        }
+        let token = system::secret_variable(remote::TOKEN);
+        let made = Remote::new(&self.url, self.ca.as_deref(), token)?;
+        Ok(self.remote.get_or_init(|| made))
+    }
+}
+
+impl Context {
+    /// Opens the store.
+    pub fn store(&self) -> Result<Store> {
+        self.local()?;
+        self.home.open()
+    }
+
+    /// Opens the store to read it, as whichever version left it.
+    pub fn store_to_read(&self) -> Result<Store> {
+        self.local()?;
+        self.home.open_as_it_is()
+    }
+
+    /// That this process works on the store itself.
+    pub fn local(&self) -> Result<()> {
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let (said, next) = match system::variable(SERVER) {
+            Some(said) if said == server.url => (SERVER, "`unset KEYSTILE_SERVER`"),
+            _ => ("`--server`", "leave out `--server`"),
+        };
+        Err(refuse(
+            format_args!(
+                "this command works on the store itself, and {said} says to work through `{}`",
+                server.url
+            ),
+            format_args!("{next}, and run it on the machine that has the store"),
+        ))
+    }
+
+    /// Does something: on the store, or through the server.
+    pub fn perform<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.perform_in(&self.world, operation)
+    }
+
+    /// The same in another world than the usual one; through a server, in the server's.
+    pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
+        match &self.server {
+            Some(server) => server.remote()?.perform(&operation),
+            None if operation.writes() => operation.run(&mut self.store()?, world),
+            None => operation.run(&mut self.store_to_read()?, world),
+        }
+    }
+
+    /// Seconds since the epoch.
+    pub fn now(&self) -> u64 {
+        self.world.now.seconds()
+    }
+}
+
+/// Reads a key's id; from a whole key, the id inside.
+pub fn key_id(text: &str) -> std::result::Result<KeyId, String> {
+    if let Ok(key) = Parsed::parse(text.as_bytes()) {
+        return Ok(key.id());
+    }
+    text.parse()
+        .map_err(|e| format!("{e}; see `keystilectl key list`"))
+}

@@ -1,0 +1,270 @@
+//! `keystilectl backup` and `keystilectl restore`
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use keystile_core::key::KeyId;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{Context, interrupt};
+use keystile_api::backup::{self, Part};
+use keystile_api::remote::Remote;
+use keystile_model::error::{Error, Result, refuse};
+use keystile_model::plural;
+use keystile_model::words;
+use keystile_registry::home::{self, Kept, Restored};
+use keystile_store::LostKey;
+use keystile_system::file::Partial;
+
+/// Ids that a warning names.
+const SHOWN: usize = 20;
+
+/// Write a copy of the store to a file, while others read and write
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl backup /backup/keystile-$(date +%F).db
+
+The copy is of one moment, verified, and encrypted with the store's master key. Keep that key too,
+and not beside the copy. With `--server` the server makes the copy and this command fetches it, which
+needs a token of the role `owner`.")]
+pub struct Backup {
+    /// The file to write; an existing one is replaced once the copy is complete
+    file: PathBuf,
+}
+
+/// Make a store from a backup, in a folder that has none
+#[derive(Args)]
+#[command(after_help = "\
+Example, on a new machine:
+  install -D -m 600 master.key ~/.keystile/master.key
+  keystilectl restore /backup/keystile-2027-01-31.db
+  keystilectl push --ecds-file keystile.json
+
+What was done since the backup is undone: keys that were revoked are good again, and keys that were
+issued are not known. Where the lost store's folder is at hand, leave what lies beside the store in
+it: the last published keyset and the counts of usage tell which keys these are (`keystilectl key
+lost`). The keyset's version rises above all that were published, so that Envoys take it, and
+nothing that was published before is built upon. No server may run on the folder.")]
+pub struct Restore {
+    /// The file that `backup` wrote
+    file: PathBuf,
+}
+
+impl Backup {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        interrupt::leave_nothing()?;
+        let kept = match &cx.server {
+            Some(server) => fetched(server.remote()?, &self.file)?,
+            None => Saved::of(&cx.home.backup(&cx.world, &self.file)?),
+        };
+        let shown = self.file.display().to_string();
+        let json = json!({
+            "file": shown,
+            "bytes": kept.bytes,
+            "version": kept.version,
+            "head": kept.head,
+            "master_key": kept.master_key,
+            "usage_damaged": kept.usage_damaged,
+        });
+        if let Some(why) = &kept.usage_damaged {
+            cx.out.warn(format_args!(
+                "this backup holds the store without the usage counts, which are damaged ({why}); to count again, stop the server, move `usage.db*` out of the folder and start the server"
+            ));
+        }
+        cx.out.show(&json, || {
+            format!(
+                "{shown}: {} bytes, version {}, verified; it needs the master key {}\n",
+                kept.bytes, kept.version, kept.master_key
+            )
+        })
+    }
+}
+
+impl Restore {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
+        interrupt::leave_nothing()?;
+        let restored = cx.home.restore(&cx.world, &self.file)?;
+        let (again, unknown): (Vec<_>, Vec<_>) = restored.lost.iter().partition(|k| k.revoked);
+        let named = |keys: &[&LostKey]| {
+            let each = keys.iter();
+            each.map(|k| json!({"id": k.id.to_string(), "client": k.client}))
+                .collect::<Vec<_>>()
+        };
+        let json = json!({
+            "home": cx.home.folder().display().to_string(),
+            "head": restored.head.to_string(),
+            "backed_up_version": restored.backed_up,
+            "version": restored.version,
+            "timeline": restored.timeline.to_string(),
+            "unknown_keys": named(&unknown),
+            "keys_good_again": named(&again),
+            "unknown_keys_in_use": restored.in_use.iter().map(KeyId::to_string).collect::<Vec<_>>(),
+            "last_keyset_unreadable": restored.unreadable,
+        });
+        cx.out.show(&json, || {
+            format!(
+                "restored with version {}, up to audit record {}; version {} is to be pushed\n",
+                restored.backed_up, restored.head.seq, restored.version
+            )
+        })?;
+        if !cx.out.is_json() {
+            tell_what_is_lost(cx, &restored, &unknown, &again);
+        }
+        Ok(())
+    }
+}
+
+/// A backup that was written.
+struct Saved {
+    bytes: u64,
+    version: u64,
+    head: String,
+    master_key: String,
+    usage_damaged: Option<String>,
+}
+
+impl Saved {
+    fn of(kept: &Kept) -> Self {
+        Self {
+            bytes: kept.bytes,
+            version: kept.version,
+            head: kept.head.to_string(),
+            master_key: kept.master_key.clone(),
+            usage_damaged: kept.usage_damaged.clone(),
+        }
+    }
+}
+
+/// Has a server make a backup, and fetches it.
+fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // Files may have names that no audit log keeps, such as those made of a digest.
+    let name = match words::check("name", &name, words::NAME) {
+        Ok(()) => name.into_owned(),
+        Err(_) => String::new(),
+    };
+    let made = server.perform(&backup::Make { name })?;
+    let saved = || {
+        let store = part(server, &made.id, Part::Store, &made.store, to)?;
+        let usage = made.usage.as_ref();
+        let usage = usage.map(|u| part(server, &made.id, Part::Usage, u, to));
+        home::put_backup(store, usage.transpose()?, to)
+    };
+    let saved = saved();
+    // It would be removed there in a minute anyway.
+    let _ = server.perform(&backup::End {
+        id: made.id.clone(),
+    });
+    Ok(Saved {
+        bytes: saved?,
+        version: made.version,
+        head: made.head,
+        master_key: made.master_key,
+        usage_damaged: made.usage_damaged,
+    })
+}
+
+fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -> Result<Partial> {
+    let mut file = home::beside_backup(to)?;
+    let mut digest = Sha256::new();
+    let (mut offset, mut bytes) = (0, 0);
+    loop {
+        let piece = server.perform(&backup::Read {
+            id: id.to_owned(),
+            part,
+            offset,
+        })?;
+        let data = STANDARD.decode(&piece.data).map_err(|_| broken(to))?;
+        digest.update(&data);
+        bytes += data.len() as u64;
+        file.file().write_all(&data).map_err(|e| {
+            refuse(
+                format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
+                "nothing was replaced; check the folder and its free space",
+            )
+        })?;
+        match piece.next {
+            // Nothing that goes round in a circle.
+            Some(next) if next == bytes => offset = next,
+            Some(_) => return Err(broken(to)),
+            None => break,
+        }
+    }
+    let sha256: String = digest
+        .finalize()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    if bytes != want.bytes || sha256 != want.sha256 {
+        return Err(broken(to));
+    }
+    file.file().sync_all().map_err(|_| broken(to))?;
+    Ok(file)
+}
+
+fn broken(to: &Path) -> Error {
+    refuse(
+        format_args!(
+            "the backup arrived damaged, and `{}` was not changed",
+            to.display()
+        ),
+        "run the command again",
+    )
+}
+
+/// What nobody would notice before a caller does.
+fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
+    cx.out.warn(
+        "what was done since the backup is undone: revoke again what was revoked since, then push",
+    );
+    let some = |ids: Vec<String>| {
+        let more = ids.len().saturating_sub(SHOWN);
+        let shown = ids.into_iter().take(SHOWN).collect::<Vec<_>>().join(" ");
+        match more {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
+    };
+    let ids = |keys: &[&LostKey]| some(keys.iter().map(|k| k.id.to_string()).collect());
+    if !again.is_empty() {
+        cx.out.warn(format_args!(
+            "{} of the last published keyset revoked or disabled since and good again: {}",
+            many(again.len()),
+            ids(again)
+        ));
+    }
+    if !unknown.is_empty() {
+        cx.out.warn(format_args!(
+            "{} of the last published keyset unknown to this store, refused from now on: {}",
+            many(unknown.len()),
+            ids(unknown)
+        ));
+    }
+    if !restored.in_use.is_empty() {
+        cx.out.warn(format_args!(
+            "{} that were in use unknown to this store, refused from now on: {}",
+            many(restored.in_use.len()),
+            some(restored.in_use.iter().map(KeyId::to_string).collect())
+        ));
+    }
+    if let Some(why) = &restored.unreadable {
+        cx.out.warn(format_args!(
+            "the last published keyset, `base.keyset.former`, cannot be read ({why}): nobody can tell which keys it held"
+        ));
+    }
+    if !restored.lost.is_empty() || !restored.in_use.is_empty() {
+        cx.out.note("`keystilectl key lost` lists them");
+    }
+}
+
+fn many(n: usize) -> String {
+    plural::count(n, "key")
+}

@@ -1,0 +1,272 @@
+//! `keystilectl client …`
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::output::{self, Output, cell};
+use keystile_api::client::{self, ClientRow, ClientView};
+use keystile_api::key::KeyView;
+use keystile_model::error::Result;
+use keystile_model::record::{Labels, Status};
+use keystile_model::rules;
+use keystile_model::when;
+use keystile_model::wire::PAGE;
+use keystile_registry::key::count;
+
+/// Clients: who holds keys
+#[derive(Subcommand)]
+pub enum Client {
+    Create(Create),
+    List(List),
+    Show(Show),
+    Update(Update),
+    Delete(Delete),
+}
+
+/// Add a client
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl client create acme --plan gold
+  keystilectl client create acme --description 'Acme Corp.' --label team=payments")]
+pub struct Create {
+    /// Its name: unique, fit for headers and logs
+    name: String,
+    /// The plan of keys that have none of their own
+    #[arg(long)]
+    plan: Option<String>,
+    /// Free text
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    description: String,
+    /// A free pair; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
+    label: Vec<(String, String)>,
+}
+
+/// List clients
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl client list
+  keystilectl client list --plan gold --output json")]
+pub struct List {
+    /// Only those on this plan
+    #[arg(long)]
+    plan: Option<String>,
+    /// Only those with this label; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
+    label: Vec<(String, String)>,
+}
+
+/// Show a client and its keys
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl client show acme")]
+pub struct Show {
+    /// Its name
+    name: String,
+}
+
+/// Change a client
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl client update acme --plan free
+  keystilectl client update acme --label tier=2 --remove-label team")]
+pub struct Update {
+    /// Its name
+    name: String,
+    /// Another plan
+    #[arg(long)]
+    plan: Option<String>,
+    /// No plan: its keys are limited by their own plans and by routes only
+    #[arg(long, conflicts_with = "plan")]
+    no_plan: bool,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// A free pair to set; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
+    label: Vec<(String, String)>,
+    /// The name of a pair to remove; can be repeated
+    #[arg(long, value_name = "NAME")]
+    remove_label: Vec<String>,
+}
+
+/// Delete a client and revoke its keys
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl client delete acme
+  keystilectl client delete acme --yes    # it has keys, and they are to be revoked")]
+pub struct Delete {
+    /// Its name
+    name: String,
+    /// Revoke its keys without asking back
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Client {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Create(c) => c.run(cx),
+            Self::List(c) => c.run(cx),
+            Self::Show(c) => c.run(cx),
+            Self::Update(c) => c.run(cx),
+            Self::Delete(c) => c.run(cx),
+        }
+    }
+}
+
+impl Create {
+    fn run(self, cx: &Context) -> Result<()> {
+        let client = cx.perform(client::Create {
+            name: self.name,
+            plan: self.plan,
+            description: self.description,
+            labels: self.label.into_iter().collect(),
+        })?;
+        cx.out.show(&client, || fields(&client))
+    }
+}
+
+impl List {
+    fn run(self, cx: &Context) -> Result<()> {
+        let mut page = client::List {
+            plan: self.plan,
+            label: words(&self.label),
+            limit: Some(PAGE),
+            ..client::List::default()
+        };
+        let mut json = cx.out.is_json().then(Output::list);
+        let mut clients = Vec::new();
+        loop {
+            let found = cx.perform(page.clone())?;
+            match &mut json {
+                // There may be more of them than fit into memory.
+                Some(list) => list.add(&found.clients)?,
+                None => clients.extend(found.clients),
+            }
+            if found.next.is_none() {
+                break;
+            }
+            page.cursor = found.next;
+        }
+        match json {
+            Some(list) => list.end(),
+            None => output::text(&table(&clients)),
+        }
+    }
+}
+
+fn table(clients: &[ClientRow]) -> String {
+    output::table(
+        ["client", "plan", "keys", "created", "labels"],
+        clients.iter().map(|row| {
+            let c = &row.client;
+            [
+                cell(&c.client),
+                cell(c.plan.as_deref().unwrap_or("-")),
+                cell(row.keys),
+                cell(when::short(c.created.0)),
+                cell(label_words(&c.labels)),
+            ]
+        }),
+    )
+}
+
+impl Show {
+    fn run(self, cx: &Context) -> Result<()> {
+        let shown = cx.perform(client::Show::with_keys(self.name))?;
+        cx.out.show(&shown, || {
+            let mut out = fields(&shown.client);
+            let keys = &shown.keys;
+            let revoked = |k: &&KeyView| k.status.0 == Status::Revoked;
+            let living = keys.len() - keys.iter().filter(revoked).count();
+            if !keys.is_empty() {
+                let first = if shown.next.is_some() {
+                    "the first "
+                } else {
+                    ""
+                };
+                let many = count(keys.len());
+                out.push_str(&format!("\n{first}{many} ({living} not revoked)\n"));
+                out.push_str(&super::key::list_table(keys, cx.now(), false));
+            }
+            out
+        })?;
+        if shown.next.is_some() && !cx.out.is_json() {
+            cx.out.note(format_args!(
+                "there are more; `keystilectl key list --client {}` lists all of them",
+                shown.client.client
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Update {
+    fn run(self, cx: &Context) -> Result<()> {
+        let client = cx.perform(client::Update {
+            name: self.name,
+            plan: if self.no_plan {
+                Some(None)
+            } else {
+                self.plan.map(Some)
+            },
+            description: self.description,
+            labels: self.label.into_iter().collect(),
+            remove_labels: self.remove_label,
+        })?;
+        cx.out.show(&client, || fields(&client))
+    }
+}
+
+impl Delete {
+    fn run(self, cx: &Context) -> Result<()> {
+        let done = cx.perform(client::Delete {
+            name: self.name,
+            sure: self.yes,
+        })?;
+        cx.out.show(&done, || match done.keys_revoked {
+            0 => format!("client {} deleted\n", done.client),
+            n => format!(
+                "client {} deleted, {} revoked; push to put that in force\n",
+                done.client,
+                count(usize::try_from(n).unwrap_or(usize::MAX))
+            ),
+        })
+    }
+}
+
+fn fields(client: &ClientView) -> String {
+    output::fields([
+        ("client", client.client.clone()),
+        (
+            "plan",
+            client.plan.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        ("description", client.description.clone()),
+        ("labels", label_words(&client.labels)),
+        ("created", when::short(client.created.0)),
+    ])
+}
+
+/// Labels in one cell.
+pub fn label_words(labels: &Labels) -> String {
+    let words: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    words.join(" ")
+}
+
+/// Pairs as they were typed.
+pub fn words(labels: &[(String, String)]) -> Vec<String> {
+    labels.iter().map(|(k, v)| format!("{k}={v}")).collect()
+}

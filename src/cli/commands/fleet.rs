@@ -1,0 +1,161 @@
+//! `keystilectl fleet`, and waiting for it.
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::output::{self, cell};
+use keystile_api::fleet::NodeView;
+use keystile_api::fleet::{self, Waited};
+use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::when;
+use keystile_model::wire::Span;
+
+/// Show Envoys: what they were sent, and what they have in force
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  keystilectl --server https://keystile.example.com fleet
+  keystilectl fleet --wait          # until every one has the newest keyset in force
+  keystilectl fleet forget edge-7   # gone for good: nobody waits for it any more
+  keystilectl fleet --output json
+
+An Envoy is known, and waited for, from its first connection or report on until it is forgotten by
+its name, connected or not. `in force` is what every worker has proved by a signed report; it needs
+`report` in the policy."
+)]
+pub struct Fleet {
+    /// Wait until every Envoy that is known has the newest keyset in force [default: 10s]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
+          default_missing_value = "10s", value_parser = when::span)]
+    wait: Option<u64>,
+    #[command(subcommand)]
+    then: Option<Then>,
+}
+
+/// What is done to them.
+#[derive(Subcommand)]
+enum Then {
+    Forget(Forget),
+}
+
+/// Forget Envoys that are gone for good, so that nobody waits for them
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl fleet forget edge-7 edge-8
+
+One that is connected is not forgotten, and one that comes back is known again.")]
+struct Forget {
+    /// Its node id; can be repeated
+    #[arg(required = true)]
+    node: Vec<String>,
+}
+
+impl Fleet {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        if let Some(Then::Forget(forget)) = self.then {
+            let done = cx.perform(fleet::Forget { nodes: forget.node })?;
+            return cx.out.show(&done, || {
+                let each = done.nodes.iter().map(|n| format!("{n} is forgotten\n"));
+                each.collect()
+            });
+        }
+        if let Some(patience) = self.wait {
+            wait(cx, patience)?;
+        }
+        let fleet = cx.perform(fleet::List {})?;
+        cx.out.show(&fleet.nodes, || {
+            let head = match fleet.version {
+                0 => "no keyset yet\n\n".to_owned(),
+                version => format!(
+                    "keyset {version} ({})\n\n",
+                    when::relative(version / 1000, cx.now())
+                ),
+            };
+            format!("{head}{}", table(&fleet.nodes, fleet.version))
+        })
+    }
+}
+
+/// Waits until every Envoy that is known has the newest keyset in force.
+///
+/// # Errors
+/// The Envoys that have not, each with the reason, or that there is none.
+pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
+    let waited = cx.perform(fleet::Wait {
+        version: None,
+        patience: Some(Span(patience)),
+    })?;
+    if waited.done {
+        return Ok(waited);
+    }
+    if waited.missing.is_empty() {
+        return Err(refuse(
+            "it is done in the store, but the server knows no Envoy, so nobody has proved to have it in force",
+            "see `keystilectl fleet`; an Envoy that takes its keyset from a file is known by its reports",
+        ));
+    }
+    let each = waited.missing.iter().map(|m| {
+        let since = m.since.as_ref().map(|s| format!(" (since {s})"));
+        format!(
+            "`{}` has not proved within {} that it is in force: {}{}; see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good",
+            m.node,
+            when::duration(patience),
+            m.why,
+            since.unwrap_or_default(),
+        )
+    });
+    Err(refuse_all(each.collect()))
+}
+
+/// The same, where there may be no server to ask.
+///
+/// # Errors
+/// Those of [`wait`].
+pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
+    match patience {
+        None => Ok(None),
+        Some(_) if cx.server.is_none() => Err(refuse(
+            "it is done in the store, but `--wait` needs the server that Envoys are connected to",
+            "name the server with `--server` or KEYSTILE_SERVER",
+        )),
+        Some(patience) => wait(cx, patience).map(Some),
+    }
+}
+
+fn table(nodes: &[NodeView], version: u64) -> String {
+    let yes = |v: Option<u64>| match v {
+        None => "-".to_owned(),
+        Some(v) if v == version => "newest".to_owned(),
+        Some(v) => v.to_string(),
+    };
+    output::table(
+        [
+            "node",
+            "state",
+            "envoy",
+            "address",
+            "acknowledged",
+            "in force",
+            "workers",
+            "refused",
+        ],
+        nodes.iter().map(|n| {
+            let acknowledged = n.resources.iter().filter_map(|r| r.acknowledged).max();
+            let refused = n.resources.iter().find_map(|r| r.refused.as_ref());
+            [
+                cell(&n.id),
+                cell(&n.state),
+                cell(&n.envoy),
+                cell(n.address.as_deref().unwrap_or("-")),
+                cell(yes(acknowledged)),
+                cell(yes(n.in_force)),
+                cell(n.vms.len()),
+                cell(refused.map_or("", |r| r.message.as_str())),
+            ]
+        }),
+    )
+}

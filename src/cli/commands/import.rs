@@ -1,0 +1,168 @@
+//! `keystilectl import`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use keystile_core::policy::RawPlan;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Context;
+use keystile_api::import::{Done, Import as Take};
+use keystile_import::{self as import, Found, How, System};
+use keystile_model::error::{Result, refuse};
+use keystile_model::plural;
+use keystile_model::wire::LimitWords;
+use keystile_registry::import::whole::plan_line;
+use keystile_system::file;
+
+/// Take over clients, keys and limits from another system
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl import kong kong.yaml                      # what would be done; changes nothing
+  keystilectl import kong kong.yaml --apply --add-plans --allow-unknown-scope
+  keystilectl import csv keys.csv --column client=owner --column key=apikey --apply
+
+Fields of a table, of which `client` and one of `key` and `sha256` are needed:
+  client, key, sha256, name, environment, type, scopes, plan, limits, expires, not_before, cidrs,
+  origins, certificates, disabled
+
+Keys are hashed on this machine; neither store nor server nor log ever gets one in full. Groups with
+limits become plans, ACL groups and permissions become scopes, limits of one consumer become limits
+of its keys. Windows become token buckets of the same size. What is not carried over is listed. What
+is there already stays as it is: a second time changes nothing. Delete the export when you are done:
+it holds every key.")]
+pub struct Import {
+    /// Where the export comes from
+    system: System,
+    /// Files of the export
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Do it; otherwise it is only said what would be done
+    #[arg(long)]
+    apply: bool,
+    /// Add plans to the policy that it does not have
+    #[arg(long)]
+    add_plans: bool,
+    /// Take scopes that no route of the policy asks for
+    #[arg(long)]
+    allow_unknown_scope: bool,
+    /// Take keys shorter than 16 characters, although their digests could be guessed
+    #[arg(long)]
+    allow_short: bool,
+    /// The client of keys that name none
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+    /// The environment of keys that name none [default: the policy's first]
+    #[arg(long, value_name = "ENV")]
+    environment: Option<String>,
+    /// The column of a table that holds a field; can be repeated
+    #[arg(long, value_name = "FIELD=HEADER", value_parser = column)]
+    column: Vec<(String, String)>,
+}
+
+fn column(text: &str) -> std::result::Result<(String, String), String> {
+    let (field, header) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` names no column; write `client=owner`"))?;
+    Ok((field.to_owned(), header.to_owned()))
+}
+
+impl Import {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        let how = How {
+            client: self.client,
+            environment: self.environment,
+            allow_short: self.allow_short,
+            columns: self.column.into_iter().collect(),
+        };
+        let mut found = Found::default();
+        for path in &self.files {
+            let text = read(path)?;
+            import::read(
+                self.system,
+                &path.display().to_string(),
+                &text,
+                &how,
+                &mut found,
+            )?;
+        }
+        found.leave_ended(cx.now());
+        let left = found.left();
+        let plans = found.plans.clone();
+        let words = |plan: RawPlan| plan.limits.into_iter().map(LimitWords).collect();
+        let done = cx.perform(Take {
+            clients: found.clients.into_values().collect(),
+            keys: found.keys,
+            plans: found
+                .plans
+                .into_iter()
+                .map(|(n, p)| (n, words(p)))
+                .collect(),
+            add_plans: self.add_plans,
+            allow_unknown_scope: self.allow_unknown_scope,
+            dry_run: !self.apply,
+        })?;
+        if !cx.out.is_json() {
+            for l in &left {
+                let places = l.places.join(", ");
+                cx.out
+                    .warn(format_args!("not carried over: {places}: {}", l.problem));
+            }
+            for kept in &done.kept {
+                cx.out.warn(kept);
+            }
+        }
+        let report = json!({"system": self.system.as_str(), "done": done, "plans": plans, "not_carried_over": left});
+        cx.out.show(&report, || words_of(&done, &plans))
+    }
+}
+
+/// The text holds keys: it is wiped when it has been read.
+fn read(path: &Path) -> Result<Zeroizing<String>> {
+    let bytes = Zeroizing::new(file::read(path)?);
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(refuse(
+            format_args!("`{}` is not UTF-8", path.display()),
+            "save it as UTF-8",
+        )),
+    }
+}
+
+fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let verb = if done.dry_run { "would be " } else { "" };
+    let mut out = String::new();
+    let mut line = |n: usize, known: u64, thing: &str, what: &str| {
+        let there = match known {
+            0 => String::new(),
+            n => format!(", {n} there already"),
+        };
+        out.push_str(&format!(
+            "{} {verb}{what}{there}\n",
+            plural::count(n, thing)
+        ));
+    };
+    line(
+        done.clients_created.len(),
+        done.clients_known,
+        "client",
+        "made",
+    );
+    line(size(done.keys_imported), done.keys_known, "key", "imported");
+    if !done.plans_added.is_empty() {
+        line(done.plans_added.len(), 0, "plan", "added to the policy");
+        for (name, plan) in plans.iter().filter(|(n, _)| done.plans_added.contains(n)) {
+            out.push_str(&format!("  {}\n", plan_line(name, plan)));
+        }
+    }
+    out.push_str(match done.dry_run {
+        true => "nothing was changed; `--apply` does it\n",
+        false => "`keystilectl push` puts it in force\n",
+    });
+    out
+}

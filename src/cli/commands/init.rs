@@ -1,0 +1,80 @@
+//! `keystilectl init`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::output;
+use keystile_model::error::Result;
+use keystile_policy::file as policy_file;
+use keystile_registry::policy::check_text;
+use keystile_registry::signing;
+
+/// Make a store: encrypted, with a master key, a signing key and a policy
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl init
+  keystilectl init --policy policy.yaml --home /var/lib/keystile
+  keystilectl --master-key-command 'pass show keystile' init
+
+Without KEYSTILE_MASTER_KEY or a command, the master key is made and written to master.key in
+the store's folder, readable by you alone. Keep a copy elsewhere: without it the store is lost.")]
+pub struct Init {
+    /// The policy to begin with; otherwise a commented one to change later
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Do nothing where a store is: for whatever runs before every start
+    #[arg(long)]
+    unless_there: bool,
+}
+
+impl Init {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
+        if self.unless_there && cx.home.exists() {
+            return Ok(());
+        }
+        let file = match &self.policy {
+            Some(path) => policy_file::read(path)?,
+            None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,
+        };
+        check_text(&file)?;
+        let world = &cx.world;
+        let mut kid = String::new();
+        cx.home.create(world, |store| {
+            store.write(world, |tx| {
+                let revision = tx.insert_policy(&file.text, world.now.seconds())?;
+                let policy = json!({"revision": revision, "policy": file.text});
+                let store = json!({"store": tx.meta().store.to_string()});
+                tx.audit(world, "store.create", "store", None, Some(&store))?;
+                tx.audit(
+                    world,
+                    "policy.apply",
+                    &revision.to_string(),
+                    None,
+                    Some(&policy),
+                )?;
+                kid = signing::insert(tx, world)?;
+                Ok(())
+            })
+        })?;
+        let folder = cx.home.folder().display().to_string();
+        cx.out
+            .show(&json!({"home": folder, "signing_key": kid}), || {
+                let policy = self.policy.as_ref().map_or_else(
+                    || "a commented default (`keystilectl policy show`)".to_owned(),
+                    |p| p.display().to_string(),
+                );
+                output::fields([
+                    ("store", folder.clone()),
+                    ("policy", policy),
+                    ("signing key", kid.clone()),
+                    ("next", "keystilectl client create NAME".to_owned()),
+                ])
+            })
+    }
+}

@@ -1,0 +1,104 @@
+//! Ctrl-C while keys are made: none is left behind that nobody saw.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Context;
+use keystile_api::Operation;
+use keystile_model::error::{Error, Result, refuse};
+use keystile_model::world::World;
+use keystile_system::file;
+
+impl Context {
+    /// Does something whose answer is shown this once. Interrupted, it is broken off as a
+    /// whole, or its answer is given nevertheless: what was done at that moment is shown.
+    pub fn make<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.make_in(&self.world, operation)
+    }
+
+    /// The same in another world than the usual one; through a server, in the server's.
+    pub fn make_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
+        let Some(server) = &self.server else {
+            let stop = heard(|_| {})?;
+            let mut store = self.store()?;
+            store.break_off_when(stop);
+            return operation.run(&mut store, world);
+        };
+        let (server, out) = (server.remote()?, self.out);
+        heard(move |times| match times {
+            1 => out.note(
+                "waiting for the server's answer with what was made; interrupt again to give up",
+            ),
+            _ => {
+                out.warn("gave up before the server answered: if it made something, nobody has seen the secret; see `keystilectl audit list`");
+                std::process::exit(130);
+            }
+        })?;
+        server.perform(&operation)
+    }
+}
+
+/// From now on SIGINT and SIGTERM end the process only when the files that it has not
+/// finished are removed.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub fn leave_nothing() -> Result<()> {
+    let end = |_| {
+        file::remove_partials();
+        std::process::exit(130);
+    };
+    heard(end).map(drop)
+}
+
+/// Becomes true with the first SIGINT or SIGTERM, which no longer end the process; `hear` is
+/// told of each, and how many there were.
+fn heard(hear: impl Fn(u32) + Send + 'static) -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&stop);
+    let (ready, is_ready) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = match Builder::new_current_thread().enable_io().build() {
+            Ok(runtime) => runtime,
+            Err(e) => return drop(ready.send(Err(e))),
+        };
+        let (mut interrupt, mut terminate) = match signals(&runtime) {
+            Ok(both) => both,
+            Err(e) => return drop(ready.send(Err(e))),
+        };
+        let _ = ready.send(Ok(()));
+        runtime.block_on(async {
+            for times in 1.. {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                heard.store(true, Ordering::Relaxed);
+                hear(times);
+            }
+        });
+    });
+    match is_ready.recv() {
+        Ok(Ok(())) => Ok(stop),
+        Ok(Err(e)) => Err(cannot(e)),
+        Err(e) => Err(cannot(e)),
+    }
+}
+
+fn signals(runtime: &Runtime) -> std::io::Result<(Signal, Signal)> {
+    let _inside = runtime.enter();
+    let interrupt = signal(SignalKind::interrupt())?;
+    Ok((interrupt, signal(SignalKind::terminate())?))
+}
+
+fn cannot(e: impl std::fmt::Display) -> Error {
+    refuse(
+        format_args!("cannot listen for signals ({e})"),
+        "nothing was changed; check the limits of the process (`ulimit -a`)",
+    )
+}

@@ -1,0 +1,303 @@
+//! `keystilectl key …`
+
+use clap::{Args, Subcommand};
+use keystile_core::key::{KeyId, Name};
+
+use super::client::{label_words, words};
+use super::{Context, key_id};
+use crate::output::{self, Output, cell};
+use keystile_api::key::{self, KeyUse, KeyView};
+use keystile_model::error::Result;
+use keystile_model::record::Status;
+use keystile_model::rules;
+use keystile_model::when::{self, When};
+use keystile_model::wire::{Environment, Id, KeyStatus, PAGE, Span, Time, TimeWords};
+
+mod change;
+mod import;
+mod issue;
+mod lost;
+mod rotate;
+
+pub use change::{Revoke, Update};
+pub use import::Import;
+pub use issue::Issue;
+pub use lost::Lost;
+pub use rotate::Rotate;
+
+/// Keys: issue, rotate, revoke
+#[derive(Subcommand)]
+pub enum Key {
+    Issue(Box<Issue>),
+    List(List),
+    Show(Show),
+    Update(Box<Update>),
+    Disable(Disable),
+    Enable(Enable),
+    Revoke(Revoke),
+    Rotate(Rotate),
+    Import(Import),
+    Lost(Lost),
+}
+
+/// List keys
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl key list --client acme
+  keystilectl key list --status active --expiring 30d
+  keystilectl key list --unused 90d --status active
+  keystilectl key list --label team=payments --output json
+
+Keys are sorted by client and age; JSON of more than 10,000 keys is printed page by page, sorted by id.")]
+pub struct List {
+    /// Only those of this client
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+    /// Only those with this status; can be repeated
+    #[arg(long)]
+    status: Vec<Status>,
+    /// Only those of this environment
+    #[arg(long, value_name = "ENV")]
+    environment: Option<Name>,
+    /// Only those that end before this time and have not ended yet
+    #[arg(long, value_name = "WHEN")]
+    expiring: Option<When>,
+    /// Only those with this label; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
+    label: Vec<(String, String)>,
+    /// Only those that no request has used for so long, as far as usage was counted
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    unused: Option<u64>,
+}
+
+/// Show a key: all but the key itself, which is stored nowhere
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl key show 0Ab3dEfGh1")]
+pub struct Show {
+    /// Its id
+    #[arg(value_parser = key_id)]
+    key: KeyId,
+}
+
+/// Switch a key off for now
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl key disable 0Ab3dEfGh1")]
+pub struct Disable {
+    /// Its id
+    #[arg(value_parser = key_id)]
+    key: KeyId,
+}
+
+/// Switch a disabled key on again
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl key enable 0Ab3dEfGh1")]
+pub struct Enable {
+    /// Its id
+    #[arg(value_parser = key_id)]
+    key: KeyId,
+}
+
+impl Key {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Issue(c) => c.run(cx),
+            Self::List(c) => c.run(cx),
+            Self::Show(c) => c.run(cx),
+            Self::Update(c) => c.run(cx),
+            Self::Disable(c) => print(cx, &cx.perform(key::Disable { id: Id(c.key) })?),
+            Self::Enable(c) => print(cx, &cx.perform(key::Enable { id: Id(c.key) })?),
+            Self::Revoke(c) => c.run(cx),
+            Self::Rotate(c) => c.run(cx),
+            Self::Import(c) => c.run(cx),
+            Self::Lost(c) => c.run(cx),
+        }
+    }
+}
+
+impl List {
+    fn run(self, cx: &Context) -> Result<()> {
+        let mut page = key::List {
+            client: self.client,
+            status: self.status.into_iter().map(KeyStatus).collect(),
+            environment: self.environment.map(Environment),
+            expiring: self.expiring.map(TimeWords),
+            label: words(&self.label),
+            unused: self.unused.map(Span),
+            limit: Some(PAGE),
+            scan: None,
+            cursor: None,
+        };
+        let mut json = cx.out.is_json().then(Output::list);
+        let mut keys = Vec::new();
+        let mut counted_since;
+        let mut whole = true;
+        loop {
+            let mut found = cx.perform(page.clone())?;
+            counted_since = found.counted_since;
+            whole &= found.next.is_none();
+            if whole {
+                in_order(&mut found.keys);
+            }
+            match &mut json {
+                // There may be more of them than fit into memory.
+                Some(list) => list.add(&found.keys)?,
+                None => keys.extend(found.keys),
+            }
+            if found.next.is_none() {
+                break;
+            }
+            page.cursor = found.next;
+        }
+        match json {
+            Some(list) => list.end()?,
+            None => {
+                in_order(&mut keys);
+                output::text(&list_table(&keys, cx.now(), true))?;
+            }
+        }
+        if let Some(unused) = self.unused {
+            let before = cx.now().saturating_sub(unused);
+            match counted_since {
+                None => cx
+                    .out
+                    .warn("no usage has been counted yet: these keys may be in use"),
+                Some(Time(since)) if since > before => cx.out.warn(format_args!(
+                    "usage has been counted since {} only: keys may have been used before",
+                    when::short(since)
+                )),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By client and age. A JSON list of more than one page is in the order of the ids instead.
+fn in_order(keys: &mut [KeyView]) {
+    keys.sort_by(|a, b| (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0)));
+}
+
+impl Show {
+    fn run(self, cx: &Context) -> Result<()> {
+        print(cx, &cx.perform(key::Show { id: Id(self.key) })?)
+    }
+}
+
+/// Keys as a table.
+pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
+    let row = |k: &KeyView| {
+        [
+            cell(k.id.0),
+            output::status(k.status.0),
+            cell(&k.environment.0),
+            cell(k.kind.as_str()),
+            cell(k.plan.as_deref().unwrap_or("-")),
+            cell(
+                k.ends()
+                    .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
+            ),
+            cell(k.scopes.join(" ")),
+            cell(&k.name),
+        ]
+    };
+    let header = [
+        "id", "status", "env", "type", "plan", "ends", "scopes", "name",
+    ];
+    if !with_client {
+        return output::table(header, keys.iter().map(row));
+    }
+    let [a, b, c, d, e, f, g, h] = header;
+    output::table(
+        [a, "client", b, c, d, e, f, g, h],
+        keys.iter().map(|k| {
+            let [a, b, c, d, e, f, g, h] = row(k);
+            [a, cell(&k.client), b, c, d, e, f, g, h]
+        }),
+    )
+}
+
+/// A key as a table of its fields.
+pub fn fields(k: &KeyView, now: u64) -> String {
+    let time = |t: &Option<Time>| {
+        t.as_ref()
+            .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
+            .unwrap_or_default()
+    };
+    let span = |s: &Option<Span>| s.as_ref().map(|s| when::duration(s.0)).unwrap_or_default();
+    let mut kind = k.kind.as_str().to_owned();
+    if k.imported {
+        kind.push_str(", imported");
+    }
+    let plan = match (&k.own_plan, &k.plan) {
+        (Some(own), _) => own.clone(),
+        (None, Some(client)) => format!("{client} (its client's)"),
+        (None, None) => "-".to_owned(),
+    };
+    output::fields([
+        ("id", k.id.0.to_string()),
+        ("client", k.client.clone()),
+        ("name", k.name.clone()),
+        ("status", k.status.0.to_string()),
+        ("reason", k.reason.clone()),
+        ("environment", k.environment.0.to_string()),
+        ("type", kind),
+        ("scopes", k.scopes.join(" ")),
+        ("plan", plan),
+        ("limits", k.limits.join(" ")),
+        ("not before", time(&k.not_before)),
+        ("expires", time(&k.expires)),
+        ("works until", time(&k.works_until)),
+        ("revoked", time(&k.revoked)),
+        ("networks", k.cidrs.join(" ")),
+        ("not from", k.deny_cidrs.join(" ")),
+        ("origins", k.origins.join(" ")),
+        ("certificates", k.certificates.join(" ")),
+        ("labels", label_words(&k.labels)),
+        ("rotated every", span(&k.rotate_every)),
+        ("grace", span(&k.grace)),
+        (
+            "rotated from",
+            k.rotated_from
+                .as_ref()
+                .map(|i| i.0.to_string())
+                .unwrap_or_default(),
+        ),
+        ("created", when::short(k.created.0)),
+        ("first used", used(k.usage.as_ref(), now, true)),
+        ("last used", used(k.usage.as_ref(), now, false)),
+    ])
+}
+
+/// When, from where and by what.
+fn used(usage: Option<&KeyUse>, now: u64, first: bool) -> String {
+    let Some(usage) = usage else {
+        return String::new();
+    };
+    let (at, address, agent) = if first {
+        (&usage.first_used, &usage.first_address, &None)
+    } else {
+        (&usage.last_used, &usage.last_address, &usage.last_agent)
+    };
+    let mut out = at.as_ref().map_or_else(String::new, |Time(t)| {
+        format!("{} ({})", when::short(*t), when::relative(*t, now))
+    });
+    for (word, text) in [(" from ", address), (" by ", agent)] {
+        if let Some(text) = text {
+            out.push_str(word);
+            out.push_str(text);
+        }
+    }
+    out
+}
+
+fn print(cx: &Context, key: &KeyView) -> Result<()> {
+    cx.out.show(key, || fields(key, cx.now()))
+}

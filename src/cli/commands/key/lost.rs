@@ -1,0 +1,71 @@
+//! `keystilectl key lost`
+
+use clap::Args;
+
+use crate::commands::Context;
+use crate::output::{self, cell};
+use keystile_api::lost::{self, LostView, UsedView};
+use keystile_model::error::Result;
+use keystile_model::when;
+use keystile_model::wire::PAGE;
+
+/// List keys that a restore lost
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl key lost
+
+Two lists, the most dangerous first. Of the counts of usage: keys in use that the store does not know,
+the last used first; Envoys let them in until the server is back. Of the keyset that was published
+last before the restore: keys that were revoked or disabled since the backup and are good again
+(`good_again`), then keys that the store does not know (`unknown`, Envoys refuse them from then on); of
+each, the last used first and those without a known use last. What is put right, such as a key that is
+revoked again, is no longer listed.")]
+pub struct Lost {}
+
+impl Lost {
+    /// Runs it.
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let mut page = lost::List {
+            after: None,
+            limit: Some(PAGE),
+        };
+        let mut found = cx.perform(page.clone())?;
+        while let Some(next) = found.next.take() {
+            page.after = Some(next);
+            let more = cx.perform(page.clone())?;
+            found.published.extend(more.published);
+            found.next = more.next;
+        }
+        found.by_danger();
+        cx.out.show(&found, || {
+            if found.published.is_empty() && found.in_use.is_empty() {
+                return "no key is lost\n".to_owned();
+            }
+            format!("{}\n{}", used(&found.in_use), published(&found.published))
+        })
+    }
+}
+
+fn published(keys: &[LostView]) -> String {
+    output::table(
+        ["lost key", "client", "state", "last used"],
+        keys.iter().map(|k| {
+            let used = k.last_used.as_ref().map(|t| when::short(t.0));
+            [
+                cell(k.id.0),
+                cell(&k.client),
+                cell(&k.state),
+                cell(used.as_deref().unwrap_or("-")),
+            ]
+        }),
+    )
+}
+
+fn used(keys: &[UsedView]) -> String {
+    output::table(
+        ["unknown key in use", "last used"],
+        keys.iter()
+            .map(|k| [cell(k.id.0), cell(when::short(k.last_used.0))]),
+    )
+}

@@ -1,0 +1,103 @@
+//! `keystilectl keyset …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Context;
+use crate::output;
+use keystile_api::keyset;
+use keystile_model::error::Result;
+use keystile_registry::key::count;
+use keystile_system::file;
+
+mod read;
+mod versions;
+
+pub use read::{Diff, Inspect, Verify};
+pub use versions::Versions;
+
+/// Keysets: what Envoy's filter loads
+#[derive(Subcommand)]
+pub enum Keyset {
+    Build(Build),
+    Verify(Verify),
+    Inspect(Inspect),
+    Diff(Diff),
+    Versions(Versions),
+    Renew(Renew),
+}
+
+/// Print the signed keyset: the plugin configuration, as Envoy's StringValue takes it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl keyset build --out keyset.json
+  keystilectl keyset build | wc -c
+
+The same store gives the same bytes.")]
+pub struct Build {
+    /// Write here, whole or not at all, instead of printing
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Issue the keyset again, now: for policies that bound its age with `not_after`
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl keyset renew && keystilectl push --ecds-file keystile.json
+
+`keyset build` and `push` do this by themselves when half of the time has passed.")]
+pub struct Renew {}
+
+impl Keyset {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Build(c) => c.run(cx),
+            Self::Verify(c) => c.run(cx),
+            Self::Inspect(c) => c.run(cx),
+            Self::Diff(c) => c.run(cx),
+            Self::Versions(c) => c.run(cx),
+            Self::Renew(_) => renew(cx),
+        }
+    }
+}
+
+impl Build {
+    fn run(self, cx: &Context) -> Result<()> {
+        let built = cx.perform(keyset::Build {})?;
+        let Some(path) = self.out else {
+            output::raw(built.configuration.as_bytes())?;
+            return output::raw(b"\n");
+        };
+        file::replace(&path, 0o644, built.configuration.as_bytes())?;
+        let json = json!({
+            "file": path.display().to_string(),
+            "version": built.version,
+            "keys": built.keys,
+            "bytes": built.bytes,
+        });
+        cx.out.show(&json, || {
+            format!(
+                "{}: version {}, {}, {} bytes\n",
+                path.display(),
+                built.version,
+                count(usize::try_from(built.keys).unwrap_or(usize::MAX)),
+                built.bytes
+            )
+        })
+    }
+}
+
+fn renew(cx: &Context) -> Result<()> {
+    let renewed = cx.perform(keyset::Renew {})?;
+    cx.out.show(&renewed, || {
+        format!(
+            "renewed as version {}; `keystilectl push` puts it in force\n",
+            renewed.version
+        )
+    })
+}

@@ -1,0 +1,333 @@
+//! `keystilectl keyset verify`, `inspect`, `diff`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use keystile_core::key::Prefix;
+use keystile_core::keyset::{Entry, Refusal, SigningKeys};
+use serde_json::{Value, json};
+
+use super::versions::{self, version_in_place_of};
+use crate::commands::Context;
+use crate::output::{self, cell};
+use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::plural;
+use keystile_model::when;
+use keystile_registry::inspect::{self, Change, Difference, Opened};
+use keystile_registry::signing;
+use keystile_render::ecds::{self, SIGNING_KEYS};
+use keystile_system as system;
+use keystile_system::file;
+
+/// Check keyset files: the signature, and every page
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl keyset verify keyset.json
+  KEYSTILE_SIGNING_KEYS=… keystilectl keyset verify /var/lib/keystile/ecds.pb
+
+A file is what `keyset build` or `push` wrote. Signing keys are those of KEYSTILE_SIGNING_KEYS if
+that is set, as in Envoy, and those of the store otherwise.")]
+pub struct Verify {
+    /// The files
+    #[arg(required = true)]
+    file: Vec<PathBuf>,
+}
+
+/// Show what is in a keyset file
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl keyset inspect keyset.json
+  keystilectl keyset inspect ecds.pb --keys --output json
+  keystilectl --server URL keyset inspect 1795331554650     # of `keyset versions`")]
+pub struct Inspect {
+    /// The file: of `keyset build` or `push`; or, with a server, a version
+    file: PathBuf,
+    /// List the keys too
+    #[arg(long)]
+    keys: bool,
+    /// With the first half of their digests, as the index holds it
+    #[arg(long, requires = "keys")]
+    digests: bool,
+}
+
+/// Show what changed from one keyset file to another
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl keyset diff before.json after.json
+  keystilectl --server URL keyset diff 1795331552484 1795331554650    # of `keyset versions`")]
+pub struct Diff {
+    /// The former
+    before: PathBuf,
+    /// The latter
+    after: PathBuf,
+}
+
+fn signing_keys(cx: &Context) -> Result<SigningKeys> {
+    match system::secret_variable(SIGNING_KEYS) {
+        Some(text) => {
+            let text = text
+                .strip_prefix(&format!("{SIGNING_KEYS}="))
+                .unwrap_or(&text);
+            SigningKeys::parse(text).map_err(|e| {
+                refuse(
+                    format_args!("the environment variable `{SIGNING_KEYS}` {e}"),
+                    "set it to the output of `keystilectl signing-key export`, or unset it to use those of the store",
+                )
+            })
+        }
+        None => cx.store_to_read()?.read(signing::accepted),
+    }
+}
+
+fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
+    let bytes = ecds::configuration_in(file::read(path)?).ok_or_else(|| {
+        refuse(
+            format_args!("`{}` holds no keyset", path.display()),
+            "name a file that `keyset build` or `push` wrote",
+        )
+    })?;
+    inspect::open(&bytes, keys).map_err(|e| match e {
+        Refusal::UnknownKid(kid) => refuse(
+            format_args!(
+                "{}: signed with key `{}`, which is not among the signing keys at hand",
+                path.display(),
+                kid.escape_default()
+            ),
+            "it is of another store, or its signing key is retired: build it again",
+        ),
+        Refusal::Overlay => refuse(
+            format_args!("{}: {e}", path.display()),
+            "name a file that holds a whole keyset, such as `keyset build` writes",
+        ),
+        e => refuse(
+            format_args!("{}: {e}", path.display()),
+            "build it again with `keystilectl keyset build`",
+        ),
+    })
+}
+
+impl Verify {
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let keys = signing_keys(cx)?;
+        let mut good = Vec::new();
+        let mut bad = Vec::new();
+        for path in &self.file {
+            let verified = open(path, &keys).and_then(|o| match (o.unreadable(), o.keyset.corrupt_pages()) {
+                (0, 0) => Ok(o),
+                (keys, pages) => Err(refuse(
+                    format_args!(
+                        "{}: {pages} of {} pages are not those that were signed, and {keys} keys are refused for it",
+                        path.display(),
+                        o.keyset.pages()
+                    ),
+                    "build it again with `keystilectl keyset build`",
+                )),
+            });
+            match verified {
+                Ok(o) => good.push((path, o)),
+                Err(e) => bad.extend(e.messages().to_vec()),
+            }
+        }
+        let json: Vec<Value> = good
+            .iter()
+            .map(|(path, o)| {
+                json!({"file": path.display().to_string(), "version": o.keyset.version, "keys": o.keyset.len(), "pages": o.keyset.pages()})
+            })
+            .collect();
+        cx.out.show(&Value::Array(json), || {
+            let line = |(path, o): &(&PathBuf, Opened)| {
+                format!(
+                    "{}: good: version {}, {}, {}\n",
+                    path.display(),
+                    o.keyset.version,
+                    plural::count(o.keyset.len(), "key"),
+                    plural::count(o.keyset.pages(), "page")
+                )
+            };
+            good.iter().map(line).collect()
+        })?;
+        if bad.is_empty() {
+            Ok(())
+        } else {
+            Err(refuse_all(bad))
+        }
+    }
+}
+
+impl Inspect {
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        if let Some(version) = version_in_place_of(cx, &self.file) {
+            return versions::inspect(cx, version);
+        }
+        let o = open(&self.file, &signing_keys(cx)?)?;
+        let k = &o.keyset;
+        let count = |f: fn(&Entry<'_>) -> bool| o.entries().filter(|(_, e)| f(e)).count();
+        let (revoked, disabled, imported) = (
+            count(|e| e.revoked),
+            count(|e| e.disabled),
+            count(|e| e.foreign),
+        );
+        let mut json = json!({
+            "store": k.store.to_string(),
+            "version": k.version,
+            "issued_at": when::rfc3339(k.issued_at),
+            "not_after": k.not_after.map(when::rfc3339),
+            "keys": k.len(),
+            "revoked": revoked,
+            "disabled": disabled,
+            "imported": imported,
+            "unreadable": o.unreadable(),
+            "pages": k.pages(),
+            "corrupt_pages": k.corrupt_pages(),
+            "bytes": k.pages_bytes(),
+            "environments": k.environments,
+            "scopes": k.policy.scopes,
+            "policy": o.manifest.policy,
+        });
+        if self.keys
+            && let Some(map) = json.as_object_mut()
+        {
+            let entry = |(prefix, e): (Prefix, Entry<'_>)| {
+                let mut json = o.entry_json(&e);
+                if self.digests
+                    && let Some(map) = json.as_object_mut()
+                {
+                    map.insert("digest".to_owned(), json!(hex(&prefix)));
+                }
+                json
+            };
+            map.insert("entries".to_owned(), o.entries().map(entry).collect());
+        }
+        cx.out.show(&json, || {
+            let mut out = output::fields([
+                ("store", k.store.to_string()),
+                ("version", k.version.to_string()),
+                (
+                    "issued",
+                    format!(
+                        "{} ({})",
+                        when::short(k.issued_at),
+                        when::relative(k.issued_at, cx.now())
+                    ),
+                ),
+                (
+                    "good until",
+                    k.not_after
+                        .map(|t| format!("{} ({})", when::short(t), when::relative(t, cx.now())))
+                        .unwrap_or_default(),
+                ),
+                (
+                    "keys",
+                    format!(
+                        "{} ({revoked} revoked, {disabled} disabled, {imported} imported)",
+                        k.len()
+                    ),
+                ),
+                (
+                    "pages",
+                    format!("{} ({} corrupt)", k.pages(), k.corrupt_pages()),
+                ),
+                ("environments", k.environments.join(" ")),
+                (
+                    "plans",
+                    k.policy.plans.keys().cloned().collect::<Vec<_>>().join(" "),
+                ),
+                ("routes", k.policy.routes.len().to_string()),
+                ("scopes", k.policy.scopes.join(" ")),
+            ]);
+            if self.keys {
+                out.push('\n');
+                out.push_str(&self.table(&o));
+            }
+            out
+        })
+    }
+
+    fn table(&self, o: &Opened) -> String {
+        output::table(
+            [
+                "id",
+                "client",
+                "revoked",
+                "disabled",
+                "expires",
+                if self.digests { "digest" } else { "" },
+            ],
+            o.entries().map(|(prefix, e)| {
+                [
+                    cell(e.id),
+                    cell(e.client),
+                    cell(if e.revoked { "revoked" } else { "" }),
+                    cell(if e.disabled { "disabled" } else { "" }),
+                    cell(e.expires.map(when::short).unwrap_or_default()),
+                    cell(if self.digests {
+                        hex(&prefix)
+                    } else {
+                        String::new()
+                    }),
+                ]
+            }),
+        )
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Diff {
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let version = |file| version_in_place_of(cx, file);
+        if let (Some(from), Some(to)) = (version(&self.before), version(&self.after)) {
+            return versions::diff(cx, from, to);
+        }
+        let keys = signing_keys(cx)?;
+        let (a, b) = (open(&self.before, &keys)?, open(&self.after, &keys)?);
+        let d = Difference::between(&a, &b);
+        let changes = |list: &[Change]| -> Value {
+            list.iter()
+                .map(|c| json!({"field": c.field, "before": c.before, "after": c.after}))
+                .collect()
+        };
+        let json = json!({
+            "versions": [a.keyset.version, b.keyset.version],
+            "added": d.added.iter().map(|(_, v)| v).collect::<Vec<_>>(),
+            "removed": d.removed.iter().map(|(_, v)| v).collect::<Vec<_>>(),
+            "changed": d.changed.iter().map(|(id, c)| json!({"id": id.to_string(), "changes": changes(c)})).collect::<Vec<_>>(),
+            "policy": changes(&d.policy),
+        });
+        cx.out.show(&json, || words(&a, &b, &d))
+    }
+}
+
+fn words(a: &Opened, b: &Opened, d: &Difference) -> String {
+    let mut out = format!("version {} -> {}\n", a.keyset.version, b.keyset.version);
+    if d.is_empty() {
+        out.push_str("the same keys and the same policy\n");
+    }
+    let client = |v: &Value| {
+        v.get("client")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (id, v) in &d.added {
+        out.push_str(&format!("+ key {id} of {}\n", client(v)));
+    }
+    for (id, v) in &d.removed {
+        out.push_str(&format!("- key {id} of {}\n", client(v)));
+    }
+    let change = |c: &Change| format!("{}: {} -> {}", c.field, c.before, c.after);
+    for (id, changes) in &d.changed {
+        for c in changes {
+            out.push_str(&format!("~ key {id}  {}\n", change(c)));
+        }
+    }
+    for c in &d.policy {
+        out.push_str(&format!("~ policy  {}\n", change(c)));
+    }
+    out
+}

@@ -1,0 +1,70 @@
+//! `keystilectl master-key …`
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Context;
+use keystile_model::error::Result;
+use keystile_registry::home::NewKey;
+
+/// The master key, which encrypts the store
+#[derive(Subcommand)]
+pub enum MasterKey {
+    Rotate(Rotate),
+}
+
+/// Encrypt the store with another master key
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl master-key rotate
+  keystilectl --master-key-command 'pass show keystile' master-key rotate \\
+    --new-key-command 'pass show keystile-2'
+
+Broken off at whatever moment, the store opens with the former key or with the new one, and both are
+there. Backups need the key that they
+were made with: the former one is kept as master.key.<fingerprint> if it stood in the folder.")]
+pub struct Rotate {
+    /// Prints the new master key, which the store's folder is not to hold
+    #[arg(long, value_name = "CMD", conflicts_with = "to_file")]
+    new_key_command: Option<String>,
+    /// Make the new master key and keep it in master.key in the store's folder, wherever the
+    /// former one stands
+    #[arg(long)]
+    to_file: bool,
+}
+
+impl MasterKey {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Rotate(c) => c.run(cx),
+        }
+    }
+}
+
+impl Rotate {
+    fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
+        let new = match &self.new_key_command {
+            Some(command) => Some(NewKey::Command(command)),
+            None if self.to_file => Some(NewKey::File),
+            None => None,
+        };
+        let done = cx.home.rotate_master_key(&cx.world, new)?;
+        let kept = done.kept.map(|p| p.display().to_string());
+        let json = json!({"former": done.former, "new": done.new, "former_kept_as": kept});
+        cx.out.show(&json, || {
+            let mut out = format!(
+                "the store is encrypted with {} instead of {}\n",
+                done.new, done.former
+            );
+            if let Some(kept) = &kept {
+                out.push_str(&format!(
+                    "the former key is kept for backups in {kept}; delete it when none needs it\n"
+                ));
+            }
+            out
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! `keystilectl policy from-openapi`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::commands::Context;
+use crate::output;
+use keystile_model::error::{Result, refuse};
+use keystile_model::plural;
+use keystile_policy::openapi::{self as openapi_import, How};
+use keystile_system::file;
+
+/// Places of one problem that are named; the others are counted.
+const NAMED: usize = 3;
+
+/// Draft a policy from an OpenAPI document: routes, scopes, hosts
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl policy from-openapi openapi.yaml > policy.yaml && keystilectl policy check policy.yaml
+  keystilectl policy from-openapi openapi.json --any-host --output json | jq .unsaid
+
+Reads OpenAPI 3.0 and 3.1, YAML or JSON. Paths become templates; `security` becomes scopes (all of
+one requirement, any of several); servers become hosts and base paths. What a policy cannot say is
+listed, on stderr or in `unsaid`; in its place stands something stricter, never something that lets
+in more. An operation that says nothing of security asks for a key; `security: []` opens it.")]
+pub struct FromOpenapi {
+    /// The document
+    file: PathBuf,
+    /// Leave the hosts of the servers out: the routes answer for every host
+    #[arg(long)]
+    any_host: bool,
+}
+
+impl FromOpenapi {
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        let name = self.file.display().to_string();
+        let text = String::from_utf8(file::read(&self.file)?)
+            .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let how = How {
+            any_host: self.any_host,
+        };
+        let drafted = openapi_import::draft(&name, &text, how)?;
+        if cx.out.is_json() {
+            return cx.out.json(&drafted);
+        }
+        output::raw(drafted.policy.as_bytes())?;
+        for unsaid in &drafted.unsaid {
+            let mut places: Vec<&str> = unsaid.places.iter().map(String::as_str).collect();
+            let more = places.len().saturating_sub(NAMED);
+            places.truncate(NAMED);
+            let more = match more {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            cx.out.warn(format_args!(
+                "{}{more}: {}",
+                places.join(", "),
+                unsaid.problem
+            ));
+        }
+        cx.out.note(format_args!(
+            "{} of {} became {} with {}",
+            plural::count(drafted.operations, "operation"),
+            plural::count(drafted.paths, "path"),
+            plural::count(drafted.routes, "route"),
+            plural::count(drafted.scopes, "scope"),
+        ));
+        Ok(())
+    }
+}

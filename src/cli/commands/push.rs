@@ -1,0 +1,141 @@
+//! `keystilectl push`
+
+use std::path::{self, Path, PathBuf};
+
+use clap::Args;
+use keystile_core::keyset::Built;
+use serde_json::json;
+
+use super::Context;
+use keystile_api::keyset;
+use keystile_model::error::{Result, refuse};
+use keystile_registry::key::count;
+use keystile_registry::publish;
+use keystile_render::ecds::Push as Resource;
+use keystile_system as system;
+use keystile_system::file;
+
+/// Hand the keyset to Envoy: write the file that it watches
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl push --ecds-file /var/lib/keystile/ecds.json
+  keystilectl push --ecds-file /var/lib/keystile/ecds.pb --wasm /usr/lib/keystile/keystile.wasm
+
+The file is written beside and renamed: Envoy takes it at once, on open connections too. A name
+that ends in .pb is written as protobuf, which Envoy reads much faster; keep it at 10,000 keys
+and more.")]
+pub struct Push {
+    /// The file; .pb for protobuf, JSON otherwise
+    #[arg(long, value_name = "FILE")]
+    ecds_file: PathBuf,
+    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Name of the filter in Envoy's configuration
+    #[arg(long, value_name = "NAME", default_value = "keystile")]
+    name: String,
+}
+
+impl Push {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        let wasm = wasm(cx, self.wasm.clone())?;
+        if cx.server.is_some() {
+            return self.fetch_and_write(cx, &wasm);
+        }
+        // One push at a time: of two, the later to write must not be the earlier to read.
+        let _turn = file::turn(cx.home.folder())?;
+        let ready = publish::ready(&mut cx.store()?, &cx.world)?;
+        let nonce = publish::nonce(&cx.world)?;
+        let version_info = format!("{}-{nonce:x}", ready.built.version);
+        let push = Resource {
+            name: &self.name,
+            wasm: &wasm,
+            version_info: version_info.clone(),
+        };
+        let bytes = if self.is_protobuf() {
+            push.protobuf(ready.seal_raw(nonce))
+        } else {
+            push.json(&ready.seal(nonce))
+        };
+        let Built { version, keys, .. } = ready.built;
+        self.write(cx, version, keys, &version_info, &bytes)
+    }
+
+    /// The same with what a server signs: for an Envoy's machine, where there is no store.
+    fn fetch_and_write(self, cx: &Context, wasm: &Path) -> Result<()> {
+        let built = cx.perform(keyset::Build {})?;
+        let version_info = format!("{}-{:x}", built.version, publish::nonce(&cx.world)?);
+        let push = Resource {
+            name: &self.name,
+            wasm,
+            version_info: version_info.clone(),
+        };
+        let bytes = if self.is_protobuf() {
+            push.protobuf(built.configuration.into_bytes())
+        } else {
+            push.json(&built.configuration)
+        };
+        let keys = usize::try_from(built.keys).unwrap_or(usize::MAX);
+        self.write(cx, built.version, keys, &version_info, &bytes)
+    }
+
+    fn is_protobuf(&self) -> bool {
+        self.ecds_file.extension().is_some_and(|e| e == "pb")
+    }
+
+    fn write(
+        self,
+        cx: &Context,
+        version: u64,
+        keys: usize,
+        version_info: &str,
+        bytes: &[u8],
+    ) -> Result<()> {
+        // Digests only: Envoy may run as another user.
+        file::replace(&self.ecds_file, 0o644, bytes)?;
+        let json = json!({
+            "file": self.ecds_file.display().to_string(),
+            "version": version,
+            "version_info": version_info,
+            "keys": keys,
+            "bytes": bytes.len(),
+        });
+        cx.out.show(&json, || {
+            format!(
+                "pushed version {version} with {} to {} ({} bytes)\n",
+                count(keys),
+                self.ecds_file.display(),
+                bytes.len()
+            )
+        })
+    }
+}
+
+/// Where Envoy finds the filter, absolute: Envoy may be started in another folder.
+pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        let wasm = path::absolute(&given).map_err(|e| {
+            refuse(
+                format_args!("`{}` is no path ({e})", given.display()),
+                "name the filter's file",
+            )
+        })?;
+        if !wasm.exists() {
+            cx.out.warn(format_args!(
+                "`{}` is not there on this machine",
+                wasm.display()
+            ));
+        }
+        return Ok(wasm);
+    }
+    let beside = system::executable_folder().map(|f| f.join("keystile.wasm"));
+    match beside {
+        Some(wasm) if wasm.exists() => Ok(wasm),
+        _ => Err(refuse(
+            "there is no keystile.wasm beside keystilectl",
+            "build it with `scripts/build`, or say where Envoy finds it with `--wasm FILE`",
+        )),
+    }
+}

@@ -1,0 +1,134 @@
+//! `keystilectl render …`
+
+mod envoy_gateway;
+mod istio;
+mod kubernetes;
+mod plane;
+
+use std::path::{self, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+use super::push::wasm;
+use crate::output;
+use keystile_model::error::{Result, refuse};
+use keystile_registry::publish;
+use keystile_render::envoy::{Bootstrap, HostPort, Source};
+
+/// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
+#[derive(Subcommand)]
+pub enum Render {
+    Envoy(Envoy),
+    Istio(istio::Istio),
+    EnvoyGateway(envoy_gateway::EnvoyGateway),
+    Kubernetes(kubernetes::Kubernetes),
+}
+
+/// Print a whole configuration for Envoy
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
+  keystilectl render envoy --listen 0.0.0.0:443 --ecds-file /var/lib/keystile/ecds.pb > envoy.yaml
+  keystilectl render envoy --discovery keystile.internal:18000 --control keystile.internal:8080 \\
+    --node edge-1 > envoy.yaml
+  keystilectl render envoy --static > envoy.yaml     # keyset inside: no push, no other file")]
+pub struct Envoy {
+    /// Where Envoy listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10000", value_parser = HostPort::parse)]
+    listen: HostPort,
+    /// Where requests go
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000", value_parser = HostPort::parse)]
+    upstream: HostPort,
+    /// Where Envoy is administered: never open to others
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9901", value_parser = HostPort::parse)]
+    admin: HostPort,
+    /// The file that `push` writes
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "keystile.json",
+        conflicts_with = "inline"
+    )]
+    ecds_file: PathBuf,
+    /// The discovery service of `keystilectl serve`, in place of a file
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, conflicts_with_all = ["inline", "ecds_file"])]
+    discovery: Option<HostPort>,
+    /// With --discovery: where `keystilectl serve` takes reports of what is in force
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = HostPort::parse, requires = "discovery")]
+    control: HostPort,
+    /// With --discovery: the Envoy's node id, which no other may have
+    #[arg(long, value_name = "ID", default_value = "envoy-1", value_parser = node_id, requires = "discovery")]
+    node: String,
+    /// The keyset as it is now, written in: it changes only when Envoy restarts
+    #[arg(long = "static")]
+    inline: bool,
+    /// With --static: where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE", requires = "inline")]
+    wasm: Option<PathBuf>,
+}
+
+fn node_id(text: &str) -> std::result::Result<String, String> {
+    let fine = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err("a node id has 1 to 256 printable characters".to_owned())
+}
+
+impl Render {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Envoy(c) => c.run(cx),
+            Self::Istio(c) => c.run(cx),
+            Self::EnvoyGateway(c) => c.run(cx),
+            Self::Kubernetes(c) => c.run(cx),
+        }
+    }
+}
+
+impl Envoy {
+    fn run(self, cx: &Context) -> Result<()> {
+        let print = |source| {
+            let bootstrap = Bootstrap {
+                listen: self.listen,
+                upstream: self.upstream,
+                admin: self.admin,
+                source,
+            };
+            output::raw(bootstrap.render()?.as_bytes())
+        };
+        if let Some(discovery) = &self.discovery {
+            return print(Source::Discovery {
+                discovery,
+                control: &self.control,
+                node: &self.node,
+            });
+        }
+        if self.inline {
+            let wasm = wasm(cx, self.wasm)?;
+            let keyset =
+                publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+            return print(Source::Inline {
+                keyset: &keyset,
+                wasm: &wasm,
+            });
+        }
+        let file = path::absolute(&self.ecds_file).map_err(|e| {
+            refuse(
+                format_args!("`{}` is no path ({e})", self.ecds_file.display()),
+                "name the file that `push` writes",
+            )
+        })?;
+        if !file.exists() {
+            cx.out.warn(format_args!(
+                "`{}` is not there, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
+                file.display(),
+                self.ecds_file.display()
+            ));
+        }
+        print(Source::File(&file))
+    }
+}

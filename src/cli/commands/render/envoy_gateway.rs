@@ -1,0 +1,80 @@
+//! `keystilectl render envoy-gateway`
+
+use clap::Args;
+
+use super::super::Context;
+use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
+use super::plane::Plane;
+use crate::output;
+use keystile_model::error::{Result, refuse};
+use keystile_render::envoy_gateway::{Code, Delivery, Gateway, Listener};
+
+/// Print the resources for a Gateway of Envoy Gateway
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl render envoy-gateway --namespace edge --gateway public \\
+    --image oci://registry.example/keystile@sha256:… | kubectl apply --server-side -f -
+  keystilectl render envoy-gateway --namespace edge --gateway public --listener https:443 \\
+    --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 --tls-ca /etc/keystile/ca.crt
+
+With --image, every change of keys is a change of the listener, and connections that are open keep
+the old keys until they drain. With --discovery, a change is in force at once.")]
+pub struct EnvoyGateway {
+    /// Namespace of the Gateway
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    /// Its name
+    #[arg(long, value_name = "NAME")]
+    gateway: String,
+    /// A listener of it, with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2); can be
+    /// repeated: name all of them
+    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = Listener::parse)]
+    listener: Vec<Listener>,
+    /// The listeners speak HTTP/3, too: each is a second one in Envoy
+    #[arg(long)]
+    http3: bool,
+    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
+    #[arg(
+        long,
+        value_name = "URL",
+        required_unless_present = "discovery",
+        conflicts_with = "discovery"
+    )]
+    image: Option<String>,
+    /// The digest of the image or file
+    #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
+    sha256: Option<String>,
+    #[command(flatten)]
+    plane: Plane,
+}
+
+impl EnvoyGateway {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        let delivery = match (self.plane.control_plane(cx), self.image) {
+            (Some(plane), _) => Delivery::Discovery(plane),
+            (None, Some(url)) => {
+                warn_if_unpinned(cx, &url, self.sha256.as_deref());
+                Delivery::Extension {
+                    code: Code::new(&url, self.sha256),
+                    keyset: keyset_for_object(cx)?,
+                }
+            }
+            (None, None) => {
+                return Err(refuse(
+                    "neither code nor a discovery service is named",
+                    "add `--image` or `--discovery`",
+                ));
+            }
+        };
+        let gateway = Gateway {
+            namespace: self.namespace,
+            name: self.gateway,
+            listeners: self.listener,
+            http3: self.http3,
+            delivery,
+        };
+        output::raw(gateway.render()?.as_bytes())
+    }
+}

@@ -1,0 +1,272 @@
+//! `keystilectl serve`
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::Context;
+use keystile_console as console;
+use keystile_model::error::{Result, refuse};
+use keystile_model::reach::Reach;
+use keystile_model::when;
+use keystile_registry::leak;
+use keystile_server::delivery::papers::Rule;
+use keystile_server::delivery::{self, Delivery, Template};
+use keystile_server::desk::Desk;
+use keystile_server::duties::{self, Duties};
+use keystile_server::exporter::{self, Exporter, Place};
+use keystile_server::limits::Limits;
+use keystile_server::outbox;
+use keystile_server::proxy::Proxies;
+use keystile_server::scanner::{Scanner, Source};
+use keystile_server::tls::Files;
+use keystile_server::{Settings, log};
+use keystile_system as system;
+
+mod oidc;
+
+/// Serve the API to scripts, pipelines and other machines, and keysets to Envoys
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl serve
+  keystilectl serve --listen 0.0.0.0:8443 --tls-cert server.pem --tls-key server.key
+  keystilectl token create ops --role owner > token.txt
+  KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
+
+The console is at /console; the API is described at /docs and /openapi.json. SIGTERM ends it when what has begun is done.
+Certificates are read again when their files change.")]
+pub struct Serve {
+    /// Where the API is served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where Envoys get their keysets
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:18000")]
+    discovery: SocketAddr,
+    /// The API's certificate and what leads to its authority, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The certificate of discovery, PEM
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_key")]
+    discovery_tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
+    discovery_tls_key: Option<PathBuf>,
+    /// The authority of Envoys' certificates, PEM: with it, no Envoy connects without one
+    #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
+    discovery_client_ca: Option<PathBuf>,
+    /// The authority's list of revoked certificates (CRL), PEM: an Envoy that shows one of them is
+    /// refused, and its open streams are closed. Read again when it changes
+    #[arg(long, value_name = "FILE", requires = "discovery_client_ca")]
+    discovery_client_crl: Option<PathBuf>,
+    /// A certificate of this name is valid for this node, too, beside the nodes that it names itself
+    /// (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
+    #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
+    discovery_name: Vec<Rule>,
+    /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
+    #[arg(long)]
+    enrolled_only: bool,
+    /// Serve other machines in clear: something in front encrypts
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// Write the addresses here when they are bound: for port 0
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+    /// A proxy in front whose `X-Forwarded-For` is believed: its address or range; can be
+    /// repeated
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
+    /// Connections of trusted proxies begin with the PROXY protocol (version 1 or 2)
+    #[arg(long, requires = "trusted_proxy")]
+    proxy_protocol: bool,
+    /// Connections at once, of the API and of discovery each; beyond that, the oldest of the
+    /// address that has most gives way
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    max_connections: u32,
+    /// Requests a second that one token may send; four times as many at once
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate_limit: u32,
+    /// Where Envoys find the filter, on their machines [default: keystile.wasm beside keystilectl]
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Discovery streams at once; an Envoy opens one or two
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_streams: u32,
+    /// Serve keysets to Envoys of this node id only; can be repeated
+    #[arg(long, value_name = "ID")]
+    node: Vec<String>,
+    /// Dead-man's switch: an Envoy drops a keyset that this server has not confirmed for so long,
+    /// and refuses everything until it is back
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    ttl: Option<u64>,
+    /// How long somebody may be idle in the console before he has to sign in again
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = when::span)]
+    console_idle: u64,
+    /// How often keys are looked at for rotation and warnings
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::span)]
+    rotation_every: u64,
+    /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
+    #[arg(long, value_name = "FILE")]
+    webhook_ca: Option<PathBuf>,
+    /// A network to which webhooks may be sent although it is not public, such as 10.0.0.0/8;
+    /// can be repeated
+    #[arg(long, value_name = "CIDR", value_parser = network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    webhook_allow: Vec<IpNet>,
+    /// Send the audit log here while the server runs, as JSON lines: appended to a file, or posted
+    /// to an address over TLS with the token in KEYSTILE_AUDIT_EXPORT_TOKEN. Each record arrives at
+    /// least once
+    #[arg(long, value_name = "FILE|URL", value_parser = audit_place)]
+    audit_export: Option<Place>,
+    /// Authorities to trust for the address of --audit-export, PEM, in place of the public ones
+    #[arg(long, value_name = "FILE", requires = "audit_export")]
+    audit_export_ca: Option<PathBuf>,
+    /// How long audit records are kept here; with --audit-export, none is removed before it was sent
+    /// [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    audit_keep: Option<u64>,
+    /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
+    /// address, such as https://api.github.com/meta/public_keys/secret_scanning
+    #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
+    scanner_keys: Option<Source>,
+    /// What happens to a key that a scanner found
+    #[arg(long, value_name = "WHAT", default_value = "revoke")]
+    leaked_keys: leak::Policy,
+    #[command(flatten)]
+    oidc: Box<oidc::OidcArgs>,
+}
+
+/// An address alone is a range of one.
+pub(super) fn network(text: &str) -> std::result::Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            format!("`{text}` is neither an address nor a range; write it as `10.0.0.0/8`")
+        })
+}
+
+fn audit_place(text: &str) -> std::result::Result<Place, String> {
+    text.parse::<Place>().map_err(|e| e.to_string())
+}
+
+fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
+    text.parse::<Source>().map_err(|e| e.to_string())
+}
+
+impl Serve {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        cx.local()?;
+        log::begin();
+        // Before anything is read: a restore may be putting another store in place.
+        let alone = cx.home.hold()?;
+        let desk = Desk::open(cx.home.held(&alone))?;
+        let limits = Limits::new(self.rate_limit);
+        let pages = console::Settings {
+            idle: Duration::from_secs(self.console_idle.max(1)),
+            oidc: self.oidc.way_in()?,
+            ..console::Settings::default()
+        };
+        let duties = Duties {
+            delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),
+            scanner: self
+                .scanner_keys
+                .clone()
+                .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
+            sender: outbox::Sender::new(
+                self.webhook_ca.as_deref(),
+                Reach::with(self.webhook_allow.clone()),
+            )?,
+            exporter: Exporter::new(exporter::Settings {
+                place: self.audit_export.clone(),
+                ca: self.audit_export_ca.clone(),
+                token: system::secret_variable(exporter::TOKEN),
+                keep: self.audit_keep.map(|keep| keep.max(1)),
+            })?,
+            rotation: Duration::from_secs(self.rotation_every.max(1)),
+            pages: Box::new(move |app, delivery| console::mount(app, delivery, pages)),
+        };
+        let settings = self.settings();
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| {
+                refuse(
+                    format_args!("no threads can be started ({e})"),
+                    "check the limits of the process",
+                )
+            })?
+            .block_on(duties::run(desk, settings, limits, duties))
+    }
+
+    /// Where Envoys find the filter. It is theirs to have: who serves the API alone, or from
+    /// another machine, need not have it here.
+    fn filter(&self, cx: &Context) -> Result<PathBuf> {
+        let beside = || Some(system::executable_folder()?.join("keystile.wasm"));
+        match (&self.wasm, beside()) {
+            (None, Some(path)) if !path.exists() => {
+                tracing::warn!(
+                    path = %path.display(),
+                    "the filter is not there; Envoys are told to find it there nevertheless, unless `--wasm` says where"
+                );
+                Ok(path)
+            }
+            (given, _) => super::push::wasm(cx, given.clone()),
+        }
+    }
+
+    fn delivery(&self, cx: &Context) -> Result<delivery::Settings> {
+        Ok(delivery::Settings {
+            template: Template {
+                wasm: self.filter(cx)?,
+                overlay: "keystile".to_owned(),
+                base: "keystile-base".to_owned(),
+            },
+            ttl: self.ttl.filter(|s| *s > 0).map(Duration::from_secs),
+            limits: delivery::Limits {
+                streams: self.max_streams as usize,
+                streams_per_address: (self.max_streams as usize).div_ceil(2),
+                nodes: self.node.clone(),
+                papers: self.discovery_name.clone(),
+                enrolled_only: self.enrolled_only,
+                ..delivery::Limits::default()
+            },
+            world: system::of_server,
+        })
+    }
+
+    fn settings(self) -> Settings {
+        let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca, client_crl| {
+            Some(Files {
+                certificate: certificate?,
+                key: key?,
+                client_ca,
+                client_crl,
+            })
+        };
+        Settings {
+            listen: self.listen,
+            tls: files(self.tls_cert, self.tls_key, None, None),
+            discovery: self.discovery,
+            discovery_tls: files(
+                self.discovery_tls_cert,
+                self.discovery_tls_key,
+                self.discovery_client_ca,
+                self.discovery_client_crl,
+            ),
+            allow_plaintext: self.allow_plaintext,
+            address_file: self.address_file,
+            proxies: Proxies {
+                trusted: self.trusted_proxy,
+                protocol: self.proxy_protocol,
+            },
+            connections: self.max_connections as usize,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `keystilectl token …`
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use keystile_core::key::KeyId;
+
+use super::Context;
+use crate::output::{self, cell};
+use keystile_api::token::{self, TokenView};
+use keystile_model::caller::Role;
+use keystile_model::error::{Result, refuse};
+use keystile_model::rules;
+use keystile_model::when::{self, When};
+use keystile_model::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
+
+/// Tokens: who may talk to a server, and as what
+#[derive(Subcommand)]
+pub enum Token {
+    Create(Create),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Make a token; it is shown once
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl token create ci --role issuer --expires 30d --cidr 10.0.0.0/8
+  keystilectl token create acme-self --role client --client acme --scope read --max-expiry 90d
+
+A token of the role `client` manages the keys of that client alone, and makes none beyond the
+scopes, plans, end and number that are given here.")]
+pub struct Create {
+    /// Its name, for people and for the audit log
+    name: String,
+    /// What it may do
+    #[arg(long)]
+    role: Role,
+    /// The client that it is bound to (role `client`)
+    #[arg(long)]
+    client: Option<String>,
+    /// A scope that its keys may hold; can be repeated
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// A plan that its keys may have; name the client's own plan too, if they may; can be repeated
+    /// [default: the client's plan only]
+    #[arg(long)]
+    plan: Vec<String>,
+    /// How long its keys may last
+    #[arg(long, value_name = "SPAN", value_parser = when::span)]
+    max_expiry: Option<u64>,
+    /// How many keys may live at once
+    #[arg(long, value_name = "N")]
+    max_keys: Option<u32>,
+    /// When it ends [default: 90d, and 7d for an invitation]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<When>,
+    /// Make an invitation instead: a code that its receiver exchanges for the token, once, at
+    /// /console/invitation (role `client`)
+    #[arg(long)]
+    invite: bool,
+    /// An address range that it may be used from; can be repeated
+    #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
+    cidr: Vec<IpNet>,
+}
+
+/// List tokens
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl token list")]
+pub struct List {}
+
+/// Switch a token off for good
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl token revoke 0Ab3dEfGh1")]
+pub struct Revoke {
+    /// Its id
+    #[arg(value_parser = super::key_id)]
+    token: KeyId,
+}
+
+impl Token {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Create(c) => c.run(cx),
+            Self::List(_) => {
+                let mut page = token::List {
+                    limit: Some(PAGE),
+                    ..token::List::default()
+                };
+                let mut all = Vec::new();
+                loop {
+                    let found = cx.perform(page.clone())?;
+                    all.extend(found.tokens);
+                    if found.next.is_none() {
+                        break;
+                    }
+                    page.cursor = found.next;
+                }
+                cx.out.show(&all, || table(&all, cx.now()))
+            }
+            Self::Revoke(c) => {
+                let token = cx.perform(token::Revoke { id: Id(c.token) })?;
+                cx.out.show(&token, || {
+                    format!("token {} ({}) revoked\n", token.name, token.id.0)
+                })
+            }
+        }
+    }
+}
+
+impl Create {
+    fn run(self, cx: &Context) -> Result<()> {
+        let made = cx.make(token::Create {
+            name: self.name,
+            role: self.role,
+            client: self.client,
+            scopes: self.scope,
+            plans: self.plan,
+            max_expiry: self.max_expiry.filter(|s| *s > 0).map(Span),
+            max_keys: self.max_keys,
+            cidrs: self.cidr.into_iter().map(Range).collect(),
+            expires: self.expires.map(TimeWords),
+            invite: self.invite,
+        })?;
+        let shown = cx.out.show(&made, || {
+            let text = made.token.as_ref().map_or("-", Secret::expose_secret);
+            format!("token  {text}\n\n{}", fields(&made.view, cx.now()))
+        });
+        shown.map_err(|e| {
+            let id = made.view.id.0;
+            refuse(
+                format_args!("token {id} was made but not shown: {e}"),
+                format_args!("revoke it: `keystilectl token revoke {id}`"),
+            )
+        })?;
+        if !cx.out.is_json() {
+            cx.out.note(if self.invite {
+                "hand on the link `SERVER/console/invitation#CODE` now, the code is not shown again; it is good once"
+            } else {
+                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+            });
+        }
+        Ok(())
+    }
+}
+
+fn fields(token: &TokenView, now: u64) -> String {
+    let list = |l: &Option<Vec<String>>| l.as_ref().map(|l| l.join(" ")).unwrap_or_default();
+    output::fields([
+        ("id", token.id.0.to_string()),
+        ("name", token.name.clone()),
+        ("role", token.role.to_string()),
+        ("client", token.client.clone().unwrap_or_default()),
+        ("scopes", list(&token.scopes)),
+        ("plans", list(&token.plans)),
+        (
+            "max expiry",
+            token
+                .max_expiry
+                .as_ref()
+                .map(|s| when::duration(s.0))
+                .unwrap_or_default(),
+        ),
+        (
+            "max keys",
+            token.max_keys.map(|n| n.to_string()).unwrap_or_default(),
+        ),
+        ("from", token.cidrs.join(" ")),
+        (
+            "expires",
+            format!(
+                "{} ({})",
+                when::short(token.expires.0),
+                when::relative(token.expires.0, now)
+            ),
+        ),
+    ])
+}
+
+fn table(all: &[TokenView], now: u64) -> String {
+    output::table(
+        [
+            "id",
+            "name",
+            "role",
+            "client",
+            "status",
+            "ends",
+            "last used",
+            "by",
+        ],
+        all.iter().map(|t| {
+            [
+                cell(t.id.0),
+                cell(&t.name),
+                cell(t.role),
+                cell(t.client.as_deref().unwrap_or("-")),
+                cell(&t.status),
+                cell(when::relative(t.expires.0, now)),
+                cell(
+                    t.last_used
+                        .as_ref()
+                        .map_or_else(|| "never".to_owned(), |u| when::relative(u.0, now)),
+                ),
+                cell(&t.created_by),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,574 @@
+//! `keystilectl usage …`
+
+use clap::{Args, Subcommand};
+use keystile_core::key::{KeyId, Parsed};
+
+use super::{Context, key_id};
+use crate::output::{self, cell};
+use keystile_api::usage::{self, Anomalies, Configure, Found, Left, Usage as Counted};
+use keystile_model::error::{Result, refuse};
+use keystile_model::when::{self, When};
+use keystile_model::wire::{Id, Span, Time, TimeWords};
+use keystile_registry::usage::question::By;
+use keystile_registry::usage::{Settings, Step};
+
+/// Columns of the longest bar.
+const BAR: u64 = 40;
+
+/// Show how many requests there were: of everybody, a client or a key
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  keystilectl usage                                # everybody, 7 days
+  keystilectl usage acme --since 24h --by outcome
+  keystilectl usage 0Ab3dEfGh1 --since 2027-01-01 --until 2027-02-01 --step day
+  keystilectl usage --by client --output csv > usage.csv
+
+Days are those of UTC. Envoys tell about once in a minute, so the last minutes are still growing."
+)]
+pub struct Usage {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    show: Show,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Anomalies(AnomaliesOf),
+    Quota(Quota),
+    Settings(Change),
+    Forget(Forget),
+}
+
+#[derive(Args)]
+struct Show {
+    /// A client's name or a key's id; everybody if it is left out
+    #[arg(value_name = "CLIENT|KEY", value_parser = of)]
+    of: Option<String>,
+    /// From then on: `24h` and `7d` are counted back from now
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    since: When,
+    /// Until then [default: now]
+    #[arg(long, value_name = "WHEN")]
+    until: Option<When>,
+    /// Tell requests apart
+    #[arg(long, value_name = "WHAT")]
+    by: Option<By>,
+    /// How long a bar is [default: as suits the range]
+    #[arg(long, value_name = "UNIT")]
+    step: Option<Step>,
+    /// With --by: show so many groups, the largest
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    limit: u32,
+}
+
+/// List what was odd about keys
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl usage anomalies
+  keystilectl usage anomalies --client acme --since 30d
+
+Rules: spike, new-network, scope-denials, rotated-key-used, revoked-key-tried. Their thresholds are
+among `keystilectl usage settings`; a webhook hears of them as `anomaly.*`.")]
+struct AnomaliesOf {
+    /// Only those of this client's keys
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
+    /// From then on: `24h` and `7d` are counted back from now
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    since: When,
+}
+
+/// Show what is left of a key's quota
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl usage quota 0Ab3dEfGh1")]
+struct Quota {
+    /// Its id
+    #[arg(value_parser = key_id)]
+    key: KeyId,
+}
+
+/// Show or change how long usage is kept, and what is taken for odd
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  keystilectl usage settings
+  keystilectl usage settings --minutes 1d --days 365d
+  keystilectl usage settings --spike-factor 20 --network-learning 0    # 0: never
+
+What is older is removed within minutes by a running server.")]
+struct Change {
+    /// How long counts by minute are kept [at first: 2d]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    minutes: Option<u64>,
+    /// How long counts by hour are kept [at first: 60d]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    hours: Option<u64>,
+    /// How long counts by day, networks and anomalies are kept [at first: 730d]
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    days: Option<u64>,
+    /// Spike: so many times the most of any hour of the 7 days before
+    #[arg(long, value_name = "N")]
+    spike_factor: Option<u64>,
+    /// Spike: and more than so many requests in the hour
+    #[arg(long, value_name = "N")]
+    spike_minimum: Option<u64>,
+    /// New network: not before so long after the first use
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    network_learning: Option<u64>,
+    /// Scope denials: so many in an hour
+    #[arg(long, value_name = "N")]
+    scope_denials: Option<u64>,
+    /// Rotated key used: so long before it ends
+    #[arg(long, value_name = "DURATION", value_parser = when::span)]
+    rotation_notice: Option<u64>,
+    /// Revoked key tried: so many times in an hour
+    #[arg(long, value_name = "N")]
+    revoked_tries: Option<u64>,
+}
+
+/// Forget where keys were used from, and by what; counts stay
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl usage forget --yes
+
+To have nothing noted in future, say so in the policy; `keystilectl policy show` has it.")]
+struct Forget {
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A client's name or a key's id; of a whole key, the id inside.
+fn of(text: &str) -> std::result::Result<String, String> {
+    Ok(match Parsed::parse(text.as_bytes()) {
+        Ok(key) => key.id().to_string(),
+        Err(_) => text.to_owned(),
+    })
+}
+
+impl Usage {
+    /// Runs it.
+    pub fn run(self, cx: &Context) -> Result<()> {
+        if cx.out.is_csv() && self.command.is_some() {
+            return Err(refuse(
+                "only counts have a form for spreadsheets",
+                "use `--output json`",
+            ));
+        }
+        match self.command {
+            None => self.show.run(cx),
+            Some(Command::Anomalies(c)) => c.run(cx),
+            Some(Command::Quota(c)) => {
+                let left = cx.perform(usage::Quota { id: Id(c.key) })?;
+                cx.out.show(&left, || quota(&left, cx.now()))
+            }
+            Some(Command::Settings(c)) => c.run(cx),
+            Some(Command::Forget(c)) if c.yes => {
+                cx.perform(usage::Forget {})?;
+                cx.out.show(&serde_json::json!({"forgotten": true}), || {
+                    "addresses, agents and networks are forgotten\n".to_owned()
+                })
+            }
+            Some(Command::Forget(_)) => Err(refuse(
+                "where keys were used from would be forgotten for good",
+                "add `--yes` if that is meant",
+            )),
+        }
+    }
+}
+
+impl Show {
+    fn run(self, cx: &Context) -> Result<()> {
+        let counted = cx.perform(usage::Show {
+            of: self.of,
+            since: Some(TimeWords(self.since)),
+            until: self.until.map(TimeWords),
+            step: self.step,
+            by: self.by,
+            limit: Some(self.limit),
+            ..usage::Show::default()
+        })?;
+        if cx.out.is_csv() {
+            return csv(&counted);
+        }
+        cx.out.show(&counted, || {
+            let mut out = head(&counted);
+            if counted.by.is_some() {
+                out.push_str(&groups(&counted));
+            } else {
+                out.push_str(&chart(&counted));
+            }
+            out.push_str(&foot(&counted));
+            out
+        })
+    }
+}
+
+fn head(u: &Counted) -> String {
+    let whose = match (&u.key, &u.client) {
+        (Some(key), Some(client)) => format!("key {} of {client}", key.0),
+        (Some(key), None) => format!("key {}", key.0),
+        (None, Some(client)) => client.clone(),
+        (None, None) => "everybody".to_owned(),
+    };
+    format!(
+        "{whose}, {} to {} UTC, by {}\n\n",
+        when::short(u.from.0),
+        when::short(u.until.0),
+        u.step.name()
+    )
+}
+
+fn chart(u: &Counted) -> String {
+    let most = u.points.iter().map(|p| p.requests).max().unwrap_or(0);
+    output::table(
+        [u.step.name(), "requests", "refused", ""],
+        u.points.iter().map(|p| {
+            [
+                cell(at(p.at.0, u.step)),
+                right(p.requests),
+                right(p.requests.saturating_sub(p.allowed)),
+                cell(bar(p.requests, most)),
+            ]
+        }),
+    )
+}
+
+fn groups(u: &Counted) -> String {
+    let most = u.groups.iter().map(|g| g.requests).max().unwrap_or(0);
+    let by = u.by.map_or("", word);
+    let name = |g: &usage::UsageGroup| match (&g.name, &g.client) {
+        (Some(name), Some(client)) => format!("{name} ({client})"),
+        (Some(name), None) => name.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let groups = u.groups.iter().map(|g| {
+        [
+            cell(name(g)),
+            right(g.requests),
+            right(g.requests.saturating_sub(g.allowed)),
+            cell(bar(g.requests, most)),
+            cell(spark(&g.points)),
+        ]
+    });
+    let others = u.others.iter().map(|o| {
+        [
+            cell(format!("{} more", o.groups)),
+            right(o.requests),
+            right(o.requests.saturating_sub(o.allowed)),
+            cell(""),
+            cell(""),
+        ]
+    });
+    output::table(
+        [by, "requests", "refused", "", "course"],
+        groups.chain(others),
+    )
+}
+
+fn foot(u: &Counted) -> String {
+    let mut out = format!(
+        "\n{} requests, {} let through, {} refused\n",
+        number(u.requests),
+        number(u.allowed),
+        number(u.refused)
+    );
+    match &u.counted_since {
+        None => out.push_str("nothing has been counted yet: is `report` in the policy, with the cluster of this server?\n"),
+        Some(Time(since)) if *since > u.from.0 => {
+            out.push_str(&format!("counted since {} only\n", when::short(*since)));
+        }
+        Some(_) => {}
+    }
+    if let Some(lost @ 1..) = u.uncounted {
+        out.push_str(&format!(
+            "{} more requests were not counted: Envoys could not report them in time\n",
+            number(lost)
+        ));
+    }
+    out
+}
+
+fn csv(u: &Counted) -> Result<()> {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let write = |out: &mut csv::Writer<Vec<u8>>| -> std::result::Result<(), csv::Error> {
+        match u.by {
+            None => {
+                out.write_record(["from", "requests", "allowed", "refused"])?;
+                for p in &u.points {
+                    let [requests, allowed, refused] = counts(p.requests, p.allowed);
+                    out.write_record([when::rfc3339(p.at.0), requests, allowed, refused])?;
+                }
+            }
+            Some(by) => {
+                out.write_record([word(by), "client", "requests", "allowed", "refused"])?;
+                for g in &u.groups {
+                    let [requests, allowed, refused] = counts(g.requests, g.allowed);
+                    let name = spreadsheet(g.name.as_deref().unwrap_or(""));
+                    let client = spreadsheet(g.client.as_deref().unwrap_or_default());
+                    out.write_record([name, client, requests, allowed, refused])?;
+                }
+                if let Some(o) = &u.others {
+                    let [requests, allowed, refused] = counts(o.requests, o.allowed);
+                    let name = format!("{} more", o.groups);
+                    out.write_record([name, String::new(), requests, allowed, refused])?;
+                }
+            }
+        }
+        out.flush()?;
+        Ok(())
+    };
+    let bytes = write(&mut out).ok().and_then(|()| out.into_inner().ok());
+    let bytes = bytes
+        .ok_or_else(|| refuse("the answer cannot be written as CSV", "use `--output json`"))?;
+    output::raw(&bytes)
+}
+
+fn counts(requests: u64, allowed: u64) -> [String; 3] {
+    [requests, allowed, requests.saturating_sub(allowed)].map(|n| n.to_string())
+}
+
+/// Names of routes come from a policy, and yet a spreadsheet is not to take one for a
+/// formula.
+fn spreadsheet(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn word(by: By) -> &'static str {
+    match by {
+        By::Route => "route",
+        By::Outcome => "outcome",
+        By::Key => "key",
+        By::Client => "client",
+    }
+}
+
+fn at(t: u64, step: Step) -> String {
+    let text = when::short(t);
+    match step {
+        Step::Day => text.get(..10).unwrap_or(&text).to_owned(),
+        Step::Hour | Step::Minute => text,
+    }
+}
+
+/// In eighths of a column; something is never nothing.
+fn bar(n: u64, most: u64) -> String {
+    if n == 0 || most == 0 {
+        return String::new();
+    }
+    let eighths = u128::from(n) * u128::from(BAR) * 8 / u128::from(most);
+    let eighths = usize::try_from(eighths.max(1)).unwrap_or(1);
+    let mut out = "█".repeat(eighths / 8);
+    out.extend(['▏', '▎', '▍', '▌', '▋', '▊', '▉'].get((eighths % 8).wrapping_sub(1)));
+    out
+}
+
+/// A course in one line, of at most as many columns as a bar.
+fn spark(points: &[u64]) -> String {
+    let columns = usize::try_from(BAR).unwrap_or(40);
+    let width = points.len().div_ceil(columns).max(1);
+    let sums: Vec<u64> = points.chunks(width).map(|c| c.iter().sum()).collect();
+    let most = sums.iter().copied().max().unwrap_or(0).max(1);
+    sums.iter()
+        .map(|n| {
+            let height = usize::try_from(u128::from(*n) * 7 / u128::from(most)).unwrap_or(0);
+            let heights = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+            match *n {
+                0 => ' ',
+                _ => heights.get(height).copied().unwrap_or('█'),
+            }
+        })
+        .collect()
+}
+
+fn right(n: u64) -> comfy_table::Cell {
+    cell(number(n)).set_alignment(comfy_table::CellAlignment::Right)
+}
+
+/// `1,234,567`
+fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+impl AnomaliesOf {
+    fn run(self, cx: &Context) -> Result<()> {
+        let Found { anomalies } = cx.perform(Anomalies {
+            client: self.client,
+            since: Some(TimeWords(self.since)),
+        })?;
+        cx.out.show(&anomalies, || {
+            if anomalies.is_empty() {
+                return "nothing was odd\n".to_owned();
+            }
+            output::table(
+                ["when", "rule", "key", "client", "detail"],
+                anomalies.iter().map(|a| {
+                    [
+                        cell(when::relative(a.at.0, cx.now())),
+                        cell(&a.rule),
+                        cell(a.key.0),
+                        cell(a.client.as_deref().unwrap_or("-")),
+                        cell(a.words()),
+                    ]
+                }),
+            )
+        })
+    }
+}
+
+/// `requests 12, network 192.0.2.0/24`
+fn quota(left: &Left, now: u64) -> String {
+    let Some(requests) = left.requests else {
+        return "its plan has no quota\n".to_owned();
+    };
+    output::fields([
+        ("plan", left.plan.clone().unwrap_or_default()),
+        (
+            "quota",
+            format!(
+                "{} each {}",
+                number(requests),
+                left.per.as_deref().unwrap_or("")
+            ),
+        ),
+        (
+            "since",
+            left.window
+                .as_ref()
+                .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
+                .unwrap_or_default(),
+        ),
+        (
+            "until",
+            left.until
+                .as_ref()
+                .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
+                .unwrap_or_default(),
+        ),
+        ("used", number(left.used)),
+        ("remaining", number(left.remaining.unwrap_or(0))),
+    ])
+}
+
+impl Change {
+    fn run(self, cx: &Context) -> Result<()> {
+        let asked = Configure {
+            minutes: self.minutes.map(Span),
+            hours: self.hours.map(Span),
+            days: self.days.map(Span),
+            spike_factor: self.spike_factor,
+            spike_minimum: self.spike_minimum,
+            network_learning: self.network_learning.map(Span),
+            scope_denials: self.scope_denials,
+            rotation_notice: self.rotation_notice.map(Span),
+            revoked_tries: self.revoked_tries,
+        };
+        let settings = if asked == Configure::default() {
+            cx.perform(usage::ShowSettings {})?
+        } else {
+            cx.perform(asked)?
+        };
+        cx.out.show(&settings, || settings_table(&settings))
+    }
+}
+
+fn settings_table(s: &Settings) -> String {
+    let span = |s: &Span| match s.0 {
+        0 => "never".to_owned(),
+        n => when::duration(n),
+    };
+    let enough = |n: u64, text: String| if n == 0 { "never".to_owned() } else { text };
+    output::fields([
+        ("minutes are kept", span(&s.minutes)),
+        ("hours are kept", span(&s.hours)),
+        ("days are kept", span(&s.days)),
+        (
+            "spike",
+            enough(
+                s.spike_factor,
+                format!(
+                    "{} times the most of 7 days, and more than {} requests an hour",
+                    s.spike_factor,
+                    number(s.spike_minimum)
+                ),
+            ),
+        ),
+        (
+            "new network",
+            enough(
+                s.network_learning.0,
+                format!("{} after the first use", span(&s.network_learning)),
+            ),
+        ),
+        (
+            "scope denials",
+            enough(
+                s.scope_denials,
+                format!("{} an hour", number(s.scope_denials)),
+            ),
+        ),
+        (
+            "rotated key used",
+            enough(
+                s.rotation_notice.0,
+                format!("{} before it ends", span(&s.rotation_notice)),
+            ),
+        ),
+        (
+            "revoked key tried",
+            enough(
+                s.revoked_tries,
+                format!("{} an hour", number(s.revoked_tries)),
+            ),
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share_and_something_is_never_nothing() {
+        assert_eq!(bar(0, 10), "");
+        assert_eq!(bar(10, 10), "█".repeat(40));
+        assert_eq!(bar(1, 1_000_000), "▏");
+        assert_eq!(bar(1, 80), "▌");
+        assert_eq!(bar(u64::MAX, u64::MAX), "█".repeat(40));
+    }
+
+    #[test]
+    fn a_course_shows_its_shape_in_as_many_columns_as_a_bar() {
+        assert_eq!(spark(&[0, 1, 4, 8]), " ▁▄█");
+        assert_eq!(spark(&[0; 5]), "     ");
+        assert!(spark(&[3; 168]).chars().count() <= 40);
+    }
+
+    #[test]
+    fn a_name_is_no_formula() {
+        assert_eq!(spreadsheet("=1+1"), "'=1+1");
+        assert_eq!(spreadsheet("/v1/a"), "/v1/a");
+        assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!(number(123), "123");
+    }
+}

@@ -1,0 +1,268 @@
+//! What is printed: tables for people, JSON for programs, both on stdout; messages on
+//! stderr. Colour on a terminal only, and not with NO_COLOR.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use keystile_model::error::{Error, Result, refuse};
+use keystile_model::foreign;
+use keystile_model::record::Status;
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets: of `usage` alone.
+    Csv,
+}
+
+/// Prints.
+#[derive(Clone, Copy)]
+pub struct Output {
+    form: Form,
+}
+
+impl Output {
+    /// In a form.
+    pub fn new(form: Form) -> Self {
+        Self { form }
+    }
+
+    /// Whether programs read it.
+    pub fn is_json(self) -> bool {
+        self.form == Form::Json
+    }
+
+    /// Whether spreadsheets read it.
+    pub fn is_csv(self) -> bool {
+        self.form == Form::Csv
+    }
+
+    /// Prints JSON or, for people, what `table` gives.
+    pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+        match self.form {
+            Form::Json => self.json(json),
+            Form::Table | Form::Csv => text(&table()),
+        }
+    }
+
+    /// Prints JSON, fields by name.
+    pub fn json(self, json: &impl Serialize) -> Result<()> {
+        let json: Value = serde_json::to_value(json).map_err(|e| foreign::unwritable(&e))?;
+        let mut out = serde_json::to_string_pretty(&json).unwrap_or_default();
+        out.push('\n');
+        raw(foreign::json(&out).as_bytes())
+    }
+
+    /// Prints a JSON list some items at a time, so that it may be longer than fits into memory.
+    /// It has the form of [`Output::json`].
+    pub fn list() -> List {
+        List { begun: false }
+    }
+
+    /// Says something to a person, on stderr.
+    pub fn note(self, message: impl std::fmt::Display) {
+        eprintln(&format!("{message}"));
+    }
+
+    /// Warns a person, on stderr.
+    pub fn warn(self, message: impl std::fmt::Display) {
+        eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
+    }
+
+    /// A progress bar on stderr, when there is a person and something to wait for.
+    pub fn progress(self, total: u32) -> ProgressBar {
+        let bar = ProgressBar::new(u64::from(total));
+        if total < 100 || !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} keys, {per_sec}, {eta} left");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar
+    }
+}
+
+/// A JSON list that is printed some items at a time.
+pub struct List {
+    begun: bool,
+}
+
+impl List {
+    /// Prints items.
+    pub fn add<T: Serialize>(&mut self, items: &[T]) -> Result<()> {
+        let mut out = String::new();
+        for item in items {
+            out.push_str(if self.begun { "," } else { "[" });
+            self.begun = true;
+            let item = serde_json::to_value(item).unwrap_or_default();
+            let item = serde_json::to_string_pretty(&item).unwrap_or_default();
+            for line in item.lines() {
+                out.push_str("\n  ");
+                out.push_str(line);
+            }
+        }
+        raw(foreign::json(&out).as_bytes())
+    }
+
+    /// Ends it.
+    pub fn end(self) -> Result<()> {
+        raw(if self.begun { b"\n]\n" } else { b"[]\n" })
+    }
+}
+
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Prints an error, message by message.
+pub fn error(e: &Error) {
+    for message in e.messages() {
+        eprintln(&format!("{RED}error:{RED:#} {message}"));
+    }
+}
+
+fn eprintln(line: &str) {
+    // Nobody is left to tell when stderr fails.
+    let _ = writeln!(anstream::stderr().lock(), "{}", foreign::message(line));
+}
+
+/// Prints text for people.
+pub fn text(text: &str) -> Result<()> {
+    finish(
+        anstream::stdout()
+            .lock()
+            .write_all(foreign::page(text).as_bytes()),
+    )
+}
+
+/// Prints what programs read, as it is; on a terminal, fit for one.
+pub fn raw(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let bytes = fit(bytes, out.is_terminal());
+    finish(out.write_all(&bytes).and_then(|()| out.flush()))
+}
+
+fn fit(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
+    match terminal {
+        true => foreign::page(&String::from_utf8_lossy(bytes))
+            .into_bytes()
+            .into(),
+        false => bytes.into(),
+    }
+}
+
+/// Prints JSON on one line.
+pub fn line(json: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_value(json).map_err(|e| foreign::unwritable(&e))?;
+    raw(foreign::json_line(&json)?.as_bytes())
+}
+
+fn finish(written: io::Result<()>) -> Result<()> {
+    match written {
+        Ok(()) => Ok(()),
+        // `| head` has seen enough: no message, but no success either.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+            Err(keystile_model::error::refuse_all(Vec::new()))
+        }
+        Err(e) => Err(refuse(
+            format_args!("the output cannot be written ({e})"),
+            "check where it goes to",
+        )),
+    }
+}
+
+/// A table: columns aligned, nothing drawn.
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [Cell; N]>,
+) -> String {
+    let mut table = bare();
+    table.set_header(
+        header.map(|h| Cell::new(h.to_ascii_uppercase()).add_attribute(Attribute::Bold)),
+    );
+    for row in rows {
+        table.add_row(row);
+    }
+    finished(table)
+}
+
+/// Names and values, one a line; empty values are left out.
+pub fn fields<const N: usize>(pairs: [(&str, String); N]) -> String {
+    let mut table = bare();
+    for (name, value) in pairs {
+        if !value.is_empty() {
+            table.add_row([Cell::new(name).add_attribute(Attribute::Bold), cell(value)]);
+        }
+    }
+    finished(table)
+}
+
+fn bare() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => table.force_no_tty(),
+        _ => table.enforce_styling(),
+    };
+    table
+}
+
+fn finished(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut out = table.trim_fmt();
+    out.push('\n');
+    out
+}
+
+/// A plain cell. Cells are made here and nowhere else: most hold what callers wrote.
+pub fn cell(text: impl ToString) -> Cell {
+    Cell::new(foreign::line(&text.to_string()))
+}
+
+/// A status, in its colour.
+pub fn status(status: Status) -> Cell {
+    let color = match status {
+        Status::Active => Color::Green,
+        Status::Rotating | Status::Pending | Status::Disabled => Color::Yellow,
+        Status::Expired | Status::Revoked => Color::Red,
+    };
+    Cell::new(status).fg(color)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_read_is_left_as_it_is_but_on_a_terminal() {
+        let policy = "# \u{202e}drawkcab\u{1b}[2J\nroutes: []\n";
+        assert_eq!(fit(policy.as_bytes(), false), policy.as_bytes());
+        let shown = fit(policy.as_bytes(), true);
+        assert_eq!(
+            shown,
+            "# \\u{202e}drawkcab\\u{1b}[2J\nroutes: []\n".as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_line_and_holds_no_character_that_acts() {
+        let line = foreign::json_line(&["a\u{202e}b\u{9b}c\n"]).unwrap();
+        assert_eq!(line, "[\"a\\u202eb\\u009bc\\n\"]\n");
+    }
+}

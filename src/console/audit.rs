@@ -1,0 +1,261 @@
+//! The audit log: searched, verified, exported.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::form::Form;
+use super::page::{Draft, Page, Section};
+use super::part::{self, chip, field, number};
+use super::visit::{Sent, Visit};
+use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
+use keystile_api::encoded;
+use keystile_server::problem::Problem;
+
+/// What it can be narrowed to.
+const FIELDS: [&str; 7] = [
+    "client", "subject", "actor", "action", "outcome", "since", "until",
+];
+const PAGE: u32 = 50;
+/// Records of one page of an export, and of one file.
+const EXPORTED: u32 = 10_000;
+const MOST: usize = 1_000_000;
+
+/// The log, or what is asked for.
+pub async fn list(visit: Visit) -> Response {
+    let page = listing(&visit, None).await;
+    visit.shown(page)
+}
+
+fn asked(query: &Form) -> Form {
+    let mut asked = Form::default();
+    for name in FIELDS {
+        if let Some(value) = query.given(name) {
+            asked = asked.with(name, value);
+        }
+    }
+    asked
+}
+
+async fn listing(
+    visit: &Visit,
+    verified: Option<&Result<Verified, Problem>>,
+) -> Result<Page, Problem> {
+    let query = asked(&visit.query);
+    let mut search = query.clone();
+    if let Some(before) = visit.query.given("before") {
+        search = search.with("before", before);
+    }
+    let (found, problem) = match search.operation::<List>(&[]) {
+        Ok(mut list) => {
+            list.limit = Some(PAGE);
+            match visit.run(list).await {
+                Ok(found) => (Some(found), None),
+                Err(problem) if problem.status == 422 => (None, Some(problem)),
+                Err(problem) => return Err(problem),
+            }
+        }
+        Err(e) => (None, Some(Problem::from(e))),
+    };
+    let draft = Draft::new(&query, problem.as_ref());
+    let outcomes = ["done".to_owned(), "refused".to_owned()];
+    let path = "/console/audit";
+    let next = found
+        .as_ref()
+        .and_then(|f| f.next)
+        .map(|n| query.clone().with("before", n.to_string()).target(path));
+    let first = visit.query.given("before").map(|_| query.target(path));
+    let empty = match next {
+        Some(_) => "No match among the records searched so far; there are more.",
+        None => "No matching records.",
+    };
+    let body = html! {
+        @if let Some(verified) = verified { (whole(verified)) }
+        (draft.summary())
+        form.filters method="get" action=(path) role="search" aria-label="Audit log" {
+            (field("client", "Client").line(&draft))
+            (field("subject", "About").placeholder("id or name").line(&draft))
+            (field("actor", "By").placeholder("token ci").line(&draft))
+            (field("action", "Action").placeholder("key.revoke").line(&draft))
+            (field("outcome", "Outcome").choice(&draft, &part::options("any", &outcomes)))
+            (field("since", "Since").placeholder("7d").line(&draft))
+            (field("until", "Until").placeholder("2027-01-31").line(&draft))
+            button.quiet type="submit" { "Show" }
+        }
+        @if let Some(found) = &found { (rows(&found.records, empty)) }
+        (part::pager(first, next))
+    };
+    let actions = html! {
+        form method="post" action="/console/audit/verify" {
+            (visit.seal())
+            button.quiet type="submit" { "Verify" }
+        }
+        a.button.quiet href=(query.target("/console/audit/export")) download { "Export" }
+    };
+    Ok(Page::new(Section::Audit, "Audit log", body)
+        .actions(actions)
+        .refused(problem.as_ref()))
+}
+
+fn whole(verified: &Result<Verified, Problem>) -> Markup {
+    match verified {
+        Ok(v) => html! {
+            div.note.good role="status" {
+                p { strong { "The log is whole." } " " (number(v.records)) " records: none was changed, removed, put in or moved." }
+                p.soft { "Its head: " code { (v.head) } }
+            }
+        },
+        Err(problem) => part::alert(
+            "The log is not as it was written.",
+            &[super::form::sentence(&problem.detail)],
+        ),
+    }
+}
+
+/// Records, a row each, with what changed.
+pub fn rows(records: &[RecordView], empty: &str) -> Markup {
+    let row = |r: &RecordView| {
+        let short = r.at.get(..19).unwrap_or(&r.at).replace('T', " ");
+        vec![
+            html! { code { (r.seq) } },
+            html! { time datetime=(r.at) title=(r.at) { (short) } },
+            html! { code { (r.action) } },
+            html! {
+                @if r.subject.is_empty() { span.soft { "–" } } @else { (r.subject) }
+                @if !r.client.is_empty() && r.client != r.subject {
+                    " " span.soft { "of " a href={ "/console/clients/" (encoded(&r.client)) } { (r.client) } }
+                }
+            },
+            html! { (r.user) @if !r.address.is_empty() { " " span.soft { (r.address) } } },
+            html! { (chip(&r.outcome)) @if !r.reason.is_empty() { " " (r.reason) } },
+            changed(r),
+        ]
+    };
+    part::table(
+        "Audit records",
+        &[
+            "Record", "When", "Action", "About", "By", "Outcome", "Change",
+        ],
+        records.iter().map(row).collect(),
+        empty,
+    )
+}
+
+fn changed(r: &RecordView) -> Markup {
+    let lines = differences(&r.before, &r.after);
+    html! {
+        @if lines.is_empty() {
+            span.soft { "–" }
+        } @else {
+            details {
+                summary aria-label={ "Change of record " (r.seq) } { (lines.len()) @if lines.len() == 1 { " field" } @else { " fields" } }
+                ul.changes {
+                    @for (name, before, after) in &lines {
+                        li {
+                            code { (name) } ": "
+                            @if let Some(before) = before { del { (before) } " " }
+                            @if let Some(after) = after { ins { (after) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Fields that differ: their name, how they were and how they are.
+fn differences(before: &Value, after: &Value) -> Vec<(String, Option<String>, Option<String>)> {
+    let word = |v: Option<&Value>| {
+        v.filter(|v| !v.is_null()).map(|v| match v {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    let names = |v: &Value| -> Vec<String> {
+        v.as_object()
+            .map(|m| m.keys().cloned().collect())
+            .unwrap_or_default()
+    };
+    let mut all = names(before);
+    all.extend(names(after));
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter()
+        .filter(|name| before.get(name) != after.get(name))
+        .map(|name| {
+            let (before, after) = (word(before.get(&name)), word(after.get(&name)));
+            (name, before, after)
+        })
+        .collect()
+}
+
+/// Verifies it.
+pub async fn verify(Sent { visit, .. }: Sent) -> Response {
+    let verified = visit.run(Verify { expect: None }).await;
+    let page = match &verified {
+        Err(problem) if problem.status == 403 => listing(&visit, None).await,
+        _ => listing(&visit, Some(&verified)).await,
+    };
+    visit.shown(page)
+}
+
+/// All that is asked for, the oldest first, a JSON object a line.
+pub async fn export(visit: Visit) -> Response {
+    match exported(&visit).await {
+        Ok(lines) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/x-ndjson"),
+                (
+                    header::CONTENT_DISPOSITION,
+                    "attachment; filename=\"audit.jsonl\"",
+                ),
+            ];
+            visit.tagged((headers, lines).into_response())
+        }
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}
+
+async fn exported(visit: &Visit) -> Result<String, Problem> {
+    let mut asked: Export = asked(&visit.query).operation(&[])?;
+    asked.limit = Some(EXPORTED);
+    let mut out = String::new();
+    let mut records = 0;
+    while records < MOST {
+        let found = visit.run(asked.clone()).await?;
+        for record in &found.records {
+            out.push_str(&serde_json::to_string(record).unwrap_or_default());
+            out.push('\n');
+        }
+        records += found.records.len();
+        if found.next.is_none() {
+            return Ok(out);
+        }
+        asked.after = found.next;
+    }
+    Err(keystile_model::error::refuse(
+        format_args!("more than {MOST} records match"),
+        "narrow the time range, or use `keystilectl audit export`",
+    )
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_differs_is_shown_and_nothing_else() {
+        let before = json!({"a": 1, "b": "x", "gone": true});
+        let after = json!({"a": 1, "b": "y", "new": ["z"]});
+        let want = [
+            ("b".to_owned(), Some("x".to_owned()), Some("y".to_owned())),
+            ("gone".to_owned(), Some("true".to_owned()), None),
+            ("new".to_owned(), None, Some("[\"z\"]".to_owned())),
+        ];
+        assert_eq!(differences(&before, &after), want);
+        assert!(differences(&Value::Null, &Value::Null).is_empty());
+    }
+}

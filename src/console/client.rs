@@ -1,0 +1,350 @@
+//! Clients: the list, one of them with its keys, and how they are made and changed.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::{Form, pairs_text};
+use super::held::{self, Refuse};
+use super::page::{Draft, Page, Section};
+use super::part::{self, field, number, time};
+use super::visit::{Sent, Visit};
+use super::{key, usage};
+use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels};
+use keystile_api::guide;
+use keystile_api::{Operation as _, audit, encoded};
+use keystile_model::error::refuse_all;
+use keystile_server::problem::Problem;
+
+const PAGE: u32 = 50;
+
+/// All clients, or those that are asked for.
+pub async fn list(visit: Visit) -> Response {
+    let page = listing(&visit).await;
+    visit.shown(page)
+}
+
+/// The names of the plans.
+///
+/// # Errors
+/// Those of the operation.
+pub async fn plans(visit: &Visit) -> Result<Vec<String>, Problem> {
+    let guide = visit.run(guide::Show {}).await?;
+    Ok(guide.plans.into_iter().map(|p| p.plan).collect())
+}
+
+async fn listing(visit: &Visit) -> Result<Page, Problem> {
+    let query = visit.query.clone().without("done");
+    let mut asked = Form::default().with_all("label", query.words("label"));
+    for name in ["search", "plan", "cursor"] {
+        if let Some(value) = query.given(name) {
+            asked = asked.with(name, value);
+        }
+    }
+    let mut asked: List = asked.operation(&["label"])?;
+    asked.limit = Some(PAGE);
+    let found = visit.run(asked).await?;
+    let plans = plans(visit).await?;
+    let draft = Draft::new(&query, None);
+    let row = |row: &ClientRow| {
+        let c = &row.client;
+        vec![
+            html! { a href={ "/console/clients/" (encoded(&c.client)) } { (c.client) } },
+            html! { @if let Some(plan) = &c.plan { code { (plan) } } @else { span.soft { "–" } } },
+            html! { (number(row.keys)) },
+            html! { @if c.description.is_empty() { span.soft { "–" } } @else { (c.description) } },
+            time(c.created.0, visit.now),
+        ]
+    };
+    let first = query
+        .given("cursor")
+        .map(|_| query.clone().without("cursor").target("/console/clients"));
+    let next = found
+        .next
+        .map(|n| query.clone().with("cursor", n).target("/console/clients"));
+    let body = html! {
+        form.filters method="get" action="/console/clients" role="search" aria-label="Clients" {
+            (field("search", "Name or description").kind("search").line(&draft))
+            (field("plan", "Plan").choice(&draft, &part::options("any", &plans)))
+            (field("label", "Label").placeholder("team=web").line(&draft))
+            button.quiet type="submit" { "Show" }
+        }
+        (part::table(
+            "Clients",
+            &["Client", "Plan", "Keys", "Description", "Created"],
+            found.clients.iter().map(row).collect(),
+            "There are no such clients.",
+        ))
+        (part::pager(first, next))
+    };
+    let page = Page::new(Section::Clients, "Clients", body);
+    Ok(match visit.may::<Create>() {
+        true => page.actions(html! { a.button href="/console/clients/new" { "New client" } }),
+        false => page,
+    })
+}
+
+/// The form for a new one.
+pub async fn new(visit: Visit) -> Response {
+    let page = making(&visit, &Form::default(), None).await;
+    visit.shown(page)
+}
+
+async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let plans = plans(visit).await?;
+    let draft = Draft::new(form, problem);
+    let body = html! {
+        form.card method="post" action="/console/clients" {
+            (visit.seal())
+            (draft.summary())
+            (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
+            (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
+            (field("description", "Description").line(&draft))
+            (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&draft))
+            button type="submit" { "Create" }
+        }
+    };
+    Ok(Page::new(Section::Clients, "New client", body)
+        .up("/console/clients", "Clients")
+        .refused(problem))
+}
+
+/// Makes one.
+pub async fn create(Sent { visit, form }: Sent) -> Response {
+    match created(&visit, &form).await {
+        Ok(name) => visit.go(&format!("/console/clients/{}", encoded(&name)), "created"),
+        Err(problem) => {
+            let page = making(&visit, &form, Some(&problem)).await;
+            visit.shown(page)
+        }
+    }
+}
+
+async fn created(visit: &Visit, form: &Form) -> Result<String, Problem> {
+    let mut asked: Create = form.clone().without("labels").operation(&[])?;
+    asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
+    Ok(visit.run(asked).await?.client)
+}
+
+/// One client.
+pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
+    let page = page(&visit, &name, None, None).await;
+    visit.shown(page)
+}
+
+/// The fields of the form that changes a client.
+const FIELDS: [&str; 3] = ["plan", "description", "labels"];
+/// What distinguishes it from a later one of the same name, which cannot be deleted unseen.
+const SAME: [&str; 1] = ["created"];
+
+/// A client as the fields of its forms.
+fn current(client: &ClientDetail) -> Form {
+    let c = &client.client;
+    Form::default()
+        .with("plan", c.plan.clone().unwrap_or_default())
+        .with("description", c.description.clone())
+        .with("labels", pairs_text(&c.labels))
+        .with("created", keystile_model::when::rfc3339(c.created.0))
+}
+
+async fn page(
+    visit: &Visit,
+    name: &str,
+    sent: Option<&Form>,
+    problem: Option<&Problem>,
+) -> Result<Page, Problem> {
+    let client = visit.run(Show::without_keys(name.to_owned())).await?;
+    let keys = key::found(visit, Some(name.to_owned())).await?;
+    let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
+    let records = match visit.may::<audit::List>() {
+        true => {
+            let asked = audit::List {
+                client: Some(name.to_owned()),
+                limit: Some(10),
+                ..audit::List::default()
+            };
+            Some(visit.run(asked).await?.records)
+        }
+        false => None,
+    };
+    let guide = visit.run(guide::Show {}).await?;
+    let plan = guide
+        .plans
+        .iter()
+        .find(|p| Some(&p.plan) == client.client.plan.as_ref());
+    let path = format!("/console/clients/{}", encoded(name));
+    let labels: Vec<String> = client
+        .client
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    let now = current(&client);
+    let held = match sent {
+        Some(sent) => {
+            let merged = held::merged(sent, now, &FIELDS);
+            let typed = ["confirm", "do"].iter();
+            typed.fold(merged, |form, name| form.with(name, sent.text(name)))
+        }
+        None => held::showing(now, &FIELDS),
+    };
+    let held = held::showing(held, &SAME);
+    let body = html! {
+        section.card aria-label="What it is" {
+            (part::facts(vec![
+                ("Plan", html! { @if let Some(plan) = &client.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
+                ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
+                ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
+                ("Description", html! { @if client.client.description.is_empty() { span.soft { "none" } } @else { (client.client.description) } }),
+                ("Labels", part::tags(&labels)),
+                ("Created", time(client.client.created.0, visit.now)),
+            ]))
+        }
+        (used.shown(visit, &path))
+        (used.odd(visit))
+        section aria-labelledby="keys" {
+            h2 #keys { "Keys" }
+            (key::filters(&visit.query, &path, false))
+            (key::listed(&keys, visit, &path, false))
+        }
+        @if let Some(records) = &records {
+            section aria-labelledby="log" {
+                h2 #log { "What was done lately" }
+                (super::audit::rows(records, "Nothing was written down yet."))
+                p { a href={ "/console/audit?client=" (encoded(name)) } { "All of it" } }
+            }
+        }
+        @if visit.may::<Update>() {
+            (changes(visit, name, &held, problem, &guide.plans))
+        }
+    };
+    let page = Page::new(Section::Clients, name, body)
+        .up("/console/clients", "Clients")
+        .refused(problem);
+    Ok(match visit.may::<keystile_api::key::Issue>() {
+        true => page.actions(html! { a.button href={ (path) "/issue" } { "Issue a key" } }),
+        false => page,
+    })
+}
+
+fn changes(
+    visit: &Visit,
+    name: &str,
+    form: &Form,
+    problem: Option<&Problem>,
+    plans: &[guide::Allowance],
+) -> Markup {
+    let path = format!("/console/clients/{}", encoded(name));
+    let mut plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
+    // One that the policy no longer has stays chosen until another is.
+    let own = form.text(&held::was("plan")).to_owned();
+    if !own.is_empty() && !plans.contains(&own) {
+        plans.push(own);
+    }
+    let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
+    let (change, delete) = (
+        Draft::new(form, of("update")),
+        Draft::new(form, of("delete")),
+    );
+    html! {
+        div.columns {
+            section.card aria-labelledby="change" {
+                h2 #change { "Change" }
+                (change.summary())
+                form method="post" action=(path) {
+                    (visit.seal()) (held::hidden(form, &FIELDS))
+                    (field("plan", "Plan").choice(&change, &part::options("none", &plans)))
+                    (field("description", "Description").line(&change))
+                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&change))
+                    button type="submit" { "Save" }
+                }
+            }
+            section.card aria-labelledby="delete" {
+                h2 #delete { "Delete" }
+                p { "Deletes the client, and revokes all its keys and tokens for good." }
+                (delete.summary())
+                form method="post" action={ (path) "/delete" } data-confirm=(name) {
+                    (visit.seal()) (held::hidden(form, &SAME))
+                    (field("confirm", &format!("Type {name} to confirm")).needed().line(&delete))
+                    button.danger type="submit" { "Delete for good" }
+                }
+            }
+        }
+    }
+}
+
+/// Changes what was typed over, if all that the form showed is as it was.
+pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", "update");
+    let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
+        true => "updated",
+        false => "as-it-was",
+    };
+    match updated(&visit, &name, &form).await {
+        Ok(()) => visit.go(&format!("/console/clients/{}", encoded(&name)), word),
+        Err(problem) => again(&visit, &name, &form, problem).await,
+    }
+}
+
+fn seen(name: &str) -> Show {
+    Show::without_keys(name)
+}
+
+async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> {
+    let typed = |field: &str| held::is_typed(form, field);
+    let (labels, remove_labels) = match typed("labels") {
+        true => key::typed_labels(form)?,
+        false => Default::default(),
+    };
+    let update = Update {
+        name: name.to_owned(),
+        plan: typed("plan").then(|| form.given("plan").map(str::to_owned)),
+        description: typed("description").then(|| form.text("description").to_owned()),
+        remove_labels,
+        labels,
+    };
+    let (form, show) = (form.clone(), seen(name));
+    visit
+        .with::<Update, _>(name, move |store, world| {
+            store.together(|store| {
+                let now = current(&show.run(store, world)?);
+                held::check(&form, &now, &FIELDS, Refuse::Any)?;
+                update.run(store, world).map(drop)
+            })
+        })
+        .await
+}
+
+async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Response {
+    let page = page(visit, name, Some(form), Some(&problem)).await;
+    visit.shown(page)
+}
+
+/// Deletes one, if its name was typed.
+pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", "delete");
+    if form.text("confirm") != name {
+        let e = refuse_all(vec![format!(
+            "`confirm`: this is not `{name}`; type the name of the client"
+        )]);
+        return again(&visit, &name, &form, e.into()).await;
+    }
+    let asked = Delete {
+        name: name.clone(),
+        sure: true,
+    };
+    let (sent, show) = (form.clone(), seen(&name));
+    let done = visit
+        .with::<Delete, _>(&name, move |store, world| {
+            store.together(|store| {
+                let now = current(&show.run(store, world)?);
+                held::check(&sent, &now, &SAME, Refuse::Any)?;
+                asked.run(store, world)
+            })
+        })
+        .await;
+    match done {
+        Ok(_) => visit.go("/console/clients", "deleted"),
+        Err(problem) => again(&visit, &name, &form, problem).await,
+    }
+}

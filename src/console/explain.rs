@@ -1,0 +1,105 @@
+//! Why a request is let in or turned away. The key is posted: it never stands in a URL.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::page::{Draft, Page, Section};
+use super::part::{self, field, time};
+use super::visit::{Sent, Visit};
+use keystile_api::explain::{Explain, Explanation};
+use keystile_server::problem::Problem;
+
+/// The form; the URL fills what is no secret.
+pub async fn form(visit: Visit) -> Response {
+    let form = visit.query.clone().without("key");
+    let page = page(&visit, &form, None, None);
+    visit.shown(Ok(page))
+}
+
+/// The answer.
+pub async fn ask(Sent { visit, form }: Sent) -> Response {
+    let asked = form.clone().without("tls").without("key");
+    let done = match asked.operation::<Explain>(&[]) {
+        Ok(mut asked) => {
+            asked.key = form.secret("key");
+            asked.tls = form.has("tls", "true");
+            visit.run(asked).await
+        }
+        Err(e) => Err(e.into()),
+    };
+    // An id may be shown again; what is longer may be a whole key.
+    let form = match form.text("key").len() {
+        0..=10 => form,
+        _ => form.without("key"),
+    };
+    let page = match &done {
+        Ok(answer) => page(&visit, &form, None, Some(answer)),
+        Err(problem) => page(&visit, &form, Some(problem), None),
+    };
+    visit.shown(Ok(page))
+}
+
+fn page(
+    visit: &Visit,
+    form: &Form,
+    problem: Option<&Problem>,
+    answer: Option<&Explanation>,
+) -> Page {
+    let draft = Draft::new(form, problem);
+    let methods: Vec<(String, String)> =
+        ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+            .iter()
+            .map(|m| ((*m).to_owned(), (*m).to_owned()))
+            .collect();
+    let body = html! {
+        form.card method="post" action="/console/explain" {
+            (visit.seal())
+            (draft.summary())
+            div.grid {
+                (field("key", "Key").placeholder("id, or the whole key").hint("It is looked at and forgotten.").line(&draft))
+                (field("method", "Method").choice(&draft, &methods))
+                (field("path", "Path").needed().placeholder("/v1/users/7").line(&draft))
+                (field("host", "Host").placeholder("api.example.com").line(&draft))
+                (field("ip", "From address").placeholder("192.0.2.1").line(&draft))
+                (field("at", "When").placeholder("now").line(&draft))
+            }
+            label.check {
+                input type="checkbox" name="tls" value="true" checked[form.has("tls", "true")];
+                span { "over TLS" }
+            }
+            button type="submit" { "Explain" }
+        }
+        @if let Some(answer) = answer { (told(answer, visit.now)) }
+    };
+    Page::new(Section::Explain, "Explain a request", body).refused(problem)
+}
+
+fn told(answer: &Explanation, now: u64) -> Markup {
+    let good = answer.code == "ok";
+    html! {
+        section.card aria-labelledby="verdict" {
+            h2 #verdict class={ @if good { "good" } @else { "bad" } } {
+                @if good { "It passes" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
+            }
+            @if !good || !answer.limits_seen { p { (super::form::sentence(&answer.detail)) } }
+            @if let Some(hint) = &answer.hint { p.soft { (super::form::sentence(hint)) } }
+            @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
+            ol.rules {
+                @for rule in &answer.rules {
+                    li class={ @if rule.held { "held" } @else { "broken" } } {
+                        span.verdict { @if rule.held { "holds" } @else { "fails" } }
+                        div { strong { (rule.rule) } p { (rule.text) } }
+                    }
+                }
+            }
+            (part::facts(vec![
+                ("Client", html! { @if let Some(client) = &answer.client { (client) } @else { span.soft { "nobody" } } }),
+                ("Key", html! { @if let Some(key) = &answer.key { a href={ "/console/keys/" (key) } { code { (key) } } } @else { span.soft { "none" } } }),
+                ("Route", html! { @if let Some(route) = &answer.route { code { (route) } } @else { span.soft { "none" } } }),
+                ("At", time(answer.at.0, now)),
+                ("Keyset", html! { code { (answer.keyset_version) } }),
+            ]))
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Envoys: what they were sent, and what they have in force.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::page::{Page, Section};
+use super::part::{self, chip};
+use super::visit::{Sent, Visit};
+use keystile_api::fleet::NodeView;
+use keystile_api::fleet::{Forget, List};
+use keystile_server::problem::Problem;
+
+/// The page.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    // What is shown comes from the server itself; the right to see it does not.
+    let version = visit
+        .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
+        .await?;
+    let fleet = visit.fleet();
+    let body = html! {
+        p { "Keyset of the store: " code { (version) } }
+        (part::table(
+            "Envoys",
+            &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
+            fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),
+            "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
+        ))
+        p.soft { "`--wait` waits for every known Envoy, connected or not, until it is forgotten. Forget an Envoy that is gone for good." }
+        p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy has a VM for each worker and one more; one whose policy reports nowhere proves nothing." }
+    };
+    Ok(Page::new(Section::Fleet, "Fleet", body))
+}
+
+/// Forgets one that is gone for good.
+pub async fn forget(Sent { visit, form }: Sent) -> Response {
+    match visit.forget(form.text("node")).await {
+        Ok(()) => visit.go("/console/fleet", "envoy-forgotten"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}
+
+fn row(visit: &Visit, node: &NodeView, version: u64) -> Vec<Markup> {
+    let behind = node.in_force.is_none_or(|v| v < version);
+    vec![
+        html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },
+        html! {
+            (chip(&node.state))
+            @if let Some(since) = node.connected_since.as_ref().or(node.disconnected_since.as_ref()) {
+                " " span.soft { "since " (since) }
+            }
+        },
+        html! {
+            @if let Some(v) = node.in_force {
+                code { (v) } " " @if behind { (chip("behind")) } @else { (chip("current")) }
+            } @else {
+                span.soft { "not proved" }
+            }
+        },
+        html! {
+            @for r in &node.resources {
+                div {
+                    (r.name) ": "
+                    @if let Some(sent) = r.sent { code { (sent) } } @else { span.soft { "nothing" } }
+                    @if r.lagging { " " (chip("lagging")) }
+                    @if let Some(refused) = &r.refused { " " (chip("refused")) " " (refused.message) }
+                }
+            }
+        },
+        html! {
+            (node.vms.len())
+            @let missing = node.vms.iter().filter(|v| v.missing_base).count();
+            @if missing > 0 { " " (chip("refused")) " " (missing) " without a base" }
+        },
+        html! { (node.envoy) },
+        html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
+        html! {
+            @if visit.may::<Forget>() && node.connected_since.is_none() {
+                form method="post" action="/console/fleet/forget" {
+                    (visit.seal())
+                    input type="hidden" name="node" value=(node.id);
+                    button.quiet.small.danger type="submit" aria-label={ "Forget " (node.id) } { "Forget" }
+                }
+            }
+        },
+    ]
+}

@@ -1,0 +1,253 @@
+//! New keys: issued, rotated, fetched; each shown once.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::door::is_client;
+use super::form::Form;
+use super::guide::curl;
+use super::key::{LABELS, refused};
+use super::page::{Draft, Page, Section};
+use super::part::{self, field};
+use super::visit::{Sent, Visit};
+use keystile_api::client::{Show, labels};
+use keystile_api::encoded;
+use keystile_api::guide::{self, Guide};
+use keystile_api::key::{Fetch, Issue, IssuedKey, Rotate};
+use keystile_model::when;
+use keystile_server::problem::Problem;
+
+/// Fields that hold several words.
+const LISTS: [&str; 6] = [
+    "scopes",
+    "limits",
+    "cidrs",
+    "deny_cidrs",
+    "origins",
+    "certificates",
+];
+
+/// The form to issue a key to a client.
+pub async fn form(visit: Visit, Path(name): Path<String>) -> Response {
+    let page = asking(&visit, &name, &visit.query, None).await;
+    visit.shown(page)
+}
+
+fn scopes_of(visit: &Visit, guide: &Guide) -> Vec<String> {
+    if let Some(ceilings) = visit.ceilings() {
+        return ceilings.scopes.clone();
+    }
+    let mut all: Vec<String> = guide
+        .routes
+        .iter()
+        .flat_map(|r| r.scopes.iter().chain(&r.any_scope).cloned())
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+async fn asking(
+    visit: &Visit,
+    name: &str,
+    form: &Form,
+    problem: Option<&Problem>,
+) -> Result<Page, Problem> {
+    let client = visit.run(Show::without_keys(name.to_owned())).await?;
+    let guide = visit.run(guide::Show {}).await?;
+    let scopes = scopes_of(visit, &guide);
+    let given = visit.ceilings().map(|c| c.plans.clone());
+    let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
+    let own = match &client.client.plan {
+        Some(plan) => format!("its client's ({plan})"),
+        None => "none".to_owned(),
+    };
+    // A token that may give some plans gives no other by leaving it out.
+    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let other = client
+        .client
+        .plan
+        .as_ref()
+        .is_none_or(|p| !plans.contains(p));
+    let choices = match bound && other {
+        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
+        false => part::options(&own, &plans),
+    };
+    let kinds = [
+        ("secret", "secret: kept on a server"),
+        ("publishable", "publishable: seen in a web page"),
+    ];
+    let kinds: Vec<(String, String)> = kinds
+        .iter()
+        .map(|(v, w)| ((*v).to_owned(), (*w).to_owned()))
+        .collect();
+    let environments: Vec<(String, String)> = guide
+        .environments
+        .iter()
+        .map(|e| (e.clone(), e.clone()))
+        .collect();
+    let longest = visit.ceilings().and_then(|c| c.max_expiry);
+    let ends = match longest {
+        Some(most) => format!("{} at most, and needed.", when::duration(most)),
+        None => "Empty: never. A key that ends is one that cannot be forgotten.".to_owned(),
+    };
+    let draft = Draft::new(form, problem);
+    let path = format!("/console/clients/{}", encoded(name));
+    let body = html! {
+        form.card method="post" action={ (path) "/issue" } {
+            (visit.seal()) (visit.nonce(form))
+            (draft.summary())
+            (field("name", "Name").placeholder("billing worker").hint("To tell keys apart.").line(&draft))
+            (field("scopes", "Scopes").hint("What it may do. Give it no more than it needs.").checks(&draft, &scopes))
+            div.grid {
+                (field("expires", "Ends").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
+                (field("plan", "Plan").choice(&draft, &choices))
+                (field("type", "Type").choice(&draft, &kinds))
+                (field("environment", "Environment").choice(&draft, &environments))
+            }
+            details open[more(form)] {
+                summary { "More: limits, networks, origins, certificates, labels, rotation" }
+                div.grid {
+                    @if !is_client(visit) {
+                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
+                    }
+                    (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(&draft))
+                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
+                    (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
+                    (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
+                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
+                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
+                    (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
+                    (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
+                }
+            }
+            button type="submit" { "Issue the key" }
+        }
+    };
+    let page = Page::new(Section::Keys, format!("Issue a key to {name}"), body).refused(problem);
+    Ok(match is_client(visit) {
+        true => page.up("/console", "Your keys"),
+        false => page.up(path, name),
+    })
+}
+
+fn more(form: &Form) -> bool {
+    [
+        "limits",
+        "not_before",
+        "cidrs",
+        "deny_cidrs",
+        "origins",
+        "certificates",
+        "labels",
+        "rotate_every",
+        "grace",
+    ]
+    .iter()
+    .any(|name| form.given(name).is_some())
+}
+
+/// Issues it.
+pub async fn issue(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let page = match issued(&visit, &name, &form).await {
+        Ok(Some(issued)) => made(&visit, "The key", &issued, html! {}).await,
+        Ok(None) => Ok(before(&visit)),
+        Err(problem) => asking(&visit, &name, &form, Some(&problem)).await,
+    };
+    visit.shown(page)
+}
+
+async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
+    let fields = form.clone().without("labels").with("client", name);
+    let mut asked: Issue = fields.operation(&LISTS)?;
+    asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
+    let made = visit.once(asked, form).await?;
+    Ok(made.and_then(|m| m.keys().first().cloned()))
+}
+
+/// Replaces one.
+pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", "rotate");
+    let asked = form
+        .clone()
+        .with("id", id.as_str())
+        .operation::<Rotate>(&[]);
+    let done = match asked {
+        Ok(asked) => visit.once(asked, &form).await,
+        Err(e) => Err(e.into()),
+    };
+    match done {
+        Ok(Some(rotated)) => {
+            let old = html! {
+                "Key " a href={ "/console/keys/" (id) } { code { (id) } } " works on "
+                @if let Some(until) = &rotated.old.works_until { "until " (part::time(until.0, visit.now)) }
+                "."
+            };
+            let page = made(&visit, "The new key", &rotated.new, old).await;
+            visit.shown(page)
+        }
+        Ok(None) => visit.shown(Ok(before(&visit))),
+        Err(problem) => refused(&visit, &id, form, problem).await,
+    }
+}
+
+/// Fetches the successor of one that was due for rotation.
+pub async fn fetch(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", "rotate");
+    let asked = form.clone().without("grace").with("id", id.as_str());
+    let done = match asked.operation::<Fetch>(&[]) {
+        Ok(asked) => visit.once(asked, &form).await,
+        Err(e) => Err(e.into()),
+    };
+    match done {
+        Ok(Some(fetched)) => {
+            let page = made(&visit, "The new key", &fetched, html! {}).await;
+            visit.shown(page)
+        }
+        Ok(None) => visit.shown(Ok(before(&visit))),
+        Err(problem) => refused(&visit, &id, form, problem).await,
+    }
+}
+
+async fn made(
+    visit: &Visit,
+    title: &str,
+    issued: &IssuedKey,
+    aside: Markup,
+) -> Result<Page, Problem> {
+    let guide = visit.run(guide::Show {}).await?;
+    let text = issued.key.as_ref().map_or("", |k| k.expose_secret());
+    let id = issued.view.id.0.to_string();
+    let target = format!("/console/keys/{id}");
+    let body = html! {
+        section.card {
+            (part::secret(text, title))
+            @for warning in &issued.warnings { (part::hint(html! { p { (super::form::sentence(warning)) } })) }
+            @if !aside.clone().into_string().is_empty() { p { (aside) } }
+            (part::copyable("curl", "A request with it", &curl(&guide, text)))
+            p { a.button href=(target) { "I have kept it: go on" } }
+        }
+    };
+    let title = match issued.view.name.is_empty() {
+        true => format!("Key {id} for {}", issued.view.client),
+        false => format!("{} for {}", issued.view.name, issued.view.client),
+    };
+    Ok(Page::new(Section::Keys, title, body))
+}
+
+/// The same form came again: a page that was loaded a second time.
+fn before(visit: &Visit) -> Page {
+    let target = if is_client(visit) {
+        "/console"
+    } else {
+        "/console/keys"
+    };
+    let body = html! {
+        (part::hint(html! {
+            p { strong { "This was done already." } " The secret was shown then, and is stored nowhere. If it is lost, revoke the key and issue another one." }
+        }))
+        p { a.button.quiet href=(target) { "To the keys" } }
+    };
+    Page::new(Section::Keys, "Shown once", body)
+}

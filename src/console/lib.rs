@@ -1,0 +1,310 @@
+//! The web console, and the portal of clients: pages made here, on the server, by the
+//! same operations as the API's, asked for by whoever is signed in. What a role may not do
+//! there, it may not do here.
+//!
+//! * [`visit`]: who is looking: session, origin of a request, headers of an answer;
+//!   [`session`]: who is signed in, and for how long;
+//! * [`page`]: the frame around every page; [`part`] and [`chart`]: what they are made of;
+//!   [`form`]: what is typed, and what is wrong with it; [`held`]: what a form showed;
+//! * [`door`]: sign in and out, invitations; [`oidc`]: over an identity provider; the
+//!   others are named for what they show.
+//!
+//! # What never happens
+//!
+//! * No key or token stands in a URL, a redirect or a page that is shown a second time.
+//! * Nothing is changed by a request that another site caused: cookies stay at home, the
+//!   origin is compared, and every form carries what only our pages know.
+//! * No page runs a script, or takes a style, that is not ours: nothing is inline.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use sha2::{Digest as _, Sha256};
+
+use keystile_api as operation;
+use keystile_api::Pace;
+use keystile_api::fleet::Fleet;
+use keystile_model::error::Result;
+use keystile_model::world::World;
+use keystile_server::delivery::Delivery;
+use keystile_server::envoys;
+use keystile_server::http::{App, live};
+use keystile_store::Store;
+
+pub mod audit;
+pub mod chart;
+pub mod client;
+pub mod door;
+pub mod explain;
+pub mod fleet;
+pub mod form;
+pub mod guide;
+pub mod held;
+pub mod issue;
+pub mod key;
+pub mod lost;
+pub mod oidc;
+pub mod overview;
+pub mod page;
+pub mod part;
+pub mod policy;
+pub mod portal;
+pub mod session;
+pub mod settings;
+pub mod signed_in;
+pub mod token;
+pub mod usage;
+pub mod visit;
+pub mod webhook;
+
+use oidc::Oidc;
+use session::Sessions;
+
+/// How long a session lives, and how one gets in beside a token.
+pub struct Settings {
+    /// Without a request.
+    pub idle: Duration,
+    /// At all.
+    pub most: Duration,
+    /// Over an identity provider.
+    pub oidc: Option<Oidc>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30 * 60),
+            most: Duration::from_secs(12 * 3600),
+            oidc: None,
+        }
+    }
+}
+
+/// The Envoys, as the pages see them.
+#[derive(Clone)]
+pub struct Envoys {
+    /// Lists them.
+    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
+    /// Forgets one that is gone for good.
+    pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
+}
+
+/// An Envoy that is being forgotten.
+pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// The routes of the pages, for a server with these Envoys.
+pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
+    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
+    let envoys = Envoys {
+        list: Arc::new(move || envoys::list(&list)),
+        forget: Arc::new(move |world, node| {
+            let forget = Arc::clone(&forget);
+            Box::pin(async move { forget.forget(world, vec![node]).await })
+        }),
+    };
+    let console = Console::new(app.clone(), settings, envoys);
+    router(console.clone()).merge(console.live())
+}
+
+/// What every page stands on.
+#[derive(Clone)]
+pub struct Console(Arc<Inner>);
+
+struct Inner {
+    app: App,
+    sessions: Arc<Sessions>,
+    oidc: Option<Oidc>,
+    envoys: Envoys,
+    /// Of style and script, so that a browser keeps them until they change.
+    version: String,
+}
+
+impl Console {
+    /// Over the operations of a server.
+    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
+        let digest = Sha256::new()
+            .chain_update(STYLE)
+            .chain_update(SCRIPT)
+            .finalize();
+        let version = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        Self(Arc::new(Inner {
+            app,
+            sessions: Arc::new(Sessions::new(&settings)),
+            oidc: settings.oidc,
+            envoys,
+            version,
+        }))
+    }
+
+    fn app(&self) -> &App {
+        &self.0.app
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// The operations about its sessions, which only the running server can answer.
+    pub fn live(&self) -> Router {
+        let app = self.app();
+        let [list, end] = [(); 2].map(|()| self.clone());
+        let all = live(app, move |_: operation::session::List, world| {
+            let list = list.clone();
+            async move {
+                let sessions = list.sessions().all(visit::seconds(), world.now.seconds());
+                Ok(operation::session::Sessions { sessions })
+            }
+        });
+        all.merge(live(app, move |asked: operation::session::End, world| {
+            let end = end.clone();
+            async move {
+                let sessions = Arc::clone(&end.0.sessions);
+                let clock = world.now.seconds();
+                let ended = move |store: &mut Store| {
+                    signed_in::ended(&sessions, store, &world, &asked.id, clock)
+                };
+                end.app().desk().write_at(Pace::Urgent, ended).await
+            }
+        }))
+    }
+
+    fn oidc(&self) -> Option<&Oidc> {
+        self.0.oidc.as_ref()
+    }
+}
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("console.js");
+const ICON: &str = include_str!("icon.svg");
+
+/// Of every page: nothing from elsewhere, nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The pages, below `/console`.
+pub fn router(console: Console) -> Router {
+    Router::new()
+        .route("/", get(|| async { Redirect::to("/console") }))
+        .route("/console", get(overview::show))
+        .route("/console/", get(|| async { Redirect::to("/console") }))
+        .route("/console/sign-in", get(door::show).post(door::sign_in))
+        .route("/console/sign-out", post(door::sign_out))
+        .route(oidc::BEGIN, get(oidc::begin))
+        .route("/console/oidc/callback", get(oidc::callback))
+        .route(
+            "/console/invitation",
+            get(door::invitation).post(door::accept),
+        )
+        .route("/console/clients", get(client::list).post(client::create))
+        .route("/console/clients/new", get(client::new))
+        .route(
+            "/console/clients/{name}",
+            get(client::show).post(client::update),
+        )
+        .route("/console/clients/{name}/delete", post(client::delete))
+        .route(
+            "/console/clients/{name}/issue",
+            get(issue::form).post(issue::issue),
+        )
+        .route("/console/keys", get(key::list))
+        .route("/console/keys/{id}", get(key::show).post(key::update))
+        .route("/console/keys/{id}/disable", post(key::disable))
+        .route("/console/keys/{id}/enable", post(key::enable))
+        .route("/console/keys/{id}/rotate", post(issue::rotate))
+        .route("/console/keys/{id}/fetch", post(issue::fetch))
+        .route("/console/keys/{id}/revoke", post(key::revoke))
+        .route("/console/policy", get(policy::show))
+        .route(
+            "/console/policy/edit",
+            get(policy::edit).post(policy::submit),
+        )
+        .route("/console/policy/history", get(policy::history))
+        .route("/console/policy/rollback", post(policy::rollback))
+        .route("/console/explain", get(explain::form).post(explain::ask))
+        .route("/console/audit", get(audit::list))
+        .route("/console/audit/verify", post(audit::verify))
+        .route("/console/audit/export", get(audit::export))
+        .route("/console/fleet", get(fleet::show))
+        .route("/console/fleet/forget", post(fleet::forget))
+        .route("/console/lost-keys", get(lost::show))
+        .route("/console/sessions", get(signed_in::list))
+        .route("/console/sessions/{id}/end", post(signed_in::end))
+        .route("/console/tokens", get(token::list).post(token::create))
+        .route("/console/tokens/{id}/revoke", post(token::revoke))
+        .route(
+            "/console/webhooks",
+            get(webhook::list).post(webhook::create),
+        )
+        .route("/console/webhooks/{name}/delete", post(webhook::delete))
+        .route(
+            "/console/settings",
+            get(settings::show).post(settings::update),
+        )
+        .route("/console/settings/forget", post(settings::forget))
+        .route("/console/guide", get(guide::show))
+        .route("/console/style.css", get(|| asset("text/css", STYLE)))
+        .route(
+            "/console/console.js",
+            get(|| asset("text/javascript", SCRIPT)),
+        )
+        .route("/console/icon.svg", get(|| asset("image/svg+xml", ICON)))
+        .route("/console/{*rest}", get(visit::nowhere))
+        .layer(middleware::from_fn(guarded))
+        .with_state(console)
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, format!("{kind}; charset=utf-8")),
+        // Pages name them by their content.
+        (
+            header::CACHE_CONTROL,
+            "public, max-age=31536000, immutable".to_owned(),
+        ),
+    ];
+    (headers, text).into_response()
+}
+
+/// What every answer carries.
+async fn guarded(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.insert(name, HeaderValue::from_static(value));
+    };
+    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // Nothing is told to other sites. Not `no-referrer`: with that, browsers send forms
+    // with `Origin: null`, and the origin could not be compared.
+    set(header::REFERRER_POLICY, "same-origin");
+    set(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    set(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
+    set(
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), microphone=(), geolocation=(), clipboard-write=(self)",
+    );
+    no_store(headers);
+    response
+}
+
+fn no_store(headers: &mut HeaderMap) {
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! What a restore lost: keys that are in use and unknown, and keys that are good again.
+
+use axum::response::Response;
+use maud::html;
+
+use super::form::Form;
+use super::page::{Page, Section};
+use super::part::{self, chip, time};
+use super::visit::Visit;
+use keystile_api::encoded;
+use keystile_api::lost::{List, LostView, UsedView};
+use keystile_server::problem::Problem;
+
+const PATH: &str = "/console/lost-keys";
+const PAGE: u32 = 50;
+
+/// The page.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    let mut asked = Form::default();
+    if let Some(after) = visit.query.given("after") {
+        asked = asked.with("after", after);
+    }
+    let mut asked: List = asked.operation(&[])?;
+    asked.limit = Some(PAGE);
+    let lost = visit.run(asked).await?;
+    let published = |k: &LostView| {
+        let id = k.id.0.to_string();
+        vec![
+            html! {
+                @if k.state == "good_again" { a href={ "/console/keys/" (id) } { code { (id) } } }
+                @else { code { (id) } }
+            },
+            html! { a href={ "/console/clients/" (encoded(&k.client)) } { (k.client) } },
+            chip(&k.state.replace('_', "-")),
+            part::maybe_time(k.last_used.as_ref().map(|t| t.0), visit.now, "–"),
+        ]
+    };
+    let used = |k: &UsedView| vec![html! { code { (k.id.0) } }, time(k.last_used.0, visit.now)];
+    let first = visit.query.given("after").map(|_| PATH.to_owned());
+    let next = lost
+        .next
+        .as_ref()
+        .map(|n| Form::default().with("after", n.0.to_string()).target(PATH));
+    let body = html! {
+        section aria-labelledby="used" {
+            h2 #used { "In use, and unknown to the store" }
+            (part::table("In use", &["Key", "Last used"], lost.in_use.iter().map(used).collect(), "There are none."))
+        }
+        section aria-labelledby="published" {
+            h2 #published { "In the last keyset before the restore" }
+            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
+            (part::table("Published", &["Key", "Client", "State", "Last used"], lost.published.iter().map(published).collect(), "There are none."))
+            (part::pager(first, next))
+        }
+    };
+    Ok(Page::new(Section::Keys, "Keys that a restore lost", body).up("/console/keys", "Keys"))
+}

@@ -1,0 +1,118 @@
+//! The first page: what there is, what was asked for, what ends soon, what was done.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::chart::{self, Bar, Series};
+use super::door::is_client;
+use super::page::{Page, Section};
+use super::part::{self, chip, number};
+use super::visit::Visit;
+use super::{key, portal, usage};
+use keystile_api::overview::{Overview, Show};
+use keystile_model::when;
+use keystile_server::problem::Problem;
+
+/// The page.
+pub async fn show(visit: Visit) -> Response {
+    let page = match is_client(&visit) {
+        true => portal::home(&visit).await,
+        false => page(&visit).await,
+    };
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    let seen = visit.run(Show {}).await?;
+    let used = usage::seen(visit, usage::Of::All).await?;
+    let body = html! {
+        div.figures {
+            (used.figures())
+            (part::figure(&number(seen.clients), "clients", Some("/console/clients")))
+            (part::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
+            (part::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys end within 30 days", Some("#ending")))
+            (part::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
+        }
+        (used.shown(visit, "/console"))
+        (used.odd(visit))
+        section.card aria-labelledby="envoys" {
+            h2 #envoys { "Envoys" }
+            (envoys(visit, &seen))
+        }
+        div.columns {
+            section.card {
+                (chart::bars(&ends(&seen)))
+            }
+            @if let Some(activity) = activity(&seen) {
+                section.card { (chart::bars(&activity)) }
+            }
+        }
+        section aria-labelledby="ending" {
+            h2 #ending { "Keys that end next" }
+            (key::rows(&seen.ending, visit.now, true, "No key ends within 30 days."))
+        }
+    };
+    Ok(Page::new(Section::Overview, "Overview", body))
+}
+
+fn envoys(visit: &Visit, seen: &Overview) -> Markup {
+    let fleet = visit.fleet();
+    let connected: Vec<_> = fleet
+        .nodes
+        .iter()
+        .filter(|n| n.state != "disconnected")
+        .collect();
+    let proven = connected
+        .iter()
+        .filter(|n| n.in_force.is_some_and(|v| v >= seen.version))
+        .count();
+    let behind = connected.len().saturating_sub(proven);
+    html! {
+        (part::facts(vec![
+            ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, visit.now)) } }),
+            ("Connected", html! { (connected.len()) }),
+            ("With it in force", html! {
+                @if connected.is_empty() { span.soft { "no Envoy is connected" } }
+                @else if behind == 0 { (chip("active")) " all" }
+                @else { (chip("lagging")) " " (proven) " of " (connected.len()) }
+            }),
+        ]))
+        p { a href="/console/fleet" { "See each Envoy" } }
+    }
+}
+
+fn day(seconds: u64, values: Vec<u64>) -> Bar {
+    let day = when::rfc3339(seconds);
+    let (date, short) = (day.get(..10), day.get(8..10));
+    Bar {
+        label: date.unwrap_or_default().to_owned(),
+        short: short.unwrap_or_default().to_owned(),
+        values,
+    }
+}
+
+fn ends(seen: &Overview) -> Series<'static> {
+    Series {
+        title: "Keys that end, by day",
+        axis: "Day",
+        parts: vec!["keys"],
+        bars: seen
+            .ends
+            .iter()
+            .map(|d| day(d.day.0, vec![d.count]))
+            .collect(),
+    }
+}
+
+fn activity(seen: &Overview) -> Option<Series<'static>> {
+    let days = seen.activity.as_ref()?;
+    Some(Series {
+        title: "Changes, by day",
+        axis: "Day",
+        parts: vec!["done", "refused"],
+        bars: days
+            .iter()
+            .map(|d| day(d.day.0, vec![d.done, d.refused]))
+            .collect(),
+    })
+}

@@ -1,0 +1,320 @@
+//! The policy: what routes ask for, an editor that shows what a change means, history.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::guide::{limits_words, methods, needs};
+use super::held::SEEN;
+use super::page::{Draft, Page, Section};
+use super::part::{self, chip, field, number, time};
+use super::visit::{Sent, Visit};
+use keystile_api::policy::{
+    Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
+};
+use keystile_api::{Operation as _, guide};
+use keystile_model::error::{Kind, refuse};
+use keystile_server::problem::Problem;
+
+/// What is in force.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    let revision = match visit.query.given("revision") {
+        Some(n) => Form::default().with("revision", n).operation::<Show>(&[])?,
+        None => Show { revision: None },
+    };
+    let former = revision.revision.is_some();
+    let policy = visit.run(revision).await?;
+    let body = html! {
+        @if former {
+            (part::copyable("text", "As it was written", &policy.text))
+        } @else {
+            (in_force(&visit.run(guide::Show {}).await?))
+            details {
+                summary { "As it is written" }
+                (part::copyable("text", "policy.yaml", &policy.text))
+            }
+        }
+    };
+    let title = match former {
+        true => format!("Policy, revision {}", policy.revision),
+        false => "Policy".to_owned(),
+    };
+    let page = Page::new(Section::Policy, title, body);
+    let actions = html! {
+        a.button.quiet href="/console/policy/history" { "History" }
+        @if visit.may::<Apply>() && !former { a.button href="/console/policy/edit" { "Edit" } }
+        @else if !former { a.button.quiet href="/console/policy/edit" { "Try a change" } }
+    };
+    Ok(match former {
+        true => page.up("/console/policy/history", "History"),
+        false => page,
+    }
+    .actions(actions))
+}
+
+fn in_force(guide: &guide::Guide) -> Markup {
+    let routes = guide.routes.iter().map(|r| {
+        vec![
+            html! { code { (r.path) } },
+            methods(r),
+            html! { @if r.hosts.is_empty() { span.soft { "any" } } @else { (part::tags(&r.hosts)) } },
+            needs(r),
+            html! { (r.cost) },
+            html! { @if let Some(limit) = &r.limit { code { (limit) } } @else { span.soft { "–" } } },
+        ]
+    });
+    let plans = guide.plans.iter().map(|p| {
+        vec![
+            html! { code { (p.plan) } },
+            limits_words(&p.limits),
+            html! { @if let Some(quota) = &p.quota { (quota) } @else { span.soft { "none" } } },
+        ]
+    });
+    html! {
+        section aria-labelledby="routes" {
+            h2 #routes { "Routes" }
+            (part::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
+            p.soft {
+                "The most specific route wins. A request of no route "
+                @if guide.unmatched_denied { "is refused." } @else { "needs any key." }
+            }
+        }
+        section aria-labelledby="plans" {
+            h2 #plans { "Plans" }
+            (part::table("Plans", &["Plan", "Limits", "Quota"], plans.collect(), "There are no plans."))
+        }
+    }
+}
+
+/// The editor.
+pub async fn edit(visit: Visit) -> Response {
+    let page = match visit.run(Show { revision: None }).await {
+        Ok(policy) => {
+            let form = Form::default()
+                .with("text", policy.text)
+                .with("revision", policy.revision.to_string());
+            Ok(editor(&visit, &form, None, None))
+        }
+        Err(problem) => Err(problem),
+    };
+    visit.shown(page)
+}
+
+/// A policy that holds, and what it would change.
+struct Tried {
+    checked: Checked,
+    compared: Compared,
+}
+
+fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
+    // A mistake names its line, so all of them stand above the text.
+    let draft = Draft::new(form, None);
+    let mistakes: Vec<String> = problem
+        .map(|p| p.detail.lines().map(str::to_owned).collect())
+        .unwrap_or_default();
+    let body = html! {
+        form.editor method="post" action="/console/policy/edit" {
+            (visit.seal())
+            input type="hidden" name="revision" value=(form.text("revision"));
+            @if !mistakes.is_empty() { (part::alert("That does not hold.", &mistakes)) }
+            @if let Some(tried) = tried { (meaning(tried)) }
+            (field("text", "policy.yaml").needed().hint("Nothing is in force before you apply it.").area(&draft, 28))
+            div.row {
+                @let ready = tried.is_some() && visit.may::<Apply>();
+                button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
+                @if ready { button type="submit" name="do" value="apply" { "Apply" } }
+            }
+            @if !visit.may::<Apply>() {
+                p.soft { "To put it in force takes a token of the role " (roles()) "." }
+            }
+        }
+    };
+    Page::new(Section::Policy, "Edit the policy", body)
+        .up("/console/policy", "Policy")
+        .refused(problem)
+}
+
+fn roles() -> String {
+    let names: Vec<&str> = Apply::ROUTE.roles.iter().map(|r| r.as_str()).collect();
+    names.join(" or ")
+}
+
+fn meaning(tried: &Tried) -> Markup {
+    let changes: Vec<&ChangeView> = tried
+        .compared
+        .everywhere
+        .iter()
+        .chain(&tried.compared.routes)
+        .collect();
+    let row = |c: &&ChangeView| {
+        vec![
+            html! { code { (c.at) } },
+            chip(&c.effect),
+            html! {
+                @if c.methods.is_empty() { span.soft { "any" } } @else { (part::tags(&c.methods)) }
+                @if !c.hosts.is_empty() { " at " (part::tags(&c.hosts)) }
+            },
+            html! { (c.change) },
+        ]
+    };
+    let checked = &tried.checked;
+    html! {
+        section.card aria-labelledby="meaning" {
+            h2 #meaning { "What it changes for callers" }
+            p.soft {
+                "It holds: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
+                " scopes. Compared with revision " (tried.compared.revision) "."
+            }
+            (part::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
+                "No request changes its answer."))
+            @if !checked.warnings.is_empty() {
+                div.note.warn role="status" {
+                    @for warning in &checked.warnings { p { (super::form::sentence(warning)) } }
+                }
+            }
+            @for note in &checked.notes { p.soft { (super::form::sentence(note)) } }
+        }
+    }
+}
+
+/// Checks a policy and shows what it means, or applies it.
+pub async fn submit(Sent { visit, form }: Sent) -> Response {
+    let text = form.lines("text");
+    if form.text("do") == "apply" {
+        match apply(&visit, &form, text.clone()).await {
+            Ok(true) => return visit.go("/console/policy", "applied"),
+            Ok(false) => return visit.go("/console/policy", "unchanged"),
+            Err(problem) if problem.status == 412 => {
+                return overtaken(&visit, form, text, &problem).await;
+            }
+            Err(problem) => {
+                return visit.shown(Ok(editor(&visit, &form, Some(&problem), None)));
+            }
+        }
+    }
+    let page = match &attempt(&visit, text).await {
+        Ok(tried) => editor(&visit, &form, None, Some(tried)),
+        Err(problem) => editor(&visit, &form, Some(problem), None),
+    };
+    visit.shown(Ok(page))
+}
+
+/// Somebody applied another policy while this one was written: the text is kept, and what it
+/// would change about that one is shown before it can be applied.
+async fn overtaken(visit: &Visit, form: Form, text: String, problem: &Problem) -> Response {
+    let tried = attempt(visit, text).await.ok();
+    let now = tried.as_ref().map(|t| t.compared.revision.to_string());
+    let form = match now {
+        Some(now) => form.with("revision", now),
+        None => form,
+    };
+    visit.shown(Ok(editor(visit, &form, Some(problem), tried.as_ref())))
+}
+
+async fn attempt(visit: &Visit, text: String) -> Result<Tried, Problem> {
+    let name = "policy.yaml".to_owned();
+    let checked = visit
+        .run(Check {
+            name: name.clone(),
+            text: text.clone(),
+        })
+        .await?;
+    let compared = visit.run(Compare { name, text }).await?;
+    Ok(Tried { checked, compared })
+}
+
+/// Applies it, if nobody else has applied another one since it was loaded.
+async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem> {
+    let seen = form.text("revision").to_owned();
+    visit
+        .with::<Apply, _>("", move |store, world| {
+            store.together(|store| {
+                let current = Show { revision: None }.run(store, world)?.revision;
+                if current.to_string() != seen {
+                    return Err(refuse(
+                        format_args!("revision {current} was applied since you loaded this one"),
+                        "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
+                    )
+                    .of(Kind::Stale));
+                }
+                let name = "policy.yaml".to_owned();
+                Ok(Apply { name, text }.run(store, world)?.changed)
+            })
+        })
+        .await
+}
+
+/// Policies of former times.
+pub async fn history(visit: Visit) -> Response {
+    let page = former(&visit).await;
+    visit.shown(page)
+}
+
+async fn former(visit: &Visit) -> Result<Page, Problem> {
+    let all = visit.run(History {}).await?.revisions;
+    let last = all.last().map(|r| r.revision);
+    let row = |r: &RevisionView| {
+        let n = r.revision;
+        vec![
+            html! { a href={ "/console/policy?revision=" (n) } { "Revision " (n) } },
+            time(r.applied.0, visit.now),
+            html! { (number(r.lines)) " lines" },
+            html! {
+                @if Some(n) == last {
+                    (chip("active")) " in force"
+                } @else if visit.may::<Rollback>() {
+                    form method="post" action="/console/policy/rollback" {
+                        (visit.seal())
+                        input type="hidden" name="revision" value=(n);
+                        input type="hidden" name=(SEEN) value=(last.unwrap_or_default());
+                        button.quiet.small type="submit" aria-label={ "Put revision " (n) " in force again" } { "Put in force again" }
+                    }
+                }
+            },
+        ]
+    };
+    let body = part::table(
+        "Revisions",
+        &["Revision", "Applied", "Size", ""],
+        all.iter().rev().map(row).collect(),
+        "No policy was ever applied.",
+    );
+    Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
+}
+
+/// Puts one of them in force again, if the one in force is the one that the page showed.
+pub async fn rollback(Sent { visit, form }: Sent) -> Response {
+    let done = match form.operation::<Rollback>(&[]) {
+        Ok(asked) => rolled_back(&visit, &form, asked).await,
+        Err(e) => Err(e.into()),
+    };
+    match done {
+        Ok(true) => visit.go("/console/policy", "applied"),
+        Ok(false) => visit.go("/console/policy", "unchanged"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}
+
+async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool, Problem> {
+    let seen = form.text(SEEN).to_owned();
+    visit
+        .with::<Rollback, _>("", move |store, world| {
+            store.together(|store| {
+                let current = Show { revision: None }.run(store, world)?.revision;
+                if current.to_string() != seen {
+                    return Err(refuse(
+                        format_args!("revision {current} was applied since you loaded the history"),
+                        "reload the page, then choose again",
+                    )
+                    .of(Kind::Stale));
+                }
+                Ok(asked.run(store, world)?.changed)
+            })
+        })
+        .await
+}

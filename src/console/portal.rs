@@ -1,0 +1,81 @@
+//! The portal: what a client sees of itself.
+
+use maud::{Markup, html};
+
+use super::page::{Page, Section};
+use super::part;
+use super::visit::Visit;
+use super::{key, usage};
+use keystile_api::client;
+use keystile_api::encoded;
+use keystile_api::key::KeyView;
+use keystile_api::usage::Left;
+use keystile_model::error::{Kind, refuse};
+use keystile_model::record::Status;
+use keystile_model::when;
+use keystile_server::problem::Problem;
+
+/// The first page of a client: its keys.
+///
+/// # Errors
+/// Those of the operations.
+pub async fn home(visit: &Visit) -> Result<Page, Problem> {
+    let Some(name) = visit.client().map(str::to_owned) else {
+        let e = refuse("this token is bound to no client", "ask for another one");
+        return Err(e.of(Kind::Forbidden).into());
+    };
+    let own = visit.run(client::Show::without_keys(name.clone())).await?;
+    let keys = key::found(visit, Some(name.clone())).await?;
+    let used = usage::seen(visit, usage::Of::Client(name.clone())).await?;
+    let alive: Vec<&KeyView> = keys.keys.iter().filter(|k| works(k)).collect();
+    let ids = alive.iter().map(|k| k.id.clone()).collect();
+    let left = usage::quotas(visit, ids).await?.unwrap_or_default();
+    let ceilings = visit.ceilings().cloned().unwrap_or_default();
+    let issue = format!("/console/clients/{}/issue", encoded(&name));
+    let body = html! {
+        (part::facts(vec![
+            ("Plan", html! { @if let Some(plan) = &own.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
+            ("Scopes that you may give", part::tags(&ceilings.scopes)),
+            ("Keys at once", html! {
+                @if let Some(most) = ceilings.max_keys { (most) " at most" } @else { span.soft { "as many as you need" } }
+            }),
+            ("Keys last", html! {
+                @if let Some(most) = ceilings.max_expiry { (when::duration(most)) " at most" } @else { span.soft { "as long as you choose" } }
+            }),
+        ]))
+        (key::filters(&visit.query, "/console", false))
+        (key::listed(&keys, visit, "/console", false))
+        (quotas(&alive, &left, visit.now))
+        (used.shown(visit, "/console"))
+        (used.odd(visit))
+    };
+    Ok(Page::new(Section::Keys, "Your keys", body)
+        .actions(html! { a.button href=(issue) { "Create a key" } }))
+}
+
+fn works(key: &KeyView) -> bool {
+    !matches!(key.status.0, Status::Revoked | Status::Expired)
+}
+
+/// What is left of the quotas of those keys that have one.
+fn quotas(keys: &[&KeyView], left: &[Left], now: u64) -> Markup {
+    let row = |(key, left): (&&KeyView, &Left)| {
+        left.requests?;
+        let id = key.id.0.to_string();
+        Some(vec![
+            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
+            html! { @if key.name.is_empty() { span.soft { "–" } } @else { (key.name) } },
+            html! { @if let Some(plan) = &left.plan { code { (plan) } } },
+            usage::quota(left, now),
+        ])
+    };
+    let rows: Vec<_> = keys.iter().zip(left).filter_map(row).collect();
+    html! {
+        @if !rows.is_empty() {
+            section aria-labelledby="quotas" {
+                h2 #quotas { "What is left of your quotas" }
+                (part::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
+            }
+        }
+    }
+}

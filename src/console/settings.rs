@@ -1,0 +1,305 @@
+//! Settings of usage: how long it is kept, what is taken for odd, and what the policy lets
+//! Envoys tell.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::held::{self, Refuse, was};
+use super::page::{Draft, Page, Section};
+use super::part::{self, field};
+use super::visit::{Sent, Visit};
+use keystile_api::usage::{Configure, Forget, ShowSettings};
+use keystile_api::{Operation as _, policy};
+use keystile_model::error::refuse_all;
+use keystile_model::when;
+use keystile_model::wire::Span;
+use keystile_registry::usage::Settings;
+use keystile_server::problem::Problem;
+
+const PATH: &str = "/console/settings";
+/// What is typed to forget where keys were used from.
+const WORD: &str = "forget";
+
+/// A setting: its field, its name for people, what it means, and how it reads.
+struct Setting(
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Settings) -> String,
+);
+
+/// How long usage is kept.
+const RETENTION: [Setting; 3] = [
+    Setting("minutes", "Counts by minute", "An hour at least.", |s| {
+        span(&s.minutes)
+    }),
+    Setting("hours", "Counts by hour", "A day at least.", |s| {
+        span(&s.hours)
+    }),
+    Setting(
+        "days",
+        "Counts by day",
+        "With them networks and anomalies.",
+        |s| span(&s.days),
+    ),
+];
+
+/// What is taken for odd.
+const RULES: [Setting; 6] = [
+    Setting(
+        "spike_factor",
+        "Spike: times the usual",
+        "In an hour so many times the most of the 7 days before.",
+        |s| s.spike_factor.to_string(),
+    ),
+    Setting(
+        "spike_minimum",
+        "Spike: requests at least",
+        "And more than so many in the hour.",
+        |s| s.spike_minimum.to_string(),
+    ),
+    Setting(
+        "network_learning",
+        "New network: after",
+        "So long after its first use a key is expected to be settled.",
+        |s| span(&s.network_learning),
+    ),
+    Setting(
+        "scope_denials",
+        "Scope denials: in an hour",
+        "So many requests lacked a scope.",
+        |s| s.scope_denials.to_string(),
+    ),
+    Setting(
+        "rotation_notice",
+        "Rotated key in use: before its end",
+        "A replaced key is let through so shortly before it ends.",
+        |s| span(&s.rotation_notice),
+    ),
+    Setting(
+        "revoked_tries",
+        "Revoked key tried: in an hour",
+        "So many requests with it.",
+        |s| s.revoked_tries.to_string(),
+    ),
+];
+
+fn span(span: &Span) -> String {
+    match span.0 {
+        0 => "0".to_owned(),
+        seconds => when::duration(seconds),
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Setting> {
+    RETENTION.iter().chain(&RULES)
+}
+
+fn names() -> Vec<&'static str> {
+    all().map(|Setting(name, ..)| *name).collect()
+}
+
+/// Settings as the fields of the form that changes them.
+fn current(settings: &Settings) -> Form {
+    let read = |form: Form, Setting(name, _, _, read): &Setting| form.with(name, read(settings));
+    all().fold(Form::default(), read)
+}
+
+/// What is in force, and for an owner the form to change it.
+pub async fn show(visit: Visit) -> Response {
+    let page = page(&visit, None, None).await;
+    visit.shown(page)
+}
+
+async fn page(
+    visit: &Visit,
+    sent: Option<&Form>,
+    problem: Option<&Problem>,
+) -> Result<Page, Problem> {
+    let settings = visit.run(ShowSettings {}).await?;
+    let policy = visit.run(policy::Show { revision: None }).await?.policy;
+    let now = current(&settings);
+    let held = match sent {
+        Some(sent) if sent.text("do") != WORD => held::merged(sent, now, &names()),
+        _ => held::showing(now, &names()),
+    };
+    let body = html! {
+        @if visit.may::<Configure>() {
+            (changing(visit, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
+        } @else {
+            (shown("kept", "How long usage is kept", &RETENTION, &settings))
+            (shown("odd", "What is taken for odd", &RULES, &settings))
+            p.soft { "0 switches a rule off. An owner changes these settings." }
+        }
+        (told(visit, policy.get("report")))
+        @if visit.may::<Forget>() { (forgetting(visit, sent, problem)) }
+    };
+    Ok(Page::new(Section::Settings, "Settings of usage", body).refused(problem))
+}
+
+fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup {
+    let facts = some.iter().map(|Setting(_, label, _, read)| {
+        let value = read(settings);
+        (*label, html! { code { (value) } })
+    });
+    html! {
+        section.card aria-labelledby=(id) {
+            h2 id=(id) { (title) }
+            (part::facts(facts.collect()))
+        }
+    }
+}
+
+fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
+    let draft = Draft::new(form, problem);
+    let fields = |some: &[Setting]| {
+        html! {
+            div.grid {
+                @for Setting(name, label, hint, _) in some {
+                    input type="hidden" name=(was(name)) value=(form.text(&was(name)));
+                    (field(name, label).hint(hint).needed().line(&draft))
+                }
+            }
+        }
+    };
+    html! {
+        section.card aria-labelledby="change" {
+            h2 #change { "How long it is kept, and what is odd" }
+            (draft.summary())
+            form method="post" action=(PATH) {
+                (visit.seal())
+                fieldset { legend { "Kept for" } (fields(&RETENTION)) }
+                fieldset {
+                    legend { "Taken for odd" }
+                    p.soft { "0 switches a rule off." }
+                    (fields(&RULES))
+                }
+                button type="submit" { "Save" }
+            }
+        }
+    }
+}
+
+/// What Envoys tell is a matter of the policy.
+fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
+    let counted = report.filter(|r| r.get("usage").is_none_or(|u| u == true));
+    let facts = counted.map(|report| {
+        let address = report.get("address").and_then(|a| a.as_str());
+        let address = match address.unwrap_or("truncated") {
+            "full" => "in full",
+            "none" => "not told",
+            _ => "truncated to the network",
+        };
+        let agent = match report.get("agent").is_some_and(|a| a == true) {
+            true => "told",
+            false => "not told",
+        };
+        vec![
+            ("Requests", html! { "by key, route and outcome" }),
+            ("Addresses", html! { (address) }),
+            ("User agents", html! { (agent) }),
+        ]
+    });
+    html! {
+        section.card aria-labelledby="told" {
+            h2 #told { "What Envoys tell" }
+            @match facts {
+                Some(facts) => (part::facts(facts)),
+                None => p { "Nothing: the policy does not ask them to count." },
+            }
+            p.soft {
+                "This is " code { "report" } " in "
+                a href={ @if visit.may::<policy::Apply>() { "/console/policy/edit" } @else { "/console/policy" } } { "the policy" }
+                "."
+            }
+        }
+    }
+}
+
+fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
+    let empty = Form::default();
+    let sent = sent.filter(|form| form.text("do") == WORD);
+    let draft = Draft::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
+    html! {
+        section.card aria-labelledby="forget" {
+            h2 #forget { "Forget" }
+            p { "Removes the addresses, networks and user agents of all keys for good. Counts stay." }
+            (draft.summary())
+            form method="post" action={ (PATH) "/forget" } data-confirm=(WORD) {
+                (visit.seal())
+                (field("confirm", &format!("Type {WORD} to confirm")).needed().line(&draft))
+                button.danger type="submit" { "Forget for good" }
+            }
+        }
+    }
+}
+
+/// Changes the fields that were typed over, unless they have changed in the meantime, and leaves
+/// all others as they are.
+pub async fn update(Sent { visit, form }: Sent) -> Response {
+    let done = match typed(&form) {
+        Ok(asked) => changed(&visit, &form, asked).await,
+        Err(problem) => Err(problem),
+    };
+    match done {
+        Ok(()) => visit.go(PATH, "updated"),
+        Err(problem) => {
+            let page = page(&visit, Some(&form), Some(&problem)).await;
+            visit.shown(page)
+        }
+    }
+}
+
+async fn changed(visit: &Visit, form: &Form, asked: Configure) -> Result<(), Problem> {
+    let form = form.clone();
+    visit
+        .with::<Configure, _>("", move |store, world| {
+            store.together(|store| {
+                let now = current(&ShowSettings {}.run(store, world)?);
+                held::check(&form, &now, &names(), Refuse::Typed)?;
+                asked.run(store, world).map(drop)
+            })
+        })
+        .await
+}
+
+fn typed(form: &Form) -> Result<Configure, Problem> {
+    let typed = names()
+        .into_iter()
+        .filter(|name| held::is_typed(form, name));
+    let mut asked = Form::default();
+    let mut empty = Vec::new();
+    for name in typed {
+        match form.given(name) {
+            Some(value) => asked = asked.with(name, value),
+            None => empty.push(format!(
+                "`{name}`: nothing stands here; write what shall be, such as `{}`",
+                form.text(&was(name))
+            )),
+        }
+    }
+    if !empty.is_empty() {
+        return Err(refuse_all(empty).into());
+    }
+    Ok(asked.operation(&[])?)
+}
+
+/// Forgets where keys were used from.
+pub async fn forget(Sent { visit, form }: Sent) -> Response {
+    let form = form.with("do", WORD);
+    let done = match form.text("confirm") {
+        WORD => visit.run(Forget {}).await,
+        _ => Err(refuse_all(vec![format!(
+            "`confirm`: this is not `{WORD}`; type it to go on"
+        )])
+        .into()),
+    };
+    match done {
+        Ok(_) => visit.go(PATH, "forgotten"),
+        Err(problem) => {
+            let page = page(&visit, Some(&form), Some(&problem)).await;
+            visit.shown(page)
+        }
+    }
+}

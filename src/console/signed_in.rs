@@ -1,0 +1,93 @@
+//! Who is signed in to the console, and the end of a session.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::html;
+
+use super::page::{Page, Section};
+use super::part;
+use super::session::Sessions;
+use super::visit::{Sent, Visit, seconds};
+use keystile_api::Operation as _;
+use keystile_api::Pace;
+use keystile_api::session::{self, End, List, SessionView};
+use keystile_model::error::Result;
+use keystile_model::world::World;
+use keystile_server::problem::Problem;
+
+/// All of them.
+pub async fn list(visit: Visit) -> Response {
+    let page = page(&visit).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit) -> Result<Page, Problem> {
+    // What is shown comes from the server itself; the right to see it does not.
+    visit.with::<List, _>("", |_, _| Ok(())).await?;
+    let all = visit.sessions().all(seconds(), visit.now);
+    let own = Sessions::public_id(visit.session());
+    let row = |s: &SessionView| {
+        vec![
+            html! { (s.user) },
+            html! { (s.address) },
+            part::time(s.began.0, visit.now),
+            part::time(s.last_seen.0, visit.now),
+            html! {
+                @if s.id == own {
+                    span.soft { "yours" }
+                } @else if visit.may::<End>() {
+                    form method="post" action={ "/console/sessions/" (s.id) "/end" } {
+                        (visit.seal())
+                        button.quiet.small.danger type="submit" aria-label={ "End the session of " (s.user) } { "End" }
+                    }
+                }
+            },
+        ]
+    };
+    let body = html! {
+        (part::table(
+            "Sessions",
+            &["Who", "From", "Since", "Last seen", ""],
+            all.iter().map(row).collect(),
+            "Nobody is signed in.",
+        ))
+        p.soft { "A person whose session you end can sign in again. To keep them out, revoke their token, or remove their role at the identity provider." }
+    };
+    Ok(Page::new(Section::Tokens, "Sessions", body).up("/console/tokens", "Tokens"))
+}
+
+/// Ends one.
+pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
+    let sessions = visit.shared_sessions();
+    let now = visit.now;
+    let done = visit
+        .with_at::<End, _>(&id.clone(), Pace::Urgent, move |store, world| {
+            ended(&sessions, store, world, &id, now)
+        })
+        .await;
+    match done {
+        Ok(_) => visit.go("/console/sessions", "session-ended"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}
+
+/// Ends a session, and records it in the audit log.
+///
+/// # Errors
+/// There is none with that id; those of the store. It has ended then nevertheless: nobody stays
+/// signed in because a disk is full.
+pub fn ended(
+    sessions: &Sessions,
+    store: &mut keystile_store::Store,
+    world: &World,
+    id: &str,
+    clock: u64,
+) -> Result<SessionView> {
+    let ended = sessions.end_public(id, seconds(), clock);
+    let ended = ended.ok_or_else(|| session::none(id))?;
+    let before = serde_json::json!({ "user": ended.user, "address": ended.address });
+    store.write(world, |tx| {
+        tx.audit(world, End::ROUTE.name, id, Some(&before), None)
+    })?;
+    Ok(ended)
+}

@@ -1,0 +1,183 @@
+//! Tokens and invitations: made, shown once, revoked.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::page::{Draft, Page, Section};
+use super::part::{self, chip, field, maybe_time, time};
+use super::visit::{Sent, Visit};
+use keystile_api::session;
+use keystile_api::token::{Create, Created, List, Revoke, TokenView};
+use keystile_model::caller::Role;
+use keystile_server::problem::Problem;
+
+/// Fields that hold several words.
+const LISTS: [&str; 3] = ["scopes", "plans", "cidrs"];
+
+const PAGE: u32 = 50;
+
+/// All that the caller may know of.
+pub async fn list(visit: Visit) -> Response {
+    let page = page(&visit, &visit.query, None).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let query = visit.query.clone().without("done");
+    let mut asked = Form::default();
+    if let Some(cursor) = query.given("cursor") {
+        asked = asked.with("cursor", cursor);
+    }
+    let mut asked: List = asked.operation(&[])?;
+    let gone = query.has("show", "all");
+    asked.living = !gone;
+    asked.limit = Some(PAGE);
+    let found = visit.run(asked).await?;
+    let first = query
+        .given("cursor")
+        .map(|_| query.clone().without("cursor").target("/console/tokens"));
+    let next = found.next.map(|n| {
+        let next = query.clone().with("cursor", n.0.to_string());
+        next.target("/console/tokens")
+    });
+    let row = |t: &TokenView| {
+        let id = t.id.0.to_string();
+        let seconds = t.last_used.as_ref().map(|s| s.0);
+        vec![
+            html! { (t.name) " " code.soft { (id) } },
+            html! { (t.role.as_str()) @if let Some(client) = &t.client { " of " (client) } },
+            chip(&t.status),
+            maybe_time(seconds, visit.now, "never"),
+            time(t.expires.0, visit.now),
+            html! { (t.created_by) },
+            html! {
+                @if visit.may::<Revoke>() && t.revoked.is_none() {
+                    @if id == visit.token() {
+                        span.soft { "yours" }
+                    } @else {
+                        form method="post" action={ "/console/tokens/" (id) "/revoke" } {
+                            (visit.seal())
+                            button.quiet.small.danger type="submit" aria-label={ "Revoke " (t.name) } { "Revoke" }
+                        }
+                    }
+                }
+            },
+        ]
+    };
+    let body = html! {
+        (part::table(
+            "Tokens",
+            &["Token", "Role", "Status", "Last used", "Ends", "Made by", ""],
+            found.tokens.iter().map(row).collect(),
+            "There are no tokens.",
+        ))
+        (part::pager(first, next))
+        p {
+            @if gone { a href="/console/tokens" { "Hide those that are revoked" } }
+            @else { a href="/console/tokens?show=all" { "Show those that are revoked, too" } }
+        }
+        @if visit.may::<Create>() { (making(visit, form, problem)) }
+    };
+    let page = Page::new(Section::Tokens, "Tokens", body).refused(problem);
+    Ok(match visit.may::<session::List>() {
+        true => {
+            page.actions(html! { a.button.quiet href="/console/sessions" { "Who is signed in" } })
+        }
+        false => page,
+    })
+}
+
+fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
+    let draft = Draft::new(form, problem);
+    let roles: Vec<(String, String)> = Role::ALL
+        .into_iter()
+        .filter(|r| visit.role() == Role::Owner || *r == Role::Client)
+        .map(|r| (r.as_str().to_owned(), r.as_str().to_owned()))
+        .collect();
+    html! {
+        section.card aria-labelledby="new" {
+            h2 #new { "New token" }
+            (draft.summary())
+            form method="post" action="/console/tokens" {
+                (visit.seal()) (visit.nonce(form))
+                div.grid {
+                    (field("name", "Name").needed().placeholder("ci").line(&draft))
+                    (field("role", "Role").choice(&draft, &roles))
+                    (field("expires", "Ends").placeholder("90d").hint("An invitation: 7d.").line(&draft))
+                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
+                }
+                fieldset {
+                    legend { "Of the role client" }
+                    div.grid {
+                        (field("client", "Client").hint("Whose keys it manages.").line(&draft))
+                        (field("scopes", "Scopes").hint("That its keys may hold.").line(&draft))
+                        (field("plans", "Plans").hint("That its keys may have.").line(&draft))
+                        (field("max_expiry", "Keys last at most").placeholder("90d").line(&draft))
+                        (field("max_keys", "Keys at once").placeholder("5").line(&draft))
+                    }
+                    label.check {
+                        input type="checkbox" name="invite" value="true" checked[form.has("invite", "true")];
+                        span { "Make an invitation: a link that is good once, instead of the token itself" }
+                    }
+                }
+                button type="submit" { "Create" }
+            }
+        }
+    }
+}
+
+/// Makes one.
+pub async fn create(Sent { visit, form }: Sent) -> Response {
+    let done = match form.operation::<Create>(&LISTS) {
+        Ok(asked) => visit.once(asked, &form).await,
+        Err(e) => Err(e.into()),
+    };
+    let page = match done {
+        Ok(Some(made)) => Ok(made_page(&visit, &form, &made)),
+        Ok(None) => Ok(Page::new(
+            Section::Tokens,
+            "Shown once",
+            part::hint(
+                html! { p { strong { "This was done already." } " The token was shown then, and is stored nowhere." } },
+            ),
+        )
+        .up("/console/tokens", "Tokens")),
+        Err(problem) => page(&visit, &form, Some(&problem)).await,
+    };
+    visit.shown(page)
+}
+
+fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
+    let text = made.token.as_ref().map_or("", |t| t.expose_secret());
+    let invited = form.has("invite", "true");
+    let link = format!("{}/console/invitation#{text}", visit.origin);
+    let body = html! {
+        section.card {
+            @if invited {
+                (part::secret(&link, "The invitation"))
+                p { "Hand it on over a way that you trust. Who opens it gets the token; it is good once, and until " (time(made.view.expires.0, visit.now)) ". Browsers do not send what stands behind the " code { "#" } " to any server." }
+            } @else {
+                (part::secret(text, "The token"))
+                p { "Its holder signs in with it here, or gives it to " code { "keystilectl --server" } " as " code { "KEYSTILE_TOKEN" } "." }
+            }
+            p { a.button href="/console/tokens" { "I have kept it: go on" } }
+        }
+    };
+    let what = if invited { "Invitation" } else { "Token" };
+    Page::new(Section::Tokens, format!("{what} {}", made.view.name), body)
+}
+
+/// Switches one off for good; its sessions end with it.
+pub async fn revoke(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
+    let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
+    let done = match asked {
+        Ok(asked) => visit.run(asked).await,
+        Err(e) => Err(e.into()),
+    };
+    match done {
+        Ok(_) => visit.go("/console/tokens", "token-revoked"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}

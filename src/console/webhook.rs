@@ -1,0 +1,123 @@
+//! Webhooks: who is told what.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::html;
+
+use super::form::Form;
+use super::held::{self, Refuse};
+use super::page::{Draft, Page, Section};
+use super::part::{self, field, number, time};
+use super::visit::{Sent, Visit};
+use keystile_api::webhook::{Create, Delete, List, WebhookView};
+use keystile_api::{Operation as _, encoded};
+use keystile_server::problem::Problem;
+
+/// All of them.
+pub async fn list(visit: Visit) -> Response {
+    let page = page(&visit, &Form::default(), None).await;
+    visit.shown(page)
+}
+
+async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let all = visit.run(List {}).await?.webhooks;
+    let draft = Draft::new(form, problem);
+    let row = |w: &WebhookView| {
+        vec![
+            html! { (w.name) },
+            html! { code { (w.url) } },
+            part::tags(&w.events),
+            html! { (number(w.waiting)) },
+            time(w.created.0, visit.now),
+            html! {
+                @if visit.may::<Delete>() {
+                    form method="post" action={ "/console/webhooks/" (encoded(&w.name)) "/delete" } {
+                        (visit.seal()) (held::hidden(&held::showing(current(w), &FIELDS), &FIELDS))
+                        button.quiet.small.danger type="submit" aria-label={ "Remove " (w.name) } { "Remove" }
+                    }
+                }
+            },
+        ]
+    };
+    let body = html! {
+        (part::table(
+            "Webhooks",
+            &["Webhook", "Address", "Hears of", "Waiting", "Since", ""],
+            all.iter().map(row).collect(),
+            "Nobody is told of anything.",
+        ))
+        @if visit.may::<Create>() {
+            section.card aria-labelledby="new" {
+                h2 #new { "New webhook" }
+                (draft.summary())
+                form method="post" action="/console/webhooks" {
+                    (visit.seal()) (visit.nonce(form))
+                    div.grid {
+                        (field("name", "Name").needed().placeholder("ops").line(&draft))
+                        (field("url", "Address").needed().placeholder("https://hooks.example.com/keystile").line(&draft))
+                        (field("events", "Hears of").placeholder("key.revoke key.*").hint("Actions of the audit log; empty: everything.").line(&draft))
+                    }
+                    button type="submit" { "Create" }
+                }
+            }
+        }
+    };
+    Ok(Page::new(Section::Webhooks, "Webhooks", body).refused(problem))
+}
+
+/// Makes one.
+pub async fn create(Sent { visit, form }: Sent) -> Response {
+    let done = match form.operation::<Create>(&["events"]) {
+        Ok(asked) => visit.once(asked, &form).await,
+        Err(e) => Err(e.into()),
+    };
+    let page = match done {
+        Ok(made) => {
+            let secret = made.as_ref().and_then(|m| m.secret.as_ref());
+            let body = html! {
+                section.card {
+                    @if let Some(secret) = secret {
+                        (part::secret(secret.expose_secret(), "Its secret"))
+                        p { "The receiver checks with it that messages come from here." }
+                    } @else {
+                        p { strong { "This was done already." } " The secret was shown then." }
+                    }
+                    p { a.button href="/console/webhooks" { "Go on" } }
+                }
+            };
+            let title = format!("Webhook {}", form.text("name"));
+            Ok(Page::new(Section::Webhooks, title, body))
+        }
+        Err(problem) => page(&visit, &form, Some(&problem)).await,
+    };
+    visit.shown(page)
+}
+
+/// What tells a webhook from a later one of the same name.
+const FIELDS: [&str; 3] = ["url", "events", "created"];
+
+fn current(hook: &WebhookView) -> Form {
+    Form::default()
+        .with("url", hook.url.as_str())
+        .with("events", hook.events.join(" "))
+        .with("created", keystile_model::when::rfc3339(hook.created.0))
+}
+
+/// Removes one, if it is the one that the page showed.
+pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+    let done = visit
+        .with::<Delete, _>(&name.clone(), move |store, world| {
+            store.together(|store| {
+                let all = List {}.run(store, world)?.webhooks;
+                if let Some(now) = all.iter().find(|w| w.name == name) {
+                    held::check(&form, &current(now), &FIELDS, Refuse::Any)?;
+                }
+                Delete { name }.run(store, world)
+            })
+        })
+        .await;
+    match done {
+        Ok(_) => visit.go("/console/webhooks", "webhook-removed"),
+        Err(problem) => visit.shown(Err(problem)),
+    }
+}

@@ -1,0 +1,180 @@
+//! Two policies that must both let a request in: that of an older keyset which a listener came
+//! with, and the newest.
+//!
+//! Both answer the same request, as to one and the same key. What they let in together pays
+//! what either asks for, from all buckets and quotas or from none.
+
+use super::charge::{Bounds, Taking, note, outcome, take};
+use super::{Clocks, Decision, Denial, Due, Prior, Request, Trace, judge};
+use crate::keyset::InForce;
+use crate::limit::bucket::{Buckets, Charge, Outcome};
+use crate::limit::quota::{Draw, Joint, NotDrawn, Tallies};
+
+pub(super) fn decide<'k>(
+    (own, also): (&'k InForce, &'k InForce),
+    request: &Request<'_>,
+    clocks: Clocks,
+    prior: Option<Prior>,
+    stock: &mut (impl Buckets + Tallies),
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let mine = judge(Ok(own), request, clocks, || prior, trace, decision)?;
+    let mut other = Decision::default();
+    let theirs = judge(Ok(also), request, clocks, || prior, &mut (), &mut other);
+    join(decision, &other);
+    let denied = match theirs {
+        Err(denial) => Some(denial),
+        // Each reads the key where it is told to.
+        Ok(_) if differ(decision, &other) => Some(Denial::MultipleKeys),
+        Ok(_) => None,
+    };
+    if let Some(denial) = denied {
+        trace.note("keyset", false, || {
+            "refused by the newest policy, which this listener's is older than".to_owned()
+        });
+        return Err(denial);
+    }
+    match (mine, theirs?) {
+        // What let it in before has taken what either asked for.
+        (Some(due), Some(also)) if !decision.again => {
+            pay(&[due, also], clocks, stock, trace, decision)
+        }
+        (Some(due), _) | (None, Some(due)) => due.pay(clocks, stock, trace, decision),
+        (None, None) => Ok(()),
+    }
+}
+
+fn differ(decision: &Decision<'_>, other: &Decision<'_>) -> bool {
+    matches!((decision.prefix, other.prefix), (Some(a), Some(b)) if a != b)
+}
+
+/// Adds what the other policy found: what either takes out of a request is taken out, and what
+/// only one knows is not told.
+fn join<'k>(decision: &mut Decision<'k>, other: &Decision<'k>) {
+    decision.another_host |= other.another_host;
+    decision.overridden |= other.overridden || !other.open;
+    decision.also_open = other.open;
+    decision.anonymous = decision.entry.is_none() || other.entry.is_none();
+    if let (Some(prefix), None) = (decision.prefix, other.entry) {
+        // The other has taken nothing: a later pass is to ask it again.
+        decision.unjudged = Some(Prior::Presented(prefix));
+    }
+    // Logs and counts name whoever came.
+    decision.entry = decision.entry.or(other.entry);
+    decision.prefix = decision.prefix.or(other.prefix);
+    decision.claimed = decision.claimed.or(other.claimed);
+}
+
+/// A charge, and which policy's it is: the position of the policy, and that of the limit.
+type Whose = (usize, usize);
+
+fn pay<'k>(
+    dues: &[Due<'k>; 2],
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let [mine, theirs] = dues;
+    let bounds = [Bounds::of(mine), Bounds::of(theirs)];
+    let [my_bounds, their_bounds] = &bounds;
+    let draws = [
+        my_bounds.draw(mine, clocks),
+        their_bounds.draw(theirs, clocks),
+    ];
+    let (charges, whose) = charges(dues, &bounds);
+    if charges.is_empty() && draws.iter().all(Option::is_none) {
+        trace.note("limit", true, || "none applies".to_owned());
+        return Ok(());
+    }
+    let known: Result<Vec<Draw>, NotDrawn> = draws.iter().flatten().copied().collect();
+    let joint = known.map(Joint::new).transpose();
+    let taking = take(stock, &charges, joint, clocks);
+    let (side, taking) = told(taking, &whose, &draws);
+    let [my_draw, their_draw] = draws;
+    let (told, draw) = match side {
+        0 => (my_bounds, my_draw),
+        _ => (their_bounds, their_draw),
+    };
+    let (rate, verdict) = outcome(told, draw, taking, clocks);
+    for (due, bounds) in dues.iter().zip(&bounds) {
+        note(bounds, due.cost(), &verdict, trace);
+    }
+    decision.rate = Some(rate);
+    verdict
+}
+
+/// All charges, each bucket once: policies may have limits in common.
+fn charges(dues: &[Due<'_>; 2], bounds: &[Bounds<'_>; 2]) -> (Vec<Charge>, Vec<Whose>) {
+    let (mut charges, mut whose): (Vec<Charge>, Vec<Whose>) = Default::default();
+    for (side, (due, bounds)) in dues.iter().zip(bounds).enumerate() {
+        for (at, charge) in bounds.charges(due).enumerate() {
+            let mut all = charges.iter_mut();
+            match all.find(|c| c.key == charge.key && c.quota == charge.quota) {
+                Some(same) => same.cost = same.cost.max(charge.cost),
+                None => {
+                    charges.push(charge);
+                    whose.push((side, at));
+                }
+            }
+        }
+    }
+    (charges, whose)
+}
+
+/// Which policy's limits are told: those of the one that refuses, or has the least left.
+fn told(
+    taking: Taking<Vec<(u64, crate::limit::quota::Drawn)>>,
+    whose: &[Whose],
+    draws: &[Option<Result<Draw, NotDrawn>>; 2],
+) -> (usize, Taking) {
+    let whose = |at: usize| whose.get(at).copied().unwrap_or_default();
+    let draw = |side: usize| draws.get(side)?.as_ref()?.as_ref().ok();
+    match taking {
+        Taking::NoTokens(outcome) => {
+            let (side, outcome) = placed(outcome, whose);
+            (side, Taking::NoTokens(outcome))
+        }
+        Taking::NoQuota(why) => {
+            let is_it = |side: &usize| match (why, draw(*side)) {
+                (NotDrawn::UsedUp(end), Some(draw)) => draw.window.end == end,
+                (NotDrawn::Contended, _) => draws.get(*side).is_some_and(Option::is_some),
+                _ => false,
+            };
+            let side = [1, 0].into_iter().find(is_it).unwrap_or(0);
+            (side, Taking::NoQuota(why))
+        }
+        Taking::Taken(outcome, drawn) => {
+            let left = |side: usize| {
+                let (drawn, draw) = (drawn.as_ref()?, draw(side)?);
+                drawn.iter().find(|(rule, _)| *rule == draw.rule)
+            };
+            let left = |side: usize| left(side).map(|(_, drawn)| *drawn);
+            let least = |side: &usize| left(*side).map_or(u64::MAX, |drawn| drawn.remaining);
+            let (side, outcome) = match outcome.map(|outcome| placed(outcome, whose)) {
+                Some((side, outcome)) => (side, Some(outcome)),
+                None => ([1, 0].into_iter().min_by_key(least).unwrap_or(0), None),
+            };
+            (side, Taking::Taken(outcome, left(side)))
+        }
+    }
+}
+
+/// Whose charge an outcome is about, and the same outcome by the position of their limit.
+fn placed(outcome: Outcome, whose: impl Fn(usize) -> Whose) -> (usize, Outcome) {
+    match outcome {
+        Outcome::Taken { tightest, state } => {
+            let (side, tightest) = whose(tightest);
+            (side, Outcome::Taken { tightest, state })
+        }
+        Outcome::Refused { by, refused } => {
+            let (side, by) = whose(by);
+            (side, Outcome::Refused { by, refused })
+        }
+        Outcome::Contended { by } => {
+            let (side, by) = whose(by);
+            (side, Outcome::Contended { by })
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! What a request takes from limits and quota: from all of them or from none.
+
+use super::{Clocks, Decision, Denial, Due, Trace};
+use crate::keyset::{Entry, InForce, OwnLimits, PlanInForce};
+use crate::limit::bucket::{
+    BucketKey, Buckets, Charge, Kin, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up,
+    take_all, take_looked,
+};
+use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
+use crate::policy::{By, Limit, Route};
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'k> {
+    /// A plan, by name.
+    Plan(&'k str),
+    /// The key itself.
+    Key,
+    /// The route.
+    Route,
+}
+
+/// A limit that applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'k> {
+    /// The limit.
+    pub limit: Limit,
+    /// Whose it is.
+    pub origin: Origin<'k>,
+}
+
+/// A quota that applied.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotaState<'k> {
+    /// Whose it is.
+    pub plan: &'k str,
+    /// What it allows in each window.
+    pub requests: u64,
+    /// The window.
+    pub window: Window,
+    /// What is left and the seconds until the window ends; `None` if a bucket refused
+    /// before anybody looked.
+    pub left: Option<(u64, u64)>,
+}
+
+/// The limits that applied to a request, and how the tightest came out.
+#[derive(Clone, Copy)]
+pub struct Rate<'k> {
+    limits: Limits<'k>,
+    /// Position of the one that refused, or has the fewest tokens left; the number of
+    /// limits if the quota refused, or there is no limit.
+    pub tightest: usize,
+    /// Tokens left in it.
+    pub remaining: u64,
+    /// Seconds until it admits again, if it refused; until it is full, otherwise.
+    pub reset: u64,
+    /// The quota that applied.
+    pub quota: Option<QuotaState<'k>>,
+}
+
+impl<'k> Rate<'k> {
+    /// The limits, in order: the plan's or key's, then the route's.
+    pub fn applied(&self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+        self.limits.iter()
+    }
+}
+
+/// Where the limits of a request stand: those of a key's own are read each time that they are
+/// asked for, so that nothing is copied.
+#[derive(Clone, Copy)]
+struct Limits<'k> {
+    own: OwnLimits<'k>,
+    plan: Option<PlanInForce<'k>>,
+    route: Option<&'k Limit>,
+}
+
+impl<'k> Limits<'k> {
+    /// At most [`MAX_LIMITS`] and that of the route.
+    fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+        let applied = |origin| move |limit| Applied { limit, origin };
+        // Limits of its own replace those of the plan, and not the plan's quota.
+        let plan = self.plan.filter(|_| self.own.is_empty());
+        let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
+        let own = self.own.iter().map(applied(Origin::Key));
+        let plan = limits.iter().copied().map(applied(Origin::Plan(name)));
+        let route = self.route.copied().map(applied(Origin::Route));
+        own.chain(plan).take(MAX_LIMITS).chain(route)
+    }
+}
+
+/// The limits and the quota that a request is under.
+pub(super) struct Bounds<'k> {
+    limits: Limits<'k>,
+    count: usize,
+    quota: Option<(&'k str, &'k Quota)>,
+}
+
+impl<'k> Bounds<'k> {
+    pub(super) fn of(due: &Due<'k>) -> Self {
+        let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
+        let plan = keyset.plan(entry);
+        let limits = Limits {
+            own: entry.own_limits(),
+            plan,
+            route: route.and_then(|r| r.limit.as_ref()),
+        };
+        Self {
+            limits,
+            count: limits.iter().count(),
+            quota: plan.and_then(|plan| Some((plan.name, plan.quota?))),
+        }
+    }
+
+    /// What is due to the buckets, in the order of the limits.
+    pub(super) fn charges(&self, due: &Due<'_>) -> impl Iterator<Item = Charge> {
+        let limits = self.limits.iter();
+        limits.map(|a| one(due.keyset, &due.entry, due.route, &a, due.cost()))
+    }
+
+    /// What is due to the quota.
+    pub(super) fn draw(&self, due: &Due<'_>, clocks: Clocks) -> Option<Result<Draw, NotDrawn>> {
+        let (_, quota) = self.quota?;
+        let draw = |window| Draw {
+            key: TallyKey::new(due.keyset.store().0, due.entry.lineage.as_u64()),
+            rule: quota.rule(),
+            window,
+            requests: quota.requests,
+        };
+        // Without a clock nobody can tell.
+        let window = quota.window(clocks.wall);
+        Some(window.map(draw).ok_or(NotDrawn::Contended))
+    }
+}
+
+impl Due<'_> {
+    /// Tokens that it takes from each limit.
+    pub(super) fn cost(&self) -> u64 {
+        self.route.map_or(1, |r| r.cost)
+    }
+}
+
+pub(super) fn charge<'k>(
+    due: &Due<'k>,
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    let bounds = Bounds::of(due);
+    let count = bounds.count;
+    if count == 0 && bounds.quota.is_none() {
+        trace.note("limit", true, || "none applies".to_owned());
+        return Ok(());
+    }
+    let (keyset, entry, route, cost) = (due.keyset, &due.entry, due.route, due.cost());
+    let mut limits = bounds.limits.iter();
+    // Most requests are under one limit, which needs no memory of its own.
+    let first = limits.next().map(|a| one(keyset, entry, route, &a, cost));
+    let several: Vec<Charge>;
+    let charges = match first {
+        Some(first) if count > 1 => {
+            let others = limits.map(|a| one(keyset, entry, route, &a, cost));
+            several = core::iter::once(first).chain(others).collect();
+            &several
+        }
+        _ => first.as_slice(),
+    };
+    let draw = bounds.draw(due, clocks);
+    let taking = take(stock, charges, draw, clocks);
+    let (rate, verdict) = outcome(&bounds, draw, taking, clocks);
+    note(&bounds, cost, &verdict, trace);
+    decision.rate = Some(rate);
+    verdict
+}
+
+/// The limits of a request that an earlier pass has charged, as they stand: looks without
+/// taking. What this worker holds in advance is not counted as left.
+pub(super) fn unchanged<'k>(
+    due: &Due<'k>,
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+) -> Option<Rate<'k>> {
+    let bounds = Bounds::of(due);
+    let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
+    let mut tightest: Option<(usize, Taken)> = None;
+    for (i, a) in bounds.limits.iter().enumerate() {
+        let charge = one(keyset, entry, route, &a, 0);
+        let mut state = None;
+        let read = stock.update(&charge.key, &mut |levels| {
+            let stored = levels.get(&charge.quota).unwrap_or(0);
+            state = charge.quota.take(0, stored, clocks.monotonic).ok();
+            false
+        });
+        let state = state.filter(|_| read.is_ok())?;
+        if tightest.is_none_or(|(_, t)| state.remaining < t.remaining) {
+            tightest = Some((i, state));
+        }
+    }
+    let quota = match bounds.quota {
+        None => None,
+        Some((plan, quota)) => {
+            let window = quota.window(clocks.wall)?;
+            let key = TallyKey::new(keyset.store().0, entry.lineage.as_u64());
+            let mut seen = None;
+            let read = stock.update_tally(&key, &mut |counts| {
+                let opened = counts.open(quota.rule(), window);
+                seen = opened.map(|(tally, _)| *tally);
+                false
+            });
+            let seen = seen.filter(|_| read.is_ok())?;
+            let until = window.end.saturating_sub(clocks.wall).max(1);
+            Some(QuotaState {
+                plan,
+                requests: quota.requests,
+                window,
+                left: Some((seen.remaining(quota.requests), until)),
+            })
+        }
+    };
+    let (tightest, remaining, reset) = match (tightest, &quota) {
+        (Some((i, state)), _) => (i, state.remaining, seconds_up(state.full_in)),
+        (None, Some(quota)) => {
+            let (remaining, reset) = quota.left.unwrap_or_default();
+            (bounds.count, remaining, reset)
+        }
+        (None, None) => return None,
+    };
+    Some(Rate {
+        limits: bounds.limits,
+        tightest,
+        remaining,
+        reset,
+        quota,
+    })
+}
+
+fn one(
+    keyset: &InForce,
+    entry: &Entry<'_>,
+    route: Option<&Route>,
+    a: &Applied<'_>,
+    cost: u64,
+) -> Charge {
+    let lineage = entry.lineage.as_u64();
+    let (key, client) = (Subject::Key(lineage), Subject::Client(entry.client_number));
+    let (subject, other) = match a.limit.by {
+        By::Key => (key, client),
+        By::Client => (client, key),
+    };
+    let route = match a.origin {
+        Origin::Route => route.map_or(0, |r| r.stable_id),
+        Origin::Plan(_) | Origin::Key => 0,
+    };
+    let place = |subject| BucketKey::new(keyset.store().0, subject, route);
+    Charge {
+        key: place(subject),
+        kin: Some(Kin {
+            lineage,
+            place: place(other),
+        }),
+        quota: a.limit.quota,
+        // A request dearer than the whole bucket takes the whole bucket: it stays
+        // possible, and `Retry-After` stays true.
+        cost: cost.min(a.limit.burst),
+    }
+}
+
+/// What was taken, or who refused.
+pub(super) enum Taking<D = Drawn> {
+    Taken(Option<Outcome>, Option<D>),
+    NoTokens(Outcome),
+    NoQuota(NotDrawn),
+}
+
+/// Takes from the quota and from all buckets, or from none. Of several that refuse, the one
+/// that makes the caller wait longest is told.
+pub(super) fn take<D: Drawing>(
+    stock: &mut (impl Buckets + Tallies),
+    charges: &[Charge],
+    draw: Option<Result<D, NotDrawn>>,
+    clocks: Clocks,
+) -> Taking<D::Drawn> {
+    let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    if clocks.monotonic == 0 && !charges.is_empty() {
+        // A host that never told the time: what is taken now would be forgotten when it does.
+        return Taking::NoTokens(Outcome::Contended { by: 0 });
+    }
+    let draw = match draw {
+        None => {
+            return match take_all(stock, charges, clocks.monotonic) {
+                Some(outcome) if refused(&outcome) => Taking::NoTokens(outcome),
+                outcome => Taking::Taken(outcome, None),
+            };
+        }
+        Some(Err(why)) => return Taking::NoQuota(why),
+        Some(Ok(draw)) => draw,
+    };
+    if let Some(outcome) = look(stock, charges, clocks.monotonic) {
+        let wait = match outcome {
+            Outcome::Refused { refused, .. } => refused.retry_after(),
+            _ => 1,
+        };
+        return match draw.look(stock) {
+            Err(why @ NotDrawn::UsedUp(end)) if end.saturating_sub(clocks.wall) > wait => {
+                Taking::NoQuota(why)
+            }
+            _ => Taking::NoTokens(outcome),
+        };
+    }
+    let drawn = match draw.take(stock) {
+        Ok(drawn) => drawn,
+        Err(why) => return Taking::NoQuota(why),
+    };
+    match take_looked(stock, charges, clocks.monotonic) {
+        Some(outcome) if refused(&outcome) => {
+            draw.give_back(stock, &drawn);
+            Taking::NoTokens(outcome)
+        }
+        outcome => Taking::Taken(outcome, Some(drawn)),
+    }
+}
+
+pub(super) fn outcome<'k>(
+    bounds: &Bounds<'k>,
+    draw: Option<Result<Draw, NotDrawn>>,
+    taking: Taking,
+    clocks: Clocks,
+) -> (Rate<'k>, Result<(), Denial>) {
+    let count = bounds.count;
+    let limited = |retry_after| Err(Denial::RateLimited { retry_after });
+    let until = |end: u64| end.saturating_sub(clocks.wall).max(1);
+    let (tightest, remaining, reset, left, verdict) = match taking {
+        Taking::Taken(outcome, drawn) => {
+            let left = drawn.map(|d| (d.remaining, until(d.window.end)));
+            let (tightest, remaining, reset) = match outcome {
+                Some(Outcome::Taken { tightest, state }) => {
+                    (tightest, state.remaining, seconds_up(state.full_in))
+                }
+                _ => {
+                    let (remaining, reset) = left.unwrap_or_default();
+                    (count, remaining, reset)
+                }
+            };
+            (tightest, remaining, reset, left, Ok(()))
+        }
+        Taking::NoTokens(Outcome::Refused { by, refused }) => {
+            let wait = refused.retry_after();
+            // What is left is too little for this request, and the field would invite it.
+            (by, 0, wait, None, limited(wait))
+        }
+        Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {
+            (by, 0, 1, None, limited(1))
+        }
+        Taking::NoQuota(NotDrawn::UsedUp(end)) => {
+            let retry_after = until(end);
+            let denial = Denial::QuotaExceeded { retry_after };
+            (count, 0, retry_after, Some((0, retry_after)), Err(denial))
+        }
+        Taking::NoQuota(NotDrawn::Contended) => (count, 0, 1, Some((0, 1)), limited(1)),
+    };
+    let quota = match (bounds.quota, draw) {
+        (Some((plan, quota)), Some(Ok(draw))) => Some(QuotaState {
+            plan,
+            requests: quota.requests,
+            window: draw.window,
+            left,
+        }),
+        _ => None,
+    };
+    let rate = Rate {
+        limits: bounds.limits,
+        tightest,
+        remaining,
+        reset,
+        quota,
+    };
+    (rate, verdict)
+}
+
+pub(super) fn note(
+    bounds: &Bounds<'_>,
+    cost: u64,
+    verdict: &Result<(), Denial>,
+    trace: &mut impl Trace,
+) {
+    let by_quota = matches!(verdict, Err(Denial::QuotaExceeded { .. }));
+    if bounds.count > 0 {
+        trace.note("limit", verdict.is_ok() || by_quota, || {
+            let list: Vec<_> = bounds
+                .limits
+                .iter()
+                .map(|a| {
+                    let whose = match a.origin {
+                        Origin::Plan(name) => format!("plan `{name}`"),
+                        Origin::Key => "the key".to_owned(),
+                        Origin::Route => "the route".to_owned(),
+                    };
+                    format!(
+                        "{} per {} s (burst {}) of {whose}",
+                        a.limit.requests, a.limit.per, a.limit.burst
+                    )
+                })
+                .collect();
+            format!("costs {cost}; {}", list.join(", "))
+        });
+    }
+    if let Some((plan, quota)) = bounds.quota {
+        trace.note("quota", !by_quota, || match by_quota {
+            true => format!("all {quota} of plan `{plan}` are used up"),
+            false => format!("counts as 1 of the {quota} of plan `{plan}`"),
+        });
+    }
+}

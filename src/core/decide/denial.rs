@@ -1,0 +1,73 @@
+//! Why a request is turned away.
+
+use crate::key::Malformed;
+use crate::request::certificate::Stranger;
+use crate::request::host::AmbiguousHost;
+use crate::request::path::Ambiguous;
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No key on a route that wants one.
+    MissingKey,
+    /// Not a key.
+    MalformedKey(Malformed),
+    /// Several differing keys.
+    MultipleKeys,
+    /// Never issued, or long gone.
+    UnknownKey,
+    /// Past its expiry, or past the grace after a rotation.
+    ExpiredKey {
+        /// It gave way to another key.
+        rotated: bool,
+    },
+    /// Not valid yet.
+    InactiveKey,
+    /// Switched off for now.
+    DisabledKey,
+    /// Switched off for good.
+    RevokedKey,
+    /// Lacks a scope.
+    InsufficientScope,
+    /// No route is open to it.
+    RouteDenied,
+    /// Called from a network that the key is not for.
+    AddressDenied,
+    /// Called without a client certificate that the key is bound to.
+    CertificateDenied(Stranger),
+    /// Called from an origin that the key is not for.
+    OriginDenied,
+    /// A key of another environment.
+    EnvironmentDenied,
+    /// Plain HTTP where TLS is required.
+    TlsRequired,
+    /// A host that its readers could understand differently, where that matters.
+    AmbiguousHost(AmbiguousHost),
+    /// A path that its readers could understand differently, where that matters.
+    AmbiguousPath(Ambiguous),
+    /// A bucket is empty.
+    RateLimited {
+        /// Seconds, rounded up.
+        retry_after: u64,
+    },
+    /// The quota of its plan is used up.
+    QuotaExceeded {
+        /// Seconds until its window ends.
+        retry_after: u64,
+    },
+    /// There is nothing to decide by.
+    KeysetUnavailable(Unavailable),
+}
+
+/// Why there is nothing to decide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// No keyset was loaded.
+    None,
+    /// An overlay was loaded, and its base was not.
+    OverlayWithoutBase,
+    /// It is past its not-after.
+    Stale,
+    /// The page where the key would be is not the one that was signed.
+    CorruptPage,
+}

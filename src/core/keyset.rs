@@ -1,0 +1,400 @@
+//! The signed artefacts that the filter loads: policy and keys, and what changed since.
+//!
+//! A manifest (JSON, signed with HMAC-SHA-256) names the digest of a directory, the
+//! directory the digests of 4 KiB pages, and the pages hold an index of 32-byte records
+//! sorted by digest and a heap of profiles. The manifest and the directory are checked
+//! when the keyset is loaded, a page the first time a lookup touches it, as dm-verity
+//! does. Nothing per key is parsed or allocated at load.
+//!
+//! A [`Keyset`] is complete in itself. An [`Overlay`] holds the rows that changed since
+//! one keyset, its base, and means nothing without it: a large base travels rarely, a
+//! small overlay at once. [`InForce`] is the two together, [`Holding`] what a VM has of
+//! them and which of it is in force.
+
+use core::fmt;
+use core::hash::{Hash as _, Hasher as _};
+use core::str::FromStr;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::Prefix;
+use crate::limit::quota::{Quota, Zones};
+use crate::mix::Mix;
+use crate::policy::{Plan, Policy, RawPolicy};
+
+mod base;
+mod build;
+mod entry;
+pub mod envelope;
+mod holding;
+mod in_force;
+mod network;
+mod overlay;
+mod refusal;
+pub(crate) mod signing;
+mod table;
+
+pub use base::{Base, build_overlay};
+pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
+pub use entry::{Entry, OwnLimits};
+pub use holding::{Holding, Taken};
+pub use in_force::{InForce, PlanInForce, Rules};
+pub use network::Network;
+pub use overlay::{BaseName, Overlay, OverlayManifest};
+pub use refusal::Refusal;
+pub use signing::{NodeKey, SigningKey, SigningKeyError, SigningKeys};
+
+use table::{Shape, Table};
+
+/// The version of the format of manifest and pages.
+pub const FORMAT: u32 = 1;
+
+/// Bytes of a page: what one lookup verifies at most twice, and small enough that the
+/// first touch costs some 20 µs.
+pub const PAGE: usize = 4096;
+
+/// Which store a keyset comes from; drawn at random when the store is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub [u8; 8]);
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// The text is not sixteen hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreIdError;
+
+impl FromStr for StoreId {
+    type Err = StoreIdError;
+
+    fn from_str(s: &str) -> Result<Self, StoreIdError> {
+        if s.len() != 16 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(StoreIdError);
+        }
+        let n = u64::from_str_radix(s, 16).map_err(|_| StoreIdError)?;
+        Ok(Self(n.to_be_bytes()))
+    }
+}
+
+/// Which policy a keyset brings: the same for the same rules, whatever else changes in the
+/// store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyId(pub [u8; 8]);
+
+impl PolicyId {
+    /// Both policies of a comparison were signed, so that nobody is there to make two alike.
+    fn of(policy: &RawPolicy) -> Self {
+        let mut mix = Mix::default();
+        policy.hash(&mut mix);
+        Self(mix.finish().to_be_bytes())
+    }
+}
+
+/// The two kinds of artefact. Their signatures are made in domains of their own, so that
+/// none passes for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Policy and all keys.
+    Keyset,
+    /// The keys that changed since.
+    Overlay,
+}
+
+/// What is signed of a keyset. Everything that decides about access is in here or under a digest
+/// that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The store, as [`StoreId`] prints it.
+    pub store: String,
+    /// Rises with every change of the store.
+    pub version: u64,
+    /// Wall-clock seconds of the last change.
+    pub issued_at: u64,
+    /// Wall-clock seconds after which it is not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+    /// Records in the index.
+    pub keys: u32,
+    /// Bytes of the heap.
+    pub heap: u32,
+    /// SHA-256 of the directory, base64url.
+    pub directory: String,
+    /// Some keys are imported ones.
+    pub foreign: bool,
+    /// Some keys are bound to address ranges.
+    pub addresses: bool,
+    /// Some keys are bound to client certificates. Written only then: a filter that does not
+    /// know of it refuses what it could not enforce.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub certificates: bool,
+    /// Names of the environments that records number.
+    pub environments: Vec<String>,
+    /// Names of the scopes that records number, sorted.
+    pub scopes: Vec<String>,
+    /// The policy as written.
+    pub policy: RawPolicy,
+    /// The clocks of the time zones that quotas name, but for UTC: the filter has no
+    /// database of them.
+    #[serde(default, skip_serializing_if = "Zones::is_empty")]
+    pub zones: Zones,
+}
+
+impl Manifest {
+    fn shape(&self) -> Shape<'_> {
+        Shape {
+            keys: self.keys,
+            heap: self.heap,
+            directory: &self.directory,
+        }
+    }
+
+    /// Bytes of directory, index and heap together.
+    ///
+    /// # Errors
+    /// [`Refusal::Size`] if no memory could hold them.
+    pub fn pages_size(&self) -> Result<usize, Refusal> {
+        self.shape().pages_size()
+    }
+}
+
+/// What was signed, of either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// Of a keyset, with the name that overlays know it by.
+    Keyset(Box<Manifest>, BaseName),
+    /// Of an overlay.
+    Overlay(Box<OverlayManifest>),
+}
+
+impl Signed {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Keyset(..) => Kind::Keyset,
+            Self::Overlay(_) => Kind::Overlay,
+        }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Keyset(m, _) => m.version,
+            Self::Overlay(m) => m.version,
+        }
+    }
+
+    /// The store that it comes from, as [`StoreId`] prints it.
+    pub fn store(&self) -> &str {
+        match self {
+            Self::Keyset(m, _) => &m.store,
+            Self::Overlay(m) => &m.store,
+        }
+    }
+
+    /// Bytes of directory, index and heap together.
+    ///
+    /// # Errors
+    /// [`Refusal::Size`] if no memory could hold them.
+    pub fn pages_size(&self) -> Result<usize, Refusal> {
+        match self {
+            Self::Keyset(m, _) => m.pages_size(),
+            Self::Overlay(m) => m.shape().pages_size(),
+        }
+    }
+}
+
+/// What a plugin configuration turned out to be.
+pub enum Artefact {
+    /// A keyset, complete in itself.
+    Keyset(Rc<Keyset>),
+    /// What changed since one.
+    Overlay(Rc<Overlay>),
+}
+
+impl Artefact {
+    /// Reads and verifies a plugin configuration. `make_room` is called once the signature
+    /// holds and before memory for the keys is taken.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever.
+    pub fn load(
+        source: &mut impl envelope::Source,
+        keys: &SigningKeys,
+        make_room: impl FnOnce(&Signed),
+    ) -> Result<Self, Refusal> {
+        let (signed, pages) = envelope::open(source, keys, make_room)?;
+        match signed {
+            Signed::Keyset(manifest, name) => {
+                Ok(Self::Keyset(Keyset::new(*manifest, name, pages)?.into()))
+            }
+            Signed::Overlay(manifest) => Ok(Self::Overlay(Overlay::new(&manifest, pages)?.into())),
+        }
+    }
+
+    /// The store that it comes from.
+    pub fn store(&self) -> StoreId {
+        match self {
+            Self::Keyset(k) => k.store,
+            Self::Overlay(o) => o.store,
+        }
+    }
+}
+
+/// What became of a lookup.
+pub enum Lookup<'a> {
+    /// There is such a key.
+    Found(Entry<'a>),
+    /// There is none.
+    Unknown,
+    /// It would be in a page whose bytes are not those that were signed.
+    Corrupt,
+}
+
+/// A keyset in force: verified, with its policy compiled. Not shared between threads.
+pub struct Keyset {
+    /// The store that it comes from.
+    pub store: StoreId,
+    /// Its version.
+    pub version: u64,
+    /// Wall-clock seconds of the last change.
+    pub issued_at: u64,
+    /// Wall-clock seconds after which it is not believed.
+    pub not_after: Option<u64>,
+    /// Its policy. Shared, because a listener keeps it longer than the keys are kept.
+    pub policy: Rc<Policy>,
+    /// Which policy that is.
+    pub policy_id: PolicyId,
+    /// Names of the environments that entries number.
+    pub environments: Vec<String>,
+    /// Some keys are imported ones.
+    pub foreign: bool,
+    /// Some keys are bound to address ranges.
+    pub addresses: bool,
+    /// Some keys are bound to client certificates.
+    pub certificates: bool,
+    /// What overlays that belong to it call it.
+    pub name: BaseName,
+    quotas: Rc<[Option<Quota>]>,
+    table: Table,
+}
+
+impl Keyset {
+    /// Reads, verifies and compiles a plugin configuration. `make_room` is called once
+    /// the signature holds and before memory for the keys is taken.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever. An
+    /// overlay is refused: it is no keyset.
+    pub fn load(
+        source: &mut impl envelope::Source,
+        keys: &SigningKeys,
+        make_room: impl FnOnce(&Manifest),
+    ) -> Result<Self, Refusal> {
+        let (signed, pages) = envelope::open(source, keys, |signed| {
+            if let Signed::Keyset(manifest, _) = signed {
+                make_room(manifest);
+            }
+        })?;
+        match signed {
+            Signed::Keyset(manifest, name) => Self::new(*manifest, name, pages),
+            Signed::Overlay(_) => Err(Refusal::Overlay),
+        }
+    }
+
+    /// Puts a verified manifest and its pages together, as [`envelope::open`] gives them.
+    ///
+    /// # Errors
+    /// [`Refusal`] if pages or policy are not what the manifest says.
+    pub fn new(manifest: Manifest, name: BaseName, pages: Vec<u8>) -> Result<Self, Refusal> {
+        let bad = |what: &str| Refusal::Manifest(what.to_owned());
+        if manifest.format != FORMAT {
+            return Err(Refusal::Format(u64::from(manifest.format)));
+        }
+        let store = manifest.store.parse().map_err(|_| bad("`store`"))?;
+        let table = Table::new(manifest.shape(), pages)?;
+        let policy = Policy::new(&manifest.policy, manifest.scopes.iter().map(String::as_str))
+            .map_err(|e| Refusal::Policy(e.first().map(ToString::to_string).unwrap_or_default()))?;
+        if policy.scopes != manifest.scopes {
+            return Err(bad("`scopes`"));
+        }
+        let quota = |plan: &Plan| match &plan.quota {
+            Some(raw) => Quota::new(raw, &manifest.zones).map(Some),
+            None => Some(None),
+        };
+        let quotas: Option<Vec<_>> = policy.plans.values().map(quota).collect();
+        Ok(Self {
+            quotas: quotas.ok_or_else(|| bad("`zones`"))?.into(),
+            store,
+            version: manifest.version,
+            issued_at: manifest.issued_at,
+            not_after: manifest.not_after,
+            policy_id: PolicyId::of(&manifest.policy),
+            policy: policy.into(),
+            environments: manifest.environments,
+            foreign: manifest.foreign,
+            addresses: manifest.addresses,
+            certificates: manifest.certificates,
+            name,
+            table,
+        })
+    }
+
+    /// Its policy by itself, without the keys.
+    pub fn rules(&self) -> Rc<Rules> {
+        Rc::new(Rules {
+            name: self.name.clone(),
+            not_after: self.not_after,
+            policy: Rc::clone(&self.policy),
+            policy_id: self.policy_id,
+            quotas: Rc::clone(&self.quotas),
+        })
+    }
+
+    /// How many keys it holds.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that its keys take in memory.
+    pub fn pages_bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
+    /// Pages found not to be those that were signed, so far.
+    pub fn corrupt_pages(&self) -> usize {
+        self.table.corrupt_pages()
+    }
+
+    /// Pages in all.
+    pub fn pages(&self) -> usize {
+        self.table.pages()
+    }
+
+    /// Finds a key by the first half of its digest. In place: a search in the directory,
+    /// a search in one page, and, the first time, the hash of the pages touched.
+    pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
+        self.table.lookup(prefix)
+    }
+
+    /// Every key whose pages are those that were signed, by rising digest. Touches, and so
+    /// verifies, every page.
+    pub fn entries(&self) -> impl Iterator<Item = (Prefix, Entry<'_>)> {
+        self.table.entries()
+    }
+}
+
+#[cfg(test)]
+mod tests;

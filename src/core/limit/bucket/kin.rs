@@ -1,0 +1,322 @@
+//! Where a bucket begins, and what it takes over from the other subject: a limit may have been
+//! counted by key until now and be the client's from now on, or the other way round.
+//!
+//! A bucket of one key begins with no more than the client's buckets have that this key has
+//! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
+//! when that key is first seen at it. So no key gets by the change what it has already used,
+//! and keys on other plans of the same client, whose limits are others', change nothing. So it
+//! is when a key moves from one plan of its client to another ([`Levels::taken_since`]).
+//!
+//! What a key takes under one rule counts under the others that it may come back to
+//! ([`Levels::charge_others`]): under those of its own at once, under its client's as soon as it
+//! is back. Those of the other subject lie elsewhere, so both places remember that the key has
+//! been at the other ([`Levels::leave`]), for as long as the buckets take to fill twice.
+//! Then the one that was used last has what the other must begin with.
+//!
+//! A rule that is new costs one more look at shared data, once for each key; a change of
+//! subject one more write for each take, for as long as it is remembered.
+
+use super::{BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused};
+use crate::limit::lease::Held;
+
+/// The key that pays, and where its buckets would lie if the limit were the other subject's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// The key with those that it was rotated from or to.
+    pub lineage: u64,
+    /// For a limit by key, the place of its client's buckets; for one by client, the key's.
+    pub place: BucketKey,
+}
+
+/// The level to take from.
+pub(super) struct Found {
+    /// As if this worker's lease were given back.
+    pub level: u64,
+    /// What is stored even if the take is refused.
+    keep: Option<u64>,
+}
+
+impl Found {
+    /// Stores what a refusal leaves; whether that is anything.
+    pub fn keep(&self, levels: &mut Levels, charge: &Charge) -> bool {
+        self.keep
+            .is_some_and(|kept| levels.set(&charge.quota, kept))
+    }
+}
+
+/// What must be done at the other subject's place first.
+enum Errand {
+    /// Its buckets decide about the level here.
+    Look(Kin),
+    /// They were not used for as long as they are remembered.
+    Cut(Kin),
+}
+
+/// What was found and done there.
+#[derive(Default)]
+struct Done {
+    seen: Option<Levels>,
+    linked: Option<u64>,
+    is_cut: bool,
+}
+
+/// Finds the level of a charge's bucket. One that does not exist begins as [`Levels::begin`]
+/// says.
+///
+/// # Errors
+/// An [`Errand`] that must be done first.
+fn find(
+    levels: &mut Levels,
+    (charges, charge): (&[Charge], &Charge),
+    held: Held,
+    done: &Done,
+    now: u64,
+) -> Result<Found, Errand> {
+    let quota = &charge.quota;
+    let is_beside = |place: &BucketKey, quota: &Quota| {
+        let mut others = charges.iter();
+        others.any(|other| other.key == *place && other.quota == *quota)
+    };
+    let here = |rule: &Quota| is_beside(&charge.key, rule);
+    let stored = levels.get(quota);
+    // Whose taking counts: of a client's buckets those alone that this key has taken from.
+    let payer = charge.kin.filter(|_| charge.key.is_of_client());
+    let payer = payer.map(|kin| kin.lineage);
+    let link = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
+    let joins = match payer {
+        Some(lineage) => !levels.has_member(quota, lineage),
+        None => link == Some(0),
+    };
+    let mut is_kept = false;
+    if let (Some(kin), Some(1..)) = (charge.kin, link.filter(|until| *until <= now)) {
+        let is_apart = charges.iter().all(|other| other.key != kin.place);
+        match done {
+            // Both are in use: they are linked anew.
+            Done {
+                linked: Some(until),
+                ..
+            } => levels.link(kin.lineage, *until),
+            Done { seen: None, .. } if !is_apart => return Err(Errand::Look(kin)),
+            Done { is_cut: false, .. } if is_apart => return Err(Errand::Cut(kin)),
+            _ => levels.unlink(kin.lineage),
+        }
+        is_kept = true;
+    }
+    if let (Some(stored), false) = (stored, joins) {
+        let back = payer.and_then(|payer| levels.come_back(quota, payer, now));
+        return Ok(match back {
+            Some(level) if level > stored => Found {
+                level,
+                keep: Some(level),
+            },
+            _ => Found {
+                level: held.given_back(quota, stored),
+                keep: is_kept.then_some(stored),
+            },
+        });
+    }
+    let mut left = quota.burst();
+    let (mut lacks, mut start) = (0, 0);
+    if let (Some(kin), true) = (charge.kin, stored.is_none() || joins) {
+        let before = done.seen.as_ref().ok_or(Errand::Look(kin))?;
+        let of = (!charge.key.is_of_client()).then_some(kin.lineage);
+        let there = |rule: &Quota| is_beside(&kin.place, rule);
+        left = before.left(quota, of, there, now);
+        if charge.key.is_of_client() {
+            lacks = before.missing(there, now);
+        } else if stored.is_some() {
+            start = quota.holding(left, now);
+        }
+        if joins && payer.is_none() {
+            // The other rules here have missed as much.
+            let to = |rule: &Quota| rule.holding(before.left(rule, of, there, now), now);
+            levels.lower(here, to, now);
+        }
+        match done.linked {
+            Some(until) => levels.link(kin.lineage, until),
+            None => levels.unlink(kin.lineage),
+        }
+    }
+    let found = match stored {
+        Some(stored) => {
+            let lowered = stored.max(quota.less(stored.max(now), lacks, now));
+            let since = payer.and_then(|payer| levels.taken_since(quota, payer, here, now));
+            let lowered = lowered.max(since.unwrap_or(0)).max(start);
+            levels.moved(quota, lowered.saturating_sub(stored.max(now)), now);
+            Found {
+                level: match lowered == stored {
+                    true => held.given_back(quota, stored),
+                    // What this worker holds stays with it: others lie above it now.
+                    false => lowered,
+                },
+                keep: Some(lowered),
+            }
+        }
+        None => {
+            let start = levels.begin(quota, (payer, left), here, now);
+            Found {
+                level: start,
+                keep: Some(start),
+            }
+        }
+    };
+    // Whatever comes of the take, what is found is stored, and the payer with it.
+    levels.set(quota, found.level);
+    if let Some(payer) = payer {
+        levels.join(quota, payer);
+    }
+    Ok(found)
+}
+
+/// What is done with a level that was found; whether that is worth a lease, too. Says whether
+/// anything was stored, and how it came out.
+type Take<'f, T> = dyn FnMut(&mut Levels, &Found, bool) -> (bool, Result<T, Refused>) + 'f;
+
+/// One of a request's charges, asked at its bucket.
+pub(super) struct Asked<'c> {
+    charges: &'c [Charge],
+    charge: &'c Charge,
+    now: u64,
+}
+
+impl<'c> Asked<'c> {
+    pub fn new(charges: &'c [Charge], charge: &'c Charge, now: u64) -> Self {
+        Self {
+            charges,
+            charge,
+            now,
+        }
+    }
+
+    /// Gives `f` the bucket's level.
+    ///
+    /// # Errors
+    /// [`Contended`] as [`Buckets::update`].
+    pub fn ask<T, B: Buckets>(
+        &self,
+        buckets: &mut B,
+        f: &mut Take<'_, T>,
+    ) -> Result<Result<T, Refused>, Contended> {
+        let (charge, now) = (self.charge, self.now);
+        let held = buckets.with_leases(|leases| leases.held(charge, now));
+        let held = held.unwrap_or_default();
+        let mut done = Done::default();
+        loop {
+            // Asked again where a rival was faster: the last answer counts.
+            let mut answer = None;
+            buckets.update(&charge.key, &mut |levels| {
+                let of = (self.charges, charge);
+                match find(levels, of, held, &done, now) {
+                    Ok(found) => {
+                        let (is_stored, result) = f(levels, &found, held.is_hot);
+                        answer = Some(Ok(result));
+                        is_stored
+                    }
+                    Err(errand) => {
+                        answer = Some(Err(errand));
+                        false
+                    }
+                }
+            })?;
+            match answer {
+                Some(Ok(result)) => return Ok(result),
+                // None is asked for a second time.
+                Some(Err(errand)) => self.run(buckets, errand, &mut done)?,
+                // Nobody asked: the buckets are not to be had.
+                None => return Err(Contended),
+            }
+        }
+    }
+
+    fn run<B: Buckets>(
+        &self,
+        buckets: &mut B,
+        errand: Errand,
+        done: &mut Done,
+    ) -> Result<(), Contended> {
+        let (charge, now) = (self.charge, self.now);
+        let is_member = !charge.key.is_of_client();
+        match errand {
+            Errand::Look(kin) => buckets.update(&kin.place, &mut |levels| {
+                let there = |rule: &Quota| self.is_at(&kin.place, rule);
+                done.seen = Some(levels.clone());
+                let of = (kin.lineage, is_member);
+                let (until, is_changed) = levels.leave(&charge.quota, of, there, now);
+                done.linked = until;
+                is_changed
+            }),
+            Errand::Cut(kin) => {
+                done.is_cut = true;
+                buckets.update(&kin.place, &mut |levels| {
+                    // Longer there, for a slower rule: then it is not forgotten here either.
+                    let until = levels.linked_until(kin.lineage);
+                    done.linked = until.filter(|until| *until > now);
+                    if done.linked.is_some() {
+                        return false;
+                    }
+                    let there = |rule: &Quota| self.is_at(&kin.place, rule);
+                    let is_there = !levels.is_empty();
+                    levels.cut(kin.lineage, is_member, there);
+                    is_there
+                })
+            }
+        }
+    }
+
+    /// Whether the request is charged there under this rule.
+    fn is_at(&self, place: &BucketKey, rule: &Quota) -> bool {
+        let mut all = self.charges.iter();
+        all.any(|other| other.key == *place && other.quota == *rule)
+    }
+
+    /// Whether this is the first of the request's charges at its place.
+    fn is_first(&self) -> bool {
+        let mut all = self.charges.iter();
+        let first = all.find(|other| other.key == self.charge.key);
+        first.is_none_or(|first| first.quota == self.charge.quota)
+    }
+
+    /// Tokens were taken from the bucket. Gives the place where they count as well.
+    pub fn took(&self, levels: &mut Levels, tokens: u64) -> Option<Kin> {
+        let (charge, now) = (self.charge, self.now);
+        let is_of_client = charge.key.is_of_client();
+        let payer = charge.kin.filter(|_| is_of_client).map(|kin| kin.lineage);
+        if is_of_client {
+            let by = charge.quota.interval.saturating_mul(tokens);
+            levels.moved(&charge.quota, by, now);
+        }
+        if !self.is_first() {
+            return None;
+        }
+        if !is_of_client || payer.is_some() {
+            let here = |rule: &Quota| self.is_at(&charge.key, rule);
+            levels.charge_others(Some(&charge.quota), tokens, payer, here, now);
+        }
+        let kin = charge.kin?;
+        let until = levels.linked_until(kin.lineage)?;
+        // Where the request is charged there, too, that charge sees to it.
+        let is_apart = self.charges.iter().all(|other| other.key != kin.place);
+        if until > now && !is_apart {
+            levels.link_again(&charge.quota, kin.lineage, now);
+        }
+        (until > now && is_apart).then_some(kin)
+    }
+
+    /// They count at the other subject's place.
+    ///
+    /// # Errors
+    /// [`Contended`] as [`Buckets::update`].
+    pub fn pass_on<B: Buckets>(
+        &self,
+        buckets: &mut B,
+        kin: Kin,
+        tokens: u64,
+    ) -> Result<(), Contended> {
+        let member = (!self.charge.key.is_of_client()).then_some(kin.lineage);
+        buckets.update(&kin.place, &mut |levels| {
+            levels.charge_others(None, tokens, member, |_| false, self.now);
+            levels.link_again(&self.charge.quota, kin.lineage, self.now);
+            !levels.is_empty()
+        })
+    }
+}

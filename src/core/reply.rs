@@ -1,0 +1,433 @@
+//! The one table from a denial to what the caller is told.
+//!
+//! Bodies are RFC 9457 problem details; gRPC calls get the status that their clients
+//! understand (16 unauthenticated, 7 permission denied, 8 resource exhausted).
+
+use core::fmt::Write as _;
+
+use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::key::Malformed;
+use crate::policy::{By, Credential, Policy};
+use crate::request::certificate::Stranger;
+use crate::request::host::AmbiguousHost;
+use crate::request::path::Ambiguous;
+
+/// What a denial means on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// gRPC status.
+    pub grpc: u32,
+    /// The `code` of the body, the tag of the metric, the word in the access log.
+    pub code: &'static str,
+    /// The `title` of the body.
+    pub title: &'static str,
+    /// The `detail` of the body: the fact and the next step.
+    pub detail: &'static str,
+}
+
+impl Denial {
+    /// One of each code, by status and then in the order of the questions.
+    pub const CODES: [Self; 20] = [
+        Self::AmbiguousHost(AmbiguousHost::Malformed),
+        Self::AmbiguousPath(Ambiguous::NotAbsolute),
+        Self::MissingKey,
+        Self::MalformedKey(Malformed::Shape),
+        Self::MultipleKeys,
+        Self::UnknownKey,
+        Self::ExpiredKey { rotated: false },
+        Self::InactiveKey,
+        Self::DisabledKey,
+        Self::RevokedKey,
+        Self::InsufficientScope,
+        Self::RouteDenied,
+        Self::AddressDenied,
+        Self::CertificateDenied(Stranger::Other),
+        Self::OriginDenied,
+        Self::EnvironmentDenied,
+        Self::TlsRequired,
+        Self::RateLimited { retry_after: 1 },
+        Self::QuotaExceeded { retry_after: 1 },
+        Self::KeysetUnavailable(Unavailable::None),
+    ];
+
+    /// Looks the denial up in the table.
+    pub fn answer(&self) -> Answer {
+        let (status, code, title, detail) = match self {
+            Self::MissingKey => (
+                401,
+                "missing_api_key",
+                "API key missing",
+                "Send your API key with the request.",
+            ),
+            Self::MalformedKey(_) => (
+                401,
+                "malformed_api_key",
+                "Not an API key",
+                "What was sent is not an API key. Check that it was copied whole.",
+            ),
+            Self::MultipleKeys => (
+                401,
+                "multiple_api_keys",
+                "Several API keys",
+                "The request carries several differing API keys. Send one.",
+            ),
+            Self::UnknownKey => (
+                401,
+                "unknown_api_key",
+                "Unknown API key",
+                "This API key is not known here.",
+            ),
+            Self::ExpiredKey { rotated: false } => (
+                401,
+                "expired_api_key",
+                "Expired API key",
+                "This API key has expired. Ask for a new one.",
+            ),
+            Self::ExpiredKey { rotated: true } => (
+                401,
+                "expired_api_key",
+                "Expired API key",
+                "This API key was replaced by a newer one and its grace period is over. Use the newer one.",
+            ),
+            Self::InactiveKey => (
+                401,
+                "inactive_api_key",
+                "API key not active yet",
+                "This API key is not valid yet.",
+            ),
+            Self::DisabledKey => (
+                401,
+                "disabled_api_key",
+                "API key disabled",
+                "This API key is switched off for now.",
+            ),
+            Self::RevokedKey => (
+                401,
+                "revoked_api_key",
+                "API key revoked",
+                "This API key was revoked. Ask for a new one.",
+            ),
+            Self::InsufficientScope => (
+                403,
+                "insufficient_scope",
+                "Scope missing",
+                "This API key may not do this. Ask for a key with the scope that this route needs.",
+            ),
+            Self::RouteDenied => (
+                403,
+                "route_denied",
+                "Route closed",
+                "No route is open for this method, host and path.",
+            ),
+            Self::AddressDenied => (
+                403,
+                "address_denied",
+                "Address not allowed",
+                "This API key may not be used from this network address.",
+            ),
+            Self::CertificateDenied(_) => (
+                403,
+                "certificate_denied",
+                "Client certificate not allowed",
+                "This API key may only be used on a connection with a client certificate that it is bound to.",
+            ),
+            Self::OriginDenied => (
+                403,
+                "origin_denied",
+                "Origin not allowed",
+                "This API key may not be used from this web origin.",
+            ),
+            Self::EnvironmentDenied => (
+                403,
+                "environment_denied",
+                "Wrong environment",
+                "This API key belongs to another environment.",
+            ),
+            Self::TlsRequired => (
+                403,
+                "tls_required",
+                "TLS required",
+                "Use https. Treat the key as exposed if it was sent over plain HTTP.",
+            ),
+            Self::AmbiguousHost(why) => (400, "ambiguous_host", "Ambiguous host", why.detail()),
+            Self::AmbiguousPath(why) => (400, "ambiguous_path", "Ambiguous path", why.detail()),
+            Self::RateLimited { .. } => (
+                429,
+                "rate_limited",
+                "Too many requests",
+                "The rate limit is used up. Try again after the seconds in Retry-After.",
+            ),
+            Self::QuotaExceeded { .. } => (
+                429,
+                "quota_exceeded",
+                "Quota used up",
+                "The quota of this API key is used up. Try again after the seconds in Retry-After, or ask for a larger one.",
+            ),
+            Self::KeysetUnavailable(_) => (
+                503,
+                "keyset_unavailable",
+                "Keys unavailable",
+                "API keys cannot be checked at the moment. Try again later.",
+            ),
+        };
+        let grpc = match status {
+            400 => 3,
+            401 => 16,
+            403 => 7,
+            429 => 8,
+            _ => 14,
+        };
+        Answer {
+            status,
+            grpc,
+            code,
+            title,
+            detail,
+        }
+    }
+
+    /// The `code`: one word, stable.
+    pub fn code(&self) -> &'static str {
+        self.answer().code
+    }
+
+    /// What `%RESPONSE_CODE_DETAILS%` of an access log shows: the code, and what only
+    /// the operator is told.
+    pub fn log_details(&self) -> String {
+        let more = match self {
+            Self::MalformedKey(why) => match why {
+                Malformed::Length => ":length",
+                Malformed::Shape => ":shape",
+                Malformed::Checksum => ":checksum",
+            },
+            Self::ExpiredKey { rotated: true } => ":rotated",
+            Self::CertificateDenied(who) => match who {
+                Stranger::Anonymous => ":absent",
+                Stranger::Unproven => ":unproven",
+                Stranger::Other => ":other",
+            },
+            Self::KeysetUnavailable(why) => match why {
+                Unavailable::None => ":none_in_force",
+                Unavailable::OverlayWithoutBase => ":overlay_without_base",
+                Unavailable::Stale => ":past_not_after",
+                Unavailable::CorruptPage => ":corrupt_page",
+            },
+            _ => "",
+        };
+        ["keystile:", self.code(), more].concat()
+    }
+}
+
+/// A reply to be sent instead of asking the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The problem, or the message of a gRPC status.
+    pub body: String,
+    /// For access logs.
+    pub details: String,
+    /// Set for gRPC calls only: a gRPC answer to a plain request would become 200.
+    pub grpc: Option<u32>,
+}
+
+/// Words a denial. `policy` is that of the keyset in force, if there is one; `is_grpc` says
+/// that the request is a call of gRPC's.
+pub fn reply(
+    denial: &Denial,
+    policy: Option<&Policy>,
+    rate: Option<&Rate<'_>>,
+    is_grpc: bool,
+) -> Reply {
+    let answer = denial.answer();
+    // A cache that kept a refusal would go on refusing who has a key by now.
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    if !is_grpc {
+        headers.push(("content-type", "application/problem+json".to_owned()));
+    }
+    if answer.status == 401
+        && let Some(policy) = policy
+    {
+        for value in challenges(policy, denial) {
+            headers.push(("www-authenticate", value));
+        }
+    }
+    if let Denial::RateLimited { retry_after } | Denial::QuotaExceeded { retry_after } = denial {
+        headers.push(("retry-after", retry_after.to_string()));
+    }
+    if let Some(rate) = rate {
+        headers.extend(rate_fields(rate));
+    }
+    let body = if is_grpc {
+        answer.detail.to_owned()
+    } else {
+        // Every word comes from the table, so nothing needs escaping.
+        let status = answer.status.to_string();
+        [
+            "{\"type\":\"urn:keystile:problem:",
+            answer.code,
+            "\",\"title\":\"",
+            answer.title,
+            "\",\"status\":",
+            &status,
+            ",\"detail\":\"",
+            answer.detail,
+            "\",\"code\":\"",
+            answer.code,
+            "\"}",
+        ]
+        .concat()
+    };
+    Reply {
+        status: answer.status,
+        headers,
+        body,
+        details: denial.log_details(),
+        grpc: is_grpc.then_some(answer.grpc),
+    }
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
+    let of_plan = rate
+        .applied()
+        .filter(|a| matches!(a.origin, Origin::Plan(_)))
+        .count();
+    let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
+    let mut policies = String::new();
+    let mut state = String::new();
+    for (i, a) in rate.applied().enumerate() {
+        let (name, several) = match a.origin {
+            Origin::Plan(name) => (name, of_plan > 1),
+            // No plan can be called so.
+            Origin::Key => ("@key", of_key > 1),
+            Origin::Route => ("@route", false),
+        };
+        // Several limits of one list are told apart by window, then by whose they are.
+        let mut label = format!("\"{name}");
+        if several {
+            let _ = write!(label, "-{}", a.limit.per);
+            if a.limit.by == By::Client {
+                label.push_str("-client");
+            }
+        }
+        label.push('"');
+        let separator = if policies.is_empty() { "" } else { ", " };
+        let _ = write!(
+            policies,
+            "{separator}{label};q={};w={}",
+            a.limit.requests, a.limit.per
+        );
+        if i == rate.tightest {
+            state = format!("{label};r={};t={}", rate.remaining, rate.reset);
+        }
+    }
+    if let Some(quota) = &rate.quota {
+        let label = format!("\"{}-quota\"", quota.plan);
+        let separator = if policies.is_empty() { "" } else { ", " };
+        let seconds = quota.window.end.saturating_sub(quota.window.start);
+        let _ = write!(
+            policies,
+            "{separator}{label};q={};w={seconds}",
+            quota.requests
+        );
+        if let Some((remaining, reset)) = quota.left {
+            let separator = if state.is_empty() { "" } else { ", " };
+            let _ = write!(state, "{separator}{label};r={remaining};t={reset}");
+        }
+    }
+    [("ratelimit-policy", policies), ("ratelimit", state)]
+}
+
+/// How a request and its content type go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing of gRPC.
+    Plain,
+    /// A call of gRPC's, which is a POST.
+    Grpc,
+    /// Another method with gRPC's content type. Envoy looks at that alone, and words our
+    /// answer as gRPC, which is HTTP 200.
+    Disguised,
+}
+
+impl Kind {
+    /// Of a request with these headers.
+    pub fn of(headers: crate::request::headers::Headers<'_>) -> Self {
+        match headers.get("content-type") {
+            Some(content_type) if is_grpc(content_type) => match headers.get(":method") {
+                Some(b"POST") => Self::Grpc,
+                _ => Self::Disguised,
+            },
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Whether a content type is gRPC's, as Envoy tells (`Grpc::Common::hasGrpcContentType`):
+/// `application/grpc`, `application/grpc+proto` and so on, and not `application/grpc;x`.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
+}
+
+/// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3): one challenge for
+/// each scheme, and one for keys in a header of their own, query or cookie.
+fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for credential in &policy.credentials {
+        let scheme = match credential {
+            Credential::Header {
+                scheme: Some(scheme),
+                ..
+            } => scheme.as_str(),
+            _ => "ApiKey",
+        };
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        let error = match *denial != Denial::MissingKey && is_bearer {
+            true => ", error=\"invalid_token\"",
+            false => "",
+        };
+        let value = [scheme, " realm=\"", &policy.realm, "\"", error].concat();
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the table writes as codes: the words between quotes that are written like one.
+    fn written() -> Vec<&'static str> {
+        let text = include_str!("reply.rs");
+        let table = text.split_once("fn answer(").unwrap().1;
+        let table = table.split_once("let grpc").unwrap().0;
+        let quoted = table.split('"').skip(1).step_by(2);
+        let is_code = |w: &&str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let mut codes: Vec<&str> = quoted.filter(is_code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
+    #[test]
+    fn every_code_of_the_table_is_listed_once() {
+        let mut listed: Vec<&str> = Denial::CODES.iter().map(Denial::code).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, written());
+    }
+
+    #[test]
+    fn codes_are_listed_by_status() {
+        let order = Denial::CODES.map(|d| d.answer().status);
+        assert!(order.is_sorted(), "{order:?}");
+    }
+}

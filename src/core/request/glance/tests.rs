@@ -1,0 +1,119 @@
+use super::*;
+use crate::policy::RawPolicy;
+use crate::request::credential::{find, strip, strip_hosts, strip_query, strip_smuggled};
+use crate::request::headers::Headers;
+use crate::request::overrides;
+use proptest::prelude::*;
+
+/// Header names that something is looked for in, spelled as servers read them, and others.
+const NAMES: [&str; 26] = [
+    "script_name",
+    "x-script-name",
+    "x-forwarded-prefix",
+    "x-ms-original-url",
+    ":path",
+    ":method",
+    "authorization",
+    "x-api-key",
+    "x_api_key",
+    "cookie",
+    "connection",
+    "upgrade",
+    "x-keystile-client",
+    "x_keystile_key",
+    "x-keystile.scopes",
+    "x-http-method-override",
+    "x_original_url",
+    "x-forwarded-uri",
+    "x-forwarded-host",
+    "x.host",
+    "forwarded",
+    "x-forwarded-for",
+    "user-agent",
+    "x-request-id",
+    "accept",
+    "-",
+];
+const VALUES: [&str; 9] = [
+    "",
+    "K",
+    "Bearer K, Basic x",
+    "a=b; k=K",
+    "/a?api_key=K&b",
+    "/a",
+    "CONNECT",
+    "upgrade, x-keystile-client",
+    "host=a",
+];
+
+fn policy(credentials: &str) -> Policy {
+    let raw: RawPolicy = serde_json::from_str(&format!(
+        r#"{{"version":1,"credentials":[{credentials}],"routes":[]}}"#
+    ))
+    .unwrap();
+    Policy::new(&raw, []).unwrap()
+}
+
+fn of(policy: &Policy, headers: Headers<'_>) -> Glance {
+    let mut glance = Glance::NOTHING;
+    headers.iter().for_each(|(n, v)| glance.see(policy, n, v));
+    glance
+}
+
+/// All that is done by a glance.
+fn done(policy: &Policy, glance: Glance, headers: Headers<'_>) -> String {
+    let presented = find(glance.places(policy), headers);
+    let (mut edits, mut query) = (Vec::new(), Vec::new());
+    strip(policy, glance, headers, &mut edits);
+    let seen = [false, true].map(|all| strip_smuggled(policy, glance, headers, all, &mut edits));
+    strip_query(policy, glance, headers, &mut query);
+    if glance.hosts {
+        strip_hosts(headers, &mut edits);
+    }
+    let asked: Vec<_> = match glance.overrides {
+        true => overrides::find(headers).collect(),
+        false => Vec::new(),
+    };
+    let key = (presented.key, presented.several);
+    format!("{key:?} {edits:?} {query:?} {seen:?} {asked:?}")
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    /// What is not looked for after a glance is not there.
+    #[test]
+    fn a_glance_misses_nothing(
+        pairs in proptest::collection::vec((0..NAMES.len(), 0..VALUES.len()), 0..7),
+    ) {
+        let places = r#"{"header":"authorization","scheme":"Bearer"},{"header":"x-api-key"},{"query":"api_key"},{"cookie":"k"}"#;
+        let bytes = Headers::encode(&pairs.iter().map(|(n, v)| (NAMES[*n], VALUES[*v])).collect::<Vec<_>>());
+        let headers = Headers::new(&bytes);
+        let many: Vec<_> = (0..66).map(|n| format!(r#"{{"header":"x-{n}"}}"#)).collect();
+        for policy in [policy(places), policy(&format!("{},{places}", many.join(",")))] {
+            let glance = of(&policy, headers);
+            prop_assert_eq!(done(&policy, glance, headers), done(&policy, Glance::default(), headers));
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_request_has_its_key_alone() {
+    let policy = policy(
+        r#"{"header":"authorization","scheme":"Bearer"},{"header":"x-api-key"},{"query":"k"}"#,
+    );
+    let bytes = Headers::encode(&[
+        (":method", "GET"),
+        (":path", "/a"),
+        ("x-request-id", "1"),
+        ("x-api-key", "K"),
+    ]);
+    let glance = of(&policy, Headers::new(&bytes));
+    assert_eq!(
+        glance,
+        Glance {
+            places: 2,
+            ..Glance::NOTHING
+        }
+    );
+}

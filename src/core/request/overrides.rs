@@ -1,0 +1,266 @@
+//! Headers by which a caller asks a server for another method or path than the request has.
+//!
+//! Frameworks honour them, and a request is judged by what it says itself: `GET /a` with
+//! `X-HTTP-Method-Override: DELETE` would be let in as one and carried out as the other.
+//!
+//! Those that only name what links are built from are left alone: `X-Forwarded-Proto`, which Envoy
+//! writes itself, `X-Auth-Request-Redirect` (where a browser goes after a sign-in) and
+//! `X-Envoy-Original-Path` (Envoy writes it where it rewrites a path, for logs).
+//!
+//! Another host is told by every proxy in front, and mostly honestly, and so is a prefix that was
+//! cut off the path: `X-Forwarded-Host` and the like count only where what they name has another
+//! rule ([`hosts`], [`prefixes`]).
+
+use std::borrow::Cow;
+
+use crate::request::credential::{percent_decoded, same_name};
+use crate::request::headers::Headers;
+
+/// The first three: the method overrides of Rails and Rack, Symfony and Laravel, Express and
+/// ASP.NET, of OData and Google's APIs. Then what servers that authorise for a proxy decide by,
+/// Traefik's and Caddy's forward authentication and nginx's `auth_request` among it: Authelia,
+/// authentik, oauth2-proxy.
+const METHOD: [&str; 5] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-forwarded-method",
+    "x-original-method",
+];
+/// The first two: URL rewriting for IIS, which older releases of Symfony and Zend honour, and Yii
+/// and CakePHP. Then servers that authorise for a proxy, as above: oauth2-proxy's
+/// `skip_auth_routes` were passed by with `X-Forwarded-Uri` (CVE-2026-40575). `X-Forwarded-Path` is
+/// what Kong calls the path that was asked for.
+///
+/// Azure tells functions and apps behind its routers the URL that was asked for, which adapters of
+/// Nuxt and SvelteKit route by; Vercel likewise, for Next.js (`minimalMode`) and Astro
+/// (CVE-2026-33768), and so do apps that are made for either. gunicorn takes `PATH_INFO` for a
+/// variable of a proxy in front (`forwarder_headers`).
+const TARGET: [&str; 12] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-url",
+    "x-ms-original-url",
+    "x-waws-unencoded-url",
+    "x-matched-path",
+    "x-invoke-path",
+    "x-astro-path",
+    "path-info",
+];
+
+/// Express (`trust proxy`), Rails, Django (`USE_X_FORWARDED_HOST`), Symfony, Spring, Play and
+/// ASP.NET take the first or the second for the host; the others are Azure's, Yii's and some
+/// frameworks'. The last is a port, and no host unless it says more than that: Astro put it into a
+/// URL as it was (CVE-2025-64525), and Remix the first (CVE-2025-31137), so that `80/admin` was read
+/// as a path.
+const HOST: [&str; 6] = [
+    "x-forwarded-host",
+    "forwarded",
+    "x-original-host",
+    "x-host",
+    "x-forwarded-server",
+    PORT,
+];
+const PORT: &str = "x-forwarded-port";
+
+/// gunicorn takes the first from a proxy in front and cuts it off the path; the second is that of
+/// much copied middleware for Flask, which cuts likewise, and some takes the third for the same.
+/// Spring, Symfony and werkzeug put that one before the path of links and nothing else.
+const PREFIX: [&str; 3] = ["script-name", "x-script-name", "x-forwarded-prefix"];
+
+/// Every host that a request asks to be taken for, in each spelling.
+pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(|(name, _)| is_one_of(name, &HOST));
+    named.flat_map(|(name, value)| {
+        let is_forwarded = same_name(HOST[1], name);
+        let is_port = same_name(PORT, name);
+        let is_list = !is_forwarded && !is_port;
+        let listed = is_list.then(|| value.split(|b| *b == b',').map(<[u8]>::trim_ascii));
+        let forwarded = is_forwarded.then(|| forwarded(value));
+        // What is no port either is no host that anybody could look up.
+        let is_number = |b: &u8| matches!(b, b'0'..=b'9' | b',' | b' ');
+        let is_odd = is_port && !value.iter().all(is_number);
+        let listed = listed.into_iter().flatten();
+        let odd = is_odd.then_some(&b""[..]);
+        listed.chain(forwarded.into_iter().flatten()).chain(odd)
+    })
+}
+
+/// Every name that is looked for here.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHOD.into_iter().chain(TARGET).chain(HOST).chain(PREFIX)
+}
+
+/// Every prefix that a server may cut off the path, without slashes at its end.
+pub fn prefixes<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(|(name, _)| is_one_of(name, &PREFIX));
+    let cut = |mut prefix: &'a [u8]| {
+        while let [rest @ .., b'/'] = prefix {
+            prefix = rest;
+        }
+        prefix
+    };
+    let all = named.map(move |(_, value)| cut(value.trim_ascii()));
+    all.filter(|prefix| !prefix.is_empty())
+}
+
+/// Whether a header of this name asks for another host, or for a part of the path.
+pub fn is_host(name: &[u8]) -> bool {
+    is_one_of(name, &HOST) || is_one_of(name, &PREFIX)
+}
+
+/// Every host in the value of a `Forwarded` header (RFC 7239 section 4: `host=example.com`, perhaps
+/// quoted), as the most lenient reader finds it. Rack takes blanks around `=`; Spring looks for
+/// `host=` anywhere, even within another word or in quotes. What nobody can be sure to read as one
+/// host comes out as something that is none.
+fn forwarded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..value.len()).filter_map(|at| {
+        let (word, rest) = value.get(at..)?.split_at_checked(4)?;
+        if !word.eq_ignore_ascii_case(b"host") {
+            return None;
+        }
+        let rest = trim_blanks_start(rest).strip_prefix(b"=")?;
+        let rest = trim_blanks_start(rest);
+        let is_end = |b: &u8| matches!(b, b',' | b';');
+        let quoted = match rest {
+            [b'"', within @ ..] => within.iter().take_while(|b| **b != b'"').count() + 1,
+            _ => 0,
+        };
+        let after = rest.get(quoted..).unwrap_or_default();
+        let end = quoted + after.iter().position(is_end).unwrap_or(after.len());
+        let host = rest.get(..end).unwrap_or_default().trim_ascii();
+        let host = host.strip_prefix(b"\"").unwrap_or(host);
+        Some(host.strip_suffix(b"\"").unwrap_or(host).trim_ascii())
+    })
+}
+
+/// Also without what no text holds, but some readers take for blank.
+fn trim_blanks_start(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|b| **b <= b' ').count();
+    text.get(blanks..).unwrap_or_default()
+}
+
+/// What a header asks for instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Override<'a> {
+    /// Another method.
+    Method(&'a [u8]),
+    /// Another path, perhaps with a query, perhaps a whole URL.
+    Target(&'a [u8]),
+}
+
+/// Every override that a request carries, in each spelling that a server behind CGI-like
+/// variables would read as one (`x_http_method_override`).
+pub fn find<'a>(headers: Headers<'a>) -> impl Iterator<Item = Override<'a>> {
+    headers.iter().filter_map(|(name, value)| {
+        if is_one_of(name, &METHOD) {
+            Some(Override::Method(value))
+        } else if is_one_of(name, &TARGET) {
+            Some(Override::Target(value))
+        } else {
+            None
+        }
+    })
+}
+
+/// Every method that a query asks for, in upper case: `_method`, which Symfony and Laravel, Spring's
+/// `HiddenHttpMethodFilter` and Express' `method-override` take for that of a `POST`, there and in
+/// forms. PHP also reads blanks and dots of names as `_`, and Express lists (`_method[]`).
+pub fn methods_in_query(query: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    query
+        .split(|b| matches!(b, b'&' | b';'))
+        .filter_map(|parameter| {
+            let at = parameter.iter().position(|b| *b == b'=')?;
+            let (name, value) = parameter.split_at(at);
+            let name = percent_decoded(name);
+            let name = name.strip_suffix(b"]").map_or(&*name, |list| {
+                let digits = list.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+                let list = list.get(..list.len() - digits).unwrap_or_default();
+                list.strip_suffix(b"[").unwrap_or(&name)
+            });
+            let (first, rest) = trim_blanks_start(name).split_first()?;
+            let is_method = matches!(first, b'_' | b'.' | b'+') && rest == b"method";
+            let value: Cow<'_, [u8]> = percent_decoded(value.get(1..)?);
+            let value = value.trim_ascii();
+            let is_one =
+                is_method && !value.is_empty() && value.iter().all(u8::is_ascii_alphabetic);
+            is_one.then(|| value.to_ascii_uppercase())
+        })
+}
+
+/// Whether a header of this name is an override.
+pub fn is_override(name: &[u8]) -> bool {
+    is_one_of(name, &METHOD) || is_one_of(name, &TARGET)
+}
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    // Most headers do not begin so, and every request asks this of each.
+    matches!(
+        name,
+        [b'x' | b'X' | b'f' | b'F' | b's' | b'S' | b'p' | b'P', ..]
+    ) && names.iter().any(|n| same_name(n, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_found_and_removed_in_every_spelling() {
+        let bytes = Headers::encode(&[
+            ("x-http-method-override", "DELETE"),
+            ("X_HTTP_Method", "PUT"),
+            ("x-method_override", "PATCH"),
+            ("x-original-url", "/admin"),
+            ("x_rewrite_url", "/root?x"),
+            ("X-Forwarded-Method", "HEAD"),
+            ("x-original-method", "TRACE"),
+            ("x-original-uri", "/b"),
+            ("x-forwarded_uri", "/c"),
+            ("x-forwarded-path", "/d"),
+            ("forwarded", "kept"),
+            ("x-forwarded-for", "kept"),
+            ("x-forwarded-host", "kept"),
+            ("X-Forwarded-Url", "/e"),
+            ("path_info", "/f"),
+            ("script_name", "kept"),
+            ("x-forwarded-prefix", "kept"),
+            ("x-http-method-overrides", "kept"),
+            ("http-method", "kept"),
+        ]);
+        let headers = Headers::new(&bytes);
+        let found: Vec<_> = find(headers).collect();
+        assert_eq!(
+            found,
+            [
+                Override::Method(b"DELETE"),
+                Override::Method(b"PUT"),
+                Override::Method(b"PATCH"),
+                Override::Target(b"/admin"),
+                Override::Target(b"/root?x"),
+                Override::Method(b"HEAD"),
+                Override::Method(b"TRACE"),
+                Override::Target(b"/b"),
+                Override::Target(b"/c"),
+                Override::Target(b"/d"),
+                Override::Target(b"/e"),
+                Override::Target(b"/f"),
+            ]
+        );
+        for (name, value) in headers.iter() {
+            assert_eq!(is_override(name), value != b"kept");
+        }
+    }
+
+    #[test]
+    fn every_name_is_among_those_that_are_looked_for() {
+        let all = [&METHOD[..], &TARGET[..], &HOST[..], &PREFIX[..]].concat();
+        assert!(names().eq(all));
+        for name in names() {
+            assert_ne!(is_override(name.as_bytes()), is_host(name.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The Envoy filter: a thin shell around [`keystile_core::decide`]. Every hostcall of the
+//! project is in [`host`].
+//!
+//! A root context lives from one configuration push to the next, the VM much longer.
+//! What has to outlive a push (what is in force, metric ids) is in [`vm`]; a root
+//! context only knows which store its configuration came from.
+
+#![cfg(target_family = "wasm")]
+
+mod buckets;
+mod clock;
+mod entry;
+mod host;
+mod marks;
+mod metrics;
+mod peer;
+mod quotas;
+mod report;
+mod request;
+mod slots;
+mod standing;
+mod tunnels;
+mod usage;
+mod vm;
+
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, RootContext};
+
+use host::Level;
+use keystile_core::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, SigningKeys};
+
+/// Names of filter state that we set; Envoy puts `wasm.` before them.
+const STATE_CLIENT: &str = "keystile.client";
+const STATE_KEY: &str = "keystile.key";
+const STATE_REASON: &str = "keystile.reason";
+/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+const USUAL_NAME: &str = "keystile";
+
+/// Soon after the start, so that the gauges are there soon; then once a second.
+const FIRST_TICK: Duration = Duration::from_millis(100);
+/// After a push that the control plane waits to hear of.
+const REPORT_TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_secs(1);
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
+}}
+
+struct Root {
+    id: u32,
+    ticked: bool,
+}
+
+impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        // The host leaves the timers of old roots running.
+        host::set_tick_period(Duration::ZERO);
+        true
+    }
+
+    fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
+        if !report::answered(token, body_size) {
+            usage::answered(token, body_size);
+        }
+    }
+}
+
+impl RootContext for Root {
+    /// The verdict depends on the bytes and the environment alone. A `false` here that
+    /// Envoy's canary did not see would silently leave the filter out of a worker, so
+    /// that everything passes: whatever may differ from VM to VM (older version, past
+    /// not-after) is `true`, and judged afterwards.
+    fn on_configure(&mut self, size: usize) -> bool {
+        for name in [STATE_CLIENT, STATE_KEY] {
+            host::declare_property(name, true);
+        }
+        host::declare_property(STATE_REASON, false);
+        marks::named(self.id);
+        host::set_tick_period(FIRST_TICK);
+        self.ticked = false;
+        clock::tick();
+        let started = host::monotonic_ns();
+        match load(size) {
+            Ok(artefact) => {
+                let loaded_us = host::monotonic_ns().saturating_sub(started) / 1000;
+                let store = artefact.store();
+                entry::configured(self.id, store);
+                marks::declare(store);
+                vm::take(self.id, artefact, loaded_us);
+                usage::configured(store);
+                if report::is_wanted(store) {
+                    host::set_tick_period(REPORT_TICK);
+                }
+                tunnels::pushed(self.id);
+                true
+            }
+            Err(refusal) => {
+                metrics::push_refused(refusal.reason());
+                host::log(
+                    Level::Warn,
+                    &format!("keystile: configuration refused: {refusal}"),
+                );
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if !self.ticked {
+            self.ticked = true;
+            host::set_tick_period(TICK);
+        }
+        clock::tick();
+        vm::tick();
+        let living = slots::tick();
+        report::tick(living);
+        usage::tick();
+        buckets::tick();
+        tunnels::tick(self.id);
+    }
+}
+
+impl Root {
+    fn new(id: u32) -> Self {
+        Self { id, ticked: false }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        vm::end(self.id);
+        marks::end(self.id);
+    }
+}
+
+fn load(size: usize) -> Result<Artefact, Refusal> {
+    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
+    let keys = match keys.is_empty() {
+        true => Err(SigningKeyError::Empty),
+        false => SigningKeys::parse(&keys),
+    };
+    let keys = keys.map_err(Refusal::SigningKeys)?;
+    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
+    let node_key = match node_key.is_empty() {
+        true => None,
+        false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
+    };
+    let mut source = host::PluginConfiguration { size };
+    let artefact = Artefact::load(&mut source, &keys, |signed| {
+        if let Ok(store) = signed.store().parse() {
+            vm::make_room(store, signed);
+        }
+    })?;
+    vm::remember_keys(keys, node_key);
+    Ok(artefact)
+}

@@ -1,0 +1,166 @@
+//! What goes wrong, said to a person: the fact, then the next step.
+
+use std::fmt::{self, Display};
+
+/// One or more messages: printed by [`keystile_cli::cli::main`], or sent as a problem by the
+/// server, and nowhere else.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error {
+    messages: Vec<String>,
+    kind: Kind,
+    /// For the log alone.
+    cause: String,
+}
+
+/// What sort of refusal it is: decides the status of an HTTP answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for makes no sense here.
+    #[default]
+    Invalid,
+    /// The request cannot be read.
+    Malformed,
+    /// Nobody knows who asks.
+    Unauthenticated,
+    /// Who asks may not.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// It stands against something that is there.
+    Conflict,
+    /// It has changed since it was looked at.
+    Stale,
+    /// Asked for too often.
+    TooMany,
+    /// It cannot be done at the moment.
+    Unavailable,
+    /// The store fails.
+    Store(Trouble),
+}
+
+/// Why the store fails; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// There is no space left.
+    Full,
+    /// It cannot be opened or written.
+    Access,
+    /// The disk does not answer as it should.
+    Io,
+    /// What is on the disk is not as it was written.
+    Damaged,
+}
+
+impl Trouble {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Access, Self::Io, Self::Damaged];
+
+    /// The word for it in metrics and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Access => "access",
+            Self::Io => "io",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What every operation gives back.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A refusal. There is no way to make one without a next step.
+pub fn refuse(fact: impl Display, next: impl Display) -> Error {
+    Error {
+        messages: vec![format!("{fact}; {next}")],
+        kind: Kind::default(),
+        cause: String::new(),
+    }
+}
+
+/// Several refusals, each complete in itself.
+pub fn refuse_all(messages: Vec<String>) -> Error {
+    Error {
+        messages,
+        kind: Kind::default(),
+        cause: String::new(),
+    }
+}
+
+/// Refusals that a file can be full of: those that come first, and how many follow. Who
+/// mends the first often mends the others, and nobody reads a hundred thousand.
+pub fn refuse_first(mut messages: Vec<String>) -> Error {
+    const SHOWN: usize = 20;
+    if let Some(more) = messages.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        messages.truncate(SHOWN);
+        messages.push(format!("… and {more} more"));
+    }
+    refuse_all(messages)
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.messages.join("\n"))
+    }
+}
+
+impl Error {
+    /// The same, of a sort.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The same with a reason that only the log tells.
+    #[must_use]
+    pub fn because(mut self, cause: &Self) -> Self {
+        self.cause = cause.to_string();
+        self
+    }
+
+    /// The reason that only the log tells, if there is one.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What sort it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The messages, one a line.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// The same with `place: ` before each message.
+    #[must_use]
+    pub fn at(mut self, place: impl Display) -> Self {
+        for m in &mut self.messages {
+            *m = format!("{place}: {m}");
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_refusals_the_first_twenty_are_shown_and_the_others_counted() {
+        let many = |n: usize| (1..=n).map(|i| format!("keys.csv:{i}: bad")).collect();
+        assert_eq!(refuse_first(many(20)), refuse_all(many(20)));
+        let error = refuse_first(many(100_000));
+        assert_eq!(error.messages().len(), 21);
+        assert_eq!(
+            error.messages().get(..20),
+            refuse_all(many(20)).messages().get(..)
+        );
+        assert_eq!(
+            error.messages().last().map(String::as_str),
+            Some("… and 99980 more")
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! The words of the companion, once each: what a key's rules, a client, a token, a caller, an
+//! audit record and a refusal are, and how they are written and read.
+//!
+//! Holds types, their checks and their forms as text and JSON. Never reads a clock, a file, the
+//! environment or a database; never words the next step of one surface in the terms of another;
+//! knows neither SQL nor HTTP.
+
+pub mod audit;
+pub mod caller;
+pub mod error;
+pub mod foreign;
+pub mod import_lines;
+pub mod nearest;
+pub mod plural;
+pub mod reach;
+pub mod record;
+pub mod rotation;
+pub mod rules;
+pub mod scanning;
+pub mod token_record;
+pub mod webhook;
+pub mod when;
+pub mod wire;
+pub mod words;
+pub mod world;

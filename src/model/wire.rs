@@ -1,0 +1,297 @@
+//! Values as they travel: text on the wire, types on both ends.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use ipnet::IpNet;
+use keystile_core::key::{KeyId, Name};
+use keystile_core::policy::RawLimit;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+use zeroize::Zeroizing;
+
+use crate::record::Status;
+use crate::rules;
+use crate::when::{self, When};
+
+/// The most of anything on one page.
+pub const PAGE: u32 = 10_000;
+
+/// A newtype that travels as one word.
+macro_rules! word {
+    ($(#[doc = $doc:literal])* $name:ident($inner:ty), $read:expr, $write:expr, $format:expr, $example:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// Reads the word.
+            pub fn read(text: &str) -> std::result::Result<Self, String> {
+                let read: fn(&str) -> std::result::Result<$inner, String> = $read;
+                read(text).map(Self)
+            }
+        }
+
+        impl From<$inner> for $name {
+            fn from(inner: $inner) -> Self {
+                Self(inner)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> std::result::Result<Self, String> {
+                Self::read(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+                let write: fn(&$inner) -> String = $write;
+                s.serialize_str(&write(&self.0))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(d)?;
+                Self::read(&text).map_err(de::Error::custom)
+            }
+        }
+
+        text_schema!($name, concat!($($doc),*), $format, $example);
+    };
+}
+
+macro_rules! text_schema {
+    ($name:ident, $doc:expr, $format:expr, $example:literal) => {
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let format: Option<SchemaFormat> = $format;
+                ObjectBuilder::new()
+                    .schema_type(SchemaType::Type(Type::String))
+                    .format(format)
+                    .description(Some($doc.trim()))
+                    .examples([serde_json::Value::from($example)])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    };
+}
+
+fn shown(value: &impl Display) -> String {
+    value.to_string()
+}
+
+fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> std::result::Result<T, String> {
+    text.parse().map_err(|e: T::Err| e.to_string())
+}
+
+word!(
+    /// The public id of a key.
+    Id(KeyId), parsed, shown, None, "0Ab3dEfGh1"
+);
+word!(
+    /// An environment that keys are good in.
+    Environment(Name), parsed, shown, None, "live"
+);
+word!(
+    /// A range of addresses.
+    Range(IpNet), rules::cidr, shown, None, "10.0.0.0/8"
+);
+word!(
+    /// A limit: 100/1m, 100/1m:20 with a burst, 100/1m@client for all keys of the client together.
+    LimitWords(RawLimit), rules::limit, rules::limit_word, None, "100/1m:20"
+);
+word!(
+    /// A time, as RFC 3339 writes it.
+    Time(u64), seconds, |t| when::rfc3339(*t), Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)),
+    "2027-01-31T12:00:00Z"
+);
+word!(
+    /// A time: `90d` or `24h` from now, `2027-01-31` (its midnight, UTC), or RFC 3339.
+    TimeWords(When), parsed, when_word, None, "90d"
+);
+word!(
+    /// A duration: `24h`, `7d`, `30m`, or `0`.
+    Span(u64), when::span, |s| if *s == 0 { "0".to_owned() } else { when::duration(*s) }, None, "24h"
+);
+word!(
+    /// What a key is good for at the moment.
+    KeyStatus(Status), status, shown, None, "active"
+);
+
+fn seconds(text: &str) -> std::result::Result<u64, String> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .and_then(|t| u64::try_from(t.as_second()).ok())
+        .ok_or_else(|| format!("`{text}` is no time; write `2027-01-31T12:00:00Z`"))
+}
+
+fn when_word(when: &When) -> String {
+    match when {
+        When::After(s) => when::duration(*s),
+        When::At(t) => when::rfc3339(*t),
+    }
+}
+
+fn status(text: &str) -> std::result::Result<Status, String> {
+    use clap::ValueEnum as _;
+    Status::from_str(text, false).map_err(|_| {
+        let all: Vec<&str> = Status::value_variants()
+            .iter()
+            .map(|s| s.as_str())
+            .collect();
+        format!("`{text}` is no status; there are {}", all.join(", "))
+    })
+}
+
+/// A secret that travels: shown once, wiped when dropped. No `Debug`, no `Display`.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a secret.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The secret text, to be shown once and then forgotten.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.serialize_str(self.expose_secret())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(d).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+text_schema!(
+    Secret,
+    "A secret: shown once, stored nowhere.",
+    Some(SchemaFormat::KnownFormat(KnownFormat::Password)),
+    "(shown once)"
+);
+
+/// A field that is there, even if it is null.
+///
+/// # Errors
+/// Those of the value.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    d: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(d).map(Some)
+}
+
+/// Reads words, each as it travels.
+///
+/// # Errors
+/// Those of [`read_list`].
+pub fn parsed_list<T: std::str::FromStr<Err = String>>(
+    field: &str,
+    words: &[String],
+) -> crate::error::Result<Vec<T>> {
+    read_list(field, words, str::parse)
+}
+
+/// Reads words, each by itself.
+///
+/// # Errors
+/// One for each that cannot be read, with the field's name in front.
+pub fn read_list<T>(
+    field: &str,
+    words: &[String],
+    read: impl Fn(&str) -> std::result::Result<T, String>,
+) -> crate::error::Result<Vec<T>> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for word in words {
+        match read(word) {
+            Ok(value) => good.push(value),
+            Err(e) => bad.push(format!("`{field}`: {e}")),
+        }
+    }
+    all_good(good, bad)
+}
+
+/// What was found good, if nothing was found bad.
+///
+/// # Errors
+/// What was found bad.
+pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
+    if bad.is_empty() {
+        Ok(good)
+    } else {
+        Err(crate::error::refuse_all(bad))
+    }
+}
+
+/// How many are to be on one page: as many as are asked for, or as is usual.
+///
+/// # Errors
+/// It is none, or more than [`PAGE`]; `next` is what the next page is asked for with.
+pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<u32> {
+    let most = asked.unwrap_or(usual);
+    if asked.is_some() && !(1..=PAGE).contains(&most) {
+        return Err(crate::error::refuse(
+            format_args!("`limit`: {most} is not in 1..={PAGE}"),
+            format_args!("ask for less, and for the next page with {next}"),
+        ));
+    }
+    Ok(most)
+}
+
+/// The word that an enum of the policy travels as.
+pub fn word_of(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_read_back_what_they_write() {
+        fn same<T: Serialize + serde::de::DeserializeOwned>(text: &str) {
+            let value: T = serde_json::from_value(text.into()).unwrap();
+            assert_eq!(serde_json::to_value(&value).unwrap(), text);
+        }
+        same::<Id>("0Ab3dEfGh1");
+        same::<Environment>("live");
+        same::<Range>("10.0.0.0/8");
+        same::<LimitWords>("100/1m");
+        same::<LimitWords>("100/1m:20@client");
+        same::<Time>("2027-01-31T12:00:00Z");
+        same::<TimeWords>("90d");
+        same::<TimeWords>("2027-01-31T12:00:00Z");
+        same::<Span>("0");
+        same::<Span>("7d");
+        same::<KeyStatus>("rotating");
+    }
+
+    #[test]
+    fn a_word_that_is_none_says_what_to_write() {
+        let wrong = serde_json::from_value::<KeyStatus>("asleep".into()).unwrap_err();
+        assert!(wrong.to_string().contains("active"), "{wrong}");
+        assert!(serde_json::from_value::<Range>("10.1.2.3/8".into()).is_err());
+    }
+}

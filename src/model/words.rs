@@ -1,0 +1,237 @@
+//! Free text that is kept: names, descriptions, labels, reasons. What it may hold is decided
+//! here and nowhere else, because all of it stands in the audit log for good, in messages of
+//! webhooks and on the screens of others.
+
+use crate::error::{Error, Result, refuse};
+use crate::foreign;
+use crate::record::Labels;
+
+/// The longest name, in bytes.
+pub const NAME: usize = 200;
+/// The longest reason, in bytes.
+pub const REASON: usize = 500;
+/// The longest description, in bytes.
+pub const DESCRIPTION: usize = 1_000;
+/// The most labels of one thing.
+pub const LABELS: usize = 500;
+/// The longest value of a label, in bytes.
+const VALUE: usize = 200;
+/// Digits of a key, without its brand and environment, of which hardly any is missing.
+const SECRET_RUN: usize = 50;
+
+/// That text may be kept in a field.
+///
+/// # Errors
+/// It is too long, holds invisible characters, or holds a key or a token.
+pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
+    if text.len() > longest {
+        return Err(refuse(
+            format_args!("`{field}`: {} bytes is too long", text.len()),
+            format_args!("shorten it to {longest} at most"),
+        ));
+    }
+    if text.chars().any(foreign::acts) {
+        return Err(refuse(
+            format_args!(
+                "`{field}`: it holds characters that cannot be seen, such as line breaks or marks that change the direction of text"
+            ),
+            "leave them out",
+        ));
+    }
+    // A key that was broken by a line or a blank is whole for whoever reads it.
+    let joined: String = text.split_whitespace().collect();
+    match holds_secret(text) || holds_key(&joined) {
+        true => Err(secret(field)),
+        false => Ok(()),
+    }
+}
+
+/// That an address may be kept. Those of chat services hold secrets of their own, which look
+/// like ours without a brand.
+///
+/// # Errors
+/// Those of [`check`].
+pub fn check_address(field: &str, text: &str) -> Result<()> {
+    match holds_key(text) || holds_key(&decoded(text)) {
+        true => Err(secret(field)),
+        false => Ok(()),
+    }
+}
+
+/// An address with what is percent-encoded in it decoded, as far as it is ASCII.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.split_at_checked(2);
+        let byte = digits.and_then(|(hex, _)| u8::from_str_radix(hex, 16).ok());
+        match (byte.filter(u8::is_ascii), digits) {
+            (Some(byte), Some((_, rest))) => {
+                out.push(char::from(byte));
+                out.push_str(rest);
+            }
+            _ => {
+                out.push('%');
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
+/// That labels may be kept. Those of `before` were looked at when they were given.
+///
+/// # Errors
+/// There are too many, or one may not be kept.
+pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
+    if labels.len() > LABELS.max(before.len()) {
+        return Err(refuse(
+            format_args!("`labels`: {} are too many", labels.len()),
+            format_args!("give {LABELS} at most"),
+        ));
+    }
+    let new = labels
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(*value));
+    for (name, value) in new {
+        check("labels", name, VALUE)?;
+        check("labels", value, VALUE)?;
+    }
+    Ok(())
+}
+
+fn secret(field: &str) -> Error {
+    refuse(
+        format_args!(
+            "`{field}`: it holds a key, a token or a secret, which would be stored for good"
+        ),
+        "give its id instead; if others could have seen it, revoke it",
+    )
+}
+
+/// Whether something in a text has the form of a key, a token or a webhook's secret, whatever
+/// stands around it and whether its checksum holds: a damaged key tells nearly all of it. So
+/// does one without its brand, which is told from a digest in hexadecimal by its capitals. Not
+/// found: a key of which ten digits or more are missing, and one that
+/// is split over several fields or lines, or encoded.
+pub fn holds_secret(text: &str) -> bool {
+    let is_drawn = |run: &str| {
+        run.len() >= SECRET_RUN
+            && run.contains(|c: char| c.is_ascii_uppercase())
+            && run.contains(|c: char| c.is_ascii_lowercase())
+            && run.contains(|c: char| c.is_ascii_digit())
+    };
+    holds_key(text)
+        || text
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(is_drawn)
+}
+
+/// The same with what ours begin with.
+pub fn holds_key(text: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_alphanumeric();
+    text.match_indices('_').any(|(at, _)| {
+        let (before, after) = text.split_at(at);
+        let after = after.strip_prefix('_').unwrap_or_default();
+        let run = after.find(|c| !is_digit(c)).unwrap_or(after.len());
+        if before.ends_with("whsec") {
+            let base64 = |c: char| is_digit(c) || "+/=".contains(c);
+            return after.find(|c| !base64(c)).unwrap_or(after.len()) >= 24;
+        }
+        // `brand_environment_` before it.
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let brand = before.trim_end_matches(is_name);
+        run >= SECRET_RUN
+            && brand.len() < before.len()
+            && brand
+                .strip_suffix('_')
+                .is_some_and(|b| b.ends_with(is_name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> String {
+        let name = |n: &str| n.parse().unwrap();
+        let entropy = |b: &mut [u8]| getrandom::fill(b);
+        let fresh = keystile_core::key::generate(&name("ks"), &name("live"), entropy);
+        fresh.unwrap().text.expose_secret().to_owned()
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_it_stands_and_however_it_was_cut() {
+        let key = key();
+        let (cut, longer) = (&key[..key.len() - 6], format!("{key}x"));
+        for held in [
+            key.clone(),
+            format!("seen in a chat: {key}, twice"),
+            format!("https://x.example/?k={key}&b"),
+            format!("leaked_{key}"),
+            cut.to_owned(),
+            longer,
+            key[8..].to_owned(),
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+        ] {
+            assert!(holds_secret(&held), "{}", held.len());
+            let refused = check("reason", &held, REASON).unwrap_err().to_string();
+            assert!(refused.starts_with("`reason`: it holds a key"), "{refused}");
+            assert!(!refused.contains(&key[20..60]));
+        }
+        for plain in [
+            "",
+            "0Ab3dEfGh1",
+            "ks_live_0Ab3dEfGh1",
+            "team_web_frontend",
+            "commit_3f786850e387550fdab836ed7e6dc881de23001b",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+        ] {
+            assert!(!holds_secret(plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_where_a_blank_cuts_it_or_its_marks_are_encoded() {
+        let key = key();
+        let (first, rest) = key.split_at(30);
+        for cut in [
+            format!("{first} {rest}"),
+            format!("a note: {first}   {rest}"),
+        ] {
+            assert!(check("name", &cut, NAME).is_err(), "{cut}");
+        }
+        let url = format!("https://x.example/?k={}", key.replace('_', "%5F"));
+        assert!(check_address("url", &url).is_err());
+        assert_eq!(check_address("url", "https://x.example/%5F%zz%5Fa"), Ok(()));
+        assert_eq!(check("name", "Jana a_b_ and a note", NAME), Ok(()));
+    }
+
+    #[test]
+    fn what_no_eye_sees_is_refused_and_what_is_too_long() {
+        for bad in [
+            "a\u{202e}b",
+            "a\nb",
+            "a\u{1b}[2Jb",
+            "a\u{2028}b",
+            "\u{feff}a",
+            "a\u{200b}",
+        ] {
+            let refused = check("name", bad, NAME).unwrap_err().to_string();
+            assert!(
+                refused.starts_with("`name`: it holds characters"),
+                "{refused}"
+            );
+        }
+        assert_eq!(check("name", "Jané · 日本", NAME), Ok(()));
+        let long = check("description", &"x".repeat(1_001), DESCRIPTION);
+        assert_eq!(
+            long.unwrap_err().to_string(),
+            "`description`: 1001 bytes is too long; shorten it to 1000 at most"
+        );
+        let many = (0..501).map(|n| (format!("l{n}"), String::new())).collect();
+        assert!(check_labels(&many, &Labels::new()).is_err());
+        assert_eq!(check_labels(&many, &many), Ok(()), "what is there may stay");
+    }
+}

@@ -1,0 +1,474 @@
+//! The file of cases.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use keystile_core::decide::Denial;
+use keystile_core::key::{Fresh, Name};
+use keystile_core::keyset::{Network, Row};
+use keystile_core::policy::{Policy, checked_limits, is_client_name, is_scope};
+use keystile_core::request::certificate;
+use serde::Deserialize;
+
+use crate::explain::Certificate;
+use crate::file as policy_file;
+use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::nearest::nearest;
+use keystile_model::rules::{self, check_plan};
+
+/// What to look at when nothing better can be said.
+const HELP: &str = "see the example of `keystilectl policy test --help`";
+
+/// The codes that a request can be answered with, and `ok`.
+pub(super) fn codes() -> impl Iterator<Item = &'static str> + Clone {
+    std::iter::once("ok").chain(Denial::CODES.iter().map(Denial::code))
+}
+
+/// A file of cases.
+pub struct Cases {
+    /// Its name.
+    pub file: String,
+    /// The policy that it is for, relative to it.
+    pub policy: Option<String>,
+    /// In its order.
+    pub cases: Vec<Case>,
+}
+
+/// A request, who sends it, and the answer that it must get.
+pub struct Case {
+    /// Where it stands.
+    pub line: u64,
+    /// Its name; the request if it has none.
+    pub name: String,
+    /// Who sends it.
+    pub holder: Holder,
+    /// What is sent.
+    pub request: Sent,
+    /// How often, at one instant; the last answer counts.
+    pub times: u32,
+    /// The answer.
+    pub expect: Expect,
+}
+
+/// Who sends a request.
+#[derive(Clone)]
+pub enum Holder {
+    /// No key.
+    Nobody,
+    /// A key that was never issued.
+    Stranger,
+    /// A key with a typing error.
+    Typist,
+    /// A key with these properties.
+    Key(Box<Key>),
+}
+
+/// What a request holds beside its key.
+pub struct Sent {
+    /// Its method.
+    pub method: String,
+    /// Its path, with the query if any.
+    pub path: String,
+    /// Its host; empty for a request that names none.
+    pub host: String,
+    /// The virtual host that Envoy would choose; none if no rule names one.
+    pub virtual_host: Option<String>,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+    /// The client certificate that its connection came with.
+    pub certificate: Option<Certificate>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// It comes over TLS.
+    pub tls: bool,
+}
+
+/// The answer that a request must get.
+#[derive(Clone)]
+pub struct Expect {
+    /// `ok`, or the code of a refusal.
+    pub code: String,
+    /// The route that it belongs to, as the policy writes it.
+    pub route: Option<String>,
+}
+
+/// A key's properties.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Key {
+    client: Option<String>,
+    scopes: Vec<String>,
+    plan: Option<String>,
+    limits: Vec<String>,
+    /// The policy's first if it is not said.
+    #[serde(deserialize_with = "name")]
+    pub environment: Option<Name>,
+    #[serde(rename = "type")]
+    kind: Kind,
+    cidrs: Vec<String>,
+    deny_cidrs: Vec<String>,
+    origins: Vec<String>,
+    certificates: Vec<String>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    Secret,
+    Publishable,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Active,
+    /// In the grace after a rotation.
+    Rotating,
+    /// Not valid yet.
+    Pending,
+    Disabled,
+    Expired,
+    Revoked,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCases {
+    #[serde(default)]
+    policy: Option<String>,
+    #[serde(default)]
+    keys: BTreeMap<String, Key>,
+    cases: Vec<RawCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCase {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    key: Option<RawHolder>,
+    request: RawRequest,
+    #[serde(default)]
+    times: Option<u32>,
+    expect: RawExpect,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "this is no key; write the name of one of `keys`, `none`, `unknown`, `malformed`, or a mapping of a key's fields"
+)]
+enum RawHolder {
+    Name(String),
+    Key(Box<Key>),
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, virtual_host, ip, origin, certificates, headers and tls"
+)]
+enum RawRequest {
+    Line(String),
+    Fields(Fields),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default)]
+    method: Option<String>,
+    path: String,
+    #[serde(default)]
+    host: Option<String>,
+    #[serde(default)]
+    virtual_host: Option<String>,
+    #[serde(default)]
+    ip: Option<String>,
+    #[serde(default)]
+    origin: Option<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    tls: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "this is no answer; write a code such as `insufficient_scope`, or `ok`, or a mapping of code and route"
+)]
+enum RawExpect {
+    Code(String),
+    Fields(RawAnswer),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAnswer {
+    code: String,
+    #[serde(default)]
+    route: Option<String>,
+}
+
+fn name<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Name>, D::Error> {
+    Option::<String>::deserialize(d)?
+        .map(|text| text.parse().map_err(serde::de::Error::custom))
+        .transpose()
+}
+
+/// Reads a text; `file` is what messages call it.
+pub fn parse(file: &str, text: &str) -> Result<Cases> {
+    let root = policy_file::root(file, text)?;
+    let raw: RawCases = policy_file::shape(file, &root, HELP)?;
+    let mut bad: Vec<String> = raw
+        .keys
+        .keys()
+        .filter(|k| matches!(k.as_str(), "none" | "unknown" | "malformed"))
+        .map(|k| {
+            let line = root.line_of(&format!("keys.{k}"));
+            format!("{file}:{line}: `keys.{k}`: this name has a meaning already; choose another")
+        })
+        .collect();
+    let mut cases = Vec::new();
+    for (i, case) in raw.cases.into_iter().enumerate() {
+        let line = root.line_of(&format!("cases[{i}]"));
+        match case.checked(line, &raw.keys) {
+            Ok(case) => cases.push(case),
+            Err(e) => {
+                let at = format!("{file}:{line}: `cases[{i}]`");
+                bad.extend(e.at(at).messages().to_vec());
+            }
+        }
+    }
+    if bad.is_empty() && cases.is_empty() {
+        bad.push(format!("{file}:1: `cases`: is empty; write at least one"));
+    }
+    if !bad.is_empty() {
+        return Err(refuse_all(bad));
+    }
+    Ok(Cases {
+        file: file.to_owned(),
+        policy: raw.policy,
+        cases,
+    })
+}
+
+impl RawCase {
+    fn checked(self, line: u64, keys: &BTreeMap<String, Key>) -> Result<Case> {
+        let request = match self.request {
+            RawRequest::Line(line) => sent_line(&line)?,
+            RawRequest::Fields(fields) => fields.checked()?,
+        };
+        let expect = match self.expect {
+            RawExpect::Code(code) => Expect { code, route: None },
+            RawExpect::Fields(RawAnswer { code, route }) => Expect { code, route },
+        };
+        if !codes().any(|c| c == expect.code) {
+            let next = nearest(&expect.code, codes()).map_or_else(
+                || format!("known are {}", codes().collect::<Vec<_>>().join(", ")),
+                |n| format!("did you mean `{n}`?"),
+            );
+            return Err(refuse(format_args!("`{}` is no code", expect.code), next));
+        }
+        let times = self.times.unwrap_or(1);
+        if !(1..=1_000_000).contains(&times) {
+            return Err(refuse(
+                format_args!("`times`: {times} is not in 1..=1000000"),
+                "write how often the request is sent; the last answer counts",
+            ));
+        }
+        Ok(Case {
+            line,
+            name: self
+                .name
+                .unwrap_or_else(|| format!("{} {}", request.method, request.path)),
+            holder: holder(self.key, keys)?,
+            request,
+            times,
+            expect,
+        })
+    }
+}
+
+fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder> {
+    match key {
+        None => Ok(Holder::Nobody),
+        Some(RawHolder::Key(key)) => Ok(Holder::Key(key)),
+        Some(RawHolder::Name(name)) => match name.as_str() {
+            "none" => Ok(Holder::Nobody),
+            "unknown" => Ok(Holder::Stranger),
+            "malformed" => Ok(Holder::Typist),
+            name => match keys.get(name) {
+                Some(key) => Ok(Holder::Key(Box::new(key.clone()))),
+                None => {
+                    let next = nearest(name, keys.keys().map(String::as_str)).map_or_else(
+                        || "describe it under `keys`".to_owned(),
+                        |n| format!("did you mean `{n}`?"),
+                    );
+                    Err(refuse(format_args!("there is no key `{name}`"), next))
+                }
+            },
+        },
+    }
+}
+
+/// Reads `GET /v1/users/7` or `GET https://api.example.com/v1/users/7`.
+fn sent_line(line: &str) -> Result<Sent> {
+    let wrong = || {
+        refuse(
+            format_args!("`{line}` is no request"),
+            "write `GET /v1/users/7`, or `GET https://api.example.com/v1/users/7`",
+        )
+    };
+    let (method, target) = line.trim().split_once(' ').ok_or_else(wrong)?;
+    let target = target.trim();
+    let (tls, rest) = match (
+        target.strip_prefix("https://"),
+        target.strip_prefix("http://"),
+    ) {
+        (Some(rest), _) => (true, Some(rest)),
+        (_, Some(rest)) => (false, Some(rest)),
+        _ => (false, None),
+    };
+    let (host, path) = match rest {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        // A request that names no host.
+        None => ("", target),
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    if !path.starts_with('/') || (rest.is_some() && host.is_empty()) || method.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Sent {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        host: host.to_owned(),
+        virtual_host: None,
+        address: None,
+        certificate: None,
+        headers: Vec::new(),
+        tls,
+    })
+}
+
+impl Fields {
+    fn checked(self) -> Result<Sent> {
+        let method = self.method.unwrap_or_else(|| "GET".to_owned());
+        let mut sent = sent_line(&format!("{method} {}", self.path))?;
+        if let Some(host) = self.host {
+            sent.host = host;
+        }
+        sent.virtual_host = self.virtual_host;
+        if let Some(tls) = self.tls {
+            sent.tls = tls;
+        }
+        sent.address = self
+            .ip
+            .map(|ip| {
+                ip.parse().map_err(|_| {
+                    refuse(
+                        format_args!("`ip`: `{ip}` is no address"),
+                        "write `192.0.2.1` or `2001:db8::1`",
+                    )
+                })
+            })
+            .transpose()?;
+        sent.certificate = Certificate::of(&self.certificates)?;
+        // As Envoy hands them over: names in lower case.
+        sent.headers = self
+            .headers
+            .into_iter()
+            .map(|(n, v)| (n.to_ascii_lowercase(), v))
+            .collect();
+        sent.headers
+            .extend(self.origin.map(|o| ("origin".to_owned(), o)));
+        Ok(sent)
+    }
+}
+
+impl Key {
+    /// The scopes that no route of a policy asks for.
+    pub fn unknown_scopes<'k>(&'k self, policy: &Policy) -> impl Iterator<Item = &'k str> {
+        self.scopes
+            .iter()
+            .map(String::as_str)
+            .filter(|s| policy.scope_number(s).is_none())
+    }
+
+    /// The key as a keyset holds it.
+    pub(super) fn row(
+        &self,
+        policy: &Policy,
+        environment: Name,
+        fresh: &Fresh,
+        now: u64,
+    ) -> Result<Row> {
+        let client = self.client.clone().unwrap_or_else(|| "client".to_owned());
+        if !is_client_name(&client) {
+            return Err(refuse(
+                format_args!("`{client}` is no name for a client"),
+                "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
+            ));
+        }
+        if let Some(bad) = self.scopes.iter().find(|s| !is_scope(s)) {
+            return Err(refuse(
+                format_args!("`{bad}` is not a scope"),
+                "use up to 64 printable characters without spaces, commas, quotes and backslashes",
+            ));
+        }
+        check_plan(policy, self.plan.as_deref())?;
+        let limits = each(&self.limits, rules::limit)?;
+        let limits = checked_limits("limits", &limits)
+            .map_err(|e| refuse_all(e.iter().map(ToString::to_string).collect()))?;
+        let (past, future) = (now.saturating_sub(1), now.saturating_add(3600));
+        let state = self.state;
+        Ok(Row {
+            id: fresh.id,
+            digest: fresh.digest,
+            foreign: false,
+            client,
+            client_number: 1,
+            environment,
+            publishable: self.kind == Kind::Publishable,
+            scopes: self.scopes.clone(),
+            plan: self.plan.clone(),
+            limits,
+            expires: (state == State::Expired).then_some(past),
+            not_before: (state == State::Pending).then_some(future),
+            overlap_end: (state == State::Rotating).then_some(future),
+            disabled: state == State::Disabled,
+            revoked: state == State::Revoked,
+            lineage: fresh.id,
+            allow: networks(&self.cidrs)?,
+            deny: networks(&self.deny_cidrs)?,
+            origins: each(&self.origins, rules::origin)?,
+            certificates: each(&self.certificates, certificate::identity)?,
+        })
+    }
+}
+
+fn networks(words: &[String]) -> Result<Vec<Network>> {
+    let nets: Vec<IpNet> = each(words, rules::cidr)?;
+    Ok(nets
+        .into_iter()
+        .map(|n| Network {
+            address: n.addr(),
+            prefix_len: n.prefix_len(),
+        })
+        .collect())
+}
+
+fn each<T>(words: &[String], read: fn(&str) -> std::result::Result<T, String>) -> Result<Vec<T>> {
+    words
+        .iter()
+        .map(|w| read(w).map_err(|e| refuse_all(vec![e])))
+        .collect()
+}

@@ -1,0 +1,396 @@
+//! The classes of requests that two policies tell apart, each with an example.
+//!
+//! A host matters by the names and suffixes that it matches, a method by its name or by
+//! having none in either policy, a path by the set of templates that match it. The sets
+//! that exist are found as an automaton's states are: from each set of places in the two
+//! policies' templates, one step for each literal that stands there and one for any other
+//! segment.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use keystile_core::policy::{Policy, RawPolicy};
+use keystile_core::request::route::{Comparison, HostPattern, Template};
+
+/// The most sets of places that are walked.
+const MOST: usize = 200_000;
+
+/// All classes.
+pub struct Classes {
+    hosts: Vec<Example>,
+    methods: Vec<Example>,
+    paths: Vec<Example>,
+}
+
+/// One of its kind, and how people call the kind.
+pub struct Example {
+    /// The example itself.
+    pub text: String,
+    /// How a policy writes the kind; `*` for what no route names.
+    pub words: String,
+}
+
+/// The name of a virtual host as the host of an example: no host looks like it.
+pub fn virtual_host(name: &str) -> String {
+    format!("[{name}]")
+}
+
+/// The route that a request belongs to, by the filter's own router. An example of a virtual
+/// host is a request whose host no rule names.
+pub fn route_of(policy: &Policy, host: &str, method: &str, path: &str) -> Option<usize> {
+    let method = method.as_bytes();
+    let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    name.and_then(|name| policy.router.find_in(Comparison::Usual, name, method, path))
+        .or_else(|| policy.router.find(host, method, path))
+}
+
+/// Requests that neither policy tells apart.
+pub struct Class<'c> {
+    /// An example of their host.
+    pub host: &'c str,
+    /// Its number.
+    pub host_number: usize,
+    /// An example of their method.
+    pub method: &'c str,
+    /// Its number.
+    pub method_number: usize,
+    /// An example of their path.
+    pub path: &'c str,
+    /// Their path as a template.
+    pub pattern: &'c str,
+}
+
+impl Classes {
+    /// The classes of two policies; none if there are too many.
+    pub fn of(a: &RawPolicy, b: &RawPolicy) -> Option<Self> {
+        Some(Self {
+            hosts: hosts(a, b),
+            methods: methods(a, b),
+            paths: paths(&shapes(a, b))?,
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hosts
+            .len()
+            .saturating_mul(self.methods.len())
+            .saturating_mul(self.paths.len())
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = Class<'_>> {
+        self.paths.iter().flat_map(move |path| {
+            self.methods
+                .iter()
+                .enumerate()
+                .flat_map(move |(m, method)| {
+                    self.hosts.iter().enumerate().map(move |(h, host)| Class {
+                        host: &host.text,
+                        host_number: h,
+                        method: &method.text,
+                        method_number: m,
+                        path: &path.text,
+                        pattern: &path.words,
+                    })
+                })
+        })
+    }
+
+    /// Pairs of methods and hosts by their names: methods that have the same hosts
+    /// together, and nothing where it is every one.
+    pub fn words(&self, at: &BTreeSet<(usize, usize)>) -> Vec<(Vec<String>, Vec<String>)> {
+        let mut hosts_of: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for (method, host) in at {
+            hosts_of.entry(*method).or_default().insert(*host);
+        }
+        let mut methods_of: BTreeMap<BTreeSet<usize>, Vec<usize>> = BTreeMap::new();
+        for (method, hosts) in hosts_of {
+            methods_of.entry(hosts).or_default().push(method);
+        }
+        let names = |all: &[Example], numbers: &mut dyn Iterator<Item = usize>| -> Vec<String> {
+            let numbers: Vec<usize> = numbers.collect();
+            if numbers.len() == all.len() {
+                return Vec::new();
+            }
+            let names = numbers.into_iter().filter_map(|n| all.get(n));
+            names.map(|e| e.words.clone()).collect()
+        };
+        methods_of
+            .into_iter()
+            .map(|(hosts, methods)| {
+                (
+                    names(&self.methods, &mut methods.into_iter()),
+                    names(&self.hosts, &mut hosts.into_iter()),
+                )
+            })
+            .collect()
+    }
+}
+
+/// An example of each pattern of hosts, and last of a host that none matches.
+pub fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
+    let patterns: BTreeSet<HostPattern> = a
+        .routes
+        .iter()
+        .chain(&b.routes)
+        .flat_map(|r| &r.hosts)
+        .filter_map(|h| HostPattern::parse(h))
+        .collect();
+    let exact: BTreeSet<&str> = patterns
+        .iter()
+        .filter_map(|p| match p {
+            HostPattern::Exact(h) => Some(h.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut out: Vec<Example> = Vec::new();
+    for pattern in &patterns {
+        let text = match pattern {
+            HostPattern::Exact(h) => h.clone(),
+            HostPattern::Suffix(s) => fresh(&exact, |label| format!("{label}{s}")),
+            HostPattern::Any => continue,
+        };
+        out.push(Example {
+            text,
+            words: pattern.to_string(),
+        });
+    }
+    let routes = a.routes.iter().chain(&b.routes);
+    let virtual_hosts: BTreeSet<&String> = routes.flat_map(|r| &r.virtual_hosts).collect();
+    for name in virtual_hosts {
+        out.push(Example {
+            text: virtual_host(name),
+            words: format!("virtual host {name}"),
+        });
+    }
+    let other = |label: &str| format!("{label}.invalid");
+    let matched = |host: &str| {
+        patterns
+            .iter()
+            .any(|p| matches!(p, HostPattern::Suffix(s) if host.ends_with(s.as_str())))
+    };
+    // A name under no suffix of either policy: labels of its own as often as needed.
+    let mut text = fresh(&exact, other);
+    while matched(&text) || exact.contains(text.as_str()) {
+        text.push('x');
+    }
+    out.push(Example {
+        text,
+        words: "*".to_owned(),
+    });
+    out
+}
+
+/// The methods that routes name, and last one that none does.
+pub fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
+    let named: BTreeSet<&str> = a
+        .routes
+        .iter()
+        .chain(&b.routes)
+        .flat_map(|r| r.methods.iter().map(String::as_str))
+        .collect();
+    let other = fresh(&named, |word| word.to_ascii_uppercase());
+    named
+        .into_iter()
+        .map(|m| Example {
+            text: m.to_owned(),
+            words: m.to_owned(),
+        })
+        .chain([Example {
+            text: other.clone(),
+            words: "*".to_owned(),
+        }])
+        .collect()
+}
+
+/// A text that is none of those known.
+fn fresh(known: &BTreeSet<&str>, make: impl Fn(&str) -> String) -> String {
+    let mut word = "other".to_owned();
+    loop {
+        let text = make(&word);
+        if !known.contains(text.as_str()) {
+            return text;
+        }
+        word.push('x');
+    }
+}
+
+/// A place in the templates of both policies.
+#[derive(Default)]
+struct Place {
+    literals: BTreeMap<String, usize>,
+    parameter: Option<usize>,
+    /// A template ends here.
+    ends: bool,
+    /// A template takes all that follows.
+    rest: bool,
+}
+
+/// Where a path may stand, and the places passed that take all that follows.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    places: BTreeSet<usize>,
+    rests: BTreeSet<usize>,
+}
+
+fn shapes(a: &RawPolicy, b: &RawPolicy) -> Vec<Vec<String>> {
+    let routes = a.routes.iter().chain(&b.routes);
+    routes.filter_map(|r| segments(&r.path)).collect()
+}
+
+/// An example of each set of templates that match a path; none if there are too many.
+pub fn paths<S: AsRef<[String]>>(shapes: &[S]) -> Option<Vec<Example>> {
+    let places = places(shapes);
+    let literals: BTreeSet<&str> = places
+        .iter()
+        .flat_map(|p| p.literals.keys().map(String::as_str))
+        .collect();
+    let other = fresh(&literals, str::to_owned);
+    let state = |at: BTreeSet<usize>, mut rests: BTreeSet<usize>| {
+        rests.extend(
+            at.iter()
+                .filter(|p| places.get(**p).is_some_and(|p| p.rest)),
+        );
+        State { places: at, rests }
+    };
+    let start = state(BTreeSet::from([0]), BTreeSet::new());
+    let mut seen = BTreeSet::from([start.clone()]);
+    let mut classes = BTreeSet::new();
+    let mut queue = VecDeque::from([(start, String::new(), String::new())]);
+    let mut out = Vec::new();
+    while let Some((at, path, pattern)) = queue.pop_front() {
+        let here = |p: &usize| places.get(*p);
+        let ends: BTreeSet<usize> = at
+            .places
+            .iter()
+            .filter(|p| here(p).is_some_and(|p| p.ends))
+            .copied()
+            .collect();
+        if classes.insert((ends, at.rests.clone())) {
+            let or_root = |text: &str| {
+                if text.is_empty() {
+                    "/".to_owned()
+                } else {
+                    text.to_owned()
+                }
+            };
+            out.push(Example {
+                text: or_root(&path),
+                words: or_root(&pattern),
+            });
+        }
+        if at.places.is_empty() {
+            continue;
+        }
+        let words: BTreeSet<&str> = at
+            .places
+            .iter()
+            .filter_map(here)
+            .flat_map(|p| p.literals.keys().map(String::as_str))
+            .collect();
+        let steps = words.into_iter().map(Some).chain([None]);
+        for step in steps {
+            let next: BTreeSet<usize> = at
+                .places
+                .iter()
+                .filter_map(here)
+                .flat_map(|p| {
+                    let literal = step.and_then(|s| p.literals.get(s));
+                    literal.into_iter().chain(&p.parameter).copied()
+                })
+                .collect();
+            let next = state(next, at.rests.clone());
+            if seen.insert(next.clone()) {
+                if seen.len() > MOST {
+                    return None;
+                }
+                let (segment, shown) = match step {
+                    Some(s) => (s, s),
+                    None => (other.as_str(), "{}"),
+                };
+                queue.push_back((
+                    next,
+                    format!("{path}/{segment}"),
+                    format!("{pattern}/{shown}"),
+                ));
+            }
+        }
+    }
+    Some(out)
+}
+
+fn places<S: AsRef<[String]>>(shapes: &[S]) -> Vec<Place> {
+    let mut places = vec![Place::default()];
+    for shape in shapes {
+        let mut at = 0;
+        let mut rest = false;
+        for segment in shape.as_ref() {
+            if segment == "{*}" {
+                rest = true;
+                break;
+            }
+            let fresh = places.len();
+            let Some(place) = places.get_mut(at) else {
+                break;
+            };
+            at = match segment.as_str() {
+                "{}" => *place.parameter.get_or_insert(fresh),
+                _ => *place.literals.entry(segment.clone()).or_insert(fresh),
+            };
+            if at == fresh {
+                places.push(Place::default());
+            }
+        }
+        if let Some(place) = places.get_mut(at) {
+            place.rest |= rest;
+            place.ends |= !rest;
+        }
+    }
+    places
+}
+
+/// The segments of a template's shape: literals, `{}` and at the end `{*}`.
+pub fn segments(template: &str) -> Option<Vec<String>> {
+    let shape = Template::parse(template).ok()?.to_string();
+    Some(
+        shape
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
+}
+
+/// How people call the requests of a class: by the more specific of the two routes that
+/// they belong to; by their own pattern if neither is.
+pub fn label(before: Option<&str>, after: Option<&str>, pattern: &str) -> String {
+    match (before, after) {
+        (None, None) => "where no route matches".to_owned(),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (Some(before), Some(after)) if within(after, before) => after.to_owned(),
+        (Some(before), Some(after)) if within(before, after) => before.to_owned(),
+        _ => pattern.to_owned(),
+    }
+}
+
+/// Whether every path of one template is a path of another.
+fn within(inner: &str, outer: &str) -> bool {
+    match (segments(inner), segments(outer)) {
+        (Some(inner), Some(outer)) => shape_within(&inner, &outer),
+        _ => false,
+    }
+}
+
+/// The same of two shapes.
+pub fn shape_within(inner: &[String], outer: &[String]) -> bool {
+    let rest = |s: &[String]| s.last().is_some_and(|s| s == "{*}");
+    let plain = |s: &[String]| s.len() - usize::from(rest(s));
+    let (n, m) = (plain(inner), plain(outer));
+    n >= m
+        && inner
+            .iter()
+            .zip(outer)
+            .take(m)
+            .all(|(i, o)| o == "{}" || i == o)
+        && (rest(outer) || (n == m && !rest(inner)))
+}

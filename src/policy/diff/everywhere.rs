@@ -1,0 +1,241 @@
+//! Changes that belong to no route.
+
+use std::collections::BTreeSet;
+
+use keystile_core::policy::{
+    ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota, RollOver,
+};
+use serde::Serialize;
+
+use super::Effect;
+use crate::file::PolicyFile;
+use keystile_model::record::limit_words;
+
+/// A change on every route that looks at keys.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Everywhere {
+    /// The field of the policy.
+    pub field: String,
+    /// What it does.
+    pub effect: Effect,
+    /// In words.
+    pub change: String,
+}
+
+/// All of them, in the order of the policy's fields.
+pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
+    let mut out = Vec::new();
+    let mut add = |field: &str, effect: Effect, change: String| {
+        out.push(Everywhere {
+            field: field.to_owned(),
+            effect,
+            change,
+        });
+    };
+    let (p, q) = (&a.policy, &b.policy);
+    if p.realm != q.realm {
+        add(
+            "realm",
+            Effect::Alters,
+            format!("401 names `{}` instead of `{}`", q.realm, p.realm),
+        );
+    }
+    if p.brand != q.brand {
+        add(
+            "brand",
+            Effect::Moves,
+            format!(
+                "keys that begin with `{}_` are good, those with `{}_` are not",
+                q.brand, p.brand
+            ),
+        );
+    }
+    match (p.mode, q.mode) {
+        (Mode::Enforce, Mode::Shadow) => add(
+            "mode",
+            Effect::Opens,
+            "refusals are counted only: everything passes".to_owned(),
+        ),
+        (Mode::Shadow, Mode::Enforce) => add(
+            "mode",
+            Effect::Closes,
+            "refusals are answered, where everything passed".to_owned(),
+        ),
+        _ => {}
+    }
+    match (p.require_tls, q.require_tls) {
+        (false, true) => add(
+            "require_tls",
+            Effect::Closes,
+            "plain HTTP is refused wherever a key is looked for".to_owned(),
+        ),
+        (true, false) => add(
+            "require_tls",
+            Effect::Opens,
+            "plain HTTP is let in wherever a key is looked for".to_owned(),
+        ),
+        _ => {}
+    }
+    sets(
+        &mut add,
+        "credentials",
+        &words(&p.credentials, credential),
+        &words(&q.credentials, credential),
+        ("keys are also looked for in", "keys are not looked for in"),
+    );
+    if words(&p.credentials, credential) == words(&q.credentials, credential)
+        && p.credentials != q.credentials
+    {
+        add(
+            "credentials",
+            Effect::Alters,
+            "places are tried in another order".to_owned(),
+        );
+    }
+    if p.forward_credential != q.forward_credential {
+        let change = match q.forward_credential {
+            true => "the upstream sees the keys",
+            false => "the upstream does not see the keys",
+        };
+        add("forward_credential", Effect::Alters, change.to_owned());
+    }
+    sets(
+        &mut add,
+        "environments",
+        &words(&p.environments, |e| format!("`{e}`")),
+        &words(&q.environments, |e| format!("`{e}`")),
+        ("keys are also accepted of", "keys are refused of"),
+    );
+    match (p.preflight, q.preflight) {
+        (Preflight::Deny, Preflight::Allow) => add(
+            "preflight",
+            Effect::Opens,
+            "CORS preflights pass without a key".to_owned(),
+        ),
+        (Preflight::Allow, Preflight::Deny) => add(
+            "preflight",
+            Effect::Closes,
+            "CORS preflights are requests like any other".to_owned(),
+        ),
+        _ => {}
+    }
+    match (p.client_certificates, q.client_certificates) {
+        (ClientCertificates::Validated, ClientCertificates::Presented) => add(
+            "client_certificates",
+            Effect::Opens,
+            "keys bound to certificates are good with any that a listener takes".to_owned(),
+        ),
+        (ClientCertificates::Presented, ClientCertificates::Validated) => add(
+            "client_certificates",
+            Effect::Closes,
+            "keys bound to certificates are good with validated ones only".to_owned(),
+        ),
+        _ => {}
+    }
+    if p.rate_limit_fields != q.rate_limit_fields {
+        add(
+            "rate_limit_fields",
+            Effect::Alters,
+            "other replies carry the rate-limit fields".to_owned(),
+        );
+    }
+    if p.identity != q.identity {
+        add(
+            "identity",
+            Effect::Alters,
+            "the upstream is told who calls by other headers".to_owned(),
+        );
+    }
+    sets(
+        &mut add,
+        "publishable.scopes",
+        &words(&p.publishable_scopes, |s| format!("`{s}`")),
+        &words(&q.publishable_scopes, |s| format!("`{s}`")),
+        (
+            "publishable keys may also hold",
+            "publishable keys, issued ones too, no longer hold",
+        ),
+    );
+    if p.not_after != q.not_after {
+        let word = |n: Option<u64>| n.map_or_else(|| "ever".to_owned(), |n| format!("{n}s"));
+        add(
+            "not_after",
+            Effect::Alters,
+            format!(
+                "a keyset is believed for {} instead of {}",
+                word(q.not_after),
+                word(p.not_after)
+            ),
+        );
+    }
+    let names: BTreeSet<&String> = p.plans.keys().chain(q.plans.keys()).collect();
+    for name in names {
+        let field = format!("plans.{name}");
+        match (p.plans.get(name), q.plans.get(name)) {
+            (Some(a), Some(b)) if a != b => add(
+                &field,
+                Effect::Alters,
+                format!("{} instead of {}", plan(b), plan(a)),
+            ),
+            (None, Some(b)) => add(&field, Effect::Alters, format!("added: {}", plan(b))),
+            (Some(a), None) => add(&field, Effect::Alters, format!("removed: {}", plan(a))),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn plan(plan: &Plan) -> String {
+    let mut parts = limit_words(&plan.limits);
+    parts.extend(plan.quota.as_ref().map(quota));
+    match parts.is_empty() {
+        true => "no limit".to_owned(),
+        false => parts.join(" "),
+    }
+}
+
+fn quota(q: &RawQuota) -> String {
+    let mut out = format!("{} a {:?}", q.requests, q.per).to_lowercase();
+    if q.time_zone != "UTC" {
+        out.push_str(&format!(" in {}", q.time_zone));
+    }
+    if q.rolls_over != RollOver::default() {
+        let RollOver { day, hour } = q.rolls_over;
+        out.push_str(&match q.per {
+            QuotaPeriod::Day => format!(" from {hour}:00"),
+            QuotaPeriod::Month => format!(" from day {day}, {hour}:00"),
+        });
+    }
+    out
+}
+
+fn credential(c: &Credential) -> String {
+    match c {
+        Credential::Header {
+            name,
+            scheme: Some(scheme),
+        } => format!("header `{name}` after `{scheme}`"),
+        Credential::Header { name, scheme: None } => format!("header `{name}`"),
+        Credential::Query(name) => format!("query parameter `{name}`"),
+        Credential::Cookie(name) => format!("cookie `{name}`"),
+    }
+}
+
+fn words<T>(items: &[T], word: impl Fn(&T) -> String) -> BTreeSet<String> {
+    items.iter().map(word).collect()
+}
+
+fn sets(
+    add: &mut impl FnMut(&str, Effect, String),
+    field: &str,
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+    (more, fewer): (&str, &str),
+) {
+    for word in after.difference(before) {
+        add(field, Effect::Opens, format!("{more} {word}"));
+    }
+    for word in before.difference(after) {
+        add(field, Effect::Closes, format!("{fewer} {word}"));
+    }
+}

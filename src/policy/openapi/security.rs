@@ -1,0 +1,273 @@
+//! `security` as scopes: all of one requirement, any of several.
+
+use std::collections::BTreeSet;
+
+use keystile_core::policy::is_scope;
+use sha2::{Digest as _, Sha256};
+
+use super::document::{Document, Requirement, Scheme};
+use super::{Notes, Operation};
+
+/// What a route asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Demand {
+    /// Nothing.
+    Open,
+    /// A key that is good, if there is one.
+    Optional,
+    /// A key with all of some scopes, and one of others.
+    Key {
+        /// All of these.
+        scopes: BTreeSet<String>,
+        /// One of these, if there are any.
+        any: BTreeSet<String>,
+    },
+}
+
+impl Demand {
+    /// A key, whatever it holds.
+    pub fn key() -> Self {
+        Self::Key {
+            scopes: BTreeSet::new(),
+            any: BTreeSet::new(),
+        }
+    }
+
+    /// What meets both.
+    pub fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Open, d) | (d, Self::Open) => d.clone(),
+            (Self::Optional, d) | (d, Self::Optional) => d.clone(),
+            (
+                Self::Key { scopes, any },
+                Self::Key {
+                    scopes: more,
+                    any: others,
+                },
+            ) => {
+                let mut scopes: BTreeSet<String> = scopes.union(more).cloned().collect();
+                let any = if any.is_empty() || any == others {
+                    others.clone()
+                } else {
+                    // A route has one such list: whoever holds all of the second holds one.
+                    scopes.extend(others.iter().cloned());
+                    any.clone()
+                };
+                Self::Key { scopes, any }
+            }
+        }
+    }
+}
+
+/// What an operation asks for.
+pub fn demand(
+    document: &Document,
+    operation: &Operation,
+    place: &str,
+    notes: &mut Notes,
+) -> Demand {
+    let Some(list) = operation.security.as_ref().or(document.security.as_ref()) else {
+        notes.add(
+            place,
+            "nothing is said of security; a key is asked for, whatever it may do (`security: []` would open it)",
+        );
+        return Demand::key();
+    };
+    let mut optional = false;
+    let mut dropped = false;
+    let mut alternatives: Vec<BTreeSet<String>> = Vec::new();
+    for requirement in list {
+        if requirement.is_empty() {
+            optional = true;
+            continue;
+        }
+        match alternative(document, requirement, place, notes) {
+            Some(scopes) => alternatives.push(scopes),
+            None => dropped = true,
+        }
+    }
+    match (optional, dropped, alternatives.is_empty()) {
+        (_, false, true) => Demand::Open,
+        (true, true, true) => Demand::Optional,
+        (false, true, true) => Demand::key(),
+        (true, ..) => {
+            if alternatives.iter().any(|a| !a.is_empty()) {
+                notes.add(
+                    place,
+                    "asks for scopes, and lets requests without a key in; the scopes are not asked for",
+                );
+            }
+            Demand::Optional
+        }
+        (false, _, false) => any_of(alternatives, place, notes),
+    }
+}
+
+/// The scopes of one requirement; none if no key could meet it.
+fn alternative(
+    document: &Document,
+    requirement: &Requirement,
+    place: &str,
+    notes: &mut Notes,
+) -> Option<BTreeSet<String>> {
+    let mut scopes = BTreeSet::new();
+    let mut keys = 0;
+    let mut others = Vec::new();
+    for (name, asked) in requirement {
+        if document.scheme(name).is_some_and(stands_for_key) {
+            keys += 1;
+            scopes.extend(asked.iter().map(|s| scope(s, place, notes)));
+        } else {
+            others.push(format!("`{name}`"));
+        }
+    }
+    let others = others.join(", ");
+    if keys == 0 {
+        notes.add(
+            place,
+            format!(
+                "asks for {others}, which no API key stands for; a key is asked for in any case"
+            ),
+        );
+        return None;
+    }
+    if !others.is_empty() {
+        notes.add(
+            place,
+            format!("asks for {others} beside a key, which is not checked here"),
+        );
+    }
+    Some(scopes)
+}
+
+/// Any of several sets as one list that all must hold and one of which any.
+fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -> Demand {
+    // Who holds more than another alternative asks for meets that one.
+    let mut least: Vec<BTreeSet<String>> = Vec::new();
+    for a in alternatives {
+        if least.iter().any(|l| l.is_subset(&a)) {
+            continue;
+        }
+        least.retain(|l| !a.is_subset(l));
+        least.push(a);
+    }
+    let common: BTreeSet<String> = match least.split_first() {
+        None => return Demand::key(),
+        Some((first, rest)) => first
+            .iter()
+            .filter(|s| rest.iter().all(|l| l.contains(*s)))
+            .cloned()
+            .collect(),
+    };
+    let rests: Vec<BTreeSet<String>> = least
+        .iter()
+        .map(|l| l.difference(&common).cloned().collect())
+        .collect();
+    if rests.iter().all(|r| r.len() == 1) && rests.len() > 1 {
+        return Demand::Key {
+            scopes: common,
+            any: rests.into_iter().flatten().collect(),
+        };
+    }
+    let mut least = least.into_iter();
+    let scopes = least.next().unwrap_or_default();
+    for other in least {
+        let words: Vec<String> = other.into_iter().collect();
+        notes.add(
+            place,
+            format!(
+                "`{}` would do as well, which cannot be said beside another list; the first alternative is asked for",
+                words.join(" ")
+            ),
+        );
+    }
+    Demand::Key {
+        scopes,
+        any: BTreeSet::new(),
+    }
+}
+
+/// A scope as a policy can write it.
+fn scope(text: &str, place: &str, notes: &mut Notes) -> String {
+    if is_scope(text) {
+        return text.to_owned();
+    }
+    let mut plain: String = text
+        .chars()
+        .map(|c| {
+            let mut utf8 = [0; 4];
+            if is_scope(c.encode_utf8(&mut utf8)) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let digest = Sha256::digest(text.as_bytes());
+    let mark: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    plain.truncate(55);
+    let name = format!("{plain}-{mark}");
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
+    notes.add(
+        place,
+        format!("scope `{shown}` is no scope of a policy; it is called `{name}`"),
+    );
+    name
+}
+
+fn stands_for_key(scheme: &Scheme) -> bool {
+    match scheme.kind.as_str() {
+        "apiKey" | "oauth2" | "openIdConnect" => true,
+        "http" => scheme.scheme.eq_ignore_ascii_case("bearer"),
+        _ => false,
+    }
+}
+
+/// Where keys stand, as a policy writes it: `{header: x-api-key}`.
+pub fn credentials(document: &Document, notes: &mut Notes) -> Vec<String> {
+    let mut used: BTreeSet<&String> = BTreeSet::new();
+    let all = document.paths.values().flat_map(|p| p.operations());
+    for list in all
+        .filter_map(|(_, o)| o.security.as_ref())
+        .chain(&document.security)
+    {
+        used.extend(list.iter().flat_map(|r| r.keys()));
+    }
+    let plain = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let mut out = Vec::new();
+    for name in used {
+        let place = format!("security scheme `{name}`");
+        let Some(scheme) = document.scheme(name) else {
+            notes.add(&place, "is not described in this document");
+            continue;
+        };
+        if !stands_for_key(scheme) {
+            continue;
+        }
+        let line = match (scheme.kind.as_str(), scheme.place.as_str()) {
+            ("apiKey", "header") if plain(&scheme.name) => {
+                format!("{{header: \"{}\"}}", scheme.name.to_ascii_lowercase())
+            }
+            ("apiKey", "query") if plain(&scheme.name) => {
+                format!("{{query: \"{}\"}}", scheme.name)
+            }
+            ("apiKey", "cookie") if plain(&scheme.name) => {
+                format!("{{cookie: \"{}\"}}", scheme.name)
+            }
+            ("apiKey", _) => {
+                notes.add(&place, "names no place that a policy can name; left out");
+                continue;
+            }
+            _ => "{header: authorization, scheme: Bearer}".to_owned(),
+        };
+        if !out.contains(&line) {
+            out.push(line);
+        }
+    }
+    out
+}

@@ -1,0 +1,207 @@
+//! Clients: create, update, delete.
+
+use keystile_core::policy::is_client_name;
+
+use super::client;
+use super::policy;
+use keystile_model::caller::Caller;
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::record::{Client, Labels};
+use keystile_model::rules::check_plan;
+use keystile_model::words;
+use keystile_model::world::World;
+use keystile_store::{Store, Tx};
+
+/// What is said about a new client.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// Its plan.
+    pub plan: Option<String>,
+    /// Free text.
+    pub description: String,
+    /// Free pairs.
+    pub labels: Labels,
+}
+
+impl Draft {
+    /// With a name alone.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What is to change about a client; `None` leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// A plan, or none.
+    pub plan: Option<Option<String>>,
+    /// Free text.
+    pub description: Option<String>,
+    /// Pairs to set.
+    pub labels: Labels,
+    /// Names of pairs to remove.
+    pub remove_labels: Vec<String>,
+}
+
+/// Adds a client.
+pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> {
+    store.write(world, |tx| {
+        world.caller.unbound("make clients")?;
+        let policy = policy(tx)?.policy;
+        check_plan(&policy, draft.plan.as_deref())?;
+        insert(tx, world, draft)
+    })
+}
+
+/// Adds a client inside another operation; its plan has been checked.
+pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+    let mut client = checked(tx, world, draft)?;
+    client.number = tx.insert_client(&client)?;
+    tx.audit(
+        world,
+        "client.create",
+        &client.name,
+        None,
+        Some(&client.json()),
+    )?;
+    Ok(client)
+}
+
+/// A client that could be added; it has no number yet.
+pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+    let name = &draft.name;
+    if !is_client_name(name) {
+        return Err(refuse(
+            format_args!("`{name}` is no name for a client"),
+            "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
+        ));
+    }
+    words::check("name", name, words::NAME)?;
+    words::check("description", &draft.description, words::DESCRIPTION)?;
+    words::check_labels(&draft.labels, &Labels::new())?;
+    if tx.client(name)?.is_some() {
+        return Err(refuse(
+            format_args!("there is a client `{name}` already"),
+            format_args!(
+                "change it with `keystilectl client update {name}`, or choose another name"
+            ),
+        )
+        .of(Kind::Conflict));
+    }
+    Ok(Client {
+        number: 0,
+        name: draft.name,
+        plan: draft.plan,
+        description: draft.description,
+        labels: draft.labels,
+        created: world.now.seconds(),
+    })
+}
+
+/// The living clients that a caller may know of, by name, those after `cursor`, until `each`
+/// gives false.
+///
+/// # Errors
+/// Those of `each`, and of the store.
+pub fn each(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    cursor: &str,
+    mut each: impl FnMut(Client) -> Result<bool>,
+) -> Result<()> {
+    let Some(own) = caller.narrowed(None) else {
+        return tx.clients_after(cursor, each);
+    };
+    match tx.client(own)? {
+        Some(client) if own > cursor => each(client).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Changes a client.
+pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Result<Client> {
+    store.write(world, |tx| {
+        world.caller.unbound("change clients")?;
+        let before = client(tx, &world.caller, name)?;
+        let mut after = before.clone();
+        if let Some(plan) = patch.plan {
+            check_plan(&policy(tx)?.policy, plan.as_deref())?;
+            after.plan = plan;
+        }
+        if let Some(description) = patch.description {
+            if description != before.description {
+                words::check("description", &description, words::DESCRIPTION)?;
+            }
+            after.description = description;
+        }
+        after.labels.extend(patch.labels);
+        for label in &patch.remove_labels {
+            after.labels.remove(label);
+        }
+        words::check_labels(&after.labels, &before.labels)?;
+        if after == before {
+            return Ok(after);
+        }
+        tx.update_client(&after)?;
+        if after.plan != before.plan {
+            tx.touch_keys_of(after.number)?;
+            tx.keyset_changed();
+        }
+        tx.audit(
+            world,
+            "client.update",
+            name,
+            Some(&before.json()),
+            Some(&after.json()),
+        )?;
+        Ok(after)
+    })
+}
+
+/// Keys of a client that are revoked at a time.
+const SOME: usize = 1_000;
+
+/// Deletes a client; its keys are revoked, and their number is returned. With keys that
+/// are not revoked yet, only when `sure`.
+pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
+    store.write(world, |tx| {
+        world.caller.unbound("delete clients")?;
+        let client = client(tx, &world.caller, name)?;
+        let living = tx.unrevoked_keys_of(client.number)?;
+        if living > 0 && !sure {
+            return Err(refuse(
+                format_args!(
+                    "client `{name}` has {} that would be revoked for good",
+                    super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
+                ),
+                "say so with `--yes`",
+            )
+            .of(Kind::Conflict));
+        }
+        let mut number = 0;
+        let mut cursor = None;
+        loop {
+            // Some at a time: a client may have more keys than fit into memory.
+            let mut some = Vec::new();
+            tx.keys_after(Some(client.number), cursor, |key| {
+                some.push(key);
+                some.len() < SOME
+            })?;
+            let Some(last) = some.last() else { break };
+            cursor = Some(last.id);
+            for key in some.into_iter().filter(|k| k.revoked.is_none()) {
+                super::key::revoke_in(tx, world, key, "client deleted")?;
+                number += 1;
+            }
+        }
+        super::token::revoke_of_client(tx, world, name)?;
+        tx.delete_client(client.number, world.now.seconds())?;
+        tx.audit(world, "client.delete", name, Some(&client.json()), None)?;
+        Ok(number)
+    })
+}

@@ -1,0 +1,49 @@
+//! The Envoys that the store knows.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use keystile_model::error::Result;
+use keystile_model::when;
+use keystile_model::world::World;
+use keystile_store::{KnownEnvoy, Store};
+
+/// Remembers Envoys as they are, and forgets those that made room for others. That is what a
+/// server has seen and nobody has done: no record of it is written.
+///
+/// # Errors
+/// Those of the store.
+pub fn keep(
+    store: &mut Store,
+    world: &World,
+    envoys: &[KnownEnvoy],
+    dropped: &BTreeSet<String>,
+) -> Result<()> {
+    store.write(world, |tx| {
+        for node in dropped {
+            tx.forget_envoy(node)?;
+        }
+        envoys.iter().try_for_each(|e| tx.keep_envoy(e))
+    })
+}
+
+/// Forgets Envoys that are gone for good: from then on nobody waits for them.
+///
+/// # Errors
+/// The caller is not an owner; those of the store.
+pub fn forget(store: &mut Store, world: &World, nodes: &[String]) -> Result<()> {
+    world.caller.owner("forget Envoys")?;
+    store.write(world, |tx| {
+        let known = tx.envoys()?;
+        for node in nodes {
+            tx.forget_envoy(node)?;
+            let before = known.iter().find(|e| e.node == *node);
+            let before = before.map(|e| {
+                json!({"cluster": e.cluster, "address": e.address, "gone": e.gone.map(when::rfc3339)})
+            });
+            tx.audit(world, "fleet.forget", node, before.as_ref(), None)?;
+        }
+        Ok(())
+    })
+}

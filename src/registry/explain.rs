@@ -1,0 +1,183 @@
+//! A request explained on the keyset of the store.
+
+use keystile_core::key::{self, Digest, KeyId, KeyText, MAX_KEY_BYTES, Parsed};
+use keystile_core::keyset::Row;
+use keystile_core::policy::Policy;
+use keystile_core::request::credential;
+use keystile_core::request::headers::Headers;
+
+use super::publish;
+use super::signing;
+use crate as registry;
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::world::World;
+use keystile_policy::explain::{Answer, Question, Shown, ask, encode, hint, load};
+use keystile_policy::file::PolicyFile;
+use keystile_store::{Store, Tx};
+
+/// Explains a request.
+pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Result<Answer> {
+    store.read(|tx| {
+        let PolicyFile { raw, policy, .. } = registry::policy(tx)?;
+        let mut rows = Vec::new();
+        if let Shown::Id(id) = question.key {
+            let (row, text) = stand_in(tx, &policy, world, id)?;
+            rows.push(row);
+            question.key = Shown::Text(text);
+        }
+        let carried = encode(&policy, &question);
+        find(tx, &policy, &carried, &mut rows)?;
+        let keyset = load(&publish::content_of(tx, rows)?, signing::active(tx)?)?;
+        let mut answer = ask(&keyset, &policy, &question);
+        if answer.code == "route_denied" {
+            answer.hint = hint(&raw, &policy, &question);
+        }
+        Ok(answer)
+    })
+}
+
+/// Puts a key made for this occasion in the place of one that is known by its id only,
+/// so that the whole decision runs, from finding the key to emptying the buckets.
+fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(Row, KeyText)> {
+    let mut row = tx.row(id)?.ok_or_else(|| {
+        refuse(
+            format_args!("there is no key `{id}`"),
+            "see `keystilectl key list` for the ids",
+        )
+        .of(Kind::NotFound)
+    })?;
+    let fresh = key::generate(&policy.brand, &row.environment, world.entropy)?;
+    row.digest = fresh.digest;
+    row.foreign = false;
+    Ok((row, fresh.text))
+}
+
+/// Adds what of the keyset a decision about a request with these headers can meet. A keyset
+/// of a million keys would take seconds to build, and one of them is looked at.
+fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<Row>) -> Result<()> {
+    let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
+    let text = presented.unwrap_or_default();
+    let ours = Parsed::parse(&text).ok().map(|k| k.digest());
+    let imported = (text.len() <= MAX_KEY_BYTES).then(|| Digest::of_foreign(&text));
+    for digest in ours.iter().chain(&imported) {
+        let found = tx.row_of_digest(digest)?;
+        rows.extend(found.filter(|f| rows.iter().all(|r| r.id != f.id)));
+    }
+    // Where keys were made elsewhere, whatever has another shape than ours may be one.
+    let other = tx.imported_row(tx.meta().issued_at)?;
+    rows.extend(other.filter(|o| rows.iter().all(|r| r.id != o.id)));
+    Ok(())
+}
+
+/// Tells an id from a key in full: what has the shape of an id and is one in the store.
+pub fn shown(store: &mut Store, text: String) -> Result<Shown> {
+    if Parsed::parse(text.as_bytes()).is_err()
+        && let Ok(id) = text.parse::<KeyId>()
+        && store.read(|tx| tx.key(id))?.is_some()
+    {
+        return Ok(Shown::Id(id));
+    }
+    Ok(Shown::Text(KeyText::from_input(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, NOON};
+    use crate::import::{How, import, read};
+    use crate::key;
+    use keystile_system as system;
+
+    const DAY: u64 = 86_400;
+
+    fn import_one(b: &mut Bench, now: u64, text: &str, expires: &str) {
+        let digest = Digest::of_foreign(text.as_bytes());
+        let digest: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = format!("client,sha256,expires\nacme,{digest},{expires}\n");
+        let how = How {
+            create_clients: false,
+            any_scope: false,
+            dry_run: false,
+        };
+        let lines = read("keys.csv", &file, || Ok(())).unwrap();
+        import(&mut b.store, &system::at(now), lines, how)
+            .ok()
+            .unwrap();
+    }
+
+    /// By the whole keyset, as the filter decides.
+    fn by_all(b: &mut Bench, q: &Question) -> Answer {
+        b.store
+            .read(|tx| {
+                let policy = registry::policy(tx)?.policy;
+                let keyset = load(&publish::content(tx)?, signing::active(tx)?)?;
+                Ok(ask(&keyset, &policy, q))
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn the_few_keys_that_matter_give_the_answer_of_the_whole_keyset() {
+        let mut b = Bench::new();
+        let world = system::at(NOON);
+        let issued = b.issue(&world, 3);
+        key::revoke_all(&mut b.store, &world, &[issued[1].key.id], "").unwrap();
+        let ours: Vec<&str> = issued.iter().map(|i| i.text.expose_secret()).collect();
+        let stranger = Bench::new().issue(&world, 1);
+        let broken = format!("{}x", &ours[0][..ours[0].len() - 1]);
+        let texts = [
+            ours[0],
+            ours[1],
+            stranger[0].text.expose_secret(),
+            &broken,
+            "from-elsewhere",
+            "old",
+            "",
+        ];
+        let ask_all = |b: &mut Bench, now: u64| {
+            texts.map(|text| {
+                let question = || Question {
+                    certificate: None,
+                    key: match text {
+                        "" => Shown::Nothing,
+                        text => Shown::Text(KeyText::from_input(text.to_owned())),
+                    },
+                    method: "GET".into(),
+                    path: "/v1/users".into(),
+                    host: "localhost".into(),
+                    virtual_host: None,
+                    address: None,
+                    headers: Vec::new(),
+                    tls: false,
+                    at: now,
+                };
+                let few = explain(&mut b.store, &system::at(now), question()).unwrap();
+                let all = by_all(b, &question());
+                assert_eq!((few.code, &few.notes), (all.code, &all.notes), "{text}");
+                assert_eq!(
+                    (few.caller, few.version),
+                    (all.caller, all.version),
+                    "{text}"
+                );
+                few.code
+            })
+        };
+        let none = ask_all(&mut b, NOON);
+        assert_eq!(
+            none[4..],
+            ["malformed_api_key", "malformed_api_key", "missing_api_key"]
+        );
+
+        // One that has ended is told so for a while, and changes what others are told.
+        import_one(&mut b, NOON, "old", "1d");
+        let old = ask_all(&mut b, NOON + 2 * DAY);
+        assert_eq!(old[4..6], ["unknown_api_key", "expired_api_key"]);
+        // Nothing is left of it in a keyset that is made much later.
+        registry::signing::renew(&mut b.store, &system::at(NOON + 40 * DAY)).unwrap();
+        let later = ask_all(&mut b, NOON + 40 * DAY);
+        assert_eq!(later[4..6], ["malformed_api_key", "malformed_api_key"]);
+        import_one(&mut b, NOON + 40 * DAY, "from-elsewhere", "");
+        let known = ask_all(&mut b, NOON + 40 * DAY);
+        assert_eq!(known[4..6], ["insufficient_scope", "unknown_api_key"]);
+    }
+}

@@ -1,0 +1,281 @@
+//! The folder that a store lives in.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keystile_core::keyset::StoreId;
+
+use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::world::World;
+use keystile_store::master_key::{self as seal, MasterKey};
+use keystile_store::{Alone, Store};
+use keystile_system as system;
+use keystile_system::file::{self, PartialFolder};
+
+mod keep;
+mod lock;
+pub mod published;
+
+pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
+pub use lock::Serving;
+
+/// The folder: the store, its master key unless that is kept elsewhere, and the
+/// fingerprint of the master key, which tells a wrong key from a damaged store.
+#[derive(Clone)]
+pub struct Home {
+    folder: PathBuf,
+    master_key_command: Option<String>,
+    /// This process has it for itself: see [`Home::hold`].
+    held: Option<Serving>,
+}
+
+/// Tells a file from another that has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId(u64, u64);
+
+impl Home {
+    /// The folder, and the command that prints the master key, if any.
+    pub fn new(folder: PathBuf, master_key_command: Option<String>) -> Self {
+        Self {
+            folder,
+            master_key_command,
+            held: None,
+        }
+    }
+
+    /// The same for a process that holds it.
+    pub fn held(&self, by: &Serving) -> Self {
+        Self {
+            held: Some(by.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether there is a store.
+    pub fn exists(&self) -> bool {
+        self.store().exists()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.join("store.db")
+    }
+
+    fn master_key(&self) -> PathBuf {
+        self.folder.join("master.key")
+    }
+
+    /// Where a master key stands until the store is encrypted with it.
+    fn next_master_key(&self) -> PathBuf {
+        self.folder.join("master.key.new")
+    }
+
+    fn fingerprint(&self) -> PathBuf {
+        self.folder.join("master.id")
+    }
+
+    /// That a process that holds it still does.
+    ///
+    /// # Errors
+    /// Another one has it.
+    pub fn still_held(&self) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), Serving::renew)
+    }
+
+    /// Which file the store is.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn file(&self) -> Result<FileId> {
+        self.must_exist()?;
+        let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
+        Ok(FileId(found.dev(), found.ino()))
+    }
+
+    /// Opens the store, and updates it if it is of an earlier version and no server has it
+    /// open.
+    pub fn open(&self) -> Result<Store> {
+        self.unlock().map(|(store, _)| store)
+    }
+
+    /// Opens the store, and updates nothing.
+    pub fn open_as_it_is(&self) -> Result<Store> {
+        self.unlock_beside(None).map(|(store, _)| store)
+    }
+
+    /// Keeps servers out while a schema changes.
+    fn alone(&self) -> Alone {
+        let home = self.clone();
+        Arc::new(move || match home.held {
+            Some(_) => Ok(Box::new(())),
+            None => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+        })
+    }
+
+    /// That there is a store.
+    fn must_exist(&self) -> Result<()> {
+        let path = self.store();
+        if let Err(e) = fs::metadata(&path) {
+            return Err(if e.kind() == std::io::ErrorKind::NotFound {
+                refuse(
+                    format_args!("there is no store in `{}`", self.folder.display()),
+                    "make one with `keystilectl init`, or name its folder with `--home` or KEYSTILE_HOME",
+                )
+            } else {
+                refuse(
+                    format_args!("`{}` cannot be reached ({e})", path.display()),
+                    "run as the user who made it",
+                )
+            }
+            .of(Kind::Store(Trouble::Access)));
+        }
+        Ok(())
+    }
+
+    /// Opens the store by the master key that fits.
+    fn unlock(&self) -> Result<(Store, MasterKey)> {
+        self.unlock_beside(Some(self.alone()))
+    }
+
+    fn unlock_beside(&self, alone: Option<Alone>) -> Result<(Store, MasterKey)> {
+        self.must_exist()?;
+        let path = self.store();
+        let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
+        // A rotation that was broken off may have left the store under the next one.
+        let next = seal::from_file(&self.next_master_key());
+        let mut failed = seal::missing(&self.master_key());
+        if let Some(key) = given {
+            match Store::open_beside(&path, &key, alone.clone()) {
+                Ok(store) => return Ok((store, key)),
+                Err(e) => failed = self.explain(e, &key).at(path.display()),
+            }
+        }
+        if let Some(key) = next?
+            && let Ok(store) = Store::open_beside(&path, &key, alone)
+        {
+            return Ok((store, key));
+        }
+        Err(failed)
+    }
+
+    /// Tells a wrong master key from a damaged store.
+    fn explain(&self, error: Error, key: &MasterKey) -> Error {
+        if !error
+            .to_string()
+            .starts_with("the store cannot be decrypted")
+        {
+            return error;
+        }
+        let kind = error.kind();
+        let told = match fs::read_to_string(self.fingerprint()) {
+            Ok(known) if known.lines().count() > 1 => refuse(
+                format_args!(
+                    "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
+                    key.fingerprint(),
+                    known.lines().collect::<Vec<_>>().join(" and ")
+                ),
+                "give the other one of the two",
+            ),
+            Ok(known) if known.trim() == key.fingerprint() => refuse(
+                "the store is damaged: the master key is right, and yet the file cannot be decrypted",
+                "nothing was changed; restore the folder from a backup",
+            ),
+            Ok(known) => refuse(
+                format_args!(
+                    "this is not the master key of the store (its fingerprint is {}, not {})",
+                    key.fingerprint(),
+                    known.trim()
+                ),
+                "give the key that `init` made or was given",
+            ),
+            Err(_) => error,
+        };
+        told.of(kind)
+    }
+
+    /// Makes folder, master key and an empty store, and lets `fill` put the first things
+    /// in; all of it appears at once, or nothing.
+    pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
+        let (shown, path) = (self.folder.display(), self.store());
+        let cannot = |e| cannot_make(&self.folder, &e);
+        self.make_folder()?;
+        let taken = || {
+            refuse(
+                format_args!("there is a store in `{shown}` already"),
+                "use it, or name another folder with `--home`",
+            )
+        };
+        if path.exists() {
+            return Err(taken());
+        }
+        seal::check_owner(&self.master_key())?;
+        let key = match seal::find(&self.master_key(), self.master_key_command.as_deref())? {
+            Some(key) => key,
+            None => {
+                let key = MasterKey::generate(world.entropy)?;
+                seal::write_file(&self.master_key(), &key)?;
+                key
+            }
+        };
+        // Made beside and linked into place, so that no half-made store is ever found.
+        let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
+        let new = beside.path().join("store.db");
+        let mut id = [0; 8];
+        (world.entropy)(&mut id)?;
+        let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
+        fill(&mut store)?;
+        store.close()?;
+        // Put in the place of what is there: a link would lead elsewhere.
+        let fingerprint = format!("{}\n", key.fingerprint());
+        file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
+        fs::hard_link(&new, &path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => taken(),
+            _ => cannot(e),
+        })
+    }
+    fn make_folder(&self) -> Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|e| cannot_make(&self.folder, &e))?;
+        self.check_folder()
+    }
+
+    /// That nobody else can put files in the place of ours.
+    fn check_folder(&self) -> Result<()> {
+        let shown = self.folder.display();
+        let found = fs::metadata(&self.folder).map_err(|e| cannot_make(&self.folder, &e))?;
+        let (owner, mode) = (found.uid(), found.mode() & 0o777);
+        if owner != system::user_id() {
+            return Err(refuse(
+                format_args!(
+                    "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"
+                ),
+                "run as that user, or name another folder with `--home`: it is made if it does not exist",
+            ));
+        }
+        if mode & 0o022 != 0 {
+            return Err(refuse(
+                format_args!("other users may write to `{shown}` (mode {mode:04o})"),
+                format_args!(
+                    "run `chmod 700 {shown}`, or name another folder with `--home`: it is made if it does not exist"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn cannot_make(folder: &Path, e: &std::io::Error) -> Error {
+    refuse(
+        format_args!("`{}` cannot be made ({e})", folder.display()),
+        "choose another folder with `--home`",
+    )
+}

@@ -1,0 +1,263 @@
+//! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
+use keystile_core::key::{Digest, KeyId};
+use keystile_core::policy::Policy;
+use keystile_core::request::certificate;
+
+use super::client::Draft as ClientDraft;
+use super::key::Draft;
+use super::policy;
+use keystile_model::error::{Result, refuse, refuse_all, refuse_first};
+use keystile_model::nearest::nearest;
+use keystile_model::record::{Client, Key};
+use keystile_model::rules;
+use keystile_model::when::When;
+use keystile_model::world::World;
+use keystile_store::{Store, Tx};
+
+mod ground;
+mod lines;
+pub mod whole;
+
+use ground::Ground;
+
+pub use lines::{Line, Lines, read};
+
+/// What an import did or would do.
+pub struct Imported {
+    /// The keys.
+    pub keys: Vec<Key>,
+    /// Clients that were made for them.
+    pub clients: Vec<String>,
+}
+
+/// How to import.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// Make clients that are missing.
+    pub create_clients: bool,
+    /// Take scopes that no route asks for.
+    pub any_scope: bool,
+    /// Check everything and change nothing.
+    pub dry_run: bool,
+}
+
+/// Imports all lines, or none.
+pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Result<Imported> {
+    Ground::run(store, world, how.dry_run, |ground| {
+        import_in(ground, world, lines, how)
+    })
+}
+
+fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
+    world.caller.unbound("import keys")?;
+    let policy = policy(&tx)?.policy;
+    let mut clients = tx.clients_by_name()?;
+    let mut digests: HashMap<[u8; 32], String> = HashMap::new();
+    let mut bad = Vec::new();
+    let mut out = Imported {
+        keys: Vec::new(),
+        clients: Vec::new(),
+    };
+    for (place, line) in lines {
+        let mut one = || -> Result<Key> {
+            if !clients.contains_key(&line.client) {
+                let client = missing_client(&mut tx, world, &line.client, how, clients.keys())?;
+                out.clients.push(client.name.clone());
+                clients.insert(client.name.clone(), client);
+            }
+            let client = clients
+                .get(&line.client)
+                .ok_or_else(|| refuse("no client", "name one"))?;
+            let digest = digest(&line.sha256)?;
+            if let Some(first) = digests.insert(digest.0, place.clone()) {
+                return Err(refuse(
+                    format_args!("the same digest stands at {first}"),
+                    "remove one of the two",
+                ));
+            }
+            if let Some(known) = tx.key_of_digest(&digest)? {
+                return Err(refuse(
+                    format_args!("this key is in the store already, as {}", known.id),
+                    "remove the line",
+                ));
+            }
+            let key = key(&tx, world, &policy, client, digest, &line, how)?;
+            tx.add_key(world, &key)?;
+            Ok(key)
+        };
+        match one() {
+            Ok(key) => out.keys.push(key),
+            Err(e) => bad.extend(e.at(&place).messages().to_vec()),
+        }
+    }
+    if !bad.is_empty() {
+        return Err(refuse_first(bad));
+    }
+    if !out.keys.is_empty() {
+        tx.keyset_changed();
+    }
+    Ok(out)
+}
+
+fn missing_client<'a>(
+    tx: &mut Ground<'_, '_>,
+    world: &World,
+    name: &str,
+    how: How,
+    known: impl Iterator<Item = &'a String>,
+) -> Result<Client> {
+    if name.is_empty() {
+        return Err(refuse(
+            "`client`: is empty",
+            "name the client that the key belongs to",
+        ));
+    }
+    if !how.create_clients {
+        let next = nearest(name, known.map(String::as_str)).map_or_else(
+            || "make it first, or give `--create-clients`".to_owned(),
+            |n| format!("did you mean `{n}`?"),
+        );
+        return Err(refuse(format_args!("there is no client `{name}`"), next));
+    }
+    let draft = ClientDraft {
+        name: name.to_owned(),
+        ..ClientDraft::default()
+    };
+    tx.add_client(world, draft)
+}
+
+fn key(
+    tx: &Tx<'_>,
+    world: &World,
+    policy: &Policy,
+    client: &Client,
+    digest: Digest,
+    line: &Line,
+    how: How,
+) -> Result<Key> {
+    let now = world.now.seconds();
+    let draft = Draft {
+        name: line.name.clone(),
+        environment: optional("environment", &line.environment, str::parse)?,
+        publishable: match line.kind.as_str() {
+            "" | "secret" => false,
+            "publishable" => true,
+            other => {
+                return Err(refuse(
+                    format_args!("`type`: `{other}` is not a type"),
+                    "write `secret` or `publishable`",
+                ));
+            }
+        },
+        scopes: line.scopes.clone(),
+        any_scope: how.any_scope,
+        plan: (!line.plan.is_empty()).then(|| line.plan.clone()),
+        limits: line.limits.clone(),
+        expires: optional("expires", &line.expires, When::from_str)?.map(|w| w.at(now)),
+        not_before: optional("not_before", &line.not_before, When::from_str)?.map(|w| w.at(now)),
+        allow: each("cidrs", &line.cidrs, rules::cidr)?,
+        deny: each::<IpNet>("deny_cidrs", &line.deny_cidrs, rules::cidr)?,
+        origins: each("origins", &line.origins, rules::origin)?,
+        certificates: each("certificates", &line.certificates, certificate::identity)?,
+        labels: each("labels", &line.labels, rules::label)?
+            .into_iter()
+            .collect(),
+        rotate_every: None,
+        grace: None,
+    };
+    let rules = draft.checked(policy, now)?;
+    let mut id = KeyId::random(world.entropy)?;
+    while tx.has_key(id)? {
+        id = KeyId::random(world.entropy)?;
+    }
+    Ok(Key {
+        id,
+        digest,
+        imported: true,
+        client_number: client.number,
+        client: client.name.clone(),
+        client_plan: client.plan.clone(),
+        rules,
+        overlap_end: None,
+        disabled: false,
+        revoked: None,
+        reason: String::new(),
+        lineage: id,
+        rotated_from: None,
+        created: now,
+    })
+}
+
+fn optional<T, E: std::fmt::Display>(
+    field: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> std::result::Result<T, E>,
+) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    parse(text)
+        .map(Some)
+        .map_err(|e| refuse_all(vec![format!("`{field}`: {e}")]))
+}
+
+fn each<T>(
+    field: &str,
+    words: &[String],
+    parse: fn(&str) -> std::result::Result<T, String>,
+) -> Result<Vec<T>> {
+    words
+        .iter()
+        .map(|w| parse(w).map_err(|e| refuse_all(vec![format!("`{field}`: {e}")])))
+        .collect()
+}
+
+/// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.
+fn digest(text: &str) -> Result<Digest> {
+    let wrong = || {
+        refuse(
+            format_args!(
+                "`sha256`: {} characters that are no digest",
+                text.chars().count()
+            ),
+            "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`",
+        )
+    };
+    if let Some(digest) = rules::hex_digest(text) {
+        return Ok(digest);
+    }
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .map_err(|_| wrong())?;
+    bytes.try_into().map(Digest).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_hex_and_as_base64url() {
+        let want = Digest::of_foreign(b"abc");
+        let hex: String = want.0.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(digest(&hex).ok(), Some(want));
+        assert_eq!(digest(&hex.to_ascii_uppercase()).ok(), Some(want));
+        assert_eq!(digest(&URL_SAFE_NO_PAD.encode(want.0)).ok(), Some(want));
+        for bad in [
+            "",
+            "abc",
+            &hex[1..],
+            &format!("+{}", &hex[1..]),
+            &"é".repeat(32),
+        ] {
+            assert!(digest(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Keys that somebody found where they should not be.
+
+use keystile_core::key::{Digest, Parsed};
+use serde_json::json;
+
+use super::key;
+use keystile_model::error::Result;
+use keystile_model::record::Key;
+use keystile_model::scanning::Alert;
+use keystile_model::world::World;
+use keystile_store::{Store, Tx};
+
+/// What happens to a key that was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Policy {
+    /// It is switched off for good
+    #[default]
+    Revoke,
+    /// It is switched off until somebody has looked
+    Disable,
+    /// Its owner is told, and it works on
+    Report,
+}
+
+/// What is known of a token that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is one of ours.
+    Ours,
+    /// It never was, or is long gone.
+    Unknown,
+}
+
+/// Looks each token up by its digest, and does as `policy` says. Several alerts about one
+/// key are one.
+///
+/// # Errors
+/// Those of the store: nothing was done then, and the scanner will come again.
+pub fn found(
+    store: &mut Store,
+    world: &World,
+    alerts: &[Alert],
+    policy: Policy,
+) -> Result<Vec<Found>> {
+    let known = store.read(|tx| {
+        alerts
+            .iter()
+            .map(|a| lookup(tx, a))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    if known.iter().any(Option::is_some) {
+        store.write(world, |tx| {
+            for alert in alerts {
+                if let Some(key) = lookup(tx, alert)? {
+                    act(tx, world, &key, alert, policy)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(known
+        .iter()
+        .map(|k| {
+            if k.is_some() {
+                Found::Ours
+            } else {
+                Found::Unknown
+            }
+        })
+        .collect())
+}
+
+/// By the digest alone: who sends a key's id has not found the key.
+fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
+    let text = alert.token.as_bytes();
+    if let Ok(parsed) = Parsed::parse(text)
+        && let Some(key) = tx.key_of_digest(&parsed.digest())?
+    {
+        return Ok(Some(key));
+    }
+    tx.key_of_digest(&Digest::of_foreign(text))
+}
+
+fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Policy) -> Result<()> {
+    let place =
+        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(500).collect() };
+    let leak = json!({
+        "client": found.client,
+        "name": found.rules.name,
+        "source": place(&alert.source),
+        "url": place(&alert.url),
+    });
+    // The place may hold the key itself, as an address with a query does.
+    let leak = match leak.to_string().contains(alert.token.as_str()) {
+        true => json!({"client": found.client, "name": found.rules.name}),
+        false => leak,
+    };
+    tx.audit(world, "key.leak", &found.id.to_string(), None, Some(&leak))?;
+    if found.revoked.is_some() {
+        return Ok(());
+    }
+    match policy {
+        Policy::Report => Ok(()),
+        Policy::Disable if found.disabled => Ok(()),
+        Policy::Disable => {
+            let mut after = found.clone();
+            after.disabled = true;
+            key::change(tx, world, "key.disable", found, after).map(drop)
+        }
+        Policy::Revoke => {
+            key::revoke_in(tx, world, found.clone(), "found by a secret scanner").map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, NOON};
+    use keystile_model::record::Status;
+    use keystile_store::Query;
+    use keystile_system as system;
+    use zeroize::Zeroizing;
+
+    fn alert(token: &str) -> Alert {
+        Alert {
+            token: Zeroizing::new(token.to_owned()),
+            kind: "keystile".to_owned(),
+            url: format!("https://example.com/?leaked={token}"),
+            source: "commit".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_found_key_is_revoked_and_nothing_of_its_text_is_kept() {
+        let mut b = Bench::new();
+        let issued = b.issue(&system::at(NOON), 2);
+        let text = issued[0].text.expose_secret().to_owned();
+        let alerts = [alert(&text), alert("no key at all"), alert(&text)];
+        let world = system::at(NOON + 9);
+        let answers = found(&mut b.store, &world, &alerts, Policy::Revoke).unwrap();
+        assert_eq!(answers, [Found::Ours, Found::Unknown, Found::Ours]);
+        let status = |b: &mut Bench, id| {
+            let key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
+            key.status(NOON + 10)
+        };
+        assert_eq!(status(&mut b, issued[0].key.id), Status::Revoked);
+        assert_eq!(status(&mut b, issued[1].key.id), Status::Active);
+        let log = b
+            .store
+            .read(|tx| tx.last_audit(&Query::default(), 100))
+            .unwrap();
+        assert!(log.iter().any(|r| r.action == "key.leak"));
+        assert!(log.iter().all(|r| !r.after.contains(&text)));
+    }
+
+    #[test]
+    fn a_key_with_another_secret_was_not_found() {
+        let mut b = Bench::new();
+        let issued = b.issue(&system::at(NOON), 1);
+        // The id is public: who sends it with a secret of his own has found nothing.
+        let text = issued[0].text.expose_secret();
+        let forged = format!("{}{}", &text[..text.len() - 20], "A".repeat(20));
+        let answers = found(
+            &mut b.store,
+            &system::at(NOON + 9),
+            &[alert(&forged)],
+            Policy::Revoke,
+        );
+        assert_eq!(answers.unwrap(), [Found::Unknown]);
+    }
+
+    #[test]
+    fn the_policy_says_what_happens_to_it() {
+        for (policy, want) in [
+            (Policy::Disable, Status::Disabled),
+            (Policy::Report, Status::Active),
+        ] {
+            let mut b = Bench::new();
+            let issued = b.issue(&system::at(NOON), 1);
+            let alerts = [alert(issued[0].text.expose_secret())];
+            found(&mut b.store, &system::at(NOON + 9), &alerts, policy).unwrap();
+            let key = b
+                .store
+                .read(|tx| tx.key(issued[0].key.id))
+                .unwrap()
+                .unwrap();
+            assert_eq!(key.status(NOON + 10), want);
+        }
+    }
+}

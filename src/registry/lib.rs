@@ -1,0 +1,70 @@
+//! What can be done to a store: one function per operation, one transaction each, with
+//! its checks and its audit record inside.
+
+use keystile_model::caller::Caller;
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::nearest::nearest;
+use keystile_model::record::Client;
+use keystile_policy::file::{self as policy_file, PolicyFile};
+use keystile_store::Tx;
+
+pub mod audit;
+#[doc(hidden)]
+pub mod bench;
+pub mod client;
+pub mod envoy;
+pub mod explain;
+pub mod handover;
+pub mod home;
+pub mod import;
+pub mod inspect;
+pub mod key;
+pub mod leak;
+pub mod lost;
+pub mod node;
+pub mod policy;
+pub mod publish;
+pub mod replay;
+pub mod rotation;
+pub mod signing;
+pub mod token;
+pub mod usage;
+pub mod webhook;
+
+/// The policy in force.
+pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
+    let revision = tx.policy()?;
+    let name = format!("policy of the store, revision {}", revision.revision);
+    policy_file::parse(&name, revision.text)
+}
+
+/// The living client of that name, if the caller may know of it; otherwise it is refused
+/// as one that is not there.
+pub fn client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Client> {
+    match tx.client(name)? {
+        Some(client) if caller.sees(name) => Ok(client),
+        _ => Err(no_client(tx, caller, name)?),
+    }
+}
+
+fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
+    let fact = format!("there is no client `{name}`");
+    if caller.bound().is_some() {
+        return Ok(refuse(fact, "name the client that this token is bound to").of(Kind::NotFound));
+    }
+    let all = tx.names_of_clients()?;
+    let near = nearest(name, all.iter().map(String::as_str));
+    let refusal = match near {
+        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
+        None => refuse(
+            fact,
+            format_args!(
+                "make it with `keystilectl client create {name}`, or see `keystilectl client list`"
+            ),
+        ),
+    };
+    Ok(refusal.of(Kind::NotFound))
+}
+
+#[cfg(test)]
+mod tests;

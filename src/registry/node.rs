@@ -1,0 +1,175 @@
+//! Envoys that sign what they report with a secret of their own, so that nobody else can report
+//! in their name.
+
+use std::collections::{BTreeSet, HashMap};
+
+use keystile_core::keyset::{NodeKey, SigningKeys};
+use keystile_core::report::message;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::when;
+use keystile_model::words;
+use keystile_model::world::World;
+use keystile_store::{EnrolledNode, Store, Tx};
+
+const SECRET: usize = 32;
+/// Bytes of a node id.
+const NAME: usize = 256;
+
+/// Whose messages are accepted, and under which secret.
+#[derive(Clone, Default)]
+pub struct Nodes {
+    /// By node id; a revoked node has no key.
+    keys: HashMap<String, Option<NodeKey>>,
+    /// Messages signed with the shared secret are not accepted.
+    enrolled_only: bool,
+}
+
+impl Nodes {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn read(tx: &Tx<'_>, enrolled_only: bool) -> Result<Self> {
+        let all = tx.enrolled_nodes()?.into_iter();
+        let keys = all.map(|n| {
+            let key = n.secret.and_then(|s| NodeKey::new(&n.node, s).ok());
+            (n.node, key)
+        });
+        Ok(Self {
+            keys: keys.collect(),
+            enrolled_only,
+        })
+    }
+
+    /// Those that were revoked, and not enrolled again.
+    pub fn revoked(&self) -> BTreeSet<String> {
+        let revoked = self.keys.iter().filter(|(_, key)| key.is_none());
+        revoked.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Whether it is enrolled, and not revoked.
+    pub fn is_enrolled(&self, node: &str) -> bool {
+        matches!(self.keys.get(node), Some(Some(_)))
+    }
+
+    /// What a message is to be verified with: the secret of the node that it names, if it is
+    /// signed with one, or those that all share.
+    pub fn keys(&self, kid: &str, body: &[u8], shared: &SigningKeys) -> SigningKeys {
+        if kid != NodeKey::KID {
+            return shared.clone();
+        }
+        let node = message::node_of(body).unwrap_or_default();
+        let key = self.keys.get(&node).and_then(Option::as_ref);
+        SigningKeys::new(key.map(NodeKey::signing_key).into_iter().collect())
+    }
+
+    /// Whether a message that verified counts for a node: with the secret that all share,
+    /// anybody could have signed it.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn admit(&self, kid: &str, node: &str) -> std::result::Result<(), &'static str> {
+        if kid == NodeKey::KID {
+            return Ok(());
+        }
+        match self.keys.get(node) {
+            Some(Some(_)) => Err(
+                "its node is enrolled, but it is not signed with that node's secret; give the Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
+            ),
+            Some(None) => Err(
+                "its node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
+            ),
+            None if self.enrolled_only => {
+                Err("its node is not enrolled; enroll it with `keystilectl node enroll`")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives a node a secret of its own, which replaces any earlier one.
+///
+/// # Errors
+/// The caller is not an owner; `node` is not a node id.
+pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
+    world.caller.owner("enroll Envoys")?;
+    let is_name = (1..=NAME).contains(&node.len())
+        && !node.chars().any(|c| c.is_control() || c.is_whitespace());
+    if !is_name {
+        return Err(refuse(
+            "`node` is not a node id",
+            format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
+        ));
+    }
+    words::check("node", node, NAME)?;
+    let mut secret = Zeroizing::new(vec![0; SECRET]);
+    (world.entropy)(secret.as_mut_slice())?;
+    let key = NodeKey::new(node, secret.clone()).map_err(|e| {
+        refuse(
+            format_args!("the new secret {e}"),
+            "report this as a mistake of keystilectl",
+        )
+    })?;
+    store.write(world, |tx| {
+        let before = tx.enrolled_node(node)?.map(|n| shown(&n));
+        let enrolled = EnrolledNode {
+            node: node.to_owned(),
+            secret: Some(secret),
+            enrolled: world.now.seconds(),
+            revoked: None,
+        };
+        tx.keep_enrolled_node(&enrolled)?;
+        let after = shown(&enrolled);
+        tx.audit(world, "node.enroll", node, before.as_ref(), Some(&after))
+    })?;
+    Ok(key)
+}
+
+/// Revokes a node's secret: from then on, nothing reported in its name counts.
+///
+/// # Errors
+/// The caller is not an owner; the node was never enrolled.
+pub fn revoke(store: &mut Store, world: &World, node: &str) -> Result<()> {
+    world.caller.owner("revoke the secrets of Envoys")?;
+    store.write(world, |tx| {
+        let Some(found) = tx.enrolled_node(node)? else {
+            return Err(refuse(
+                format_args!("node `{node}` is not enrolled"),
+                "see `keystilectl node list`",
+            )
+            .of(Kind::NotFound));
+        };
+        if found.revoked.is_some() {
+            return Ok(());
+        }
+        let before = shown(&found);
+        let revoked = EnrolledNode {
+            secret: None,
+            revoked: Some(world.now.seconds()),
+            ..found
+        };
+        tx.keep_enrolled_node(&revoked)?;
+        let after = shown(&revoked);
+        tx.audit(world, "node.revoke", node, Some(&before), Some(&after))
+    })
+}
+
+/// All that were enrolled.
+///
+/// # Errors
+/// The caller is bound to a client.
+pub fn list(store: &mut Store, world: &World) -> Result<Vec<EnrolledNode>> {
+    world.caller.unbound("read the fleet")?;
+    store.read(|tx| tx.enrolled_nodes())
+}
+
+/// Without the secret.
+fn shown(node: &EnrolledNode) -> serde_json::Value {
+    json!({
+        "enrolled": when::rfc3339(node.enrolled),
+        "revoked": node.revoked.map(when::rfc3339),
+    })
+}

@@ -1,0 +1,157 @@
+//! Signing keys: make, rotate, retire. And the keyset's renewal, which is nothing but a
+//! fresh signature's date.
+
+use keystile_core::keyset::{SigningKey, SigningKeys};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::record::{SigningRecord, SigningState};
+use keystile_model::when;
+use keystile_model::world::World;
+use keystile_store::{Store, Tx};
+
+const SECRET_BYTES: usize = 32;
+
+/// Makes a signing key inside another operation. Its id is the day and a few random
+/// letters: readable in a log, and never the same twice.
+pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
+    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    (world.entropy)(secret.as_mut_slice())?;
+    let mut mark = [0; 3];
+    (world.entropy)(&mut mark)?;
+    let day: String = when::rfc3339(world.now.seconds())
+        .chars()
+        .take(10)
+        .filter(|c| *c != '-')
+        .collect();
+    let mark: String = mark.iter().map(|b| format!("{b:02x}")).collect();
+    let kid = format!("k{day}-{mark}");
+    tx.insert_signing_key(&kid, secret.as_slice(), world.now.seconds())?;
+    tx.audit(
+        world,
+        "signing-key.create",
+        &kid,
+        None,
+        Some(&json!({"state": "active"})),
+    )?;
+    tx.keyset_changed();
+    Ok(kid)
+}
+
+/// Makes a new active key; the former one is accepted until it is retired. Gives the ids
+/// of both.
+pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
+    world.caller.unbound("rotate signing keys")?;
+    store.write(world, |tx| {
+        let former = active(tx)?.kid().to_owned();
+        tx.demote_signing_key()?;
+        tx.audit(
+            world,
+            "signing-key.demote",
+            &former,
+            Some(&json!({"state": "active"})),
+            Some(&json!({"state": "accepted"})),
+        )?;
+        let new = insert(tx, world)?;
+        Ok((new, former))
+    })
+}
+
+/// Erases a signing key that signs no more.
+pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
+    world.caller.unbound("retire signing keys")?;
+    store.write(world, |tx| {
+        let all = tx.signing_keys()?;
+        let found = all.iter().find(|k| k.kid == kid);
+        match found.map(|k| k.state) {
+            None => Err(refuse(
+                format_args!("there is no signing key `{kid}`"),
+                "see `keystilectl signing-key list`",
+            )
+            .of(Kind::NotFound)),
+            Some(SigningState::Active) => Err(refuse(
+                format_args!("signing key `{kid}` is the one that signs"),
+                "make another one first with `keystilectl signing-key rotate`",
+            )
+            .of(Kind::Conflict)),
+            Some(SigningState::Retired) => Ok(()),
+            Some(SigningState::Accepted) => {
+                tx.retire_signing_key(kid, world.now.seconds())?;
+                tx.audit(
+                    world,
+                    "signing-key.retire",
+                    kid,
+                    Some(&json!({"state": "accepted"})),
+                    Some(&json!({"state": "retired"})),
+                )
+            }
+        }
+    })
+}
+
+/// The key that signs.
+pub fn active(tx: &Tx<'_>) -> Result<SigningKey> {
+    tx.signing_keys()?
+        .into_iter()
+        .find(|k| k.state == SigningState::Active)
+        .and_then(|k| k.key)
+        .ok_or_else(|| {
+            refuse(
+                "the store has no active signing key",
+                "restore the folder from a backup",
+            )
+        })
+}
+
+/// The keys that keysets are taken from: the active one first.
+pub fn accepted(tx: &Tx<'_>) -> Result<SigningKeys> {
+    let mut all: Vec<SigningRecord> = tx.signing_keys()?;
+    all.sort_by_key(|k| k.state != SigningState::Active);
+    Ok(SigningKeys::new(
+        all.into_iter().filter_map(|k| k.key).collect(),
+    ))
+}
+
+/// Renews the keyset: the same content, issued now.
+pub fn renew(store: &mut Store, world: &World) -> Result<()> {
+    store.write(world, |tx| renew_in(tx, world))
+}
+
+/// The same inside another operation.
+pub fn renew_in(tx: &mut Tx<'_>, world: &World) -> Result<()> {
+    tx.keyset_changed();
+    let before = json!({"issued_at": when::rfc3339(tx.meta().issued_at)});
+    let after = json!({"issued_at": when::rfc3339(world.now.seconds())});
+    tx.audit(world, "keyset.renew", "keyset", Some(&before), Some(&after))
+}
+
+/// Makes the store's version rise above one that an Envoy has in force, unless it is not
+/// below: gives the new one. Whatever the Envoy has comes from elsewhere, and it takes
+/// nothing older.
+///
+/// # Errors
+/// Those of the store.
+pub fn rise_above(
+    store: &mut Store,
+    world: &World,
+    version: u64,
+    node: &str,
+) -> Result<Option<u64>> {
+    // Most reports are behind what the first of them has brought about.
+    if store.read(|tx| Ok(version <= tx.meta().version))? {
+        return Ok(None);
+    }
+    store.write(world, |tx| {
+        let former = tx.meta().version;
+        if version <= former {
+            return Ok(None);
+        }
+        tx.rise_above(version);
+        tx.keyset_changed();
+        let before = json!({"version": former});
+        let after = json!({"version": tx.next_version(), "in_force": version});
+        tx.audit(world, "keyset.rise", node, Some(&before), Some(&after))?;
+        Ok(Some(tx.next_version()))
+    })
+}

@@ -1,0 +1,171 @@
+//! Usage: batches of counts taken in from Envoys, kept by minute, hour and day, and asked
+//! for by people. `usage.md` says what is kept, for how long, and how to switch it off.
+//!
+//! * [`intake`]: batches that come at the same time share a transaction, and each is
+//!   acknowledged after it;
+//! * [`count`]: what such a transaction writes, each batch once;
+//! * [`anomaly`]: plain rules over what was counted, and who is told;
+//! * [`question`]: what was counted, asked for;
+//! * [`numbers`] makes metrics of it.
+
+use std::collections::HashMap;
+
+use keystile_core::limit::quota::Quota;
+use keystile_core::policy::RawPolicy;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use keystile_model::error::{Result, refuse};
+use keystile_model::wire::Span;
+use keystile_policy::zones;
+pub use keystile_store::Step;
+use keystile_store::UsageTx;
+
+pub mod anomaly;
+pub mod count;
+pub mod question;
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 86_400;
+/// A VM that was silent for so long is forgotten, and a batch from before then is not
+/// counted: it could be one that was. Seconds.
+pub const LATEST: u64 = 90 * DAY;
+/// Quotas by month are asked for until their last batches are in. Seconds.
+const WINDOWS: u64 = 70 * DAY;
+
+/// How long usage is kept, and what is taken for odd. A rule whose number is 0 is off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = UsageSettings)]
+pub struct Settings {
+    /// How long counts by minute are kept.
+    pub minutes: Span,
+    /// How long counts by hour are kept.
+    pub hours: Span,
+    /// How long counts by day are kept, and with them networks and anomalies.
+    pub days: Span,
+    /// `spike`: so many times the most that the key had in any hour of the 7 days before.
+    pub spike_factor: u64,
+    /// `spike`: and more than so many requests in the hour.
+    pub spike_minimum: u64,
+    /// `new-network`: so long after its first use a key is expected to be settled.
+    pub network_learning: Span,
+    /// `scope-denials`: so many requests in an hour lacked a scope.
+    pub scope_denials: u64,
+    /// `rotated-key-used`: so long before a replaced key ends.
+    pub rotation_notice: Span,
+    /// `revoked-key-tried`: so many requests in an hour.
+    pub revoked_tries: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            minutes: Span(2 * DAY),
+            hours: Span(60 * DAY),
+            days: Span(730 * DAY),
+            spike_factor: 10,
+            spike_minimum: 1000,
+            network_learning: Span(7 * DAY),
+            scope_denials: 20,
+            rotation_notice: Span(DAY),
+            revoked_tries: 1,
+        }
+    }
+}
+
+impl Settings {
+    /// Those in force.
+    ///
+    /// # Errors
+    /// Those of the database, or a newer version wrote them.
+    pub fn read(tx: &UsageTx<'_>) -> Result<Self> {
+        let json = tx.usage_settings()?;
+        if json.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(&json).map_err(|e| {
+            refuse(
+                format_args!("the settings of usage cannot be read ({e})"),
+                "use the keystilectl that wrote them, or a newer one",
+            )
+        })
+    }
+
+    /// That counts are kept long enough to be of use, and the longer the coarser.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(&self) -> Result<()> {
+        let [minutes, hours, days] = [self.minutes.0, self.hours.0, self.days.0];
+        if minutes < HOUR || hours < DAY || days < DAY {
+            return Err(refuse(
+                "minutes are kept for an hour, hours and days for a day at least",
+                "to keep nothing at all, take `usage` out of the policy: then Envoys count nothing",
+            ));
+        }
+        if minutes > hours || hours > days {
+            return Err(refuse(
+                "counts by minute would be kept longer than by hour, or those longer than by day",
+                "keep the coarser ones at least as long",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How long counts of a unit are kept, in seconds.
+    pub fn kept(&self, step: Step) -> u64 {
+        match step {
+            Step::Minute => self.minutes.0,
+            Step::Hour => self.hours.0,
+            Step::Day => self.days.0,
+        }
+    }
+}
+
+/// The quotas of a policy's plans, with the clocks that they follow from `now` (wall-clock
+/// seconds) on: what Envoys are told with the keyset.
+pub fn quotas(policy: &RawPolicy, now: u64) -> HashMap<String, Quota> {
+    let zones = zones::of(policy, now);
+    let plans = policy.plans.iter();
+    plans
+        .filter_map(|(name, plan)| Some((name.clone(), Quota::new(plan.quota.as_ref()?, &zones)?)))
+        .collect()
+}
+
+/// When the window of a quota that an instant lies in began; both in seconds.
+pub fn window(quota: &Quota, at: u64) -> u64 {
+    quota.window(at).map_or(0, |w| w.start)
+}
+
+/// Removes what is older than the settings keep, in steps short enough for batches to get
+/// between; `true` if there is more.
+///
+/// # Errors
+/// Those of the database.
+pub fn prune(tx: &mut UsageTx<'_>, now: u64) -> Result<bool> {
+    let settings = Settings::read(tx)?;
+    for step in Step::ALL {
+        let before = now.saturating_sub(settings.kept(step)) / step.seconds();
+        if tx.prune_counts(step, before)? {
+            return Ok(true);
+        }
+    }
+    tx.prune_others(
+        now.saturating_sub(LATEST),
+        now.saturating_sub(WINDOWS),
+        now.saturating_sub(settings.days.0),
+    )?;
+    Ok(false)
+}
+
+/// Property tests keep the seeds of their failures here, to be committed.
+#[cfg(test)]
+fn seeded() -> proptest::prelude::ProptestConfig {
+    use proptest::test_runner::FileFailurePersistence;
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/seeds.txt");
+    proptest::prelude::ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(seeds))),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,181 @@
+//! Plain rules over what was counted. What one of them finds is an event, once for each
+//! key, rule and day: an audit record, and so a message to webhooks.
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::{HOUR, Settings};
+use crate::usage::Step;
+use keystile_model::error::Result;
+use keystile_model::when;
+use keystile_model::world::World;
+use keystile_store::{Store, Untold, UsageTx, Whose};
+
+/// Hours that a spike is compared with.
+const HISTORY: u64 = 7 * 24;
+/// Hours that a key must have been used for before it can have spikes.
+const SETTLED: u64 = 24;
+/// Networks noted of a key; one that roams further is expected to.
+const NETWORKS: u64 = 256;
+/// Anomalies told in one transaction.
+const STEP: u32 = 500;
+
+/// What a rule looks for. [`Rule::name`] behind `anomaly.` is its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Far more requests in an hour than ever in the week before.
+    Spike,
+    /// A network that it was never used from.
+    NewNetwork,
+    /// A run of requests that lacked a scope.
+    ScopeDenials,
+    /// A replaced key is still used shortly before it ends.
+    RotatedKeyUsed,
+    /// A revoked key is still tried.
+    RevokedKeyTried,
+}
+
+impl Rule {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spike => "spike",
+            Self::NewNetwork => "new-network",
+            Self::ScopeDenials => "scope-denials",
+            Self::RotatedKeyUsed => "rotated-key-used",
+            Self::RevokedKeyTried => "revoked-key-tried",
+        }
+    }
+
+    /// The action of its audit record.
+    fn action(name: &str) -> String {
+        format!("anomaly.{name}")
+    }
+}
+
+/// A key was let through from a network.
+///
+/// # Errors
+/// Those of the database; so with all below.
+pub fn network(
+    tx: &mut UsageTx<'_>,
+    settings: &Settings,
+    key: i64,
+    network: IpNet,
+    at: u64,
+) -> Result<()> {
+    let network = network.to_string();
+    let Some((since, held)) = tx.network_seen(key, &network, at, NETWORKS)? else {
+        return Ok(());
+    };
+    let learning = settings.network_learning.0;
+    if learning > 0 && held > 1 && at.saturating_sub(since) >= learning {
+        let detail = json!({"network": network, "networks_before": held - 1});
+        found(tx, key, Rule::NewNetwork, at, &detail)?;
+    }
+    Ok(())
+}
+
+/// A key that gives way to another one at `end` was let through.
+pub fn rotated(
+    tx: &mut UsageTx<'_>,
+    settings: &Settings,
+    key: i64,
+    end: u64,
+    requests: u64,
+    at: u64,
+) -> Result<()> {
+    if end > at && end - at <= settings.rotation_notice.0 {
+        let detail = json!({"works_until": when::rfc3339(end), "requests": requests});
+        found(tx, key, Rule::RotatedKeyUsed, at, &detail)?;
+    }
+    Ok(())
+}
+
+/// Looks at the hour that an instant lies in, in seconds, and for some minutes at the one
+/// before, whose last batches come then.
+pub fn look(tx: &mut UsageTx<'_>, now: u64) -> Result<()> {
+    let settings = Settings::read(tx)?;
+    let hour = now / HOUR;
+    if now % HOUR < 600 {
+        look_at(tx, &settings, hour.saturating_sub(1), now)?;
+    }
+    look_at(tx, &settings, hour, now)
+}
+
+fn look_at(tx: &mut UsageTx<'_>, settings: &Settings, hour: u64, now: u64) -> Result<()> {
+    // Of the hour that it is found in, so that the hour before is not a second event.
+    let at = now.min(hour * HOUR + HOUR - 1);
+    for (rule, outcome, enough) in [
+        (
+            Rule::ScopeDenials,
+            "insufficient_scope",
+            settings.scope_denials,
+        ),
+        (
+            Rule::RevokedKeyTried,
+            "revoked_api_key",
+            settings.revoked_tries,
+        ),
+    ] {
+        let Some(more_than) = enough.checked_sub(1) else {
+            continue;
+        };
+        for busy in tx.busy_keys(hour, Some(outcome), more_than)? {
+            found(tx, busy.key, rule, at, &json!({"requests": busy.requests}))?;
+        }
+    }
+    if settings.spike_factor == 0 {
+        return Ok(());
+    }
+    for busy in tx.busy_keys(hour, None, settings.spike_minimum)? {
+        let whose = Whose::Key {
+            client: busy.client,
+            key: busy.key,
+        };
+        let range = (hour.saturating_sub(HISTORY), hour.saturating_sub(1));
+        let history = tx.series(whose, Step::Hour, range)?;
+        let settled = history.first().is_some_and(|h| hour - h.t >= SETTLED);
+        let usual = history.iter().map(|h| h.requests).max().unwrap_or(0);
+        if settled && busy.requests > usual.saturating_mul(settings.spike_factor) {
+            let detail = json!({"requests": busy.requests, "most_in_an_hour_before": usual});
+            found(tx, busy.key, Rule::Spike, at, &detail)?;
+        }
+    }
+    Ok(())
+}
+
+fn found(tx: &mut UsageTx<'_>, key: i64, rule: Rule, at: u64, detail: &Value) -> Result<()> {
+    tx.add_anomaly(key, rule.name(), at, &detail.to_string())
+}
+
+/// Writes to the audit log what it has not been told yet, and gives that: it is to be
+/// noted with [`UsageTx::set_told`]. A crash between the two tells of it twice.
+pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
+    let untold = store.with_usage(|_, usage| usage.read(|tx| tx.untold(STEP)))?;
+    if untold.is_empty() {
+        return Ok(untold);
+    }
+    store.write(world, |tx| {
+        for one in &untold {
+            let anomaly = &one.anomaly;
+            let mut after: Value = serde_json::from_str(&anomaly.detail).unwrap_or_default();
+            if let Some(map) = after.as_object_mut() {
+                if let Some(name) = tx.name_of_client(anomaly.client)? {
+                    map.insert("client".to_owned(), json!(name));
+                }
+                map.insert("at".to_owned(), json!(when::rfc3339(anomaly.at)));
+            }
+            let subject = anomaly.key.to_string();
+            tx.audit(
+                world,
+                &Rule::action(&anomaly.rule),
+                &subject,
+                None,
+                Some(&after),
+            )?;
+        }
+        Ok(())
+    })?;
+    Ok(untold)
+}

@@ -1,0 +1,421 @@
+//! Webhooks: who is told what. Every audit record is an event; a webhook names those it
+//! wants.
+
+use serde_json::{Value, json};
+
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::record::Webhook;
+use keystile_model::webhook::{self, Secret, retry_after};
+use keystile_model::when;
+use keystile_model::words;
+use keystile_model::world::World;
+use keystile_store::{Message, Store, Tx};
+
+/// Audit records looked at in one transaction.
+const STEP: u32 = 1_000;
+/// Webhooks in one store.
+const MOST: usize = 50;
+
+/// What is said about a new webhook.
+#[derive(Clone, Default)]
+pub struct Draft {
+    /// Unique.
+    pub name: String,
+    /// Where messages go.
+    pub url: String,
+    /// `key.revoke`, `key.*`, `*`.
+    pub events: Vec<String>,
+    /// Of the receiver's making; otherwise one is made.
+    pub secret: Option<Secret>,
+}
+
+/// Adds a webhook; it hears of what happens from then on. The secret is shown once.
+///
+/// # Errors
+/// What is wrong with the draft.
+pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, Secret)> {
+    world.caller.owner("change webhooks")?;
+    words::check("name", &draft.name, words::NAME)?;
+    words::check_address("url", &draft.url)?;
+    let url = webhook::checked_target(&draft.url, &world.reach)?;
+    let events = checked_events(draft.events)?;
+    if !keystile_core::policy::is_client_name(&draft.name) {
+        return Err(refuse(
+            format_args!("`{}` is no name for a webhook", draft.name),
+            "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
+        ));
+    }
+    let secret = match draft.secret {
+        Some(secret) => secret,
+        None => Secret::generate(world.entropy)?,
+    };
+    store.write(world, |tx| {
+        let known = tx.webhooks()?;
+        if known.iter().any(|w| w.name == draft.name) {
+            return Err(refuse(
+                format_args!("there is a webhook `{}` already", draft.name),
+                "choose another name, or delete that one first",
+            ));
+        }
+        if known.len() >= MOST {
+            return Err(refuse(
+                format_args!("there are {MOST} webhooks already"),
+                "let one receiver pass messages on, or delete one that is not needed",
+            ));
+        }
+        let mut hook = Webhook {
+            number: 0,
+            name: draft.name,
+            url,
+            events,
+            cursor: 0,
+            created: world.now.seconds(),
+            waiting: 0,
+        };
+        tx.audit(
+            world,
+            "webhook.create",
+            &hook.name,
+            None,
+            Some(&hook.json()),
+        )?;
+        hook.cursor = tx.meta().head.seq;
+        hook.number = tx.insert_webhook(&hook, &secret)?;
+        Ok((hook, secret))
+    })
+}
+
+fn checked_events(events: Vec<String>) -> Result<Vec<String>> {
+    if events.is_empty() {
+        return Ok(vec!["*".to_owned()]);
+    }
+    let good = |e: &String| {
+        let word = |w: &str| {
+            !w.is_empty()
+                && w.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_')
+        };
+        e == "*"
+            || e.split_once('.')
+                .is_some_and(|(noun, verb)| word(noun) && (verb == "*" || word(verb)))
+    };
+    match events.iter().find(|e| !good(e)) {
+        Some(bad) => Err(refuse(
+            format_args!("`{bad}` is no event"),
+            "write an action of the audit log such as `key.revoke`, or `key.*`, or `*`",
+        )),
+        None => Ok(events),
+    }
+}
+
+/// Every webhook.
+///
+/// # Errors
+/// The caller is bound to a client.
+pub fn list(store: &mut Store, world: &World) -> Result<Vec<Webhook>> {
+    world.caller.unbound("read webhooks")?;
+    store.read(|tx| tx.webhooks())
+}
+
+/// That there is none of that name.
+pub fn unknown(name: &str) -> Error {
+    refuse(
+        format_args!("there is no webhook `{name}`"),
+        "see `keystilectl webhook list`",
+    )
+    .of(Kind::NotFound)
+}
+
+/// Removes a webhook, and what it has not been told yet.
+///
+/// # Errors
+/// There is none of that name.
+pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
+    world.caller.owner("change webhooks")?;
+    store.write(world, |tx| {
+        let all = tx.webhooks()?;
+        let hook = all.iter().find(|w| w.name == name);
+        let hook = hook.ok_or_else(|| unknown(name))?;
+        tx.delete_webhook(hook.number)?;
+        tx.audit(world, "webhook.delete", name, Some(&hook.json()), None)
+    })
+}
+
+/// What a look through the audit log did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// There is more to look at.
+    pub more: bool,
+    /// Messages given up because their audit records are gone.
+    pub dropped: u64,
+}
+
+/// Looks through the audit log for what webhooks want to hear, a step of it.
+///
+/// # Errors
+/// Those of the store.
+pub fn collect(store: &mut Store, world: &World) -> Result<Collected> {
+    // Most turns find nothing, and take no lock for that.
+    let due = store.read(|tx| {
+        let head = tx.meta().head.seq;
+        let behind = tx.webhooks()?.iter().any(|w| w.cursor < head);
+        Ok(behind || tx.has_lost_messages()?)
+    })?;
+    if !due {
+        return Ok(Collected {
+            more: false,
+            dropped: 0,
+        });
+    }
+    store.write(world, |tx| {
+        // A former version pruned records and left their messages in line.
+        let dropped = tx.drop_lost_messages()?;
+        let mut more = false;
+        for hook in tx.webhooks()? {
+            more |= collect_for(tx, &hook, world.now.seconds())?;
+        }
+        Ok(Collected { more, dropped })
+    })
+}
+
+fn collect_for(tx: &mut Tx<'_>, hook: &Webhook, now: u64) -> Result<bool> {
+    let records = tx.audit_after(hook.cursor, STEP)?;
+    let Some(last) = records.last() else {
+        return Ok(false);
+    };
+    for record in &records {
+        if hook.wants(&record.action) {
+            tx.insert_message(hook.number, record.seq, now)?;
+        }
+    }
+    tx.set_webhook_cursor(hook.number, last.seq)?;
+    Ok(records.len() >= STEP as usize)
+}
+
+/// How many messages are lost if the audit records up to `last` go: those in line, and those
+/// that webhooks have not even looked for. Moves them on to what stays.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn pass_over(tx: &mut Tx<'_>, last: u64) -> Result<u64> {
+    let mut lost = 0;
+    for hook in tx.webhooks()? {
+        let mut at = hook.cursor;
+        while at < last {
+            let records = tx.audit_after(at, STEP)?;
+            let Some(end) = records.last() else { break };
+            at = end.seq;
+            let gone = records.iter().take_while(|r| r.seq <= last);
+            lost += gone.filter(|r| hook.wants(&r.action)).count() as u64;
+        }
+        if hook.cursor < last {
+            tx.set_webhook_cursor(hook.number, last)?;
+        }
+    }
+    Ok(lost)
+}
+
+/// A message as it is sent: its id, and its body.
+pub fn content(message: &Message) -> (String, Vec<u8>) {
+    let record = &message.record;
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    let body = json!({
+        "type": record.action,
+        "timestamp": when::rfc3339_ms(record.at.ms()),
+        "data": {
+            "subject": record.subject,
+            "client": record.client,
+            "user": record.actor.user,
+            "before": parsed(&record.before),
+            "after": parsed(&record.after),
+            "audit_seq": record.seq,
+        },
+    });
+    // The same for every try, so that a receiver can tell a repetition. After a restore the
+    // numbers come again and mean other records: what tells of those is no repetition.
+    let id = match message.timeline {
+        None => format!("msg_{}_{}", message.webhook, record.seq),
+        Some(timeline) => format!("msg_{timeline}_{}_{}", message.webhook, record.seq),
+    };
+    (id, body.to_string().into_bytes())
+}
+
+/// What became of a try.
+pub enum Tried {
+    /// The receiver has it.
+    Taken,
+    /// It has not; why, without secrets.
+    Failed(String),
+}
+
+/// Notes what became of a try. The last failure is written to the audit log.
+///
+/// # Errors
+/// Those of the store.
+pub fn tried(store: &mut Store, world: &World, message: &Message, tried: &Tried) -> Result<()> {
+    let (webhook, seq) = (message.webhook, message.record.seq);
+    store.write(world, |tx| match tried {
+        Tried::Taken => tx.delete_message(webhook, seq),
+        Tried::Failed(why) => {
+            let failures = message.failures.saturating_add(1);
+            match retry_after(failures, seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) {
+                Some(wait) => {
+                    let next = world.now.seconds().saturating_add(wait);
+                    tx.postpone_message(webhook, seq, failures, next)
+                }
+                None => {
+                    tx.delete_message(webhook, seq)?;
+                    let name = tx.webhooks()?.into_iter().find(|w| w.number == webhook);
+                    let name = name.map(|w| w.name).unwrap_or_default();
+                    // An event that tells of its own failure would come back for ever.
+                    if message.record.action == "webhook.give-up" {
+                        return Ok(());
+                    }
+                    let after = json!({"audit_seq": seq, "tries": failures, "reason": why});
+                    tx.audit(world, "webhook.give-up", &name, None, Some(&after))
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit;
+    use crate::bench::{Bench, NOON};
+    use keystile_store::Query;
+    use keystile_system as system;
+
+    fn hook(b: &mut Bench, events: &[&str]) {
+        let draft = Draft {
+            name: "siem".to_owned(),
+            url: "https://siem.example.com/keystile".to_owned(),
+            events: events.iter().map(|e| (*e).to_owned()).collect(),
+            secret: None,
+        };
+        create(&mut b.store, &system::at(NOON), draft).ok().unwrap();
+    }
+
+    fn due(b: &mut Bench, at: u64) -> Vec<Message> {
+        while collect(&mut b.store, &system::at(at)).unwrap().more {}
+        b.store.read(|tx| tx.due_messages(1, at, 100)).unwrap()
+    }
+
+    #[test]
+    fn a_webhook_hears_what_it_wants_of_what_happens_after_it_was_made() {
+        let mut b = Bench::new();
+        b.issue(&system::at(NOON), 1);
+        hook(&mut b, &["key.*"]);
+        assert!(due(&mut b, NOON + 1).is_empty());
+        b.issue(&system::at(NOON + 2), 2);
+        b.client("pia");
+        let messages = due(&mut b, NOON + 3);
+        let actions: Vec<&str> = messages.iter().map(|m| m.record.action.as_str()).collect();
+        assert_eq!(actions, ["key.issue", "key.issue"]);
+        let (id, body) = content(&messages[0]);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(id, format!("msg_1_{}", messages[0].record.seq));
+        assert_eq!(body["type"], "key.issue");
+        assert_eq!(body["data"]["client"], "acme");
+    }
+
+    #[test]
+    fn what_was_taken_is_not_sent_again_and_what_was_not_is_sent_later() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&system::at(NOON), 2);
+        let messages = due(&mut b, NOON + 1);
+        let world = system::at(NOON + 1);
+        tried(&mut b.store, &world, &messages[0], &Tried::Taken).unwrap();
+        let failed = Tried::Failed("answered 500".to_owned());
+        tried(&mut b.store, &world, &messages[1], &failed).unwrap();
+        assert!(due(&mut b, NOON + 5).is_empty());
+        let again = due(&mut b, NOON + 7);
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].record.seq, messages[1].record.seq);
+        assert_eq!(again[0].failures, 1);
+    }
+
+    #[test]
+    fn a_receiver_that_never_answers_is_given_up_and_the_log_says_so() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&system::at(NOON), 1);
+        let mut now = NOON + 1;
+        let mut tries = 0;
+        while let Some(message) = due(&mut b, now).pop() {
+            let failed = Tried::Failed("cannot be reached".to_owned());
+            tried(&mut b.store, &system::at(now), &message, &failed).unwrap();
+            tries += 1;
+            now += 100_000;
+        }
+        assert_eq!(tries, 9);
+        let log = b
+            .store
+            .read(|tx| tx.last_audit(&Query::default(), 1))
+            .unwrap();
+        assert_eq!(log[0].action, "webhook.give-up");
+        assert_eq!(b.verify(), Ok(()));
+    }
+
+    #[test]
+    fn messages_that_lost_their_records_to_a_pruning_hold_up_no_other() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&system::at(NOON), 6);
+        assert_eq!(due(&mut b, NOON + 1).len(), 6);
+        // Two more that the webhook has not looked for yet.
+        b.issue(&system::at(NOON + 2), 2);
+        let pruned = audit::prune(&mut b.store, &system::at(NOON + 50), NOON + 10).unwrap();
+        assert_eq!(pruned.undelivered, 8);
+        b.issue(&system::at(NOON + 60), 1);
+        while collect(&mut b.store, &system::at(NOON + 61)).unwrap().more {}
+        let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
+        assert_eq!(b.store.read(first).unwrap().len(), 1);
+        assert_eq!(b.store.read(|tx| tx.webhooks()).unwrap()[0].waiting, 1);
+        let log = b.store.read(|tx| {
+            let query = Query {
+                action: Some("audit.prune".to_owned()),
+                ..Query::default()
+            };
+            tx.last_audit(&query, 1)
+        });
+        assert!(log.unwrap()[0].after.contains(r#""undelivered":8"#));
+    }
+
+    #[test]
+    fn messages_left_behind_by_a_former_version_are_given_up_and_counted() {
+        let mut b = Bench::new();
+        hook(&mut b, &["key.issue"]);
+        b.issue(&system::at(NOON), 5);
+        assert_eq!(due(&mut b, NOON + 1).len(), 5);
+        audit::prune(&mut b.store, &system::at(NOON + 50), NOON + 10).unwrap();
+        b.sql("INSERT INTO message (webhook, seq, failures, next) VALUES (1,1,0,0),(1,2,0,0),(1,3,0,0),(1,4,0,0)");
+        b.issue(&system::at(NOON + 60), 1);
+        let first = |tx: &Tx<'_>| tx.due_messages(1, NOON + 61, 4);
+        let collected = collect(&mut b.store, &system::at(NOON + 61)).unwrap();
+        assert_eq!(collected.dropped, 4);
+        assert_eq!(b.store.read(first).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_deleted_webhook_takes_its_messages_along() {
+        let mut b = Bench::new();
+        hook(&mut b, &["*"]);
+        b.issue(&system::at(NOON), 3);
+        assert!(!due(&mut b, NOON + 1).is_empty());
+        delete(&mut b.store, &system::at(NOON + 2), "siem").unwrap();
+        assert!(due(&mut b, NOON + 3).is_empty());
+    }
+
+    #[test]
+    fn events_that_cannot_happen_are_refused() {
+        for bad in ["", "key", "key.", ".*", "Key.issue", "key.*.x", "**"] {
+            assert!(checked_events(vec![bad.to_owned()]).is_err(), "{bad}");
+        }
+        for good in ["*", "key.*", "key.hand-over", "signing-key.rotate"] {
+            assert!(checked_events(vec![good.to_owned()]).is_ok(), "{good}");
+        }
+    }
+}

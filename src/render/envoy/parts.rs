@@ -1,0 +1,209 @@
+//! The parts of `envoy/discovery.yaml` that other hosts (Istio, Envoy Gateway) put into a
+//! configuration of theirs, so that what they get is what is tried on the real Envoy.
+
+use serde_json::{Value, json};
+
+use super::{CLUSTERS, DISCOVERY, FILTERS, HostPort, drifted};
+use keystile_model::error::Result;
+use keystile_policy::yaml::{self, Node};
+
+const TLS: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+/// Filters and tags, as Envoy's configuration has them.
+pub struct Parts {
+    /// The disabled filter that the base comes to.
+    pub base: Value,
+    /// The filter that decides.
+    pub active: Value,
+    /// What stands behind it and lets nothing through that it has not judged.
+    pub guard: Value,
+    /// What turns the names of the filter's metrics into labels.
+    pub stats_tags: Value,
+    keeper: Value,
+    discovery: Value,
+    control: Value,
+}
+
+/// A control plane, as Envoys reach it.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    /// Its discovery service.
+    pub discovery: HostPort,
+    /// Where it takes reports.
+    pub control: HostPort,
+    /// How its certificate is checked; in clear if `None`.
+    pub tls: Option<Tls>,
+}
+
+/// Files on the Envoys' machines.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The authority of the control plane's certificate, PEM.
+    pub ca: String,
+    /// The Envoys' own certificate and its key, PEM.
+    pub certificate: Option<(String, String)>,
+}
+
+impl Parts {
+    /// Reads them out of the template.
+    pub fn new() -> Result<Self> {
+        let root = yaml::parse(DISCOVERY).map_err(|e| drifted(&e.problem))?;
+        let filter = |n: usize| at(&root, &format!("{FILTERS}[{n}]"));
+        let cluster = |n: usize| at(&root, &format!("{CLUSTERS}[{n}]"));
+        Ok(Self {
+            base: filter(0)?,
+            active: filter(1)?,
+            guard: filter(2)?,
+            stats_tags: at(&root, "stats_config.stats_tags")?,
+            keeper: at(&root, "bootstrap_extensions[0]")?,
+            discovery: cluster(1)?,
+            control: cluster(2)?,
+        })
+    }
+
+    /// What a bootstrap needs whatever the delivery: the labels of metrics, and the service that
+    /// keeps what VMs of this `vm_id` share. Where the host leaves it empty, that is an id as
+    /// well.
+    pub fn bootstrap(&self, vm_id: &str) -> Result<Value> {
+        let mut keeper = self.keeper.clone();
+        let place = "/typed_config/config/vm_config/vm_id";
+        match keeper.pointer_mut(place) {
+            Some(id) => *id = json!(vm_id),
+            None => return Err(drifted(&format!("the keeper has no `{place}`"))),
+        }
+        Ok(json!({
+            "stats_config": {"stats_tags": self.stats_tags},
+            "bootstrap_extensions": [keeper],
+        }))
+    }
+
+    /// The clusters of this control plane: for discovery, and for reports.
+    pub fn clusters(&self, plane: &ControlPlane) -> Result<[Value; 2]> {
+        Ok([
+            cluster(&self.discovery, &plane.discovery, plane.tls.as_ref(), true)?,
+            cluster(&self.control, &plane.control, plane.tls.as_ref(), false)?,
+        ])
+    }
+}
+
+fn at(root: &Node, path: &str) -> Result<Value> {
+    root.at(path)
+        .map(Node::json)
+        .ok_or_else(|| drifted(&format!("nothing stands at `{path}`")))
+}
+
+fn cluster(template: &Value, to: &HostPort, tls: Option<&Tls>, discovery: bool) -> Result<Value> {
+    let mut cluster = template.clone();
+    let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    let place = cluster
+        .pointer_mut(address)
+        .ok_or_else(|| drifted(&format!("nothing stands at `{address}`")))?;
+    *place = json!({"address": to.host, "port_value": to.port});
+    let Some(cluster_fields) = cluster.as_object_mut() else {
+        return Err(drifted("a cluster is no mapping"));
+    };
+    if !to.is_address() {
+        cluster_fields.insert("type".to_owned(), json!("STRICT_DNS"));
+    }
+    if let Some(tls) = tls {
+        let socket = transport_socket(to, tls, discovery);
+        cluster_fields.insert("transport_socket".to_owned(), socket);
+    }
+    Ok(cluster)
+}
+
+/// The control plane's certificate must be for the name that is connected to: an authority
+/// alone would let every other certificate of it pass for the control plane's.
+fn transport_socket(to: &HostPort, tls: &Tls, discovery: bool) -> Value {
+    let kind = if to.is_address() { "IP_ADDRESS" } else { "DNS" };
+    let mut common = json!({
+        "validation_context": {
+            "trusted_ca": {"filename": tls.ca},
+            "match_typed_subject_alt_names": [
+                {"san_type": kind, "matcher": {"exact": to.host}},
+            ],
+        },
+    });
+    if let Some(fields) = common.as_object_mut() {
+        if discovery {
+            fields.insert("alpn_protocols".to_owned(), json!(["h2"]));
+        }
+        if let Some((certificate, key)) = &tls.certificate {
+            fields.insert(
+                "tls_certificates".to_owned(),
+                json!([{
+                    "certificate_chain": {"filename": certificate},
+                    "private_key": {"filename": key},
+                }]),
+            );
+        }
+    }
+    let mut context = json!({"@type": TLS, "common_tls_context": common});
+    if let (false, Some(fields)) = (to.is_address(), context.as_object_mut()) {
+        fields.insert("sni".to_owned(), json!(to.host));
+    }
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plane(tls: Option<Tls>) -> ControlPlane {
+        ControlPlane {
+            discovery: HostPort::parse("keystile.infra.svc:18000").unwrap(),
+            control: HostPort::parse("10.0.0.7:8443").unwrap(),
+            tls,
+        }
+    }
+
+    #[test]
+    fn filters_and_guard_come_from_the_file_that_is_tried_on_a_real_envoy() {
+        let parts = Parts::new().unwrap();
+        assert_eq!(parts.base["name"], "keystile-base");
+        assert_eq!(parts.base["disabled"], true);
+        assert_eq!(parts.active["name"], "keystile");
+        assert_eq!(parts.guard["name"], "keystile-guard");
+        assert_eq!(parts.stats_tags[0]["tag_name"], "outcome");
+    }
+
+    #[test]
+    fn the_keeper_is_the_one_that_is_tried_on_a_real_envoy_for_any_vm_id() {
+        let shipped = yaml::parse(DISCOVERY).ok().unwrap();
+        let shipped = shipped.at("bootstrap_extensions").unwrap().json();
+        let parts = Parts::new().unwrap();
+        let keeper = |id: &str| parts.bootstrap(id).unwrap()["bootstrap_extensions"].clone();
+        assert_eq!(keeper(crate::ecds::NAME), shipped);
+        let id = "/0/typed_config/config/vm_config/vm_id";
+        assert_eq!(keeper("").pointer(id), Some(&json!("")));
+    }
+
+    #[test]
+    fn clusters_lead_to_the_control_plane_and_check_the_name_in_its_certificate() {
+        let tls = Tls {
+            ca: "/etc/keystile/ca.crt".to_owned(),
+            certificate: Some((
+                "/etc/keystile/tls.crt".into(),
+                "/etc/keystile/tls.key".into(),
+            )),
+        };
+        let [discovery, control] = Parts::new().unwrap().clusters(&plane(Some(tls))).unwrap();
+        assert_eq!(discovery["name"], "keystile-discovery");
+        assert_eq!(discovery["type"], "STRICT_DNS");
+        assert_eq!(control["type"], "STATIC");
+        let context = |c: &Value| c["transport_socket"]["typed_config"].clone();
+        let san = "/common_tls_context/validation_context/match_typed_subject_alt_names/0";
+        assert_eq!(context(&discovery)["sni"], "keystile.infra.svc");
+        assert_eq!(
+            context(&discovery).pointer(san),
+            Some(&json!({"san_type": "DNS", "matcher": {"exact": "keystile.infra.svc"}}))
+        );
+        assert_eq!(
+            context(&control).pointer(san),
+            Some(&json!({"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.7"}}))
+        );
+        let [clear, _] = Parts::new().unwrap().clusters(&plane(None)).unwrap();
+        assert_eq!(clear.get("transport_socket"), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! EnvoyFilters, and what is merged into a proxy's bootstrap: what Istio has no resource of
+//! its own for.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Place;
+use super::types::{
+    ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
+    Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,
+};
+use crate::envoy::parts::Parts;
+use crate::kubernetes::types::ConfigMap;
+use crate::manifest::{Metadata, Resource};
+use keystile_model::error::{Result, refuse};
+
+type EnvoyFilter = Resource<EnvoyFilterSpec>;
+
+const FILTERS: &str = "keystile-filters";
+const GUARD: &str = "keystile-guard";
+/// The ConfigMap that a pod's annotation `sidecar.istio.io/bootstrapOverride` names.
+pub const BOOTSTRAP: &str = "keystile-bootstrap";
+/// The file of it that Istio's agent hands to Envoy, beside the proxy's own bootstrap.
+const OVERRIDE: &str = "custom_bootstrap.json";
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const ROUTER: &str = "envoy.filters.http.router";
+const CONNECTION_MANAGER_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// The workload that is patched.
+pub struct Patches<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Labels of its pods.
+    pub selector: &'a BTreeMap<String, String>,
+    /// Gateway or sidecar.
+    pub place: Place,
+}
+
+impl Patches<'_> {
+    /// The lock behind the door: a worker that fails to load the filter leaves it out and
+    /// lets requests pass; this answers 403 unless the filter has said who calls. Right
+    /// before the router, which is after every phase of a WasmPlugin.
+    pub fn guard(&self, parts: &Parts) -> EnvoyFilter {
+        let before_router = Some(ROUTER);
+        let guard = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);
+        self.resource(GUARD, vec![guard, self.no_underscores()])
+    }
+
+    /// Istio lets headers with underscores through, and many servers read `x_keystile_client`
+    /// as `x-keystile-client`: a caller could name himself.
+    fn no_underscores(&self) -> ConfigPatch {
+        let value = json!({
+            "name": CONNECTION_MANAGER,
+            "typed_config": {
+                "@type": CONNECTION_MANAGER_TYPE,
+                "common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"},
+            },
+        });
+        ConfigPatch {
+            apply_to: ApplyTo::NetworkFilter,
+            ..self.http_filter(Operation::Merge, None, &value)
+        }
+    }
+
+    /// The filters that ask for base and overlay, before every other: a request is judged
+    /// before anything else is done with it. Each is put first, so the last ends up there.
+    pub fn filters(&self, parts: &Parts) -> EnvoyFilter {
+        let first = |filter| self.http_filter(Operation::InsertFirst, None, filter);
+        self.resource(FILTERS, vec![first(&parts.active), first(&parts.base)])
+    }
+
+    /// What a proxy must know at its start: the labels of metrics, the keeper, and the clusters,
+    /// because Envoy refuses discovery from a cluster that it was told of later. No EnvoyFilter:
+    /// Istio applies none to the bootstrap.
+    pub fn bootstrap(&self, parts: &Parts, vm_id: &str, clusters: &[Value]) -> Result<ConfigMap> {
+        let mut value = parts.bootstrap(vm_id)?;
+        if let (false, Some(fields)) = (clusters.is_empty(), value.as_object_mut()) {
+            let resources = json!({"clusters": clusters});
+            fields.insert("static_resources".to_owned(), resources);
+        }
+        let text = serde_json::to_string_pretty(&value).map_err(|e| {
+            refuse(
+                format_args!("the bootstrap cannot be written ({e})"),
+                "report this: it is a mistake in keystilectl",
+            )
+        })?;
+        Ok(ConfigMap {
+            api_version: "v1",
+            kind: "ConfigMap",
+            metadata: Metadata::new(BOOTSTRAP, self.namespace),
+            data: BTreeMap::from([(OVERRIDE, text)]),
+        })
+    }
+
+    /// At the filters of a connection manager, or beside one of them.
+    fn http_filter(
+        &self,
+        operation: Operation,
+        beside: Option<&'static str>,
+        value: &Value,
+    ) -> ConfigPatch {
+        let filter = FilterMatch {
+            name: CONNECTION_MANAGER,
+            sub_filter: beside.map(|name| SubFilterMatch { name }),
+        };
+        ConfigPatch {
+            apply_to: ApplyTo::HttpFilter,
+            matches: PatchMatch {
+                context: match self.place {
+                    Place::Gateway => Context::Gateway,
+                    Place::Sidecar => Context::SidecarInbound,
+                },
+                listener: ListenerMatch {
+                    filter_chain: FilterChainMatch { filter },
+                },
+            },
+            patch: Patch {
+                operation,
+                value: value.clone(),
+            },
+        }
+    }
+
+    fn resource(&self, name: &'static str, config_patches: Vec<ConfigPatch>) -> EnvoyFilter {
+        Resource {
+            api_version: "networking.istio.io/v1alpha3",
+            kind: "EnvoyFilter",
+            metadata: Metadata::new(name, self.namespace),
+            spec: EnvoyFilterSpec {
+                workload_selector: WorkloadSelector {
+                    labels: self.selector.clone(),
+                },
+                config_patches,
+            },
+        }
+    }
+}

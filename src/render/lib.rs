@@ -1,0 +1,12 @@
+//! Configurations, printed: for Envoy alone, Istio, Envoy Gateway and Kubernetes; and the
+//! resource in which a keyset travels to Envoy.
+//!
+//! Text and values only: never talks to an Envoy or a cluster, and never holds a key's text.
+
+pub mod ecds;
+pub mod envoy;
+pub mod envoy_gateway;
+pub mod istio;
+pub mod kubernetes;
+pub mod manifest;
+pub mod proto;

@@ -1,0 +1,71 @@
+//! Kubernetes resources: how every kind begins, and how it is written as YAML.
+//!
+//! The types of resources (`kubernetes::types`, `istio::types`, `envoy_gateway::types`) have
+//! the fields that are printed and no other, named as the API names them. That the API has
+//! these fields is what `tests/control/schemas.rs` checks, against its own JSON schemas.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use keystile_model::error::{Result, refuse};
+
+/// A resource of any kind.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource<S> {
+    /// The API that defines the kind.
+    pub api_version: &'static str,
+    /// What it is.
+    pub kind: &'static str,
+    /// What it is called.
+    pub metadata: Metadata,
+    /// What it says.
+    pub spec: S,
+}
+
+/// Name, place and labels of a resource.
+#[derive(Serialize)]
+pub struct Metadata {
+    /// Its name.
+    pub name: &'static str,
+    /// Its namespace: none for a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its labels.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+/// Labels that do not differ between users.
+pub type Labels = BTreeMap<&'static str, &'static str>;
+
+impl Metadata {
+    /// Of a resource without labels.
+    pub fn new(name: &'static str, namespace: &str) -> Self {
+        Self {
+            name,
+            namespace: Some(namespace.to_owned()),
+            labels: Labels::new(),
+        }
+    }
+}
+
+/// One resource as a document, without its separator.
+pub fn yaml(resource: &impl Serialize) -> Result<String> {
+    let value = serde_json::to_value(resource).map_err(|e| e.to_string());
+    value
+        .and_then(|v| serde_saphyr::to_string(&v).map_err(|e| e.to_string()))
+        .map(|mut text| {
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text
+        })
+        .map_err(|e| {
+            refuse(
+                format_args!("the resource cannot be written ({e})"),
+                "report this: it is a mistake in keystilectl",
+            )
+        })
+}

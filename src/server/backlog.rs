@@ -1,0 +1,73 @@
+//! What is on its way and has not arrived, in numbers: messages of webhooks, audit records,
+//! keysets.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::delivery::Delivery;
+use crate::exporter::Exporter;
+use crate::outbox::Sender;
+use keystile_system as system;
+
+/// Reads the numbers when somebody asks.
+pub struct Backlog {
+    /// Of keysets.
+    pub delivery: Arc<Delivery>,
+    /// Of webhooks.
+    pub sender: Sender,
+    /// Of the audit log.
+    pub exporter: Arc<Exporter>,
+}
+
+impl std::fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Backlog")
+    }
+}
+
+impl Collector for Backlog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut family = encoder.encode_descriptor(
+            "webhook_backlog",
+            "Messages that a webhook has not accepted yet",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (webhook, waiting) in self.sender.backlog() {
+            let labels = [("webhook", webhook.as_str())];
+            ConstGauge::new(signed(waiting)).encode(family.encode_family(&labels)?)?;
+        }
+        let left = self.delivery.not_after().map(|end| {
+            let now = system::now().seconds();
+            signed(end).saturating_sub(signed(now))
+        });
+        for (name, help, value) in [
+            (
+                "nodes_diverging",
+                "Known Envoys that have not proved that the published version is in force",
+                Some(signed(self.delivery.diverging())),
+            ),
+            (
+                "keyset_not_after_seconds",
+                "Time until Envoys refuse every key, unless a newer keyset reaches them; absent if the policy sets no `not_after`",
+                left,
+            ),
+            (
+                "audit_export_backlog",
+                "Audit records that have not been sent; absent without `--audit-export`",
+                self.exporter.waiting().map(signed),
+            ),
+        ] {
+            let Some(value) = value else { continue };
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}

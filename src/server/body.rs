@@ -1,0 +1,317 @@
+//! Bodies on their way in and out: each has a deadline, and those that come in a budget.
+
+use std::error::Error as _;
+use std::fmt;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::budget::Charge;
+use super::connection::InFlight;
+use super::problem::Problem;
+use keystile_model::error::{Kind, refuse};
+use keystile_system as system;
+
+/// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
+const PIECE: usize = 16 << 10;
+
+/// How fast a body has to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Until its first bytes, and for whatever holds a good sender up.
+    pub grace: Duration,
+    /// Bytes a second after that.
+    pub rate: u32,
+    /// In all.
+    pub most: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(10),
+            rate: 16 << 10,
+            most: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Slow,
+    NoRoom,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slow => "the body came too slowly",
+            Self::NoRoom => "there is no memory for the body",
+        })
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// A request's body that is cut off when it comes too slowly or takes too much.
+pub struct Incoming {
+    inner: Body,
+    charge: Arc<Charge>,
+    pace: Pace,
+    began: Instant,
+    received: u64,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Incoming {
+    /// A body that begins now.
+    pub fn new(inner: Body, charge: Arc<Charge>, pace: Pace) -> Self {
+        let began = system::instant();
+        Self {
+            inner,
+            charge,
+            pace,
+            began,
+            received: 0,
+            deadline: Box::pin(sleep_until(began + pace.grace)),
+        }
+    }
+
+    /// The more has come, the longer the rest may take.
+    fn arrived(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes as u64);
+        let earned = self.received * 1000 / u64::from(self.pace.rate.max(1));
+        let allowed = self.pace.grace + Duration::from_millis(earned);
+        let deadline = self.began + allowed.min(self.pace.most);
+        self.deadline.as_mut().reset(deadline);
+    }
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            ready!(self.deadline.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(axum::Error::new(Cut::Slow))));
+        };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let bytes = data.len();
+            if !self.charge.take(bytes) {
+                return Poll::Ready(Some(Err(axum::Error::new(Cut::NoRoom))));
+            }
+            self.arrived(bytes);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A whole body of so many bytes at most.
+///
+/// # Errors
+/// 413, 408 for one that came too slowly, 503 if there is no room for it, 400 if it broke off.
+pub async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, most).await.map_err(|e| match cause(&e) {
+        Some(Cut::Slow) => Problem::new(
+            408,
+            "too_slow",
+            "Too slow",
+            "the body came too slowly; send it again",
+        ),
+        Some(Cut::NoRoom) => {
+            let mut problem: Problem = refuse(
+                "too many bodies are on their way here already",
+                "try again in a moment",
+            )
+            .of(Kind::Unavailable)
+            .into();
+            problem.retry_after = Some(1);
+            problem
+        }
+        None if is_too_long(&e) => too_large(most),
+        None => refuse("the body broke off", "send it again, whole")
+            .of(Kind::Malformed)
+            .into(),
+    })
+}
+
+/// 413.
+pub fn too_large(most: usize) -> Problem {
+    Problem::new(
+        413,
+        "too_large",
+        "Too large",
+        format!("the body is larger than {most} bytes; send less at once"),
+    )
+}
+
+fn cause(e: &axum::Error) -> Option<Cut> {
+    let mut at: Option<&dyn std::error::Error> = Some(e);
+    while let Some(e) = at {
+        if let Some(cut) = e.downcast_ref::<Cut>() {
+            return Some(*cut);
+        }
+        at = e.source();
+    }
+    None
+}
+
+fn is_too_long(e: &axum::Error) -> bool {
+    e.source()
+        .is_some_and(|s| s.to_string().contains("length limit"))
+}
+
+/// An answer's body, in pieces; its connection is busy until the last of them is taken.
+pub struct Outgoing {
+    inner: Body,
+    rest: Bytes,
+    flight: Option<InFlight>,
+    /// Whether it is cut in pieces and watched.
+    watched: bool,
+}
+
+impl Outgoing {
+    /// Of an answer to a request.
+    pub fn new(inner: Body, flight: InFlight, watched: bool) -> Self {
+        Self {
+            flight: (!inner.is_end_stream()).then_some(flight),
+            inner,
+            rest: Bytes::new(),
+            watched,
+        }
+    }
+
+    fn piece(&mut self) -> Frame<Bytes> {
+        let most = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(most);
+        if let Some(flight) = &self.flight {
+            // Until the next piece is asked for, it is the peer that is waited for.
+            flight.waits_for_peer(true);
+        }
+        Frame::data(piece)
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(flight) = &self.flight {
+            flight.waits_for_peer(false);
+        }
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) if self.watched && frame.is_data() => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    Poll::Ready(Some(Ok(self.piece())))
+                }
+                Err(frame) => Poll::Ready(Some(Ok(frame))),
+            },
+            None => {
+                self.flight = None;
+                Poll::Ready(None)
+            }
+            other => Poll::Ready(other),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.size_hint();
+        let rest = self.rest.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::{Account, Budget, Most};
+
+    fn charge(most: Most) -> Arc<Charge> {
+        let account = Account::new(&Budget::new(most));
+        Arc::new(account.charge([192, 0, 2, 1].into()))
+    }
+
+    fn slow(first: usize, pace: Pace) -> Body {
+        // The sender lives, and sends nothing more.
+        let pending = tokio_stream::StreamExt::chain(
+            tokio_stream::iter([Ok::<_, std::io::Error>("x".repeat(first))]),
+            tokio_stream::pending(),
+        );
+        let charge = charge(Most::default());
+        Body::new(Incoming::new(Body::from_stream(pending), charge, pace))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_is_cut_off() {
+        let pace = Pace {
+            grace: Duration::from_millis(50),
+            rate: 100_000,
+            most: Duration::from_millis(400),
+        };
+        for (first, allowed) in [(1, 50), (20_000, 250), (900_000, 400)] {
+            let began = system::instant();
+            let problem = whole(slow(first, pace), 1 << 20).await.unwrap_err();
+            assert_eq!(problem.status, 408);
+            assert!(began.elapsed().as_millis() >= allowed, "{first}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_way_to_end_early_has_its_answer() {
+        let most = Most {
+            strangers: 0,
+            ..Most::default()
+        };
+        let of = |text: &str, most| {
+            let body = Body::from(text.to_owned());
+            Body::new(Incoming::new(body, charge(most), Pace::default()))
+        };
+        let long = "x".repeat(10_000);
+        let status = async |body, bytes| whole(body, bytes).await.map_err(|p| p.status);
+        assert_eq!(status(of(&long, most), 1 << 20).await, Err(503));
+        let usual = Most::default();
+        assert_eq!(status(of(&long, usual), 100).await, Err(413));
+        assert_eq!(status(of(&long, usual), 10_000).await, Ok(long.into()));
+        let broken = tokio_stream::iter([Err::<&str, _>(std::io::Error::other("gone"))]);
+        assert_eq!(status(Body::from_stream(broken), 100).await, Err(400));
+    }
+}

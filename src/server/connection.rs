@@ -1,0 +1,364 @@
+//! One connection: what it is busy with, how long it may be idle or wait for its peer, and
+//! when it has to go.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tower::ServiceExt as _;
+
+use super::body::{Incoming, Outgoing, Pace};
+use super::budget::{Account, Charge};
+use super::limits::subscriber;
+use super::listen::Peer;
+use super::proxy::Proxies;
+use super::room::{Rank, Seat};
+use keystile_system as system;
+
+/// A head that takes longer is not one; a kept-alive connection may be silent for as long.
+pub const HEADERS: Duration = Duration::from_secs(30);
+/// How often a silent HTTP/2 connection is asked whether it lives, and how long it may
+/// take to say so.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+/// A head, and what is read ahead of a body.
+const BUFFER: usize = 32 << 10;
+/// Of HTTP/2, what a peer may send before we ask for more: the least that the protocol knows
+/// for a connection.
+const WINDOW: u32 = 64 << 10;
+
+/// What a listener's connections may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Without a request.
+    pub idle: Duration,
+    /// From being told to go until it is closed.
+    pub linger: Duration,
+    /// Requests at once, of HTTP/2.
+    pub streams: u32,
+    /// Of what is sent and answered; none where streams stay open, as those of discovery do.
+    pub bodies: Option<Bodies>,
+}
+
+/// Deadlines of bodies.
+#[derive(Clone, Copy, Debug)]
+pub struct Bodies {
+    /// How fast a request's body has to come.
+    pub pace: Pace,
+    /// How long the peer may take to read a piece of an answer.
+    pub stall: Duration,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self {
+            pace: Pace::default(),
+            stall: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Bounds {
+    /// Of requests that are answered at once.
+    pub fn of_requests() -> Self {
+        Self {
+            idle: Duration::from_secs(45),
+            linger: Duration::from_secs(5),
+            streams: 32,
+            bodies: Some(Bodies::default()),
+        }
+    }
+
+    /// Of streams that stay open. An Envoy opens one or two at once.
+    pub fn of_streams() -> Self {
+        Self {
+            idle: Duration::from_secs(30),
+            streams: 8,
+            bodies: None,
+            ..Self::of_requests()
+        }
+    }
+}
+
+/// A connection as its requests see it. Without one, as in tests of handlers, nothing is
+/// counted.
+#[derive(Clone, Default)]
+pub struct Presence(Option<Arc<Present>>);
+
+struct Present {
+    connection: Arc<Connection>,
+    charge: Arc<Charge>,
+}
+
+impl Presence {
+    /// The request showed something good: a token, or what an Envoy signed.
+    pub fn recognise(&self) {
+        let Some(present) = &self.0 else { return };
+        present.charge.recognise();
+        // What one caller shows says nothing of others that the same proxy speaks for.
+        if matches!(present.connection.seat.rank(), Rank::Stranger(_)) {
+            present.connection.known.store(true, Ordering::Relaxed);
+            present.connection.seat.recognise();
+        }
+    }
+
+    /// Whether the connection showed something good before.
+    pub fn is_known(&self) -> bool {
+        let known = |p: &Arc<Present>| p.connection.known.load(Ordering::Relaxed);
+        self.0.as_ref().is_some_and(known)
+    }
+}
+
+/// What a connection is busy with.
+pub struct Connection {
+    seat: Seat,
+    account: Account,
+    known: AtomicBool,
+    work: Mutex<Work>,
+}
+
+struct Work {
+    next: u64,
+    /// Of each request, since when (nanoseconds) its peer is waited for; 0: it is not.
+    flights: BTreeMap<u64, Arc<AtomicU64>>,
+    idle_since: u64,
+}
+
+/// A request that is worked on, until its answer was taken.
+pub struct InFlight {
+    connection: Arc<Connection>,
+    id: u64,
+    waiting: Arc<AtomicU64>,
+}
+
+impl InFlight {
+    /// Whether it is the peer that has to go on.
+    pub fn waits_for_peer(&self, waits: bool) {
+        let since = if waits {
+            system::nanoseconds().max(1)
+        } else {
+            0
+        };
+        self.waiting.store(since, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut work = self.connection.work();
+        work.flights.remove(&self.id);
+        work.idle_since = system::nanoseconds();
+    }
+}
+
+impl Connection {
+    /// That has just begun.
+    pub fn new(seat: Seat, account: Account) -> Arc<Self> {
+        Arc::new(Self {
+            seat,
+            account,
+            known: AtomicBool::new(false),
+            work: Mutex::new(Work {
+                next: 0,
+                flights: BTreeMap::new(),
+                idle_since: system::nanoseconds(),
+            }),
+        })
+    }
+
+    /// Every change under the lock is complete in itself.
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>) -> InFlight {
+        let mut work = self.work();
+        let id = work.next;
+        work.next += 1;
+        let waiting = Arc::new(AtomicU64::new(0));
+        work.flights.insert(id, Arc::clone(&waiting));
+        drop(work);
+        InFlight {
+            connection: Arc::clone(self),
+            id,
+            waiting,
+        }
+    }
+
+    fn present(self: &Arc<Self>, place: IpAddr) -> (Presence, Arc<Charge>) {
+        let charge = Arc::new(self.account.charge(place));
+        let present = Present {
+            connection: Arc::clone(self),
+            charge: Arc::clone(&charge),
+        };
+        (Presence(Some(Arc::new(present))), charge)
+    }
+
+    fn state(&self, bounds: &Bounds) -> State {
+        let now = system::nanoseconds();
+        let past = |since: u64, most: Duration| u128::from(now - since.min(now)) >= most.as_nanos();
+        let work = self.work();
+        if work.flights.is_empty() && past(work.idle_since, bounds.idle) {
+            return State::Idle;
+        }
+        let stalled = |bodies: Bodies| {
+            work.flights.values().any(|waiting| {
+                let since = waiting.load(Ordering::Relaxed);
+                since != 0 && past(since, bodies.stall)
+            })
+        };
+        match bounds.bodies.is_some_and(stalled) {
+            true => State::Stalled,
+            false => State::Busy,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Busy,
+    Idle,
+    Stalled,
+}
+
+/// What every connection of a listener is served with.
+#[derive(Clone)]
+pub struct Service {
+    /// The answers.
+    pub router: Router,
+    /// Who may speak for others.
+    pub proxies: Arc<Proxies>,
+    /// What a connection may do.
+    pub bounds: Bounds,
+}
+
+impl Service {
+    /// Serves one connection until it ends, its seat is needed, or all shall stop.
+    pub async fn serve<S>(
+        self,
+        stream: S,
+        peer: Peer,
+        connection: Arc<Connection>,
+        mut stop: watch::Receiver<bool>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let bounds = self.bounds;
+        let busy = Arc::clone(&connection);
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            answer(
+                self.clone(),
+                peer.clone(),
+                Arc::clone(&busy),
+                request.map(Body::new),
+            )
+        });
+        let builder = builder(&bounds);
+        let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let tick = bounds.idle.min(Duration::from_secs(20)) / 4;
+        let mut leaving = false;
+        let mut deadline = pin!(sleep(tick));
+        loop {
+            tokio::select! {
+                ended = serving.as_mut() => {
+                    if let Err(e) = ended {
+                        tracing::debug!(error = %e, "a connection broke off");
+                    }
+                    return;
+                }
+                () = connection.seat.asked_to_leave() => {
+                    tracing::debug!("a connection gave way to another");
+                    return;
+                }
+                _ = stop.wait_for(|stop| *stop), if !leaving => {
+                    leaving = true;
+                    serving.as_mut().graceful_shutdown();
+                    // The listener ends those that take too long.
+                    deadline.as_mut().reset(system::instant() + Duration::from_secs(3600));
+                }
+                () = deadline.as_mut() => match connection.state(&bounds) {
+                    _ if leaving => return,
+                    State::Stalled => {
+                        tracing::debug!("a peer did not read its answer");
+                        return;
+                    }
+                    State::Idle => {
+                        leaving = true;
+                        serving.as_mut().graceful_shutdown();
+                        deadline.as_mut().reset(system::instant() + bounds.linger);
+                    }
+                    State::Busy => deadline.as_mut().reset(system::instant() + tick),
+                }
+            }
+        }
+    }
+}
+
+fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .max_header_list_size(BUFFER as u32)
+        .max_send_buf_size(BUFFER)
+        .max_concurrent_streams(bounds.streams);
+    builder
+}
+
+async fn answer(
+    service: Service,
+    mut peer: Peer,
+    connection: Arc<Connection>,
+    request: Request<Body>,
+) -> Result<Response, std::convert::Infallible> {
+    let flight = connection.begin();
+    match service.proxies.origin(peer.address.ip(), request.headers()) {
+        Ok(None) => {}
+        Ok(Some(origin)) => {
+            peer.address.set_ip(origin);
+            peer.proxied = true;
+        }
+        Err(e) => return Ok(e.into_response()),
+    }
+    peer.proxied |= service.proxies.trusts(peer.address.ip());
+    let (presence, charge) = connection.present(subscriber(peer.address.ip()));
+    peer.presence = presence;
+    let bodies = service.bounds.bodies;
+    let mut request = match bodies {
+        Some(bodies) => {
+            request.map(|body| Body::new(Incoming::new(body, Arc::clone(&charge), bodies.pace)))
+        }
+        None => request,
+    };
+    request.extensions_mut().insert(peer);
+    // The charge is held until there is an answer: what was read is in memory so long.
+    let answered = service.router.oneshot(request).await;
+    drop(charge);
+    answered.map(|response| {
+        response.map(|body| Body::new(Outgoing::new(body, flight, bodies.is_some())))
+    })
+}
+
+#[cfg(test)]
+mod tests;

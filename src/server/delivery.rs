@@ -1,0 +1,423 @@
+//! Delivery: what every Envoy should have, taken to each of them over the discovery
+//! service, and the proof that it is there.
+//!
+//! * [`publisher`] follows the store and keeps base and overlay;
+//! * [`artefact`] seals them, once for all streams;
+//! * [`discovery`] answers Envoys, one [`session`] a stream, through [`request`] and
+//!   [`wire`], as nodes that their certificates name ([`papers`]);
+//! * [`nodes`] knows which Envoys were enrolled and revoked;
+//! * [`history`] remembers what was published;
+//! * [`fleet`] knows every Envoy and what its VMs have proved.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::desk::Desk;
+use keystile_api::fleet::NodeView;
+use keystile_model::error::Result;
+use keystile_model::world::World;
+use keystile_registry as registry;
+use keystile_registry::home::published::version_most;
+use keystile_system as system;
+
+pub mod artefact;
+pub mod discovery;
+pub mod fleet;
+pub mod history;
+mod nodes;
+pub mod papers;
+pub mod publisher;
+mod request;
+mod session;
+pub mod settings;
+mod wire;
+
+pub use artefact::Template;
+pub use fleet::{Refused, Waited};
+pub use settings::{Limits, Settings};
+
+use artefact::{Artefact, Kind};
+use fleet::Fleet;
+use history::History;
+use publisher::Known;
+
+/// How often what is gone is forgotten, and the age of the keyset looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The log says once in this time that a version is not believed.
+const DOUBT_EVERY: Duration = Duration::from_secs(60);
+
+/// The delivery of keysets to Envoys.
+pub struct Delivery {
+    desk: Arc<Desk>,
+    settings: Settings,
+    published: watch::Sender<Option<Arc<Published>>>,
+    /// What the publisher last read: keys that reports are signed with.
+    known: watch::Sender<Option<Arc<Known>>>,
+    nodes: nodes::Standing,
+    /// The newest version that an Envoy proved and that was never published here.
+    above: watch::Sender<Option<Above>>,
+    /// When the log last said that a version is not believed.
+    doubted: watch::Sender<Option<Instant>>,
+    closing: watch::Sender<bool>,
+    fleet: Arc<Fleet>,
+    history: History,
+    count: Counts,
+}
+
+/// A version that an Envoy proved to have in force, above all that were published.
+#[derive(Clone)]
+struct Above {
+    version: u64,
+    node: String,
+}
+
+/// What every Envoy should have.
+pub struct Published {
+    base: Arc<Artefact>,
+    overlay: Arc<Artefact>,
+}
+
+impl Published {
+    fn get(&self, kind: Kind) -> &Arc<Artefact> {
+        match kind {
+            Kind::Base => &self.base,
+            Kind::Overlay => &self.overlay,
+        }
+    }
+
+    /// The version that Envoys have with it.
+    pub fn version(&self) -> u64 {
+        self.overlay.version()
+    }
+}
+
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    pushes: Counter,
+    acknowledged: Counter,
+    refused: Counter,
+    turned_away: Counter,
+    dropped: Counter,
+    bases: Counter,
+    overlays: Counter,
+    failures: Counter,
+    reports: Counter,
+    reports_refused: Counter,
+    repairs: Counter,
+}
+
+/// Delivery in numbers, for metrics. Those that end in `_total` only rise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Version that every Envoy should have.
+    pub version: u64,
+    /// Version of the base.
+    pub base_version: u64,
+    /// Keys in the base.
+    pub base_keys: u64,
+    /// Keys in the overlay.
+    pub overlay_keys: u64,
+    /// Streams open.
+    pub streams: u64,
+    /// Envoys connected.
+    pub nodes: u64,
+    /// Envoys that have not answered a push in time.
+    pub lagging: u64,
+    /// Resources sent, each to one Envoy.
+    pub pushes_total: u64,
+    /// Of these acknowledged.
+    pub acknowledged_total: u64,
+    /// Of these refused.
+    pub refused_total: u64,
+    /// Streams turned away because there were too many.
+    pub turned_away_total: u64,
+    /// Streams dropped because of what their peers did.
+    pub dropped_total: u64,
+    /// Bases made.
+    pub bases_total: u64,
+    /// Overlays made: one for many changes at once.
+    pub overlays_total: u64,
+    /// Times that no keyset could be made from the store.
+    pub failures_total: u64,
+    /// Reports taken.
+    pub reports_total: u64,
+    /// Reports refused.
+    pub reports_refused_total: u64,
+    /// Times that a base was pushed again because a worker lacked it.
+    pub repairs_total: u64,
+}
+
+impl Delivery {
+    /// Delivery from a store; it begins with [`Self::run`].
+    pub fn new(desk: Arc<Desk>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            desk,
+            settings,
+            published: watch::Sender::new(None),
+            known: watch::Sender::new(None),
+            nodes: nodes::Standing::default(),
+            above: watch::Sender::new(None),
+            doubted: watch::Sender::new(None),
+            closing: watch::Sender::new(false),
+            fleet: Arc::default(),
+            history: History::default(),
+            count: Counts::default(),
+        })
+    }
+
+    /// Publishes until `shutdown`, then ends all streams.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = publisher::run(Arc::clone(&self)) => {}
+            () = self.sweep() => {}
+            () = fleet::keeper::run(&self) => {}
+            () = nodes::follow(&self) => {}
+        }
+        self.closing.send_replace(true);
+    }
+
+    /// The discovery services, for a listener. It says where a stream comes from by
+    /// axum's `ConnectInfo<SocketAddr>` among the request's extensions, and which certificate it
+    /// showed by [`papers::Papers`].
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        discovery::router(self)
+    }
+
+    /// What was published.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Whether only nodes that are enrolled may report.
+    pub fn enrolled_only(&self) -> bool {
+        self.settings.limits.enrolled_only
+    }
+
+    /// The store.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// Every Envoy known, by its node id.
+    pub fn fleet(&self) -> Vec<NodeView> {
+        self.fleet.view(&self.settings.template)
+    }
+
+    /// Waits until every Envoy that is known, connected or not, has proved to have a version
+    /// in force, or one newer, or until patience ends; names those that have not. Where no
+    /// Envoy is known, nobody has it in force.
+    pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
+        let mut changed = self.fleet.watch();
+        let deadline = system::instant() + patience;
+        loop {
+            changed.borrow_and_update();
+            let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
+            let (waited, settled) = self.fleet.stand(version, reports);
+            if settled {
+                return waited;
+            }
+            if tokio::time::timeout_at(deadline, changed.changed())
+                .await
+                .is_err()
+            {
+                return waited;
+            }
+        }
+    }
+
+    /// Forgets Envoys that are gone for good, and writes that down.
+    ///
+    /// # Errors
+    /// One is not known, or is connected; then none is forgotten.
+    pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
+        let fleet = Arc::clone(&self.fleet);
+        // All inside, so that nobody keeps one meanwhile.
+        self.desk
+            .write(move |store| {
+                fleet.check_gone(&nodes)?;
+                registry::envoy::forget(store, &world, &nodes)?;
+                fleet.remove(&nodes);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Takes a filter's report of what it has in force: body and signature as they came.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of it counts then.
+    pub fn reported(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
+        let taken = self.take_report(body, kid, tag);
+        match &taken {
+            Ok(()) => self.count.reports.add(),
+            Err(_) => self.count.reports_refused.add(),
+        }
+        taken
+    }
+
+    fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
+        let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
+        let nodes = self.nodes.now().ok_or(Refused::NotReady)?;
+        let proof = known.proof(&nodes, body, kid, tag)?;
+        let (now, at) = (system::now(), system::instant());
+        let is_above = self.version().is_none_or(|v| proof.version > v);
+        if is_above && proof.version > version_most(now) {
+            self.doubt(
+                &proof,
+                "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Set this server's clock, or find out who holds the Envoy's signing key",
+            );
+            return Err(Refused::Version(proof.version));
+        }
+        let most_nodes = self.settings.limits.streams * 2;
+        self.fleet.reported(&proof, now, at, most_nodes)?;
+        self.repair(&proof.node);
+        if self.version().is_none_or(|v| proof.version <= v) {
+            return Ok(());
+        }
+        if !nodes.is_enrolled(&proof.node) && !self.fleet.has_been(&proof.node) {
+            self.doubt(
+                &proof,
+                "an Envoy that never connected and is not enrolled reports a version that was not published here; this server does not raise its version above it. If the Envoy is yours, connect it, or enroll it with `keystilectl node enroll`",
+            );
+            return Ok(());
+        }
+        self.above.send_modify(|above| {
+            if above.as_ref().is_none_or(|a| a.version < proof.version) {
+                *above = Some(Above {
+                    version: proof.version,
+                    node: proof.node,
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Has the base pushed again if a worker of a node lacks it.
+    fn repair(&self, node: &str) {
+        if self.fleet.repair(node, system::instant()) {
+            self.count.repairs.add();
+            tracing::warn!(
+                node,
+                "a worker has no base, although its Envoy acknowledged it, as after a crash of the worker's VM; the base is pushed again"
+            );
+        }
+    }
+
+    /// Says that a report's version is not believed: once in a while, for whoever can sign may
+    /// send many.
+    fn doubt(&self, proof: &fleet::Proof, why: &'static str) {
+        let now = system::instant();
+        let says = self.doubted.send_if_modified(|last| {
+            let due = last.is_none_or(|then| now >= then + DOUBT_EVERY);
+            if due {
+                *last = Some(now);
+            }
+            due
+        });
+        if says {
+            tracing::error!(
+                node = proof.node,
+                its_version = proof.version,
+                published = self.version(),
+                "{why}"
+            );
+        }
+    }
+
+    /// Known Envoys that have not proved that the published version is in force.
+    pub fn diverging(&self) -> u64 {
+        let Some(version) = self.version() else {
+            return 0;
+        };
+        let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
+        self.fleet.stand(version, reports).0.missing.len() as u64
+    }
+
+    /// When Envoys deny, in seconds, unless a newer keyset reaches them.
+    pub fn not_after(&self) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct End {
+            #[serde(default)]
+            not_after: Option<u64>,
+        }
+        let published = self.published.borrow().clone()?;
+        let manifest = &published.overlay.built().manifest;
+        serde_json::from_slice::<End>(manifest).ok()?.not_after
+    }
+
+    /// Delivery in numbers.
+    pub fn numbers(&self) -> Numbers {
+        let published = self.published.borrow().clone();
+        let of = |f: fn(&Published) -> u64| published.as_deref().map_or(0, f);
+        let (nodes, lagging) = self.fleet.connected();
+        Numbers {
+            version: of(Published::version),
+            base_version: of(|p| p.base.version()),
+            base_keys: of(|p| p.base.built().keys as u64),
+            overlay_keys: of(|p| p.overlay.built().keys as u64),
+            streams: self.fleet.streams() as u64,
+            nodes: nodes as u64,
+            lagging: lagging as u64,
+            pushes_total: self.count.pushes.get(),
+            acknowledged_total: self.count.acknowledged.get(),
+            refused_total: self.count.refused.get(),
+            turned_away_total: self.count.turned_away.get(),
+            dropped_total: self.count.dropped.get(),
+            bases_total: self.count.bases.get(),
+            overlays_total: self.count.overlays.get(),
+            failures_total: self.count.failures.get(),
+            reports_total: self.count.reports.get(),
+            reports_refused_total: self.count.reports_refused.get(),
+            repairs_total: self.count.repairs.get(),
+        }
+    }
+
+    /// The version of the store's keyset, which Envoys should soon have.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn store_version(&self) -> Result<u64> {
+        self.desk.read(|tx| Ok(tx.meta().version)).await
+    }
+
+    /// The version that every Envoy should have; `None` before the first was made.
+    pub fn version(&self) -> Option<u64> {
+        self.published.borrow().as_deref().map(Published::version)
+    }
+
+    async fn sweep(&self) {
+        let mut turns = tokio::time::interval(SWEEP);
+        loop {
+            turns.tick().await;
+            let every = self.known.borrow().as_ref().and_then(|k| k.report_every());
+            if let Some(every) = every {
+                self.fleet.bury(every, system::instant());
+            }
+            for node in self.fleet.lacking(system::instant()) {
+                self.repair(&node);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! What Envoys are sent: a keyset, sealed, as the bytes of a discovery resource.
+//!
+//! The bytes are made once and shared by all streams, so that a base of megabytes goes
+//! to a thousand Envoys without a thousand copies of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::body::Bytes;
+use keystile_core::keyset::{Built, SigningKey, SigningKeys};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use keystile_render::ecds;
+use keystile_render::proto::google::Any;
+
+/// The two resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The keyset whole, which travels rarely.
+    Base,
+    /// What changed since, which travels at once.
+    Overlay,
+}
+
+impl Kind {
+    /// Both, in the order in which an Envoy that starts needs them.
+    pub const ALL: [Self; 2] = [Self::Base, Self::Overlay];
+}
+
+/// How resources are written for Envoy.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Where Envoy finds the filter's code, on its own machine.
+    pub wasm: PathBuf,
+    /// Name of the resource with the overlay: of the filter in Envoy's configuration.
+    pub overlay: String,
+    /// Name of the resource with the base: of the disabled filter beside it.
+    pub base: String,
+}
+
+impl Template {
+    /// The name of a resource.
+    pub fn name(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Base => &self.base,
+            Kind::Overlay => &self.overlay,
+        }
+    }
+}
+
+/// A base or an overlay, with the keys to seal it.
+pub struct Artefact {
+    kind: Kind,
+    content: String,
+    /// Content of the base that an overlay belongs to.
+    over: Option<String>,
+    built: Built,
+    signers: SigningKeys,
+    template: Template,
+    first: Arc<Sealed>,
+    /// Seals made because an Envoy refused those before, while a stream holds them.
+    again: Mutex<BTreeMap<u32, Weak<Sealed>>>,
+}
+
+/// An artefact under one nonce.
+pub struct Sealed {
+    /// `<version>-<content>-<nonce>`: Envoy shows it, and tells it when it connects again.
+    pub version_info: String,
+    /// The `Any` with the TypedExtensionConfig, encoded.
+    pub any: Bytes,
+}
+
+impl Artefact {
+    /// Seals what was built. `nonce` is a fresh one, or that of a seal read from disk.
+    pub fn new(
+        kind: Kind,
+        built: Built,
+        signers: SigningKeys,
+        template: Template,
+        nonce: u64,
+    ) -> Self {
+        let content = content(&built, &signers, &template);
+        let first = Arc::new(seal(kind, &built, &content, &signers, &template, nonce));
+        Self {
+            kind,
+            content,
+            over: None,
+            built,
+            signers,
+            template,
+            first,
+            again: Mutex::default(),
+        }
+    }
+
+    /// The same as the overlay of a base.
+    #[must_use]
+    pub fn over(mut self, base: &Self) -> Self {
+        self.over = Some(base.content.clone());
+        self
+    }
+
+    /// The same under other signing keys.
+    pub fn resigned(&self, signers: SigningKeys, nonce: u64) -> Self {
+        Self::new(
+            self.kind,
+            self.built.clone(),
+            signers,
+            self.template.clone(),
+            nonce,
+        )
+    }
+
+    /// Base or overlay.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The keyset's version.
+    pub fn version(&self) -> u64 {
+        self.built.version
+    }
+
+    /// Names what is signed and by whom, whatever the nonce.
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// Content of the base that an overlay belongs to.
+    pub fn base(&self) -> Option<&str> {
+        self.over.as_deref()
+    }
+
+    /// What was built.
+    pub fn built(&self) -> &Built {
+        &self.built
+    }
+
+    /// What it is signed with.
+    pub fn signers(&self) -> &SigningKeys {
+        &self.signers
+    }
+
+    /// Whether it is signed with just these keys.
+    pub fn is_signed_with(&self, signers: &SigningKeys) -> bool {
+        kids(&self.signers).eq(kids(signers))
+    }
+
+    /// The seal for the n-th attempt: an Envoy takes bytes that it has refused, pushed
+    /// again unchanged, for accepted, so each attempt has a nonce of its own. Envoys at
+    /// the same attempt share one.
+    ///
+    /// # Errors
+    /// Those of `nonce`.
+    pub fn sealed<E>(
+        &self,
+        attempt: u32,
+        nonce: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<Arc<Sealed>, E> {
+        if attempt == 0 {
+            return Ok(Arc::clone(&self.first));
+        }
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sealed) = again.get(&attempt).and_then(Weak::upgrade) {
+            return Ok(sealed);
+        }
+        again.retain(|_, sealed| sealed.strong_count() > 0);
+        let sealed = Arc::new(seal(
+            self.kind,
+            &self.built,
+            &self.content,
+            &self.signers,
+            &self.template,
+            nonce()?,
+        ));
+        again.insert(attempt, Arc::downgrade(&sealed));
+        Ok(sealed)
+    }
+}
+
+fn kids(signers: &SigningKeys) -> impl Iterator<Item = &str> {
+    let keys: &[SigningKey] = signers.as_ref();
+    keys.iter().map(SigningKey::kid)
+}
+
+/// Who signed belongs to it: Envoys get the content again when the signing keys change,
+/// so that one that knows none of them is noticed while the former still count.
+/// So does all that surrounds a keyset: base and overlay share a VM only if it is the same.
+fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String {
+    let mut hash = Sha256::new();
+    hash.update(ecds::filter("", &template.wasm, Vec::new()).encode_to_vec());
+    hash.update(&built.manifest);
+    for kid in kids(signers) {
+        hash.update(b"\n");
+        hash.update(kid.as_bytes());
+    }
+    let digest = hash.finalize();
+    digest.iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+fn seal(
+    kind: Kind,
+    built: &Built,
+    content: &str,
+    signers: &SigningKeys,
+    template: &Template,
+    nonce: u64,
+) -> Sealed {
+    let configuration = built.seal_raw(signers, nonce);
+    let filter = ecds::filter(template.name(kind), &template.wasm, configuration);
+    Sealed {
+        version_info: format!("{}-{content}-{nonce:x}", built.version),
+        any: Any::pack(&filter).encode_to_vec().into(),
+    }
+}

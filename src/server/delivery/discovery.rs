@@ -1,0 +1,128 @@
+//! Discovery over gRPC: extension configurations alone and inside ADS, each in both
+//! dialects. Requests are read by tonic; responses are written by [`super::wire`],
+//! which shares a keyset's bytes between streams instead of copying them for each.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request as HttpRequest};
+use axum::http::{HeaderValue, Response, header};
+use axum::routing::post;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tonic::codec::{DecodeBuf, Decoder, Streaming};
+use tonic::{Code, Status};
+
+use super::Delivery;
+use super::papers::Papers;
+use super::request::Request;
+use super::session::{self, ROOM};
+use super::wire::{self, Dialect};
+use keystile_render::proto::discovery::{
+    ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DiscoveryRequest, ECDS_DELTA, ECDS_SOTW,
+};
+use keystile_system as system;
+
+/// A first request lists every extension of an Envoy and, under Istio, the pod's labels
+/// and annotations: some hundred KiB.
+const REQUEST_MOST: usize = 1 << 20;
+
+/// The routes of the discovery services.
+pub fn router(delivery: &Arc<Delivery>) -> Router {
+    let sotw = |delivery: Arc<Delivery>| {
+        post(move |request| open::<DiscoveryRequest>(delivery, Dialect::Sotw, request))
+    };
+    let delta = |delivery: Arc<Delivery>| {
+        post(move |request| open::<DeltaDiscoveryRequest>(delivery, Dialect::Delta, request))
+    };
+    let one = || Arc::clone(delivery);
+    Router::new()
+        .route(ECDS_SOTW, sotw(one()))
+        .route(ECDS_DELTA, delta(one()))
+        .route(ADS_SOTW, sotw(one()))
+        .route(ADS_DELTA, delta(one()))
+        .fallback(async || Status::unimplemented("there is no such method").into_http::<Body>())
+}
+
+async fn open<M>(delivery: Arc<Delivery>, dialect: Dialect, request: HttpRequest) -> Response<Body>
+where
+    M: Message + Default + Into<Request> + 'static,
+{
+    let (parts, body) = request.into_parts();
+    let grpc = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if !grpc {
+        return Status::new(Code::InvalidArgument, "this is a gRPC service").into_http();
+    }
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let limits = &delivery.settings.limits;
+    let member = match delivery.fleet.admit(address.map(|a| a.0), limits) {
+        Ok(member) => member,
+        Err(status) => {
+            delivery.count.turned_away.add();
+            return status.into_http();
+        }
+    };
+    let papers = parts.extensions.get::<Papers>().cloned();
+    let requests = Streaming::new_request(Protobuf::<M>::default(), body, None, Some(REQUEST_MOST));
+    let requests = requests.map(|r| r.map(Into::into));
+    let (out, messages) = mpsc::channel(ROOM);
+    tokio::spawn(async move {
+        let status = session::serve(
+            Arc::clone(&delivery),
+            dialect,
+            member,
+            papers,
+            requests,
+            out.clone(),
+        )
+        .await;
+        if !matches!(status.code(), Code::Ok | Code::Unavailable) {
+            delivery.count.dropped.add();
+            tracing::warn!(
+                address = address_of(&parts.extensions),
+                code = ?status.code(),
+                reason = status.message().escape_debug().to_string(),
+                at = system::now().ms(),
+                "a discovery stream was dropped"
+            );
+        }
+        // A peer that does not read has no use for a status either.
+        let _ = out.try_send(Err(status));
+    });
+    let mut response = Response::new(Body::new(wire::Body::new(messages)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
+}
+
+fn address_of(extensions: &axum::http::Extensions) -> String {
+    let address = extensions.get::<ConnectInfo<SocketAddr>>();
+    address.map(|a| a.0.to_string()).unwrap_or_default()
+}
+
+/// Reads a message.
+struct Protobuf<M>(std::marker::PhantomData<fn() -> M>);
+
+impl<M> Default for Protobuf<M> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<M: Message + Default> Decoder for Protobuf<M> {
+    type Item = M;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
+        let message = M::decode(buffer).map_err(|_| Status::invalid_argument("no such message"))?;
+        Ok(Some(message))
+    }
+}

@@ -1,0 +1,500 @@
+//! The Envoys: who is connected, what each was sent, acknowledged or refused, and what
+//! its VMs have proved to have in force.
+//!
+//! One lock, held for moments, around maps that are bounded: nodes by the number of
+//! streams, what an Envoy says of itself by the limits below. A node is known until it is
+//! forgotten by its name: the store keeps it over a restart ([`keeper`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::artefact::{Artefact, Kind};
+use super::settings::Limits;
+use keystile_model::world::Moment;
+use keystile_system as system;
+
+pub mod keeper;
+mod known;
+mod process;
+mod proof;
+mod view;
+
+pub use proof::{Proof, Refused, Waited};
+
+/// Bytes kept of what an Envoy says: a refusal's message, its version.
+const MESSAGE_MOST: usize = 500;
+/// The base is pushed again for a VM that lost it once in this time and node.
+const REPAIR_EVERY: Duration = Duration::from_secs(2);
+/// Workers load a base after the main thread has acknowledged it, and say within a second that
+/// they have it.
+const LOADED_AFTER: Duration = Duration::from_secs(3);
+
+/// The Envoys known to this server.
+#[derive(Default)]
+pub struct Fleet {
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: BTreeMap<String, Node>,
+    streams: usize,
+    by_address: HashMap<IpAddr, usize>,
+    last_stream: u64,
+    /// Versions that were published.
+    issued: known::Issued,
+    /// The Envoys that the store remembers have been read from it.
+    loaded: bool,
+    /// Nodes that the store is to be told of.
+    unkept: BTreeSet<String>,
+    /// Nodes that it is to forget.
+    dropped: BTreeSet<String>,
+}
+
+/// Who an Envoy says that it is.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Its node id.
+    pub id: String,
+    /// Its cluster; may be empty.
+    pub cluster: String,
+    /// Its version; may be empty.
+    pub envoy: String,
+}
+
+#[derive(Default)]
+struct Node {
+    cluster: String,
+    envoy: String,
+    /// Where it last connected from; empty if it never did.
+    address: String,
+    /// The store knows it.
+    kept: bool,
+    /// It did when this server began.
+    is_recalled: bool,
+    /// It has sent a signed report.
+    proved: bool,
+    connected: Option<Moment>,
+    gone: Option<Moment>,
+    /// Which resources each stream subscribes to.
+    streams: BTreeMap<u64, [bool; 2]>,
+    resources: [Resource; 2],
+    /// Those that report under this name.
+    processes: process::Processes,
+    repairs: u64,
+    repaired: Option<Instant>,
+    /// Wakes the node's streams: another one of them, or a report, changed something.
+    wake: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Resource {
+    sent: Option<u64>,
+    acknowledged: Option<Held>,
+    /// When it acknowledged a push of this server last.
+    landed: Option<Instant>,
+    refused: Option<Refusal>,
+    /// Of which content the n-th seal is the next to try.
+    attempt: (String, u32),
+    /// A push of it has not been answered.
+    flying: bool,
+    lagging: bool,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Held {
+    version: u64,
+    content: String,
+    /// Of an overlay: content of its base, if we know.
+    base: Option<String>,
+}
+
+struct Refusal {
+    version: u64,
+    message: String,
+    at: Moment,
+    times: u64,
+}
+
+/// What a stream has to know of its node before it pushes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Content of the base that the node acknowledged.
+    pub base: Option<String>,
+    /// Content of the overlay that it acknowledged.
+    pub overlay: Option<String>,
+    /// Content of the base that this overlay belongs to.
+    pub overlay_base: Option<String>,
+    /// Version of the newest overlay that it was sent, acknowledged or not; 0 for none.
+    pub overlay_sent: u64,
+    /// Whether an overlay that it was sent has not been answered.
+    pub overlay_flying: bool,
+    /// Whether a stream of the node subscribes to base and overlay.
+    pub subscribed: [bool; 2],
+    /// How often the base was asked for again.
+    pub repairs: u64,
+}
+
+impl Fleet {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Every change under the lock is complete in itself.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Counts a stream in, from the first byte on.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED if there are too many, in all or from one address.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Result<Member, Status> {
+        let mut inner = self.inner();
+        if inner.streams >= limits.streams {
+            return Err(Status::resource_exhausted(format!(
+                "this server has {} discovery streams already",
+                limits.streams
+            )));
+        }
+        if let Some(address) = address {
+            let count = inner.by_address.entry(address.ip()).or_default();
+            if *count >= limits.streams_per_address {
+                return Err(Status::resource_exhausted(format!(
+                    "your address has {} discovery streams already",
+                    limits.streams_per_address
+                )));
+            }
+            *count += 1;
+        }
+        inner.streams += 1;
+        inner.last_stream += 1;
+        Ok(Member {
+            stream: inner.last_stream,
+            fleet: Arc::clone(self),
+            address,
+            node: None,
+        })
+    }
+
+    /// Streams open.
+    pub fn streams(&self) -> usize {
+        self.inner().streams
+    }
+
+    /// Nodes with a stream; of them, those that have not answered a push in time.
+    pub fn connected(&self) -> (usize, usize) {
+        let inner = self.inner();
+        let living = || inner.nodes.values().filter(|n| !n.streams.is_empty());
+        let lagging = living().filter(|n| n.resources.iter().any(|r| r.lagging));
+        (living().count(), lagging.count())
+    }
+}
+
+impl Node {
+    fn resource(&mut self, kind: Kind) -> &mut Resource {
+        let [base, overlay] = &mut self.resources;
+        match kind {
+            Kind::Base => base,
+            Kind::Overlay => overlay,
+        }
+    }
+
+    fn subscribers(&self, kind: Kind) -> usize {
+        let [base, overlay] = self.streams.values().fold([0, 0], |[b, o], [sb, so]| {
+            [b + usize::from(*sb), o + usize::from(*so)]
+        });
+        match kind {
+            Kind::Base => base,
+            Kind::Overlay => overlay,
+        }
+    }
+
+    /// Whether a VM lacks the base, and has not said so before it was last pushed: it is not
+    /// on its way, and has had time to arrive.
+    fn lacks_base(&self, at: Instant) -> bool {
+        let [base, _] = &self.resources;
+        let loaded = base.landed.is_none_or(|then| at >= then + LOADED_AFTER);
+        let due = self.repaired.is_none_or(|last| at >= last + REPAIR_EVERY);
+        let before = |vm: &process::Vm| self.repaired.is_some_and(|last| vm.heard <= last);
+        let mut vms = self.processes.vms();
+        base.acknowledged.is_some()
+            && !base.flying
+            && loaded
+            && due
+            && vms.any(|(_, vm)| vm.missing_base && !before(vm))
+    }
+
+    /// What nobody is subscribed to any more is on its way to nobody.
+    fn land(&mut self) {
+        for kind in Kind::ALL {
+            if self.subscribers(kind) == 0 {
+                self.resource(kind).flying = false;
+                self.resource(kind).lagging = false;
+            }
+        }
+    }
+
+    fn wake(&self) {
+        self.wake.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
+/// A stream's place in the fleet, given back when it is dropped.
+pub struct Member {
+    fleet: Arc<Fleet>,
+    stream: u64,
+    address: Option<SocketAddr>,
+    node: Option<String>,
+}
+
+impl Member {
+    /// Says whose stream it is. What is given back wakes the stream.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED if there are too many nodes.
+    pub fn identify(
+        &mut self,
+        identity: &Identity,
+        limits: &Limits,
+        now: Moment,
+    ) -> Result<watch::Receiver<u64>, Status> {
+        let mut inner = self.fleet.inner();
+        if !inner.nodes.contains_key(&identity.id) && !inner.make_room(limits.streams * 2) {
+            return Err(Status::resource_exhausted("there are too many nodes"));
+        }
+        let node = inner.nodes.entry(identity.id.clone()).or_default();
+        if node.streams.is_empty() {
+            node.connected = Some(now);
+        }
+        node.gone = None;
+        node.cluster.clone_from(&identity.cluster);
+        node.envoy = bounded(&identity.envoy);
+        node.address = self.address.map(|a| a.to_string()).unwrap_or_default();
+        node.streams.insert(self.stream, [false; 2]);
+        let wake = node.wake.subscribe();
+        inner.unkept.insert(identity.id.clone());
+        drop(inner);
+        self.node = Some(identity.id.clone());
+        self.fleet.changed();
+        Ok(wake)
+    }
+
+    fn with<T: Default>(&self, f: impl FnOnce(&mut Node) -> T) -> T {
+        let mut inner = self.fleet.inner();
+        let node = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id));
+        node.map(f).unwrap_or_default()
+    }
+
+    /// The stream wants a resource; `fresh`: its Envoy says that it has nothing of it.
+    pub fn subscribed(&self, kind: Kind, fresh: bool) {
+        self.with(|node| {
+            if fresh && node.subscribers(kind) == 0 {
+                // An Envoy that has nothing has just started: what its former process
+                // acknowledged and reported is not true of it.
+                if node.streams.len() == 1 {
+                    node.processes.begin_anew();
+                }
+                node.resource(kind).acknowledged = None;
+                node.resource(kind).sent = None;
+            }
+            if let Some(wants) = node.streams.get_mut(&self.stream) {
+                *slot(wants, kind) = true;
+            }
+            node.wake();
+        });
+        self.fleet.changed();
+    }
+
+    /// The Envoy says that it has this from before.
+    pub fn holds(&self, kind: Kind, version: u64, content: &str) {
+        self.with(|node| {
+            let resource = node.resource(kind);
+            resource.acknowledged = Some(Held {
+                version,
+                content: content.to_owned(),
+                base: None,
+            });
+            resource.sent = resource.sent.max(Some(version));
+        });
+    }
+
+    /// The stream wants a resource no more.
+    pub fn unsubscribed(&self, kind: Kind) {
+        self.with(|node| {
+            if let Some(wants) = node.streams.get_mut(&self.stream) {
+                *slot(wants, kind) = false;
+            }
+            node.land();
+            node.wake();
+        });
+    }
+
+    /// What the node has, through whichever stream.
+    pub fn standing(&self) -> Standing {
+        self.with(|node| {
+            let [base, overlay] = &node.resources;
+            let (base, has) = (base.acknowledged.as_ref(), overlay.acknowledged.as_ref());
+            Standing {
+                base: base.map(|h| h.content.clone()),
+                overlay: has.map(|h| h.content.clone()),
+                overlay_base: has.and_then(|h| h.base.clone()),
+                overlay_sent: overlay.sent.unwrap_or(0),
+                overlay_flying: overlay.flying,
+                subscribed: Kind::ALL.map(|kind| node.subscribers(kind) > 0),
+                repairs: node.repairs,
+            }
+        })
+    }
+
+    /// Which seal of an artefact this node has not refused yet; a further one if it
+    /// shall differ from what the node may have accepted, too.
+    pub fn attempt(&self, artefact: &Artefact, further: bool) -> u32 {
+        self.with(|node| {
+            let attempt = &mut node.resource(artefact.kind()).attempt;
+            if attempt.0 != artefact.content() {
+                *attempt = (artefact.content().to_owned(), 0);
+            }
+            if further {
+                attempt.1 = attempt.1.saturating_add(1);
+            }
+            attempt.1
+        })
+    }
+
+    /// An artefact was put on its way.
+    pub fn sent(&self, artefact: &Artefact) {
+        self.with(|node| {
+            let resource = node.resource(artefact.kind());
+            resource.sent = Some(artefact.version());
+            resource.flying = true;
+        });
+    }
+
+    /// The Envoy's main thread took it.
+    pub fn acknowledged(&self, artefact: &Artefact) {
+        self.with(|node| {
+            let resource = node.resource(artefact.kind());
+            resource.acknowledged = Some(Held {
+                version: artefact.version(),
+                content: artefact.content().to_owned(),
+                base: artefact.base().map(ToOwned::to_owned),
+            });
+            resource.landed = Some(system::instant());
+            resource.lagging = false;
+            resource.flying = false;
+            resource.refused = None;
+            node.wake();
+        });
+        self.fleet.changed();
+    }
+
+    /// The Envoy refused it; gives how often it has done so in a row.
+    pub fn refused(&self, artefact: &Artefact, message: &str, now: Moment) -> u64 {
+        self.attempt(artefact, true);
+        let times = self.with(|node| {
+            let resource = node.resource(artefact.kind());
+            resource.lagging = false;
+            resource.flying = false;
+            let before = resource.refused.take().map_or(0, |r| r.times);
+            resource.refused = Some(Refusal {
+                version: artefact.version(),
+                message: bounded(message),
+                at: now,
+                times: before.saturating_add(1),
+            });
+            node.wake();
+            before.saturating_add(1)
+        });
+        self.fleet.changed();
+        times
+    }
+
+    /// The Envoy has not answered a push in time.
+    pub fn lags(&self, kind: Kind) {
+        self.with(|node| node.resource(kind).lagging = true);
+        self.fleet.changed();
+    }
+
+    /// The node's id; empty before it is known.
+    pub fn node(&self) -> &str {
+        self.node.as_deref().unwrap_or_default()
+    }
+
+    /// Counts the stream out; `now` is when.
+    pub fn leave(self, now: Moment) {
+        self.with(|node| {
+            node.streams.remove(&self.stream);
+            node.land();
+            if node.streams.is_empty() {
+                node.gone = Some(now);
+            }
+            node.wake();
+        });
+        self.fleet.inner().unkept.extend(self.node.clone());
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut inner = self.fleet.inner();
+        inner.streams = inner.streams.saturating_sub(1);
+        if let Some(address) = self.address {
+            let count = inner.by_address.get_mut(&address.ip()).map(|n| {
+                *n = n.saturating_sub(1);
+                *n
+            });
+            if count == Some(0) {
+                inner.by_address.remove(&address.ip());
+            }
+        }
+        let stream = self.stream;
+        if let Some(node) = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id))
+            && node.streams.remove(&stream).is_some()
+        {
+            node.land();
+            if node.streams.is_empty() {
+                // Broken off before it could say when: the moment it came is the best guess.
+                node.gone = node.connected;
+                inner.unkept.extend(self.node.clone());
+            }
+        }
+        drop(inner);
+        self.fleet.changed();
+    }
+}
+
+fn slot(wants: &mut [bool; 2], kind: Kind) -> &mut bool {
+    let [base, overlay] = wants;
+    match kind {
+        Kind::Base => base,
+        Kind::Overlay => overlay,
+    }
+}
+
+/// A peer's words, fit for a log and a table.
+fn bounded(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut out = String::new();
+    for c in plain {
+        if out.len() + c.len_utf8() > MESSAGE_MOST {
+            break;
+        }
+        out.push(c);
+    }
+    out.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

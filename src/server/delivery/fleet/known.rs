@@ -1,0 +1,230 @@
+//! Which Envoys are known, and which versions were published to them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Fleet, Inner, Node};
+use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::world::Moment;
+use keystile_store::KnownEnvoy;
+use keystile_system as system;
+
+/// Published versions that are remembered. Whoever lags behind so many has not proved a
+/// newer one either.
+const ISSUED_MOST: usize = 10_000;
+/// How long an Envoy waits for the store to know it. Longer, and a store that cannot be
+/// written to would keep Envoys from starting.
+const KEPT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The versions that were published. A number alone tells nothing: on another timeline, that
+/// of a store before it was restored for instance, it stands for other keys.
+#[derive(Default)]
+pub struct Issued {
+    versions: BTreeSet<u64>,
+    /// The version that the timeline began with.
+    began: u64,
+}
+
+impl Issued {
+    /// Whether an Envoy that has a version in force has what was published as that. One that
+    /// takes its keyset from a file may have any version of this timeline.
+    pub fn holds(&self, version: u64, from_file: bool) -> bool {
+        let newest = self.versions.last().copied().unwrap_or(0);
+        let of_timeline = version > 0 && (self.began..=newest).contains(&version);
+        self.versions.contains(&version) || from_file && of_timeline
+    }
+}
+
+/// What the store is to be told.
+pub struct Unkept {
+    /// Envoys as they are.
+    pub envoys: Vec<KnownEnvoy>,
+    /// Envoys that made room for others.
+    pub dropped: BTreeSet<String>,
+}
+
+impl Fleet {
+    /// A version is about to be published.
+    pub fn issued(&self, version: u64) {
+        let versions = &mut self.inner().issued.versions;
+        versions.insert(version);
+        if versions.len() > ISSUED_MOST {
+            versions.pop_first();
+        }
+    }
+
+    /// The version that the store's timeline began with.
+    pub fn timeline(&self, began: u64) {
+        self.inner().issued.began = began;
+    }
+
+    /// Takes in the Envoys that the store remembers; `now` is when.
+    pub fn load(&self, envoys: Vec<KnownEnvoy>, now: Moment) {
+        let mut inner = self.inner();
+        for envoy in envoys {
+            let node = inner.nodes.entry(envoy.node).or_default();
+            node.kept = true;
+            node.is_recalled = true;
+            node.proved |= envoy.proved;
+            if node.connected.is_none() {
+                node.cluster = envoy.cluster;
+                node.envoy = envoy.version;
+                node.address = envoy.address;
+                // The server ended before the Envoy did: nobody has seen it since.
+                let gone = envoy.gone.map(|s| Moment::from_ms(s.saturating_mul(1000)));
+                node.gone = node.gone.or(gone).or(Some(now));
+            }
+        }
+        inner.loaded = true;
+        drop(inner);
+        self.changed();
+    }
+
+    /// Whether a node has connected, or the store knew it when this server began.
+    pub fn has_been(&self, node: &str) -> bool {
+        let inner = self.inner();
+        let node = inner.nodes.get(node);
+        node.is_some_and(|n| n.is_recalled || n.connected.is_some())
+    }
+
+    /// What the store does not know yet.
+    pub fn take_unkept(&self) -> Unkept {
+        let mut inner = self.inner();
+        let ids = std::mem::take(&mut inner.unkept);
+        let dropped = std::mem::take(&mut inner.dropped);
+        let row = |id: String| inner.nodes.get(&id).map(|node| node.row(id));
+        Unkept {
+            envoys: ids.into_iter().filter_map(row).collect(),
+            dropped,
+        }
+    }
+
+    /// Whether there is something that the store does not know yet.
+    pub fn has_unkept(&self) -> bool {
+        let inner = self.inner();
+        !inner.unkept.is_empty() || !inner.dropped.is_empty()
+    }
+
+    /// The store knows these now.
+    pub fn kept(&self, unkept: &Unkept) {
+        let mut inner = self.inner();
+        for envoy in &unkept.envoys {
+            if let Some(node) = inner.nodes.get_mut(&envoy.node) {
+                node.kept = true;
+            }
+        }
+        drop(inner);
+        self.changed();
+    }
+
+    /// The store could not be told.
+    pub fn not_kept(&self, unkept: Unkept) {
+        let mut inner = self.inner();
+        inner
+            .unkept
+            .extend(unkept.envoys.into_iter().map(|e| e.node));
+        inner.dropped.extend(unkept.dropped);
+    }
+
+    /// Waits until the store knows a node, for a while: before that it is given nothing, so
+    /// that a server that is killed does not forget an Envoy that it has served.
+    pub async fn until_kept(&self, node: &str) {
+        let deadline = system::instant() + KEPT_PATIENCE;
+        let mut changed = self.watch();
+        loop {
+            changed.borrow_and_update();
+            if self.inner().nodes.get(node).is_none_or(|n| n.kept) {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, changed.changed())
+                .await
+                .is_err()
+            {
+                tracing::warn!(node, "the store could not be told of an Envoy in time");
+                return;
+            }
+        }
+    }
+
+    /// That nodes are known, and each of them is not connected, or has processes that are
+    /// silent while another one is connected.
+    pub fn check_gone(&self, nodes: &[String]) -> Result<()> {
+        let inner = self.inner();
+        for id in nodes {
+            match inner.nodes.get(id) {
+                None => {
+                    return Err(refuse(
+                        format_args!("`nodes`: there is no Envoy `{id}`"),
+                        "see `keystilectl fleet`",
+                    )
+                    .of(Kind::NotFound));
+                }
+                Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
+                    return Err(refuse(
+                        format_args!("`nodes`: the Envoy `{id}` is connected"),
+                        "stop it first: one that lives is waited for",
+                    )
+                    .of(Kind::Conflict));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets nodes; of one that is connected, the processes that are silent.
+    pub fn remove(&self, nodes: &[String]) {
+        let mut inner = self.inner();
+        for id in nodes {
+            match inner.nodes.get_mut(id) {
+                Some(node) if !node.streams.is_empty() => {
+                    node.processes.forget_silent();
+                    inner.unkept.insert(id.clone());
+                }
+                _ => {
+                    inner.nodes.remove(id);
+                    inner.unkept.remove(id);
+                }
+            }
+        }
+        drop(inner);
+        self.changed();
+    }
+}
+
+impl Inner {
+    /// Makes room for one more node: of those that are gone and never sent a signed report,
+    /// the one longest so. Anybody may have claimed to be that; an Envoy that has proved to
+    /// hold a signing key stays until it is forgotten by name.
+    pub fn make_room(&mut self, most: usize) -> bool {
+        if self.nodes.len() < most {
+            return true;
+        }
+        let unproved = self.nodes.iter().filter(|(_, n)| !n.proved);
+        let oldest = unproved
+            .filter_map(|(id, n)| Some((n.gone?, id.clone())))
+            .min();
+        let Some((_, id)) = oldest else { return false };
+        tracing::warn!(
+            node = id,
+            "an Envoy that is gone is forgotten: too many are known; see `keystilectl fleet forget`"
+        );
+        self.nodes.remove(&id);
+        self.unkept.remove(&id);
+        self.dropped.insert(id);
+        true
+    }
+}
+
+impl Node {
+    fn row(&self, id: String) -> KnownEnvoy {
+        KnownEnvoy {
+            node: id,
+            cluster: self.cluster.clone(),
+            version: self.envoy.clone(),
+            address: self.address.clone(),
+            gone: self.gone.map(Moment::seconds),
+            proved: self.proved,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The Envoy processes behind one node id. As a rule it is one; during a hot restart there are
+//! two, and where somebody gave one id to several Envoys there are more. What one of them has
+//! in force says nothing of another, so each of them has to prove a version.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::proof::{Proof, Refused};
+use keystile_model::world::Moment;
+
+/// VMs of one process that are remembered: as many as the filter counts.
+const VMS_MOST: usize = 257;
+/// Processes of one node that are remembered.
+const PROCESSES_MOST: usize = 16;
+/// VMs that are remembered for one number, where the filter does not name its process.
+const CLAIMS_MOST: usize = 16;
+/// After this time without a report, or three periods if that is longer, a process that another
+/// one has replaced has ended, and what was odd about a node counts no more.
+pub const QUIET: Duration = Duration::from_secs(60);
+/// The longest that a process and the one that replaces it report side by side: Envoy ends the
+/// former one of a hot restart after fifteen minutes, unless told otherwise. Those that do for
+/// longer are two Envoys, and silence does not show that one of them has ended.
+const OVERLAP_MOST: Duration = Duration::from_secs(20 * 60);
+
+/// What one VM reported last.
+pub struct Vm {
+    sent: u64,
+    claimed: u64,
+    /// VMs that had the number before, and when each sent its last report: for filters that
+    /// do not name their process.
+    former: Vec<(u64, u64)>,
+    pub heard: Instant,
+    pub at: Moment,
+    pub version: u64,
+    pub base: u64,
+    pub missing_base: bool,
+}
+
+/// One Envoy process.
+pub struct Process {
+    pub vms: BTreeMap<u32, Vm>,
+    /// How many VMs it last said that it has.
+    pub expected: u32,
+    first: Instant,
+    heard: Instant,
+    /// It reported beside another one for longer than a hot restart lasts.
+    is_twin: bool,
+    /// It has not reported for some periods.
+    is_silent: bool,
+    /// By how many seconds its clock is wrong, which is why its reports do not count.
+    off: Option<u64>,
+}
+
+impl Process {
+    fn new(at: Instant) -> Self {
+        Self {
+            vms: BTreeMap::new(),
+            expected: 0,
+            first: at,
+            heard: at,
+            is_twin: false,
+            is_silent: false,
+            off: None,
+        }
+    }
+
+    /// Whether all of its VMs have reported lately.
+    pub fn is_complete(&self) -> bool {
+        self.expected > 0 && self.vms.len() >= self.expected as usize
+    }
+
+    /// How long two of them reported side by side.
+    fn overlap(&self, other: &Self) -> Duration {
+        let (from, to) = (self.first.max(other.first), self.heard.min(other.heard));
+        to.saturating_duration_since(from)
+    }
+}
+
+/// All that report under one node id.
+#[derive(Default)]
+pub struct Processes {
+    /// By the number that each process gives itself; filters that give none are one.
+    all: BTreeMap<Option<u64>, Process>,
+    /// Several processes give no number, or there are too many of them.
+    doubt: Option<Doubt>,
+}
+
+#[derive(Clone, Copy)]
+struct Doubt {
+    first: Instant,
+    last: Instant,
+    /// It has not shown for some periods.
+    is_stale: bool,
+}
+
+impl Processes {
+    /// Takes a report.
+    ///
+    /// # Errors
+    /// It is older than another one of the same VM, or there are too many.
+    pub fn take(&mut self, proof: &Proof, now: Moment, at: Instant) -> Result<(), Refused> {
+        if !self.all.contains_key(&proof.process) && self.all.len() >= PROCESSES_MOST {
+            self.doubt(at);
+            return Err(Refused::TooMany);
+        }
+        let process = self
+            .all
+            .entry(proof.process)
+            .or_insert_with(|| Process::new(at));
+        let mut former = Vec::new();
+        let mut is_back = false;
+        match process.vms.get(&proof.vm) {
+            // One process has one clock.
+            Some(vm) if proof.process.is_some() || vm.claimed == proof.claimed => {
+                if proof.sent < vm.sent {
+                    return Err(Refused::Older);
+                }
+                former.clone_from(&vm.former);
+            }
+            Some(vm) => {
+                former.clone_from(&vm.former);
+                former.push((vm.claimed, vm.sent));
+                if let Some(n) = former.iter().position(|f| f.0 == proof.claimed) {
+                    if proof.sent < former.remove(n).1 {
+                        return Err(Refused::Older);
+                    }
+                    // A number goes to a new VM when the old one is dead, and never back.
+                    is_back = true;
+                }
+                if former.len() > CLAIMS_MOST {
+                    former.remove(0);
+                }
+            }
+            None if process.vms.len() >= VMS_MOST => return Err(Refused::TooMany),
+            None => {}
+        }
+        process.expected = proof.vms;
+        process.heard = at;
+        (process.is_silent, process.off) = (false, None);
+        let vm = Vm {
+            sent: proof.sent,
+            claimed: proof.claimed,
+            former,
+            heard: at,
+            at: now,
+            version: proof.version,
+            base: proof.base,
+            missing_base: proof.missing_base,
+        };
+        process.vms.insert(proof.vm, vm);
+        if is_back {
+            self.doubt(at);
+        }
+        self.compare(proof.process);
+        Ok(())
+    }
+
+    /// A report came whose time is wrong. It proves nothing, but unless it is a recorded one of
+    /// a process that has reported since, its process lives.
+    pub fn is_off(&mut self, proof: &Proof, off: u64, at: Instant) {
+        let is_full = self.all.len() >= PROCESSES_MOST;
+        match self.all.get_mut(&proof.process) {
+            None if proof.process.is_none() => {}
+            None if is_full => self.doubt(at),
+            None => {
+                let mut process = Process::new(at);
+                process.expected = proof.vms;
+                process.off = Some(off);
+                self.all.insert(proof.process, process);
+            }
+            Some(process) if process.off.is_some() => {
+                process.heard = at;
+                (process.is_silent, process.off) = (false, Some(off));
+            }
+            Some(process) if proof.process.is_none() => {
+                let vm = process.vms.get(&proof.vm);
+                if vm.is_some_and(|vm| vm.claimed != proof.claimed) {
+                    self.doubt(at);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// By how many seconds a clock is wrong.
+    pub fn clock_off(&self) -> Option<u64> {
+        let living = self.all.values().filter(|p| !p.is_silent);
+        living.filter_map(|p| p.off).max()
+    }
+
+    fn doubt(&mut self, at: Instant) {
+        self.doubt = Some(Doubt {
+            first: self.doubt.map_or(at, |d| d.first),
+            last: at,
+            is_stale: false,
+        });
+    }
+
+    /// Which of the others this one reports beside for too long.
+    fn compare(&mut self, id: Option<u64>) {
+        let Some(mut process) = self.all.remove(&id) else {
+            return;
+        };
+        for other in self.all.values_mut() {
+            if process.overlap(other) > OVERLAP_MOST {
+                (process.is_twin, other.is_twin) = (true, true);
+            }
+        }
+        self.all.insert(id, process);
+    }
+
+    /// Drops what VMs reported that are silent for longer than `fresh`, and processes that
+    /// another one has replaced.
+    pub fn bury(&mut self, fresh: Duration, at: Instant) {
+        let since = |heard: Instant| at.saturating_duration_since(heard);
+        for process in self.all.values_mut() {
+            process.vms.retain(|_, vm| since(vm.heard) <= fresh);
+            process.is_silent = process.vms.is_empty() && since(process.heard) > fresh;
+        }
+        let quiet = QUIET.max(fresh);
+        let living = |p: &Process| !p.vms.is_empty();
+        let ended = |p: &Process| {
+            let replaced = |other: &Process| living(other) && p.overlap(other) <= OVERLAP_MOST;
+            !living(p) && !p.is_twin && since(p.heard) > quiet && self.all.values().any(replaced)
+        };
+        let gone = self.all.iter().filter(|(_, p)| ended(p));
+        let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+        self.all.retain(|id, _| !gone.contains(id));
+        if let Some(doubt) = &mut self.doubt {
+            doubt.is_stale = since(doubt.last) > fresh;
+            let long = doubt.last.saturating_duration_since(doubt.first) > OVERLAP_MOST;
+            if !long && since(doubt.last) > quiet {
+                self.doubt = None;
+            }
+        }
+    }
+
+    /// An Envoy that has just started is the node's only one. What its former process said is
+    /// not true of it; where there were several, each of them may live.
+    pub fn begin_anew(&mut self) {
+        if self.all.len() <= 1 && self.doubt.is_none() {
+            self.all.clear();
+        }
+    }
+
+    /// Whether there is something to forget: silent processes, or a doubt that shows no more.
+    pub fn is_forgettable(&self) -> bool {
+        match self.doubt {
+            Some(doubt) => doubt.is_stale,
+            None => self.all.len() > 1 && self.silent() > 0,
+        }
+    }
+
+    /// Forgets all but the processes that live. What was forgotten and lives is back with its
+    /// next report.
+    pub fn forget_silent(&mut self) {
+        self.all.retain(|_, p| !p.is_silent);
+        self.doubt = None;
+    }
+
+    /// Whether it has shown that several processes give no number, or that there are too many.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many of them report no more.
+    pub fn silent(&self) -> usize {
+        self.all.values().filter(|p| p.is_silent).count()
+    }
+
+    /// How many of them are told apart.
+    pub fn named(&self) -> usize {
+        self.all.keys().filter(|id| id.is_some()).count()
+    }
+
+    /// How many VMs there have to be.
+    pub fn expected(&self) -> usize {
+        let each = self.all.values();
+        each.map(|p| p.vms.len().max(p.expected as usize)).sum()
+    }
+
+    /// Whether each of them has proved something lately, in every VM.
+    pub fn are_complete(&self) -> bool {
+        !self.all.is_empty() && self.all.values().all(Process::is_complete)
+    }
+
+    /// The VMs of all, and their numbers.
+    pub fn vms(&self) -> impl Iterator<Item = (u32, &Vm)> {
+        let each = self.all.values().flat_map(|p| &p.vms);
+        each.map(|(n, vm)| (*n, vm))
+    }
+}
+
+#[cfg(test)]
+mod tests;

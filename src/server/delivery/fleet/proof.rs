@@ -1,0 +1,302 @@
+//! What is truly in force: proved by signed reports of the filter, one a VM. An
+//! acknowledgement shows no more than that Envoy's main thread took a push.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::known::Issued;
+use super::process::Vm;
+use super::{Fleet, Kind, Node};
+use keystile_api::fleet::Missing;
+use keystile_model::when;
+use keystile_model::world::Moment;
+
+/// A report may be this much older or newer than our clock says, in seconds: clocks
+/// differ, and a recorded report must not count for long.
+const CLOCK_MOST: u64 = 60;
+/// A VM that has not reported for this many periods is dead, and proves nothing.
+const PERIODS: u32 = 3;
+
+/// What one VM says of our store; its signature has been checked.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// Node id.
+    pub node: String,
+    /// Tells its Envoy process from others; `None` where the filter names none.
+    pub process: Option<u64>,
+    /// Number of the VM.
+    pub vm: u32,
+    /// How many VMs there are.
+    pub vms: u32,
+    /// Wall-clock seconds of the Envoy.
+    pub sent: u64,
+    /// When the VM took its number: tells it from others that have the same one.
+    pub claimed: u64,
+    /// Version in force; 0 for none.
+    pub version: u64,
+    /// Version of the base loaded; 0 for none.
+    pub base: u64,
+    /// It has an overlay without its base.
+    pub missing_base: bool,
+}
+
+/// Why a report does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not signed with an accepted key, or is no report.
+    Report(String),
+    /// Its time is this many seconds off.
+    Clock(u64),
+    /// A newer one of the same VM was here before.
+    Older,
+    /// Too many nodes, or VMs of one node.
+    TooMany,
+    /// No store issues such a version.
+    Version(u64),
+    /// The server has not read its signing keys yet.
+    NotReady,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Report(e) => f.write_str(e),
+            Self::Clock(off) => write!(
+                f,
+                "the report's time is {off} s off; set the clocks of Envoy and server"
+            ),
+            Self::Older => f.write_str("a newer report of this VM was here before"),
+            Self::TooMany => f.write_str("there are too many nodes or VMs"),
+            Self::Version(version) => write!(f, "the report's version {version} is none"),
+            Self::NotReady => f.write_str("the server is starting; report again"),
+        }
+    }
+}
+
+/// What became of waiting for a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// Nodes that have it in force in every VM.
+    pub in_force: Vec<String>,
+    /// Those that have not proved it.
+    pub missing: Vec<Missing>,
+}
+
+impl Fleet {
+    /// Takes a report.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of the report counts then.
+    pub fn reported(
+        &self,
+        proof: &Proof,
+        now: Moment,
+        at: Instant,
+        most_nodes: usize,
+    ) -> Result<(), Refused> {
+        let off = now.seconds().abs_diff(proof.sent);
+        if off > CLOCK_MOST {
+            if let Some(node) = self.inner().nodes.get_mut(&proof.node) {
+                node.processes.is_off(proof, off, at);
+            }
+            self.changed();
+            return Err(Refused::Clock(off));
+        }
+        let mut inner = self.inner();
+        // The signature is the Envoy's: it may report before its streams come back.
+        if !inner.nodes.contains_key(&proof.node) && !inner.make_room(most_nodes) {
+            return Err(Refused::TooMany);
+        }
+        let node = inner.nodes.entry(proof.node.clone()).or_default();
+        if node.streams.is_empty() && node.gone.is_none() {
+            node.gone = Some(now);
+        }
+        if let Err(refused) = node.processes.take(proof, now, at) {
+            drop(inner);
+            self.changed();
+            return Err(refused);
+        }
+        let first = !node.proved;
+        node.proved = true;
+        if first {
+            inner.unkept.insert(proof.node.clone());
+        }
+        drop(inner);
+        self.changed();
+        Ok(())
+    }
+
+    /// Has the base pushed again to a node if one of its VMs lacks it; whether that is so.
+    pub fn repair(&self, id: &str, at: Instant) -> bool {
+        let mut inner = self.inner();
+        let node = inner.nodes.get_mut(id).filter(|n| n.lacks_base(at));
+        if let Some(node) = node {
+            node.repaired = Some(at);
+            node.repairs += 1;
+            node.wake();
+            return true;
+        }
+        false
+    }
+
+    /// Nodes of which a VM lacks the base, and did not have to lack it when it said so.
+    pub fn lacking(&self, at: Instant) -> Vec<String> {
+        let inner = self.inner();
+        let lacking = inner.nodes.iter().filter(|(_, n)| n.lacks_base(at));
+        lacking.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Drops what dead VMs reported; `every` is the time between reports.
+    pub fn bury(&self, every: Duration, at: Instant) {
+        let fresh = every * PERIODS;
+        for node in self.inner().nodes.values_mut() {
+            node.processes.bury(fresh, at);
+        }
+    }
+
+    /// Tells when something may have changed.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Which of the nodes that are known have a version in force. `reports`: the policy asks
+    /// Envoys to report. The second answer is `true` if waiting longer cannot change the
+    /// first.
+    pub fn stand(&self, version: u64, reports: bool) -> (Waited, bool) {
+        let inner = self.inner();
+        let mut waited = Waited::default();
+        if !inner.loaded {
+            return (waited, false);
+        }
+        // One that comes meanwhile may have it.
+        let mut settled = !inner.nodes.is_empty();
+        for (id, node) in &inner.nodes {
+            match node.stands(version, reports, &inner.issued) {
+                Ok(()) => waited.in_force.push(id.clone()),
+                Err((why, hopeless)) => {
+                    settled &= hopeless;
+                    waited.missing.push(Missing {
+                        node: id.clone(),
+                        why,
+                        since: node.missing_since().map(|m| when::rfc3339(m.seconds())),
+                    });
+                }
+            }
+        }
+        (waited, settled)
+    }
+}
+
+fn gone() -> String {
+    "it is not connected, and has not proved the version".to_owned()
+}
+
+impl Node {
+    /// The version in force in every VM of every process, if they all report one that was
+    /// published.
+    pub(super) fn proven(&self, issued: &Issued) -> Option<u64> {
+        let from_file = self.address.is_empty();
+        let published = |vm: &Vm| issued.holds(vm.version, from_file);
+        let vms = || self.processes.vms().map(|(_, vm)| vm);
+        let certain = self.processes.are_complete() && !self.is_unclear();
+        let lowest = vms().map(|vm| vm.version).min();
+        lowest.filter(|_| certain && vms().all(published))
+    }
+
+    /// Whether there may be processes that have not reported, or cannot be told apart.
+    fn is_unclear(&self) -> bool {
+        let streams = Kind::ALL.into_iter().map(|k| self.subscribers(k)).max();
+        let streams = streams.unwrap_or(0);
+        self.processes.is_doubtful() || streams > 1 && streams > self.processes.named()
+    }
+
+    /// Since when nothing better is known of it.
+    fn missing_since(&self) -> Option<Moment> {
+        let heard = self.processes.vms().map(|(_, vm)| vm.at).max();
+        match self.streams.is_empty() {
+            true => self.gone.max(heard),
+            false => heard.or(self.connected),
+        }
+    }
+
+    /// Whether a version is in force; if not, why, and whether waiting is in vain.
+    fn stands(&self, version: u64, reports: bool, issued: &Issued) -> Result<(), (String, bool)> {
+        if self.proven(issued).is_some_and(|v| v >= version) {
+            return Ok(());
+        }
+        let later = |why: String| Err((why, false));
+        if self.processes.is_doubtful() {
+            return later(
+                "several Envoys report under this node id; give each its own, then forget this one (`keystilectl fleet forget`)"
+                    .to_owned(),
+            );
+        }
+        if let Some(off) = self.processes.clock_off() {
+            return later(format!(
+                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
+            ));
+        }
+        let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 {
+            return later(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
+            ));
+        }
+        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
+        let newest = newest.unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return later(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
+        }
+        if all > 1 && self.vm_count(version) < self.processes.expected() {
+            return later(format!(
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; unless this is a hot restart, give each its own",
+                self.vm_count(version),
+                self.processes.expected()
+            ));
+        }
+        if self.streams.is_empty() {
+            return later(gone());
+        }
+        if self.is_unclear() {
+            return later(
+                "two Envoys are connected under this node id; give each its own".to_owned(),
+            );
+        }
+        let [base, overlay] = &self.resources;
+        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
+            return later(format!(
+                "refused version {}: {}",
+                refused.version, refused.message
+            ));
+        }
+        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
+        let newest = acknowledged(overlay).max(acknowledged(base));
+        if newest.is_none_or(|v| v < version) {
+            return later("not acknowledged yet".to_owned());
+        }
+        if self.processes.vms().next().is_none() {
+            let why =
+                "acknowledged, but it does not report what is in force; set `report` in the policy";
+            return Err((why.to_owned(), !reports));
+        }
+        if self.processes.vms().any(|(_, vm)| vm.missing_base) {
+            return later("a worker lacks the base, which is pushed again".to_owned());
+        }
+        later(format!(
+            "acknowledged, and {} of {} workers have it in force",
+            self.vm_count(version),
+            self.processes.expected()
+        ))
+    }
+
+    /// How many VMs have a version in force.
+    fn vm_count(&self, version: u64) -> usize {
+        let vms = self.processes.vms();
+        vms.filter(|(_, vm)| vm.version >= version).count()
+    }
+}

@@ -1,0 +1,76 @@
+//! The fleet as people and programs see it.
+
+use super::known::Issued;
+use super::{Fleet, Node, Resource};
+use crate::delivery::artefact::{Kind, Template};
+use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};
+use keystile_model::when;
+use keystile_model::world::Moment;
+
+impl Fleet {
+    /// Every node, by its id.
+    pub fn view(&self, template: &Template) -> Vec<NodeView> {
+        let inner = self.inner();
+        let nodes = inner.nodes.iter();
+        nodes
+            .map(|(id, node)| node.view(id, template, &inner.issued))
+            .collect()
+    }
+}
+
+impl Node {
+    fn view(&self, id: &str, template: &Template, issued: &Issued) -> NodeView {
+        let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
+        let state = if self.streams.is_empty() {
+            "disconnected"
+        } else if self.resources.iter().any(|r| r.lagging) {
+            "lagging"
+        } else {
+            "connected"
+        };
+        NodeView {
+            id: id.to_owned(),
+            cluster: self.cluster.clone(),
+            envoy: self.envoy.clone(),
+            address: Some(self.address.clone()).filter(|a| !a.is_empty()),
+            state: state.to_owned(),
+            connected_since: time(self.connected.filter(|_| !self.streams.is_empty())),
+            disconnected_since: time(self.gone),
+            streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
+            in_force: self.proven(issued),
+            resources: Kind::ALL
+                .into_iter()
+                .zip(&self.resources)
+                .map(|(kind, resource)| resource.view(template.name(kind)))
+                .collect(),
+            vms: self
+                .processes
+                .vms()
+                .map(|(n, vm)| VmView {
+                    vm: n,
+                    version: vm.version,
+                    base: vm.base,
+                    missing_base: vm.missing_base,
+                    at: when::rfc3339(vm.at.seconds()),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Resource {
+    fn view(&self, name: &str) -> ResourceView {
+        ResourceView {
+            name: name.to_owned(),
+            sent: self.sent,
+            acknowledged: self.acknowledged.as_ref().map(|h| h.version),
+            refused: self.refused.as_ref().map(|r| RefusedView {
+                version: r.version,
+                message: r.message.clone(),
+                at: when::rfc3339(r.at.seconds()),
+                times: r.times,
+            }),
+            lagging: self.lagging,
+        }
+    }
+}

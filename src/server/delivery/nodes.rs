@@ -1,0 +1,183 @@
+//! Which Envoys were enrolled and which revoked, as the store says at this moment: it bears on
+//! their reports and on the streams that they have open.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Delivery;
+use keystile_registry::node::Nodes;
+
+/// Between two looks while one change follows another; the first after a pause counts at once.
+const JOIN: Duration = Duration::from_millis(100);
+/// After the store could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Nodes that were revoked; `None` before the store was read.
+pub type Revoked = Option<Arc<BTreeSet<String>>>;
+
+/// What the store last said.
+pub struct Standing {
+    nodes: watch::Sender<Option<Arc<Nodes>>>,
+    /// Apart, because it wakes every stream, and changes rarely.
+    revoked: watch::Sender<Revoked>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            nodes: watch::Sender::new(None),
+            revoked: watch::Sender::new(None),
+        }
+    }
+}
+
+impl Standing {
+    /// Whose reports are accepted; `None` before the store was read.
+    pub fn now(&self) -> Option<Arc<Nodes>> {
+        self.nodes.borrow().clone()
+    }
+
+    /// Who was revoked, and changes of that.
+    pub fn changes(&self) -> watch::Receiver<Revoked> {
+        self.revoked.subscribe()
+    }
+
+    fn set(&self, nodes: Nodes) {
+        let revoked = nodes.revoked();
+        self.nodes.send_replace(Some(Arc::new(nodes)));
+        self.revoked.send_if_modified(|known| {
+            if known.as_deref() == Some(&revoked) {
+                return false;
+            }
+            *known = Some(Arc::new(revoked));
+            true
+        });
+    }
+}
+
+/// Whether a node is among them.
+pub fn is_revoked(revoked: &Revoked, node: &str) -> bool {
+    revoked.as_ref().is_some_and(|all| all.contains(node))
+}
+
+/// Follows the store until it is dropped.
+pub async fn follow(delivery: &Delivery) {
+    let enrolled_only = delivery.settings.limits.enrolled_only;
+    let mut records = delivery.desk.records();
+    loop {
+        records.borrow_and_update();
+        let read = delivery.desk.read(move |tx| Nodes::read(tx, enrolled_only));
+        match read.await {
+            Ok(nodes) => delivery.nodes.set(nodes),
+            Err(e) => {
+                tracing::error!(error = %e, "it cannot be read which Envoys were enrolled or revoked");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        }
+        tokio::time::sleep(JOIN).await;
+        if records.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::delivery::Refused;
+    use crate::delivery::tests::*;
+    use keystile_registry::node as registry;
+    use keystile_system as system;
+
+    /// Far below the intervals at which anything is looked at again by the clock alone.
+    const AT_ONCE: Duration = Duration::from_secs(1);
+
+    async fn enroll(bed: &Bed, node: &'static str) {
+        let enrolled = bed
+            .delivery
+            .desk()
+            .write(move |s| registry::enroll(s, &system::local(), node).map(drop));
+        enrolled.await.unwrap();
+    }
+
+    async fn revoke(bed: &Bed, node: &'static str) {
+        let revoked = bed
+            .delivery
+            .desk()
+            .write(move |s| registry::revoke(s, &system::local(), node));
+        revoked.await.unwrap();
+    }
+
+    /// Until a report signed with the secret that all share is refused for this reason, or is
+    /// accepted.
+    async fn reports(bed: &Bed, node: &str, refused: Option<&str>) {
+        let sealed = sealed(bed, node, (0, 1), 1, 1, 0).await;
+        let said = async {
+            loop {
+                let taken = bed
+                    .delivery
+                    .reported(&sealed.body, &sealed.kid, &sealed.tag);
+                match (&taken, refused) {
+                    (Ok(()), None) => return,
+                    (Err(Refused::Report(why)), Some(said)) if why.contains(said) => return,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(AT_ONCE, said).await;
+        assert!(in_time.is_ok(), "{node}: {refused:?}");
+    }
+
+    #[tokio::test]
+    async fn enrolling_and_revoking_count_for_reports_at_once() {
+        let bed = Bed::new(POLICY).await;
+        bed.published(1).await;
+        reports(&bed, "e1", None).await;
+        for _ in 0..3 {
+            enroll(&bed, "e1").await;
+            reports(&bed, "e1", Some("its node is enrolled")).await;
+            revoke(&bed, "e1").await;
+            reports(&bed, "e1", Some("its node was revoked")).await;
+        }
+        reports(&bed, "e2", None).await;
+    }
+
+    #[tokio::test]
+    async fn the_streams_of_a_revoked_node_end_at_once_and_no_other_begins() {
+        let bed = Bed::new(POLICY).await;
+        let [mut one, mut two] = [
+            Stream::open(&bed, "e1", &BOTH).await,
+            Stream::open(&bed, "e1", &BOTH).await,
+        ];
+        let mut other = Stream::open(&bed, "e2", &BOTH).await;
+        for stream in [&mut one, &mut two, &mut other] {
+            stream.take().await;
+            stream.take().await;
+        }
+        enroll(&bed, "e1").await;
+        revoke(&bed, "e1").await;
+        for stream in [&mut one, &mut two] {
+            let ended = tokio::time::timeout(AT_ONCE, stream.step()).await;
+            let status = ended.expect("at once").unwrap_err();
+            assert_eq!(status.code(), Code::PermissionDenied);
+            assert!(status.message().contains("`keystilectl node enroll`"));
+        }
+        let mut again = Stream::open(&bed, "e1", &BOTH).await;
+        let status = again.step().await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+
+        let changed = bed.issue(1).await;
+        bed.revoke(changed[0]).await;
+        other.next().await;
+        enroll(&bed, "e1").await;
+        let accepted =
+            async { while Stream::open(&bed, "e1", &BOTH).await.step().await.is_err() {} };
+        tokio::time::timeout(AT_ONCE, accepted).await.unwrap();
+    }
+}

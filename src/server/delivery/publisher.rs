@@ -1,0 +1,507 @@
+//! Follows the store: a change becomes an overlay at once, and a new base when the
+//! overlay has grown, or cannot say what has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystile_core::keyset::{
+    Base, BuildError, Built, Content, Manifest, SigningKeys, StoreId, build_overlay,
+};
+use keystile_core::limit::quota::Zones;
+use keystile_core::policy::RawPolicy;
+use keystile_core::report;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::artefact::{Artefact, Kind};
+use super::fleet::{Proof, Refused};
+use super::{Above, Delivery, Published};
+use keystile_model::error::{Error, Result, refuse};
+use keystile_policy::file::PolicyFile;
+use keystile_registry as registry;
+use keystile_registry::home::published::BASE;
+use keystile_registry::node::Nodes;
+use keystile_registry::publish;
+use keystile_registry::signing;
+use keystile_store::Tx;
+use keystile_system as system;
+use keystile_system::file;
+
+mod kept;
+
+/// An overlay of so many keys is some 60 KiB, which a worker loads in less than a
+/// millisecond: below it a new base is not worth its megabytes.
+const OVERLAY_KEYS: usize = 1000;
+/// Nor is it while the overlay is at most a fiftieth of the base.
+const OVERLAY_SHARE: usize = 50;
+/// Above this an overlay would itself hold up workers: changes wait for the new base.
+const OVERLAY_MOST: usize = 100_000;
+/// When the age of the keyset, and the signing keys, are looked at.
+const LOOK: Duration = Duration::from_secs(15);
+/// After a failure, unless the store changes before.
+const RETRY: Duration = Duration::from_secs(5);
+/// What was last read of the store.
+pub struct Known {
+    store: StoreId,
+    signers: SigningKeys,
+    report_every: Option<Duration>,
+}
+
+impl Known {
+    /// Whether the policy asks Envoys to report.
+    pub fn reports(&self) -> bool {
+        self.report_every.is_some()
+    }
+
+    /// How often they do.
+    pub fn report_every(&self) -> Option<Duration> {
+        self.report_every
+    }
+
+    /// Opens a report, and takes from it what concerns our store.
+    pub fn proof(
+        &self,
+        nodes: &Nodes,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<Proof, Refused> {
+        let keys = nodes.keys(kid, body, &self.signers);
+        let report =
+            report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
+        nodes
+            .admit(kid, &report.node)
+            .map_err(|why| Refused::Report(why.to_owned()))?;
+        let store = self.store.to_string();
+        let state = report.stores.iter().find(|s| s.store == store);
+        Ok(Proof {
+            node: report.node,
+            process: report.process,
+            vm: report.vm,
+            vms: report.vms,
+            sent: report.sent,
+            claimed: report.claimed,
+            version: state.map_or(0, |s| s.version),
+            base: state.map_or(0, |s| s.base),
+            missing_base: state.is_some_and(|s| s.missing_base),
+        })
+    }
+}
+
+/// A base, and what is needed to build on it.
+struct Current {
+    artefact: Arc<Artefact>,
+    base: Arc<Base>,
+    policy: Arc<RawPolicy>,
+    issued_at: u64,
+}
+
+impl Current {
+    fn new(artefact: Artefact) -> Result<Self> {
+        let bytes = &artefact.built().manifest;
+        let base = Base::from_manifest(bytes).map_err(broken)?;
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(broken)?;
+        Ok(Self {
+            base: Arc::new(base),
+            policy: Arc::new(manifest.policy),
+            issued_at: manifest.issued_at,
+            artefact: Arc::new(artefact),
+        })
+    }
+}
+
+/// What one look at the store found.
+struct Found {
+    store: StoreId,
+    began: u64,
+    issued_at: u64,
+    audit_seq: u64,
+    policy: Arc<(u64, PolicyFile)>,
+    signers: SigningKeys,
+    changes: Changes,
+}
+
+enum Changes {
+    /// There is no base yet.
+    Unknown,
+    /// The overlay.
+    Are(Built),
+    /// The base's tables lack something.
+    NeedBase(String),
+    /// Too many for an overlay.
+    TooMany(usize),
+}
+
+struct Publisher {
+    delivery: Arc<Delivery>,
+    current: Option<Current>,
+    policy: Option<Arc<(u64, PolicyFile)>>,
+    building: Option<JoinHandle<Result<Current>>>,
+}
+
+/// Publishes until it is dropped.
+pub async fn run(delivery: Arc<Delivery>) {
+    let mut versions = delivery.desk.versions();
+    let join = delivery.settings.limits.join;
+    let mut publisher = Publisher {
+        current: kept::load(&delivery).await,
+        delivery,
+        policy: None,
+        building: None,
+    };
+    let mut above = publisher.delivery.above.subscribe();
+    let mut looks = tokio::time::interval(LOOK);
+    let mut last: Option<Instant> = None;
+    let mut again = Some(system::instant());
+    let rise = publisher.delivery.settings.limits.rise;
+    let (mut rises, mut risen): (Option<Instant>, Option<Instant>) = (None, None);
+    loop {
+        tokio::select! {
+            changed = versions.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // The first change after a pause goes at once, those after it together.
+                if let Some(last) = last {
+                    sleep_until(last + join).await;
+                }
+            }
+            built = finished(&mut publisher.building) => publisher.rebased(built).await,
+            _ = above.changed() => {
+                above.borrow_and_update();
+                // Whoever can sign reports could else have every Envoy take a base after the
+                // other.
+                let now = system::instant();
+                rises = rises.or(Some(risen.map_or(now, |then| now.max(then + rise))));
+            }
+            () = at(rises) => {
+                rises = None;
+                let found = above.borrow_and_update().clone();
+                if publisher.rise(found).await {
+                    risen = Some(system::instant());
+                }
+            }
+            _ = looks.tick() => publisher.renew().await,
+            () = at(again) => {}
+        }
+        versions.borrow_and_update();
+        last = Some(system::instant());
+        again = match publisher.turn().await {
+            Ok(()) => None,
+            Err(e) => {
+                publisher.delivery.count.failures.add();
+                tracing::error!(error = %e, "no keyset can be made; Envoys keep the one they have");
+                Some(system::instant() + RETRY)
+            }
+        };
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished(building: &mut Option<JoinHandle<Result<Current>>>) -> Result<Current> {
+    let Some(handle) = building else {
+        return std::future::pending().await;
+    };
+    let built = handle.await;
+    *building = None;
+    match built {
+        Ok(built) => built,
+        Err(_) => Err(broken("a task ended early")),
+    }
+}
+
+impl Publisher {
+    /// Brings what is published up to the store.
+    async fn turn(&mut self) -> Result<()> {
+        let on = self.current.as_ref().map(|c| {
+            let base = Arc::clone(&c.base);
+            (base, Arc::clone(&c.policy))
+        });
+        let policy = self.policy.clone();
+        let found = self
+            .delivery
+            .desk
+            .read(move |tx| look(tx, policy, on))
+            .await?;
+        self.policy = Some(Arc::clone(&found.policy));
+        let report = found.policy.1.policy.report.as_ref();
+        self.delivery.known.send_replace(Some(Arc::new(Known {
+            store: found.store,
+            signers: found.signers.clone(),
+            report_every: report.map(|r| Duration::from_secs(r.every)),
+        })));
+        if let Some(reason) = self.reason(&found) {
+            self.rebase(&reason);
+        }
+        self.resign(&found.signers)?;
+        self.delivery.fleet.timeline(found.began);
+        let Changes::Are(built) = found.changes else {
+            return Ok(());
+        };
+        let at = (found.issued_at, found.audit_seq);
+        self.publish(built, found.signers, at).await
+    }
+
+    /// Makes the store's next version one above what an Envoy has; whether it did. Should that
+    /// fail, the Envoy's next report says it again.
+    async fn rise(&mut self, found: Option<Above>) -> bool {
+        let Some(Above { version, node }) = found else {
+            return false;
+        };
+        let world = (self.delivery.settings.world)();
+        let named = node.clone();
+        let risen = self
+            .delivery
+            .desk
+            .write(move |store| signing::rise_above(store, &world, version, &named));
+        match risen.await {
+            Ok(None) => false,
+            Ok(Some(risen)) => {
+                tracing::error!(
+                    node,
+                    its_version = version,
+                    risen,
+                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, before a restore as a rule. The next version lies above it, and a new base goes to every Envoy"
+                );
+                self.rebase("an Envoy has a version of another timeline in force");
+                true
+            }
+            Err(e) => {
+                tracing::error!(error = %e, node, "the version cannot rise above that of an Envoy");
+                false
+            }
+        }
+    }
+
+    /// Why there has to be a new base, if there has to be.
+    fn reason(&self, found: &Found) -> Option<String> {
+        let Some(current) = &self.current else {
+            return Some("there is none".to_owned());
+        };
+        if *current.policy != found.policy.1.raw {
+            return Some("the policy has changed".to_owned());
+        }
+        let most = OVERLAY_KEYS.max(current.artefact.built().keys / OVERLAY_SHARE);
+        match &found.changes {
+            Changes::NeedBase(why) => return Some(why.clone()),
+            Changes::TooMany(n) => return Some(format!("{n} keys have changed")),
+            Changes::Are(built) if built.keys > most => {
+                return Some(format!("{} keys have changed", built.keys));
+            }
+            Changes::Are(_) | Changes::Unknown => {}
+        }
+        // Alone, as a worker has it for a moment after a start, it must be believed.
+        let bound = found.policy.1.policy.not_after?;
+        let age = found.issued_at.saturating_sub(current.issued_at);
+        (age > bound / 2).then(|| "half of its `not_after` has passed".to_owned())
+    }
+
+    /// Begins to build a base; overlays go on over the old one meanwhile.
+    fn rebase(&mut self, reason: &str) {
+        if self.building.is_some() {
+            return;
+        }
+        tracing::info!(reason, "a new base is being built");
+        let delivery = Arc::clone(&self.delivery);
+        self.building = Some(tokio::spawn(async move {
+            let settings = delivery.settings.clone();
+            let path = delivery.desk.home().folder().join(BASE);
+            let build = move |tx: &Tx<'_>| {
+                let ready = publish::unrenewed(tx)?;
+                let nonce = publish::nonce(&(settings.world)())?;
+                // Digests only, and yet nobody else's business.
+                let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
+                if let Err(e) = kept {
+                    tracing::warn!(error = %e, "the base is not kept: after a restart every Envoy will get a new one");
+                }
+                let (built, signers) = (ready.built, ready.signers);
+                let template = settings.template;
+                Current::new(Artefact::new(Kind::Base, built, signers, template, nonce))
+            };
+            delivery.desk.read(build).await
+        }));
+    }
+
+    async fn rebased(&mut self, built: Result<Current>) {
+        match built {
+            Ok(current) => {
+                if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
+                    tracing::warn!(error = %e, "the base is not noted: after a restart every Envoy will get a new one");
+                }
+                self.delivery.count.bases.add();
+                tracing::info!(
+                    version = current.artefact.version(),
+                    keys = current.artefact.built().keys,
+                    bytes = current.artefact.built().pages.len(),
+                    "a new base"
+                );
+                self.current = Some(current);
+            }
+            Err(e) => {
+                self.delivery.count.failures.add();
+                tracing::error!(error = %e, "no base can be built; Envoys keep the one they have");
+            }
+        }
+    }
+
+    /// Seals the base anew if the signing keys have changed.
+    fn resign(&mut self, signers: &SigningKeys) -> Result<()> {
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        if !current.artefact.is_signed_with(signers) {
+            let nonce = self.delivery.nonce()?;
+            let artefact = current.artefact.resigned(signers.clone(), nonce);
+            current.artefact = Arc::new(artefact);
+        }
+        Ok(())
+    }
+
+    /// `at`: when the store last changed, and the number of its last audit record.
+    async fn publish(&self, overlay: Built, signers: SigningKeys, at: (u64, u64)) -> Result<()> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let delivery = &self.delivery;
+        let nonce = delivery.nonce()?;
+        let template = delivery.settings.template.clone();
+        let base = Arc::clone(&current.artefact);
+        let overlay = Artefact::new(Kind::Overlay, overlay, signers, template, nonce).over(&base);
+        let same = delivery.published.borrow().as_ref().is_some_and(|p| {
+            p.base.content() == base.content() && p.overlay.content() == overlay.content()
+        });
+        if same {
+            return Ok(());
+        }
+        // On the disk before anywhere else: a version that is not there was not published.
+        kept::keep(delivery, &overlay, nonce).await;
+        delivery.count.overlays.add();
+        tracing::debug!(
+            version = overlay.version(),
+            keys = overlay.built().keys,
+            "a new overlay"
+        );
+        delivery.fleet.issued(overlay.version());
+        let overlay = Arc::new(overlay);
+        let new = Arc::new(Published { base, overlay });
+        delivery.history.add(Arc::clone(&new), at.0, at.1);
+        delivery.published.send_replace(Some(new));
+        Ok(())
+    }
+
+    /// Issues the keyset anew when half of its time has passed: a change like any other.
+    async fn renew(&self) {
+        let world = (self.delivery.settings.world)();
+        let now = world.now.seconds();
+        let due = move |tx: &Tx<'_>| {
+            let age = now.saturating_sub(tx.meta().issued_at);
+            let bound = registry::policy(tx)?.policy.not_after;
+            Ok(bound.is_some_and(|bound| age > bound / 2))
+        };
+        match self.delivery.desk.read(due).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(e) => {
+                tracing::error!(error = %e, "the age of the keyset cannot be read");
+                return;
+            }
+        }
+        let renewed = self.delivery.desk.write(move |store| {
+            // Looked at again: another process may have done it meanwhile.
+            let due = store.read(due)?;
+            if due {
+                signing::renew(store, &world)?;
+            }
+            Ok(due)
+        });
+        match renewed.await {
+            Ok(true) => {
+                tracing::info!("the keyset was renewed: half of its `not_after` had passed")
+            }
+            Ok(false) => {}
+            Err(e) => {
+                tracing::error!(error = %e, "the keyset cannot be renewed, and Envoys deny when its `not_after` is over")
+            }
+        }
+    }
+}
+
+impl Delivery {
+    fn nonce(&self) -> Result<u64> {
+        publish::nonce(&(self.settings.world)())
+    }
+}
+
+/// Reads, from one moment, all that a turn needs.
+fn look(
+    tx: &Tx<'_>,
+    policy: Option<Arc<(u64, PolicyFile)>>,
+    on: Option<(Arc<Base>, Arc<RawPolicy>)>,
+) -> Result<Found> {
+    let meta = tx.meta();
+    let revision = tx.policy()?.revision;
+    let policy = match policy {
+        Some(policy) if policy.0 == revision => policy,
+        _ => Arc::new((revision, registry::policy(tx)?)),
+    };
+    let changes = match on {
+        None => Changes::Unknown,
+        Some((base, _)) if base.version() > meta.version => {
+            Changes::NeedBase("the store is older than it".to_owned())
+        }
+        Some((base, raw)) => {
+            let rows = tx.rows_since(base.version())?;
+            if rows.len() > OVERLAY_MOST {
+                Changes::TooMany(rows.len())
+            } else {
+                let content = Content {
+                    store: meta.store,
+                    version: meta.version,
+                    issued_at: meta.issued_at,
+                    // That of the base: while one with another policy is built,
+                    // revocations go on.
+                    policy: RawPolicy::clone(&raw),
+                    // Time zones are the base's, too.
+                    zones: Zones::new(),
+                    rows,
+                };
+                match build_overlay(&content, &base) {
+                    Ok(built) => Changes::Are(built),
+                    Err(e @ (BuildError::NeedsBase { .. } | BuildError::OtherBase(_))) => {
+                        Changes::NeedBase(e.to_string())
+                    }
+                    Err(e) => return Err(mend(e)),
+                }
+            }
+        }
+    };
+    Ok(Found {
+        store: meta.store,
+        began: meta.began,
+        issued_at: meta.issued_at,
+        audit_seq: meta.head.seq,
+        policy,
+        signers: signing::accepted(tx)?,
+        changes,
+    })
+}
+
+fn mend(e: BuildError) -> Error {
+    refuse(
+        e,
+        "`keystilectl policy check` and `keystilectl key update` can mend it",
+    )
+}
+
+fn broken(e: impl std::fmt::Display) -> Error {
+    refuse(
+        format_args!("the base cannot be used ({e})"),
+        "report this: it is a mistake in keystilectl",
+    )
+}

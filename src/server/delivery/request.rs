@@ -1,0 +1,154 @@
+//! What an Envoy asks, whichever of the two dialects it speaks.
+
+use std::collections::HashMap;
+
+use tonic::Status;
+
+use super::fleet::Identity;
+use super::papers::Papers;
+use super::settings::Limits;
+use keystile_render::ecds::TYPED_CONFIG;
+use keystile_render::proto::core::{Node, UserAgentVersion};
+use keystile_render::proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
+
+/// Bytes of a node id or cluster.
+const NAME_MOST: usize = 256;
+
+/// A request.
+pub struct Request {
+    /// Who asks; stands in the first request alone, if the Envoy likes.
+    pub node: Option<Node>,
+    /// The type of resource; empty outside of ADS, if the client likes.
+    type_url: String,
+    /// The response that this answers; empty if none.
+    pub nonce: String,
+    /// The response was refused, in these words.
+    pub error: Option<String>,
+    /// Which resources it wants.
+    pub names: Names,
+    /// What it says that it has.
+    pub held: Held,
+}
+
+/// Which resources a request asks for.
+pub enum Names {
+    /// Just these.
+    These(Vec<String>),
+    /// These more and those no more.
+    Change {
+        /// More.
+        add: Vec<String>,
+        /// No more.
+        remove: Vec<String>,
+    },
+}
+
+/// What a client says that it has: a version for all, or one for each by its name.
+pub enum Held {
+    /// State of the world.
+    All(String),
+    /// Delta.
+    Each(HashMap<String, String>),
+}
+
+impl Held {
+    /// What it has of a resource.
+    pub fn of(&self, name: &str) -> &str {
+        match self {
+            Self::All(version) => version,
+            Self::Each(versions) => versions.get(name).map(String::as_str).unwrap_or_default(),
+        }
+    }
+}
+
+impl Request {
+    /// Whether it is about our type of resource. Others that share an ADS stream are left
+    /// alone: their server is another one.
+    pub fn is_ours(&self) -> bool {
+        self.type_url.is_empty() || self.type_url == TYPED_CONFIG
+    }
+}
+
+impl From<DiscoveryRequest> for Request {
+    fn from(r: DiscoveryRequest) -> Self {
+        Self {
+            node: r.node,
+            type_url: r.type_url,
+            nonce: r.response_nonce,
+            error: r.error_detail.map(|e| e.message),
+            names: Names::These(r.resource_names),
+            held: Held::All(r.version_info),
+        }
+    }
+}
+
+impl From<DeltaDiscoveryRequest> for Request {
+    fn from(r: DeltaDiscoveryRequest) -> Self {
+        Self {
+            node: r.node,
+            type_url: r.type_url,
+            nonce: r.response_nonce,
+            error: r.error_detail.map(|e| e.message),
+            names: Names::Change {
+                add: r.resource_names_subscribe,
+                remove: r.resource_names_unsubscribe,
+            },
+            held: Held::Each(r.initial_resource_versions),
+        }
+    }
+}
+
+/// Who asks, if he may.
+///
+/// # Errors
+/// INVALID_ARGUMENT without a proper node id, PERMISSION_DENIED if the node is not one
+/// of those that are served, or not one that its certificate is good for.
+pub fn identify(
+    node: Option<Node>,
+    papers: Option<&Papers>,
+    limits: &Limits,
+) -> Result<Identity, Status> {
+    let node = node.unwrap_or_default();
+    if !is_name(&node.id) || node.id.is_empty() {
+        return Err(Status::invalid_argument(
+            "the first request must name its node by an id of 1 to 256 printable characters; set `node` in the bootstrap",
+        ));
+    }
+    if !is_name(&node.cluster) {
+        return Err(Status::invalid_argument(
+            "the node's cluster must have at most 256 printable characters",
+        ));
+    }
+    let allowed = |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
+    if !allowed(&limits.nodes, &node.id) || !allowed(&limits.clusters, &node.cluster) {
+        return Err(Status::permission_denied(
+            "this node is not one of those that are served here",
+        ));
+    }
+    if let Some(papers) = papers
+        && !papers.admit(&node.id, limits)
+    {
+        return Err(Status::permission_denied(format!(
+            "the certificate names {}, not node `{}`; give the Envoy a certificate of its own, or start the server with `--discovery-name NAME=NODE`",
+            papers.shown(),
+            node.id.escape_debug()
+        )));
+    }
+    let envoy = match node.user_agent_version_type {
+        Some(UserAgentVersion::Text(version)) => version,
+        Some(UserAgentVersion::Build(build)) => build
+            .version
+            .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
+            .unwrap_or_default(),
+        None => String::new(),
+    };
+    Ok(Identity {
+        id: node.id,
+        cluster: node.cluster,
+        envoy,
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_MOST && text.chars().all(|c| !c.is_control())
+}

@@ -1,0 +1,118 @@
+//! All that a server does, put together: answering, delivering keysets, counting usage,
+//! sending webhooks, turning rotations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request};
+use axum::{Router, middleware};
+use prometheus_client::collector::Collector;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::backlog::Backlog;
+use super::fleet::Numbers;
+use super::http::App;
+use super::limits::Limits;
+use super::listen::Peer;
+use super::{Parts, Settings, auth, edge, envoys, serve, signals};
+use crate::delivery::Delivery;
+use crate::delivery::papers::Papers;
+use crate::desk::Desk;
+use crate::exporter::Exporter;
+use crate::intake::Intake;
+use crate::outbox;
+use crate::scanner::Scanner;
+use crate::usage_numbers::Numbers as UsageNumbers;
+use keystile_model::error::Result;
+
+/// Makes the routes of the pages for people.
+pub type Pages = Box<dyn FnOnce(&App, &Arc<Delivery>) -> Router + Send>;
+
+/// What a server does beside answering.
+pub struct Duties {
+    /// Takes keysets to Envoys.
+    pub delivery: Arc<Delivery>,
+    /// Tells of leaked keys, if one is set up.
+    pub scanner: Option<Arc<Scanner>>,
+    /// Tells webhooks.
+    pub sender: outbox::Sender,
+    /// Sends the audit log elsewhere, and removes what is old.
+    pub exporter: Arc<Exporter>,
+    /// How often keys are looked at for rotation.
+    pub rotation: Duration,
+    /// The pages for people.
+    pub pages: Pages,
+}
+
+/// Does all of it until a signal says to stop.
+///
+/// # Errors
+/// If an address or a certificate cannot be had. Nothing that happens later is one.
+pub async fn run(
+    desk: Arc<Desk>,
+    settings: Settings,
+    limits: Limits,
+    duties: Duties,
+) -> Result<()> {
+    let stopped = signals()?;
+    let delivery = duties.delivery;
+    let numbers = Numbers(Arc::clone(&delivery));
+    let intake = Intake::new(Arc::clone(&desk), delivery.enrolled_only());
+    let usage = UsageNumbers(Arc::clone(&intake));
+    let backlog = Backlog {
+        delivery: Arc::clone(&delivery),
+        sender: duties.sender.clone(),
+        exporter: Arc::clone(&duties.exporter),
+    };
+    let counted: Vec<Box<dyn Collector>> =
+        vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
+    let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
+    let routes = edge::router(
+        Arc::clone(&desk),
+        Arc::clone(&delivery),
+        Arc::clone(&intake),
+        duties.scanner,
+    )
+    .merge(envoys::routes(&app, &delivery))
+    .merge(super::backups::routes(&app))
+    .merge((duties.pages)(&app, &delivery));
+    let parts = Parts {
+        routes,
+        discovery: Some(placed(delivery.router())),
+    };
+    let mut duty = JoinSet::new();
+    duty.spawn(delivery.run(said(stopped.clone())));
+    duty.spawn(intake.run());
+    duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
+    duty.spawn(duties.exporter.run(Arc::clone(&desk)));
+    duty.spawn(outbox::rotate(desk, duties.rotation));
+    let served = serve(app.clone(), settings, parts, stopped).await;
+    auth::tell_refused(&app).await;
+    duty.shutdown().await;
+    served
+}
+
+/// When it is said that all shall stop.
+async fn said(mut stopped: watch::Receiver<bool>) {
+    // Who could say it being gone says it too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Tells a router where each request comes from, in the way of axum, and with which
+/// certificate.
+fn placed(router: Router) -> Router {
+    router.layer(middleware::from_fn(
+        |mut request: Request, next: middleware::Next| async move {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                let address = ConnectInfo(peer.address);
+                let papers = peer.certificate.as_deref().map(Papers::of);
+                request.extensions_mut().insert(address);
+                if let Some(papers) = papers {
+                    request.extensions_mut().insert(papers);
+                }
+            }
+            next.run(request).await
+        },
+    ))
+}

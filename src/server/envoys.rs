@@ -1,0 +1,221 @@
+//! What only a running server can answer: the Envoys that it knows, and what they were sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use serde_json::Value;
+
+use super::http::{App, live};
+use crate::delivery::Delivery;
+use crate::delivery::history::Version;
+use keystile_api::{fleet, version};
+use keystile_model::audit::Outcome;
+use keystile_model::caller::Role;
+use keystile_model::error::{Result, refuse};
+use keystile_model::wire::Time;
+use keystile_model::world::World;
+use keystile_registry::inspect;
+use keystile_store::{Store, Tx};
+
+/// How long to wait if nothing is said, and at most, in seconds.
+const PATIENCE: u64 = 10;
+const LONGEST: u64 = 120;
+/// Envoys forgotten at once.
+const FORGOTTEN: usize = 1000;
+/// Keys told of in one answer.
+const KEYS: usize = 1_000;
+/// Audit records looked at for the reasons of one version.
+const RECORDS: u32 = 1_000;
+
+/// The routes.
+pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
+    let [all, waits, forgets] = [(); 3].map(|()| Arc::clone(delivery));
+    let [published, one, two] = [(); 3].map(|()| Arc::clone(delivery));
+    live(app, move |_: fleet::List, _| {
+        let all = Arc::clone(&all);
+        async move { Ok(list(&all)) }
+    })
+    .merge(live(app, move |asked: fleet::Wait, world| {
+        let waits = Arc::clone(&waits);
+        async move { wait(asked, &waits, world).await }
+    }))
+    .merge(live(app, move |asked: fleet::Forget, world| {
+        let forgets = Arc::clone(&forgets);
+        async move { forget(asked, &forgets, world).await }
+    }))
+    .merge(live(app, move |_: version::List, world| {
+        versions(Arc::clone(&published), world)
+    }))
+    .merge(live(app, move |asked: version::Inspect, world| {
+        inspect(asked, Arc::clone(&one), world)
+    }))
+    .merge(live(app, move |asked: version::Diff, world| {
+        diff(asked, Arc::clone(&two), world)
+    }))
+}
+
+/// What a server knows.
+pub fn list(delivery: &Delivery) -> fleet::Fleet {
+    fleet::Fleet {
+        version: delivery.version().unwrap_or(0),
+        nodes: delivery.fleet(),
+    }
+}
+
+/// Forgets them at a server.
+///
+/// # Errors
+/// One is not known, or is connected; those of the store.
+async fn forget(
+    asked: fleet::Forget,
+    delivery: &Delivery,
+    world: World,
+) -> Result<fleet::Forgotten> {
+    if asked.nodes.is_empty() || asked.nodes.len() > FORGOTTEN {
+        return Err(refuse(
+            format_args!("`nodes` names {} Envoys", asked.nodes.len()),
+            format_args!("name 1 to {FORGOTTEN} at a time"),
+        ));
+    }
+    delivery.forget(world, asked.nodes.clone()).await?;
+    Ok(fleet::Forgotten { nodes: asked.nodes })
+}
+
+/// Waits at a server.
+///
+/// # Errors
+/// Those of the store.
+/// Waits until every Envoy that is known has proved to have a version in force.
+///
+/// # Errors
+/// Those of the store.
+pub async fn wait(asked: fleet::Wait, delivery: &Delivery, world: World) -> Result<fleet::Waited> {
+    let version = match asked.version {
+        Some(version) => version,
+        None => delivery.store_version().await?,
+    };
+    let patience = asked.patience.map_or(PATIENCE, |s| s.0.min(LONGEST));
+    let waited = delivery
+        .in_force(version, Duration::from_secs(patience))
+        .await;
+    let mut missing = waited.missing;
+    if world.caller.role() == Role::Client {
+        for one in &mut missing {
+            one.node = "an Envoy".to_owned();
+        }
+    }
+    Ok(fleet::Waited {
+        version,
+        done: missing.is_empty() && !waited.in_force.is_empty(),
+        in_force: waited.in_force.len(),
+        missing,
+    })
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// Those of the store.
+async fn versions(delivery: Arc<Delivery>, world: World) -> Result<version::Versions> {
+    let all = delivery.history().all();
+    let views = move |tx: &Tx<'_>| all.iter().map(|v| view(tx, v)).collect();
+    let ask = move |store: &mut Store| store.read(views);
+    let versions = delivery.desk().ask(&world, ask).await?;
+    Ok(version::Versions { versions })
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// If it does not know the version; and those of the store.
+async fn inspect(
+    asked: version::Inspect,
+    delivery: Arc<Delivery>,
+    world: World,
+) -> Result<version::Inspected> {
+    let version = delivery.history().get(asked.version)?;
+    let inspected = move |tx: &Tx<'_>| {
+        let content = version.open()?;
+        let policy = serde_json::to_value(&content.base.manifest.policy);
+        Ok(version::Inspected {
+            view: view(tx, &version)?,
+            policy: policy.unwrap_or_default(),
+            entries: content.changed().into_values().take(KEYS).collect(),
+        })
+    };
+    let ask = move |store: &mut Store| store.read(inspected);
+    delivery.desk().ask(&world, ask).await
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// If it does not know one of the versions.
+async fn diff(
+    asked: version::Diff,
+    delivery: Arc<Delivery>,
+    world: World,
+) -> Result<version::Difference> {
+    let history = delivery.history();
+    let (a, b) = (history.get(asked.version)?, history.get(asked.to)?);
+    let differ = move |_: &mut Store| {
+        let differs = a.open()?.difference(&b.open()?);
+        Ok(difference([a.version(), b.version()], differs))
+    };
+    delivery.desk().ask(&world, differ).await
+}
+
+fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
+    let (keys, changed) = of.keys();
+    let mut why = BTreeMap::new();
+    if let Some(since) = of.since {
+        let records = tx.audit_after(since, RECORDS)?;
+        let records = records.into_iter().take_while(|r| r.seq <= of.audit_seq);
+        for record in records.filter(|r| r.outcome == Outcome::Done) {
+            *why.entry(record.action).or_default() += 1;
+        }
+    }
+    Ok(version::VersionView {
+        version: of.version(),
+        issued_at: Time(of.issued_at),
+        base: of.base(),
+        keys: keys as u64,
+        changed: changed as u64,
+        audit_seq: of.audit_seq,
+        why,
+    })
+}
+
+fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::Difference {
+    let mut left_out = 0;
+    let mut cut = |all: usize| left_out += all.saturating_sub(KEYS) as u64;
+    cut(difference.added.len());
+    cut(difference.removed.len());
+    cut(difference.changed.len());
+    let values = |list: Vec<(_, Value)>| list.into_iter().map(|(_, v)| v).take(KEYS).collect();
+    let changed = difference.changed.into_iter().take(KEYS);
+    version::Difference {
+        versions,
+        added: values(difference.added),
+        removed: values(difference.removed),
+        changed: changed
+            .map(|(id, changes)| version::ChangedKey {
+                id: id.to_string(),
+                changes: fields(changes),
+            })
+            .collect(),
+        policy: fields(difference.policy),
+        left_out,
+    }
+}
+
+fn fields(changes: Vec<inspect::Change>) -> Vec<version::Change> {
+    let field = |c: inspect::Change| version::Change {
+        field: c.field,
+        before: c.before,
+        after: c.after,
+    };
+    changes.into_iter().map(field).collect()
+}

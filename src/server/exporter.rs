@@ -1,0 +1,363 @@
+//! Sends the audit log elsewhere while the server runs, to a file or an HTTPS address, and
+//! removes records that are older than they are kept here: what has not been sent stays.
+//!
+//! A record is sent at least once: what was sent is noted beside the store, after it arrived.
+
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ureq::tls::{RootCerts, TlsConfig};
+use zeroize::Zeroizing;
+
+use crate::desk::Desk;
+use keystile_api::Operation as _;
+use keystile_api::Pace;
+use keystile_api::audit::{Export, RecordView};
+use keystile_api::remote;
+use keystile_model::audit::Head;
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::foreign;
+use keystile_registry::audit;
+use keystile_store::Store;
+use keystile_system as system;
+use keystile_system::file;
+
+/// The environment variable of the token that the receiver wants.
+pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
+/// Between looks for new records.
+const LOOK: Duration = Duration::from_secs(1);
+/// After a failure; doubled after each further one, up to the second.
+const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_MOST: Duration = Duration::from_secs(300);
+/// Between looks for records that are too old.
+const PRUNE: Duration = Duration::from_secs(600);
+/// How long the receiver may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Records sent at once.
+const BATCH: u32 = 500;
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Appended, a record a line.
+    File(PathBuf),
+    /// Posted, a record a line.
+    Url(String),
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.contains("://") {
+            true => keystile_model::webhook::checked_url(text).map(Self::Url),
+            false => Ok(Self::File(PathBuf::from(text))),
+        }
+    }
+}
+
+/// What is done with the log.
+#[derive(Default)]
+pub struct Settings {
+    /// Where it is sent.
+    pub place: Option<Place>,
+    /// Authorities of the receiver, in place of those that everybody trusts.
+    pub ca: Option<PathBuf>,
+    /// What the receiver wants to be shown.
+    pub token: Option<Zeroizing<String>>,
+    /// How long records are kept here, in seconds; for ever if it is not said.
+    pub keep: Option<u64>,
+}
+
+/// Sends the log.
+pub struct Exporter {
+    settings: Settings,
+    agent: ureq::Agent,
+    waiting: AtomicU64,
+}
+
+impl Exporter {
+    /// Sends nothing before [`Exporter::run`].
+    ///
+    /// # Errors
+    /// If the file of authorities holds none.
+    pub fn new(settings: Settings) -> Result<Arc<Self>> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("keystile");
+        if let Some(ca) = &settings.ca {
+            let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Ok(Arc::new(Self {
+            agent: config.build().new_agent(),
+            settings,
+            waiting: AtomicU64::new(0),
+        }))
+    }
+
+    /// Records that are not sent yet; `None` where none are sent at all.
+    pub fn waiting(&self) -> Option<u64> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.settings.place.as_ref().map(|_| waiting)
+    }
+
+    /// Sends and removes until it is dropped.
+    pub async fn run(self: Arc<Self>, desk: Arc<Desk>) {
+        let sending = Arc::clone(&self).send_all(Arc::clone(&desk));
+        tokio::join!(sending, self.prune_all(desk));
+    }
+
+    async fn send_all(self: Arc<Self>, desk: Arc<Desk>) {
+        if self.settings.place.is_none() {
+            return;
+        }
+        let mut failures = 0u32;
+        loop {
+            match Arc::clone(&self).step(&desk).await {
+                Ok(true) => failures = 0,
+                Ok(false) => {
+                    failures = 0;
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(e) => {
+                    tracing::error!(error = %e, "the audit log cannot be sent; it will be tried again, and nothing is removed until then");
+                    let pause = PAUSE.saturating_mul(1 << failures.min(10));
+                    failures += 1;
+                    tokio::time::sleep(pause.min(PAUSE_MOST)).await;
+                }
+            }
+        }
+    }
+
+    /// Sends some records; whether there are more.
+    async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
+        let noted = desk.home().folder().join(audit::SENT);
+        let found = {
+            let noted = noted.clone();
+            desk.ask(&system::of_server(), move |store| {
+                note_first(&noted)?;
+                let start = audit::sent(&noted)?;
+                let (after, head) = store.read(|tx| {
+                    let reached = audit::reached(tx, start)?;
+                    if !reached.known {
+                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
+                    }
+                    Ok((reached.seq, tx.meta().head.seq))
+                })?;
+                let asked = Export {
+                    after: Some(after),
+                    limit: Some(BATCH),
+                    ..Export::default()
+                };
+                let records = asked.run(store, &system::of_server())?.records;
+                Ok((records, head))
+            })
+            .await?
+        };
+        let (records, head) = found;
+        let Some(last) = records.last() else {
+            self.waiting.store(0, Ordering::Relaxed);
+            return Ok(false);
+        };
+        let reached = last.seq;
+        let mark = format!("{}:{}\n", last.seq, last.hash);
+        self.waiting.store(
+            head.saturating_sub(reached) + records.len() as u64,
+            Ordering::Relaxed,
+        );
+        let this = Arc::clone(&self);
+        let sending = tokio::task::spawn_blocking(move || {
+            this.send(&records)?;
+            file::replace(&noted, 0o600, mark.as_bytes())
+        });
+        sending.await.unwrap_or_else(|_| Err(broken()))?;
+        self.waiting
+            .store(head.saturating_sub(reached), Ordering::Relaxed);
+        Ok(head > reached)
+    }
+
+    fn send(&self, records: &[RecordView]) -> Result<()> {
+        let mut lines = String::new();
+        for record in records {
+            lines.push_str(&foreign::json_line(record)?);
+        }
+        let lines = lines.into_bytes();
+        match &self.settings.place {
+            None => Ok(()),
+            Some(Place::File(path)) => append(path, &lines),
+            Some(Place::Url(url)) => self.post(url, &lines),
+        }
+    }
+
+    fn post(&self, url: &str, lines: &[u8]) -> Result<()> {
+        let mut request = self
+            .agent
+            .post(url)
+            .header("content-type", "application/x-ndjson");
+        if let Some(token) = &self.settings.token {
+            let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
+            request = request.header("authorization", bearer.as_str());
+        }
+        let next = "make sure that it accepts a POST of JSON lines and answers with a 2xx status";
+        let answer = request.send(lines).map_err(|e| {
+            refuse(
+                format_args!("the receiver of the audit log cannot be reached ({e})"),
+                next,
+            )
+        })?;
+        match keystile_model::webhook::is_taken(answer.status().as_u16()) {
+            true => Ok(()),
+            false => Err(refuse(
+                format_args!("the receiver of the audit log answered {}", answer.status()),
+                next,
+            )),
+        }
+    }
+
+    async fn prune_all(&self, desk: Arc<Desk>) {
+        let Some(keep) = self.settings.keep else {
+            return;
+        };
+        let mut turns = tokio::time::interval(PRUNE);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let sends = self.settings.place.is_some();
+            let noted = desk.home().folder().join(audit::SENT);
+            let begin = || {
+                let noted = noted.clone();
+                Ok(move |store: &mut Store| {
+                    if sends {
+                        note_first(&noted)?;
+                    }
+                    let world = system::of_server();
+                    audit::prune(store, &world, world.now.seconds().saturating_sub(keep))
+                })
+            };
+            let pruned = desk
+                .write_for(&system::of_server(), Pace::Long, begin)
+                .await;
+            match pruned {
+                Ok(pruned) => {
+                    if pruned.removed > 0 {
+                        tracing::info!(
+                            removed = pruned.removed,
+                            undelivered = pruned.undelivered,
+                            "old audit records were removed"
+                        );
+                    }
+                    if pruned.unsent > 0 {
+                        tracing::warn!(
+                            unsent = pruned.unsent,
+                            "old audit records are kept: they have not been sent yet"
+                        );
+                    }
+                }
+                Err(e) => tracing::error!(error = %e, "old audit records cannot be removed"),
+            }
+        }
+    }
+}
+
+/// Notes that nothing was sent yet, so that nothing is removed before it is.
+fn note_first(noted: &Path) -> Result<()> {
+    match noted.exists() {
+        true => Ok(()),
+        false => file::replace(noted, 0o600, format!("{}\n", Head::NOTHING).as_bytes()),
+    }
+}
+
+fn append(path: &Path, lines: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
+        end_last_line(path, &mut file)?;
+        let written = file.write_all(lines).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // It is tried again before the next batch.
+            let _ = end_last_line(path, &mut file);
+        }
+        written
+    };
+    write().map_err(|e| {
+        refuse(
+            format_args!("`{}` cannot be written ({e})", path.display()),
+            "check its folder, and that there is room on the disk",
+        )
+    })
+}
+
+/// Removes the part of a line that a full disk or the end of a server left at the end of a
+/// file: what follows would be taken for the rest of it, and the record is sent again as a whole.
+fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() == 0 {
+        return Ok(());
+    }
+    let reader = std::fs::File::open(path)?;
+    let mut chunk = [0; 1 << 16];
+    let mut end = found.len();
+    let whole = loop {
+        let from = end.saturating_sub(chunk.len() as u64);
+        let part = chunk
+            .get_mut(..usize::try_from(end - from).unwrap_or(0))
+            .unwrap_or_default();
+        reader.read_exact_at(part, from)?;
+        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
+            break from + at as u64 + 1;
+        }
+        end = from;
+        if end == 0 {
+            break 0;
+        }
+    };
+    if whole == found.len() {
+        return Ok(());
+    }
+    // A file that may only grow gets a line that is none of ours.
+    file.set_len(whole).or_else(|_| file.write_all(b"\n"))
+}
+
+fn broken() -> Error {
+    refuse(
+        "audit records could not be written as JSON",
+        "report this as a mistake of keystilectl",
+    )
+    .of(Kind::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_line_at_the_end_is_removed_before_more_is_appended() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let long = "x".repeat(200_000);
+        for (there, want) in [
+            (String::new(), "new\n".to_owned()),
+            ("one\n".to_owned(), "one\nnew\n".to_owned()),
+            ("one\ntw".to_owned(), "one\nnew\n".to_owned()),
+            (format!("one\n{long}"), "one\nnew\n".to_owned()),
+            (format!("{long}\n{long}"), format!("{long}\nnew\n")),
+            (long, "new\n".to_owned()),
+        ] {
+            std::fs::write(&file, there).unwrap();
+            append(&file, b"new\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), want);
+        }
+    }
+}

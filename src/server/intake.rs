@@ -1,0 +1,386 @@
+//! Takes batches in: those that come within some milliseconds share a transaction, and
+//! each is acknowledged when it is on the disk.
+//!
+//! One task counts, with connections of its own: operations neither wait for it nor make
+//! it wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keystile_core::keyset::{SigningKey, SigningKeys};
+use keystile_core::limit::quota::Quota;
+use keystile_core::report::message::{MessageError, Sealed};
+use keystile_core::report::usage::{self, Batch, Receipt};
+use tokio::sync::{mpsc, oneshot};
+
+use super::usage_numbers::Count;
+use crate::desk::Desk;
+use keystile_model::error::{Error, Result};
+use keystile_registry as registry;
+use keystile_registry::node::Nodes;
+use keystile_registry::signing;
+use keystile_registry::usage::count::{Counted, Registry, count};
+use keystile_registry::usage::{anomaly, prune, quotas as quotas_of};
+use keystile_store::Store;
+use keystile_system as system;
+
+/// Batches that wait; who comes beyond is told to come again.
+const WAITING: usize = 64;
+/// How long a transaction waits for more batches.
+const GATHER: Duration = Duration::from_millis(5);
+/// Rows that one transaction counts, about.
+const ROWS: usize = 4 * usage::MAX_ROWS;
+/// Between looks for what is odd.
+const LOOK: Duration = Duration::from_secs(15);
+/// Between looks for what is too old.
+const PRUNE: Duration = Duration::from_secs(600);
+
+/// Takes batches in.
+pub struct Intake {
+    desk: Arc<Desk>,
+    queue: mpsc::Sender<Waiting>,
+    line: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    believed: Mutex<Option<Believed>>,
+    count: Count,
+    /// Only nodes that are enrolled may report.
+    enrolled_only: bool,
+}
+
+/// Why a batch is not counted.
+#[derive(Debug)]
+pub enum Refused {
+    /// It is not believed.
+    Message(MessageError),
+    /// It never will be counted; signed, so that its sender believes it.
+    Never(Box<Sealed>),
+    /// It is of another store.
+    OtherStore,
+    /// Its node did not sign it.
+    Node(&'static str),
+    /// There is no room, or the database cannot be written: it is to be sent again.
+    Later(Error),
+}
+
+struct Waiting {
+    batch: Batch,
+    done: oneshot::Sender<Result<Receipt>>,
+}
+
+/// What batches and receipts are signed with, and for whom they are.
+#[derive(Clone)]
+struct Believed {
+    keys: Arc<SigningKeys>,
+    nodes: Arc<Nodes>,
+    store: String,
+    /// The audit log's last record when they were read: none changes without another.
+    record: u64,
+}
+
+/// What the counting task has open.
+struct Bench {
+    store: Store,
+    /// Quotas of the policy's plans, and its revision.
+    quotas: (u64, HashMap<String, Quota>),
+}
+
+impl Intake {
+    /// Takes nothing in before [`Intake::run`].
+    pub fn new(desk: Arc<Desk>, enrolled_only: bool) -> Arc<Self> {
+        let (queue, line) = mpsc::channel(WAITING);
+        Arc::new(Self {
+            desk,
+            queue,
+            line: Mutex::new(Some(line)),
+            believed: Mutex::new(None),
+            count: Count::default(),
+            enrolled_only,
+        })
+    }
+
+    /// What was taken in.
+    pub fn count(&self) -> &Count {
+        &self.count
+    }
+
+    /// Counts a batch, body and signature as they came; gives the signed receipt when it is
+    /// on the disk.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of it is counted then.
+    pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, Refused> {
+        let taken = self.taken(body, kid, tag).await;
+        match &taken {
+            Ok(_) => {}
+            Err(Refused::Later(_)) => self.count.put_off(),
+            Err(_) => self.count.refused(),
+        }
+        taken
+    }
+
+    async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, Refused> {
+        let believed = self.believed().await.map_err(Refused::Later)?;
+        let keys = believed.nodes.keys(kid, body, &believed.keys);
+        let batch =
+            usage::open_batch(body, kid, tag, &keys).map_err(|e| {
+                match usage::final_refusal(body, kid, tag, &keys) {
+                    Some(sealed) => Refused::Never(Box::new(sealed)),
+                    None => Refused::Message(e),
+                }
+            })?;
+        // What one Envoy may report is its own.
+        let admitted = believed.nodes.admit(kid, &batch.node);
+        admitted.map_err(Refused::Node)?;
+        if batch.store != believed.store {
+            return Err(Refused::OtherStore);
+        }
+        let (done, receipt) = oneshot::channel();
+        self.queue
+            .try_send(Waiting { batch, done })
+            .map_err(|_| Refused::Later(busy()))?;
+        let receipt = receipt
+            .await
+            .unwrap_or_else(|_| Err(busy()))
+            .map_err(Refused::Later)?;
+        // With the key that signed the batch: an Envoy that runs on with its former environment
+        // after a rotation knows no other.
+        let keys: &[SigningKey] = keys.as_ref();
+        let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
+        let signer = SigningKeys::new(signer.collect());
+        usage::seal_receipt(&receipt, &signer).ok_or_else(|| Refused::Later(busy()))
+    }
+
+    /// The signing keys of the store and its nodes, read again when the store has changed:
+    /// whoever sends what is signed with none of them costs no look into the store.
+    async fn believed(&self) -> Result<Believed> {
+        let known = locked(&self.believed).clone();
+        let record = *self.desk.records().borrow();
+        if let Some(known) = known
+            && known.record >= record
+        {
+            return Ok(known);
+        }
+        let enrolled_only = self.enrolled_only;
+        let fresh = self
+            .desk
+            .read(move |tx| {
+                Ok(Believed {
+                    keys: Arc::new(signing::accepted(tx)?),
+                    nodes: Arc::new(Nodes::read(tx, enrolled_only)?),
+                    store: tx.meta().store.to_string(),
+                    record: tx.meta().head.seq,
+                })
+            })
+            .await?;
+        *locked(&self.believed) = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// Counts, looks for what is odd and removes what is too old, until it is dropped. What
+    /// waits then is answered by nobody, and comes again.
+    pub async fn run(self: Arc<Self>) {
+        let Some(mut line) = locked(&self.line).take() else {
+            return;
+        };
+        let bench = Arc::new(Mutex::new(None));
+        let mut looks = tokio::time::interval(LOOK);
+        let mut prunes = tokio::time::interval(PRUNE);
+        for turns in [&mut looks, &mut prunes] {
+            turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                _ = looks.tick() => {
+                    if let Err(e) = self.look(&bench).await {
+                        tracing::error!(error = %e, "usage cannot be looked through");
+                    }
+                }
+                _ = prunes.tick() => {
+                    if let Err(e) = self.tidy(&bench, &mut line).await {
+                        tracing::error!(error = %e, "old usage cannot be removed");
+                    }
+                }
+                first = line.recv() => match first {
+                    Some(first) => {
+                        tokio::time::sleep(GATHER).await;
+                        self.turn(&bench, gathered(first, &mut line)).await;
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Counts what waits, and answers it.
+    async fn turn(&self, bench: &Arc<Mutex<Option<Bench>>>, waiting: Vec<Waiting>) {
+        let (batches, answers): (Vec<Batch>, Vec<_>) =
+            waiting.into_iter().map(|w| (w.batch, w.done)).unzip();
+        let batches = Arc::new(batches);
+        let now = system::now().seconds();
+        let began = system::instant();
+        let all = Arc::clone(&batches);
+        let counted = self.at(bench, move |b| b.count(&all, now)).await;
+        self.count.committed(began.elapsed());
+        match counted {
+            Ok(counted) => {
+                for ((batch, counted), done) in batches.iter().zip(counted).zip(answers) {
+                    self.count.counted(batch, &counted, now);
+                    // Who asked may be gone, and will ask again.
+                    let _ = done.send(Ok(counted.receipt));
+                }
+            }
+            Err(e) if batches.len() == 1 => {
+                tracing::error!(error = %e, "a batch cannot be counted");
+                for done in answers {
+                    let _ = done.send(Err(busy()));
+                }
+            }
+            // What is wrong with one of them is not to keep the others out.
+            Err(_) => {
+                let batches = Arc::unwrap_or_clone(batches);
+                for (batch, done) in batches.into_iter().zip(answers) {
+                    Box::pin(self.turn(bench, vec![Waiting { batch, done }])).await;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, bench: &Arc<Mutex<Option<Bench>>>) -> Result<()> {
+        let now = system::now().seconds();
+        let (untold, bytes) = self
+            .at(bench, move |b| {
+                if !b.store.usage_file().exists() {
+                    return Ok((false, 0));
+                }
+                b.store.with_made_usage(|_, usage| {
+                    usage.be_patient()?;
+                    usage.write(|tx| {
+                        anomaly::look(tx, now)?;
+                        Ok((!tx.untold(1)?.is_empty(), tx.bytes()?))
+                    })
+                })
+            })
+            .await?;
+        self.count.bytes(bytes);
+        if !untold {
+            return Ok(());
+        }
+        let told = self
+            .desk
+            .write(|store| anomaly::tell(store, &system::of_server()))
+            .await?;
+        self.at(bench, move |b| {
+            b.store
+                .with_made_usage(|_, usage| usage.write(|tx| tx.set_told(&told)))
+        })
+        .await
+    }
+
+    /// Removes what is too old, a step at a time; what waits is counted in between.
+    async fn tidy(
+        &self,
+        bench: &Arc<Mutex<Option<Bench>>>,
+        line: &mut mpsc::Receiver<Waiting>,
+    ) -> Result<()> {
+        let now = system::now().seconds();
+        loop {
+            let more = self
+                .at(bench, move |b| {
+                    if !b.store.usage_file().exists() {
+                        return Ok(false);
+                    }
+                    b.store
+                        .with_made_usage(|_, usage| usage.write(|tx| prune(tx, now)))
+                })
+                .await?;
+            if !more {
+                return Ok(());
+            }
+            if let Ok(first) = line.try_recv() {
+                self.turn(bench, gathered(first, line)).await;
+            }
+        }
+    }
+
+    /// Does something with what the task has open, on a thread that may block.
+    async fn at<T: Send + 'static>(
+        &self,
+        bench: &Arc<Mutex<Option<Bench>>>,
+        f: impl FnOnce(&mut Bench) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (bench, home) = (Arc::clone(bench), self.desk.home().clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut bench = locked(&bench);
+            // Another process may have given the store another master key.
+            let mut open = match bench.take().and_then(Bench::still_readable) {
+                Some(open) => open,
+                None => Bench {
+                    store: home.open()?,
+                    quotas: (0, HashMap::new()),
+                },
+            };
+            let out = f(&mut open);
+            // After a failure everything is opened anew: a disk may have been full, a file
+            // may have been put in the place of another.
+            if out.is_ok() {
+                *bench = Some(open);
+            }
+            out
+        });
+        let done = done.await.unwrap_or_else(|_| Err(busy()));
+        done.inspect_err(|e| self.desk.health().heed(e))
+    }
+}
+
+impl Bench {
+    fn still_readable(self) -> Option<Self> {
+        let store = self.store.still_readable()?;
+        Some(Self { store, ..self })
+    }
+
+    fn count(&mut self, batches: &[Batch], now: u64) -> Result<Vec<Counted>> {
+        let (known, quotas) = &mut self.quotas;
+        let registry = self.store.read(|tx| {
+            let revision = tx.policy()?.revision;
+            if revision != *known {
+                *quotas = quotas_of(&registry::policy(tx)?.raw, now);
+                *known = revision;
+            }
+            Registry::read(tx, quotas.clone(), batches)
+        })?;
+        self.store.with_made_usage(|_, usage| {
+            usage.be_patient()?;
+            usage.write(|tx| count(tx, &registry, batches, now))
+        })
+    }
+}
+
+/// What waits, up to what fits one transaction.
+fn gathered(first: Waiting, line: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut rows = first.batch.rows.len();
+    let mut out = vec![first];
+    while rows < ROWS
+        && let Ok(next) = line.try_recv()
+    {
+        rows += next.batch.rows.len();
+        out.push(next);
+    }
+    out
+}
+
+fn busy() -> Error {
+    keystile_model::error::refuse(
+        "usage cannot be counted at the moment",
+        "send the same batch again",
+    )
+    .of(keystile_model::error::Kind::Unavailable)
+}
+
+/// A panic while the lock was held left nothing half done behind it.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The server: the operations over HTTP, and whatever router it is given for discovery.
+//!
+//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: who may be
+//!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
+//!   answered; [`proxy`]: who may speak for others;
+//! * [`backups`]: what is fetched of the store as a whole;
+//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers; [`backlog`]: what
+//!   has not arrived;
+//! * [`duties`]: what is done without being asked;
+//! * [`http`]: one handler for every operation; [`auth`]: who asks, and what that is good
+//!   for; [`limits`]: how often;
+//! * [`problem`]: what is told when something is not done;
+//! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
+//! * [`log`] and [`metrics`]: what is said about requests. No key, token or body is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use keystile_model::error::{Result, refuse};
+use keystile_system as system;
+use keystile_system::file;
+
+pub mod auth;
+pub mod backlog;
+pub mod backups;
+pub mod body;
+pub mod budget;
+pub mod connection;
+pub mod delivery;
+pub mod desk;
+pub mod docs;
+pub mod duties;
+pub mod edge;
+pub mod envoys;
+pub mod exporter;
+pub mod fleet;
+pub mod http;
+pub mod intake;
+pub mod limits;
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod openapi;
+pub mod outbox;
+pub mod problem;
+pub mod proxy;
+pub mod room;
+pub mod scanner;
+pub mod tls;
+pub mod usage_numbers;
+
+use budget::Budget;
+use connection::{Bounds, Service};
+use http::App;
+use listen::{Listener, Terms};
+use proxy::Proxies;
+use room::Room;
+use tls::{Certificates, Files};
+
+/// The API's and that of discovery.
+const LISTENERS: usize = 2;
+
+/// Where to listen, and how.
+pub struct Settings {
+    /// For the API.
+    pub listen: SocketAddr,
+    /// Its certificate.
+    pub tls: Option<Files>,
+    /// For discovery.
+    pub discovery: SocketAddr,
+    /// Its certificate, and the authority of Envoys.
+    pub discovery_tls: Option<Files>,
+    /// In clear for others than this machine.
+    pub allow_plaintext: bool,
+    /// Where the bound addresses are written, one a line: `api ADDRESS`, `discovery ADDRESS`.
+    pub address_file: Option<PathBuf>,
+    /// Who may speak for others.
+    pub proxies: Proxies,
+    /// Connections of each listener at once.
+    pub connections: usize,
+}
+
+/// What others give the server to serve.
+#[derive(Default)]
+pub struct Parts {
+    /// Beside the operations: see [`http::live`].
+    pub routes: Router,
+    /// For Envoys; without it, nothing listens for them.
+    pub discovery: Option<Router>,
+}
+
+/// Serves until `stopped` says so, and then until what has begun is done.
+///
+/// # Errors
+/// If an address or a certificate cannot be had. Nothing that happens later is one.
+pub async fn serve(
+    app: App,
+    settings: Settings,
+    parts: Parts,
+    stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let desk = Arc::clone(app.desk());
+    let api = bind(settings.listen, settings.tls, settings.allow_plaintext).await?;
+    let api_address = api.address();
+    let mut addresses = format!("api {api_address}\n");
+    let mut discovery_address = String::new();
+    let proxies = Arc::new(settings.proxies);
+    let budget = Budget::new(budget::Most::default());
+    let terms = |router: Router, room: Arc<Room>, bounds: Bounds| Terms {
+        room,
+        budget: Arc::clone(&budget),
+        service: Service {
+            router,
+            proxies: Arc::clone(&proxies),
+            bounds,
+        },
+    };
+    let most = system::connections(settings.connections, LISTENERS);
+    if most < settings.connections {
+        tracing::warn!(
+            connections = most,
+            "fewer connections at once than asked for: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
+        );
+    }
+    // An eighth for one address of the API; half for one of discovery, where all Envoys of a
+    // cluster may come from the same.
+    let room = Room::new(most, most.div_ceil(8));
+    let router = http::router(app, parts.routes);
+    let mut listeners = vec![(api, terms(router, room, Bounds::of_requests()))];
+    if let Some(router) = parts.discovery {
+        let listener = bind(
+            settings.discovery,
+            settings.discovery_tls,
+            settings.allow_plaintext,
+        )
+        .await?;
+        discovery_address = listener.address().to_string();
+        addresses.push_str(&format!("discovery {discovery_address}\n"));
+        let room = Room::new(most, most.div_ceil(2));
+        listeners.push((listener, terms(router, room, Bounds::of_streams())));
+    }
+    if let Some(path) = &settings.address_file {
+        file::replace(path, 0o644, addresses.as_bytes())?;
+    }
+    tracing::info!(
+        api = %api_address,
+        discovery = discovery_address,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    let looking = tokio::spawn(desk.watch_others());
+    let mut serving = tokio::task::JoinSet::new();
+    for (listener, terms) in listeners {
+        serving.spawn(listener.serve(terms, stopped.clone()));
+    }
+    serving.join_all().await;
+    looking.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Becomes true with the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub fn signals() -> Result<watch::Receiver<bool>> {
+    let cannot = |e: std::io::Error| {
+        refuse(
+            format_args!("cannot listen for signals ({e})"),
+            "check the limits of the process",
+        )
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}
+
+async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Result<Listener> {
+    if files.is_none() && !address.ip().is_loopback() && !plaintext {
+        return Err(refuse(
+            format_args!("`{address}` would be served to other machines in clear"),
+            "give a certificate (`--tls-cert`, `--discovery-tls-cert`), listen on 127.0.0.1, or say `--allow-plaintext` where something else encrypts",
+        ));
+    }
+    let certificates = match files {
+        Some(files) => Some(Certificates::read(files, system::instant())?),
+        None => None,
+    };
+    Listener::bind(address, certificates).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Connections: accepted, bounded, ended. Serves any router, in clear or over TLS, HTTP/1
+//! and HTTP/2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::budget::{Account, Budget};
+use super::connection::{Connection, HEADERS, Presence, Service};
+use super::limits::{Limiter, subscriber};
+use super::proxy::{self, Proxies};
+use super::room::{Rank, Room, Seat};
+use super::tls::Certificates;
+use keystile_model::error::{Result, refuse};
+use keystile_system as system;
+
+/// A handshake that takes longer is not one.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long requests may go on after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// New connections a second of an address that holds half of its share already.
+const ARRIVALS: u64 = 50;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// What the system holds of answers that a peer has not read yet, of each connection.
+const UNREAD: u32 = 128 << 10;
+
+/// Where a request comes from; in its extensions.
+#[derive(Clone)]
+pub struct Peer {
+    /// The other end of the connection, or whom a trusted proxy speaks for.
+    pub address: SocketAddr,
+    /// Whether it is over TLS.
+    pub tls: bool,
+    /// The certificate that it showed and whose authority was checked, DER.
+    pub certificate: Option<Arc<[u8]>>,
+    /// A trusted proxy sent it.
+    pub proxied: bool,
+    /// Its connection.
+    pub presence: Presence,
+}
+
+impl Peer {
+    /// Of a connection that nobody stands between.
+    pub fn direct(address: SocketAddr, tls: bool) -> Self {
+        Self {
+            address,
+            tls,
+            certificate: None,
+            proxied: false,
+            presence: Presence::default(),
+        }
+    }
+
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fn fingerprint(&self) -> Option<String> {
+        let digest = Sha256::digest(self.certificate.as_ref()?);
+        Some(digest.iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// What the connections of a listener share.
+pub struct Terms {
+    /// Seats.
+    pub room: Arc<Room>,
+    /// Memory for bodies.
+    pub budget: Arc<Budget>,
+    /// What they are served with.
+    pub service: Service,
+}
+
+/// A bound address.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Listener {
+    /// Binds an address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub async fn bind(address: SocketAddr, certificates: Option<Certificates>) -> Result<Self> {
+        let cannot = |e: std::io::Error| {
+            refuse(
+                format_args!("`{address}` cannot be listened on ({e})"),
+                "name an address of this machine and a port that is free",
+            )
+        };
+        let socket = bound(address).map_err(cannot)?;
+        let address = socket.local_addr().map_err(cannot)?;
+        Ok(Self {
+            socket,
+            address,
+            certificates: certificates.map(Arc::new),
+        })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` says so, and then until what has begun is done, 10 s at most.
+    pub async fn serve(self, terms: Terms, mut stop: watch::Receiver<bool>) {
+        let mut all = JoinSet::new();
+        let mut watching = JoinSet::new();
+        if let Some(certificates) = self.certificates.clone() {
+            watching.spawn(async move { certificates.watch().await });
+        }
+        let arrivals = Limiter::new(ARRIVALS, 1, 2 * ARRIVALS);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                Some(_) = all.join_next() => continue,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    // Out of file descriptors, or the peer was quicker: neither ends us.
+                    tracing::warn!(error = %e, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let place = subscriber(address.ip());
+            let rank = match terms.service.proxies.trusts(address.ip()) {
+                true => Rank::Proxy(place),
+                false => Rank::Stranger(place),
+            };
+            let now = system::nanoseconds();
+            if terms.room.is_crowded(rank) && arrivals.take(place, now).is_err() {
+                // Each takes the seat of one before it, and a handshake is dear.
+                continue;
+            }
+            let connecting = Connecting {
+                seat: terms.room.enter(rank),
+                room: Arc::clone(&terms.room),
+                account: Account::new(&terms.budget),
+                service: terms.service.clone(),
+                certificates: self.certificates.clone(),
+                stop: stop.clone(),
+            };
+            all.spawn(connecting.connect(stream, address));
+        }
+        drop(self.socket);
+        let drained = timeout(DRAIN, async { while all.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!(
+                "requests were still open {} s after the signal to stop",
+                DRAIN.as_secs()
+            );
+        }
+    }
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that is started anew takes the port of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(UNREAD)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A connection before its first request.
+struct Connecting {
+    seat: Seat,
+    room: Arc<Room>,
+    account: Account,
+    service: Service,
+    certificates: Option<Arc<Certificates>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connecting {
+    async fn connect(mut self, mut stream: TcpStream, address: SocketAddr) {
+        // An answer is one write: there is nothing to wait for.
+        let _ = stream.set_nodelay(true);
+        let mut peer = Peer::direct(address, self.certificates.is_some());
+        let proxies: &Proxies = &self.service.proxies;
+        if proxies.protocol && proxies.trusts(address.ip()) {
+            match self.kept(proxy::header(&mut stream)).await {
+                Some(Ok(Some(source))) => {
+                    peer.address = source;
+                    self.seat = match self.service.proxies.trusts(source.ip()) {
+                        true => self.room.enter(Rank::Proxy(subscriber(source.ip()))),
+                        false => self.room.enter(Rank::Stranger(subscriber(source.ip()))),
+                    };
+                }
+                Some(Ok(None)) => {}
+                Some(Err(e)) => {
+                    return tracing::warn!(%address, error = %e, "a trusted proxy did not begin with the PROXY protocol; configure it to, or leave `--proxy-protocol` out");
+                }
+                None => return tracing::debug!(%address, "no PROXY protocol in time"),
+            }
+            peer.proxied = true;
+        }
+        let Some(certificates) = self.certificates.take() else {
+            return self.serve(stream, peer).await;
+        };
+        let acceptor = TlsAcceptor::from(certificates.current(system::instant()));
+        match self.kept(acceptor.accept(stream)).await {
+            Some(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                let Some(chain) = session.peer_certificates() else {
+                    return self.serve(stream, peer).await;
+                };
+                let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
+                peer.certificate = chain.first().map(|c| Arc::from(c.as_ref()));
+                // Its authority vouches for it, as long as it does.
+                self.seat.recognise();
+                tokio::select! {
+                    () = self.serve(stream, peer) => {}
+                    () = certificates.distrusts(&chain) => {
+                        tracing::warn!(%address, "a connection was closed: its certificate is no longer trusted");
+                    }
+                }
+            }
+            Some(Err(e)) => tracing::debug!(%address, error = %e, "no TLS handshake"),
+            None => tracing::debug!(%address, "no TLS handshake in time"),
+        }
+    }
+
+    /// A step of the beginning, unless it takes too long or the seat is needed.
+    async fn kept<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = timeout(HANDSHAKE, step) => done.ok(),
+            () = self.seat.asked_to_leave() => None,
+        }
+    }
+
+    async fn serve<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Connection::new(self.seat, self.account);
+        let stream = Opening::new(stream);
+        self.service
+            .serve(stream, peer, connection, self.stop)
+            .await;
+    }
+}
+
+/// A connection whose first bytes have to come in time: which version of HTTP it speaks is
+/// found out from them, and nothing else bounds that.
+struct Opening<S> {
+    stream: S,
+    /// Bytes still to come: HTTP/2 begins with so many, and HTTP/1 has its own limit.
+    left: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl<S> Opening<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            left: 24,
+            deadline: Box::pin(sleep(HEADERS)),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.left == 0 {
+            return read;
+        }
+        if read.is_ready() {
+            let more = buf.filled().len().saturating_sub(before);
+            self.left = self.left.saturating_sub(more);
+            return read;
+        }
+        match self.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn who_connects_and_says_nothing_is_sent_away() {
+        let (mut silent, end) = tokio::io::duplex(64);
+        let mut opening = Opening {
+            deadline: Box::pin(sleep(Duration::from_millis(1))),
+            ..Opening::new(end)
+        };
+        // A part of the first bytes is not enough.
+        silent.write_all(b"PRI * HTTP").await.unwrap();
+        let mut read = [0; 10];
+        opening.read_exact(&mut read).await.unwrap();
+        let e = opening.read(&mut read).await.unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn who_has_spoken_may_be_silent() {
+        let (mut speaker, end) = tokio::io::duplex(64);
+        let mut opening = Opening {
+            deadline: Box::pin(sleep(Duration::ZERO)),
+            ..Opening::new(end)
+        };
+        speaker.write_all(&[0; 24]).await.unwrap();
+        let mut read = [0; 24];
+        opening.read_exact(&mut read).await.unwrap();
+        let later = tokio::spawn(async move { opening.read_exact(&mut read).await });
+        tokio::task::yield_now().await;
+        speaker.write_all(&[1; 24]).await.unwrap();
+        later.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! Structured logs: a JSON object a line, on stderr. They hold names, ids and templates:
+//! never a key, a token, a body or a query.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::http::App;
+use super::listen::Peer;
+use super::metrics::Answered;
+use keystile_system as system;
+
+/// The header of the request's id.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// Begins to log. A second call changes nothing.
+pub fn begin() {
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_max_level(LevelFilter::INFO)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+/// The id of a request: the caller's if it is fit for a log, or a new one.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+/// The token of a request, by its public id; in the answer's extensions.
+#[derive(Clone)]
+pub struct TokenId(pub String);
+
+/// An answer to one of many that came too often: counted, and not written down, so that
+/// nobody fills a disk by being refused; in the answer's extensions.
+#[derive(Clone)]
+pub struct Quiet;
+
+impl RequestId {
+    fn of(headers: &HeaderMap, app: &App) -> Self {
+        let given = headers
+            .get(REQUEST_ID)
+            .and_then(|v| v.to_str().ok())
+            .filter(|v| (1..=64).contains(&v.len()))
+            .filter(|v| {
+                v.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            });
+        Self(given.map_or_else(|| app.fresh_id(), str::to_owned))
+    }
+}
+
+/// Gives every request its id, counts it and writes it down.
+pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = system::instant();
+    let id = RequestId::of(request.headers(), &app);
+    let method = request.method().as_str();
+    // A method that nobody knows is a label that nobody should make.
+    let method = match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map(|p| p.address.ip().to_canonical().to_string());
+    let tls = peer.is_some_and(|p| p.tls);
+    let certificate = peer.and_then(Peer::fingerprint);
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let status = response.status().as_u16();
+    let token = response
+        .extensions()
+        .get::<TokenId>()
+        .map(|t| t.0.clone())
+        .unwrap_or_default();
+    if response.extensions().get::<Quiet>().is_none() {
+        tracing::info!(
+            method,
+            route,
+            status,
+            ms = (seconds * 1e6).round() / 1e3,
+            request = id.0,
+            token,
+            address = address.unwrap_or_default(),
+            tls,
+            certificate,
+            "request"
+        );
+    }
+    let answered = Answered {
+        method,
+        route,
+        status,
+    };
+    app.metrics().answered(&answered, seconds);
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}

@@ -1,0 +1,255 @@
+//! Sends the messages of webhooks, and turns the wheel of rotations: what a server does
+//! without being asked.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_rustls::rustls;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+
+use crate::desk::Desk;
+use keystile_api::remote;
+use keystile_model::error::Result;
+use keystile_model::reach::Reach;
+use keystile_model::webhook::is_taken;
+use keystile_registry::handover;
+use keystile_registry::webhook;
+use keystile_registry::webhook::Tried;
+use keystile_store::{Message, Tx};
+use keystile_system as system;
+
+mod pinned;
+
+use pinned::{Closed, Pinned};
+
+/// Messages on their way to one receiver at once: each holds a thread.
+const AT_ONCE: u32 = 4;
+/// How long a receiver may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between looks at the line: the first wait of a repetition is five seconds.
+const LOOK: Duration = Duration::from_millis(500);
+/// After the store could not be read.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Speaks to receivers.
+#[derive(Clone)]
+pub struct Sender {
+    agent: ureq::Agent,
+    reach: Reach,
+    /// Messages that wait, by the webhook's name.
+    backlog: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+impl Sender {
+    /// `ca` is a file of certificates to trust in place of those that everybody trusts;
+    /// `reach` says which receivers are spoken to.
+    ///
+    /// # Errors
+    /// If there is none in it.
+    pub fn new(ca: Option<&Path>, reach: Reach) -> Result<Self> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            // A receiver that moved is told so by a person: whoever can answer for it could
+            // send our messages anywhere.
+            .max_redirects(0)
+            // A proxy would look names up by itself, and what it finds nobody has judged.
+            .proxy(None)
+            .http_status_as_error(false)
+            .user_agent("keystile");
+        if let Some(ca) = ca {
+            let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        let pinned = Pinned::new(reach.clone());
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config.build(), DefaultConnector::new(), pinned),
+            reach,
+            backlog: Arc::default(),
+        })
+    }
+
+    /// Messages that wait, by the webhook's name.
+    pub fn backlog(&self) -> Vec<(String, u64)> {
+        self.waiting().clone()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(String, u64)>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which receivers are spoken to.
+    pub fn reach(&self) -> Reach {
+        self.reach.clone()
+    }
+}
+
+/// Sends messages until it is dropped. What is on its way then is sent again.
+pub async fn run(desk: Arc<Desk>, sender: Sender) {
+    let mut turns = tokio::time::interval(LOOK);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Each receiver has a task of its own: one that does not answer holds up no other.
+    let mut busy = HashSet::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = turns.tick() => {}
+            Some(done) = tasks.join_next_with_id() => {
+                let id = match done {
+                    Ok((id, ())) => id,
+                    Err(e) => e.id(),
+                };
+                busy.retain(|(_, task)| *task != id);
+                continue;
+            }
+        }
+        match receivers(&desk, &sender).await {
+            Ok(all) => {
+                for hook in all {
+                    if busy.iter().all(|(number, _)| *number != hook) {
+                        let task = tasks.spawn(serve(Arc::clone(&desk), sender.clone(), hook));
+                        busy.insert((hook, task.id()));
+                    }
+                }
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "webhooks cannot be served");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Puts new messages in line; the webhooks for which there are some.
+async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
+    loop {
+        let collected = desk
+            .write(|store| webhook::collect(store, &system::of_server()))
+            .await?;
+        if collected.dropped > 0 {
+            tracing::warn!(
+                dropped = collected.dropped,
+                "messages of webhooks are given up: the audit records that they tell of were pruned"
+            );
+        }
+        if !collected.more {
+            break;
+        }
+    }
+    let all = desk.read(|tx: &Tx<'_>| tx.webhooks()).await?;
+    *sender.waiting() = all.iter().map(|w| (w.name.clone(), w.waiting)).collect();
+    let waiting = all.iter().filter(|w| w.waiting > 0);
+    Ok(waiting.map(|w| w.number).collect())
+}
+
+/// Sends what is due to one receiver.
+async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
+    if let Err(e) = turn(&desk, &sender, hook).await {
+        tracing::error!(error = %e, webhook = hook, "a webhook cannot be served");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
+    loop {
+        let now = system::of_server().now.seconds();
+        let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
+        let due = desk.read(due).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut sending = JoinSet::new();
+        for message in due {
+            let sender = sender.clone();
+            sending.spawn_blocking(move || {
+                let tried = send(&sender, &message);
+                (message, tried)
+            });
+        }
+        while let Some(sent) = sending.join_next().await {
+            let Ok((message, tried)) = sent else { continue };
+            if let Tried::Failed(why) = &tried {
+                tracing::warn!(
+                    webhook = message.webhook,
+                    audit_seq = message.record.seq,
+                    failures = message.failures + 1,
+                    reason = %why,
+                    "a webhook was not taken"
+                );
+            }
+            desk.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
+                .await?;
+        }
+    }
+}
+
+fn send(sender: &Sender, message: &Message) -> Tried {
+    let (id, body) = webhook::content(message);
+    let timestamp = system::of_server().now.seconds();
+    let signature = message.secret.sign(&id, timestamp, &body);
+    let answer = sender
+        .agent
+        .post(&message.url)
+        .header("content-type", "application/json")
+        .header("webhook-id", &id)
+        .header("webhook-timestamp", timestamp.to_string())
+        .header("webhook-signature", signature)
+        .send(&body[..]);
+    match answer {
+        Ok(answer) if is_taken(answer.status().as_u16()) => Tried::Taken,
+        Ok(answer) => Tried::Failed(format!("answered {}", answer.status().as_u16())),
+        Err(e) => Tried::Failed(reason(&e).to_owned()),
+    }
+}
+
+/// In a few words: the error itself may hold the address, and that a token.
+fn reason(e: &ureq::Error) -> &'static str {
+    match e {
+        ureq::Error::Timeout(_) => "took too long",
+        ureq::Error::HostNotFound => "the host is not known",
+        ureq::Error::Other(e) if e.is::<Closed>() => {
+            "its address is not public, and no `--webhook-allow` names its network"
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
+        // Where TLS breaks off in the middle of reading, it comes as an error of that.
+        ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
+            "its certificate is not believed"
+        }
+        ureq::Error::ConnectionFailed | ureq::Error::Io(_) => "cannot be reached",
+        _ => "does not speak HTTP as it should",
+    }
+}
+
+/// Looks at every key once in each `every`, until it is dropped.
+pub async fn rotate(desk: Arc<Desk>, every: Duration) {
+    let mut turns = tokio::time::interval(every);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        match round(&desk).await {
+            Ok((0, 0)) => {}
+            Ok((warned, handed_over)) => {
+                tracing::info!(warned, handed_over, "keys looked at for rotation");
+            }
+            Err(e) => tracing::error!(error = %e, "keys cannot be looked at for rotation"),
+        }
+    }
+}
+
+async fn round(desk: &Arc<Desk>) -> Result<(u32, u32)> {
+    let (mut warned, mut handed_over, mut after) = (0, 0, None);
+    loop {
+        let turn = desk
+            .write(move |store| handover::turn(store, &system::of_server(), after))
+            .await?;
+        warned += turn.warned;
+        handed_over += turn.handed_over;
+        match turn.next {
+            Some(next) => after = Some(next),
+            None => return Ok((warned, handed_over)),
+        }
+    }
+}

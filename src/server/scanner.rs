@@ -1,0 +1,157 @@
+//! The public keys of a secret scanner, kept fresh: from a file, or from the address
+//! where the scanner publishes them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keystile_model::error::{Error, Result, refuse};
+use keystile_model::scanning::{Alert, ScannerKeys, Untrusted};
+use keystile_registry::leak::Policy;
+use keystile_system as system;
+use keystile_system::file;
+
+/// How old published keys grow before they are fetched again.
+const FRESH: Duration = Duration::from_secs(3600);
+/// How soon they are fetched again because of a key that is not among them.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How soon they are tried for again when they could not be had.
+const RETRY: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, for scanners of one's own and for machines without a way out.
+    File(PathBuf),
+    /// `https://api.github.com/meta/public_keys/secret_scanning`, for instance.
+    Url(String),
+}
+
+impl std::str::FromStr for Source {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.contains("://") {
+            return keystile_model::webhook::checked_url(text).map(Self::Url);
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+/// Believes a scanner, or not.
+pub struct Scanner {
+    source: Source,
+    policy: Policy,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    keys: Arc<ScannerKeys>,
+    tried: Option<tokio::time::Instant>,
+    /// The last try has ended well: a key that is not among them is not the scanner's.
+    known: bool,
+}
+
+impl Scanner {
+    /// With keys from `source`. They are read with the first message.
+    pub fn new(source: Source, policy: Policy) -> Self {
+        Self {
+            source,
+            policy,
+            held: Mutex::default(),
+        }
+    }
+
+    /// What happens to a key that was found.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Checks a message and reads its alerts.
+    ///
+    /// # Errors
+    /// [`Untrusted`].
+    pub async fn open(
+        self: &Arc<Self>,
+        body: &[u8],
+        key: Option<&str>,
+        signature: Option<&str>,
+    ) -> Result<Vec<Alert>, Untrusted> {
+        let (keys, _) = self.keys(FRESH).await;
+        match keys.open(body, key, signature) {
+            // It may be newer than the keys that are held.
+            Err(Untrusted::UnknownKey) => {
+                let (keys, known) = self.keys(AGAIN).await;
+                match keys.open(body, key, signature) {
+                    // To be told that it is nobody's, the scanner would give its alerts up.
+                    Err(Untrusted::UnknownKey) if !known => Err(Untrusted::NoKeys),
+                    opened => opened,
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// The keys, and whether they are all that the scanner publishes.
+    async fn keys(self: &Arc<Self>, fresh: Duration) -> (Arc<ScannerKeys>, bool) {
+        let now = system::instant();
+        {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = if held.known { fresh } else { RETRY };
+            if held.tried.is_some_and(|at| now.duration_since(at) < fresh) {
+                return (Arc::clone(&held.keys), held.known);
+            }
+            // One fetches, the others go on with what is there.
+            held.tried = Some(now);
+            held.known = false;
+        }
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || read(&source)).await;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(Ok(keys)) => {
+                held.keys = Arc::new(keys);
+                held.known = true;
+            }
+            Ok(Err(e)) => tracing::error!(error = %e, "the scanner's keys cannot be read"),
+            Err(_) => {}
+        }
+        (Arc::clone(&held.keys), held.known)
+    }
+}
+
+fn read(source: &Source) -> Result<ScannerKeys> {
+    let (place, bytes) = match source {
+        Source::File(path) => (path.display().to_string(), file::read(path)?),
+        Source::Url(url) => (url.clone(), fetch(url)?),
+    };
+    ScannerKeys::parse(&bytes).map_err(|e| {
+        refuse(
+            format_args!("`{place}`: {e}"),
+            "give the list of public keys that the scanner publishes",
+        )
+    })
+}
+
+fn fetch(url: &str) -> Result<Vec<u8>> {
+    let agent = ureq::Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .user_agent("keystile")
+        .build()
+        .new_agent();
+    let cannot = |e: ureq::Error| {
+        refuse(
+            format_args!("`{url}` cannot be fetched ({e})"),
+            "check the way out, or give a file",
+        )
+    };
+    let mut answer = agent.get(url).call().map_err(cannot)?;
+    answer
+        .body_mut()
+        .with_config()
+        .limit(1 << 20)
+        .read_to_vec()
+        .map_err(cannot)
+}

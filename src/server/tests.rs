@@ -1,0 +1,685 @@
+//! The API without a socket: the table walked, and what HTTP promises.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::http::{self, App};
+use super::limits::Limits;
+use super::listen::Peer;
+use super::{backups, envoys};
+use crate::delivery::{self, Delivery};
+use crate::desk::{self, Desk};
+use keystile_api::{Operation, Route, session};
+use keystile_model::caller::Role;
+use keystile_policy::file as policy_file;
+use keystile_registry::token;
+use keystile_system as system;
+
+mod conditions;
+mod pages;
+mod refusals;
+mod trouble;
+mod turns;
+
+struct Api {
+    router: axum::Router,
+    desk: Arc<Desk>,
+    folder: tempfile::TempDir,
+}
+
+/// For routes that a running server answers; no Envoy ever connects.
+fn nowhere() -> delivery::Settings {
+    delivery::Settings {
+        template: delivery::Template {
+            wasm: "keystile.wasm".into(),
+            overlay: "keystile".to_owned(),
+            base: "keystile-base".to_owned(),
+        },
+        ttl: None,
+        limits: delivery::Limits::default(),
+        world: system::local,
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+    text: String,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::limited(Limits::new(100_000))
+    }
+
+    fn limited(limits: Limits) -> Self {
+        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
+        Self::over(folder, desk, limits)
+    }
+
+    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
+        let app = App::new(Arc::clone(&desk), limits, Vec::new());
+        let delivery = Delivery::new(Arc::clone(&desk), nowhere());
+        let live = envoys::routes(&app, &delivery)
+            .merge(backups::routes(&app))
+            .merge(sessions(&app));
+        Self {
+            router: http::router(app, live),
+            desk,
+            folder,
+        }
+    }
+
+    async fn token(&self, role: Role) -> String {
+        let draft = token::Draft::plain(role.to_string(), role);
+        let made = self
+            .desk
+            .write(move |store| token::create(store, &system::local(), draft))
+            .await
+            .unwrap();
+        made.0.expose_secret().to_owned()
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Answer {
+        let peer = Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), true);
+        request.extensions_mut().insert(peer);
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, 64 << 20).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        }
+    }
+
+    async fn ask(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        self.with(token, method, path, body, &[]).await
+    }
+
+    async fn with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            request = request.header("content-type", "application/json");
+            Body::from(body.to_string())
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+}
+
+/// The console's own routes, of a console that nobody is signed in to.
+fn sessions(app: &App) -> axum::Router {
+    http::live(app, |_: session::List, _| async {
+        Ok(session::Sessions {
+            sessions: Vec::new(),
+        })
+    })
+    .merge(http::live(app, |asked: session::End, _| async move {
+        Err(session::none(&asked.id))
+    }))
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.get(name).unwrap().to_str().unwrap()
+}
+
+fn routes() -> Vec<Route> {
+    macro_rules! all {
+        ($($operation:ty,)*) => { vec![$(<$operation>::ROUTE,)*] };
+    }
+    keystile_api::for_each_operation!(all)
+}
+
+/// Its path with things that are not there in the place of its fields.
+fn somewhere(route: &Route) -> String {
+    route
+        .path
+        .replace("{id}", "0000000000")
+        .replace("{name}", "nobody")
+        .replace("{kid}", "none")
+        .replace("{version}", "1")
+}
+
+#[tokio::test]
+async fn every_route_admits_the_roles_of_the_table_and_no_others() {
+    let api = Api::new();
+    let mut tokens = vec![(None, String::new())];
+    for role in Role::ALL {
+        tokens.push((Some(role), api.token(role).await));
+    }
+    let routes = routes();
+    assert!(routes.iter().any(|r| r.live));
+    for route in routes {
+        for (role, token) in &tokens {
+            let method = route.method.as_str();
+            let answer = api
+                .ask(token, method, &somewhere(&route), Value::Null)
+                .await;
+            let who = format!("{method} {} by {role:?}: {}", route.path, answer.text);
+            match role {
+                None => {
+                    assert_eq!(answer.status, 401, "{who}");
+                    assert!(header(&answer, "www-authenticate").starts_with("Bearer"));
+                }
+                Some(role) if route.roles.contains(role) => {
+                    assert!(![401, 403, 405].contains(&answer.status), "{who}");
+                }
+                Some(_) => assert_eq!(answer.status, 403, "{who}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_one_client_meets_no_other() {
+    let api = Api::new();
+    let (owner, client) = (api.token(Role::Owner).await, api.token(Role::Client).await);
+    let issue = |client: &str| json!({"client": client});
+    let theirs = api.ask(&owner, "POST", "/v1/keys", issue("other")).await;
+    let ours = api.ask(&client, "POST", "/v1/keys", issue("acme")).await;
+    assert_eq!((theirs.status, ours.status), (201, 201), "{}", ours.text);
+    let id = |a: &Answer| a.body["id"].as_str().unwrap().to_owned();
+
+    let path = format!("/v1/keys/{}", id(&theirs));
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("PATCH", path.clone()),
+        ("POST", format!("{path}/revoke")),
+        ("POST", format!("{path}/rotate")),
+        ("GET", "/v1/clients/other".to_owned()),
+        ("GET", "/v1/keys?client=other".to_owned()),
+    ] {
+        let answer = api.ask(&client, method, &path, Value::Null).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+    }
+    let refused = api.ask(&client, "POST", "/v1/keys", issue("other")).await;
+    assert_eq!(refused.status, 404);
+
+    let seen = api.ask(&client, "GET", "/v1/keys", Value::Null).await;
+    let seen: Vec<&str> = seen.body["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|k| k["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(seen, [id(&ours)]);
+    let all = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;
+    assert_eq!(all.body["keys"].as_array().unwrap().len(), 2);
+    let clients = api.ask(&client, "GET", "/v1/clients", Value::Null).await;
+    assert_eq!(clients.body["clients"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_attempt_stands_in_the_audit_log() {
+    let api = Api::new();
+    let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
+    let headers = [("x-request-id", "my-request")];
+    let body = json!({"client": "acme"});
+    let refused = api.with(&auditor, "POST", "/v1/keys", body, &headers).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(header(&refused, "x-request-id"), "my-request");
+    let log = api
+        .ask(&owner, "GET", "/v1/audit?outcome=refused", Value::Null)
+        .await;
+    let record = &log.body["records"][0];
+    assert_eq!(record["action"], "key.issue", "{}", log.text);
+    let user = record["user"].as_str().unwrap();
+    let id = user
+        .strip_prefix("token auditor (")
+        .and_then(|u| u.strip_suffix(')'));
+    assert!(id.is_some_and(|id| auditor.contains(id)), "{user}");
+    assert_eq!(record["address"], "192.0.2.7");
+    assert_eq!(record["request"], "my-request");
+}
+
+#[tokio::test]
+async fn openapi_lists_each_route_once_and_every_reference_resolves() {
+    let document = super::openapi::document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let listed: Vec<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(move |m| format!("{} {path}", m.to_uppercase()))
+        })
+        .collect();
+    let mut known: Vec<String> = routes()
+        .iter()
+        .map(|r| format!("{} {}", r.method.as_str(), r.path))
+        .collect();
+    let (mut sorted, count) = (listed.clone(), known.len());
+    sorted.sort();
+    known.sort();
+    known.dedup();
+    assert_eq!(known.len(), count, "two operations share a route");
+    assert_eq!(sorted, known);
+
+    let mut names: Vec<&str> = routes().iter().map(|r| r.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "two operations share a name");
+
+    fn check(value: &Value, document: &Value) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    let found = document.pointer(reference.strip_prefix('#').unwrap());
+                    assert!(found.is_some(), "{reference} leads nowhere");
+                }
+                map.values().for_each(|v| check(v, document));
+            }
+            Value::Array(list) => list.iter().for_each(|v| check(v, document)),
+            _ => {}
+        }
+    }
+    check(&document, &document);
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let empty = schema.as_object().is_none_or(serde_json::Map::is_empty);
+        assert!(!empty, "{name} says nothing");
+    }
+    let issue = &document["components"]["schemas"]["KeyIssue"];
+    assert_eq!(issue["required"], json!(["client"]));
+    assert!(issue["properties"]["progress"].is_null());
+}
+
+#[tokio::test]
+async fn the_page_runs_nothing_and_loads_nothing_from_elsewhere() {
+    let api = Api::new();
+    let page = api.ask("", "GET", "/docs", Value::Null).await;
+    assert_eq!(page.status, 200);
+    assert!(header(&page, "content-security-policy").starts_with("default-src 'none'"));
+    assert!(!page.text.contains("<script") && !page.text.contains("http://"));
+    for route in routes() {
+        assert!(
+            page.text.contains(&format!("id=\"{}\"", route.name)),
+            "{}",
+            route.name
+        );
+    }
+    assert_eq!(
+        api.ask("", "GET", "/docs.css", Value::Null).await.status,
+        200
+    );
+    let document = api.ask("", "GET", "/openapi.json", Value::Null).await;
+    assert_eq!(document.body["info"]["title"], "Keystile");
+}
+
+#[tokio::test]
+async fn a_creation_that_is_repeated_is_done_once() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let headers = [("idempotency-key", "once-1")];
+    let body = json!({"client": "acme", "name": "ci"});
+    let first = api
+        .with(&owner, "POST", "/v1/keys", body.clone(), &headers)
+        .await;
+    let again = api.with(&owner, "POST", "/v1/keys", body, &headers).await;
+    assert_eq!((first.status, again.status), (201, 201), "{}", again.text);
+    assert!(first.body["key"].is_string());
+    assert_eq!(again.body["key"], Value::Null);
+    assert_eq!(again.body["id"], first.body["id"]);
+    assert_eq!(again.body["replayed"], true);
+    assert_eq!(header(&again, "idempotency-replayed"), "true");
+
+    let other = json!({"client": "acme", "name": "another"});
+    let clash = api.with(&owner, "POST", "/v1/keys", other, &headers).await;
+    assert_eq!(clash.status, 409, "{}", clash.text);
+    let keys = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;
+    assert_eq!(keys.body["keys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn whatever_holds_a_secret_is_answered_without_it_when_it_is_repeated() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let made = |name: &str| json!({"name": name, "url": "https://hooks.example.com/in"});
+    let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut given = made("given");
+    given["secret"] = own.into();
+    for (path, field, body) in [
+        ("/v1/keys", "key", json!({"client": "acme"})),
+        (
+            "/v1/tokens",
+            "token",
+            json!({"name": "ci", "role": "issuer"}),
+        ),
+        ("/v1/webhooks", "secret", made("chosen")),
+        ("/v1/webhooks", "secret", given),
+    ] {
+        let once = format!("once-{}", body["name"]);
+        let headers = [("idempotency-key", once.as_str())];
+        let first = api.with(&owner, "POST", path, body.clone(), &headers).await;
+        assert_eq!(first.status, 201, "{path}: {}", first.text);
+        let secret = first.body[field].as_str().unwrap();
+        let again = api.with(&owner, "POST", path, body, &headers).await;
+        assert_eq!(again.body["replayed"], true, "{path}: {}", again.text);
+        assert_eq!(again.body[field], Value::Null, "{path}");
+        assert!(!again.text.contains(secret), "{path}: {}", again.text);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_what_has_changed_meanwhile_is_refused() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let shown = api
+        .ask(&owner, "GET", "/v1/clients/acme", Value::Null)
+        .await;
+    let tag = header(&shown, "etag").to_owned();
+    let known = [("if-none-match", tag.as_str())];
+    let same = api
+        .with(&owner, "GET", "/v1/clients/acme", Value::Null, &known)
+        .await;
+    assert_eq!(same.status, StatusCode::NOT_MODIFIED);
+
+    let expected = [("if-match", tag.as_str())];
+    let gold = json!({"plan": "gold"});
+    let path = "/v1/clients/acme";
+    let done = api.with(&owner, "PATCH", path, gold, &expected).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    let free = json!({"plan": "free"});
+    let stale = api
+        .with(&owner, "PATCH", path, free.clone(), &expected)
+        .await;
+    assert_eq!(stale.status, 412, "{}", stale.text);
+    assert_eq!(stale.body["code"], "stale");
+    let now = api.ask(&owner, "GET", path, Value::Null).await;
+    assert_eq!(now.body["plan"], "gold");
+    let any = api
+        .with(&owner, "PATCH", path, free, &[("if-match", "*")])
+        .await;
+    assert_eq!(any.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_a_problem_in_the_words_of_the_command_line() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let ask = async |method, path, body| api.ask(&owner, method, path, body).await;
+
+    let e = ask("GET", "/v1/clients/amce", Value::Null).await;
+    assert_eq!(e.status, 404);
+    assert_eq!(header(&e, "content-type"), "application/problem+json");
+    assert_eq!(
+        e.body["detail"],
+        "there is no client `amce`; did you mean `acme`?"
+    );
+    assert_eq!(e.body["code"], "not_found");
+    assert_eq!(e.body["type"], "urn:keystile:problem:not_found");
+    assert_eq!(e.body["status"], 404);
+
+    let e = ask("POST", "/v1/clients", json!({"name": "acme"})).await;
+    assert_eq!(e.status, 409, "{}", e.text);
+    let e = ask("POST", "/v1/clients", json!({"name": "a b"})).await;
+    assert_eq!(e.status, 422, "{}", e.text);
+    let e = ask("POST", "/v1/clients", json!({"nome": "x"})).await;
+    assert_eq!(e.status, 422);
+    assert!(e.text.contains("`nome`"), "{}", e.text);
+    let e = ask("POST", "/v1/clients", json!([1])).await;
+    assert_eq!(e.status, 400, "{}", e.text);
+    let e = ask("GET", "/v1/keys?limit=0", Value::Null).await;
+    assert_eq!(e.status, 422);
+    let e = ask("GET", "/v1/keys?limit=%zz", Value::Null).await;
+    assert_eq!(e.status, 400);
+    let e = ask("GET", "/v1/nowhere", Value::Null).await;
+    assert_eq!(e.status, 404);
+    let e = ask("PUT", "/v1/clients", json!({})).await;
+    assert_eq!(
+        (e.status, e.body["code"].as_str()),
+        (405, Some("method_not_allowed"))
+    );
+    let policy =
+        "version: 1\nplans: {a: {limits: [{requests: 0, per: 1m}]}}\nroutez: []\nmodus: x\n";
+    let e = ask(
+        "POST",
+        "/v1/policy/check",
+        json!({"name": "p.yaml", "text": policy}),
+    )
+    .await;
+    assert_eq!(e.status, 422, "{}", e.text);
+    assert!(e.body["errors"].as_array().unwrap().len() > 1, "{}", e.text);
+
+    let request = Request::builder()
+        .method("POST")
+        .uri("/v1/clients")
+        .header("authorization", format!("Bearer {owner}"));
+    let e = api.send(request.body(Body::from("name=x")).unwrap()).await;
+    assert_eq!(e.status, 415, "{}", e.text);
+}
+
+#[tokio::test]
+async fn a_body_has_a_largest_size_which_an_import_may_exceed() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let long = "x".repeat(2 << 20);
+    let body = json!({"name": "big", "description": long});
+    let e = api.ask(&owner, "POST", "/v1/clients", body.clone()).await;
+    assert_eq!(
+        (e.status, e.body["code"].as_str()),
+        (413, Some("too_large"))
+    );
+    // Without a length, too.
+    let request = Request::builder()
+        .method("POST")
+        .uri("/v1/clients")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {owner}"));
+    let stream = tokio_stream::iter([Ok::<_, std::io::Error>(body.to_string())]);
+    let e = api
+        .send(request.body(Body::from_stream(stream)).unwrap())
+        .await;
+    assert_eq!(e.status, 413, "{}", e.text);
+    let text = format!("client,sha256\n{}", " \n".repeat(2 << 19));
+    let e = api
+        .ask(&owner, "POST", "/v1/keys/import", json!({"text": text}))
+        .await;
+    assert_ne!(e.status, 413);
+}
+
+/// A token of the right form that nobody has.
+fn guess(n: u64) -> String {
+    let [brand, word] = [token::BRAND, "owner"].map(|w| w.parse().unwrap());
+    let fresh = keystile_core::key::generate(&brand, &word, system::at(n).entropy).unwrap();
+    fresh.text.expose_secret().to_owned()
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_and_a_good_one_is_never_refused_for_it() {
+    let api = Api::new();
+    let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
+    let ask = async |token: &str| api.ask(token, "GET", "/v1/clients", Value::Null).await;
+    // A good token, changed in its secret: its public id is no secret.
+    let near = |n: u64| {
+        let mut near = owner.clone();
+        near.truncate(owner.len() - 8);
+        format!("{near}{n:08}")
+    };
+    for guesses in [guess, |n| format!("kst_owner_{n}")] {
+        let mut last = 0;
+        for n in 0..40 {
+            last = ask(&guesses(n)).await.status;
+            if last == 429 {
+                break;
+            }
+            assert_eq!(last, 401);
+        }
+        assert_eq!(last, 429);
+    }
+    let slowed = ask(&near(1)).await;
+    assert_eq!(slowed.status, 429);
+    assert!(header(&slowed, "retry-after").parse::<u64>().unwrap() > 0);
+    for good in [&owner, &auditor] {
+        assert_eq!(ask(good).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn strangers_at_the_same_address_do_not_use_up_what_a_good_token_has() {
+    let api = Api::limited(Limits::new(1));
+    let owner = api.token(Role::Owner).await;
+    let mut last = 0;
+    for _ in 0..1000 {
+        let asked = api.ask("", "GET", "/docs.css", Value::Null).await;
+        last = asked.status;
+        if last == 429 {
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+    for path in ["/healthz", "/readyz"] {
+        let lives = api.ask("", "GET", path, Value::Null).await;
+        assert_eq!(lives.status, 200, "{path}");
+    }
+    // The first time it is only late, and then not even that.
+    for _ in 0..3 {
+        let asked = api.ask(&owner, "GET", "/v1/clients", Value::Null).await;
+        assert_eq!(asked.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn metrics_of_this_machine_do_not_open_through_a_proxy_on_it() {
+    let api = Api::new();
+    let ask = async |headers: &[(&str, &str)], proxied| {
+        let mut request = Request::get("/metrics");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::empty()).unwrap();
+        let mut peer = Peer::direct(SocketAddr::from(([127, 0, 0, 1], 1)), false);
+        peer.proxied = proxied;
+        request.extensions_mut().insert(peer);
+        api.router.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask(&[], false).await, 200);
+    assert_eq!(ask(&[], true).await, 401);
+    for name in ["x-forwarded-for", "forwarded", "via"] {
+        assert_eq!(ask(&[(name, "127.0.0.1")], false).await, 401, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn one_token_asks_so_often_and_no_more() {
+    let api = Api::limited(Limits::new(1));
+    let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
+    let ask = async |token: &str| api.ask(token, "GET", "/v1/plans", Value::Null).await;
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        answers.push(ask(&owner).await.status);
+    }
+    assert_eq!(answers[0], 200);
+    assert_eq!(answers[5], 429);
+    assert_eq!(ask(&auditor).await.status, 200, "another token has its own");
+}
+
+#[tokio::test]
+async fn metrics_of_another_machine_take_a_token() {
+    let api = Api::new();
+    let (auditor, issuer) = (
+        api.token(Role::Auditor).await,
+        api.token(Role::Issuer).await,
+    );
+    let ask = async |token: &str| api.ask(token, "GET", "/metrics", Value::Null).await;
+    assert_eq!(ask("").await.status, 401);
+    assert_eq!(ask(&issuer).await.status, 403);
+    let text = ask(&auditor).await.text;
+    for line in [
+        "keystile_control_authentication_failures_total{reason=\"missing\"} 1",
+        "keystile_control_requests_total{method=\"GET\",route=\"/metrics\",status=\"401\"} 1",
+        "keystile_control_keyset_version ",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_keys_follow_each_other_without_a_gap() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let body = json!({"client": "acme", "count": 25});
+    let issued = api.ask(&owner, "POST", "/v1/keys", body).await;
+    assert_eq!(issued.body.as_array().unwrap().len(), 25);
+    let mut seen = Vec::new();
+    let mut path = "/v1/keys?limit=10".to_owned();
+    loop {
+        let page = api.ask(&owner, "GET", &path, Value::Null).await;
+        let keys = page.body["keys"].as_array().unwrap();
+        seen.extend(keys.iter().map(|k| k["id"].as_str().unwrap().to_owned()));
+        match page.body["next"].as_str() {
+            Some(next) => path = format!("/v1/keys?limit=10&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut wanted: Vec<String> = issued
+        .body
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|k| k["id"].as_str().unwrap().to_owned())
+        .collect();
+    wanted.sort();
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test]
+async fn a_key_in_the_place_of_a_name_does_not_reach_the_audit_log() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let issued = api
+        .ask(&owner, "POST", "/v1/keys", json!({"client": "acme"}))
+        .await;
+    let key = issued.body["key"].as_str().unwrap();
+    let path = format!("/v1/clients/{key}");
+    let e = api
+        .ask(&owner, "PATCH", &path, json!({"plan": "gold"}))
+        .await;
+    assert_eq!(e.status, 404);
+    let log = api
+        .ask(&owner, "GET", "/v1/audit?outcome=refused", Value::Null)
+        .await;
+    assert_eq!(
+        log.body["records"][0]["subject"], issued.body["id"],
+        "{}",
+        log.text
+    );
+    assert!(!log.text.contains(key));
+}
+
+#[tokio::test]
+async fn what_is_sent_in_the_wrong_field_is_not_repeated() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let body = json!({"client": "acme", "count": "ks_live_secret"});
+    let e = api.ask(&owner, "POST", "/v1/keys", body).await;
+    assert_eq!(e.status, 422);
+    assert!(
+        e.text.contains("`count`") && !e.text.contains("secret"),
+        "{}",
+        e.text
+    );
+}

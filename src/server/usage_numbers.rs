@@ -1,0 +1,179 @@
+//! Usage in numbers: few series, whatever keys and clients there are.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keystile_core::report::usage::{Batch, GRAIN};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::intake::Intake;
+use keystile_registry::usage::count::Counted;
+
+/// Outcomes told apart; there are some twenty.
+const OUTCOMES: usize = 64;
+/// What the outcomes beyond are called.
+const OTHERS: &str = "other";
+
+/// What was taken in since the server started.
+#[derive(Default)]
+pub struct Count {
+    batches: AtomicU64,
+    repeated: AtomicU64,
+    refused: AtomicU64,
+    put_off: AtomicU64,
+    dropped: AtomicU64,
+    late: AtomicU64,
+    commits: AtomicU64,
+    commit_micros: AtomicU64,
+    lag: AtomicU64,
+    bytes: AtomicU64,
+    outcomes: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Count {
+    /// A batch was answered with a receipt, at an instant in seconds.
+    pub fn counted(&self, batch: &Batch, counted: &Counted, now: u64) {
+        if !counted.fresh {
+            add(&self.repeated, 1);
+            return;
+        }
+        add(&self.batches, 1);
+        add(&self.dropped, counted.dropped);
+        add(&self.late, counted.late);
+        let lag = now.saturating_sub(batch.at.saturating_add(GRAIN));
+        self.lag.store(lag, Ordering::Relaxed);
+        let mut all = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (outcome, n) in &counted.outcomes {
+            let room = all.len() < OUTCOMES || all.contains_key(outcome);
+            let name = if room { outcome.as_str() } else { OTHERS };
+            *all.entry(name.to_owned()).or_default() += n;
+        }
+    }
+
+    /// A transaction took so long.
+    pub fn committed(&self, took: Duration) {
+        add(&self.commits, 1);
+        add(
+            &self.commit_micros,
+            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+
+    /// A batch was not believed.
+    pub fn refused(&self) {
+        add(&self.refused, 1);
+    }
+
+    /// A batch is to come again.
+    pub fn put_off(&self) {
+        add(&self.put_off, 1);
+    }
+
+    /// The database has so many bytes.
+    pub fn bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Reads the numbers when somebody asks.
+pub struct Numbers(pub Arc<Intake>);
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Numbers")
+    }
+}
+
+impl Collector for Numbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let count = self.0.count();
+        let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let outcomes = count
+            .outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut family = encoder.encode_descriptor(
+            "usage_requests",
+            "Requests that Envoys counted, by what became of them",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, n) in &outcomes {
+            let labels = [("outcome", outcome.as_str())];
+            ConstCounter::new(*n).encode(family.encode_family(&labels)?)?;
+        }
+        for (name, help, value) in [
+            ("usage_batches", "Batches counted", of(&count.batches)),
+            (
+                "usage_batches_repeated",
+                "Batches that had been counted before, and were not again",
+                of(&count.repeated),
+            ),
+            (
+                "usage_batches_refused",
+                "Batches that were not believed",
+                of(&count.refused),
+            ),
+            (
+                "usage_batches_put_off",
+                "Batches that are to come again: no room, or the database could not be written",
+                of(&count.put_off),
+            ),
+            (
+                "usage_dropped_requests",
+                "Requests that are in no count because VMs had no room for them",
+                of(&count.dropped),
+            ),
+            (
+                "usage_late_requests",
+                "Requests that are in no count because VMs told of them months later",
+                of(&count.late),
+            ),
+            (
+                "usage_commits",
+                "Transactions that counted",
+                of(&count.commits),
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        let seconds = ConstCounter::new(of(&count.commit_micros) as f64 / 1e6);
+        let metric = encoder.encode_descriptor(
+            "usage_commit_seconds",
+            "Time that those transactions took",
+            None,
+            seconds.metric_type(),
+        )?;
+        seconds.encode(metric)?;
+        for (name, help, value) in [
+            (
+                "usage_lag_seconds",
+                "From the end of a batch's minute to its count, of the last one",
+                of(&count.lag),
+            ),
+            (
+                "usage_database_bytes",
+                "Size of the usage database",
+                of(&count.bytes),
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The store's file as a whole: copied while it is written to, and encrypted anew.
+
+use crate::trouble::Sql as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+use rusqlite::backup::{Backup, StepResult};
+
+use super::{PATIENCE, Store};
+use crate::master_key::MasterKey;
+use keystile_model::error::{Result, refuse};
+
+impl Store {
+    /// Copies the store, as it is at one moment, into an empty file that is encrypted with
+    /// the same key. Others may read and write meanwhile.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn copy_to(&self, file: &Path, key: &MasterKey) -> Result<()> {
+        let mut copy = Self::connect(file, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let pause = Duration::from_millis(50);
+        {
+            let backup = Backup::new(&self.db, &mut copy.db).sql()?;
+            let mut tries = PATIENCE.as_millis() / pause.as_millis();
+            // All pages in one step, so that no writer comes between.
+            while backup.step(-1).sql()? != StepResult::Done {
+                tries = tries.checked_sub(1).ok_or_else(|| {
+                    refuse(
+                        "the store was busy all the time",
+                        "nothing was written; try again",
+                    )
+                })?;
+                std::thread::sleep(pause);
+            }
+        }
+        // One file, and no log beside it.
+        copy.db
+            .pragma_update(None, "journal_mode", "DELETE")
+            .sql()?;
+        copy.close()
+    }
+
+    /// Opens a copy where it is to stay.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_copy(file: &Path, key: &MasterKey) -> Result<Self> {
+        let store = Self::open(file, key)?;
+        store.db.pragma_update(None, "journal_mode", "WAL").sql()?;
+        Ok(store)
+    }
+
+    /// Encrypts the store with another key: all of it, or, if it is broken off, nothing.
+    /// Connections that are open with the former key cannot read it any more.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn rekey(&mut self, key: &MasterKey) -> Result<()> {
+        self.db
+            .pragma_update(None, "rekey", key.raw_key().as_str())
+            .sql()?;
+        // Out of the write-ahead log, so that no page stays behind under the former key. A
+        // reader can hold that up; then it is done when the next one closes the store.
+        self.db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .sql()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! For tests: what no function of ours does, and how the database goes about what ours do.
+//!
+//! Compiled always: a feature for it would have every crate that stands on this one built twice.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use super::column::signed;
+use super::key::{IMPORTED, ON_PLANS};
+use super::master_key::MasterKey;
+use super::usage::{Step, These};
+use super::{MIGRATIONS, Store, schema};
+
+impl Store {
+    /// Does what no function of ours does.
+    pub fn batch(&self, sql: &str) {
+        self.db.execute_batch(sql).unwrap();
+    }
+
+    /// As on a disk with so many pages of room, or as much as there is.
+    pub fn room(&self, pages: Option<u32>) {
+        let used: u32 = self
+            .db
+            .pragma_query_value(None, "page_count", |r| r.get(0))
+            .unwrap();
+        let most = pages.map_or(u32::MAX, |n| used + n);
+        self.db.pragma_update(None, "max_page_count", most).unwrap();
+    }
+
+    /// How the database goes about finding rows of the keyset.
+    pub fn row_plans(&self) -> Vec<String> {
+        let conditions = ["id = ?", "digest = ?", "changed > ?", IMPORTED];
+        let plan_of = |c| {
+            let sql = format!("SELECT id, digest, name FROM key WHERE {c}");
+            plan(&self.db, &sql, &[])
+        };
+        conditions.into_iter().map(plan_of).collect()
+    }
+
+    /// How the database counts the keys on plans.
+    pub fn plan_of_plans(&self) -> String {
+        plan(&self.db, ON_PLANS, &[&None::<String>])
+    }
+
+    /// How the database sums usage.
+    pub fn usage_plan(&mut self, step: Step, these: These) -> String {
+        let sql = these.sql(step).0;
+        self.with_made_usage(|_, usage| Ok(plan(usage.sql(), &sql, &[])))
+            .unwrap()
+    }
+
+    /// Runs one statement; how many rows it changed.
+    pub fn execute(&self, sql: &str) -> usize {
+        self.db.execute(sql, []).unwrap()
+    }
+
+    /// The database itself.
+    pub fn database(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Whether there is anything in the write-ahead log.
+    pub fn has_wal(&self) -> bool {
+        super::has_log(&self.path)
+    }
+
+    /// A database without tables.
+    pub fn blank(path: &Path, key: &MasterKey) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        Self::connect(path, key, flags).unwrap()
+    }
+
+    /// The version of its schema.
+    pub fn schema(&self) -> usize {
+        schema::version(&self.db).unwrap()
+    }
+}
+
+/// The scripts that make the schema, the oldest first.
+pub const SCRIPTS: &[&str] = &MIGRATIONS;
+
+/// How a database goes about a query with these values; those that are not given are null.
+pub fn plan(db: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> String {
+    let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    for (value, place) in values.iter().zip(1..) {
+        statement.raw_bind_parameter(place, value).unwrap();
+    }
+    let mut rows = statement.raw_query();
+    let mut lines: Vec<String> = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        lines.push(row.get(3).unwrap());
+    }
+    lines.join("; ")
+}

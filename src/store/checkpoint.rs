@@ -1,0 +1,85 @@
+//! Checkpoints of the audit log in files, outside of the store.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use keystile_model::audit::Checkpoint;
+use keystile_model::error::{Result, refuse};
+use keystile_system::file::Partial;
+
+/// Writes a checkpoint to a file, beside and renamed. Not waiting for the disk: what a
+/// power failure may cost is that an older one stands there, which vouches for less.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut beside = Partial::new(folder)?;
+        writeln!(beside.file(), "{checkpoint}")?;
+        beside.persist(file)?;
+        Ok(())
+    };
+    write().map_err(|e| {
+        refuse(
+            format_args!("`{}` cannot be written ({})", file.display(), e.kind()),
+            "check its folder",
+        )
+    })
+}
+
+/// Reads the checkpoint in a file; nothing if there is no file.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(refuse(
+                format_args!("`{}` cannot be read ({e})", file.display()),
+                "run as the user who made it",
+            ));
+        }
+    };
+    text.trim().parse().map(Some).map_err(|e: String| {
+        refuse(
+            format_args!("`{}` holds no checkpoint: {e}", file.display()),
+            "somebody wrote to it; compare the log with an exported one, then move the file away",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystile_core::keyset::StoreId;
+    use keystile_model::audit::{Head, Link, Secret};
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn a_file_holds_what_was_written_to_it() {
+        let head = Head {
+            seq: 7,
+            link: Link([9; 32]),
+        };
+        let made = Secret::new(Zeroizing::new(vec![1; 32])).checkpoint(StoreId([1; 8]), head);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.head");
+        assert_eq!(kept(&file), Ok(None));
+        keep(&file, &made).unwrap();
+        assert_eq!(kept(&file), Ok(Some(made)));
+    }
+
+    #[test]
+    fn a_file_with_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.head");
+        for text in ["", "7", "7:00", &format!("7:{0}:{0}0", "a".repeat(64))] {
+            fs::write(&file, text).unwrap();
+            assert!(kept(&file).is_err(), "{text}");
+        }
+    }
+}

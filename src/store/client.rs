@@ -1,0 +1,154 @@
+//! Clients in the store.
+
+use crate::trouble::Sql as _;
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{Tx, column};
+use keystile_model::error::Result;
+use keystile_model::record::Client;
+
+pub(super) const COLUMNS: &str = "number, name, plan, description, labels, created";
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
+    Ok(Client {
+        number: column::number(row, 0)?,
+        name: row.get(1)?,
+        plan: row.get(2)?,
+        description: row.get(3)?,
+        labels: column::labels(row, 4)?,
+        created: column::unsigned(row, 5)?,
+    })
+}
+
+impl Tx<'_> {
+    /// The living client of that name.
+    pub fn client(&self, name: &str) -> Result<Option<Client>> {
+        let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
+        Ok(self
+            .tx
+            .prepare_cached(&sql)
+            .sql()?
+            .query_row([name], read)
+            .optional()
+            .sql()?)
+    }
+
+    /// Rises with every change of a client or of its keys.
+    pub fn client_revision(&self, number: u32) -> Result<u64> {
+        let sql = "SELECT revision FROM client WHERE number = ?";
+        let mut statement = self.tx.prepare_cached(sql).sql()?;
+        Ok(statement
+            .query_row([number], |r| column::unsigned(r, 0))
+            .sql()?)
+    }
+
+    /// A client, or a key of it, is changed.
+    pub(super) fn touch_client(&self, number: u32) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE client SET revision = ? WHERE number = ?")
+            .sql()?
+            .execute(params![column::signed(self.next), number])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Names of all living clients, in their order.
+    pub fn names_of_clients(&self) -> Result<Vec<String>> {
+        let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
+        let mut statement = self.tx.prepare_cached(sql).sql()?;
+        let rows = statement.query_map([], |r| r.get(0)).sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// The plans that living clients are on, and how many are: of all, or of the one of a name.
+    pub fn clients_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT plan, count(*) FROM client
+            WHERE deleted IS NULL AND plan IS NOT NULL AND coalesce(name = ?, TRUE) GROUP BY plan";
+        let mut statement = self.tx.prepare_cached(sql).sql()?;
+        let rows = statement
+            .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// All living clients, by their names.
+    pub fn clients_by_name(&self) -> Result<BTreeMap<String, Client>> {
+        let sql = format!("SELECT {COLUMNS} FROM client WHERE deleted IS NULL");
+        let mut statement = self.tx.prepare(&sql).sql()?;
+        let rows = statement
+            .query_map([], |r| read(r).map(|c| (c.name.clone(), c)))
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Adds a client; its `number` is given by the store and returned.
+    pub fn insert_client(&mut self, client: &Client) -> Result<u32> {
+        self.tx.execute(
+            "INSERT INTO client (name, plan, description, labels, created) VALUES (?, ?, ?, ?, ?)",
+            params![
+                client.name,
+                client.plan,
+                client.description,
+                column::labels_text(&client.labels),
+                column::signed(client.created)
+            ],
+        ).sql()?;
+        let number = self.tx.last_insert_rowid();
+        u32::try_from(number).map_err(|_| {
+            keystile_model::error::refuse(
+                "the store has numbered four billion clients",
+                "start a new store",
+            )
+        })
+    }
+
+    /// Changes plan, description and labels.
+    pub fn update_client(&mut self, client: &Client) -> Result<()> {
+        self.tx
+            .execute(
+                "UPDATE client SET plan = ?, description = ?, labels = ? WHERE number = ?",
+                params![
+                    client.plan,
+                    client.description,
+                    column::labels_text(&client.labels),
+                    client.number
+                ],
+            )
+            .sql()?;
+        self.touch_client(client.number)
+    }
+
+    /// Takes a client out of the living.
+    pub fn delete_client(&mut self, number: u32, now: u64) -> Result<()> {
+        self.tx
+            .execute(
+                "UPDATE client SET deleted = ? WHERE number = ?",
+                params![column::signed(now), number],
+            )
+            .sql()?;
+        Ok(())
+    }
+
+    /// Gives no client one of the numbers up to this one: others had them, on a timeline that
+    /// a restore cut off, and buckets and counts are named by them.
+    pub fn skip_client_numbers(&mut self, last: u32) -> Result<()> {
+        let changed = self
+            .tx
+            .execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'client'",
+                [last],
+            )
+            .sql()?;
+        if changed == 0 {
+            self.tx
+                .execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES ('client', ?1)",
+                    [last],
+                )
+                .sql()?;
+        }
+        Ok(())
+    }
+}

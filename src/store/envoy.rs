@@ -1,0 +1,74 @@
+//! The Envoys that are known, until they are forgotten by name.
+
+use crate::trouble::Sql as _;
+use rusqlite::{Row, params};
+
+use super::{Tx, column};
+use keystile_model::error::Result;
+
+/// An Envoy that was given a keyset or reported one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownEnvoy {
+    /// Its node id.
+    pub node: String,
+    /// Its cluster; may be empty.
+    pub cluster: String,
+    /// Its version, as it says; may be empty.
+    pub version: String,
+    /// Where it last connected from; may be empty.
+    pub address: String,
+    /// Since when it has no stream, in seconds; `None` while it has one.
+    pub gone: Option<u64>,
+    /// It has sent a signed report.
+    pub proved: bool,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
+    Ok(KnownEnvoy {
+        node: row.get(0)?,
+        cluster: row.get(1)?,
+        version: row.get(2)?,
+        address: row.get(3)?,
+        gone: column::optional(row, 4)?,
+        proved: row.get(5)?,
+    })
+}
+
+impl Tx<'_> {
+    /// Every Envoy that is known, by its node id.
+    pub fn envoys(&self) -> Result<Vec<KnownEnvoy>> {
+        let mut statement = self
+            .tx
+            .prepare(
+                "SELECT node, cluster, version, address, gone, proved FROM envoy ORDER BY node",
+            )
+            .sql()?;
+        let rows = statement.query_map([], read).sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Remembers an Envoy as it is.
+    pub fn keep_envoy(&mut self, envoy: &KnownEnvoy) -> Result<()> {
+        self.tx
+            .prepare_cached("INSERT OR REPLACE INTO envoy VALUES (?, ?, ?, ?, ?, ?)")
+            .sql()?
+            .execute(params![
+                envoy.node,
+                envoy.cluster,
+                envoy.version,
+                envoy.address,
+                envoy.gone.map(column::signed),
+                envoy.proved,
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Forgets an Envoy.
+    pub fn forget_envoy(&mut self, node: &str) -> Result<()> {
+        self.tx
+            .execute("DELETE FROM envoy WHERE node = ?", [node])
+            .sql()?;
+        Ok(())
+    }
+}

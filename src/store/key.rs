@@ -1,0 +1,465 @@
+//! Keys in the store.
+
+use crate::trouble::Sql as _;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::IpNet;
+use keystile_core::key::{Digest, KeyId};
+use keystile_core::keyset::{EXPIRED_KEPT, Network, Row};
+use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params, params_from_iter};
+
+use super::rows::{self, Sql, Values};
+use super::{Tx, column};
+use keystile_model::error::Result;
+use keystile_model::record::{self, Key, Rules};
+
+const COLUMNS: &str =
+    "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
+    publishable, scopes, key.plan, limits, expires, not_before, allow, deny, origins, key.labels,
+    overlap_end, disabled, revoked, reason, lineage, rotated_from, key.created, rotate_every, grace,
+    certificates";
+const TABLES: &str = "key JOIN client ON client.number = key.client";
+
+/// Made elsewhere, and in the keyset of an instant as [`keystile_core::keyset::build`] keeps them.
+pub(crate) const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce(expires > ?1, TRUE)
+    ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
+    LIMIT 1";
+
+pub(crate) const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
+      (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
+       WHERE revoked IS NULL GROUP BY client, plan) k
+    JOIN client ON client.number = k.client
+    WHERE coalesce(client.name = ?, TRUE) AND on_plan IS NOT NULL GROUP BY on_plan";
+
+/// Name and plan of a client.
+type ClientOfRow = (String, Option<String>);
+
+const INSERT: Sql<'_> = Sql {
+    head: "INSERT INTO key (changed, id, client, digest, imported, name, environment, publishable,
+        scopes, plan, limits, expires, not_before, overlap_end, disabled, revoked, reason, lineage,
+        rotated_from, allow, deny, origins, labels, created, rotate_every, grace,
+        certificates) VALUES ",
+    shared: 1,
+    row: "(?1, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #, #)",
+    tail: "",
+};
+
+const SET_OVERLAP_END: Sql<'_> = Sql {
+    head: "UPDATE key SET overlap_end = ?1, changed = ?2 WHERE id IN (",
+    shared: 2,
+    row: "#",
+    tail: ")",
+};
+
+const TOUCH_CLIENTS: Sql<'_> = Sql {
+    head: "UPDATE client SET revision = ?1 WHERE number IN (SELECT client FROM key WHERE id IN (",
+    shared: 1,
+    row: "#",
+    tail: "))",
+};
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
+    Ok(Key {
+        id: column::id(row, 0)?,
+        digest: Digest(row.get(1)?),
+        imported: row.get(2)?,
+        client_number: column::number(row, 3)?,
+        client: row.get(4)?,
+        client_plan: row.get(5)?,
+        rules: Rules {
+            name: row.get(6)?,
+            environment: column::parsed(row, 7)?,
+            publishable: row.get(8)?,
+            scopes: column::list(row, 9)?,
+            plan: row.get(10)?,
+            limits: column::limits(row, 11)?,
+            expires: column::optional(row, 12)?,
+            not_before: column::optional(row, 13)?,
+            allow: column::list(row, 14)?,
+            deny: column::list(row, 15)?,
+            origins: column::list(row, 16)?,
+            certificates: column::list(row, 27)?,
+            labels: column::labels(row, 17)?,
+            rotate_every: column::optional(row, 25)?,
+            grace: column::optional(row, 26)?,
+        },
+        overlap_end: column::optional(row, 18)?,
+        disabled: row.get(19)?,
+        revoked: column::optional(row, 20)?,
+        reason: row.get(21)?,
+        lineage: column::id(row, 22)?,
+        rotated_from: column::optional_id(row, 23)?,
+        created: column::unsigned(row, 24)?,
+    })
+}
+
+impl Tx<'_> {
+    /// One key.
+    pub fn key(&self, id: KeyId) -> Result<Option<Key>> {
+        self.one("key.id = ?", column::signed(id.as_u64()))
+    }
+
+    /// Keys of these ids, as far as there are any, in the order of the ids.
+    pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
+        let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
+        let sql = Sql {
+            head: &named,
+            shared: 0,
+            row: "#",
+            tail: ") ORDER BY key.id",
+        };
+        let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
+        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
+        let rows = statement.query_map(params_from_iter(ids), read).sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Whether there is a key of that id.
+    pub fn has_key(&self, id: KeyId) -> Result<bool> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT 1 FROM key WHERE id = ?")
+            .sql()?
+            .exists([column::signed(id.as_u64())])
+            .sql()?)
+    }
+
+    /// Whether there is a key of any of these ids.
+    pub fn has_any_key(&self, ids: &[KeyId]) -> Result<bool> {
+        let sql = Sql {
+            head: "SELECT 1 FROM key WHERE id IN (",
+            shared: 0,
+            row: "#",
+            tail: ")",
+        };
+        let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
+        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
+        Ok(statement.exists(params_from_iter(ids)).sql()?)
+    }
+
+    /// The key with a digest.
+    pub fn key_of_digest(&self, digest: &Digest) -> Result<Option<Key>> {
+        self.one("digest = ?", digest.0)
+    }
+
+    /// The key that another one was rotated to.
+    pub fn key_after(&self, id: KeyId) -> Result<Option<Key>> {
+        self.one("rotated_from = ?", column::signed(id.as_u64()))
+    }
+
+    fn one(&self, condition: &str, value: impl rusqlite::ToSql) -> Result<Option<Key>> {
+        let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}");
+        Ok(self
+            .tx
+            .prepare_cached(&sql)
+            .sql()?
+            .query_row([value], read)
+            .optional()
+            .sql()?)
+    }
+
+    /// All keys, in no order.
+    #[doc(hidden)]
+    pub fn keys(&self) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        self.each_key(|key| keys.push(key))?;
+        Ok(keys)
+    }
+
+    /// Hands every key to `each`, in no order.
+    ///
+    /// # Errors
+    /// Those of the store; and this is to be broken off.
+    pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
+        let mut statement = self
+            .tx
+            .prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))
+            .sql()?;
+        let mut rows = statement.query([]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            self.go_on()?;
+            each(read(row).sql()?);
+        }
+        Ok(())
+    }
+
+    /// Hands each key that is good at an instant or may become so, and has not given way
+    /// to another one, to `each`, in the order of their ids.
+    pub fn each_living_key(&self, now: u64, mut each: impl FnMut(Key)) -> Result<()> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE revoked IS NULL AND NOT disabled
+               AND overlap_end IS NULL AND coalesce(expires > ?, TRUE) ORDER BY key.id"
+        );
+        let mut statement = self.tx.prepare(&sql).sql()?;
+        let mut rows = statement.query([column::signed(now)]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            each(read(row).sql()?);
+        }
+        Ok(())
+    }
+
+    /// All keys as the keyset wants them, in no order. A query of its own, because it
+    /// runs with every base, over every key.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        self.rows_where("TRUE", [], self.clients_of_rows()?)
+    }
+
+    /// The keys whose rows in the keyset are other ones than at a version.
+    pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
+        let since = [column::signed(version)];
+        self.rows_where("changed > ?", since, HashMap::new())
+    }
+
+    /// One key as the keyset wants it.
+    pub fn row(&self, id: KeyId) -> Result<Option<Row>> {
+        let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
+        Ok(rows?.pop())
+    }
+
+    /// The key with a digest, as the keyset wants it.
+    pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<Row>> {
+        let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
+        Ok(rows?.pop())
+    }
+
+    /// Any key that was made elsewhere and is in the keyset of an instant, in seconds.
+    pub fn imported_row(&self, issued_at: u64) -> Result<Option<Row>> {
+        let rows = self.rows_where(
+            IMPORTED,
+            params![column::signed(issued_at), column::signed(EXPIRED_KEPT)],
+            HashMap::new(),
+        );
+        Ok(rows?.pop())
+    }
+
+    fn rows_where(
+        &self,
+        condition: &str,
+        values: impl Params,
+        mut clients: HashMap<u32, ClientOfRow>,
+    ) -> Result<Vec<Row>> {
+        let mut statement = self.tx.prepare_cached(&format!(
+            "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
+               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
+             FROM key WHERE {condition}",
+        )).sql()?;
+        let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
+            let nets: Vec<IpNet> = column::list(r, column)?;
+            Ok(nets.into_iter().map(record::network).collect())
+        };
+        let rows = statement
+            .query_map(values, |r| {
+                let client_number = column::number(r, 3)?;
+                let (client, client_plan) = match clients.entry(client_number) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
+                };
+                let plan: Option<String> = r.get(7)?;
+                Ok(Row {
+                    id: column::id(r, 0)?,
+                    digest: Digest(r.get(1)?),
+                    foreign: r.get(2)?,
+                    client: client.clone(),
+                    client_number,
+                    environment: column::parsed(r, 4)?,
+                    publishable: r.get(5)?,
+                    scopes: column::list(r, 6)?,
+                    plan: plan.or_else(|| client_plan.clone()),
+                    limits: column::limits(r, 8)?,
+                    expires: column::optional(r, 9)?,
+                    not_before: column::optional(r, 10)?,
+                    overlap_end: column::optional(r, 11)?,
+                    disabled: r.get(12)?,
+                    revoked: r.get(13)?,
+                    lineage: column::id(r, 14)?,
+                    allow: networks(r, 15)?,
+                    deny: networks(r, 16)?,
+                    origins: column::list(r, 17)?,
+                    certificates: column::list(r, 18)?,
+                })
+            })
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Names and plans of all clients, deleted ones too, by number: quicker than one by one
+    /// for who wants them all.
+    fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
+        let mut statement = self
+            .tx
+            .prepare("SELECT number, name, plan FROM client")
+            .sql()?;
+        let rows = statement
+            .query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    fn client_of_row(&self, number: u32) -> rusqlite::Result<ClientOfRow> {
+        self.tx
+            .prepare_cached("SELECT name, plan FROM client WHERE number = ?")?
+            .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
+    }
+
+    /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
+    /// if it is given, until `each` has enough.
+    pub fn keys_after(
+        &self,
+        client: Option<u32>,
+        cursor: Option<KeyId>,
+        mut each: impl FnMut(Key) -> bool,
+    ) -> Result<()> {
+        let condition = if client.is_some() {
+            "key.client = ?1"
+        } else {
+            "?1 IS NULL"
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE {condition} AND key.id > ?2 ORDER BY key.id"
+        );
+        let after = cursor.map_or(-1, |c| column::signed(c.as_u64()));
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        let mut rows = statement.query(params![client, after]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            if !each(read(row).sql()?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a key.
+    pub fn insert_key(&mut self, key: &Key) -> Result<()> {
+        self.insert_keys(std::slice::from_ref(key))
+    }
+
+    /// Adds keys. Quickest in the order of their ids.
+    pub fn insert_keys<K: AsRef<Key>>(&mut self, keys: &[K]) -> Result<()> {
+        let changed = column::signed(self.next);
+        let own = |v: &mut Values<'_, '_>, key: &K| {
+            let key = key.as_ref();
+            let rules = &key.rules;
+            v.push(column::signed(key.id.as_u64()))?;
+            v.push(key.client_number)?;
+            v.push(key.digest.0)?;
+            v.push(key.imported)?;
+            v.push(&rules.name)?;
+            v.push(rules.environment.as_str())?;
+            v.push(rules.publishable)?;
+            v.push(column::joined(&rules.scopes))?;
+            v.push(&rules.plan)?;
+            v.push(column::limits_text(&rules.limits))?;
+            v.push(rules.expires.map(column::signed))?;
+            v.push(rules.not_before.map(column::signed))?;
+            v.push(key.overlap_end.map(column::signed))?;
+            v.push(key.disabled)?;
+            v.push(key.revoked.map(column::signed))?;
+            v.push(&key.reason)?;
+            v.push(column::signed(key.lineage.as_u64()))?;
+            v.push(key.rotated_from.map(|k| column::signed(k.as_u64())))?;
+            v.push(column::joined(&rules.allow))?;
+            v.push(column::joined(&rules.deny))?;
+            v.push(column::joined(&rules.origins))?;
+            v.push(column::labels_text(&rules.labels))?;
+            v.push(column::signed(key.created))?;
+            v.push(rules.rotate_every.map(column::signed))?;
+            v.push(rules.grace.map(column::signed))?;
+            v.push(column::joined(&rules.certificates))
+        };
+        rows::write(&self.tx, &INSERT, keys, |v| v.push(changed), own).sql()?;
+        let of = |k: &K| k.as_ref().client_number;
+        for keys in keys.chunk_by(|a, b| of(a) == of(b)) {
+            keys.first().map_or(Ok(()), |k| self.touch_client(of(k)))?;
+        }
+        Ok(())
+    }
+
+    /// Sets when keys give way to others.
+    pub fn set_overlap_end(&mut self, keys: &[KeyId], end: u64) -> Result<()> {
+        let changed = column::signed(self.next);
+        let shared = |v: &mut Values<'_, '_>| {
+            v.push(column::signed(end))?;
+            v.push(changed)
+        };
+        let own = |v: &mut Values<'_, '_>, id: &KeyId| v.push(column::signed(id.as_u64()));
+        rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own).sql()?;
+        rows::write(&self.tx, &TOUCH_CLIENTS, keys, |v| v.push(changed), own).sql()?;
+        Ok(())
+    }
+
+    /// Writes what can change about a key: its rules and its state.
+    pub fn update_key(&mut self, key: &Key) -> Result<()> {
+        let rules = &key.rules;
+        self.tx
+            .prepare_cached(
+                "UPDATE key SET name = ?, scopes = ?, plan = ?, limits = ?, expires = ?, not_before = ?,
+                   overlap_end = ?, disabled = ?, revoked = ?, reason = ?, allow = ?, deny = ?,
+                   origins = ?, labels = ?, rotate_every = ?, grace = ?, certificates = ?, changed = ? WHERE id = ?",
+            ).sql()?
+            .execute(params![
+                rules.name,
+                column::joined(&rules.scopes),
+                rules.plan,
+                column::limits_text(&rules.limits),
+                rules.expires.map(column::signed),
+                rules.not_before.map(column::signed),
+                key.overlap_end.map(column::signed),
+                key.disabled,
+                key.revoked.map(column::signed),
+                key.reason,
+                column::joined(&rules.allow),
+                column::joined(&rules.deny),
+                column::joined(&rules.origins),
+                column::labels_text(&rules.labels),
+                rules.rotate_every.map(column::signed),
+                rules.grace.map(column::signed),
+                column::joined(&rules.certificates),
+                column::signed(self.next),
+                column::signed(key.id.as_u64()),
+            ]).sql()?;
+        self.touch_client(key.client_number)
+    }
+
+    /// The keys of a client, as they stand in the keyset, have changed with it.
+    pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
+        self.tx
+            .execute(
+                "UPDATE key SET changed = ? WHERE client = ?",
+                params![column::signed(self.next), client],
+            )
+            .sql()?;
+        Ok(())
+    }
+
+    /// How many keys that are not revoked are on each plan, their own or their client's: of all
+    /// clients, or of the one of a name. From an index alone.
+    pub fn keys_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
+        let mut statement = self.tx.prepare_cached(ON_PLANS).sql()?;
+        let rows = statement
+            .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// How many keys of a client are not revoked.
+    pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
+        Ok(self
+            .tx
+            .query_row(sql, [client], |r| column::unsigned(r, 0))
+            .sql()?)
+    }
+
+    /// How many keys of a client are good at an instant or may become so. It counts no further
+    /// than to `most`.
+    pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
+            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";
+        let values = params![client, column::signed(now), column::signed(most)];
+        Ok(self
+            .tx
+            .query_row(sql, values, |r| column::unsigned(r, 0))
+            .sql()?)
+    }
+}

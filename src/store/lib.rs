@@ -1,0 +1,531 @@
+//! The store: one SQLite file, encrypted by SQLCipher with AES-256.
+//!
+//! The only place that speaks SQL. [`Store`] opens transactions, [`Tx`] holds what can
+//! be asked and done inside one, in the words of the domain; no type of the database
+//! leaves. A second database (PostgreSQL) is a second `Tx`.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use keystile_core::keyset::StoreId;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use serde_json::Value;
+
+use crate::master_key::MasterKey;
+use keystile_model::audit::{Head, Link, Outcome, Record};
+use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::record::Key;
+use keystile_model::world::World;
+
+mod backup;
+#[doc(hidden)]
+pub mod bench;
+pub mod checkpoint;
+mod client;
+mod column;
+mod envoy;
+mod key;
+mod log;
+pub mod master_key;
+mod node;
+mod outbox;
+mod overview;
+mod policy;
+mod replay;
+pub mod rows;
+mod schema;
+mod scope;
+mod timeline;
+mod token;
+mod trouble;
+mod usage;
+
+pub use envoy::KnownEnvoy;
+pub use log::{Found, Query};
+pub use node::EnrolledNode;
+pub use outbox::Message;
+pub use replay::Replay;
+pub use schema::Alone;
+pub use timeline::{LostKey, Timeline};
+pub use usage::*;
+
+use scope::Scope;
+use trouble::{Sql as _, trouble};
+
+/// How long one process waits for another one's transaction.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One script for each version of the schema, the oldest first. Never change one that
+/// was released: add another.
+const MIGRATIONS: [&str; 9] = [
+    include_str!("store.sql"),
+    include_str!("version_2.sql"),
+    include_str!("version_3.sql"),
+    include_str!("console.sql"),
+    include_str!("version_5.sql"),
+    include_str!("pages.sql"),
+    include_str!("timeline.sql"),
+    include_str!("node.sql"),
+    include_str!("revision.sql"),
+];
+
+/// What messages call it.
+const THE_STORE: &str = "the store";
+
+/// An open store.
+pub struct Store {
+    db: Connection,
+    path: PathBuf,
+    /// Inside [`Store::together`].
+    joined: bool,
+    /// Says when what is being written is to be given up.
+    stop: Arc<AtomicBool>,
+    /// Takes it for oneself to update a schema, if that may be.
+    alone: Option<Alone>,
+    /// Usage, once it was asked for.
+    usage: Option<UsageStore>,
+    /// How often the end of the audit log could not be kept beside it.
+    unnoted: u64,
+}
+
+/// What the store knows about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Names the store in keysets and buckets.
+    pub store: StoreId,
+    /// Sets it apart from others that were restored from the same backup.
+    pub timeline: Timeline,
+    /// Version of the keyset that the timeline began with; 0 if it is the first.
+    pub began: u64,
+    /// Version of the keyset.
+    pub version: u64,
+    /// Seconds.
+    pub issued_at: u64,
+    /// End of the audit log.
+    pub head: Head,
+    /// Where the audit log begins: after this record, the last that was removed.
+    pub start: Head,
+}
+
+/// A transaction: a view of one moment for reading, all or nothing for writing.
+pub struct Tx<'s> {
+    tx: Scope<'s>,
+    meta: Meta,
+    /// There is no secret yet that checkpoints are signed with.
+    unsealed: bool,
+    /// The version that a change in this transaction gives the keyset.
+    next: u64,
+    /// The keyset differs from the one of `meta.version`.
+    changed: bool,
+    stop: Arc<AtomicBool>,
+    /// Audit records that are chained already; see [`Tx::audit`].
+    unwritten: RefCell<Vec<Record>>,
+}
+
+impl Store {
+    /// Makes a store at a path where there is nothing.
+    pub fn create(path: &Path, key: &MasterKey, id: StoreId) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut store = Self::connect(path, key, flags)?;
+        store.db.pragma_update(None, "journal_mode", "WAL").sql()?;
+        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, None)?;
+        store
+            .db
+            .execute(
+                "INSERT INTO meta (one, store, version, issued_at, audit_seq, audit_hash, timeline)
+             VALUES (1, ?, 0, 0, 0, ?, randomblob(8))",
+                params![id.0, Link::GENESIS.0],
+            )
+            .sql()?;
+        Ok(store)
+    }
+
+    /// Opens a store that nobody else has open.
+    pub fn open(path: &Path, key: &MasterKey) -> Result<Self> {
+        Self::open_beside(path, key, Some(schema::nobody_else()))
+    }
+
+    /// Opens a store that others may have open. `alone` takes it for itself where the schema
+    /// is to be updated; without it, that is left as it is.
+    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
+        let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if schema::version(&store.db).sql()? == 0 {
+            // An empty file is an empty database to SQLite, and none of ours.
+            return Err(damaged("it is empty"));
+        }
+        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, alone.as_ref())?;
+        store.alone = alone;
+        Ok(store)
+    }
+
+    /// Reads every page of the store and checks it. Others may write meanwhile.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub fn check(&mut self) -> Result<()> {
+        whole(&self.db, &self.path, damaged)
+    }
+
+    fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = Connection::open_with_flags(path, flags).sql()?;
+        // SQLCipher would tell stderr what we tell the user in our own words.
+        db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
+        db.pragma_update(None, "key", key.raw_key().as_str())
+            .sql()?;
+        db.busy_timeout(PATIENCE).sql()?;
+        // FULL: what was committed survives a power failure, in WAL mode too. Ids and
+        // digests are random, so bulk work touches pages all over the file: with a small
+        // cache each would be encrypted many times over. 128 MiB at most, as needed.
+        db.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -131072;",
+        )
+        .sql()?;
+        // The first page that is read tells whether the master key fits.
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .sql()?;
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+            joined: false,
+            stop: Arc::default(),
+            alone: Some(schema::nobody_else()),
+            usage: None,
+            unnoted: 0,
+        })
+    }
+
+    /// Whether it can be read. Another process may have given it another master key; then
+    /// it is to be opened again.
+    pub fn is_readable(&mut self) -> bool {
+        self.read(|_| Ok(())).is_ok()
+    }
+
+    /// The same store, if it can be read.
+    pub fn still_readable(mut self) -> Option<Self> {
+        self.is_readable().then_some(self)
+    }
+
+    /// Puts all that was written into the one file and closes it.
+    pub fn close(self) -> Result<()> {
+        self.db.close().map_err(|(_, e)| trouble(e))
+    }
+
+    /// Reads, all from one moment.
+    pub fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        let tx = self.begin(TransactionBehavior::Deferred, 0)?;
+        f(&tx)
+    }
+
+    /// Changes, all or nothing. The keyset's version rises with the change that called
+    /// [`Tx::keyset_changed`]; the last audit record is remembered.
+    pub fn write<T>(
+        &mut self,
+        world: &World,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut tx = self.begin(TransactionBehavior::Immediate, world.now.ms())?;
+        let out = f(&mut tx)?;
+        tx.commit(world)?;
+        if !self.joined {
+            self.note();
+        }
+        Ok(out)
+    }
+
+    /// Makes several changes one: all that `f` writes, in whatever transactions, is there
+    /// when it is done, or nothing.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the store.
+    pub fn together<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.db.execute_batch("BEGIN IMMEDIATE").sql()?;
+        let joined = Joined { store: self };
+        joined.store.joined = true;
+        let out = f(&mut *joined.store)?;
+        joined.store.db.execute_batch("COMMIT").sql()?;
+        drop(joined);
+        self.note();
+        Ok(out)
+    }
+
+    /// Whatever is being written while this is true is refused, and not committed.
+    pub fn break_off_when(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
+    }
+
+    /// Fails if the work in progress is to be interrupted.
+    ///
+    /// # Errors
+    /// It is to be broken off.
+    pub fn go_on(&self) -> Result<()> {
+        go_on(&self.stop)
+    }
+
+    fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
+        let tx = Scope::begin(&self.db, behavior, self.joined).sql()?;
+        schema::unchanged(&tx, THE_STORE, &MIGRATIONS)?;
+        let (meta, unsealed) = tx.query_row(
+            "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,
+               audit_secret IS NULL, timeline, began FROM meta",
+            [],
+            |r| {
+                let head = |seq: usize| -> rusqlite::Result<Head> {
+                    Ok(Head {
+                        seq: column::unsigned(r, seq)?,
+                        link: Link(r.get(seq + 1)?),
+                    })
+                };
+                let meta = Meta {
+                    store: StoreId(r.get(0)?),
+                    timeline: Timeline(r.get(8)?),
+                    began: column::unsigned(r, 9)?,
+                    version: column::unsigned(r, 1)?,
+                    issued_at: column::unsigned(r, 2)?,
+                    head: head(3)?,
+                    start: head(5)?,
+                };
+                Ok((meta, r.get::<_, bool>(7)?))
+            },
+        ).sql()?;
+        Ok(Tx {
+            tx,
+            meta,
+            unsealed,
+            // Strictly rising, and above all that a restored backup has ever issued.
+            next: now_ms.max(meta.version.saturating_add(1)),
+            changed: false,
+            stop: Arc::clone(&self.stop),
+            unwritten: RefCell::default(),
+        })
+    }
+
+    /// Where the end of the audit log is kept outside of the store.
+    pub fn head_file(&self) -> PathBuf {
+        self.path.with_file_name("audit.head")
+    }
+
+    /// How often the end of the audit log could not be kept beside it since this was asked last.
+    pub fn take_unnoted(&mut self) -> u64 {
+        std::mem::take(&mut self.unnoted)
+    }
+
+    /// Keeps the end of the audit log beside the store, so that a tail cut off inside is
+    /// noticed. What fails here undoes nothing: the change is made.
+    fn note(&mut self) {
+        let file = self.head_file();
+        let noted = self.read(|tx| {
+            // A checkpoint that the log does not hold is evidence, and stays.
+            if let Some(kept) = checkpoint::kept(&file)?
+                && tx.holds(&kept)?.is_some()
+            {
+                return Ok(());
+            }
+            match tx.checkpoint()? {
+                Some(checkpoint) => checkpoint::keep(&file, &checkpoint),
+                None => Ok(()),
+            }
+        });
+        if let Err(e) = noted {
+            self.unnoted += 1;
+            tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
+        }
+    }
+}
+
+/// Takes everything back unless it was committed, after a panic too.
+struct Joined<'s> {
+    store: &'s mut Store,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.store.joined = false;
+        if !self.store.db.is_autocommit() {
+            // What cannot be taken back now is when the connection closes.
+            let _ = self.store.db.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// What the store knows about itself; before this transaction's own change.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// That nobody wants it broken off. Every record of the audit log asks, so that what takes
+    /// long asks often.
+    ///
+    /// # Errors
+    /// It is to be broken off. It is not committed then, even if somebody goes on.
+    fn go_on(&self) -> Result<()> {
+        go_on(&self.stop)
+    }
+
+    /// The keyset will not be the same after this transaction.
+    pub fn keyset_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// The version that the keyset has after this transaction if that changes it.
+    pub fn next_version(&self) -> u64 {
+        self.next
+    }
+
+    /// Adds an audit record. Every operation that changes anything calls this. Records are
+    /// written some dozens at a time, at the latest when they are read or committed.
+    pub fn audit(
+        &mut self,
+        world: &World,
+        action: &str,
+        subject: &str,
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) -> Result<()> {
+        let text = |v: Option<&Value>| v.map(ToString::to_string).unwrap_or_default();
+        let client = match after.or(before).and_then(|v| v.get("client")) {
+            Some(Value::String(client)) => client.as_str(),
+            _ if action.starts_with("client.") => subject,
+            _ => "",
+        };
+        self.append(Record {
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            client: client.to_owned(),
+            before: text(before),
+            after: text(after),
+            ..Record::new(world)
+        })
+    }
+
+    /// Adds the audit record of what was done to a key: [`Key::audit_text`] of how it was, or
+    /// nothing, and of how it is.
+    pub fn audit_key(
+        &mut self,
+        world: &World,
+        action: &str,
+        key: &Key,
+        before: String,
+        after: String,
+    ) -> Result<()> {
+        self.append(Record {
+            action: action.to_owned(),
+            subject: key.id.to_string(),
+            client: key.client.clone(),
+            before,
+            after,
+            ..Record::new(world)
+        })
+    }
+
+    /// Writes the record of an attempt that was refused; `client` is whom it concerned,
+    /// if that is known.
+    pub fn audit_refused(
+        &mut self,
+        world: &World,
+        action: &str,
+        subject: &str,
+        client: &str,
+        reason: &str,
+    ) -> Result<()> {
+        self.append(Record {
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            client: client.to_owned(),
+            outcome: Outcome::Refused,
+            reason: reason.to_owned(),
+            ..Record::new(world)
+        })
+    }
+
+    fn commit(mut self, world: &World) -> Result<()> {
+        self.go_on()?;
+        self.write_audit()?;
+        if self.unsealed {
+            self.insert_audit_secret(world)?;
+        }
+        if self.changed {
+            self.meta.version = self.next;
+            self.meta.issued_at = world.now.seconds();
+        }
+        let Meta {
+            version,
+            issued_at,
+            head,
+            ..
+        } = self.meta;
+        self.tx
+            .prepare_cached(
+                "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
+            )
+            .sql()?
+            .execute(params![
+                column::signed(version),
+                column::signed(issued_at),
+                column::signed(head.seq),
+                head.link.0,
+            ])
+            .sql()?;
+        self.tx.commit().sql()?;
+        Ok(())
+    }
+}
+
+/// Reads every page of a database and checks it; `damaged` says what is wrong.
+fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Result<()> {
+    // Pages of the file, free ones too, behind SQLite's back: while there is a write-ahead
+    // log, what is true of a page may stand there alone, or be on its way into the file.
+    if let Some(wrong) = complaint(db, "cipher_integrity_check").sql()?
+        && !has_log(path)
+    {
+        return Err(damaged(&wrong));
+    }
+    // Pages in use, as they are at one moment: read anew, and each authenticated.
+    db.execute_batch("PRAGMA shrink_memory").sql()?;
+    match complaint(db, "quick_check") {
+        Ok(None) => Ok(()),
+        Ok(Some(wrong)) => Err(damaged(&wrong)),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+            Err(damaged("a page of it is not as it was written"))
+        }
+        Err(e) => Err(trouble(e)),
+    }
+}
+
+/// The first thing that a check of SQLite's complains about.
+fn complaint(db: &Connection, pragma: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = db.prepare(&format!("PRAGMA {pragma}"))?;
+    let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+    rows.find(|line| line.as_ref().is_ok_and(|l| l != "ok") || line.is_err())
+        .transpose()
+}
+
+/// Whether there is anything in the write-ahead log.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|m| m.len() > 0)
+}
+
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(
+            refuse("it was interrupted", "nothing was changed; try again").of(Kind::Unavailable),
+        ),
+    }
+}
+
+pub(crate) fn damaged(how: &str) -> Error {
+    refuse(
+        format_args!("the store is damaged: {how}"),
+        "nothing was changed; restore the folder from a backup",
+    )
+    .of(Kind::Store(Trouble::Damaged))
+}

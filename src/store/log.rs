@@ -1,0 +1,353 @@
+//! The audit log in the store.
+
+use crate::trouble::Sql as _;
+use rusqlite::{OptionalExtension as _, Row, params};
+use zeroize::Zeroizing;
+
+use super::rows::{self, Sql};
+use super::{Tx, column};
+use keystile_model::audit::{Broken, Checkpoint, Format, Head, Link, Outcome, Record, Secret};
+use keystile_model::error::Result;
+use keystile_model::world::{Actor, Moment, World};
+
+mod walk;
+
+pub use walk::Found;
+
+const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
+    format, address, request, client, outcome, reason";
+
+const INSERT: Sql<'_> = Sql {
+    head:
+        "INSERT INTO audit (at_ms, uid, user, host, address, request, seq, action, subject, before,
+        after, prev, hash, format, client, outcome, reason) VALUES ",
+    shared: 6,
+    row: "(?1, ?2, ?3, ?4, ?5, ?6, #, #, #, #, #, #, #, #, #, #, #)",
+    tail: "",
+};
+
+/// Records that one statement removes.
+const PRUNED_AT_ONCE: u64 = 5_000;
+
+/// Which records are wanted: those that fit everything that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// What was done to this client, key id, signing key or token.
+    pub subject: Option<String>,
+    /// What concerns this client.
+    pub client: Option<String>,
+    /// What this user or `token <name>` did, with the token's id behind that or without.
+    pub actor: Option<String>,
+    /// This action; `key.` for all that begin so.
+    pub action: Option<String>,
+    /// Not before, in milliseconds.
+    pub since: Option<u64>,
+    /// Before, in milliseconds.
+    pub until: Option<u64>,
+    /// What became of it.
+    pub outcome: Option<Outcome>,
+    /// Only records with a smaller number: the cursor of a page.
+    pub before: Option<u64>,
+    /// Only records with a greater number: the cursor of a page, the oldest first.
+    pub after: Option<u64>,
+}
+
+impl Query {
+    /// Where a token is asked for by its name alone: records name it with its id behind that,
+    /// `token ci (0Ab3dEfGh1)`, and lie before this. Names of tokens hold no space.
+    fn token_users(&self) -> Option<String> {
+        let actor = self.actor.as_ref()?;
+        let named = actor.starts_with("token ") && !actor.ends_with(')');
+        named.then(|| format!("{actor})"))
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let uid: i64 = row.get(2)?;
+    let format: u8 = row.get(11)?;
+    let outcome: String = row.get(15)?;
+    Ok(Record {
+        seq: column::unsigned(row, 0)?,
+        at: Moment::from_ms(column::unsigned(row, 1)?),
+        actor: Actor {
+            uid: u32::try_from(uid).ok(),
+            user: row.get(3)?,
+            host: row.get(4)?,
+            address: row.get(12)?,
+            request: row.get(13)?,
+        },
+        action: row.get(5)?,
+        subject: row.get(6)?,
+        before: row.get(7)?,
+        after: row.get(8)?,
+        prev: Link(row.get(9)?),
+        hash: Link(row.get(10)?),
+        format: if format == 1 {
+            Format::One
+        } else {
+            Format::Two
+        },
+        client: row.get(14)?,
+        outcome: Outcome::of(&outcome).unwrap_or(Outcome::Refused),
+        reason: row.get(16)?,
+    })
+}
+
+impl Tx<'_> {
+    /// Puts a record at the end of the log; it is written with those that follow it.
+    pub(super) fn append(&mut self, record: Record) -> Result<()> {
+        self.go_on()?;
+        let record = record.after(self.meta.head);
+        self.meta.head = record.head();
+        let unwritten = self.unwritten.get_mut();
+        unwritten.push(record);
+        if unwritten.len() < rows::MANY {
+            return Ok(());
+        }
+        self.write_audit()
+    }
+
+    /// Writes the records that are not yet.
+    pub(super) fn write_audit(&self) -> Result<()> {
+        let records = self.unwritten.take();
+        self.write_records(&records).inspect_err(|_| {
+            // A transaction that goes on nevertheless must not commit without them.
+            self.unwritten.replace(records);
+        })
+    }
+
+    fn write_records(&self, records: &[Record]) -> Result<()> {
+        let mut left = records;
+        while let Some(first) = left.first() {
+            // Who and when are the same for all of an operation.
+            let alike = |r: &&Record| r.at == first.at && r.actor == first.actor;
+            let (now, later) = left.split_at(left.iter().take_while(alike).count());
+            rows::write(
+                &self.tx,
+                &INSERT,
+                now,
+                |v| {
+                    v.push(column::signed(first.at.ms()))?;
+                    v.push(first.actor.uid.map_or(-1, i64::from))?;
+                    v.push(&first.actor.user)?;
+                    v.push(&first.actor.host)?;
+                    v.push(&first.actor.address)?;
+                    v.push(&first.actor.request)
+                },
+                |v, r| {
+                    v.push(column::signed(r.seq))?;
+                    v.push(&r.action)?;
+                    v.push(&r.subject)?;
+                    v.push(&r.before)?;
+                    v.push(&r.after)?;
+                    v.push(r.prev.0)?;
+                    v.push(r.hash.0)?;
+                    v.push(match r.format {
+                        Format::One => 1,
+                        Format::Two => 2,
+                    })?;
+                    v.push(&r.client)?;
+                    v.push(r.outcome.as_str())?;
+                    v.push(&r.reason)
+                },
+            )
+            .sql()?;
+            let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            let refused = now.iter().filter(|r| r.outcome != Outcome::Done).count();
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, ?3) ON CONFLICT DO UPDATE
+                     SET done = done + excluded.done, refused = refused + excluded.refused",
+                )
+                .sql()?
+                .execute(params![
+                    column::signed(first.at.ms()),
+                    count(now.len() - refused),
+                    count(refused)
+                ])
+                .sql()?;
+            left = later;
+        }
+        Ok(())
+    }
+
+    /// Hands every record, in order, to `each` until that fails.
+    pub fn each_audit(&self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
+        self.write_audit()?;
+        let sql = format!("SELECT {COLUMNS} FROM audit ORDER BY seq");
+        let mut statement = self.tx.prepare(&sql).sql()?;
+        let mut rows = statement.query([]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            each(read(row).sql()?)?;
+        }
+        Ok(())
+    }
+
+    /// The first records behind `seq`, the oldest first.
+    pub fn audit_after(&self, seq: u64, most: u32) -> Result<Vec<Record>> {
+        self.write_audit()?;
+        let mut statement = self
+            .tx
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+            ))
+            .sql()?;
+        let rows = statement
+            .query_map(params![column::signed(seq), most], read)
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Where restores cut the log, behind a record: the number of the record that a restore left,
+    /// and the timeline that it ended, if it says so.
+    pub fn restores_after(&self, seq: u64) -> Result<Vec<(u64, Option<String>)>> {
+        self.write_audit()?;
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT seq, json_extract(after, '$.former_timeline') FROM audit
+             WHERE action = 'store.restore' AND outcome = 'done' AND seq > ? ORDER BY seq",
+            )
+            .sql()?;
+        let rows = statement
+            .query_map([column::signed(seq)], |r| {
+                Ok((column::unsigned(r, 0)?, r.get(1)?))
+            })
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// One record.
+    pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
+        self.write_audit()?;
+        let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq = ?");
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        Ok(statement
+            .query_row([column::signed(seq)], read)
+            .optional()
+            .sql()?)
+    }
+
+    /// The last record of the first ones, all of which are older than a time in
+    /// milliseconds.
+    pub fn last_audit_before(&self, before_ms: u64) -> Result<Option<Head>> {
+        self.write_audit()?;
+        // The clock may have gone back: the first that is young ends what may go.
+        // Looked for from the beginning: that costs as much as what goes, however long the rest.
+        let first_young: Option<i64> = self
+            .tx
+            .query_row(
+                "SELECT seq FROM audit WHERE +at_ms >= ? ORDER BY seq LIMIT 1",
+                [column::signed(before_ms)],
+                |r| r.get(0),
+            )
+            .optional()
+            .sql()?;
+        let end = match first_young {
+            Some(seq) => u64::try_from(seq).unwrap_or(0),
+            None => self.meta.head.seq.saturating_add(1),
+        };
+        let Some(last) = end.checked_sub(1) else {
+            return Ok(None);
+        };
+        Ok(self.audit_record(last)?.map(|r| r.head()))
+    }
+
+    /// Removes the records up to `start`, and vouches for that; gives their number.
+    pub fn prune_audit(&mut self, start: Head) -> Result<u64> {
+        self.write_audit()?;
+        let tag = self
+            .audit_secret()?
+            .map(|s| s.tag_of_start(self.meta.store, start));
+        let mut removed = 0;
+        let mut until = self.meta.start.seq;
+        while until < start.seq {
+            // Some at a time, so that what goes first need not wait for all.
+            self.go_on()?;
+            until = start.seq.min(until.saturating_add(PRUNED_AT_ONCE));
+            removed += self
+                .tx
+                .prepare_cached("DELETE FROM audit WHERE seq <= ?")
+                .sql()?
+                .execute([column::signed(until)])
+                .sql()?;
+        }
+        self.tx
+            .execute(
+                "UPDATE meta SET audit_start = ?, audit_start_hash = ?, audit_start_tag = ?",
+                params![
+                    column::signed(start.seq),
+                    start.link.0,
+                    tag.map(|t| t.to_vec())
+                ],
+            )
+            .sql()?;
+        self.meta.start = start;
+        Ok(removed as u64)
+    }
+
+    /// Whether the beginning of the log is the first record, or where it was cut by
+    /// [`Tx::prune_audit`].
+    pub fn check_audit_start(&self) -> Result<Option<Broken>> {
+        let start = self.meta.start;
+        if start.seq == 0 && start.link == Link::GENESIS {
+            return Ok(None);
+        }
+        let tag: Option<Vec<u8>> = self
+            .tx
+            .query_row("SELECT audit_start_tag FROM meta", [], |r| r.get(0))
+            .sql()?;
+        let good = match (self.audit_secret()?, tag) {
+            (Some(secret), Some(tag)) => secret.signed_start(self.meta.store, start, &tag),
+            _ => false,
+        };
+        Ok((!good).then_some(Broken::Start(start.seq)))
+    }
+
+    /// The end of the log, vouched for; nothing before the first change.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        Ok(self
+            .audit_secret()?
+            .map(|s| s.checkpoint(self.meta.store, self.meta.head)))
+    }
+
+    /// What is wrong if the log does not hold what a checkpoint vouches for.
+    pub fn holds(&self, checkpoint: &Checkpoint) -> Result<Option<Broken>> {
+        let head = checkpoint.head;
+        let signed = self
+            .audit_secret()?
+            .is_some_and(|s| s.signed(self.meta.store, checkpoint));
+        if !signed {
+            return Ok(Some(Broken::ForgedKept));
+        }
+        // What was removed since is behind the beginning, which is checked by itself.
+        let there = head.seq < self.meta.start.seq
+            || head == self.meta.start
+            || (head.seq <= self.meta.head.seq
+                && self.audit_record(head.seq)?.map(|r| r.head()) == Some(head));
+        Ok((!there).then_some(Broken::Kept(head.seq)))
+    }
+
+    fn audit_secret(&self) -> Result<Option<Secret>> {
+        let secret: Option<Vec<u8>> = self
+            .tx
+            .prepare_cached("SELECT audit_secret FROM meta")
+            .sql()?
+            .query_row([], |r| r.get(0))
+            .sql()?;
+        Ok(secret.map(|s| Secret::new(Zeroizing::new(s))))
+    }
+
+    /// Makes the secret that vouches for checkpoints.
+    pub(super) fn insert_audit_secret(&mut self, world: &World) -> Result<()> {
+        let mut secret = Zeroizing::new([0u8; 32]);
+        (world.entropy)(secret.as_mut_slice())?;
+        self.tx
+            .execute(
+                "UPDATE meta SET audit_secret = ? WHERE audit_secret IS NULL",
+                [secret.as_slice()],
+            )
+            .sql()?;
+        Ok(())
+    }
+}

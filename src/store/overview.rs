@@ -1,0 +1,129 @@
+//! Numbers over the whole store, each read off an index.
+
+use crate::trouble::Sql as _;
+use keystile_core::key::KeyId;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Tx, column};
+use keystile_model::error::Result;
+use keystile_model::record::Client;
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Living clients.
+    pub clients: u64,
+    /// Keys that are not revoked.
+    pub keys: u64,
+}
+
+/// When a key ends; written as its index is, or that is not used.
+const ENDS: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
+const ENDING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+impl Tx<'_> {
+    /// How much there is. All keys are counted by the pages of an index, without a look at
+    /// each; those that are revoked are few.
+    pub fn numbers(&self) -> Result<Numbers> {
+        let sql = "SELECT (SELECT count(*) FROM client WHERE deleted IS NULL),
+            (SELECT count(*) FROM key),
+            (SELECT count(*) FROM key INDEXED BY key_revoked WHERE revoked IS NOT NULL)";
+        Ok(self
+            .tx
+            .prepare_cached(sql)
+            .sql()?
+            .query_row([], |r| {
+                let (all, revoked) = (column::unsigned(r, 1)?, column::unsigned(r, 2)?);
+                Ok(Numbers {
+                    clients: column::unsigned(r, 0)?,
+                    keys: all.saturating_sub(revoked),
+                })
+            })
+            .sql()?)
+    }
+
+    /// The keys that end first, from an instant on and before another one, in seconds.
+    pub fn next_to_end(&self, from: u64, until: u64, most: u32) -> Result<Vec<KeyId>> {
+        let sql = format!(
+            "SELECT id FROM key INDEXED BY key_ends WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2 ORDER BY {ENDS} LIMIT ?3"
+        );
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        let rows = statement
+            .query_map(
+                params![column::signed(from), column::signed(until), most],
+                |r| column::id(r, 0),
+            )
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// How many keys end on each of so many days from an instant on. A range of the index a
+    /// day: grouping would sort them all.
+    pub fn ends_by_day(&self, from: u64, days: u64) -> Result<Vec<u64>> {
+        let sql = format!(
+            "SELECT count(*) FROM key INDEXED BY key_ends
+             WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2"
+        );
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        let day = |n: u64| {
+            let start = from.saturating_add(n.saturating_mul(DAY));
+            let range = params![
+                column::signed(start),
+                column::signed(start.saturating_add(DAY))
+            ];
+            Ok(statement
+                .query_row(range, |r| column::unsigned(r, 0))
+                .sql()?)
+        };
+        (0..days).map(day).collect()
+    }
+
+    /// How much was done, and refused, on each of so many days from one on; days from the
+    /// epoch.
+    pub fn audit_by_day(&self, first: u64, days: u64) -> Result<Vec<(u64, u64)>> {
+        self.write_audit()?;
+        let mut statement = self
+            .tx
+            .prepare_cached("SELECT done, refused FROM audit_day WHERE day = ?")
+            .sql()?;
+        let day = |day: u64| {
+            let found = statement.query_row([column::signed(day)], |r| {
+                Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?))
+            });
+            Ok(found.optional().sql()?.unwrap_or_default())
+        };
+        (first..first.saturating_add(days)).map(day).collect()
+    }
+
+    /// Living clients by name, those after `cursor`, until `each` gives false.
+    pub fn clients_after(
+        &self,
+        cursor: &str,
+        mut each: impl FnMut(Client) -> Result<bool>,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT {} FROM client WHERE deleted IS NULL AND name > ?1 ORDER BY name",
+            super::client::COLUMNS
+        );
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        let mut rows = statement.query([cursor]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            if !each(super::client::read(row).sql()?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys of a client are not revoked.
+    pub fn living_keys(&self, client: u32) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key INDEXED BY key_living
+            WHERE client = ? AND revoked IS NULL";
+        let mut statement = self.tx.prepare_cached(sql).sql()?;
+        Ok(statement
+            .query_row([client], |r| column::unsigned(r, 0))
+            .sql()?)
+    }
+}

@@ -1,0 +1,75 @@
+//! Answers to requests that may come again.
+
+use crate::trouble::Sql as _;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Tx, column};
+use keystile_model::error::Result;
+
+/// An answer that was given before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// SHA-256 of the request that it answers.
+    pub request: [u8; 32],
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, without secrets.
+    pub body: Vec<u8>,
+    /// Seconds.
+    pub created: u64,
+}
+
+impl Tx<'_> {
+    /// What a caller was answered to the request that he calls `key`, unless that was
+    /// before `since`, in seconds.
+    pub fn replay(&self, caller: &str, key: &str, since: u64) -> Result<Option<Replay>> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT request, status, body, created FROM replay
+                 WHERE caller = ? AND key = ? AND created >= ?",
+            )
+            .sql()?
+            .query_row(params![caller, key, column::signed(since)], |r| {
+                Ok(Replay {
+                    request: r.get(0)?,
+                    status: r.get(1)?,
+                    body: r.get(2)?,
+                    created: column::unsigned(r, 3)?,
+                })
+            })
+            .optional()
+            .sql()?)
+    }
+
+    /// Remembers an answer, and forgets those given before `since`.
+    pub fn insert_replay(
+        &mut self,
+        caller: &str,
+        key: &str,
+        answer: &Replay,
+        since: u64,
+    ) -> Result<()> {
+        self.tx
+            .execute(
+                "DELETE FROM replay WHERE created < ?",
+                [column::signed(since)],
+            )
+            .sql()?;
+        self.tx
+            .execute(
+                "INSERT INTO replay (caller, key, request, status, body, created)
+             VALUES (?, ?, ?, ?, ?, ?)",
+                params![
+                    caller,
+                    key,
+                    answer.request,
+                    answer.status,
+                    answer.body,
+                    column::signed(answer.created)
+                ],
+            )
+            .sql()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Which version of the schema a store has, and who may make it the newest.
+
+use crate::trouble::Sql as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+
+/// How often it is looked whether another process has done it meanwhile, and how long.
+const PAUSE: Duration = Duration::from_millis(50);
+const TRIES: u32 = 100;
+
+/// Takes the store for oneself, as long as what it gives is kept: no server may have it open
+/// while its schema changes, as that may be of an earlier version and goes on writing.
+pub type Alone = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
+
+/// Of a store that nobody else has open.
+pub fn nobody_else() -> Alone {
+    Arc::new(|| Ok(Box::new(())))
+}
+
+/// The version that a database has.
+pub fn version(db: &Connection) -> rusqlite::Result<usize> {
+    let mut statement = db.prepare_cached("PRAGMA user_version")?;
+    let n: i64 = statement.query_row([], |r| r.get(0))?;
+    Ok(usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+/// Brings a database to the newest version: each of `scripts` makes the next one. `what` it
+/// is, for messages. Without `alone` it is left as it is.
+///
+/// # Errors
+/// It is of a newer version; or of an earlier one, and it may not be changed, or somebody has
+/// it open; and those of the database.
+pub fn update(
+    db: &mut Connection,
+    what: &str,
+    scripts: &[&str],
+    alone: Option<&Alone>,
+) -> Result<()> {
+    let mut tries = TRIES;
+    let _alone = loop {
+        match scripts.len().checked_sub(version(db).sql()?) {
+            Some(0) => return Ok(()),
+            Some(_) => {}
+            None => return Err(newer(what)),
+        }
+        // A database that is empty is just being made.
+        if version(db).sql()? == 0 {
+            break None;
+        }
+        match alone.map(|alone| alone()) {
+            None => return Err(earlier(what)),
+            Some(Ok(alone)) => break Some(alone),
+            // Another command may be at it.
+            Some(Err(e)) if e.kind() == Kind::Conflict && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            Some(Err(e)) if e.kind() == Kind::Conflict => return Err(in_use(what)),
+            Some(Err(e)) => return Err(e),
+        }
+    };
+    let tx = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .sql()?;
+    // Read again: another process may have done it meanwhile.
+    let seen = version(&tx).sql()?;
+    for script in scripts.iter().skip(seen) {
+        tx.execute_batch(script).sql()?;
+    }
+    tx.pragma_update(None, "user_version", scripts.len() as i64)
+        .sql()?;
+    Ok(tx.commit().sql()?)
+}
+
+/// That a database still has the version that it was opened with.
+///
+/// # Errors
+/// Another process has updated it.
+pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
+    match version(db).sql()? == scripts.len() {
+        true => Ok(()),
+        false => Err(newer(what)),
+    }
+}
+
+fn newer(what: &str) -> Error {
+    refuse(
+        format_args!("{what} was written by a newer keystilectl"),
+        "use that one, or update this one",
+    )
+    .of(Kind::Store(Trouble::Access))
+}
+
+fn earlier(what: &str) -> Error {
+    refuse(
+        format_args!(
+            "{what} was written by an earlier keystilectl, and a command that only reads does not update it"
+        ),
+        "make a copy of the folder, then run `keystilectl keyset renew` or `keystilectl serve`, which update it",
+    )
+    .of(Kind::Conflict)
+}
+
+fn in_use(what: &str) -> Error {
+    refuse(
+        format_args!("{what} was written by an earlier keystilectl, and a server has it open"),
+        "stop the server, and start it with this version: that updates the store",
+    )
+    .of(Kind::Conflict)
+}

@@ -1,0 +1,128 @@
+//! Timelines: what a store says of itself that another one, restored from the same backup,
+//! does not.
+
+use crate::trouble::Sql as _;
+use std::fmt;
+
+use keystile_core::key::KeyId;
+use rusqlite::params;
+use sha2::{Digest as _, Sha256};
+
+use super::{Tx, column};
+use keystile_model::error::Result;
+use keystile_model::world::World;
+
+/// Names the course that a store has taken since it was made or last restored. Two stores
+/// restored from one backup have the same id and different timelines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeline(pub [u8; 8]);
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// A key that the last published keyset held, and that a restore brought back otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The client that it was issued to.
+    pub client: String,
+    /// It was revoked or disabled, and is good again; otherwise the store does not know it.
+    pub revoked: bool,
+}
+
+impl Tx<'_> {
+    /// The store leaves its timeline for a new one, whose keysets begin with the version that
+    /// this transaction gives.
+    pub fn begin_timeline(&mut self, world: &World) -> Result<Timeline> {
+        let mut id = [0; 8];
+        (world.entropy)(&mut id)?;
+        let began = column::signed(self.next);
+        self.tx
+            .execute(
+                "UPDATE meta SET timeline = ?, began = ?, base = NULL",
+                params![id, began],
+            )
+            .sql()?;
+        self.tx.execute("DELETE FROM lost_key", []).sql()?;
+        self.meta.timeline = Timeline(id);
+        self.meta.began = self.next;
+        Ok(self.meta.timeline)
+    }
+
+    /// The version that the keyset has after this transaction, if that changes it, lies above
+    /// this one.
+    pub fn rise_above(&mut self, version: u64) {
+        self.next = self.next.max(version.saturating_add(1));
+    }
+
+    /// Notes the base that is published from now on, by what is signed of it.
+    pub fn set_base(&mut self, manifest: &[u8]) -> Result<()> {
+        let tag = self.base_tag(manifest);
+        self.tx.execute("UPDATE meta SET base = ?", [tag]).sql()?;
+        Ok(())
+    }
+
+    /// Whether the base that was published last, on this timeline, is the one with this
+    /// manifest.
+    pub fn is_base(&self, manifest: &[u8]) -> Result<bool> {
+        let noted: Option<Vec<u8>> = self
+            .tx
+            .query_row("SELECT base FROM meta", [], |r| r.get(0))
+            .sql()?;
+        Ok(noted.is_some_and(|noted| noted == self.base_tag(manifest)))
+    }
+
+    fn base_tag(&self, manifest: &[u8]) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(b"keystile base v1\n")
+            .chain_update(self.meta.timeline.0)
+            .chain_update(manifest)
+            .finalize()
+            .into()
+    }
+
+    /// Remembers what a restore lost.
+    pub fn insert_lost_key(&mut self, key: &LostKey) -> Result<()> {
+        self.tx
+            .prepare_cached("INSERT OR REPLACE INTO lost_key VALUES (?, ?, ?)")
+            .sql()?
+            .execute(params![
+                column::signed(key.id.as_u64()),
+                key.client,
+                key.revoked
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// What the last restore lost, by id, behind `after`. A key that was put right since is
+    /// not among them.
+    pub fn lost_keys(&self, after: Option<KeyId>, most: u32) -> Result<Vec<LostKey>> {
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT lost_key.id, lost_key.client, lost_key.revoked
+             FROM lost_key LEFT JOIN key ON key.id = lost_key.id
+             WHERE lost_key.id > ?
+               AND CASE WHEN lost_key.revoked THEN key.revoked IS NULL AND NOT key.disabled
+                   ELSE key.id IS NULL END
+             ORDER BY lost_key.id LIMIT ?",
+            )
+            .sql()?;
+        let after = after.map_or(-1, |id| column::signed(id.as_u64()));
+        let rows = statement
+            .query_map(params![after, most], |r| {
+                Ok(LostKey {
+                    id: column::id(r, 0)?,
+                    client: r.get(1)?,
+                    revoked: r.get(2)?,
+                })
+            })
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+}

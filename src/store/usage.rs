@@ -1,0 +1,304 @@
+//! Usage in a database of its own beside the store: a flood of counts never makes a
+//! revocation wait. Encrypted with a key that the store holds, so that a new master key
+//! of the store needs no second file to change at the same moment.
+
+use crate::trouble::Sql as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keystile_core::key::KeyId;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::schema::{self, Alone};
+use super::scope::Scope;
+use super::{Store, Tx};
+use crate::master_key as seal;
+use keystile_model::error::{Kind, Result, Trouble, refuse};
+
+mod add;
+mod facts;
+mod keep;
+mod read;
+mod step;
+mod unknown;
+
+pub use add::{Cell, Seen};
+pub use facts::KeyFacts;
+pub use keep::{Anomaly, Untold};
+pub use read::{Dimension, Grouped, These, Whose};
+pub use step::Step;
+
+/// As [`super::MIGRATIONS`].
+const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];
+
+/// What messages call it.
+const USAGE: &str = "usage";
+
+/// How long a server's other work waits for a transaction that counts. Short: whoever
+/// holds the store's only writer meanwhile holds up revocations.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The key that usage is encrypted with. No `Debug`, no `Display`; wiped when dropped.
+pub(super) struct UsageKey(Zeroizing<[u8; 32]>);
+
+/// An open usage database.
+pub struct UsageStore {
+    db: Connection,
+}
+
+/// A transaction of it: a view of one moment for reading, all or nothing for writing.
+pub struct UsageTx<'s> {
+    tx: Scope<'s>,
+}
+
+impl UsageKey {
+    /// From a secret that only this store has, and that stays the same as long as it lives.
+    pub(super) fn of(secret: &[u8]) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(
+            &Sha256::new()
+                .chain_update(b"keystile usage database v1\n")
+                .chain_update(secret)
+                .finalize(),
+        );
+        Self(key)
+    }
+
+    /// SQLCipher's raw key: `x'…'`. A secret.
+    fn raw(&self) -> Zeroizing<String> {
+        seal::raw_key(&self.0)
+    }
+}
+
+impl Store {
+    /// The file that holds usage.
+    pub fn usage_file(&self) -> PathBuf {
+        self.path.with_file_name("usage.db")
+    }
+
+    /// Does something with store and usage, which is empty where nothing was counted yet.
+    ///
+    /// # Errors
+    /// Those of `f`, or usage cannot be opened.
+    pub fn with_usage<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self, &mut UsageStore) -> Result<T>,
+    ) -> Result<T> {
+        if self.usage.is_none() && !self.usage_file().exists() {
+            return f(self, &mut UsageStore::nothing()?);
+        }
+        self.with_made_usage(f)
+    }
+
+    /// The same, to write: usage is there afterwards.
+    ///
+    /// # Errors
+    /// Those of `f`, or usage cannot be opened or made.
+    pub fn with_made_usage<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self, &mut UsageStore) -> Result<T>,
+    ) -> Result<T> {
+        let mut usage = match self.usage.take() {
+            Some(usage) => usage,
+            None => {
+                let file = self.usage_file();
+                let (key, alone) = (self.usage_key()?, self.alone.as_ref());
+                UsageStore::open(&file, &key, alone).map_err(|e| e.at(file.display()))?
+            }
+        };
+        let out = f(self, &mut usage);
+        self.usage = Some(usage);
+        out
+    }
+
+    /// Copies usage, as it is at one moment, into an empty file; whether there is any.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn copy_usage_to(&mut self, file: &Path) -> Result<bool> {
+        if !self.usage_file().exists() {
+            return Ok(false);
+        }
+        let key = self.usage_key()?;
+        self.with_made_usage(|_, usage| usage.copy_to(file, &key))?;
+        Ok(true)
+    }
+
+    /// Reads every page of usage, if there is any, and checks it.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub fn check_usage(&mut self) -> Result<()> {
+        let file = self.usage_file();
+        if !file.exists() {
+            return Ok(());
+        }
+        let damaged = |how: &str| {
+            refuse(
+                format_args!("the counts of usage, `usage.db`, are damaged: {how}"),
+                "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
+            )
+            .of(Kind::Store(Trouble::Damaged))
+        };
+        self.with_made_usage(|_, usage| super::whole(&usage.db, &file, damaged))
+            .map_err(|e| match e.kind() {
+                Kind::Store(Trouble::Damaged) if !e.to_string().contains("counts of usage") => {
+                    damaged("it cannot be read")
+                }
+                _ => e,
+            })
+    }
+
+    /// Whether a file holds usage of this store.
+    pub fn is_usage(&mut self, file: &Path) -> Result<bool> {
+        let key = self.usage_key()?;
+        Ok(UsageStore::open(file, &key, Some(&schema::nobody_else())).is_ok())
+    }
+
+    /// Keys that a file of usage counted as let through and that the store does not know, and
+    /// the greatest number of a client in it. Those keys belong to nobody from now on.
+    ///
+    /// # Errors
+    /// Those of the store, or the file is no usage of it.
+    pub fn used_and_unknown(&mut self, file: &Path) -> Result<(Vec<KeyId>, u32)> {
+        let (key, alone) = (self.usage_key()?, schema::nobody_else());
+        let mut usage =
+            UsageStore::open(file, &key, Some(&alone)).map_err(|e| e.at(file.display()))?;
+        let (used, last) = usage.read(|tx| Ok((tx.used_keys()?, tx.last_client()?)))?;
+        let unknown = self.read(|tx| {
+            let mut unknown = Vec::new();
+            for id in used {
+                if !tx.has_key(id)? {
+                    unknown.push(id);
+                }
+            }
+            Ok(unknown)
+        })?;
+        usage.write(|tx| unknown.iter().try_for_each(|id| tx.disown(*id)))?;
+        usage
+            .db
+            .close()
+            .map_err(|(_, e)| crate::trouble::trouble(e))?;
+        Ok((unknown, last))
+    }
+
+    fn usage_key(&mut self) -> Result<UsageKey> {
+        self.read(|tx| tx.usage_key())?.ok_or_else(|| {
+            refuse(
+                "usage cannot be encrypted: the store has no secret of its own yet",
+                "change anything in the store, such as `keystilectl keyset renew`, and try again",
+            )
+        })
+    }
+}
+
+impl Tx<'_> {
+    fn usage_key(&self) -> Result<Option<UsageKey>> {
+        let secret: Option<Vec<u8>> = self
+            .tx
+            .query_row("SELECT audit_secret FROM meta", [], |r| r.get(0))
+            .sql()?;
+        Ok(secret.map(|s| UsageKey::of(&Zeroizing::new(s))))
+    }
+}
+
+impl UsageStore {
+    fn open(path: &Path, key: &UsageKey, alone: Option<&Alone>) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = connect(path, key, flags)?;
+        db.pragma_update(None, "journal_mode", "WAL").sql()?;
+        let mut usage = Self { db };
+        schema::update(&mut usage.db, USAGE, &MIGRATIONS, alone)?;
+        Ok(usage)
+    }
+
+    /// Of a store that has counted nothing.
+    fn nothing() -> Result<Self> {
+        let mut usage = Self {
+            db: Connection::open_in_memory().sql()?,
+        };
+        schema::update(&mut usage.db, USAGE, &MIGRATIONS, None)?;
+        Ok(usage)
+    }
+
+    /// Waits longer for others than a server's operations may: of who counts.
+    pub fn be_patient(&mut self) -> Result<()> {
+        Ok(self.db.busy_timeout(super::PATIENCE).sql()?)
+    }
+
+    /// Reads, all from one moment.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
+        let tx = Scope::begin(&self.db, TransactionBehavior::Deferred, false).sql()?;
+        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
+        f(&UsageTx { tx })
+    }
+
+    /// Changes, all or nothing.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
+        let tx = Scope::begin(&self.db, TransactionBehavior::Immediate, false).sql()?;
+        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
+        let mut tx = UsageTx { tx };
+        let out = f(&mut tx)?;
+        tx.tx.commit().sql()?;
+        Ok(out)
+    }
+
+    fn copy_to(&self, file: &Path, key: &UsageKey) -> Result<()> {
+        let mut copy = connect(file, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        {
+            let backup = Backup::new(&self.db, &mut copy).sql()?;
+            // All pages in one step: in WAL mode that stops nobody from counting.
+            if backup.step(-1).sql()? != StepResult::Done {
+                return Err(refuse("usage was busy", "nothing was written; try again")
+                    .of(Kind::Unavailable));
+            }
+        }
+        // One file, and no log beside it.
+        copy.pragma_update(None, "journal_mode", "DELETE").sql()?;
+        let sound: String = copy
+            .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
+            .sql()?;
+        copy.close().map_err(|(_, e)| crate::trouble::trouble(e))?;
+        match sound.as_str() {
+            "ok" => Ok(()),
+            wrong => Err(refuse(
+                format_args!("usage is damaged: {wrong}"),
+                "move `usage.db` away to count anew, and back up again",
+            )),
+        }
+    }
+
+    #[doc(hidden)]
+    pub fn sql(&self) -> &Connection {
+        &self.db
+    }
+}
+
+fn connect(path: &Path, key: &UsageKey, flags: OpenFlags) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags).sql()?;
+    db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
+    db.pragma_update(None, "key", key.raw().as_str()).sql()?;
+    db.busy_timeout(PATIENCE).sql()?;
+    // FULL: a batch is acknowledged when it is on the disk, for nobody has it afterwards.
+    db.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;",
+    )
+    .sql()?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .sql()?;
+    Ok(db)
+}

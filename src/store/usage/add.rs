@@ -1,0 +1,320 @@
+//! Counting: what a transaction of batches writes.
+
+use crate::trouble::Sql as _;
+use keystile_core::key::KeyId;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::super::column;
+use super::Step;
+use super::UsageTx;
+use keystile_model::error::Result;
+
+/// What a count belongs to, in numbers of the dictionaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// A client's number; -1 for none that is known, 0 for all.
+    pub client: i64,
+    /// A key's number; 0 for none.
+    pub key: i64,
+    /// A route's; 0 for none.
+    pub route: i64,
+    /// An outcome's; 0 for what was let through.
+    pub outcome: i64,
+}
+
+/// A key that was let through.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'b> {
+    /// Seconds.
+    pub last: u64,
+    /// From where.
+    pub address: Option<&'b str>,
+    /// By what.
+    pub agent: Option<&'b str>,
+}
+
+impl UsageTx<'_> {
+    /// The number of a run of Envoy; as seen at an instant, in seconds.
+    pub fn source(&mut self, node: &str, epoch: u64, now: u64) -> Result<i64> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "INSERT INTO source (node, epoch, seen) VALUES (?, ?, ?)
+                 ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING number",
+            )
+            .sql()?
+            .query_row(
+                // Any bits: it is compared, and never reckoned with.
+                params![node, epoch.cast_signed(), column::signed(now)],
+                |r| r.get(0),
+            )
+            .sql()?)
+    }
+
+    /// The last batch that was counted of a VM, and which of the 64 before it.
+    pub fn counted(&self, source: i64, vm: u32, claimed: u64) -> Result<Option<(u64, u64)>> {
+        let row: Option<(i64, i64)> = self
+            .tx
+            .prepare_cached(
+                "SELECT seq, before FROM vm WHERE source = ? AND vm = ? AND claimed = ?",
+            )
+            .sql()?
+            .query_row(params![source, vm, claimed.cast_signed()], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })
+            .optional()
+            .sql()?;
+        Ok(row.map(|(seq, before)| (seq.cast_unsigned(), before.cast_unsigned())))
+    }
+
+    /// Notes what was counted of a VM. `seen` in seconds.
+    pub fn set_counted(
+        &mut self,
+        source: i64,
+        vm: u32,
+        claimed: u64,
+        (seq, before): (u64, u64),
+        seen: u64,
+    ) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO vm (source, vm, claimed, seq, before, seen) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET seq = excluded.seq, before = excluded.before,
+                   seen = max(seen, excluded.seen)",
+            )
+            .sql()?
+            .execute(params![
+                source,
+                vm,
+                claimed.cast_signed(),
+                seq.cast_signed(),
+                before.cast_signed(),
+                column::signed(seen)
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// The number of a route; 0 for the one without a name.
+    pub fn route(&mut self, name: &str) -> Result<i64> {
+        self.word("route", name)
+    }
+
+    /// The number of an outcome; 0 for `ok`.
+    pub fn outcome(&mut self, code: &str) -> Result<i64> {
+        self.word("outcome", code)
+    }
+
+    fn word(&mut self, table: &str, word: &str) -> Result<i64> {
+        let known = self
+            .tx
+            .prepare_cached(&format!("SELECT number FROM {table} WHERE name = ?"))
+            .sql()?
+            .query_row([word], |r| r.get(0))
+            .optional()
+            .sql()?;
+        match known {
+            Some(number) => Ok(number),
+            None => {
+                self.tx
+                    .prepare_cached(&format!("INSERT INTO {table} (name) VALUES (?)"))
+                    .sql()?
+                    .execute([word])
+                    .sql()?;
+                Ok(self.tx.last_insert_rowid())
+            }
+        }
+    }
+
+    /// The number of a key, of a client: -1 if nobody knows it.
+    pub fn key_number(&mut self, id: KeyId, client: i64) -> Result<i64> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "INSERT INTO key (id, client) VALUES (?, ?)
+                 ON CONFLICT DO UPDATE SET client = max(client, excluded.client) RETURNING number",
+            )
+            .sql()?
+            .query_row(params![column::signed(id.as_u64()), client], |r| r.get(0))
+            .sql()?)
+    }
+
+    /// A key was let through.
+    pub fn key_seen(&mut self, key: i64, seen: Seen<'_>) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "UPDATE key SET
+                   first_used = min(coalesce(first_used, ?2), ?2),
+                   first_address = coalesce(first_address, ?3),
+                   last_address = CASE WHEN coalesce(last_used, 0) <= ?2 THEN coalesce(?3, last_address) ELSE last_address END,
+                   agent = CASE WHEN coalesce(last_used, 0) <= ?2 THEN coalesce(?4, agent) ELSE agent END,
+                   last_used = max(coalesce(last_used, 0), ?2)
+                 WHERE number = ?1",
+            ).sql()?
+            .execute(params![key, column::signed(seen.last), seen.address, seen.agent]).sql()?;
+        Ok(())
+    }
+
+    /// Notes that a key was used from a network; whether that is one more for it, and since
+    /// when its networks are noted, in seconds, and how many there are now.
+    pub fn network_seen(
+        &mut self,
+        key: i64,
+        network: &str,
+        at: u64,
+        most: u64,
+    ) -> Result<Option<(u64, u64)>> {
+        let known = self
+            .tx
+            .prepare_cached(
+                "UPDATE network SET last = max(last, ?3) WHERE key = ?1 AND network = ?2",
+            )
+            .sql()?
+            .execute(params![key, network, column::signed(at)])
+            .sql()?;
+        if known > 0 {
+            return Ok(None);
+        }
+        let (since, held) = self
+            .tx
+            .prepare_cached("SELECT coalesce(min(first), ?2), count(*) FROM network WHERE key = ?1")
+            .sql()?
+            .query_row(params![key, column::signed(at)], |r| {
+                Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?))
+            })
+            .sql()?;
+        if held >= most {
+            return Ok(None);
+        }
+        self.tx
+            .prepare_cached(
+                "INSERT INTO network (key, network, first, last) VALUES (?1, ?2, ?3, ?3)",
+            )
+            .sql()?
+            .execute(params![key, network, column::signed(at)])
+            .sql()?;
+        Ok(Some((since, held + 1)))
+    }
+
+    /// Adds to the count of a client in one unit of time, counted from the epoch.
+    pub fn add_client(&mut self, step: Step, t: u64, cell: Cell, n: u64) -> Result<()> {
+        let sql = match step {
+            Step::Minute => {
+                "INSERT INTO client_minute VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+            Step::Hour => {
+                "INSERT INTO client_hour VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+            Step::Day => {
+                "INSERT INTO client_day VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+        };
+        self.tx
+            .prepare_cached(sql)
+            .sql()?
+            .execute(params![
+                column::signed(t),
+                cell.client,
+                cell.route,
+                cell.outcome,
+                column::signed(n)
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// The same of a key.
+    pub fn add_key(&mut self, step: Step, t: u64, cell: Cell, n: u64) -> Result<()> {
+        let sql = match step {
+            Step::Minute => {
+                "INSERT INTO key_minute VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+            Step::Hour => {
+                "INSERT INTO key_hour VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+            Step::Day => {
+                "INSERT INTO key_day VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+            }
+        };
+        self.tx
+            .prepare_cached(sql)
+            .sql()?
+            .execute(params![
+                column::signed(t),
+                cell.client,
+                cell.key,
+                cell.route,
+                cell.outcome,
+                column::signed(n)
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Adds to what is in no count, in an hour from the epoch.
+    pub fn add_lost(&mut self, hour: u64, dropped: u64, late: u64) -> Result<()> {
+        if dropped == 0 && late == 0 {
+            return Ok(());
+        }
+        self.tx
+            .prepare_cached(
+                "INSERT INTO lost VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+                 SET dropped = dropped + excluded.dropped, late = late + excluded.late",
+            )
+            .sql()?
+            .execute(params![
+                column::signed(hour),
+                column::signed(dropped),
+                column::signed(late)
+            ])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Adds to what a run of Envoy let through in the window of a quota that began then.
+    pub fn add_quota(&mut self, lineage: KeyId, window: u64, source: i64, n: u64) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO quota VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            ).sql()?
+            .execute(params![
+                column::signed(lineage.as_u64()),
+                column::signed(window),
+                source,
+                column::signed(n)
+            ]).sql()?;
+        Ok(())
+    }
+
+    /// Gives back so much of the window of a quota that began then. Runs of Envoy are numbered
+    /// from 1: 0 is the operator.
+    pub fn give_back_quota(&mut self, lineage: KeyId, window: u64, n: u64) -> Result<()> {
+        self.add_quota(lineage, window, 0, n)
+    }
+
+    /// Something has been counted since an instant, in seconds.
+    pub fn begin(&mut self, now: u64) -> Result<()> {
+        self.tx
+            .prepare_cached("UPDATE about SET began = ? WHERE began IS NULL")
+            .sql()?
+            .execute([column::signed(now)])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Remembers an anomaly, unless it is known of that key, rule and day.
+    pub fn add_anomaly(&mut self, key: i64, rule: &str, at: u64, detail: &str) -> Result<()> {
+        self.tx
+            .prepare_cached("INSERT INTO anomaly VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING")
+            .sql()?
+            .execute(params![
+                column::signed(at / 86_400),
+                key,
+                rule,
+                column::signed(at),
+                detail
+            ])
+            .sql()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! What counting has to know about a key, read from the store.
+
+use crate::trouble::Sql as _;
+use keystile_core::key::KeyId;
+use rusqlite::OptionalExtension as _;
+
+use super::super::{Tx, column};
+use keystile_model::error::Result;
+
+/// What counting has to know about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Number of its client.
+    pub client: u32,
+    /// The plan that its limits come from.
+    pub plan: Option<String>,
+    /// First key in its line of rotations.
+    pub lineage: KeyId,
+    /// When it gives way to the key it was rotated to; seconds.
+    pub overlap_end: Option<u64>,
+}
+
+impl Tx<'_> {
+    /// What counting has to know about a key, if there is one of that id.
+    pub fn key_facts(&self, id: KeyId) -> Result<Option<KeyFacts>> {
+        // A query of its own: it runs for every key of every batch.
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end
+             FROM key JOIN client ON client.number = key.client WHERE key.id = ?",
+            )
+            .sql()?;
+        Ok(statement
+            .query_row([column::signed(id.as_u64())], |r| {
+                Ok(KeyFacts {
+                    client: column::number(r, 0)?,
+                    plan: r.get(1)?,
+                    lineage: column::id(r, 2)?,
+                    overlap_end: column::optional(r, 3)?,
+                })
+            })
+            .optional()
+            .sql()?)
+    }
+
+    /// The name of a client, a deleted one too, by its number.
+    pub fn name_of_client(&self, number: i64) -> Result<Option<String>> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT name FROM client WHERE number = ?")
+            .sql()?
+            .query_row([number], |r| r.get(0))
+            .optional()
+            .sql()?)
+    }
+}

@@ -1,0 +1,214 @@
+//! What is kept of usage, and for how long: settings, anomalies, the end of old rows.
+
+use crate::trouble::Sql as _;
+use keystile_core::key::KeyId;
+use rusqlite::params;
+
+use super::super::column;
+use super::Step;
+use super::UsageTx;
+use keystile_model::error::Result;
+
+/// Rows that one transaction removes: the next batch waits for it.
+const STEP: i64 = 20_000;
+
+/// Something odd about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    /// The key.
+    pub key: KeyId,
+    /// Number of its client; -1 if nobody knows it.
+    pub client: i64,
+    /// Which rule.
+    pub rule: String,
+    /// Seconds.
+    pub at: u64,
+    /// JSON: the numbers behind it.
+    pub detail: String,
+}
+
+/// One that the audit log has not been told of.
+pub struct Untold {
+    /// It.
+    pub anomaly: Anomaly,
+    /// Names it in its table.
+    pub day: u64,
+    /// The key's number.
+    pub number: i64,
+}
+
+impl UsageTx<'_> {
+    /// The settings as JSON; nothing if they are as they come.
+    pub fn usage_settings(&self) -> Result<String> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT settings FROM about")
+            .sql()?
+            .query_row([], |r| r.get(0))
+            .sql()?)
+    }
+
+    /// Changes the settings.
+    pub fn set_usage_settings(&mut self, json: &str) -> Result<()> {
+        self.tx
+            .execute("UPDATE about SET settings = ?", [json])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Since when something has been counted, in seconds.
+    pub fn began(&self) -> Result<Option<u64>> {
+        Ok(self
+            .tx
+            .query_row("SELECT began FROM about", [], |r| column::optional(r, 0))
+            .sql()?)
+    }
+
+    /// Anomalies since an instant, of a client if it is given, the latest first.
+    pub fn anomalies(&self, client: Option<i64>, since: u64, most: u32) -> Result<Vec<Anomaly>> {
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT key.id, key.client, rule, at, detail FROM anomaly
+               JOIN key ON key.number = anomaly.key
+             WHERE day >= ?1 / 86400 AND at >= ?1 AND (?2 IS NULL OR key.client = ?2)
+             ORDER BY day DESC, at DESC, key.id, rule LIMIT ?3",
+            )
+            .sql()?;
+        let rows = statement
+            .query_map(params![column::signed(since), client, most], anomaly)
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Anomalies that the audit log has not been told of.
+    pub fn untold(&self, most: u32) -> Result<Vec<Untold>> {
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT key.id, key.client, rule, at, detail, day, key FROM anomaly
+               JOIN key ON key.number = anomaly.key WHERE NOT told ORDER BY at LIMIT ?",
+            )
+            .sql()?;
+        let rows = statement
+            .query_map([most], |r| {
+                Ok(Untold {
+                    anomaly: anomaly(r)?,
+                    day: column::unsigned(r, 5)?,
+                    number: r.get(6)?,
+                })
+            })
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// The audit log has them.
+    pub fn set_told(&mut self, those: &[Untold]) -> Result<()> {
+        for one in those {
+            self.tx
+                .prepare_cached(
+                    "UPDATE anomaly SET told = 1 WHERE day = ? AND key = ? AND rule = ?",
+                )
+                .sql()?
+                .execute(params![
+                    column::signed(one.day),
+                    one.number,
+                    one.anomaly.rule
+                ])
+                .sql()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a step of the counts before a unit of time from the epoch; whether there may
+    /// be more.
+    pub fn prune_counts(&mut self, step: Step, before: u64) -> Result<bool> {
+        let unit = step.name();
+        let mut more = false;
+        for table in [format!("client_{unit}"), format!("key_{unit}")] {
+            // Up to the end of the unit in which the last row of the step stands: rows of
+            // one unit lie together, and the key needs no rowid.
+            let until: Option<i64> = self
+                .tx
+                .prepare_cached(&format!(
+                    "SELECT max(t) FROM (SELECT t FROM {table} WHERE t < ?1 ORDER BY t LIMIT {STEP})"
+                )).sql()?
+                .query_row([column::signed(before)], |r| r.get(0)).sql()?;
+            if let Some(until) = until {
+                self.tx
+                    .prepare_cached(&format!("DELETE FROM {table} WHERE t <= ?"))
+                    .sql()?
+                    .execute([until])
+                    .sql()?;
+                more = true;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Forgets what is neither counted nor compared with any more: `vms` that were silent
+    /// since then, quotas whose windows began before `windows`, networks, losses and
+    /// anomalies of before `others`; all in seconds.
+    pub fn prune_others(&mut self, vms: u64, windows: u64, others: u64) -> Result<()> {
+        let at = column::signed(vms);
+        self.tx
+            .execute("DELETE FROM vm WHERE seen < ?", [at])
+            .sql()?;
+        self.tx.execute(
+            "DELETE FROM source WHERE seen < ?1 AND NOT EXISTS (SELECT 1 FROM vm WHERE source = number)
+               AND NOT EXISTS (SELECT 1 FROM quota WHERE quota.source = number)",
+            [at],
+        ).sql()?;
+        self.tx
+            .execute(
+                "DELETE FROM quota WHERE window < ?",
+                [column::signed(windows)],
+            )
+            .sql()?;
+        let at = column::signed(others);
+        self.tx
+            .execute("DELETE FROM network WHERE last < ?", [at])
+            .sql()?;
+        self.tx
+            .execute("DELETE FROM lost WHERE t < ? / 3600", [at])
+            .sql()?;
+        self.tx
+            .execute("DELETE FROM anomaly WHERE told AND day < ? / 86400", [at])
+            .sql()?;
+        Ok(())
+    }
+
+    /// Forgets where keys were used from, and by what.
+    pub fn forget_places(&mut self) -> Result<()> {
+        self.tx
+            .execute_batch(
+                "DELETE FROM network;
+             UPDATE key SET first_address = NULL, last_address = NULL, agent = NULL
+               WHERE first_address IS NOT NULL OR last_address IS NOT NULL OR agent IS NOT NULL;",
+            )
+            .sql()?;
+        Ok(())
+    }
+
+    /// Bytes of the database.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self
+            .tx
+            .query_row(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+                [],
+                |r| column::unsigned(r, 0),
+            )
+            .sql()?)
+    }
+}
+
+fn anomaly(r: &rusqlite::Row<'_>) -> rusqlite::Result<Anomaly> {
+    Ok(Anomaly {
+        key: column::id(r, 0)?,
+        client: r.get(1)?,
+        rule: r.get(2)?,
+        at: column::unsigned(r, 3)?,
+        detail: r.get(4)?,
+    })
+}

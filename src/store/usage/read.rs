@@ -1,0 +1,350 @@
+//! What was counted, asked for.
+//!
+//! Whoever asks for one client or one key jumps from one unit of time to the next, which
+//! costs as much as there are units, whatever others have in them.
+
+use crate::trouble::Sql as _;
+use keystile_core::key::KeyId;
+use rusqlite::{OptionalExtension as _, Params, Row, Statement, params};
+
+use super::super::column;
+use super::Step;
+use super::UsageTx;
+use keystile_model::error::Result;
+
+/// Units of time from the epoch, the first and the last of a range.
+pub type Range = (u64, u64);
+
+/// Whose requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Everybody's, those without a key too.
+    All,
+    /// A client's, by its number; -1 for what belongs to none.
+    Client(i64),
+    /// A key's.
+    Key {
+        /// Its client's number.
+        client: i64,
+        /// Its own.
+        key: i64,
+    },
+}
+
+/// Whose requests are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum These {
+    /// Each client's, and those that belong to none.
+    Clients,
+    /// Each key's.
+    Keys,
+    /// Each key's of a client, by its number.
+    KeysOf(i64),
+}
+
+impl These {
+    /// In one unit of time, and what stands for `?2` in it.
+    pub(crate) fn sql(self, step: Step) -> (String, i64) {
+        let unit = step.name();
+        let (name, table, which, group, client) = match self {
+            Self::Clients => ("client", "client", "client <> ?2", "client", 0),
+            Self::Keys => ("key", "key", "client <> ?2", "client, key", 0),
+            Self::KeysOf(client) => ("key", "key", "client = ?2", "key", client),
+        };
+        let sql = format!(
+            "SELECT t, {name}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+             FROM {table}_{unit} WHERE t = ?1 AND {which} GROUP BY {group}"
+        );
+        (sql, client)
+    }
+}
+
+/// What requests are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// The route that they matched.
+    Route,
+    /// What became of them.
+    Outcome,
+}
+
+/// Requests of one unit of time or of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    /// Units from the epoch; of a group, 0.
+    pub t: u64,
+    /// Number of the route, outcome, key or client; of a series, 0.
+    pub number: i64,
+    /// All of them.
+    pub requests: u64,
+    /// Those that were let through.
+    pub allowed: u64,
+}
+
+/// A key that had many requests in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Its client's number.
+    pub client: i64,
+    /// Its own.
+    pub key: i64,
+    /// How many.
+    pub requests: u64,
+}
+
+/// Requests that are in no count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// VMs had no room for them.
+    pub dropped: u64,
+    /// VMs told of them months later.
+    pub late: u64,
+}
+
+/// How a key was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// When it was first let through; seconds.
+    pub first_used: Option<u64>,
+    /// When it was last let through; seconds.
+    pub last_used: Option<u64>,
+    /// From where at first.
+    pub first_address: Option<String>,
+    /// From where at last.
+    pub last_address: Option<String>,
+    /// By what at last.
+    pub agent: Option<String>,
+}
+
+/// The units of a range, one a row.
+const UNITS: &str =
+    "WITH RECURSIVE unit(t) AS (SELECT ?1 UNION ALL SELECT t + 1 FROM unit WHERE t < ?2)";
+
+impl UsageTx<'_> {
+    /// Requests in each unit of a range that had any.
+    pub fn series(&self, whose: Whose, step: Step, (from, until): Range) -> Result<Vec<Grouped>> {
+        let (table, condition, client, key) = place(whose, step);
+        let mut statement = self
+            .tx
+            .prepare_cached(&format!(
+                "{UNITS} SELECT c.t, 0, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t"
+            ))
+            .sql()?;
+        all(
+            &mut statement,
+            params![column::signed(from), column::signed(until), client, key],
+        )
+    }
+
+    /// The same, told apart.
+    pub fn series_by(
+        &self,
+        whose: Whose,
+        by: Dimension,
+        step: Step,
+        (from, until): Range,
+    ) -> Result<Vec<Grouped>> {
+        let (table, condition, client, key) = place(whose, step);
+        let by = match by {
+            Dimension::Route => "route",
+            Dimension::Outcome => "outcome",
+        };
+        let mut statement = self
+            .tx
+            .prepare_cached(&format!(
+                "{UNITS} SELECT c.t, c.{by}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t, c.{by}"
+            ))
+            .sql()?;
+        all(
+            &mut statement,
+            params![column::signed(from), column::signed(until), client, key],
+        )
+    }
+
+    /// Hands what each client, or each key of one or of all clients, had in each unit of a
+    /// range to `each`. Unit by unit, because then rows come as they lie, and nothing has to
+    /// be sorted before it can be summed.
+    pub fn each_of(
+        &self,
+        these: These,
+        step: Step,
+        (from, until): Range,
+        mut each: impl FnMut(Grouped),
+    ) -> Result<()> {
+        let (sql, client) = these.sql(step);
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        for t in from..=until {
+            let mut rows = statement.query(params![column::signed(t), client]).sql()?;
+            while let Some(row) = rows.next().sql()? {
+                each(grouped(row).sql()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys that had more than so many requests in one hour from the epoch; with an
+    /// outcome, of those that ended so.
+    pub fn busy_keys(&self, hour: u64, outcome: Option<&str>, more_than: u64) -> Result<Vec<Busy>> {
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT client, key, sum(n) FROM key_hour
+             WHERE t = ?1 AND (?2 IS NULL OR outcome = (SELECT number FROM outcome WHERE name = ?2))
+             GROUP BY client, key HAVING sum(n) > ?3",
+            )
+            .sql()?;
+        let rows = statement
+            .query_map(
+                params![column::signed(hour), outcome, column::signed(more_than)],
+                |r| {
+                    Ok(Busy {
+                        client: r.get(0)?,
+                        key: r.get(1)?,
+                        requests: column::unsigned(r, 2)?,
+                    })
+                },
+            )
+            .sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// Requests that are in no count, in hours from the epoch.
+    pub fn lost(&self, (from, until): Range) -> Result<Lost> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT coalesce(sum(dropped), 0), coalesce(sum(late), 0) FROM lost WHERE t BETWEEN ? AND ?",
+            ).sql()?
+            .query_row(params![column::signed(from), column::signed(until)], |r| {
+                Ok(Lost {
+                    dropped: column::unsigned(r, 0)?,
+                    late: column::unsigned(r, 1)?,
+                })
+            }).sql()?)
+    }
+
+    /// How a key was used, if it ever was; and its number.
+    pub fn key_usage(&self, id: KeyId) -> Result<Option<(i64, KeyUsage)>> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT number, first_used, last_used, first_address, last_address, agent
+                 FROM key WHERE id = ?",
+            )
+            .sql()?
+            .query_row([column::signed(id.as_u64())], |r| {
+                let usage = KeyUsage {
+                    first_used: column::optional(r, 1)?,
+                    last_used: column::optional(r, 2)?,
+                    first_address: r.get(3)?,
+                    last_address: r.get(4)?,
+                    agent: r.get(5)?,
+                };
+                Ok((r.get(0)?, usage))
+            })
+            .optional()
+            .sql()?)
+    }
+
+    /// The id of a key, and its client's number.
+    pub fn key_of(&self, number: i64) -> Result<Option<(KeyId, i64)>> {
+        Ok(self
+            .tx
+            .prepare_cached("SELECT id, client FROM key WHERE number = ?")
+            .sql()?
+            .query_row([number], |r| Ok((column::id(r, 0)?, r.get(1)?)))
+            .optional()
+            .sql()?)
+    }
+
+    /// The name of a route or an outcome.
+    pub fn name_of(&self, by: Dimension, number: i64) -> Result<String> {
+        let sql = match by {
+            Dimension::Route => "SELECT name FROM route WHERE number = ?",
+            Dimension::Outcome => "SELECT name FROM outcome WHERE number = ?",
+        };
+        Ok(self
+            .tx
+            .prepare_cached(sql)
+            .sql()?
+            .query_row([number], |r| r.get(0))
+            .sql()?)
+    }
+
+    /// What was taken of a quota in the window that began then: what was let through, less
+    /// what was given back.
+    pub fn quota_taken(&self, lineage: KeyId, window: u64) -> Result<u64> {
+        let used = self.quota_used(lineage, window, None)?;
+        Ok(used.saturating_sub(self.quota_given_back(lineage, window)?))
+    }
+
+    /// What the operator gave back in the window of a quota that began then.
+    pub fn quota_given_back(&self, lineage: KeyId, window: u64) -> Result<u64> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT coalesce(sum(n), 0) FROM quota
+                 WHERE lineage = ? AND window = ? AND source = 0",
+            )
+            .sql()?
+            .query_row(
+                params![column::signed(lineage.as_u64()), column::signed(window)],
+                |r| column::unsigned(r, 0),
+            )
+            .sql()?)
+    }
+
+    /// What was let through in the window of a quota that began then; without what one run
+    /// of Envoy let through, if it is given.
+    pub fn quota_used(&self, lineage: KeyId, window: u64, but: Option<i64>) -> Result<u64> {
+        Ok(self
+            .tx
+            .prepare_cached(
+                "SELECT coalesce(sum(n), 0) FROM quota
+                 WHERE lineage = ?1 AND window = ?2 AND source <> 0
+                   AND (?3 IS NULL OR source <> ?3)",
+            )
+            .sql()?
+            .query_row(
+                params![
+                    column::signed(lineage.as_u64()),
+                    column::signed(window),
+                    but
+                ],
+                |r| column::unsigned(r, 0),
+            )
+            .sql()?)
+    }
+}
+
+/// The table, the condition, and what stands for `?3` and `?4` in it.
+fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
+    let unit = step.name();
+    let of_client = "c.client = ?3 AND ?4 = 0";
+    match whose {
+        Whose::All => (format!("client_{unit}"), of_client, 0, 0),
+        Whose::Client(client) => (format!("client_{unit}"), of_client, client, 0),
+        Whose::Key { client, key } => (
+            format!("key_{unit}"),
+            "c.client = ?3 AND c.key = ?4",
+            client,
+            key,
+        ),
+    }
+}
+
+fn all(statement: &mut Statement<'_>, values: impl Params) -> Result<Vec<Grouped>> {
+    let rows = statement.query_map(values, grouped).sql()?;
+    Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+}
+
+fn grouped(r: &Row<'_>) -> rusqlite::Result<Grouped> {
+    Ok(Grouped {
+        t: column::unsigned(r, 0)?,
+        number: r.get(1)?,
+        requests: column::unsigned(r, 2)?,
+        allowed: column::unsigned(r, 3)?,
+    })
+}
