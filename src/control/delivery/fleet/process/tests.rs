@@ -173,11 +173,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
             Envoy::nameless(2),
             "several Envoys report",
         ),
-        (
-            Envoy::nameless(1),
-            Envoy::named(2),
-            "is 90 s wrong",
-        ),
+        (Envoy::nameless(1), Envoy::named(2), "is 90 s wrong"),
     ] {
         let mut case = Case::new();
         for _ in 0..10 {
