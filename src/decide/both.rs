@@ -10,6 +10,8 @@ use crate::bucket::{Buckets, Charge, Outcome};
 use crate::keyset::InForce;
 use crate::quota::{Draw, Joint, NotDrawn, Tallies};
 
+#[cold]
+#[inline(never)]
 pub(super) fn decide<'k>(
     (own, also): (&'k InForce, &'k InForce),
     request: &Request<'_>,

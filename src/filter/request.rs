@@ -51,10 +51,7 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
         Err(status) => {
-            host::log(
-                Level::Warn,
-                &format!("keystile: no request headers: status {}", status.0),
-            );
+            complain("no request headers", status);
             let denial = Denial::KeysetUnavailable(Unavailable::None);
             return refuse(&denial, None, None, None);
         }
@@ -171,13 +168,7 @@ fn decided(
     let seen = match admit(root, keyset, &decision, id.as_ref(), headers) {
         Ok(seen) => seen,
         Err(status) => {
-            host::log(
-                Level::Warn,
-                &format!(
-                    "keystile: a header could not be changed: status {}",
-                    status.0
-                ),
-            );
+            complain("a header could not be changed", status);
             return refuse(&unavailable, Some(keyset), None, Some(headers));
         }
     };
@@ -213,15 +204,7 @@ fn admit(
     }
     apply(&edits)?;
     if let Some(other) = keyset.other() {
-        // Of what is left: both may change one header.
-        let bytes = host::request_headers()?;
-        let headers = Headers::new(&bytes);
-        let mut edits = Vec::new();
-        // Nobody has looked at the request with its policy in hand.
-        let glance = Glance::default();
-        take_out_keys(other, glance, decision.also_open, headers, &mut edits);
-        strip_smuggled(other.policy(), glance, headers, false, &mut edits);
-        apply(&edits)?;
+        take_out_others(other, decision)?;
     }
 
     let caller = decision.entry.as_ref();
@@ -259,6 +242,20 @@ fn admit(
         add(&policy.identity.scopes, names.as_bytes())?;
     }
     marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
+}
+
+/// Takes out what a second policy knows of: of what is left, because both may change one header.
+#[cold]
+#[inline(never)]
+fn take_out_others(other: &InForce, decision: &Decision<'_>) -> Result<(), host::Status> {
+    let bytes = host::request_headers()?;
+    let headers = Headers::new(&bytes);
+    let mut edits = Vec::new();
+    // Nobody has looked at the request with its policy in hand.
+    let glance = Glance::default();
+    take_out_keys(other, glance, decision.also_open, headers, &mut edits);
+    strip_smuggled(other.policy(), glance, headers, false, &mut edits);
+    apply(&edits)
 }
 
 fn take_out_keys<'a>(
@@ -299,6 +296,17 @@ fn apply(edits: &[Edit<'_>]) -> Result<(), host::Status> {
     })
 }
 
+#[cold]
+#[inline(never)]
+fn complain(what: &str, status: host::Status) {
+    host::log(
+        Level::Warn,
+        &format!("keystile: {what}: status {}", status.0),
+    );
+}
+
+#[cold]
+#[inline(never)]
 fn refuse(
     denial: &Denial,
     keyset: Option<&InForce>,
@@ -329,10 +337,7 @@ fn refuse(
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, kind == Kind::Grpc);
     if let Err(status) = host::send_reply(&answer) {
-        host::log(
-            Level::Warn,
-            &format!("keystile: a refusal could not be sent: status {}", status.0),
-        );
+        complain("a refusal could not be sent", status);
     }
     Outcome {
         later: (kind == Kind::Disguised).then_some(Later::Status(answer.status)),
