@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 
+use super::given::Given;
 use super::quotas::SharedTallies;
 use super::{host, metrics};
 use crate::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
@@ -69,14 +70,14 @@ impl Tallies for SharedBuckets {
 
 /// Apart, because few takes come here: most buckets lie alone.
 #[inline(never)]
-fn parsed(stored: &mut Option<Vec<u8>>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
+fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
     let mut levels = match stored {
         Some(bytes) => Levels::from_bytes(bytes)?,
         None => Levels::default(),
     };
     let is_changed = f(&mut levels);
     if is_changed {
-        *stored = Some(levels.to_bytes());
+        *stored = Some(levels.to_bytes().into());
     }
     Some(is_changed)
 }
@@ -85,10 +86,10 @@ fn parsed(stored: &mut Option<Vec<u8>>, f: &mut dyn FnMut(&mut Levels) -> bool) 
 /// changed. `None` says that what is stored is not ours: somebody else writes under our prefix.
 pub fn swap(
     key: &[u8],
-    mut f: impl FnMut(&mut Option<Vec<u8>>) -> Option<bool>,
+    mut f: impl FnMut(&mut Option<Given>) -> Option<bool>,
 ) -> Result<(), Contended> {
     for _ in 0..TRIES {
-        let (mut stored, cas) = match host::shared_data(key) {
+        let (mut stored, cas) = match host::shared_bucket(key) {
             Ok(Some((bytes, cas))) => (Some(bytes), cas),
             Ok(None) => (None, host::CAS_ABSENT),
             Err(_) => break,

@@ -24,7 +24,7 @@ impl Tallies for SharedTallies {
             };
             let is_changed = f(&mut counts);
             if is_changed {
-                *stored = Some(counts.to_bytes());
+                *stored = Some(counts.to_bytes().into());
             }
             Some(is_changed)
         })
