@@ -7,7 +7,8 @@ use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
 use crate::credential::{
-    Edit, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
+    Edit, Edits, FewEdits, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled,
+    strip_trailers,
 };
 use crate::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
 use crate::glance::Glance;
@@ -69,7 +70,7 @@ pub fn trailers() -> bool {
         vm::each(|_, held| {
             all_known &= held.in_force().is_some();
             for policy in held.policies() {
-                let mut edits = Vec::new();
+                let mut edits = FewEdits::default();
                 strip_trailers(policy, Headers::new(&bytes), &mut edits);
                 let mut removed = edits.iter().map(Edit::name);
                 all_known &= removed.all(|name| host::remove_request_trailer(name).is_ok());
@@ -192,7 +193,7 @@ fn admit(
     headers: Headers<'_>,
 ) -> Result<Seen, host::Status> {
     let (policy, glance) = (keyset.policy(), decision.glance);
-    let mut edits = Vec::new();
+    let mut edits = FewEdits::default();
     take_out_keys(keyset, glance, decision.open, headers, &mut edits);
     // What was decided holds for the request as it reads, and not for what it asks a
     // framework to read it as.
@@ -250,7 +251,7 @@ fn admit(
 fn take_out_others(other: &InForce, decision: &Decision<'_>) -> Result<(), host::Status> {
     let bytes = host::request_headers()?;
     let headers = Headers::new(&bytes);
-    let mut edits = Vec::new();
+    let mut edits = FewEdits::default();
     // Nobody has looked at the request with its policy in hand.
     let glance = Glance::default();
     take_out_keys(other, glance, decision.also_open, headers, &mut edits);
@@ -263,7 +264,7 @@ fn take_out_keys<'a>(
     glance: Glance,
     is_open: bool,
     headers: Headers<'a>,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     let policy = keyset.policy();
     match (policy.keys_stay(), is_open) {
@@ -289,7 +290,7 @@ fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     }
 }
 
-fn apply(edits: &[Edit<'_>]) -> Result<(), host::Status> {
+fn apply(edits: &FewEdits<'_>) -> Result<(), host::Status> {
     edits.iter().try_for_each(|edit| match edit {
         Edit::Remove(name) => host::remove_request_header(name),
         Edit::Set(name, value) => host::set_request_header(name, value),
@@ -317,13 +318,13 @@ fn refuse(
     if let (Some(policy), Some(headers)) = (policy, headers) {
         // Access logs print the path of refused requests as well.
         let glance = decision.map_or_else(Glance::default, |d| d.glance);
-        let mut edits = Vec::new();
+        let mut edits = FewEdits::default();
         strip_query(policy, glance, headers, &mut edits);
         let _ = apply(&edits);
         if let Some(other) = keyset.and_then(InForce::other)
             && let Ok(bytes) = host::request_headers()
         {
-            let mut edits = Vec::new();
+            let mut edits = FewEdits::default();
             strip_query(
                 other.policy(),
                 Glance::default(),
