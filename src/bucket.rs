@@ -515,7 +515,10 @@ pub(crate) fn give_back_top(
     top: u64,
     tokens: u64,
 ) -> Result<(), Contended> {
-    buckets.update(key, &mut |levels| {
+    let payer = None;
+    let from_sole =
+        &mut |alone: Alone<'_>| (alone.stored == top).then(|| quota.give_back(tokens, top));
+    buckets.update_sole(key, Sole { quota, payer }, from_sole, &mut |levels| {
         levels.get(quota) == Some(top) && levels.set(quota, quota.give_back(tokens, top))
     })
 }
