@@ -121,8 +121,8 @@ impl Watched {
         });
         let identity = [&identity.client, &identity.key, &identity.scopes].map(String::as_str);
         let bits = |bits, name: &str| bits | 1 << hash(name.as_bytes());
-        let asking = overrides::names().fold(0, |all, name| bits(all, name));
-        let asking = identity.into_iter().fold(asking, bits);
+        let asking = identity.into_iter().fold(0, bits);
+        let asking = overrides::names().fold(asking, &bits);
         let others = places.chain([":method", "upgrade", "connection"]);
         Self {
             all: others.fold(asking, bits),
