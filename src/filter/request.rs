@@ -306,7 +306,6 @@ fn complain(what: &str, status: host::Status) {
     );
 }
 
-#[cold]
 #[inline(never)]
 fn refuse(
     denial: &Denial,
