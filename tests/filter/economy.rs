@@ -170,7 +170,7 @@ fn a_page_is_hashed_once_and_a_request_takes_no_memory_for_good() {
 fn requests_of_any_length_are_read_whole_one_after_another() {
     let (store, key) = Store::limited(json!([{"requests": 1_000, "per": "1s"}]));
     let mut edge = Edge::start(&store);
-    let long = |length: usize| by_header(&key).header("x-padding", &"y".repeat(length));
+    let long = |length: usize| by_header(&key).header("x-padding", "y".repeat(length));
     // Around 8 KB and far above, a request in between being short.
     let lengths = (7_900..8_300).step_by(7).chain([16_384, 60_000, 1]);
     let mut memory = 0;
