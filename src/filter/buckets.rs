@@ -4,9 +4,10 @@
 
 use std::cell::RefCell;
 
+use super::given::Given;
 use super::quotas::SharedTallies;
 use super::{host, metrics};
-use keystile_core::limit::bucket::{BucketKey, Buckets, Contended, Levels};
+use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
 use keystile_core::limit::lease::{self, Leases};
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 
@@ -35,12 +36,20 @@ impl Buckets for SharedBuckets {
         key: &BucketKey,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
-        swap(key.as_bytes(), |bytes| {
-            let mut levels = match bytes {
-                Some(bytes) => Levels::from_bytes(bytes)?,
-                None => Levels::default(),
-            };
-            Some(f(&mut levels).then(|| levels.to_bytes()))
+        swap(key.as_bytes(), |stored| parsed(stored, f))
+    }
+
+    fn update_sole(
+        &mut self,
+        key: &BucketKey,
+        sole: Sole<'_>,
+        change: &mut Change<'_>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
+    ) -> Result<(), Contended> {
+        swap(key.as_bytes(), |stored| {
+            let bytes = stored.as_deref_mut();
+            let changed = bytes.and_then(|bytes| sole.change_in(bytes, change));
+            changed.or_else(|| parsed(stored, f))
         })
     }
 
@@ -59,25 +68,39 @@ impl Tallies for SharedBuckets {
     }
 }
 
-/// Gives `f` what is stored and stores what it returns, `Some(None)` for nothing new. `None`
-/// says that what is stored is not ours: somebody else writes under our prefix.
+/// Apart, because few takes come here: most buckets lie alone.
+#[inline(never)]
+fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
+    let mut levels = match stored {
+        Some(bytes) => Levels::from_bytes(bytes)?,
+        None => Levels::default(),
+    };
+    let is_changed = f(&mut levels);
+    if is_changed {
+        *stored = Some(levels.to_bytes().into());
+    }
+    Some(is_changed)
+}
+
+/// Gives `f` what is stored, to be changed where it lies, and stores it if `f` says that it
+/// changed. `None` says that what is stored is not ours: somebody else writes under our prefix.
 pub fn swap(
     key: &[u8],
-    mut f: impl FnMut(Option<&[u8]>) -> Option<Option<Vec<u8>>>,
+    mut f: impl FnMut(&mut Option<Given>) -> Option<bool>,
 ) -> Result<(), Contended> {
     for _ in 0..TRIES {
-        let (stored, cas) = match host::shared_data(key) {
+        let (mut stored, cas) = match host::shared_bucket(key) {
             Ok(Some((bytes, cas))) => (Some(bytes), cas),
             Ok(None) => (None, host::CAS_ABSENT),
             Err(_) => break,
         };
-        let Some(change) = f(stored.as_deref()) else {
-            break;
-        };
-        let Some(new) = change else {
-            return Ok(());
-        };
-        match host::set_shared_data(key, &new, cas) {
+        match f(&mut stored) {
+            Some(true) => {}
+            Some(false) => return Ok(()),
+            None => break,
+        }
+        let new = stored.as_deref().unwrap_or_default();
+        match host::set_shared_data(key, new, cas) {
             Ok(()) => return Ok(()),
             Err(host::Status::CAS_MISMATCH) => {}
             Err(_) => break,

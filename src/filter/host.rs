@@ -5,11 +5,13 @@
 //! the one in [`post`], which says why.
 #![allow(
     unsafe_code,
-    reason = "the host's interface is C; what the host calls is in `entry`"
+    reason = "the host's interface is C; what the host calls is in `entry` and `given`"
 )]
 
+use std::thread::LocalKey;
 use std::time::Duration;
 
+use super::given::{self, Block, Given};
 use keystile_core::keyset::envelope::Source;
 use keystile_core::policy::ReportTarget;
 
@@ -121,16 +123,9 @@ fn done(status: u32) -> Result<(), Status> {
     }
 }
 
-/// Takes what the host wrote into memory that it asked our allocator for.
+/// What the host answers with, in memory of its own.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
-    let (mut data, mut size) = (std::ptr::null_mut(), 0);
-    done(call(&raw mut data, &raw mut size))?;
-    if data.is_null() {
-        return Ok(Vec::new());
-    }
-    // SAFETY: the host filled `size` bytes that `proxy_on_memory_allocate` of the SDK
-    // handed out as a `Vec` of that capacity, and has given them up.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+    given::returned(None, |data, size| done(call(data, size))).map(Given::into_vec)
 }
 
 /// Log levels, as the ABI numbers them.
@@ -213,8 +208,11 @@ impl Source for PluginConfiguration {
 }
 
 /// All request headers, serialised as [`keystile_core::request::headers::Headers`] reads them.
-pub fn request_headers() -> Result<Vec<u8>, Status> {
-    all_of(MAP_REQUEST_HEADERS)
+pub fn request_headers() -> Result<Given, Status> {
+    given::returned(Some(&given::HEADERS), |data, size| {
+        // SAFETY: two live locations to write to.
+        done(unsafe { proxy_get_header_map_pairs(MAP_REQUEST_HEADERS, data, size) })
+    })
 }
 
 /// All request trailers, likewise.
@@ -341,10 +339,23 @@ pub fn declare_property(name: &str, read_only: bool) {
 
 /// Reads shared data: the value and its version. `Ok(None)` if there is none.
 pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Status> {
+    let found = shared_data_in(None, key)?;
+    Ok(found.map(|(value, cas)| (value.into_vec(), cas)))
+}
+
+/// The same for a bucket or a tally.
+pub fn shared_bucket(key: &[u8]) -> Result<Option<(Given, u32)>, Status> {
+    shared_data_in(Some(&given::BUCKET), key)
+}
+
+fn shared_data_in(
+    block: Option<&'static LocalKey<Block>>,
+    key: &[u8],
+) -> Result<Option<(Given, u32)>, Status> {
     let mut cas = 0;
-    let value = returned(|data, size| {
+    let value = given::returned(block, |data, size| {
         // SAFETY: pointer and length of a live slice, three live locations to write to.
-        unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas) }
+        done(unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas) })
     });
     match value {
         Ok(value) => Ok(Some((value, cas))),

@@ -10,6 +10,7 @@
 mod buckets;
 mod clock;
 mod entry;
+mod given;
 mod host;
 mod marks;
 mod metrics;

@@ -100,10 +100,10 @@ pub fn leave(store: StoreId, policy: PolicyId, decision: &Decision<'_>) {
     let presented = decision.unjudged.and_then(|prior| prior.to_text(policy));
     with(store, |names| {
         if let Some(text) = admitted {
-            let _ = host::set_property(&names.admitted, &text);
+            let _ = host::set_property(&names.admitted, text.as_bytes());
         }
         if let Some(text) = presented {
-            let _ = host::set_property(&names.presented, &text);
+            let _ = host::set_property(&names.presented, text.as_bytes());
         }
     });
 }

@@ -17,12 +17,16 @@ impl Tallies for SharedTallies {
         key: &TallyKey,
         f: &mut dyn FnMut(&mut Counts) -> bool,
     ) -> Result<(), Contended> {
-        swap(key.as_bytes(), |bytes| {
-            let mut counts = match bytes {
+        swap(key.as_bytes(), |stored| {
+            let mut counts = match stored {
                 Some(bytes) => Counts::from_bytes(bytes)?,
                 None => Counts::default(),
             };
-            Some(f(&mut counts).then(|| counts.to_bytes()))
+            let is_changed = f(&mut counts);
+            if is_changed {
+                *stored = Some(counts.to_bytes().into());
+            }
+            Some(is_changed)
         })
     }
 }

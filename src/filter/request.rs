@@ -6,13 +6,9 @@ use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
-use keystile_core::key::Prefix;
-use keystile_core::keyset::{InForce, StoreId};
-use keystile_core::policy::{Mode, Policy, RateLimitFields};
-use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
 use keystile_core::request::credential::{
-    Edit, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
+    Edit, Edits, FewEdits, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled,
+    strip_trailers,
 };
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -51,10 +47,7 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
     let bytes = match host::request_headers() {
         Ok(bytes) => bytes,
         Err(status) => {
-            host::log(
-                Level::Warn,
-                &format!("keystile: no request headers: status {}", status.0),
-            );
+            complain("no request headers", status);
             let denial = Denial::KeysetUnavailable(Unavailable::None);
             return refuse(&denial, None, None, None);
         }
@@ -72,7 +65,7 @@ pub fn trailers() -> bool {
         vm::each(|_, held| {
             all_known &= held.in_force().is_some();
             for policy in held.policies() {
-                let mut edits = Vec::new();
+                let mut edits = FewEdits::default();
                 strip_trailers(policy, Headers::new(&bytes), &mut edits);
                 let mut removed = edits.iter().map(Edit::name);
                 all_known &= removed.all(|name| host::remove_request_trailer(name).is_ok());
@@ -171,13 +164,7 @@ fn decided(
     let seen = match admit(root, keyset, &decision, id.as_ref(), headers) {
         Ok(seen) => seen,
         Err(status) => {
-            host::log(
-                Level::Warn,
-                &format!(
-                    "keystile: a header could not be changed: status {}",
-                    status.0
-                ),
-            );
+            complain("a header could not be changed", status);
             return refuse(&unavailable, Some(keyset), None, Some(headers));
         }
     };
@@ -201,7 +188,7 @@ fn admit(
     headers: Headers<'_>,
 ) -> Result<Seen, host::Status> {
     let (policy, glance) = (keyset.policy(), decision.glance);
-    let mut edits = Vec::new();
+    let mut edits = FewEdits::default();
     take_out_keys(keyset, glance, decision.open, headers, &mut edits);
     // What was decided holds for the request as it reads, and not for what it asks a
     // framework to read it as.
@@ -213,15 +200,7 @@ fn admit(
     }
     apply(&edits)?;
     if let Some(other) = keyset.other() {
-        // Of what is left: both may change one header.
-        let bytes = host::request_headers()?;
-        let headers = Headers::new(&bytes);
-        let mut edits = Vec::new();
-        // Nobody has looked at the request with its policy in hand.
-        let glance = Glance::default();
-        take_out_keys(other, glance, decision.also_open, headers, &mut edits);
-        strip_smuggled(other.policy(), glance, headers, false, &mut edits);
-        apply(&edits)?;
+        take_out_others(other, decision)?;
     }
 
     let caller = decision.entry.as_ref();
@@ -261,12 +240,26 @@ fn admit(
     marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
 }
 
+/// Takes out what a second policy knows of: of what is left, because both may change one header.
+#[cold]
+#[inline(never)]
+fn take_out_others(other: &InForce, decision: &Decision<'_>) -> Result<(), host::Status> {
+    let bytes = host::request_headers()?;
+    let headers = Headers::new(&bytes);
+    let mut edits = FewEdits::default();
+    // Nobody has looked at the request with its policy in hand.
+    let glance = Glance::default();
+    take_out_keys(other, glance, decision.also_open, headers, &mut edits);
+    strip_smuggled(other.policy(), glance, headers, false, &mut edits);
+    apply(&edits)
+}
+
 fn take_out_keys<'a>(
     keyset: &'a InForce,
     glance: Glance,
     is_open: bool,
     headers: Headers<'a>,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     let policy = keyset.policy();
     match (policy.keys_stay(), is_open) {
@@ -292,13 +285,23 @@ fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     }
 }
 
-fn apply(edits: &[Edit<'_>]) -> Result<(), host::Status> {
+fn apply(edits: &FewEdits<'_>) -> Result<(), host::Status> {
     edits.iter().try_for_each(|edit| match edit {
         Edit::Remove(name) => host::remove_request_header(name),
         Edit::Set(name, value) => host::set_request_header(name, value),
     })
 }
 
+#[cold]
+#[inline(never)]
+fn complain(what: &str, status: host::Status) {
+    host::log(
+        Level::Warn,
+        &format!("keystile: {what}: status {}", status.0),
+    );
+}
+
+#[inline(never)]
 fn refuse(
     denial: &Denial,
     keyset: Option<&InForce>,
@@ -309,13 +312,13 @@ fn refuse(
     if let (Some(policy), Some(headers)) = (policy, headers) {
         // Access logs print the path of refused requests as well.
         let glance = decision.map_or_else(Glance::default, |d| d.glance);
-        let mut edits = Vec::new();
+        let mut edits = FewEdits::default();
         strip_query(policy, glance, headers, &mut edits);
         let _ = apply(&edits);
         if let Some(other) = keyset.and_then(InForce::other)
             && let Ok(bytes) = host::request_headers()
         {
-            let mut edits = Vec::new();
+            let mut edits = FewEdits::default();
             strip_query(
                 other.policy(),
                 Glance::default(),
@@ -329,10 +332,7 @@ fn refuse(
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, kind == Kind::Grpc);
     if let Err(status) = host::send_reply(&answer) {
-        host::log(
-            Level::Warn,
-            &format!("keystile: a refusal could not be sent: status {}", status.0),
-        );
+        complain("a refusal could not be sent", status);
     }
     Outcome {
         later: (kind == Kind::Disguised).then_some(Later::Status(answer.status)),

@@ -164,6 +164,29 @@ fn a_page_is_hashed_once_and_a_request_takes_no_memory_for_good() {
     assert_eq!(edge.vm.memory(), memory);
 }
 
+/// The host writes into memory that is kept; what is longer than that has memory of its own, and
+/// neither shows in the other.
+#[test]
+fn requests_of_any_length_are_read_whole_one_after_another() {
+    let (store, key) = Store::limited(json!([{"requests": 1_000, "per": "1s"}]));
+    let mut edge = Edge::start(&store);
+    let long = |length: usize| by_header(&key).header("x-padding", "y".repeat(length));
+    // Around 8 KB and far above, a request in between being short.
+    let lengths = (7_900..8_300).step_by(7).chain([16_384, 60_000, 1]);
+    let mut memory = 0;
+    for turn in 0..2 {
+        for length in lengths.clone() {
+            assert_eq!(edge.ask(&long(length)).code(), "ok", "{length}");
+            assert_eq!(edge.ask(&by_header("hunter2")).code(), "malformed_api_key");
+            assert_eq!(edge.code(&key), "ok");
+        }
+        match turn {
+            0 => memory = edge.vm.memory(),
+            _ => assert_eq!(edge.vm.memory(), memory),
+        }
+    }
+}
+
 #[test]
 fn only_the_callbacks_that_are_used_are_exported() {
     let edge = Edge::start(&Store::small().0);

@@ -10,6 +10,8 @@ use crate::keyset::InForce;
 use crate::limit::bucket::{Buckets, Charge, Outcome};
 use crate::limit::quota::{Draw, Joint, NotDrawn, Tallies};
 
+#[cold]
+#[inline(never)]
 pub(super) fn decide<'k>(
     (own, also): (&'k InForce, &'k InForce),
     request: &Request<'_>,

@@ -26,18 +26,52 @@ pub enum Prior {
 /// What every mark begins with, whoever left it: a guard can ask for that alone.
 pub const MARK: &str = "keystile:";
 
+/// A mark as text. Every request that is let in leaves one, so it lies in no memory of its own.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    bytes: [u8; MARK_BYTES],
+    used: usize,
+}
+
+/// What [`Prior`] needs at most.
+const MARK_BYTES: usize = MARK.len() + 2 * 8 + 1 + 2 * 16;
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self {
+            bytes: [0; MARK_BYTES],
+            used: 0,
+        }
+    }
+}
+
+impl Mark {
+    /// The bytes of the text.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        let end = self.used + part.len();
+        if let Some(place) = self.bytes.get_mut(self.used..end) {
+            place.copy_from_slice(part);
+            self.used = end;
+        }
+    }
+}
+
 impl Prior {
     /// As text; `None` for a denial that no text presented on an open route can meet.
-    pub fn to_text(self, policy: PolicyId) -> Option<Vec<u8>> {
-        let mut text = Vec::with_capacity(MARK.len() + 52);
-        text.extend_from_slice(MARK.as_bytes());
+    pub fn to_text(self, policy: PolicyId) -> Option<Mark> {
+        let mut text = Mark::default();
+        text.push(MARK.as_bytes());
         push_hex(&mut text, &policy.0);
         let (letter, prefix) = match self {
             Self::Admitted(prefix) => (b'a', Some(prefix)),
             Self::Presented(prefix) => (b'p', Some(prefix)),
             Self::Refused(denial) => (REFUSED.iter().find(|(_, d)| *d == denial)?.0, None),
         };
-        text.push(letter);
+        text.push(&[letter]);
         if let Some(prefix) = prefix {
             push_hex(&mut text, &prefix);
         }
@@ -74,12 +108,12 @@ const REFUSED: [(u8, Denial); 6] = [
 ];
 
 /// Every request that is let in leaves a mark, so this takes no detour over characters.
-fn push_hex<const N: usize>(text: &mut Vec<u8>, bytes: &[u8; N]) {
+fn push_hex<const N: usize>(text: &mut Mark, bytes: &[u8; N]) {
     let mut digits = [[0; 2]; N];
     for (pair, byte) in digits.iter_mut().zip(bytes) {
         *pair = [byte >> 4, byte & 15].map(|n| n + if n < 10 { b'0' } else { b'a' - 10 });
     }
-    text.extend_from_slice(digits.as_flattened());
+    text.push(digits.as_flattened());
 }
 
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
@@ -112,18 +146,19 @@ mod tests {
         let all = [Prior::Admitted(prefix), Prior::Presented(prefix)];
         for prior in all.into_iter().chain(refused) {
             let text = prior.to_text(MINE).unwrap();
-            assert_eq!(Prior::from_text(MINE, &text), Some(prior));
-            assert_eq!(Prior::from_text(PolicyId([2; 8]), &text), None);
+            let text = text.as_bytes();
+            assert_eq!(Prior::from_text(MINE, text), Some(prior));
+            assert_eq!(Prior::from_text(PolicyId([2; 8]), text), None);
             for end in 0..text.len() {
                 assert_eq!(Prior::from_text(MINE, &text[..end]), None);
             }
-            let longer = [&text[..], b"0"].concat();
+            let longer = [text, b"0"].concat();
             assert_eq!(Prior::from_text(MINE, &longer), None);
         }
     }
 
     #[test]
     fn what_no_open_route_can_find_has_no_mark() {
-        assert_eq!(Prior::Refused(Denial::RevokedKey).to_text(MINE), None);
+        assert!(Prior::Refused(Denial::RevokedKey).to_text(MINE).is_none());
     }
 }

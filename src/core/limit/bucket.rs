@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 
 mod kin;
 mod levels;
+mod sole;
 
 pub use kin::Kin;
 pub use levels::{Levels, MAX_RULES, Members};
+pub use sole::{Alone, Change, Sole};
 
 use crate::limit::lease::Leases;
 use crate::limit::quota::{Counts, Tallies, TallyKey};
@@ -92,6 +94,14 @@ impl Quota {
             interval,
             tolerance,
         })
+    }
+
+    /// Whether these are its figures.
+    fn is(&self, requests: u64, per: u64, burst: u64) -> bool {
+        // A product is quicker than a quotient.
+        self.requests == requests
+            && self.per == per
+            && self.interval.checked_mul(burst) == Some(self.tolerance)
     }
 
     /// Takes `cost` tokens at the monotonic instant `now`.
@@ -235,6 +245,24 @@ pub trait Buckets {
         key: &BucketKey,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended>;
+
+    /// The same, but a bucket that lies alone is given to `change` instead, without its levels
+    /// being read.
+    ///
+    /// # Errors
+    /// [`Contended`] as above.
+    fn update_sole(
+        &mut self,
+        key: &BucketKey,
+        sole: Sole<'_>,
+        change: &mut Change<'_>,
+        f: &mut dyn FnMut(&mut Levels) -> bool,
+    ) -> Result<(), Contended> {
+        self.update(key, &mut |levels| match sole.change_of(levels, change) {
+            Some(is_changed) => is_changed,
+            None => f(levels),
+        })
+    }
 
     /// Calls `f` with the tokens that this worker has taken in advance; `None` where every
     /// take goes to the bucket itself.
@@ -416,12 +444,9 @@ fn pay(
     let quota = &charge.quota;
     let asked = Asked::new(charges, charge, now);
     let mut elsewhere = None;
-    let paid = asked.ask(buckets, &mut |levels, found, is_hot| {
-        elsewhere = None;
-        let taken = match quota.take(charge.cost, found.level, now) {
-            Ok(taken) => taken,
-            Err(refused) => return (found.keep(levels, charge), Err(refused)),
-        };
+    // The state after a take from this level, and the tokens taken in advance.
+    let take = |level, is_hot: bool| {
+        let taken = quota.take(charge.cost, level, now)?;
         let leased = match is_hot && may_lease {
             true => quota.leasable(&taken),
             false => 0,
@@ -431,6 +456,26 @@ fn pay(
             stored: taken.stored.saturating_add(reserved),
             remaining: taken.remaining.saturating_sub(leased),
             full_in: taken.full_in.saturating_add(reserved),
+        };
+        Ok((taken, leased))
+    };
+    // Beside a bucket that lies alone there is nothing else to charge.
+    let from_sole = |alone: Alone<'_>, level, is_hot| {
+        let paid = take(level, is_hot).map(|(taken, leased)| Paid {
+            taken,
+            leased,
+            members: match leased {
+                0 => Members::default(),
+                _ => alone.served(),
+            },
+        });
+        (paid.as_ref().ok().map(|paid| paid.taken.stored), paid)
+    };
+    let paid = asked.ask(buckets, from_sole, &mut |levels, found, is_hot| {
+        elsewhere = None;
+        let (taken, leased) = match take(found.level, is_hot) {
+            Ok(taken) => taken,
+            Err(refused) => return (found.keep(levels, charge), Err(refused)),
         };
         let is_set = levels.set(&charge.quota, taken.stored);
         let tokens = charge.cost.saturating_add(leased);
@@ -470,7 +515,10 @@ pub(crate) fn give_back_top(
     top: u64,
     tokens: u64,
 ) -> Result<(), Contended> {
-    buckets.update(key, &mut |levels| {
+    let payer = None;
+    let from_sole =
+        &mut |alone: Alone<'_>| (alone.stored == top).then(|| quota.give_back(tokens, top));
+    buckets.update_sole(key, Sole { quota, payer }, from_sole, &mut |levels| {
         levels.get(quota) == Some(top) && levels.set(quota, quota.give_back(tokens, top))
     })
 }
@@ -481,9 +529,10 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
-        let looked = asked.ask(buckets, &mut |levels, found, _| {
-            let refused = charge.quota.take(charge.cost, found.level, now).err();
-            (found.keep(levels, charge), refused.map_or(Ok(()), Err))
+        let look = |level| charge.quota.take(charge.cost, level, now).map(|_| ());
+        let from_sole = |_: Alone<'_>, level, _| (None, look(level));
+        let looked = asked.ask(buckets, from_sole, &mut |levels, found, _| {
+            (found.keep(levels, charge), look(found.level))
         });
         let Ok(result) = looked else {
             return Some(Outcome::Contended { by: i });

@@ -7,6 +7,10 @@ use crate::request::glance::Glance;
 use crate::request::headers::Headers;
 use crate::request::path::split_query;
 
+mod edit;
+
+pub use edit::{Edit, Edits, FewEdits};
+
 /// What a request carries.
 #[derive(Default)]
 pub struct Presented<'a> {
@@ -72,42 +76,13 @@ pub fn find_ours<'a, 'p>(
     found
 }
 
-/// A change to the request's headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit<'a> {
-    /// Removes every header of this name.
-    Remove(Cow<'a, str>),
-    /// Replaces every header of this name by one.
-    Set(Cow<'a, str>, Cow<'a, [u8]>),
-}
-
-impl<'a> Edit<'a> {
-    /// The header that it changes.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Remove(name) | Self::Set(name, _) => name,
-        }
-    }
-
-    /// Adds the removal of a header to a list, once.
-    pub(crate) fn remove(name: &'a [u8], edits: &mut Vec<Self>) {
-        // Envoy takes no other names, and one that is not text could not be asked for.
-        if let Ok(name) = core::str::from_utf8(name) {
-            let edit = Self::Remove(Cow::Borrowed(name));
-            if !edits.contains(&edit) {
-                edits.push(edit);
-            }
-        }
-    }
-}
-
 /// Takes the key out, so that the upstream never sees it: everything that stands where keys
 /// are looked for.
 pub fn strip<'a>(
     policy: &'a Policy,
     glance: Glance,
     headers: Headers<'a>,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     strip_ours(policy, glance, headers, &|_| true, edits);
 }
@@ -119,7 +94,7 @@ pub fn strip_ours<'a>(
     glance: Glance,
     headers: Headers<'a>,
     ours: &dyn Fn(&[u8]) -> bool,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     for credential in glance.places(policy) {
         match credential {
@@ -135,7 +110,7 @@ pub fn strip_ours<'a>(
                 let Some(scheme) = scheme else {
                     // Of several, one that is ours takes the others along: a request has one key.
                     if values.any(|v| ours(v.trim_ascii())) {
-                        edits.push(Edit::Remove(Cow::Borrowed(name)));
+                        edits.add(Edit::Remove(Cow::Borrowed(name)));
                     }
                     continue;
                 };
@@ -154,9 +129,9 @@ pub fn strip_ours<'a>(
                 }
                 match (found, kept.is_empty()) {
                     (false, _) => {}
-                    (true, true) => edits.push(Edit::Remove(Cow::Borrowed(name))),
+                    (true, true) => edits.add(Edit::Remove(Cow::Borrowed(name))),
                     (true, false) => {
-                        edits.push(Edit::Set(
+                        edits.add(Edit::Set(
                             Cow::Borrowed(name),
                             Cow::Owned(kept.join(&b", "[..])),
                         ));
@@ -176,7 +151,7 @@ pub fn strip_ours<'a>(
                     .filter(|c| !(is_cookie(c, name) && ours(unquoted(after(c, b'=')))))
                     .collect();
                 if kept.len() < all.len() {
-                    edits.push(if kept.is_empty() {
+                    edits.add(if kept.is_empty() {
                         Edit::Remove(Cow::Borrowed("cookie"))
                     } else {
                         Edit::Set(Cow::Borrowed("cookie"), Cow::Owned(kept.join(&b"; "[..])))
@@ -193,7 +168,7 @@ pub fn strip_query<'a>(
     policy: &'a Policy,
     glance: Glance,
     headers: Headers<'a>,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     strip_query_of(policy, glance, headers, &|_| true, edits);
 }
@@ -203,7 +178,7 @@ fn strip_query_of<'a>(
     glance: Glance,
     headers: Headers<'a>,
     ours: &dyn Fn(&[u8]) -> bool,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) {
     let names = glance.places(policy).filter_map(|c| match c {
         Credential::Query(name) => Some(name),
@@ -229,7 +204,7 @@ fn strip_query_of<'a>(
             out.push(b'?');
             out.extend(kept.join(&b'&'));
         }
-        edits.push(Edit::Set(Cow::Borrowed(":path"), Cow::Owned(out)));
+        edits.add(Edit::Set(Cow::Borrowed(":path"), Cow::Owned(out)));
     }
 }
 
@@ -249,7 +224,7 @@ pub fn strip_smuggled<'a>(
     glance: Glance,
     headers: Headers<'a>,
     overrides: bool,
-    edits: &mut Vec<Edit<'a>>,
+    edits: &mut impl Edits<'a>,
 ) -> Seen {
     let mut seen = Seen::default();
     let smuggles = glance.identity || (overrides && glance.overrides);
@@ -276,7 +251,7 @@ pub fn strip_smuggled<'a>(
 }
 
 /// Removes what asks to be taken for a request for another host.
-pub fn strip_hosts<'a>(headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+pub fn strip_hosts<'a>(headers: Headers<'a>, edits: &mut impl Edits<'a>) {
     for (name, _) in headers
         .iter()
         .filter(|(n, _)| crate::request::overrides::is_host(n))
@@ -287,7 +262,7 @@ pub fn strip_hosts<'a>(headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
 
 /// Takes our own names out of `Connection`, which Envoy forwards where a request asks for an
 /// upgrade: a proxy behind drops the headers that it names, and the identity would be gone.
-fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut impl Edits<'a>) {
     let fields = headers.iter().filter(|(n, _)| *n == b"connection");
     let all: Vec<&[u8]> = fields.flat_map(|(_, v)| elements(v)).collect();
     let is_ours = |element: &&[u8]| {
@@ -299,7 +274,7 @@ fn strip_nominated<'a>(policy: &Policy, headers: Headers<'a>, edits: &mut Vec<Ed
     let kept: Vec<&[u8]> = all.iter().copied().filter(|n| !is_ours(n)).collect();
     if kept.len() < all.len() {
         let name = Cow::Borrowed("connection");
-        edits.push(match kept.is_empty() {
+        edits.add(match kept.is_empty() {
             true => Edit::Remove(name),
             false => Edit::Set(name, Cow::Owned(kept.join(&b", "[..]))),
         });
@@ -331,7 +306,7 @@ pub(crate) fn names_a_key(brand: &str, text: &[u8]) -> bool {
 /// Removes trailers that some server would merge into the headers that we have judged:
 /// identity, credentials and overrides, in every spelling. None of them may stand in
 /// trailers (RFC 9110 section 6.5.1), so nothing honest is lost.
-pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut Vec<Edit<'a>>) {
+pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut impl Edits<'a>) {
     for (name, _) in trailers.iter() {
         if is_identity(&policy.identity, name)
             || is_place(policy, name)

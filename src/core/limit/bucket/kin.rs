@@ -16,7 +16,9 @@
 //! A rule that is new costs one more look at shared data, once for each key; a change of
 //! subject one more write for each take, for as long as it is remembered.
 
-use super::{BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused};
+use core::cell::Cell;
+
+use super::{Alone, BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused, Sole};
 use crate::limit::lease::Held;
 
 /// The key that pays, and where its buckets would lie if the limit were the other subject's.
@@ -188,37 +190,50 @@ impl<'c> Asked<'c> {
         }
     }
 
-    /// Gives `f` the bucket's level.
+    /// Gives `f` the bucket's level; or `from_sole`, if the bucket lies alone, which says what is
+    /// to be stored. There the level is all that counts, so that it is found as it is stored.
     ///
     /// # Errors
     /// [`Contended`] as [`Buckets::update`].
     pub fn ask<T, B: Buckets>(
         &self,
         buckets: &mut B,
+        from_sole: impl Fn(Alone<'_>, u64, bool) -> (Option<u64>, Result<T, Refused>),
         f: &mut Take<'_, T>,
     ) -> Result<Result<T, Refused>, Contended> {
         let (charge, now) = (self.charge, self.now);
         let held = buckets.with_leases(|leases| leases.held(charge, now));
         let held = held.unwrap_or_default();
+        let quota = &charge.quota;
+        let payer = charge.kin.filter(|_| charge.key.is_of_client());
+        let payer = payer.map(|kin| kin.lineage);
+        // Asked again where a rival was faster: the last answer counts.
+        let answer = Cell::new(None);
+        let mut from_sole = |alone: Alone<'_>| {
+            let level = held.given_back(quota, alone.stored);
+            let (stored, result) = from_sole(alone, level, held.is_hot);
+            answer.set(Some(Ok(result)));
+            stored
+        };
         let mut done = Done::default();
         loop {
-            // Asked again where a rival was faster: the last answer counts.
-            let mut answer = None;
-            buckets.update(&charge.key, &mut |levels| {
+            answer.set(None);
+            let sole = Sole { quota, payer };
+            buckets.update_sole(&charge.key, sole, &mut from_sole, &mut |levels| {
                 let of = (self.charges, charge);
                 match find(levels, of, held, &done, now) {
                     Ok(found) => {
                         let (is_stored, result) = f(levels, &found, held.is_hot);
-                        answer = Some(Ok(result));
+                        answer.set(Some(Ok(result)));
                         is_stored
                     }
                     Err(errand) => {
-                        answer = Some(Err(errand));
+                        answer.set(Some(Err(errand)));
                         false
                     }
                 }
             })?;
-            match answer {
+            match answer.take() {
                 Some(Ok(result)) => return Ok(result),
                 // None is asked for a second time.
                 Some(Err(errand)) => self.run(buckets, errand, &mut done)?,
@@ -228,6 +243,8 @@ impl<'c> Asked<'c> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn run<B: Buckets>(
         &self,
         buckets: &mut B,

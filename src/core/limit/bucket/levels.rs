@@ -9,10 +9,10 @@ use super::Quota;
 /// The most rules that one subject and route may have in use at a time.
 pub const MAX_RULES: usize = 64;
 
-const LEVEL_BYTES: usize = 32;
+pub(super) const LEVEL_BYTES: usize = 32;
 
 /// The most keys of a client that its bucket keeps apart.
-const MAX_MEMBERS: usize = 256;
+pub(super) const MAX_MEMBERS: usize = 256;
 
 /// The most links of one place.
 const MAX_LINKS: usize = 255;
@@ -41,6 +41,10 @@ struct Link {
 pub struct Members(Vec<u64>);
 
 impl Members {
+    pub(super) fn of(numbers: &[[u8; 8]]) -> Self {
+        Self(numbers.iter().map(|n| u64::from_be_bytes(*n)).collect())
+    }
+
     /// Whether this key is one of them.
     pub fn has(&self, lineage: u64) -> bool {
         self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
@@ -245,6 +249,18 @@ impl Levels {
     pub fn get(&self, quota: &Quota) -> Option<u64> {
         let found = self.0.iter().find(|level| level.quota == *quota);
         found.map(|level| level.arrival)
+    }
+
+    /// The level of a rule's bucket and the keys that it has seen, if it lies here alone: no other
+    /// rule was used, no key that it has seen was elsewhere, and the payer is one of those.
+    pub(super) fn sole(&self, quota: &Quota, payer: Option<u64>) -> Option<(u64, &[u64])> {
+        let ([level], []) = (&self.0[..], &self.1[..]) else {
+            return None;
+        };
+        let is_alone = level.quota == *quota
+            && level.views.is_empty()
+            && payer.is_none_or(|payer| level.members.has(payer));
+        is_alone.then_some((level.arrival, &level.members.0))
     }
 
     /// Stores a level, as that of the rule that was used last; `false` if there is no room for

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 mod changes;
 mod overdrawn;
+mod sole;
 
 fn quota(requests: u64, per: u64, burst: u64) -> Quota {
     Quota::new(requests, per, burst).unwrap()

@@ -117,3 +117,32 @@ fn an_ordinary_request_has_its_key_alone() {
         }
     );
 }
+
+/// Else each request pays for a closer look that finds nothing: then choose other factors in `hash`.
+#[test]
+fn ordinary_headers_are_passed_over_at_once() {
+    let policy = policy(r#"{"header":"authorization","scheme":"Bearer"},{"header":"x-api-key"}"#);
+    for name in [
+        ":authority",
+        ":path",
+        ":scheme",
+        "user-agent",
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "content-type",
+        "content-length",
+        "cookie",
+        "traceparent",
+        "x-request-id",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-envoy-internal",
+    ] {
+        assert!(!policy.watched.may_be(name.as_bytes()), "{name}");
+    }
+    for name in ["authorization", "x-api-key", ":method"] {
+        assert!(policy.watched.may_be(name.as_bytes()), "{name}");
+        assert!(!policy.watched.may_ask(name.as_bytes()), "{name}");
+    }
+}

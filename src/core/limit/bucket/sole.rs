@@ -1,0 +1,92 @@
+//! A bucket that lies alone: under one rule, with no lineage that was at the other subject's
+//! place. So most of them lie, and a take is a number that is read and changed where it stands:
+//! nothing is parsed, nothing allocated.
+
+use super::levels::{LEVEL_BYTES, MAX_MEMBERS};
+use super::{Levels, Members, Quota};
+
+/// Which bucket is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Sole<'q> {
+    /// Its rule.
+    pub quota: &'q Quota,
+    /// Of a client's bucket, the key that pays: one that the bucket has not seen has errands to
+    /// run first.
+    pub payer: Option<u64>,
+}
+
+/// What is found of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alone<'b> {
+    /// Its level.
+    pub stored: u64,
+    members: &'b [[u8; 8]],
+}
+
+impl Alone<'_> {
+    /// The keys that a lease of it may serve.
+    #[cold]
+    pub(crate) fn served(&self) -> Members {
+        Members::of(self.members)
+    }
+}
+
+/// What is done with it: the level to store instead, if any.
+pub type Change<'f> = dyn FnMut(Alone<'_>) -> Option<u64> + 'f;
+
+impl Sole<'_> {
+    /// Changes the bucket in the bytes that [`Levels::to_bytes`] wrote. Says whether they
+    /// changed; `None` if it does not lie alone there, and `change` was not asked.
+    pub fn change_in(self, bytes: &mut [u8], change: &mut Change<'_>) -> Option<bool> {
+        let (level, rest) = bytes.split_first_chunk_mut::<LEVEL_BYTES>()?;
+        let (words, _) = level.as_chunks_mut::<8>();
+        let [requests, per, burst, arrival] = words else {
+            return None;
+        };
+        let is_ours = self.quota.is(
+            u64::from_be_bytes(*requests),
+            u64::from_be_bytes(*per),
+            u64::from_be_bytes(*burst),
+        );
+        if !is_ours {
+            return None;
+        }
+        let rest: &[u8] = rest;
+        let members = match rest {
+            [] => &[][..],
+            [members @ .., 1] => {
+                let (words, odd) = members.as_chunks::<8>();
+                let (count, members) = words.split_first()?;
+                let is_whole = odd.is_empty() && u64::from_be_bytes(*count) == members.len() as u64;
+                if !is_whole || members.len() > MAX_MEMBERS {
+                    return None;
+                }
+                members
+            }
+            _ => return None,
+        };
+        if let Some(payer) = self.payer
+            && members.len() < MAX_MEMBERS
+            && !members.contains(&payer.to_be_bytes())
+        {
+            return None;
+        }
+        let stored = u64::from_be_bytes(*arrival);
+        let changed = change(Alone { stored, members });
+        if let Some(changed) = changed {
+            *arrival = changed.to_be_bytes();
+        }
+        Some(changed.is_some())
+    }
+
+    /// The same with levels that were read.
+    pub fn change_of(self, levels: &mut Levels, change: &mut Change<'_>) -> Option<bool> {
+        let (stored, members) = levels.sole(self.quota, self.payer)?;
+        let members: Vec<_> = members.iter().map(|n| n.to_be_bytes()).collect();
+        let changed = change(Alone {
+            stored,
+            members: &members,
+        });
+        Some(changed.is_some_and(|changed| levels.set(self.quota, changed)))
+    }
+}

@@ -1,0 +1,141 @@
+//! Memory that the host hands bytes over in.
+//!
+//! In the middle of every call that answers with bytes the host asks our allocator for memory.
+//! For what requests ask for again and again, their headers and the buckets that they pay into, it
+//! is given the same block each time: to allocate and to free costs more than the bytes do.
+#![allow(
+    unsafe_code,
+    reason = "the host's interface is C, and what it wrote has to be taken over"
+)]
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::ptr::null_mut;
+use std::thread::LocalKey;
+
+unsafe extern "C" {
+    safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
+}
+
+/// Bytes of a block. What is longer is allocated.
+const ROOM: usize = 8192;
+
+/// A block of [`ROOM`] bytes, made when it is first needed.
+pub struct Block {
+    /// Null while somebody has it.
+    at: Cell<*mut u8>,
+    is_made: Cell<bool>,
+}
+
+thread_local! {
+    /// For the headers of requests.
+    pub static HEADERS: Block = const { Block::new() };
+    /// For buckets and tallies.
+    pub static BUCKET: Block = const { Block::new() };
+    /// What the host gets when it asks. Null: memory of its own.
+    static OFFERED: Cell<*mut u8> = const { Cell::new(null_mut()) };
+}
+
+impl Block {
+    const fn new() -> Self {
+        Self {
+            at: Cell::new(null_mut()),
+            is_made: Cell::new(false),
+        }
+    }
+
+    /// Null if somebody has it.
+    fn borrow(&self) -> *mut u8 {
+        if !self.is_made.replace(true) {
+            self.at.set(Vec::with_capacity(ROOM).leak().as_mut_ptr());
+        }
+        self.at.replace(null_mut())
+    }
+}
+
+/// Bytes from the host.
+pub struct Given {
+    bytes: Vec<u8>,
+    /// Where they go back to.
+    block: Option<&'static LocalKey<Block>>,
+}
+
+impl From<Vec<u8>> for Given {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, block: None }
+    }
+}
+
+impl Deref for Given {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Given {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(block) = self.block {
+            let bytes = core::mem::take(&mut self.bytes);
+            let at = core::mem::ManuallyDrop::new(bytes).as_mut_ptr();
+            block.with(|block| block.at.set(at));
+        }
+    }
+}
+
+/// Takes what the host wrote into memory that it asked our allocator for, or into the block, if
+/// that is free. `call` is given where the host is to say which, and how many bytes.
+pub fn returned<E>(
+    block: Option<&'static LocalKey<Block>>,
+    call: impl FnOnce(*mut *mut u8, *mut usize) -> Result<(), E>,
+) -> Result<Given, E> {
+    let (mut data, mut size) = (null_mut(), 0);
+    let offered = block.map_or(null_mut(), |block| block.with(Block::borrow));
+    OFFERED.set(offered);
+    let done = call(&raw mut data, &raw mut size);
+    OFFERED.set(null_mut());
+    let is_lent = done.is_ok() && !data.is_null() && data == offered && size <= ROOM;
+    if is_lent {
+        // SAFETY: the block was made as a `Vec` of that capacity, nobody else has it, and the
+        // host filled `size` bytes of it.
+        let bytes = unsafe { Vec::from_raw_parts(data, size, ROOM) };
+        return Ok(Given { bytes, block });
+    }
+    if let Some(block) = block.filter(|_| !offered.is_null()) {
+        block.with(|block| block.at.set(offered));
+    }
+    done?;
+    if data.is_null() || data == offered {
+        return Ok(Vec::new().into());
+    }
+    // SAFETY: the host filled `size` bytes that `proxy_on_memory_allocate` of the SDK
+    // handed out as a `Vec` of that capacity, and has given them up.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) }.into())
+}
+
+/// The host asks for memory to write to.
+#[unsafe(export_name = "keystile_on_memory_allocate")]
+extern "C" fn on_memory_allocate(size: usize) -> *mut u8 {
+    let offered = OFFERED.replace(null_mut());
+    match size <= ROOM && !offered.is_null() {
+        true => offered,
+        false => proxy_on_memory_allocate(size),
+    }
+}
+
+impl Given {
+    /// As memory of its own.
+    pub fn into_vec(mut self) -> Vec<u8> {
+        match self.block {
+            None => core::mem::take(&mut self.bytes),
+            Some(_) => self.to_vec(),
+        }
+    }
+}
