@@ -56,8 +56,12 @@ fn the_top_level_is_fixed() {
     let known = [
         "Cargo.toml",
         "Cargo.lock",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "README.md",
+        "SECURITY.md",
+        "rust-toolchain.toml",
         "src",
         "envoy",
         "tests",
