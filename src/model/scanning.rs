@@ -79,7 +79,7 @@ pub enum Untrusted {
     Signature,
     /// Signed, and yet not a list of alerts.
     Body,
-    /// More alerts than [`MOST`].
+    /// More alerts than `MOST`.
     TooMany,
 }
 
