@@ -33,3 +33,31 @@ die() {
 envoy_binary() {
     printf '%s\n' ".tools/envoy-$KEYSTILE_ENVOY_VERSION/envoy/_bin/envoy"
 }
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo "$@"
+    else
+        die "run as root or install sudo; needed: $*"
+    fi
+}
+
+# A fresh machine upgrades itself while this runs: whatever lock that holds is waited for, five
+# minutes at most. The option covers dpkg's lock, the loop that of the package lists.
+apt_get() {
+    local end=$((SECONDS + 300)) printed waits=false
+    until printed="$(as_root env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq \
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" 2>&1 >/dev/null)"; do
+        if [[ "$printed" != *'Could not get lock'* ]] || [ "$SECONDS" -ge "$end" ]; then
+            printf '%s\n' "$printed" >&2
+            return 1
+        fi
+        $waits || say "${0##*/}: waiting for another apt-get to finish"
+        waits=true
+        sleep 1
+    done
+}

@@ -1,5 +1,5 @@
 //! Keys: what is seen of them, and how they are listed, changed and switched off.
-//! [`issue`] has what makes new ones.
+//! `issue` has what makes new ones.
 
 use keystile_core::key::KeyId;
 use std::collections::BTreeMap;

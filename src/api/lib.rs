@@ -4,6 +4,9 @@
 //! [`for_each_operation!`] is the only list of them. An operation travels as JSON: fields
 //! that its path names go into the path; of `GET` and `DELETE` the others go into the
 //! query, of the rest into the body.
+//!
+//! Holds what is asked and what is answered, and [`remote`], which asks a server. Never serves a
+//! request, prints anything or touches a row: each operation calls one function of the registry.
 
 use std::collections::BTreeMap;
 
@@ -175,8 +178,8 @@ pub struct Route {
     pub etag: bool,
     /// The largest body, in bytes.
     pub body: usize,
-    /// Answered by the running server from what it knows itself, not from the store: see
-    /// [`keystile_server::http::live`].
+    /// Answered by the running server from what it knows itself, not from the store: see `live` in
+    /// the server's `http`.
     pub live: bool,
 }
 

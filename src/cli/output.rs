@@ -1,5 +1,9 @@
 //! What is printed: tables for people, JSON for programs, both on stdout; messages on
 //! stderr. Colour on a terminal only, and not with NO_COLOR.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that prints: it makes what callers wrote fit for a terminal"
+)]
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -1,20 +1,19 @@
-//! The web console, and the portal of clients: pages made here, on the server, by the
-//! same operations as the API's, asked for by whoever is signed in. What a role may not do
-//! there, it may not do here.
+//! The web console, and the portal of clients: pages made on the server by the same operations as
+//! the API's, asked for by whoever is signed in. What a role may not do there, it may not do here.
 //!
-//! * [`visit`]: who is looking: session, origin of a request, headers of an answer;
-//!   [`session`]: who is signed in, and for how long;
-//! * [`page`]: the frame around every page; [`part`] and [`chart`]: what they are made of;
-//!   [`form`]: what is typed, and what is wrong with it; [`held`]: what a form showed;
-//! * [`door`]: sign in and out, invitations; [`oidc`]: over an identity provider; the
-//!   others are named for what they show.
+//! * No key or token ever stands in a URL, in a redirect, or in a page that is shown a second time.
+//! * Nothing is ever changed by a request that another site caused: cookies stay on this site, the
+//!   origin is compared, and every form carries a token that only our pages know.
+//! * No page ever runs a script, or takes a style, that is not ours; nothing is inline.
 //!
-//! # What never happens
+//! # Map
 //!
-//! * No key or token stands in a URL, a redirect or a page that is shown a second time.
-//! * Nothing is changed by a request that another site caused: cookies stay at home, the
-//!   origin is compared, and every form carries what only our pages know.
-//! * No page runs a script, or takes a style, that is not ours: nothing is inline.
+//! * [`visit`]: one request: its session, its origin, the headers of its answer; [`session`]: who is
+//!   signed in, and for how long;
+//! * [`page`]: the frame around every page; [`part`] and [`chart`]: what pages are made of;
+//!   [`form`]: what was typed, and what is wrong with it; [`held`]: what a form showed;
+//! * [`door`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
+//! * every other module is the page that it is named after.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,7 +1,11 @@
-//! Keystile: API keys checked inside Envoy, against a signed keyset, without a hop.
+//! The pure core: API keys checked inside Envoy, against a signed keyset, without a network hop.
 //!
-//! This is the pure core. `keystile-filter` carries it into Envoy; the companion `keystilectl`
-//! builds what it reads. Nothing here knows either of them.
+//! `keystile-filter` carries it into Envoy; the companion `keystilectl` builds what it reads, and
+//! explains requests with it. It knows neither of them, and compiles for WebAssembly and natively.
+//!
+//! It never does I/O and never reads a clock: time and randomness are arguments. It never unwraps,
+//! indexes or panics, never lets a request through where it cannot tell, and never puts a key or a
+//! signing secret into an error, a log line, a metric or a reply.
 //!
 //! # Map
 //!
@@ -10,33 +14,29 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`request::headers`] | the request's headers, read in place from the host's buffer |
-//! | [`request::host`] | hosts, and the readings that their readers make of them |
+//! | [`request::host`] | hosts, and the ways in which proxies and servers may read them |
 //! | [`request::path`] | paths, likewise |
 //! | [`request::overrides`] | headers that ask for another method or path than the request has |
 //! | [`request::route`] | templates, and the one route that a request belongs to |
-//! | [`request::glance`] | what of all that follows a request may have at all |
+//! | [`request::glance`] | one look at the headers: which of the steps after it are needed at all |
 //! | [`request::credential`] | where a request carries its key, and how it is taken out |
 //! | [`request::certificate`] | client certificates that a key can be bound to |
 //! | [`key`] | the key's text: parse, checksum, digest, safe display |
 //! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
 //! | [`policy`] | `policy.yaml` as types that cannot be wrong |
 //! | [`limit::bucket`] | token buckets over one `u64`, several taken together |
-//! | [`limit::quota`] | allowances by day or month: windows in a time zone, and what was taken in them |
+//! | [`limit::quota`] | quotas by day or month: windows in a time zone, and what was taken in them |
 //! | [`decide`] | all of it as one pure function |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
-//! Beside that way stand [`report`] and [`report::usage`], what an Envoy tells the control plane, and
+//! Beside them stand [`report`] and [`report::usage`], what an Envoy tells the control plane, and
 //! [`report::message`], which signs both.
 //!
 //! # What never happens
 //!
-//! * The core does no I/O and reads no clock: time and randomness are arguments.
-//! * Nothing compiled for wasm unwraps, indexes or panics; no SDK call that does is used.
 //! * The verdict of `on_configure` depends on bytes and environment alone. Whatever may
 //!   differ between Envoy's canary and a worker is judged later, by denying.
-//! * No error, log line, metric or reply holds a key or a signing secret: the types that
-//!   hold them have neither `Debug` nor `Display`.
-//! * No branch that cannot tell lets a request through.
+//! * The types that hold keys and signing secrets have neither `Debug` nor `Display`.
 #![deny(missing_docs)]
 
 pub mod decide;

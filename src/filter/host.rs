@@ -379,6 +379,10 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
 /// Posts a body to a cluster of Envoy's; the answer comes to the context that called, under
 /// the number that is returned, if that context lives so long. An error says that it was not
 /// sent, as to a cluster that Envoy does not know.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "see below: the SDK has to know of the call"
+)]
 pub fn post(
     target: &ReportTarget,
     path: &str,

@@ -1,9 +1,9 @@
-//! The Envoy filter: a thin shell around [`keystile_core::decide`]. Every hostcall of the
-//! project is in [`host`].
+//! The Envoy filter: a thin shell around [`keystile_core::decide`]. It holds every hostcall of the
+//! project, all of them in `host`, and what must outlive a configuration push (`vm`: what is in
+//! force, metric ids); the context of one push only knows which store its configuration came from.
 //!
-//! A root context lives from one configuration push to the next, the VM much longer.
-//! What has to outlive a push (what is in force, metric ids) is in [`vm`]; a root
-//! context only knows which store its configuration came from.
+//! It never decides anything itself, never calls an SDK function that may panic, and never answers
+//! a request without the core's verdict: where something fails, the request is refused.
 
 #![cfg(target_family = "wasm")]
 
@@ -135,6 +135,10 @@ impl Drop for Root {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Envoy hands secrets over by environment alone; they are read once for each push"
+)]
 fn load(size: usize) -> Result<Artefact, Refusal> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
     let keys = match keys.is_empty() {

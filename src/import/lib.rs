@@ -1,7 +1,8 @@
-//! Clients, keys and limits out of other systems' exports.
+//! Clients, keys and limits out of other systems' exports: Kong, APISIX, Envoy Gateway, Unkey, and
+//! tables. What an export says and a store cannot hold is listed.
 //!
-//! Keys are hashed where they are read, on this machine; from here on there are digests
-//! only. What an export says and a store cannot is listed.
+//! Text goes in, lines to import come out. Never opens a file or a store, and never keeps a key:
+//! keys are hashed where they are read, on this machine; from here on there are digests only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display};
 
-/// One or more messages: printed by [`keystile_cli::cli::main`], or sent as a problem by the
-/// server, and nowhere else.
+/// One or more messages, printed by the command line or sent as a problem by the server, and put
+/// nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     messages: Vec<String>,

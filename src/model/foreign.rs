@@ -18,7 +18,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// Several lines, each of them as [`line`] has it but for our own colours. Lines after the first
+/// Several lines, each of them as [`line()`] has it but for our own colours. Lines after the first
 /// are indented, so that none can pass for a message of its own.
 pub fn message(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(without_sequences).collect();

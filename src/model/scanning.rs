@@ -3,7 +3,7 @@
 //! (<https://docs.github.com/code-security/secret-scanning/secret-scanning-partner-program>).
 //!
 //! Pure: reads keys and alerts, checks signatures. What happens to a key that was found
-//! is decided in [`keystile_registry::leak`].
+//! is decided in the registry's `leak`.
 
 use std::fmt;
 
@@ -79,7 +79,7 @@ pub enum Untrusted {
     Signature,
     /// Signed, and yet not a list of alerts.
     Body,
-    /// More alerts than [`MOST`].
+    /// More alerts than `MOST`.
     TooMany,
 }
 

@@ -1,7 +1,7 @@
 //! Telling other programs what happened: signed requests in the form of Standard
 //! Webhooks (<https://www.standardwebhooks.com>, version 1).
 //!
-//! Pure: what is sent, when to try again, and when to give up. [`keystile_server::outbox`] does
+//! Pure: what is sent, when to try again, and when to give up. The `outbox` of the server does
 //! the sending.
 
 use base64::Engine as _;

@@ -155,7 +155,10 @@ mod tests {
 
     fn key() -> String {
         let name = |n: &str| n.parse().unwrap();
-        let entropy = |b: &mut [u8]| getrandom::fill(b);
+        let entropy = |b: &mut [u8]| {
+            b.iter_mut().zip(7..).for_each(|(to, byte)| *to = byte);
+            Ok::<(), ()>(())
+        };
         let fresh = keystile_core::key::generate(&name("ks"), &name("live"), entropy);
         fresh.unwrap().text.expose_secret().to_owned()
     }

@@ -22,10 +22,10 @@ use crate::zones;
 use keystile_model::error::{Result, refuse, refuse_all};
 use keystile_model::world::World;
 
-mod cases;
+mod file;
 mod junit;
 
-pub use cases::{Case, Cases, Expect, Holder};
+pub use file::{Case, Cases, Expect, Holder};
 pub use junit::junit;
 
 /// What became of a case.
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Cases> {
             "name a file of cases",
         )
     })?;
-    cases::parse(&name, &text)
+    file::parse(&name, &text)
 }
 
 /// The policy that a file of cases names, beside the file.

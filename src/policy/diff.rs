@@ -103,7 +103,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
         )
     };
     let classes = Classes::of(&a.raw, &b.raw).ok_or_else(too_many)?;
-    if classes.len() > MOST {
+    if classes.count() > MOST {
         return Err(too_many());
     }
     // By route, before and after: the methods and hosts of which it is true.

@@ -1,7 +1,12 @@
 //! A store for tests.
 //!
 //! Compiled always: a feature for it would have every crate that stands on this one built twice.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::new_without_default,
+    missing_docs
+)]
 
 use keystile_system as system;
 use std::path::PathBuf;

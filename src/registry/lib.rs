@@ -1,5 +1,9 @@
-//! What can be done to a store: one function per operation, one transaction each, with
-//! its checks and its audit record inside.
+//! What can be done to a store: one function for each operation, one transaction each, with its
+//! checks and its audit record inside. And what stands around a store: its folder ([`home`]), the
+//! keysets made from it ([`publish`]), imports, rotations, found and lost keys, usage.
+//!
+//! Never speaks SQL (that is the store's) or HTTP, never prints, and never reads a clock: the time
+//! and the caller come with the [`World`](keystile_model::world::World) of each call.
 
 use keystile_model::caller::Caller;
 use keystile_model::error::{Error, Kind, Result, refuse};

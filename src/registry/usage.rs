@@ -1,12 +1,10 @@
-//! Usage: batches of counts taken in from Envoys, kept by minute, hour and day, and asked
-//! for by people. `usage.md` says what is kept, for how long, and how to switch it off.
+//! Usage: batches of counts from Envoys, kept by minute, hour and day, and asked for by people.
+//! The server's `usage.md` says what is kept, for how long, and how to switch it off; its
+//! `intake` lets batches that come at the same time share a transaction.
 //!
-//! * [`intake`]: batches that come at the same time share a transaction, and each is
-//!   acknowledged after it;
 //! * [`count`]: what such a transaction writes, each batch once;
 //! * [`anomaly`]: plain rules over what was counted, and who is told;
-//! * [`question`]: what was counted, asked for;
-//! * [`numbers`] makes metrics of it.
+//! * [`question`]: what was counted, asked for.
 
 use std::collections::HashMap;
 

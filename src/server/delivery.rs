@@ -3,9 +3,9 @@
 //!
 //! * [`publisher`] follows the store and keeps base and overlay;
 //! * [`artefact`] seals them, once for all streams;
-//! * [`discovery`] answers Envoys, one [`session`] a stream, through [`request`] and
-//!   [`wire`], as nodes that their certificates name ([`papers`]);
-//! * [`nodes`] knows which Envoys were enrolled and revoked;
+//! * [`discovery`] answers Envoys, one `session` a stream, through `request` and
+//!   `wire`, as nodes that their certificates name ([`papers`]);
+//! * `nodes` knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 

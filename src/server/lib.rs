@@ -1,17 +1,24 @@
-//! The server: the operations over HTTP, and whatever router it is given for discovery.
+//! `keystilectl serve`: the operations over HTTP, discovery for Envoys, and what a server does
+//! without being asked.
 //!
-//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: who may be
-//!   connected at once; [`connection`]: how long; [`body`] and [`budget`]: what is sent and
-//!   answered; [`proxy`]: who may speak for others;
-//! * [`backups`]: what is fetched of the store as a whole;
-//! * [`edge`]: what Envoys and scanners send; [`fleet`]: Envoys in numbers; [`backlog`]: what
-//!   has not arrived;
-//! * [`duties`]: what is done without being asked;
-//! * [`http`]: one handler for every operation; [`auth`]: who asks, and what that is good
-//!   for; [`limits`]: how often;
-//! * [`problem`]: what is told when something is not done;
+//! Never decides what an operation may do: the registry does, for the command line as well. Never
+//! speaks SQL, never logs a key, a token or a body, and never waits for the store on the threads
+//! that serve connections. It knows no page: the console is a router that it is given.
+//!
+//! # Map
+//!
+//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: how many may be
+//!   connected at once; [`connection`]: for how long; [`body`] and [`budget`]: how much they may
+//!   send and be answered; [`proxy`]: which proxies may speak for others;
+//! * [`http`]: one handler for every operation; [`auth`]: who asks, and what their token allows;
+//!   [`limits`]: how often; [`problem`]: what is told when something is not done;
+//!   [`desk`]: the one writer of the store, and its readers;
+//! * [`delivery`]: keysets on their way to Envoys, and the proof of what is in force; [`envoys`] and
+//!   [`fleet`]: what is known of each; [`edge`] and [`intake`]: reports and usage that they send;
+//! * [`duties`]: all of it put together, and what is done without being asked; [`outbox`]: webhooks; [`exporter`]: the
+//!   audit log sent elsewhere; [`scanner`]: reports of leaked keys; [`backups`]: the store as a whole;
 //! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
-//! * [`log`] and [`metrics`]: what is said about requests. No key, token or body is.
+//! * [`log`], [`metrics`], [`usage_numbers`] and [`backlog`]: what is told about all that.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -26,22 +26,21 @@ impl Tx<'_> {
     /// The living client of that name.
     pub fn client(&self, name: &str) -> Result<Option<Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(&sql)
             .sql()?
             .query_row([name], read)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// Rises with every change of a client or of its keys.
     pub fn client_revision(&self, number: u32) -> Result<u64> {
         let sql = "SELECT revision FROM client WHERE number = ?";
         let mut statement = self.tx.prepare_cached(sql).sql()?;
-        Ok(statement
+        statement
             .query_row([number], |r| column::unsigned(r, 0))
-            .sql()?)
+            .sql()
     }
 
     /// A client, or a key of it, is changed.
@@ -59,7 +58,7 @@ impl Tx<'_> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
         let mut statement = self.tx.prepare_cached(sql).sql()?;
         let rows = statement.query_map([], |r| r.get(0)).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// The plans that living clients are on, and how many are: of all, or of the one of a name.
@@ -70,7 +69,7 @@ impl Tx<'_> {
         let rows = statement
             .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// All living clients, by their names.
@@ -80,7 +79,7 @@ impl Tx<'_> {
         let rows = statement
             .query_map([], |r| read(r).map(|c| (c.name.clone(), c)))
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Adds a client; its `number` is given by the store and returned.

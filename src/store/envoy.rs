@@ -44,7 +44,7 @@ impl Tx<'_> {
             )
             .sql()?;
         let rows = statement.query_map([], read).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Remembers an Envoy as it is.

@@ -112,17 +112,16 @@ impl Tx<'_> {
         let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
         let ids = ids.iter().map(|id| column::signed(id.as_u64()));
         let rows = statement.query_map(params_from_iter(ids), read).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Whether there is a key of that id.
     pub fn has_key(&self, id: KeyId) -> Result<bool> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached("SELECT 1 FROM key WHERE id = ?")
             .sql()?
             .exists([column::signed(id.as_u64())])
-            .sql()?)
+            .sql()
     }
 
     /// Whether there is a key of any of these ids.
@@ -135,7 +134,7 @@ impl Tx<'_> {
         };
         let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
         let ids = ids.iter().map(|id| column::signed(id.as_u64()));
-        Ok(statement.exists(params_from_iter(ids)).sql()?)
+        statement.exists(params_from_iter(ids)).sql()
     }
 
     /// The key with a digest.
@@ -150,13 +149,12 @@ impl Tx<'_> {
 
     fn one(&self, condition: &str, value: impl rusqlite::ToSql) -> Result<Option<Key>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}");
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(&sql)
             .sql()?
             .query_row([value], read)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// All keys, in no order.
@@ -280,7 +278,7 @@ impl Tx<'_> {
                 })
             })
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Names and plans of all clients, deleted ones too, by number: quicker than one by one
@@ -293,7 +291,7 @@ impl Tx<'_> {
         let rows = statement
             .query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     fn client_of_row(&self, number: u32) -> rusqlite::Result<ClientOfRow> {
@@ -439,16 +437,15 @@ impl Tx<'_> {
         let rows = statement
             .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// How many keys of a client are not revoked.
     pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
-        Ok(self
-            .tx
+        self.tx
             .query_row(sql, [client], |r| column::unsigned(r, 0))
-            .sql()?)
+            .sql()
     }
 
     /// How many keys of a client are good at an instant or may become so. It counts no further
@@ -457,9 +454,8 @@ impl Tx<'_> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
             AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";
         let values = params![client, column::signed(now), column::signed(most)];
-        Ok(self
-            .tx
+        self.tx
             .query_row(sql, values, |r| column::unsigned(r, 0))
-            .sql()?)
+            .sql()
     }
 }

@@ -1,8 +1,10 @@
-//! The store: one SQLite file, encrypted by SQLCipher with AES-256.
+//! The store: one SQLite file, encrypted by SQLCipher with AES-256, and the usage beside it.
 //!
-//! The only place that speaks SQL. [`Store`] opens transactions, [`Tx`] holds what can
-//! be asked and done inside one, in the words of the domain; no type of the database
-//! leaves. A second database (PostgreSQL) is a second `Tx`.
+//! [`Store`] opens transactions; [`Tx`] holds what can be asked and done inside one, in the words of
+//! the domain. The only crate that speaks SQL: no type of the database leaves it, and a second
+//! database (PostgreSQL) would be a second `Tx`.
+//!
+//! Never decides who may do what, never reads a clock, and never writes an unencrypted page.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

@@ -195,7 +195,7 @@ impl Tx<'_> {
         let rows = statement
             .query_map(params![column::signed(seq), most], read)
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Where restores cut the log, behind a record: the number of the record that a restore left,
@@ -214,7 +214,7 @@ impl Tx<'_> {
                 Ok((column::unsigned(r, 0)?, r.get(1)?))
             })
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// One record.
@@ -222,10 +222,10 @@ impl Tx<'_> {
         self.write_audit()?;
         let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq = ?");
         let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        Ok(statement
+        statement
             .query_row([column::signed(seq)], read)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// The last record of the first ones, all of which are older than a time in

@@ -36,18 +36,17 @@ impl Tx<'_> {
             .prepare_cached("SELECT node, secret, enrolled, revoked FROM node ORDER BY node")
             .sql()?;
         let rows = statement.query_map([], read).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// One of them.
     pub fn enrolled_node(&self, node: &str) -> Result<Option<EnrolledNode>> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached("SELECT node, secret, enrolled, revoked FROM node WHERE node = ?")
             .sql()?
             .query_row([node], read)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// Keeps one as it is.

@@ -52,7 +52,7 @@ impl Tx<'_> {
             )
             .sql()?;
         let rows = statement.query_map([], webhook).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Adds a webhook and gives its number.

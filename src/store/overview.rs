@@ -30,8 +30,7 @@ impl Tx<'_> {
         let sql = "SELECT (SELECT count(*) FROM client WHERE deleted IS NULL),
             (SELECT count(*) FROM key),
             (SELECT count(*) FROM key INDEXED BY key_revoked WHERE revoked IS NOT NULL)";
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(sql)
             .sql()?
             .query_row([], |r| {
@@ -41,7 +40,7 @@ impl Tx<'_> {
                     keys: all.saturating_sub(revoked),
                 })
             })
-            .sql()?)
+            .sql()
     }
 
     /// The keys that end first, from an instant on and before another one, in seconds.
@@ -56,7 +55,7 @@ impl Tx<'_> {
                 |r| column::id(r, 0),
             )
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// How many keys end on each of so many days from an instant on. A range of the index a
@@ -73,9 +72,7 @@ impl Tx<'_> {
                 column::signed(start),
                 column::signed(start.saturating_add(DAY))
             ];
-            Ok(statement
-                .query_row(range, |r| column::unsigned(r, 0))
-                .sql()?)
+            statement.query_row(range, |r| column::unsigned(r, 0)).sql()
         };
         (0..days).map(day).collect()
     }
@@ -122,8 +119,8 @@ impl Tx<'_> {
         let sql = "SELECT count(*) FROM key INDEXED BY key_living
             WHERE client = ? AND revoked IS NULL";
         let mut statement = self.tx.prepare_cached(sql).sql()?;
-        Ok(statement
+        statement
             .query_row([client], |r| column::unsigned(r, 0))
-            .sql()?)
+            .sql()
     }
 }

@@ -21,17 +21,16 @@ impl Tx<'_> {
     /// The policy in force.
     pub fn policy(&self) -> Result<Revision> {
         let sql = "SELECT revision, text, applied FROM policy ORDER BY revision DESC LIMIT 1";
-        Ok(self.tx.query_row(sql, [], revision).sql()?)
+        self.tx.query_row(sql, [], revision).sql()
     }
 
     /// A policy of former times.
     pub fn policy_revision(&self, number: u64) -> Result<Option<Revision>> {
         let sql = "SELECT revision, text, applied FROM policy WHERE revision = ?";
-        Ok(self
-            .tx
+        self.tx
             .query_row(sql, [column::signed(number)], revision)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// Every policy ever applied, the oldest first.
@@ -41,7 +40,7 @@ impl Tx<'_> {
             .prepare("SELECT revision, text, applied FROM policy ORDER BY revision")
             .sql()?;
         let rows = statement.query_map([], revision).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Puts a policy in force; gives its number.

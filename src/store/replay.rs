@@ -23,8 +23,7 @@ impl Tx<'_> {
     /// What a caller was answered to the request that he calls `key`, unless that was
     /// before `since`, in seconds.
     pub fn replay(&self, caller: &str, key: &str, since: u64) -> Result<Option<Replay>> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "SELECT request, status, body, created FROM replay
                  WHERE caller = ? AND key = ? AND created >= ?",
@@ -39,7 +38,7 @@ impl Tx<'_> {
                 })
             })
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// Remembers an answer, and forgets those given before `since`.

@@ -73,7 +73,7 @@ pub fn update(
     }
     tx.pragma_update(None, "user_version", scripts.len() as i64)
         .sql()?;
-    Ok(tx.commit().sql()?)
+    tx.commit().sql()
 }
 
 /// That a database still has the version that it was opened with.

@@ -123,6 +123,6 @@ impl Tx<'_> {
                 })
             })
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 }

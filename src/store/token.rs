@@ -46,25 +46,23 @@ impl Tx<'_> {
     /// One token.
     pub fn token(&self, id: KeyId) -> Result<Option<TokenRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE token.id = ?");
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(&sql)
             .sql()?
             .query_row([column::signed(id.as_u64())], read)
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// The id of the token of a name that is not revoked.
     pub fn living_token(&self, name: &str) -> Result<Option<KeyId>> {
         let sql = "SELECT id FROM token WHERE name = ? AND revoked IS NULL";
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(sql)
             .sql()?
             .query_row([name], |r| column::id(r, 0))
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// All tokens, the oldest first.
@@ -72,7 +70,7 @@ impl Tx<'_> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY token.created, token.id");
         let mut statement = self.tx.prepare(&sql).sql()?;
         let rows = statement.query_map([], read).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Tokens, the oldest first, those behind one, until `each` gives false.

@@ -229,7 +229,7 @@ impl UsageStore {
 
     /// Waits longer for others than a server's operations may: of who counts.
     pub fn be_patient(&mut self) -> Result<()> {
-        Ok(self.db.busy_timeout(super::PATIENCE).sql()?)
+        self.db.busy_timeout(super::PATIENCE).sql()
     }
 
     /// Reads, all from one moment.

@@ -2,6 +2,10 @@
 //!
 //! Whatever stands on this crate is handed an instant and a source of randomness, in a
 //! [`World`]. Never decides anything, and never opens a store.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "clock, randomness, environment and programs are asked here, for all others"
+)]
 
 use std::net::IpAddr;
 

@@ -17,7 +17,14 @@ fn root() -> &'static Path {
 /// Every page for people, by its path.
 fn pages() -> Vec<(String, String)> {
     let mut todo = vec![root().join("src"), root().join("envoy")];
-    let mut found = vec![root().join("README.md")];
+    let mut found: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+    ]
+    .map(|name| root().join(name))
+    .into();
     while let Some(folder) = todo.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -36,7 +36,7 @@ impl Context {
             ),
             _ => {
                 out.warn("gave up before the server answered: if it made something, nobody has seen the secret; see `keystilectl audit list`");
-                std::process::exit(130);
+                exit()
             }
         })?;
         server.perform(&operation)
@@ -51,9 +51,18 @@ impl Context {
 pub fn leave_nothing() -> Result<()> {
     let end = |_| {
         file::remove_partials();
-        std::process::exit(130);
+        exit()
     };
     heard(end).map(drop)
+}
+
+/// Ends the process as a shell would after SIGINT.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whatever the main thread waits for, it cannot be asked to return"
+)]
+fn exit() -> ! {
+    std::process::exit(130)
 }
 
 /// Becomes true with the first SIGINT or SIGTERM, which no longer end the process; `hear` is

@@ -2,7 +2,7 @@
 //!
 //! Envoy chooses a virtual host by the authority as it came: with its port and its final dot,
 //! unless it was told to leave them out. Upstreams mostly leave them out. So a rule about hosts
-//! counts only where each of the [`Host::readings`] leads to it; what is no host at all is
+//! counts only where each reading of a [`Host`] leads to it; what is no host at all is
 //! refused, because nobody can tell what its readers make of it.
 //!
 //! Sources: RFC 3986 section 3.2.2, RFC 9110 section 7.2, Envoy's

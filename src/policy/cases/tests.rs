@@ -16,12 +16,12 @@ routes:
 
 fn run_text(cases: &str) -> Vec<Outcome> {
     let file = policy_file::parse("policy.yaml", POLICY.to_owned()).unwrap();
-    let cases = cases::parse("cases.yaml", cases).unwrap();
+    let cases = file::parse("cases.yaml", cases).unwrap();
     run(&system::at(1_800_000_000), &file, &cases).unwrap()
 }
 
 fn refused(cases: &str) -> String {
-    cases::parse("cases.yaml", cases).err().unwrap().to_string()
+    file::parse("cases.yaml", cases).err().unwrap().to_string()
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn every_code_of_the_filter_can_be_expected_and_no_other() {
     use keystile_core::decide::Denial;
     let expecting = |code: &str| format!("cases:\n- {{request: GET /a, expect: {code}}}\n");
     for denial in Denial::CODES {
-        let cases = cases::parse("cases.yaml", &expecting(denial.code())).unwrap();
+        let cases = file::parse("cases.yaml", &expecting(denial.code())).unwrap();
         assert_eq!(cases.cases[0].expect.code, denial.code());
     }
     let error = refused(&expecting("overdrawn"));
@@ -130,7 +130,7 @@ fn every_code_of_the_filter_can_be_expected_and_no_other() {
 #[test]
 fn a_key_that_could_not_be_is_refused() {
     let file = policy_file::parse("policy.yaml", DEFAULT.to_owned()).unwrap();
-    let cases = cases::parse(
+    let cases = file::parse(
         "cases.yaml",
         "cases:\n- {key: {plan: golf}, request: GET /a, expect: ok}\n",
     )

@@ -70,7 +70,7 @@ impl Classes {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.hosts
             .len()
             .saturating_mul(self.methods.len())

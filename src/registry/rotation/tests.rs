@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::time::Instant;
 
 use super::*;
 use crate::bench::{Bench, NOON};
@@ -70,17 +69,17 @@ fn issue(b: &mut Bench, draft: key::Draft) -> KeyId {
     issued[0].key.id
 }
 
-/// `KEYSTILE_SCALE=1000000 cargo test --release --bin keystilectl scale -- --nocapture`
+/// `KEYSTILE_SCALE=1000000 cargo test --release --lib -- at_any_scale --nocapture`
 /// tells how long things take with a store of that size.
 #[test]
 fn every_living_key_is_rotated_once_at_any_scale() {
-    let scale: u32 = std::env::var("KEYSTILE_SCALE").map_or(300, |n| n.parse().unwrap());
+    let scale: u32 = system::variable("KEYSTILE_SCALE").map_or(300, |n| n.parse().unwrap());
     let mut b = Bench::new();
     let mut took = String::new();
-    let mut clock = Instant::now();
+    let mut clock = system::instant();
     let mut lap = |what: &str| {
         took.push_str(&format!("{what}: {:.2?}\n", clock.elapsed()));
-        clock = Instant::now();
+        clock = system::instant();
     };
     b.issue(&system::at(NOON), scale);
     lap("issue");

@@ -1,5 +1,5 @@
 //! Discovery over gRPC: extension configurations alone and inside ADS, each in both
-//! dialects. Requests are read by tonic; responses are written by [`super::wire`],
+//! dialects. Requests are read by tonic; responses are written by `wire`,
 //! which shares a keyset's bytes between streams instead of copying them for each.
 
 use std::net::SocketAddr;

@@ -162,6 +162,10 @@ mod tests {
 
     /// Made by `openssl req -x509 -subj /O=o/CN=edge -addext
     /// subjectAltName=DNS:edge-1,IP:127.0.0.1,URI:spiffe://a/b`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no secrets to inherit"
+    )]
     fn certificate() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let made = std::process::Command::new("openssl")

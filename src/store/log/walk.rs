@@ -240,7 +240,7 @@ impl Tx<'_> {
         let rows = statement
             .query_map(params![each.from, each.to, most], |r| r.get(0))
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// The last records that are wanted, however many must be looked at.
@@ -253,7 +253,7 @@ impl Tx<'_> {
 fn record(wanted: &mut CachedStatement<'_>, rest: &Terms, seq: i64) -> Result<Option<Record>> {
     let values = rest.values.iter().cloned().chain([seq.into()]);
     let record = wanted.query_row(params_from_iter(values), read).optional();
-    Ok(record.sql()?)
+    record.sql()
 }
 
 /// For tests.

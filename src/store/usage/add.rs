@@ -36,8 +36,7 @@ pub struct Seen<'b> {
 impl UsageTx<'_> {
     /// The number of a run of Envoy; as seen at an instant, in seconds.
     pub fn source(&mut self, node: &str, epoch: u64, now: u64) -> Result<i64> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "INSERT INTO source (node, epoch, seen) VALUES (?, ?, ?)
                  ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING number",
@@ -48,7 +47,7 @@ impl UsageTx<'_> {
                 params![node, epoch.cast_signed(), column::signed(now)],
                 |r| r.get(0),
             )
-            .sql()?)
+            .sql()
     }
 
     /// The last batch that was counted of a VM, and which of the 64 before it.
@@ -128,15 +127,14 @@ impl UsageTx<'_> {
 
     /// The number of a key, of a client: -1 if nobody knows it.
     pub fn key_number(&mut self, id: KeyId, client: i64) -> Result<i64> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "INSERT INTO key (id, client) VALUES (?, ?)
                  ON CONFLICT DO UPDATE SET client = max(client, excluded.client) RETURNING number",
             )
             .sql()?
             .query_row(params![column::signed(id.as_u64()), client], |r| r.get(0))
-            .sql()?)
+            .sql()
     }
 
     /// A key was let through.

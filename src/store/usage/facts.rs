@@ -31,7 +31,7 @@ impl Tx<'_> {
              FROM key JOIN client ON client.number = key.client WHERE key.id = ?",
             )
             .sql()?;
-        Ok(statement
+        statement
             .query_row([column::signed(id.as_u64())], |r| {
                 Ok(KeyFacts {
                     client: column::number(r, 0)?,
@@ -41,17 +41,16 @@ impl Tx<'_> {
                 })
             })
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// The name of a client, a deleted one too, by its number.
     pub fn name_of_client(&self, number: i64) -> Result<Option<String>> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached("SELECT name FROM client WHERE number = ?")
             .sql()?
             .query_row([number], |r| r.get(0))
             .optional()
-            .sql()?)
+            .sql()
     }
 }

@@ -40,12 +40,11 @@ pub struct Untold {
 impl UsageTx<'_> {
     /// The settings as JSON; nothing if they are as they come.
     pub fn usage_settings(&self) -> Result<String> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached("SELECT settings FROM about")
             .sql()?
             .query_row([], |r| r.get(0))
-            .sql()?)
+            .sql()
     }
 
     /// Changes the settings.
@@ -58,10 +57,9 @@ impl UsageTx<'_> {
 
     /// Since when something has been counted, in seconds.
     pub fn began(&self) -> Result<Option<u64>> {
-        Ok(self
-            .tx
+        self.tx
             .query_row("SELECT began FROM about", [], |r| column::optional(r, 0))
-            .sql()?)
+            .sql()
     }
 
     /// Anomalies since an instant, of a client if it is given, the latest first.
@@ -78,7 +76,7 @@ impl UsageTx<'_> {
         let rows = statement
             .query_map(params![column::signed(since), client, most], anomaly)
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Anomalies that the audit log has not been told of.
@@ -99,7 +97,7 @@ impl UsageTx<'_> {
                 })
             })
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// The audit log has them.
@@ -192,14 +190,13 @@ impl UsageTx<'_> {
 
     /// Bytes of the database.
     pub fn bytes(&self) -> Result<u64> {
-        Ok(self
-            .tx
+        self.tx
             .query_row(
                 "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
                 [],
                 |r| column::unsigned(r, 0),
             )
-            .sql()?)
+            .sql()
     }
 }
 

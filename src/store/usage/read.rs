@@ -207,12 +207,12 @@ impl UsageTx<'_> {
                 },
             )
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// Requests that are in no count, in hours from the epoch.
     pub fn lost(&self, (from, until): Range) -> Result<Lost> {
-        Ok(self
+        self
             .tx
             .prepare_cached(
                 "SELECT coalesce(sum(dropped), 0), coalesce(sum(late), 0) FROM lost WHERE t BETWEEN ? AND ?",
@@ -222,13 +222,12 @@ impl UsageTx<'_> {
                     dropped: column::unsigned(r, 0)?,
                     late: column::unsigned(r, 1)?,
                 })
-            }).sql()?)
+            }).sql()
     }
 
     /// How a key was used, if it ever was; and its number.
     pub fn key_usage(&self, id: KeyId) -> Result<Option<(i64, KeyUsage)>> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "SELECT number, first_used, last_used, first_address, last_address, agent
                  FROM key WHERE id = ?",
@@ -245,18 +244,17 @@ impl UsageTx<'_> {
                 Ok((r.get(0)?, usage))
             })
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// The id of a key, and its client's number.
     pub fn key_of(&self, number: i64) -> Result<Option<(KeyId, i64)>> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached("SELECT id, client FROM key WHERE number = ?")
             .sql()?
             .query_row([number], |r| Ok((column::id(r, 0)?, r.get(1)?)))
             .optional()
-            .sql()?)
+            .sql()
     }
 
     /// The name of a route or an outcome.
@@ -265,12 +263,11 @@ impl UsageTx<'_> {
             Dimension::Route => "SELECT name FROM route WHERE number = ?",
             Dimension::Outcome => "SELECT name FROM outcome WHERE number = ?",
         };
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(sql)
             .sql()?
             .query_row([number], |r| r.get(0))
-            .sql()?)
+            .sql()
     }
 
     /// What was taken of a quota in the window that began then: what was let through, less
@@ -282,8 +279,7 @@ impl UsageTx<'_> {
 
     /// What the operator gave back in the window of a quota that began then.
     pub fn quota_given_back(&self, lineage: KeyId, window: u64) -> Result<u64> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "SELECT coalesce(sum(n), 0) FROM quota
                  WHERE lineage = ? AND window = ? AND source = 0",
@@ -293,14 +289,13 @@ impl UsageTx<'_> {
                 params![column::signed(lineage.as_u64()), column::signed(window)],
                 |r| column::unsigned(r, 0),
             )
-            .sql()?)
+            .sql()
     }
 
     /// What was let through in the window of a quota that began then; without what one run
     /// of Envoy let through, if it is given.
     pub fn quota_used(&self, lineage: KeyId, window: u64, but: Option<i64>) -> Result<u64> {
-        Ok(self
-            .tx
+        self.tx
             .prepare_cached(
                 "SELECT coalesce(sum(n), 0) FROM quota
                  WHERE lineage = ?1 AND window = ?2 AND source <> 0
@@ -315,7 +310,7 @@ impl UsageTx<'_> {
                 ],
                 |r| column::unsigned(r, 0),
             )
-            .sql()?)
+            .sql()
     }
 }
 
@@ -337,7 +332,7 @@ fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
 
 fn all(statement: &mut Statement<'_>, values: impl Params) -> Result<Vec<Grouped>> {
     let rows = statement.query_map(values, grouped).sql()?;
-    Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    rows.collect::<rusqlite::Result<_>>().sql()
 }
 
 fn grouped(r: &Row<'_>) -> rusqlite::Result<Grouped> {

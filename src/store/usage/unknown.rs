@@ -17,19 +17,18 @@ impl UsageTx<'_> {
             .prepare("SELECT id FROM key WHERE last_used IS NOT NULL")
             .sql()?;
         let rows = statement.query_map([], |r| column::id(r, 0)).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// The greatest number of a client that anything was counted for.
     pub fn last_client(&self) -> Result<u32> {
-        Ok(self
-            .tx
+        self.tx
             .query_row(
                 "SELECT max(0, coalesce(max(client), 0)) FROM key",
                 [],
                 |r| column::number(r, 0),
             )
-            .sql()?)
+            .sql()
     }
 
     /// A key belongs to nobody any more.
@@ -57,6 +56,6 @@ impl UsageTx<'_> {
                 Ok((column::id(r, 0)?, column::unsigned(r, 1)?))
             })
             .sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::{NamedTempFile, TempDir};
 
 /// How their names begin, so that an operator who finds one knows what it is.
-
 const PREFIX: &str = ".keystile-partial-";
 /// What the database puts beside one.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];

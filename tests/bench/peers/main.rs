@@ -100,6 +100,8 @@ enum Section {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    // Cargo begins in the package's folder; what is built lies below the project's.
+    std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).expect("the project");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

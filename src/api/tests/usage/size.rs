@@ -1,6 +1,6 @@
 //! Many rows: what they weigh, and how long answers take.
 //!
-//!     KEYSTILE_ROWS=10000000 cargo test --release --bin keystilectl many_rows -- --nocapture
+//!     KEYSTILE_ROWS=10000000 cargo test --release --lib -- many_rows --nocapture
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn fill(b: &mut Bench, rows: u64, last: u64) {
 
 #[test]
 fn answers_over_many_rows_read_few_of_them() {
-    let wanted = std::env::var("KEYSTILE_ROWS").ok();
+    let wanted = system::variable("KEYSTILE_ROWS");
     let wanted: u64 = wanted.map_or(300_000, |n| n.parse().unwrap());
     let mut b = Bench::new();
     let now = NOON + 5 * HOUR + 1234;
