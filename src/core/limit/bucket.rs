@@ -286,13 +286,19 @@ pub struct Charge {
     pub key: BucketKey,
     /// Its rule: which of the buckets there it is, and its size and refill.
     pub quota: Quota,
-    /// Tokens to take.
+    /// Tokens that the request costs; a bucket that never holds so many gives all that it holds.
     pub cost: u64,
     /// Who pays, and where its buckets would lie if the limit were the other subject's.
     pub kin: Option<Kin>,
 }
 
 impl Charge {
+    /// Tokens to take. A request dearer than the whole bucket takes the whole bucket: it stays
+    /// possible, and `Retry-After` stays true.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.cost.min(self.quota.burst())
+    }
+
     /// Whether all keys of a client share the bucket.
     pub(crate) fn is_of_client(&self) -> bool {
         self.key.is_of_client()
@@ -391,6 +397,16 @@ fn pay_all(
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
 }
 
+/// Whether tokens of these buckets may be taken in advance, and from what was so taken: only where
+/// each of them gives all that the request costs, and all the same. The payer's other buckets took
+/// over what was in advance as it was told: by its number.
+pub(crate) fn is_leasable(charges: &[Charge]) -> bool {
+    let cost = charges.first().map_or(0, |charge| charge.cost);
+    charges
+        .iter()
+        .all(|charge| charge.cost == cost && charge.tokens() == cost)
+}
+
 /// What a take left behind.
 struct Paid {
     taken: Taken,
@@ -418,11 +434,12 @@ fn pay(
     let mut elsewhere = None;
     let paid = asked.ask(buckets, &mut |levels, found, is_hot| {
         elsewhere = None;
-        let taken = match quota.take(charge.cost, found.level, now) {
+        let taken = match quota.take(charge.tokens(), found.level, now) {
             Ok(taken) => taken,
             Err(refused) => return (found.keep(levels, charge), Err(refused)),
         };
-        let leased = match is_hot && may_lease {
+        let may_lease = may_lease && is_hot && is_leasable(charges);
+        let leased = match may_lease && !asked.counts_elsewhere(levels) {
             true => quota.leasable(&taken),
             false => 0,
         };
@@ -433,8 +450,7 @@ fn pay(
             full_in: taken.full_in.saturating_add(reserved),
         };
         let is_set = levels.set(&charge.quota, taken.stored);
-        let tokens = charge.cost.saturating_add(leased);
-        elsewhere = asked.took(levels, tokens).map(|kin| (kin, tokens));
+        elsewhere = asked.took(levels, leased);
         let members = match leased {
             0 => Members::default(),
             _ => levels.served(quota, charge.kin.map(|kin| kin.lineage)),
@@ -446,9 +462,9 @@ fn pay(
         };
         (is_set, Ok(paid))
     })?;
-    if let Some((kin, tokens)) = elsewhere {
+    if let Some(kin) = elsewhere {
         // Where that fails nothing is let in, and the caller is poorer: the safe side.
-        asked.pass_on(buckets, kin, tokens)?;
+        asked.pass_on(buckets, kin)?;
     }
     Ok(paid)
 }
@@ -458,7 +474,7 @@ fn pay(
 /// is one token poorer, which is the safe side. So it is where that is lost to contention.
 fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
     let leased = buckets.with_leases(|leases| leases.forget(charge));
-    let cost = charge.cost.saturating_add(leased.unwrap_or(0));
+    let cost = charge.tokens().saturating_add(leased.unwrap_or(0));
     let _ = give_back_top(buckets, &charge.key, &charge.quota, stored, cost);
 }
 
@@ -482,7 +498,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
         let looked = asked.ask(buckets, &mut |levels, found, _| {
-            let refused = charge.quota.take(charge.cost, found.level, now).err();
+            let refused = charge.quota.take(charge.tokens(), found.level, now).err();
             (found.keep(levels, charge), refused.map_or(Ok(()), Err))
         });
         let Ok(result) = looked else {
