@@ -51,7 +51,7 @@ pub(in super::super) fn is_overridden(
             return true;
         }
     }
-    asked.is_elsewhere(policy, call, found, headers)
+    asked.leads_elsewhere(policy, call, found, headers)
 }
 
 /// Whether a request asks, by its headers, to be taken for one for a host that has another rule,
@@ -63,7 +63,7 @@ pub(in super::super) fn names_another_host(
     headers: Headers<'_>,
 ) -> bool {
     let mut names = headers.iter().map(|(name, _)| name);
-    names.any(overrides::is_host) && Asked::of(call).is_elsewhere(policy, call, found, headers)
+    names.any(overrides::is_host) && Asked::of(call).leads_elsewhere(policy, call, found, headers)
 }
 
 /// What a request may be taken for: any of these together, none of them twice.
@@ -114,7 +114,7 @@ impl<'a> Asked<'a> {
     /// one without a prefix, at any of the hosts that the headers name.
     #[cold]
     #[inline(never)]
-    fn is_elsewhere(
+    fn leads_elsewhere(
         mut self,
         policy: &Policy,
         call: &Call<'a>,
@@ -146,11 +146,10 @@ impl<'a> Asked<'a> {
         };
         // `find` looks at each method that the query asks for.
         let query = self.queries.join(&b'&');
-        let targets = self.paths.iter().map(|path| match query.is_empty() {
+        let mut targets = self.paths.iter().map(|path| match query.is_empty() {
             true => path.to_vec(),
             false => [*path, b"?", &query].concat(),
         });
-        let mut targets = targets.collect::<Vec<_>>().into_iter();
         targets.any(|target| {
             self.hosts.iter().any(|&authority| {
                 self.methods.iter().any(|method| {
