@@ -53,7 +53,12 @@ pub fn decides() {
 /// shared data cannot be read, it is not.
 pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
     let starts = matches!(host::shared_data(DECIDED), Ok(None));
-    starts || is_listed(&listed(store).unwrap_or_default().0, name)
+    starts || is_noted(store, name)
+}
+
+/// Whether a listener is known to have a keyset. Where shared data cannot be read, none is.
+pub fn is_noted(store: StoreId, name: &BaseName) -> bool {
+    is_listed(&listed(store).unwrap_or_default().0, name)
 }
 
 /// A listener has a keyset of its own. The canary, which never ticks, has none: before the

@@ -91,7 +91,22 @@ pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
 }
 
 /// What a root context decides by, or why it has nothing to.
+///
+/// Envoy keeps a root that was replaced for as long as it has streams, and takes it back into
+/// service, without a word, if its configuration is pushed again meanwhile. So one whose keyset is
+/// not the newest asks with each request whether that is still some listener's.
 pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
+    let alone = with(store, |held| held.alone(root).cloned()).flatten();
+    if let Some(name) = alone.filter(|name| !standing::is_noted(store, name)) {
+        let _ = with(store, |held| held.step_back(root));
+        host::log(
+            Level::Warn,
+            &format!(
+                "keystile: keyset version {} was replaced by a newer one and is in use again; its policy lets in only what the newest one also allows. Issue it anew with `keystilectl keyset renew`",
+                name.version
+            ),
+        );
+    }
     let found = with(store, |held| held.decides(root).cloned());
     found.unwrap_or(Err(Unavailable::None))
 }

@@ -1,7 +1,7 @@
 //! Two listeners of one store: keys and revocations are the store's, the policy is each listener's own.
 
 use crate::fixture::{Keys, in_force};
-use crate::support::{Envoy, Push, Response, Setup, Upstream, echoed, eventually, get};
+use crate::support::{Client, Envoy, Push, Response, Setup, Upstream, echoed, eventually, get};
 
 const STRICT: &str = "{version: 1, routes: [{path: /v1/a}]}";
 const TRIALS: [&str; 2] = [
@@ -117,4 +117,60 @@ fn an_older_file_that_is_pushed_again_widens_no_limit_no_quota_and_no_scopes() {
         let scopes = seen.headers.iter().find(|(n, _)| n == "x-keystile-scopes");
         assert_eq!(scopes.map(|(_, scopes)| scopes.as_str()), Some("read"));
     }
+}
+
+const OPEN: &str =
+    "{version: 1, routes: [{path: /v1/a, auth: none}, {path: '/open/{*rest}', auth: none}]}";
+const CLOSED: &str = "{version: 1, routes: [{path: /v1/a}, {path: '/open/{*rest}', auth: none}]}";
+
+/// Envoy keeps what it has replaced for as long as a stream of it is open, and serves by it again when the same file is
+/// pushed again. Anybody can keep a stream open.
+#[test]
+fn an_older_file_that_is_pushed_again_opens_nothing_though_streams_of_its_first_push_are_open() {
+    let upstream = Upstream::start();
+    let mut old = Keys::new(OPEN);
+    let key = old.issue("acme");
+    let mut new = old.with_policy(CLOSED);
+    new.content.version += 1;
+    // The very same bytes: Envoy takes them for the same plugin.
+    let first = old.sealed();
+    let setup = Setup::ecds(&upstream);
+    setup.ecds_file().configure(&first);
+    let envoy = Envoy::start(setup.signing_keys(&old.signing_keys()));
+    let active = || -> u64 {
+        envoy
+            .stats("^http.public.downstream_rq_active$")
+            .values()
+            .sum()
+    };
+    let statuses = |key: Option<&str>| {
+        let request = key.map_or(get("/v1/a"), |key| get("/v1/a").bearer(key));
+        // Often enough for both workers.
+        let all = (0..20).map(|_| envoy.send(&request).status);
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(statuses(None), [200].into());
+    let body = b"POST /open/x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc";
+    let held: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = Client::connect(envoy.address());
+            client.write(body).expect("it is sent");
+            client
+        })
+        .collect();
+    eventually("the streams to be open", || (active() >= 8).then_some(()));
+    new.push(&envoy);
+    eventually("both workers to have the newer policy", || {
+        (statuses(None) == [401].into()).then_some(())
+    });
+    for _ in 0..2 {
+        assert_eq!(envoy.push(|file| file.configure(&first)), Push::Applied);
+        assert_eq!(statuses(None), [401].into());
+        assert_eq!(statuses(Some(&key)), [200].into());
+        new.push(&envoy);
+    }
+    drop(held);
+    eventually("the streams to end", || (active() == 0).then_some(()));
+    assert_eq!(envoy.push(|file| file.configure(&first)), Push::Applied);
+    assert_eq!(statuses(None), [401].into());
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::{Answer, Edge, Store, by_header};
-use crate::host::Request;
+use crate::host::{Process, Request};
 
 /// The same store twice, the second version with another policy: these fields differ.
 fn versions(old: &Store, fields: &[(&str, Value)]) -> Store {
@@ -458,4 +458,69 @@ fn listeners_that_had_their_files_all_along_keep_their_own_limits() {
         codes.filter(|code| code == "ok").count()
     };
     assert_eq!([count(newest, &key), count(first, &other)], [3, 10]);
+}
+
+/// Envoy keeps a root that was replaced for as long as one of its streams is open, and takes that very root again if its
+/// configuration is pushed again. The main thread has no streams: there the old root ends at once.
+#[test]
+fn a_file_that_was_replaced_governs_alone_nowhere_though_a_stream_holds_its_root() {
+    let mut old = Store::with(json!({"routes": [{"path": "/plain", "auth": "none"}]}));
+    let key = old.issue("acme");
+    let new = versions(&old, &[("routes", json!([{"path": "/plain"}]))]);
+    for (is_same_root, settles) in [(true, true), (true, false), (false, true), (false, false)] {
+        let process = Process::new();
+        let mut worker = Edge::beside(&process, &old);
+        let mut main = Edge::beside(&process, &old);
+        worker.tick();
+        main.tick();
+        let plain = Request::get("/plain");
+        assert_eq!(worker.ask(&plain).code(), "ok");
+        let (stream, _) = worker.vm.open(worker.root, &plain);
+        let held = worker.add(&new);
+        main.push(&new);
+        assert_eq!(worker.ask(&plain).code(), "missing_api_key");
+        if settles {
+            worker.wait(1);
+            worker.tick();
+        }
+        main.push(&old);
+        match is_same_root {
+            true => _ = std::mem::replace(&mut worker.root, held),
+            false => _ = worker.add(&old),
+        }
+        let case = format!("{is_same_root} {settles}");
+        assert_eq!(worker.ask(&plain).code(), "missing_api_key", "{case}");
+        assert_eq!(worker.code(&key), "ok");
+        worker.vm.finish(stream).expect("the stream ends");
+        worker.wait(1);
+        worker.tick();
+        assert_eq!(worker.ask(&plain).code(), "missing_api_key", "{case}");
+        // Another worker, which had no stream.
+        assert_eq!(main.ask(&plain).code(), "missing_api_key", "{case}");
+    }
+}
+
+/// What the newest file is not, and some listener has: its own policy holds for it, in every VM.
+#[test]
+fn a_listener_whose_file_is_older_and_was_not_replaced_decides_by_it_alone() {
+    let mut old = Store::with(json!({"routes": [{"path": "/plain", "auth": "none"}]}));
+    old.issue("acme");
+    let new = versions(&old, &[("routes", json!([{"path": "/plain"}]))]);
+    let process = Process::new();
+    let mut worker = Edge::beside(&process, &old);
+    let mut main = Edge::beside(&process, &old);
+    let mine = worker.add(&new);
+    main.add(&new);
+    worker.tick();
+    main.tick();
+    for _ in 0..3 {
+        assert_eq!(worker.ask_at(mine, &Request::get("/plain")).code(), "ok");
+        assert_eq!(
+            worker.ask(&Request::get("/plain")).code(),
+            "missing_api_key"
+        );
+        worker.wait(1);
+        worker.tick();
+        main.tick();
+    }
 }

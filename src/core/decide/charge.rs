@@ -259,9 +259,7 @@ fn one(
             place: place(other),
         }),
         quota: a.limit.quota,
-        // A request dearer than the whole bucket takes the whole bucket: it stays
-        // possible, and `Retry-After` stays true.
-        cost: cost.min(a.limit.burst),
+        cost,
     }
 }
 

@@ -314,13 +314,19 @@ pub struct Charge {
     pub key: BucketKey,
     /// Its rule: which of the buckets there it is, and its size and refill.
     pub quota: Quota,
-    /// Tokens to take.
+    /// Tokens that the request costs; a bucket that never holds so many gives all that it holds.
     pub cost: u64,
     /// Who pays, and where its buckets would lie if the limit were the other subject's.
     pub kin: Option<Kin>,
 }
 
 impl Charge {
+    /// Tokens to take. A request dearer than the whole bucket takes the whole bucket: it stays
+    /// possible, and `Retry-After` stays true.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.cost.min(self.quota.burst())
+    }
+
     /// Whether all keys of a client share the bucket.
     pub(crate) fn is_of_client(&self) -> bool {
         self.key.is_of_client()
@@ -419,6 +425,16 @@ fn pay_all(
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
 }
 
+/// Whether tokens of these buckets may be taken in advance, and from what was so taken: only where
+/// each of them gives all that the request costs, and all the same. The payer's other buckets took
+/// over what was in advance as it was told: by its number.
+pub(crate) fn is_leasable(charges: &[Charge]) -> bool {
+    let cost = charges.first().map_or(0, |charge| charge.cost);
+    charges
+        .iter()
+        .all(|charge| charge.cost == cost && charge.tokens() == cost)
+}
+
 /// What a take left behind.
 struct Paid {
     taken: Taken,
@@ -444,10 +460,11 @@ fn pay(
     let quota = &charge.quota;
     let asked = Asked::new(charges, charge, now);
     let mut elsewhere = None;
+    let may_lease = may_lease && is_leasable(charges);
     // The state after a take from this level, and the tokens taken in advance.
-    let take = |level, is_hot: bool| {
-        let taken = quota.take(charge.cost, level, now)?;
-        let leased = match is_hot && may_lease {
+    let take = |level, may_lease: bool| {
+        let taken = quota.take(charge.tokens(), level, now)?;
+        let leased = match may_lease {
             true => quota.leasable(&taken),
             false => 0,
         };
@@ -460,8 +477,8 @@ fn pay(
         Ok((taken, leased))
     };
     // Beside a bucket that lies alone there is nothing else to charge.
-    let from_sole = |alone: Alone<'_>, level, is_hot| {
-        let paid = take(level, is_hot).map(|(taken, leased)| Paid {
+    let from_sole = |alone: Alone<'_>, level, is_hot: bool| {
+        let paid = take(level, is_hot && may_lease).map(|(taken, leased)| Paid {
             taken,
             leased,
             members: match leased {
@@ -473,13 +490,13 @@ fn pay(
     };
     let paid = asked.ask(buckets, from_sole, &mut |levels, found, is_hot| {
         elsewhere = None;
-        let (taken, leased) = match take(found.level, is_hot) {
+        let may_lease = is_hot && may_lease && !asked.counts_elsewhere(levels);
+        let (taken, leased) = match take(found.level, may_lease) {
             Ok(taken) => taken,
             Err(refused) => return (found.keep(levels, charge), Err(refused)),
         };
         let is_set = levels.set(&charge.quota, taken.stored);
-        let tokens = charge.cost.saturating_add(leased);
-        elsewhere = asked.took(levels, tokens).map(|kin| (kin, tokens));
+        elsewhere = asked.took(levels, leased);
         let members = match leased {
             0 => Members::default(),
             _ => levels.served(quota, charge.kin.map(|kin| kin.lineage)),
@@ -491,9 +508,9 @@ fn pay(
         };
         (is_set, Ok(paid))
     })?;
-    if let Some((kin, tokens)) = elsewhere {
+    if let Some(kin) = elsewhere {
         // Where that fails nothing is let in, and the caller is poorer: the safe side.
-        asked.pass_on(buckets, kin, tokens)?;
+        asked.pass_on(buckets, kin)?;
     }
     Ok(paid)
 }
@@ -503,7 +520,7 @@ fn pay(
 /// is one token poorer, which is the safe side. So it is where that is lost to contention.
 fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
     let leased = buckets.with_leases(|leases| leases.forget(charge));
-    let cost = charge.cost.saturating_add(leased.unwrap_or(0));
+    let cost = charge.tokens().saturating_add(leased.unwrap_or(0));
     let _ = give_back_top(buckets, &charge.key, &charge.quota, stored, cost);
 }
 
@@ -529,7 +546,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
-        let look = |level| charge.quota.take(charge.cost, level, now).map(|_| ());
+        let look = |level| charge.quota.take(charge.tokens(), level, now).map(|_| ());
         let from_sole = |_: Alone<'_>, level, _| (None, look(level));
         let looked = asked.ask(buckets, from_sole, &mut |levels, found, _| {
             (found.keep(levels, charge), look(found.level))

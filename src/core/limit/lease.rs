@@ -14,7 +14,7 @@
 //! buckets have no leases.
 
 use crate::limit::bucket::{
-    BucketKey, Buckets, Charge, Members, Outcome, Quota, Taken, give_back_top,
+    BucketKey, Buckets, Charge, Members, Outcome, Quota, Taken, give_back_top, is_leasable,
 };
 use crate::mix::Map;
 
@@ -82,7 +82,9 @@ impl Lease {
 
     /// Tokens left after a take; `None` if it does not serve that.
     fn after(&self, charge: &Charge, now: u64) -> Option<u64> {
-        let left = self.usable(&charge.quota, now).checked_sub(charge.cost)?;
+        let left = self
+            .usable(&charge.quota, now)
+            .checked_sub(charge.tokens())?;
         self.serves(charge).then_some(left)
     }
 
@@ -109,6 +111,9 @@ impl Leases {
     /// Takes from leases alone: from all or from none. `None` if that cannot be.
     pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<Outcome> {
         let now = self.advance(now);
+        if !is_leasable(charges) {
+            return None;
+        }
         // One lease serves or does not. Of several, all are looked at before any is used.
         if charges.len() > 1 {
             for charge in charges {

@@ -11,8 +11,6 @@
 //! cut off the path: `X-Forwarded-Host` and the like count only where what they name has another
 //! rule ([`hosts`], [`prefixes`]).
 
-use std::borrow::Cow;
-
 use crate::request::credential::{percent_decoded, same_name};
 use crate::request::headers::Headers;
 
@@ -35,8 +33,9 @@ const METHOD: [&str; 5] = [
 /// Azure tells functions and apps behind its routers the URL that was asked for, which adapters of
 /// Nuxt and SvelteKit route by; Vercel likewise, for Next.js (`minimalMode`) and Astro
 /// (CVE-2026-33768), and so do apps that are made for either. gunicorn takes `PATH_INFO` for a
-/// variable of a proxy in front (`forwarder_headers`).
-const TARGET: [&str; 12] = [
+/// variable of a proxy in front (`forwarder_headers`). The rest: Traefik (`X-Replaced-Path`),
+/// Next.js (`X-Middleware-Rewrite`), and rewriting of other proxies and frameworks.
+const TARGET: [&str; 19] = [
     "x-original-url",
     "x-rewrite-url",
     "x-original-uri",
@@ -49,6 +48,13 @@ const TARGET: [&str; 12] = [
     "x-invoke-path",
     "x-astro-path",
     "path-info",
+    "x-original-path",
+    "x-replaced-path",
+    "x-override-url",
+    "x-request-uri",
+    "x-proxy-url",
+    "x-http-destinationurl",
+    "x-middleware-rewrite",
 ];
 
 /// Express (`trust proxy`), Rails, Django (`USE_X_FORWARDED_HOST`), Symfony, Spring, Play and
@@ -56,12 +62,13 @@ const TARGET: [&str; 12] = [
 /// frameworks'. The last is a port, and no host unless it says more than that: Astro put it into a
 /// URL as it was (CVE-2025-64525), and Remix the first (CVE-2025-31137), so that `80/admin` was read
 /// as a path.
-const HOST: [&str; 6] = [
+const HOST: [&str; 7] = [
     "x-forwarded-host",
     "forwarded",
     "x-original-host",
     "x-host",
     "x-forwarded-server",
+    "x-http-host-override",
     PORT,
 ];
 const PORT: &str = "x-forwarded-port";
@@ -97,14 +104,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Every prefix that a server may cut off the path, without slashes at its end.
 pub fn prefixes<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     let named = headers.iter().filter(|(name, _)| is_one_of(name, &PREFIX));
-    let cut = |mut prefix: &'a [u8]| {
-        while let [rest @ .., b'/'] = prefix {
-            prefix = rest;
-        }
-        prefix
-    };
-    let all = named.map(move |(_, value)| cut(value.trim_ascii()));
+    let all = named.map(|(_, value)| without_slashes(value));
     all.filter(|prefix| !prefix.is_empty())
+}
+
+/// A prefix without blanks around it and slashes at its end.
+pub fn without_slashes(prefix: &[u8]) -> &[u8] {
+    let mut prefix = prefix.trim_ascii();
+    while let [rest @ .., b'/'] = prefix {
+        prefix = rest;
+    }
+    prefix
 }
 
 /// Whether a header of this name asks for another host, or for a part of the path.
@@ -143,6 +153,14 @@ fn trim_blanks_start(text: &[u8]) -> &[u8] {
     text.get(blanks..).unwrap_or_default()
 }
 
+fn trim_blanks(text: &[u8]) -> &[u8] {
+    let mut text = trim_blanks_start(text);
+    while let [rest @ .., ..=b' '] = text {
+        text = rest;
+    }
+    text
+}
+
 /// What a header asks for instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override<'a> {
@@ -167,28 +185,51 @@ pub fn find<'a>(headers: Headers<'a>) -> impl Iterator<Item = Override<'a>> {
 }
 
 /// Every method that a query asks for, in upper case: `_method`, which Symfony and Laravel, Spring's
-/// `HiddenHttpMethodFilter` and Express' `method-override` take for that of a `POST`, there and in
-/// forms. PHP also reads blanks and dots of names as `_`, and Express lists (`_method[]`).
+/// `HiddenHttpMethodFilter` and Express' `method-override` take for that of a `POST`, and WordPress
+/// for that of any request; and the headers' names, which some look for in queries as well.
 pub fn methods_in_query(query: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    query
-        .split(|b| matches!(b, b'&' | b';'))
-        .filter_map(|parameter| {
-            let at = parameter.iter().position(|b| *b == b'=')?;
-            let (name, value) = parameter.split_at(at);
-            let name = percent_decoded(name);
-            let name = name.strip_suffix(b"]").map_or(&*name, |list| {
-                let digits = list.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-                let list = list.get(..list.len() - digits).unwrap_or_default();
-                list.strip_suffix(b"[").unwrap_or(&name)
-            });
-            let (first, rest) = trim_blanks_start(name).split_first()?;
-            let is_method = matches!(first, b'_' | b'.' | b'+') && rest == b"method";
-            let value: Cow<'_, [u8]> = percent_decoded(value.get(1..)?);
-            let value = value.trim_ascii();
-            let is_one =
-                is_method && !value.is_empty() && value.iter().all(u8::is_ascii_alphabetic);
-            is_one.then(|| value.to_ascii_uppercase())
-        })
+    let parameters = query.split(|b| matches!(b, b'&' | b';'));
+    let values = parameters.filter_map(|parameter| {
+        let at = parameter.iter().position(|b| *b == b'=')?;
+        let (name, value) = parameter.split_at_checked(at)?;
+        let is_one = may_be_method(name) && is_method_parameter(&decoded_form(name));
+        is_one.then(|| value.get(1..).map(decoded_form))?
+    });
+    values.flat_map(|value| {
+        // Of a list, servers take one.
+        let all = value.split(|b| *b == b',').map(trim_blanks);
+        let all = all.filter(|one| !one.is_empty() && one.iter().all(u8::is_ascii_alphabetic));
+        all.map(<[u8]>::to_ascii_uppercase).collect::<Vec<_>>()
+    })
+}
+
+/// A look that costs next to nothing: each request with a query is asked this.
+fn may_be_method(name: &[u8]) -> bool {
+    let mut parts = name.windows(6);
+    name.contains(&b'%') || parts.any(|part| part.eq_ignore_ascii_case(b"method"))
+}
+
+/// Whether a name reads as `_method` to some. PHP drops blanks in front, ends a name at a NUL and
+/// at a bracket, and reads blanks and dots as `_`; Express reads brackets as lists.
+fn is_method_parameter(name: &[u8]) -> bool {
+    let begins = trim_blanks_start(name);
+    let had_blanks = begins.len() < name.len();
+    let end = begins.iter().position(|b| matches!(b, 0 | b'['));
+    let name = begins.get(..end.unwrap_or(begins.len()));
+    match name.unwrap_or_default() {
+        name if METHOD.iter().any(|method| same_name(method, name)) => true,
+        [b'_' | b'.', rest @ ..] => rest == b"method" || rest.eq_ignore_ascii_case(b"httpmethod"),
+        rest => had_blanks && rest == b"method",
+    }
+}
+
+/// What a form's encoding stands for, in which `+` is a blank.
+fn decoded_form(text: &[u8]) -> Vec<u8> {
+    let text: Vec<u8> = text
+        .iter()
+        .map(|b| if *b == b'+' { b' ' } else { *b })
+        .collect();
+    percent_decoded(&text).into_owned()
 }
 
 /// Whether a header of this name is an override.

@@ -6,11 +6,12 @@ use crate::request::credential::percent_decoded;
 use crate::request::headers::Headers;
 use crate::request::host::Host;
 use crate::request::overrides::{self, Override};
-use crate::request::path::{Ambiguous, split_query};
+use crate::request::path::{Ambiguous, readings, split_query};
 
 /// Whether a request that was let in without a look at keys asks, by its headers, for a method or
-/// a path that another rule covers: any of the methods with any of the paths, at any of the hosts.
-/// What is no method or no path by itself, nobody here reads, and so it counts as another rule.
+/// a path that another rule covers: any of the methods with any of the paths and all that queries
+/// say, at any of the hosts. What is no method or no path by itself, nobody here reads, and so it
+/// counts as another rule; and so does more than can be looked at one by one.
 ///
 /// Hosts and prefixes that a request names are looked at by themselves ([`names_another_host`]):
 /// once what this is about is taken out, that is all that is left.
@@ -20,34 +21,37 @@ pub(in super::super) fn is_overridden(
     found: Option<usize>,
     headers: Headers<'_>,
 ) -> bool {
-    let mut asked = overrides::find(headers).peekable();
-    if asked.peek().is_none() {
+    let mut overrides = overrides::find(headers).peekable();
+    if overrides.peek().is_none() {
         return false;
     }
-    let mut methods = vec![call.method.to_vec()];
-    let mut targets = vec![call.target];
-    for asked in asked {
-        match asked {
+    let mut asked = Asked::of(call);
+    for one in overrides {
+        match one {
             Override::Method(name) => {
                 let name = name.trim_ascii();
                 if name.is_empty() || !name.iter().all(u8::is_ascii_alphabetic) {
                     return true;
                 }
                 // Servers compare it as it is, or in upper case.
-                methods.extend([name.to_vec(), name.to_ascii_uppercase()]);
+                asked.add_method(name.to_vec());
+                asked.add_method(name.to_ascii_uppercase());
             }
             // What is no path, `find` refuses. Of several, joined as a list, servers take one.
             Override::Target(path) => {
-                let listed = path.split(|b| *b == b',').skip(1).map(<[u8]>::trim_ascii);
+                asked.add_target(path);
+                let mut listed = path.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+                let first = listed.next().unwrap_or_default();
+                asked.add_target(first);
                 let listed = listed.filter(|one| one.starts_with(b"/"));
-                let first = path.split(|b| *b == b',').next();
-                let first = first.filter(|_| listed.clone().next().is_some());
-                targets.push(path);
-                targets.extend(first.into_iter().chain(listed));
+                listed.for_each(|one| asked.add_target(one));
             }
         }
+        if asked.is_too_much() {
+            return true;
+        }
     }
-    is_elsewhere(policy, call, found, headers, &methods, targets)
+    asked.leads_elsewhere(policy, call, found, headers)
 }
 
 /// Whether a request asks, by its headers, to be taken for one for a host that has another rule,
@@ -59,79 +63,180 @@ pub(in super::super) fn names_another_host(
     headers: Headers<'_>,
 ) -> bool {
     let mut names = headers.iter().map(|(name, _)| name);
-    let methods = || [call.method.to_vec()];
-    names.any(overrides::is_host)
-        && is_elsewhere(policy, call, found, headers, &methods(), vec![call.target])
+    names.any(overrides::is_host) && Asked::of(call).leads_elsewhere(policy, call, found, headers)
 }
 
-/// Whether any of the methods has another rule with any of the targets, or with what is left of
-/// one without a prefix, at any of the hosts that the headers name.
-#[cold]
-#[inline(never)]
-fn is_elsewhere(
-    policy: &Policy,
-    call: &Call<'_>,
-    found: Option<usize>,
-    headers: Headers<'_>,
-    methods: &[Vec<u8>],
-    mut targets: Vec<&[u8]>,
-) -> bool {
-    let minds = policy.router.names_hosts();
-    // Where no rule minds, what is no host is still read as a part of a URL by some.
-    let is_other =
-        |host: &&[u8]| Some(*host) != call.authority && (minds || Host::parse(host).is_err());
-    let named = overrides::hosts(headers).filter(is_other);
-    let hosts = core::iter::once(call.authority).chain(named.map(Some));
-    let hosts: Vec<_> = hosts.take(MOST_OVERRIDES).collect();
-    let whole = targets.len();
-    for prefix in overrides::prefixes(headers).take(MOST_OVERRIDES) {
-        for at in 0..whole.min(MOST_OVERRIDES) {
-            targets.extend(targets.get(at).and_then(|target| without(prefix, target)));
+/// What a request may be taken for: any of these together, none of them twice.
+struct Asked<'a> {
+    methods: Vec<Vec<u8>>,
+    /// Without queries.
+    paths: Vec<&'a [u8]>,
+    /// A server may read the path in one place and the query in another, so each counts with all
+    /// paths.
+    queries: Vec<&'a [u8]>,
+    prefixes: Vec<&'a [u8]>,
+    hosts: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Asked<'a> {
+    /// What the request itself says.
+    fn of(call: &Call<'a>) -> Self {
+        let mut asked = Self {
+            methods: vec![call.method.to_vec()],
+            paths: Vec::new(),
+            queries: Vec::new(),
+            prefixes: Vec::new(),
+            hosts: vec![call.authority],
+        };
+        asked.add_target(call.target);
+        asked
+    }
+
+    fn add_method(&mut self, method: Vec<u8>) {
+        add(&mut self.methods, method);
+    }
+
+    fn add_target(&mut self, target: &'a [u8]) {
+        let (path, query) = split_query(target);
+        add(&mut self.paths, path);
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            add(&mut self.queries, query);
         }
     }
-    // The request's own host is always there.
-    if methods.len() + targets.len() + hosts.len() > MOST_OVERRIDES + 1 {
-        return true;
+
+    /// The request's own host is always there.
+    fn is_too_much(&self) -> bool {
+        let rest = self.hosts.len() + self.prefixes.len() + self.queries.len().saturating_sub(1);
+        self.methods.len() + self.paths.len() + rest > MOST_OVERRIDES + 1
     }
-    let search = Search { policy, call };
-    let is_another = |other: &Call<'_>| {
-        !find(policy, other, &mut ()).is_ok_and(|other| search.alike(found, other))
-    };
-    hosts.iter().any(|&authority| {
-        targets.iter().any(|&target| {
-            methods.iter().any(|method| {
-                is_another(&Call {
-                    method,
-                    target,
-                    authority,
-                    ..*call
+
+    /// Whether any of the methods has another rule with any of the paths, or with what is left of
+    /// one without a prefix, at any of the hosts that the headers name.
+    #[cold]
+    #[inline(never)]
+    fn leads_elsewhere(
+        mut self,
+        policy: &Policy,
+        call: &Call<'a>,
+        found: Option<usize>,
+        headers: Headers<'a>,
+    ) -> bool {
+        let minds = policy.router.names_hosts();
+        for host in overrides::hosts(headers) {
+            // Where no rule minds, what is no host is still read as a part of a URL by some.
+            if minds || Host::parse(host).is_err() {
+                add(&mut self.hosts, Some(host));
+            }
+            if self.is_too_much() {
+                return true;
+            }
+        }
+        for prefix in overrides::prefixes(headers) {
+            add(&mut self.prefixes, prefix);
+            if self.is_too_much() {
+                return true;
+            }
+        }
+        if self.cut_prefixes().is_err() || self.is_too_much() {
+            return true;
+        }
+        let search = Search { policy, call };
+        let is_another = |other: &Call<'_>| {
+            !find(policy, other, &mut ()).is_ok_and(|other| search.alike(found, other))
+        };
+        // `find` looks at each method that the query asks for.
+        let query = self.queries.join(&b'&');
+        let mut targets = self.paths.iter().map(|path| match query.is_empty() {
+            true => path.to_vec(),
+            false => [*path, b"?", &query].concat(),
+        });
+        targets.any(|target| {
+            self.hosts.iter().any(|&authority| {
+                self.methods.iter().any(|method| {
+                    is_another(&Call {
+                        method,
+                        target: &target,
+                        authority,
+                        ..*call
+                    })
                 })
             })
         })
+    }
+
+    /// Adds what a server makes of the paths that cuts a prefix off. Of several prefixes nobody can
+    /// tell which are cut, one after another perhaps, or joined to a list.
+    fn cut_prefixes(&mut self) -> Result<(), Doubt> {
+        let several = self.prefixes.len() > 1;
+        for prefix in &self.prefixes {
+            let is_doubtful = several || prefix.iter().any(|b| matches!(b, b',' | b'%'));
+            if is_doubtful {
+                for part in prefix.split(|b| *b == b',') {
+                    let part = overrides::without_slashes(part);
+                    if self.paths.iter().any(|path| may_hold(part, path)) {
+                        return Err(Doubt);
+                    }
+                }
+                continue;
+            }
+            // What is left may begin with it again.
+            let mut at = 0;
+            while let Some(path) = self.paths.get(at).filter(|_| at <= MOST_OVERRIDES) {
+                if let Some(rest) = without(prefix, path)? {
+                    add(&mut self.paths, rest);
+                }
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody can tell what servers make of it.
+struct Doubt;
+
+fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
+    if !all.contains(&one) {
+        all.push(one);
+    }
+}
+
+/// What a server makes of a path that cuts a prefix off, wherever it finds it first. Some read the
+/// path in another way before they look.
+fn without<'a>(prefix: &[u8], path: &'a [u8]) -> Result<Option<&'a [u8]>, Doubt> {
+    if !may_hold(prefix, path) {
+        return Ok(None);
+    }
+    let is_as_written = readings(path).is_ok_and(|readings| readings.agree());
+    let at = path.windows(prefix.len()).position(|part| part == prefix);
+    let end = at.filter(|_| is_as_written).ok_or(Doubt)? + prefix.len();
+    Ok(match end == path.len() {
+        true => Some(b"/"),
+        false => path.get(end..),
     })
 }
 
-/// What a server makes of a target that cuts a prefix off its path, wherever it finds it. Some
-/// decode the path first: of an escaped one, what is no path, because nobody can tell.
-fn without<'a>(prefix: &[u8], target: &'a [u8]) -> Option<&'a [u8]> {
-    let path = split_query(target).0;
-    let found = |path: &[u8]| path.windows(prefix.len()).position(|part| part == prefix);
-    if path.contains(&b'%') {
-        let at = found(path).or_else(|| found(&percent_decoded(path)));
-        return at.map(|_| &b""[..]);
-    }
-    let end = found(path)? + prefix.len();
-    match end == path.len() {
-        true => Some(b"/"),
-        false => target.get(end..),
-    }
+/// Whether some reading of a path may hold a text: without regard to escapes and letter case.
+fn may_hold(part: &[u8], path: &[u8]) -> bool {
+    let Ok(readings) = readings(path) else {
+        return true;
+    };
+    let folded = |text: &[u8]| percent_decoded(text).to_ascii_lowercase();
+    let part = folded(part);
+    let mut texts = core::iter::once(readings.as_sent()).chain(readings.others());
+    part.is_empty()
+        || texts.any(|text| {
+            let text = folded(text.as_bytes());
+            text.windows(part.len()).any(|here| here == part)
+        })
 }
 
-/// Methods, paths and hosts that a request may ask for and still be asked about one by one.
+/// Methods, paths, queries, prefixes and hosts that a request may ask for and still be asked about
+/// one by one.
 const MOST_OVERRIDES: usize = 12;
 
-/// Of a `POST` some frameworks take the method from the query. That does no harm unless its rule asks
-/// for more.
+/// Some frameworks take the method from the query: most of a `POST`, some of any request. That does
+/// no harm unless its rule asks for more.
 pub(super) fn query_agrees(
     policy: &Policy,
     call: &Call<'_>,
@@ -140,9 +245,6 @@ pub(super) fn query_agrees(
     let (path, Some(query)) = split_query(call.target) else {
         return Ok(());
     };
-    if !call.method.eq_ignore_ascii_case(b"POST") {
-        return Ok(());
-    }
     let search = Search { policy, call };
     let rule = |at: Option<usize>| policy.routes.get(at?);
     let is_another = |method: &[u8]| {

@@ -416,11 +416,14 @@ fn only_so_many_overrides_are_asked_about_and_more_count_as_another_rule() {
         (9, 9, true),
     ] {
         let mut c = call("GET", "/a");
-        for _ in 0..methods {
-            c = c.with("x-http-method", "PUT");
+        for n in 0..methods {
+            let name = char::from(b'a' + n).to_string();
+            c = c.with("x-http-method", &name);
+            c = c.with("x-http-method-override", &name);
         }
-        for _ in 0..targets {
-            c = c.with("x-original-url", "/b");
+        for n in 0..targets {
+            c = c.with("x-original-url", &format!("/b{n}"));
+            c = c.with("x-rewrite-url", &format!("/b{n}"));
         }
         let d = c.decide(&w, &mut MemoryBuckets::default());
         assert_eq!(d.overridden, overridden, "{methods} and {targets}");

@@ -24,8 +24,8 @@ struct Listener {
     not_after: Option<u64>,
     /// The policy of that keyset, if it was ever here.
     rules: Option<Rc<Rules>>,
-    /// What decides until it is here.
-    meanwhile: Option<Rc<Rules>>,
+    /// What decides until it is here, and whether only as far as the newest policy also allows.
+    meanwhile: Option<(Rc<Rules>, bool)>,
     /// It came when something newer was in force, and perhaps in the place of that.
     older: bool,
     /// An overlay was given.
@@ -38,7 +38,14 @@ struct Listener {
 
 impl Listener {
     fn policy(&self) -> Option<&Rc<Rules>> {
-        self.rules.as_ref().or(self.meanwhile.as_ref())
+        let meanwhile = self.meanwhile.as_ref().map(|(rules, _)| rules);
+        self.rules.as_ref().or(meanwhile)
+    }
+
+    /// Whether its policy lets in only what the newest one also allows.
+    fn yields(&self) -> bool {
+        let meanwhile = self.meanwhile.as_ref().filter(|_| self.rules.is_none());
+        self.older || meanwhile.is_some_and(|(_, yields)| *yields)
     }
 }
 
@@ -57,23 +64,24 @@ impl Listeners {
 
     /// Whose place a listener takes whose base is not here: that of the one that was given an
     /// overlay last, or of any, if there is but one policy.
-    fn predecessor(&self) -> Option<Rc<Rules>> {
+    fn predecessor(&self) -> Option<(Rc<Rules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {
-            return last.policy().cloned();
+            return Some((last.policy().cloned()?, last.yields()));
         }
         let mut all = self.0.iter().filter_map(Listener::policy);
         let first = all.next()?;
-        all.all(|rules| rules.name == first.name)
-            .then(|| Rc::clone(first))
+        let is_one = all.all(|rules| rules.name == first.name);
+        is_one.then(|| (Rc::clone(first), self.0.iter().any(Listener::yields)))
     }
 }
 
 impl Holding {
     /// A listener was given an artefact: puts that in force, keeps it for later or leaves it,
     /// and settles which policy the listener decides by. `is_its_own`: it is known to replace no
-    /// newer one, because nothing was decided in this process yet, or because a listener had it
-    /// in a VM that is gone.
+    /// newer one, because nothing was decided in this process yet, or because a listener has it.
+    /// That it is here says nothing: Envoy keeps what it has replaced for as long as streams are
+    /// open.
     pub fn configure(
         &mut self,
         id: u32,
@@ -87,9 +95,6 @@ impl Holding {
         };
         let meanwhile = overlay.then(|| self.listeners.predecessor()).flatten();
         let had = self.listeners.named(&name).cloned();
-        // A listener that stepped back to it makes it nobody's own.
-        let mut all = self.listeners.0.iter().filter(|l| l.rules.is_some());
-        let is_its_own = is_its_own || all.any(|l| !l.older && l.name == name);
         let taken = self.take(artefact, floor);
         self.listeners.0.retain(|l| l.id != id);
         self.listeners.0.push(Listener {
@@ -119,6 +124,21 @@ impl Holding {
     pub fn own(&self, id: u32) -> Option<&BaseName> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         found.filter(|l| !l.older).map(|l| &l.name)
+    }
+
+    /// That keyset, if another one is the newest: what must be known to be in use still.
+    pub fn alone(&self, id: u32) -> Option<&BaseName> {
+        let newest = &self.in_force.as_ref()?.base().name;
+        self.own(id).filter(|name| *name != newest)
+    }
+
+    /// A listener's keyset was replaced, and requests come to it nevertheless: from now on it
+    /// lets in only what the newest policy also allows.
+    pub fn step_back(&mut self, id: u32) {
+        if let Some(listener) = self.listeners.0.iter_mut().find(|l| l.id == id) {
+            listener.older = true;
+            self.refresh(Some(id));
+        }
     }
 
     /// Those of all listeners.
@@ -179,6 +199,8 @@ impl Holding {
             listener.older &= now != Some(&listener.name);
             // An overlay is replaced by another overlay, not by the base that comes before it.
             let keeps = configured.is_some_and(|id| id != listener.id) && !listener.overlay;
+            // What stepped back may be in use again: the newest policy counts at once.
+            let keeps = keeps && !listener.yields();
             let kept = listener.view.as_ref().ok().filter(|_| keeps);
             let kept = kept.and_then(|view| self.kept(view));
             listener.settling = kept.is_some();
@@ -204,7 +226,7 @@ impl Holding {
         })?;
         let rules = listener.policy().ok_or(Unavailable::OverlayWithoutBase)?;
         let own = newest.clone().by(rules, listener.not_after);
-        if !listener.older || rules.name == newest.base().name {
+        if !listener.yields() || rules.name == newest.base().name {
             return Ok(own);
         }
         // The one that decides is the one that refuses.

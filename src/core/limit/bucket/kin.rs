@@ -293,12 +293,36 @@ impl<'c> Asked<'c> {
         first.is_none_or(|first| first.quota == self.charge.quota)
     }
 
-    /// Tokens were taken from the bucket. Gives the place where they count as well.
-    pub fn took(&self, levels: &mut Levels, tokens: u64) -> Option<Kin> {
+    /// Tokens that count in the payer's other buckets: all that the request costs, whatever the
+    /// buckets that it is charged to hold. Of two policies, the dearer counts.
+    pub fn worth(&self) -> u64 {
+        let costs = self.charges.iter().map(|charge| charge.cost);
+        costs.max().unwrap_or(0)
+    }
+
+    fn payer(&self) -> Option<u64> {
+        let kin = self.charge.kin.filter(|_| self.charge.key.is_of_client());
+        kin.map(|kin| kin.lineage)
+    }
+
+    /// Whether what is taken counts in other buckets, too: then none is taken in advance. Of
+    /// tokens that are not used after all, only the bucket that they came from would hear.
+    pub fn counts_elsewhere(&self, levels: &Levels) -> bool {
+        let (charge, now) = (self.charge, self.now);
+        let until = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
+        let here = |rule: &Quota| self.is_at(&charge.key, rule);
+        until.is_some_and(|until| until > now)
+            || levels.has_others(&charge.quota, self.payer(), here, now)
+    }
+
+    /// Tokens were taken from the bucket, `leased` in advance among them. Gives the place where they
+    /// count as well.
+    pub fn took(&self, levels: &mut Levels, leased: u64) -> Option<Kin> {
         let (charge, now) = (self.charge, self.now);
         let is_of_client = charge.key.is_of_client();
-        let payer = charge.kin.filter(|_| is_of_client).map(|kin| kin.lineage);
+        let payer = self.payer();
         if is_of_client {
+            let tokens = charge.tokens().saturating_add(leased);
             let by = charge.quota.interval.saturating_mul(tokens);
             levels.moved(&charge.quota, by, now);
         }
@@ -307,7 +331,7 @@ impl<'c> Asked<'c> {
         }
         if !is_of_client || payer.is_some() {
             let here = |rule: &Quota| self.is_at(&charge.key, rule);
-            levels.charge_others(Some(&charge.quota), tokens, payer, here, now);
+            levels.charge_others(Some(&charge.quota), self.worth(), payer, here, now);
         }
         let kin = charge.kin?;
         let until = levels.linked_until(kin.lineage)?;
@@ -323,15 +347,10 @@ impl<'c> Asked<'c> {
     ///
     /// # Errors
     /// [`Contended`] as [`Buckets::update`].
-    pub fn pass_on<B: Buckets>(
-        &self,
-        buckets: &mut B,
-        kin: Kin,
-        tokens: u64,
-    ) -> Result<(), Contended> {
+    pub fn pass_on<B: Buckets>(&self, buckets: &mut B, kin: Kin) -> Result<(), Contended> {
         let member = (!self.charge.key.is_of_client()).then_some(kin.lineage);
         buckets.update(&kin.place, &mut |levels| {
-            levels.charge_others(None, tokens, member, |_| false, self.now);
+            levels.charge_others(None, self.worth(), member, |_| false, self.now);
             levels.link_again(&self.charge.quota, kin.lineage, self.now);
             !levels.is_empty()
         })

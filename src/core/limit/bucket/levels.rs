@@ -351,6 +351,19 @@ impl Levels {
             .max()
     }
 
+    /// Whether what is taken under a rule counts under others here, of those that a payer has taken
+    /// from if one is named.
+    pub(crate) fn has_others(
+        &self,
+        quota: &Quota,
+        payer: Option<u64>,
+        is_beside: impl Fn(&Quota) -> bool,
+        now: u64,
+    ) -> bool {
+        let mut others = self.before(is_beside, now).filter(|l| l.quota != *quota);
+        others.any(|level| payer.is_none_or(|payer| level.members.has(payer)))
+    }
+
     /// Tokens were taken under a rule, or in the other subject's buckets if none is named. A payer
     /// that is moved to another plan and back has used those as well, so the rules that may have
     /// been in force before lack them, too, or are empty. The buckets of a client lack them for

@@ -58,16 +58,40 @@ fn while_room_is_made_no_listener_has_anything_to_decide_by() {
     assert_eq!(by(&h, 1), Some(("strict", false, 12)));
 }
 
+/// Envoy keeps a root for its streams: that one has a keyset here does not make it anybody's own.
 #[test]
-fn a_listener_that_is_given_again_what_a_living_one_has_keeps_its_policy() {
+fn a_keyset_that_is_here_is_no_ones_own_unless_that_is_known() {
     let mut h = Holding::default();
-    give(&mut h, 1, &realm(10, "strict"), 0);
-    give(&mut h, 2, &realm(11, "trial"), 11);
-    assert_eq!(give(&mut h, 3, &realm(10, "strict"), 11), Taken::Older(11));
+    give(&mut h, 1, &realm(10, "older"), 0);
+    give(&mut h, 2, &realm(11, "newest"), 11);
+    assert_eq!(give(&mut h, 3, &realm(10, "older"), 11), Taken::Older(11));
+    assert_eq!(by(&h, 3), Some(("older", true, 11)));
+    assert_eq!(by(&h, 1), Some(("older", false, 11)));
     h.end(1);
-    assert_eq!(by(&h, 3), Some(("strict", false, 11)));
-    assert_eq!(give(&mut h, 3, &realm(10, "strict"), 11), Taken::Older(11));
-    assert_eq!(by(&h, 3), Some(("strict", false, 11)), "the same root");
+    let known = realm(10, "older").seal_raw(&key(), 1);
+    let keys = SigningKeys::new(vec![key()]);
+    let artefact = Artefact::load(&mut &known[..], &keys, |_| {}).ok().unwrap();
+    assert_eq!(h.configure(4, artefact, 11, true), Taken::Older(11));
+    assert_eq!(by(&h, 4), Some(("older", false, 11)));
+}
+
+#[test]
+fn a_listener_that_steps_back_opens_nothing_from_then_on_that_the_newest_policy_does_not() {
+    let mut h = Holding::default();
+    let (ten, eleven) = (realm(10, "older"), realm(11, "newer"));
+    give(&mut h, 1, &ten, 0);
+    assert_eq!(h.alone(1), None, "it is the newest");
+    give(&mut h, 2, &eleven, 11);
+    assert_eq!(h.alone(1), Some(Base::of(&ten).unwrap().name()));
+    assert_eq!(h.alone(2), None);
+    // In the moment in which it keeps its keys, too.
+    h.step_back(1);
+    assert_eq!(by(&h, 1), Some(("older", true, 11)));
+    assert_eq!((h.alone(1), h.own(1)), (None, None));
+    give(&mut h, 3, &realm(12, "newest"), 11);
+    let i = h.decides(1).unwrap();
+    let also = i.also().map(|also| also.policy().realm.as_str());
+    assert_eq!((i.policy().realm.as_str(), also), ("older", Some("newest")));
 }
 
 #[test]
@@ -132,6 +156,25 @@ fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
     give(&mut h, 4, &realm(12, "pair"), 0);
     assert_eq!(by(&h, 3), Some(("pair", false, 13)));
     assert_eq!(by(&h, 1), Some(("strict", false, 13)));
+}
+
+/// That one lets in only what the newest policy also allows.
+#[test]
+fn an_overlay_that_waits_in_the_place_of_an_older_one_opens_no_more_than_that() {
+    let mut h = Holding::default();
+    let pair = realm(10, "pair");
+    let over = Base::of(&pair).unwrap();
+    give(&mut h, 1, &pair, 0);
+    give(&mut h, 2, &realm(12, "newest"), 0);
+    let older = build_overlay(&of_realm(11, "pair"), &over).unwrap();
+    assert_eq!(give(&mut h, 3, &older, 12), Taken::Older(12));
+    assert_eq!(by(&h, 3), Some(("pair", true, 12)));
+    let over = Base::of(&realm(13, "other")).unwrap();
+    let waits = build_overlay(&of_realm(14, "other"), &over).unwrap();
+    assert_eq!(give(&mut h, 4, &waits, 12), Taken::WithoutBase);
+    assert_eq!(by(&h, 4), Some(("pair", true, 12)));
+    give(&mut h, 5, &realm(13, "other"), 12);
+    assert_eq!(by(&h, 4), Some(("other", false, 14)));
 }
 
 /// A root that is replaced serves a moment longer. What it serves by is what one push brought,

@@ -150,7 +150,7 @@ impl Oracle {
 fn charges(line: u64, plan: usize, cost: u64) -> Vec<Charge> {
     let rules = PLANS[plan].iter();
     let charges = rules.map(|(by, requests, per, burst)| Charge {
-        cost: cost.min(*burst),
+        cost,
         ..charge_of(line, *by == 'c', quota(*requests, *per, *burst))
     });
     charges.collect()
@@ -163,7 +163,7 @@ proptest! {
     #[test]
     fn who_goes_to_and_fro_between_subjects_and_rules_gets_no_more_than_either_gives(
         acts in proptest::collection::vec(
-            (0..3u64, 0..PLANS.len(), any::<bool>(), 0..25u64, 1..4u64,
+            (0..3u64, 0..PLANS.len(), any::<bool>(), 0..25u64, prop_oneof![4 => 1..4u64, 1 => 4..30u64],
              prop_oneof![3 => 0..3_000u64, 2 => 0..60_000u64, 1 => 0..400_000u64]), 1..25),
     ) {
         let mut buckets = MemoryBuckets::default();
@@ -414,6 +414,118 @@ fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
         assert!(
             left <= former.burst() - taken,
             "by client before: {by_client}, {left} after {taken}"
+        );
+    }
+}
+
+/// A request dearer than one of its limits holds costs no less under another rule by that,
+/// whichever of them comes first.
+#[test]
+fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_holds() {
+    let [small, large, other] = [(5, 50, 5), (1000, 86_400, 1000), (200, 86_400, 200)]
+        .map(|(n, per, burst)| quota(n, per, burst));
+    for subject in [false, true] {
+        for order in [[small, large], [large, small]] {
+            for came_from in [false, true] {
+                let mut buckets = MemoryBuckets::default();
+                let mut now = 1_000 * SECOND;
+                take_all(&mut buckets, &[by(came_from, other)], now);
+                let mut taken = 1;
+                for _ in 0..10 {
+                    let all = order.map(|rule| Charge {
+                        cost: 8,
+                        ..by(subject, rule)
+                    });
+                    let outcome = take_all(&mut buckets, &all, now);
+                    taken += 8 * u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+                    now += 50 * SECOND;
+                }
+                assert!(taken > 70, "{taken}");
+                let left = drained(&mut buckets, by(came_from, other), now);
+                let refilled = 550 * 200 / 86_400 + 1;
+                let least = 200 - taken;
+                assert!((least..=least + refilled).contains(&left), "{left}");
+            }
+        }
+    }
+}
+
+/// Of two policies, one may charge more than the other.
+#[test]
+fn of_two_costs_the_greater_counts_under_other_rules() {
+    let [one, two, other] = [100, 90, 40].map(|n| quota(n, 86_400, n));
+    let now = 1_000 * SECOND;
+    for costs in [[1, 5], [5, 1]] {
+        let mut buckets = MemoryBuckets::default();
+        take_all(&mut buckets, &[by(false, other)], now);
+        for _ in 0..5 {
+            let [first, second] = costs;
+            let all = [(one, first), (two, second)].map(|(rule, cost)| Charge {
+                cost,
+                ..by(false, rule)
+            });
+            take_all(&mut buckets, &all, now);
+        }
+        assert_eq!(drained(&mut buckets, by(false, other), now), 14);
+    }
+}
+
+/// Tokens in advance are told by their number, which is not that of what they are good for where
+/// a bucket holds less than a request costs, or two policies charge differently.
+#[test]
+fn no_tokens_are_taken_in_advance_for_requests_whose_cost_the_bucket_does_not_tell() {
+    let [small, large] = [2_000, 4_000].map(|n| quota(n, 1, n));
+    let now = 100 * SECOND;
+    let costing = |cost, rule| Charge {
+        cost,
+        ..by(false, rule)
+    };
+    for dear in [
+        vec![costing(3_000, small)],
+        vec![costing(1, small), costing(5, large)],
+    ] {
+        let mut buckets = Leased::default();
+        let plain = [costing(1, small), costing(1, large)];
+        for _ in 0..3 {
+            take_all(&mut buckets, &plain, now);
+        }
+        assert!(buckets.1.take(&plain, now).is_some(), "a lease");
+        assert!(buckets.1.take(&dear, now).is_none());
+        assert!(buckets.1.take(&plain, now).is_some(), "it is still there");
+    }
+}
+
+/// Of tokens that were taken in advance and not used, only the bucket that they came from hears.
+#[test]
+fn a_key_under_other_rules_takes_from_its_former_ones_what_it_uses_and_no_more() {
+    let rules = [
+        (5000, 3600, 5000),
+        (1000, 1, 2000),
+        (100_000, 86_400, 100_000),
+    ];
+    let [former, fast, daily] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let subjects = [(false, false), (true, true), (false, true), (true, false)];
+    for ((before, during), count) in subjects.into_iter().flat_map(|s| [(s, 1), (s, 2)]) {
+        let mut buckets = Leased::default();
+        let mut now = 1_000 * SECOND;
+        take_all(&mut buckets, &[by(before, former)], now);
+        for n in 0..46 * 3 {
+            let both = [by(during, fast), by(during, daily)];
+            let outcome = take_all(&mut buckets, &both[..count], now);
+            assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+            if n % 3 == 2 {
+                now += SECOND / 5;
+                let expired = buckets.1.expire(now);
+                crate::limit::lease::give_back(expired, &mut buckets.0);
+            }
+        }
+        let left = drained(&mut buckets.0, by(before, former), now);
+        let least = 5000 - 1 - 46 * 3;
+        let refilled = 46 / 5 * 5000 / 3600 + 2;
+        let expected = least..=least + refilled;
+        assert!(
+            expected.contains(&left),
+            "{before} {during} {count}: {left}"
         );
     }
 }

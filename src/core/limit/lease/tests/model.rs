@@ -128,13 +128,11 @@ impl Oracle {
         };
         let mut takings: Vec<(&Taking, Option<u64>)> = Vec::new();
         for taking in self.takings.iter().filter(|t| t.line == line) {
-            let first = taking.limits.iter().find(|(at, _)| name(*at) == name(slot));
-            match (taking.limits.contains(of), first) {
+            let is_there = taking.limits.iter().any(|(at, _)| name(*at) == name(slot));
+            match (taking.limits.contains(of), is_there) {
                 (true, _) => takings.push((taking, None)),
-                (false, Some((_, (.., burst)))) => {
-                    takings.push((taking, Some(taking.cost.min(*burst))));
-                }
-                (false, None) => {}
+                (false, true) => takings.push((taking, Some(taking.cost))),
+                (false, false) => {}
             }
         }
         // Of those that overlap, the order that lets in most.
@@ -289,7 +287,7 @@ impl World {
             .map(|(slot, rule)| Charge {
                 key: place(*slot),
                 quota: quota_of(*rule),
-                cost: t.cost.min(rule.2),
+                cost: t.cost,
                 kin: Some(Kin {
                     lineage: t.key / 2,
                     place: place(other(*slot, t.key / 2)),
