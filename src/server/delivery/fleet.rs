@@ -301,10 +301,10 @@ impl Member {
     pub fn subscribed(&self, kind: Kind, fresh: bool) {
         self.with(|node| {
             if fresh && node.subscribers(kind) == 0 {
-                // An Envoy that has nothing has just started: what its former process
+                // An Envoy that has nothing has just started: what others of its name
                 // acknowledged and reported is not true of it.
                 if node.streams.len() == 1 {
-                    node.processes.begin_anew();
+                    node.processes.begin_anew(system::instant());
                 }
                 node.resource(kind).acknowledged = None;
                 node.resource(kind).sent = None;

@@ -95,6 +95,21 @@ struct Doubt {
     is_stale: bool,
 }
 
+impl Doubt {
+    fn since(at: Instant) -> Self {
+        Self {
+            first: at,
+            last: at,
+            is_stale: false,
+        }
+    }
+
+    fn renew(&mut self, at: Instant) {
+        self.last = at;
+        self.is_stale = false;
+    }
+}
+
 impl Processes {
     /// Takes a report.
     ///
@@ -191,11 +206,7 @@ impl Processes {
     }
 
     fn doubt(&mut self, at: Instant) {
-        self.doubt = Some(Doubt {
-            first: self.doubt.map_or(at, |d| d.first),
-            last: at,
-            is_stale: false,
-        });
+        self.doubt.get_or_insert(Doubt::since(at)).renew(at);
     }
 
     /// Which of the others this one reports beside for too long.
@@ -237,11 +248,17 @@ impl Processes {
         }
     }
 
-    /// An Envoy that has just started is the node's only one. What its former process said is
-    /// not true of it; where there were several, each of them may live.
-    pub fn begin_anew(&mut self) {
-        if self.all.len() <= 1 && self.doubt.is_none() {
-            self.all.clear();
+    /// An Envoy has just started: what was proved before is not true of it. Those that proved it
+    /// may live, cut off from here, so each has to prove it again until it has been silent for
+    /// long ([`Self::bury`]).
+    pub fn begin_anew(&mut self, at: Instant) {
+        for (id, process) in &mut self.all {
+            // The new one may give no number either, and then would be taken for this one.
+            let may_live = at.saturating_duration_since(process.heard) <= QUIET;
+            if id.is_none() && may_live {
+                self.doubt.get_or_insert(Doubt::since(at)).renew(at);
+            }
+            process.vms.clear();
         }
     }
 
@@ -273,6 +290,12 @@ impl Processes {
     /// How many of them report no more.
     pub fn silent(&self) -> usize {
         self.all.values().filter(|p| p.is_silent).count()
+    }
+
+    /// Whether those that report no more are left out after a while, without anybody's doing.
+    pub fn end_by_themselves(&self) -> bool {
+        let lives = self.all.values().any(|p| !p.is_silent);
+        lives && self.all.values().all(|p| !p.is_silent || !p.is_twin)
     }
 
     /// How many of them are told apart.

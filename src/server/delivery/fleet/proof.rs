@@ -230,7 +230,7 @@ impl Node {
         let later = |why: String| Err((why, false));
         if self.processes.is_doubtful() {
             return later(
-                "several Envoys report under this node id; give each its own, then forget this one (`keystilectl fleet forget`)"
+                "several Envoys may report under this node id; if it was just restarted, wait a minute; if not, give each its own, then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
         }
@@ -240,6 +240,11 @@ impl Node {
             ));
         }
         let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
+            return later(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
+            ));
+        }
         if all > 1 && silent > 0 {
             return later(format!(
                 "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
@@ -254,7 +259,7 @@ impl Node {
         }
         if all > 1 && self.vm_count(version) < self.processes.expected() {
             return later(format!(
-                "{all} Envoys report under this node id, and {} of their {} workers have it in force; unless this is a hot restart, give each its own",
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if it was just restarted, wait a minute; if not, give each its own",
                 self.vm_count(version),
                 self.processes.expected()
             ));

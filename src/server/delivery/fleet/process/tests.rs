@@ -107,6 +107,13 @@ impl Case {
         }
     }
 
+    /// A stream of an Envoy that has nothing yet, and no other.
+    fn starts(&self) {
+        let mut inner = self.fleet.inner();
+        let node = inner.nodes.get_mut("e1").unwrap();
+        node.processes.begin_anew(self.start.1 + self.passed);
+    }
+
     fn forget(&self) -> bool {
         let nodes = ["e1".to_owned()];
         // As if it was connected: only what is silent is forgotten.
@@ -156,7 +163,7 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
             case.rounds(&envoys, 3);
             let why = case.why();
             assert!(
-                why.contains("several Envoys report under this node id"),
+                why.contains("several Envoys may report under this node id"),
                 "{why}"
             );
             assert!(!case.forget(), "all of them live");
@@ -171,7 +178,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
         (
             Envoy::nameless(1),
             Envoy::nameless(2),
-            "several Envoys report",
+            "several Envoys may report",
         ),
         (Envoy::nameless(1), Envoy::named(2), "is 90 s wrong"),
     ] {
@@ -224,6 +231,60 @@ fn a_hot_restart_is_proved_by_both_while_both_live_and_then_by_the_new_one() {
         case.rounds(&[child], 2);
         assert_eq!(case.why(), "");
     }
+}
+
+#[test]
+fn one_that_was_cut_off_is_waited_for_although_another_starts_under_its_name() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.wait(EVERY);
+        case.report(one, OLD);
+        case.wait(EVERY);
+        case.starts();
+        assert_ne!(case.why(), "");
+        for _ in 0..5 {
+            case.report(two, NEW);
+            assert!(case.why().contains("minute"), "{}", case.why());
+            case.wait(EVERY);
+        }
+        case.wait(Duration::from_secs(1));
+        case.rounds(&[two], 1);
+        assert_eq!(case.why(), "", "a minute of silence");
+    }
+}
+
+#[test]
+fn one_that_has_been_silent_for_a_minute_is_not_waited_for_when_another_starts() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one], 3);
+        case.wait(QUIET + Duration::from_secs(1));
+        case.starts();
+        assert_ne!(case.why(), "");
+        case.rounds(&[two], 1);
+        case.wait(Duration::from_secs(1));
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn where_several_report_a_new_one_lets_each_prove_it_again() {
+    let mut case = Case::new();
+    let envoys = [Envoy::named(1), Envoy::named(2)];
+    case.rounds(&envoys[..1], 1);
+    envoys.iter().for_each(|e| case.report(*e, NEW));
+    assert_eq!(case.why(), "");
+    case.starts();
+    assert_ne!(case.why(), "");
+    envoys.iter().for_each(|e| case.report(*e, NEW));
+    assert_eq!(case.why(), "");
 }
 
 #[test]
