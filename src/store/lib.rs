@@ -359,12 +359,12 @@ impl Tx<'_> {
         self.meta
     }
 
-    /// That nobody wants it broken off. Every record of the audit log asks, so that what takes
-    /// long asks often.
+    /// That nobody wants it broken off. Every record of the audit log asks; a loop that may go
+    /// on for long without one asks by itself.
     ///
     /// # Errors
     /// It is to be broken off. It is not committed then, even if somebody goes on.
-    fn go_on(&self) -> Result<()> {
+    pub fn go_on(&self) -> Result<()> {
         go_on(&self.stop)
     }
 
