@@ -168,9 +168,15 @@ mod tests {
             assert_eq!(status.code(), Code::PermissionDenied);
             assert!(status.message().contains("`keystilectl node enroll`"));
         }
+        bed.until("both to be gone", |d| d.numbers().nodes == 1)
+            .await;
+        let forgotten = bed.delivery.forget(system::local(), vec!["e1".to_owned()]);
+        forgotten.await.unwrap();
         let mut again = Stream::open(&bed, "e1", &BOTH).await;
         let status = again.step().await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
+        let fleet = bed.delivery.fleet();
+        assert!(fleet.iter().all(|n| n.id != "e1"), "nobody waits for it");
 
         let changed = bed.issue(1).await;
         bed.revoke(changed[0]).await;

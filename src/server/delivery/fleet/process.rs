@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::proof::{Proof, Refused};
 use keystile_model::world::Moment;
+use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
 
 /// VMs of one process that are remembered: as many as the filter counts.
 const VMS_MOST: usize = 257;
@@ -93,6 +94,8 @@ struct Doubt {
     last: Instant,
     /// It has not shown for some periods.
     is_stale: bool,
+    /// It showed for longer than a hot restart lasts: it does not pass by itself.
+    lasts: bool,
 }
 
 impl Doubt {
@@ -101,12 +104,14 @@ impl Doubt {
             first: at,
             last: at,
             is_stale: false,
+            lasts: false,
         }
     }
 
     fn renew(&mut self, at: Instant) {
         self.last = at;
         self.is_stale = false;
+        self.lasts |= at.saturating_duration_since(self.first) > OVERLAP_MOST;
     }
 }
 
@@ -241,8 +246,7 @@ impl Processes {
         self.all.retain(|id, _| !gone.contains(id));
         if let Some(doubt) = &mut self.doubt {
             doubt.is_stale = since(doubt.last) > fresh;
-            let long = doubt.last.saturating_duration_since(doubt.first) > OVERLAP_MOST;
-            if !long && since(doubt.last) > quiet {
+            if !doubt.lasts && since(doubt.last) > quiet {
                 self.doubt = None;
             }
         }
@@ -259,6 +263,37 @@ impl Processes {
                 self.doubt.get_or_insert(Doubt::since(at)).renew(at);
             }
             process.vms.clear();
+        }
+    }
+
+    /// What a server that is started again has to know of them.
+    pub fn known(&self) -> KnownProcesses {
+        let all = self.all.iter().map(|(number, process)| KnownProcess {
+            number: *number,
+            is_twin: process.is_twin,
+        });
+        KnownProcesses {
+            all: all.collect(),
+            doubt: self.doubt.map(|doubt| match doubt.lasts {
+                true => KnownDoubt::Lasting,
+                false => KnownDoubt::Passing,
+            }),
+        }
+    }
+
+    /// Takes in those that a former server knew: as if each of them had reported now, and proved
+    /// nothing.
+    pub fn recall(&mut self, known: &KnownProcesses, at: Instant) {
+        for one in &known.all {
+            let process = self
+                .all
+                .entry(one.number)
+                .or_insert_with(|| Process::new(at));
+            process.is_twin |= one.is_twin;
+        }
+        if let Some(known) = known.doubt {
+            let doubt = self.doubt.get_or_insert(Doubt::since(at));
+            doubt.lasts |= known == KnownDoubt::Lasting;
         }
     }
 

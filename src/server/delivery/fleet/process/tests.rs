@@ -1,7 +1,8 @@
 //! What several Envoys prove that report under one node id.
 
 use super::*;
-use crate::delivery::fleet::Fleet;
+use crate::delivery::fleet::{Fleet, Subscriber};
+use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
 const NEW: u64 = 7;
@@ -45,20 +46,33 @@ struct Case {
     fleet: Fleet,
     start: (Moment, Instant),
     passed: Duration,
+    /// What the store knows.
+    kept: BTreeMap<String, KnownEnvoy>,
 }
 
 impl Case {
     fn new() -> Self {
-        let fleet = Fleet::default();
-        let start = (system::now(), system::instant());
-        fleet.load(Vec::new(), start.0);
-        for version in [OLD, NEW] {
-            fleet.issued(version);
-        }
-        Self {
-            fleet,
-            start,
+        let mut case = Self {
+            fleet: Fleet::default(),
+            start: (system::now(), system::instant()),
             passed: Duration::ZERO,
+            kept: BTreeMap::new(),
+        };
+        case.restart();
+        case
+    }
+
+    /// The server ends without a word, and starts again.
+    fn restart(&mut self) {
+        for envoy in self.fleet.take_unkept().envoys {
+            self.kept.insert(envoy.node.clone(), envoy);
+        }
+        self.fleet = Fleet::default();
+        let (now, at) = self.start;
+        let kept = self.kept.values().cloned().collect();
+        self.fleet.load(kept, now, at + self.passed);
+        for version in [OLD, NEW] {
+            self.fleet.issued(version);
         }
     }
 
@@ -119,7 +133,8 @@ impl Case {
         // As if it was connected: only what is silent is forgotten.
         let mut inner = self.fleet.inner();
         let node = inner.nodes.get_mut("e1").unwrap();
-        node.streams.insert(1, [true; 2]);
+        let stream = Subscriber::new(None, self.start.1);
+        node.streams.insert(1, stream);
         drop(inner);
         let may = self.fleet.check_gone(&nodes).is_ok();
         if may {
@@ -306,6 +321,65 @@ fn an_envoy_that_reported_beside_another_for_long_is_waited_for_until_it_is_forg
         case.report(two, OLD);
         case.report(one, NEW);
         assert_ne!(case.why(), "");
+    }
+}
+
+#[test]
+fn a_restarted_server_waits_for_each_of_several_until_a_minute_has_passed() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one, two], 3);
+        // From now on the second one is cut off.
+        case.restart();
+        for _ in 0..6 {
+            case.report(one, NEW);
+            assert_ne!(case.why(), "");
+            case.wait(EVERY);
+        }
+        case.wait(Duration::from_secs(1));
+        case.rounds(&[one], 1);
+        assert_eq!(case.why(), "", "it was a hot restart");
+
+        // The store has been told of that too.
+        case.restart();
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn a_restarted_server_waits_for_twins_until_they_are_forgotten() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one, two], 125);
+        case.restart();
+        case.rounds(&[one], 1000);
+        assert!(case.why().contains("fleet forget"), "{}", case.why());
+        assert!(case.forget());
+        case.rounds(&[one], 1);
+        assert_eq!(case.why(), "");
+        case.restart();
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn the_only_one_proves_a_version_to_a_restarted_server_at_once() {
+    for one in [Envoy::named(1), Envoy::nameless(1)] {
+        let mut case = Case::new();
+        case.rounds(&[one], 3);
+        case.restart();
+        assert_ne!(case.why(), "");
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
     }
 }
 
