@@ -327,10 +327,7 @@ mod tests {
         let hidden = held.replace('_', "\\x5f");
         for (held_in, text) in [
             ("realm", format!("realm: \"{hidden}\"")),
-            (
-                "routes.0.scopes.0",
-                format!("routes:\n  - path: /x\n    scopes: [\"{hidden}\"]"),
-            ),
+            ("routes.0.path", format!("routes:\n  - path: \"/{hidden}\"")),
         ] {
             let text = format!("version: 1\n{text}\n");
             let file = parse("policy.yaml", text).unwrap();

@@ -410,8 +410,7 @@ async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
 async fn a_report_of_a_node_that_cannot_be_is_not_kept() {
     let bed = Bed::new(POLICY).await;
     let version = bed.published(1).await.version();
-    let long = "x".repeat(257);
-    for node in ["", "e\n1", "e\u{202e}1", "e\u{ad}1", &long] {
+    for node in ["", "e\n1", "e\u{202e}1", "e\u{ad}1"] {
         let sealed = sealed(&bed, node, (0, 1), version, version, 0).await;
         let refused = bed
             .delivery
