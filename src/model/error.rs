@@ -98,6 +98,39 @@ pub fn refuse_first(mut messages: Vec<String>) -> Error {
     refuse_all(messages)
 }
 
+/// What is wrong with the lines of a file, so that all of it can be said at once.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    messages: Vec<String>,
+}
+
+impl Complaints {
+    /// Takes what is wrong with one line; `place` says which, unless it is empty.
+    ///
+    /// # Errors
+    /// The same, if it says nothing of the line: the work was interrupted, or the store fails.
+    /// The lines that follow must not be tried then.
+    pub fn take(&mut self, wrong: Error, place: &str) -> Result<()> {
+        match wrong.kind {
+            Kind::Unavailable | Kind::Store(_) => return Err(wrong),
+            _ if place.is_empty() => self.messages.extend(wrong.messages),
+            _ => self.messages.extend(wrong.at(place).messages),
+        }
+        Ok(())
+    }
+
+    /// That there are none.
+    ///
+    /// # Errors
+    /// Those that come first, and how many follow.
+    pub fn none(self) -> Result<()> {
+        match self.messages.is_empty() {
+            true => Ok(()),
+            false => Err(refuse_first(self.messages)),
+        }
+    }
+}
+
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.messages.join("\n"))
@@ -162,5 +195,19 @@ mod tests {
             error.messages().last().map(String::as_str),
             Some("… and 99980 more")
         );
+    }
+
+    #[test]
+    fn only_what_is_wrong_with_a_line_is_kept_until_the_others_were_tried() {
+        let mut complaints = Complaints::default();
+        complaints.take(refuse("bad", "mend it"), "a:1").unwrap();
+        complaints.take(refuse("bad", "mend it"), "").unwrap();
+        for kind in [Kind::Unavailable, Kind::Store(Trouble::Full)] {
+            let other = || refuse("it ends here", "try again").of(kind);
+            assert_eq!(complaints.take(other(), "a:2"), Err(other()));
+        }
+        let words = complaints.none().unwrap_err().to_string();
+        assert_eq!(words, "a:1: bad; mend it\nbad; mend it");
+        assert_eq!(Complaints::default().none(), Ok(()));
     }
 }

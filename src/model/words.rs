@@ -2,6 +2,8 @@
 //! here and nowhere else, because all of it stands in the audit log for good, in messages of
 //! webhooks and on the screens of others.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result, refuse};
 use crate::foreign;
 use crate::record::Labels;
@@ -115,6 +117,7 @@ fn secret(field: &str) -> Error {
 /// found: a key of which ten digits or more are missing, and one that
 /// is split over several fields or lines, or encoded.
 pub fn holds_secret(text: &str) -> bool {
+    let text = &*seen(text);
     let is_drawn = |run: &str| {
         run.len() >= SECRET_RUN
             && run.contains(|c: char| c.is_ascii_uppercase())
@@ -129,6 +132,7 @@ pub fn holds_secret(text: &str) -> bool {
 
 /// The same with what ours begin with.
 pub fn holds_key(text: &str) -> bool {
+    let text = &*seen(text);
     let is_digit = |c: char| c.is_ascii_alphanumeric();
     text.match_indices('_').any(|(at, _)| {
         let (before, after) = text.split_at(at);
@@ -147,6 +151,29 @@ pub fn holds_key(text: &str) -> bool {
                 .strip_suffix('_')
                 .is_some_and(|b| b.ends_with(is_name))
     })
+}
+
+/// A text without what is not shown, or is only a mark at what is: a key with such in it is whole
+/// for whoever reads it.
+fn seen(text: &str) -> Cow<'_, str> {
+    match text.contains(is_passed_over) {
+        true => Cow::Owned(text.replace(is_passed_over, "")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+fn is_passed_over(c: char) -> bool {
+    // A blank of Braille, and Unicode's blocks of combining marks for any script.
+    foreign::is_ignorable(c)
+        || matches!(
+            c,
+            '\u{2800}'
+                | '\u{300}'..='\u{36f}'
+                | '\u{1ab0}'..='\u{1aff}'
+                | '\u{1dc0}'..='\u{1dff}'
+                | '\u{20d0}'..='\u{20ff}'
+                | '\u{fe20}'..='\u{fe2f}'
+        )
 }
 
 #[cfg(test)]
@@ -205,6 +232,23 @@ mod tests {
         ] {
             assert!(check("name", &cut, NAME).is_err(), "{cut}");
         }
+        for unseen in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{301}',
+            '\u{2800}',
+            '\u{180e}',
+            '\u{3164}',
+            '\u{17b4}',
+            '\u{200b}',
+            '\u{2064}',
+            '\u{fe0f}',
+            '\u{e0101}',
+        ] {
+            let cut = format!("{first}{unseen}{rest}");
+            assert!(holds_secret(&cut) && holds_key(&cut), "{unseen:?}");
+            assert!(check("name", &cut, NAME).is_err(), "{unseen:?}");
+        }
         let url = format!("https://x.example/?k={}", key.replace('_', "%5F"));
         assert!(check_address("url", &url).is_err());
         assert_eq!(check_address("url", "https://x.example/%5F%zz%5Fa"), Ok(()));
@@ -220,6 +264,10 @@ mod tests {
             "a\u{2028}b",
             "\u{feff}a",
             "a\u{200b}",
+            "a\u{ad}b",
+            "a\u{34f}",
+            "\u{3164}",
+            "\u{e0041}",
         ] {
             let refused = check("name", bad, NAME).unwrap_err().to_string();
             assert!(
@@ -227,7 +275,9 @@ mod tests {
                 "{refused}"
             );
         }
-        assert_eq!(check("name", "Jané · 日本", NAME), Ok(()));
+        for good in ["Jané · 日本", "❤\u{fe0f} and 葛\u{e0100}"] {
+            assert_eq!(check("name", good, NAME), Ok(()));
+        }
         let long = check("description", &"x".repeat(1_001), DESCRIPTION);
         assert_eq!(
             long.unwrap_err().to_string(),

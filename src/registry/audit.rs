@@ -178,7 +178,9 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
             ));
         }
     };
-    text.trim().parse().map(Some).map_err(|_| {
+    // Where it was sent stands in the line after.
+    let head = text.lines().next().unwrap_or_default();
+    head.trim().parse().map(Some).map_err(|_| {
         refuse(
             format_args!("`{}` does not say what was sent", noted.display()),
             "move the file away: then the whole log is sent again",

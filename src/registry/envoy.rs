@@ -47,3 +47,36 @@ pub fn forget(store: &mut Store, world: &World, nodes: &[String]) -> Result<()> 
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, NOON};
+    use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
+    use keystile_system as system;
+
+    #[test]
+    fn an_envoy_is_kept_with_the_processes_that_report_under_its_name() {
+        let mut b = Bench::new();
+        let process = |number, is_twin| KnownProcess { number, is_twin };
+        let envoys = [
+            (Vec::new(), None),
+            (vec![process(None, false)], Some(KnownDoubt::Lasting)),
+            (
+                vec![process(Some(0), false), process(Some(u64::MAX), true)],
+                Some(KnownDoubt::Passing),
+            ),
+        ];
+        let envoys = envoys
+            .into_iter()
+            .zip(0..)
+            .map(|((all, doubt), n)| KnownEnvoy {
+                node: format!("edge-{n}"),
+                processes: KnownProcesses { all, doubt },
+                ..KnownEnvoy::default()
+            });
+        let envoys: Vec<_> = envoys.collect();
+        keep(&mut b.store, &system::at(NOON), &envoys, &BTreeSet::new()).unwrap();
+        assert_eq!(b.store.read(|tx| tx.envoys()).unwrap(), envoys);
+    }
+}

@@ -13,7 +13,7 @@ use keystile_core::request::certificate;
 use super::client::Draft as ClientDraft;
 use super::key::Draft;
 use super::policy;
-use keystile_model::error::{Result, refuse, refuse_all, refuse_first};
+use keystile_model::error::{Complaints, Result, refuse, refuse_all};
 use keystile_model::nearest::nearest;
 use keystile_model::record::{Client, Key};
 use keystile_model::rules;
@@ -60,12 +60,13 @@ fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> R
     let policy = policy(&tx)?.policy;
     let mut clients = tx.clients_by_name()?;
     let mut digests: HashMap<[u8; 32], String> = HashMap::new();
-    let mut bad = Vec::new();
+    let mut bad = Complaints::default();
     let mut out = Imported {
         keys: Vec::new(),
         clients: Vec::new(),
     };
     for (place, line) in lines {
+        tx.go_on()?;
         let mut one = || -> Result<Key> {
             if !clients.contains_key(&line.client) {
                 let client = missing_client(&mut tx, world, &line.client, how, clients.keys())?;
@@ -94,12 +95,10 @@ fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> R
         };
         match one() {
             Ok(key) => out.keys.push(key),
-            Err(e) => bad.extend(e.at(&place).messages().to_vec()),
+            Err(e) => bad.take(e, &place)?,
         }
     }
-    if !bad.is_empty() {
-        return Err(refuse_first(bad));
-    }
+    bad.none()?;
     if !out.keys.is_empty() {
         tx.keyset_changed();
     }
@@ -241,7 +240,104 @@ fn digest(text: &str) -> Result<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::bench::{Bench, NOON};
+    use keystile_model::error::Kind;
+    use keystile_model::import_lines::{Import, KeyLine};
+    use keystile_system as system;
+
+    const LINES: u32 = 200;
+    /// The line at which something urgent comes.
+    const BROKEN_OFF_AT: u32 = 5;
+
+    thread_local! {
+        static BEGUN: Cell<u32> = const { Cell::new(0) };
+        static STOP: Arc<AtomicBool> = Arc::default();
+    }
+
+    /// Each key draws its id once.
+    fn counting(id: &mut [u8]) -> Result<()> {
+        let begun = BEGUN.get() + 1;
+        BEGUN.set(begun);
+        if begun == BROKEN_OFF_AT {
+            STOP.with(|stop| stop.store(true, Ordering::Relaxed));
+        }
+        (system::at(NOON).entropy)(id)
+    }
+
+    /// How many lines were begun, and what became of it.
+    fn broken_off(f: impl FnOnce(&mut Store, &World) -> Result<()>) -> (u32, Kind) {
+        let mut b = Bench::new();
+        BEGUN.set(0);
+        STOP.with(|stop| {
+            stop.store(false, Ordering::Relaxed);
+            b.store.break_off_when(Arc::clone(stop));
+        });
+        let world = World {
+            entropy: counting,
+            ..system::at(NOON)
+        };
+        let refused = f(&mut b.store, &world).unwrap_err();
+        let words = refused.to_string();
+        assert!(words.starts_with("it was interrupted"), "{words}");
+        (BEGUN.get(), refused.kind())
+    }
+
+    #[test]
+    fn an_import_that_is_broken_off_begins_no_further_line() {
+        let how = How {
+            create_clients: true,
+            any_scope: false,
+            dry_run: false,
+        };
+        let lines = (0..LINES).map(|n| {
+            let line = Line {
+                client: "acme".to_owned(),
+                sha256: format!("{n:064x}"),
+                ..Line::default()
+            };
+            (format!("keys.csv:{n}"), line)
+        });
+        let done = broken_off(|store, world| import(store, world, lines.collect(), how).map(drop));
+        assert_eq!(done, (BROKEN_OFF_AT, Kind::Unavailable));
+
+        let keys = (0..LINES).map(|n| KeyLine {
+            place: format!("keys[{n}]"),
+            client: "acme".to_owned(),
+            sha256: format!("{n:064x}"),
+            ..KeyLine::default()
+        });
+        let whole = Import {
+            clients: Vec::new(),
+            keys: keys.collect(),
+            plans: BTreeMap::new(),
+            add_plans: false,
+            allow_unknown_scope: false,
+            dry_run: false,
+        };
+        let done = broken_off(|store, world| whole::take(store, world, whole).map(drop));
+        assert_eq!(done, (BROKEN_OFF_AT, Kind::Unavailable));
+    }
+
+    #[test]
+    fn lines_that_write_nothing_are_broken_off_too() {
+        let mut b = Bench::new();
+        b.store.break_off_when(Arc::new(AtomicBool::new(true)));
+        let how = How {
+            create_clients: false,
+            any_scope: false,
+            dry_run: false,
+        };
+        let line = || ("keys.csv:2".to_owned(), Line::default());
+        let lines = std::iter::repeat_with(line).take(3).collect();
+        let refused = import(&mut b.store, &system::at(NOON), lines, how);
+        assert_eq!(refused.map(drop).unwrap_err().kind(), Kind::Unavailable);
+    }
 
     #[test]
     fn a_digest_is_read_as_hex_and_as_base64url() {

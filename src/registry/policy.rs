@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use keystile_core::key::Name;
 use keystile_core::policy::Policy;
 
+use serde_json::Value;
+
 use crate::key::count;
-use keystile_model::error::{Result, refuse_all};
+use keystile_model::error::{Result, refuse, refuse_all};
 use keystile_model::record::{Key, Revision};
 use keystile_model::words;
 use keystile_model::world::World;
@@ -64,11 +66,11 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
     })
 }
 
-/// That no line of a policy holds a key or a token: all of it is kept for good, and stands in
-/// the audit log.
+/// That neither a line of a policy nor what it means holds a key or a token: all of it is kept
+/// for good, and stands in the audit log.
 ///
 /// # Errors
-/// The lines that do.
+/// The lines that do, or the values where that cannot be seen in a line.
 pub fn check_text(file: &PolicyFile) -> Result<()> {
     let lines = file.text.lines().zip(1..);
     let held = lines.filter(|(line, _)| words::holds_key(line));
@@ -80,14 +82,51 @@ pub fn check_text(file: &PolicyFile) -> Result<()> {
             )
         })
         .collect();
-    match refusals.is_empty() {
-        true => Ok(()),
-        false => Err(refuse_all(refusals)),
+    if !refusals.is_empty() {
+        return Err(refuse_all(refusals));
+    }
+    match held_in(&serde_json::to_value(&file.raw).unwrap_or_default()) {
+        None => Ok(()),
+        Some(field) => Err(refuse(
+            format_args!(
+                "{}: `{field}`: it holds a key, a token or a secret, which would be stored for good",
+                file.name
+            ),
+            "leave it out, and revoke it if others could have seen it",
+        )),
+    }
+}
+
+/// The path of a value that holds a key, however it was written. Of a name that does, that of
+/// what it stands in.
+fn held_in(value: &Value) -> Option<String> {
+    let join = |name: &str, rest: String| match rest.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}.{rest}"),
+    };
+    match value {
+        Value::String(text) => words::holds_key(text).then(String::new),
+        Value::Array(all) => all
+            .iter()
+            .enumerate()
+            .find_map(|(n, v)| held_in(v).map(|rest| join(&n.to_string(), rest))),
+        Value::Object(all) => all
+            .iter()
+            .find_map(|(name, v)| match words::holds_key(name) {
+                true => Some(String::new()),
+                false => held_in(v).map(|rest| join(name, rest)),
+            }),
+        _ => None,
     }
 }
 
 /// A policy as the audit log keeps it: one that is older than [`check_text`] may hold keys.
 fn without_keys(text: &str) -> String {
+    let hides_one = keystile_policy::file::parse("policy", text.to_owned())
+        .is_ok_and(|file| check_text(&file).is_err());
+    if hides_one && !text.lines().any(words::holds_key) {
+        return "# a policy that held a key\n".to_owned();
+    }
     let shown = |line| match words::holds_key(line) {
         true => "# a line that held a key\n",
         false => line,
@@ -283,6 +322,21 @@ mod tests {
             "{words}"
         );
         assert!(!words.contains(&held));
+
+        // Written so that no line shows it.
+        let hidden = held.replace('_', "\\x5f");
+        for (held_in, text) in [
+            ("realm", format!("realm: \"{hidden}\"")),
+            ("routes.0.path", format!("routes:\n  - path: \"/{hidden}\"")),
+        ] {
+            let text = format!("version: 1\n{text}\n");
+            let file = parse("policy.yaml", text).unwrap();
+            let refused = apply(&mut b.store, &world, &file).err().unwrap();
+            let words = refused.to_string();
+            let want = format!("policy.yaml: `{held_in}`: it holds a key");
+            assert!(words.starts_with(&want), "{words}");
+            assert_eq!(without_keys(&file.text), "# a policy that held a key\n");
+        }
 
         // One that is in force since before that was checked.
         let former = file.text.clone();

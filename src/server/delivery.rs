@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
-use keystile_api::fleet::NodeView;
+use keystile_api::fleet::{Missing, NodeView};
 use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_registry as registry;
@@ -231,7 +231,8 @@ impl Delivery {
         loop {
             changed.borrow_and_update();
             let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
-            let (waited, settled) = self.fleet.stand(version, reports);
+            let (mut waited, settled) = self.fleet.stand(version, reports);
+            self.name_revoked(&mut waited);
             if settled {
                 return waited;
             }
@@ -241,6 +242,16 @@ impl Delivery {
             {
                 return waited;
             }
+        }
+    }
+
+    /// A node that was revoked is given nothing more: waiting longer is in vain.
+    fn name_revoked(&self, waited: &mut Waited) {
+        let changes = self.nodes.changes();
+        let revoked = changes.borrow();
+        let of_revoked = |m: &&mut Missing| nodes::is_revoked(&revoked, &m.node);
+        for missing in waited.missing.iter_mut().filter(of_revoked) {
+            "its node was revoked, and it has not proved the version; if it is gone, forget it (`keystilectl fleet forget`)".clone_into(&mut missing.why);
         }
     }
 

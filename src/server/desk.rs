@@ -313,6 +313,12 @@ impl Desk {
         self.turn.is_taken()
     }
 
+    /// Whether the one that writes is told to break off.
+    #[cfg(test)]
+    pub fn is_hurried(&self) -> bool {
+        self.turn.hurry().load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The version of the keyset, and its changes, by whichever process.
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

@@ -116,14 +116,16 @@ fn refused_batch(what: impl Display, next: &str) -> Response {
 fn refused_report(refused: &Refused) -> Problem {
     let kind = match refused {
         Refused::NotReady => Kind::Unavailable,
+        Refused::Node => Kind::Invalid,
         _ => Kind::Forbidden,
     };
-    refuse(
-        format_args!("the report is not taken: {refused}"),
-        "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
-    )
-    .of(kind)
-    .into()
+    let next = match refused {
+        Refused::Node => "set `node` in the Envoy's bootstrap",
+        _ => "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
+    };
+    refuse(format_args!("the report is not taken: {refused}"), next)
+        .of(kind)
+        .into()
 }
 
 async fn leaks(

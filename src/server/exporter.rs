@@ -19,6 +19,7 @@ use keystile_api::Operation as _;
 use keystile_api::Pace;
 use keystile_api::audit::{Export, RecordView};
 use keystile_api::remote;
+use keystile_core::key::Digest;
 use keystile_model::audit::Head;
 use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::foreign;
@@ -110,6 +111,20 @@ impl Exporter {
         self.settings.place.as_ref().map(|_| waiting)
     }
 
+    /// What tells its destination from others. A digest, because addresses may hold secrets.
+    fn bound(&self) -> String {
+        let place = match &self.settings.place {
+            None => String::new(),
+            Some(Place::Url(url)) => url.clone(),
+            Some(Place::File(path)) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                path.to_string_lossy().into_owned()
+            }
+        };
+        let Digest(bytes) = Digest::of_foreign(place.as_bytes());
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     /// Sends and removes until it is dropped.
     pub async fn run(self: Arc<Self>, desk: Arc<Desk>) {
         let sending = Arc::clone(&self).send_all(Arc::clone(&desk));
@@ -141,10 +156,11 @@ impl Exporter {
     /// Sends some records; whether there are more.
     async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
         let noted = desk.home().folder().join(audit::SENT);
+        let bound = self.bound();
         let found = {
-            let noted = noted.clone();
+            let (noted, bound) = (noted.clone(), bound.clone());
             desk.ask(&system::of_server(), move |store| {
-                note_first(&noted)?;
+                bind(&noted, &bound)?;
                 let start = audit::sent(&noted)?;
                 let (after, head) = store.read(|tx| {
                     let reached = audit::reached(tx, start)?;
@@ -169,7 +185,7 @@ impl Exporter {
             return Ok(false);
         };
         let reached = last.seq;
-        let mark = format!("{}:{}\n", last.seq, last.hash);
+        let mark = format!("{}:{}\n{bound}\n", last.seq, last.hash);
         self.waiting.store(
             head.saturating_sub(reached) + records.len() as u64,
             Ordering::Relaxed,
@@ -233,11 +249,12 @@ impl Exporter {
             turns.tick().await;
             let sends = self.settings.place.is_some();
             let noted = desk.home().folder().join(audit::SENT);
+            let bound = self.bound();
             let begin = || {
-                let noted = noted.clone();
+                let (noted, bound) = (noted.clone(), bound.clone());
                 Ok(move |store: &mut Store| {
                     if sends {
-                        note_first(&noted)?;
+                        bind(&noted, &bound)?;
                     }
                     let world = system::of_server();
                     audit::prune(store, &world, world.now.seconds().saturating_sub(keep))
@@ -268,12 +285,25 @@ impl Exporter {
     }
 }
 
-/// Notes that nothing was sent yet, so that nothing is removed before it is.
-fn note_first(noted: &Path) -> Result<()> {
-    match noted.exists() {
-        true => Ok(()),
-        false => file::replace(noted, 0o600, format!("{}\n", Head::NOTHING).as_bytes()),
-    }
+/// Notes which destination has what was sent. One that has nothing gets all that is kept, and
+/// nothing is removed before it has.
+fn bind(noted: &Path, place: &str) -> Result<()> {
+    let sent = audit::sent(noted)?;
+    let text = std::fs::read_to_string(noted).unwrap_or_default();
+    let bound = text.lines().nth(1);
+    let head = match (sent, bound) {
+        (_, Some(bound)) if bound == place => return Ok(()),
+        // By a release that did not note where.
+        (Some(sent), None) => sent,
+        (_, None) => Head::NOTHING,
+        (_, Some(_)) => {
+            tracing::warn!(
+                "the audit log is sent to another place than before: all of it that is kept goes there"
+            );
+            Head::NOTHING
+        }
+    };
+    file::replace(noted, 0o600, format!("{head}\n{place}\n").as_bytes())
 }
 
 fn append(path: &Path, lines: &[u8]) -> Result<()> {
@@ -341,6 +371,30 @@ fn broken() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_to_one_place_was_not_sent_to_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let noted = folder.path().join(audit::SENT);
+        let sent = |n: u64| {
+            let hash = "ab".repeat(32);
+            format!("{n}:{hash}\n")
+        };
+        let seq = || audit::sent(&noted).unwrap().map(|head| head.seq);
+        bind(&noted, "one").unwrap();
+        assert_eq!(seq(), Some(0));
+        // By a release that did not note where.
+        std::fs::write(&noted, sent(7)).unwrap();
+        for (place, want) in [("one", 7), ("one", 7), ("two", 0), ("two", 0)] {
+            bind(&noted, place).unwrap();
+            assert_eq!(seq(), Some(want), "{place}");
+        }
+        std::fs::write(&noted, format!("{}two\n", sent(9))).unwrap();
+        for (place, want) in [("two", 9), ("one", 0)] {
+            bind(&noted, place).unwrap();
+            assert_eq!(seq(), Some(want), "{place}");
+        }
+    }
 
     #[test]
     fn half_a_line_at_the_end_is_removed_before_more_is_appended() {

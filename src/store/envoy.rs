@@ -2,6 +2,7 @@
 
 use crate::trouble::Sql as _;
 use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::{Tx, column};
 use keystile_model::error::Result;
@@ -21,6 +22,37 @@ pub struct KnownEnvoy {
     pub gone: Option<u64>,
     /// It has sent a signed report.
     pub proved: bool,
+    /// Those that report under its node id.
+    pub processes: KnownProcesses,
+}
+
+/// The processes that report under one node id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KnownProcesses {
+    /// Those that are told apart.
+    pub all: Vec<KnownProcess>,
+    /// There may be others.
+    pub doubt: Option<KnownDoubt>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownProcess {
+    /// The number that it gives itself; older filters give none.
+    pub number: Option<u64>,
+    /// It is an Envoy beside others, and waited for until it is forgotten.
+    pub is_twin: bool,
+}
+
+/// That there may be processes that are not told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KnownDoubt {
+    /// It ends by itself.
+    Passing,
+    /// It lasts until the node is forgotten.
+    Lasting,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
@@ -31,6 +63,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
         address: row.get(3)?,
         gone: column::optional(row, 4)?,
         proved: row.get(5)?,
+        processes: column::processes(row, 6)?,
     })
 }
 
@@ -40,7 +73,7 @@ impl Tx<'_> {
         let mut statement = self
             .tx
             .prepare(
-                "SELECT node, cluster, version, address, gone, proved FROM envoy ORDER BY node",
+                "SELECT node, cluster, version, address, gone, proved, processes FROM envoy ORDER BY node",
             )
             .sql()?;
         let rows = statement.query_map([], read).sql()?;
@@ -50,7 +83,7 @@ impl Tx<'_> {
     /// Remembers an Envoy as it is.
     pub fn keep_envoy(&mut self, envoy: &KnownEnvoy) -> Result<()> {
         self.tx
-            .prepare_cached("INSERT OR REPLACE INTO envoy VALUES (?, ?, ?, ?, ?, ?)")
+            .prepare_cached("INSERT OR REPLACE INTO envoy VALUES (?, ?, ?, ?, ?, ?, ?)")
             .sql()?
             .execute(params![
                 envoy.node,
@@ -59,6 +92,7 @@ impl Tx<'_> {
                 envoy.address,
                 envoy.gone.map(column::signed),
                 envoy.proved,
+                column::processes_text(&envoy.processes),
             ])
             .sql()?;
         Ok(())

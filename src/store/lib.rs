@@ -45,7 +45,7 @@ mod token;
 mod trouble;
 mod usage;
 
-pub use envoy::KnownEnvoy;
+pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Found, Query};
 pub use node::EnrolledNode;
 pub use outbox::Message;
@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
@@ -72,6 +72,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("timeline.sql"),
     include_str!("node.sql"),
     include_str!("revision.sql"),
+    include_str!("processes.sql"),
 ];
 
 /// What messages call it.
@@ -361,12 +362,12 @@ impl Tx<'_> {
         self.meta
     }
 
-    /// That nobody wants it broken off. Every record of the audit log asks, so that what takes
-    /// long asks often.
+    /// That nobody wants it broken off. Every record of the audit log asks; a loop that may go
+    /// on for long without one asks by itself.
     ///
     /// # Errors
     /// It is to be broken off. It is not committed then, even if somebody goes on.
-    fn go_on(&self) -> Result<()> {
+    pub fn go_on(&self) -> Result<()> {
         go_on(&self.stop)
     }
 

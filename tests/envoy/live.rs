@@ -174,7 +174,10 @@ fn an_envoy_that_is_killed_and_comes_back_knows_every_revocation() {
     // From the first request on: it does not listen before it has base and overlay.
     assert_eq!(live.answers(&key), HashSet::from([401]));
     assert_eq!(live.answers(&other), HashSet::from([200]));
-    live.server.json(&["fleet", "--wait"]);
+    // Its former process may be cut off, and serve on: that takes a minute's silence.
+    let output = live.server.output(&["fleet", "--wait=1s"]);
+    assert_eq!(output.status.code(), Some(1));
+    live.server.json(&["fleet", "--wait=100s"]);
 }
 
 #[test]

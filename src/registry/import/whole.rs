@@ -11,7 +11,7 @@ use super::digest;
 use super::key;
 use crate::client::Draft;
 use crate::policy;
-use keystile_model::error::{Result, refuse, refuse_all, refuse_first};
+use keystile_model::error::{Complaints, Result, refuse, refuse_all};
 use keystile_model::import_lines::ClientLine;
 use keystile_model::import_lines::Done;
 use keystile_model::import_lines::Import;
@@ -53,13 +53,12 @@ fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done
     let may_add = import.add_plans || import.dry_run;
     let file = take_plans(&mut tx, world, plans, may_add, &mut done)?;
     let mut clients = tx.clients_by_name()?;
-    let mut bad = Vec::new();
+    let mut bad = Complaints::default();
     for line in import.clients {
+        tx.go_on()?;
         let place = format!("client `{}`", line.name);
-        match take_client(&mut tx, world, &file, line, &mut clients, &mut done) {
-            Ok(()) => {}
-            Err(e) => bad.extend(e.at(place).messages().to_vec()),
-        }
+        take_client(&mut tx, world, &file, line, &mut clients, &mut done)
+            .or_else(|e| bad.take(e, &place))?;
     }
     let how = How {
         create_clients: false,
@@ -67,16 +66,12 @@ fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done
         dry_run: import.dry_run,
     };
     for line in import.keys {
+        tx.go_on()?;
         let place = line.place.clone();
-        match take_key(&mut tx, world, &file, &clients, line, how, &mut done) {
-            Ok(()) => {}
-            Err(e) if place.is_empty() => bad.extend(e.messages().to_vec()),
-            Err(e) => bad.extend(e.at(place).messages().to_vec()),
-        }
+        take_key(&mut tx, world, &file, &clients, line, how, &mut done)
+            .or_else(|e| bad.take(e, &place))?;
     }
-    if !bad.is_empty() {
-        return Err(refuse_first(bad));
-    }
+    bad.none()?;
     if done.keys_imported > 0 {
         tx.keyset_changed();
     }

@@ -83,8 +83,7 @@ struct Node {
     proved: bool,
     connected: Option<Moment>,
     gone: Option<Moment>,
-    /// Which resources each stream subscribes to.
-    streams: BTreeMap<u64, [bool; 2]>,
+    streams: BTreeMap<u64, Subscriber>,
     resources: [Resource; 2],
     /// Those that report under this name.
     processes: process::Processes,
@@ -92,6 +91,28 @@ struct Node {
     repaired: Option<Instant>,
     /// Wakes the node's streams: another one of them, or a report, changed something.
     wake: watch::Sender<u64>,
+}
+
+/// A stream of a node.
+struct Subscriber {
+    /// Which resources it subscribes to.
+    wants: [bool; 2],
+    /// The other end of its connection.
+    connection: Option<SocketAddr>,
+    since: Instant,
+    /// It has been there for so long that its Envoy has reported, if it reports at all.
+    is_settled: bool,
+}
+
+impl Subscriber {
+    fn new(connection: Option<SocketAddr>, at: Instant) -> Self {
+        Self {
+            wants: [false; 2],
+            connection,
+            since: at,
+            is_settled: false,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -211,14 +232,35 @@ impl Node {
         }
     }
 
+    fn subscribed(&self, kind: Kind) -> impl Iterator<Item = &Subscriber> {
+        self.streams.values().filter(move |stream| {
+            let [base, overlay] = stream.wants;
+            match kind {
+                Kind::Base => base,
+                Kind::Overlay => overlay,
+            }
+        })
+    }
+
     fn subscribers(&self, kind: Kind) -> usize {
-        let [base, overlay] = self.streams.values().fold([0, 0], |[b, o], [sb, so]| {
-            [b + usize::from(*sb), o + usize::from(*so)]
-        });
-        match kind {
-            Kind::Base => base,
-            Kind::Overlay => overlay,
-        }
+        self.subscribed(kind).count()
+    }
+
+    /// As how many Envoys its streams may be. One Envoy opens several where its listeners write
+    /// the discovery service differently, all over one connection. So does a proxy for several
+    /// Envoys, which therefore get the time to report.
+    fn peers(&self, kind: Kind) -> usize {
+        let mut connections = BTreeSet::new();
+        let others = self
+            .subscribed(kind)
+            .filter(|stream| match stream.connection {
+                Some(connection) if stream.is_settled => {
+                    connections.insert(connection);
+                    false
+                }
+                _ => true,
+            });
+        others.count() + connections.len()
     }
 
     /// Whether a VM lacks the base, and has not said so before it was last pushed: it is not
@@ -282,7 +324,8 @@ impl Member {
         node.cluster.clone_from(&identity.cluster);
         node.envoy = bounded(&identity.envoy);
         node.address = self.address.map(|a| a.to_string()).unwrap_or_default();
-        node.streams.insert(self.stream, [false; 2]);
+        let stream = Subscriber::new(self.address, system::instant());
+        node.streams.insert(self.stream, stream);
         let wake = node.wake.subscribe();
         inner.unkept.insert(identity.id.clone());
         drop(inner);
@@ -299,21 +342,26 @@ impl Member {
 
     /// The stream wants a resource; `fresh`: its Envoy says that it has nothing of it.
     pub fn subscribed(&self, kind: Kind, fresh: bool) {
-        self.with(|node| {
+        let is_new = self.with(|node| {
+            let is_new = fresh && node.subscribers(kind) == 0 && node.streams.len() == 1;
             if fresh && node.subscribers(kind) == 0 {
-                // An Envoy that has nothing has just started: what its former process
+                // An Envoy that has nothing has just started: what others of its name
                 // acknowledged and reported is not true of it.
-                if node.streams.len() == 1 {
-                    node.processes.begin_anew();
+                if is_new {
+                    node.processes.begin_anew(system::instant());
                 }
                 node.resource(kind).acknowledged = None;
                 node.resource(kind).sent = None;
             }
-            if let Some(wants) = node.streams.get_mut(&self.stream) {
-                *slot(wants, kind) = true;
+            if let Some(stream) = node.streams.get_mut(&self.stream) {
+                *slot(&mut stream.wants, kind) = true;
             }
             node.wake();
+            is_new
         });
+        if is_new {
+            self.fleet.inner().unkept.extend(self.node.clone());
+        }
         self.fleet.changed();
     }
 
@@ -333,8 +381,8 @@ impl Member {
     /// The stream wants a resource no more.
     pub fn unsubscribed(&self, kind: Kind) {
         self.with(|node| {
-            if let Some(wants) = node.streams.get_mut(&self.stream) {
-                *slot(wants, kind) = false;
+            if let Some(stream) = node.streams.get_mut(&self.stream) {
+                *slot(&mut stream.wants, kind) = false;
             }
             node.land();
             node.wake();

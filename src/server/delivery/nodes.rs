@@ -168,9 +168,20 @@ mod tests {
             assert_eq!(status.code(), Code::PermissionDenied);
             assert!(status.message().contains("`keystilectl node enroll`"));
         }
+        bed.until("both to be gone", |d| d.numbers().nodes == 1)
+            .await;
+        let version = bed.published(1).await.version();
+        let waited = bed.delivery.in_force(version, Duration::ZERO).await;
+        let missing = waited.missing.iter().find(|m| m.node == "e1");
+        let why = missing.map(|m| m.why.as_str()).unwrap_or_default();
+        assert!(why.contains("its node was revoked"), "{why}");
+        let forgotten = bed.delivery.forget(system::local(), vec!["e1".to_owned()]);
+        forgotten.await.unwrap();
         let mut again = Stream::open(&bed, "e1", &BOTH).await;
         let status = again.step().await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
+        let fleet = bed.delivery.fleet();
+        assert!(fleet.iter().all(|n| n.id != "e1"), "nobody waits for it");
 
         let changed = bed.issue(1).await;
         bed.revoke(changed[0]).await;

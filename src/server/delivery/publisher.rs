@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::artefact::{Artefact, Kind};
 use super::fleet::{Proof, Refused};
+use super::request::is_node_id;
 use super::{Above, Delivery, Published};
 use keystile_model::error::{Error, Result, refuse};
 use keystile_policy::file::PolicyFile;
@@ -72,6 +73,9 @@ impl Known {
         nodes
             .admit(kid, &report.node)
             .map_err(|why| Refused::Report(why.to_owned()))?;
+        if !is_node_id(&report.node) {
+            return Err(Refused::Node);
+        }
         let store = self.store.to_string();
         let state = report.stores.iter().find(|s| s.store == store);
         Ok(Proof {

@@ -7,6 +7,7 @@ use tonic::Status;
 use super::fleet::Identity;
 use super::papers::Papers;
 use super::settings::Limits;
+use keystile_model::foreign;
 use keystile_render::ecds::TYPED_CONFIG;
 use keystile_render::proto::core::{Node, UserAgentVersion};
 use keystile_render::proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -109,7 +110,7 @@ pub fn identify(
     limits: &Limits,
 ) -> Result<Identity, Status> {
     let node = node.unwrap_or_default();
-    if !is_name(&node.id) || node.id.is_empty() {
+    if !is_node_id(&node.id) {
         return Err(Status::invalid_argument(
             "the first request must name its node by an id of 1 to 256 printable characters; set `node` in the bootstrap",
         ));
@@ -150,5 +151,10 @@ pub fn identify(
 }
 
 fn is_name(text: &str) -> bool {
-    text.len() <= NAME_MOST && text.chars().all(|c| !c.is_control())
+    text.len() <= NAME_MOST && !text.chars().any(foreign::acts)
+}
+
+/// Whether a text may be an Envoy's node id.
+pub fn is_node_id(text: &str) -> bool {
+    !text.is_empty() && is_name(text)
 }

@@ -14,10 +14,11 @@ use tonic::{Code, Status};
 
 use super::artefact::{Artefact, Kind, Sealed};
 use super::fleet::{Member, Standing};
+use super::nodes::{self, Revoked};
 use super::papers::Papers;
 use super::request::{Names, Request, identify};
 use super::wire::{Dialect, Message, Push};
-use super::{Delivery, Published, nodes};
+use super::{Delivery, Published};
 use keystile_registry::publish;
 use keystile_system as system;
 
@@ -106,7 +107,18 @@ pub async fn serve(
         Ok(None) => return Status::ok(""),
         Err(_) => return Status::deadline_exceeded("the first request did not come in time"),
     };
+    let mut nodes = delivery.nodes.changes();
+    let mut closing = delivery.closing.subscribe();
+    let known = tokio::select! {
+        read = nodes.wait_for(Option::is_some) => read.is_ok(),
+        _ = closing.wait_for(|closing| *closing) => false,
+    };
+    if !known {
+        return leaving();
+    }
+    // One that was revoked is no Envoy that is known: it would be waited for as long as it dials.
     let identified = identify(first.node.take(), papers.as_ref(), limits)
+        .and_then(|identity| not_revoked(&nodes.borrow(), &identity.id).map(|()| identity))
         .and_then(|identity| member.identify(&identity, limits, system::now()));
     let wake = match identified {
         Ok(wake) => wake,
@@ -134,6 +146,15 @@ pub async fn serve(
     status
 }
 
+fn not_revoked(nodes: &Revoked, node: &str) -> Result<(), Status> {
+    match nodes::is_revoked(nodes, node) {
+        false => Ok(()),
+        true => Err(Status::permission_denied(
+            "this node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
+        )),
+    }
+}
+
 impl Session {
     async fn run(
         &mut self,
@@ -144,10 +165,6 @@ impl Session {
         let mut published = self.delivery.published.subscribe();
         let mut closing = self.delivery.closing.subscribe();
         let mut nodes = self.delivery.nodes.changes();
-        tokio::select! {
-            read = nodes.wait_for(Option::is_some) => drop(read.map_err(|_| leaving())?),
-            _ = closing.wait_for(|closing| *closing) => return Err(leaving()),
-        }
         self.published.clone_from(&published.borrow());
         self.take(first)?;
         self.delivery.fleet.until_kept(self.member.node()).await;
@@ -155,11 +172,7 @@ impl Session {
         loop {
             let now = system::instant();
             // Before anything is sent: what a revoked node had open ends, too.
-            if nodes::is_revoked(&nodes.borrow_and_update(), self.member.node()) {
-                return Err(Status::permission_denied(
-                    "this node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
-                ));
-            }
+            not_revoked(&nodes.borrow_and_update(), self.member.node())?;
             // Not what was published when this stream last looked: another stream of the node
             // may have sent a newer base meanwhile.
             self.published.clone_from(&published.borrow_and_update());

@@ -354,7 +354,7 @@ async fn told(
     let store = store.await.unwrap().to_string();
     Report {
         node: node.to_owned(),
-        process: None,
+        process: Some(1),
         vm,
         vms,
         sent: system::local().now.seconds() - age,

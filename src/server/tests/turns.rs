@@ -1,6 +1,6 @@
 //! Who waits for whom.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -401,40 +401,89 @@ async fn a_mass_revocation_by_staff_is_interrupted_twice_at_most() {
     soon("the sweep", sweep.done).await.unwrap().unwrap();
 }
 
+/// Lines of an import that were begun, and which attempt they belong to.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+/// The desk that an import goes on at until somebody waits for it.
+static WAITED_FOR: std::sync::OnceLock<Arc<crate::desk::Desk>> = std::sync::OnceLock::new();
+const BREAKS_AT: usize = 5;
+
+/// Each key that is imported draws its id once.
+fn drawn(id: &mut [u8]) -> keystile_model::error::Result<()> {
+    if BEGUN.fetch_add(1, Ordering::SeqCst) + 1 == BREAKS_AT {
+        let end = system::instant() + SOON;
+        let is_hurried = || WAITED_FOR.get().is_some_and(|desk| desk.is_hurried());
+        while !is_hurried() && system::instant() < end {
+            std::thread::yield_now();
+        }
+    }
+    (system::local().entropy)(id)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_are_disabled_beside_a_long_import_which_says_when_to_try_again() {
-    const LINES: u64 = 40_000;
-    let api = Arc::new(Api::new());
+async fn a_key_is_disabled_beside_an_import_which_begins_no_further_line_before() {
+    const LINES: usize = 300;
+    let api = Api::new();
     let owner = api.token(Role::Owner).await;
     let one = json!({"client": "acme"});
     let issued = api.ask(&owner, "POST", "/v1/keys", one).await;
     let disable = format!("/v1/keys/{}/disable", issued.body["id"].as_str().unwrap());
-    let lines: String = (0..LINES).map(|n| format!("acme,{n:064x}\n")).collect();
-    let importing = tokio::spawn({
-        let (api, owner) = (Arc::clone(&api), owner.clone());
-        let body = json!({"text": format!("client,sha256\n{lines}")});
-        async move { api.ask(&owner, "POST", "/v1/keys/import", body).await }
+    assert!(WAITED_FOR.set(Arc::clone(&api.desk)).is_ok());
+    let desk = Arc::clone(&api.desk);
+    let importing = tokio::spawn(async move {
+        let world = keystile_model::world::World {
+            entropy: drawn,
+            ..system::local()
+        };
+        let begin = || {
+            let world = world.clone();
+            Ok(move |store: &mut Store| {
+                let text: String = (0..LINES).map(|n| format!("acme,{n:064x}\n")).collect();
+                let text = format!("client,sha256\n{text}");
+                let how = keystile_registry::import::How {
+                    create_clients: false,
+                    any_scope: false,
+                    dry_run: false,
+                };
+                let lines = keystile_registry::import::read("keys.csv", &text, || store.go_on())?;
+                keystile_registry::import::import(store, &world, lines, how).map(|i| i.keys.len())
+            })
+        };
+        desk.write_for(&world, Pace::Long, begin).await
     });
-    while !api.desk.is_writing() {
+    while BEGUN.load(Ordering::SeqCst) < BREAKS_AT {
         tokio::task::yield_now().await;
     }
-    let (mut worst, mut all) = (Duration::ZERO, 0);
-    while !importing.is_finished() {
-        let before = system::instant();
-        let done = api.ask(&owner, "POST", &disable, json!({})).await;
-        assert_eq!(done.status, 200, "{}", done.text);
-        worst = worst.max(before.elapsed());
-        all += 1;
+    let disabled = soon("it", api.ask(&owner, "POST", &disable, json!({}))).await;
+    assert_eq!(disabled.status, 200, "{}", disabled.text);
+    let imported = soon("the import", importing).await.unwrap().unwrap();
+    assert_eq!(imported, LINES);
+    // Those of the attempt that was broken off, and all once more.
+    assert_eq!(BEGUN.load(Ordering::SeqCst), BREAKS_AT + LINES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_cannot_be_made_now_says_when_to_try_again_and_leaves_nothing() {
+    let api = Arc::new(Api::new());
+    let owner = api.token(Role::Owner).await;
+    // The writer breaks off whatever comes, as if something urgent came each time.
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let hurried = |store: &mut Store| {
+        store.break_off_when(stop);
+        Ok(())
+    };
+    api.desk.write(hurried).await.unwrap();
+    let text = format!("client,sha256\nacme,{:064x}\n", 1);
+    for (path, body) in [
+        ("/v1/keys/import", json!({"text": text})),
+        (
+            "/v1/import",
+            json!({"keys": [{"client": "acme", "sha256": "ab".repeat(32)}]}),
+        ),
+    ] {
+        let refused = api.ask(&owner, "POST", path, body).await;
+        assert_eq!(refused.status, 503, "{}", refused.text);
+        assert_eq!(header(&refused, "retry-after"), "5");
     }
-    let import = importing.await.unwrap();
-    assert!(worst < Duration::from_secs(4), "{worst:?} of {all}");
-    // On a fast machine it may be done in the time that it is spared.
-    assert!([201, 503].contains(&import.status), "{}", import.text);
-    let refused = import.status == 503;
-    assert!(!refused || header(&import, "retry-after") == "5");
-    let left = api
-        .ask(&owner, "GET", "/v1/keys?limit=1000", Value::Null)
-        .await;
-    let left = left.body["keys"].as_array().unwrap().len();
-    assert_eq!(left == 1, refused, "all or none");
+    let keys = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;
+    assert_eq!(keys.body["keys"], json!([]), "nothing is left");
 }

@@ -90,6 +90,9 @@ fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
     assert_eq!(report(&server, &edge, "edge-1", &edge.keys), 403);
     assert_eq!(report(&server, &edge, "edge-1", &two), 403);
     assert_eq!(report(&server, &edge, "edge-3", &edge.keys), 204);
+    for node in ["", "edge\n3"] {
+        assert_eq!(report(&server, &edge, node, &edge.keys), 422, "{node:?}");
+    }
 
     // Both said that they have what was never published here.
     eventually("two Envoys to diverge", || {

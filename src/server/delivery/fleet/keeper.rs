@@ -20,7 +20,7 @@ pub async fn run(delivery: &Delivery) {
     loop {
         match delivery.desk.read(|tx| tx.envoys()).await {
             Ok(envoys) => {
-                fleet.load(envoys, system::now());
+                fleet.load(envoys, system::now(), system::instant());
                 break;
             }
             Err(e) => tracing::error!(error = %e, "the Envoys that are known cannot be read"),

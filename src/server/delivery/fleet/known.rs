@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Fleet, Inner, Node};
 use keystile_model::error::{Kind, Result, refuse};
 use keystile_model::world::Moment;
@@ -58,14 +60,15 @@ impl Fleet {
         self.inner().issued.began = began;
     }
 
-    /// Takes in the Envoys that the store remembers; `now` is when.
-    pub fn load(&self, envoys: Vec<KnownEnvoy>, now: Moment) {
+    /// Takes in the Envoys that the store remembers; `now` and `at` are when.
+    pub fn load(&self, envoys: Vec<KnownEnvoy>, now: Moment, at: Instant) {
         let mut inner = self.inner();
         for envoy in envoys {
             let node = inner.nodes.entry(envoy.node).or_default();
             node.kept = true;
             node.is_recalled = true;
             node.proved |= envoy.proved;
+            node.processes.recall(&envoy.processes, at);
             if node.connected.is_none() {
                 node.cluster = envoy.cluster;
                 node.envoy = envoy.version;
@@ -225,6 +228,7 @@ impl Node {
             address: self.address.clone(),
             gone: self.gone.map(Moment::seconds),
             proved: self.proved,
+            processes: self.processes.known(),
         }
     }
 }

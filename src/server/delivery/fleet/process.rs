@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::proof::{Proof, Refused};
 use keystile_model::world::Moment;
+use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
 
 /// VMs of one process that are remembered: as many as the filter counts.
 const VMS_MOST: usize = 257;
@@ -93,6 +94,25 @@ struct Doubt {
     last: Instant,
     /// It has not shown for some periods.
     is_stale: bool,
+    /// It showed for longer than a hot restart lasts: it does not pass by itself.
+    lasts: bool,
+}
+
+impl Doubt {
+    fn since(at: Instant) -> Self {
+        Self {
+            first: at,
+            last: at,
+            is_stale: false,
+            lasts: false,
+        }
+    }
+
+    fn renew(&mut self, at: Instant) {
+        self.last = at;
+        self.is_stale = false;
+        self.lasts |= at.saturating_duration_since(self.first) > OVERLAP_MOST;
+    }
 }
 
 impl Processes {
@@ -191,11 +211,7 @@ impl Processes {
     }
 
     fn doubt(&mut self, at: Instant) {
-        self.doubt = Some(Doubt {
-            first: self.doubt.map_or(at, |d| d.first),
-            last: at,
-            is_stale: false,
-        });
+        self.doubt.get_or_insert(Doubt::since(at)).renew(at);
     }
 
     /// Which of the others this one reports beside for too long.
@@ -230,18 +246,54 @@ impl Processes {
         self.all.retain(|id, _| !gone.contains(id));
         if let Some(doubt) = &mut self.doubt {
             doubt.is_stale = since(doubt.last) > fresh;
-            let long = doubt.last.saturating_duration_since(doubt.first) > OVERLAP_MOST;
-            if !long && since(doubt.last) > quiet {
+            if !doubt.lasts && since(doubt.last) > quiet {
                 self.doubt = None;
             }
         }
     }
 
-    /// An Envoy that has just started is the node's only one. What its former process said is
-    /// not true of it; where there were several, each of them may live.
-    pub fn begin_anew(&mut self) {
-        if self.all.len() <= 1 && self.doubt.is_none() {
-            self.all.clear();
+    /// An Envoy has just started: what was proved before is not true of it. Those that proved it
+    /// may live, cut off from here, so each has to prove it again until it has been silent for
+    /// long ([`Self::bury`]).
+    pub fn begin_anew(&mut self, at: Instant) {
+        for (id, process) in &mut self.all {
+            // The new one may give no number either, and then would be taken for this one.
+            let may_live = at.saturating_duration_since(process.heard) <= QUIET;
+            if id.is_none() && may_live {
+                self.doubt.get_or_insert(Doubt::since(at)).renew(at);
+            }
+            process.vms.clear();
+        }
+    }
+
+    /// What a server that is started again has to know of them.
+    pub fn known(&self) -> KnownProcesses {
+        let all = self.all.iter().map(|(number, process)| KnownProcess {
+            number: *number,
+            is_twin: process.is_twin,
+        });
+        KnownProcesses {
+            all: all.collect(),
+            doubt: self.doubt.map(|doubt| match doubt.lasts {
+                true => KnownDoubt::Lasting,
+                false => KnownDoubt::Passing,
+            }),
+        }
+    }
+
+    /// Takes in those that a former server knew: as if each of them had reported now, and proved
+    /// nothing.
+    pub fn recall(&mut self, known: &KnownProcesses, at: Instant) {
+        for one in &known.all {
+            let process = self
+                .all
+                .entry(one.number)
+                .or_insert_with(|| Process::new(at));
+            process.is_twin |= one.is_twin;
+        }
+        if let Some(known) = known.doubt {
+            let doubt = self.doubt.get_or_insert(Doubt::since(at));
+            doubt.lasts |= known == KnownDoubt::Lasting;
         }
     }
 
@@ -273,6 +325,12 @@ impl Processes {
     /// How many of them report no more.
     pub fn silent(&self) -> usize {
         self.all.values().filter(|p| p.is_silent).count()
+    }
+
+    /// Whether those that report no more are left out after a while, without anybody's doing.
+    pub fn end_by_themselves(&self) -> bool {
+        let lives = self.all.values().any(|p| !p.is_silent);
+        lives && self.all.values().all(|p| !p.is_silent || !p.is_twin)
     }
 
     /// How many of them are told apart.

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::known::Issued;
-use super::process::Vm;
-use super::{Fleet, Kind, Node};
+use super::process::{Processes, QUIET, Vm};
+use super::{Fleet, Inner, Kind, Node};
 use keystile_api::fleet::Missing;
 use keystile_model::when;
 use keystile_model::world::Moment;
@@ -48,6 +48,8 @@ pub struct Proof {
 pub enum Refused {
     /// It is not signed with an accepted key, or is no report.
     Report(String),
+    /// It names no node that there can be.
+    Node,
     /// Its time is this many seconds off.
     Clock(u64),
     /// A newer one of the same VM was here before.
@@ -64,6 +66,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Report(e) => f.write_str(e),
+            Self::Node => f.write_str(
+                "its node id is empty, too long, or holds characters that cannot be seen",
+            ),
             Self::Clock(off) => write!(
                 f,
                 "the report's time is {off} s off; set the clocks of Envoy and server"
@@ -99,9 +104,9 @@ impl Fleet {
     ) -> Result<(), Refused> {
         let off = now.seconds().abs_diff(proof.sent);
         if off > CLOCK_MOST {
-            if let Some(node) = self.inner().nodes.get_mut(&proof.node) {
-                node.processes.is_off(proof, off, at);
-            }
+            let mut inner = self.inner();
+            inner.of_processes(&proof.node, |p| p.is_off(proof, off, at));
+            drop(inner);
             self.changed();
             return Err(Refused::Clock(off));
         }
@@ -114,19 +119,15 @@ impl Fleet {
         if node.streams.is_empty() && node.gone.is_none() {
             node.gone = Some(now);
         }
-        if let Err(refused) = node.processes.take(proof, now, at) {
-            drop(inner);
-            self.changed();
-            return Err(refused);
-        }
-        let first = !node.proved;
-        node.proved = true;
-        if first {
+        let taken = inner.of_processes(&proof.node, |p| p.take(proof, now, at));
+        if let (Some(Ok(())), Some(node)) = (&taken, inner.nodes.get_mut(&proof.node))
+            && !std::mem::replace(&mut node.proved, true)
+        {
             inner.unkept.insert(proof.node.clone());
         }
         drop(inner);
         self.changed();
-        Ok(())
+        taken.unwrap_or(Err(Refused::TooMany))
     }
 
     /// Has the base pushed again to a node if one of its VMs lacks it; whether that is so.
@@ -149,11 +150,28 @@ impl Fleet {
         lacking.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Drops what dead VMs reported; `every` is the time between reports.
+    /// Drops what dead VMs reported, and notes which streams are no longer new; `every` is the time between reports.
     pub fn bury(&self, every: Duration, at: Instant) {
         let fresh = every * PERIODS;
-        for node in self.inner().nodes.values_mut() {
+        let mut inner = self.inner();
+        let Inner { nodes, unkept, .. } = &mut *inner;
+        let mut has_news = false;
+        for (id, node) in nodes {
+            let known = node.processes.known();
             node.processes.bury(fresh, at);
+            if node.processes.known() != known {
+                unkept.insert(id.clone());
+                has_news = true;
+            }
+            for stream in node.streams.values_mut().filter(|s| !s.is_settled) {
+                let since = at.saturating_duration_since(stream.since);
+                stream.is_settled = since > QUIET.max(fresh);
+                has_news |= stream.is_settled;
+            }
+        }
+        drop(inner);
+        if has_news {
+            self.changed();
         }
     }
 
@@ -190,6 +208,19 @@ impl Fleet {
     }
 }
 
+impl Inner {
+    /// Does something with a node's processes, and has the store told if there are others then.
+    fn of_processes<T>(&mut self, id: &str, f: impl FnOnce(&mut Processes) -> T) -> Option<T> {
+        let node = self.nodes.get_mut(id)?;
+        let known = node.processes.known();
+        let out = f(&mut node.processes);
+        if node.processes.known() != known {
+            self.unkept.insert(id.to_owned());
+        }
+        Some(out)
+    }
+}
+
 fn gone() -> String {
     "it is not connected, and has not proved the version".to_owned()
 }
@@ -208,9 +239,9 @@ impl Node {
 
     /// Whether there may be processes that have not reported, or cannot be told apart.
     fn is_unclear(&self) -> bool {
-        let streams = Kind::ALL.into_iter().map(|k| self.subscribers(k)).max();
-        let streams = streams.unwrap_or(0);
-        self.processes.is_doubtful() || streams > 1 && streams > self.processes.named()
+        let peers = Kind::ALL.into_iter().map(|k| self.peers(k)).max();
+        let peers = peers.unwrap_or(0);
+        self.processes.is_doubtful() || peers > 1 && peers > self.processes.named()
     }
 
     /// Since when nothing better is known of it.
@@ -230,7 +261,7 @@ impl Node {
         let later = |why: String| Err((why, false));
         if self.processes.is_doubtful() {
             return later(
-                "several Envoys report under this node id; give each its own, then forget this one (`keystilectl fleet forget`)"
+                "several Envoys may report under this node id; if it was just restarted, wait a minute; if not, give each its own, then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
         }
@@ -240,6 +271,11 @@ impl Node {
             ));
         }
         let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
+            return later(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
+            ));
+        }
         if all > 1 && silent > 0 {
             return later(format!(
                 "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
@@ -254,7 +290,7 @@ impl Node {
         }
         if all > 1 && self.vm_count(version) < self.processes.expected() {
             return later(format!(
-                "{all} Envoys report under this node id, and {} of their {} workers have it in force; unless this is a hot restart, give each its own",
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if it was just restarted, wait a minute; if not, give each its own",
                 self.vm_count(version),
                 self.processes.expected()
             ));
@@ -264,7 +300,8 @@ impl Node {
         }
         if self.is_unclear() {
             return later(
-                "two Envoys are connected under this node id; give each its own".to_owned(),
+                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each its own"
+                    .to_owned(),
             );
         }
         let [base, overlay] = &self.resources;

@@ -323,7 +323,36 @@ async fn two_envoys_of_one_name_prove_nothing() {
     let mut twin = Stream::open(&bed, "e1", &BOTH).await;
     twin.take().await;
     let waited = bed.delivery.in_force(version, BRIEF).await;
-    assert!(why(&waited, "e1").contains("two Envoys are connected under this node id"));
+    let words = why(&waited, "e1");
+    assert!(words.contains("more discovery streams"), "{words}");
+    // Over connections of their own they are two Envoys, however long they are there.
+    let every = Duration::from_secs(10);
+    bed.delivery.fleet.bury(every, system::instant() + LONG * 4);
+    report(&bed, "e1", (0, 1), version, version).await;
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert!(why(&waited, "e1").contains("more discovery streams"));
+}
+
+#[tokio::test]
+async fn one_envoy_with_two_streams_proves_a_version_when_a_second_one_had_time_to_report() {
+    let bed = Bed::new(POLICY).await;
+    let channel = connect(bed.address).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = Stream::on(&channel, "e1", &BOTH, "").await;
+        stream.take().await;
+        streams.push(stream);
+    }
+    let version = bed.published(1).await.version();
+    report(&bed, "e1", (0, 1), version, version).await;
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    let words = why(&waited, "e1");
+    assert!(words.contains("more discovery streams"), "{words}");
+    let every = Duration::from_secs(10);
+    bed.delivery.fleet.bury(every, system::instant() + LONG * 4);
+    report(&bed, "e1", (0, 1), version, version).await;
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert_eq!(waited.in_force, ["e1"]);
 }
 
 #[tokio::test]
@@ -375,6 +404,20 @@ async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
         (numbers.reports_total, numbers.reports_refused_total),
         (1, 3)
     );
+}
+
+#[tokio::test]
+async fn a_report_of_a_node_that_cannot_be_is_not_kept() {
+    let bed = Bed::new(POLICY).await;
+    let version = bed.published(1).await.version();
+    for node in ["", "e\n1", "e\u{202e}1", "e\u{ad}1"] {
+        let sealed = sealed(&bed, node, (0, 1), version, version, 0).await;
+        let refused = bed
+            .delivery
+            .reported(&sealed.body, &sealed.kid, &sealed.tag);
+        assert_eq!(refused, Err(Refused::Node), "{node:?}");
+    }
+    assert_eq!(bed.delivery.fleet(), []);
 }
 
 #[tokio::test]
@@ -449,7 +492,7 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
         gone: Some(n),
         ..KnownEnvoy::default()
     });
-    fleet.load(strangers.collect(), now);
+    fleet.load(strangers.collect(), now, at);
     for n in 0..10 {
         let taken = fleet.reported(&proof(format!("e{n}")), now, at, 10);
         assert_eq!(taken, Ok(()), "strangers make room");

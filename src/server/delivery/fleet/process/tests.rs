@@ -1,7 +1,8 @@
 //! What several Envoys prove that report under one node id.
 
 use super::*;
-use crate::delivery::fleet::Fleet;
+use crate::delivery::fleet::{Fleet, Subscriber};
+use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
 const NEW: u64 = 7;
@@ -45,20 +46,33 @@ struct Case {
     fleet: Fleet,
     start: (Moment, Instant),
     passed: Duration,
+    /// What the store knows.
+    kept: BTreeMap<String, KnownEnvoy>,
 }
 
 impl Case {
     fn new() -> Self {
-        let fleet = Fleet::default();
-        let start = (system::now(), system::instant());
-        fleet.load(Vec::new(), start.0);
-        for version in [OLD, NEW] {
-            fleet.issued(version);
-        }
-        Self {
-            fleet,
-            start,
+        let mut case = Self {
+            fleet: Fleet::default(),
+            start: (system::now(), system::instant()),
             passed: Duration::ZERO,
+            kept: BTreeMap::new(),
+        };
+        case.restart();
+        case
+    }
+
+    /// The server ends without a word, and starts again.
+    fn restart(&mut self) {
+        for envoy in self.fleet.take_unkept().envoys {
+            self.kept.insert(envoy.node.clone(), envoy);
+        }
+        self.fleet = Fleet::default();
+        let (now, at) = self.start;
+        let kept = self.kept.values().cloned().collect();
+        self.fleet.load(kept, now, at + self.passed);
+        for version in [OLD, NEW] {
+            self.fleet.issued(version);
         }
     }
 
@@ -107,12 +121,20 @@ impl Case {
         }
     }
 
+    /// A stream of an Envoy that has nothing yet, and no other.
+    fn starts(&self) {
+        let mut inner = self.fleet.inner();
+        let node = inner.nodes.get_mut("e1").unwrap();
+        node.processes.begin_anew(self.start.1 + self.passed);
+    }
+
     fn forget(&self) -> bool {
         let nodes = ["e1".to_owned()];
         // As if it was connected: only what is silent is forgotten.
         let mut inner = self.fleet.inner();
         let node = inner.nodes.get_mut("e1").unwrap();
-        node.streams.insert(1, [true; 2]);
+        let stream = Subscriber::new(None, self.start.1);
+        node.streams.insert(1, stream);
         drop(inner);
         let may = self.fleet.check_gone(&nodes).is_ok();
         if may {
@@ -156,7 +178,7 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
             case.rounds(&envoys, 3);
             let why = case.why();
             assert!(
-                why.contains("several Envoys report under this node id"),
+                why.contains("several Envoys may report under this node id"),
                 "{why}"
             );
             assert!(!case.forget(), "all of them live");
@@ -171,7 +193,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
         (
             Envoy::nameless(1),
             Envoy::nameless(2),
-            "several Envoys report",
+            "several Envoys may report",
         ),
         (Envoy::nameless(1), Envoy::named(2), "is 90 s wrong"),
     ] {
@@ -227,6 +249,60 @@ fn a_hot_restart_is_proved_by_both_while_both_live_and_then_by_the_new_one() {
 }
 
 #[test]
+fn one_that_was_cut_off_is_waited_for_although_another_starts_under_its_name() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.wait(EVERY);
+        case.report(one, OLD);
+        case.wait(EVERY);
+        case.starts();
+        assert_ne!(case.why(), "");
+        for _ in 0..5 {
+            case.report(two, NEW);
+            assert!(case.why().contains("minute"), "{}", case.why());
+            case.wait(EVERY);
+        }
+        case.wait(Duration::from_secs(1));
+        case.rounds(&[two], 1);
+        assert_eq!(case.why(), "", "a minute of silence");
+    }
+}
+
+#[test]
+fn one_that_has_been_silent_for_a_minute_is_not_waited_for_when_another_starts() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one], 3);
+        case.wait(QUIET + Duration::from_secs(1));
+        case.starts();
+        assert_ne!(case.why(), "");
+        case.rounds(&[two], 1);
+        case.wait(Duration::from_secs(1));
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn where_several_report_a_new_one_lets_each_prove_it_again() {
+    let mut case = Case::new();
+    let envoys = [Envoy::named(1), Envoy::named(2)];
+    case.rounds(&envoys[..1], 1);
+    envoys.iter().for_each(|e| case.report(*e, NEW));
+    assert_eq!(case.why(), "");
+    case.starts();
+    assert_ne!(case.why(), "");
+    envoys.iter().for_each(|e| case.report(*e, NEW));
+    assert_eq!(case.why(), "");
+}
+
+#[test]
 fn an_envoy_that_reported_beside_another_for_long_is_waited_for_until_it_is_forgotten() {
     for (one, two) in [
         (Envoy::named(1), Envoy::named(2)),
@@ -245,6 +321,65 @@ fn an_envoy_that_reported_beside_another_for_long_is_waited_for_until_it_is_forg
         case.report(two, OLD);
         case.report(one, NEW);
         assert_ne!(case.why(), "");
+    }
+}
+
+#[test]
+fn a_restarted_server_waits_for_each_of_several_until_a_minute_has_passed() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one, two], 3);
+        // From now on the second one is cut off.
+        case.restart();
+        for _ in 0..6 {
+            case.report(one, NEW);
+            assert_ne!(case.why(), "");
+            case.wait(EVERY);
+        }
+        case.wait(Duration::from_secs(1));
+        case.rounds(&[one], 1);
+        assert_eq!(case.why(), "", "it was a hot restart");
+
+        // The store has been told of that too.
+        case.restart();
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn a_restarted_server_waits_for_twins_until_they_are_forgotten() {
+    for (one, two) in [
+        (Envoy::named(1), Envoy::named(2)),
+        (Envoy::nameless(1), Envoy::nameless(2)),
+    ] {
+        let mut case = Case::new();
+        case.rounds(&[one, two], 125);
+        case.restart();
+        case.rounds(&[one], 1000);
+        assert!(case.why().contains("fleet forget"), "{}", case.why());
+        assert!(case.forget());
+        case.rounds(&[one], 1);
+        assert_eq!(case.why(), "");
+        case.restart();
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
+    }
+}
+
+#[test]
+fn the_only_one_proves_a_version_to_a_restarted_server_at_once() {
+    for one in [Envoy::named(1), Envoy::nameless(1)] {
+        let mut case = Case::new();
+        case.rounds(&[one], 3);
+        case.restart();
+        assert_ne!(case.why(), "");
+        case.report(one, NEW);
+        assert_eq!(case.why(), "");
     }
 }
 
