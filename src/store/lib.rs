@@ -44,7 +44,7 @@ mod trouble;
 mod usage;
 
 pub use envoy::KnownEnvoy;
-pub use log::{Found, Query};
+pub use log::{Deed, Found, Query};
 pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
