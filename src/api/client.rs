@@ -369,7 +369,7 @@ impl Operation for Delete {
     .tagged();
 
     fn pace(&self) -> Pace {
-        Pace::Sweep
+        Pace::Parts
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDeleted> {

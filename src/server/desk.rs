@@ -38,6 +38,8 @@ const SPARED: Duration = Duration::from_millis(800);
 /// How often a mass revocation by staff is broken off for single ones. It revokes as well, only
 /// more, so it is never refused.
 const SWEEP_BREAKS: usize = 2;
+/// What is done in parts may run so long before it is broken off: enough for one part at least.
+const PART: Duration = Duration::from_millis(250);
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -363,6 +365,7 @@ impl Desk {
 fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> {
     match pace {
         Pace::Urgent | Pace::Usual => Ok(None),
+        Pace::Parts => Ok(Some(PART)),
         // A client's own mass revocation must not keep other clients' keys from being revoked.
         Pace::Sweep if world.caller.bound().is_none() => {
             Ok((breaks < SWEEP_BREAKS).then_some(Duration::ZERO))

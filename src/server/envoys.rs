@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::http::{App, live};
 use crate::delivery::Delivery;
 use crate::delivery::history::Version;
-use keystile_api::{fleet, version};
+use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
 use keystile_model::error::{Result, refuse};
 use keystile_model::room::Room;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
-use keystile_registry::inspect;
+use keystile_registry::{inspect, publish, signing};
 use keystile_store::{Store, Tx};
 
 /// How long to wait if nothing is said, and at most, in seconds.
@@ -32,7 +32,7 @@ const RECORDS: u32 = 1_000;
 /// The routes.
 pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     let [all, waits, forgets] = [(); 3].map(|()| Arc::clone(delivery));
-    let [published, one, two] = [(); 3].map(|()| Arc::clone(delivery));
+    let [published, one, two, builds] = [(); 4].map(|()| Arc::clone(delivery));
     live(app, move |_: fleet::List, _| {
         let all = Arc::clone(&all);
         async move { Ok(list(&all)) }
@@ -45,6 +45,9 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
         let forgets = Arc::clone(&forgets);
         async move { forget(asked, &forgets, world).await }
     }))
+    .merge(live(app, move |_: keyset::Build, world| {
+        build(Arc::clone(&builds), world)
+    }))
     .merge(live(app, move |_: version::List, world| {
         versions(Arc::clone(&published), world)
     }))
@@ -54,6 +57,23 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     .merge(live(app, move |asked: version::Diff, world| {
         diff(asked, Arc::clone(&two), world)
     }))
+}
+
+/// Builds the keyset. A reader does, because it takes the longer the more keys there are; only if
+/// it is to be renewed first, that is a change.
+async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configuration> {
+    let desk = delivery.desk();
+    let asking = world.clone();
+    if desk.read(move |tx| publish::is_due(tx, &asking)).await? {
+        let renewing = world.clone();
+        desk.write(move |store| signing::renew(store, &renewing))
+            .await?;
+    }
+    let build = |store: &mut Store| {
+        let ready = store.read(publish::unrenewed)?;
+        Ok(keyset::Configuration::of(&ready))
+    };
+    desk.ask(&world, build).await
 }
 
 /// What a server knows.

@@ -28,8 +28,8 @@ use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{docs, openapi};
 use crate::desk::Desk;
-use keystile_api::Pace;
 use keystile_api::{self as operation, AUDITORS, Method, Operation, Route};
+use keystile_api::{Begun, Pace};
 use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::World;
@@ -349,11 +349,19 @@ struct How {
     /// `If-Match`.
     if_match: Option<String>,
     request: [u8; 32],
+    /// Of what is done in parts: whether `if_match` held.
+    begun: Begun,
 }
 
 impl How {
     fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
         let if_match = self.if_match.as_deref();
+        if operation.pace() == Pace::Parts {
+            // One transaction for each part, and none for all.
+            let check = || compare(&self.route, &*operation, if_match, store, world);
+            self.begun.unless(check)?;
+            return operation.run(store, world).map(Done::Now);
+        }
         let run = |store: &mut Store| conditional(&self.route, operation, if_match, store, world);
         let Some(key) = &self.key else {
             return match if_match {
@@ -397,6 +405,7 @@ async fn answer(
             key: key.filter(|_| route.creates),
             if_match,
             request: fingerprint(&route, head, &body),
+            begun: Begun::default(),
         };
         let pace = operation.pace();
         let mut first = Some(operation);
@@ -440,16 +449,27 @@ fn conditional(
     store: &mut Store,
     world: &World,
 ) -> Result<Value> {
-    if let Some(tags) = if_match {
-        if !route.etag {
-            return Err(incomparable(route));
-        }
-        let current = operation.current(store, world)?;
-        if !matches(tags, current.as_ref()) {
-            return Err(stale());
-        }
-    }
+    compare(route, &*operation, if_match, store, world)?;
     operation.run(store, world)
+}
+
+/// That what an operation is about is as `If-Match` says.
+fn compare(
+    route: &Route,
+    operation: &dyn Asked,
+    if_match: Option<&str>,
+    store: &mut Store,
+    world: &World,
+) -> Result<()> {
+    let Some(tags) = if_match else { return Ok(()) };
+    if !route.etag {
+        return Err(incomparable(route));
+    }
+    let current = operation.current(store, world)?;
+    match matches(tags, current.as_ref()) {
+        true => Ok(()),
+        false => Err(stale()),
+    }
 }
 
 /// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).

@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
@@ -70,6 +70,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("timeline.sql"),
     include_str!("node.sql"),
     include_str!("revision.sql"),
+    include_str!("client_changed.sql"),
 ];
 
 /// What messages call it.

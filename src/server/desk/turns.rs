@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use keystile_api::Pace;
 use keystile_system as system;
 
-const PACES: usize = 4;
+const PACES: usize = 5;
 
 /// The queue of writers: one at a time.
 #[derive(Default)]
@@ -118,7 +118,13 @@ impl Turns {
         let mut state = self.locked();
         self.hurry.store(false, Ordering::Relaxed);
         state.current = None;
-        let paces = [Pace::Urgent, Pace::Sweep, Pace::Usual, Pace::Long];
+        let paces = [
+            Pace::Urgent,
+            Pace::Sweep,
+            Pace::Parts,
+            Pace::Usual,
+            Pace::Long,
+        ];
         for pace in paces {
             while let Some(next) = state
                 .waiting

@@ -381,6 +381,55 @@ async fn what_takes_less_than_half_a_second_ends_however_often_it_is_interrupted
     assert!(long.begins.recv().await.is_none(), "it was not begun again");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyset_is_built_while_somebody_writes() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let (end, writing) = held(&api).await;
+    let path = "/v1/keyset/build";
+    let built = soon(path, api.ask(&owner, "POST", path, json!({}))).await;
+    assert_eq!(built.status, 200, "{}", built.text);
+    assert!(built.body["configuration"].is_string(), "{}", built.text);
+    end.send(()).unwrap();
+    writing.await.unwrap();
+}
+
+/// It goes on where it was, so that it need not be spared, nor refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_in_parts_is_interrupted_as_often_as_others_go_first() {
+    let api = Api::new();
+    let mut parts = long_change(&api, system::local(), Pace::Parts);
+    for _ in 0..15 {
+        soon("the parts", parts.begins.recv()).await.unwrap();
+        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        soon("the urgent one", urgent).await.unwrap();
+    }
+    parts.may_end.store(true, Ordering::SeqCst);
+    soon("the parts", parts.done).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_with_many_keys_is_deleted_if_it_is_as_if_match_says() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let bulk = json!({"client": "acme", "count": 1200});
+    let issued = api.ask(&owner, "POST", "/v1/keys", bulk).await;
+    assert_eq!(issued.status, 201, "{}", issued.text);
+    let path = "/v1/clients/acme?sure=true";
+    let delete = async |tag: &str| {
+        let headers = [("if-match", tag)];
+        api.with(&owner, "DELETE", path, Value::Null, &headers)
+            .await
+    };
+    assert_eq!(delete("\"another\"").await.status, 412);
+    let kept = api
+        .ask(&owner, "GET", "/v1/clients/acme", Value::Null)
+        .await;
+    let deleted = delete(header(&kept, "etag")).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    assert_eq!(deleted.body["keys_revoked"], 1200);
+}
+
 /// It revokes as well, only more: it is interrupted twice, and never refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mass_revocation_by_staff_is_interrupted_twice_at_most() {
