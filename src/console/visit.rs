@@ -176,7 +176,7 @@ impl Visit {
                 asked.run(store, world)
             })
         };
-        self.with_pace::<O, _, _>(subject, asked.pace(), begin)
+        self.with_pace::<O, _, _>(subject, asked.pace(), true, begin)
             .await
     }
 
@@ -187,7 +187,7 @@ impl Visit {
         seen: Option<String>,
     ) -> Result<O::Output, Problem> {
         let pace = asked.pace();
-        let again = !matches!(pace, Pace::Urgent | Pace::Usual);
+        let again = pace != Pace::Usual;
         let kept = again.then(|| operation::written(&asked));
         let begun = Begun::default();
         let mut first = Some(asked);
@@ -214,7 +214,7 @@ impl Visit {
                 })
             })
         };
-        self.with_pace::<O, _, _>("", pace, begin).await
+        self.with_pace::<O, _, _>("", pace, true, begin).await
     }
 
     /// Asks for an operation that makes something, once for each form: a page that is
@@ -278,13 +278,15 @@ impl Visit {
     ) -> Result<T, Problem> {
         let mut f = Some(f);
         let begin = move || f.take().ok_or_else(begun_twice);
-        self.with_pace::<O, _, _>(subject, pace, begin).await
+        self.with_pace::<O, _, _>(subject, pace, false, begin).await
     }
 
+    /// What acts `on_the_store_alone` may be looked at first, and begun again.
     async fn with_pace<O: Operation, T: Send + 'static, F>(
         &self,
         subject: &str,
         pace: Pace,
+        on_the_store_alone: bool,
         mut begin: impl FnMut() -> keystile_model::error::Result<F>,
     ) -> Result<T, Problem>
     where
@@ -299,6 +301,7 @@ impl Visit {
             Ok(move |store: &mut Store| f(store, &world))
         };
         let done = match route.writes {
+            true if on_the_store_alone => app.desk().write_unless_done(&world, pace, run).await,
             true => app.desk().write_for(&world, pace, run).await,
             false => app.desk().ask(&world, run()?).await,
         };

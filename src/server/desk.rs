@@ -273,6 +273,35 @@ impl Desk {
         }
     }
 
+    /// The same for what acts on the store alone: while somebody writes, an urgent change that has
+    /// nothing to write (it is done already, or refused) is answered by a reader. Whoever asks
+    /// for it again and again breaks off nobody's work.
+    ///
+    /// # Errors
+    /// Those of [`Desk::write_for`].
+    pub async fn write_unless_done<T, F>(
+        self: &Arc<Self>,
+        world: &World,
+        pace: Pace,
+        mut begin: impl FnMut() -> Result<F>,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    {
+        if pace == Pace::Urgent && self.turn.is_taken() {
+            let f = begin()?;
+            match self.look_at(move |store| store.glance(f)).await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                // The writer tries all the same.
+                Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.write_for(world, pace, begin).await
+    }
+
     /// A share of the writer's turns. What is urgent waits for no other change of its caller.
     async fn share(&self, world: &World, pace: Pace) -> Option<Share> {
         match pace {

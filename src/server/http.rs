@@ -418,7 +418,7 @@ async fn answer(
             let (world, how) = (world.clone(), how.clone());
             Ok(move |store: &mut Store| how.done(store, &world, operation))
         };
-        app.desk().write_for(&world, pace, begin).await
+        app.desk().write_unless_done(&world, pace, begin).await
     } else {
         let asking = world.clone();
         // A dry run is compared too; of what only reads, `If-Match` asks for nothing.

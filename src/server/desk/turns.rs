@@ -103,7 +103,6 @@ impl Turns {
     }
 
     /// Whether somebody has it.
-    #[cfg(test)]
     pub fn is_taken(&self) -> bool {
         self.locked().current.is_some()
     }
