@@ -19,6 +19,7 @@ use prometheus_client::collector::Collector;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::condition::{fingerprint, incomparable, listed, matches, stale};
 use super::auth::{self, Asker};
 use super::body::whole;
 use super::limits::{Limits, subscriber};
@@ -26,6 +27,7 @@ use super::listen::Peer;
 use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::remembered::Remembered;
 use super::{docs, openapi};
 use crate::desk::Desk;
 use keystile_api::{self as operation, AUDITORS, Method, Operation, Route};
@@ -36,6 +38,8 @@ use keystile_model::world::World;
 use keystile_registry::replay::{self, Once};
 use keystile_store::Store;
 use keystile_system as system;
+
+mod condition;
 
 /// How long it holds that the store could be read, or not: however many ask, it is looked at
 /// no more often.
@@ -278,6 +282,7 @@ where
     F: Fn(O, World) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Result<O::Output>> + Send + 'static,
 {
+    let remembered = Arc::new(Remembered::default());
     let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
         let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
             let body = read(&O::ROUTE, &head.headers, body).await?;
@@ -286,7 +291,20 @@ where
             }
             let query = head.uri.query().unwrap_or_default();
             let operation: O = operation::put_together(&path, query, &body)?;
-            let done = f(operation, asker.world()).await.and_then(json)?;
+            let world = asker.world();
+            let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
+            let key = key.filter(|_| O::ROUTE.creates);
+            let request = fingerprint(&O::ROUTE, head, &body);
+            if let Some(key) = &key
+                && let Some(body) = remembered.find(&world, key, request)?
+            {
+                let status = O::ROUTE.status;
+                return Ok(respond(&O::ROUTE, head, Done::Before { status, body }));
+            }
+            let done = f(operation, world.clone()).await.and_then(json)?;
+            if let Some(key) = key {
+                remembered.keep(&world, key, request, &done);
+            }
             Ok(respond(&O::ROUTE, head, Done::Now(done)))
         };
         admitted(&app, &O::ROUTE, path, request, run).await
@@ -472,18 +490,6 @@ fn compare(
     }
 }
 
-/// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
-fn incomparable(route: &Route) -> Error {
-    refuse(
-        format_args!(
-            "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
-            route.name
-        ),
-        "leave the header out",
-    )
-    .of(Kind::Stale)
-}
-
 fn json<T: serde::Serialize>(output: T) -> Result<Value> {
     serde_json::to_value(output).map_err(|e| {
         refuse(
@@ -579,38 +585,6 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Probl
             .map_err(|_| wrong()),
         (Some(_), Some(_)) => Err(wrong()),
     }
-}
-
-/// All that a request says, for `Idempotency-Key`.
-fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
-    let mut h = Sha256::new();
-    for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
-        h.update((part.len() as u64).to_be_bytes());
-        h.update(part);
-    }
-    h.finalize().into()
-}
-
-fn listed(tags: &str, tag: &str) -> bool {
-    tags.split(',').any(|t| {
-        let t = t.trim();
-        t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag
-    })
-}
-
-/// `If-Match` compares strongly (RFC 9110 section 13.1.1).
-fn matches(tags: &str, current: Option<&Value>) -> bool {
-    let Some(current) = current else { return false };
-    let tag = operation::tag(current);
-    tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
-}
-
-fn stale() -> Error {
-    refuse(
-        "it has changed since it was looked at",
-        "look at it again, and send its `ETag` of now in `if-match`",
-    )
-    .of(Kind::Stale)
 }
 
 async fn ready(State(app): State<App>) -> Response {

@@ -493,7 +493,7 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
 #[test]
 fn a_change_of_a_clients_plan_writes_no_more_rows_for_many_keys_than_for_one() {
     let mut b = Bench::new();
-    let mut plan = |b: &mut Bench, plan: &str, at: u64| {
+    let plan = |b: &mut Bench, plan: &str, at: u64| {
         let patch = client::Patch {
             plan: Some(Some(plan.to_owned())),
             ..client::Patch::default()

@@ -252,7 +252,14 @@ mod tests {
         let first = turns.take(Pace::Usual, None).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = tokio::task::JoinSet::new();
-        for pace in [Pace::Long, Pace::Usual, Pace::Urgent, Pace::Sweep] {
+        let paces = [
+            Pace::Long,
+            Pace::Usual,
+            Pace::Parts,
+            Pace::Urgent,
+            Pace::Sweep,
+        ];
+        for pace in paces {
             let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
             waiting.spawn(async move {
                 let _turn = turns.take(pace, None).await;
@@ -278,6 +285,8 @@ mod tests {
             (Pace::Long, true, Pace::Sweep, true),
             (Pace::Sweep, true, Pace::Urgent, true),
             (Pace::Sweep, true, Pace::Sweep, false),
+            (Pace::Parts, true, Pace::Urgent, true),
+            (Pace::Parts, true, Pace::Usual, false),
             (Pace::Long, false, Pace::Urgent, false),
             (Pace::Long, true, Pace::Usual, false),
             (Pace::Urgent, true, Pace::Urgent, false),
