@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use prometheus_client::collector::Collector;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use self::condition::{fingerprint, incomparable, listed, matches, stale};
 use super::auth::{self, Asker};
@@ -32,7 +31,7 @@ use super::{docs, openapi};
 use crate::desk::Desk;
 use keystile_api::{self as operation, AUDITORS, Method, Operation, Route};
 use keystile_api::{Begun, Pace};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Kind, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::World;
 use keystile_registry::replay::{self, Once};

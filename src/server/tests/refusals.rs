@@ -222,7 +222,7 @@ async fn a_backup_that_is_asked_for_again_under_its_key_is_made_once() {
     assert_eq!(made.status, 201, "{}", made.text);
     let again = make("nightly", "one").await;
     assert_eq!(again.status, 201, "{}", again.text);
-    assert_eq!(header(&again, "idempotency-replayed"), "true");
+    assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(again.body["id"], made.body["id"]);
     assert_eq!(again.body["replayed"], true);
     for (name, key, why) in [
