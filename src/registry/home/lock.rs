@@ -149,7 +149,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
         home.create(&system::local(), |store| {
-            store.batch("ALTER TABLE client DROP COLUMN revision; PRAGMA user_version = 8");
+            store.batch(
+                "DROP INDEX client_changed; ALTER TABLE client DROP COLUMN changed;
+                 PRAGMA user_version = 9",
+            );
             Ok(())
         })
         .unwrap();
