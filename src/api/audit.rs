@@ -8,6 +8,7 @@ use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::Pace;
 use keystile_model::audit::{Head, Outcome, Record};
 use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::room::Room;
 use keystile_model::wire::{self, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry::audit;
@@ -75,8 +76,8 @@ impl RecordView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditRecords)]
 pub struct Records {
-    /// In the order asked for: latest or oldest first. When few of many records match, a page
-    /// may be short or empty although there is a next one.
+    /// In the order asked for: latest or oldest first. Where records are large (a page has 4 MiB),
+    /// or few of many match, a page may be short or empty although there is a next one.
     pub records: Vec<RecordView>,
     /// Of a list `before`, of an export `after` of the next page; null at the end.
     pub next: Option<u64>,
@@ -247,19 +248,31 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
-        let most = wire::page(self.limit, 100, "`next` of this one")?;
+        let room = wire::page(self.limit, 100, "`next` of this one")?;
         let query = Query {
             before: self.before,
             ..self.query(now)?
         };
-        Records::of(store, world, query, true, most)
+        Records::of(store, world, query, true, room)
     }
 }
 
 impl Records {
-    fn of(store: &mut Store, world: &World, query: Query, back: bool, most: u32) -> Result<Self> {
+    /// Those behind a record, the oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn after(store: &mut Store, world: &World, seq: u64, room: Room) -> Result<Self> {
+        let query = Query {
+            after: Some(seq),
+            ..Query::default()
+        };
+        Self::of(store, world, query, false, room)
+    }
+
+    fn of(store: &mut Store, world: &World, query: Query, back: bool, room: Room) -> Result<Self> {
         let (found, timelines) = store.read(|tx| {
-            let found = audit::page(tx, &world.caller, query, back, most)?;
+            let found = audit::page(tx, &world.caller, query, back, room)?;
             let first = found.records.iter().map(|r| r.seq).min();
             let timelines = Timelines::read(tx, first.unwrap_or(u64::MAX))?;
             Ok((found, timelines))
@@ -284,12 +297,12 @@ impl Operation for Export {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
-        let most = wire::page(self.limit, 1000, "`next` of this one")?;
+        let room = wire::page(self.limit, 1000, "`next` of this one")?;
         let query = Query {
             after: self.after,
             ..self.query(now)?
         };
-        Records::of(store, world, query, false, most)
+        Records::of(store, world, query, false, room)
     }
 }
 

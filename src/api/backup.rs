@@ -106,16 +106,12 @@ pub struct Ended {
 
 impl Operation for Make {
     type Output = Made;
-    const ROUTE: Route = Route {
-        status: 201,
-        ..Route::change(
-            Method::Post,
-            "backup.make",
-            "/v1/backups",
-            OWNERS,
-            "Make a backup of the store on the server, to be fetched",
-        )
-    }
+    const ROUTE: Route = Route::create(
+        "backup.make",
+        "/v1/backups",
+        OWNERS,
+        "Make a backup of the store on the server, to be fetched",
+    )
     .live();
 
     fn run(self, _: &mut Store, _: &World) -> Result<Made> {

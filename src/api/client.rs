@@ -242,8 +242,7 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
-        let most = wire::page(self.limit, CLIENTS, "`cursor`")?;
-        let most = usize::try_from(most).unwrap_or(1);
+        let mut room = wire::page(self.limit, CLIENTS, "`cursor`")?;
         let search = self.search.as_deref().unwrap_or_default().to_lowercase();
         let cursor = self.cursor.as_deref().unwrap_or_default();
         store.read(|tx| {
@@ -264,14 +263,15 @@ impl Operation for List {
                 if !wanted {
                     return Ok(true);
                 }
-                if out.clients.len() == most {
+                let row = ClientRow {
+                    client: (&client).into(),
+                    keys: tx.living_keys(client.number)?,
+                };
+                if !room.takes(&row) {
                     out.next = out.clients.last().map(|row| row.client.client.clone());
                     return Ok(false);
                 }
-                out.clients.push(ClientRow {
-                    client: (&client).into(),
-                    keys: tx.living_keys(client.number)?,
-                });
+                out.clients.push(row);
                 Ok(true)
             })?;
             Ok(out)
@@ -302,24 +302,21 @@ impl Operation for Show {
     .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDetail> {
-        let most = wire::page(self.limit, KEYS, "`cursor`")?;
-        let most = match self.without_keys {
-            true => 0,
-            false => usize::try_from(most).unwrap_or(1),
-        };
+        let mut room = wire::page(self.limit, KEYS, "`cursor`")?;
         let now = world.now.seconds();
         store.read(|tx| {
             let client = registry::client(tx, &world.caller, &self.name)?;
             let mut keys = Vec::new();
             let mut next = None;
-            if most > 0 {
+            if !self.without_keys {
                 let cursor = self.cursor.as_ref().map(|c| c.0);
                 tx.keys_after(Some(client.number), cursor, |key| {
-                    if keys.len() == most {
+                    let view = KeyView::of(&key, now);
+                    if !room.takes(&view) {
                         next = keys.last().map(|k: &KeyView| k.id.clone());
                         return false;
                     }
-                    keys.push(KeyView::of(&key, now));
+                    keys.push(view);
                     true
                 })?;
             }
@@ -372,7 +369,7 @@ impl Operation for Delete {
     .tagged();
 
     fn pace(&self) -> Pace {
-        Pace::Sweep
+        Pace::Parts
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientDeleted> {

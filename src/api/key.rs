@@ -432,8 +432,7 @@ impl Operation for List {
     fn run(self, store: &mut Store, world: &World) -> Result<Keys> {
         let now = world.now.seconds();
         let labels = labels(&self.label)?;
-        let most = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
-        let most = usize::try_from(most).unwrap_or(1);
+        let page = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
         let look = self.scan.unwrap_or(LOOK);
         if !(1..=LOOK).contains(&look) {
             return Err(refuse(
@@ -448,6 +447,7 @@ impl Operation for List {
                 counted_since: None,
             };
             let mut failed = None;
+            let mut room = page;
             let of = self.client.as_deref();
             let cursor = self.cursor.as_ref().map(|c| c.0);
             let mut left = look;
@@ -473,14 +473,15 @@ impl Operation for List {
                 if !self.is_dormant(&key, used.as_ref(), now) {
                     return true;
                 }
-                if out.keys.len() == most {
+                let view = KeyView {
+                    usage: used,
+                    ..KeyView::of(&key, now)
+                };
+                if !room.takes(&view) {
                     out.next = out.keys.last().map(|k| k.id.clone());
                     return false;
                 }
-                out.keys.push(KeyView {
-                    usage: used,
-                    ..KeyView::of(&key, now)
-                });
+                out.keys.push(view);
                 true
             })?;
             if let (Some(_), Some(tx)) = (&self.unused, usage) {

@@ -113,17 +113,24 @@ impl Operation for Build {
         "/v1/keyset/build",
         ISSUERS,
         "Build and sign the keyset",
-    );
+    )
+    .live();
 
     fn run(self, store: &mut Store, world: &World) -> Result<Configuration> {
-        let ready = publish::ready(store, world)?;
+        Ok(Configuration::of(&publish::ready(store, world)?))
+    }
+}
+
+impl Configuration {
+    /// Signs a keyset.
+    pub fn of(ready: &publish::Ready) -> Self {
         let configuration = ready.seal(0);
-        Ok(Configuration {
+        Self {
             version: ready.built.version,
             keys: ready.built.keys as u64,
             bytes: configuration.len() as u64,
             configuration,
-        })
+        }
     }
 }
 

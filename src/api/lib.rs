@@ -45,7 +45,7 @@ pub mod usage;
 pub mod version;
 pub mod webhook;
 
-pub use pace::Pace;
+pub use pace::{Begun, Pace};
 
 /// Something that can be asked for.
 pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {

@@ -75,17 +75,16 @@ impl Operation for List {
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Lost> {
-        let most = wire::page(self.limit, 1000, "`next` of this one")?;
+        let room = wire::page(self.limit, 1000, "`next` of this one")?;
+        let most = room.things();
         let found = lost::list(store, world, self.after.map(|id| id.0), most)?;
-        let full = u32::try_from(found.published.len()).is_ok_and(|n| n == most);
+        let all = found.published.len();
+        let published = room.fill(found.published.into_iter().map(LostView::from));
+        let more = published.len() < all || u32::try_from(all).is_ok_and(|n| n == most);
         Ok(Lost {
-            next: found
-                .published
-                .last()
-                .filter(|_| full)
-                .map(|(k, _)| Id(k.id)),
-            published: found.published.into_iter().map(LostView::from).collect(),
-            in_use: found.in_use.into_iter().map(UsedView::from).collect(),
+            next: published.last().filter(|_| more).map(|k| k.id.clone()),
+            published,
+            in_use: room.fill(found.in_use.into_iter().map(UsedView::from)),
         })
     }
 }

@@ -401,16 +401,18 @@ impl Operation for History {
     );
 
     fn run(self, store: &mut Store, _: &World) -> Result<Revisions> {
-        let all = store.read(|tx| tx.policies())?;
-        let view = |r: &keystile_model::record::Revision| RevisionView {
-            revision: r.revision,
-            applied: Time(r.applied),
-            bytes: r.text.len() as u64,
-            lines: r.text.lines().count() as u64,
-        };
-        Ok(Revisions {
-            revisions: all.iter().map(view).collect(),
-        })
+        let mut revisions = Vec::new();
+        store.read(|tx| {
+            tx.each_policy(|r| {
+                revisions.push(RevisionView {
+                    revision: r.revision,
+                    applied: Time(r.applied),
+                    bytes: r.text.len() as u64,
+                    lines: r.text.lines().count() as u64,
+                });
+            })
+        })?;
+        Ok(Revisions { revisions })
     }
 }
 

@@ -137,8 +137,7 @@ fn of(
     limit: Option<u32>,
     cursor: Option<Id>,
 ) -> Result<OfKeys> {
-    let most = wire::page(limit, PAGE, "`cursor`")?;
-    let most = usize::try_from(most).unwrap_or(1);
+    let room = wire::page(limit, PAGE, "`cursor`")?;
     let now = world.now.seconds();
     let ended = |k: &Key| matches!(k.status(now), Status::Expired | Status::Revoked);
     let (keys, mut next) = store.read(|tx| {
@@ -161,7 +160,7 @@ fn of(
     })?;
     let ids: Vec<Id> = keys.iter().map(|k| Id(k.id)).collect();
     let each = keys.into_iter().zip(left_of(&ids, store, world)?);
-    let mut quotas: Vec<OfKey> = each
+    let quotas: Vec<OfKey> = each
         .filter(|(key, left)| left.requests.is_some() && !ended(key))
         .map(|(key, left)| OfKey {
             key: Id(key.id),
@@ -169,8 +168,9 @@ fn of(
             left,
         })
         .collect();
-    if quotas.len() > most {
-        quotas.truncate(most);
+    let all = quotas.len();
+    let quotas = room.fill(quotas);
+    if quotas.len() < all {
         next = quotas.last().map(|q| q.key.clone());
     }
     Ok(OfKeys { quotas, next })

@@ -73,4 +73,5 @@ fn a_null_takes_away_and_an_absent_field_leaves() {
     assert_eq!(update.plan, None);
 }
 
+mod pages;
 mod usage;

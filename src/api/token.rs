@@ -210,8 +210,7 @@ impl Operation for List {
     const ROUTE: Route = Route::get("token.list", "/v1/tokens", STAFF, "List tokens");
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenViews> {
-        let most = wire::page(self.limit, TOKENS, "`cursor`")?;
-        let most = usize::try_from(most).unwrap_or(1);
+        let mut room = wire::page(self.limit, TOKENS, "`cursor`")?;
         let now = world.now.seconds();
         let mut out = TokenViews {
             tokens: Vec::new(),
@@ -223,11 +222,12 @@ impl Operation for List {
                 if self.living && token.revoked.is_some() {
                     return true;
                 }
-                if out.tokens.len() == most {
+                let view = TokenView::of(&token, now);
+                if !room.takes(&view) {
                     out.next = out.tokens.last().map(|t| t.id.clone());
                     return false;
                 }
-                out.tokens.push(TokenView::of(&token, now));
+                out.tokens.push(view);
                 true
             })
         })?;

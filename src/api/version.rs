@@ -51,7 +51,7 @@ pub struct Inspected {
     /// The policy in it.
     #[schema(value_type = Object)]
     pub policy: Value,
-    /// Keys that changed since its base was made, as they are: a thousand at most.
+    /// Keys that changed since its base was made, as they are: a thousand and 4 MiB at most.
     #[schema(value_type = Vec<Object>)]
     pub entries: Vec<Value>,
 }
@@ -94,7 +94,7 @@ pub struct Difference {
     pub changed: Vec<ChangedKey>,
     /// Of the policy.
     pub policy: Vec<Change>,
-    /// Keys left out, because each list holds a thousand at most.
+    /// Keys left out, because each list holds a thousand and 4 MiB at most.
     pub left_out: u64,
 }
 

@@ -14,7 +14,9 @@ use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, 
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
 use keystile_model::error::refuse_all;
+use keystile_model::world::World;
 use keystile_server::problem::Problem;
+use keystile_store::Store;
 
 const PAGE: u32 = 50;
 
@@ -333,16 +335,12 @@ pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Res
         name: name.clone(),
         sure: true,
     };
-    let (sent, show) = (form.clone(), seen(&name));
-    let done = visit
-        .with::<Delete, _>(&name, move |store, world| {
-            store.together(|store| {
-                let now = current(&show.run(store, world)?);
-                held::check(&sent, &now, &SAME, Refuse::Any)?;
-                asked.run(store, world)
-            })
-        })
-        .await;
+    let (sent, of) = (form.clone(), name.clone());
+    let check = move |store: &mut Store, world: &World| {
+        let now = current(&seen(&of).run(store, world)?);
+        held::check(&sent, &now, &SAME, Refuse::Any).map(drop)
+    };
+    let done = visit.in_parts(&name, &asked, check).await;
     match done {
         Ok(_) => visit.go("/console/clients", "deleted"),
         Err(problem) => again(&visit, &name, &form, problem).await,

@@ -16,8 +16,8 @@ use super::form::Form;
 use super::held::{self, SEEN};
 use super::page;
 use super::session::{SessionId, Sessions, Who};
-use keystile_api::Pace;
 use keystile_api::{self as operation, Operation, fleet};
+use keystile_api::{Begun, Pace};
 use keystile_model::caller::Role;
 use keystile_model::error::{Error, Kind, refuse};
 use keystile_model::world::World;
@@ -153,6 +153,33 @@ impl Visit {
         self.paced(asked, Some(form.text(SEEN).to_owned())).await
     }
 
+    /// Asks for an operation that is done in parts, if what it is about passes a check before the
+    /// first.
+    ///
+    /// # Errors
+    /// Those of [`Visit::run`], and of `check`.
+    pub async fn in_parts<O: Operation, C>(
+        &self,
+        subject: &str,
+        asked: &O,
+        check: C,
+    ) -> Result<O::Output, Problem>
+    where
+        C: Fn(&mut Store, &World) -> keystile_model::error::Result<()> + Clone + Send + 'static,
+    {
+        let (kept, begun) = (operation::written(asked), Begun::default());
+        let begin = move || {
+            let asked: O = operation::read_again(&kept)?;
+            let (check, begun) = (check.clone(), begun.clone());
+            Ok(move |store: &mut Store, world: &World| {
+                begun.unless(|| check(store, world))?;
+                asked.run(store, world)
+            })
+        };
+        self.with_pace::<O, _, _>(subject, asked.pace(), true, begin)
+            .await
+    }
+
     /// In the order that the operation asks for; what may be begun again is read again.
     async fn paced<O: Operation>(
         &self,
@@ -160,7 +187,9 @@ impl Visit {
         seen: Option<String>,
     ) -> Result<O::Output, Problem> {
         let pace = asked.pace();
-        let kept = matches!(pace, Pace::Sweep | Pace::Long).then(|| operation::written(&asked));
+        let again = pace != Pace::Usual;
+        let kept = again.then(|| operation::written(&asked));
+        let begun = Begun::default();
         let mut first = Some(asked);
         let begin = move || {
             let asked = match (first.take(), &kept) {
@@ -168,12 +197,16 @@ impl Visit {
                 (None, Some(kept)) => operation::read_again(kept)?,
                 (None, None) => return Err(begun_twice()),
             };
-            let seen = seen.clone();
+            let (seen, begun) = (seen.clone(), begun.clone());
             Ok(move |store: &mut Store, world: &World| {
                 let Some(seen) = seen else {
                     asked.check_size()?;
                     return asked.run(store, world);
                 };
+                if pace == Pace::Parts {
+                    begun.unless(|| is_as_seen(&asked, &seen, store, world))?;
+                    return asked.run(store, world);
+                }
                 store.together(|store| {
                     is_as_seen(&asked, &seen, store, world)?;
                     asked.check_size()?;
@@ -181,7 +214,7 @@ impl Visit {
                 })
             })
         };
-        self.with_pace::<O, _, _>("", pace, begin).await
+        self.with_pace::<O, _, _>("", pace, true, begin).await
     }
 
     /// Asks for an operation that makes something, once for each form: a page that is
@@ -245,13 +278,15 @@ impl Visit {
     ) -> Result<T, Problem> {
         let mut f = Some(f);
         let begin = move || f.take().ok_or_else(begun_twice);
-        self.with_pace::<O, _, _>(subject, pace, begin).await
+        self.with_pace::<O, _, _>(subject, pace, false, begin).await
     }
 
+    /// What acts `on_the_store_alone` may be looked at first, and begun again.
     async fn with_pace<O: Operation, T: Send + 'static, F>(
         &self,
         subject: &str,
         pace: Pace,
+        on_the_store_alone: bool,
         mut begin: impl FnMut() -> keystile_model::error::Result<F>,
     ) -> Result<T, Problem>
     where
@@ -266,6 +301,7 @@ impl Visit {
             Ok(move |store: &mut Store| f(store, &world))
         };
         let done = match route.writes {
+            true if on_the_store_alone => app.desk().write_unless_done(&world, pace, run).await,
             true => app.desk().write_for(&world, pace, run).await,
             false => app.desk().ask(&world, run()?).await,
         };

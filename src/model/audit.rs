@@ -167,6 +167,26 @@ impl Record {
         }
     }
 
+    /// About what it takes in memory and in an answer.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.actor.user,
+            &self.actor.host,
+            &self.actor.address,
+            &self.actor.request,
+            &self.action,
+            &self.subject,
+            &self.client,
+            &self.reason,
+            &self.before,
+            &self.after,
+        ];
+        // Hashes, numbers and names of fields.
+        texts
+            .iter()
+            .fold(500, |sum: usize, text| sum.saturating_add(text.len()))
+    }
+
     /// The same at the end of a chain.
     #[must_use]
     pub fn after(mut self, head: Head) -> Self {

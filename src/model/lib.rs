@@ -14,6 +14,7 @@ pub mod nearest;
 pub mod plural;
 pub mod reach;
 pub mod record;
+pub mod room;
 pub mod rotation;
 pub mod rules;
 pub mod scanning;

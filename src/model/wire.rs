@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
 use crate::record::Status;
+use crate::room::Room;
 use crate::rules;
 use crate::when::{self, When};
 
@@ -242,11 +243,12 @@ pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
     }
 }
 
-/// How many are to be on one page: as many as are asked for, or as is usual.
+/// The room of one page: for as many as are asked for, or as is usual, and for the bytes that
+/// any page may have.
 ///
 /// # Errors
 /// It is none, or more than [`PAGE`]; `next` is what the next page is asked for with.
-pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<u32> {
+pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<Room> {
     let most = asked.unwrap_or(usual);
     if asked.is_some() && !(1..=PAGE).contains(&most) {
         return Err(crate::error::refuse(
@@ -254,7 +256,7 @@ pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<
             format_args!("ask for less, and for the next page with {next}"),
         ));
     }
-    Ok(most)
+    Ok(most.into())
 }
 
 /// The word that an enum of the policy travels as.

@@ -9,6 +9,7 @@ use keystile_model::audit::{Chain, Checkpoint, Head};
 use keystile_model::caller::Caller;
 use keystile_model::error::{Result, refuse};
 use keystile_model::plural::count;
+use keystile_model::room::Room;
 use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Found, Query, Store, Tx};
@@ -35,7 +36,8 @@ pub fn refused(
 const LOOK: u32 = 10_000;
 
 /// A page of the records that are wanted and that a caller may know of: the latest first if
-/// `back`. Of a search for few among many it may be short, or empty, and yet have a next one.
+/// `back`. Where records are large it is short; of a search for few among many it may be empty, and
+/// yet have a next one.
 ///
 /// # Errors
 /// Those of the store.
@@ -44,12 +46,12 @@ pub fn page(
     caller: &Caller,
     mut query: Query,
     back: bool,
-    most: u32,
+    room: impl Into<Room>,
 ) -> Result<Found> {
     query.client = caller.narrowed(query.client.as_deref()).map(str::to_owned);
     match back {
-        true => tx.audit_back(&query, most, LOOK),
-        false => tx.audit_forth(&query, most, LOOK),
+        true => tx.audit_back(&query, room, LOOK),
+        false => tx.audit_forth(&query, room, LOOK),
     }
 }
 

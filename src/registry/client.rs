@@ -163,45 +163,55 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
     })
 }
 
-/// Keys of a client that are revoked at a time.
-const SOME: usize = 1_000;
+/// Keys of a client that are revoked in one transaction: few enough for others not to wait for
+/// long.
+const SOME: u32 = 500;
 
 /// Deletes a client; its keys are revoked, and their number is returned. With keys that
 /// are not revoked yet, only when `sure`.
+///
+/// The keys are revoked in parts, each a transaction of its own, and the client is deleted with
+/// the last. After an interruption the same goes on where it was.
 pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
-    store.write(world, |tx| {
-        world.caller.unbound("delete clients")?;
-        let client = client(tx, &world.caller, name)?;
+    loop {
+        let end = store.write(world, |tx| delete_in(tx, world, name, sure))?;
+        if let Some(revoked) = end {
+            return Ok(revoked);
+        }
+    }
+}
+
+/// A part of it; after the last, how many keys were revoked.
+pub(super) fn delete_in(
+    tx: &mut Tx<'_>,
+    world: &World,
+    name: &str,
+    sure: bool,
+) -> Result<Option<usize>> {
+    world.caller.unbound("delete clients")?;
+    let client = client(tx, &world.caller, name)?;
+    let some = tx.unrevoked_keys(client.number, SOME)?;
+    if !some.is_empty() && !sure {
         let living = tx.unrevoked_keys_of(client.number)?;
-        if living > 0 && !sure {
-            return Err(refuse(
-                format_args!(
-                    "client `{name}` has {} that would be revoked for good",
-                    super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
-                ),
-                "say so with `--yes`",
-            )
-            .of(Kind::Conflict));
-        }
-        let mut number = 0;
-        let mut cursor = None;
-        loop {
-            // Some at a time: a client may have more keys than fit into memory.
-            let mut some = Vec::new();
-            tx.keys_after(Some(client.number), cursor, |key| {
-                some.push(key);
-                some.len() < SOME
-            })?;
-            let Some(last) = some.last() else { break };
-            cursor = Some(last.id);
-            for key in some.into_iter().filter(|k| k.revoked.is_none()) {
-                super::key::revoke_in(tx, world, key, "client deleted")?;
-                number += 1;
-            }
-        }
-        super::token::revoke_of_client(tx, world, name)?;
-        tx.delete_client(client.number, world.now.seconds())?;
-        tx.audit(world, "client.delete", name, Some(&client.json()), None)?;
-        Ok(number)
-    })
+        return Err(refuse(
+            format_args!(
+                "client `{name}` has {} that would be revoked for good",
+                super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
+            ),
+            "say so with `--yes`",
+        )
+        .of(Kind::Conflict));
+    }
+    let is_last = some.len() < SOME as usize;
+    for key in some {
+        super::key::revoke_in(tx, world, key, "client deleted")?;
+    }
+    if !is_last {
+        return Ok(None);
+    }
+    let revoked = tx.keys_revoked_at(client.number, world.now.seconds())?;
+    super::token::revoke_of_client(tx, world, name)?;
+    tx.delete_client(client.number, world.now.seconds())?;
+    tx.audit(world, "client.delete", name, Some(&client.json()), None)?;
+    Ok(Some(usize::try_from(revoked).unwrap_or(usize::MAX)))
 }

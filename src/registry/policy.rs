@@ -258,6 +258,7 @@ mod tests {
     use crate::client;
     use crate::key;
     use keystile_policy::file::{DEFAULT, parse};
+    use keystile_store::Query;
     use keystile_system as system;
 
     fn allowing(scopes: &str) -> PolicyFile {
@@ -344,7 +345,10 @@ mod tests {
             .write(&world, |tx| tx.insert_policy(&former, NOON))
             .unwrap();
         apply(&mut b.store, &world, &allowing("write")).unwrap();
-        let log = b.store.read(|tx| tx.audit_after(0, 100)).unwrap();
+        let log = b
+            .store
+            .read(|tx| tx.audit_forth(&Query::default(), 100, 100));
+        let log = log.unwrap().records;
         let applied = log.last().unwrap();
         assert_eq!(applied.action, "policy.apply");
         assert!(applied.before.contains("a line that held a key"));

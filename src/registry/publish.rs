@@ -33,15 +33,20 @@ impl Ready {
 /// Builds the keyset of the store as it is. If the policy bounds its age and half of
 /// that has passed, it is renewed first, which is a change like any other.
 pub fn ready(store: &mut Store, world: &World) -> Result<Ready> {
-    let due = store.read(|tx| {
-        let age = world.now.seconds().saturating_sub(tx.meta().issued_at);
-        let bound = registry::policy(tx)?.policy.not_after;
-        Ok(bound.is_some_and(|n| age > n / 2))
-    })?;
-    if due {
+    if store.read(|tx| is_due(tx, world))? {
         signing::renew(store, world)?;
     }
     store.read(unrenewed)
+}
+
+/// Whether the policy bounds the keyset's age and half of that has passed.
+///
+/// # Errors
+/// Those of the store.
+pub fn is_due(tx: &Tx<'_>, world: &World) -> Result<bool> {
+    let age = world.now.seconds().saturating_sub(tx.meta().issued_at);
+    let bound = registry::policy(tx)?.policy.not_after;
+    Ok(bound.is_some_and(|n| age > n / 2))
 }
 
 /// Builds the keyset of the store as it is.

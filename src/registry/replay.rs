@@ -4,7 +4,7 @@
 use keystile_core::key::Parsed;
 use serde_json::Value;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::webhook::Secret;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -39,6 +39,35 @@ pub fn once<T>(
     f: impl FnOnce(&mut Store) -> Result<T>,
     answer: impl FnOnce(&T) -> (u16, Value),
 ) -> Result<Once<T>> {
+    check_key(key)?;
+    let caller = world.caller.mark();
+    let now = world.now.seconds();
+    let since = now.saturating_sub(KEPT);
+    store.together(|store| {
+        if let Some(before) = store.read(|tx| tx.replay(&caller, key, since))? {
+            if before.request != request {
+                return Err(used_for_another(key));
+            }
+            return Ok(Once::Before(before));
+        }
+        let done = f(store)?;
+        let (status, body) = answer(&done);
+        let memory = Replay {
+            request,
+            status,
+            body: again(body),
+            created: now,
+        };
+        store.write(world, |tx| tx.insert_replay(&caller, key, &memory, since))?;
+        Ok(Once::Done(done))
+    })
+}
+
+/// That a request can be repeated under this key.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() > LONGEST || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(refuse(
             "the idempotency key is empty, too long, or not printable ASCII",
@@ -51,35 +80,25 @@ pub fn once<T>(
             "use a fresh UUID; if others could have seen it, revoke it",
         ));
     }
-    let caller = world.caller.mark();
-    let now = world.now.seconds();
-    let since = now.saturating_sub(KEPT);
-    store.together(|store| {
-        if let Some(before) = store.read(|tx| tx.replay(&caller, key, since))? {
-            if before.request != request {
-                return Err(refuse(
-                    format_args!("the idempotency key `{key}` was used for another request"),
-                    "use a fresh one for each request, and the same one only to repeat it",
-                )
-                .of(Kind::Conflict));
-            }
-            return Ok(Once::Before(before));
-        }
-        let done = f(store)?;
-        let (status, mut body) = answer(&done);
-        without_secrets(&mut body);
-        if let Some(map) = body.as_object_mut() {
-            map.insert("replayed".to_owned(), Value::Bool(true));
-        }
-        let memory = Replay {
-            request,
-            status,
-            body: body.to_string().into_bytes(),
-            created: now,
-        };
-        store.write(world, |tx| tx.insert_replay(&caller, key, &memory, since))?;
-        Ok(Once::Done(done))
-    })
+    Ok(())
+}
+
+/// That it is another request's.
+pub fn used_for_another(key: &str) -> Error {
+    refuse(
+        format_args!("the idempotency key `{key}` was used for another request"),
+        "use a fresh one for each request, and the same one only to repeat it",
+    )
+    .of(Kind::Conflict)
+}
+
+/// An answer as it is given again: without secrets, and with `"replayed": true`.
+pub fn again(mut body: Value) -> Vec<u8> {
+    without_secrets(&mut body);
+    if let Some(map) = body.as_object_mut() {
+        map.insert("replayed".to_owned(), Value::Bool(true));
+    }
+    body.to_string().into_bytes()
 }
 
 /// Puts `null` in the place of every key, token and secret of a webhook.

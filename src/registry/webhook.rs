@@ -179,17 +179,17 @@ pub fn collect(store: &mut Store, world: &World) -> Result<Collected> {
 }
 
 fn collect_for(tx: &mut Tx<'_>, hook: &Webhook, now: u64) -> Result<bool> {
-    let records = tx.audit_after(hook.cursor, STEP)?;
-    let Some(last) = records.last() else {
+    let deeds = tx.deeds_after(hook.cursor, STEP)?;
+    let Some(last) = deeds.last() else {
         return Ok(false);
     };
-    for record in &records {
-        if hook.wants(&record.action) {
-            tx.insert_message(hook.number, record.seq, now)?;
+    for deed in &deeds {
+        if hook.wants(&deed.action) {
+            tx.insert_message(hook.number, deed.seq, now)?;
         }
     }
     tx.set_webhook_cursor(hook.number, last.seq)?;
-    Ok(records.len() >= STEP as usize)
+    Ok(deeds.len() >= STEP as usize)
 }
 
 /// How many messages are lost if the audit records up to `last` go: those in line, and those
@@ -202,11 +202,11 @@ pub(super) fn pass_over(tx: &mut Tx<'_>, last: u64) -> Result<u64> {
     for hook in tx.webhooks()? {
         let mut at = hook.cursor;
         while at < last {
-            let records = tx.audit_after(at, STEP)?;
-            let Some(end) = records.last() else { break };
+            let deeds = tx.deeds_after(at, STEP)?;
+            let Some(end) = deeds.last() else { break };
             at = end.seq;
-            let gone = records.iter().take_while(|r| r.seq <= last);
-            lost += gone.filter(|r| hook.wants(&r.action)).count() as u64;
+            let gone = deeds.iter().take_while(|d| d.seq <= last);
+            lost += gone.filter(|d| hook.wants(&d.action)).count() as u64;
         }
         if hook.cursor < last {
             tx.set_webhook_cursor(hook.number, last)?;

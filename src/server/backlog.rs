@@ -62,6 +62,11 @@ impl Collector for Backlog {
                 "Audit records that have not been sent; absent without `--audit-export`",
                 self.exporter.waiting().map(signed),
             ),
+            (
+                "audit_export_refused_bytes",
+                "Size of the audit record that the receiver refuses because of its size (413), 0 if there is none; absent without `--audit-export`",
+                self.exporter.stuck().map(signed),
+            ),
         ] {
             let Some(value) = value else { continue };
             let gauge = ConstGauge::new(value);

@@ -38,6 +38,8 @@ const SPARED: Duration = Duration::from_millis(800);
 /// How often a mass revocation by staff is broken off for single ones. It revokes as well, only
 /// more, so it is never refused.
 const SWEEP_BREAKS: usize = 2;
+/// What is done in parts may run so long before it is broken off: enough for one part at least.
+const PART: Duration = Duration::from_millis(250);
 /// How often changes by other processes (a `keystilectl` on the same machine) are
 /// looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -271,6 +273,35 @@ impl Desk {
         }
     }
 
+    /// The same for what acts on the store alone: while somebody writes, an urgent change that has
+    /// nothing to write (it is done already, or refused) is answered by a reader. Whoever asks
+    /// for it again and again breaks off nobody's work.
+    ///
+    /// # Errors
+    /// Those of [`Desk::write_for`].
+    pub async fn write_unless_done<T, F>(
+        self: &Arc<Self>,
+        world: &World,
+        pace: Pace,
+        mut begin: impl FnMut() -> Result<F>,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    {
+        if pace == Pace::Urgent && self.turn.is_taken() {
+            let f = begin()?;
+            match self.look_at(move |store| store.glance(f)).await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                // The writer tries all the same.
+                Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.write_for(world, pace, begin).await
+    }
+
     /// A share of the writer's turns. What is urgent waits for no other change of its caller.
     async fn share(&self, world: &World, pace: Pace) -> Option<Share> {
         match pace {
@@ -369,6 +400,7 @@ impl Desk {
 fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> {
     match pace {
         Pace::Urgent | Pace::Usual => Ok(None),
+        Pace::Parts => Ok(Some(PART)),
         // A client's own mass revocation must not keep other clients' keys from being revoked.
         Pace::Sweep if world.caller.bound().is_none() => {
             Ok((breaks < SWEEP_BREAKS).then_some(Duration::ZERO))

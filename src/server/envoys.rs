@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::http::{App, live};
 use crate::delivery::Delivery;
 use crate::delivery::history::Version;
-use keystile_api::{fleet, version};
-use keystile_model::audit::Outcome;
+use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
 use keystile_model::error::{Result, refuse};
+use keystile_model::room::Room;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
-use keystile_registry::inspect;
+use keystile_registry::{inspect, publish, signing};
 use keystile_store::{Store, Tx};
 
 /// How long to wait if nothing is said, and at most, in seconds.
@@ -25,14 +25,14 @@ const LONGEST: u64 = 120;
 /// Envoys forgotten at once.
 const FORGOTTEN: usize = 1000;
 /// Keys told of in one answer.
-const KEYS: usize = 1_000;
+const KEYS: u32 = 1_000;
 /// Audit records looked at for the reasons of one version.
 const RECORDS: u32 = 1_000;
 
 /// The routes.
 pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     let [all, waits, forgets] = [(); 3].map(|()| Arc::clone(delivery));
-    let [published, one, two] = [(); 3].map(|()| Arc::clone(delivery));
+    let [published, one, two, builds] = [(); 4].map(|()| Arc::clone(delivery));
     live(app, move |_: fleet::List, _| {
         let all = Arc::clone(&all);
         async move { Ok(list(&all)) }
@@ -45,6 +45,9 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
         let forgets = Arc::clone(&forgets);
         async move { forget(asked, &forgets, world).await }
     }))
+    .merge(live(app, move |_: keyset::Build, world| {
+        build(Arc::clone(&builds), world)
+    }))
     .merge(live(app, move |_: version::List, world| {
         versions(Arc::clone(&published), world)
     }))
@@ -54,6 +57,23 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     .merge(live(app, move |asked: version::Diff, world| {
         diff(asked, Arc::clone(&two), world)
     }))
+}
+
+/// Builds the keyset. A reader does, because it takes the longer the more keys there are; only if
+/// it is to be renewed first, that is a change.
+async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configuration> {
+    let desk = delivery.desk();
+    let asking = world.clone();
+    if desk.read(move |tx| publish::is_due(tx, &asking)).await? {
+        let renewing = world.clone();
+        desk.write(move |store| signing::renew(store, &renewing))
+            .await?;
+    }
+    let build = |store: &mut Store| {
+        let ready = store.read(publish::unrenewed)?;
+        Ok(keyset::Configuration::of(&ready))
+    };
+    desk.ask(&world, build).await
 }
 
 /// What a server knows.
@@ -142,7 +162,7 @@ async fn inspect(
         Ok(version::Inspected {
             view: view(tx, &version)?,
             policy: policy.unwrap_or_default(),
-            entries: content.changed().into_values().take(KEYS).collect(),
+            entries: Room::from(KEYS).fill(content.changed().into_values()),
         })
     };
     let ask = move |store: &mut Store| store.read(inspected);
@@ -171,10 +191,10 @@ fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
     let (keys, changed) = of.keys();
     let mut why = BTreeMap::new();
     if let Some(since) = of.since {
-        let records = tx.audit_after(since, RECORDS)?;
-        let records = records.into_iter().take_while(|r| r.seq <= of.audit_seq);
-        for record in records.filter(|r| r.outcome == Outcome::Done) {
-            *why.entry(record.action).or_default() += 1;
+        let deeds = tx.deeds_after(since, RECORDS)?;
+        let deeds = deeds.into_iter().take_while(|d| d.seq <= of.audit_seq);
+        for deed in deeds.filter(|d| d.is_done) {
+            *why.entry(deed.action).or_default() += 1;
         }
     }
     Ok(version::VersionView {
@@ -189,25 +209,24 @@ fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
 }
 
 fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::Difference {
-    let mut left_out = 0;
-    let mut cut = |all: usize| left_out += all.saturating_sub(KEYS) as u64;
-    cut(difference.added.len());
-    cut(difference.removed.len());
-    cut(difference.changed.len());
-    let values = |list: Vec<(_, Value)>| list.into_iter().map(|(_, v)| v).take(KEYS).collect();
-    let changed = difference.changed.into_iter().take(KEYS);
+    let all = difference.added.len() + difference.removed.len() + difference.changed.len();
+    let values =
+        |list: Vec<(_, Value)>| Room::from(KEYS).fill(list.into_iter().map(|(_, value)| value));
+    let changed = difference.changed.into_iter();
+    let changed = changed.map(|(id, changes)| version::ChangedKey {
+        id: id.to_string(),
+        changes: fields(changes),
+    });
+    let (added, removed) = (values(difference.added), values(difference.removed));
+    let changed = Room::from(KEYS).fill(changed);
+    let shown = added.len() + removed.len() + changed.len();
     version::Difference {
         versions,
-        added: values(difference.added),
-        removed: values(difference.removed),
-        changed: changed
-            .map(|(id, changes)| version::ChangedKey {
-                id: id.to_string(),
-                changes: fields(changes),
-            })
-            .collect(),
+        added,
+        removed,
+        changed,
         policy: fields(difference.policy),
-        left_out,
+        left_out: all.saturating_sub(shown) as u64,
     }
 }
 

@@ -15,9 +15,8 @@ use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use crate::desk::Desk;
-use keystile_api::Operation as _;
 use keystile_api::Pace;
-use keystile_api::audit::{Export, RecordView};
+use keystile_api::audit::{RecordView, Records};
 use keystile_api::remote;
 use keystile_core::key::Digest;
 use keystile_model::audit::Head;
@@ -27,6 +26,10 @@ use keystile_registry::audit;
 use keystile_store::Store;
 use keystile_system as system;
 use keystile_system::file;
+
+mod batch;
+
+use batch::Batch;
 
 /// The environment variable of the token that the receiver wants.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
@@ -39,8 +42,6 @@ const PAUSE_MOST: Duration = Duration::from_secs(300);
 const PRUNE: Duration = Duration::from_secs(600);
 /// How long the receiver may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Records sent at once.
-const BATCH: u32 = 500;
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub struct Exporter {
     settings: Settings,
     agent: ureq::Agent,
     waiting: AtomicU64,
+    batch: Batch,
 }
 
 impl Exporter {
@@ -102,6 +104,7 @@ impl Exporter {
             agent: config.build().new_agent(),
             settings,
             waiting: AtomicU64::new(0),
+            batch: Batch::default(),
         }))
     }
 
@@ -123,6 +126,12 @@ impl Exporter {
         };
         let Digest(bytes) = Digest::of_foreign(place.as_bytes());
         bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// The size in bytes of the record that the receiver refuses because of its size, 0 for none;
+    /// `None` where none are sent at all.
+    pub fn stuck(&self) -> Option<u64> {
+        self.settings.place.as_ref().map(|_| self.batch.stuck())
     }
 
     /// Sends and removes until it is dropped.
@@ -159,6 +168,7 @@ impl Exporter {
         let bound = self.bound();
         let found = {
             let (noted, bound) = (noted.clone(), bound.clone());
+            let room = self.batch.room();
             desk.ask(&system::of_server(), move |store| {
                 bind(&noted, &bound)?;
                 let start = audit::sent(&noted)?;
@@ -169,13 +179,8 @@ impl Exporter {
                     }
                     Ok((reached.seq, tx.meta().head.seq))
                 })?;
-                let asked = Export {
-                    after: Some(after),
-                    limit: Some(BATCH),
-                    ..Export::default()
-                };
-                let records = asked.run(store, &system::of_server())?.records;
-                Ok((records, head))
+                let found = Records::after(store, &system::of_server(), after, room)?;
+                Ok((found.records, head))
             })
             .await?
         };
@@ -192,29 +197,60 @@ impl Exporter {
         );
         let this = Arc::clone(&self);
         let sending = tokio::task::spawn_blocking(move || {
-            this.send(&records)?;
-            file::replace(&noted, 0o600, mark.as_bytes())
+            let sent = this.send(&records)?;
+            if sent {
+                file::replace(&noted, 0o600, mark.as_bytes())?;
+            }
+            Ok(sent)
         });
-        sending.await.unwrap_or_else(|_| Err(broken()))?;
+        if !sending.await.unwrap_or_else(|_| Err(broken()))? {
+            return Ok(true);
+        }
         self.waiting
             .store(head.saturating_sub(reached), Ordering::Relaxed);
         Ok(head > reached)
     }
 
-    fn send(&self, records: &[RecordView]) -> Result<()> {
+    /// Sends them; false if they are to be tried again, fewer at once.
+    fn send(&self, records: &[RecordView]) -> Result<bool> {
         let mut lines = String::new();
         for record in records {
             lines.push_str(&foreign::json_line(record)?);
         }
         let lines = lines.into_bytes();
-        match &self.settings.place {
-            None => Ok(()),
-            Some(Place::File(path)) => append(path, &lines),
+        let size = lines.len();
+        let answer = match &self.settings.place {
+            None => Ok(Answer::Taken),
+            Some(Place::File(path)) => append(path, &lines).map(|()| Answer::Taken),
             Some(Place::Url(url)) => self.post(url, &lines),
+        };
+        match (answer, records) {
+            (Ok(Answer::Taken), _) => {
+                self.batch.arrived();
+                Ok(true)
+            }
+            (Ok(Answer::TooLarge), [one]) => {
+                self.batch.too_large_alone(size);
+                Err(refuse(
+                    format_args!(
+                        "the receiver of the audit log refuses record {} because of its size ({size} bytes)",
+                        one.seq
+                    ),
+                    "raise its limit for request bodies above that (`client_max_body_size` in nginx); later records wait for this one",
+                ))
+            }
+            (Ok(Answer::TooLarge), _) => {
+                self.batch.too_large(size);
+                Ok(false)
+            }
+            (Err(e), _) => {
+                self.batch.failed(size);
+                Err(e)
+            }
         }
     }
 
-    fn post(&self, url: &str, lines: &[u8]) -> Result<()> {
+    fn post(&self, url: &str, lines: &[u8]) -> Result<Answer> {
         let mut request = self
             .agent
             .post(url)
@@ -230,9 +266,10 @@ impl Exporter {
                 next,
             )
         })?;
-        match keystile_model::webhook::is_taken(answer.status().as_u16()) {
-            true => Ok(()),
-            false => Err(refuse(
+        match answer.status().as_u16() {
+            413 => Ok(Answer::TooLarge),
+            status if keystile_model::webhook::is_taken(status) => Ok(Answer::Taken),
+            _ => Err(refuse(
                 format_args!("the receiver of the audit log answered {}", answer.status()),
                 next,
             )),
@@ -306,6 +343,12 @@ fn bind(noted: &Path, place: &str) -> Result<()> {
     file::replace(noted, 0o600, format!("{head}\n{place}\n").as_bytes())
 }
 
+/// What the receiver says to a batch.
+enum Answer {
+    Taken,
+    TooLarge,
+}
+
 fn append(path: &Path, lines: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new()
@@ -370,7 +413,119 @@ fn broken() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::desk::bench;
+
+    /// A receiver that takes bodies of so many bytes at most, and gives the sizes of those.
+    fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (taken, all) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut length = 0;
+                let mut line = String::new();
+                while stream.read_line(&mut line).is_ok_and(|_| line != "\r\n") {
+                    if let Some(n) = line.to_lowercase().strip_prefix("content-length: ") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let status = if length > most { 413 } else { 204 };
+                if status == 204 && taken.send(String::from_utf8(body).unwrap()).is_err() {
+                    return;
+                }
+                let answer = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.get_mut().write_all(answer.as_bytes());
+            }
+        });
+        (url, all)
+    }
+
+    fn to(url: &str) -> Arc<Exporter> {
+        Exporter::new(Settings {
+            place: Some(Place::Url(url.to_owned())),
+            ..Settings::default()
+        })
+        .unwrap()
+    }
+
+    async fn note(desk: &Arc<Desk>, bytes: usize) {
+        let text = serde_json::json!({ "policy": "x".repeat(bytes) });
+        let add = move |store: &mut Store| {
+            let world = system::of_server();
+            store.write(&world, |tx| {
+                tx.audit(&world, "policy.apply", "2", None, Some(&text))
+            })
+        };
+        desk.write(add).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_too_large_for_the_receiver_is_sent_in_parts() {
+        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
+        for _ in 0..20 {
+            note(&desk, 60_000).await;
+        }
+        let (url, bodies) = receiver(200_000);
+        let exporter = to(&url);
+        let mut steps = 0;
+        while Arc::clone(&exporter).step(&desk).await.unwrap() {
+            steps += 1;
+            assert!(steps < 40, "it does not get further");
+        }
+        let bodies: Vec<String> = bodies.try_iter().collect();
+        let sizes: Vec<usize> = bodies.iter().map(String::len).collect();
+        assert!(
+            sizes.iter().any(|n| *n > 60_000 * 2),
+            "no more than needed: {sizes:?}"
+        );
+        let seqs: Vec<u64> = bodies
+            .iter()
+            .flat_map(|body| body.lines())
+            .map(|line| serde_json::from_str::<RecordView>(line).unwrap().seq)
+            .collect();
+        let head = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
+        assert_eq!(seqs, (1..=head).collect::<Vec<_>>());
+        assert_eq!(exporter.waiting(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_too_large_for_the_receiver_is_named_and_not_passed_over() {
+        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
+        note(&desk, 60_000).await;
+        let large = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
+        note(&desk, 10).await;
+        let (url, bodies) = receiver(50_000);
+        let exporter = to(&url);
+        let refused = loop {
+            match Arc::clone(&exporter).step(&desk).await {
+                Ok(more) => assert!(more, "it was passed over"),
+                Err(e) => break e.to_string(),
+            }
+        };
+        assert!(refused.contains(&format!("record {large} ")), "{refused}");
+        assert!(exporter.stuck().unwrap() > 60_000);
+        assert_eq!(exporter.waiting(), Some(2));
+        assert!(
+            bodies
+                .try_iter()
+                .all(|b| b.lines().count() < large as usize)
+        );
+        // The receiver takes more now.
+        let (url, _bodies) = receiver(100_000);
+        let exporter = to(&url);
+        while Arc::clone(&exporter).step(&desk).await.unwrap() {}
+        assert_eq!((exporter.waiting(), exporter.stuck()), (Some(0), Some(0)));
+    }
 
     #[test]
     fn what_was_sent_to_one_place_was_not_sent_to_another() {

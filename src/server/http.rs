@@ -17,8 +17,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use prometheus_client::collector::Collector;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
+use self::condition::{fingerprint, incomparable, listed, matches, stale};
 use super::auth::{self, Asker};
 use super::body::whole;
 use super::limits::{Limits, subscriber};
@@ -26,16 +26,19 @@ use super::listen::Peer;
 use super::log::{self, Quiet, RequestId, TokenId};
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::remembered::Remembered;
 use super::{docs, openapi};
 use crate::desk::Desk;
-use keystile_api::Pace;
 use keystile_api::{self as operation, AUDITORS, Method, Operation, Route};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_api::{Begun, Pace};
+use keystile_model::error::{Kind, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::World;
 use keystile_registry::replay::{self, Once};
 use keystile_store::Store;
 use keystile_system as system;
+
+mod condition;
 
 /// How long it holds that the store could be read, or not: however many ask, it is looked at
 /// no more often.
@@ -278,6 +281,7 @@ where
     F: Fn(O, World) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Result<O::Output>> + Send + 'static,
 {
+    let remembered = Arc::new(Remembered::default());
     let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
         let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
             let body = read(&O::ROUTE, &head.headers, body).await?;
@@ -286,7 +290,20 @@ where
             }
             let query = head.uri.query().unwrap_or_default();
             let operation: O = operation::put_together(&path, query, &body)?;
-            let done = f(operation, asker.world()).await.and_then(json)?;
+            let world = asker.world();
+            let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
+            let key = key.filter(|_| O::ROUTE.creates);
+            let request = fingerprint(&O::ROUTE, head, &body);
+            if let Some(key) = &key
+                && let Some(body) = remembered.find(&world, key, request)?
+            {
+                let status = O::ROUTE.status;
+                return Ok(respond(&O::ROUTE, head, Done::Before { status, body }));
+            }
+            let done = f(operation, world.clone()).await.and_then(json)?;
+            if let Some(key) = key {
+                remembered.keep(&world, key, request, &done);
+            }
             Ok(respond(&O::ROUTE, head, Done::Now(done)))
         };
         admitted(&app, &O::ROUTE, path, request, run).await
@@ -349,11 +366,19 @@ struct How {
     /// `If-Match`.
     if_match: Option<String>,
     request: [u8; 32],
+    /// Of what is done in parts: whether `if_match` held.
+    begun: Begun,
 }
 
 impl How {
     fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
         let if_match = self.if_match.as_deref();
+        if operation.pace() == Pace::Parts {
+            // One transaction for each part, and none for all.
+            let check = || compare(&self.route, &*operation, if_match, store, world);
+            self.begun.unless(check)?;
+            return operation.run(store, world).map(Done::Now);
+        }
         let run = |store: &mut Store| conditional(&self.route, operation, if_match, store, world);
         let Some(key) = &self.key else {
             return match if_match {
@@ -397,6 +422,7 @@ async fn answer(
             key: key.filter(|_| route.creates),
             if_match,
             request: fingerprint(&route, head, &body),
+            begun: Begun::default(),
         };
         let pace = operation.pace();
         let mut first = Some(operation);
@@ -409,7 +435,7 @@ async fn answer(
             let (world, how) = (world.clone(), how.clone());
             Ok(move |store: &mut Store| how.done(store, &world, operation))
         };
-        app.desk().write_for(&world, pace, begin).await
+        app.desk().write_unless_done(&world, pace, begin).await
     } else {
         let asking = world.clone();
         // A dry run is compared too; of what only reads, `If-Match` asks for nothing.
@@ -440,28 +466,27 @@ fn conditional(
     store: &mut Store,
     world: &World,
 ) -> Result<Value> {
-    if let Some(tags) = if_match {
-        if !route.etag {
-            return Err(incomparable(route));
-        }
-        let current = operation.current(store, world)?;
-        if !matches(tags, current.as_ref()) {
-            return Err(stale());
-        }
-    }
+    compare(route, &*operation, if_match, store, world)?;
     operation.run(store, world)
 }
 
-/// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
-fn incomparable(route: &Route) -> Error {
-    refuse(
-        format_args!(
-            "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
-            route.name
-        ),
-        "leave the header out",
-    )
-    .of(Kind::Stale)
+/// That what an operation is about is as `If-Match` says.
+fn compare(
+    route: &Route,
+    operation: &dyn Asked,
+    if_match: Option<&str>,
+    store: &mut Store,
+    world: &World,
+) -> Result<()> {
+    let Some(tags) = if_match else { return Ok(()) };
+    if !route.etag {
+        return Err(incomparable(route));
+    }
+    let current = operation.current(store, world)?;
+    match matches(tags, current.as_ref()) {
+        true => Ok(()),
+        false => Err(stale()),
+    }
 }
 
 fn json<T: serde::Serialize>(output: T) -> Result<Value> {
@@ -559,38 +584,6 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Probl
             .map_err(|_| wrong()),
         (Some(_), Some(_)) => Err(wrong()),
     }
-}
-
-/// All that a request says, for `Idempotency-Key`.
-fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
-    let mut h = Sha256::new();
-    for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
-        h.update((part.len() as u64).to_be_bytes());
-        h.update(part);
-    }
-    h.finalize().into()
-}
-
-fn listed(tags: &str, tag: &str) -> bool {
-    tags.split(',').any(|t| {
-        let t = t.trim();
-        t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag
-    })
-}
-
-/// `If-Match` compares strongly (RFC 9110 section 13.1.1).
-fn matches(tags: &str, current: Option<&Value>) -> bool {
-    let Some(current) = current else { return false };
-    let tag = operation::tag(current);
-    tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
-}
-
-fn stale() -> Error {
-    refuse(
-        "it has changed since it was looked at",
-        "look at it again, and send its `ETag` of now in `if-match`",
-    )
-    .of(Kind::Stale)
 }
 
 async fn ready(State(app): State<App>) -> Response {

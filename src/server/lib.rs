@@ -56,6 +56,7 @@ pub mod openapi;
 pub mod outbox;
 pub mod problem;
 pub mod proxy;
+mod remembered;
 pub mod room;
 pub mod scanner;
 pub mod tls;

@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 pub use super::column::signed;
-use super::key::{IMPORTED, ON_PLANS};
+use super::key::{IMPORTED, ON_PLANS, SINCE};
 use super::master_key::MasterKey;
 use super::usage::{Step, These};
 use super::{MIGRATIONS, Store, schema};
@@ -31,7 +31,7 @@ impl Store {
 
     /// How the database goes about finding rows of the keyset.
     pub fn row_plans(&self) -> Vec<String> {
-        let conditions = ["id = ?", "digest = ?", "changed > ?", IMPORTED];
+        let conditions = ["id = ?", "digest = ?", SINCE, IMPORTED];
         let plan_of = |c| {
             let sql = format!("SELECT id, digest, name FROM key WHERE {c}");
             plan(&self.db, &sql, &[])
@@ -59,6 +59,11 @@ impl Store {
     /// The database itself.
     pub fn database(&self) -> &Connection {
         &self.db
+    }
+
+    /// How many rows were written since it was opened.
+    pub fn rows_written(&self) -> u64 {
+        self.db.total_changes()
     }
 
     /// Whether there is anything in the write-ahead log.

@@ -26,6 +26,10 @@ pub(crate) const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL TH
     ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
     LIMIT 1";
 
+/// Changed after a version, by themselves or with their client.
+pub(crate) const SINCE: &str =
+    "changed > ?1 OR client IN (SELECT number FROM client WHERE client.changed > ?1)";
+
 pub(crate) const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
       (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
        WHERE revoked IS NULL GROUP BY client, plan) k
@@ -206,7 +210,7 @@ impl Tx<'_> {
     /// The keys whose rows in the keyset are other ones than at a version.
     pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
         let since = [column::signed(version)];
-        self.rows_where("changed > ?", since, HashMap::new())
+        self.rows_where(SINCE, since, HashMap::new())
     }
 
     /// One key as the keyset wants it.
@@ -419,15 +423,36 @@ impl Tx<'_> {
         self.touch_client(key.client_number)
     }
 
-    /// The keys of a client, as they stand in the keyset, have changed with it.
+    /// The keys of a client, as they stand in the keyset, have changed with it: however many they
+    /// are, one row is written.
     pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
         self.tx
             .execute(
-                "UPDATE key SET changed = ? WHERE client = ?",
+                "UPDATE client SET changed = ? WHERE number = ?",
                 params![column::signed(self.next), client],
             )
             .sql()?;
         Ok(())
+    }
+
+    /// Keys of a client that are not revoked, `most` of them at most.
+    pub fn unrevoked_keys(&self, client: u32, most: u32) -> Result<Vec<Key>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ? AND revoked IS NULL LIMIT ?"
+        );
+        let mut statement = self.tx.prepare_cached(&sql).sql()?;
+        let rows = statement.query_map(params![client, most], read).sql()?;
+        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+    }
+
+    /// How many keys of a client were revoked at a time, in seconds. From an index alone.
+    pub fn keys_revoked_at(&self, client: u32, at: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked = ?";
+        let values = params![client, column::signed(at)];
+        Ok(self
+            .tx
+            .query_row(sql, values, |r| column::unsigned(r, 0))
+            .sql()?)
     }
 
     /// How many keys that are not revoked are on each plan, their own or their client's: of all

@@ -46,7 +46,7 @@ mod trouble;
 mod usage;
 
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
-pub use log::{Found, Query};
+pub use log::{Deed, Found, Query};
 pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One script for each version of the schema, the oldest first. Never change one that
 /// was released: add another.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
@@ -73,6 +73,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("node.sql"),
     include_str!("revision.sql"),
     include_str!("processes.sql"),
+    include_str!("client_changed.sql"),
 ];
 
 /// What messages call it.
@@ -84,6 +85,8 @@ pub struct Store {
     path: PathBuf,
     /// Inside [`Store::together`].
     joined: bool,
+    /// Inside [`Store::glance`].
+    glancing: bool,
     /// Says when what is being written is to be given up.
     stop: Arc<AtomicBool>,
     /// Takes it for oneself to update a schema, if that may be.
@@ -196,6 +199,7 @@ impl Store {
             db,
             path: path.to_owned(),
             joined: false,
+            glancing: false,
             stop: Arc::default(),
             alone: Some(schema::nobody_else()),
             usage: None,
@@ -232,6 +236,14 @@ impl Store {
         world: &World,
         f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
+        if self.glancing {
+            let mut tx = self.begin(TransactionBehavior::Deferred, world.now.ms())?;
+            let out = f(&mut tx)?;
+            return match tx.is_untouched() {
+                true => Ok(out),
+                false => Err(only_glancing()),
+            };
+        }
         let mut tx = self.begin(TransactionBehavior::Immediate, world.now.ms())?;
         let out = f(&mut tx)?;
         tx.commit(world)?;
@@ -247,6 +259,9 @@ impl Store {
     /// # Errors
     /// Those of `f`, and of the store.
     pub fn together<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.glancing {
+            return f(self);
+        }
         self.db.execute_batch("BEGIN IMMEDIATE").sql()?;
         let joined = Joined { store: self };
         joined.store.joined = true;
@@ -255,6 +270,24 @@ impl Store {
         drop(joined);
         self.note();
         Ok(out)
+    }
+
+    /// What a change comes to if there is nothing to write for it: it is done already, or it is
+    /// refused. `None` if it would write. Nobody is kept from writing.
+    ///
+    /// # Errors
+    /// Those of `f`, but for those of the store: whoever writes will meet them.
+    pub fn glance<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
+        self.db.pragma_update(None, "query_only", true).sql()?;
+        let glancing = Glancing { store: self };
+        glancing.store.glancing = true;
+        let out = f(&mut *glancing.store);
+        drop(glancing);
+        match out {
+            Ok(out) => Ok(Some(out)),
+            Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Whatever is being written while this is true is refused, and not committed.
@@ -338,6 +371,20 @@ impl Store {
             self.unnoted += 1;
             tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
         }
+    }
+}
+
+/// May write again when it is dropped, after a panic too.
+struct Glancing<'s> {
+    store: &'s mut Store,
+}
+
+impl Drop for Glancing<'_> {
+    fn drop(&mut self) {
+        self.store.glancing = false;
+        // A connection that stays read-only refuses to write, and is opened again by nobody; but
+        // this fails only where nothing works any more.
+        let _ = self.store.db.pragma_update(None, "query_only", false);
     }
 }
 
@@ -447,6 +494,11 @@ impl Tx<'_> {
         })
     }
 
+    /// Whether nothing was said to have changed.
+    fn is_untouched(&self) -> bool {
+        !self.changed && self.unwritten.borrow().is_empty()
+    }
+
     fn commit(mut self, world: &World) -> Result<()> {
         self.go_on()?;
         self.write_audit()?;
@@ -523,6 +575,14 @@ fn go_on(stop: &AtomicBool) -> Result<()> {
             refuse("it was interrupted", "nothing was changed; try again").of(Kind::Unavailable),
         ),
     }
+}
+
+fn only_glancing() -> Error {
+    refuse(
+        "there is something to write",
+        "nothing was changed; try again",
+    )
+    .of(Kind::Unavailable)
 }
 
 pub(crate) fn damaged(how: &str) -> Error {

@@ -62,6 +62,17 @@ impl Query {
     }
 }
 
+/// What a record tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// The record's number.
+    pub seq: u64,
+    /// What: `key.revoke`.
+    pub action: String,
+    /// It was not refused.
+    pub is_done: bool,
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
     let uid: i64 = row.get(2)?;
     let format: u8 = row.get(11)?;
@@ -183,17 +194,25 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The first records behind `seq`, the oldest first.
-    pub fn audit_after(&self, seq: u64, most: u32) -> Result<Vec<Record>> {
+    /// What the first records behind `seq` tell of, the oldest first: without how it was and how
+    /// it is, which may be large.
+    pub fn deeds_after(&self, seq: u64, most: u32) -> Result<Vec<Deed>> {
         self.write_audit()?;
         let mut statement = self
             .tx
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
-            ))
+            .prepare_cached(
+                "SELECT seq, action, outcome FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
+            )
             .sql()?;
         let rows = statement
-            .query_map(params![column::signed(seq), most], read)
+            .query_map(params![column::signed(seq), most], |row| {
+                let outcome: String = row.get(2)?;
+                Ok(Deed {
+                    seq: column::unsigned(row, 0)?,
+                    action: row.get(1)?,
+                    is_done: Outcome::of(&outcome) == Some(Outcome::Done),
+                })
+            })
             .sql()?;
         rows.collect::<rusqlite::Result<_>>().sql()
     }

@@ -33,14 +33,17 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Every policy ever applied, the oldest first.
-    pub fn policies(&self) -> Result<Vec<Revision>> {
+    /// Hands every policy ever applied to `each`, the oldest first: together they may be more
+    /// than is to be held at once.
+    pub fn each_policy(&self, mut each: impl FnMut(Revision)) -> Result<()> {
         let mut statement = self
             .tx
             .prepare("SELECT revision, text, applied FROM policy ORDER BY revision")
             .sql()?;
-        let rows = statement.query_map([], revision).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        for found in statement.query_map([], revision).sql()? {
+            each(found.sql()?);
+        }
+        Ok(())
     }
 
     /// Puts a policy in force; gives its number.

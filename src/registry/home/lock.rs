@@ -149,7 +149,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
         home.create(&system::local(), |store| {
-            store.batch("ALTER TABLE envoy DROP COLUMN processes; PRAGMA user_version = 9");
+            store.batch(
+                "DROP INDEX client_changed; ALTER TABLE client DROP COLUMN changed;
+                 PRAGMA user_version = 10",
+            );
             Ok(())
         })
         .unwrap();

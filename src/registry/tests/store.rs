@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::params;
 use serde_json::json;
 
@@ -485,6 +488,62 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
     assert_eq!(since(&mut b, base), all, "the plan of their client");
     let rows = b.store.read(|tx| tx.rows_since(base)).unwrap();
     assert!(rows.iter().all(|r| r.plan.as_deref() == Some("free")));
+}
+
+#[test]
+fn a_change_of_a_clients_plan_writes_no_more_rows_for_many_keys_than_for_one() {
+    let mut b = Bench::new();
+    let plan = |b: &mut Bench, plan: &str, at: u64| {
+        let patch = client::Patch {
+            plan: Some(Some(plan.to_owned())),
+            ..client::Patch::default()
+        };
+        let before = b.store.rows_written();
+        client::update(&mut b.store, &system::at(at), "acme", patch).unwrap();
+        b.store.rows_written() - before
+    };
+    b.issue(&system::at(NOON + 1), 1);
+    let of_one = plan(&mut b, "free", NOON + 2);
+    b.issue(&system::at(NOON + 3), 200);
+    assert_eq!(plan(&mut b, "gold", NOON + 4), of_one);
+}
+
+#[test]
+fn a_client_is_deleted_in_parts_and_after_an_interruption_with_what_is_left() {
+    let mut b = Bench::new();
+    b.issue(&system::at(NOON + 1), 1_200);
+    let unsure = client::delete(&mut b.store, &system::at(NOON + 2), "acme", false);
+    assert!(unsure.err().unwrap().to_string().contains("1200 keys"));
+    let parts = |b: &mut Bench| -> Vec<u64> {
+        b.store
+            .read(|tx| {
+                let mut log = Vec::new();
+                tx.each_audit(|r| {
+                    log.extend((r.action == "key.revoke").then_some(r.seq));
+                    Ok(())
+                })?;
+                Ok(log)
+            })
+            .unwrap()
+    };
+    // As an urgent change interrupts it, in the middle of the second part.
+    let stop: Arc<AtomicBool> = Arc::default();
+    b.store.break_off_when(Arc::clone(&stop));
+    let interrupted = b.store.write(&system::at(NOON + 3), |tx| {
+        client::delete_in(tx, &system::at(NOON + 3), "acme", true)
+    });
+    assert_eq!(interrupted, Ok(None), "there is more to do");
+    let first = parts(&mut b).len();
+    assert!((100..1_000).contains(&first), "{first}");
+    stop.store(true, Ordering::SeqCst);
+    let interrupted = client::delete(&mut b.store, &system::at(NOON + 3), "acme", true);
+    assert!(interrupted.is_err());
+    assert_eq!(parts(&mut b).len(), first, "what was done stays");
+    stop.store(false, Ordering::SeqCst);
+    let revoked = client::delete(&mut b.store, &system::at(NOON + 3), "acme", true);
+    assert_eq!(revoked, Ok(1_200), "the first part included");
+    assert_eq!(parts(&mut b).len(), 1_200, "each once");
+    assert_eq!(b.store.read(|tx| tx.client("acme")), Ok(None));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use keystile_api::Pace;
 use keystile_system as system;
 
-const PACES: usize = 4;
+const PACES: usize = 5;
 
 /// The queue of writers: one at a time.
 #[derive(Default)]
@@ -103,7 +103,6 @@ impl Turns {
     }
 
     /// Whether somebody has it.
-    #[cfg(test)]
     pub fn is_taken(&self) -> bool {
         self.locked().current.is_some()
     }
@@ -118,7 +117,13 @@ impl Turns {
         let mut state = self.locked();
         self.hurry.store(false, Ordering::Relaxed);
         state.current = None;
-        let paces = [Pace::Urgent, Pace::Sweep, Pace::Usual, Pace::Long];
+        let paces = [
+            Pace::Urgent,
+            Pace::Sweep,
+            Pace::Parts,
+            Pace::Usual,
+            Pace::Long,
+        ];
         for pace in paces {
             while let Some(next) = state
                 .waiting
@@ -247,7 +252,14 @@ mod tests {
         let first = turns.take(Pace::Usual, None).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = tokio::task::JoinSet::new();
-        for pace in [Pace::Long, Pace::Usual, Pace::Urgent, Pace::Sweep] {
+        let paces = [
+            Pace::Long,
+            Pace::Usual,
+            Pace::Parts,
+            Pace::Urgent,
+            Pace::Sweep,
+        ];
+        for pace in paces {
             let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
             waiting.spawn(async move {
                 let _turn = turns.take(pace, None).await;
@@ -273,6 +285,8 @@ mod tests {
             (Pace::Long, true, Pace::Sweep, true),
             (Pace::Sweep, true, Pace::Urgent, true),
             (Pace::Sweep, true, Pace::Sweep, false),
+            (Pace::Parts, true, Pace::Urgent, true),
+            (Pace::Parts, true, Pace::Usual, false),
             (Pace::Long, false, Pace::Urgent, false),
             (Pace::Long, true, Pace::Usual, false),
             (Pace::Urgent, true, Pace::Urgent, false),

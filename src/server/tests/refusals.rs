@@ -207,3 +207,31 @@ fn the_document_names_every_status_and_says_where_null_is_sent() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_backup_that_is_asked_for_again_under_its_key_is_made_once() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let make = async |name: &str, key: &str| {
+        let headers = [("idempotency-key", key)];
+        let body = json!({ "name": name });
+        api.with(&owner, "POST", "/v1/backups", body, &headers)
+            .await
+    };
+    let made = make("nightly", "one").await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let again = make("nightly", "one").await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.body["id"], made.body["id"]);
+    assert_eq!(again.body["replayed"], true);
+    for (name, key, why) in [
+        ("weekly", "one", "used for another request"),
+        ("nightly", "two", "another backup"),
+    ] {
+        let refused = make(name, key).await;
+        assert_eq!(refused.status, 409, "{}", refused.text);
+        assert!(refused.text.contains(why), "{}", refused.text);
+    }
+    assert_eq!(make("nightly", "a key").await.status, 422);
+}

@@ -381,6 +381,106 @@ async fn what_takes_less_than_half_a_second_ends_however_often_it_is_interrupted
     assert!(long.begins.recv().await.is_none(), "it was not begun again");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyset_is_built_while_somebody_writes() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let (end, writing) = held(&api).await;
+    let path = "/v1/keyset/build";
+    let built = soon(path, api.ask(&owner, "POST", path, json!({}))).await;
+    assert_eq!(built.status, 200, "{}", built.text);
+    assert!(built.body["configuration"].is_string(), "{}", built.text);
+    end.send(()).unwrap();
+    writing.await.unwrap();
+}
+
+/// It goes on where it was, so that it need not be spared, nor refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_in_parts_is_interrupted_as_often_as_others_go_first() {
+    let api = Api::new();
+    let mut parts = long_change(&api, system::local(), Pace::Parts);
+    for _ in 0..15 {
+        soon("the parts", parts.begins.recv()).await.unwrap();
+        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        soon("the urgent one", urgent).await.unwrap();
+    }
+    parts.may_end.store(true, Ordering::SeqCst);
+    soon("the parts", parts.done).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_with_many_keys_is_deleted_if_it_is_as_if_match_says() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    let bulk = json!({"client": "acme", "count": 1200});
+    let issued = api.ask(&owner, "POST", "/v1/keys", bulk).await;
+    assert_eq!(issued.status, 201, "{}", issued.text);
+    let path = "/v1/clients/acme?sure=true";
+    let delete = async |tag: &str| {
+        let headers = [("if-match", tag)];
+        api.with(&owner, "DELETE", path, Value::Null, &headers)
+            .await
+    };
+    assert_eq!(delete("\"another\"").await.status, 412);
+    let kept = api
+        .ask(&owner, "GET", "/v1/clients/acme", Value::Null)
+        .await;
+    let deleted = delete(header(&kept, "etag")).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    assert_eq!(deleted.body["keys_revoked"], 1200);
+}
+
+/// Otherwise the least token, with one key, keeps everybody else's imports from ending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_already_and_what_is_refused_interrupt_nothing() {
+    let api = Api::new();
+    let (owner, client) = (api.token(Role::Owner).await, api.token(Role::Client).await);
+    let mut ids = Vec::new();
+    for of in ["acme", "other"] {
+        let one = api
+            .ask(&owner, "POST", "/v1/keys", json!({"client": of}))
+            .await;
+        ids.push(one.body["id"].as_str().unwrap().to_owned());
+    }
+    let disable = |id: &str| format!("/v1/keys/{id}/disable");
+    let done = api.ask(&client, "POST", &disable(&ids[0]), json!({})).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    let mut long = long_change(&api, system::local(), Pace::Long);
+    soon("the long change", long.begins.recv()).await.unwrap();
+    for _ in 0..15 {
+        let path = disable(&ids[0]);
+        let again = soon(&path, api.ask(&client, "POST", &path, json!({}))).await;
+        assert_eq!((again.status, &again.body), (200, &done.body));
+    }
+    assert!(long.begins.try_recv().is_err(), "it was not begun again");
+    // Another client's key, and none at all.
+    for id in [ids[1].as_str(), "0Ab3dEfGh1"] {
+        let grant = keystile_model::caller::Grant {
+            role: Role::Client,
+            client: Some("acme".to_owned()),
+            ..keystile_model::caller::Grant::nothing()
+        };
+        let world = system::by(1, grant);
+        let begin = || {
+            let (world, id) = (world.clone(), id.parse().unwrap());
+            Ok(move |store: &mut Store| {
+                keystile_registry::key::set_disabled(store, &world, id, true)
+            })
+        };
+        let refused = api.desk.write_unless_done(&world, Pace::Urgent, begin);
+        let refused = soon("a refusal", refused).await.err().unwrap();
+        assert_eq!(refused.kind(), keystile_model::error::Kind::NotFound);
+    }
+    assert!(long.begins.try_recv().is_err(), "it was not begun again");
+    // What has something to switch off goes first still.
+    let revoke = format!("/v1/keys/{}/revoke", ids[0]);
+    let revoked = soon(&revoke, api.ask(&client, "POST", &revoke, json!({}))).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text);
+    soon("the long change", long.begins.recv()).await.unwrap();
+    long.may_end.store(true, Ordering::SeqCst);
+    soon("the long change", long.done).await.unwrap().unwrap();
+}
+
 /// It revokes as well, only more: it is interrupted twice, and never refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mass_revocation_by_staff_is_interrupted_twice_at_most() {

@@ -8,6 +8,7 @@ use super::{COLUMNS, Query, read};
 use crate::{Tx, column};
 use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::Result;
+use keystile_model::room::Room;
 
 /// Texts whose records are merged at most: SQLite merges 500, and more takes longer than to look
 /// at all records.
@@ -145,18 +146,18 @@ impl Query {
 }
 
 impl Tx<'_> {
-    /// The last records that are wanted, the latest first: `most` of them at most, and `look`
-    /// records are looked at for them at most.
-    pub fn audit_back(&self, query: &Query, most: u32, look: u32) -> Result<Found> {
-        self.walk(query, true, most, look)
+    /// The last records that are wanted, the latest first: as many as there is room for, and
+    /// `look` records are looked at for them at most.
+    pub fn audit_back(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
+        self.walk(query, true, room.into(), look)
     }
 
     /// The same, the oldest first.
-    pub fn audit_forth(&self, query: &Query, most: u32, look: u32) -> Result<Found> {
-        self.walk(query, false, most, look)
+    pub fn audit_forth(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
+        self.walk(query, false, room.into(), look)
     }
 
-    fn walk(&self, query: &Query, back: bool, most: u32, look: u32) -> Result<Found> {
+    fn walk(&self, query: &Query, back: bool, mut room: Room, look: u32) -> Result<Found> {
         self.write_audit()?;
         let Plan { index, each, rest } = query.plan();
         let (sql, values) = self.candidates(query, index, each, back)?;
@@ -170,14 +171,20 @@ impl Tx<'_> {
         let mut found = Found::default();
         let (mut looked, mut last) = (0, None);
         while let Some(row) = candidates.next().sql()? {
-            if looked == look || found.records.len() >= most as usize {
+            if looked == look || room.is_full() {
                 found.next = last;
                 break;
             }
             looked += 1;
             let seq: i64 = row.get(0).sql()?;
+            if let Some(record) = record(&mut wanted, &rest, seq)? {
+                if !room.takes_bytes(record.bytes()) {
+                    found.next = last;
+                    break;
+                }
+                found.records.push(record);
+            }
             last = u64::try_from(seq).ok();
-            found.records.extend(record(&mut wanted, &rest, seq)?);
         }
         Ok(found)
     }
@@ -246,7 +253,8 @@ impl Tx<'_> {
     /// The last records that are wanted, however many must be looked at.
     #[doc(hidden)]
     pub fn last_audit(&self, query: &Query, most: u32) -> Result<Vec<Record>> {
-        Ok(self.audit_back(query, most, u32::MAX)?.records)
+        let room = Room::new(most, usize::MAX);
+        Ok(self.audit_back(query, room, u32::MAX)?.records)
     }
 }
 
