@@ -6,6 +6,11 @@ use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
+use keystile_core::key::Prefix;
+use keystile_core::keyset::{InForce, StoreId};
+use keystile_core::policy::{Mode, Policy, RateLimitFields};
+use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
 use keystile_core::request::credential::{
     Edit, Edits, FewEdits, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled,
     strip_trailers,

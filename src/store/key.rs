@@ -442,17 +442,16 @@ impl Tx<'_> {
         );
         let mut statement = self.tx.prepare_cached(&sql).sql()?;
         let rows = statement.query_map(params![client, most], read).sql()?;
-        Ok(rows.collect::<rusqlite::Result<_>>().sql()?)
+        rows.collect::<rusqlite::Result<_>>().sql()
     }
 
     /// How many keys of a client were revoked at a time, in seconds. From an index alone.
     pub fn keys_revoked_at(&self, client: u32, at: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked = ?";
         let values = params![client, column::signed(at)];
-        Ok(self
-            .tx
+        self.tx
             .query_row(sql, values, |r| column::unsigned(r, 0))
-            .sql()?)
+            .sql()
     }
 
     /// How many keys that are not revoked are on each plan, their own or their client's: of all
