@@ -24,6 +24,9 @@ struct Place {
     holding: Holding,
     /// The version of the waiting overlay that the log tells of already.
     told_of: u64,
+    /// What the log tells of a base that is too old by itself, unless its overlay comes: an Envoy
+    /// that starts is given first the one and then the other.
+    unless_overlay: Option<String>,
     /// The instant at which listeners settle after a push, by the monotonic clock.
     settles_at: u64,
 }
@@ -130,6 +133,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 store,
                 holding: Holding::default(),
                 told_of: 0,
+                unless_overlay: None,
                 settles_at: 0,
             });
         }
@@ -173,12 +177,12 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 true => "its policy applies to its own listeners only",
                 false => "its policy lets in only what the newest one also allows",
             };
-            host::log(
-                Level::Warn,
-                &format!(
-                    "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
-                ),
+            let line = format!(
+                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
             );
+            if !tell_later(store, &line) {
+                host::log(Level::Warn, &line);
+            }
         }
         // Told at the next tick: a canary, which never ticks, has no base and needs none.
         Some((Taken::WithoutBase, _)) => {}
@@ -199,6 +203,18 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     slots::taken();
 }
 
+/// Keeps a line for the log until it is known whether the base that it is about gets its overlay.
+fn tell_later(store: StoreId, line: &str) -> bool {
+    PLACES.with_borrow_mut(|places| {
+        let waits = |p: &&mut Place| p.store == store && p.holding.lies_ready();
+        let place = places.iter_mut().find(waits);
+        place.is_some_and(|p| {
+            p.unless_overlay = Some(line.to_owned());
+            true
+        })
+    })
+}
+
 /// Once a second: says in the log which overlays wait for their base.
 pub fn tick() {
     standing::stays();
@@ -207,6 +223,11 @@ pub fn tick() {
         for place in places {
             if now >= place.settles_at {
                 place.holding.settle();
+                if let Some(line) = place.unless_overlay.take()
+                    && place.holding.lies_ready()
+                {
+                    host::log(Level::Warn, &line);
+                }
             }
             let Some(waiting) = place.holding.waiting() else {
                 place.told_of = 0;

@@ -63,6 +63,27 @@ fn version(pair: &Pair) -> Option<u64> {
     gauge(pair, "keystile_keyset_version")
 }
 
+/// As a fresh worker beside a quicker one: the base comes first, and alone it is too old.
+#[test]
+fn a_base_that_gets_its_overlay_soon_is_no_matter_for_the_log() {
+    let case = case();
+    let says = |edge: &Edge| edge.process.borrow().logged("version 10 is older than 15");
+    let quicker = Pair::start(&case.base, &case.later);
+    let mut pair = Pair::new(&quicker.edge.process);
+    pair.push_base(&case.base);
+    assert_eq!(pair.edge.counter(OLDER), 1);
+    pair.push_active(&case.overlay());
+    pair.edge.wait(2);
+    pair.edge.tick();
+    assert!(!says(&pair.edge));
+
+    let mut alone = Edge::beside(&quicker.edge.process, &case.base);
+    assert!(!says(&alone), "its overlay may be on its way");
+    alone.wait(2);
+    alone.tick();
+    assert!(says(&alone), "it did not come");
+}
+
 #[test]
 fn a_key_is_what_the_overlay_says_and_else_what_the_base_says() {
     let case = case();

@@ -75,6 +75,12 @@ impl Holding {
         waiting.filter(|w| w.version > self.version())
     }
 
+    /// Whether a base that is too old to be in force by itself is loaded, for an overlay that is
+    /// still to come.
+    pub fn lies_ready(&self) -> bool {
+        self.in_force.is_none() && self.base.is_some()
+    }
+
     /// Where the newest policy at hand wants reports to go.
     pub fn report(&self) -> Option<&ReportTarget> {
         let of_base = self.base.as_ref().and_then(|b| b.policy.report.as_ref());

@@ -107,9 +107,29 @@ impl Glance {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched {
     /// All of them.
-    all: u64,
+    all: Hashes,
     /// Those of identity, and those that ask for something else.
-    asking: u64,
+    asking: Hashes,
+}
+
+/// A set of hashes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashes([u64; 4]);
+
+impl Hashes {
+    fn with(mut self, name: &str) -> Self {
+        let hash = hash(name.as_bytes());
+        if let Some(word) = self.0.get_mut(usize::from(hash / 64)) {
+            *word |= 1 << (hash % 64);
+        }
+        self
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let hash = hash(name);
+        let word = self.0.get(usize::from(hash / 64));
+        word.is_some_and(|word| word >> (hash % 64) & 1 != 0)
+    }
 }
 
 impl Watched {
@@ -120,33 +140,32 @@ impl Watched {
             Credential::Cookie(_) => "cookie",
         });
         let identity = [&identity.client, &identity.key, &identity.scopes].map(String::as_str);
-        let bits = |bits, name: &str| bits | 1 << hash(name.as_bytes());
-        let asking = identity.into_iter().fold(0, bits);
-        let asking = overrides::names().fold(asking, &bits);
+        let asking = identity.into_iter().fold(Hashes::default(), Hashes::with);
+        let asking = overrides::names().fold(asking, Hashes::with);
         let others = places.chain([":method", "upgrade", "connection"]);
         Self {
-            all: others.fold(asking, bits),
+            all: others.fold(asking, Hashes::with),
             asking,
         }
     }
 
     fn may_be(self, name: &[u8]) -> bool {
-        self.all >> hash(name) & 1 != 0
+        self.all.has(name)
     }
 
     fn may_ask(self, name: &[u8]) -> bool {
-        self.asking >> hash(name) & 1 != 0
+        self.asking.has(name)
     }
 }
 
-/// Below 64. Names that [`crate::request::credential::same_name`] takes for one have one hash.
-fn hash(name: &[u8]) -> usize {
-    let part = |b: Option<&u8>| b.map_or(0, |b| usize::from(folded(*b)));
-    let sum = name.len().wrapping_mul(2);
+/// Names that [`crate::request::credential::same_name`] takes for one have one hash.
+fn hash(name: &[u8]) -> u8 {
+    let part = |b: Option<&u8>| b.map_or(0, |b| folded(*b));
+    let sum = (name.len() as u8).wrapping_mul(4);
     // So that the headers of ordinary requests have none of the hashes of what is looked for, and
     // `x-api-key` and `authorization` none of those of what honest callers do not send.
-    let sum = sum.wrapping_add(31 * part(name.first()));
-    sum.wrapping_add(34 * part(name.last())) % 64
+    let sum = sum.wrapping_add(part(name.first()).wrapping_mul(23));
+    sum.wrapping_add(part(name.last()).wrapping_mul(20))
 }
 
 fn bit(position: usize) -> u64 {
