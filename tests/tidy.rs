@@ -172,7 +172,6 @@ fn what_the_lints_ban_is_used_in_known_places_alone() {
     let known = [
         "src/system/lib.rs",
         "src/cli/output.rs",
-        "src/cli/commands/interrupt.rs",
         "src/server/log.rs",
         "src/filter/host.rs",
         "src/filter/lib.rs",

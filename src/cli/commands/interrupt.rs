@@ -56,13 +56,11 @@ pub fn leave_nothing() -> Result<()> {
     heard(end).map(drop)
 }
 
-/// Ends the process as a shell would after SIGINT.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whatever the main thread waits for, it cannot be asked to return"
-)]
+/// Ends the process as a shell would after SIGINT. Whatever the main thread waits for, it cannot be
+/// asked to return; and what libraries have to do at the end of a process would take away under it
+/// what it works with (`_exit(2)`).
 fn exit() -> ! {
-    std::process::exit(130)
+    signal_hook::low_level::exit(130)
 }
 
 /// Becomes true with the first SIGINT or SIGTERM, which no longer end the process; `hear` is
