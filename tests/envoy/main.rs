@@ -43,6 +43,7 @@ mod restore;
 mod revocation;
 mod secrets;
 mod support;
+mod templates;
 mod tls;
 mod trailers;
 mod traps;
