@@ -99,6 +99,8 @@ pub enum Credential {
         /// Compared without case (RFC 9110 section 11.1).
         scheme: Option<String>,
     },
+    /// A part of what HTTP Basic carries in `authorization`.
+    Basic(BasicPart),
     /// A query parameter.
     Query(String),
     /// A cookie.

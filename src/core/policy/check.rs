@@ -11,6 +11,7 @@ use super::{
 };
 use crate::key::Name;
 use crate::limit::bucket::{MAX_LIMITS, Quota};
+use crate::request::credential::PROTOCOLS;
 use crate::request::route::{HostPattern, Places, Router, Template};
 
 /// What was found so far.
@@ -69,6 +70,8 @@ fn is_token(text: &str) -> bool {
         })
 }
 
+const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
+
 pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     if raw.credentials.is_empty() {
         e.push(
@@ -80,6 +83,24 @@ pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     for (i, c) in raw.credentials.iter().enumerate() {
         let field = format!("credentials[{i}]");
         let place = match (&c.header, &c.query, &c.cookie) {
+            (None, None, None) if c.basic.is_some() && c.scheme.is_some() => {
+                e.push(
+                    format!("{field}.scheme"),
+                    "goes with `header` only, not with `basic`",
+                );
+                continue;
+            }
+            (None, None, None) => match c.basic {
+                Some(part) => Credential::Basic(part),
+                None => {
+                    e.push(field, ONE_PLACE);
+                    continue;
+                }
+            },
+            _ if c.basic.is_some() => {
+                e.push(field, ONE_PLACE);
+                continue;
+            }
             (Some(name), None, None) => {
                 if !is_token(name) {
                     e.push(
@@ -119,7 +140,7 @@ pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
                 continue;
             }
             _ => {
-                e.push(field, "write exactly one of `header`, `query` and `cookie`");
+                e.push(field, ONE_PLACE);
                 continue;
             }
         };
@@ -150,7 +171,8 @@ pub(super) fn identity(raw: &RawPolicy, credentials: &[Credential], e: &mut Erro
         );
         let read = credentials
             .iter()
-            .any(|c| matches!(c, Credential::Header { name: n, .. } if *n == name));
+            .any(|c| matches!(c, Credential::Header { name: n, .. } if *n == name))
+            || name == PROTOCOLS;
         if name.is_empty() {
             return name;
         }
