@@ -160,7 +160,7 @@ fn example(guide: &Guide) -> (String, String) {
         }
         None => ("/", None, "GET"),
     };
-    let path: Vec<String> = path.split('/').map(example).collect();
+    let path: Vec<String> = path.split('/').map(filled).collect();
     let host = host.unwrap_or(match guide.realm.contains('.') {
         true => guide.realm.as_str(),
         false => "api.example.com",
@@ -172,7 +172,7 @@ fn example(guide: &Guide) -> (String, String) {
 }
 
 /// A segment of a path that a segment of a template takes.
-fn example(segment: &str) -> String {
+fn filled(segment: &str) -> String {
     if segment.starts_with("{*") || segment.ends_with("+}") {
         return "example".to_owned();
     }

@@ -21,7 +21,7 @@ fn a_template_with_text_takes_what_it_names_and_nothing_else() {
         let routes = json!([{"path": "/{*rest}", "auth": "none"}, {"path": vector["template"]}]);
         let mut edge = Edge::start(&Store::with(json!({"routes": routes})));
         let mut codes = |list| -> Vec<(String, String)> {
-            let code = |path: &str| edge.ask(&Request::get(path)).code();
+            let mut code = |path: &str| edge.ask(&Request::get(path)).code();
             let each = |path: &str| (path.to_owned(), code(path).to_owned());
             paths(&vector, list).into_iter().map(each).collect()
         };
