@@ -199,7 +199,7 @@ def requests(all_, rng):
         method = operation.method or "PURGE"
         yield method, operation.example, path
         yield rng.choice(["GET", "POST", "PUT", "PATCH", "DELETE"]), operation.example, path
-        yield method, operation.example, path + "/" + value(rng)
+        yield method, operation.example, path.rstrip("/") + "/" + value(rng)
         yield method, operation.example, path + rng.choice([".json", ".csv", ":x", "...z", "x"])
         cut = path.rsplit("/", 1)[0] or "/"
         yield method, operation.example, cut
@@ -227,9 +227,6 @@ def main(document, cases):
     keys = {"nothing": {"scopes": []}}
     out, seen = [], set()
     sample = all_ if len(all_) < 3000 else rng.sample(all_, 3000)
-    by_first = {}
-    for operation in all_:
-        by_first.setdefault(len(operation.parts), []).append(operation)
     for method, host, path in requests(sample, rng):
         if (method, host, path) in seen or len(path) > 2000:
             continue

@@ -12,6 +12,7 @@ mod callers;
 mod certificates;
 mod closed;
 mod decisions;
+mod drafts;
 mod faults;
 mod fixture;
 mod gateway;
