@@ -2,7 +2,9 @@
 `keystilectl policy test`. Shares no code with the draft: regular expressions in place of a tree,
 and requests that are made of the document's own paths.
 
-    documents.py DOCUMENT CASES     writes the cases; prints operations and requests
+    documents.py DOCUMENT DRAFT POLICY CASES    writes the policy of the draft, and the cases
+    documents.py --results NAME RESULTS         prints what differs; exits with 1 if something does
+    documents.py --empty DOCUMENT               exits with 0 if it has no operation
 """
 
 import itertools
@@ -12,8 +14,6 @@ import random
 import re
 import sys
 import urllib.parse
-
-import yaml
 
 METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"]
 ANY = "x-amazon-apigateway-any-method"
@@ -25,6 +25,8 @@ def load(path):
         text = file.read()
     if text.lstrip().startswith("{"):
         return json.loads(text)
+    import yaml  # not there on every machine, and JSON needs none
+
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     # Dates and the like stay texts.
     loader.yaml_implicit_resolvers = {
@@ -60,10 +62,14 @@ class Files:
         return chain
 
 
-def segment_regex(segment, many, last):
-    """One segment; `None` in front says that it takes more than one."""
+def takes_more(segment, many):
+    """Whether it is a parameter for several segments."""
     alone = re.fullmatch(r"\{([^{}]*)\}", segment)
-    if alone and last and (alone[1].endswith("+") or alone[1] in many):
+    return bool(alone) and (alone[1].endswith("+") or alone[1] in many)
+
+
+def segment_regex(segment, many, last):
+    if last and takes_more(segment, many):
         return r"[^/]+(?:/[^/]+)*"
     parts = HOLE.split(segment)
     return r"[^/]+".join(re.escape(part) for part in parts)
@@ -103,13 +109,16 @@ def bases(server):
 
 
 class Operation:
-    def __init__(self, method, path, regex, host, example, path_parts, security, schemes):
+    def __init__(self, method, path, regex, host, example, path_parts, many, security, schemes):
         self.method, self.path, self.host, self.example = method, path, host, example
         self.parts, self.regex = path_parts, regex
         # Text before parameters, from the left; then the more of it.
         self.rank = [
-            (0, 0) if not HOLE.search(p) else (2, 0) if re.fullmatch(HOLE, p) else (1, -len(HOLE.sub("", p)))
-            for p in path_parts
+            (0, 0) if not HOLE.search(p)
+            else (3, 0) if i == len(path_parts) - 1 and takes_more(p, many)
+            else (2, 0) if re.fullmatch(HOLE, p)
+            else (1, -len(HOLE.sub("", p)))
+            for i, p in enumerate(path_parts)
         ]
         self.needs, self.alternatives = needs(security, schemes)
 
@@ -162,9 +171,9 @@ def operations(path):
             continue
         items = files.follow(item, files.root)
         for node, file in items:
-            listed = [(m.upper(), node[m]) for m in METHODS if node.get(m)]
+            listed = [(m.upper(), node[m]) for m in METHODS if m in node]
             listed += [(m, o) for m, o in (node.get("additionalOperations") or {}).items()]
-            listed += [(None, node[ANY])] if node.get(ANY) else []
+            listed += [(None, node[ANY])] if ANY in node else []
             for method, operation in listed:
                 operation, at = files.follow(operation, file)[-1]
                 levels = [operation.get("servers")] + [n.get("servers") for n, _ in items]
@@ -185,7 +194,7 @@ def build(method, name, host, example, prefix, many, security, schemes):
     bare = re.split(r"[?#]", re.sub(r"\{[?&][^{}]*\}", "", name))[0]
     parts = prefix + [s for s in bare.split("/") if s]
     regex = "/".join(segment_regex(p, many, i == len(parts) - 1) for i, p in enumerate(parts))
-    return Operation(method, name, re.compile("/" + regex + "/?"), host, example, parts, security, schemes)
+    return Operation(method, name, re.compile("/" + regex + "/?"), host, example, parts, many, security, schemes)
 
 
 def value(rng):
@@ -220,7 +229,11 @@ def expected(all_, method, host, path):
     return [o for o in found if rank(o) == least]
 
 
-def main(document, cases):
+def compare(document, draft, policy, cases):
+    with open(draft, encoding="utf-8") as file:
+        drafted = json.load(file)
+    with open(policy, "w", encoding="utf-8") as file:
+        file.write(drafted["policy"])
     rng = random.Random(16)
     all_ = list(operations(document))
     scopes = sorted({s for o in all_ for a in o.alternatives for s in a})
@@ -252,8 +265,35 @@ def main(document, cases):
         out.append({"request": request, "key": known or name, "expect": "ok"})
     with open(cases, "w", encoding="utf-8") as file:
         json.dump({"keys": keys, "cases": out}, file)
-    print(json.dumps({"operations": len({(o.method, o.path) for o in all_}), "requests": len(seen), "scopes": len(scopes)}))
+    count = len({(o.method, o.path) for o in all_})
+    let_in = sum(1 for c in out if c["expect"] == "ok")
+    print(
+        f"{os.path.basename(document)}: {count} operations, {drafted['operations']} drafted; "
+        f"{len(scopes)} scopes, {drafted['scopes']} drafted; {len(seen)} requests, {let_in} let in"
+    )
+    return 0 if count == drafted["operations"] else 1
+
+
+def results(name, path):
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if not text:
+        print(f"{name}: the cases could not be run", file=sys.stderr)
+        return 1
+    found = json.loads(text)
+    print(f"{name}: {found['cases']} answers compared, {found['failed']} differ")
+    for one in [r for r in found["results"] if not r["passed"]][:20]:
+        print(f"    {one['name']}: {one['expected']} by the document, {one['code']} by the policy")
+    return 1 if found["failed"] else 0
+
+
+def run(arguments):
+    if arguments[0] == "--results":
+        return results(*arguments[1:])
+    if arguments[0] == "--empty":
+        return 1 if list(operations(arguments[1])) else 0
+    return compare(*arguments)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(run(sys.argv[1:]))
