@@ -28,6 +28,8 @@ pub struct PolicyError {
     pub field: String,
     /// The fact and the next step.
     pub problem: String,
+    /// Another field that it is about: the first of two routes that no request could tell apart.
+    pub beside: Option<String>,
 }
 
 impl fmt::Display for PolicyError {
@@ -144,6 +146,7 @@ impl ReportTarget {
         let wrong = |field: &str, problem: String| PolicyError {
             field: format!("report.{field}"),
             problem,
+            beside: None,
         };
         let fits = (1..=128).contains(&raw.cluster.len());
         if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {

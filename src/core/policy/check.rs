@@ -22,6 +22,7 @@ impl Errors {
         self.0.push(PolicyError {
             field: field.into(),
             problem: problem.into(),
+            beside: None,
         });
     }
 
@@ -444,9 +445,18 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
             virtual_hosts: &r.virtual_hosts,
         };
         if let Err(conflict) = router.insert(i, places, &template, &r.methods) {
-            e.push(field, format!("no request could tell it from `routes[{}]` (`{}`); change its path, methods or hosts, or remove it",
-                conflict.first,
-                raw.routes.get(conflict.first).map_or("", |r| r.path.as_str())));
+            let first = raw
+                .routes
+                .get(conflict.first)
+                .map_or("", |r| r.path.as_str());
+            e.0.push(PolicyError {
+                field,
+                problem: format!(
+                    "no request could tell it from `routes[{}]` (`{first}`); change its path, methods or hosts, or remove it",
+                    conflict.first
+                ),
+                beside: Some(format!("routes[{}]", conflict.first)),
+            });
             continue;
         }
         let numbers = |list: &[String]| list.iter().filter_map(|s| number(scopes, s)).collect();

@@ -149,6 +149,7 @@ fn keys_are_found_in_every_listed_place() {
     for pairs in [
         &[("authorization", "Bearer K")][..],
         &[("authorization", "bearer  K ")],
+        &[("authorization", "BEARER K")],
         &[("authorization", "Basic eDp5, Bearer K")],
         &[("x-api-key", " K ")],
         &[(":path", "/a?x=1&api_key=K")],
@@ -174,6 +175,19 @@ fn what_is_not_a_key_is_not_found() {
         &[("cookie", "kk=K")],
     ] {
         assert_eq!(found(pairs), (None, false), "{pairs:?}");
+    }
+}
+
+/// Keys of others hold characters that forms and queries treat in their own ways.
+#[test]
+fn a_plus_in_a_query_is_a_plus() {
+    for (query, key) in [
+        ("a+b/c=", "a+b/c="),
+        ("a%2Bb%2Fc%3D", "a+b/c="),
+        ("a%20b", "a b"),
+    ] {
+        let target = format!("/v1/a?api_key={query}");
+        assert_eq!(found(&[(":path", &target)]), (Some(key.to_owned()), false));
     }
 }
 
