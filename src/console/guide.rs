@@ -160,14 +160,7 @@ fn example(guide: &Guide) -> (String, String) {
         }
         None => ("/", None, "GET"),
     };
-    let path: Vec<&str> = path
-        .split('/')
-        .map(|s| match s {
-            s if s.starts_with("{*") => "example",
-            s if s.starts_with('{') => "7",
-            other => other,
-        })
-        .collect();
+    let path: Vec<String> = path.split('/').map(filled).collect();
     let host = host.unwrap_or(match guide.realm.contains('.') {
         true => guide.realm.as_str(),
         false => "api.example.com",
@@ -176,6 +169,21 @@ fn example(guide: &Guide) -> (String, String) {
         method.to_owned(),
         format!("https://{host}{}", path.join("/")),
     )
+}
+
+/// A segment of a path that a segment of a template takes.
+fn filled(segment: &str) -> String {
+    if segment.starts_with("{*") || segment.ends_with("+}") {
+        return "example".to_owned();
+    }
+    let mut out = String::new();
+    let mut rest = segment;
+    while let Some((text, behind)) = rest.split_once('{') {
+        out.push_str(text);
+        out.push('7');
+        rest = behind.split_once('}').map_or("", |(_, behind)| behind);
+    }
+    out + rest
 }
 
 /// Where the key goes: a header, or the URL itself.

@@ -28,6 +28,8 @@ pub struct PolicyError {
     pub field: String,
     /// The fact and the next step.
     pub problem: String,
+    /// Another field that it is about: the first of two routes that no request could tell apart.
+    pub beside: Option<String>,
 }
 
 impl fmt::Display for PolicyError {
@@ -99,6 +101,8 @@ pub enum Credential {
         /// Compared without case (RFC 9110 section 11.1).
         scheme: Option<String>,
     },
+    /// A part of what HTTP Basic carries in `authorization`.
+    Basic(BasicPart),
     /// A query parameter.
     Query(String),
     /// A cookie.
@@ -142,6 +146,7 @@ impl ReportTarget {
         let wrong = |field: &str, problem: String| PolicyError {
             field: format!("report.{field}"),
             problem,
+            beside: None,
         };
         let fits = (1..=128).contains(&raw.cluster.len());
         if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {

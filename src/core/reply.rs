@@ -386,6 +386,7 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
                 scheme: Some(scheme),
                 ..
             } => scheme.as_str(),
+            Credential::Basic(_) => "Basic",
             _ => "ApiKey",
         };
         let is_bearer = scheme.eq_ignore_ascii_case("bearer");

@@ -165,7 +165,7 @@ impl<'p> Look<'p> {
                 .filter(|r| r.rank(host).is_some())
                 .map(|r| &r.shape)
                 .collect();
-            let Some(paths) = classes::paths(&shapes) else {
+            let Some(paths) = crate::diff::paths::paths(&shapes) else {
                 self.cut = true;
                 continue;
             };
@@ -290,7 +290,11 @@ impl<'p> Look<'p> {
         let hosts = |a: &Known<'_>, b: &Known<'_>| {
             a.hosts.is_empty() || b.hosts.is_empty() || a.hosts.iter().any(|h| b.hosts.contains(h))
         };
-        let wide = |r: &Known<'_>| r.shape.last().is_some_and(|s| s == "{*}");
+        let wide = |r: &Known<'_>| {
+            r.shape
+                .last()
+                .is_some_and(|s| matches!(s.as_str(), "{*}" | "{+}"))
+        };
         let inside = |open: &Known<'_>| -> Vec<usize> {
             let routes = self.routes.iter().enumerate();
             routes

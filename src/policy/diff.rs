@@ -16,6 +16,7 @@ use keystile_model::record::limit_words;
 mod access;
 pub mod classes;
 mod everywhere;
+pub mod paths;
 
 use access::{Access, Outcome};
 use classes::{Class, Classes};

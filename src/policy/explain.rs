@@ -9,6 +9,7 @@ use keystile_core::keyset::{Content, InForce, Keyset, SigningKey, SigningKeys, b
 use keystile_core::limit::bucket::MemoryBuckets;
 use keystile_core::policy::{Credential, Mode, Policy, RawPolicy};
 use keystile_core::request::certificate::{Peer, identity};
+use keystile_core::request::credential::basic;
 use keystile_core::request::headers::Headers;
 use keystile_core::request::host::Host;
 use keystile_core::request::path::{readings, split_query};
@@ -263,11 +264,21 @@ pub fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
         let key = key.expose_secret();
         match policy.credentials.first() {
             Some(Credential::Header { name, scheme }) => {
-                let scheme = scheme.as_ref().map(|s| format!("{s} ")).unwrap_or_default();
+                // A list of protocols, as browsers send it.
+                let behind = match name.as_str() {
+                    "sec-websocket-protocol" => ", ",
+                    _ => " ",
+                };
+                let scheme = scheme.as_ref().map(|s| format!("{s}{behind}"));
+                let scheme = scheme.unwrap_or_default();
                 pairs.push((
                     name.clone(),
                     Zeroizing::new(format!("{scheme}{key}").into_bytes()),
                 ));
+            }
+            Some(Credential::Basic(part)) => {
+                let value = Zeroizing::new(basic(*part, key).into_bytes());
+                pairs.push(("authorization".to_owned(), value));
             }
             Some(Credential::Query(name)) => {
                 path.push(if q.path.contains('?') { b'&' } else { b'?' });

@@ -81,6 +81,7 @@ fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
             problem: format!(
                 "there is no time zone `{zone}`; write one such as `UTC` or `Europe/Berlin`"
             ),
+            beside: None,
         })
     });
     zones.collect()
@@ -163,7 +164,14 @@ fn meaning(name: &str, root: &Node, errors: &[PolicyError]) -> Error {
     refuse_all(
         errors
             .iter()
-            .map(|e| line(name, root, &e.field, &e.problem))
+            .map(|e| {
+                let first = e.beside.as_ref().map(|field| root.line_of(field));
+                let problem = match first {
+                    Some(first) => format!("{} (the first is in line {first})", e.problem),
+                    None => e.problem.clone(),
+                };
+                line(name, root, &e.field, &problem)
+            })
             .collect(),
     )
 }

@@ -12,20 +12,29 @@ use serde::Serialize;
 use crate::file as policy_file;
 use keystile_model::error::{Result, refuse};
 
+mod credentials;
 mod document;
+mod extensible;
 mod place;
+mod read;
+mod reference;
 mod security;
 mod text;
 
-use document::Operation;
+use credentials::Schemes;
+use document::{Document, Found};
 use place::{Base, bases, template};
+pub use reference::Beside;
+use reference::Files;
 use security::Demand;
 
 /// How to draft.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct How {
+#[derive(Clone, Copy, Default)]
+pub struct How<'f> {
     /// Leave the hosts of the servers out: the routes answer for every host.
     pub any_host: bool,
+    /// Reads what the document refers to beside it; without, references to files are refused.
+    pub beside: Option<Beside<'f>>,
 }
 
 /// A policy, and what the document says that it does not.
@@ -70,7 +79,7 @@ impl Notes {
 /// A route in the making: of one path shape.
 struct Shape {
     path: String,
-    /// By host (empty for every one) and method.
+    /// By host (empty for every one) and method (empty for every other one).
     asks: BTreeMap<(String, String), Demand>,
 }
 
@@ -86,43 +95,45 @@ struct Line {
 /// Drafts a policy. `name` is what messages call the document.
 ///
 /// # Errors
-/// A document that is no OpenAPI 3, or holds no path that a policy could name.
-pub fn draft(name: &str, text: &str, how: How) -> Result<Drafted> {
-    let document = document::read(name, text)?;
+/// A document that is no OpenAPI 3, refers to what is not there, or holds no path that a policy
+/// could name.
+pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
+    let document = read::read(name, text)?;
+    let files = Files::new(name, text, how.beside);
     let mut notes = Notes::default();
     let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
-    let mut operations = 0;
-    for (path, item) in &document.paths {
-        let item = document.path_item(item, path, &mut notes);
-        for (method, operation) in item.operations() {
-            operations += 1;
-            let place = format!("{method} {path}");
-            let demand = security::demand(&document, operation, &place, &mut notes);
-            let servers = [&operation.servers, &item.servers, &document.servers]
-                .into_iter()
-                .find(|s| !s.is_empty())
-                .map_or(&[][..], Vec::as_slice);
-            let many = document.multi_segment(item, operation);
-            for Base { host, prefix } in bases(servers, &place, &mut notes) {
-                let whole = format!("{prefix}{path}");
-                let Some(found) = template(&whole, &many, &place, &mut notes) else {
-                    continue;
-                };
-                let mut demand = demand.clone();
-                if found.widened && !matches!(demand, Demand::Key { .. }) {
-                    notes.add(
-                        &place,
-                        "would open more paths than the document names; a key is asked for",
-                    );
-                    demand = Demand::key();
-                }
-                let host = if how.any_host { String::new() } else { host };
-                let shape = shapes.entry(found.shape).or_insert_with(|| Shape {
-                    path: found.path,
-                    asks: BTreeMap::new(),
-                });
-                shape.ask(host, method, demand, &place, &mut notes);
+    let all = operations(&document, &files, &mut notes)?;
+    let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
+    for (path, found) in &all {
+        let method = found.method.as_deref().unwrap_or_default();
+        let place = place_of(path, found);
+        let demand = security::demand(&document, &schemes, &found.operation, &place, &mut notes);
+        let of_items = found.items.iter().map(|item| &item.servers);
+        let servers = core::iter::once(&found.operation.servers)
+            .chain(of_items)
+            .chain([&document.servers])
+            .find(|s| !s.is_empty())
+            .map_or(&[][..], Vec::as_slice);
+        let many = document.multi_segment(found, &files);
+        for Base { host, prefix } in bases(servers, &place, &mut notes) {
+            let whole = format!("{prefix}{path}");
+            let Some(named) = template(&whole, &many, &place, &mut notes) else {
+                continue;
+            };
+            let mut demand = demand.clone();
+            if named.widened && !matches!(demand, Demand::Key { .. }) {
+                notes.add(
+                    &place,
+                    "would open more paths than the document names; a key is asked for",
+                );
+                demand = Demand::key();
             }
+            let host = if how.any_host { String::new() } else { host };
+            let shape = shapes.entry(named.shape).or_insert_with(|| Shape {
+                path: named.path,
+                asks: BTreeMap::new(),
+            });
+            shape.ask(host, method, demand, &place, &mut notes);
         }
     }
     let lines = lines(shapes);
@@ -136,7 +147,7 @@ pub fn draft(name: &str, text: &str, how: How) -> Result<Drafted> {
         .iter()
         .flat_map(|l| &l.hosts)
         .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
-    let credentials = security::credentials(&document, &mut notes);
+    let credentials = schemes.credentials(&mut notes);
     let unsaid: Vec<Unsaid> = notes
         .0
         .into_iter()
@@ -150,12 +161,60 @@ pub fn draft(name: &str, text: &str, how: How) -> Result<Drafted> {
     let checked = policy_file::parse("the draft", policy)?;
     Ok(Drafted {
         paths: document.paths.len(),
-        operations,
+        operations: all.len(),
         routes: lines.len(),
         scopes: checked.policy.scopes.len(),
         unsaid,
         policy: checked.text,
     })
+}
+
+/// Every operation with its path.
+fn operations(
+    document: &Document,
+    files: &Files<'_>,
+    notes: &mut Notes,
+) -> Result<Vec<(String, Found)>> {
+    let mut out = Vec::new();
+    for (path, item) in &document.paths {
+        if !path.starts_with('/') {
+            notes.add(path, "does not begin with `/`; requests to it are refused");
+            continue;
+        }
+        let (found, unknown) = document.operations(path, item, files)?;
+        for field in unknown {
+            let field: String = field.chars().filter(|c| !c.is_control()).take(60).collect();
+            notes.add(
+                path,
+                format!("`{field}` is no field that OpenAPI knows; left out"),
+            );
+        }
+        for found in found {
+            let is_method = |m: &String| !m.is_empty() && m.bytes().all(is_in_method);
+            if found.method.as_ref().is_none_or(is_method) {
+                out.push((path.clone(), found));
+            } else {
+                notes.add(
+                    &place_of(path, &found),
+                    "is no method that a policy can name; it is refused",
+                );
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// How messages call an operation.
+fn place_of(path: &str, found: &Found) -> String {
+    format!(
+        "{} {path}",
+        found.method.as_deref().unwrap_or("every method of")
+    )
+}
+
+/// Methods of a policy have no small letters.
+fn is_in_method(b: u8) -> bool {
+    b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_".contains(&b)
 }
 
 impl Shape {
@@ -183,10 +242,12 @@ impl Shape {
 fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
     let mut out = Vec::new();
     for Shape { path, mut asks } in shapes.into_values() {
-        // Whoever may GET may ask for the head of the same (RFC 9110 section 9.3.2).
+        // Whoever may GET may ask for the head of the same (RFC 9110 section 9.3.2), unless it has
+        // an operation with the other methods.
+        let is_other = |host: &String| asks.contains_key(&(host.clone(), String::new()));
         let heads: Vec<_> = asks
             .iter()
-            .filter(|((_, method), _)| method == "GET")
+            .filter(|((host, method), _)| method == "GET" && !is_other(host))
             .map(|((host, _), demand)| ((host.clone(), "HEAD".to_owned()), demand.clone()))
             .collect();
         for (key, demand) in heads {
@@ -213,7 +274,11 @@ fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
                 .flatten()
                 .map(|hosts| Line {
                     path: path.clone(),
-                    methods: methods.clone(),
+                    // Every method is said by leaving the field out.
+                    methods: match methods.first() {
+                        Some(first) if first.is_empty() => Vec::new(),
+                        _ => methods.clone(),
+                    },
                     hosts,
                     demand: demand.clone(),
                 })

@@ -48,6 +48,42 @@ fn a_websocket_ends_within_a_second_of_the_push_that_revokes_its_key() {
 }
 
 #[test]
+fn a_websocket_may_bring_its_key_in_the_query() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(&format!("credentials: [{{query: apikey}}]\n{POLICY}"));
+    let key = keys.issue("acme");
+    let envoy = keys.start_on(upstream.behind());
+    let open = |path: &str| WebSocket::open_with(&envoy, path, "", "");
+    assert!(open(&format!("/v1/ws?apikey={key}")).is_ok_and(|mut socket| socket.echoes("hello")));
+    let head = open("/v1/ws").err().expect("a refusal");
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+}
+
+/// Browsers cannot send `authorization` when they open one.
+#[test]
+fn a_websocket_may_bring_its_key_among_the_protocols() {
+    let upstream = Raw::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    let envoy = keys.start_on(upstream.behind());
+    let open = |protocols: String| {
+        let header = format!("sec-websocket-protocol: {protocols}\r\n");
+        WebSocket::open_with(&envoy, "/v1/ws", &header, "")
+    };
+    for protocols in [format!("bearer, {key}"), format!("chat,Bearer,{key}")] {
+        assert!(open(protocols).is_ok_and(|mut socket| socket.echoes("hello")));
+    }
+    for protocols in [
+        "bearer".to_owned(),
+        format!("{key}, bearer"),
+        format!("chat, {key}"),
+    ] {
+        let head = open(protocols).err().expect("a refusal");
+        assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    }
+}
+
+#[test]
 fn a_websocket_ends_when_its_key_expires() {
     let upstream = Raw::start();
     let mut keys = Keys::new(POLICY);
@@ -128,10 +164,22 @@ struct WebSocket(TcpStream);
 
 impl WebSocket {
     fn open(envoy: &Envoy, key: &str, nominated: &str) -> Self {
+        let authorization = format!("authorization: Bearer {key}\r\n");
+        Self::open_with(envoy, "/v1/ws", &authorization, nominated)
+            .expect("the upgrade is let through")
+    }
+
+    /// With headers of its own; the head of the answer if it is no upgrade.
+    fn open_with(
+        envoy: &Envoy,
+        path: &str,
+        headers: &str,
+        nominated: &str,
+    ) -> Result<Self, String> {
         let mut stream = TcpStream::connect(envoy.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
-            "GET /v1/ws HTTP/1.1\r\nhost: api.example.com\r\nauthorization: Bearer {key}\r\n\
+            "GET {path} HTTP/1.1\r\nhost: api.example.com\r\n{headers}\
              connection: Upgrade{nominated}\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
@@ -143,9 +191,11 @@ impl WebSocket {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        if !head.starts_with("HTTP/1.1 101 ") {
+            return Err(head);
+        }
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-        Self(stream)
+        Ok(Self(stream))
     }
 
     fn echoes(&mut self, text: &str) -> bool {

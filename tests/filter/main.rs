@@ -30,6 +30,7 @@ mod reports;
 mod roots;
 mod secrets;
 mod shadow;
+mod templates;
 mod trailers;
 mod tunnels;
 mod usage;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::key::Name;
 use crate::limit::bucket::{MAX_LIMITS, Quota};
+use crate::request::credential::PROTOCOLS;
 use crate::request::route::{HostPattern, Places, Router, Template};
 
 /// What was found so far.
@@ -21,6 +22,7 @@ impl Errors {
         self.0.push(PolicyError {
             field: field.into(),
             problem: problem.into(),
+            beside: None,
         });
     }
 
@@ -69,6 +71,8 @@ fn is_token(text: &str) -> bool {
         })
 }
 
+const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
+
 pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     if raw.credentials.is_empty() {
         e.push(
@@ -80,6 +84,24 @@ pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     for (i, c) in raw.credentials.iter().enumerate() {
         let field = format!("credentials[{i}]");
         let place = match (&c.header, &c.query, &c.cookie) {
+            (None, None, None) if c.basic.is_some() && c.scheme.is_some() => {
+                e.push(
+                    format!("{field}.scheme"),
+                    "goes with `header` only, not with `basic`",
+                );
+                continue;
+            }
+            (None, None, None) => match c.basic {
+                Some(part) => Credential::Basic(part),
+                None => {
+                    e.push(field, ONE_PLACE);
+                    continue;
+                }
+            },
+            _ if c.basic.is_some() => {
+                e.push(field, ONE_PLACE);
+                continue;
+            }
             (Some(name), None, None) => {
                 if !is_token(name) {
                     e.push(
@@ -119,7 +141,7 @@ pub(super) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
                 continue;
             }
             _ => {
-                e.push(field, "write exactly one of `header`, `query` and `cookie`");
+                e.push(field, ONE_PLACE);
                 continue;
             }
         };
@@ -150,7 +172,8 @@ pub(super) fn identity(raw: &RawPolicy, credentials: &[Credential], e: &mut Erro
         );
         let read = credentials
             .iter()
-            .any(|c| matches!(c, Credential::Header { name: n, .. } if *n == name));
+            .any(|c| matches!(c, Credential::Header { name: n, .. } if *n == name))
+            || name == PROTOCOLS;
         if name.is_empty() {
             return name;
         }
@@ -422,9 +445,18 @@ pub(super) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
             virtual_hosts: &r.virtual_hosts,
         };
         if let Err(conflict) = router.insert(i, places, &template, &r.methods) {
-            e.push(field, format!("no request could tell it from `routes[{}]` (`{}`); change its path, methods or hosts, or remove it",
-                conflict.first,
-                raw.routes.get(conflict.first).map_or("", |r| r.path.as_str())));
+            let first = raw
+                .routes
+                .get(conflict.first)
+                .map_or("", |r| r.path.as_str());
+            e.0.push(PolicyError {
+                field,
+                problem: format!(
+                    "no request could tell it from `routes[{}]` (`{first}`); change its path, methods or hosts, or remove it",
+                    conflict.first
+                ),
+                beside: Some(format!("routes[{}]", conflict.first)),
+            });
             continue;
         }
         let numbers = |list: &[String]| list.iter().filter_map(|s| number(scopes, s)).collect();

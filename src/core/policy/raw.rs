@@ -78,7 +78,7 @@ pub enum Mode {
     Shadow,
 }
 
-/// One place where a key may stand: exactly one of `header`, `query`, `cookie`.
+/// One place where a key may stand: exactly one of `header`, `basic`, `query`, `cookie`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCredential {
@@ -88,12 +88,25 @@ pub struct RawCredential {
     /// With `header`: the authentication scheme before the key, such as `Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
+    /// The user name or the password of HTTP Basic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicPart>,
     /// A query parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// A cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
+}
+
+/// A part of what HTTP Basic carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BasicPart {
+    /// What stands before the colon: `curl -u KEY:`.
+    Username,
+    /// What stands behind it: `curl -u api:KEY`.
+    Password,
 }
 
 /// What a client certificate must have come through before keys bound to it are good.

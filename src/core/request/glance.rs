@@ -4,7 +4,7 @@
 //! [`crate::request::credential`] and [`crate::request::overrides`] look for, they have next to nothing.
 
 use crate::policy::{Credential, Policy, RawIdentity};
-use crate::request::credential::{folded, is_identity};
+use crate::request::credential::{PROTOCOLS, folded, is_identity};
 use crate::request::overrides::{self, is_host, is_override};
 
 /// What a request may have. Not to have it is certain: whoever has not looked at a request says
@@ -61,7 +61,14 @@ impl Glance {
     fn see_closely(&mut self, policy: &Policy, name: &[u8], value: &[u8]) {
         for (i, credential) in policy.credentials.iter().enumerate() {
             let is_place = match credential {
-                Credential::Header { name: place, .. } => name == place.as_bytes(),
+                Credential::Header {
+                    name: place,
+                    scheme,
+                } => {
+                    let also = scheme.is_some() && place == "authorization";
+                    name == place.as_bytes() || (also && name == PROTOCOLS.as_bytes())
+                }
+                Credential::Basic(_) => name == b"authorization",
                 Credential::Query(_) => name == b":path" && value.contains(&b'?'),
                 Credential::Cookie(_) => name == b"cookie",
             };
@@ -136,13 +143,14 @@ impl Watched {
     pub fn new(credentials: &[Credential], identity: &RawIdentity) -> Self {
         let places = credentials.iter().map(|c| match c {
             Credential::Header { name, .. } => name.as_str(),
+            Credential::Basic(_) => "authorization",
             Credential::Query(_) => ":path",
             Credential::Cookie(_) => "cookie",
         });
         let identity = [&identity.client, &identity.key, &identity.scopes].map(String::as_str);
         let asking = identity.into_iter().fold(Hashes::default(), Hashes::with);
         let asking = overrides::names().fold(asking, Hashes::with);
-        let others = places.chain([":method", "upgrade", "connection"]);
+        let others = places.chain([":method", "upgrade", "connection", PROTOCOLS]);
         Self {
             all: others.fold(asking, Hashes::with),
             asking,

@@ -309,5 +309,12 @@ pub(crate) fn literal(segment: &str) -> Option<String> {
     is_segment.then(|| literal.to_owned())
 }
 
+/// Text that is part of a segment, its needless escapes decoded.
+pub(crate) fn literal_text(text: &str) -> Option<String> {
+    let path = normal(format!("/{text}").as_bytes()).ok()?;
+    let path = rewrite::all_decoded(&path).unwrap_or(path);
+    path.strip_prefix('/').map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests;

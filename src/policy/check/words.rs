@@ -272,8 +272,8 @@ fn example(look: &Look<'_>, route: usize) -> String {
         .iter()
         .filter(|s| *s != "{*}")
         .map(|s| match s.as_str() {
-            "{}" => "/other".to_owned(),
-            s => format!("/{s}"),
+            "{+}" => "/other".to_owned(),
+            s => format!("/{}", s.replace("{}", "other")),
         })
         .collect();
     if steps.is_empty() {

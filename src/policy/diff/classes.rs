@@ -4,15 +4,15 @@
 //! having none in either policy, a path by the set of templates that match it. The sets
 //! that exist are found as an automaton's states are: from each set of places in the two
 //! policies' templates, one step for each literal that stands there and one for any other
-//! segment.
+//! segment. A segment that stands for text around parameters is tried as well, and one for
+//! each two of these that some segment fits both.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use keystile_core::policy::{Policy, RawPolicy};
-use keystile_core::request::route::{Comparison, HostPattern, Template};
+use keystile_core::request::route::{Comparison, HostPattern, Pattern, Template};
 
-/// The most sets of places that are walked.
-const MOST: usize = 200_000;
+use super::paths::paths;
 
 /// All classes.
 pub struct Classes {
@@ -204,7 +204,7 @@ pub fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
 }
 
 /// A text that is none of those known.
-fn fresh(known: &BTreeSet<&str>, make: impl Fn(&str) -> String) -> String {
+pub(super) fn fresh(known: &BTreeSet<&str>, make: impl Fn(&str) -> String) -> String {
     let mut word = "other".to_owned();
     loop {
         let text = make(&word);
@@ -215,141 +215,13 @@ fn fresh(known: &BTreeSet<&str>, make: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// A place in the templates of both policies.
-#[derive(Default)]
-struct Place {
-    literals: BTreeMap<String, usize>,
-    parameter: Option<usize>,
-    /// A template ends here.
-    ends: bool,
-    /// A template takes all that follows.
-    rest: bool,
-}
-
-/// Where a path may stand, and the places passed that take all that follows.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct State {
-    places: BTreeSet<usize>,
-    rests: BTreeSet<usize>,
-}
-
 fn shapes(a: &RawPolicy, b: &RawPolicy) -> Vec<Vec<String>> {
     let routes = a.routes.iter().chain(&b.routes);
     routes.filter_map(|r| segments(&r.path)).collect()
 }
 
-/// An example of each set of templates that match a path; none if there are too many.
-pub fn paths<S: AsRef<[String]>>(shapes: &[S]) -> Option<Vec<Example>> {
-    let places = places(shapes);
-    let literals: BTreeSet<&str> = places
-        .iter()
-        .flat_map(|p| p.literals.keys().map(String::as_str))
-        .collect();
-    let other = fresh(&literals, str::to_owned);
-    let state = |at: BTreeSet<usize>, mut rests: BTreeSet<usize>| {
-        rests.extend(
-            at.iter()
-                .filter(|p| places.get(**p).is_some_and(|p| p.rest)),
-        );
-        State { places: at, rests }
-    };
-    let start = state(BTreeSet::from([0]), BTreeSet::new());
-    let mut seen = BTreeSet::from([start.clone()]);
-    let mut classes = BTreeSet::new();
-    let mut queue = VecDeque::from([(start, String::new(), String::new())]);
-    let mut out = Vec::new();
-    while let Some((at, path, pattern)) = queue.pop_front() {
-        let here = |p: &usize| places.get(*p);
-        let ends: BTreeSet<usize> = at
-            .places
-            .iter()
-            .filter(|p| here(p).is_some_and(|p| p.ends))
-            .copied()
-            .collect();
-        if classes.insert((ends, at.rests.clone())) {
-            let or_root = |text: &str| {
-                if text.is_empty() {
-                    "/".to_owned()
-                } else {
-                    text.to_owned()
-                }
-            };
-            out.push(Example {
-                text: or_root(&path),
-                words: or_root(&pattern),
-            });
-        }
-        if at.places.is_empty() {
-            continue;
-        }
-        let words: BTreeSet<&str> = at
-            .places
-            .iter()
-            .filter_map(here)
-            .flat_map(|p| p.literals.keys().map(String::as_str))
-            .collect();
-        let steps = words.into_iter().map(Some).chain([None]);
-        for step in steps {
-            let next: BTreeSet<usize> = at
-                .places
-                .iter()
-                .filter_map(here)
-                .flat_map(|p| {
-                    let literal = step.and_then(|s| p.literals.get(s));
-                    literal.into_iter().chain(&p.parameter).copied()
-                })
-                .collect();
-            let next = state(next, at.rests.clone());
-            if seen.insert(next.clone()) {
-                if seen.len() > MOST {
-                    return None;
-                }
-                let (segment, shown) = match step {
-                    Some(s) => (s, s),
-                    None => (other.as_str(), "{}"),
-                };
-                queue.push_back((
-                    next,
-                    format!("{path}/{segment}"),
-                    format!("{pattern}/{shown}"),
-                ));
-            }
-        }
-    }
-    Some(out)
-}
-
-fn places<S: AsRef<[String]>>(shapes: &[S]) -> Vec<Place> {
-    let mut places = vec![Place::default()];
-    for shape in shapes {
-        let mut at = 0;
-        let mut rest = false;
-        for segment in shape.as_ref() {
-            if segment == "{*}" {
-                rest = true;
-                break;
-            }
-            let fresh = places.len();
-            let Some(place) = places.get_mut(at) else {
-                break;
-            };
-            at = match segment.as_str() {
-                "{}" => *place.parameter.get_or_insert(fresh),
-                _ => *place.literals.entry(segment.clone()).or_insert(fresh),
-            };
-            if at == fresh {
-                places.push(Place::default());
-            }
-        }
-        if let Some(place) = places.get_mut(at) {
-            place.rest |= rest;
-            place.ends |= !rest;
-        }
-    }
-    places
-}
-
-/// The segments of a template's shape: literals, `{}` and at the end `{*}`.
+/// The segments of a template's shape: text, text with `{}` in it, `{}`, and at the end
+/// `{*}` or `{+}`.
 pub fn segments(template: &str) -> Option<Vec<String>> {
     let shape = Template::parse(template).ok()?.to_string();
     Some(
@@ -383,14 +255,35 @@ fn within(inner: &str, outer: &str) -> bool {
 
 /// The same of two shapes.
 pub fn shape_within(inner: &[String], outer: &[String]) -> bool {
-    let rest = |s: &[String]| s.last().is_some_and(|s| s == "{*}");
-    let plain = |s: &[String]| s.len() - usize::from(rest(s));
+    let tail = |s: &[String]| {
+        s.last()
+            .filter(|s| matches!(s.as_str(), "{*}" | "{+}"))
+            .cloned()
+    };
+    let plain = |s: &[String]| s.len() - usize::from(tail(s).is_some());
     let (n, m) = (plain(inner), plain(outer));
-    n >= m
+    let is_long_enough = match (tail(inner).as_deref(), tail(outer).as_deref()) {
+        (None, None) => n == m,
+        (Some(_), None) => false,
+        (_, Some("{*}")) | (Some("{+}"), _) => n >= m,
+        _ => n > m,
+    };
+    is_long_enough
         && inner
             .iter()
             .zip(outer)
             .take(m)
-            .all(|(i, o)| o == "{}" || i == o)
-        && (rest(outer) || (n == m && !rest(inner)))
+            .all(|(i, o)| segment_within(i, o))
+}
+
+fn segment_within(inner: &str, outer: &str) -> bool {
+    if outer == "{}" || inner == outer {
+        return true;
+    }
+    match (Pattern::of_shape(inner), Pattern::of_shape(outer)) {
+        (_, None) => false,
+        // No text has this character, so only a parameter takes it.
+        (Some(inner), Some(outer)) => outer.fits(&inner.filled("\u{1}"), false),
+        (None, Some(outer)) => inner != "{}" && outer.fits(inner, false),
+    }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use keystile_core::policy::{
-    ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota, RollOver,
+    BasicPart, ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota,
+    RollOver,
 };
 use serde::Serialize;
 
@@ -216,6 +217,8 @@ fn credential(c: &Credential) -> String {
             scheme: Some(scheme),
         } => format!("header `{name}` after `{scheme}`"),
         Credential::Header { name, scheme: None } => format!("header `{name}`"),
+        Credential::Basic(BasicPart::Username) => "user name of HTTP Basic".to_owned(),
+        Credential::Basic(BasicPart::Password) => "password of HTTP Basic".to_owned(),
         Credential::Query(name) => format!("query parameter `{name}`"),
         Credential::Cookie(name) => format!("cookie `{name}`"),
     }

@@ -14,6 +14,26 @@ use super::*;
 use crate::file as policy_file;
 use keystile_system as system;
 
+#[test]
+fn a_template_with_text_is_told_from_the_parameter_around_it() {
+    let open = "{path: \"/m/{id}.json\", auth: none}";
+    let whole = "{path: \"/m/{id}\"}";
+    assert_eq!(
+        lines(
+            &format!("routes: [{whole}]\n"),
+            &format!("routes: [{whole}, {open}]\n")
+        ),
+        ["opens  /m/{id}.json : was for any key, now for everybody"]
+    );
+    let (some, any) = ("{path: \"/f/{r+}\"}", "{path: \"/f/{*r}\"}");
+    let found = lines(
+        &format!("routes: [{some}]\n"),
+        &format!("routes: [{any}]\n"),
+    );
+    assert_eq!(found.len(), 1, "the root alone: {found:?}");
+    assert!(found[0].starts_with("opens  /f"), "{found:?}");
+}
+
 fn file(text: &str) -> PolicyFile {
     policy_file::parse("policy.yaml", format!("version: 1\n{text}")).unwrap()
 }
@@ -108,15 +128,19 @@ fn policy() -> impl Strategy<Value = RawPolicy> {
         0..=2,
     );
     let path = (
-        proptest::collection::vec(prop_oneof!["a", "b", "\\{x\\}"], 0..3),
-        any::<bool>(),
+        proptest::collection::vec(
+            prop_oneof![4 => "a", 4 => "b", 4 => "\\{x\\}", 1 => "a\\{x\\}", 1 => "\\{x\\}b"],
+            0..3,
+        ),
+        prop_oneof!["", "", "/\\{\\*r\\}", "/\\{r\\+\\}"],
     );
     let route = (path, methods, hosts, words(), words(), 0..6u8).prop_map(
         |((segments, rest), methods, hosts, scopes, any_scope, auth)| {
             let mut path = segments.iter().fold(String::new(), |p, s| p + "/" + s);
-            if rest || path.is_empty() {
-                path.push_str("/{*r}");
-            }
+            path.push_str(match (rest.as_str(), path.is_empty()) {
+                ("", true) => "/{*r}",
+                (rest, _) => rest,
+            });
             let auth = match auth {
                 0 => Auth::None,
                 1 => Auth::Optional,
@@ -276,10 +300,10 @@ proptest! {
             known.insert((x, y));
         }
         let mut paths = vec![String::new()];
-        for _ in 0..3 {
+        for words in [&["a", "b", "c", "ab", "ac", "cb"][..]; 2].into_iter().chain([&["a", "b", "c"][..]]) {
             let longer: Vec<String> = paths
                 .iter()
-                .flat_map(|p| ["a", "b", "c"].map(|s| format!("{p}/{s}")))
+                .flat_map(|p| words.iter().map(move |s| format!("{p}/{s}")))
                 .collect();
             paths.extend(longer);
         }

@@ -2,15 +2,16 @@
 //! skipped while it is read, so that a document of tens of megabytes takes little memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::Notes;
-use keystile_model::error::{Error, Result, refuse};
+use super::extensible::{self, Extensible};
+use super::reference::Files;
+use keystile_model::error::Result;
 
 /// What an operation asks for: all of these schemes, each with scopes.
-pub type Requirement = BTreeMap<String, Vec<String>>;
+pub type Requirement = Extensible<Option<Vec<String>>>;
 
 /// The document.
 #[derive(Deserialize)]
@@ -18,13 +19,13 @@ pub struct Document {
     #[serde(default)]
     openapi: String,
     #[serde(default)]
-    swagger: Option<String>,
+    pub(super) swagger: Option<String>,
     #[serde(default)]
     info: Info,
     #[serde(default)]
     pub servers: Vec<Server>,
-    #[serde(default)]
-    pub paths: BTreeMap<String, PathItem>,
+    #[serde(default, deserialize_with = "extensible::shared")]
+    pub paths: BTreeMap<String, Rc<PathItem>>,
     /// What every operation asks for that does not say otherwise.
     #[serde(default)]
     pub security: Option<Vec<Requirement>>,
@@ -44,11 +45,11 @@ struct Info {
 #[serde(rename_all = "camelCase")]
 struct Components {
     #[serde(default)]
-    security_schemes: BTreeMap<String, Scheme>,
+    security_schemes: Extensible<Scheme>,
+    #[serde(default, deserialize_with = "extensible::shared")]
+    path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
-    path_items: BTreeMap<String, PathItem>,
-    #[serde(default)]
-    parameters: BTreeMap<String, Parameter>,
+    parameters: Extensible<Parameter>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +57,7 @@ pub struct Server {
     #[serde(default)]
     pub url: String,
     #[serde(default)]
-    pub variables: BTreeMap<String, Variable>,
+    pub variables: Extensible<Variable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,26 +68,22 @@ pub struct Variable {
     pub values: Vec<String>,
 }
 
-#[derive(Default, Deserialize)]
+/// What stands under one path.
+#[derive(Default)]
 pub struct PathItem {
-    #[serde(default, rename = "$ref")]
-    reference: Option<String>,
-    #[serde(default)]
+    pub reference: Option<String>,
     pub servers: Vec<Server>,
-    #[serde(default)]
-    parameters: Vec<Parameter>,
-    get: Option<Operation>,
-    put: Option<Operation>,
-    post: Option<Operation>,
-    delete: Option<Operation>,
-    options: Option<Operation>,
-    head: Option<Operation>,
-    patch: Option<Operation>,
-    trace: Option<Operation>,
+    pub parameters: Vec<Parameter>,
+    /// With their methods; none for every method that has no operation of its own.
+    pub operations: Vec<(Option<String>, Rc<Operation>)>,
+    /// Fields that OpenAPI does not know.
+    pub unknown: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct Operation {
+    #[serde(default, rename = "$ref")]
+    pub reference: Option<String>,
     pub security: Option<Vec<Requirement>>,
     #[serde(default)]
     pub servers: Vec<Server>,
@@ -94,10 +91,10 @@ pub struct Operation {
     parameters: Vec<Parameter>,
 }
 
-#[derive(Default, Deserialize)]
-struct Parameter {
+#[derive(Clone, Default, Deserialize)]
+pub struct Parameter {
     #[serde(default, rename = "$ref")]
-    reference: Option<String>,
+    pub reference: Option<String>,
     #[serde(default)]
     name: String,
     /// GitHub's way to say that a parameter takes several segments.
@@ -109,7 +106,7 @@ struct Parameter {
 #[derive(Clone, Default, Deserialize)]
 pub struct Scheme {
     #[serde(default, rename = "$ref")]
-    reference: Option<String>,
+    pub reference: Option<String>,
     #[serde(default, rename = "type")]
     pub kind: String,
     #[serde(default)]
@@ -118,6 +115,19 @@ pub struct Scheme {
     pub place: String,
     #[serde(default)]
     pub name: String,
+    #[serde(default)]
+    pub description: String,
+}
+
+/// An operation, and where it stands.
+pub struct Found {
+    /// None for every method that has no operation of its own.
+    pub method: Option<String>,
+    pub operation: Rc<Operation>,
+    /// The path item that it stands in, and those that refer to it.
+    pub items: Vec<Rc<PathItem>>,
+    /// The file of the operation.
+    file: String,
 }
 
 impl Document {
@@ -137,130 +147,133 @@ impl Document {
         &self.openapi
     }
 
-    /// A path item, or the one that it refers to.
-    pub fn path_item<'d>(
-        &'d self,
-        item: &'d PathItem,
+    /// The operations of a path, and unknown fields beside them. References are followed: of a
+    /// path item with operations of its own that refers to another, those of both count.
+    ///
+    /// # Errors
+    /// A reference that leads nowhere.
+    pub fn operations(
+        &self,
         path: &str,
-        notes: &mut Notes,
-    ) -> &'d PathItem {
-        let Some(reference) = &item.reference else {
-            return item;
-        };
-        let found = reference
-            .strip_prefix("#/components/pathItems/")
-            .and_then(|name| self.components.path_items.get(name));
-        if found.is_none() {
-            notes.add(
-                path,
-                "refers to another document; its operations are refused",
-            );
+        item: &Rc<PathItem>,
+        files: &Files<'_>,
+    ) -> Result<(Vec<Found>, Vec<String>)> {
+        let mut items = vec![(item.clone(), String::new())];
+        while let Some((last, file)) = items.last()
+            && let Some(reference) = &last.reference
+        {
+            let place = format!("`paths.{path}`");
+            files.check_depth(items.len(), &place)?;
+            let found = match self.own_path_item(reference).filter(|_| file.is_empty()) {
+                Some(own) => (own.clone(), String::new()),
+                None => {
+                    let (item, file) = files.resolve::<PathItem>(reference, file, &place)?;
+                    (Rc::new(item), file)
+                }
+            };
+            items.push(found);
         }
-        found.unwrap_or(item)
+        let all: Vec<Rc<PathItem>> = items.iter().map(|(item, _)| item.clone()).collect();
+        let mut out = Vec::new();
+        let mut unknown = Vec::new();
+        for (n, (item, file)) in items.iter().enumerate() {
+            unknown.extend(item.unknown.iter().cloned());
+            // What the item says of itself comes before what those say that refer to it.
+            let from: Vec<_> = all
+                .iter()
+                .skip(n)
+                .chain(all.iter().take(n))
+                .cloned()
+                .collect();
+            for (method, operation) in &item.operations {
+                let place = format!("`paths.{path}`");
+                for (operation, file) in self.referred(operation, file, &place, files)? {
+                    out.push(Found {
+                        method: method.clone(),
+                        operation,
+                        items: from.clone(),
+                        file,
+                    });
+                }
+            }
+        }
+        Ok((out, unknown))
     }
 
-    /// A security scheme.
-    pub fn scheme(&self, name: &str) -> Option<&Scheme> {
-        let schemes = &self.components.security_schemes;
-        let found = schemes.get(name)?;
-        match &found.reference {
-            None => Some(found),
-            Some(r) => schemes.get(r.strip_prefix("#/components/securitySchemes/")?),
+    /// An operation, or those that it refers to. One with demands of its own counts as well.
+    fn referred(
+        &self,
+        operation: &Rc<Operation>,
+        file: &str,
+        place: &str,
+        files: &Files<'_>,
+    ) -> Result<Vec<(Rc<Operation>, String)>> {
+        let mut chain = vec![(operation.clone(), file.to_owned())];
+        while let Some((last, file)) = chain.last()
+            && let Some(reference) = &last.reference
+        {
+            files.check_depth(chain.len(), place)?;
+            let (found, file) = files.resolve::<Operation>(reference, file, place)?;
+            chain.push((Rc::new(found), file));
         }
+        chain.retain(|(o, _)| o.reference.is_none() || o.security.is_some());
+        Ok(chain)
+    }
+
+    fn own_path_item(&self, reference: &str) -> Option<&Rc<PathItem>> {
+        let name = reference.strip_prefix("#/components/pathItems/")?;
+        self.components.path_items.get(name)
+    }
+
+    /// A security scheme, by its name or, since OpenAPI 3.2, by a reference to it.
+    ///
+    /// # Errors
+    /// A reference that leads nowhere.
+    pub fn scheme(&self, name: &str, files: &Files<'_>) -> Result<Option<Scheme>> {
+        let place = format!("security scheme `{name}`");
+        let own = self.components.security_schemes.get(name).cloned();
+        let (mut scheme, mut file) = match own {
+            Some(scheme) => (scheme, String::new()),
+            None if name.contains(['#', '/']) => files.resolve::<Scheme>(name, "", &place)?,
+            None => return Ok(None),
+        };
+        let mut depth = 1;
+        while let Some(reference) = scheme.reference.take() {
+            files.check_depth(depth, &place)?;
+            depth += 1;
+            let own = reference.strip_prefix("#/components/securitySchemes/");
+            let own = own.filter(|_| file.is_empty());
+            scheme = match own.and_then(|name| self.components.security_schemes.get(name)) {
+                Some(own) => own.clone(),
+                None => {
+                    let (found, at) = files.resolve::<Scheme>(&reference, &file, &place)?;
+                    file = at;
+                    found
+                }
+            };
+        }
+        Ok(Some(scheme))
     }
 
     /// Names of parameters that take several segments.
-    pub fn multi_segment(&self, item: &PathItem, operation: &Operation) -> BTreeSet<String> {
-        item.parameters
-            .iter()
-            .chain(&operation.parameters)
+    pub fn multi_segment(&self, found: &Found, files: &Files<'_>) -> BTreeSet<String> {
+        let of_items = found.items.iter().flat_map(|item| &item.parameters);
+        of_items
+            .chain(&found.operation.parameters)
             .filter_map(|p| match &p.reference {
-                None => Some(p),
-                Some(r) => self
-                    .components
-                    .parameters
-                    .get(r.strip_prefix("#/components/parameters/")?),
+                None => Some(p.clone()),
+                Some(r) => {
+                    let own = r.strip_prefix("#/components/parameters/");
+                    let own = own.filter(|_| found.file.is_empty());
+                    match own.and_then(|name| self.components.parameters.get(name)) {
+                        Some(own) => Some(own.clone()),
+                        // Without it, one segment is taken.
+                        None => Some(files.resolve::<Parameter>(r, &found.file, "").ok()?.0),
+                    }
+                }
             })
             .filter(|p| p.multi_segment)
             .map(|p| p.name.clone())
             .collect()
     }
-}
-
-impl PathItem {
-    /// Its operations with their methods.
-    pub fn operations(&self) -> impl Iterator<Item = (&'static str, &Operation)> {
-        [
-            ("DELETE", &self.delete),
-            ("GET", &self.get),
-            ("HEAD", &self.head),
-            ("OPTIONS", &self.options),
-            ("PATCH", &self.patch),
-            ("POST", &self.post),
-            ("PUT", &self.put),
-            ("TRACE", &self.trace),
-        ]
-        .into_iter()
-        .filter_map(|(method, o)| Some((method, o.as_ref()?)))
-    }
-}
-
-/// Reads YAML or JSON.
-///
-/// # Errors
-/// Text that is neither, and documents of another version.
-pub fn read(name: &str, text: &str) -> Result<Document> {
-    let text = text.trim_start_matches('\u{feff}');
-    let document: Document = if text.trim_start().starts_with('{') {
-        json(name, text)?
-    } else {
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            // A description of many megabytes is no bomb; aliases stay bounded.
-            budget: serde_saphyr::budget! {
-                max_events: 50_000_000,
-                max_nodes: 50_000_000,
-                max_depth: 200,
-                max_total_scalar_bytes: 1 << 30,
-            },
-        };
-        serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-            let e = e.without_snippet();
-            wrong(name, &e.to_string())
-        })?
-    };
-    if document.swagger.is_some() {
-        return Err(refuse(
-            format_args!("{name}: is a Swagger 2.0 document"),
-            "convert it to OpenAPI 3 first, as `swagger2openapi` does",
-        ));
-    }
-    let known = ["3.0", "3.1"]
-        .iter()
-        .any(|v| document.openapi == *v || document.openapi.starts_with(&format!("{v}.")));
-    if !known {
-        let found: String = document.openapi.chars().take(20).collect();
-        return Err(refuse(
-            format_args!("{name}: `openapi`: `{found}` is not 3.0 or 3.1"),
-            "name an OpenAPI document of one of these versions",
-        ));
-    }
-    Ok(document)
-}
-
-fn json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
-        let path = e.path().to_string();
-        wrong(name, &format!("`{path}`: {}", e.inner()))
-    })?;
-    reader.end().map_err(|e| wrong(name, &e.to_string()))?;
-    Ok(value)
-}
-
-fn wrong(name: &str, problem: &str) -> Error {
-    refuse(
-        format_args!("{name}: {problem}"),
-        "name an OpenAPI 3.0 or 3.1 document, in YAML or JSON",
-    )
 }

@@ -8,7 +8,7 @@ use super::document::Server;
 use super::{Notes, shape};
 
 /// The most servers that the values of variables are multiplied out to.
-const MOST: usize = 64;
+const MOST: usize = 1024;
 
 /// Where the paths of a document begin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub struct Base {
 pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Base> {
     let mut out = BTreeSet::new();
     for server in servers {
-        for url in values(server) {
+        for url in values(server, place, notes) {
             out.insert(base(&url, server, place, notes));
         }
     }
@@ -44,34 +44,48 @@ pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Bas
 }
 
 /// The URL with each combination of the values that its variables list.
-fn values(server: &Server) -> Vec<String> {
+fn values(server: &Server, place: &str, notes: &mut Notes) -> Vec<String> {
     let mut out = vec![server.url.clone()];
-    for (name, variable) in &server.variables {
+    for (name, variable) in server.variables.iter() {
         let hole = format!("{{{name}}}");
-        if !server.url.contains(&hole) || variable.values.is_empty() {
+        if !server.url.contains(&hole) {
             continue;
         }
-        if out.len().saturating_mul(variable.values.len()) > MOST {
-            continue;
-        }
+        // What is more than a segment, or less, cannot stand in the place of one.
+        let is_odd = variable.default.is_empty() || variable.default.contains('/');
+        let values = match variable.values.as_slice() {
+            [] if is_odd => core::slice::from_ref(&variable.default),
+            [] => continue,
+            all if out.len().saturating_mul(all.len()) > MOST => {
+                notes.add(
+                    &at(server, place),
+                    format!(
+                        "`{hole}` has more values than are written down; `{}` is taken",
+                        variable.default
+                    ),
+                );
+                core::slice::from_ref(&variable.default)
+            }
+            all => all,
+        };
         out = out
             .iter()
-            .flat_map(|url| variable.values.iter().map(|v| url.replace(&hole, v)))
+            .flat_map(|url| values.iter().map(|v| url.replace(&hole, v)))
             .collect();
     }
     out
 }
 
+fn at(server: &Server, place: &str) -> String {
+    match server.url.as_str() {
+        "" => place.to_owned(),
+        url => format!("server {url}"),
+    }
+}
+
 fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
-    let at = if server.url.is_empty() {
-        place.to_owned()
-    } else {
-        format!("server {}", server.url)
-    };
-    let rest = ["https://", "http://", "wss://", "ws://", "//"]
-        .iter()
-        .find_map(|scheme| url.strip_prefix(scheme));
-    let (authority, path) = match rest {
+    let at = at(server, place);
+    let (authority, path) = match without_scheme(url) {
         None => ("", url),
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
     };
@@ -92,16 +106,30 @@ fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
     }
 }
 
+/// What follows the scheme of a URL, whatever that is; `None` for a URL relative to another.
+fn without_scheme(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("//")?;
+    let name = scheme.strip_suffix(':').unwrap_or(scheme);
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    let is_scheme = match name.split_once('{') {
+        None => name.bytes().all(in_name),
+        // Part of it may be a variable.
+        Some(_) => !name.contains('/'),
+    };
+    is_scheme.then_some(rest)
+}
+
 fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
-    if authority.is_empty() {
-        return String::new();
-    }
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
         // The port does not count; brackets hold an IPv6 address.
         Some((before, after)) if !after.contains(']') => before,
         _ => host,
     };
+    // No host, or any that the variable stands for.
+    if host.is_empty() || variable(host).is_some() {
+        return String::new();
+    }
     let pattern = match host.split_once('.') {
         Some((label, rest)) if variable(label).is_some() => {
             format!("*.{}", filled(rest, server, at, notes))
@@ -129,7 +157,7 @@ fn variable(text: &str) -> Option<&str> {
 /// Variables replaced by their defaults.
 fn filled(text: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
     let mut out = text.to_owned();
-    for (name, variable) in &server.variables {
+    for (name, variable) in server.variables.iter() {
         let hole = format!("{{{name}}}");
         if out.contains(&hole) {
             out = out.replace(&hole, &variable.default);
@@ -159,6 +187,7 @@ pub fn template(
     place: &str,
     notes: &mut Notes,
 ) -> Option<Named> {
+    let path = without_query(path);
     let cut = path.split(['?', '#']).next().unwrap_or_default();
     let mut widened = cut.len() < path.len();
     if widened {
@@ -172,55 +201,23 @@ pub fn template(
     let mut out = String::new();
     for (i, segment) in segments.iter().enumerate() {
         if segment.is_empty() && i == last {
-            continue;
+            break;
         }
-        out.push('/');
-        let Some(open) = segment.find('{') else {
-            if Template::parse(&format!("/{segment}")).is_err() {
-                notes.add(
-                    place,
-                    format!("segment `{segment}` can match no request; these are refused"),
-                );
-                return None;
-            }
-            out.push_str(segment);
-            continue;
-        };
-        let inner = segment.get(open + 1..).unwrap_or_default();
-        let name = inner.split('}').next().unwrap_or_default();
-        if variable(segment).is_none() {
-            widened = true;
+        let is_last = segments.iter().skip(i + 1).all(|s| s.is_empty());
+        let mut written = Segment::new(segment);
+        widened |= written.separate(place, notes);
+        let written = written.written(many, is_last, place, notes);
+        if Template::parse(&format!("/{written}")).is_err() {
             notes.add(
                 place,
-                format!("segment `{segment}` is more than one parameter; every segment in its place is taken"),
+                format!("segment `{segment}` can match no request; these are refused"),
             );
+            return None;
         }
-        let clean: String = name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
-        let clean = if clean.is_empty() {
-            "p".to_owned()
-        } else {
-            clean
-        };
-        match (many.contains(name), i == last) {
-            (true, true) => {
-                // It takes none as well.
-                widened = true;
-                out.push_str(&format!("{{*{clean}}}"));
-            }
-            (true, false) => {
-                notes.add(
-                    place,
-                    format!("`{{{name}}}` takes several segments, and more follow; one is taken"),
-                );
-                out.push_str(&format!("{{{clean}}}"));
-            }
-            (false, _) => out.push_str(&format!("{{{clean}}}")),
-        }
+        out.push('/');
+        out.push_str(&written);
     }
-    if out.is_empty() {
+    if out.is_empty() || cut.ends_with('/') {
         out.push('/');
     }
     match shape(&out) {
@@ -236,5 +233,104 @@ pub fn template(
             );
             None
         }
+    }
+}
+
+/// A path without the parameters of its query (RFC 6570, sections 3.2.8 and 3.2.9), which a
+/// request may leave out.
+fn without_query(path: &str) -> String {
+    let mut out = path.to_owned();
+    while let Some(from) = out.find("{?").or_else(|| out.find("{&"))
+        && let Some(to) = out.get(from..).and_then(|rest| rest.find('}'))
+    {
+        out.replace_range(from..=from + to, "");
+    }
+    out
+}
+
+/// A segment as the document has it: texts, and names of parameters between them.
+struct Segment<'s> {
+    texts: Vec<&'s str>,
+    names: Vec<String>,
+}
+
+impl<'s> Segment<'s> {
+    /// Braces that do not close are left where they are.
+    fn new(segment: &'s str) -> Self {
+        let (mut texts, mut names) = (Vec::new(), Vec::new());
+        let mut rest = segment;
+        while let Some((text, behind)) = rest.split_once('{')
+            && let Some((name, behind)) = behind.split_once('}')
+        {
+            texts.push(text);
+            names.push(name.to_owned());
+            rest = behind;
+        }
+        texts.push(rest);
+        Self { texts, names }
+    }
+
+    /// Makes one parameter of those with no text between; whether there are such.
+    fn separate(&mut self, place: &str, notes: &mut Notes) -> bool {
+        let mut found = false;
+        let mut at = 1;
+        while at < self.names.len() {
+            if self.texts.get(at).is_some_and(|text| text.is_empty()) {
+                self.texts.remove(at);
+                let second = self.names.remove(at);
+                if let Some(first) = self.names.get_mut(at - 1) {
+                    notes.add(
+                        place,
+                        format!("`{{{first}}}{{{second}}}` cannot be told apart; one parameter is taken for both"),
+                    );
+                    *first = format!("{first}_{second}");
+                }
+                found = true;
+            } else {
+                at += 1;
+            }
+        }
+        found
+    }
+
+    /// As a policy writes it.
+    fn written(
+        &self,
+        many: &BTreeSet<String>,
+        is_last: bool,
+        place: &str,
+        notes: &mut Notes,
+    ) -> String {
+        let is_alone = self.names.len() == 1 && self.texts.iter().all(|text| text.is_empty());
+        let mut out = self.texts.first().copied().unwrap_or_default().to_owned();
+        for (name, text) in self.names.iter().zip(self.texts.iter().skip(1)) {
+            let clean = clean(name);
+            // `{proxy+}` is how the API Gateway says it.
+            let takes_more = name.ends_with('+') || many.contains(name);
+            if takes_more && is_alone && is_last {
+                return format!("{{{clean}+}}");
+            }
+            if takes_more || name.contains('*') {
+                notes.add(
+                    place,
+                    format!("`{{{name}}}` may take several segments; one is taken"),
+                );
+            }
+            out += &format!("{{{clean}}}{text}");
+        }
+        out
+    }
+}
+
+/// A parameter's name as a policy writes it.
+fn clean(name: &str) -> String {
+    let name = name.trim_matches(['+', '*']);
+    let clean: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    match clean.is_empty() {
+        true => "p".to_owned(),
+        false => clean,
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
-use super::document::{Document, Requirement, Scheme};
-use super::{Notes, Operation};
+use super::Notes;
+use super::credentials::Schemes;
+use super::document::{Document, Operation, Requirement};
 
 /// What a route asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,7 @@ impl Demand {
 /// What an operation asks for.
 pub fn demand(
     document: &Document,
+    schemes: &Schemes,
     operation: &Operation,
     place: &str,
     notes: &mut Notes,
@@ -81,7 +83,7 @@ pub fn demand(
             optional = true;
             continue;
         }
-        match alternative(document, requirement, place, notes) {
+        match alternative(schemes, requirement, place, notes) {
             Some(scopes) => alternatives.push(scopes),
             None => dropped = true,
         }
@@ -105,7 +107,7 @@ pub fn demand(
 
 /// The scopes of one requirement; none if no key could meet it.
 fn alternative(
-    document: &Document,
+    schemes: &Schemes,
     requirement: &Requirement,
     place: &str,
     notes: &mut Notes,
@@ -113,10 +115,11 @@ fn alternative(
     let mut scopes = BTreeSet::new();
     let mut keys = 0;
     let mut others = Vec::new();
-    for (name, asked) in requirement {
-        if document.scheme(name).is_some_and(stands_for_key) {
+    for (name, asked) in requirement.iter() {
+        if schemes.stands_for_key(name) {
             keys += 1;
-            scopes.extend(asked.iter().map(|s| scope(s, place, notes)));
+            let asked = asked.iter().flatten();
+            scopes.extend(asked.map(|s| scope(s, place, notes)));
         } else {
             others.push(format!("`{name}`"));
         }
@@ -213,61 +216,4 @@ fn scope(text: &str, place: &str, notes: &mut Notes) -> String {
         format!("scope `{shown}` is no scope of a policy; it is called `{name}`"),
     );
     name
-}
-
-fn stands_for_key(scheme: &Scheme) -> bool {
-    match scheme.kind.as_str() {
-        "apiKey" | "oauth2" | "openIdConnect" => true,
-        "http" => scheme.scheme.eq_ignore_ascii_case("bearer"),
-        _ => false,
-    }
-}
-
-/// Where keys stand, as a policy writes it: `{header: x-api-key}`.
-pub fn credentials(document: &Document, notes: &mut Notes) -> Vec<String> {
-    let mut used: BTreeSet<&String> = BTreeSet::new();
-    let all = document.paths.values().flat_map(|p| p.operations());
-    for list in all
-        .filter_map(|(_, o)| o.security.as_ref())
-        .chain(&document.security)
-    {
-        used.extend(list.iter().flat_map(|r| r.keys()));
-    }
-    let plain = |name: &str| {
-        (1..=64).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    };
-    let mut out = Vec::new();
-    for name in used {
-        let place = format!("security scheme `{name}`");
-        let Some(scheme) = document.scheme(name) else {
-            notes.add(&place, "is not described in this document");
-            continue;
-        };
-        if !stands_for_key(scheme) {
-            continue;
-        }
-        let line = match (scheme.kind.as_str(), scheme.place.as_str()) {
-            ("apiKey", "header") if plain(&scheme.name) => {
-                format!("{{header: \"{}\"}}", scheme.name.to_ascii_lowercase())
-            }
-            ("apiKey", "query") if plain(&scheme.name) => {
-                format!("{{query: \"{}\"}}", scheme.name)
-            }
-            ("apiKey", "cookie") if plain(&scheme.name) => {
-                format!("{{cookie: \"{}\"}}", scheme.name)
-            }
-            ("apiKey", _) => {
-                notes.add(&place, "names no place that a policy can name; left out");
-                continue;
-            }
-            _ => "{header: authorization, scheme: Bearer}".to_owned(),
-        };
-        if !out.contains(&line) {
-            out.push(line);
-        }
-    }
-    out
 }

@@ -53,11 +53,11 @@ pub fn policy(
 }
 
 fn route(line: &Line) -> String {
-    let mut out = format!(
-        "path: {}, methods: [{}]",
-        quoted(&line.path),
-        line.methods.join(", ")
-    );
+    let mut out = format!("path: {}", quoted(&line.path));
+    if !line.methods.is_empty() {
+        let methods: Vec<String> = line.methods.iter().map(|m| word(m)).collect();
+        let _ = write!(out, ", methods: [{}]", methods.join(", "));
+    }
     if !line.hosts.is_empty() {
         let _ = write!(out, ", hosts: {}", list(&line.hosts));
     }
@@ -80,6 +80,15 @@ fn route(line: &Line) -> String {
 fn list(words: &[String]) -> String {
     let words: Vec<String> = words.iter().map(|w| quoted(w)).collect();
     format!("[{}]", words.join(", "))
+}
+
+/// Methods are plain words, but for those that YAML would read otherwise.
+fn word(method: &str) -> String {
+    let is_plain = method.len() > 2 && method.bytes().all(|b| b.is_ascii_uppercase());
+    match is_plain && !matches!(method, "YES" | "OFF" | "NULL" | "TRUE" | "FALSE") {
+        true => method.to_owned(),
+        false => quoted(method),
+    }
 }
 
 /// In double quotes: what JSON writes, YAML reads.

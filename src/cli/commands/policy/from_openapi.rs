@@ -1,6 +1,6 @@
 //! `keystilectl policy from-openapi`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -21,7 +21,7 @@ Examples:
   keystilectl policy from-openapi openapi.yaml > policy.yaml && keystilectl policy check policy.yaml
   keystilectl policy from-openapi openapi.json --any-host --output json | jq .unsaid
 
-Reads OpenAPI 3.0 and 3.1, YAML or JSON. Paths become templates; `security` becomes scopes (all of
+Reads OpenAPI 3.0, 3.1 and 3.2, YAML or JSON, with the files beside it that it refers to. Paths become templates; `security` becomes scopes (all of
 one requirement, any of several); servers become hosts and base paths. What a policy cannot say is
 listed, on stderr or in `unsaid`; in its place stands something stricter, never something that lets
 in more. An operation that says nothing of security asks for a key; `security: []` opens it.")]
@@ -38,8 +38,14 @@ impl FromOpenapi {
         let name = self.file.display().to_string();
         let text = String::from_utf8(file::read(&self.file)?)
             .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
+        let beside = |path: &str| {
+            let bytes = file::read(&folder.join(path)).map_err(|e| e.to_string())?;
+            String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+        };
         let how = How {
             any_host: self.any_host,
+            beside: Some(&beside),
         };
         let drafted = openapi_import::draft(&name, &text, how)?;
         if cx.out.is_json() {

@@ -1,6 +1,7 @@
 //! What a request brings beside its key.
 
 use super::*;
+use crate::request::glance::Glance;
 
 /// What is seen of a request, and the edits, with overrides left or removed.
 fn seen(pairs: &[(&str, &str)], overrides: bool) -> (bool, Vec<String>) {

@@ -1,0 +1,144 @@
+use super::*;
+
+fn found(routes: &[&str], path: &str) -> Option<usize> {
+    let routes: Vec<_> = routes.iter().map(|r| (*r, &[][..], &[][..])).collect();
+    router(&routes).unwrap().find("", b"GET", path)
+}
+
+/// The tests of the filter and of Envoy read the same file.
+#[test]
+fn the_shared_vectors_hold() {
+    let all: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../../tests/vectors/templates.json")).unwrap();
+    for vector in all["templates"].as_array().unwrap() {
+        let template = vector["template"].as_str().unwrap();
+        let router = router(&[(template, &[], &[])]).unwrap();
+        let found = |path: &serde_json::Value| -> Vec<bool> {
+            let path = path.as_str().unwrap();
+            let readings = crate::request::path::readings(path.as_bytes()).unwrap();
+            let texts = core::iter::once(readings.as_sent()).chain(readings.others());
+            let as_is = |text| router.find("", b"GET", text);
+            let folded = |text| router.find_as(Comparison::IgnoresCase, "", b"GET", text);
+            texts
+                .flat_map(|text| [as_is(text).is_some(), folded(text).is_some()])
+                .collect()
+        };
+        for path in vector["fits"].as_array().unwrap() {
+            assert!(found(path).iter().all(|f| *f), "{template} {path}");
+        }
+        for path in vector["others"].as_array().unwrap() {
+            assert!(found(path).iter().all(|f| !f), "{template} {path}");
+        }
+        for path in vector["doubtful"].as_array().unwrap() {
+            let found = found(path);
+            assert!(
+                found.contains(&true) && found.contains(&false),
+                "{template} {path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_parameter_takes_at_least_a_character() {
+    assert_eq!(found(&["/a{x}a"], "/aba"), Some(0));
+    assert_eq!(found(&["/a{x}a"], "/aaa"), Some(0));
+    assert_eq!(found(&["/a{x}a"], "/aa"), None);
+    assert_eq!(found(&["/{a}-{b}-{c}.z"], "/-----.z"), Some(0));
+    assert_eq!(found(&["/{a}-{b}-{c}.z"], "/1--3.z"), None);
+}
+
+#[test]
+fn no_text_is_found_inside_an_escape() {
+    for template in ["/{a}0", "/{a}20", "/{a}0{b}", "/{a}2{b}"] {
+        assert_eq!(found(&[template], "/a%20"), None, "{template}");
+        assert_eq!(found(&[template], "/%20b"), None, "{template}");
+    }
+    assert_eq!(found(&["/{a}0{b}"], "/%200%20"), Some(0));
+    assert_eq!(found(&["/{a}%20{b}"], "/%20%20%20"), Some(0));
+    assert_eq!(found(&["/{a}%C3%A9"], "/x%C3%A9"), Some(0));
+}
+
+#[test]
+fn one_or_more_segments_are_something() {
+    let files = &["/files/{proxy+}"];
+    for path in ["/files/a", "/files/a/", "/files/a/b.txt", "/files//a"] {
+        assert_eq!(found(files, path), Some(0), "{path}");
+    }
+    for path in ["/files", "/files/", "/files//", "/file/a", "/"] {
+        assert_eq!(found(files, path), None, "{path}");
+    }
+    assert_eq!(found(&["/{all+}"], "/"), None);
+    assert_eq!(found(&["/{all+}"], "/a"), Some(0));
+    let both = &["/f/{*rest}", "/f/{rest+}"];
+    assert_eq!(found(both, "/f"), Some(0));
+    assert_eq!(found(both, "/f/"), Some(0));
+    assert_eq!(found(both, "/f/a"), Some(1));
+}
+
+/// Each before those that follow, in whatever order the file has them.
+#[test]
+fn of_several_that_fit_the_one_with_most_text_wins() {
+    for (path, order) in [
+        (
+            "/ab.json",
+            &[
+                "/ab.json",
+                "/a{x}.json",
+                "/{x}b.json",
+                "/{x}.json",
+                "/a{x}n",
+                "/a{x}",
+                "/{x}n",
+                "/{x}",
+                "/{x+}",
+                "/{*x}",
+            ][..],
+        ),
+        (
+            "/1x2y3",
+            &["/{a}x2{b}", "/{a}x{b}y{c}", "/{a}x{b}", "/{a}y{b}"],
+        ),
+        ("/p/q", &["/p/{x}q", "/p/{x}", "/p{x}/q", "/{x}/q"]),
+    ] {
+        // What does not fit is passed over.
+        for first in 0..order.len() {
+            let left = &order[first..];
+            let reversed: Vec<&str> = left.iter().rev().copied().collect();
+            let fits = |t: &&&str| found(&[t], path) == Some(0);
+            let want = left.iter().find(fits).unwrap();
+            assert_eq!(found(left, path).map(|i| left[i]), Some(*want));
+            assert_eq!(found(&reversed, path).map(|i| reversed[i]), Some(*want));
+        }
+    }
+}
+
+#[test]
+fn who_ignores_case_finds_the_pattern_as_it_is_spelled_first() {
+    let find = |routes: &[&str], path: &str| {
+        let routes: Vec<_> = routes.iter().map(|r| (*r, &[][..], &[][..])).collect();
+        let router = router(&routes).unwrap();
+        let as_sent = router.find("", b"GET", path);
+        assert!(router.has_capitals() || path.bytes().any(|b| b.is_ascii_uppercase()));
+        (
+            as_sent,
+            router.find_as(Comparison::IgnoresCase, "", b"GET", path),
+        )
+    };
+    assert_eq!(find(&["/{id}.json"], "/1.JSON"), (None, Some(0)));
+    assert_eq!(find(&["/{id}.Json"], "/1.json"), (None, Some(0)));
+    assert_eq!(
+        find(&["/{id}.JSON", "/{id}.json"], "/1.json"),
+        (Some(1), Some(1))
+    );
+    assert_eq!(
+        find(&["/{id}.json", "/{id}.JSON"], "/1.JSON"),
+        (Some(1), Some(1))
+    );
+    // The more specific one for a reader that ignores case, though another is spelled so.
+    assert_eq!(
+        find(&["/{id}.json", "/A{id}.json"], "/a1.json"),
+        (Some(0), Some(1))
+    );
+    assert_eq!(find(&["/{a}X{b}"], "/1x2"), (None, Some(0)));
+}

@@ -1,0 +1,167 @@
+//! `$ref`: inside the document, and in files beside it.
+
+use core::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::read::either;
+use keystile_model::error::{Error, Result, refuse};
+
+/// References that lead from one to the next.
+const DEEPEST: usize = 32;
+
+/// Reads a file by its path from the folder of the document; what went wrong, if it cannot.
+pub type Beside<'f> = &'f dyn Fn(&str) -> std::result::Result<String, String>;
+
+/// The document and the files beside it, each read when it is first referred to.
+pub struct Files<'f> {
+    name: &'f str,
+    text: &'f str,
+    beside: Option<Beside<'f>>,
+    /// By path; the document itself has none.
+    read: RefCell<BTreeMap<String, Rc<Value>>>,
+}
+
+impl<'f> Files<'f> {
+    /// Those of a document, which messages call `name`.
+    pub fn new(name: &'f str, text: &'f str, beside: Option<Beside<'f>>) -> Self {
+        Self {
+            name,
+            text,
+            beside,
+            read: RefCell::default(),
+        }
+    }
+
+    /// What a reference in a file leads to, and the file of that. `place` is what the message
+    /// names.
+    ///
+    /// # Errors
+    /// Files and parts of files that are not there, or are something else.
+    pub fn resolve<T: DeserializeOwned>(
+        &self,
+        reference: &str,
+        from: &str,
+        place: &str,
+    ) -> Result<(T, String)> {
+        let shown: String = reference
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
+        let refused = |what: &str, next: &str| {
+            refuse(
+                format_args!("{}: {place}: `$ref: {shown}` {what}", self.name),
+                next,
+            )
+        };
+        let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        let file = match file {
+            "" => from.to_owned(),
+            file => joined(from, file).ok_or_else(|| {
+                refused(
+                    "leads out of the folder of the document",
+                    "bundle the document into one file, as `redocly bundle` does",
+                )
+            })?,
+        };
+        let whole = self.whole(&file, &refused)?;
+        let found = at(&whole, pointer).ok_or_else(|| {
+            refused(
+                "leads to nothing",
+                "mend the reference, or add what it names",
+            )
+        })?;
+        let read = serde_path_to_error::deserialize(found);
+        let value = read.map_err(|e| {
+            refused(
+                &format!("leads to something else: {e}"),
+                "mend the reference, or what it names",
+            )
+        })?;
+        Ok((value, file))
+    }
+
+    /// Refuses references in a circle.
+    ///
+    /// # Errors
+    /// More than any honest document has in a row.
+    pub fn check_depth(&self, depth: usize, place: &str) -> Result<()> {
+        match depth < DEEPEST {
+            true => Ok(()),
+            false => Err(refuse(
+                format_args!("{}: {place}: its `$ref`s lead to each other", self.name),
+                "mend the references",
+            )),
+        }
+    }
+
+    fn whole(&self, file: &str, refused: &dyn Fn(&str, &str) -> Error) -> Result<Rc<Value>> {
+        if let Some(known) = self.read.borrow().get(file) {
+            return Ok(known.clone());
+        }
+        let value: Value = match (file, self.beside) {
+            ("", _) => either(self.name, self.text)?,
+            (file, Some(beside)) => {
+                let text = beside(file).map_err(|why| {
+                    refused(
+                        &format!("cannot be followed: {why}"),
+                        "put the file beside the document, or bundle both into one, as `redocly bundle` does",
+                    )
+                })?;
+                either(file, &text)?
+            }
+            (_, None) => {
+                return Err(refused(
+                    "names another file",
+                    "bundle the document into one file, as `redocly bundle` does",
+                ));
+            }
+        };
+        let value = Rc::new(value);
+        self.read
+            .borrow_mut()
+            .insert(file.to_owned(), value.clone());
+        Ok(value)
+    }
+}
+
+/// A path by another file's folder. None for what is no file in the document's folder.
+fn joined(from: &str, file: &str) -> Option<String> {
+    let file = decoded(file)?;
+    let is_foreign = file.starts_with(['/', '\\']) || file.contains([':', '?', '\\']);
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts: Vec<&str> = folder.split('/').filter(|s| !s.is_empty()).collect();
+    for part in file.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    (!is_foreign && !parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// What a JSON pointer names, in the form that fragments have.
+fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    value.pointer(&decoded(pointer)?)
+}
+
+/// Escapes of URIs decoded.
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        match b {
+            b'%' => out.push(u8::try_from(digit()? * 16 + digit()?).ok()?),
+            b => out.push(b),
+        }
+    }
+    String::from_utf8(out).ok()
+}
