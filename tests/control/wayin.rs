@@ -37,7 +37,7 @@ fn an_import_says_what_it_would_do_and_does_it_once() {
         words.contains("{limits: [{requests: 100, per: 1m, by: client}]}"),
         "{words}"
     );
-    assert!(text(&dry.stderr).contains("basic-auth credentials"));
+    assert!(text(&dry.stderr).contains("`basicauth_credentials`"));
     assert_eq!(home.json(&["client", "list"]), serde_json::json!([]));
 
     // The policy is another person's to change, unless it is said.
