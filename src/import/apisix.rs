@@ -11,18 +11,20 @@ use super::{How, printable};
 use keystile_model::error::Result;
 
 mod plugins;
+mod routes;
 mod tables;
 
 use plugins::{Plugins, is_off, pass_off};
 
 /// All that this importer knows.
-pub const KINDS: [&Kind; 8] = [
+pub const KINDS: [&Kind; 9] = [
     &tables::FILE,
     &tables::LISTED,
     &tables::NODE,
     &tables::OBJECT,
     &tables::KEY_AUTH,
     &tables::IP_RESTRICTION,
+    &tables::RESTRICTION,
     &limits::APISIX_COUNT,
     &limits::APISIX_REQ,
 ];
@@ -35,6 +37,7 @@ struct World<'n> {
     groups: Vec<(String, Object<'n>)>,
     /// Groups of consumers that stand in their group.
     members: BTreeMap<String, String>,
+    denied: routes::Denied,
 }
 
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
@@ -83,14 +86,27 @@ impl<'n> World<'n> {
             return Ok(());
         }
         let file = Object::root(document, &tables::FILE, found)?;
-        for (field, kind) in [
-            ("consumers", "consumers"),
-            ("consumer_groups", "consumer_groups"),
-            ("credentials", "credentials"),
-        ] {
+        for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
-                self.object(document, kind, node, found)?;
+                self.object(document, field, node, found)?;
             }
+        }
+        for field in [
+            "routes",
+            "services",
+            "global_rules",
+            "plugin_configs",
+            "stream_routes",
+        ] {
+            let Some(node) = file.get(field).filter(|n| !n.is_empty()) else {
+                continue;
+            };
+            let place = Object::at(&document.file, node, format_args!("`{field}`"));
+            self.denied.look(node, &place, found)?;
+            found.leave(
+                &place,
+                "what routes ask for stands in the policy; write it there",
+            );
         }
         for (i, node) in file.list("list")?.iter().enumerate() {
             self.listed(
@@ -202,6 +218,19 @@ impl<'n> World<'n> {
                     Object::open(node.see(), &tables::OBJECT, place("consumer", last), found)?;
                 self.consumers.push(((*last).to_owned(), object));
             }
+            [
+                ..,
+                kind @ ("routes" | "services" | "global_rules" | "plugin_configs"),
+                last,
+            ] => {
+                let place = place(kind, last);
+                self.denied.look(node, &place, found)?;
+                found.leave(
+                    &place,
+                    "what routes ask for stands in the policy; write it there",
+                );
+                return Ok(());
+            }
             _ => {
                 node.pass();
                 let place =
@@ -237,6 +266,12 @@ impl<'n> World<'n> {
             if let Some(problem) = shut.get(group) {
                 found.shut(&client, place, problem);
             }
+        }
+        let at = self.denied.consumers.get(username);
+        let by_group = group.and_then(|g| self.denied.groups.get(g));
+        if let Some(at) = at.or(by_group) {
+            let problem = format!("`consumer-restriction` denies it ({at}); give it keys by hand");
+            found.shut(&client, place, problem);
         }
         let described = object.text("desc")?.or(object.text("description")?);
         if let (Some(words), Some(line)) = (described, found.clients.get_mut(&client)) {

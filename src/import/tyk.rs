@@ -218,6 +218,7 @@ impl<'n> World<'n> {
             .filter(|a| !a.is_empty())
             .or(oauth.filter(|o| !o.is_empty()));
         let Some(owner) = owner.or(how.client.as_deref()) else {
+            key.session.node.pass();
             found.leave(place, "has no `alias`; name its client with `--client`");
             return Ok(());
         };
@@ -253,9 +254,10 @@ impl<'n> World<'n> {
 
     fn apply(&self, policy: &Object<'n>, into: &mut Grant, found: &mut Found) -> Result<()> {
         let theirs = grant(policy, found)?;
+        let (active, inactive) = (policy.flag("active")?, policy.flag("is_inactive")?);
         let state = policy.text("state")?;
-        let off = policy.flag("active")? == Some(false)
-            || policy.flag("is_inactive")? == Some(true)
+        let off = active == Some(false)
+            || inactive == Some(true)
             || state.is_some_and(|s| !s.is_empty() && s != "active");
         into.off |= off || theirs.off;
         into.limits.join(theirs.limits);

@@ -128,11 +128,12 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
             ),
         );
     }
+    let enabled = key.flag("enabled")?;
     let words = Words {
         name: key.text("name")?.unwrap_or_default().to_owned(),
         scopes,
         limits,
-        disabled: used_up || key.flag("enabled")? == Some(false),
+        disabled: used_up || enabled == Some(false),
     };
     let Some(owner) = owner.or(how.client.as_deref()).filter(|o| !o.is_empty()) else {
         key.node.pass();
@@ -161,7 +162,10 @@ struct Words {
 fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
     let mut deleted = false;
     for field in ["deletedAt", "deletedAtM"] {
-        deleted |= key.number(field)?.is_some_and(|at| at > 0);
+        if let Some(node) = key.get(field) {
+            node.pass();
+            deleted |= node.number() != Some(0);
+        }
     }
     let root = key.text("forWorkspaceId")?.is_some_and(|w| !w.is_empty());
     Ok(match (deleted, root, words.limits.shut) {

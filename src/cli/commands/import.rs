@@ -28,12 +28,13 @@ Examples:
 
 Fields of a table, of which `client` and one of `key` and `sha256` are needed:
   client, key, sha256, name, environment, type, scopes, plan, limits, expires, not_before, cidrs,
-  origins, certificates, disabled
+  deny_cidrs, origins, certificates, disabled, enabled, status
 
 Keys are hashed on this machine; neither store nor server nor log ever gets one in full. Groups with
 limits become plans, ACL groups and permissions become scopes, limits of one consumer become limits
-of its keys. Windows become token buckets of the same size. What is not carried over is listed. What
-is there already stays as it is: a second time changes nothing. Delete the export when you are done:
+of its keys. Windows become token buckets of the same size. What is not carried over, and what is not
+known, is listed; a client that is shut out there, and cannot be here, stays out. Several files are
+read together. What is there already stays as it is: a second time changes nothing. Delete the export when you are done:
 it holds every key.")]
 pub struct Import {
     /// Where the export comes from

@@ -11,7 +11,7 @@ pub const FILE: Kind = Kind {
         becomes(&["list"], "what the Admin API of APISIX 3 lists"),
         becomes(&["node"], "what the Admin API of APISIX 2 lists"),
         becomes(&["key", "value"], "one object, as the Admin API answers it"),
-        lost(
+        becomes(
             &[
                 "routes",
                 "services",
@@ -19,7 +19,7 @@ pub const FILE: Kind = Kind {
                 "plugin_configs",
                 "stream_routes",
             ],
-            "what routes ask for stands in the policy; write it there",
+            "listed; consumers that a `consumer-restriction` in them denies stay out",
         ),
         lost(
             &["secrets"],
@@ -123,3 +123,22 @@ pub const SHUTS: [&str; 9] = [
     "forward-auth",
     "opa",
 ];
+
+pub const RESTRICTION: Kind = Kind {
+    name: "settings of `consumer-restriction`",
+    fields: &[
+        becomes(
+            &["blacklist", "type"],
+            "consumers and groups in it stay out",
+        ),
+        becomes(
+            &["whitelist", "allowed_by_methods"],
+            "listed: `any_scope` of the routes in the policy",
+        ),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off restricts nothing",
+        ),
+        no_effect(&["rejected_code", "rejected_msg"]),
+    ],
+};

@@ -25,7 +25,39 @@ fn adcs_files_hold_consumers_in_their_groups() {
     assert_eq!(found.clients["initech"].plan.as_deref(), Some("silver"));
     assert_eq!(key(&found, "adc-hooli-3c6a8d1b9f4e").name, "first");
     assert!(left(&found, "`second`", "only key-auth credentials"));
-    assert!(left(&found, "file", "`services`"));
+    assert!(left(&found, "`services`", "what routes ask for"));
+}
+
+#[test]
+fn whom_a_route_of_apisix_denies_stays_out() {
+    let text = r#"
+consumer_groups: [{id: banned, plugins: {}}]
+consumers:
+- {username: a, plugins: {key-auth: {key: apisix-a-0123456789abcdef}}}
+- {username: b, plugins: {key-auth: {key: apisix-b-0123456789abcdef}}}
+- {username: c, group_id: banned, plugins: {key-auth: {key: apisix-c-0123456789abcdef}}}
+routes:
+- {uri: /x, plugins: {consumer-restriction: {blacklist: [b]}}}
+- {uri: /y, plugins: {consumer-restriction: {type: consumer_group_id, blacklist: [banned]}}}
+- {uri: /z, plugins: {consumer-restriction: {blacklist: [a], _meta: {disable: true}}}}
+- {uri: /v, plugins: {consumer-restriction: {whitelist: [a]}, key-auth: {anonymous_consumer: guest}}}
+#END
+"#;
+    let found = found(System::Apisix, text, &How::default());
+    assert_eq!(found.keys.len(), 1);
+    assert_eq!(key(&found, "apisix-a-0123456789abcdef").client, "a");
+    assert!(left(
+        &found,
+        "`b`, key 1",
+        "`consumer-restriction` denies it"
+    ));
+    assert!(left(
+        &found,
+        "`c`, key 1",
+        "`consumer-restriction` denies it"
+    ));
+    assert!(left(&found, "`routes`", "allows some consumers alone (a)"));
+    assert!(left(&found, "`routes`", "consumer `guest`"));
 }
 
 #[test]
@@ -83,6 +115,7 @@ fn unkeys_first_version_has_one_limit_and_counts_down() {
     assert!(left(&found, "`key_2`", "`refill`"));
     assert!(left(&found, "`key_3`", "is deleted"));
     assert!(found.noted.keys().any(|n| n.contains("no credits left")));
+    assert_eq!(found.left.len(), 2, "{:?}", found.left);
 }
 
 #[test]

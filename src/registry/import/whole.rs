@@ -94,7 +94,7 @@ fn take_plans(
         Some(there) => {
             if there.limits != plan.limits || there.quota != plan.quota {
                 done.kept.push(format!(
-                    "plan `{name}` is in the policy with other limits, and stays as it is"
+                    "plan `{name}` is in the policy with other limits, and stays as it is: its clients get those"
                 ));
             }
             false
