@@ -84,7 +84,7 @@ impl Node {
             line,
             data,
             span,
-            seen: Cell::new(false),
+            seen: Cell::default(),
         }
     }
 
