@@ -278,10 +278,11 @@ impl<'n> World<'n> {
             (None, None) => return self.gates.add(&plugin, found),
             (Some(consumer), _) => {
                 let consumer = consumer.clone();
-                match self.owner(Some(&consumer), &plugin.place, found) {
-                    Some(i) => self.people.get_mut(i).map(|p| p.plugins.push(plugin)),
-                    None => Some(plugin.pass()),
-                };
+                let at = self.owner(Some(&consumer), &plugin.place, found);
+                match at.and_then(|i| self.people.get_mut(i)) {
+                    Some(person) => person.plugins.push(plugin),
+                    None => plugin.pass(),
+                }
             }
             (None, Some(group)) => {
                 let group = self.groups.entry(group.clone()).or_default();

@@ -282,7 +282,7 @@ fn rate_limits(key: &Object<'_>, place: &str, limits: &mut Read, found: &mut Fou
 const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
 
 fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut Read) {
-    if n > 0 && (ms < 1000 || ms % 1000 != 0) {
+    if n > 0 && (ms < 1000 || !ms.is_multiple_of(1000)) {
         limits.lose(NOT_WHOLE);
     } else {
         limits.add(n, ms / 1000, burst, by);

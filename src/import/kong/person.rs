@@ -52,8 +52,11 @@ impl<'n> Person<'n> {
             object.get("consumer").into_iter().for_each(Node::pass);
             self.acl(&object)?;
         }
-        for node in self.object.list("groups")? {
-            self.groups.extend(reference(node, &place, found)?);
+        if let Some(groups) = self.object.get("groups") {
+            // One alone may stand without a list.
+            for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
+                self.groups.extend(reference(node, &place, found)?);
+            }
         }
         Ok(())
     }
