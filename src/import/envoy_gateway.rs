@@ -5,197 +5,343 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use super::{Found, How, Plain};
+use super::fields::{Kind, Object};
+use super::found::Found;
+use super::node::{Document, Node, wrong_form};
+use super::{How, System, printable};
 use keystile_model::error::{Result, refuse};
 
-#[derive(Deserialize)]
-struct Resource {
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    data: Option<BTreeMap<String, Plain>>,
-    #[serde(default, rename = "stringData")]
-    string_data: Option<BTreeMap<String, Plain>>,
-    #[serde(default)]
-    spec: Option<Spec>,
-    /// Of a `List`, as `kubectl get -o yaml` writes it.
-    #[serde(default)]
-    items: Vec<Resource>,
+mod tables;
+
+/// All that this importer knows.
+pub const KINDS: [&Kind; 7] = [
+    &tables::RESOURCE,
+    &tables::METADATA,
+    &tables::SPEC,
+    &tables::AUTH,
+    &tables::REFERENCE,
+    &tables::PLACES,
+    &tables::TARGET,
+];
+
+/// A namespace and a name.
+type Name = (String, String);
+
+struct Secret<'n> {
+    place: String,
+    /// By client; `true` if the key is in base64.
+    entries: BTreeMap<&'n str, (bool, &'n Node)>,
 }
 
-#[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
+struct Policy {
     name: String,
-    #[serde(default)]
-    namespace: Option<String>,
+    place: String,
+    refs: Vec<Name>,
+    targets: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    #[serde(default)]
-    api_key_auth: Option<ApiKeyAuth>,
-    authorization: Option<IgnoredAny>,
-    basic_auth: Option<IgnoredAny>,
-    cors: Option<IgnoredAny>,
-    ext_auth: Option<IgnoredAny>,
-    jwt: Option<IgnoredAny>,
-    oidc: Option<IgnoredAny>,
+#[derive(Default)]
+struct World<'n> {
+    policies: Vec<Policy>,
+    secrets: BTreeMap<Name, Secret<'n>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ApiKeyAuth {
-    #[serde(default)]
-    credential_refs: Vec<Metadata>,
-    #[serde(default)]
-    extract_from: Vec<Places>,
-    #[serde(default, rename = "forwardClientIDHeader")]
-    forward_client_id_header: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Places {
-    #[serde(default)]
-    headers: Vec<String>,
-    #[serde(default)]
-    params: Vec<String>,
-    #[serde(default)]
-    cookies: Vec<String>,
-}
-
-pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> {
-    let resources: Vec<Resource> = if text.trim_start().starts_with('{') {
-        vec![super::parse(name, text, WHAT)?]
-    } else {
-        serde_saphyr::from_multiple(text).map_err(|e| {
-            let line = e.without_snippet().location().map_or(1, |l| l.line());
-            refuse(
-                format_args!("{name}:{line}: does not have the form that was expected"),
-                format_args!("name {WHAT}"),
-            )
-        })?
-    };
-    let mut flat: Vec<Resource> = Vec::new();
-    for mut r in resources {
-        flat.append(&mut r.items);
-        flat.push(r);
+pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+    let mut world = World::default();
+    for document in documents {
+        world.resource(document, &document.root, found)?;
     }
-    let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
-    for r in flat.iter().filter(|r| r.kind == "SecurityPolicy") {
-        if let Some(spec) = &r.spec {
-            of_policy(name, &r.metadata, spec, &mut wanted, found);
-        }
-    }
-    if wanted.is_empty() {
+    if world.policies.is_empty() {
+        let file = documents.first().map_or("", |d| d.file.as_str());
         return Err(refuse(
-            format_args!("{name}: holds no SecurityPolicy with `apiKeyAuth`"),
-            format_args!("name {WHAT}"),
+            format_args!("{file}: holds no SecurityPolicy with `apiKeyAuth`"),
+            format_args!("name {}", System::EnvoyGateway.writes()),
         ));
     }
-    for r in flat.iter().filter(|r| r.kind == "Secret") {
-        let space = r.metadata.namespace.as_deref().unwrap_or("default");
-        let place = format!("{name}: Secret {space}/{}", r.metadata.name);
-        if wanted.remove(&(space.to_owned(), r.metadata.name.clone())) {
-            of_secret(r, &place, how, found);
-        } else {
-            found.leave(&place, "no `apiKeyAuth` of this file names it");
+    world.settle(how, found)
+}
+
+impl<'n> World<'n> {
+    fn resource(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        found: &mut Found,
+    ) -> Result<()> {
+        let kind = node.peek("kind").and_then(Node::text).unwrap_or_default();
+        if kind.is_empty() {
+            return Err(wrong_form(
+                &document.file,
+                "kind",
+                "that of a Kubernetes resource",
+            ));
+        }
+        let place = Object::at(&document.file, node, format!("`{}`", printable(kind, 60)));
+        match kind {
+            "SecurityPolicy" | "Secret" => {}
+            _ if kind == "List" || kind.ends_with("List") => {
+                let list = Object::open(node.see(), &tables::RESOURCE, place, found)?;
+                list.get("kind");
+                list.get("metadata").into_iter().for_each(Node::pass);
+                for item in list.list("items")? {
+                    self.resource(document, item, found)?;
+                }
+                return Ok(());
+            }
+            "ReferenceGrant" | "Namespace" => {
+                node.pass();
+                return Ok(());
+            }
+            _ => {
+                node.pass();
+                found.leave(
+                    &place,
+                    "only SecurityPolicies with `apiKeyAuth` and their Secrets are carried over",
+                );
+                return Ok(());
+            }
+        }
+        let object = Object::open(node.see(), &tables::RESOURCE, place.as_str(), found)?;
+        object.get("kind");
+        let name = match object.get("metadata") {
+            Some(metadata) => named(metadata, &tables::METADATA, "default", &place, found)?,
+            None => return Err(wrong_form(&place, "metadata", "given")),
+        };
+        let what = format!("{kind} {}/{}", name.0, name.1);
+        let place = Object::at(&document.file, node, what);
+        match (kind, object.get("spec")) {
+            ("SecurityPolicy", Some(spec)) => self.policy(document, name, spec, place, found),
+            ("Secret", _) => self.secret(document, name, &object, place, found),
+            _ => Ok(()),
         }
     }
-    for (space, secret) in wanted {
+
+    fn policy(
+        &mut self,
+        document: &Document,
+        name: Name,
+        spec: &'n Node,
+        place: String,
+        found: &mut Found,
+    ) -> Result<()> {
+        let spec = Object::open(spec, &tables::SPEC, place.as_str(), found)?;
+        let mut targets = Vec::new();
+        for field in ["targetRef", "targetRefs", "targetSelectors"] {
+            let Some(node) = spec.get(field) else {
+                continue;
+            };
+            let nodes = node.list().unwrap_or(std::slice::from_ref(node));
+            for node in nodes {
+                targets.push(target(node, &place, found)?);
+            }
+        }
+        let Some(auth) = spec.get("apiKeyAuth") else {
+            return Ok(());
+        };
+        found.meet(&document.file);
+        let auth = Object::open(auth, &tables::AUTH, place.as_str(), found)?;
+        let mut refs = Vec::new();
+        for node in auth.list("credentialRefs")? {
+            refs.push(named(
+                node.see(),
+                &tables::REFERENCE,
+                &name.0,
+                &place,
+                found,
+            )?);
+        }
+        of_places(&auth, &place, found)?;
+        if let Some(header) = auth
+            .text("forwardClientIDHeader")?
+            .filter(|h| !h.is_empty())
+        {
+            let header = printable(header, 80);
+            found.leave(
+                &place,
+                format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
+            );
+        }
+        self.policies.push(Policy {
+            name: format!("{}/{}", name.0, name.1),
+            place,
+            refs,
+            targets: targets.join(", "),
+        });
+        Ok(())
+    }
+
+    fn secret(
+        &mut self,
+        document: &Document,
+        name: Name,
+        object: &Object<'n>,
+        place: String,
+        found: &mut Found,
+    ) -> Result<()> {
+        found.meet(&document.file);
+        let mut entries = BTreeMap::new();
+        // `stringData` is written over `data`.
+        for (field, encoded) in [("data", true), ("stringData", false)] {
+            for (client, value) in object.entries(field)? {
+                if value.text().is_none() && !value.is_null() {
+                    return Err(wrong_form(&place, field, "a mapping of texts"));
+                }
+                entries.insert(client, (encoded, value));
+            }
+        }
+        if self.secrets.contains_key(&name) {
+            found.leave(&place, "stands in the export twice; the first counts");
+            return Ok(());
+        }
+        self.secrets.insert(name, Secret { place, entries });
+        Ok(())
+    }
+
+    fn settle(self, how: &How, found: &mut Found) -> Result<()> {
+        // Of each policy, the first Secret that names a client counts.
+        let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
+        let mut wanted: BTreeSet<&Name> = BTreeSet::new();
+        for policy in &self.policies {
+            let mut named: BTreeSet<&str> = BTreeSet::new();
+            for name in &policy.refs {
+                wanted.insert(name);
+                let Some(secret) = self.secrets.get(name) else {
+                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
+                    found.leave(&place, "is named by a SecurityPolicy and not in this file");
+                    continue;
+                };
+                for client in secret.entries.keys() {
+                    if named.insert(client) {
+                        policies_of.entry((name, client)).or_default().push(policy);
+                    }
+                }
+            }
+        }
+        let several = self.policies.len() > 1;
+        for policy in &self.policies {
+            let at = match policy.targets.as_str() {
+                "" => "what it targets",
+                targets => targets,
+            };
+            let scope = match several {
+                true => format!(
+                    ", and ask for scope `{}` there (`any_scope`): its keys have it, those of other policies have not",
+                    policy.name
+                ),
+                false => String::new(),
+            };
+            found.leave(
+                &policy.place,
+                format!("it protects {at}: write these as routes of the policy{scope}"),
+            );
+        }
+        for (name, secret) in &self.secrets {
+            if !wanted.contains(name) {
+                found.leave(&secret.place, "no `apiKeyAuth` of this file names it");
+                continue;
+            }
+            for (client, (encoded, value)) in &secret.entries {
+                let place = format!("{}, `{}`", secret.place, printable(client, 100));
+                let Some(policies) = policies_of.get(&(name, *client)) else {
+                    found.leave(
+                        &place,
+                        "an earlier Secret of `credentialRefs` names this client too, and that one counts",
+                    );
+                    continue;
+                };
+                let scopes = policies.iter().filter(|_| several);
+                let scopes: Vec<String> = scopes.map(|p| p.name.clone()).collect();
+                of_entry(client, *encoded, value, &place, scopes, how, found);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where keys stand in requests.
+fn of_places(auth: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
+    let mut places = Vec::new();
+    for node in auth.list("extractFrom")? {
+        let from = Object::open(node.see(), &tables::PLACES, place, found)?;
+        for (field, word) in [
+            ("headers", "header"),
+            ("params", "query"),
+            ("cookies", "cookie"),
+        ] {
+            places.extend(from.words(field)?.iter().map(|n| format!("{word} {n}")));
+        }
+    }
+    if !places.is_empty() {
+        let places = places.join(", ");
         found.leave(
-            &format!("{name}: Secret {space}/{secret}"),
-            "is named by a SecurityPolicy and not in this file",
+            place,
+            format!("keys stand in {places}: list these in `credentials` of the policy"),
         );
     }
     Ok(())
 }
 
-const WHAT: &str =
-    "what `kubectl get securitypolicies,secrets -o yaml` writes, with the Secrets of `apiKeyAuth`";
+fn named(
+    node: &Node,
+    kind: &'static Kind,
+    space: &str,
+    place: &str,
+    found: &mut Found,
+) -> Result<Name> {
+    let object = Object::open(node, kind, place, found)?;
+    let space = object
+        .text("namespace")?
+        .filter(|s| !s.is_empty())
+        .unwrap_or(space);
+    let name = object.text("name")?.unwrap_or_default();
+    Ok((space.to_owned(), name.to_owned()))
+}
 
-fn of_policy(
-    file: &str,
-    metadata: &Metadata,
-    spec: &Spec,
-    wanted: &mut BTreeSet<(String, String)>,
+fn target(node: &Node, place: &str, found: &mut Found) -> Result<String> {
+    let target = Object::open(node.see(), &tables::TARGET, place, found)?;
+    let kind = target.text("kind")?.unwrap_or("HTTPRoute");
+    let section = target.text("sectionName")?;
+    let name = target.text("name")?.unwrap_or("by label");
+    for field in ["matchLabels", "matchExpressions"] {
+        target.get(field).into_iter().for_each(Node::pass);
+    }
+    let section = section.map(|s| format!(" ({s})")).unwrap_or_default();
+    Ok(printable(&format!("{kind} {name}{section}"), 150))
+}
+
+fn of_entry(
+    client: &str,
+    encoded: bool,
+    value: &Node,
+    place: &str,
+    scopes: Vec<String>,
+    how: &How,
     found: &mut Found,
 ) {
-    let own = metadata.namespace.as_deref().unwrap_or("default");
-    let place = format!("{file}: SecurityPolicy {own}/{}", metadata.name);
-    for (there, what) in [
-        (spec.authorization.is_some(), "authorization"),
-        (spec.basic_auth.is_some(), "basicAuth"),
-        (spec.cors.is_some(), "cors"),
-        (spec.ext_auth.is_some(), "extAuth"),
-        (spec.jwt.is_some(), "jwt"),
-        (spec.oidc.is_some(), "oidc"),
-    ] {
-        if there {
-            found.leave(
-                &place,
-                format!("`{what}`: only `apiKeyAuth` is carried over"),
-            );
-        }
-    }
-    let Some(auth) = &spec.api_key_auth else {
+    let Some(text) = value.text() else {
+        found.leave(place, "holds no key");
         return;
     };
-    for r in &auth.credential_refs {
-        let space = r.namespace.as_deref().unwrap_or(own);
-        wanted.insert((space.to_owned(), r.name.clone()));
-    }
-    let mut places = Vec::new();
-    for from in &auth.extract_from {
-        places.extend(from.headers.iter().map(|n| format!("header {n}")));
-        places.extend(from.params.iter().map(|n| format!("query {n}")));
-        places.extend(from.cookies.iter().map(|n| format!("cookie {n}")));
-    }
-    if !places.is_empty() {
-        found.leave(
-            &place,
-            format!(
-                "keys stand in {}: list these in `credentials` of the policy",
-                places.join(", ")
-            ),
-        );
-    }
-    if let Some(header) = &auth.forward_client_id_header {
-        found.leave(
-            &place,
-            format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
-        );
-    }
-}
-
-fn of_secret(secret: &Resource, place: &str, how: &How, found: &mut Found) {
-    for (client, value) in secret.data.iter().flatten() {
-        let place = format!("{place}, `{client}`");
-        let decoded = STANDARD
-            .decode(value.expose_secret().trim())
-            .map(Zeroizing::new)
-            .ok();
-        let key = decoded.as_ref().and_then(|d| std::str::from_utf8(d).ok());
-        match key {
-            Some(key) => of_entry(client, key, &place, how, found),
-            None => found.leave(&place, "is no base64 of a text"),
-        }
-    }
-    for (client, value) in secret.string_data.iter().flatten() {
-        let place = format!("{place}, `{client}`");
-        of_entry(client, value.expose_secret(), &place, how, found);
-    }
-}
-
-fn of_entry(client: &str, key: &str, place: &str, how: &How, found: &mut Found) {
+    let bytes = Zeroizing::new(match encoded {
+        true => STANDARD
+            .decode(text.split_whitespace().collect::<String>())
+            .unwrap_or_default(),
+        false => text.as_bytes().to_vec(),
+    });
+    let Some(key) = std::str::from_utf8(&bytes).ok().filter(|k| !k.is_empty()) else {
+        found.leave(place, "is no base64 of a text");
+        return;
+    };
     let client = found.client(client);
+    let scopes: Vec<String> = scopes
+        .iter()
+        .filter_map(|s| found.scope(s, place))
+        .collect();
     // `kubectl create secret --from-file` keeps the line feed of the file.
-    found.plain_key(place, &client, key.trim_end_matches(['\r', '\n']), how);
+    let key = key.trim_end_matches(['\r', '\n']);
+    if let Some(line) = found.plain_key(place, &client, key, how) {
+        line.scopes = scopes;
+    }
 }

@@ -1,391 +1,349 @@
 //! Kong's declarative configuration: consumers with key-auth credentials, ACL groups,
-//! consumer groups, rate-limiting plugins. Credentials and plugins may stand in their
-//! consumer or in lists of their own.
+//! consumer groups, rate-limiting plugins. Credentials, memberships and plugins may stand in
+//! what they belong to or in lists of their own, as `db_export` writes them.
 
 use std::collections::BTreeMap;
 
-use keystile_core::policy::RawLimit;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::Value;
-
-use super::{Found, How, Plain, limits, parse};
+use super::fields::{Kind, Object};
+use super::found::Found;
+use super::limits;
+use super::node::{Document, Node};
+use super::{How, printable};
 use keystile_model::error::Result;
-use keystile_model::rules;
-use keystile_model::when;
 
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    consumers: Vec<Consumer>,
-    #[serde(default)]
-    keyauth_credentials: Vec<Credential>,
-    #[serde(default)]
-    acls: Vec<Acl>,
-    #[serde(default)]
-    consumer_groups: Vec<Group>,
-    /// Of `kong config db_export`: who is in which group.
-    #[serde(default)]
-    consumer_group_consumers: Vec<Membership>,
-    #[serde(default)]
-    consumer_group_plugins: Vec<Plugin>,
-    #[serde(default)]
-    plugins: Vec<Plugin>,
-    #[serde(default)]
-    services: Vec<Service>,
-    #[serde(default)]
-    routes: Vec<Service>,
+mod person;
+mod plugins;
+mod tables;
+
+use person::{Person, of_plugins};
+use plugins::{Around, Gates, Plugin, Shared};
+
+/// All that this importer knows.
+pub const KINDS: [&Kind; 12] = [
+    &tables::FILE,
+    &tables::CONSUMER,
+    &tables::CREDENTIAL,
+    &tables::ACL,
+    &tables::GROUP,
+    &tables::MEMBERSHIP,
+    &tables::SERVICE,
+    &tables::PLUGIN,
+    &limits::KONG,
+    &limits::KONG_ADVANCED,
+    &tables::KEY_AUTH,
+    &tables::ACL_PLUGIN,
+];
+
+#[derive(Default)]
+struct Group<'n> {
+    place: String,
+    plugins: Vec<Plugin<'n>>,
 }
 
-#[derive(Default, Deserialize)]
-struct Consumer {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    custom_id: Option<String>,
-    #[serde(default)]
-    keyauth_credentials: Vec<Credential>,
-    #[serde(default)]
-    acls: Vec<Acl>,
-    #[serde(default)]
-    groups: Vec<GroupName>,
-    #[serde(default)]
-    plugins: Vec<Plugin>,
-    basicauth_credentials: Option<IgnoredAny>,
-    hmacauth_credentials: Option<IgnoredAny>,
-    jwt_secrets: Option<IgnoredAny>,
-    oauth2_credentials: Option<IgnoredAny>,
-    mtls_auth_credentials: Option<IgnoredAny>,
+#[derive(Default)]
+struct World<'n> {
+    people: Vec<Person<'n>>,
+    /// Every name that a consumer goes by.
+    by_name: BTreeMap<String, usize>,
+    groups: BTreeMap<String, Group<'n>>,
+    group_names: BTreeMap<String, String>,
+    gates: Gates,
 }
 
-#[derive(Deserialize)]
-struct Credential {
-    key: Plain,
-    #[serde(default)]
-    consumer: Option<Reference>,
-    #[serde(default)]
-    ttl: Option<u64>,
-    #[serde(default)]
-    created_at: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Acl {
-    group: String,
-    #[serde(default)]
-    consumer: Option<Reference>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Reference {
-    Name(String),
-    Fields {
-        #[serde(default)]
-        id: Option<String>,
-        #[serde(default)]
-        username: Option<String>,
-        #[serde(default)]
-        name: Option<String>,
-    },
-}
-
-impl Reference {
-    fn name(&self) -> &str {
-        match self {
-            Self::Name(name) => name,
-            Self::Fields { id, username, name } => username
-                .as_deref()
-                .or(name.as_deref())
-                .or(id.as_deref())
-                .unwrap_or_default(),
+pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+    let mut files = Vec::new();
+    for document in documents {
+        files.push((document, Object::root(document, &tables::FILE, found)?));
+    }
+    let mut shared: Shared<'_> = BTreeMap::new();
+    for (_, file) in &files {
+        for (name, node) in file.entries("_plugin_configs")? {
+            // One that no plugin names has no effect.
+            node.pass();
+            shared.insert(name, node);
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum GroupName {
-    Name(String),
-    Fields { name: String },
-}
-
-#[derive(Deserialize)]
-struct Membership {
-    #[serde(default)]
-    consumer: Option<Reference>,
-    consumer_group: Reference,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    #[serde(default)]
-    id: Option<String>,
-    name: String,
-    #[serde(default)]
-    plugins: Vec<Plugin>,
-}
-
-#[derive(Deserialize)]
-struct Plugin {
-    name: String,
-    #[serde(default)]
-    enabled: Option<bool>,
-    #[serde(default)]
-    consumer: Option<Reference>,
-    #[serde(default)]
-    consumer_group: Option<Reference>,
-    #[serde(default)]
-    config: Value,
-}
-
-#[derive(Deserialize)]
-struct Service {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    plugins: Vec<Plugin>,
-    #[serde(default)]
-    routes: Vec<Service>,
-}
-
-pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> {
-    let mut file: File = parse(
-        name,
-        text,
-        "what `deck gateway dump` or `kong config db_export` writes",
-    )?;
-    // Lists of their own are moved to the consumer that they name.
-    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
-    for (i, c) in file.consumers.iter().enumerate() {
-        for n in [&c.id, &c.username, &c.custom_id].into_iter().flatten() {
-            by_name.entry(n.clone()).or_insert(i);
+    let mut world = World::default();
+    for (document, file) in &files {
+        world.consumers(document, file, &shared, found)?;
+    }
+    for (document, file) in &files {
+        world.groups(document, file, &shared, found)?;
+    }
+    for (document, file) in &files {
+        world.lists(document, file, found)?;
+        let mut plugins = Vec::new();
+        for field in ["plugins", "consumer_group_plugins"] {
+            let place = format!("{}: {field}", document.file);
+            let nodes = file.list(field)?;
+            plugins.extend(plugins::read(
+                nodes,
+                &place,
+                &Around::default(),
+                &shared,
+                found,
+            )?);
+        }
+        for field in ["services", "routes"] {
+            services(
+                file.list(field)?,
+                &document.file,
+                &shared,
+                &mut plugins,
+                found,
+            )?;
+        }
+        if !plugins.is_empty() {
+            found.meet(&document.file);
+        }
+        for plugin in plugins {
+            world.place(plugin, found)?;
         }
     }
-    let group_names: BTreeMap<String, String> = file
-        .consumer_groups
-        .iter()
-        .filter_map(|g| Some((g.id.clone()?, g.name.clone())))
-        .collect();
-    let group_name = |r: &Reference| {
-        let name = r.name();
-        group_names
-            .get(name)
-            .map_or(name, String::as_str)
-            .to_owned()
-    };
-    let mut group_plugins: BTreeMap<String, Vec<Plugin>> = BTreeMap::new();
-    let owner = |reference: &Option<Reference>, place: &str, found: &mut Found| {
-        let at = reference
-            .as_ref()
-            .and_then(|r| by_name.get(r.name()).copied());
+    world.settle(how, found)
+}
+
+/// What a reference names: a text, or an object with a name or an id.
+fn reference(node: &Node, place: &str, found: &mut Found) -> Result<Option<String>> {
+    if let Some(name) = node.text() {
+        return Ok(Some(name.to_owned()));
+    }
+    let object = Object::open(node, &tables::REFERENCE, place, found)?;
+    let mut name = None;
+    for field in ["username", "name", "id", "custom_id"] {
+        let text = object.text(field)?;
+        name = name.or(text);
+    }
+    Ok(name.map(str::to_owned))
+}
+
+impl<'n> World<'n> {
+    fn consumers(
+        &mut self,
+        document: &'n Document,
+        file: &Object<'n>,
+        shared: &Shared<'n>,
+        found: &mut Found,
+    ) -> Result<()> {
+        for (i, node) in file.list("consumers")?.iter().enumerate() {
+            found.meet(&document.file);
+            let name = ["username", "custom_id", "id"]
+                .iter()
+                .find_map(|n| node.peek(n)?.text().filter(|t| !t.is_empty()));
+            let Some(original) = name else {
+                node.pass();
+                found.leave(&format!("{}: consumers[{i}]", document.file), "has no name");
+                continue;
+            };
+            let what = format!("consumer `{}`", printable(original, 100));
+            let place = Object::at(&document.file, node, what);
+            let object = Object::open(node.see(), &tables::CONSUMER, place, found)?;
+            for field in ["username", "custom_id", "id"] {
+                if let Some(text) = object.text(field)? {
+                    self.by_name
+                        .entry(text.to_owned())
+                        .or_insert(self.people.len());
+                }
+            }
+            let around = Around {
+                consumer: Some(original.to_owned()),
+                ..Around::default()
+            };
+            let plugins = plugins::read(
+                object.list("plugins")?,
+                &object.place,
+                &around,
+                shared,
+                found,
+            )?;
+            self.people.push(Person::read(original, object, found)?);
+            for plugin in plugins {
+                self.place(plugin, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn groups(
+        &mut self,
+        document: &'n Document,
+        file: &Object<'n>,
+        shared: &Shared<'n>,
+        found: &mut Found,
+    ) -> Result<()> {
+        for (i, node) in file.list("consumer_groups")?.iter().enumerate() {
+            found.meet(&document.file);
+            let place = format!("{}: consumer_groups[{i}]", document.file);
+            let object = Object::open(node.see(), &tables::GROUP, place, found)?;
+            let (name, id) = (object.text("name")?, object.text("id")?);
+            let Some(name) = name.or(id) else {
+                node.pass();
+                found.leave(&object.place, "has no name");
+                continue;
+            };
+            if let Some(id) = id {
+                self.group_names.insert(id.to_owned(), name.to_owned());
+            }
+            let place = Object::at(&document.file, node, format!("consumer group `{name}`"));
+            let around = Around {
+                group: Some(name.to_owned()),
+                ..Around::default()
+            };
+            let group = self.groups.entry(name.to_owned()).or_default();
+            group.place.clone_from(&place);
+            for plugin in plugins::read(object.list("plugins")?, &place, &around, shared, found)? {
+                self.place(plugin, found)?;
+            }
+            for member in object.list("consumers")? {
+                let who = reference(member, &place, found)?;
+                if let Some(i) = self.owner(who.as_deref(), &place, found) {
+                    self.join(i, name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists of their own, whose items name the consumer that they belong to.
+    fn lists(
+        &mut self,
+        document: &'n Document,
+        file: &Object<'n>,
+        found: &mut Found,
+    ) -> Result<()> {
+        type Add<'n> = fn(&mut World<'n>, usize, Object<'n>, &mut Found) -> Result<()>;
+        let credential: Add<'n> = |world, i, object, _| {
+            if let Some(person) = world.people.get_mut(i) {
+                person.credentials.push(object);
+            }
+            Ok(())
+        };
+        let acl: Add<'n> = |world, i, object, _| {
+            let person = world.people.get_mut(i);
+            person.map_or(Ok(()), |person| person.acl(&object))
+        };
+        let member: Add<'n> = |world, i, object, found| {
+            let Some(group) = object.get("consumer_group") else {
+                return Ok(());
+            };
+            if let Some(group) = reference(group, &object.place, found)? {
+                world.join(i, &group);
+            }
+            Ok(())
+        };
+        for (field, kind, add) in [
+            ("keyauth_credentials", &tables::CREDENTIAL, credential),
+            ("acls", &tables::ACL, acl),
+            ("consumer_group_consumers", &tables::MEMBERSHIP, member),
+        ] {
+            for (i, node) in file.list(field)?.iter().enumerate() {
+                found.meet(&document.file);
+                let place = format!("{}: {field}[{i}]", document.file);
+                let object = Object::open(node.see(), kind, place, found)?;
+                let who = match object.get("consumer") {
+                    Some(node) => reference(node, &object.place, found)?,
+                    None => None,
+                };
+                match self.owner(who.as_deref(), &object.place, found) {
+                    Some(i) => add(self, i, object, found)?,
+                    None => node.pass(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn owner(&self, name: Option<&str>, place: &str, found: &mut Found) -> Option<usize> {
+        let at = name.and_then(|name| self.by_name.get(name).copied());
         if at.is_none() {
             found.leave(place, "names no consumer of this file");
         }
         at
-    };
-    for (i, c) in file.keyauth_credentials.into_iter().enumerate() {
-        let place = format!("{name}: keyauth_credentials[{i}]");
-        if let Some(consumer) =
-            owner(&c.consumer, &place, found).and_then(|i| file.consumers.get_mut(i))
-        {
-            consumer.keyauth_credentials.push(c);
+    }
+
+    fn join(&mut self, person: usize, group: &str) {
+        let group = self.group_names.get(group).map_or(group, String::as_str);
+        if let Some(person) = self.people.get_mut(person) {
+            person.groups.insert(group.to_owned());
         }
     }
-    for (i, acl) in file.acls.into_iter().enumerate() {
-        let place = format!("{name}: acls[{i}]");
-        if let Some(consumer) =
-            owner(&acl.consumer, &place, found).and_then(|i| file.consumers.get_mut(i))
-        {
-            consumer.acls.push(acl);
+
+    /// Gives a plugin to whom it belongs to.
+    fn place(&mut self, mut plugin: Plugin<'n>, found: &mut Found) -> Result<()> {
+        if let Some(group) = &plugin.group {
+            let name = self.group_names.get(group).unwrap_or(group).clone();
+            plugin.group = Some(name);
         }
-    }
-    for (i, m) in file.consumer_group_consumers.into_iter().enumerate() {
-        let place = format!("{name}: consumer_group_consumers[{i}]");
-        if let Some(consumer) =
-            owner(&m.consumer, &place, found).and_then(|i| file.consumers.get_mut(i))
-        {
-            let group = GroupName::Name(group_name(&m.consumer_group));
-            consumer.groups.push(group);
-        }
-    }
-    let plugins = file.plugins.into_iter().chain(file.consumer_group_plugins);
-    for (i, plugin) in plugins.enumerate() {
-        let place = format!("{name}: plugins[{i}] `{}`", plugin.name);
-        if let Some(group) = &plugin.consumer_group {
-            group_plugins
-                .entry(group_name(group))
-                .or_default()
-                .push(plugin);
-        } else if plugin.consumer.is_some() {
-            if let Some(consumer) =
-                owner(&plugin.consumer, &place, found).and_then(|i| file.consumers.get_mut(i))
-            {
-                consumer.plugins.push(plugin);
+        match (&plugin.consumer, &plugin.group) {
+            (None, None) => return self.gates.add(&plugin, found),
+            (Some(consumer), _) => {
+                let consumer = consumer.clone();
+                let at = self.owner(Some(&consumer), &plugin.place, found);
+                match at.and_then(|i| self.people.get_mut(i)) {
+                    Some(person) => person.plugins.push(plugin),
+                    None => plugin.pass(),
+                }
             }
-        } else {
-            elsewhere(&plugin, &place, found);
+            (None, Some(group)) => {
+                let group = self.groups.entry(group.clone()).or_default();
+                group.plugins.push(plugin);
+            }
         }
+        Ok(())
     }
-    for group in file.consumer_groups {
-        group_plugins
-            .entry(group.name)
-            .or_default()
-            .extend(group.plugins);
-    }
-    for service in file.services.iter().chain(&file.routes) {
-        of_service(service, name, found);
-    }
-    let mut plans: BTreeMap<String, String> = BTreeMap::new();
-    for (group, plugins) in &group_plugins {
-        let place = format!("{name}: consumer group `{group}`");
-        let limits = of_plugins(plugins, &place, found);
-        if !limits.is_empty() {
-            plans.insert(group.clone(), found.plan(group, limits));
+
+    fn settle(&self, how: &How, found: &mut Found) -> Result<()> {
+        let mut plans: BTreeMap<&str, String> = BTreeMap::new();
+        let mut shut: BTreeMap<&str, String> = BTreeMap::new();
+        for (name, group) in &self.groups {
+            let place = match group.place.as_str() {
+                "" => format!("consumer group `{name}`"),
+                place => place.to_owned(),
+            };
+            let (mut limits, closed) = of_plugins(&group.plugins, &place, found)?;
+            limits.report(&place, found);
+            if let Some(closed) = closed {
+                shut.insert(name, closed);
+            }
+            if let Some(plan) = limits.plan() {
+                plans.insert(name, found.plan(name, plan));
+            }
         }
+        for person in &self.people {
+            person.settle(&self.gates, &plans, &shut, how, found)?;
+        }
+        Ok(())
     }
-    for (i, consumer) in file.consumers.iter().enumerate() {
-        of_consumer(consumer, i, name, how, &plans, found);
+}
+
+/// Plugins of services and routes, and of the routes in services.
+fn services<'n>(
+    nodes: &'n [Node],
+    file: &str,
+    shared: &Shared<'n>,
+    out: &mut Vec<Plugin<'n>>,
+    found: &mut Found,
+) -> Result<()> {
+    for node in nodes {
+        let names = ["name", "id"].iter().find_map(|n| node.peek(n)?.text());
+        let name = names.unwrap_or("without a name");
+        let place = Object::at(file, node, format!("service or route `{name}`"));
+        let object = Object::open(node.see(), &tables::SERVICE, place, found)?;
+        for field in ["name", "id"] {
+            object.get(field);
+        }
+        let around = Around {
+            at: Some(format!("service or route `{name}`")),
+            ..Around::default()
+        };
+        out.extend(plugins::read(
+            object.list("plugins")?,
+            &object.place,
+            &around,
+            shared,
+            found,
+        )?);
+        services(object.list("routes")?, file, shared, out, found)?;
     }
     Ok(())
-}
-
-fn of_consumer(
-    consumer: &Consumer,
-    i: usize,
-    file: &str,
-    how: &How,
-    plans: &BTreeMap<String, String>,
-    found: &mut Found,
-) {
-    let known = [&consumer.username, &consumer.custom_id, &consumer.id];
-    let Some(original) = known.into_iter().flatten().next() else {
-        found.leave(&format!("{file}: consumers[{i}]"), "has no name");
-        return;
-    };
-    let place = format!("{file}: consumer `{original}`");
-    for (there, what) in [
-        (consumer.basicauth_credentials.is_some(), "basic-auth"),
-        (consumer.hmacauth_credentials.is_some(), "hmac-auth"),
-        (consumer.jwt_secrets.is_some(), "jwt"),
-        (consumer.oauth2_credentials.is_some(), "oauth2"),
-        (consumer.mtls_auth_credentials.is_some(), "mtls-auth"),
-    ] {
-        if there {
-            found.leave(
-                &place,
-                format!("{what} credentials: only API keys are carried over"),
-            );
-        }
-    }
-    let client = found.client(original);
-    for group in &consumer.groups {
-        let (GroupName::Name(group) | GroupName::Fields { name: group }) = group;
-        match plans.get(group) {
-            Some(plan) => found.put_on(&client, plan, &place),
-            None => found.leave(
-                &place,
-                format!("group `{group}` has no limits, so it becomes no plan"),
-            ),
-        }
-    }
-    let limits = of_plugins(&consumer.plugins, &place, found);
-    let scopes: Vec<String> = consumer
-        .acls
-        .iter()
-        .filter_map(|a| found.scope(&a.group, &place))
-        .collect();
-    for (n, credential) in consumer.keyauth_credentials.iter().enumerate() {
-        let place = format!("{place}, key {}", n + 1);
-        let expires = match (credential.ttl, credential.created_at) {
-            (None | Some(0), _) => String::new(),
-            (Some(ttl), Some(created)) => when::rfc3339(created.saturating_add(ttl)),
-            (Some(_), None) => {
-                found.leave(
-                    &place,
-                    "has a `ttl` and no `created_at`, so its end is unknown; issue a new key",
-                );
-                continue;
-            }
-        };
-        if let Some(key) = found.plain_key(&place, &client, credential.key.expose_secret(), how) {
-            key.expires = expires;
-            key.scopes.clone_from(&scopes);
-            key.limits = limits.iter().map(rules::limit_word).collect();
-        }
-    }
-}
-
-/// The limits of consumers' and groups' plugins.
-fn of_plugins(plugins: &[Plugin], place: &str, found: &mut Found) -> Vec<RawLimit> {
-    let mut out: Vec<RawLimit> = Vec::new();
-    for plugin in plugins {
-        if plugin.enabled == Some(false) {
-            continue;
-        }
-        let read = match plugin.name.as_str() {
-            "rate-limiting" => limits::kong(&plugin.config),
-            "rate-limiting-advanced" => limits::kong_advanced(&plugin.config),
-            other => {
-                found.leave(place, format!("plugin `{other}`"));
-                continue;
-            }
-        };
-        for lost in read.lost {
-            found.leave(place, lost);
-        }
-        for limit in read.limits {
-            if !out.iter().any(|l| l.per == limit.per && l.by == limit.by) {
-                out.push(limit);
-            }
-        }
-    }
-    out
-}
-
-fn of_service(service: &Service, file: &str, found: &mut Found) {
-    let name = service.name.as_deref().unwrap_or("without a name");
-    let place = format!("{file}: service or route `{name}`");
-    for plugin in &service.plugins {
-        elsewhere(plugin, &place, found);
-    }
-    for route in &service.routes {
-        of_service(route, file, found);
-    }
-}
-
-/// Plugins that belong to no consumer: what routes ask for stands in the policy.
-fn elsewhere(plugin: &Plugin, place: &str, found: &mut Found) {
-    let words = |field: &str| -> String {
-        let list = plugin.config.get(field).and_then(Value::as_array);
-        let words: Vec<&str> = list
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        words.join(", ")
-    };
-    let problem = match plugin.name.as_str() {
-        "acl" => format!(
-            "plugin `acl` allows {}: write these as `any_scope` of the routes in the policy",
-            words("allow")
-        ),
-        "key-auth" => format!(
-            "plugin `key-auth` reads {}: list these in `credentials` of the policy",
-            match words("key_names") {
-                names if names.is_empty() => "apikey".to_owned(),
-                names => names,
-            }
-        ),
-        "rate-limiting" | "rate-limiting-advanced" => {
-            format!(
-                "plugin `{}`: write it as `limit` of the routes in the policy",
-                plugin.name
-            )
-        }
-        other => format!("plugin `{other}`"),
-    };
-    found.leave(place, problem);
 }

@@ -1,46 +1,209 @@
-//! The limits of other systems' plugins as token buckets.
+//! The limits of other systems' plugins as token buckets and quotas.
 
-use keystile_core::policy::{By, RawLimit};
-use serde_json::Value;
+use keystile_core::policy::{By, QuotaPeriod, RawLimit, RawPlan, RawQuota, RollOver};
 
-use super::limit;
+use super::fields::{Field, Kind, Object, becomes, lost, no_effect};
+use super::found::Found;
+use super::node::Node;
+use keystile_model::error::Result;
+use keystile_model::rules;
+use keystile_model::when;
 
-/// What a plugin's settings become: limits, and what they do not say.
+/// The settings of a plugin: its own, then those that it shares with others.
+pub struct Config<'n>(Vec<Object<'n>>);
+
+impl<'n> Config<'n> {
+    pub fn open(
+        nodes: impl IntoIterator<Item = &'n Node>,
+        kind: &'static Kind,
+        place: &str,
+        found: &mut Found,
+    ) -> Result<Self> {
+        let open = |node| Object::open(node, kind, place, found);
+        nodes.into_iter().map(open).collect::<Result<_>>().map(Self)
+    }
+
+    pub fn get(&self, field: &str) -> Option<&'n Node> {
+        // All are marked as read, the first that says something counts.
+        let mut all = self.0.iter().map(|object| object.get(field));
+        let first = all.by_ref().flatten().next();
+        all.for_each(drop);
+        first
+    }
+
+    pub fn words(&self, field: &str) -> Vec<&'n str> {
+        let words = self.get(field).and_then(Node::words);
+        words.unwrap_or_default()
+    }
+
+    pub fn text(&self, field: &str) -> Option<&'n str> {
+        self.get(field).and_then(Node::text)
+    }
+
+    pub fn flag(&self, field: &str) -> bool {
+        self.get(field).and_then(Node::flag) == Some(true)
+    }
+}
+
+/// What plugins' settings become: limits, and what they do not say.
 #[derive(Default)]
 pub struct Read {
     /// At most one for each period.
     pub limits: Vec<RawLimit>,
+    /// Requests of a calendar month.
+    pub month: Option<u64>,
     /// What is lost.
     pub lost: Vec<String>,
+    /// A limit of 0: nothing is let through.
+    pub shut: bool,
 }
 
 impl Read {
-    fn add(&mut self, requests: u64, seconds: u64, burst: Option<u64>, by: By) {
-        if requests == 0 || seconds == 0 {
-            self.lost.push(
-                "a limit of 0 would refuse everything; disable the keys in its place".to_owned(),
-            );
+    /// The strictest limit of each period.
+    pub fn add(&mut self, requests: u64, seconds: u64, burst: Option<u64>, by: By) {
+        if requests == 0 {
+            self.shut = true;
             return;
         }
-        let new = limit(requests, seconds, burst, by);
-        match self
-            .limits
-            .iter_mut()
-            .find(|l| l.per == new.per && l.by == new.by)
-        {
+        if seconds == 0 {
+            self.lose("a limit for a period of 0 seconds");
+            return;
+        }
+        let per = when::duration(seconds);
+        let new = RawLimit {
+            requests,
+            per,
+            burst,
+            by,
+        };
+        let same = |l: &&mut RawLimit| l.per == new.per && l.by == new.by;
+        match self.limits.iter_mut().find(same) {
             Some(same) if same.requests > new.requests => *same = new,
             Some(_) => {}
             None => self.limits.push(new),
         }
     }
 
-    fn lose(&mut self, what: &str) {
+    pub fn lose(&mut self, what: &str) {
         self.lost.push(what.to_owned());
+    }
+
+    /// Takes in what another plugin says.
+    pub fn join(&mut self, other: Self) {
+        for l in other.limits {
+            if !self.limits.iter().any(|o| o.per == l.per && o.by == l.by) {
+                self.limits.push(l);
+            }
+        }
+        self.month = self.month.or(other.month);
+        self.lost.extend(other.lost);
+        self.shut |= other.shut;
+    }
+
+    /// As keys have them.
+    pub fn words(&self) -> Vec<String> {
+        self.limits.iter().map(rules::limit_word).collect()
+    }
+
+    /// Lists what is lost.
+    pub fn report(&mut self, place: &str, found: &mut Found) {
+        for lost in std::mem::take(&mut self.lost) {
+            found.leave(place, lost);
+        }
+    }
+
+    /// As a plan has them. None if there are none.
+    pub fn plan(&self) -> Option<RawPlan> {
+        let quota = self.month.map(month);
+        (!self.limits.is_empty() || quota.is_some()).then(|| RawPlan {
+            limits: self.limits.clone(),
+            quota,
+            ..RawPlan::default()
+        })
     }
 }
 
-/// Kong's `rate-limiting`: a number for each period.
-pub fn kong(config: &Value) -> Read {
+/// A calendar month.
+fn month(requests: u64) -> RawQuota {
+    RawQuota {
+        requests,
+        per: QuotaPeriod::Month,
+        time_zone: "UTC".to_owned(),
+        rolls_over: RollOver::default(),
+    }
+}
+
+/// How it counts and stores does not matter here: buckets count exactly.
+const COUNTING: Field = no_effect(&[
+    "policy",
+    "redis*",
+    "redis",
+    "sync_rate",
+    "fault_tolerant",
+    "hide_client_headers",
+    "error_code",
+    "error_message",
+    "namespace",
+    "strategy",
+    "dictionary_name",
+    "lock_dictionary_name",
+    "retry_after_jitter_max",
+    "window_type",
+]);
+
+/// Kong's `rate-limiting`.
+pub const KONG: Kind = Kind {
+    name: "settings of `rate-limiting`",
+    fields: &[
+        becomes(
+            &["second", "minute", "hour", "day"],
+            "a token bucket: so many in each period, so many at once",
+        ),
+        becomes(&["month"], "a quota of the calendar month, in a plan"),
+        becomes(
+            &["limit_by"],
+            "`by: client` or, for `credential`, by key; others are listed",
+        ),
+        lost(
+            &["year"],
+            "there is no quota by year; write one by month or day",
+        ),
+        lost(
+            &["header_name", "path"],
+            "counts by header or path; here by client",
+        ),
+        lost(&["throttling"], "requests are refused, never held back"),
+        COUNTING,
+    ],
+};
+
+/// Kong's `rate-limiting-advanced`, and the settings of consumer groups for it.
+pub const KONG_ADVANCED: Kind = Kind {
+    name: "settings of `rate-limiting-advanced`",
+    fields: &[
+        becomes(&["limit", "window_size"], "a token bucket for each window"),
+        becomes(
+            &["identifier"],
+            "`by: client` or, for `credential`, by key; others are listed",
+        ),
+        lost(
+            &["header_name", "path", "compound_identifier"],
+            "counts by other things; here by client",
+        ),
+        lost(
+            &["enforce_consumer_groups", "consumer_groups"],
+            "put these clients on plans",
+        ),
+        lost(
+            &["disable_penalty", "throttling"],
+            "a refused request takes nothing here, and none is held back",
+        ),
+        COUNTING,
+    ],
+};
+
+/// A number for each period.
+pub fn kong(config: &Config<'_>) -> Read {
     let mut out = Read::default();
     let by = kong_by(config, "limit_by", &mut out);
     for (field, seconds) in [
@@ -48,27 +211,35 @@ pub fn kong(config: &Value) -> Read {
         ("minute", 60),
         ("hour", 3600),
         ("day", 86_400),
-        ("month", 30 * 86_400),
-        ("year", 365 * 86_400),
     ] {
-        if let Some(n) = config.get(field).and_then(Value::as_u64) {
-            out.add(n, seconds, None, by);
+        match config.get(field).map(Node::number) {
+            Some(Some(n)) => out.add(n, seconds, None, by),
+            Some(None) => out.lose("a limit that is no whole number of requests"),
+            None => {}
         }
+    }
+    match config.get("month").map(Node::number) {
+        Some(Some(0)) => out.shut = true,
+        Some(Some(n)) => out.month = Some(n),
+        Some(None) => out.lose("a limit that is no whole number of requests"),
+        None => {}
     }
     out
 }
 
-/// Kong's `rate-limiting-advanced`: numbers, and as many windows in seconds.
-pub fn kong_advanced(config: &Value) -> Read {
+/// Numbers, and as many windows in seconds.
+pub fn kong_advanced(config: &Config<'_>) -> Read {
     let mut out = Read::default();
     let by = kong_by(config, "identifier", &mut out);
-    let list = |field: &str| config.get(field).and_then(Value::as_array).cloned();
-    let (limits, windows) = (
-        list("limit").unwrap_or_default(),
-        list("window_size").unwrap_or_default(),
-    );
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.fract() == 0.0);
+    let whole = |text: &str| number(text).and_then(|n| format!("{n:.0}").parse::<u64>().ok());
+    let (limits, windows) = (config.words("limit"), config.words("window_size"));
+    if limits.len() != windows.len() || limits.is_empty() {
+        out.lose("limits without a window for each of them");
+        return out;
+    }
     for (n, window) in limits.iter().zip(&windows) {
-        match (n.as_u64(), window.as_u64()) {
+        match (whole(n), whole(window)) {
             (Some(n), Some(window)) => out.add(n, window, None, by),
             _ => out.lose("a limit that is no whole number of requests and seconds"),
         }
@@ -76,23 +247,82 @@ pub fn kong_advanced(config: &Value) -> Read {
     out
 }
 
-fn kong_by(config: &Value, field: &str, out: &mut Read) -> By {
-    match config.get(field).and_then(Value::as_str) {
+fn kong_by(config: &Config<'_>, field: &str, out: &mut Read) -> By {
+    match config.text(field) {
         None | Some("consumer" | "consumer-group") => By::Client,
         Some("credential") => By::Key,
         Some(_) => {
-            out.lose(
-                "its limit is counted by something else than consumers; it is counted by client",
-            );
+            out.lose(BY_OTHERS);
             By::Client
         }
     }
 }
 
-/// APISIX's `limit-count`: a number for each window in seconds.
-pub fn apisix_count(config: &Value) -> Read {
+const BY_OTHERS: &str =
+    "its limit is counted by something else than consumers; it is counted by client";
+
+/// APISIX's `limit-count`.
+pub const APISIX_COUNT: Kind = Kind {
+    name: "settings of `limit-count`",
+    fields: &[
+        becomes(&["count", "time_window"], "a token bucket"),
+        becomes(
+            &["key", "key_type"],
+            "`by: client`; others than the consumer are listed",
+        ),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off limits nothing",
+        ),
+        lost(
+            &["group"],
+            "shares its counter with other routes; here it counts by client",
+        ),
+        lost(&["rules"], "write these limits into plans by hand"),
+        no_effect(&[
+            "rejected_code",
+            "rejected_msg",
+            "policy",
+            "redis*",
+            "allow_degradation",
+            "show_limit_quota_header",
+            "sync_interval",
+            "window_type",
+        ]),
+    ],
+};
+
+/// APISIX's `limit-req`.
+pub const APISIX_REQ: Kind = Kind {
+    name: "settings of `limit-req`",
+    fields: &[
+        becomes(
+            &["rate", "burst"],
+            "a token bucket: `rate` a second, both together at once",
+        ),
+        becomes(
+            &["key", "key_type"],
+            "`by: client`; others than the consumer are listed",
+        ),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off limits nothing",
+        ),
+        no_effect(&[
+            "rejected_code",
+            "rejected_msg",
+            "nodelay",
+            "policy",
+            "redis*",
+            "allow_degradation",
+        ]),
+    ],
+};
+
+/// A number for each window in seconds.
+pub fn apisix_count(config: &Config<'_>) -> Read {
     let mut out = Read::default();
-    let number = |field: &str| config.get(field).and_then(Value::as_u64);
+    let number = |field: &str| config.get(field).and_then(Node::number);
     match (number("count"), number("time_window")) {
         (Some(n), Some(window)) => {
             apisix_by(config, &mut out);
@@ -103,10 +333,10 @@ pub fn apisix_count(config: &Value) -> Read {
     out
 }
 
-/// APISIX's `limit-req`: requests a second, and how many more at once.
-pub fn apisix_req(config: &Value) -> Read {
+/// Requests a second, and how many more at once.
+pub fn apisix_req(config: &Config<'_>) -> Read {
     let mut out = Read::default();
-    let number = |field: &str| config.get(field).and_then(Value::as_u64);
+    let number = |field: &str| config.get(field).and_then(Node::number);
     match (number("rate"), number("burst")) {
         (Some(rate), Some(burst)) => {
             apisix_by(config, &mut out);
@@ -118,15 +348,11 @@ pub fn apisix_req(config: &Value) -> Read {
     out
 }
 
-fn apisix_by(config: &Value, out: &mut Read) {
-    let key = config
-        .get("key")
-        .and_then(Value::as_str)
-        .unwrap_or("remote_addr");
-    if !matches!(
-        key.trim_start_matches('$'),
-        "consumer_name" | "consumer_group_id"
-    ) {
-        out.lose("its limit is counted by something else than consumers; it is counted by client");
+fn apisix_by(config: &Config<'_>, out: &mut Read) {
+    let kind = config.text("key_type").unwrap_or("var");
+    let key = config.text("key").unwrap_or("remote_addr");
+    let key = key.trim_start_matches('$');
+    if kind == "constant" || !matches!(key, "consumer_name" | "consumer_group_id") {
+        out.lose(BY_OTHERS);
     }
 }

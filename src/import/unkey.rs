@@ -1,184 +1,203 @@
-//! Unkey: keys as `apis.listKeys` answers them, an array of such keys, or rows of its
-//! database. A key is known by `hash` (SHA-256, base64 as the database has it, or an object
-//! with `value` and `variant` as migrations do) or by `plaintext`.
+//! Unkey: keys as `apis.listKeys` answers them in version 1 and 2, an array of such keys, or
+//! rows of its database. A key is known by `hash` (SHA-256, base64 as the database has it, or
+//! an object with `value` and `variant` as migrations do) or by `plaintext`.
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keystile_core::key::Digest;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use super::{Found, How, Plain, limit, parse};
 use keystile_core::policy::By;
+
+use super::fields::{Kind, Object};
+use super::found::Found;
+use super::limits::Read;
+use super::node::{Data, Document, Node};
+use super::{How, moment, printable};
 use keystile_model::error::Result;
 use keystile_model::rules;
-use keystile_model::when;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum File {
-    Answer {
-        #[serde(alias = "keys")]
-        data: Vec<Key>,
-    },
-    List(Vec<Key>),
-}
+mod tables;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Key {
-    #[serde(default, alias = "id")]
-    key_id: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default, alias = "ownerId")]
-    external_id: Option<String>,
-    #[serde(default)]
-    identity: Option<Identity>,
-    #[serde(default)]
-    hash: Option<Hash>,
-    #[serde(default, alias = "key")]
-    plaintext: Option<Plain>,
-    /// Milliseconds.
-    #[serde(default)]
-    expires: Option<u64>,
-    #[serde(default)]
-    enabled: Option<bool>,
-    #[serde(default)]
-    permissions: Option<Vec<String>>,
-    #[serde(default)]
-    roles: Option<Vec<String>>,
-    #[serde(default)]
-    ratelimits: Option<Vec<RateLimit>>,
-    meta: Option<IgnoredAny>,
-    credits: Option<IgnoredAny>,
-    remaining: Option<IgnoredAny>,
-}
+/// All that this importer knows.
+pub const KINDS: [&Kind; 6] = [
+    &tables::FILE,
+    &tables::KEY,
+    &tables::IDENTITY,
+    &tables::HASH,
+    &tables::RATE_LIMIT,
+    &tables::CREDITS,
+];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Identity {
-    #[serde(default)]
-    external_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Hash {
-    Text(String),
-    Fields { value: String, variant: String },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RateLimit {
-    limit: u64,
-    /// Milliseconds.
-    duration: u64,
-    #[serde(default)]
-    auto_apply: Option<bool>,
-}
-
-impl Hash {
-    fn digest(&self) -> Option<Digest> {
-        let (value, hex) = match self {
-            Self::Text(value) => (value, value.len() == 64),
-            Self::Fields { value, variant } => match variant.as_str() {
-                "sha256_base64" => (value, false),
-                "sha256_hex" => (value, true),
-                _ => return None,
-            },
+pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+    let mut keys = Vec::new();
+    for document in documents {
+        let nodes: Vec<&Node> = match &document.root.see().data {
+            Data::List(items) => items.iter().collect(),
+            // A key alone.
+            _ if document
+                .root
+                .peek("data")
+                .or(document.root.peek("keys"))
+                .is_none()
+                && document
+                    .root
+                    .peek("hash")
+                    .or(document.root.peek("plaintext"))
+                    .is_some() =>
+            {
+                vec![&document.root]
+            }
+            _ => {
+                let file = Object::root(document, &tables::FILE, found)?;
+                let (data, keys) = (file.get("data"), file.list("keys")?);
+                let data = match data {
+                    Some(node) if matches!(node.data, Data::Map(_)) => std::slice::from_ref(node),
+                    _ => file.list("data")?,
+                };
+                data.iter().chain(keys).collect()
+            }
         };
-        if hex {
-            return rules::hex_digest(value);
+        for (i, node) in nodes.into_iter().enumerate() {
+            found.meet(&document.file);
+            let id = ["keyId", "id"].iter().find_map(|n| node.peek(n)?.text());
+            let what = match id {
+                Some(id) => format!("key `{}`", printable(id, 80)),
+                None => format!("key {}", i + 1),
+            };
+            let place = Object::at(&document.file, node, what);
+            keys.push(Object::open(node.see(), &tables::KEY, place, found)?);
         }
-        STANDARD.decode(value).ok()?.try_into().map(Digest).ok()
     }
-}
-
-pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> {
-    let file: File = parse(
-        name,
-        text,
-        "what `apis.listKeys` answers, or an array of its keys",
-    )?;
-    let (File::Answer { data: keys } | File::List(keys)) = file;
-    for (i, key) in keys.iter().enumerate() {
-        let place = match &key.key_id {
-            Some(id) => format!("{name}: key `{id}`"),
-            None => format!("{name}: key {}", i + 1),
-        };
-        of_key(key, &place, how, found);
+    let mut spaces: BTreeSet<&str> = BTreeSet::new();
+    for key in &keys {
+        spaces.extend(space(key)?);
+    }
+    for key in &keys {
+        of_key(key, spaces.len() > 1, how, found)?;
     }
     Ok(())
 }
 
-fn of_key(key: &Key, place: &str, how: &How, found: &mut Found) {
-    let owner = key
-        .identity
-        .as_ref()
-        .and_then(|i| i.external_id.as_ref())
-        .or(key.external_id.as_ref())
-        .or(how.client.as_ref());
-    let Some(owner) = owner else {
+/// The API, or the set of keys, that a key is good for.
+fn space<'n>(key: &Object<'n>) -> Result<Option<&'n str>> {
+    let mut space = None;
+    for field in ["apiId", "keySpaceId", "keyAuthId"] {
+        let text = key.text(field)?;
+        space = space.or(text);
+    }
+    Ok(space)
+}
+
+fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Result<()> {
+    let place = key.place.as_str();
+    let identity = match key.get("identity") {
+        Some(node) => Some(Object::open(node, &tables::IDENTITY, place, found)?),
+        None => None,
+    };
+    let mut limits = Read::default();
+    let mut owner = key.text("externalId")?.or(key.text("ownerId")?);
+    if let Some(identity) = &identity {
+        owner = identity.text("externalId")?.or(owner);
+        for node in identity.list("ratelimits")? {
+            rate_limit(node.see(), By::Client, place, &mut limits, found)?;
+        }
+    }
+    rate_limits(key, place, &mut limits, found)?;
+    limits.report(place, found);
+    if let Some(roles) = key.get("roles") {
+        roles.pass();
+        if !roles.is_empty() {
+            found.leave(place, "roles: only permissions become scopes");
+        }
+    }
+    let used_up = used_up(key, place, found)?;
+    let mut scopes = Vec::new();
+    for node in key.list("permissions")? {
+        let name = ["slug", "name"].iter().find_map(|n| node.peek(n)?.text());
+        let name = name.or_else(|| node.text());
+        node.pass();
+        scopes.extend(name.and_then(|p| found.scope(p, place)));
+    }
+    if several && let Some(space) = space(key)? {
+        scopes.extend(found.scope(space, place));
+        found.note(
+            place,
+            format!(
+                "works for API `{space}` alone: ask for scope `{space}` on its routes (`any_scope`)"
+            ),
+        );
+    }
+    let enabled = key.flag("enabled")?;
+    let words = Words {
+        name: key.text("name")?.unwrap_or_default().to_owned(),
+        scopes,
+        limits,
+        disabled: used_up || enabled == Some(false),
+    };
+    let Some(owner) = owner.or(how.client.as_deref()).filter(|o| !o.is_empty()) else {
+        key.node.pass();
         found.leave(
             place,
             "belongs to no identity; name its client with `--client`",
         );
-        return;
+        return Ok(());
     };
-    for (there, what) in [
-        (
-            key.meta.is_some(),
-            "`meta`: labels can be given with `keystilectl key update`",
-        ),
-        (
-            key.credits.is_some() || key.remaining.is_some(),
-            "credits: counts of use are not carried over",
-        ),
-        (
-            key.roles.as_ref().is_some_and(|r| !r.is_empty()),
-            "roles: only permissions become scopes",
-        ),
-    ] {
-        if there {
-            found.leave(place, what);
+    if let Some(why) = stays_out(key, &words)? {
+        key.node.pass();
+        found.leave(place, why);
+        return Ok(());
+    }
+    line(key, owner, words, how, found)
+}
+
+struct Words {
+    name: String,
+    scopes: Vec<String>,
+    limits: Read,
+    disabled: bool,
+}
+
+/// Why a key is not taken at all.
+fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
+    let mut deleted = false;
+    for field in ["deletedAt", "deletedAtM"] {
+        if let Some(node) = key.get(field) {
+            node.pass();
+            deleted |= node.number() != Some(0);
         }
     }
-    let mut limits: Vec<keystile_core::policy::RawLimit> = Vec::new();
-    for r in key.ratelimits.iter().flatten() {
-        if r.auto_apply == Some(false) {
-            found.leave(place, "a rate limit that is not applied to every request; write it as `cost` or `limit` of routes");
-        } else if r.limit == 0 || r.duration < 1000 || r.duration % 1000 != 0 {
-            found.leave(
-                place,
-                "a rate limit that is no whole number of requests and seconds",
-            );
-        } else {
-            let new = limit(r.limit, r.duration / 1000, None, By::Key);
-            match limits.iter_mut().find(|l| l.per == new.per) {
-                Some(same) if same.requests > new.requests => *same = new,
-                Some(_) => {}
-                None => limits.push(new),
-            }
+    let root = key.text("forWorkspaceId")?.is_some_and(|w| !w.is_empty());
+    Ok(match (deleted, root, words.limits.shut) {
+        (true, ..) => Some("is deleted"),
+        (_, true, _) => Some("is a root key of Unkey itself"),
+        (.., true) => Some("has a limit of 0"),
+        _ => None,
+    })
+}
+
+fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Found) -> Result<()> {
+    let place = key.place.as_str();
+    let expires = match key.get("expires").map(|node| (node, moment::of(node))) {
+        None | Some((_, Some(0))) => String::new(),
+        Some((_, Some(at))) => moment::line(at),
+        Some((node, None)) => {
+            node.pass();
+            found.leave(place, "`expires` is no time; issue a new key");
+            return Ok(());
         }
-    }
-    let scopes: Vec<String> = key
-        .permissions
-        .iter()
-        .flatten()
-        .filter_map(|p| found.scope(p, place))
-        .collect();
+    };
     let client = found.client(owner);
-    let line = match (&key.hash, &key.plaintext) {
-        (Some(hash), _) => match hash.digest() {
+    let plain = key.text("plaintext")?.or(key.text("key")?);
+    let line = match (key.get("hash"), plain) {
+        (Some(hash), _) => match digest(hash, place, found)? {
             Some(digest) => found.key(place, &client, digest, how),
             None => {
                 found.leave(place, "its hash is no SHA-256; issue a new key");
                 None
             }
         },
-        (None, Some(plain)) => found.plain_key(place, &client, plain.expose_secret(), how),
+        (None, Some(plain)) => found.plain_key(place, &client, plain, how),
         (None, None) => {
             found.leave(
                 place,
@@ -188,13 +207,112 @@ fn of_key(key: &Key, place: &str, how: &How, found: &mut Found) {
         }
     };
     if let Some(line) = line {
-        line.name = key.name.clone().unwrap_or_default();
-        line.scopes = scopes;
-        line.disabled = key.enabled == Some(false);
-        line.expires = key
-            .expires
-            .map(|ms| when::rfc3339(ms / 1000))
-            .unwrap_or_default();
-        line.limits = limits.iter().map(rules::limit_word).collect();
+        line.name = words.name;
+        line.scopes = words.scopes;
+        line.disabled = words.disabled;
+        line.expires = expires;
+        line.limits = words.limits.words();
     }
+    Ok(())
+}
+
+fn digest(node: &Node, place: &str, found: &mut Found) -> Result<Option<Digest>> {
+    let (value, hex) = match node.text() {
+        Some(value) => (value, value.len() == 64),
+        None => {
+            let hash = Object::open(node, &tables::HASH, place, found)?;
+            let (value, variant) = (hash.text("value")?, hash.text("variant")?);
+            match (value, variant) {
+                (Some(value), Some("sha256_base64")) => (value, false),
+                (Some(value), Some("sha256_hex")) => (value, true),
+                _ => return Ok(None),
+            }
+        }
+    };
+    if hex {
+        return Ok(rules::hex_digest(value));
+    }
+    let bytes = STANDARD.decode(value).ok();
+    Ok(bytes.and_then(|b| b.try_into().ok()).map(Digest))
+}
+
+/// Whether a key has no requests left. Counts of use are listed.
+fn used_up(key: &Object<'_>, place: &str, found: &mut Found) -> Result<bool> {
+    let mut remaining = key
+        .number("remaining")?
+        .or(key.number("remainingRequests")?);
+    if let Some(credits) = key.get("credits") {
+        if matches!(credits.data, Data::Map(_)) {
+            let credits = Object::open(credits, &tables::CREDITS, place, found)?;
+            remaining = credits.number("remaining")?.or(remaining);
+        } else {
+            remaining = credits.number().or(remaining);
+        }
+    }
+    match remaining {
+        None => {}
+        Some(0) => found.note(place, "has no credits left, so it is disabled"),
+        Some(_) => found.leave(
+            place,
+            "credits: counts of use are not carried over; write a quota into a plan",
+        ),
+    }
+    Ok(remaining == Some(0))
+}
+
+fn rate_limits(key: &Object<'_>, place: &str, limits: &mut Read, found: &mut Found) -> Result<()> {
+    if let Some(node) = key.get("ratelimit") {
+        rate_limit(node, By::Key, place, limits, found)?;
+    }
+    for node in key.list("ratelimits")? {
+        rate_limit(node.see(), By::Key, place, limits, found)?;
+    }
+    let (n, ms) = (
+        key.number("ratelimitLimit")?,
+        key.number("ratelimitDuration")?,
+    );
+    match (n, ms) {
+        (Some(n), Some(ms)) => add(n, ms, None, By::Key, limits),
+        (None, None) => {}
+        _ => limits.lose(NOT_WHOLE),
+    }
+    Ok(())
+}
+
+const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
+
+fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut Read) {
+    if n > 0 && (ms < 1000 || !ms.is_multiple_of(1000)) {
+        limits.lose(NOT_WHOLE);
+    } else {
+        limits.add(n, ms / 1000, burst, by);
+    }
+}
+
+fn rate_limit(
+    node: &Node,
+    by: By,
+    place: &str,
+    limits: &mut Read,
+    found: &mut Found,
+) -> Result<()> {
+    let object = Object::open(node, &tables::RATE_LIMIT, place, found)?;
+    let (limit, duration) = (object.number("limit")?, object.number("duration")?);
+    let (rate, interval) = (
+        object.number("refillRate")?,
+        object.number("refillInterval")?,
+    );
+    if object.flag("autoApply")? == Some(false) {
+        found.leave(
+            place,
+            "a rate limit that is not applied to every request; write it as `cost` or `limit` of routes",
+        );
+        return Ok(());
+    }
+    match (limit, duration, rate, interval) {
+        (Some(n), Some(ms), ..) => add(n, ms, None, by, limits),
+        (burst, None, Some(n), Some(ms)) => add(n, ms, burst.filter(|b| *b > n), by, limits),
+        _ => limits.lose(NOT_WHOLE),
+    }
+    Ok(())
 }

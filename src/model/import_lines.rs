@@ -52,6 +52,10 @@ pub struct KeyLine {
     pub not_before: String,
     /// Ranges that it may be used from.
     pub cidrs: Vec<String>,
+    /// Ranges that it may not be used from. A server that does not know them refuses them, and
+    /// is asked for them only where needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_cidrs: Vec<String>,
     /// Origins that it may be used from.
     pub origins: Vec<String>,
     /// Identities of client certificates that it may be used with: `spiffe://…` or `dns:…`.
@@ -62,6 +66,15 @@ pub struct KeyLine {
     pub labels: Vec<String>,
     /// Switched off for now.
     pub disabled: bool,
+}
+
+/// So many requests in each calendar month.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ImportQuota)]
+pub struct QuotaLine {
+    /// How many.
+    pub requests_per_month: u64,
 }
 
 /// Takes over clients, plans and keys: all of them, or none. What is there already stays
@@ -78,6 +91,10 @@ pub struct Import {
     /// Limits of plans that clients are on.
     #[serde(default)]
     pub plans: BTreeMap<String, Vec<LimitWords>>,
+    /// Quotas of plans that clients are on. A server that does not know them refuses them, and
+    /// is asked for them only where needed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas: BTreeMap<String, QuotaLine>,
     /// Add plans to the policy that it does not have.
     #[serde(default)]
     pub add_plans: bool,

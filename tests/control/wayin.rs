@@ -37,7 +37,7 @@ fn an_import_says_what_it_would_do_and_does_it_once() {
         words.contains("{limits: [{requests: 100, per: 1m, by: client}]}"),
         "{words}"
     );
-    assert!(text(&dry.stderr).contains("basic-auth credentials"));
+    assert!(text(&dry.stderr).contains("`basicauth_credentials`"));
     assert_eq!(home.json(&["client", "list"]), serde_json::json!([]));
 
     // The policy is another person's to change, unless it is said.
@@ -135,11 +135,61 @@ fn an_import_works_through_a_server_with_digests_only() {
 }
 
 #[test]
+fn a_month_of_kong_becomes_a_quota_of_the_policy_here_and_through_a_server() {
+    let file = vector("kong/month.yaml");
+    let args = import_kong(&file, &["--apply", "--add-plans"]);
+    let quota = "quota: {requests: 20000, per: month}";
+    let home = store();
+    home.ok(&args);
+    let policy = home.ok(&["policy", "show"]);
+    assert!(policy.contains(quota), "{policy}");
+    let remote = store();
+    let server = Server::start(&remote, &[]);
+    let output = remote
+        .command(&args)
+        .env("KEYSTILE_SERVER", server.url())
+        .env("KEYSTILE_TOKEN", token(&remote, "owner"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(server.stop());
+    let policy = remote.ok(&["policy", "show"]);
+    assert!(policy.contains(quota), "{policy}");
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_and_a_client_that_is_denied_stays_out() {
+    let home = store();
+    let refused = home.refused(&["import", "kong", &vector("openapi.yaml")]);
+    assert!(refused.contains("holds nothing to take over"), "{refused}");
+    let file = vector("kong/denied.yaml");
+    let done = home.run(&import_kong(&file, &["--apply"]));
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("`mallory` and its keys stay out"));
+    let clients = home.json(&["client", "list"]).to_string();
+    assert!(
+        clients.contains("hooli") && !clients.contains("mallory"),
+        "{clients}"
+    );
+}
+
+#[test]
 fn every_system_s_export_can_be_applied() {
     for (system, file, more) in [
         ("apisix", "apisix-admin.json", &[][..]),
         ("envoy-gateway", "envoy-gateway.yaml", &[]),
         ("unkey", "unkey.json", &["--client", "others"]),
+        ("unkey", "unkey-v1.json", &[]),
+        ("kong", "kong/db-export.yaml", &[]),
+        ("kong", "kong/shared-configs.yaml", &[]),
+        ("kong", "kong/denied.yaml", &[]),
+        ("apisix", "apisix-v2.json", &[]),
+        ("apisix", "adc.yaml", &[]),
+        ("envoy-gateway", "envoy-gateway-several.yaml", &[]),
+        ("higress", "higress.yaml", &[]),
+        ("tyk", "tyk.json", &[]),
+        ("csv", "aws-api-keys.csv", &["--column", "client=Name"]),
+        ("csv", "gravitee.csv", &[]),
         (
             "csv",
             "keys.csv",

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use keystile_core::policy::RawPlan;
+use keystile_core::policy::{RawPlan, RawQuota};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Context;
 use keystile_api::import::{Done, Import as Take};
-use keystile_import::{self as import, Found, How, System};
+use keystile_import::{self as import, File, How, System};
 use keystile_model::error::{Result, refuse};
+use keystile_model::import_lines::QuotaLine;
 use keystile_model::plural;
 use keystile_model::wire::LimitWords;
 use keystile_registry::import::whole::plan_line;
@@ -27,12 +28,13 @@ Examples:
 
 Fields of a table, of which `client` and one of `key` and `sha256` are needed:
   client, key, sha256, name, environment, type, scopes, plan, limits, expires, not_before, cidrs,
-  origins, certificates, disabled
+  deny_cidrs, origins, certificates, disabled, enabled, status
 
 Keys are hashed on this machine; neither store nor server nor log ever gets one in full. Groups with
 limits become plans, ACL groups and permissions become scopes, limits of one consumer become limits
-of its keys. Windows become token buckets of the same size. What is not carried over is listed. What
-is there already stays as it is: a second time changes nothing. Delete the export when you are done:
+of its keys. Windows become token buckets of the same size. What is not carried over, and what is not
+known, is listed; a client that is shut out there, and cannot be here, stays out. Several files are
+read together. What is there already stays as it is: a second time changes nothing. Delete the export when you are done:
 it holds every key.")]
 pub struct Import {
     /// Where the export comes from
@@ -79,22 +81,23 @@ impl Import {
             allow_short: self.allow_short,
             columns: self.column.into_iter().collect(),
         };
-        let mut found = Found::default();
-        for path in &self.files {
-            let text = read(path)?;
-            import::read(
-                self.system,
-                &path.display().to_string(),
-                &text,
-                &how,
-                &mut found,
-            )?;
-        }
+        let files = self.files.iter().map(|path| read(path));
+        let files = files.collect::<Result<Vec<File>>>()?;
+        let mut found = import::read(self.system, &files, &how)?;
+        drop(files);
         found.leave_ended(cx.now());
-        let left = found.left();
+        let (left, noted) = (found.left(), found.noted());
         let plans = found.plans.clone();
         let words = |plan: RawPlan| plan.limits.into_iter().map(LimitWords).collect();
+        let month = |q: &RawQuota| QuotaLine {
+            requests_per_month: q.requests,
+        };
+        let quotas = plans
+            .iter()
+            .filter_map(|(n, p)| Some((n.clone(), month(p.quota.as_ref()?))))
+            .collect();
         let done = cx.perform(Take {
+            quotas,
             clients: found.clients.into_values().collect(),
             keys: found.keys,
             plans: found
@@ -112,20 +115,27 @@ impl Import {
                 cx.out
                     .warn(format_args!("not carried over: {places}: {}", l.problem));
             }
+            for n in &noted {
+                let places = n.places.join(", ");
+                cx.out.warn(format_args!("{places}: {}", n.problem));
+            }
             for kept in &done.kept {
                 cx.out.warn(kept);
             }
         }
-        let report = json!({"system": self.system.as_str(), "done": done, "plans": plans, "not_carried_over": left});
+        let report = json!({"system": self.system.as_str(), "done": done, "plans": plans, "not_carried_over": left, "notes": noted});
         cx.out.show(&report, || words_of(&done, &plans))
     }
 }
 
 /// The text holds keys: it is wiped when it has been read.
-fn read(path: &Path) -> Result<Zeroizing<String>> {
+fn read(path: &Path) -> Result<File> {
     let bytes = Zeroizing::new(file::read(path)?);
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Ok(text) => Ok(File {
+            name: path.display().to_string(),
+            text: Zeroizing::new(text.to_owned()),
+        }),
         Err(_) => Err(refuse(
             format_args!("`{}` is not UTF-8", path.display()),
             "save it as UTF-8",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keystile_core::policy::{RawPlan, RawPolicy};
+use keystile_core::policy::{QuotaPeriod, RawPlan, RawPolicy, RawQuota, RollOver};
 
 use super::Ground;
 use super::How;
@@ -36,20 +36,18 @@ fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done
         dry_run: import.dry_run,
         ..Done::default()
     };
-    let plans = import
-        .plans
-        .into_iter()
-        .map(|(name, limits)| {
-            let limits = limits.into_iter().map(|l| l.0).collect();
-            (
-                name,
-                RawPlan {
-                    limits,
-                    ..RawPlan::default()
-                },
-            )
-        })
-        .collect();
+    let mut plans: BTreeMap<String, RawPlan> = BTreeMap::new();
+    for (name, limits) in import.plans {
+        plans.entry(name).or_default().limits = limits.into_iter().map(|l| l.0).collect();
+    }
+    for (name, quota) in import.quotas {
+        plans.entry(name).or_default().quota = Some(RawQuota {
+            requests: quota.requests_per_month,
+            per: QuotaPeriod::Month,
+            time_zone: "UTC".to_owned(),
+            rolls_over: RollOver::default(),
+        });
+    }
     let may_add = import.add_plans || import.dry_run;
     let file = take_plans(&mut tx, world, plans, may_add, &mut done)?;
     let mut clients = tx.clients_by_name()?;
@@ -89,9 +87,9 @@ fn take_plans(
     plans.retain(|name, plan| match file.raw.plans.get(name) {
         None => true,
         Some(there) => {
-            if there.limits != plan.limits {
+            if there.limits != plan.limits || there.quota != plan.quota {
                 done.kept.push(format!(
-                    "plan `{name}` is in the policy with other limits, and stays as it is"
+                    "plan `{name}` is in the policy with other limits, and stays as it is: its clients get those"
                 ));
             }
             false
@@ -166,7 +164,15 @@ pub fn plan_line(name: &str, plan: &RawPlan) -> String {
             format!("{{requests: {}, per: {}{burst}{by}}}", l.requests, l.per)
         })
         .collect();
-    format!("\"{name}\": {{limits: [{}]}}", limits.join(", "))
+    let quota = plan.quota.as_ref().map(|q| {
+        let per = match q.per {
+            QuotaPeriod::Day => "day",
+            QuotaPeriod::Month => "month",
+        };
+        format!(", quota: {{requests: {}, per: {per}}}", q.requests)
+    });
+    let quota = quota.unwrap_or_default();
+    format!("\"{name}\": {{limits: [{}]{quota}}}", limits.join(", "))
 }
 
 fn take_client(
@@ -248,7 +254,7 @@ fn take_key(
         expires: line.expires,
         not_before: line.not_before,
         cidrs: line.cidrs,
-        deny_cidrs: Vec::new(),
+        deny_cidrs: line.deny_cidrs,
         origins: line.origins,
         certificates: line.certificates,
         labels: line.labels,

@@ -1,0 +1,112 @@
+//! Plugins of APISIX's consumers, credentials and consumer groups.
+
+use super::tables;
+use crate::fields::Object;
+use crate::found::Found;
+use crate::limits::{self, Config, Read};
+use crate::node::Node;
+use crate::printable;
+use keystile_model::error::Result;
+use keystile_model::rules;
+
+/// What the plugins of a consumer, a credential or a group say.
+#[derive(Default)]
+pub struct Plugins<'n> {
+    pub key: Option<Object<'n>>,
+    pub limits: Read,
+    pub cidrs: Vec<String>,
+    pub deny_cidrs: Vec<String>,
+    shut: Option<String>,
+}
+
+impl<'n> Plugins<'n> {
+    pub fn read(object: &Object<'n>, found: &mut Found) -> Result<Self> {
+        let mut out = Self::default();
+        let place = &object.place;
+        for (name, node) in object.entries("plugins")? {
+            match name {
+                "key-auth" => {
+                    let key = Object::open(node.see(), &tables::KEY_AUTH, place.as_str(), found)?;
+                    pass_off(&key);
+                    out.key = Some(key);
+                }
+                // Switched off, it does nothing.
+                _ if is_off(node) => node.pass(),
+                "limit-count" => {
+                    let config = Config::open([node.see()], &limits::APISIX_COUNT, place, found)?;
+                    config.pass_off();
+                    out.limits.join(limits::apisix_count(&config));
+                }
+                "limit-req" => {
+                    let config = Config::open([node.see()], &limits::APISIX_REQ, place, found)?;
+                    config.pass_off();
+                    out.limits.join(limits::apisix_req(&config));
+                }
+                "ip-restriction" => out.networks(node, place, found)?,
+                name if tables::SHUTS.contains(&name) => {
+                    node.pass();
+                    out.shut = Some(format!(
+                        "plugin `{name}` restricts it; give it keys by hand"
+                    ));
+                }
+                name => {
+                    node.pass();
+                    found.leave(place, format!("plugin `{}`", printable(name, 60)));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn networks(&mut self, node: &'n Node, place: &str, found: &mut Found) -> Result<()> {
+        let object = Object::open(node.see(), &tables::IP_RESTRICTION, place, found)?;
+        pass_off(&object);
+        for (field, into) in [
+            ("whitelist", &mut self.cidrs),
+            ("blacklist", &mut self.deny_cidrs),
+        ] {
+            let words = object.words(field)?;
+            if object.get(field).is_some() && words.is_empty() {
+                self.shut = Some(format!("`ip-restriction` with an empty `{field}`"));
+            }
+            for word in words {
+                match rules::cidr(word) {
+                    Ok(range) => into.push(range.to_string()),
+                    Err(_) => {
+                        let word = printable(word, 60);
+                        self.shut = Some(format!(
+                            "`ip-restriction`: `{word}` is no range such as 10.0.0.0/8"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why its consumers must stay out, if they must.
+    pub fn closed(&self) -> Option<String> {
+        let zero = self.limits.shut.then(|| "it has a limit of 0".to_owned());
+        self.shut.clone().or(zero)
+    }
+}
+
+impl Config<'_> {
+    fn pass_off(&self) {
+        for field in ["_meta", "disable"] {
+            self.get(field).into_iter().for_each(Node::pass);
+        }
+    }
+}
+
+pub fn pass_off(object: &Object<'_>) {
+    for field in ["_meta", "disable"] {
+        object.get(field).into_iter().for_each(Node::pass);
+    }
+}
+
+/// Whether a plugin is switched off.
+pub fn is_off(settings: &Node) -> bool {
+    let flag = |node: Option<&Node>| node.and_then(Node::flag) == Some(true);
+    flag(settings.peek("disable")) || flag(settings.peek("_meta").and_then(|m| m.peek("disable")))
+}

@@ -1,0 +1,144 @@
+//! What becomes of the fields that APISIX's files and answers have.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+pub const FILE: Kind = Kind {
+    name: "the file",
+    fields: &[
+        becomes(&["consumers"], "clients"),
+        becomes(&["credentials"], "keys of the consumers in their ids"),
+        becomes(&["consumer_groups"], "plans, for groups with limits"),
+        becomes(&["list"], "what the Admin API of APISIX 3 lists"),
+        becomes(&["node"], "what the Admin API of APISIX 2 lists"),
+        becomes(&["key", "value"], "one object, as the Admin API answers it"),
+        becomes(
+            &[
+                "routes",
+                "services",
+                "global_rules",
+                "plugin_configs",
+                "stream_routes",
+            ],
+            "listed; consumers that a `consumer-restriction` in them denies stay out",
+        ),
+        lost(
+            &["secrets"],
+            "keys that refer to a secret are left out; import them with their values",
+        ),
+        no_effect(&[
+            "upstreams",
+            "ssls",
+            "ssl",
+            "protos",
+            "plugins",
+            "plugin_metadata",
+            "total",
+            "count",
+            "action",
+            "has_more",
+            "createdIndex",
+            "modifiedIndex",
+            "$schema",
+            "_*",
+        ]),
+    ],
+};
+
+pub const LISTED: Kind = Kind {
+    name: "listed object",
+    fields: &[
+        becomes(&["key"], "what it is, and whose"),
+        becomes(&["value"], "the object"),
+        no_effect(&["createdIndex", "modifiedIndex", "ttl", "expiration"]),
+    ],
+};
+
+pub const NODE: Kind = Kind {
+    name: "list of APISIX 2",
+    fields: &[
+        becomes(&["nodes"], "the objects"),
+        becomes(&["key", "value"], "one object"),
+        no_effect(&["dir", "createdIndex", "modifiedIndex"]),
+    ],
+};
+
+pub const OBJECT: Kind = Kind {
+    name: "consumer, credential or consumer group",
+    fields: &[
+        becomes(
+            &["username", "name", "id"],
+            "the client's, key's or plan's name",
+        ),
+        becomes(&["desc", "description"], "the client's description"),
+        becomes(&["group_id"], "the client's plan, for groups with limits"),
+        becomes(
+            &["plugins"],
+            "`key-auth`: a key; limits: see below; others are listed",
+        ),
+        becomes(&["credentials"], "keys, in ADC's files"),
+        becomes(
+            &["consumers"],
+            "clients on the plan of the group, in ADC's files",
+        ),
+        becomes(&["type", "config"], "a key, in ADC's files"),
+        lost(&["status"], "look up whether it is switched off"),
+        no_effect(&["labels", "create_time", "update_time"]),
+    ],
+};
+
+pub const KEY_AUTH: Kind = Kind {
+    name: "settings of `key-auth`",
+    fields: &[
+        becomes(&["key"], "the key"),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off: the key is disabled",
+        ),
+        no_effect(&["header", "query", "hide_credentials", "realm"]),
+    ],
+};
+
+pub const IP_RESTRICTION: Kind = Kind {
+    name: "settings of `ip-restriction`",
+    fields: &[
+        becomes(&["whitelist"], "the key's `cidrs`"),
+        becomes(&["blacklist"], "the key's `deny_cidrs`"),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off restricts nothing",
+        ),
+        no_effect(&["message", "response_code"]),
+    ],
+};
+
+/// Plugins that shut out, or let in, by something that a key does not have here.
+pub const SHUTS: [&str; 9] = [
+    "consumer-restriction",
+    "acl",
+    "ip-restriction",
+    "referer-restriction",
+    "ua-restriction",
+    "uri-blocker",
+    "fault-injection",
+    "forward-auth",
+    "opa",
+];
+
+pub const RESTRICTION: Kind = Kind {
+    name: "settings of `consumer-restriction`",
+    fields: &[
+        becomes(
+            &["blacklist", "type"],
+            "consumers and groups in it stay out",
+        ),
+        becomes(
+            &["whitelist", "allowed_by_methods"],
+            "listed: `any_scope` of the routes in the policy",
+        ),
+        becomes(
+            &["_meta", "disable"],
+            "a plugin that is switched off restricts nothing",
+        ),
+        no_effect(&["rejected_code", "rejected_msg"]),
+    ],
+};

@@ -1,0 +1,42 @@
+//! What importers do with each field, as `moving.md` shows it.
+
+use super::fields::{Fate, Kind};
+use super::{System, apisix, envoy_gateway, higress, kong, tyk, unkey};
+
+impl System {
+    /// What becomes of every field, as Markdown. None for a table: its columns are named there.
+    pub fn fields(self) -> Option<String> {
+        let kinds: &[&Kind] = match self {
+            Self::Kong => &kong::KINDS,
+            Self::Apisix => &apisix::KINDS,
+            Self::EnvoyGateway => &envoy_gateway::KINDS,
+            Self::Unkey => &unkey::KINDS,
+            Self::Higress => &higress::KINDS,
+            Self::Tyk => &tyk::KINDS,
+            Self::Csv => return None,
+        };
+        let mut out = format!("### {}\n\n", self.as_str());
+        out.push_str("| object | field | carried over as |\n| --- | --- | --- |\n");
+        let mut silent = Vec::new();
+        for kind in kinds {
+            for field in kind.fields {
+                let names: Vec<String> = field.names.iter().map(|n| format!("`{n}`")).collect();
+                let names = names.join(", ");
+                let row = match field.fate {
+                    Fate::Becomes(what) => what.to_owned(),
+                    Fate::Lost(next) => format!("**not**: {next}"),
+                    Fate::NoEffect => {
+                        silent.push(format!("{}: {names}", kind.name));
+                        continue;
+                    }
+                };
+                out.push_str(&format!("| {} | {names} | {row} |\n", kind.name));
+            }
+        }
+        out.push_str(&format!(
+            "\nWithout effect, and not listed: {}.\n",
+            silent.join("; ")
+        ));
+        Some(out)
+    }
+}

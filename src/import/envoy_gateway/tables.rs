@@ -1,0 +1,119 @@
+//! What becomes of the fields of Kubernetes resources that `apiKeyAuth` needs.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+pub const RESOURCE: Kind = Kind {
+    name: "resource",
+    fields: &[
+        becomes(
+            &["kind", "metadata"],
+            "which SecurityPolicies and Secrets there are",
+        ),
+        becomes(&["spec"], "of a SecurityPolicy: see below"),
+        becomes(
+            &["data", "stringData"],
+            "of a Secret: clients and their keys",
+        ),
+        becomes(&["items"], "resources of a list"),
+        no_effect(&["apiVersion", "type", "immutable", "status"]),
+    ],
+};
+
+pub const METADATA: Kind = Kind {
+    name: "metadata",
+    fields: &[
+        becomes(&["name", "namespace"], "which Secret a policy names"),
+        lost(&["deletionTimestamp"], "it is being deleted"),
+        no_effect(&[
+            "annotations",
+            "labels",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "generation",
+            "generateName",
+            "managedFields",
+            "ownerReferences",
+            "finalizers",
+            "selfLink",
+            "continue",
+            "remainingItemCount",
+            "deletionGracePeriodSeconds",
+        ]),
+    ],
+};
+
+const ONLY_KEYS: &str = "only `apiKeyAuth` is carried over";
+
+pub const SPEC: Kind = Kind {
+    name: "SecurityPolicy",
+    fields: &[
+        becomes(&["apiKeyAuth"], "clients and keys"),
+        becomes(
+            &["targetRef", "targetRefs", "targetSelectors"],
+            "listed; with several policies, a scope of the keys of each",
+        ),
+        lost(
+            &[
+                "authorization",
+                "basicAuth",
+                "cors",
+                "extAuth",
+                "jwt",
+                "oidc",
+            ],
+            ONLY_KEYS,
+        ),
+        no_effect(&["mergeType"]),
+    ],
+};
+
+pub const AUTH: Kind = Kind {
+    name: "`apiKeyAuth`",
+    fields: &[
+        becomes(
+            &["credentialRefs"],
+            "the Secrets; the first that names a client counts",
+        ),
+        becomes(&["extractFrom"], "listed: `credentials` of the policy"),
+        becomes(
+            &["forwardClientIDHeader"],
+            "listed: `identity.client` of the policy",
+        ),
+        lost(
+            &["sanitize"],
+            "see in the policy whether keys reach the upstream",
+        ),
+    ],
+};
+
+pub const REFERENCE: Kind = Kind {
+    name: "reference to a Secret",
+    fields: &[
+        becomes(&["name", "namespace"], "the Secret"),
+        no_effect(&["group", "kind"]),
+    ],
+};
+
+pub const PLACES: Kind = Kind {
+    name: "`extractFrom`",
+    fields: &[becomes(
+        &["headers", "params", "cookies"],
+        "listed: `credentials` of the policy",
+    )],
+};
+
+pub const TARGET: Kind = Kind {
+    name: "target of a policy",
+    fields: &[
+        becomes(
+            &["kind", "name", "sectionName"],
+            "listed: routes of the policy",
+        ),
+        becomes(
+            &["matchLabels", "matchExpressions"],
+            "listed: routes of the policy",
+        ),
+        no_effect(&["group", "namespace"]),
+    ],
+};

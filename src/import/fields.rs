@@ -1,0 +1,215 @@
+//! What importers know of the fields that a source has, and the reader that holds them to it:
+//! a field is carried over, listed as not carried over, or known to be without effect.
+//! Whatever is none of these is listed as unknown.
+
+use keystile_model::error::Result;
+
+use super::found::Found;
+use super::node::{Data, Document, Node, same_name, wrong_form};
+
+/// What becomes of a field.
+#[derive(Clone, Copy)]
+pub enum Fate {
+    /// It is carried over: what it becomes.
+    Becomes(&'static str),
+    /// It is not, and listed: what to do about it.
+    Lost(&'static str),
+    /// Who may call what, and how often, does not depend on it.
+    NoEffect,
+}
+
+/// Fields with the same fate.
+#[derive(Clone, Copy)]
+pub struct Field {
+    pub names: &'static [&'static str],
+    pub fate: Fate,
+}
+
+/// A kind of object in an export, and all of its fields.
+pub struct Kind {
+    /// As the documentation calls it.
+    pub name: &'static str,
+    pub fields: &'static [Field],
+}
+
+pub const fn becomes(names: &'static [&'static str], what: &'static str) -> Field {
+    let fate = Fate::Becomes(what);
+    Field { names, fate }
+}
+
+pub const fn lost(names: &'static [&'static str], next: &'static str) -> Field {
+    let fate = Fate::Lost(next);
+    Field { names, fate }
+}
+
+pub const fn no_effect(names: &'static [&'static str]) -> Field {
+    let fate = Fate::NoEffect;
+    Field { names, fate }
+}
+
+impl Kind {
+    fn fate(&self, name: &str) -> Option<Fate> {
+        let known = |field: &&Field| {
+            field.names.iter().any(|n| match n.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => same_name(n, name),
+            })
+        };
+        self.fields.iter().find(known).map(|f| f.fate)
+    }
+}
+
+/// An object of a known kind.
+pub struct Object<'n> {
+    pub node: &'n Node,
+    kind: &'static Kind,
+    /// For messages.
+    pub place: String,
+}
+
+impl<'n> Object<'n> {
+    /// Opens it: what is not carried over or not known is listed here.
+    pub fn open(
+        node: &'n Node,
+        kind: &'static Kind,
+        place: impl Into<String>,
+        found: &mut Found,
+    ) -> Result<Self> {
+        let place = place.into();
+        let Some(pairs) = node.pairs() else {
+            return Err(wrong_form(&place, kind.name, "an object with fields"));
+        };
+        for (name, value) in pairs {
+            match kind.fate(name) {
+                Some(Fate::Becomes(_)) => {}
+                Some(Fate::NoEffect) => value.pass(),
+                Some(Fate::Lost(next)) => {
+                    value.pass();
+                    if !value.is_empty() && !matches!(value.data, Data::Bool(false)) {
+                        found.leave(&place, format!("`{name}`: {next}"));
+                    }
+                }
+                None => {
+                    value.pass();
+                    if !value.is_empty() {
+                        let name = super::printable(name, 60);
+                        found.leave(
+                            &place,
+                            format!(
+                                "field `{name}` is not known: look up whether it restricts anything"
+                            ),
+                        );
+                    }
+                }
+            }
+        }
+        Ok(Self { node, kind, place })
+    }
+
+    /// The root of a document.
+    pub fn root(document: &'n Document, kind: &'static Kind, found: &mut Found) -> Result<Self> {
+        Self::open(&document.root, kind, document.file.clone(), found)
+    }
+
+    /// A field; none if it is missing or null.
+    pub fn get(&self, name: &str) -> Option<&'n Node> {
+        debug_assert!(
+            matches!(self.kind.fate(name), Some(Fate::Becomes(_))),
+            "the table of `{}` does not say what `{name}` becomes",
+            self.kind.name
+        );
+        let Data::Map(pairs) = &self.node.data else {
+            return None;
+        };
+        let mut found = None;
+        for (n, node) in pairs {
+            // Spelled in two ways: the exact name counts.
+            if same_name(n, name) {
+                node.see();
+                if !node.is_null() && (found.is_none() || n.as_str() == name) {
+                    found = Some(node);
+                }
+            }
+        }
+        found
+    }
+
+    pub fn text(&self, name: &str) -> Result<Option<&'n str>> {
+        self.read(name, "a text", Node::text)
+    }
+
+    pub fn number(&self, name: &str) -> Result<Option<u64>> {
+        self.read(name, "a whole number", Node::number)
+    }
+
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        self.read(name, "true or false", Node::flag)
+    }
+
+    pub fn list(&self, name: &str) -> Result<&'n [Node]> {
+        Ok(self.read(name, "a list", Node::list)?.unwrap_or_default())
+    }
+
+    pub fn words(&self, name: &str) -> Result<Vec<&'n str>> {
+        Ok(self
+            .read(name, "a list of texts", Node::words)?
+            .unwrap_or_default())
+    }
+
+    /// The pairs of a mapping whose names are the user's.
+    pub fn entries(&self, name: &str) -> Result<Vec<(&'n str, &'n Node)>> {
+        let read = |node: &'n Node| node.pairs().map(Iterator::collect);
+        Ok(self.read(name, "a mapping", read)?.unwrap_or_default())
+    }
+
+    /// Puts the line in front of a place, if it is known.
+    pub fn at(file: &str, node: &Node, what: impl std::fmt::Display) -> String {
+        match node.line {
+            0 => format!("{file}: {what}"),
+            line => format!("{file}:{line}: {what}"),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        read: impl Fn(&'n Node) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(node) = self.get(name) else {
+            return Ok(None);
+        };
+        match read(node) {
+            Some(value) => Ok(Some(value)),
+            None => Err(wrong_form(&self.place, name, expected)),
+        }
+    }
+}
+
+/// Lists what no importer has read: the last check that nothing is dropped in silence.
+pub fn list_unread(document: &Document, found: &mut Found) {
+    unread(&document.root, &document.file, "", found);
+}
+
+fn unread(node: &Node, file: &str, path: &str, found: &mut Found) {
+    match &node.data {
+        _ if node.is_empty() => {}
+        _ if !node.is_seen() => found.leave(
+            &Object::at(file, node, format_args!("`{path}`")),
+            "was not read, and is not carried over",
+        ),
+        Data::List(items) => {
+            for (i, item) in items.iter().enumerate() {
+                unread(item, file, &format!("{path}[{i}]"), found);
+            }
+        }
+        Data::Map(pairs) => {
+            for (name, value) in pairs {
+                let dot = if path.is_empty() { "" } else { "." };
+                let name = super::printable(name, 60);
+                unread(value, file, &format!("{path}{dot}{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}

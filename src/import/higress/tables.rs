@@ -1,0 +1,111 @@
+//! What becomes of the fields that Higress's exports have.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+pub const RESOURCE: Kind = Kind {
+    name: "WasmPlugin",
+    fields: &[
+        becomes(&["kind", "metadata"], "which plugin it is"),
+        becomes(&["spec"], "see below"),
+        becomes(&["items"], "plugins of a list"),
+        no_effect(&["apiVersion", "status"]),
+    ],
+};
+
+pub const SPEC: Kind = Kind {
+    name: "`spec` of a WasmPlugin",
+    fields: &[
+        becomes(&["defaultConfig", "pluginConfig"], "clients and keys"),
+        becomes(
+            &["defaultConfigDisable"],
+            "consumers that are switched off stay out",
+        ),
+        becomes(&["matchRules"], "scopes of the clients in their `allow`"),
+        no_effect(&[
+            "url",
+            "phase",
+            "priority",
+            "failStrategy",
+            "imagePullPolicy",
+            "imagePullSecret",
+            "sha256",
+            "verificationKey",
+            "selector",
+            "match",
+            "vmConfig",
+            "pluginName",
+            "type",
+        ]),
+    ],
+};
+
+pub const CONFIG: Kind = Kind {
+    name: "configuration of `key-auth`",
+    fields: &[
+        becomes(&["consumers"], "clients and keys"),
+        becomes(
+            &["keys", "in_header", "in_query"],
+            "listed: `credentials` of the policy",
+        ),
+        becomes(&["allow"], "a scope of the clients that it names"),
+        becomes(&["_rules_"], "scopes of the clients in their `allow`"),
+        becomes(&["global_auth"], "listed: routes that ask for no key"),
+        no_effect(&["realm"]),
+    ],
+};
+
+pub const CONSUMER: Kind = Kind {
+    name: "consumer",
+    fields: &[
+        becomes(&["name"], "the client's name"),
+        becomes(&["credential", "credentials"], "keys"),
+        lost(
+            &["keys", "in_header", "in_query"],
+            "where this consumer's key stands; list it in `credentials` of the policy",
+        ),
+        no_effect(&["version"]),
+    ],
+};
+
+pub const CREDENTIAL: Kind = Kind {
+    name: "credential of the console",
+    fields: &[
+        becomes(&["type"], "only `key-auth` is carried over"),
+        becomes(&["values", "value"], "keys"),
+        becomes(&["source", "key"], "listed: `credentials` of the policy"),
+    ],
+};
+
+pub const RULE: Kind = Kind {
+    name: "rule",
+    fields: &[
+        becomes(&["config", "allow"], "a scope of the clients that it names"),
+        becomes(
+            &["configDisable"],
+            "a rule that is switched off does nothing",
+        ),
+        becomes(
+            &[
+                "domain",
+                "ingress",
+                "service",
+                "_match_route_",
+                "_match_domain_",
+                "_match_service_",
+            ],
+            "the scope's name; listed: routes of the policy",
+        ),
+        lost(
+            &["_match_route_prefix_"],
+            "write these routes into the policy",
+        ),
+    ],
+};
+
+pub const ANSWER: Kind = Kind {
+    name: "list of the console",
+    fields: &[
+        becomes(&["data"], "consumers"),
+        no_effect(&["success", "total", "pageNum", "pageSize"]),
+    ],
+};

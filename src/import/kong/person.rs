@@ -1,0 +1,249 @@
+//! A consumer of Kong: a client, its plan, and its keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plugins::{Gates, Plugin};
+use super::{reference, tables};
+use crate::fields::Object;
+use crate::found::Found;
+use crate::limits::Read;
+use crate::node::Node;
+use crate::{How, moment, printable};
+use keystile_model::error::Result;
+
+/// The longest that a `ttl` can be in Kong; what is more is a moment, as `db_export` writes.
+const LONGEST_TTL: u64 = 100_000_000;
+
+/// A consumer, with what other lists hold for it.
+pub struct Person<'n> {
+    pub object: Object<'n>,
+    original: String,
+    pub credentials: Vec<Object<'n>>,
+    scopes: Vec<String>,
+    pub groups: BTreeSet<String>,
+    pub plugins: Vec<Plugin<'n>>,
+}
+
+impl<'n> Person<'n> {
+    /// Reads what stands in the consumer itself, but for its plugins.
+    pub fn read(original: &str, object: Object<'n>, found: &mut Found) -> Result<Self> {
+        let mut person = Self {
+            original: original.to_owned(),
+            credentials: Vec::new(),
+            scopes: Vec::new(),
+            groups: BTreeSet::new(),
+            plugins: Vec::new(),
+            object,
+        };
+        person.own(found)?;
+        Ok(person)
+    }
+
+    fn own(&mut self, found: &mut Found) -> Result<()> {
+        let place = self.object.place.clone();
+        for (n, node) in self.object.list("keyauth_credentials")?.iter().enumerate() {
+            let place = format!("{place}, key {}", n + 1);
+            let object = Object::open(node.see(), &tables::CREDENTIAL, place, found)?;
+            object.get("consumer").into_iter().for_each(Node::pass);
+            self.credentials.push(object);
+        }
+        for node in self.object.list("acls")? {
+            let object = Object::open(node.see(), &tables::ACL, place.as_str(), found)?;
+            object.get("consumer").into_iter().for_each(Node::pass);
+            self.acl(&object)?;
+        }
+        if let Some(groups) = self.object.get("groups") {
+            // One alone may stand without a list.
+            for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
+                self.groups.extend(reference(node, &place, found)?);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn acl(&mut self, object: &Object<'n>) -> Result<()> {
+        self.scopes.extend(object.text("group")?.map(str::to_owned));
+        Ok(())
+    }
+
+    pub fn settle(
+        &self,
+        gates: &Gates,
+        plans: &BTreeMap<&str, String>,
+        shut: &BTreeMap<&str, String>,
+        how: &How,
+        found: &mut Found,
+    ) -> Result<()> {
+        let place = &self.object.place;
+        let client = found.client(&self.original);
+        let custom = self
+            .object
+            .text("custom_id")?
+            .filter(|c| *c != self.original);
+        if let (Some(custom), Some(line)) = (custom, found.clients.get_mut(&client)) {
+            let custom = printable(custom, 100);
+            line.description
+                .push_str(&format!(", custom_id `{custom}`"));
+        }
+        let (mut limits, closed) = of_plugins(&self.plugins, place, found)?;
+        limits.report(place, found);
+        if let Some(closed) = closed {
+            found.shut(&client, place, closed);
+        }
+        for group in &self.groups {
+            if let Some(closed) = shut.get(group.as_str()) {
+                found.shut(&client, place, format!("group `{group}`: {closed}"));
+            }
+        }
+        let denied = self.scopes.iter().find(|g| gates.denied.contains_key(*g));
+        let denied = denied.or_else(|| {
+            self.groups
+                .iter()
+                .find(|g| gates.denied_groups.contains(*g))
+        });
+        if let Some(group) = denied {
+            let at = gates.denied.get(group).map_or("", String::as_str);
+            found.shut(
+                &client,
+                place,
+                format!("it is in group `{group}`, which is denied ({at}); give it keys by hand"),
+            );
+        }
+        self.plans(&client, &limits, plans, gates, found);
+        self.keys(&client, &limits, gates, how, found)
+    }
+
+    /// A consumer's own limits come before those of its groups.
+    fn plans(
+        &self,
+        client: &str,
+        limits: &Read,
+        plans: &BTreeMap<&str, String>,
+        gates: &Gates,
+        found: &mut Found,
+    ) {
+        let place = &self.object.place;
+        if limits.month.is_some()
+            && let Some(plan) = limits.plan()
+        {
+            let plan = found.plan(&format!("{client}-own"), plan);
+            found.put_on(client, &plan, place);
+        }
+        for group in &self.groups {
+            match plans.get(group.as_str()) {
+                Some(plan) => found.put_on(client, plan, place),
+                None if gates.allowed_groups.contains(group) => {}
+                None => found.leave(
+                    place,
+                    format!("group `{group}` has no limits, so it becomes no plan"),
+                ),
+            }
+        }
+    }
+
+    fn keys(
+        &self,
+        client: &str,
+        limits: &Read,
+        gates: &Gates,
+        how: &How,
+        found: &mut Found,
+    ) -> Result<()> {
+        let groups = self
+            .groups
+            .iter()
+            .filter(|g| gates.allowed_groups.contains(*g));
+        let all: BTreeSet<&String> = self.scopes.iter().chain(groups).collect();
+        let scopes: Vec<String> = all
+            .into_iter()
+            .filter_map(|s| found.scope(s, &self.object.place))
+            .collect();
+        for (n, credential) in self.credentials.iter().enumerate() {
+            let place = format!("{}, key {}", self.object.place, n + 1);
+            let Some(expires) = expires(credential, &place, found)? else {
+                continue;
+            };
+            let Some(key) = credential.text("key")? else {
+                found.leave(&place, "a credential without a key");
+                continue;
+            };
+            if let Some(key) = found.plain_key(&place, client, key, how) {
+                key.expires = expires;
+                key.scopes.clone_from(&scopes);
+                key.limits = limits.words();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a credential ends, empty if never. None if that is not known: it is left out.
+fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
+    let (ttl, created) = (credential.get("ttl"), credential.get("created_at"));
+    credential.text("key")?;
+    let (ttl, created) = (ttl.map(moment::of), created.and_then(moment::of));
+    Ok(match (ttl, created) {
+        (None | Some(Some(0)), _) => Some(String::new()),
+        (Some(Some(moment)), _) if moment > LONGEST_TTL => Some(moment::line(moment)),
+        (Some(Some(ttl)), Some(created)) => Some(moment::line(created.saturating_add(ttl))),
+        (Some(Some(_)), None) => {
+            found.leave(
+                place,
+                "has a `ttl` and no `created_at`, so its end is unknown; issue a new key",
+            );
+            None
+        }
+        (Some(None), _) => {
+            found.leave(
+                place,
+                "has a `ttl` that is no number of seconds; issue a new key",
+            );
+            None
+        }
+    })
+}
+
+/// The limits of a consumer's or a group's plugins, and what shuts it out.
+pub fn of_plugins(
+    plugins: &[Plugin<'_>],
+    place: &str,
+    found: &mut Found,
+) -> Result<(Read, Option<String>)> {
+    let mut out = Read::default();
+    let mut shut = None;
+    for plugin in plugins {
+        let name = &plugin.name;
+        if plugin.shuts() {
+            plugin.pass();
+            let at = plugin
+                .at
+                .as_ref()
+                .map(|at| format!(" at {at}"))
+                .unwrap_or_default();
+            shut.get_or_insert_with(|| {
+                format!("plugin `{name}`{at} restricts it; give it keys by hand")
+            });
+        } else if let Some(at) = &plugin.at {
+            plugin.pass();
+            found.leave(
+                place,
+                format!("plugin `{name}` for {at} alone: write its limit as `limit` of these routes in the policy"),
+            );
+        } else if plugin.consumer.is_some() && plugin.group.is_some() {
+            plugin.pass();
+            found.leave(
+                place,
+                format!("plugin `{name}` for a consumer in one group alone"),
+            );
+        } else if let Some(read) = plugin.limits(found)? {
+            if read.shut {
+                shut.get_or_insert_with(|| format!("plugin `{name}` has a limit of 0"));
+            }
+            out.join(read);
+        } else {
+            plugin.pass();
+            found.leave(place, format!("plugin `{name}`"));
+        }
+    }
+    Ok((out, shut))
+}

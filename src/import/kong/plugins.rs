@@ -1,0 +1,228 @@
+//! Kong's plugins: limits of consumers and groups, and what belongs into the policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reference;
+use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SHUTS};
+use crate::fields::{Kind, Object};
+use crate::found::Found;
+use crate::limits::{self, Config, Read};
+use crate::node::Node;
+use keystile_model::error::Result;
+
+/// A plugin, and what it is in force for.
+pub struct Plugin<'n> {
+    pub name: String,
+    pub consumer: Option<String>,
+    pub group: Option<String>,
+    /// The service or route that it is narrowed to.
+    pub at: Option<String>,
+    pub place: String,
+    settings: Vec<&'n Node>,
+    /// A shared configuration that it names and the file does not hold.
+    missing: Option<String>,
+}
+
+/// What stands around a plugin.
+#[derive(Clone, Default)]
+pub struct Around {
+    pub consumer: Option<String>,
+    pub group: Option<String>,
+    pub at: Option<String>,
+}
+
+/// Shared configurations, by name.
+pub type Shared<'n> = BTreeMap<&'n str, &'n Node>;
+
+/// Reads plugins; those that are switched off do nothing and are passed over.
+pub fn read<'n>(
+    nodes: &'n [Node],
+    place: &str,
+    around: &Around,
+    shared: &Shared<'n>,
+    found: &mut Found,
+) -> Result<Vec<Plugin<'n>>> {
+    let mut out = Vec::new();
+    let nested = around.consumer.is_some() || around.group.is_some() || around.at.is_some();
+    for (i, node) in nodes.iter().enumerate() {
+        let mut place = match nested {
+            true => place.to_owned(),
+            false => format!("{place}[{i}]"),
+        };
+        let object = Object::open(node.see(), &PLUGIN, place.as_str(), found)?;
+        let name = object.text("name")?.unwrap_or_default().to_owned();
+        let refer = |field: &str, found: &mut Found| match object.get(field) {
+            Some(node) => reference(node, &object.place, found),
+            None => Ok(None),
+        };
+        let consumer = refer("consumer", found)?.or_else(|| around.consumer.clone());
+        let group = refer("consumer_group", found)?.or_else(|| around.group.clone());
+        let service = refer("service", found)?.map(|s| format!("service `{s}`"));
+        let route = refer("route", found)?.map(|r| format!("route `{r}`"));
+        let own = object.get("config");
+        let named = object.text("_config")?;
+        let theirs = named.and_then(|name| shared.get(name).copied());
+        if object.flag("enabled")? == Some(false) {
+            own.into_iter().for_each(Node::pass);
+            continue;
+        }
+        let at = route.or(service);
+        if let Some(at) = &at {
+            place = format!("{place} at {at}");
+        }
+        out.push(Plugin {
+            place,
+            missing: named.filter(|_| theirs.is_none()).map(str::to_owned),
+            settings: own.into_iter().chain(theirs).collect(),
+            at: at.or_else(|| around.at.clone()),
+            consumer,
+            group,
+            name,
+        });
+    }
+    Ok(out)
+}
+
+impl<'n> Plugin<'n> {
+    fn config(&self, kind: &'static Kind, found: &mut Found) -> Result<Config<'n>> {
+        if let Some(name) = &self.missing {
+            let problem = format!("`_config: {name}` names no shared configuration of this file");
+            found.leave(&self.place, problem);
+        }
+        Config::open(self.settings.iter().copied(), kind, &self.place, found)
+    }
+
+    /// It is spoken for as a whole.
+    pub fn pass(&self) {
+        self.settings.iter().for_each(|n| n.pass());
+    }
+
+    /// Whether it shuts out, or narrows, in a way that a key cannot say.
+    pub fn shuts(&self) -> bool {
+        SHUTS.contains(&self.name.as_str())
+    }
+
+    /// The limits of a consumer's or a group's plugin. None if it sets none.
+    pub fn limits(&self, found: &mut Found) -> Result<Option<Read>> {
+        Ok(Some(match self.name.as_str() {
+            "rate-limiting" => limits::kong(&self.config(&limits::KONG, found)?),
+            // A setting of a group in `db_export`, which names no plugin, is one of these.
+            "rate-limiting-advanced" => {
+                limits::kong_advanced(&self.config(&limits::KONG_ADVANCED, found)?)
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// What plugins of services, of routes and of all of them say about groups.
+#[derive(Default)]
+pub struct Gates {
+    /// Groups that an `acl` denies, and where.
+    pub denied: BTreeMap<String, String>,
+    /// Whether that goes for consumer groups too, by the group's name.
+    pub denied_groups: BTreeSet<String>,
+    /// Consumer groups that an `acl` allows.
+    pub allowed_groups: BTreeSet<String>,
+}
+
+impl Gates {
+    /// Plugins that belong to no consumer: what routes ask for stands in the policy.
+    pub fn add(&mut self, plugin: &Plugin<'_>, found: &mut Found) -> Result<()> {
+        let place = plugin.place.clone();
+        match plugin.name.as_str() {
+            "acl" => self.acl(plugin, &place, found)?,
+            "key-auth" => key_auth(plugin, &place, found)?,
+            "rate-limiting" | "rate-limiting-advanced" => {
+                plugin.pass();
+                found.leave(
+                    &place,
+                    "its limit: write it as `limit` of the routes in the policy",
+                );
+            }
+            "request-termination" => {
+                plugin.pass();
+                found.leave(
+                    &place,
+                    "it refuses every request: leave these routes out of the policy",
+                );
+            }
+            name => {
+                plugin.pass();
+                found.leave(
+                    &place,
+                    format!("plugin `{name}`: configure what it does in Envoy"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn acl(&mut self, plugin: &Plugin<'_>, place: &str, found: &mut Found) -> Result<()> {
+        let config = plugin.config(&ACL_PLUGIN, found)?;
+        let list = |names: [&str; 2]| -> Vec<&str> {
+            names.iter().flat_map(|name| config.words(name)).collect()
+        };
+        let (allow, deny) = (list(["allow", "whitelist"]), list(["deny", "blacklist"]));
+        let with_groups = config.flag("include_consumer_groups");
+        if !allow.is_empty() {
+            let words = allow.join(", ");
+            found.leave(
+                place,
+                format!("plugin `acl` allows {words}: write these as `any_scope` of the routes in the policy"),
+            );
+        }
+        if !deny.is_empty() {
+            let words = deny.join(", ");
+            found.leave(
+                place,
+                format!("plugin `acl` denies {words}: a policy cannot deny a scope, so clients in these groups stay out"),
+            );
+        }
+        if allow.is_empty() && deny.is_empty() {
+            found.leave(
+                place,
+                "plugin `acl` names no groups: look at what it restricts",
+            );
+        }
+        for group in deny {
+            self.denied.insert(group.to_owned(), place.to_owned());
+            if with_groups {
+                self.denied_groups.insert(group.to_owned());
+            }
+        }
+        if with_groups {
+            self.allowed_groups
+                .extend(allow.iter().map(|g| (*g).to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn key_auth(plugin: &Plugin<'_>, place: &str, found: &mut Found) -> Result<()> {
+    let config = plugin.config(&KEY_AUTH, found)?;
+    let names = match config.words("key_names") {
+        names if names.is_empty() => "apikey".to_owned(),
+        names => names.join(", "),
+    };
+    let off = |field: &str| config.get(field).and_then(Node::flag) == Some(false);
+    let places = match (off("key_in_header"), off("key_in_query")) {
+        (false, true) => " in a header",
+        (true, false) => " in the query",
+        _ => "",
+    };
+    found.leave(
+        place,
+        format!(
+            "plugin `key-auth` reads {names}{places}: list these in `credentials` of the policy"
+        ),
+    );
+    if let Some(anonymous) = config.text("anonymous").filter(|a| !a.is_empty()) {
+        let anonymous = crate::printable(anonymous, 80);
+        found.leave(
+            place,
+            format!("plugin `key-auth` lets callers without a key in as consumer `{anonymous}` (`anonymous`): here they are refused, unless the policy makes these routes public"),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! What becomes of the fields that Kong's declarative configuration has.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+const ONLY_KEYS: &str = "only API keys are carried over";
+
+pub const FILE: Kind = Kind {
+    name: "the file",
+    fields: &[
+        becomes(&["consumers"], "clients"),
+        becomes(
+            &["keyauth_credentials"],
+            "keys of the consumers that they name",
+        ),
+        becomes(&["acls"], "scopes of the consumer's keys"),
+        becomes(&["consumer_groups"], "plans, for groups with limits"),
+        becomes(&["consumer_group_consumers"], "the client's plan"),
+        becomes(
+            &["plugins", "consumer_group_plugins"],
+            "limits of clients and plans; what belongs into the policy is listed",
+        ),
+        becomes(
+            &["_plugin_configs"],
+            "settings of the plugins that name them with `_config`",
+        ),
+        becomes(&["services", "routes"], "nothing; their plugins are listed"),
+        lost(
+            &[
+                "basicauth_credentials",
+                "hmacauth_credentials",
+                "jwt_secrets",
+                "oauth2_credentials",
+                "oauth2_tokens",
+                "oauth2_authorization_codes",
+                "mtls_auth_credentials",
+            ],
+            ONLY_KEYS,
+        ),
+        lost(
+            &["keyauth_enc_credentials"],
+            "these keys are encrypted; issue new ones",
+        ),
+        lost(
+            &["vaults"],
+            "keys that refer to a vault are left out; import them with their values",
+        ),
+        lost(
+            &[
+                "rbac_roles",
+                "rbac_role_endpoints",
+                "rbac_endpoint_permissions",
+                "rbac_users",
+                "admins",
+            ],
+            "who administers Keystile is given with `keystilectl token`",
+        ),
+        lost(
+            &["filter_chains", "custom_entities"],
+            "configure these filters in Envoy",
+        ),
+        lost(
+            &["consumer_group_overrides"],
+            "write these limits into plans by hand",
+        ),
+        no_effect(&[
+            "_format_version",
+            "_transform",
+            "_info",
+            "_workspace",
+            "_konnect",
+            "_comment",
+            "_ignore",
+            "x-*",
+            "upstreams",
+            "targets",
+            "certificates",
+            "ca_certificates",
+            "snis",
+            "keys",
+            "key_sets",
+            "licenses",
+            "workspaces",
+            "parameters",
+            "partials",
+            "service_packages",
+            "document_objects",
+            "tags",
+            "clustering_data_planes",
+        ]),
+    ],
+};
+
+pub const CONSUMER: Kind = Kind {
+    name: "consumer",
+    fields: &[
+        becomes(&["username"], "the client's name"),
+        becomes(
+            &["custom_id"],
+            "the client's name if it has no other, else in its description",
+        ),
+        becomes(&["id"], "nothing; other lists name the consumer by it"),
+        becomes(&["keyauth_credentials"], "keys"),
+        becomes(&["acls"], "scopes of its keys"),
+        becomes(&["groups"], "the client's plan, for groups with limits"),
+        becomes(&["plugins"], "limits of its keys; others are listed"),
+        lost(
+            &[
+                "basicauth_credentials",
+                "hmacauth_credentials",
+                "jwt_secrets",
+                "oauth2_credentials",
+                "mtls_auth_credentials",
+            ],
+            ONLY_KEYS,
+        ),
+        lost(
+            &["keyauth_enc_credentials"],
+            "these keys are encrypted; issue new ones",
+        ),
+        no_effect(&[
+            "tags",
+            "created_at",
+            "updated_at",
+            "type",
+            "_comment",
+            "ws_id",
+        ]),
+    ],
+};
+
+pub const CREDENTIAL: Kind = Kind {
+    name: "key-auth credential",
+    fields: &[
+        becomes(&["key"], "the key"),
+        becomes(
+            &["ttl"],
+            "`expires`: seconds from `created_at`, or the moment itself as `db_export` writes it",
+        ),
+        becomes(&["created_at"], "with `ttl`, `expires`"),
+        becomes(&["consumer"], "the client"),
+        no_effect(&["id", "tags", "updated_at", "ws_id", "cache_key", "_comment"]),
+    ],
+};
+
+pub const ACL: Kind = Kind {
+    name: "ACL group of a consumer",
+    fields: &[
+        becomes(&["group"], "a scope of the client's keys"),
+        becomes(&["consumer"], "the client"),
+        no_effect(&[
+            "id",
+            "tags",
+            "created_at",
+            "updated_at",
+            "ws_id",
+            "cache_key",
+        ]),
+    ],
+};
+
+pub const GROUP: Kind = Kind {
+    name: "consumer group",
+    fields: &[
+        becomes(&["name", "id"], "the plan's name"),
+        becomes(&["plugins"], "the plan's limits; others are listed"),
+        becomes(&["consumers"], "clients on the plan"),
+        no_effect(&["tags", "created_at", "updated_at", "ws_id", "_comment"]),
+    ],
+};
+
+pub const MEMBERSHIP: Kind = Kind {
+    name: "membership in a consumer group",
+    fields: &[
+        becomes(&["consumer", "consumer_group"], "the client's plan"),
+        no_effect(&[
+            "id",
+            "created_at",
+            "updated_at",
+            "ws_id",
+            "cache_key",
+            "tags",
+        ]),
+    ],
+};
+
+pub const REFERENCE: Kind = Kind {
+    name: "reference",
+    fields: &[
+        becomes(&["id", "username", "name", "custom_id"], "what it names"),
+        no_effect(&["tags", "created_at", "updated_at", "type", "ws_id"]),
+    ],
+};
+
+pub const PLUGIN: Kind = Kind {
+    name: "plugin",
+    fields: &[
+        becomes(
+            &["name"],
+            "limits, for `rate-limiting` and `rate-limiting-advanced`",
+        ),
+        becomes(&["enabled"], "a plugin that is switched off does nothing"),
+        becomes(&["consumer", "consumer_group"], "whose limits these are"),
+        becomes(
+            &["service", "route"],
+            "limits of a service or a route alone are listed",
+        ),
+        becomes(&["config", "_config"], "see the settings of each"),
+        lost(
+            &["condition"],
+            "is in force for some requests only; here for all",
+        ),
+        no_effect(&[
+            "id",
+            "instance_name",
+            "tags",
+            "created_at",
+            "updated_at",
+            "protocols",
+            "ordering",
+            "partials",
+            "run_on",
+            "ws_id",
+            "cache_key",
+            "_comment",
+        ]),
+    ],
+};
+
+pub const KEY_AUTH: Kind = Kind {
+    name: "settings of `key-auth`",
+    fields: &[
+        becomes(&["key_names"], "listed: `credentials` of the policy"),
+        becomes(&["anonymous"], "listed: who is let in without a key"),
+        becomes(
+            &["key_in_header", "key_in_query"],
+            "listed: `credentials` of the policy",
+        ),
+        lost(
+            &["key_in_body"],
+            "keys in a body are not read; send them in a header",
+        ),
+        no_effect(&[
+            "hide_credentials",
+            "run_on_preflight",
+            "realm",
+            "identity_realms",
+        ]),
+    ],
+};
+
+pub const ACL_PLUGIN: Kind = Kind {
+    name: "settings of `acl`",
+    fields: &[
+        becomes(
+            &["allow", "whitelist"],
+            "listed: `any_scope` of the routes in the policy",
+        ),
+        becomes(
+            &["deny", "blacklist"],
+            "listed; clients in a group that is denied stay out",
+        ),
+        becomes(
+            &["include_consumer_groups"],
+            "consumer groups become scopes of their clients' keys",
+        ),
+        no_effect(&["hide_groups_header", "always_use_authenticated_groups"]),
+    ],
+};
+
+pub const SERVICE: Kind = Kind {
+    name: "service or route",
+    fields: &[
+        becomes(&["name", "id"], "nothing; messages name it"),
+        becomes(&["plugins"], "listed, for the routes of the policy"),
+        becomes(&["routes"], "nothing; their plugins are listed"),
+        lost(&["filter_chains"], "configure these filters in Envoy"),
+        no_effect(&[
+            "enabled",
+            "host",
+            "port",
+            "path",
+            "protocol",
+            "url",
+            "retries",
+            "connect_timeout",
+            "read_timeout",
+            "write_timeout",
+            "client_certificate",
+            "tls_*",
+            "ca_certificates",
+            "tags",
+            "created_at",
+            "updated_at",
+            "ws_id",
+            "_comment",
+            "service",
+            "paths",
+            "methods",
+            "hosts",
+            "headers",
+            "protocols",
+            "snis",
+            "sources",
+            "destinations",
+            "strip_path",
+            "preserve_host",
+            "regex_priority",
+            "path_handling",
+            "https_redirect_status_code",
+            "request_buffering",
+            "response_buffering",
+            "expression",
+            "priority",
+        ]),
+    ],
+};
+
+/// Plugins that shut out or let in by something that a key does not have here.
+pub const SHUTS: [&str; 5] = [
+    "request-termination",
+    "ip-restriction",
+    "acl",
+    "bot-detection",
+    "opa",
+];

@@ -1,0 +1,92 @@
+//! Moments as exports write them: seconds, milliseconds or finer since the epoch, as numbers
+//! or texts, or dates.
+
+use keystile_model::when::{self, When};
+
+use super::node::Node;
+
+/// Seconds since the epoch. None if it is no moment.
+pub fn of(node: &Node) -> Option<u64> {
+    if let Some(number) = node.number() {
+        return Some(seconds(number));
+    }
+    let text = node.text()?.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        return (number.is_finite() && number >= 0.0)
+            .then(|| format!("{:.0}", number.trunc()).parse().ok().map(seconds))?;
+    }
+    of_text(text)
+}
+
+/// A date, or a date and a time with its zone; not a time from now.
+pub fn of_text(text: &str) -> Option<u64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<u64>() {
+        return Some(seconds(number));
+    }
+    // A year beyond what a keyset can hold means never, as near as makes no difference.
+    if text
+        .get(..4)
+        .is_some_and(|y| y.parse::<u16>().is_ok_and(|y| y > 2105))
+    {
+        return Some(u64::MAX);
+    }
+    // Without a zone, servers mean UTC.
+    let read = text.parse().or_else(|_| format!("{text}Z").parse());
+    match read.ok()? {
+        When::At(seconds) => Some(seconds),
+        When::After(_) => None,
+    }
+}
+
+/// A number this large would be more than a thousand years after the epoch in the next
+/// larger unit.
+fn seconds(number: u64) -> u64 {
+    match number {
+        0..100_000_000_000 => number,
+        100_000_000_000..100_000_000_000_000 => number / 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => number / 1_000_000,
+        _ => number / 1_000_000_000,
+    }
+}
+
+/// The last second that a key can end in: 2106-02-07.
+const LAST: u64 = u32::MAX as u64 - 1;
+
+/// As a key's line holds it; whatever is later than a keyset can hold ends with it.
+pub fn line(seconds: u64) -> String {
+    when::rfc3339(seconds.min(LAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_in_every_unit_and_form() {
+        for text in [
+            "1900000000",
+            "\"1900000000\"",
+            "1900000000000",
+            "1900000000000000",
+            "1900000000000000000",
+            "1900000000.5",
+            "2030-03-17T17:46:40Z",
+            "\"2030-03-17T18:46:40+01:00\"",
+            "2030-03-17 17:46:40Z",
+            "2030-03-17T17:46:40",
+        ] {
+            let node = super::super::node::parse("f", &format!("at: {text}"), "").unwrap();
+            let node = node[0].root.peek("at").unwrap();
+            assert_eq!(of(node), Some(1_900_000_000), "{text}");
+        }
+        assert_eq!(of_text("2030-03-17"), Some(1_899_936_000));
+        assert_eq!(
+            line(of_text("9999-12-31T00:00:00Z").unwrap()),
+            "2106-02-07T06:28:14Z"
+        );
+        for text in ["soon", "90d", "2030-13-17", ""] {
+            assert_eq!(of_text(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use super::*;
+
+#[test]
+fn a_ttl_is_a_duration_or_the_moment_itself() {
+    let mut found = found(
+        System::Kong,
+        vector!("kong/db-export.yaml"),
+        &How::default(),
+    );
+    assert_eq!(found.keys.len(), 4);
+    for until in [
+        "kong-until-2031-5e8a1f0c",
+        "kong-an-hour-long-3c6a8d1b",
+        "kong-in-milliseconds-9f4e",
+    ] {
+        assert_eq!(
+            key(&found, until).expires,
+            "2031-06-23T16:53:20Z",
+            "{until}"
+        );
+    }
+    assert!(left(&found, "`initech`, key 5", "no number of seconds"));
+    found.leave_ended(1_790_000_000);
+    assert_eq!(found.keys.len(), 3);
+    assert!(left(&found, "`initech`, key 2", "has ended"));
+    assert_eq!(found.left.len(), 2, "{:?}", found.left);
+}
+
+#[test]
+fn shared_settings_anchors_and_members_that_stand_in_their_group_count() {
+    let found = found(
+        System::Kong,
+        vector!("kong/shared-configs.yaml"),
+        &How::default(),
+    );
+    let limits = |name: &str| key(&found, name).limits.clone();
+    assert_eq!(
+        limits("kong-initech-5e8a1f0c7b2d"),
+        ["4/1m@client", "90/1h@client"]
+    );
+    assert_eq!(limits("kong-vandelay-2a7c5e9d0b1f"), ["8/1m@client"]);
+    assert_eq!(found.clients["hooli"].plan.as_deref(), Some("silver"));
+    assert_eq!(found.plans["silver"].limits[0].requests, 4);
+    assert!(left(
+        &found,
+        "`wayne`",
+        "`_config: gone` names no shared configuration"
+    ));
+    assert_eq!(found.left.len(), 1, "{:?}", found.left);
+}
+
+#[test]
+fn what_is_narrowed_to_a_service_or_a_route_is_not_made_general() {
+    let found = found(System::Kong, vector!("kong/narrowed.yaml"), &How::default());
+    assert_eq!(
+        key(&found, "kong-initech-5e8a1f0c7b2d").limits,
+        ["700/1m@client"]
+    );
+    assert!(left(&found, "`initech`", "for service `exports` alone"));
+    assert!(left(
+        &found,
+        "`initech`",
+        "service or route `exports` alone"
+    ));
+    assert!(left(
+        &found,
+        "`mallory`, key 1",
+        "`request-termination` at service or route `big` restricts it"
+    ));
+    assert_eq!(found.keys.len(), 1);
+    assert!(!found.clients.contains_key("mallory"));
+}
+
+#[test]
+fn a_deny_list_is_no_allow_list_and_who_is_denied_stays_out() {
+    let found = found(System::Kong, vector!("kong/denied.yaml"), &How::default());
+    assert!(left(&found, "`shop`", "denies banned"));
+    assert!(left(
+        &found,
+        "`shop`",
+        "as consumer `visitors` (`anonymous`)"
+    ));
+    assert!(left(&found, "`shop`", "`key_in_body`"));
+    assert!(left(&found, "`inner`", "allows staff, silver"));
+    assert!(left(
+        &found,
+        "`mallory`, key 1",
+        "in group `banned`, which is denied"
+    ));
+    assert_eq!(
+        key(&found, "kong-hooli-3c6a8d1b9f4e").scopes,
+        ["friends", "silver", "staff"]
+    );
+    assert_eq!(found.keys.len(), 1);
+    assert!(
+        !found.left.keys().any(|p| p.contains("allows :")),
+        "{:?}",
+        found.left
+    );
+}
+
+#[test]
+fn a_month_is_one_of_the_calendar() {
+    let found = found(System::Kong, vector!("kong/month.yaml"), &How::default());
+    let plan = &found.plans[found.clients["initech"].plan.as_ref().unwrap()];
+    assert_eq!(plan.quota.as_ref().unwrap().requests, 20_000);
+    assert_eq!(
+        key(&found, "kong-initech-5e8a1f0c7b2d").limits,
+        ["3/1s@client", "900/1d@client"]
+    );
+    assert!(left(&found, "`hooli`", "no quota by year"));
+    assert_eq!(found.clients["hooli"].plan, None);
+}
+
+#[test]
+fn fields_and_plugins_that_nobody_knows_are_named_with_their_place() {
+    let text = r#"
+_format_version: "3.0"
+consumers:
+- username: initech
+  blocked_until: 2030-01-01
+  plugins:
+  - {name: our-own-guard, config: {secret: x}}
+  - {name: rate-limiting, config: {minute: 5, fortnight: 9}}
+  keyauth_credentials:
+  - {key: kong-initech-5e8a1f0c7b2d, only_from: office}
+guards: [{name: night}]
+"#;
+    let found = found(System::Kong, text, &How::default());
+    for (place, problem) in [
+        (
+            "file:4: consumer `initech`",
+            "field `blocked_until` is not known",
+        ),
+        ("`initech`", "plugin `our-own-guard`"),
+        ("`initech`", "field `fortnight` is not known"),
+        ("`initech`, key 1", "field `only_from` is not known"),
+        ("file", "field `guards` is not known"),
+    ] {
+        assert!(left(&found, place, problem), "{problem}: {:?}", found.left);
+    }
+}
+
+#[test]
+fn lists_may_be_missing_null_or_empty_and_files_may_share_them() {
+    let one = "_format_version: '3.0'\nconsumers:\n- {username: a, plugins: null, acls: [], groups: g}\nconsumer_groups:\n- {name: g, plugins: [{name: rate-limiting, config: {minute: 5}}]}\n---\nkeyauth_credentials:\n- {consumer: a, key: kong-of-a-5e8a1f0c7b2d}\n";
+    let two = "keyauth_credentials:\n- {consumer: a, key: kong-of-a-3c6a8d1b9f4e}\n";
+    let files: Vec<File> = files(one).into_iter().chain(files(two)).collect();
+    let found = read(System::Kong, &files, &How::default()).unwrap();
+    assert_eq!(found.clients["a"].plan.as_deref(), Some("g"));
+    assert_eq!(
+        (found.keys.len(), found.left.len()),
+        (2, 0),
+        "{:?}",
+        found.left
+    );
+}
+
+#[test]
+fn a_limit_of_nothing_shuts_its_consumer_out() {
+    let text = "consumers:\n- {username: a, keyauth_credentials: [{key: kong-of-a-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 0}}]}\n";
+    let found = found(System::Kong, text, &How::default());
+    assert!(found.keys.is_empty() && left(&found, "`a`, key 1", "limit of 0"));
+}

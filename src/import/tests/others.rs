@@ -1,0 +1,273 @@
+use super::*;
+
+#[test]
+fn apisix_2_lists_its_consumers_in_another_form() {
+    let found = found(System::Apisix, vector!("apisix-v2.json"), &How::default());
+    assert_eq!(found.keys.len(), 2);
+    assert_eq!(
+        key(&found, "apisix-initech-5e8a1f0c7b2d").limits,
+        ["40/1m@client"]
+    );
+    let hooli = key(&found, "apisix-hooli-3c6a8d1b9f4e");
+    assert!(hooli.disabled, "what is switched off there is here");
+    assert_eq!(hooli.deny_cidrs, ["192.0.2.0/24"]);
+    assert!(left(
+        &found,
+        "`mallory`, key 1",
+        "`consumer-restriction` restricts it"
+    ));
+}
+
+#[test]
+fn adcs_files_hold_consumers_in_their_groups() {
+    let found = found(System::Apisix, vector!("adc.yaml"), &How::default());
+    assert_eq!(found.keys.len(), 2);
+    assert_eq!(found.clients["initech"].plan.as_deref(), Some("silver"));
+    assert_eq!(key(&found, "adc-hooli-3c6a8d1b9f4e").name, "first");
+    assert!(left(&found, "`second`", "only key-auth credentials"));
+    assert!(left(&found, "`services`", "what routes ask for"));
+}
+
+#[test]
+fn whom_a_route_of_apisix_denies_stays_out() {
+    let text = r#"
+consumer_groups: [{id: banned, plugins: {}}]
+consumers:
+- {username: a, plugins: {key-auth: {key: apisix-a-0123456789abcdef}}}
+- {username: b, plugins: {key-auth: {key: apisix-b-0123456789abcdef}}}
+- {username: c, group_id: banned, plugins: {key-auth: {key: apisix-c-0123456789abcdef}}}
+routes:
+- {uri: /x, plugins: {consumer-restriction: {blacklist: [b]}}}
+- {uri: /y, plugins: {consumer-restriction: {type: consumer_group_id, blacklist: [banned]}}}
+- {uri: /z, plugins: {consumer-restriction: {blacklist: [a], _meta: {disable: true}}}}
+- {uri: /v, plugins: {consumer-restriction: {whitelist: [a]}, key-auth: {anonymous_consumer: guest}}}
+#END
+"#;
+    let found = found(System::Apisix, text, &How::default());
+    assert_eq!(found.keys.len(), 1);
+    assert_eq!(key(&found, "apisix-a-0123456789abcdef").client, "a");
+    assert!(left(
+        &found,
+        "`b`, key 1",
+        "`consumer-restriction` denies it"
+    ));
+    assert!(left(
+        &found,
+        "`c`, key 1",
+        "`consumer-restriction` denies it"
+    ));
+    assert!(left(&found, "`routes`", "allows some consumers alone (a)"));
+    assert!(left(&found, "`routes`", "consumer `guest`"));
+}
+
+#[test]
+fn envoy_gateway_takes_the_first_secret_that_names_a_client() {
+    let found = found(
+        System::EnvoyGateway,
+        vector!("envoy-gateway-several.yaml"),
+        &How::default(),
+    );
+    assert_eq!(found.keys.len(), 2);
+    assert_eq!(key(&found, "eg-initech-new-7b2d9e4f").client, "initech");
+    assert_eq!(key(&found, "eg-hooli-3c6a8d1b9f4e").client, "hooli");
+    assert!(left(
+        &found,
+        "Secret prod/old, `initech`",
+        "an earlier Secret"
+    ));
+    assert!(left(&found, "prod/orders", "it protects HTTPRoute orders"));
+}
+
+#[test]
+fn keys_of_one_of_several_security_policies_open_no_more_than_its_routes() {
+    let more = "---\nkind: SecurityPolicy\nmetadata: {name: inner, namespace: prod}\nspec:\n  targetRef: {kind: HTTPRoute, name: inner}\n  apiKeyAuth: {credentialRefs: [{name: old}]}\n";
+    let text = format!("{}{more}", vector!("envoy-gateway-several.yaml"));
+    let found = found(System::EnvoyGateway, &text, &How::default());
+    assert_eq!(
+        key(&found, "eg-initech-new-7b2d9e4f").scopes,
+        ["prod/orders"]
+    );
+    assert_eq!(
+        key(&found, "eg-initech-old-5e8a1f0c").scopes,
+        ["prod/inner"]
+    );
+    assert_eq!(
+        key(&found, "eg-hooli-3c6a8d1b9f4e").scopes,
+        ["prod/orders", "prod/inner"]
+    );
+    assert!(left(&found, "prod/inner", "ask for scope `prod/inner`"));
+}
+
+#[test]
+fn unkeys_first_version_has_one_limit_and_counts_down() {
+    let found = found(System::Unkey, vector!("unkey-v1.json"), &How::default());
+    let initech = key(&found, "unkey-initech-5e8a1f0c7b2d");
+    assert_eq!(initech.limits, ["6/1s:30"]);
+    assert_eq!(initech.expires, "2031-06-23T16:53:20Z");
+    assert_eq!(
+        initech.scopes,
+        ["api_1"],
+        "keys of several APIs do not open each other's"
+    );
+    let hooli = key(&found, "unkey-hooli-3c6a8d1b9f4e");
+    assert!(hooli.disabled);
+    assert_eq!(hooli.limits, ["9/1m"]);
+    assert!(left(&found, "`key_2`", "`refill`"));
+    assert!(left(&found, "`key_3`", "is deleted"));
+    assert!(found.noted.keys().any(|n| n.contains("no credits left")));
+    assert_eq!(found.left.len(), 2, "{:?}", found.left);
+}
+
+#[test]
+fn a_table_of_aws_switches_keys_off_and_leaves_nothing_unsaid() {
+    let how = How {
+        columns: [("client".to_owned(), "Name".to_owned())].into(),
+        ..How::default()
+    };
+    let found = found(System::Csv, vector!("aws-api-keys.csv"), &how);
+    assert!(!key(&found, "aws-initech-5e8a1f0c7b2d9e4f").disabled);
+    assert!(key(&found, "aws-hooli-3c6a8d1b9f4e7b2d").disabled);
+    assert!(key(&found, "aws-vandelay-2a7c5e9d0b1f").disabled);
+    assert!(left(&found, "`usageplanIds`", "none that is known"));
+    for word in ["perhaps", "2"] {
+        let text = format!("client,key,enabled\na,aws-unsure-0123456789abcdef,{word}\n");
+        let found = super::found(System::Csv, &text, &How::default());
+        assert!(found.keys.is_empty() && left(&found, "file:2", "stays out"));
+    }
+}
+
+#[test]
+fn gravitees_subscriptions_end_and_pause_as_they_did() {
+    let found = found(System::Csv, vector!("gravitee.csv"), &How::default());
+    let initech = key(&found, "gravitee-initech-5e8a1f0c");
+    assert_eq!(
+        (initech.expires.as_str(), initech.disabled),
+        ("2031-06-23T16:53:20Z", false)
+    );
+    assert!(key(&found, "gravitee-hooli-3c6a8d1b9f").disabled);
+    assert_eq!(found.keys.len(), 2);
+    assert!(left(&found, "file:4", "its status is `CLOSED`"));
+    let without = "Plan;Application;Status\ngold;initech;ACCEPTED\n";
+    let error = read(System::Csv, &files(without), &How::default())
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("neither a column `key`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn higress_allows_consumers_route_by_route() {
+    let found = found(System::Higress, vector!("higress.yaml"), &How::default());
+    assert_eq!(key(&found, "higress-initech-5e8a1f0c").scopes, ["shop"]);
+    assert!(key(&found, "higress-hooli-3c6a8d1b9f4e").scopes.is_empty());
+    assert!(left(&found, "rule 1", "scope `shop`"));
+    assert!(left(&found, "file", "keys stand in x-api-key"));
+    let console = r#"{"success":true,"data":[{"name":"a","credentials":[{"type":"key-auth","source":"HEADER","key":"x-api-key","values":["higress-console-0123456789"]},{"type":"jwt-auth","values":["no"]}]}]}"#;
+    let found = super::found(System::Higress, console, &How::default());
+    assert_eq!(key(&found, "higress-console-0123456789").client, "a");
+    assert!(left(&found, "`a`", "jwt-auth credentials"));
+}
+
+#[test]
+fn tyks_sessions_are_narrowed_switched_off_and_ended_as_they_were() {
+    let found = found(System::Tyk, vector!("tyk.json"), &How::default());
+    let initech = key(&found, "tyk-initech-5e8a1f0c7b2d");
+    assert_eq!(
+        (initech.limits.as_slice(), initech.scopes.as_slice()),
+        (&["50/1m".to_owned()][..], &["orders".to_owned()][..])
+    );
+    assert_eq!(initech.expires, "2031-06-23T16:53:20Z");
+    let hooli = key(&found, "tyk-hooli-3c6a8d1b9f4e");
+    assert!(hooli.disabled && hooli.expires.is_empty());
+    assert!(left(&found, "key 2", "a quota of 1000"));
+    assert!(left(&found, "key 3", "`allowed_urls` narrows it"));
+    assert!(left(
+        &found,
+        "key 4",
+        "its policy `gone` is not in the export"
+    ));
+    assert_eq!(found.keys.len(), 2);
+    let redis = r#"{"apikey-tyk-redis-0123456789abcdef":{"alias":"a","access_rights":{"x":{"api_id":"x"}},"colour":"red"}}"#;
+    let found = super::found(System::Tyk, redis, &How::default());
+    assert_eq!(key(&found, "tyk-redis-0123456789abcdef").client, "a");
+    assert!(left(&found, "key 1", "field `colour` is not known"));
+    assert!(!format!("{:?}", found.left).contains("tyk-redis"));
+}
+
+#[test]
+fn a_file_that_holds_nothing_of_its_kind_is_refused() {
+    for system in [
+        System::Kong,
+        System::Apisix,
+        System::EnvoyGateway,
+        System::Unkey,
+        System::Higress,
+        System::Tyk,
+        System::Csv,
+    ] {
+        for text in [
+            "",
+            "---\n",
+            "{}",
+            "[]",
+            "null",
+            "openapi: 3.1.0\npaths: {}\n",
+            "_format_version: '3.0'\nservices: []\n",
+            "just words\n",
+            "{\"total\":0,\"list\":[]}",
+        ] {
+            let read = read(system, &files(text), &How::default());
+            assert!(read.is_err(), "{system:?}: {text:?}");
+        }
+    }
+    // Nor is one among others that hold something.
+    let other = "_format_version: '3.0'\nupstreams: [{name: u}]\n";
+    let both: Vec<File> = files(vector!("kong.yaml"))
+        .into_iter()
+        .chain([File {
+            name: "other".to_owned(),
+            text: Zeroizing::new(other.to_owned()),
+        }])
+        .collect();
+    let error = read(System::Kong, &both, &How::default()).err().unwrap();
+    assert!(
+        error.to_string().starts_with("other: holds nothing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_that_cannot_be_sent_in_a_place_is_named() {
+    let text = "client,key\na,\"with,a-comma-0123456789\"\n";
+    let found = found(System::Csv, text, &How::default());
+    assert_eq!(found.keys.len(), 1);
+    let (note, places) = found.noted.first_key_value().unwrap();
+    assert!(note.contains("after `Authorization: Bearer`"), "{note}");
+    assert!(places.contains("file:2"));
+    assert!(!note.contains("with,a-comma"));
+}
+
+#[test]
+fn what_moving_says_of_fields_is_what_the_importers_know() {
+    let systems = [
+        System::Kong,
+        System::Apisix,
+        System::EnvoyGateway,
+        System::Unkey,
+        System::Higress,
+        System::Tyk,
+    ];
+    let tables: Vec<String> = systems.into_iter().filter_map(System::fields).collect();
+    let wanted = tables.join("\n");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/moving.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, _) = text.split_once("\n### kong\n").unwrap_or((&text, ""));
+    let wanted = format!("{before}\n{wanted}");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, wanted).unwrap();
+    } else {
+        assert!(text == wanted, "`BLESS=1` writes the tables anew");
+    }
+}

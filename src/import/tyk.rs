@@ -1,0 +1,345 @@
+//! Tyk: sessions of keys as the gateway's and the dashboard's APIs answer them, or as Redis
+//! holds them under `apikey-…`, and policies.
+
+use std::collections::BTreeMap;
+
+use keystile_core::key::Digest;
+use keystile_core::policy::By;
+
+use super::fields::{Kind, Object};
+use super::found::Found;
+use super::limits::Read;
+use super::node::{Data, Document, Node};
+use super::{How, moment, printable};
+use keystile_model::error::Result;
+use keystile_model::rules;
+
+mod tables;
+
+use tables::{FILE, ITEM, POLICY, RIGHT, SESSION};
+
+/// All that this importer knows.
+pub const KINDS: [&Kind; 5] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY];
+
+struct Key<'n> {
+    session: Object<'n>,
+    text: Option<&'n str>,
+    hash: Option<&'n str>,
+}
+
+#[derive(Default)]
+struct World<'n> {
+    keys: Vec<Key<'n>>,
+    policies: BTreeMap<&'n str, Object<'n>>,
+}
+
+/// What a session or a policy grants.
+#[derive(Default)]
+struct Grant {
+    limits: Read,
+    scopes: Vec<String>,
+    off: bool,
+    out: Option<String>,
+}
+
+pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+    let mut world = World::default();
+    for document in documents {
+        world.document(document, found)?;
+    }
+    for key in &world.keys {
+        world.key(key, how, found)?;
+    }
+    Ok(())
+}
+
+impl<'n> World<'n> {
+    fn document(&mut self, document: &'n Document, found: &mut Found) -> Result<()> {
+        let root = document.root.see();
+        let is = |name: &str| root.peek(name).is_some();
+        if let Data::List(items) = &root.data {
+            return self.items(document, items, found);
+        }
+        if is("access_rights") || is("key_id") || is("session") || is("apply_policies") {
+            return self.item(document, root, None, 0, found);
+        }
+        if !is("keys") && !is("data") && !is("policies") && !is("apis") {
+            // As Redis holds them: the names are the keys.
+            for (i, (name, node)) in root.pairs().into_iter().flatten().enumerate() {
+                if is_session(node) {
+                    self.item(document, node, Some(name), i, found)?;
+                } else {
+                    node.pass();
+                    let place = Object::at(&document.file, node, format_args!("entry {}", i + 1));
+                    found.leave(&place, "is no session of a key");
+                }
+            }
+            return Ok(());
+        }
+        let file = Object::root(document, &FILE, found)?;
+        for field in ["keys", "data"] {
+            match file.get(field).map(|node| (node, &node.data)) {
+                Some((_, Data::List(items))) => self.items(document, items, found)?,
+                Some((node, Data::Map(_))) if node.peek("keys").is_some() => {
+                    let inner = Object::open(node, &FILE, document.file.as_str(), found)?;
+                    self.items(document, inner.list("keys")?, found)?;
+                }
+                Some((node, Data::Map(_))) => {
+                    for (i, (name, node)) in node.pairs().into_iter().flatten().enumerate() {
+                        self.item(document, node, Some(name), i, found)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (i, node) in file.list("policies")?.iter().enumerate() {
+            found.meet(&document.file);
+            let place = format!("{}: policies[{i}]", document.file);
+            let policy = Object::open(node.see(), &POLICY, place, found)?;
+            for id in [policy.text("id")?, policy.text("_id")?]
+                .into_iter()
+                .flatten()
+            {
+                let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
+                self.policies.insert(id, again);
+            }
+        }
+        Ok(())
+    }
+
+    fn items(
+        &mut self,
+        document: &'n Document,
+        nodes: &'n [Node],
+        found: &mut Found,
+    ) -> Result<()> {
+        for (i, node) in nodes.iter().enumerate() {
+            self.item(document, node, None, i, found)?;
+        }
+        Ok(())
+    }
+
+    /// A key; places never hold its text.
+    fn item(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        name: Option<&'n str>,
+        i: usize,
+        found: &mut Found,
+    ) -> Result<()> {
+        let place = Object::at(&document.file, node, format_args!("key {}", i + 1));
+        if let Data::Text(_) = node.see().data {
+            found.meet(&document.file);
+            found.leave(
+                &place,
+                "a key without its session; export each with `GET /tyk/keys/{key}`",
+            );
+            return Ok(());
+        }
+        let is_item = node.peek("data").or(node.peek("session")).is_some();
+        let (mut text, mut hash) = (name.map(bare), None);
+        let session = if is_item {
+            let item = Object::open(node, &ITEM, place.as_str(), found)?;
+            for field in ["key_id", "key", "token"] {
+                text = text.or(item.text(field)?);
+            }
+            for field in ["key_hash", "hash"] {
+                hash = hash.or(item.text(field)?);
+            }
+            let (data, session) = (item.get("data"), item.get("session"));
+            data.or(session).unwrap_or(node)
+        } else {
+            node
+        };
+        let session = Object::open(session, &SESSION, place, found)?;
+        for field in ["key_id", "key", "token"] {
+            let own = session.text(field)?;
+            text = text.or(own);
+        }
+        for field in ["key_hash", "hash"] {
+            let own = session.text(field)?;
+            hash = hash.or(own);
+        }
+        found.meet(&document.file);
+        self.keys.push(Key {
+            session,
+            text,
+            hash,
+        });
+        Ok(())
+    }
+
+    fn key(&self, key: &Key<'n>, how: &How, found: &mut Found) -> Result<()> {
+        let place = key.session.place.as_str();
+        let mut grant = grant(&key.session, found)?;
+        grant.off |= key.session.flag("is_inactive")? == Some(true);
+        let mut policies = key.session.words("apply_policies")?;
+        let one = key
+            .session
+            .text("apply_policy_id")?
+            .filter(|p| !p.is_empty());
+        policies.extend(one);
+        for id in policies {
+            match self.policies.get(id) {
+                Some(policy) => self.apply(policy, &mut grant, found)?,
+                None => {
+                    grant.out = Some(format!(
+                        "its policy `{}` is not in the export",
+                        printable(id, 80)
+                    ));
+                }
+            }
+        }
+        grant.limits.report(place, found);
+        if grant.scopes.is_empty() && grant.out.is_none() {
+            grant.out = Some("it has no access rights".to_owned());
+        }
+        if grant.limits.shut {
+            grant.out = Some("it has a limit of 0".to_owned());
+        }
+        let expires = match key
+            .session
+            .get("expires")
+            .map(|n| (n.text(), moment::of(n)))
+        {
+            None | Some((Some("0" | "-1"), _)) => String::new(),
+            Some((_, Some(at))) => moment::line(at),
+            Some((_, None)) => {
+                grant.out = Some("`expires` is no time".to_owned());
+                String::new()
+            }
+        };
+        let (alias, oauth) = (
+            key.session.text("alias")?,
+            key.session.text("oauth_client_id")?,
+        );
+        let owner = alias
+            .filter(|a| !a.is_empty())
+            .or(oauth.filter(|o| !o.is_empty()));
+        let Some(owner) = owner.or(how.client.as_deref()) else {
+            key.session.node.pass();
+            found.leave(place, "has no `alias`; name its client with `--client`");
+            return Ok(());
+        };
+        if let Some(out) = grant.out {
+            found.leave(place, format!("stays out: {out}"));
+            return Ok(());
+        }
+        let client = found.client(owner);
+        let scopes: Vec<String> = grant
+            .scopes
+            .iter()
+            .filter_map(|s| found.scope(s, place))
+            .collect();
+        let line = match (key.text, key.hash.and_then(rules::hex_digest)) {
+            (_, Some(digest)) => found.key(place, &client, Digest(digest.0), how),
+            (Some(text), None) => found.plain_key(place, &client, text, how),
+            (None, None) => {
+                found.leave(
+                    place,
+                    "has neither a key nor a SHA-256 of it; issue a new key",
+                );
+                None
+            }
+        };
+        if let Some(line) = line {
+            line.scopes = scopes;
+            line.limits = grant.limits.words();
+            line.expires = expires;
+            line.disabled = grant.off;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, policy: &Object<'n>, into: &mut Grant, found: &mut Found) -> Result<()> {
+        let theirs = grant(policy, found)?;
+        let (active, inactive) = (policy.flag("active")?, policy.flag("is_inactive")?);
+        let state = policy.text("state")?;
+        let off = active == Some(false)
+            || inactive == Some(true)
+            || state.is_some_and(|s| !s.is_empty() && s != "active");
+        into.off |= off || theirs.off;
+        into.limits.join(theirs.limits);
+        into.scopes.extend(theirs.scopes);
+        into.out = into.out.take().or(theirs.out);
+        Ok(())
+    }
+}
+
+fn is_session(node: &Node) -> bool {
+    [
+        "access_rights",
+        "apply_policies",
+        "allowance",
+        "quota_max",
+        "session",
+    ]
+    .iter()
+    .any(|name| node.peek(name).is_some())
+}
+
+/// Redis holds keys under `apikey-…`.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("apikey-").unwrap_or(name)
+}
+
+/// Limits and scopes of a session or a policy.
+fn grant(object: &Object<'_>, found: &mut Found) -> Result<Grant> {
+    let place = object.place.as_str();
+    let mut grant = Grant::default();
+    let positive = |name: &str| -> Result<Option<String>> {
+        let text = object
+            .text(name)?
+            .filter(|t| !t.starts_with('-') && *t != "0");
+        Ok(text.map(str::to_owned))
+    };
+    let whole = |text: &str| {
+        let number = text.parse::<f64>().ok().filter(|n| n.fract() == 0.0)?;
+        format!("{number:.0}").parse::<u64>().ok()
+    };
+    match (positive("rate")?, positive("per")?) {
+        (Some(rate), Some(per)) => match (whole(&rate), whole(&per)) {
+            (Some(rate), Some(per)) => grant.limits.add(rate, per, None, By::Key),
+            _ => grant
+                .limits
+                .lose("a limit that is no whole number of requests and seconds"),
+        },
+        (Some(_), None) => grant.limits.lose("a limit without a period"),
+        _ => {}
+    }
+    if let Some(quota) = positive("quota_max")? {
+        grant.limits.lose(&format!(
+            "a quota of {}: write one by month or day into a plan",
+            printable(&quota, 20)
+        ));
+    }
+    for (api, node) in object.entries("access_rights")? {
+        let right = Object::open(node.see(), &RIGHT, place, found)?;
+        let api = right.text("api_id")?.unwrap_or(api);
+        let off = right.flag("disabled")? == Some(true);
+        for field in [
+            "allowed_urls",
+            "restricted_types",
+            "allowed_types",
+            "field_access_rights",
+        ] {
+            if let Some(narrow) = right.get(field) {
+                narrow.pass();
+                if !narrow.is_empty() {
+                    let api = printable(api, 80);
+                    grant.out = Some(format!(
+                        "`{field}` narrows it within API `{api}`; give it a scope of its own by hand"
+                    ));
+                }
+            }
+        }
+        if right.words("versions")?.iter().any(|v| *v != "Default") {
+            found.leave(place, format!("versions of API `{}`", printable(api, 80)));
+        }
+        if !off {
+            grant.scopes.push(api.to_owned());
+        }
+    }
+    Ok(grant)
+}

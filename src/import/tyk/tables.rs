@@ -1,0 +1,162 @@
+//! What becomes of the fields that Tyk's exports have.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+pub const ITEM: Kind = Kind {
+    name: "key",
+    fields: &[
+        becomes(&["key_id", "key", "token"], "the key"),
+        becomes(&["key_hash", "hash"], "the key's digest, if it is SHA-256"),
+        becomes(&["data", "session"], "the session: see below"),
+        no_effect(&["api_model", "created_at", "status", "action", "_id"]),
+    ],
+};
+
+pub const SESSION: Kind = Kind {
+    name: "session",
+    fields: &[
+        becomes(&["alias", "oauth_client_id"], "the client's name"),
+        becomes(
+            &["key_id", "key", "token", "key_hash", "hash"],
+            "the key, or its digest",
+        ),
+        becomes(&["rate", "per"], "a token bucket"),
+        becomes(&["expires"], "`expires`"),
+        becomes(&["is_inactive"], "`disabled`"),
+        becomes(
+            &["access_rights"],
+            "scopes: the ids of the APIs; narrower ones keep the key out",
+        ),
+        becomes(
+            &["apply_policies", "apply_policy_id"],
+            "limits and scopes of the policies in the export",
+        ),
+        becomes(
+            &["quota_max"],
+            "listed: there is no quota that renews with a key's first use",
+        ),
+        lost(
+            &["basic_auth_data", "jwt_data"],
+            "only API keys are carried over",
+        ),
+        lost(
+            &["hmac_enabled", "enable_http_signature_validation"],
+            "signatures are not asked for here",
+        ),
+        lost(
+            &["certificate", "mtls_static_certificate_bindings"],
+            "bind the key with `keystilectl key update --certificate`",
+        ),
+        lost(
+            &["meta_data"],
+            "labels can be given with `keystilectl key update`",
+        ),
+        lost(
+            &["smoothing", "max_query_depth", "monitor"],
+            "cannot be said here",
+        ),
+        no_effect(&[
+            "last_check",
+            "allowance",
+            "quota_renews",
+            "quota_remaining",
+            "quota_renewal_rate",
+            "org_id",
+            "oauth_keys",
+            "hmac_string",
+            "hmac_secret",
+            "rsa_certificate_id",
+            "session_lifetime",
+            "data_expires",
+            "enable_detail_recording",
+            "enable_detailed_recording",
+            "tags",
+            "last_updated",
+            "date_created",
+            "id_extractor_deadline",
+            "throttle_interval",
+            "throttle_retry_limit",
+            "key_expires_in",
+            "created_at",
+            "_id",
+        ]),
+    ],
+};
+
+pub const RIGHT: Kind = Kind {
+    name: "access right",
+    fields: &[
+        becomes(&["api_id"], "a scope of the key"),
+        becomes(
+            &["allowed_urls"],
+            "a key that is narrowed to paths stays out",
+        ),
+        becomes(&["disabled"], "a right that is switched off is none"),
+        becomes(&["versions"], "listed, unless it is `Default`"),
+        becomes(
+            &["restricted_types", "allowed_types", "field_access_rights"],
+            "a key that is narrowed to fields stays out",
+        ),
+        lost(
+            &["limit"],
+            "write it as `limit` of these routes in the policy",
+        ),
+        no_effect(&[
+            "api_name",
+            "allowance_scope",
+            "disable_introspection",
+            "endpoints",
+            "json_rpc_methods",
+        ]),
+    ],
+};
+
+pub const POLICY: Kind = Kind {
+    name: "policy",
+    fields: &[
+        becomes(&["id", "_id"], "nothing; sessions name it"),
+        becomes(&["rate", "per", "quota_max"], "as of a session"),
+        becomes(&["access_rights"], "as of a session"),
+        becomes(
+            &["active", "is_inactive", "state"],
+            "keys of a policy that is not active are disabled",
+        ),
+        lost(
+            &["meta_data"],
+            "labels can be given with `keystilectl key update`",
+        ),
+        no_effect(&[
+            "name",
+            "org_id",
+            "quota_renewal_rate",
+            "throttle_interval",
+            "throttle_retry_limit",
+            "hmac_enabled",
+            "enable_http_signature_validation",
+            "tags",
+            "key_expires_in",
+            "partitions",
+            "last_updated",
+            "date_created",
+            "smoothing",
+            "max_query_depth",
+            "graphql_access_rights",
+        ]),
+    ],
+};
+
+pub const FILE: Kind = Kind {
+    name: "the file",
+    fields: &[
+        becomes(&["keys", "data"], "keys"),
+        becomes(
+            &["policies"],
+            "limits and scopes of the keys that name them",
+        ),
+        lost(
+            &["apis"],
+            "what routes ask for stands in the policy; write it there",
+        ),
+        no_effect(&["pages", "status", "message"]),
+    ],
+};

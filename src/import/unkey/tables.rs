@@ -1,0 +1,121 @@
+//! What becomes of the fields that Unkey's answers and rows have.
+
+use crate::fields::{Kind, becomes, lost, no_effect};
+
+pub const FILE: Kind = Kind {
+    name: "answer",
+    fields: &[
+        becomes(&["data", "keys"], "keys"),
+        no_effect(&["meta", "total", "cursor", "pagination", "hasMore"]),
+    ],
+};
+
+pub const KEY: Kind = Kind {
+    name: "key",
+    fields: &[
+        becomes(&["keyId", "id"], "nothing; messages name it"),
+        becomes(&["name"], "the key's name"),
+        becomes(&["identity", "externalId", "ownerId"], "the client"),
+        becomes(
+            &["hash"],
+            "the key's digest: SHA-256 in base64 or hexadecimal",
+        ),
+        becomes(&["plaintext", "key"], "the key"),
+        becomes(&["expires"], "`expires`"),
+        becomes(&["enabled"], "`disabled`"),
+        becomes(
+            &["deletedAt", "deletedAtM"],
+            "a key that is deleted stays out",
+        ),
+        becomes(&["forWorkspaceId"], "a root key of Unkey stays out"),
+        becomes(&["permissions"], "scopes"),
+        becomes(&["roles"], "listed: only permissions become scopes"),
+        becomes(&["ratelimits", "ratelimit"], "limits of the key"),
+        becomes(
+            &["ratelimitLimit", "ratelimitDuration"],
+            "limits of the key, in rows of the database",
+        ),
+        becomes(
+            &["remaining", "remainingRequests", "credits"],
+            "listed; a key that has none left is disabled",
+        ),
+        becomes(
+            &["apiId", "keyAuthId", "keySpaceId"],
+            "with keys of several APIs, a scope of each",
+        ),
+        lost(
+            &["meta"],
+            "labels can be given with `keystilectl key update`",
+        ),
+        lost(
+            &["refill", "refillAmount", "refillDay"],
+            "counts of use are not carried over; write a quota into a plan",
+        ),
+        lost(
+            &["ipWhitelist"],
+            "give the key its ranges with `keystilectl key update`",
+        ),
+        no_effect(&[
+            "start",
+            "prefix",
+            "workspaceId",
+            "environment",
+            "createdAt",
+            "createdAtM",
+            "updatedAt",
+            "updatedAtM",
+            "lastUsedAt",
+            "lastRefillAt",
+            "lastUsed",
+            "ratelimitAsync",
+            "pendingMigrationId",
+            "identityId",
+            "pk",
+        ]),
+    ],
+};
+
+pub const IDENTITY: Kind = Kind {
+    name: "identity",
+    fields: &[
+        becomes(&["externalId"], "the client"),
+        becomes(&["ratelimits"], "limits of the client"),
+        lost(
+            &["meta"],
+            "labels can be given with `keystilectl key update`",
+        ),
+        no_effect(&["id", "environment", "workspaceId", "createdAt", "updatedAt"]),
+    ],
+};
+
+pub const HASH: Kind = Kind {
+    name: "hash",
+    fields: &[becomes(&["value", "variant"], "the key's digest")],
+};
+
+pub const RATE_LIMIT: Kind = Kind {
+    name: "rate limit",
+    fields: &[
+        becomes(&["limit", "duration"], "a token bucket"),
+        becomes(
+            &["refillRate", "refillInterval"],
+            "a token bucket with `limit` as its burst",
+        ),
+        becomes(
+            &["autoApply"],
+            "one that is not applied to every request is listed",
+        ),
+        no_effect(&["id", "name", "async", "type", "createdAt", "updatedAt"]),
+    ],
+};
+
+pub const CREDITS: Kind = Kind {
+    name: "credits",
+    fields: &[
+        becomes(
+            &["remaining"],
+            "listed; a key that has none left is disabled",
+        ),
+        lost(&["refill"], "write a quota into a plan"),
+    ],
+};
