@@ -213,3 +213,43 @@ fn unread(node: &Node, file: &str, path: &str, found: &mut Found) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Kind = Kind {
+        name: "thing",
+        fields: &[
+            becomes(&["used", "forgotten", "list"], "something"),
+            lost(&["heavy"], "leave it there"),
+            no_effect(&["colour", "x-*"]),
+        ],
+    };
+
+    #[test]
+    fn what_an_importer_forgets_is_listed_too() {
+        let text = "used: 1\nforgotten: {a: 1}\nlist: [{b: 2}]\nheavy: 3\nHeavy: false\ncolour: red\nx-any: {c: 4}\nodd: 5\nempty: []\n";
+        let documents = crate::node::parse("file", text, "a file").unwrap();
+        let document = documents.first().unwrap();
+        let mut found = Found::default();
+        let object = Object::root(document, &KIND, &mut found).unwrap();
+        assert_eq!(object.number("used").unwrap(), Some(1));
+        assert_eq!(object.list("list").unwrap().len(), 1);
+        list_unread(document, &mut found);
+        let lines: Vec<String> = found
+            .left
+            .iter()
+            .flat_map(|(problem, places)| places.iter().map(move |p| format!("{p}: {problem}")))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "file: `heavy`: leave it there",
+                "file: field `odd` is not known: look up whether it restricts anything",
+                "file:2: `forgotten`: was not read, and is not carried over",
+                "file:3: `list[0]`: was not read, and is not carried over",
+            ]
+        );
+    }
+}
