@@ -316,6 +316,7 @@ mod tests {
             clients: Vec::new(),
             keys: keys.collect(),
             plans: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             add_plans: false,
             allow_unknown_scope: false,
             dry_run: false,
