@@ -113,9 +113,7 @@ pub fn tick() -> u32 {
         .get()
         .filter(|slot| beat(*slot, now))
         .or_else(|| claim(now));
-    if MINE.replace(mine).is_none() && mine.is_some() {
-        vm::note_own();
-    }
+    MINE.set(mine);
     raise_floors();
     publish();
     let mut living = 0;

@@ -62,13 +62,6 @@ fn leave(root: u32, but: Option<StoreId>) {
     }
 }
 
-/// This VM has ticked for the first time: what its listeners have is really theirs.
-pub fn note_own() {
-    each(|store, held| {
-        held.all_own().for_each(|name| standing::note(store, name));
-    });
-}
-
 /// A root context has ended.
 pub fn end(root: u32) {
     leave(root, None);

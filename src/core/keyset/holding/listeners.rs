@@ -141,12 +141,6 @@ impl Holding {
         }
     }
 
-    /// Those of all listeners.
-    pub fn all_own(&self) -> impl Iterator<Item = &BaseName> {
-        let own = self.listeners.0.iter().filter(|l| !l.older);
-        own.map(|l| &l.name)
-    }
-
     /// Whether a listener was given this keyset.
     pub fn has(&self, name: &BaseName) -> bool {
         self.listeners.0.iter().any(|l| l.name == *name)
