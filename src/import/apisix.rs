@@ -57,6 +57,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     }
     let mut plans: BTreeMap<&str, String> = BTreeMap::new();
     let mut shut: BTreeMap<&str, String> = BTreeMap::new();
+    let mut groups = BTreeMap::new();
     for (id, group) in &world.groups {
         let mut plugins = Plugins::read(group, found)?;
         plugins.limits.report(&group.place, found);
@@ -66,11 +67,26 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         if let Some(plan) = plugins.limits.plan() {
             plans.insert(id, found.plan(id, plan));
         }
+        groups.insert(id.as_str(), (plugins.cidrs, plugins.deny_cidrs));
     }
+    let groups = Groups {
+        plans,
+        shut,
+        networks: groups,
+    };
     for consumer in &world.consumers {
-        world.consumer(consumer, &plans, &shut, how, found)?;
+        world.consumer(consumer, &groups, how, found)?;
     }
     Ok(())
+}
+
+/// What groups of consumers say, by their id.
+struct Groups<'g> {
+    plans: BTreeMap<&'g str, String>,
+    /// Why their members stay out.
+    shut: BTreeMap<&'g str, String>,
+    /// Ranges that are allowed and denied.
+    networks: BTreeMap<&'g str, (Vec<String>, Vec<String>)>,
 }
 
 impl<'n> World<'n> {
@@ -246,8 +262,7 @@ impl<'n> World<'n> {
     fn consumer(
         &self,
         (username, object): &(String, Object<'n>),
-        plans: &BTreeMap<&str, String>,
-        shut: &BTreeMap<&str, String>,
+        groups: &Groups<'_>,
         how: &How,
         found: &mut Found,
     ) -> Result<()> {
@@ -256,14 +271,14 @@ impl<'n> World<'n> {
         let group = object.text("group_id")?;
         let group = group.or_else(|| self.members.get(username).map(String::as_str));
         if let Some(group) = group {
-            match plans.get(group) {
+            match groups.plans.get(group) {
                 Some(plan) => found.put_on(&client, plan, place),
                 None => found.leave(
                     place,
                     format!("group `{group}` has no limits, so it becomes no plan"),
                 ),
             }
-            if let Some(problem) = shut.get(group) {
+            if let Some(problem) = groups.shut.get(group) {
                 found.shut(&client, place, problem);
             }
         }
@@ -284,6 +299,14 @@ impl<'n> World<'n> {
         plugins.limits.report(place, found);
         if let Some(problem) = plugins.closed() {
             found.shut(&client, place, problem);
+        }
+        // A consumer's own plugin goes before the same one of its group.
+        if plugins.cidrs.is_empty()
+            && plugins.deny_cidrs.is_empty()
+            && let Some((cidrs, deny)) = group.and_then(|g| groups.networks.get(g))
+        {
+            plugins.cidrs.clone_from(cidrs);
+            plugins.deny_cidrs.clone_from(deny);
         }
         let mut keys: Vec<(String, Option<Object<'n>>)> = Vec::new();
         keys.extend(plugins.key.take().map(|key| (String::new(), Some(key))));
@@ -347,7 +370,10 @@ fn of_credential<'n>(
     let plugins = Plugins::read(credential, found)?;
     if let Some(problem) = plugins.closed() {
         found.shut(client, &place, problem);
-    } else if !plugins.limits.limits.is_empty() || !plugins.cidrs.is_empty() {
+    } else if !plugins.limits.limits.is_empty()
+        || !plugins.cidrs.is_empty()
+        || !plugins.deny_cidrs.is_empty()
+    {
         found.shut(
             client,
             &place,

@@ -40,7 +40,12 @@ struct Policy {
     place: String,
     refs: Vec<Name>,
     targets: String,
+    /// What it asks for beside a key.
+    asks: Option<&'static str>,
 }
+
+/// What a policy may ask for beside a key: all of it at once.
+const BESIDE: [&str; 5] = ["authorization", "basicAuth", "extAuth", "jwt", "oidc"];
 
 #[derive(Default)]
 struct World<'n> {
@@ -137,6 +142,13 @@ impl<'n> World<'n> {
                 targets.push(target(node, &place, found)?);
             }
         }
+        let mut asks = None;
+        for field in BESIDE {
+            if let Some(node) = spec.get(field) {
+                node.pass();
+                asks = asks.or(Some(field));
+            }
+        }
         let Some(auth) = spec.get("apiKeyAuth") else {
             return Ok(());
         };
@@ -168,6 +180,7 @@ impl<'n> World<'n> {
             place,
             refs,
             targets: targets.join(", "),
+            asks,
         });
         Ok(())
     }
@@ -251,6 +264,14 @@ impl<'n> World<'n> {
                     );
                     continue;
                 };
+                let asks = policies.iter().find_map(|p| Some((p, p.asks?)));
+                if let Some((policy, what)) = asks {
+                    let client = found.client(client);
+                    let problem = format!(
+                        "its SecurityPolicy asks for `{what}` beside a key; give it keys by hand"
+                    );
+                    found.shut(&client, &policy.place, problem);
+                }
                 let scopes = policies.iter().filter(|_| several);
                 let scopes: Vec<String> = scopes.map(|p| p.name.clone()).collect();
                 of_entry(client, *encoded, value, &place, scopes, how, found);

@@ -134,6 +134,7 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
         scopes,
         limits,
         disabled: used_up || enabled == Some(false),
+        cidrs: Vec::new(),
     };
     let Some(owner) = owner.or(how.client.as_deref()).filter(|o| !o.is_empty()) else {
         key.node.pass();
@@ -143,12 +144,17 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
         );
         return Ok(());
     };
+    let Some(cidrs) = networks(key)? else {
+        key.node.pass();
+        found.leave(place, "`ipWhitelist` holds what is no address or range");
+        return Ok(());
+    };
     if let Some(why) = stays_out(key, &words)? {
         key.node.pass();
         found.leave(place, why);
         return Ok(());
     }
-    line(key, owner, words, how, found)
+    line(key, owner, Words { cidrs, ..words }, how, found)
 }
 
 struct Words {
@@ -156,6 +162,23 @@ struct Words {
     scopes: Vec<String>,
     limits: Read,
     disabled: bool,
+    cidrs: Vec<String>,
+}
+
+/// The ranges that a key may be used from, none meaning any: a list, or one text with commas.
+/// `None` if they cannot be read.
+fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
+    let Some(node) = key.get("ipWhitelist") else {
+        return Ok(Some(Vec::new()));
+    };
+    let words: Vec<&str> = match node.text() {
+        Some(text) => text.split(',').map(str::trim).collect(),
+        None => key.words("ipWhitelist")?,
+    };
+    let words = words.into_iter().filter(|word| !word.is_empty());
+    Ok(words
+        .map(|word| Some(rules::cidr(word).ok()?.to_string()))
+        .collect())
 }
 
 /// Why a key is not taken at all.
@@ -210,6 +233,7 @@ fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Foun
         line.name = words.name;
         line.scopes = words.scopes;
         line.disabled = words.disabled;
+        line.cidrs = words.cidrs;
         line.expires = expires;
         line.limits = words.limits.words();
     }

@@ -53,17 +53,11 @@ pub const SPEC: Kind = Kind {
             &["targetRef", "targetRefs", "targetSelectors"],
             "listed; with several policies, a scope of the keys of each",
         ),
-        lost(
-            &[
-                "authorization",
-                "basicAuth",
-                "cors",
-                "extAuth",
-                "jwt",
-                "oidc",
-            ],
-            ONLY_KEYS,
+        becomes(
+            &["authorization", "basicAuth", "extAuth", "jwt", "oidc"],
+            "clients of a policy that asks for these beside a key stay out",
         ),
+        lost(&["cors"], ONLY_KEYS),
         no_effect(&["mergeType"]),
     ],
 };

@@ -99,6 +99,86 @@ fn keys_of_one_of_several_security_policies_open_no_more_than_its_routes() {
 }
 
 #[test]
+fn ranges_of_a_group_of_apisix_hold_for_its_members_unless_they_have_their_own() {
+    let text = r#"{"consumers": [
+        {"username": "initech", "group_id": "g",
+         "plugins": {"key-auth": {"key": "apisix-initech-5e8a1f0c"}}},
+        {"username": "hooli", "group_id": "g",
+         "plugins": {"key-auth": {"key": "apisix-hooli-3c6a8d1b9f"},
+                     "ip-restriction": {"blacklist": ["192.0.2.0/24"]}}}],
+      "consumer_groups": [
+        {"id": "g", "plugins": {"ip-restriction": {"whitelist": ["10.0.0.0/8"]}}}]}"#;
+    let found = found(System::Apisix, text, &How::default());
+    assert_eq!(key(&found, "apisix-initech-5e8a1f0c").cidrs, ["10.0.0.0/8"]);
+    let own = key(&found, "apisix-hooli-3c6a8d1b9f");
+    assert_eq!(own.cidrs, [""; 0]);
+    assert_eq!(own.deny_cidrs, ["192.0.2.0/24"]);
+}
+
+#[test]
+fn a_credential_of_apisix_that_is_denied_somewhere_stays_out() {
+    let text = r#"{"consumers": [{"username": "initech", "credentials": [
+        {"id": "one", "plugins": {"key-auth": {"key": "apisix-initech-5e8a1f0c"},
+         "ip-restriction": {"blacklist": ["192.0.2.0/24"]}}}]}]}"#;
+    let found = found(System::Apisix, text, &How::default());
+    assert!(found.keys.is_empty());
+    assert!(left(&found, "initech", "rules of its own"));
+}
+
+#[test]
+fn clients_of_a_security_policy_that_asks_for_more_than_a_key_stay_out() {
+    for more in [
+        "authorization: {defaultAction: Deny, rules: [{action: Allow, principal: {clientCIDRs: [10.0.0.0/8]}}]}",
+        "jwt: {providers: []}",
+        "extAuth: {}",
+    ] {
+        let text = format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {{name: orders, namespace: prod}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}}]
+  apiKeyAuth: {{credentialRefs: [{{name: keys}}], extractFrom: [{{headers: [x-api-key]}}]}}
+  {more}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, namespace: prod}}
+stringData: {{initech: eg-initech-5e8a1f0c7b2d}}
+"
+        );
+        let found = found(System::EnvoyGateway, &text, &How::default());
+        assert!(found.keys.is_empty(), "{more}");
+        assert!(
+            left(&found, "prod/orders", "beside a key"),
+            "{more}: {:?}",
+            found.left
+        );
+    }
+}
+
+#[test]
+fn a_key_of_unkey_keeps_the_addresses_that_it_may_be_used_from() {
+    for list in [
+        r#""192.0.2.7, 10.0.0.0/8""#,
+        r#"["192.0.2.7", "10.0.0.0/8"]"#,
+    ] {
+        let text = format!(
+            r#"{{"keys": [{{"keyId": "key_1", "externalId": "initech",
+                "plaintext": "unkey-initech-5e8a1f0c7b2d", "ipWhitelist": {list}}}]}}"#
+        );
+        let found = found(System::Unkey, &text, &How::default());
+        let cidrs = &key(&found, "unkey-initech-5e8a1f0c7b2d").cidrs;
+        assert_eq!(*cidrs, ["192.0.2.7/32", "10.0.0.0/8"]);
+    }
+    let odd = r#"{"keys": [{"keyId": "key_1", "externalId": "initech",
+        "plaintext": "unkey-initech-5e8a1f0c7b2d", "ipWhitelist": "the office"}]}"#;
+    let found = found(System::Unkey, odd, &How::default());
+    assert!(found.keys.is_empty());
+    assert!(left(&found, "key_1", "`ipWhitelist`"));
+}
+
+#[test]
 fn unkeys_first_version_has_one_limit_and_counts_down() {
     let found = found(System::Unkey, vector!("unkey-v1.json"), &How::default());
     let initech = key(&found, "unkey-initech-5e8a1f0c7b2d");

@@ -51,9 +51,9 @@ pub const KEY: Kind = Kind {
             &["refill", "refillAmount", "refillDay"],
             "counts of use are not carried over; write a quota into a plan",
         ),
-        lost(
+        becomes(
             &["ipWhitelist"],
-            "give the key its ranges with `keystilectl key update`",
+            "`cidrs`; a key with ranges that cannot be read stays out",
         ),
         no_effect(&[
             "start",
