@@ -162,15 +162,43 @@ pub fn basic(part: BasicPart, key: &str) -> String {
 
 /// A part of what HTTP Basic carries (RFC 7617).
 fn of_basic(element: &[u8], part: BasicPart) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    let text = STANDARD.decode(after_scheme(element, "basic")?).ok()?;
+    let text = unbase64(after_scheme(element, "basic")?);
+    part_of(&text, part).map(<[u8]>::to_vec)
+}
+
+fn part_of(text: &[u8], part: BasicPart) -> Option<&[u8]> {
     let at = text.iter().position(|&b| b == b':')?;
     let (user, password) = text.split_at_checked(at)?;
-    Some(match part {
-        BasicPart::Username => user.to_vec(),
-        BasicPart::Password => password.get(1..)?.to_vec(),
-    })
+    match part {
+        BasicPart::Username => Some(user),
+        BasicPart::Password => password.get(1..),
+    }
+}
+
+/// What base64 stands for as the most lenient readers have it (Node's `Buffer`, PHP's
+/// `base64_decode`): in either alphabet, without padding or with too much, whatever else stands
+/// among it. What an upstream reads must not be hidden from us.
+fn unbase64(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let (mut bits, mut count) = (0u32, 0u32);
+    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    for &b in text {
+        let six = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => continue,
+        };
+        bits = bits << 6 | u32::from(six);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 0xff) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::text::{
     after, after_scheme, cookies, elements, folded, is_cookie, is_parameter, parameters,
     percent_decoded, unquoted,
 };
-use super::{Edit, Edits, PROTOCOLS, of_basic};
+use super::{Edit, Edits, PROTOCOLS, part_of, unbase64};
 use crate::policy::{Credential, Policy, RawIdentity};
 use crate::request::glance::Glance;
 use crate::request::headers::Headers;
@@ -112,9 +112,10 @@ fn strip_header<'a>(
                 ..
             } => after_scheme(element, scheme).map(ours),
             Credential::Basic(part) => {
-                after_scheme(element, "basic")?;
-                // What cannot be read goes on as that of others.
-                Some(of_basic(element, *part).is_some_and(|key| ours(&key)))
+                let text = unbase64(after_scheme(element, "basic")?);
+                // Some read a text without a colon as a name.
+                let key = part_of(&text, *part).unwrap_or(&text);
+                Some(ours(key) || names_a_key(policy.brand.as_str(), &text))
             }
             _ => None,
         }
@@ -129,7 +130,7 @@ fn strip_header<'a>(
         let is_ours = match known.peek() {
             Some(_) => known.any(|is_ours| is_ours),
             // A slip of the caller's is no reason to hand a key on.
-            None => names_a_key(policy.brand.as_str(), element),
+            None => hides_a_key(policy, element),
         };
         match is_ours {
             true => found = true,
@@ -174,7 +175,7 @@ fn strip_protocols<'a>(
     let mut before: &[u8] = b"";
     for element in &all {
         let is_key = (bare || is_word(before)) && !is_word(element) && ours(element);
-        if !is_key && !names_a_key(policy.brand.as_str(), element) {
+        if !is_key && !hides_a_key(policy, element) {
             kept.push(element);
         }
         before = element;
@@ -308,6 +309,13 @@ pub(super) fn strip_nominated<'a>(
             false => Edit::Set(name, Cow::Owned(kept.join(&b", "[..]))),
         });
     }
+}
+
+/// The same of a text, and of what its words say in base64.
+fn hides_a_key(policy: &Policy, text: &[u8]) -> bool {
+    let brand = policy.brand.as_str();
+    let mut words = text.split(u8::is_ascii_whitespace);
+    names_a_key(brand, text) || words.any(|word| names_a_key(brand, &unbase64(word)))
 }
 
 /// Whether a word of a text begins as keys of this brand do: with the brand, a word for an
