@@ -139,7 +139,7 @@ fn limits_over_redis_hold_for_two_envoys_together() {
     let mut keys = Keys::new(POLICY);
     let (acme, other) = (keys.issue("acme"), keys.issue("other"));
     let first = Setup::example("global-limits.yaml", &upstream);
-    let redis = Redis::start(first.dir());
+    let redis = Redis::start();
     let service = Limits::start(redis.counter(), 10);
     let port = format!("port_value: {}", service.port());
     let second = Setup::example("global-limits.yaml", &upstream);

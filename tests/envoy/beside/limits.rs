@@ -8,7 +8,7 @@ use crate::support::proto::server;
 use std::future::ready;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -16,15 +16,18 @@ use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Server, server::TcpIncoming};
 
-/// Redis on a socket in this folder. Dropped, it is killed.
+/// Redis on a socket in a folder of its own: the path of a socket has 107 bytes at most
+/// (unix(7)). Dropped, it is killed.
 pub struct Redis {
     process: Child,
     socket: PathBuf,
+    _folder: tempfile::TempDir,
 }
 
 impl Redis {
-    pub fn start(dir: &Path) -> Self {
-        let socket = dir.join("redis.sock");
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
         let process = Command::new("redis-server")
             .args([
                 "--port",
@@ -40,7 +43,11 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is missing: run scripts/setup first");
-        let redis = Self { process, socket };
+        let redis = Self {
+            process,
+            socket,
+            _folder: folder,
+        };
         eventually("Redis to answer", || {
             let mut stream = UnixStream::connect(&redis.socket).ok()?;
             stream.write_all(b"PING\r\n").ok()?;
