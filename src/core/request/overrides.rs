@@ -155,7 +155,9 @@ fn trim_blanks_start(text: &[u8]) -> &[u8] {
 
 fn trim_blanks(text: &[u8]) -> &[u8] {
     let mut text = trim_blanks_start(text);
-    while let [rest @ .., ..=b' '] = text {
+    while let Some((last, rest)) = text.split_last()
+        && *last <= b' '
+    {
         text = rest;
     }
     text
