@@ -278,6 +278,10 @@ impl<'n> World<'n> {
                     format!("group `{group}` has no limits, so it becomes no plan"),
                 ),
             }
+            if !groups.networks.contains_key(group) {
+                let problem = format!("its group `{group}` is not in the export");
+                found.shut(&client, place, problem);
+            }
             if let Some(problem) = groups.shut.get(group) {
                 found.shut(&client, place, problem);
             }
@@ -395,6 +399,9 @@ fn of_credential<'n>(
     }
     if let Some(key) = &key {
         pass_off(key);
+        if let Some(problem) = key.closed() {
+            found.shut(client, &place, problem);
+        }
     } else {
         found.leave(&place, "only key-auth credentials are carried over");
     }

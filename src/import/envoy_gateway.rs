@@ -110,7 +110,14 @@ impl<'n> World<'n> {
         }
         let object = Object::open(node.see(), &tables::RESOURCE, place.as_str(), found)?;
         object.get("kind");
-        let name = match object.get("metadata") {
+        let metadata = object.get("metadata");
+        if metadata.is_some_and(|m| m.peek("deletionTimestamp").is_some_and(|at| !at.is_empty())) {
+            node.pass();
+            found.meet(&document.file);
+            found.leave(&place, "is being deleted, so its keys stay out");
+            return Ok(());
+        }
+        let name = match metadata {
             Some(metadata) => named(metadata, &tables::METADATA, "default", &place, found)?,
             None => return Err(wrong_form(&place, "metadata", "given")),
         };

@@ -65,6 +65,63 @@ pub struct Object<'n> {
     kind: &'static Kind,
     /// For messages.
     pub place: String,
+    /// A field that is not known and by its name closes something.
+    closed_by: Option<String>,
+}
+
+/// What fields are called that close something where they hold more than nothing, and those that
+/// do so where they say no. An importer that does not know one keeps out what it stands in.
+const CLOSING: [&str; 22] = [
+    "archived",
+    "archived_at",
+    "banned",
+    "blocked",
+    "closed",
+    "deactivated",
+    "deleted",
+    "deleted_at",
+    "denied",
+    "deny",
+    "disable",
+    "disabled",
+    "disabled_at",
+    "expired",
+    "inactive",
+    "locked",
+    "paused",
+    "revoked",
+    "revoked_at",
+    "suspended",
+    "suspended_at",
+    "deletion_timestamp",
+];
+const OPENING: [&str; 4] = ["active", "enable", "enabled", "valid"];
+
+/// Whether a field that no importer knows closes something, by its name and value.
+fn closes(name: &str, value: &Node) -> bool {
+    let bare = name.strip_prefix("is_").or(name.strip_prefix("is"));
+    let is_one_of = |names: &[&str]| {
+        names
+            .iter()
+            .any(|n| same_name(n, name) || bare.is_some_and(|bare| same_name(n, bare)))
+    };
+    let word = value.text().map(str::to_ascii_lowercase);
+    let says_no = value.is_empty()
+        || value.flag() == Some(false)
+        || value.number() == Some(0)
+        || word
+            .as_deref()
+            .is_some_and(|w| matches!(w, "false" | "no" | "n" | "0" | "never"));
+    let is_state = same_name("status", name) || same_name("state", name);
+    let is_bad_state =
+        || value.number() == Some(0) || word.as_deref().is_some_and(|word| is_closing_word(word));
+    is_one_of(&CLOSING) && !says_no
+        || is_one_of(&OPENING) && !value.is_null() && says_no
+        || is_state && is_bad_state()
+}
+
+fn is_closing_word(word: &str) -> bool {
+    CLOSING.iter().any(|n| same_name(n, word))
 }
 
 impl<'n> Object<'n> {
@@ -79,6 +136,7 @@ impl<'n> Object<'n> {
         let Some(pairs) = node.pairs() else {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
+        let mut closed_by = None;
         for (name, value) in pairs {
             match kind.fate(name) {
                 Some(Fate::Becomes(_)) => {}
@@ -91,6 +149,9 @@ impl<'n> Object<'n> {
                 }
                 None => {
                     value.pass();
+                    if closes(name, value) {
+                        closed_by.get_or_insert_with(|| super::printable(name, 60));
+                    }
                     if !value.is_empty() {
                         let name = super::printable(name, 60);
                         found.leave(
@@ -103,7 +164,20 @@ impl<'n> Object<'n> {
                 }
             }
         }
-        Ok(Self { node, kind, place })
+        Ok(Self {
+            node,
+            kind,
+            place,
+            closed_by,
+        })
+    }
+
+    /// Why what the object stands for must stay out, if a field that is not known says so.
+    pub fn closed(&self) -> Option<String> {
+        let name = self.closed_by.as_ref()?;
+        Some(format!(
+            "field `{name}` is not known, and looks as if it closed this; give it keys by hand if not"
+        ))
     }
 
     /// The root of a document.

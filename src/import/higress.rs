@@ -241,6 +241,9 @@ impl<'n> World<'n> {
                     "its configuration is switched off (`defaultConfigDisable`)",
                 );
             }
+            if let Some(problem) = consumer.object.closed() {
+                found.shut(&client, place, problem);
+            }
             let scopes: Vec<String> = self
                 .scopes
                 .get(consumer.name)
@@ -281,6 +284,11 @@ fn of_credentials<'n>(node: &'n Node, place: &str, found: &mut Found) -> Result<
     let mut keys = Vec::new();
     for node in node.list().unwrap_or_default() {
         let credential = Object::open(node.see(), &CREDENTIAL, place, found)?;
+        if let Some(problem) = credential.closed() {
+            credential.node.pass();
+            found.leave(place, problem);
+            continue;
+        }
         let kind = credential.text("type")?.unwrap_or("key-auth");
         let mut values = credential.words("values")?;
         values.extend(credential.words("value")?);

@@ -174,6 +174,7 @@ impl<'n> World<'n> {
         let place = key.session.place.as_str();
         let mut grant = grant(&key.session, found)?;
         grant.off |= key.session.flag("is_inactive")? == Some(true);
+        grant.out = grant.out.or_else(|| key.session.closed());
         let mut policies = key.session.words("apply_policies")?;
         let one = key
             .session

@@ -149,7 +149,10 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
         found.leave(place, "`ipWhitelist` holds what is no address or range");
         return Ok(());
     };
-    if let Some(why) = stays_out(key, &words)? {
+    let closed = key.closed();
+    let closed = closed.or_else(|| identity.as_ref().and_then(Object::closed));
+    let why = stays_out(key, &words)?.map(str::to_owned);
+    if let Some(why) = why.or(closed) {
         key.node.pass();
         found.leave(place, why);
         return Ok(());

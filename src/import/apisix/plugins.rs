@@ -21,13 +21,23 @@ pub struct Plugins<'n> {
 
 impl<'n> Plugins<'n> {
     pub fn read(object: &Object<'n>, found: &mut Found) -> Result<Self> {
-        let mut out = Self::default();
+        let mut out = Self {
+            shut: object.closed(),
+            ..Self::default()
+        };
+        if let Some(status) = object.get("status") {
+            status.pass();
+            if status.number() != Some(1) {
+                out.shut = Some("it is switched off (`status`)".to_owned());
+            }
+        }
         let place = &object.place;
         for (name, node) in object.entries("plugins")? {
             match name {
                 "key-auth" => {
                     let key = Object::open(node.see(), &tables::KEY_AUTH, place.as_str(), found)?;
                     pass_off(&key);
+                    out.shut = out.shut.take().or_else(|| key.closed());
                     out.key = Some(key);
                 }
                 // Switched off, it does nothing.

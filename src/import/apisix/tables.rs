@@ -81,7 +81,7 @@ pub const OBJECT: Kind = Kind {
             "clients on the plan of the group, in ADC's files",
         ),
         becomes(&["type", "config"], "a key, in ADC's files"),
-        lost(&["status"], "look up whether it is switched off"),
+        becomes(&["status"], "what is switched off (0) stays out"),
         no_effect(&["labels", "create_time", "update_time"]),
     ],
 };
@@ -112,7 +112,9 @@ pub const IP_RESTRICTION: Kind = Kind {
 };
 
 /// Plugins that shut out, or let in, by something that a key does not have here.
-pub const SHUTS: [&str; 9] = [
+pub const SHUTS: [&str; 11] = [
+    "serverless-pre-function",
+    "serverless-post-function",
     "consumer-restriction",
     "acl",
     "ip-restriction",

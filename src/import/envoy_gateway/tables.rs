@@ -23,7 +23,10 @@ pub const METADATA: Kind = Kind {
     name: "metadata",
     fields: &[
         becomes(&["name", "namespace"], "which Secret a policy names"),
-        lost(&["deletionTimestamp"], "it is being deleted"),
+        becomes(
+            &["deletionTimestamp"],
+            "keys of what is being deleted stay out",
+        ),
         no_effect(&[
             "annotations",
             "labels",

@@ -87,7 +87,7 @@ impl<'n> Person<'n> {
         }
         let (mut limits, closed) = of_plugins(&self.plugins, place, found)?;
         limits.report(place, found);
-        if let Some(closed) = closed {
+        if let Some(closed) = closed.or_else(|| self.object.closed()) {
             found.shut(&client, place, closed);
         }
         for group in &self.groups {
@@ -163,6 +163,11 @@ impl<'n> Person<'n> {
             let Some(expires) = expires(credential, &place, found)? else {
                 continue;
             };
+            if let Some(closed) = credential.closed() {
+                credential.node.pass();
+                found.leave(&place, closed);
+                continue;
+            }
             let Some(key) = credential.text("key")? else {
                 found.leave(&place, "a credential without a key");
                 continue;

@@ -316,7 +316,9 @@ pub const SERVICE: Kind = Kind {
 };
 
 /// Plugins that shut out or let in by something that a key does not have here.
-pub const SHUTS: [&str; 5] = [
+pub const SHUTS: [&str; 7] = [
+    "pre-function",
+    "post-function",
     "request-termination",
     "ip-restriction",
     "acl",

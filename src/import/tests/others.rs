@@ -179,6 +179,64 @@ fn a_key_of_unkey_keeps_the_addresses_that_it_may_be_used_from() {
 }
 
 #[test]
+fn a_field_that_nobody_knows_and_that_closes_by_its_name_keeps_its_key_out() {
+    let how = How::default();
+    let unkey = |more: &str| {
+        String::from(
+            r#"{"keys": [{"keyId": "key_1", "externalId": "initech",
+                "plaintext": "unkey-initech-5e8a1f0c7b2d"MORE}]}"#,
+        )
+        .replace("MORE", more)
+    };
+    let taken = |system, text: &str| found(system, text, &how).keys.len();
+    for more in [
+        r#", "revoked": true"#,
+        r#", "isDisabled": 1"#,
+        r#", "revoked_at": "2026-01-01""#,
+        r#", "suspended": "yes""#,
+        r#", "active": false"#,
+        r#", "status": "revoked""#,
+        r#", "identity": {"externalId": "initech", "blocked": true}"#,
+    ] {
+        assert_eq!(taken(System::Unkey, &unkey(more)), 0, "{more}");
+    }
+    for more in [
+        "",
+        r#", "revoked": false"#,
+        r#", "revoked_at": null"#,
+        r#", "active": true"#,
+        r#", "status": "active""#,
+        r#", "colour": "red""#,
+    ] {
+        assert_eq!(taken(System::Unkey, &unkey(more)), 1, "{more}");
+    }
+    let consumer = |more: &str, key: &str| {
+        String::from(
+            r#"{"consumers": [{"username": "initech" MORE,
+                "keyauth_credentials": [{"key": "kong-initech-5e8a1f0c7b2d" KEY}]}]}"#,
+        )
+        .replace("MORE", more)
+        .replace("KEY", key)
+    };
+    assert_eq!(taken(System::Kong, &consumer("", "")), 1);
+    for (more, key) in [
+        (r#", "disabled": true"#, ""),
+        ("", r#", "revoked": true"#),
+        (r#", "plugins": [{"name": "pre-function"}]"#, ""),
+    ] {
+        assert_eq!(taken(System::Kong, &consumer(more, key)), 0, "{more}{key}");
+    }
+    let apisix =
+        |more: &str| r#"{"consumers": [{"username": "initech" MORE}]}"#.replace("MORE", more);
+    let auth = r#", "plugins": {"key-auth": {"key": "apisix-initech-5e8a1f0c"}}"#;
+    assert_eq!(taken(System::Apisix, &apisix(auth)), 1);
+    for more in [r#", "status": 0"#, r#", "group_id": "gone""#] {
+        let text = apisix(&format!("{auth}{more}"));
+        assert_eq!(taken(System::Apisix, &text), 0, "{more}");
+    }
+}
+
+#[test]
 fn unkeys_first_version_has_one_limit_and_counts_down() {
     let found = found(System::Unkey, vector!("unkey-v1.json"), &How::default());
     let initech = key(&found, "unkey-initech-5e8a1f0c7b2d");
