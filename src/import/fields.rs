@@ -65,12 +65,12 @@ pub struct Object<'n> {
     kind: &'static Kind,
     /// For messages.
     pub place: String,
-    /// A field that is not known and by its name closes something.
+    /// A field that is not known and, by its name and value, switches the object off.
     closed_by: Option<String>,
 }
 
-/// What fields are called that close something where they hold more than nothing, and those that
-/// do so where they say no. An importer that does not know one keeps out what it stands in.
+/// Names of fields that usually switch something off when they are set, and of those that do so
+/// when they are false. An object with such a field that its importer does not know stays out.
 const CLOSING: [&str; 22] = [
     "archived",
     "archived_at",
@@ -97,7 +97,7 @@ const CLOSING: [&str; 22] = [
 ];
 const OPENING: [&str; 4] = ["active", "enable", "enabled", "valid"];
 
-/// Whether a field that no importer knows closes something, by its name and value.
+/// Whether a field that the importer does not know switches something off, by its name and value.
 fn closes(name: &str, value: &Node) -> bool {
     let bare = name.strip_prefix("is_").or(name.strip_prefix("is"));
     let is_one_of = |names: &[&str]| {
@@ -176,7 +176,7 @@ impl<'n> Object<'n> {
     pub fn closed(&self) -> Option<String> {
         let name = self.closed_by.as_ref()?;
         Some(format!(
-            "field `{name}` is not known, and looks as if it closed this; give it keys by hand if not"
+            "field `{name}` is not known to this importer and may switch this off; if it does not, issue a key by hand"
         ))
     }
 

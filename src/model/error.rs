@@ -119,7 +119,7 @@ impl Complaints {
         Ok(())
     }
 
-    /// That there are none.
+    /// Succeeds if there are none.
     ///
     /// # Errors
     /// Those that come first, and how many follow.

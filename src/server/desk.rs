@@ -274,8 +274,8 @@ impl Desk {
     }
 
     /// The same for what acts on the store alone: while somebody writes, an urgent change that has
-    /// nothing to write (it is done already, or refused) is answered by a reader. Whoever asks
-    /// for it again and again breaks off nobody's work.
+    /// nothing to write (it is done already, or refused) is answered by a reader, so that repeating
+    /// it interrupts nobody's work.
     ///
     /// # Errors
     /// Those of [`Desk::write_for`].

@@ -246,7 +246,7 @@ impl Node {
         self.subscribed(kind).count()
     }
 
-    /// As how many Envoys its streams may be. One Envoy opens several where its listeners write
+    /// How many Envoys its streams may come from. One Envoy opens several where its listeners write
     /// the discovery service differently, all over one connection. So does a proxy for several
     /// Envoys, which therefore get the time to report.
     fn peers(&self, kind: Kind) -> usize {

@@ -150,7 +150,8 @@ impl Fleet {
         lacking.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Drops what dead VMs reported, and notes which streams are no longer new; `every` is the time between reports.
+    /// Drops what dead VMs reported, and notes which streams are no longer new; `every` is the time
+    /// between reports.
     pub fn bury(&self, every: Duration, at: Instant) {
         let fresh = every * PERIODS;
         let mut inner = self.inner();
@@ -261,7 +262,7 @@ impl Node {
         let later = |why: String| Err((why, false));
         if self.processes.is_doubtful() {
             return later(
-                "several Envoys may report under this node id; if it was just restarted, wait a minute; if not, give each its own, then forget this one (`keystilectl fleet forget`)"
+                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
                     .to_owned(),
             );
         }
@@ -290,7 +291,7 @@ impl Node {
         }
         if all > 1 && self.vm_count(version) < self.processes.expected() {
             return later(format!(
-                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if it was just restarted, wait a minute; if not, give each its own",
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if one was just restarted, wait a minute; if not, give each Envoy an id of its own",
                 self.vm_count(version),
                 self.processes.expected()
             ));
@@ -300,7 +301,7 @@ impl Node {
         }
         if self.is_unclear() {
             return later(
-                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each its own"
+                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each Envoy an id of its own"
                     .to_owned(),
             );
         }
