@@ -113,8 +113,7 @@ fn closes(name: &str, value: &Node) -> bool {
             .as_deref()
             .is_some_and(|w| matches!(w, "false" | "no" | "n" | "0" | "never"));
     let is_state = same_name("status", name) || same_name("state", name);
-    let is_bad_state =
-        || value.number() == Some(0) || word.as_deref().is_some_and(|word| is_closing_word(word));
+    let is_bad_state = || value.number() == Some(0) || word.as_deref().is_some_and(is_closing_word);
     is_one_of(&CLOSING) && !says_no
         || is_one_of(&OPENING) && !value.is_null() && says_no
         || is_state && is_bad_state()
