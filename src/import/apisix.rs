@@ -119,10 +119,7 @@ impl<'n> World<'n> {
             };
             let place = Object::at(&document.file, node, format_args!("`{field}`"));
             self.denied.look(node, &place, found)?;
-            found.leave(
-                &place,
-                "what routes ask for stands in the policy; write it there",
-            );
+            found.leave(&place, "write what routes require into the policy");
         }
         for (i, node) in file.list("list")?.iter().enumerate() {
             self.listed(
@@ -241,10 +238,7 @@ impl<'n> World<'n> {
             ] => {
                 let place = place(kind, last);
                 self.denied.look(node, &place, found)?;
-                found.leave(
-                    &place,
-                    "what routes ask for stands in the policy; write it there",
-                );
+                found.leave(&place, "write what routes require into the policy");
                 return Ok(());
             }
             _ => {

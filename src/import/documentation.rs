@@ -34,7 +34,7 @@ impl System {
             }
         }
         out.push_str(&format!(
-            "\nWithout effect, and not listed: {}.\n",
+            "\nNo effect, and not listed: {}.\n",
             silent.join("; ")
         ));
         Some(out)

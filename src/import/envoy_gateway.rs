@@ -114,7 +114,7 @@ impl<'n> World<'n> {
         if metadata.is_some_and(|m| m.peek("deletionTimestamp").is_some_and(|at| !at.is_empty())) {
             node.pass();
             found.meet(&document.file);
-            found.leave(&place, "is being deleted, so its keys stay out");
+            found.leave(&place, "is being deleted, so its keys are left out");
             return Ok(());
         }
         let name = match metadata {

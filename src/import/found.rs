@@ -71,7 +71,7 @@ impl Found {
         self.met.contains(file)
     }
 
-    /// Keeps a client and its keys out: something shuts it there that cannot be said here.
+    /// Keeps a client and its keys out: something shuts it there that has no equivalent here.
     pub(crate) fn shut(&mut self, client: &str, place: &str, problem: impl Into<String>) {
         self.shut
             .entry(client.to_owned())
@@ -83,7 +83,7 @@ impl Found {
         let shut: BTreeMap<String, (String, String)> = std::mem::take(&mut self.shut)
             .into_iter()
             .map(|(client, (place, problem))| {
-                let problem = format!("client `{client}` and its keys stay out: {problem}");
+                let problem = format!("client `{client}` and its keys are left out: {problem}");
                 (client, (place, problem))
             })
             .collect();

@@ -205,7 +205,7 @@ impl<'h> Table<'h> {
             }
             Switch::Out(word) => {
                 let word = printable(&word, 40);
-                found.leave(&place, format!("stays out: its status is `{word}`"));
+                found.leave(&place, format!("is left out: its status is `{word}`"));
                 return Ok(());
             }
         };

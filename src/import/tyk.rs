@@ -224,7 +224,7 @@ impl<'n> World<'n> {
             return Ok(());
         };
         if let Some(out) = grant.out {
-            found.leave(place, format!("stays out: {out}"));
+            found.leave(place, format!("is left out: {out}"));
             return Ok(());
         }
         let client = found.client(owner);

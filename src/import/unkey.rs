@@ -281,7 +281,7 @@ fn used_up(key: &Object<'_>, place: &str, found: &mut Found) -> Result<bool> {
         Some(0) => found.note(place, "has no credits left, so it is disabled"),
         Some(_) => found.leave(
             place,
-            "credits: counts of use are not carried over; write a quota into a plan",
+            "credits: usage counts are not carried over; write a quota into a plan",
         ),
     }
     Ok(remaining == Some(0))

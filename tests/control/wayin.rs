@@ -165,7 +165,7 @@ fn a_file_of_another_kind_is_refused_and_a_client_that_is_denied_stays_out() {
     let file = vector("kong/denied.yaml");
     let done = home.run(&import_kong(&file, &["--apply"]));
     assert!(done.status.success(), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("`mallory` and its keys stay out"));
+    assert!(text(&done.stderr).contains("`mallory` and its keys are left out"));
     let clients = home.json(&["client", "list"]).to_string();
     assert!(
         clients.contains("hooli") && !clients.contains("mallory"),

@@ -176,7 +176,7 @@ impl Gates {
             let words = deny.join(", ");
             found.leave(
                 place,
-                format!("plugin `acl` denies {words}: a policy cannot deny a scope, so clients in these groups stay out"),
+                format!("plugin `acl` denies {words}: a policy cannot deny a scope, so clients in these groups are left out"),
             );
         }
         if allow.is_empty() && deny.is_empty() {

@@ -270,7 +270,7 @@ fn a_table_of_aws_switches_keys_off_and_leaves_nothing_unsaid() {
     for word in ["perhaps", "2"] {
         let text = format!("client,key,enabled\na,aws-unsure-0123456789abcdef,{word}\n");
         let found = super::found(System::Csv, &text, &How::default());
-        assert!(found.keys.is_empty() && left(&found, "file:2", "stays out"));
+        assert!(found.keys.is_empty() && left(&found, "file:2", "is left out"));
     }
 }
 
