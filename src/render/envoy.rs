@@ -254,7 +254,7 @@ mod tests {
             source,
         };
         let text = bootstrap.render().unwrap();
-        assert!(text.contains("The lock behind the door"), "comments stay");
+        assert!(text.contains("The guard. If a worker"), "comments stay");
         yaml::parse(&text).ok().unwrap()
     }
 
