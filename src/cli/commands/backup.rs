@@ -20,24 +20,24 @@ use keystile_registry::home::{self, Kept, Restored};
 use keystile_store::LostKey;
 use keystile_system::file::Partial;
 
-/// Ids that a warning names.
+/// How many ids a warning names.
 const SHOWN: usize = 20;
 
-/// Write a copy of the store to a file, while others read and write
+/// Write a copy of the store to a file, even while it is in use
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl backup /backup/keystile-$(date +%F).db
 
-The copy is of one moment, verified, and encrypted with the store's master key. Keep that key too,
-and not beside the copy. With `--server` the server makes the copy and this command fetches it, which
-needs a token of the role `owner`.")]
+The copy is a consistent snapshot, verified, and encrypted with the store's master key. Keep that key
+too, but not beside the copy. With `--server`, the server makes the copy and this command downloads it,
+which needs a token of the role `owner`.")]
 pub struct Backup {
     /// The file to write; an existing one is replaced once the copy is complete
     file: PathBuf,
 }
 
-/// Make a store from a backup, in a folder that has none
+/// Restore a store from a backup, into a folder that has none
 #[derive(Args)]
 #[command(after_help = "\
 Example, on a new machine:
@@ -45,11 +45,11 @@ Example, on a new machine:
   keystilectl restore /backup/keystile-2027-01-31.db
   keystilectl push --ecds-file keystile.json
 
-What was done since the backup is undone: keys that were revoked are good again, and keys that were
-issued are not known. Where the lost store's folder is at hand, leave what lies beside the store in
-it: the last published keyset and the counts of usage tell which keys these are (`keystilectl key
-lost`). The keyset's version rises above all that were published, so that Envoys take it, and
-nothing that was published before is built upon. No server may run on the folder.")]
+Changes since the backup are undone: keys that were revoked are valid again, and keys that were
+issued are unknown. If you have the folder of the lost store, leave the other files in it: from the
+last published keyset and the usage counts, `keystilectl key lost` lists these keys. The version of
+the next keyset is higher than all that were published, so that Envoys accept it, and nothing that was
+published before is built upon. No server may be running on the folder.")]
 pub struct Restore {
     /// The file that `backup` wrote
     file: PathBuf,
@@ -122,7 +122,7 @@ impl Restore {
     }
 }
 
-/// A backup that was written.
+/// The result of a backup.
 struct Saved {
     bytes: u64,
     version: u64,
@@ -143,7 +143,7 @@ impl Saved {
     }
 }
 
-/// Has a server make a backup, and fetches it.
+/// Makes the server write a backup, and downloads it.
 fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     // Files may have names that no audit log keeps, such as those made of a digest.
@@ -220,7 +220,7 @@ fn broken(to: &Path) -> Error {
     )
 }
 
-/// What nobody would notice before a caller does.
+/// Warns of what would otherwise go unnoticed until a caller is affected.
 fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
     cx.out.warn(
         "what was done since the backup is undone: revoke again what was revoked since, then push",

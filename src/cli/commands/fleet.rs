@@ -17,16 +17,16 @@ use keystile_model::wire::Span;
     after_help = "\
 Examples:
   keystilectl --server https://keystile.example.com fleet
-  keystilectl fleet --wait          # until every one has the newest keyset in force
-  keystilectl fleet forget edge-7   # gone for good: nobody waits for it any more
+  keystilectl fleet --wait          # until all of them have the newest keyset in force
+  keystilectl fleet forget edge-7   # removed for good: stop waiting for it
   keystilectl fleet --output json
 
-An Envoy is known, and waited for, from its first connection or report on until it is forgotten by
-its name, connected or not. `in force` is what every worker has proved by a signed report; it needs
-`report` in the policy."
+An Envoy is known, and waited for, from its first connection or report until you forget it by name,
+connected or not. `in force` is the version that every worker has proved by a signed report; this
+needs `report` in the policy."
 )]
 pub struct Fleet {
-    /// Wait until every Envoy that is known has the newest keyset in force [default: 10s]
+    /// Wait until every known Envoy has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
     wait: Option<u64>,
@@ -34,21 +34,21 @@ pub struct Fleet {
     then: Option<Then>,
 }
 
-/// What is done to them.
+/// What to do with Envoys.
 #[derive(Subcommand)]
 enum Then {
     Forget(Forget),
 }
 
-/// Forget Envoys that are gone for good, so that nobody waits for them
+/// Forget Envoys that are gone for good, so that no command waits for them
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl fleet forget edge-7 edge-8
 
-One that is connected is not forgotten, and one that comes back is known again.")]
+An Envoy that is connected is not forgotten, and one that comes back is known again.")]
 struct Forget {
-    /// Its node id; can be repeated
+    /// The node id of the Envoy; can be repeated
     #[arg(required = true)]
     node: Vec<String>,
 }
@@ -80,10 +80,10 @@ impl Fleet {
     }
 }
 
-/// Waits until every Envoy that is known has the newest keyset in force.
+/// Waits until every known Envoy has the newest keyset in force.
 ///
 /// # Errors
-/// The Envoys that have not, each with the reason, or that there is none.
+/// Names the Envoys that do not, each with the reason; or says that there are none.
 pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     let waited = cx.perform(fleet::Wait {
         version: None,
@@ -111,7 +111,7 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     Err(refuse_all(each.collect()))
 }
 
-/// The same, where there may be no server to ask.
+/// The same if there may be no server.
 ///
 /// # Errors
 /// Those of [`wait`].

@@ -51,55 +51,55 @@ Examples:
 
 Keys are sorted by client and age; JSON of more than 10,000 keys is printed page by page, sorted by id.")]
 pub struct List {
-    /// Only those of this client
+    /// Only keys of this client
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only those with this status; can be repeated
+    /// Only keys with this status; can be repeated
     #[arg(long)]
     status: Vec<Status>,
-    /// Only those of this environment
+    /// Only keys of this environment
     #[arg(long, value_name = "ENV")]
     environment: Option<Name>,
-    /// Only those that end before this time and have not ended yet
+    /// Only keys that expire before this time and have not expired yet
     #[arg(long, value_name = "WHEN")]
     expiring: Option<When>,
-    /// Only those with this label; can be repeated
+    /// Only keys with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
-    /// Only those that no request has used for so long, as far as usage was counted
+    /// Only keys that no request has used for this long, as far as usage was counted
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     unused: Option<u64>,
 }
 
-/// Show a key: all but the key itself, which is stored nowhere
+/// Show everything about a key, except the key itself, which is stored nowhere
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key show 0Ab3dEfGh1")]
 pub struct Show {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
 
-/// Switch a key off for now
+/// Disable a key until it is enabled again
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key disable 0Ab3dEfGh1")]
 pub struct Disable {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
 
-/// Switch a disabled key on again
+/// Enable a disabled key
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key enable 0Ab3dEfGh1")]
 pub struct Enable {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
@@ -180,7 +180,7 @@ impl List {
     }
 }
 
-/// By client and age. A JSON list of more than one page is in the order of the ids instead.
+/// Sorts by client and age. A JSON list of more than one page is sorted by id instead.
 fn in_order(keys: &mut [KeyView]) {
     keys.sort_by(|a, b| (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0)));
 }
@@ -276,7 +276,7 @@ pub fn fields(k: &KeyView, now: u64) -> String {
     ])
 }
 
-/// When, from where and by what.
+/// Time, address and user agent of a use.
 fn used(usage: Option<&KeyUse>, now: u64, first: bool) -> String {
     let Some(usage) = usage else {
         return String::new();

@@ -9,7 +9,7 @@ use keystile_model::error::{Result, refuse};
 use keystile_model::when;
 use keystile_render::ecds::NODE_KEY;
 
-/// Envoys that sign what they report with a secret of their own
+/// Enrolled Envoys, which sign their reports with a secret of their own
 #[derive(Subcommand)]
 pub enum Node {
     Enroll(Of),
@@ -24,11 +24,11 @@ Examples:
   keystilectl node enroll edge-1
   keystilectl --output json node enroll edge-1 | jq -r .node_key
 
-What an enrolled Envoy reports (usage, and which keyset it has in force) counts only if it is signed
-with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`, reports
-of Envoys that are not enrolled are refused.")]
+Reports of an enrolled Envoy (usage, and which keyset it has in force) count only if they are signed
+with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`,
+reports from Envoys that are not enrolled are refused.")]
 pub struct Of {
-    /// Its node id, as in Envoy's bootstrap
+    /// The node id, as in Envoy's bootstrap
     node: String,
 }
 
@@ -39,16 +39,16 @@ Example:
   keystilectl node list")]
 pub struct List {}
 
-/// Revoke an Envoy's secret: from then on, nothing reported in its name counts, and no keyset is sent to it
+/// Revoke an Envoy's secret: from then on no report in its name counts, and it is sent no keyset
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl node revoke edge-1
 
-A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, and
-later revocations do not reach it: take it out of service, too. `node enroll` lets it in again.")]
+A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, but
+later revocations do not reach it: take it out of service, too. `node enroll` admits it again.")]
 pub struct Whose {
-    /// Its node id
+    /// The node id of the Envoy
     node: String,
 }
 

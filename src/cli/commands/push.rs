@@ -22,11 +22,11 @@ Examples:
   keystilectl push --ecds-file /var/lib/keystile/ecds.json
   keystilectl push --ecds-file /var/lib/keystile/ecds.pb --wasm /usr/lib/keystile/keystile.wasm
 
-The file is written beside and renamed: Envoy takes it at once, on open connections too. A name
-that ends in .pb is written as protobuf, which Envoy reads much faster; keep it at 10,000 keys
-and more.")]
+The file is written under another name and renamed. Envoy applies it at once, on open connections too.
+If its name ends in .pb it is written as protobuf, which Envoy reads much faster; use that for 10,000
+keys or more.")]
 pub struct Push {
-    /// The file; .pb for protobuf, JSON otherwise
+    /// The file to write; .pb for protobuf, otherwise JSON
     #[arg(long, value_name = "FILE")]
     ecds_file: PathBuf,
     /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
@@ -63,7 +63,7 @@ impl Push {
         self.write(cx, version, keys, &version_info, &bytes)
     }
 
-    /// The same with what a server signs: for an Envoy's machine, where there is no store.
+    /// The same with a keyset from a server: for an Envoy's machine, where there is no store.
     fn fetch_and_write(self, cx: &Context, wasm: &Path) -> Result<()> {
         let built = cx.perform(keyset::Build {})?;
         let version_info = format!("{}-{:x}", built.version, publish::nonce(&cx.world)?);

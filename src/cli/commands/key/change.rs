@@ -16,112 +16,112 @@ use keystile_model::rules;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, TimeWords};
 
-/// Change what a key may do; the key itself stays
+/// Change what a key may do; the key itself stays the same
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl key update 0Ab3dEfGh1 --add-scope write:users --expires 30d
-  keystilectl key update 0Ab3dEfGh1 --scope read:users        # all its scopes from now on
+  keystilectl key update 0Ab3dEfGh1 --scope read:users        # replaces all its scopes
   keystilectl key update 0Ab3dEfGh1 --no-limit --no-expiry --remove-label team")]
 pub struct Update {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
     /// Free text
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// A permission; repeated, they replace all that it has
+    /// A scope; all scopes given replace the present ones
     #[arg(long, value_name = "SCOPE")]
     scope: Option<Vec<String>>,
-    /// A permission more; can be repeated
+    /// A scope to add; can be repeated
     #[arg(long, value_name = "SCOPE")]
     add_scope: Vec<String>,
-    /// A permission less; can be repeated
+    /// A scope to remove; can be repeated
     #[arg(long, value_name = "SCOPE")]
     remove_scope: Vec<String>,
-    /// Take scopes that no route of the policy asks for
+    /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,
-    /// A plan of its own
+    /// A plan for this key
     #[arg(long)]
     plan: Option<String>,
-    /// Back to its client's plan
+    /// Use the client's plan again
     #[arg(long, conflicts_with = "plan")]
     no_plan: bool,
-    /// A limit of its own; repeated, they replace all that it has
+    /// A limit for this key; all limits given replace the present ones
     #[arg(long, value_name = "LIMIT", value_parser = rules::limit)]
     limit: Option<Vec<RawLimit>>,
-    /// Back to the limits of its plan
+    /// Use the limits of the plan again
     #[arg(long, conflicts_with = "limit")]
     no_limit: bool,
-    /// When it ends
+    /// When the key expires
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
-    /// It never ends by itself
+    /// The key never expires
     #[arg(long, conflicts_with = "expires")]
     no_expiry: bool,
-    /// When it begins
+    /// When the key becomes valid
     #[arg(long, value_name = "WHEN")]
     not_before: Option<When>,
-    /// It is good at once
+    /// The key is valid immediately
     #[arg(long, conflicts_with = "not_before")]
     no_not_before: bool,
-    /// A range that it may be used from; repeated, they replace all that it has
+    /// An address range from which the key may be used; all given replace the present ones
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Option<Vec<IpNet>>,
-    /// It may be used from everywhere
+    /// The key may be used from everywhere
     #[arg(long, conflicts_with = "cidr")]
     no_cidr: bool,
-    /// A range that it may not be used from; repeated, they replace all that it has
+    /// An address range from which the key may not be used; all given replace the present ones
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     deny_cidr: Option<Vec<IpNet>>,
-    /// No range is excluded
+    /// No address range is excluded
     #[arg(long, conflicts_with = "deny_cidr")]
     no_deny_cidr: bool,
-    /// An origin that it may be used from; repeated, they replace all that it has
+    /// A web origin from which the key may be used; all given replace the present ones
     #[arg(long, value_name = "ORIGIN", value_parser = rules::origin)]
     origin: Option<Vec<String>>,
-    /// It may be used from every page
+    /// The key may be used from any origin
     #[arg(long, conflicts_with = "origin")]
     no_origin: bool,
-    /// An identity of a client certificate that it may be used with; repeated, they replace all
-    /// that it has
+    /// An identity of a client certificate that the key is bound to; all given replace the
+    /// present ones
     #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
     certificate: Option<Vec<String>>,
-    /// It may be used without a client certificate
+    /// The key may be used without a client certificate
     #[arg(long, conflicts_with = "certificate")]
     no_certificate: bool,
-    /// After how long it is to give way to a new one
+    /// How often the key is to be replaced
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     rotate_every: Option<u64>,
-    /// As its plan says
+    /// As the plan says
     #[arg(long, conflicts_with = "rotate_every")]
     no_rotate_every: bool,
-    /// How long it then goes on
+    /// How long the old key works after that
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     grace: Option<u64>,
-    /// As its plan says
+    /// As the plan says
     #[arg(long, conflicts_with = "grace")]
     no_grace: bool,
-    /// A free pair to set; can be repeated
+    /// A label to set; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
-    /// The name of a pair to remove; can be repeated
+    /// The name of a label to remove; can be repeated
     #[arg(long, value_name = "NAME")]
     remove_label: Vec<String>,
 }
 
-/// Switch a key off for good
+/// Revoke a key permanently
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl key revoke 0Ab3dEfGh1 --reason 'found in a public repository'
   keystilectl key revoke 0Ab3dEfGh1 && keystilectl push --ecds-file keystile.json")]
 pub struct Revoke {
-    /// Its id; can be repeated
+    /// The id of the key; can be repeated
     #[arg(value_parser = key_id, required = true)]
     key: Vec<KeyId>,
-    /// For the audit log
+    /// The reason, for the audit log
     #[arg(
         long,
         value_name = "TEXT",
@@ -129,8 +129,8 @@ pub struct Revoke {
         hide_default_value = true
     )]
     reason: String,
-    /// Return when every Envoy that is known has it in force, or fail after this time with the
-    /// names of those that have not; needs a server [default: 10s]
+    /// Return once the change is in force on every known Envoy; after this time, fail and name
+    /// those on which it is not. Needs a server [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
     wait: Option<u64>,

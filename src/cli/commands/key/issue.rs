@@ -16,7 +16,7 @@ use keystile_model::when::{self, When};
 use keystile_model::wire::{Environment, Secret, Span, TimeWords};
 use keystile_registry::key::count;
 
-/// Issue a key; it is shown once, now
+/// Issue a key; it is shown only once
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -28,11 +28,11 @@ Examples:
   keystilectl key issue acme --count 1000 --output json > keys.json
 
 Times are `90d` or `24h` from now, `2027-01-31` (midnight, UTC) or `2027-01-31T12:00:00Z`.
-Keys are printed when they are stored, never before, and cannot be shown again.")]
+Keys are printed only after they are stored, and cannot be shown again.")]
 pub struct Issue {
-    /// The client that gets it
+    /// The client that gets the key
     client: String,
-    /// Free text, to tell keys apart
+    /// Free text to tell keys apart
     #[arg(
         long,
         value_name = "TEXT",
@@ -40,54 +40,54 @@ pub struct Issue {
         hide_default_value = true
     )]
     name: String,
-    /// Where it is good [default: the first of the policy]
+    /// The environment in which the key works [default: the first of the policy]
     #[arg(long, value_name = "ENV")]
     env: Option<Name>,
-    /// For servers, or for browsers
+    /// `secret` for servers, `publishable` for browsers
     #[arg(long = "type", value_name = "TYPE", default_value = "secret")]
     kind: Kind,
-    /// A permission; can be repeated
+    /// A scope; can be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// Take scopes that no route of the policy asks for
+    /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,
-    /// A plan of its own, in place of its client's
+    /// A plan for this key, in place of the client's
     #[arg(long)]
     plan: Option<String>,
-    /// A limit of its own, in place of the plan's: 100/1m, 100/1m:20 with a burst, 100/1m@client
+    /// A limit for this key, in place of the plan's: 100/1m, 100/1m:20 with a burst, 100/1m@client
     /// for all keys of the client together; can be repeated
     #[arg(long, value_name = "LIMIT", value_parser = rules::limit)]
     limit: Vec<RawLimit>,
-    /// When it ends
+    /// When the key expires
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
-    /// When it begins
+    /// When the key becomes valid
     #[arg(long, value_name = "WHEN")]
     not_before: Option<When>,
-    /// An address range that it may be used from; can be repeated
+    /// An address range from which the key may be used; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Vec<IpNet>,
-    /// An address range that it may not be used from; can be repeated
+    /// An address range from which the key may not be used; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     deny_cidr: Vec<IpNet>,
-    /// A web page's origin that it may be used from; can be repeated
+    /// A web origin from which the key may be used; can be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = rules::origin)]
     origin: Vec<String>,
-    /// An identity of a client certificate that it may be used with, spiffe://example.org/billing
+    /// An identity of a client certificate that the key is bound to, spiffe://example.org/billing
     /// or dns:api.example.com; can be repeated
     #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
     certificate: Vec<String>,
-    /// A free pair; can be repeated
+    /// A label of your choice; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
-    /// After how long it is to give way to a new one [default: as its plan says]
+    /// How often the key is to be replaced [default: as the plan says]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     rotate_every: Option<u64>,
-    /// How long it then goes on [default: as its plan says]
+    /// How long the old key works after that [default: as the plan says]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     grace: Option<u64>,
-    /// How many that are alike
+    /// How many identical keys to issue
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: Option<u32>,
 }
@@ -132,12 +132,12 @@ impl Issue {
     }
 }
 
-/// Things as they travel.
+/// The rules as the API takes them.
 pub(super) fn wrapped<T: From<U>, U>(list: Vec<U>) -> Vec<T> {
     list.into_iter().map(T::from).collect()
 }
 
-/// The key, for the one time that it is shown.
+/// Shows the key, the only time that it is shown.
 pub(super) fn shown(issued: &IssuedKey) -> &str {
     issued.key.as_ref().map_or("-", Secret::expose_secret)
 }

@@ -19,17 +19,17 @@ use keystile_render::ecds::{self, SIGNING_KEYS};
 use keystile_system as system;
 use keystile_system::file;
 
-/// Check keyset files: the signature, and every page
+/// Check the signature and every page of keyset files
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl keyset verify keyset.json
   KEYSTILE_SIGNING_KEYS=… keystilectl keyset verify /var/lib/keystile/ecds.pb
 
-A file is what `keyset build` or `push` wrote. Signing keys are those of KEYSTILE_SIGNING_KEYS if
-that is set, as in Envoy, and those of the store otherwise.")]
+Takes files that `keyset build` or `push` wrote. Signing keys come from KEYSTILE_SIGNING_KEYS if that
+is set, as in Envoy, and otherwise from the store.")]
 pub struct Verify {
-    /// The files
+    /// The keyset files
     #[arg(required = true)]
     file: Vec<PathBuf>,
 }
@@ -40,14 +40,14 @@ pub struct Verify {
 Examples:
   keystilectl keyset inspect keyset.json
   keystilectl keyset inspect ecds.pb --keys --output json
-  keystilectl --server URL keyset inspect 1795331554650     # of `keyset versions`")]
+  keystilectl --server URL keyset inspect 1795331554650     # from `keyset versions`")]
 pub struct Inspect {
-    /// The file: of `keyset build` or `push`; or, with a server, a version
+    /// A file that `keyset build` or `push` wrote or, with a server, a version
     file: PathBuf,
     /// List the keys too
     #[arg(long)]
     keys: bool,
-    /// With the first half of their digests, as the index holds it
+    /// Include the first half of their digests, which the index holds
     #[arg(long, requires = "keys")]
     digests: bool,
 }
@@ -57,11 +57,11 @@ pub struct Inspect {
 #[command(after_help = "\
 Examples:
   keystilectl keyset diff before.json after.json
-  keystilectl --server URL keyset diff 1795331552484 1795331554650    # of `keyset versions`")]
+  keystilectl --server URL keyset diff 1795331552484 1795331554650    # from `keyset versions`")]
 pub struct Diff {
-    /// The former
+    /// The old file or version
     before: PathBuf,
-    /// The latter
+    /// The new file or version
     after: PathBuf,
 }
 
