@@ -32,7 +32,7 @@ fn an_import_says_what_it_would_do_and_does_it_once() {
     let dry = home.run(&import_kong(&file, &[]));
     assert!(dry.status.success(), "{}", text(&dry.stderr));
     let words = text(&dry.stdout);
-    assert!(words.starts_with("2 clients would be made\n2 keys would be imported\n1 plan would be added to the policy\n"), "{words}");
+    assert!(words.starts_with("2 clients would be created\n2 keys would be imported\n1 plan would be added to the policy\n"), "{words}");
     assert!(
         words.contains("{limits: [{requests: 100, per: 1m, by: client}]}"),
         "{words}"

@@ -160,11 +160,11 @@ fn the_runbook_followed_word_for_word_closes_all_that_was_issued_since_the_backu
     };
     let restored = of(" restore ");
     assert!(
-        restored.contains("1 key of the last published keyset revoked"),
+        restored.contains("1 key of the last published keyset, revoked"),
         "{restored}"
     );
     assert!(
-        restored.contains("1501 keys of the last published keyset unknown"),
+        restored.contains("1501 keys of the last published keyset, unknown"),
         "{restored}"
     );
     assert!(restored.contains("in use unknown"), "{restored}");

@@ -149,7 +149,7 @@ impl Audit {
                 if done.undelivered > 0 && !cx.out.is_json() {
                     let lost = many(done.undelivered, "message");
                     cx.out.warn(format_args!(
-                        "{lost} to webhooks will not be delivered: the records that they tell of are gone; see `keystilectl webhook list` for receivers that lag behind"
+                        "{lost} to webhooks will not be delivered because their records were removed; see `keystilectl webhook list` for receivers that lag behind"
                     ));
                 }
                 if done.unsent > 0 && !cx.out.is_json() {

@@ -111,7 +111,7 @@ impl Restore {
         });
         cx.out.show(&json, || {
             format!(
-                "restored with version {}, up to audit record {}; version {} is to be pushed\n",
+                "restored with version {}, up to audit record {}; push version {} next\n",
                 restored.backed_up, restored.head.seq, restored.version
             )
         })?;
@@ -223,7 +223,7 @@ fn broken(to: &Path) -> Error {
 /// Warns of what would otherwise go unnoticed until a caller is affected.
 fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
     cx.out.warn(
-        "what was done since the backup is undone: revoke again what was revoked since, then push",
+        "changes since the backup are undone: revoke again the keys that were revoked since, then push",
     );
     let some = |ids: Vec<String>| {
         let more = ids.len().saturating_sub(SHOWN);
@@ -236,28 +236,28 @@ fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], ag
     let ids = |keys: &[&LostKey]| some(keys.iter().map(|k| k.id.to_string()).collect());
     if !again.is_empty() {
         cx.out.warn(format_args!(
-            "{} of the last published keyset revoked or disabled since and good again: {}",
+            "{} of the last published keyset, revoked or disabled since, valid again: {}",
             many(again.len()),
             ids(again)
         ));
     }
     if !unknown.is_empty() {
         cx.out.warn(format_args!(
-            "{} of the last published keyset unknown to this store, refused from now on: {}",
+            "{} of the last published keyset, unknown to this store, refused from now on: {}",
             many(unknown.len()),
             ids(unknown)
         ));
     }
     if !restored.in_use.is_empty() {
         cx.out.warn(format_args!(
-            "{} that were in use unknown to this store, refused from now on: {}",
+            "{} in use, unknown to this store, refused from now on: {}",
             many(restored.in_use.len()),
             some(restored.in_use.iter().map(KeyId::to_string).collect())
         ));
     }
     if let Some(why) = &restored.unreadable {
         cx.out.warn(format_args!(
-            "the last published keyset, `base.keyset.former`, cannot be read ({why}): nobody can tell which keys it held"
+            "the last published keyset, `base.keyset.former`, cannot be read ({why}): the keys in it are not known"
         ));
     }
     if !restored.lost.is_empty() || !restored.in_use.is_empty() {

@@ -124,7 +124,7 @@ fn words(a: &Explanation) -> String {
     let mut out = output::table(["rule", "held", "because"], rows);
     out.push('\n');
     if a.shadow && a.code != "ok" {
-        out.push_str("shadow mode: counted, and let through all the same\n");
+        out.push_str("shadow mode: counted, but let through\n");
     }
     if let Some(hint) = &a.hint {
         out.push_str(hint);

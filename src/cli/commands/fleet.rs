@@ -59,7 +59,7 @@ impl Fleet {
         if let Some(Then::Forget(forget)) = self.then {
             let done = cx.perform(fleet::Forget { nodes: forget.node })?;
             return cx.out.show(&done, || {
-                let each = done.nodes.iter().map(|n| format!("{n} is forgotten\n"));
+                let each = done.nodes.iter().map(|n| format!("{n} forgotten\n"));
                 each.collect()
             });
         }

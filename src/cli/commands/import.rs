@@ -150,7 +150,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
     let mut line = |n: usize, known: u64, thing: &str, what: &str| {
         let there = match known {
             0 => String::new(),
-            n => format!(", {n} there already"),
+            n => format!(", {n} already there"),
         };
         out.push_str(&format!(
             "{} {verb}{what}{there}\n",
@@ -161,7 +161,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
         done.clients_created.len(),
         done.clients_known,
         "client",
-        "made",
+        "created",
     );
     line(size(done.keys_imported), done.keys_known, "key", "imported");
     if !done.plans_added.is_empty() {

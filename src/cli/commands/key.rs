@@ -170,7 +170,7 @@ impl List {
                     .out
                     .warn("no usage has been counted yet: these keys may be in use"),
                 Some(Time(since)) if since > before => cx.out.warn(format_args!(
-                    "usage has been counted since {} only: keys may have been used before",
+                    "usage has only been counted since {}: keys may have been used before",
                     when::short(since)
                 )),
                 Some(_) => {}

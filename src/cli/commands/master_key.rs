@@ -61,7 +61,7 @@ impl Rotate {
             );
             if let Some(kept) = &kept {
                 out.push_str(&format!(
-                    "the former key is kept for backups in {kept}; delete it when none needs it\n"
+                    "the old key is kept for backups in {kept}; delete it when no backup needs it\n"
                 ));
             }
             out

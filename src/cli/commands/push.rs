@@ -124,7 +124,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
         })?;
         if !wasm.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there on this machine",
+                "`{}` does not exist on this machine",
                 wasm.display()
             ));
         }

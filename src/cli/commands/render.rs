@@ -124,7 +124,7 @@ impl Envoy {
         })?;
         if !file.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
+                "`{}` does not exist, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
                 file.display(),
                 self.ecds_file.display()
             ));

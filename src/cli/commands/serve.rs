@@ -213,7 +213,7 @@ impl Serve {
             (None, Some(path)) if !path.exists() => {
                 tracing::warn!(
                     path = %path.display(),
-                    "the filter is not there; Envoys are told to find it there nevertheless, unless `--wasm` says where"
+                    "the filter does not exist; Envoys will still be told to load it from there, unless `--wasm` names another path"
                 );
                 Ok(path)
             }

@@ -110,7 +110,7 @@ fn rotate(cx: &Context) -> Result<()> {
     })?;
     if !cx.out.is_json() {
         cx.out.note(
-            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the former key is retired, every push is signed with both",
+            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the old key is retired, every push is signed with both",
         );
     }
     Ok(())

@@ -140,9 +140,9 @@ impl Create {
         })?;
         if !cx.out.is_json() {
             cx.out.note(if self.invite {
-                "hand on the link `SERVER/console/invitation#CODE` now, the code is not shown again; it is good once"
+                "pass on the link `SERVER/console/invitation#CODE` now: the code is not shown again, and works once"
             } else {
-                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+                "save it now: it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
             });
         }
         Ok(())

@@ -174,7 +174,7 @@ impl Usage {
             Some(Command::Forget(c)) if c.yes => {
                 cx.perform(usage::Forget {})?;
                 cx.out.show(&serde_json::json!({"forgotten": true}), || {
-                    "addresses, agents and networks are forgotten\n".to_owned()
+                    "addresses, user agents and networks forgotten\n".to_owned()
                 })
             }
             Some(Command::Forget(_)) => Err(refuse(
@@ -284,7 +284,7 @@ fn foot(u: &Counted) -> String {
     match &u.counted_since {
         None => out.push_str("nothing has been counted yet: is `report` in the policy, with the cluster of this server?\n"),
         Some(Time(since)) if *since > u.from.0 => {
-            out.push_str(&format!("counted since {} only\n", when::short(*since)));
+            out.push_str(&format!("counted only since {}\n", when::short(*since)));
         }
         Some(_) => {}
     }
@@ -418,7 +418,7 @@ impl AnomaliesOf {
         })?;
         cx.out.show(&anomalies, || {
             if anomalies.is_empty() {
-                return "nothing was odd\n".to_owned();
+                return "no anomalies\n".to_owned();
             }
             output::table(
                 ["when", "rule", "key", "client", "detail"],
@@ -507,7 +507,7 @@ fn settings_table(s: &Settings) -> String {
             enough(
                 s.spike_factor,
                 format!(
-                    "{} times the most of 7 days, and more than {} requests an hour",
+                    "{} times the highest hour of 7 days, and more than {} requests an hour",
                     s.spike_factor,
                     number(s.spike_minimum)
                 ),

@@ -118,7 +118,7 @@ impl Create {
             })?;
         if !cx.out.is_json() {
             cx.out
-                .note("give the secret to the receiver now, it is not shown again");
+                .note("give the secret to the receiver now: it is not shown again");
         }
         Ok(())
     }

@@ -179,7 +179,7 @@ fn advise(cx: &Context, many: bool) {
             ("it", "it is")
         };
         cx.out.note(format_args!(
-            "keep {it} now, {is} not shown again; `keystilectl push` puts {it} in force"
+            "save {it} now: {is} not shown again; `keystilectl push` puts {it} in force"
         ));
     }
 }

@@ -121,7 +121,7 @@ impl Rotate {
         show.map_err(|e| lost(new, format_args!("not shown: {e}")))?;
         if !cx.out.is_json() && self.exec.is_none() {
             cx.out.note(
-                "keep the new one now, it is not shown again; `keystilectl push` puts it in force",
+                "save the new one now: it is not shown again; `keystilectl push` puts it in force",
             );
         }
         Ok(())

@@ -36,7 +36,7 @@ impl Plane {
             certificate: self.tls_cert.clone().zip(self.tls_key.clone()),
         });
         if tls.is_none() && !(discovery.is_loopback() && control.is_loopback()) {
-            cx.out.warn("without --tls-ca the proxies ask in clear, and whoever stands between can keep revocations from them");
+            cx.out.warn("without --tls-ca the proxies connect in the clear, and anyone in between can withhold revocations from them");
         }
         Some(ControlPlane {
             discovery,
