@@ -167,7 +167,7 @@ fn the_runbook_followed_word_for_word_closes_all_that_was_issued_since_the_backu
         restored.contains("1501 keys of the last published keyset, unknown"),
         "{restored}"
     );
-    assert!(restored.contains("in use unknown"), "{restored}");
+    assert!(restored.contains("in use, unknown"), "{restored}");
     let lost = of(" key lost");
     assert!(
         lost.contains(&late_id) && lost.contains(&doomed_id),
