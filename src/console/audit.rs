@@ -75,8 +75,8 @@ async fn listing(
         (draft.summary())
         form.filters method="get" action=(path) role="search" aria-label="Audit log" {
             (field("client", "Client").line(&draft))
-            (field("subject", "About").placeholder("id or name").line(&draft))
-            (field("actor", "By").placeholder("token ci").line(&draft))
+            (field("subject", "Subject").placeholder("id or name").line(&draft))
+            (field("actor", "Actor").placeholder("token ci").line(&draft))
             (field("action", "Action").placeholder("key.revoke").line(&draft))
             (field("outcome", "Outcome").choice(&draft, &part::options("any", &outcomes)))
             (field("since", "Since").placeholder("7d").line(&draft))
@@ -102,12 +102,12 @@ fn whole(verified: &Result<Verified, Problem>) -> Markup {
     match verified {
         Ok(v) => html! {
             div.note.good role="status" {
-                p { strong { "The log is whole." } " " (number(v.records)) " records: none was changed, removed, put in or moved." }
-                p.soft { "Its head: " code { (v.head) } }
+                p { strong { "The log is intact." } " " (number(v.records)) " records; none was changed, removed, inserted or moved." }
+                p.soft { "Head: " code { (v.head) } }
             }
         },
         Err(problem) => part::alert(
-            "The log is not as it was written.",
+            "The log has been altered.",
             &[super::form::sentence(&problem.detail)],
         ),
     }
@@ -135,7 +135,7 @@ pub fn rows(records: &[RecordView], empty: &str) -> Markup {
     part::table(
         "Audit records",
         &[
-            "Record", "When", "Action", "About", "By", "Outcome", "Change",
+            "Record", "When", "Action", "Subject", "Actor", "Outcome", "Change",
         ],
         records.iter().map(row).collect(),
         empty,

@@ -75,7 +75,7 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
             "Clients",
             &["Client", "Plan", "Keys", "Description", "Created"],
             found.clients.iter().map(row).collect(),
-            "There are no such clients.",
+            "No matching clients.",
         ))
         (part::pager(first, next))
     };
@@ -99,7 +99,7 @@ async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result
         form.card method="post" action="/console/clients" {
             (visit.seal())
             (draft.summary())
-            (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
+            (field("name", "Name").needed().hint("Unique. Upstreams see it, and it appears in logs.").line(&draft))
             (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
             (field("description", "Description").line(&draft))
             (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&draft))
@@ -192,7 +192,7 @@ async fn page(
     };
     let held = held::showing(held, &SAME);
     let body = html! {
-        section.card aria-label="What it is" {
+        section.card aria-label="Details" {
             (part::facts(vec![
                 ("Plan", html! { @if let Some(plan) = &client.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
                 ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
@@ -211,9 +211,9 @@ async fn page(
         }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
-                h2 #log { "What was done lately" }
-                (super::audit::rows(records, "Nothing was written down yet."))
-                p { a href={ "/console/audit?client=" (encoded(name)) } { "All of it" } }
+                h2 #log { "Recent changes" }
+                (super::audit::rows(records, "No records yet."))
+                p { a href={ "/console/audit?client=" (encoded(name)) } { "Show all" } }
             }
         }
         @if visit.may::<Update>() {
@@ -263,12 +263,12 @@ fn changes(
             }
             section.card aria-labelledby="delete" {
                 h2 #delete { "Delete" }
-                p { "Deletes the client, and revokes all its keys and tokens for good." }
+                p { "Deletes the client and permanently revokes all its keys and tokens." }
                 (delete.summary())
                 form method="post" action={ (path) "/delete" } data-confirm=(name) {
                     (visit.seal()) (held::hidden(form, &SAME))
                     (field("confirm", &format!("Type {name} to confirm")).needed().line(&delete))
-                    button.danger type="submit" { "Delete for good" }
+                    button.danger type="submit" { "Delete permanently" }
                 }
             }
         }

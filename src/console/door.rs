@@ -60,14 +60,14 @@ pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> 
             div.brand { (mark()) "Keystile" }
             form.card method="post" action="/console/sign-in" {
                 h1 { "Sign in" }
-                @if !messages.is_empty() { (part::alert("That did not work.", &messages)) }
+                @if !messages.is_empty() { (part::alert("Sign-in failed.", &messages)) }
                 @if next != "/console" { input type="hidden" name="next" value=(next); }
                 div.field {
                     label for="f-token" { "Token" }
                     input #f-token name="token" type="password" required autocomplete="current-password"
                         spellcheck="false" autofocus placeholder="kst_…" aria-describedby="f-token-hint";
                     p.soft #f-token-hint {
-                        "An owner makes one with " code { "keystilectl token create" } " or under Tokens in this console."
+                        "An owner creates one with " code { "keystilectl token create" } " or under Tokens in this console."
                     }
                 }
                 button type="submit" { "Sign in" }
@@ -193,7 +193,7 @@ fn inviting(console: &Console, problem: Option<&Problem>) -> Response {
             form.card method="post" action="/console/invitation" data-invitation {
                 h1 { "Accept an invitation" }
                 (draft.summary())
-                p { "The code is good once. In exchange you get a token to sign in with, for you to keep." }
+                p { "The code works once. You get a token in exchange; save it, because you sign in with it." }
                 (field("code", "Code").kind("password").needed().placeholder("kst_invite_…").line(&draft))
                 button type="submit" { "Accept" }
             }
@@ -242,9 +242,9 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
             div.brand { (mark()) "Keystile" }
             div.card {
                 h1 { "Welcome" }
-                p { "This is your token. You sign in with it, here and as " code { "KEYSTILE_TOKEN" } "." }
+                p { "This is your token. Use it to sign in here, and as " code { "KEYSTILE_TOKEN" } "." }
                 (part::secret(text.expose_secret(), "Your token"))
-                p { a.button href="/console" { "I have kept it: go on" } }
+                p { a.button href="/console" { "I have saved it: continue" } }
             }
         }
     };

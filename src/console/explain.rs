@@ -57,7 +57,7 @@ fn page(
             (visit.seal())
             (draft.summary())
             div.grid {
-                (field("key", "Key").placeholder("id, or the whole key").hint("It is looked at and forgotten.").line(&draft))
+                (field("key", "Key").placeholder("id, or the whole key").hint("It is not stored.").line(&draft))
                 (field("method", "Method").choice(&draft, &methods))
                 (field("path", "Path").needed().placeholder("/v1/users/7").line(&draft))
                 (field("host", "Host").placeholder("api.example.com").line(&draft))
@@ -66,7 +66,7 @@ fn page(
             }
             label.check {
                 input type="checkbox" name="tls" value="true" checked[form.has("tls", "true")];
-                span { "over TLS" }
+                span { "Over TLS" }
             }
             button type="submit" { "Explain" }
         }
@@ -80,11 +80,11 @@ fn told(answer: &Explanation, now: u64) -> Markup {
     html! {
         section.card aria-labelledby="verdict" {
             h2 #verdict class={ @if good { "good" } @else { "bad" } } {
-                @if good { "It passes" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
+                @if good { "Let in" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
             }
             @if !good || !answer.limits_seen { p { (super::form::sentence(&answer.detail)) } }
             @if let Some(hint) = &answer.hint { p.soft { (super::form::sentence(hint)) } }
-            @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
+            @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: the request is counted as refused, but let in." } })) }
             ol.rules {
                 @for rule in &answer.rules {
                     li class={ @if rule.held { "held" } @else { "broken" } } {
@@ -97,7 +97,7 @@ fn told(answer: &Explanation, now: u64) -> Markup {
                 ("Client", html! { @if let Some(client) = &answer.client { (client) } @else { span.soft { "nobody" } } }),
                 ("Key", html! { @if let Some(key) = &answer.key { a href={ "/console/keys/" (key) } { code { (key) } } } @else { span.soft { "none" } } }),
                 ("Route", html! { @if let Some(route) = &answer.route { code { (route) } } @else { span.soft { "none" } } }),
-                ("At", time(answer.at.0, now)),
+                ("Time", time(answer.at.0, now)),
                 ("Keyset", html! { code { (answer.keyset_version) } }),
             ]))
         }

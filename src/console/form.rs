@@ -263,7 +263,7 @@ fn quoted<'m>(message: &'m str, form: &'m Form) -> Option<(&'m str, &'m str)> {
 pub fn sentence(message: &str) -> String {
     // Where the fields of the API are described is of no help in front of a form.
     let message = message
-        .strip_suffix("; see /docs for the fields and what they hold")
+        .strip_suffix("; see /docs for the fields and their values")
         .unwrap_or(message);
     let mut chars = message.chars();
     match chars.next() {

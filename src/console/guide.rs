@@ -54,7 +54,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
                     }
                 }
             }
-            p.soft { "Keys begin with " code { (guide.prefix) } ". Treat one like a password: not in a repository, not in a web page." }
+            p.soft { "Keys begin with " code { (guide.prefix) } ". Treat a key like a password: keep it out of repositories and web pages." }
             div.examples {
                 (part::copyable("curl", "curl", &curl(&guide, &key)))
                 (part::copyable("python", "Python", &python(&guide, &key)))
@@ -78,11 +78,11 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
                 }
             }
             @if guide.plans.is_empty() { p { "No plan limits your keys." } }
-            p { "Every 429 carries " code { "Retry-After" } ": the seconds to wait. " code { "RateLimit" } " and " code { "RateLimit-Policy" } " tell how much is left." }
+            p { "Every 429 carries " code { "Retry-After" } ", the number of seconds to wait. " code { "RateLimit" } " and " code { "RateLimit-Policy" } " say how much is left." }
         }
         section aria-labelledby="errors" {
             h2 #errors { "Errors" }
-            p { "A request that is not let in is answered with " code { "application/problem+json" } " (RFC 9457). Programs go by its " code { "code" } "." }
+            p { "A refused request is answered with " code { "application/problem+json" } " (RFC 9457). Programs should check its " code { "code" } "." }
             (part::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
         }
     };

@@ -89,8 +89,8 @@ async fn asking(
         .collect();
     let longest = visit.ceilings().and_then(|c| c.max_expiry);
     let ends = match longest {
-        Some(most) => format!("{} at most, and needed.", when::duration(most)),
-        None => "Empty: never. A key that ends is one that cannot be forgotten.".to_owned(),
+        Some(most) => format!("Required; {} at most.", when::duration(most)),
+        None => "Empty: never. An expiry ensures that no key is forgotten.".to_owned(),
     };
     let draft = Draft::new(form, problem);
     let path = format!("/console/clients/{}", encoded(name));
@@ -99,9 +99,9 @@ async fn asking(
             (visit.seal()) (visit.nonce(form))
             (draft.summary())
             (field("name", "Name").placeholder("billing worker").hint("To tell keys apart.").line(&draft))
-            (field("scopes", "Scopes").hint("What it may do. Give it no more than it needs.").checks(&draft, &scopes))
+            (field("scopes", "Scopes").hint("What the key may do. Grant no more than it needs.").checks(&draft, &scopes))
             div.grid {
-                (field("expires", "Ends").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
+                (field("expires", "Expires").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
                 (field("plan", "Plan").choice(&draft, &choices))
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
@@ -110,19 +110,19 @@ async fn asking(
                 summary { "More: limits, networks, origins, certificates, labels, rotation" }
                 div.grid {
                     @if !is_client(visit) {
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
+                        (field("limits", "Own limits").placeholder("100/1m:20").hint("In place of the plan's.").line(&draft))
                     }
-                    (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(&draft))
-                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
-                    (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
+                    (field("not_before", "Not before").placeholder("24h, 2027-01-31").line(&draft))
+                    (field("cidrs", "Allowed networks").placeholder("10.0.0.0/8").line(&draft))
+                    (field("deny_cidrs", "Denied networks").placeholder("10.9.0.0/16").line(&draft))
                     (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
-                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
+                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("The key works only with one of these.").line(&draft))
                     (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
                     (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
-                    (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
+                    (field("grace", "Grace period").placeholder("7d").hint("How long the old key works after a rotation.").line(&draft))
                 }
             }
-            button type="submit" { "Issue the key" }
+            button type="submit" { "Issue key" }
         }
     };
     let page = Page::new(Section::Keys, format!("Issue a key to {name}"), body).refused(problem);
@@ -180,7 +180,7 @@ pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Respo
     match done {
         Ok(Some(rotated)) => {
             let old = html! {
-                "Key " a href={ "/console/keys/" (id) } { code { (id) } } " works on "
+                "Key " a href={ "/console/keys/" (id) } { code { (id) } } " goes on working "
                 @if let Some(until) = &rotated.old.works_until { "until " (part::time(until.0, visit.now)) }
                 "."
             };
@@ -226,7 +226,7 @@ async fn made(
             @for warning in &issued.warnings { (part::hint(html! { p { (super::form::sentence(warning)) } })) }
             @if !aside.clone().into_string().is_empty() { p { (aside) } }
             (part::copyable("curl", "A request with it", &curl(&guide, text)))
-            p { a.button href=(target) { "I have kept it: go on" } }
+            p { a.button href=(target) { "I have saved it: continue" } }
         }
     };
     let title = match issued.view.name.is_empty() {
@@ -245,7 +245,7 @@ fn before(visit: &Visit) -> Page {
     };
     let body = html! {
         (part::hint(html! {
-            p { strong { "This was done already." } " The secret was shown then, and is stored nowhere. If it is lost, revoke the key and issue another one." }
+            p { strong { "This was already done." } " The secret was shown then and is stored nowhere. If it is lost, revoke the key and issue another one." }
         }))
         p { a.button.quiet href=(target) { "To the keys" } }
     };

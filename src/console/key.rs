@@ -83,7 +83,7 @@ pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
         form.filters method="get" action=(path) role="search" aria-label="Keys" {
             @if of_all { (field("client", "Client").line(&draft)) }
             (field("status", "Status").choice(&draft, &part::options("any", &states)))
-            (field("expiring", "Ends before").placeholder("30d").line(&draft))
+            (field("expiring", "Expires before").placeholder("30d").line(&draft))
             (field("label", "Label").placeholder("team=web").line(&draft))
             @if let Some(since) = query.given("since") { input type="hidden" name="since" value=(since); }
             button.quiet type="submit" { "Show" }
@@ -103,7 +103,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
         .map(|n| query.clone().with("cursor", n.0.to_string()).target(path));
     let empty = match next {
         Some(_) => "No match among the records searched so far; there are more.",
-        None => "There are no such keys.",
+        None => "No matching keys.",
     };
     html! {
         (rows(&keys.keys, visit.now, with_client, empty))
@@ -113,7 +113,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
 
 /// Keys, a row each.
 pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Markup {
-    let mut heads = vec!["Key", "Name", "Status", "Scopes", "Plan", "Ends"];
+    let mut heads = vec!["Key", "Name", "Status", "Scopes", "Plan", "Expires"];
     if with_client {
         heads.insert(1, "Client");
     }
@@ -179,8 +179,8 @@ async fn page(
         @if acts { (changes(visit, &key, sent, problem)) }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
-                h2 #log { "What was done to it" }
-                (super::audit::rows(records, "Nothing was written down yet."))
+                h2 #log { "History" }
+                (super::audit::rows(records, "No records yet."))
             }
         }
     };
@@ -213,15 +213,15 @@ fn facts(key: &KeyView, now: u64) -> Markup {
             "Plan",
             html! { @if let Some(plan) = &key.plan { code { (plan) } } @else { span.soft { "none" } } },
         ),
-        ("Limits of its own", words(&key.limits, "those of the plan")),
+        ("Own limits", words(&key.limits, "those of the plan")),
         ("Created", time(key.created.0, now)),
-        ("Ends", maybe_time(seconds(&key.expires), now, "never")),
+        ("Expires", maybe_time(seconds(&key.expires), now, "never")),
     ];
     if let Some(until) = seconds(&key.works_until) {
-        all.push(("Gives way", time(until, now)));
+        all.push(("Works until", time(until, now)));
     }
     if let Some(from) = seconds(&key.not_before) {
-        all.push(("Begins", time(from, now)));
+        all.push(("Not before", time(from, now)));
     }
     if let Some(revoked) = seconds(&key.revoked) {
         all.push((
@@ -230,8 +230,8 @@ fn facts(key: &KeyView, now: u64) -> Markup {
         ));
     }
     if !key.cidrs.is_empty() || !key.deny_cidrs.is_empty() {
-        all.push(("Only from", words(&key.cidrs, "everywhere")));
-        all.push(("Never from", words(&key.deny_cidrs, "nowhere")));
+        all.push(("Allowed networks", words(&key.cidrs, "any")));
+        all.push(("Denied networks", words(&key.deny_cidrs, "none")));
     }
     if !key.origins.is_empty() {
         all.push(("Origins", words(&key.origins, "any")));
@@ -245,35 +245,32 @@ fn facts(key: &KeyView, now: u64) -> Markup {
     if let Some(from) = &key.rotated_from {
         let id = from.0.to_string();
         all.push((
-            "Takes the place of",
+            "Rotated from",
             html! { a href={ "/console/keys/" (id) } { code { (id) } } },
         ));
     }
-    html! { section.card aria-label="What it is" { (part::facts(all)) } }
+    html! { section.card aria-label="Details" { (part::facts(all)) } }
 }
 
 /// When and where from it was used last, and what is left of its quota.
 fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
     let of = |f: fn(&KeyUse) -> Option<&String>| {
         let text = key.usage.as_ref().and_then(f);
-        html! { @if let Some(text) = text { (text) } @else { span.soft { "not noted" } } }
+        html! { @if let Some(text) = text { (text) } @else { span.soft { "not recorded" } } }
     };
     let last = key.usage.as_ref().and_then(|u| u.last_used.as_ref());
-    let mut all = vec![(
-        "Last used",
-        maybe_time(last.map(|t| t.0), now, "not that we know"),
-    )];
+    let mut all = vec![("Last used", maybe_time(last.map(|t| t.0), now, "not known"))];
     if last.is_some() {
-        all.push(("Last from", of(|u| u.last_address.as_ref())));
-        all.push(("First from", of(|u| u.first_address.as_ref())));
-        all.push(("Last by", of(|u| u.last_agent.as_ref())));
+        all.push(("Last address", of(|u| u.last_address.as_ref())));
+        all.push(("First address", of(|u| u.first_address.as_ref())));
+        all.push(("Last user agent", of(|u| u.last_agent.as_ref())));
     }
     let quota = match left {
         Some(left) => usage::quota(left, now),
-        None => html! { span.soft { "cannot be read at present" } },
+        None => html! { span.soft { "cannot be read at the moment" } },
     };
     all.push(("Quota", quota));
-    html! { section.card aria-label="How it is used" { (part::facts(all)) } }
+    html! { section.card aria-label="Use" { (part::facts(all)) } }
 }
 
 /// What can be done to it.
@@ -294,27 +291,27 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     let enable = Draft::new(form, of("enable"));
     html! {
         @if revoked {
-            (part::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
+            (part::hint(html! { p { "This key is revoked permanently and can no longer be changed." } }))
         } @else {
             div.columns {
                 section.card aria-labelledby="rotate" {
                     h2 #rotate { "Rotate" }
-                    p { "A new key takes its place, with the same rules. This one works on for a while, so that you can exchange it without haste." }
+                    p { "A new key with the same rules replaces this one. This one goes on working for a while, so that you have time to exchange it." }
                     (rotate.summary())
                     @if expired {
-                        p.soft { "It has ended: create a new one instead." }
+                        p.soft { "This key has expired: create a new one instead." }
                     } @else {
                         form method="post" action=(at("rotate")) {
                             (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                            (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(&rotate))
+                            (field("grace", "Grace period").placeholder("24h").hint("How long this key goes on working: 24h, 7d, or 0 for not at all.").line(&rotate))
                             button type="submit" { "Rotate" }
                         }
                         details {
-                            summary { "It was due, and its successor waits" }
+                            summary { "The key was due, and its successor is ready" }
                             form method="post" action=(at("fetch")) {
                                 (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                                p { "Where a plan rotates keys by itself, the new key is fetched here, once." }
-                                button.quiet type="submit" { "Fetch the successor" }
+                                p { "If a plan rotates keys automatically, fetch the new key here; this works once." }
+                                button.quiet type="submit" { "Fetch successor" }
                             }
                         }
                     }
@@ -324,28 +321,28 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                     @if key.disabled {
                         h2 #off { "Enable" }
                         @if own {
-                            p { "It is switched off. Whoever runs this API can switch it on again." }
+                            p { "This key is disabled. The operator of this API can enable it again." }
                         } @else {
-                            p { "It is switched off, and can be switched on again." }
+                            p { "This key is disabled and can be enabled again." }
                             form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
                         }
                     } @else {
                         h2 #off { "Disable" }
                         @if own {
-                            p { "Switches it off until whoever runs this API enables it again." }
+                            p { "Disables the key until the operator of this API enables it again." }
                         } @else {
-                            p { "Switches it off until you enable it again." }
+                            p { "Disables the key until you enable it again." }
                         }
                         form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
                     }
                     h2 { "Revoke" }
-                    p { "Switches it off for good. Whoever uses it is refused within seconds." }
+                    p { "Revokes the key permanently. Requests with it are refused within seconds." }
                     (revoke.summary())
                     form method="post" action=(at("revoke")) data-confirm=(id) {
                         (visit.seal())
                         (field("reason", "Reason").hint("For the audit log.").line(&revoke))
                         (field("confirm", &format!("Type {id} to confirm")).needed().line(&revoke))
-                        button.danger type="submit" { "Revoke for good" }
+                        button.danger type="submit" { "Revoke permanently" }
                     }
                 }
             }
@@ -356,11 +353,11 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                     (visit.seal()) (held::hidden(form, &FIELDS))
                     div.grid {
                         (field("name", "Name").line(&rename))
-                        (field("scopes", "Scopes").hint("Parted by spaces.").line(&rename))
-                        (field("plan", "Plan of its own").hint("Empty: its client's.").line(&rename))
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(&rename))
-                        (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
-                        (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
+                        (field("scopes", "Scopes").hint("Separated by spaces.").line(&rename))
+                        (field("plan", "Own plan").hint("Empty: the client's plan.").line(&rename))
+                        (field("limits", "Own limits").placeholder("100/1m:20").hint("Empty: the limits of the plan.").line(&rename))
+                        (field("expires", "Expires").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
+                        (field("cidrs", "Allowed networks").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
                         (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&rename))
                     }
                     button type="submit" { "Save" }

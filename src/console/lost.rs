@@ -48,12 +48,12 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         .map(|n| Form::default().with("after", n.0.to_string()).target(PATH));
     let body = html! {
         section aria-labelledby="used" {
-            h2 #used { "In use, and unknown to the store" }
+            h2 #used { "In use, but unknown to the store" }
             (part::table("In use", &["Key", "Last used"], lost.in_use.iter().map(used).collect(), "There are none."))
         }
         section aria-labelledby="published" {
             h2 #published { "In the last keyset before the restore" }
-            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
+            p.soft { "Unknown: the store does not have the key, and Envoys refuse it; issue a new one. Good again: the key was revoked or disabled after the backup was made; revoke or disable it again." }
             (part::table("Published", &["Key", "Client", "State", "Last used"], lost.published.iter().map(published).collect(), "There are none."))
             (part::pager(first, next))
         }

@@ -419,7 +419,7 @@ fn welcome(console: &Console, next: &str) -> Response {
             div.brand { (mark()) "Keystile" }
             div.card {
                 h1 { "Signed in" }
-                p { a.button href=(next) { "Go on" } }
+                p { a.button href=(next) { "Continue" } }
             }
         }
     };

@@ -139,9 +139,9 @@ impl<'f> Draft<'f> {
         let below = self.faults.rest.is_empty() && !self.faults.is_empty();
         html! {
             @if below {
-                (part::alert("Something below is not as it should be.", &[]))
+                (part::alert("Please correct the fields below.", &[]))
             } @else if !self.faults.is_empty() {
-                (part::alert("That was not done.", &self.faults.rest))
+                (part::alert("Nothing was changed.", &self.faults.rest))
             }
         }
     }
@@ -197,7 +197,7 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
         Section::Overview,
         problem.title,
         html! {
-            (part::alert("That was not done.", &messages(problem)))
+            (part::alert("Nothing was changed.", &messages(problem)))
             p { a href="/console" { "Back to the first page" } }
         },
     );
@@ -211,7 +211,7 @@ pub fn failure(problem: &Problem) -> Response {
     let body = html! {
         main.card.narrow {
             h1 { (problem.title) }
-            (part::alert("That was not done.", &messages(problem)))
+            (part::alert("Nothing was changed.", &messages(problem)))
             p { a href="/console" { "To the console" } }
         }
     };

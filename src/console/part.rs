@@ -69,12 +69,14 @@ pub fn done(word: &str) -> Markup {
         "created" => "Client created.",
         "updated" => "Changes saved.",
         "as-it-was" => "Nothing was changed.",
-        "deleted" => "Client deleted, its keys and tokens revoked.",
+        "deleted" => "Client deleted; its keys and tokens are revoked.",
         "disabled" => "Key disabled. Envoys refuse it as soon as they have the new keyset.",
         "enabled" => "Key enabled again.",
-        "revoked" => "Key revoked, for good. Envoys refuse it as soon as they have the new keyset.",
+        "revoked" => {
+            "Key revoked permanently. Envoys refuse it as soon as they have the new keyset."
+        }
         "applied" => "Policy applied. Envoys get it with the next keyset.",
-        "unchanged" => "That policy is in force already: nothing was changed.",
+        "unchanged" => "This policy is already in force: nothing was changed.",
         "token-revoked" => "Token revoked. Its sessions have ended.",
         "forgotten" => "Addresses, networks and user agents of all keys are forgotten.",
         "session-ended" => "Session ended.",
@@ -142,7 +144,7 @@ pub fn pager(first: Option<String>, next: Option<String>) -> Markup {
     html! {
         @if first.is_some() || next.is_some() {
             nav.pager aria-label="Pages" {
-                @if let Some(first) = first { a.button.quiet href=(first) { "From the beginning" } }
+                @if let Some(first) = first { a.button.quiet href=(first) { "First page" } }
                 @if let Some(next) = next { a.button.quiet href=(next) rel="next" { "Next page" } }
             }
         }
@@ -158,7 +160,7 @@ pub fn secret(text: &str, word: &str) -> Markup {
                 input #secret type="text" readonly value=(text) autocomplete="off" spellcheck="false" data-select;
                 button type="button" data-copy="secret" { "Copy" }
             }
-            p.soft { "It is shown this once and stored nowhere. Keep it before you leave this page." }
+            p.soft { "It is shown only once and stored nowhere. Save it before you leave this page." }
         }
     }
 }

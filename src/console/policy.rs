@@ -80,7 +80,7 @@ fn in_force(guide: &guide::Guide) -> Markup {
             h2 #routes { "Routes" }
             (part::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
             p.soft {
-                "The most specific route wins. A request of no route "
+                "The most specific route wins. A request that no route matches "
                 @if guide.unmatched_denied { "is refused." } @else { "needs any key." }
             }
         }
@@ -121,16 +121,16 @@ fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&
         form.editor method="post" action="/console/policy/edit" {
             (visit.seal())
             input type="hidden" name="revision" value=(form.text("revision"));
-            @if !mistakes.is_empty() { (part::alert("That does not hold.", &mistakes)) }
+            @if !mistakes.is_empty() { (part::alert("The policy has mistakes.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
-            (field("text", "policy.yaml").needed().hint("Nothing is in force before you apply it.").area(&draft, 28))
+            (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
             div.row {
                 @let ready = tried.is_some() && visit.may::<Apply>();
                 button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
                 @if ready { button type="submit" name="do" value="apply" { "Apply" } }
             }
             @if !visit.may::<Apply>() {
-                p.soft { "To put it in force takes a token of the role " (roles()) "." }
+                p.soft { "Applying it requires a token of the role " (roles()) "." }
             }
         }
     };
@@ -165,13 +165,13 @@ fn meaning(tried: &Tried) -> Markup {
     let checked = &tried.checked;
     html! {
         section.card aria-labelledby="meaning" {
-            h2 #meaning { "What it changes for callers" }
+            h2 #meaning { "Changes for callers" }
             p.soft {
-                "It holds: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
+                "No mistakes: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
                 " scopes. Compared with revision " (tried.compared.revision) "."
             }
             (part::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
-                "No request changes its answer."))
+                "No request is answered differently."))
             @if !checked.warnings.is_empty() {
                 div.note.warn role="status" {
                     @for warning in &checked.warnings { p { (super::form::sentence(warning)) } }
@@ -282,7 +282,7 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
         "Revisions",
         &["Revision", "Applied", "Size", ""],
         all.iter().rev().map(row).collect(),
-        "No policy was ever applied.",
+        "No policy has been applied yet.",
     );
     Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
 }

@@ -35,11 +35,11 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         (part::facts(vec![
             ("Plan", html! { @if let Some(plan) = &own.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-            ("Scopes that you may give", part::tags(&ceilings.scopes)),
+            ("Scopes that you may grant", part::tags(&ceilings.scopes)),
             ("Keys at once", html! {
                 @if let Some(most) = ceilings.max_keys { (most) " at most" } @else { span.soft { "as many as you need" } }
             }),
-            ("Keys last", html! {
+            ("Lifetime of keys", html! {
                 @if let Some(most) = ceilings.max_expiry { (when::duration(most)) " at most" } @else { span.soft { "as long as you choose" } }
             }),
         ]))

@@ -40,7 +40,7 @@ const RETENTION: [Setting; 3] = [
     Setting(
         "days",
         "Counts by day",
-        "With them networks and anomalies.",
+        "Networks and anomalies are kept as long.",
         |s| span(&s.days),
     ),
 ];
@@ -50,37 +50,37 @@ const RULES: [Setting; 6] = [
     Setting(
         "spike_factor",
         "Spike: times the usual",
-        "In an hour so many times the most of the 7 days before.",
+        "An hour exceeds the highest hour of the previous 7 days by this factor.",
         |s| s.spike_factor.to_string(),
     ),
     Setting(
         "spike_minimum",
         "Spike: requests at least",
-        "And more than so many in the hour.",
+        "And the hour has more requests than this.",
         |s| s.spike_minimum.to_string(),
     ),
     Setting(
         "network_learning",
         "New network: after",
-        "So long after its first use a key is expected to be settled.",
+        "No new network is reported until this long after the first use of a key.",
         |s| span(&s.network_learning),
     ),
     Setting(
         "scope_denials",
         "Scope denials: in an hour",
-        "So many requests lacked a scope.",
+        "This many requests lacked a scope.",
         |s| s.scope_denials.to_string(),
     ),
     Setting(
         "rotation_notice",
-        "Rotated key in use: before its end",
-        "A replaced key is let through so shortly before it ends.",
+        "Rotated key in use: time left",
+        "A replaced key is still let in when it has no more than this time left.",
         |s| span(&s.rotation_notice),
     ),
     Setting(
         "revoked_tries",
         "Revoked key tried: in an hour",
-        "So many requests with it.",
+        "This many requests used it.",
         |s| s.revoked_tries.to_string(),
     ),
 ];
@@ -129,13 +129,13 @@ async fn page(
             (changing(visit, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
         } @else {
             (shown("kept", "How long usage is kept", &RETENTION, &settings))
-            (shown("odd", "What is taken for odd", &RULES, &settings))
+            (shown("odd", "What counts as an anomaly", &RULES, &settings))
             p.soft { "0 switches a rule off. An owner changes these settings." }
         }
         (told(visit, policy.get("report")))
         @if visit.may::<Forget>() { (forgetting(visit, sent, problem)) }
     };
-    Ok(Page::new(Section::Settings, "Settings of usage", body).refused(problem))
+    Ok(Page::new(Section::Settings, "Usage settings", body).refused(problem))
 }
 
 fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup {
@@ -165,13 +165,13 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
     };
     html! {
         section.card aria-labelledby="change" {
-            h2 #change { "How long it is kept, and what is odd" }
+            h2 #change { "Retention and anomalies" }
             (draft.summary())
             form method="post" action=(PATH) {
                 (visit.seal())
                 fieldset { legend { "Kept for" } (fields(&RETENTION)) }
                 fieldset {
-                    legend { "Taken for odd" }
+                    legend { "Anomalies" }
                     p.soft { "0 switches a rule off." }
                     (fields(&RULES))
                 }
@@ -188,12 +188,12 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
         let address = report.get("address").and_then(|a| a.as_str());
         let address = match address.unwrap_or("truncated") {
             "full" => "in full",
-            "none" => "not told",
+            "none" => "not reported",
             _ => "truncated to the network",
         };
         let agent = match report.get("agent").is_some_and(|a| a == true) {
             true => "told",
-            false => "not told",
+            false => "not reported",
         };
         vec![
             ("Requests", html! { "by key, route and outcome" }),
@@ -203,7 +203,7 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
     });
     html! {
         section.card aria-labelledby="told" {
-            h2 #told { "What Envoys tell" }
+            h2 #told { "What Envoys report" }
             @match facts {
                 Some(facts) => (part::facts(facts)),
                 None => p { "Nothing: the policy does not ask them to count." },
@@ -224,12 +224,12 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
     html! {
         section.card aria-labelledby="forget" {
             h2 #forget { "Forget" }
-            p { "Removes the addresses, networks and user agents of all keys for good. Counts stay." }
+            p { "Permanently removes the addresses, networks and user agents of all keys. Counts stay." }
             (draft.summary())
             form method="post" action={ (PATH) "/forget" } data-confirm=(WORD) {
                 (visit.seal())
                 (field("confirm", &format!("Type {WORD} to confirm")).needed().line(&draft))
-                button.danger type="submit" { "Forget for good" }
+                button.danger type="submit" { "Forget permanently" }
             }
         }
     }

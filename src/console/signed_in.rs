@@ -47,7 +47,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         (part::table(
             "Sessions",
-            &["Who", "From", "Since", "Last seen", ""],
+            &["User", "From", "Since", "Last seen", ""],
             all.iter().map(row).collect(),
             "Nobody is signed in.",
         ))

@@ -183,7 +183,7 @@ impl Seen {
                     (self.ranges(visit, path))
                 }
                 @match &self.counts {
-                    None => p.note.warn { "Usage cannot be read at present; the server's log says why." },
+                    None => p.note.warn { "Usage cannot be read at the moment; the server's log says why." },
                     Some(_) if self.counted().is_none() => (self.nothing(visit)),
                     Some(counts) if counts.outcomes.requests == 0 => {
                         p.empty { "No requests in the last " (self.range.1) "." }
@@ -216,19 +216,19 @@ impl Seen {
                     @if a.client.is_some() { a href={ "/console/keys/" (id) } { code { (id) } } }
                     @else { code { (id) } }
                 },
-                html! { @if let Some(client) = &a.client { (client) } @else { span.soft { "none of this store" } } },
+                html! { @if let Some(client) = &a.client { (client) } @else { span.soft { "not in this store" } } },
                 html! { (a.words()) },
                 time(a.at.0, visit.now),
             ]
         };
         html! {
             section aria-labelledby="odd" {
-                h2 #odd { "What was odd in the last 7 days" }
+                h2 #odd { "Anomalies in the last 7 days" }
                 (part::table(
                     "Anomalies",
-                    &["What", "Key", "Client", "Numbers", "When"],
+                    &["Anomaly", "Key", "Client", "Figures", "When"],
                     counts.odd.iter().take(ODD).map(row).collect(),
-                    "Nothing was odd.",
+                    "No anomalies.",
                 ))
                 @if all > ODD { p.soft { (number((all - ODD) as u64)) " more: see them with " code { "keystilectl usage anomalies" } "." } }
             }
@@ -238,7 +238,7 @@ impl Seen {
     fn ranges(&self, visit: &Visit, path: &str) -> Markup {
         let query = visit.query.clone().without("done");
         html! {
-            nav.ranges aria-label="Range of time" {
+            nav.ranges aria-label="Time range" {
                 @for Range(word, words, _) in RANGES {
                     a href=(query.clone().with("since", word).target(path))
                         aria-current=[(word == self.range.0).then_some("true")] { (words) }
@@ -252,12 +252,12 @@ impl Seen {
             p.empty {
                 @match self.reported {
                     Some(false) => {
-                        "Nothing has been counted: the policy does not ask Envoys to. Add "
+                        "Nothing has been counted, because the policy does not ask for it. Add "
                         code { "report" } " to "
                         @if visit.may::<policy::Apply>() { a href="/console/policy/edit" { "the policy" } } @else { "the policy" }
                         ", with the cluster of this server."
                     },
-                    Some(true) => "Nothing has been counted yet. The policy asks Envoys to tell; none has so far.",
+                    Some(true) => "Nothing has been counted yet. The policy asks Envoys to report, but none has so far.",
                     None => "Nothing has been counted yet.",
                 }
             }
@@ -270,7 +270,7 @@ impl Seen {
         html! {
             @if let Some(began) = began { p.soft { "Counted since " (time(began.0, now)) "." } }
             @if let Some(n) = u.uncounted.filter(|n| *n > 0) {
-                p.note.warn { (number(n)) " requests of the whole store are in no count: an Envoy had no room for them, or told of them too late." }
+                p.note.warn { (number(n)) " requests of the whole store are missing from the counts: an Envoy had no room for them, or reported them too late." }
             }
         }
     }
@@ -281,8 +281,8 @@ fn told(rule: &str) -> Markup {
     let words = match rule {
         "spike" => "far more requests than usual",
         "new-network" => "used from a new network",
-        "scope-denials" => "keeps asking for what it may not",
-        "rotated-key-used" => "still used, and soon replaced",
+        "scope-denials" => "keeps asking for what it may not do",
+        "rotated-key-used" => "still used, but expires soon",
         "revoked-key-tried" => "tried after it was revoked",
         _ => rule,
     };
@@ -317,7 +317,7 @@ fn course(u: &Usage) -> Series<'_> {
         }
     });
     Series {
-        title: "Requests by what became of them",
+        title: "Requests by outcome",
         axis: match u.step {
             Step::Minute => "Minute (UTC)",
             Step::Hour => "Hour (UTC)",
@@ -447,7 +447,7 @@ pub fn quota(left: &Left, now: u64) -> Markup {
         meter min="0" max=(requests) value=(left.used) aria-label={ (number(left.used)) " used of " (number(requests)) } {}
         span.soft {
             (number(left.used)) " used this " (left.per.as_deref().unwrap_or("period"))
-            @if let Some(Time(until)) = &left.until { "; begins again " (time(*until, now)) }
+            @if let Some(Time(until)) = &left.until { "; starts anew " (time(*until, now)) }
         }
     }
 }

@@ -42,9 +42,9 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
     let body = html! {
         (part::table(
             "Webhooks",
-            &["Webhook", "Address", "Hears of", "Waiting", "Since", ""],
+            &["Webhook", "Address", "Events", "Waiting", "Since", ""],
             all.iter().map(row).collect(),
-            "Nobody is told of anything.",
+            "There are no webhooks.",
         ))
         @if visit.may::<Create>() {
             section.card aria-labelledby="new" {
@@ -55,7 +55,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
                     div.grid {
                         (field("name", "Name").needed().placeholder("ops").line(&draft))
                         (field("url", "Address").needed().placeholder("https://hooks.example.com/keystile").line(&draft))
-                        (field("events", "Hears of").placeholder("key.revoke key.*").hint("Actions of the audit log; empty: everything.").line(&draft))
+                        (field("events", "Events").placeholder("key.revoke key.*").hint("Actions of the audit log. Empty: all.").line(&draft))
                     }
                     button type="submit" { "Create" }
                 }
@@ -78,11 +78,11 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
                 section.card {
                     @if let Some(secret) = secret {
                         (part::secret(secret.expose_secret(), "Its secret"))
-                        p { "The receiver checks with it that messages come from here." }
+                        p { "The receiver uses it to check that messages come from here." }
                     } @else {
-                        p { strong { "This was done already." } " The secret was shown then." }
+                        p { strong { "This was already done." } " The secret was shown then." }
                     }
-                    p { a.button href="/console/webhooks" { "Go on" } }
+                    p { a.button href="/console/webhooks" { "Continue" } }
                 }
             };
             let title = format!("Webhook {}", form.text("name"));

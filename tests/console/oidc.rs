@@ -353,11 +353,11 @@ fn a_token_is_believed_only_if_everything_in_it_is_as_it_should_be() {
     let site = Site::new();
     type Lie = fn(&mut Value) -> Signer;
     let lies: [(&str, Lie); 9] = [
-        ("it was made for another sign-in", |claims| {
+        ("it was issued for another sign-in", |claims| {
             claims["nonce"] = json!("of another one");
             Signer::Rs256
         }),
-        ("it was made for another application", |claims| {
+        ("it was issued for another application", |claims| {
             claims["aud"] = json!("another-application");
             Signer::Rs256
         }),

@@ -224,7 +224,7 @@ fn policy_explain_and_audit(screen: Screen) {
     b.write("#f-key", &key[8..18]);
     b.choose("[name=method]", "GET");
     b.follow("main form button[type=submit]");
-    assert_eq!(b.text("#verdict"), "It passes");
+    assert_eq!(b.text("#verdict"), "Let in");
 
     desk.go("/console/audit");
     b.write("[name=action]", "policy.");
@@ -244,7 +244,7 @@ fn policy_explain_and_audit(screen: Screen) {
     assert_eq!(exported.lines().count(), 3, "{exported}");
     assert!(!exported.contains(&key));
     b.follow("form[action='/console/audit/verify'] button");
-    desk.done("The log is whole");
+    desk.done("The log is intact");
     b.judge("act-audit-verified");
 }
 

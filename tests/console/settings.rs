@@ -112,7 +112,7 @@ fn what_a_client_does_beside(screen: Screen) {
     assert_eq!(b.count("form[action$='/enable']"), 0);
     assert!(
         b.text("section[aria-labelledby=off]")
-            .contains("Whoever runs this API")
+            .contains("operator of this API")
     );
 
     // The documentation is made of the policy that is in force.

@@ -125,7 +125,7 @@ fn numbers_are_those_that_were_sent(screen: Screen) {
     sign_in(b, &server, &owner);
 
     // Nothing was counted, and the page says why.
-    assert!(b.text(".usage").contains("the policy does not ask Envoys"));
+    assert!(b.text(".usage").contains("the policy does not ask for it"));
     b.judge("usage-not-asked-for");
     counting_policy(&home);
     go("/console");
@@ -220,7 +220,7 @@ fn numbers_are_those_that_were_sent(screen: Screen) {
     b.until("an anomaly", || {
         go("/console");
         !b.text("section[aria-labelledby=odd]")
-            .contains("Nothing was odd")
+            .contains("No anomalies")
     });
     let odd = b.text("section[aria-labelledby=odd]");
     assert!(

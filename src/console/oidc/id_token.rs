@@ -82,10 +82,10 @@ impl fmt::Display for Untrusted {
             Self::UnknownKey => "it is signed with a key that the provider does not publish",
             Self::Signature => "its signature does not match",
             Self::Issuer => "it was issued by somebody else",
-            Self::Audience => "it was made for another application",
+            Self::Audience => "it was issued for another application",
             Self::Expired => "it has expired",
             Self::Early => "it is from the future",
-            Self::Nonce => "it was made for another sign-in",
+            Self::Nonce => "it was issued for another sign-in",
             Self::Subject => "it names nobody",
         })
     }

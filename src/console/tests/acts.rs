@@ -128,7 +128,7 @@ async fn an_auditor_sees_everything_and_changes_nothing() {
             .get(&format!("/console/keys/{id}"))
             .await
             .text
-            .contains("Revoke for good")
+            .contains("Revoke permanently")
     );
 }
 
@@ -397,7 +397,7 @@ async fn pages_are_there_though_usage_cannot_be_read() {
     ] {
         let page = person.get(&path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.text);
-        assert!(page.text.contains("Usage cannot be read at present"));
+        assert!(page.text.contains("Usage cannot be read at the moment"));
     }
     assert_eq!(person.get("/console/clients/nobody").await.status, 404);
 }
