@@ -1,5 +1,4 @@
-//! Keys: what is seen of them, and how they are listed, changed and switched off.
-//! `issue` has what makes new ones.
+//! Keys: how they are shown, listed, changed, disabled and revoked. `issue` makes new ones.
 
 use keystile_core::key::KeyId;
 use std::collections::BTreeMap;
@@ -25,24 +24,24 @@ mod issue;
 
 pub use issue::{Fetch, Import, Issue, Issued, IssuedKey, Kind, Rotate};
 
-/// A key: all but the key itself, which is stored nowhere.
+/// Everything about a key except the key itself, which is stored nowhere.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Key)]
 pub struct KeyView {
-    /// Public id.
+    /// The public id.
     pub id: Id,
-    /// Who holds it.
+    /// The client that holds it.
     pub client: String,
     /// Free text.
     pub name: String,
-    /// What it is good for at the moment.
+    /// Its present status.
     pub status: KeyStatus,
-    /// Where it is good.
+    /// The environment in which it works.
     pub environment: Environment,
     /// `secret` or `publishable`.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// Its permissions.
+    /// Its scopes.
     pub scopes: Vec<String>,
     /// The plan that its limits come from.
     pub plan: Option<String>,
@@ -50,65 +49,66 @@ pub struct KeyView {
     pub own_plan: Option<String>,
     /// Its own limits, in place of the plan's.
     pub limits: Vec<String>,
-    /// When it ends.
+    /// When it expires.
     pub expires: Option<Time>,
-    /// When it begins.
+    /// When it becomes valid.
     pub not_before: Option<Time>,
-    /// When it gives way to the key it was rotated to.
+    /// When it stops working because it was rotated.
     pub works_until: Option<Time>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub deny_cidrs: Vec<String>,
-    /// Browser origins that it may be used from.
+    /// Web origins from which it may be used.
     pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with.
+    /// Identities of the client certificates that it is bound to.
     #[serde(default)]
     pub certificates: Vec<String>,
-    /// Free pairs.
+    /// Labels of your choice.
     pub labels: BTreeMap<String, String>,
-    /// After how long it is to give way to a new one; otherwise as its plan says.
+    /// How often it is to be replaced; if null, as its plan says.
     pub rotate_every: Option<Span>,
-    /// How long it then goes on; otherwise as its plan says.
+    /// How long the old key works after that; if null, as its plan says.
     pub grace: Option<Span>,
-    /// It was not made here.
+    /// It was imported.
     pub imported: bool,
-    /// Switched off for now.
+    /// It is disabled.
     pub disabled: bool,
-    /// Since when it is switched off for good.
+    /// When it was revoked.
     pub revoked: Option<Time>,
-    /// Why.
+    /// The reason for the revocation.
     pub reason: String,
-    /// First key in its line of rotations.
+    /// The first key in its chain of rotations.
     pub lineage: Id,
-    /// The key before it.
+    /// The key that it replaced.
     pub rotated_from: Option<Id>,
-    /// Since when.
+    /// When it was created.
     pub created: Time,
-    /// How it was used; left out where nobody knows of any use.
+    /// How it was used; absent if no use is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<KeyUse>,
 }
 
-/// How a key was used, as far as the policy has it noted: requests that were let through.
+/// How a key was used, as far as the policy has it recorded; only requests that were let through
+/// count.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct KeyUse {
-    /// When first.
+    /// The first use.
     pub first_used: Option<Time>,
-    /// When last, to the minute.
+    /// The last use, to the minute.
     pub last_used: Option<Time>,
-    /// From where first.
+    /// The address of the first use.
     pub first_address: Option<String>,
-    /// From where last.
+    /// The address of the last use.
     pub last_address: Option<String>,
-    /// By what last.
+    /// The user agent of the last use.
     pub last_agent: Option<String>,
 }
 
 impl KeyUse {
     fn of(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<Self>> {
         let used = tx.key_usage(id)?.map(|(_, used)| used);
-        // A key that was only ever refused was not used.
+        // A key whose requests were all refused was not used.
         let used = used.filter(|u| u.last_used.is_some());
         Ok(used.map(|u| Self {
             first_used: u.first_used.map(Time),
@@ -121,7 +121,7 @@ impl KeyUse {
 }
 
 impl KeyView {
-    /// A key at an instant, in seconds.
+    /// The view of a key at a time, in seconds since the epoch.
     pub fn of(k: &record::Key, now: u64) -> Self {
         let rules = &k.rules;
         Self {
@@ -160,7 +160,7 @@ impl KeyView {
         }
     }
 
-    /// When it ends by itself, in seconds.
+    /// When it stops working by itself, in seconds since the epoch.
     pub fn ends(&self) -> Option<u64> {
         let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
         match (of(&self.expires), of(&self.works_until)) {
@@ -170,66 +170,65 @@ impl KeyView {
     }
 }
 
-/// Some keys.
+/// A page of keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Keys {
-    /// Sorted by id. When few of many keys match, there may be none although there is a
-    /// `next`.
+    /// Sorted by id. If few of many keys match, the list may be empty although there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
-    /// Where `unused` is asked: since when anything has been counted. Who was used before
-    /// that, nobody knows.
+    /// With `unused`: since when anything has been counted. Whether a key was used before that is
+    /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_since: Option<Time>,
 }
 
-/// Keys that were switched off.
+/// The keys that were revoked.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Revoked {
-    /// The keys, in the order in which they were named.
+    /// The keys, in the order of the request.
     pub keys: Vec<KeyView>,
 }
 
-/// Lists keys, in the order of their ids.
+/// Lists keys, sorted by id.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyList)]
 pub struct List {
-    /// Only those of this client.
+    /// Only keys of this client.
     #[serde(default)]
     pub client: Option<String>,
-    /// Only those with this status; can be repeated.
+    /// Only keys with this status; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<KeyStatus>,
-    /// Only those of this environment.
+    /// Only keys of this environment.
     #[serde(default)]
     pub environment: Option<Environment>,
-    /// Only those that end before this time and have not ended yet.
+    /// Only keys that expire before this time and have not expired yet.
     #[serde(default)]
     pub expiring: Option<TimeWords>,
-    /// Only those with this label, `name=value`; can be repeated.
+    /// Only keys with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
-    /// Only those that have been there for so long and were not let through since: `90d`.
+    /// Only keys at least this old whose requests have not been let through for as long: `90d`.
     #[serde(default)]
     pub unused: Option<Span>,
-    /// How many at most: 1 to 10,000, 1,000 if it is not said.
+    /// How many at most: 1 to 10,000; 1,000 by default.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default)]
     pub cursor: Option<Id>,
-    /// How many keys are searched for one page at most: 1 to 20,000, the default. When few of
-    /// many keys match, a page may be short, or empty, and still have a `next`.
+    /// How many keys are searched for one page at most: 1 to 20,000; 20,000 by default. If few of
+    /// many keys match, a page may be short or empty and still have a `next`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<u32>,
 }
 
 const USUAL_PAGE: u32 = 1_000;
-/// Keys that are searched for one page, so that no request holds others up for long.
+/// How many keys are searched for one page, so that no request holds up others for long.
 const LOOK: u32 = 20_000;
-/// Keys that one request may revoke.
+/// How many keys one request may revoke.
 const MOST: usize = 10_000;
 
 /// Shows a key.
@@ -241,7 +240,7 @@ pub struct Show {
     pub id: Id,
 }
 
-/// Switches a key off for now.
+/// Disables a key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyDisable)]
@@ -250,7 +249,7 @@ pub struct Disable {
     pub id: Id,
 }
 
-/// Switches a disabled key on again.
+/// Enables a disabled key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyEnable)]
@@ -259,26 +258,26 @@ pub struct Enable {
     pub id: Id,
 }
 
-/// Switches a key off for good.
+/// Revokes a key permanently.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyRevoke)]
 pub struct Revoke {
     /// Its id.
     pub id: Id,
-    /// For the audit log.
+    /// The reason, for the audit log.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Switches keys off for good: all of them, or none.
+/// Revokes keys permanently: all of them, or none.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysRevoke)]
 pub struct RevokeAll {
     /// Their ids.
     pub ids: Vec<Id>,
-    /// For the audit log.
+    /// The reason, for the audit log.
     #[serde(default)]
     pub reason: String,
 }
@@ -293,19 +292,19 @@ pub struct Update {
     /// Free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// All its permissions.
+    /// All its scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// Permissions more.
+    /// Scopes to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub add_scopes: Vec<String>,
-    /// Permissions less.
+    /// Scopes to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
+    /// Accept scopes that no route of the policy asks for.
     #[serde(default)]
     pub allow_unknown_scope: bool,
-    /// A plan of its own, or null for its client's.
+    /// A plan for this key, or null for the client's plan.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -313,10 +312,10 @@ pub struct Update {
     )]
     #[schema(value_type = Option<String>)]
     pub plan: Option<Option<String>>,
-    /// All limits of its own; none for those of its plan.
+    /// All limits of this key; empty for those of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitWords>>,
-    /// When it ends, or null for never.
+    /// When it expires, or null for never.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -324,7 +323,7 @@ pub struct Update {
     )]
     #[schema(value_type = Option<TimeWords>)]
     pub expires: Option<Option<TimeWords>>,
-    /// When it begins, or null for at once.
+    /// When it becomes valid, or null for immediately.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -332,26 +331,26 @@ pub struct Update {
     )]
     #[schema(value_type = Option<TimeWords>)]
     pub not_before: Option<Option<TimeWords>>,
-    /// All ranges that it may be used from; none for everywhere.
+    /// All address ranges from which it may be used; empty for everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidrs: Option<Vec<Range>>,
-    /// All ranges that it may not be used from.
+    /// All address ranges from which it may not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny_cidrs: Option<Vec<Range>>,
-    /// All origins that it may be used from; none for every page.
+    /// All web origins from which it may be used; empty for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origins: Option<Vec<String>>,
-    /// All identities of client certificates that it may be used with: `spiffe://…` or
-    /// `dns:…`; none for any connection.
+    /// All identities of client certificates that it is bound to: `spiffe://…` or `dns:…`; empty
+    /// for any connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Vec<String>>,
-    /// Pairs to set.
+    /// Labels to set.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Names of pairs to remove.
+    /// Names of labels to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_labels: Vec<String>,
-    /// After how long it is to give way to a new one, or null for what its plan says.
+    /// How often it is to be replaced, or null for what its plan says.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -359,7 +358,7 @@ pub struct Update {
     )]
     #[schema(value_type = Option<Span>)]
     pub rotate_every: Option<Option<Span>>,
-    /// How long it then goes on, or null for what its plan says.
+    /// How long the old key works after that, or null for what its plan says.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -370,7 +369,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// Changes nothing about a key.
+    /// A change that changes nothing yet.
     pub fn of(id: KeyId) -> Self {
         Self {
             id: Id(id),
@@ -459,7 +458,7 @@ impl Operation for List {
                 }
                 left -= 1;
                 last = Some(key.id);
-                // Whether it is old enough costs nothing to ask; who used it does.
+                // Checking the age is free; looking up its use is not, so that comes last.
                 if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
                     return true;
                 }
@@ -492,7 +491,7 @@ impl Operation for List {
         let used =
             store.with_usage(|store, usage| usage.read(|u| store.read(|tx| list(tx, Some(u)))));
         match used {
-            // Keys are there without their usage too.
+            // Keys can be listed without their usage, too.
             Err(e) if self.unused.is_none() && e.kind() != Sort::NotFound => {
                 let keys = store.read(|tx| list(tx, None))?;
                 tracing::warn!(error = %e, "usage cannot be read");
@@ -511,7 +510,7 @@ impl Operation for Show {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
         let used = store.with_usage(|_, usage| usage.read(|tx| KeyUse::of(tx, key.id)));
         Ok(KeyView {
-            // A key can be shown, and revoked, without knowing who used it.
+            // A key can be shown, and revoked, even if its usage cannot be read.
             usage: used.unwrap_or_else(|e| {
                 tracing::warn!(error = %e, "usage cannot be read");
                 None
@@ -573,12 +572,12 @@ fn nets(ranges: Vec<Range>) -> Vec<ipnet::IpNet> {
     ranges.into_iter().map(|r| r.0).collect()
 }
 
-/// Checks origins, as the command line does when they are typed.
+/// Checks origins, as the command line does.
 fn origins(texts: Vec<String>) -> Result<Vec<String>> {
     wire::read_list("origins", &texts, rules::origin)
 }
 
-/// Checks identities of certificates, likewise.
+/// Checks identities of certificates, as the command line does.
 fn certificates(texts: Vec<String>) -> Result<Vec<String>> {
     wire::read_list(
         "certificates",
@@ -594,7 +593,7 @@ impl Operation for Disable {
         "key.disable",
         "/v1/keys/{id}/disable",
         HOLDERS,
-        "Switch a key off for now",
+        "Disable a key",
     )
     .tagged();
 
@@ -619,7 +618,7 @@ impl Operation for Enable {
         "key.enable",
         "/v1/keys/{id}/enable",
         HOLDERS,
-        "Switch a disabled key on again",
+        "Enable a disabled key",
     )
     .tagged();
 
@@ -640,7 +639,7 @@ impl Operation for Revoke {
         "key.revoke",
         "/v1/keys/{id}/revoke",
         HOLDERS,
-        "Switch a key off for good",
+        "Revoke a key permanently",
     )
     .tagged();
 
@@ -666,7 +665,7 @@ impl Operation for RevokeAll {
         "key.revoke_all",
         "/v1/keys/revoke",
         HOLDERS,
-        "Switch keys off for good: all of them, or none",
+        "Revoke keys permanently: all of them, or none",
     );
 
     fn pace(&self) -> Pace {

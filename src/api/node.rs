@@ -1,4 +1,4 @@
-//! Envoys with a secret of their own for what they report.
+//! Enrolled Envoys, which sign their reports with a secret of their own.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,7 +37,7 @@ impl NodeView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Nodes)]
 pub struct NodeViews {
-    /// By node id.
+    /// Sorted by node id.
     pub nodes: Vec<NodeView>,
 }
 
@@ -66,8 +66,7 @@ pub struct Enrolled {
     pub node_key: Secret,
 }
 
-/// Revokes an Envoy's secret: from then on, nothing reported in its name counts, and no keyset
-/// is sent to it.
+/// Revokes an Envoy's secret: from then on no report in its name counts, and it is sent no keyset.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeRevoke)]
@@ -82,7 +81,7 @@ pub struct Revoke {
 pub struct Revoked {
     /// Its node id.
     pub node: String,
-    /// True.
+    /// Always true.
     pub revoked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A server in place of a store: the same operations, over HTTP.
+//! A server instead of a store: the same operations, over HTTP.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,15 +14,15 @@ use crate::{Operation, Parts, Route, take_apart};
 use keystile_model::error::{Error, Kind, Result, refuse, refuse_all};
 use keystile_system::file;
 
-/// The environment variable of the admin token.
+/// The environment variable that holds the admin token.
 pub const TOKEN: &str = "KEYSTILE_TOKEN";
-/// How long one operation may take: the largest import does.
+/// How long one operation may take; the largest imports need this.
 const PATIENCE: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(10);
-/// The largest answer that is read.
+/// The largest answer that is read, in bytes.
 const ANSWER: u64 = 256 << 20;
 
-/// A server, and the token to show it.
+/// A server, and the token for it.
 pub struct Remote {
     base: String,
     token: Zeroizing<String>,
@@ -38,11 +38,11 @@ struct Problem {
 }
 
 impl Remote {
-    /// A server by its URL; `ca` is a file of certificates to trust in place of those that
-    /// everybody trusts.
+    /// A server by its URL; `ca` is a file of certificates to trust in place of the public
+    /// authorities.
     ///
     /// # Errors
-    /// If the URL is none, if the token would travel in clear, or if there is no token.
+    /// If the URL is invalid, if the token would be sent in the clear, or if there is no token.
     pub fn new(url: &str, ca: Option<&Path>, token: Option<Zeroizing<String>>) -> Result<Self> {
         let base = url.trim_end_matches('/');
         let wrong = || {
@@ -99,17 +99,17 @@ impl Remote {
         })
     }
 
-    /// Asks the server.
+    /// Performs an operation on the server.
     ///
     /// # Errors
-    /// The server's own words, or why it could not be asked.
+    /// The server's own error, or why the server could not be reached.
     pub fn perform<O: Operation>(&self, operation: &O) -> Result<O::Output> {
         operation.check_size()?;
         let (status, text) = self.send(&O::ROUTE, take_apart(operation)?)?;
         serde_json::from_str(&text).map_err(|_| self.strange(status))
     }
 
-    /// The answer to what was done.
+    /// Sends a request and gives status and body.
     fn send(&self, route: &Route, parts: Parts) -> Result<(u16, Zeroizing<String>)> {
         let authorization = Zeroizing::new(format!("Bearer {}", self.token.as_str()));
         let request = Request::builder()
@@ -187,7 +187,7 @@ fn is_loopback(host: &str) -> bool {
 /// The certificates in a file, PEM.
 ///
 /// # Errors
-/// If it cannot be read, or there is none in it.
+/// If the file cannot be read, or contains no certificate.
 pub fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     let bytes = file::read(path)?;
     let found: Vec<_> = ureq::tls::parse_pem(&bytes)

@@ -13,19 +13,19 @@ use keystile_store::Store;
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionView {
-    /// Its public id: nobody can sign in with it.
+    /// Its public id, which cannot be used to sign in.
     pub id: String,
-    /// Who, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
+    /// The person, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
     pub user: String,
-    /// The token that it was opened with; null for a person of an identity provider.
+    /// The token that was used to sign in; null for sign-in through an identity provider.
     pub token: Option<Id>,
     /// The address that they signed in from.
     pub address: String,
     /// When it began.
     pub began: Time,
-    /// When its last request came.
+    /// When its last request was made.
     pub last_seen: Time,
-    /// When it ends, if no request comes before.
+    /// When it ends if no request is made before.
     pub expires: Time,
 }
 
@@ -33,7 +33,7 @@ pub struct SessionView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Sessions)]
 pub struct Sessions {
-    /// The latest first.
+    /// Latest first.
     pub sessions: Vec<SessionView>,
 }
 
@@ -83,7 +83,7 @@ impl Operation for End {
     }
 }
 
-/// That there is none with that id.
+/// The error that there is no session with that id.
 pub fn none(id: &str) -> Error {
     refuse(
         format_args!("there is no session `{id}`"),

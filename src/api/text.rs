@@ -1,4 +1,4 @@
-//! Paths and queries: fields as text, encoded as RFC 3986 wants them.
+//! Paths and queries: fields as text, encoded according to RFC 3986.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use keystile_model::error::{Kind, Result, refuse};
 
-/// A value as it stands in a path or a query.
+/// A value as text for a path or a query.
 pub fn of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -67,7 +67,7 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Fields that are text, read as whatever type is wanted.
+/// Text fields, read as whichever type the operation has.
 pub struct Fields(
     MapDeserializer<'static, std::collections::btree_map::IntoIter<String, Words>, Wrong>,
 );

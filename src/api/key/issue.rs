@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for it.
+    /// The type as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "secret",
@@ -44,86 +44,87 @@ impl Kind {
     }
 }
 
-/// Hears after each key how many there are.
+/// Called after each key with the number of keys so far.
 pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
 
-/// Issues keys; each is shown once, in the answer.
+/// Issues keys; each is shown only once, in the answer.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyIssue)]
 pub struct Issue {
-    /// The client that gets them.
+    /// The client that gets the keys.
     pub client: String,
-    /// Free text, to tell keys apart.
+    /// Free text to tell keys apart.
     #[serde(default)]
     pub name: String,
-    /// Where they are good; the first environment of the policy if it is not said.
+    /// The environment in which they work; by default the first of the policy.
     #[serde(default)]
     pub environment: Option<Environment>,
     /// For servers, or for browsers.
     #[serde(default, rename = "type")]
     pub kind: Kind,
-    /// Permissions.
+    /// Scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
+    /// Accept scopes that no route of the policy asks for.
     #[serde(default)]
     pub allow_unknown_scope: bool,
-    /// A plan of their own, in place of their client's.
+    /// A plan for the keys, in place of the client's.
     #[serde(default)]
     pub plan: Option<String>,
-    /// Limits of their own, in place of the plan's.
+    /// Limits for the keys, in place of the plan's.
     #[serde(default)]
     pub limits: Vec<LimitWords>,
-    /// When they end.
+    /// When they expire.
     #[serde(default)]
     pub expires: Option<TimeWords>,
-    /// When they begin.
+    /// When they become valid.
     #[serde(default)]
     pub not_before: Option<TimeWords>,
-    /// Ranges that they may be used from.
+    /// Address ranges from which they may be used.
     #[serde(default)]
     pub cidrs: Vec<Range>,
-    /// Ranges that they may not be used from.
+    /// Address ranges from which they may not be used.
     #[serde(default)]
     pub deny_cidrs: Vec<Range>,
-    /// Origins that they may be used from.
+    /// Web origins from which they may be used.
     #[serde(default)]
     pub origins: Vec<String>,
-    /// Identities of client certificates that they may be used with: `spiffe://…` or `dns:…`.
+    /// Identities of client certificates that they are bound to: `spiffe://…` or `dns:…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
-    /// Free pairs.
+    /// Labels of your choice.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// After how long they are to give way to new ones; otherwise as their plan says.
+    /// How often they are to be replaced; by default as their plan says.
     #[serde(default)]
     pub rotate_every: Option<Span>,
-    /// How long they then go on; otherwise as their plan says.
+    /// How long the old key works after that; by default as their plan says.
     #[serde(default)]
     pub grace: Option<Span>,
-    /// How many that are alike; with it the answer is a list. 10,000 at most through a server.
+    /// How many identical keys to issue; if given, the answer is a list. At most 10,000 through a
+    /// server.
     #[serde(default)]
     pub count: Option<u32>,
-    /// Hears how far it is.
+    /// Called with the progress.
     #[serde(skip)]
     pub progress: Progress,
 }
 
-/// Keys that one operation makes on the store itself.
+/// How many keys one operation may issue on the store itself.
 const MOST: u32 = 1_000_000;
-/// The same, when the answer has to travel.
+/// The same through a server.
 const MOST_AT_ONCE: u32 = 10_000;
 
 /// A new key.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct IssuedKey {
-    /// The key itself: shown this once. Null in the answer to a request that is repeated.
+    /// The key itself, shown only once. Null in the answer to a repeated request.
     pub key: Option<Secret>,
-    /// What the store keeps.
+    /// What the store keeps about it.
     #[serde(flatten)]
     pub view: KeyView,
-    /// What its holder may want to know.
+    /// Hints for the holder of the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -148,7 +149,7 @@ impl Issued {
         }
     }
 
-    /// The same, to change them.
+    /// The keys, mutably.
     pub fn keys_mut(&mut self) -> &mut [IssuedKey] {
         match self {
             Self::One(one) => std::slice::from_mut(one),
@@ -173,7 +174,7 @@ impl Operation for Issue {
         "key.issue",
         "/v1/keys",
         HOLDERS,
-        "Issue keys; each is shown once, in the answer",
+        "Issue keys; each is shown only once, in the answer",
     );
 
     fn pace(&self) -> Pace {
@@ -246,17 +247,17 @@ impl Operation for Issue {
     }
 }
 
-/// Replaces a key by a new one with the same rules; both work for a while.
+/// Replaces a key with a new one that has the same rules; both work for a while.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyRotate)]
 pub struct Rotate {
     /// Its id.
     pub id: Id,
-    /// How long the old one works on; a day if it is not said.
+    /// How long the old key goes on working; a day by default.
     #[serde(default = "day")]
     pub grace: Span,
-    /// When the new one ends, or null for never; when the old one would if it is not said.
+    /// When the new key expires, or null for never; by default when the old one would have.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -280,12 +281,12 @@ pub struct Rotated {
     pub old: OldKey,
 }
 
-/// A key that gives way.
+/// A key that has been replaced.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct OldKey {
     /// Its id.
     pub id: Id,
-    /// When it ends.
+    /// When it stops working.
     pub works_until: Option<Time>,
 }
 
@@ -294,7 +295,7 @@ pub struct OldKey {
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyFetch)]
 pub struct Fetch {
-    /// The id of the key that gives way.
+    /// The id of the key to replace.
     pub id: Id,
 }
 
@@ -328,7 +329,7 @@ impl Operation for Rotate {
         "key.rotate",
         "/v1/keys/{id}/rotate",
         HOLDERS,
-        "Replace a key by a new one; both work for a while",
+        "Replace a key with a new one; both work for a while",
     )
     .tagged();
 
@@ -350,23 +351,23 @@ impl Operation for Rotate {
     }
 }
 
-/// Takes over keys from elsewhere, by their SHA-256 digests: all of them or none.
+/// Imports keys from elsewhere by their SHA-256 digests: all of them or none.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyImport)]
 pub struct Import {
-    /// What messages call it.
+    /// The name for messages.
     #[serde(default = "unnamed")]
     pub name: String,
-    /// CSV with a header; or JSON, an array of objects or an object a line.
+    /// CSV with a header line; or JSON, as an array of objects or one object per line.
     pub text: String,
-    /// Check everything, change nothing.
+    /// Check everything, but change nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Make the clients that are missing.
+    /// Create clients that do not exist yet.
     #[serde(default)]
     pub create_clients: bool,
-    /// Take scopes that no route of the policy asks for.
+    /// Accept scopes that no route of the policy asks for.
     #[serde(default)]
     pub allow_unknown_scope: bool,
 }
@@ -375,16 +376,16 @@ fn unnamed() -> String {
     "text".to_owned()
 }
 
-/// What was taken over.
+/// The result of the import.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Imported {
-    /// Nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// How many keys.
     pub imported: u64,
-    /// Clients that were made for them.
+    /// Clients that were created for them.
     pub clients_created: Vec<String>,
-    /// The keys; none of a dry run.
+    /// The keys; empty for a dry run.
     pub keys: Vec<KeyView>,
 }
 
@@ -394,7 +395,7 @@ impl Operation for Import {
         "key.import",
         "/v1/keys/import",
         ISSUERS,
-        "Take over keys from elsewhere, by their SHA-256 digests",
+        "Import keys from elsewhere, by their SHA-256 digests",
     )
     .carries_file();
 
@@ -416,7 +417,7 @@ impl Operation for Import {
         };
         let done = import::import(store, world, lines, how)?;
         let now = world.now.seconds();
-        // The ids of a dry run are thrown away with it.
+        // The ids of a dry run are discarded with it.
         let keys = if self.dry_run {
             Vec::new()
         } else {
