@@ -380,7 +380,7 @@ impl Operation for Prune {
         if pruned.undelivered > 0 {
             tracing::warn!(
                 undelivered = pruned.undelivered,
-                "messages of webhooks will not be delivered: the audit records that they tell of were pruned"
+                "webhook messages will not be delivered: their audit records were pruned"
             );
         }
         if pruned.unsent > 0 {

@@ -252,7 +252,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     match session {
         Ok(session) => source.set_cookie(Some(&session), &mut response),
         // He has his token, and can sign in with it.
-        Err(e) => tracing::warn!(error = %e, "no session was begun after an invitation"),
+        Err(e) => tracing::warn!(error = %e, "no session could be started after an invitation"),
     }
     response
 }

@@ -100,7 +100,7 @@ impl RootContext for Root {
                 metrics::push_refused(refusal.reason());
                 host::log(
                     Level::Warn,
-                    &format!("keystile: configuration refused: {refusal}"),
+                    &format!("keystile: configuration rejected: {refusal}"),
                 );
                 false
             }

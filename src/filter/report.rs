@@ -109,7 +109,7 @@ pub fn tick(living: u32) {
                     host::log(
                         Level::Warn,
                         &format!(
-                            "keystile: a report to cluster `{}` could not be sent: status {}. Envoy's configuration needs a cluster of this name, or the policy's `report` another one",
+                            "keystile: a report to cluster `{}` could not be sent: status {}. Envoy's configuration needs a cluster of this name, or the policy's `report` has to name another one",
                             target.cluster, status.0
                         ),
                     );

@@ -265,7 +265,7 @@ fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
         (true, true) => host::log(
             Level::Warn,
             &format!(
-                "keystile: usage for cluster `{cluster}` {why}. Counting goes on, and what waits is sent again; see the control plane's log"
+                "keystile: usage for cluster `{cluster}` {why}. Counting continues, and waiting counts are sent again; see the control plane's log"
             ),
         ),
     }

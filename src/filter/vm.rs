@@ -98,7 +98,7 @@ pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
         host::log(
             Level::Warn,
             &format!(
-                "keystile: keyset version {} was replaced by a newer one and is in use again; its policy lets in only what the newest one also allows. Issue it anew with `keystilectl keyset renew`",
+                "keystile: keyset version {} was replaced by a newer one and is in use again; its policy lets in only what the newest one also allows. Reissue it with `keystilectl keyset renew`",
                 name.version
             ),
         );
@@ -171,7 +171,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 false => "its policy lets in only what the newest one also allows",
             };
             let line = format!(
-                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
+                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
             );
             if !tell_later(store, &line) {
                 host::log(Level::Warn, &line);
@@ -187,7 +187,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 if now == version {
                     String::new()
                 } else {
-                    format!("; all in all version {now}")
+                    format!("; overall version {now}")
                 },
             ),
         ),
@@ -230,13 +230,13 @@ pub fn tick() {
                 continue;
             }
             let meanwhile = match place.holding.version() {
-                0 => "every request is refused until it is".to_owned(),
+                0 => "every request is refused until it does".to_owned(),
                 version => format!("version {version} stays in force"),
             };
             host::log(
                 Level::Warn,
                 &format!(
-                    "keystile: overlay version {} is here and its base, version {}, is not; {meanwhile}. Push the base again: the overlay comes in force with it",
+                    "keystile: overlay version {} has arrived, but its base, version {}, has not; {meanwhile}. Push the base again: the overlay takes effect with it",
                     waiting.version, waiting.base.version
                 ),
             );

@@ -281,7 +281,7 @@ async fn note_use(app: &App, world: World, id: KeyId) {
             .await;
         // That a use is not remembered costs a line in a table, and no request.
         if let Err(e) = used {
-            tracing::warn!(error = %e, "the use of a token was not remembered");
+            tracing::warn!(error = %e, "the use of a token was not recorded");
         }
         drop(noting);
     });

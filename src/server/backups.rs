@@ -81,7 +81,7 @@ impl Backups {
                 master_key: copied.master_key,
                 usage_damaged: copied
                     .usage_damaged
-                    .inspect(|why| tracing::error!(why, "the backup has no counts of usage"))
+                    .inspect(|why| tracing::error!(why, "the backup has no usage counts"))
                     .map(|_| "the server's log says why".to_owned()),
             };
             let kept = Kept {

@@ -279,7 +279,7 @@ impl Service {
                     return;
                 }
                 () = connection.seat.asked_to_leave() => {
-                    tracing::debug!("a connection gave way to another");
+                    tracing::debug!("a connection was closed to make room for another");
                     return;
                 }
                 _ = stop.wait_for(|stop| *stop), if !leaving => {

@@ -153,7 +153,7 @@ impl Exporter {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "the audit log cannot be sent; it will be tried again, and nothing is removed until then");
+                    tracing::error!(error = %e, "the audit log cannot be sent; sending will be retried, and nothing is removed until then");
                     let pause = PAUSE.saturating_mul(1 << failures.min(10));
                     failures += 1;
                     tokio::time::sleep(pause.min(PAUSE_MOST)).await;
@@ -175,7 +175,7 @@ impl Exporter {
                 let (after, head) = store.read(|tx| {
                     let reached = audit::reached(tx, start)?;
                     if !reached.known {
-                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
+                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the last record that was sent is not in the log (for instance after a restore): the whole log is sent again");
                     }
                     Ok((reached.seq, tx.meta().head.seq))
                 })?;
@@ -335,7 +335,7 @@ fn bind(noted: &Path, place: &str) -> Result<()> {
         (_, None) => Head::NOTHING,
         (_, Some(_)) => {
             tracing::warn!(
-                "the audit log is sent to another place than before: all of it that is kept goes there"
+                "the audit log has a new destination: everything that is kept is sent there"
             );
             Head::NOTHING
         }

@@ -193,7 +193,7 @@ impl Intake {
                 biased;
                 _ = looks.tick() => {
                     if let Err(e) = self.look(&bench).await {
-                        tracing::error!(error = %e, "usage cannot be looked through");
+                        tracing::error!(error = %e, "usage cannot be searched for anomalies");
                     }
                 }
                 _ = prunes.tick() => {

@@ -132,7 +132,7 @@ pub async fn serve(
     if most < settings.connections {
         tracing::warn!(
             connections = most,
-            "fewer connections at once than asked for: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
+            "fewer connections are accepted than configured: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
         );
     }
     // An eighth for one address of the API; half for one of discovery, where all Envoys of a

@@ -206,7 +206,7 @@ impl Connecting {
                 }
                 Some(Ok(None)) => {}
                 Some(Err(e)) => {
-                    return tracing::warn!(%address, error = %e, "a trusted proxy did not begin with the PROXY protocol; configure it to, or leave `--proxy-protocol` out");
+                    return tracing::warn!(%address, error = %e, "a trusted proxy did not send the PROXY protocol; enable it there, or leave out `--proxy-protocol`");
                 }
                 None => return tracing::debug!(%address, "no PROXY protocol in time"),
             }

@@ -116,7 +116,7 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
                 }
             }
             Err(e) => {
-                tracing::error!(error = %e, "webhooks cannot be served");
+                tracing::error!(error = %e, "webhooks cannot be sent");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -132,7 +132,7 @@ async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
         if collected.dropped > 0 {
             tracing::warn!(
                 dropped = collected.dropped,
-                "messages of webhooks are given up: the audit records that they tell of were pruned"
+                "webhook messages were dropped: their audit records were pruned"
             );
         }
         if !collected.more {
@@ -148,7 +148,7 @@ async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
 /// Sends what is due to one receiver.
 async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
     if let Err(e) = turn(&desk, &sender, hook).await {
-        tracing::error!(error = %e, webhook = hook, "a webhook cannot be served");
+        tracing::error!(error = %e, webhook = hook, "a webhook message cannot be sent");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -177,7 +177,7 @@ async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
                     audit_seq = message.record.seq,
                     failures = message.failures + 1,
                     reason = %why,
-                    "a webhook was not taken"
+                    "a webhook message was not accepted"
                 );
             }
             desk.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
@@ -232,9 +232,9 @@ pub async fn rotate(desk: Arc<Desk>, every: Duration) {
         match round(&desk).await {
             Ok((0, 0)) => {}
             Ok((warned, handed_over)) => {
-                tracing::info!(warned, handed_over, "keys looked at for rotation");
+                tracing::info!(warned, handed_over, "keys checked for rotation");
             }
-            Err(e) => tracing::error!(error = %e, "keys cannot be looked at for rotation"),
+            Err(e) => tracing::error!(error = %e, "keys cannot be checked for rotation"),
         }
     }
 }

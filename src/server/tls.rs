@@ -93,10 +93,10 @@ impl Certificates {
                 Ok((config, verifier)) => {
                     (state.config, state.verifier) = (config, verifier);
                     self.changed.send_replace(());
-                    tracing::info!(file = %self.files.certificate.display(), "certificate read anew");
+                    tracing::info!(file = %self.files.certificate.display(), "certificate reloaded");
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "the new certificate is not taken, the former one stays")
+                    tracing::error!(error = %e, "the new certificate is invalid; the old one stays in use")
                 }
             }
             state.stamp = stamp;

@@ -57,7 +57,9 @@ impl Serving {
             .of(Kind::Store(Trouble::Access))
             .because(&e)
         })?;
-        tracing::warn!("`serve.lock` was removed or replaced; it has been made and locked again");
+        tracing::warn!(
+            "`serve.lock` was removed or replaced; it has been created and locked again"
+        );
         Ok(())
     }
 }

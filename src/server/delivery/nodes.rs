@@ -73,7 +73,7 @@ pub async fn follow(delivery: &Delivery) {
         match read.await {
             Ok(nodes) => delivery.nodes.set(nodes),
             Err(e) => {
-                tracing::error!(error = %e, "it cannot be read which Envoys were enrolled or revoked");
+                tracing::error!(error = %e, "the enrolled and revoked Envoys cannot be read");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }

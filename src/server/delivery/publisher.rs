@@ -194,7 +194,7 @@ pub async fn run(delivery: Arc<Delivery>) {
             Ok(()) => None,
             Err(e) => {
                 publisher.delivery.count.failures.add();
-                tracing::error!(error = %e, "no keyset can be made; Envoys keep the one they have");
+                tracing::error!(error = %e, "no keyset can be built; Envoys keep the one they have");
                 Some(system::instant() + RETRY)
             }
         };
@@ -271,13 +271,13 @@ impl Publisher {
                     node,
                     its_version = version,
                     risen,
-                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, before a restore as a rule. The next version lies above it, and a new base goes to every Envoy"
+                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, usually from before a restore. The next version will be higher, and every Envoy is sent a new base"
                 );
                 self.rebase("an Envoy has a version of another timeline in force");
                 true
             }
             Err(e) => {
-                tracing::error!(error = %e, node, "the version cannot rise above that of an Envoy");
+                tracing::error!(error = %e, node, "the version cannot be raised above that of an Envoy");
                 false
             }
         }
@@ -322,7 +322,7 @@ impl Publisher {
                 // Digests only, and yet nobody else's business.
                 let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
                 if let Err(e) = kept {
-                    tracing::warn!(error = %e, "the base is not kept: after a restart every Envoy will get a new one");
+                    tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
                 }
                 let (built, signers) = (ready.built, ready.signers);
                 let template = settings.template;
@@ -336,7 +336,7 @@ impl Publisher {
         match built {
             Ok(current) => {
                 if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
-                    tracing::warn!(error = %e, "the base is not noted: after a restart every Envoy will get a new one");
+                    tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
                 }
                 self.delivery.count.bases.add();
                 tracing::info!(
@@ -430,7 +430,7 @@ impl Publisher {
             }
             Ok(false) => {}
             Err(e) => {
-                tracing::error!(error = %e, "the keyset cannot be renewed, and Envoys deny when its `not_after` is over")
+                tracing::error!(error = %e, "the keyset cannot be renewed, and Envoys will refuse everything after its `not_after`")
             }
         }
     }

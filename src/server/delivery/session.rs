@@ -327,7 +327,7 @@ impl Session {
                 node = self.member.node(),
                 its_version = version,
                 newest,
-                "an Envoy says that it has a version newer than all that was published here, and takes none that is older; with `report` in the policy the version rises above it by itself"
+                "an Envoy claims a newer version than any published here, and accepts no older one; with `report` in the policy the version is raised above it automatically"
             );
         }
     }
@@ -412,7 +412,7 @@ impl Session {
         let attempt = self.member.attempt(want, again);
         let nonce = || publish::nonce(&(settings.world)());
         let sealed = want.sealed(attempt, nonce).map_err(|e| {
-            tracing::error!(error = %e, "a keyset cannot be sealed");
+            tracing::error!(error = %e, "a keyset cannot be signed");
             Status::unavailable("the server cannot seal a keyset")
         })?;
         self.send(want, &sealed, now)

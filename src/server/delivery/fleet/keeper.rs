@@ -23,7 +23,7 @@ pub async fn run(delivery: &Delivery) {
                 fleet.load(envoys, system::now(), system::instant());
                 break;
             }
-            Err(e) => tracing::error!(error = %e, "the Envoys that are known cannot be read"),
+            Err(e) => tracing::error!(error = %e, "the known Envoys cannot be read"),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -42,7 +42,7 @@ pub async fn run(delivery: &Delivery) {
             .desk
             .write(move |store| keep(&keeping, store, &world));
         if let Err(e) = kept.await {
-            tracing::error!(error = %e, "the store cannot be told which Envoys there are");
+            tracing::error!(error = %e, "the known Envoys cannot be stored");
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -143,7 +143,7 @@ impl Fleet {
                 .await
                 .is_err()
             {
-                tracing::warn!(node, "the store could not be told of an Envoy in time");
+                tracing::warn!(node, "an Envoy could not be stored in time");
                 return;
             }
         }
@@ -210,7 +210,7 @@ impl Inner {
         let Some((_, id)) = oldest else { return false };
         tracing::warn!(
             node = id,
-            "an Envoy that is gone is forgotten: too many are known; see `keystilectl fleet forget`"
+            "too many Envoys are known: one that is disconnected was forgotten; see `keystilectl fleet forget`"
         );
         self.nodes.remove(&id);
         self.unkept.remove(&id);

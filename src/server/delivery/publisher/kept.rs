@@ -38,7 +38,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     let fresh = delivery.nonce().ok()?;
     let opened = spawn_blocking(move || open(&bytes, store, signers, template, fresh));
     let Some(current) = opened.await.ok()? else {
-        tracing::warn!("the base of the last run is not used again: it does not verify");
+        tracing::warn!("the base of the last run is not reused: it does not verify");
         return None;
     };
     let manifest = current.artefact.built().manifest.clone();
@@ -46,7 +46,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     if !noted.ok()? {
         tracing::warn!(
             version = current.artefact.version(),
-            "the base of the last run is not used again: it is not the one that this store published last on its timeline"
+            "the base of the last run is not reused: it is not the last one that this store published on its timeline"
         );
         return None;
     }
@@ -74,7 +74,7 @@ pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
         delivery.desk.health().heed_beside(1);
-        tracing::warn!(error = %e, "the overlay is not kept: after a loss of the store nobody could tell its keys");
+        tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
     }
 }
 
