@@ -1,8 +1,8 @@
 //! One pure function from keyset, request and two clocks to a decision.
 //!
-//! The order of the questions is the order of [`decide`]'s body; the first "no" ends
-//! it. Whoever cannot show a key that we issued learns nothing about keys: expired,
-//! disabled and revoked are told only to who holds the secret.
+//! The order of the checks is the order of [`decide`]'s body; the first failure ends it. Callers
+//! that cannot present a key that we issued learn nothing about keys: expired, disabled and revoked
+//! are revealed only to a caller that presents the full secret.
 
 use std::net::IpAddr;
 
@@ -38,8 +38,7 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// Where it comes from; read only if [`InForce::addresses`] says so.
     pub address: Option<IpAddr>,
-    /// Whose certificate came with the connection; read only if [`InForce::certificates`]
-    /// says so.
+    /// The client certificate of the connection; read only if [`InForce::certificates`] says so.
     pub peer: Peer<'a>,
     /// It came over TLS; read only if the policy requires TLS.
     pub tls: bool,
@@ -57,8 +56,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// What was signed at an instant of the wall clock has been signed: a clock that shows
-    /// less is behind, and would revive what has expired.
+    /// A keyset cannot have been signed in the future: a clock that shows an earlier time is
+    /// behind, and would revive keys that have expired.
     fn not_before(self, issued_at: u64) -> Self {
         Self {
             wall: self.wall.max(issued_at),
@@ -67,38 +66,37 @@ impl Clocks {
     }
 }
 
-/// What was decided, and on what grounds.
+/// The decision, and what it is based on.
 pub struct Decision<'k> {
-    /// Let in, or turned away.
+    /// Let in, or refused.
     pub verdict: Result<(), Denial>,
-    /// The key, where one was presented that is ours; also on refusals.
+    /// The key, if one of ours was presented; also on refusals.
     pub entry: Option<Entry<'k>>,
-    /// The head of its digest, to recognise it by on a second pass.
+    /// The prefix of its digest, by which a second pass recognises it.
     pub prefix: Option<Prefix>,
     /// Position of the route among the policy's routes.
     pub route: Option<usize>,
-    /// The limits that applied, and how they came out.
+    /// The limits that applied, and the result.
     pub rate: Option<Rate<'k>>,
     /// The id that an unknown but well-formed key claims. Not proven.
     pub claimed: Option<KeyId>,
-    /// An earlier pass over the same request let it in, and has counted it.
+    /// An earlier pass over the same request let it in and counted it.
     pub again: bool,
-    /// The route looks at no key.
+    /// The route does not check keys.
     pub open: bool,
-    /// On such a route: the request asks by a header for a method or a path that another rule
+    /// On such a route: a header of the request asks for a method or a path that another rule
     /// covers.
     pub overridden: bool,
-    /// The request asks by a header to be taken for one for another host, which has another
-    /// rule.
+    /// A header of the request names another host, which has another rule.
     pub another_host: bool,
-    /// What a second pass is to know of the key that was presented on such a route: it is
-    /// taken out there.
+    /// On such a route: what a second pass needs to know about the key that was presented, because
+    /// the key is removed there.
     pub unjudged: Option<Prior>,
-    /// What the request may have that is to be taken out.
+    /// What the request may contain that has to be removed.
     pub glance: Glance,
-    /// By [`InForce::also`] the route looks at no key.
+    /// Under [`InForce::also`], the route does not check keys.
     pub also_open: bool,
-    /// One of two policies asked for no key: the upstream is told of none.
+    /// One of two policies required no key, so the upstream is not told of one.
     pub anonymous: bool,
 }
 
@@ -133,11 +131,11 @@ impl Decision<'_> {
     }
 }
 
-/// Decides about a request, by what is in force or else by why nothing is.
+/// Decides about a request by what is in force, or refuses it for the reason why nothing is.
 ///
-/// `prior` is asked only if the request itself cannot tell: it holds no key, or the
-/// policy leaves keys in place. Who was let in before is checked again against the
-/// route at hand, and not charged again.
+/// `prior` is called only if the request itself is not enough: it holds no key, or the policy
+/// leaves keys in place. A request that was let in before is checked again for the new route, but
+/// not charged again.
 pub fn decide<'k>(
     keyset: Result<&'k InForce, Unavailable>,
     request: &Request<'_>,
@@ -171,7 +169,7 @@ pub fn decide<'k>(
     decision
 }
 
-/// What a request that is let in has to pay.
+/// What a request has to pay if it is let in.
 struct Due<'k> {
     keyset: &'k InForce,
     entry: Entry<'k>,
@@ -196,7 +194,7 @@ impl<'k> Due<'k> {
     }
 }
 
-/// Whether a request is let in, as long as it can pay what is due.
+/// Whether a request is let in, apart from what it has to pay.
 fn judge<'k>(
     keyset: Result<&'k InForce, Unavailable>,
     request: &Request<'_>,
@@ -209,7 +207,7 @@ fn judge<'k>(
     let policy = keyset.policy();
     let headers = request.headers;
 
-    // Which route.
+    // Find the route.
     let mut call = Call {
         virtual_host: request.virtual_host,
         ..Call::default()
@@ -267,7 +265,7 @@ fn judge<'k>(
         return Err(Denial::TlsRequired);
     }
 
-    // Which key.
+    // Find the key.
     let presented = credential::find(glance.places(policy), headers);
     if presented.several {
         trace.note("credential", false, || "several differing keys".to_owned());
@@ -337,14 +335,13 @@ fn judge<'k>(
     }))
 }
 
-/// Whether a key that was let in, and whose request goes on and on, would still be let in.
-/// Gives the wall-clock second at which to ask again, should nothing be pushed before.
+/// Whether a key with a long-lived request would still be let in. Gives the wall-clock second at
+/// which to check again, unless something is pushed before.
 ///
-/// It asks whether the keyset is believed and knows the key, and whether the key is revoked,
-/// disabled, expired or past its overlap. It does not ask about what was checked when the
-/// request came in: route, scopes, environment, TLS, networks, certificate and origin. The
-/// request that it would have to be asked of is gone, so a change to any of these counts from
-/// the next request on. Nor does it charge anything.
+/// It checks whether the keyset is still accepted and knows the key, and whether the key is
+/// revoked, disabled, expired or past its overlap. It does not repeat the checks of the request
+/// (route, scopes, environment, TLS, networks, certificate and origin), because the request is
+/// gone: changes to these count from the next request on. Nor does it charge anything.
 ///
 /// # Errors
 /// [`Denial`], as a new request would meet it.
@@ -366,8 +363,8 @@ pub fn still_good(
     }
 }
 
-/// Whether a text that stands where keys are looked for could be a key of ours: a word of it
-/// has our brand, or it has our checksum, or was imported. All else belongs to somebody else.
+/// Whether a text in a place where keys are sent could be a key of ours: one of its words has our
+/// brand, or it has our checksum, or it was imported. Anything else is another party's credential.
 pub fn could_be_ours(keyset: &InForce, text: &[u8]) -> bool {
     let branded = credential::names_a_key(keyset.policy().brand.as_str(), text);
     let imported = || {
@@ -376,14 +373,14 @@ pub fn could_be_ours(keyset: &InForce, text: &[u8]) -> bool {
             && match keyset.lookup(&Digest::of_foreign(text).prefix()) {
                 Lookup::Found(entry) => entry.foreign,
                 Lookup::Unknown => false,
-                // Nobody can tell.
+                // Unknown, so assume that it is ours.
                 Lookup::Corrupt => true,
             }
     };
     branded || Parsed::parse(text).is_ok() || imported()
 }
 
-/// What is to be remembered of the keys that are taken out of a request unjudged.
+/// What to remember about keys that are removed from a request without being judged.
 fn unjudged(keyset: &InForce, glance: Glance, headers: Headers<'_>) -> Option<Prior> {
     let policy = keyset.policy();
     if policy.keys_stay() || !glance.has_places() {
@@ -448,7 +445,7 @@ fn identify<'k>(
         Err(_) => None,
     };
     let entry = match (entry, &parsed) {
-        // The whole text was issued, brand and environment included, or nothing was.
+        // The whole text must match what was issued, including brand and environment.
         (Some(entry), Ok(key)) => {
             let issued = key.brand == keyset.policy().brand.as_str()
                 && key.environment
@@ -546,7 +543,7 @@ fn network(
         return Ok(());
     }
     let shown = || address.map_or("an unknown address".to_owned(), |a| a.to_string());
-    // An address that cannot be told is in no range.
+    // An unknown address is in no range.
     if address.is_some_and(|a| entry.admits(a)) {
         trace.note("address", true, || format!("{} is allowed", shown()));
         return Ok(());
@@ -575,9 +572,9 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
     if !entry.has_origins() && !entry.publishable {
         return Ok(());
     }
-    // A publishable key without origins is open to none: that it has some is checked
-    // where keys are issued, and not believed here. Several `Origin` fields, which no
-    // browser sends, must all be its own.
+    // A publishable key without origins is open to none: issuing requires some, but that is not
+    // relied on here. If there are several `Origin` fields, which no browser sends, all of them
+    // must be the key's own.
     let mut count = 0;
     let mut stranger = None;
     for (_, o) in headers.iter().filter(|(n, _)| *n == b"origin") {
@@ -599,8 +596,8 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
     }
 }
 
-/// Whether two texts name the same origin: without regard to case, and to a port that goes
-/// without saying, which browsers leave out.
+/// Whether two texts name the same origin, ignoring case and the default port, which browsers leave
+/// out.
 fn is_same_origin(a: &[u8], b: &[u8]) -> bool {
     fn short(origin: &[u8]) -> &[u8] {
         for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {

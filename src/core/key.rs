@@ -16,7 +16,7 @@ use core::str::FromStr;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// The longest key, ours or foreign, that is looked at; in bytes.
+/// The longest key, ours or foreign, that is considered, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
 
 const ID_DIGITS: usize = 10;
@@ -181,7 +181,7 @@ impl KeyText {
         &self.0
     }
 
-    /// Takes a key that a person typed in, for `explain`.
+    /// Wraps a key that a person typed, for `explain`.
     pub fn from_input(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -211,7 +211,7 @@ pub fn generate<E>(
     Ok(assembled(brand, environment, &body))
 }
 
-/// The same with a given id, for who makes many and wants them in an order of his own.
+/// The same with a given id: for bulk issuing, where the caller chooses and sorts the ids.
 ///
 /// # Errors
 /// Those of `entropy`.
@@ -351,7 +351,7 @@ fn random_digits<E>(
     while slot.is_some() {
         entropy(pool.as_mut_slice())?;
         for byte in pool.iter() {
-            // Six bits, and those of 62 and 63 thrown away: every digit is equally likely.
+            // Six bits at a time, discarding 62 and 63, so that every digit is equally likely.
             if let Some(&digit) = ALPHABET.get(usize::from(byte & 63))
                 && let Some(s) = slot.take()
             {
@@ -364,7 +364,7 @@ fn random_digits<E>(
 }
 
 fn base62_into(n: u64, out: &mut [u8]) {
-    // In halves of 32 bits, which a machine without a wide multiplication divides quickly.
+    // In halves of 32 bits, which machines without wide multiplication divide quickly.
     const FIVE: u64 = 62u64.pow(5);
     let (mut low, mut high) = (u32::try_from(n % FIVE).unwrap_or(0), n / FIVE);
     for (place, d) in out.iter_mut().rev().enumerate() {
@@ -377,7 +377,7 @@ fn base62_into(n: u64, out: &mut [u8]) {
     }
 }
 
-/// Set in what [`digit`] says of a byte that is none.
+/// Set in the value that [`digit`] gives for a byte that is not a digit.
 const NO_DIGIT: u8 = 0x80;
 
 /// The value of a base62 digit.

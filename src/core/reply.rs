@@ -235,8 +235,8 @@ pub struct Reply {
     pub grpc: Option<u32>,
 }
 
-/// Words a denial. `policy` is that of the keyset in force, if there is one; `is_grpc` says
-/// that the request is a call of gRPC's.
+/// Makes the reply to a denial. `policy` is that of the keyset in force, if there is one; `is_grpc`
+/// says that the request is a gRPC call.
 pub fn reply(
     denial: &Denial,
     policy: Option<&Policy>,
@@ -244,7 +244,7 @@ pub fn reply(
     is_grpc: bool,
 ) -> Reply {
     let answer = denial.answer();
-    // A cache that kept a refusal would go on refusing who has a key by now.
+    // A cached refusal would go on refusing callers that have a key by now.
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !is_grpc {
         headers.push(("content-type", "application/problem+json".to_owned()));
@@ -303,11 +303,11 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
     for (i, a) in rate.applied().enumerate() {
         let (name, several) = match a.origin {
             Origin::Plan(name) => (name, of_plan > 1),
-            // No plan can be called so.
+            // No plan can have this name.
             Origin::Key => ("@key", of_key > 1),
             Origin::Route => ("@route", false),
         };
-        // Several limits of one list are told apart by window, then by whose they are.
+        // Several limits of one list are distinguished by window, then by their subject.
         let mut label = format!("\"{name}");
         if several {
             let _ = write!(label, "-{}", a.limit.per);
@@ -343,15 +343,15 @@ pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
     [("ratelimit-policy", policies), ("ratelimit", state)]
 }
 
-/// How a request and its content type go together.
+/// How the method and the content type of a request fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing of gRPC.
+    /// Not gRPC.
     Plain,
     /// A call of gRPC's, which is a POST.
     Grpc,
-    /// Another method with gRPC's content type. Envoy looks at that alone, and words our
-    /// answer as gRPC, which is HTTP 200.
+    /// Another method with gRPC's content type. Envoy looks only at the content type, and would
+    /// turn our answer into a gRPC answer, which is HTTP 200.
     Disguised,
 }
 
@@ -406,7 +406,7 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What the table writes as codes: the words between quotes that are written like one.
+    /// The codes in the table: the quoted words that have the form of one.
     fn written() -> Vec<&'static str> {
         let text = include_str!("reply.rs");
         let table = text.split_once("fn answer(").unwrap().1;

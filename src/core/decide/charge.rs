@@ -1,4 +1,4 @@
-//! What a request takes from limits and quota: from all of them or from none.
+//! What a request takes from limits and quota: from all of them, or from none.
 
 use super::{Clocks, Decision, Denial, Due, Trace};
 use crate::keyset::{Entry, InForce, OwnLimits, PlanInForce};
@@ -38,12 +38,11 @@ pub struct QuotaState<'k> {
     pub requests: u64,
     /// The window.
     pub window: Window,
-    /// What is left and the seconds until the window ends; `None` if a bucket refused
-    /// before anybody looked.
+    /// What is left, and the seconds until the window ends; `None` if a bucket refused first.
     pub left: Option<(u64, u64)>,
 }
 
-/// The limits that applied to a request, and how the tightest came out.
+/// The limits that applied to a request, and the result for the tightest.
 #[derive(Clone, Copy)]
 pub struct Rate<'k> {
     limits: Limits<'k>,
@@ -65,8 +64,8 @@ impl<'k> Rate<'k> {
     }
 }
 
-/// Where the limits of a request stand: those of a key's own are read each time that they are
-/// asked for, so that nothing is copied.
+/// Where the limits of a request are found: a key's own limits are read each time they are needed,
+/// so that nothing is copied.
 #[derive(Clone, Copy)]
 struct Limits<'k> {
     own: OwnLimits<'k>,
@@ -78,7 +77,7 @@ impl<'k> Limits<'k> {
     /// At most [`MAX_LIMITS`] and that of the route.
     fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
         let applied = |origin| move |limit| Applied { limit, origin };
-        // Limits of its own replace those of the plan, and not the plan's quota.
+        // A key's own limits replace the limits of the plan, but not its quota.
         let plan = self.plan.filter(|_| self.own.is_empty());
         let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
         let own = self.own.iter().map(applied(Origin::Key));
@@ -126,7 +125,7 @@ impl<'k> Bounds<'k> {
             window,
             requests: quota.requests,
         };
-        // Without a clock nobody can tell.
+        // Without a clock the window is unknown.
         let window = quota.window(clocks.wall);
         Some(window.map(draw).ok_or(NotDrawn::Contended))
     }
@@ -154,7 +153,7 @@ pub(super) fn charge<'k>(
     }
     let (keyset, entry, route, cost) = (due.keyset, &due.entry, due.route, due.cost());
     let mut limits = bounds.limits.iter();
-    // Most requests are under one limit, which needs no memory of its own.
+    // Most requests have one limit, which needs no allocation.
     let first = limits.next().map(|a| one(keyset, entry, route, &a, cost));
     let several: Vec<Charge>;
     let charges = match first {
@@ -173,8 +172,8 @@ pub(super) fn charge<'k>(
     verdict
 }
 
-/// The limits of a request that an earlier pass has charged, as they stand: looks without
-/// taking. What this worker holds in advance is not counted as left.
+/// The present state of the limits of a request that an earlier pass has charged; takes nothing.
+/// Tokens that this worker holds in advance do not count as left.
 pub(super) fn unchanged<'k>(
     due: &Due<'k>,
     clocks: Clocks,
@@ -263,15 +262,15 @@ fn one(
     }
 }
 
-/// What was taken, or who refused.
+/// What was taken, or which limit refused.
 pub(super) enum Taking<D = Drawn> {
     Taken(Option<Outcome>, Option<D>),
     NoTokens(Outcome),
     NoQuota(NotDrawn),
 }
 
-/// Takes from the quota and from all buckets, or from none. Of several that refuse, the one
-/// that makes the caller wait longest is told.
+/// Takes from the quota and from all buckets, or from none. If several refuse, the one with the
+/// longest wait is reported.
 pub(super) fn take<D: Drawing>(
     stock: &mut (impl Buckets + Tallies),
     charges: &[Charge],
@@ -280,7 +279,7 @@ pub(super) fn take<D: Drawing>(
 ) -> Taking<D::Drawn> {
     let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
     if clocks.monotonic == 0 && !charges.is_empty() {
-        // A host that never told the time: what is taken now would be forgotten when it does.
+        // The host has never given the time: what is taken now would be forgotten once it does.
         return Taking::NoTokens(Outcome::Contended { by: 0 });
     }
     let draw = match draw {
@@ -343,7 +342,7 @@ pub(super) fn outcome<'k>(
         }
         Taking::NoTokens(Outcome::Refused { by, refused }) => {
             let wait = refused.retry_after();
-            // What is left is too little for this request, and the field would invite it.
+            // What is left is too little for this request, and the field would invite a retry.
             (by, 0, wait, None, limited(wait))
         }
         Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {

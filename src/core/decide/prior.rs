@@ -1,32 +1,31 @@
-//! What one pass over a request leaves for the next: an internal redirect runs the filter
-//! chain again, with the key already taken out.
+//! What one pass over a request leaves for the next: an internal redirect runs the filter chain
+//! again, with the key already removed.
 //!
-//! It travels in filter state, which callers cannot set. Several filters of ours may stand
-//! in one chain, so it is bound to the policy that it was decided by: a filter of another
-//! store looks under another name, and one with another policy finds a mark that is not
-//! its own.
+//! It is kept in filter state, which callers cannot set. A chain may contain several of our
+//! filters, so it is bound to the policy that decided: a filter of another store looks under
+//! another name, and one with another policy finds a mark that is not its own.
 
 use super::{Denial, Unavailable};
 use crate::key::{Malformed, Prefix};
 use crate::keyset::PolicyId;
 
-/// Who calls, as an earlier pass over the same request found out.
+/// The caller, as an earlier pass over the same request determined it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prior {
     /// The key with this digest was let in, and the request counted.
     Admitted(Prefix),
-    /// The key with this digest was presented on a route that looks at none. It was taken
-    /// out of the request, and nobody has judged it.
+    /// The key with this digest was presented on a route that does not check keys. It was removed
+    /// from the request without being judged.
     Presented(Prefix),
-    /// A text that looked like a key of ours was presented on such a route. It was taken
-    /// out, and a route that looks at keys would have said this.
+    /// A text that looked like one of our keys was presented on such a route. It was removed; a
+    /// route that checks keys would have refused it with this denial.
     Refused(Denial),
 }
 
-/// What every mark begins with, whoever left it: a guard can ask for that alone.
+/// The prefix of every mark, whichever filter left it, so that a guard can check for that alone.
 pub const MARK: &str = "keystile:";
 
-/// A mark as text. Every request that is let in leaves one, so it lies in no memory of its own.
+/// A mark as text. Every request that is let in leaves one, so it is not allocated.
 #[derive(Clone, Copy)]
 pub struct Mark {
     bytes: [u8; MARK_BYTES],

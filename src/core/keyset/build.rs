@@ -15,8 +15,8 @@ use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
 use crate::policy::{By, Limit, Policy, PolicyError, RawPolicy};
 
-/// Expired keys stay this long, so that their holders are told `expired_api_key` and
-/// not `unknown_api_key`; in seconds.
+/// Expired keys are kept this long, in seconds, so that their holders are told `expired_api_key`
+/// and not `unknown_api_key`.
 pub const EXPIRED_KEPT: u64 = 30 * 86_400;
 
 /// A key as the store holds it.
@@ -30,7 +30,7 @@ pub struct Row {
     pub foreign: bool,
     /// Name of the client.
     pub client: String,
-    /// Number of the client: stable, never used again.
+    /// Number of the client: stable, never reused.
     pub client_number: u32,
     /// Environment.
     pub environment: Name,
@@ -48,19 +48,19 @@ pub struct Row {
     pub not_before: Option<u64>,
     /// Wall-clock seconds.
     pub overlap_end: Option<u64>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
-    /// Switched off for good.
+    /// Revoked.
     pub revoked: bool,
-    /// First key in its line of rotations.
+    /// First key in its chain of rotations.
     pub lineage: KeyId,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub allow: Vec<Network>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub deny: Vec<Network>,
-    /// Browser origins that it may be used from.
+    /// Web origins from which it may be used.
     pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with, as
+    /// Identities of client certificates that it is bound to, as
     /// [`crate::request::certificate::identity`] reads them.
     pub certificates: Vec<String>,
 }
@@ -75,12 +75,12 @@ impl Row {
     }
 }
 
-/// All that a keyset holds.
+/// The whole content of a keyset.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// Which store it comes from.
     pub store: StoreId,
-    /// Rises with every change.
+    /// Increases with every change.
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
@@ -92,10 +92,10 @@ pub struct Content {
     pub rows: Vec<Row>,
 }
 
-/// Why content cannot become a keyset.
+/// Why a keyset cannot be built from the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// The policy does not hold.
+    /// The policy has mistakes.
     Policy(Vec<PolicyError>),
     /// A key's plan is not in the policy.
     UnknownPlan {
@@ -117,7 +117,7 @@ pub enum BuildError {
     TooManyRules(KeyId),
     /// More than four gigabytes, or more environments than one byte counts.
     TooLarge,
-    /// A changed key speaks of what the base's tables lack: it takes a new base.
+    /// A changed key refers to something that the base's tables lack, so a new base is needed.
     NeedsBase {
         /// The key.
         key: KeyId,
@@ -126,7 +126,7 @@ pub enum BuildError {
     },
     /// The base is of another store, has another policy or a later version.
     OtherBase(&'static str),
-    /// An overlay, or nothing of ours, in place of a base.
+    /// Not a base: an overlay, or something else.
     NotABase,
 }
 
@@ -210,7 +210,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
     let environments: Vec<String> = environments.into_iter().map(str::to_owned).collect();
     let plans: Vec<String> = policy.plans.keys().cloned().collect();
     let tables = Tables::new(&environments, &policy.scopes, &plans)?;
-    // Environments and scopes are the rows' own; a plan is the policy's, or nobody's.
+    // Environments and scopes come from the rows; a plan has to be in the policy.
     let packed = Packed::new(&rows, &tables, |lack| BuildError::UnknownPlan {
         key: lack.key,
         plan: lack.name.to_owned(),
@@ -244,14 +244,14 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
 }
 
 impl Built {
-    /// Signs it: the plugin configuration, as Envoy's StringValue takes it.
+    /// Signs it and gives the plugin configuration, for Envoy's StringValue.
     ///
-    /// Signed with every key given: while a signing key is being rotated, Envoys that know
-    /// only the old one and Envoys that know only the new one both take every push.
+    /// Signed with every given key: while a signing key is being rotated, Envoys that know only the
+    /// old key and Envoys that know only the new one both accept every push.
     ///
-    /// `nonce` is not signed and decides nothing. It makes two pushes of the same
-    /// keyset differ, because Envoy takes a configuration that it refused once, and
-    /// that has not changed since, for accepted.
+    /// `nonce` is not signed and has no meaning. It makes two pushes of the same keyset differ,
+    /// because Envoy treats a configuration that it once rejected as accepted if it has not changed
+    /// since.
     pub fn seal(&self, signers: &impl AsRef<[SigningKey]>, nonce: u64) -> String {
         let more = base64::encoded_len(self.pages.len(), false).unwrap_or_default();
         let mut out = self.head(signers.as_ref(), nonce, more);
@@ -352,7 +352,7 @@ impl Packed {
     ) -> Result<Self, BuildError> {
         let mut index = Vec::with_capacity(rows.len() * RECORD);
         let mut heap = Vec::new();
-        // Only looked up, never walked: its order does not reach the bytes.
+        // Only used for lookups, never iterated, so its order does not affect the bytes.
         let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
         for (prefix, row) in rows {
             let profile = tables.profile(row).map_err(&lacks)?;
@@ -399,14 +399,14 @@ impl Packed {
     }
 }
 
-/// A row speaks of something that a table does not have.
+/// A row refers to something that a table does not have.
 pub(super) struct Lack<'r> {
     pub key: KeyId,
     pub table: &'static str,
     pub name: &'r str,
 }
 
-/// The numbers of names: positions in the tables of a keyset.
+/// Names to numbers, which are positions in the tables of a keyset.
 pub(super) struct Tables<'a> {
     environments: BTreeMap<&'a str, u8>,
     scopes: BTreeMap<&'a str, u16>,

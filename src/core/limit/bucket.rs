@@ -4,8 +4,8 @@
 //! nanoseconds, at which the bucket will be full again. Source: ITU-T I.371, annex A; the
 //! virtual scheduling form.
 //!
-//! The identity of a bucket is its rule: whose it is, on which route, and the limit's own
-//! figures. Two rules never share a level.
+//! A bucket is identified by its rule: the subject, the route, and the figures of the limit. Two
+//! rules never share a level.
 
 use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub struct Quota {
 }
 
 impl Hash for Quota {
-    /// By one number, for a table of buckets of whose key few have two quotas.
+    /// Hashes one number only: in a table of buckets, few keys have two quotas.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let figures = self.requests ^ self.per.rotate_left(24) ^ self.tolerance.rotate_left(40);
         state.write_u64(figures);
@@ -79,8 +79,8 @@ pub fn seconds_up(ns: u64) -> u64 {
 }
 
 impl Quota {
-    /// `None` if a figure is zero, or if the bucket would take more than a hundred
-    /// years to fill, or refill faster than once a nanosecond.
+    /// `None` if a figure is zero, or if the bucket would take more than a hundred years to fill or
+    /// refill faster than once a nanosecond.
     pub fn new(requests: u64, per_seconds: u64, burst: u64) -> Option<Self> {
         let per = per_seconds.checked_mul(SECOND)?;
         if requests == 0 || per == 0 || burst == 0 || requests > per {
@@ -98,7 +98,7 @@ impl Quota {
 
     /// Whether these are its figures.
     fn is(&self, requests: u64, per: u64, burst: u64) -> bool {
-        // A product is quicker than a quotient.
+        // A multiplication is faster than a division.
         self.requests == requests
             && self.per == per
             && self.interval.checked_mul(burst) == Some(self.tolerance)
@@ -135,15 +135,15 @@ impl Quota {
         self.interval
     }
 
-    /// What to store of `stored` after `tokens` more were taken, or all that there are. Those
-    /// that workers took in advance before are theirs: the bucket does not lack them twice, and
-    /// is never emptier than empty, so that no caller waits for more than it is told.
+    /// What to store after taking `tokens` more, or as many as there are. Tokens that workers have
+    /// already taken in advance are theirs: the bucket does not lose them twice and is never
+    /// emptier than empty, so that no caller waits longer than it was told.
     fn less(&self, stored: u64, tokens: u64, now: u64) -> u64 {
         let taken = stored.saturating_add(self.interval.saturating_mul(tokens));
         taken.min(now.saturating_add(self.tolerance))
     }
 
-    /// What is stored of a bucket that holds so many tokens.
+    /// What to store for a bucket that holds this many tokens.
     fn holding(&self, tokens: u64, now: u64) -> u64 {
         let missing = self.burst().saturating_sub(tokens);
         now.saturating_add(self.interval.saturating_mul(missing))
@@ -155,15 +155,15 @@ impl Quota {
     }
 }
 
-/// Names the place of a subject's buckets on a route, for as long as the subject lives: over
-/// pushes, keyset versions, reordered policies and VM crashes. Which rule a bucket there is
-/// under, its [`Levels`] say. Begins with our own prefix, because Istio gives all plugins one
-/// name space.
+/// Names the place of a subject's buckets on a route, as long as the subject exists: across pushes,
+/// keyset versions, reordered policies and VM crashes. The [`Levels`] there say which rule each
+/// bucket is under. It begins with our own prefix, because Istio gives all plugins one name space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BucketKey([u8; BUCKET_KEY_BYTES]);
 
 const BUCKET_KEY_BYTES: usize = 36;
-/// Changed with the form of what is stored there: a process may outlive a version of the filter.
+/// Changes with the format of what is stored there, because a process may outlive a version of the
+/// filter.
 const BUCKET_PREFIX: &[u8; 11] = b"keystile/l/";
 const CLIENT: u8 = b'c';
 
@@ -246,8 +246,8 @@ pub trait Buckets {
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended>;
 
-    /// The same, but a bucket that lies alone is given to `change` instead, without its levels
-    /// being read.
+    /// The same, but a bucket that is alone in its place is given to `change` instead, without
+    /// reading its levels.
     ///
     /// # Errors
     /// [`Contended`] as above.
@@ -312,17 +312,17 @@ impl Tallies for MemoryBuckets {
 pub struct Charge {
     /// Where the bucket lies.
     pub key: BucketKey,
-    /// Its rule: which of the buckets there it is, and its size and refill.
+    /// Its rule, which identifies it among the buckets there and gives its size and refill.
     pub quota: Quota,
-    /// Tokens that the request costs; a bucket that never holds so many gives all that it holds.
+    /// Tokens that the request costs; a bucket that is smaller than that gives all of its tokens.
     pub cost: u64,
-    /// Who pays, and where its buckets would lie if the limit were the other subject's.
+    /// The paying key, and where its buckets would be if the limit were the other subject's.
     pub kin: Option<Kin>,
 }
 
 impl Charge {
-    /// Tokens to take. A request dearer than the whole bucket takes the whole bucket: it stays
-    /// possible, and `Retry-After` stays true.
+    /// Tokens to take. A request that costs more than the whole bucket takes the whole bucket, so
+    /// that it remains possible and `Retry-After` remains true.
     pub(crate) fn tokens(&self) -> u64 {
         self.cost.min(self.quota.burst())
     }
@@ -333,7 +333,7 @@ impl Charge {
     }
 }
 
-/// How several takes together came out.
+/// The result of several takes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All were taken. `tightest` is the charge with the fewest tokens left.
@@ -351,7 +351,7 @@ pub enum Outcome {
         /// Why, and for how long.
         refused: Refused,
     },
-    /// None was taken: the bucket at `by` is too contended to tell.
+    /// None was taken: the bucket at `by` is too contended.
     Contended {
         /// Position of that charge.
         by: usize,
@@ -360,9 +360,9 @@ pub enum Outcome {
 
 /// Takes from all buckets or from none.
 ///
-/// All are looked at before any is changed. Where another worker empties one between
-/// the look and the take, what was taken meanwhile is given back; a request racing
-/// with that moment may be refused one token early, never admitted one too many.
+/// All are checked before any is changed. If another worker empties one between the check and the
+/// take, what was taken by then is given back; a request that races with that may be refused one
+/// token early, but is never admitted one too many.
 pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let leased = buckets.with_leases(|leases| leases.take(charges, now));
     if let Some(outcome) = leased.flatten() {
@@ -376,8 +376,8 @@ pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Opt
     pay_all(buckets, charges, true, now)
 }
 
-/// The second half of [`take_all`], for a caller that has called [`look`], and takes from
-/// leases never: it needs none, and tokens in one would be missing in the bucket.
+/// The second half of [`take_all`], for a caller that has called [`look`]. It never takes from
+/// leases: it needs none, and tokens in one would be missing in the bucket.
 pub fn take_looked(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     pay_all(buckets, charges, false, now)
 }
@@ -425,9 +425,9 @@ fn pay_all(
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
 }
 
-/// Whether tokens of these buckets may be taken in advance, and from what was so taken: only where
-/// each of them gives all that the request costs, and all the same. The payer's other buckets took
-/// over what was in advance as it was told: by its number.
+/// Whether tokens of these buckets may be taken in advance, and from leases: only if each bucket
+/// gives all that the request costs, and all give the same. The payer's other buckets account for
+/// leased tokens by their number.
 pub(crate) fn is_leasable(charges: &[Charge]) -> bool {
     let cost = charges.first().map_or(0, |charge| charge.cost);
     charges
@@ -440,16 +440,16 @@ struct Paid {
     taken: Taken,
     /// Tokens taken in advance.
     leased: u64,
-    /// The keys that a lease of it serves.
+    /// The keys that a lease on it serves.
     members: Members,
 }
 
-/// Takes from one bucket, and, where that is wanted, tokens in advance; gives the state of
-/// the bucket after both.
+/// Takes from one bucket, and, if wanted, tokens in advance; gives the state of the bucket after
+/// both.
 ///
-/// A refusal stores nothing, what this worker holds of the bucket least of all: the tokens
-/// stay in its lease, and would be counted twice. But a bucket that refuses the first request
-/// is made all the same: it refills under its own rule from then on.
+/// A refusal stores nothing. In particular, it does not store back what this worker holds in its
+/// lease, which would then be counted twice. But a bucket that refuses its first request is still
+/// created, so that it refills under its own rule from then on.
 fn pay(
     buckets: &mut impl Buckets,
     charges: &[Charge],
@@ -476,7 +476,7 @@ fn pay(
         };
         Ok((taken, leased))
     };
-    // Beside a bucket that lies alone there is nothing else to charge.
+    // Beside a bucket that is alone in its place there is nothing else to charge.
     let from_sole = |alone: Alone<'_>, level, is_hot: bool| {
         let paid = take(level, is_hot && may_lease).map(|(taken, leased)| Paid {
             taken,
@@ -509,22 +509,23 @@ fn pay(
         (is_set, Ok(paid))
     })?;
     if let Some(kin) = elsewhere {
-        // Where that fails nothing is let in, and the caller is poorer: the safe side.
+        // If that fails, nothing is let in and the caller loses tokens, which is the safe side.
         asked.pass_on(buckets, kin)?;
     }
     Ok(paid)
 }
 
-/// Undoes a take that left `stored`, and gives up the lease that came with it. If others have
-/// taken since, what was taken stays so: a lease of theirs may lie above it, and the caller
-/// is one token poorer, which is the safe side. So it is where that is lost to contention.
+/// Undoes a take that left `stored`, and gives up the lease that came with it. If others have taken
+/// since, the take stays, because a lease of theirs may lie above it; the caller loses one token,
+/// which is the safe side. The same happens if the undo is lost to contention.
 fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
     let leased = buckets.with_leases(|leases| leases.forget(charge));
     let cost = charge.tokens().saturating_add(leased.unwrap_or(0));
     let _ = give_back_top(buckets, &charge.key, &charge.quota, stored, cost);
 }
 
-/// Gives `tokens` back to a bucket that still stores `top`: nobody has taken since.
+/// Gives `tokens` back to a bucket that still stores `top`, which means that nobody has taken
+/// since.
 pub(crate) fn give_back_top(
     buckets: &mut impl Buckets,
     key: &BucketKey,
@@ -540,7 +541,7 @@ pub(crate) fn give_back_top(
     })
 }
 
-/// Whether one of the buckets would refuse. Takes nothing, but makes buckets that do not exist:
+/// Whether one of the buckets would refuse. Takes nothing, but creates missing buckets, so that
 /// they refill under their own rule from the first request on.
 pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
     let mut worst: Option<(usize, Refused)> = None;

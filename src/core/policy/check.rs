@@ -1,4 +1,4 @@
-//! The rules, each with the field it is about and the next step.
+//! The rules, each with the field that it is about and the next step.
 
 use std::collections::BTreeSet;
 
@@ -298,7 +298,7 @@ fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
     }
 }
 
-/// A duration, or the word for none at all.
+/// A duration, or the word for none.
 fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) -> Option<u64> {
     let raw = raw?;
     if raw == none {
@@ -524,7 +524,7 @@ fn route_name(raw: &RawRoute) -> String {
 
 fn stable_id(places: Places<'_>, template: &Template, methods: &[String]) -> u64 {
     let mut hosts: Vec<String> = places.hosts.iter().map(ToString::to_string).collect();
-    // Brackets around a name that is no address: no host looks like it.
+    // Brackets around a name that is not an address: no host looks like that.
     hosts.extend(places.virtual_hosts.iter().map(|name| format!("[{name}]")));
     let mut methods = methods.to_vec();
     hosts.sort_unstable();
@@ -532,6 +532,6 @@ fn stable_id(places: Places<'_>, template: &Template, methods: &[String]) -> u64
     let text = format!("{}\n{template}\n{}", hosts.join(","), methods.join(","));
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let (head, _) = digest.split_at(8);
-    // Zero is kept for limits that belong to no route.
+    // Zero is reserved for limits that belong to no route.
     u64::from_be_bytes(head.try_into().unwrap_or_default()).max(1)
 }

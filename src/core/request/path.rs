@@ -1,10 +1,10 @@
-//! Request paths, and the readings that their readers may make of them.
+//! Request paths, and the ways in which readers may interpret them.
 //!
 //! Envoy picks its route by the raw path, a proxy behind it may resolve dot segments, a servlet
-//! container cuts parameters, a file server decodes escapes and merges slashes. Which of them
-//! the upstream is, nobody tells the filter. So it decides by all [`readings`] of a path: a
-//! request goes on only if each of them belongs to the same rule. A path that is plain has one
-//! reading and pays nothing for the others.
+//! container cuts parameters, a file server decodes escapes and merges slashes. The filter does not
+//! know which of these the upstream is. So it decides by all [`readings`] of a path: a request is
+//! passed on only if each of them belongs to the same rule. A plain path has one reading and pays
+//! nothing for the others.
 //!
 //! Sources: RFC 3986 sections 2.2, 2.3, 3.3 and 5.2.4; the URL Standard (WHATWG) on dot
 //! segments and backslashes; the Servlet specification on path parameters; OWASP on path
@@ -28,7 +28,7 @@ pub enum Ambiguous {
     InvalidEscape,
     /// `#`, which no request may carry.
     Fragment,
-    /// More readings than [`MOST_READINGS`], or longer ones than anybody compares.
+    /// More readings than [`MOST_READINGS`], or longer ones than [`MOST_BYTES`] allows.
     TooManyReadings,
     /// `;`, raw or escaped: servlet containers cut parameters, others do not.
     Parameters,
@@ -40,15 +40,15 @@ pub enum Ambiguous {
     DotSegments,
     /// `//`: some merge slashes, others do not.
     DoubledSlash,
-    /// An escape that need not be one: some compare it decoded, others as it stands.
+    /// An unnecessary escape: some compare it decoded, others as it is.
     Escape,
-    /// A slash at its end that the open rule lacks, or the other way round.
+    /// A trailing slash that the open rule lacks, or the other way round.
     TrailingSlash,
-    /// The method has letters in lower case: some read them in upper case.
+    /// The method has lower-case letters: some read them as upper case.
     Method,
     /// `_method` in the query: some take it for the method.
     MethodParameter,
-    /// Capital letters, of the path or of a rule: some servers take them for small ones.
+    /// Capital letters in the path or in a rule: some servers ignore case.
     LetterCase,
 }
 
@@ -95,10 +95,10 @@ impl Ambiguous {
     }
 }
 
-/// The most readings that are looked at. Honest paths have one or two.
+/// The most readings that are compared. Legitimate paths have one or two.
 pub const MOST_READINGS: usize = 64;
-/// The most bytes of all readings together: comparing them is to cost no more than the host's
-/// own work on such a request.
+/// The most bytes of all readings together: comparing them should cost no more than the host's own
+/// work on such a request.
 const MOST_BYTES: usize = 65_536;
 
 /// Splits a request target at its first `?`.
@@ -114,8 +114,8 @@ pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// The readings of a path, the one as it was sent first. All begin with `/`.
 ///
-/// They are in normal form: what RFC 3986 lets stand in a path as it is, escapes in upper case,
-/// and bytes that must be escaped as escapes. Equal texts are equal paths.
+/// They are in normal form: characters that RFC 3986 allows in a path are unescaped, escapes are in
+/// upper case, and bytes that must be escaped are. Equal texts are equal paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings<'a> {
     first: Cow<'a, str>,
@@ -138,7 +138,7 @@ impl Readings<'_> {
         self.others.is_empty()
     }
 
-    /// What in the path has several readings: the first that its reader would stumble over.
+    /// What makes the path ambiguous: the first cause.
     pub fn doubt(&self) -> Ambiguous {
         let sent = self.as_sent();
         let escapes = |list: &[&str]| list.iter().any(|e| sent.contains(e));
@@ -158,11 +158,11 @@ impl Readings<'_> {
     }
 }
 
-/// All ways to read the path of a request (no query): whatever any order of the rewritings
-/// that readers know makes of it.
+/// All ways to read the path of a request (without query): the results of all orders of the
+/// rewritings that readers apply.
 ///
 /// # Errors
-/// [`Ambiguous`] for what no honest client sends, and for more readings than are compared.
+/// [`Ambiguous`] for what no legitimate client sends, and for more readings than are compared.
 pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
     if path.first() != Some(&b'/') {
         return Err(Ambiguous::NotAbsolute);
@@ -178,7 +178,7 @@ pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
     rewritten(path)
 }
 
-/// The readings of a path that is not plain. Apart, because few requests come here.
+/// The readings of a path that is not plain. A separate function, because few requests come here.
 #[cold]
 #[inline(never)]
 fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
@@ -209,8 +209,8 @@ fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
     })
 }
 
-/// Whether the path has one reading: told by one pass and no allocation. A segment that begins
-/// with a dot is left to the slow way, whatever follows the dot.
+/// Whether the path has one reading, checked in one pass without allocation. A segment that begins
+/// with a dot is left to the slow path, whatever follows the dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0u8;
     for &b in path {
@@ -279,7 +279,7 @@ fn normal(path: &[u8]) -> Result<String, Ambiguous> {
     Ok(out)
 }
 
-/// Only an escape can: after another round of decoding.
+/// Only an escape can hold one, after another round of decoding.
 fn holds_a_control_character(normal: &str) -> bool {
     normal.split('%').skip(1).any(|after| {
         let byte = after.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
@@ -298,7 +298,7 @@ fn push_escape(text: &mut String, b: u8) {
     let _ = write!(text, "%{b:02X}");
 }
 
-/// A literal segment of a template, its needless escapes decoded; `None` if what is left has
+/// A literal segment of a template, with unnecessary escapes decoded; `None` if the result has
 /// several readings, or none, or is more than a segment.
 pub(crate) fn literal(segment: &str) -> Option<String> {
     let path = normal(format!("/{segment}").as_bytes()).ok()?;
@@ -309,7 +309,7 @@ pub(crate) fn literal(segment: &str) -> Option<String> {
     is_segment.then(|| literal.to_owned())
 }
 
-/// Text that is part of a segment, its needless escapes decoded.
+/// Text that is part of a segment, with unnecessary escapes decoded.
 pub(crate) fn literal_text(text: &str) -> Option<String> {
     let path = normal(format!("/{text}").as_bytes()).ok()?;
     let path = rewrite::all_decoded(&path).unwrap_or(path);

@@ -1,20 +1,20 @@
 //! Routes: path templates, and the one route that a request belongs to.
 //!
-//! The most specific route wins, whatever the order in the file: first by host (one of Envoy's
-//! virtual hosts by name, then exact, then `*.suffix`, longest first, then any), then by path,
-//! segment by segment, then by method (named, then any). That is the precedence of the Kubernetes
-//! Gateway API. Of the templates that a segment fits, in this order:
+//! The most specific route wins; the order in the file does not matter: first by host (one of
+//! Envoy's virtual hosts by name, then exact, then `*.suffix`, longest first, then any), then by
+//! path, segment by segment, then by method (named, then any). That is the precedence of the
+//! Kubernetes Gateway API. Among the templates that match a segment, the order is:
 //!
 //! 1. text: `me`;
-//! 2. text around parameters: `{id}.json`, `{base}...{head}`, `{id}:cancel`. Of several, the one
-//!    with most text; then the one with more of it before its first parameter; then the one with
-//!    more behind its last; then the first in alphabetical order, names left out;
+//! 2. text around parameters: `{id}.json`, `{base}...{head}`, `{id}:cancel`. If there are several,
+//!    the one with the most text; then the one with more text before its first parameter; then the
+//!    one with more after its last; then the first in alphabetical order, ignoring parameter names;
 //! 3. a parameter, `{id}`;
-//! 4. all that follows, if there is something: `{rest+}`;
-//! 5. all that follows, or nothing: `{*rest}`.
+//! 4. one or more further segments: `{rest+}`;
+//! 5. any number of further segments: `{*rest}`.
 //!
-//! Two routes that no request could tell apart are a [`Conflict`]. A request that fits a route's
-//! path but none of its methods falls to the next less specific one.
+//! Two routes that no request could tell apart are a [`Conflict`]. A request that matches a route's
+//! path but none of its methods falls to the next less specific route.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ use tree::Tree;
 pub struct Conflict {
     /// The route that came first.
     pub first: usize,
-    /// The route that could never win against it, nor lose.
+    /// The route that it cannot be distinguished from.
     pub second: usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Router {
     has_capitals: bool,
 }
 
-/// Where a route answers: everywhere, if neither list names anything.
+/// Where a route applies: everywhere, if both lists are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Places<'a> {
     /// By the host of the request.
@@ -63,11 +63,11 @@ pub struct Places<'a> {
 /// How a reader compares paths with templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// A slash at the end is ignored, and `/A` is not `/a`.
+    /// A trailing slash is ignored, and `/A` is not `/a`.
     Usual,
     /// `/a` is not `/a/` either.
     MindsSlash,
-    /// `/A` is `/a`, unless another template has it as it is: Express, ASP.NET, IIS.
+    /// `/A` is `/a`, unless another template is written that way: Express, ASP.NET, IIS.
     IgnoresCase,
 }
 
@@ -214,7 +214,7 @@ impl Router {
     }
 }
 
-/// Escapes are in upper case, and count: nobody is hurt by a look too many.
+/// Escapes are in upper case, and count as capitals: an unnecessary check does no harm.
 pub(crate) fn has_capitals(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_uppercase())
 }

@@ -1,27 +1,27 @@
-//! Where a bucket begins, and what it takes over from the other subject: a limit may have been
-//! counted by key until now and be the client's from now on, or the other way round.
+//! The initial level of a bucket, and what it takes over from the other subject: a limit may have
+//! been counted by key until now and by client from now on, or the other way round.
 //!
-//! A bucket of one key begins with no more than the client's buckets have that this key has
-//! taken from. A bucket of a client loses what each of its keys lacks in buckets of its own,
-//! when that key is first seen at it. So no key gets by the change what it has already used,
-//! and keys on other plans of the same client, whose limits are others', change nothing. So it
-//! is when a key moves from one plan of its client to another ([`Levels::taken_since`]).
+//! A bucket of one key begins with no more than is left in the client's buckets from which this key
+//! has taken. A bucket of a client loses what each of its keys lacks in its own buckets, when that
+//! key is first seen there. So the change does not give any key what it has already used, and keys
+//! of the same client on other plans, which have other limits, have no effect. The same holds when
+//! a key moves from one plan of its client to another ([`Levels::taken_since`]).
 //!
 //! What a key takes under one rule counts under the others that it may come back to
-//! ([`Levels::charge_others`]): under those of its own at once, under its client's as soon as it
-//! is back. Those of the other subject lie elsewhere, so both places remember that the key has
-//! been at the other ([`Levels::leave`]), for as long as the buckets take to fill twice.
-//! Then the one that was used last has what the other must begin with.
+//! ([`Levels::charge_others`]): under its own rules at once, under its client's as soon as it is
+//! back. Buckets of the other subject are stored elsewhere, so both places remember that the key
+//! has been at the other ([`Levels::leave`]), for twice the time that the buckets take to fill.
+//! After that, the bucket that was used last has the level with which the other must begin.
 //!
-//! A rule that is new costs one more look at shared data, once for each key; a change of
-//! subject one more write for each take, for as long as it is remembered.
+//! A new rule costs one more read of shared data, once per key; a change of subject costs one more
+//! write per take, as long as it is remembered.
 
 use core::cell::Cell;
 
 use super::{Alone, BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused, Sole};
 use crate::limit::lease::Held;
 
-/// The key that pays, and where its buckets would lie if the limit were the other subject's.
+/// The key that pays, and where its buckets would be if the limit were the other subject's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kin {
     /// The key with those that it was rotated from or to.
@@ -32,14 +32,14 @@ pub struct Kin {
 
 /// The level to take from.
 pub(super) struct Found {
-    /// As if this worker's lease were given back.
+    /// The level as if this worker's lease were given back.
     pub level: u64,
-    /// What is stored even if the take is refused.
+    /// What to store even if the take is refused.
     keep: Option<u64>,
 }
 
 impl Found {
-    /// Stores what a refusal leaves; whether that is anything.
+    /// Stores what a refusal leaves; gives whether there was anything to store.
     pub fn keep(&self, levels: &mut Levels, charge: &Charge) -> bool {
         self.keep
             .is_some_and(|kept| levels.set(&charge.quota, kept))
@@ -48,13 +48,13 @@ impl Found {
 
 /// What must be done at the other subject's place first.
 enum Errand {
-    /// Its buckets decide about the level here.
+    /// Its buckets determine the level here.
     Look(Kin),
-    /// They were not used for as long as they are remembered.
+    /// They have not been used for as long as they are remembered.
     Cut(Kin),
 }
 
-/// What was found and done there.
+/// The result of an errand.
 #[derive(Default)]
 struct Done {
     seen: Option<Levels>,
@@ -81,7 +81,7 @@ fn find(
     };
     let here = |rule: &Quota| is_beside(&charge.key, rule);
     let stored = levels.get(quota);
-    // Whose taking counts: of a client's buckets those alone that this key has taken from.
+    // Which buckets count: among those of a client, only those from which this key has taken.
     let payer = charge.kin.filter(|_| charge.key.is_of_client());
     let payer = payer.map(|kin| kin.lineage);
     let link = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
@@ -130,7 +130,7 @@ fn find(
             start = quota.holding(left, now);
         }
         if joins && payer.is_none() {
-            // The other rules here have missed as much.
+            // The other rules here have to be charged as much.
             let to = |rule: &Quota| rule.holding(before.left(rule, of, there, now), now);
             levels.lower(here, to, now);
         }
@@ -148,7 +148,7 @@ fn find(
             Found {
                 level: match lowered == stored {
                     true => held.given_back(quota, stored),
-                    // What this worker holds stays with it: others lie above it now.
+                    // The worker keeps its lease: others lie above it now.
                     false => lowered,
                 },
                 keep: Some(lowered),
@@ -162,7 +162,7 @@ fn find(
             }
         }
     };
-    // Whatever comes of the take, what is found is stored, and the payer with it.
+    // Whatever the result of the take, the level found is stored, together with the payer.
     levels.set(quota, found.level);
     if let Some(payer) = payer {
         levels.join(quota, payer);
@@ -170,8 +170,8 @@ fn find(
     Ok(found)
 }
 
-/// What is done with a level that was found; whether that is worth a lease, too. Says whether
-/// anything was stored, and how it came out.
+/// What to do with a level that was found, and whether a lease may be taken. Gives whether anything
+/// was stored, and the result.
 type Take<'f, T> = dyn FnMut(&mut Levels, &Found, bool) -> (bool, Result<T, Refused>) + 'f;
 
 /// One of a request's charges, asked at its bucket.
@@ -207,7 +207,7 @@ impl<'c> Asked<'c> {
         let quota = &charge.quota;
         let payer = charge.kin.filter(|_| charge.key.is_of_client());
         let payer = payer.map(|kin| kin.lineage);
-        // Asked again where a rival was faster: the last answer counts.
+        // Called again if a rival was faster; the last answer counts.
         let answer = Cell::new(None);
         let mut from_sole = |alone: Alone<'_>| {
             let level = held.given_back(quota, alone.stored);
@@ -235,9 +235,9 @@ impl<'c> Asked<'c> {
             })?;
             match answer.take() {
                 Some(Ok(result)) => return Ok(result),
-                // None is asked for a second time.
+                // No errand is needed a second time.
                 Some(Err(errand)) => self.run(buckets, errand, &mut done)?,
-                // Nobody asked: the buckets are not to be had.
+                // Not called at all: the buckets are unavailable.
                 None => return Err(Contended),
             }
         }
@@ -265,7 +265,8 @@ impl<'c> Asked<'c> {
             Errand::Cut(kin) => {
                 done.is_cut = true;
                 buckets.update(&kin.place, &mut |levels| {
-                    // Longer there, for a slower rule: then it is not forgotten here either.
+                    // If it is remembered longer there, for a slower rule, it is not forgotten here
+                    // either.
                     let until = levels.linked_until(kin.lineage);
                     done.linked = until.filter(|until| *until > now);
                     if done.linked.is_some() {
@@ -293,8 +294,8 @@ impl<'c> Asked<'c> {
         first.is_none_or(|first| first.quota == self.charge.quota)
     }
 
-    /// Tokens that count in the payer's other buckets: all that the request costs, whatever the
-    /// buckets that it is charged to hold. Of two policies, the dearer counts.
+    /// Tokens that count in the payer's other buckets: the full cost of the request, whatever size
+    /// the charged buckets have. With two policies, the higher cost counts.
     pub fn worth(&self) -> u64 {
         let costs = self.charges.iter().map(|charge| charge.cost);
         costs.max().unwrap_or(0)
@@ -305,8 +306,8 @@ impl<'c> Asked<'c> {
         kin.map(|kin| kin.lineage)
     }
 
-    /// Whether what is taken counts in other buckets, too: then none is taken in advance. Of
-    /// tokens that are not used after all, only the bucket that they came from would hear.
+    /// Whether what is taken counts in other buckets, too; if so, nothing is taken in advance,
+    /// because unused tokens would be given back only to the bucket that they came from.
     pub fn counts_elsewhere(&self, levels: &Levels) -> bool {
         let (charge, now) = (self.charge, self.now);
         let until = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
@@ -315,8 +316,8 @@ impl<'c> Asked<'c> {
             || levels.has_others(&charge.quota, self.payer(), here, now)
     }
 
-    /// Tokens were taken from the bucket, `leased` in advance among them. Gives the place where they
-    /// count as well.
+    /// Tokens were taken from the bucket, including `leased` tokens in advance. Gives the other
+    /// place where they count.
     pub fn took(&self, levels: &mut Levels, leased: u64) -> Option<Kin> {
         let (charge, now) = (self.charge, self.now);
         let is_of_client = charge.key.is_of_client();
@@ -335,7 +336,7 @@ impl<'c> Asked<'c> {
         }
         let kin = charge.kin?;
         let until = levels.linked_until(kin.lineage)?;
-        // Where the request is charged there, too, that charge sees to it.
+        // If the request is also charged there, that charge takes care of it.
         let is_apart = self.charges.iter().all(|other| other.key != kin.place);
         if until > now && !is_apart {
             levels.link_again(&charge.quota, kin.lineage, now);

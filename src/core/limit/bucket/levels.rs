@@ -1,8 +1,8 @@
 //! The buckets of one subject and route, each under its rule.
 //!
-//! They lie in one value, so that its name is bounded by subjects and routes however often
-//! plans are edited (shared data deletes nothing), and so that a bucket which is made for a
-//! new rule sees those that came before it in the same atomic step.
+//! They are stored in one value, so that the number of names is bounded by subjects and routes
+//! however often plans are edited (shared data cannot be deleted), and so that a bucket for a new
+//! rule sees its predecessors in the same atomic step.
 
 use super::Quota;
 
@@ -11,7 +11,7 @@ pub const MAX_RULES: usize = 64;
 
 pub(super) const LEVEL_BYTES: usize = 32;
 
-/// The most keys of a client that its bucket keeps apart.
+/// The most keys of a client that its bucket tracks individually.
 pub(super) const MAX_MEMBERS: usize = 256;
 
 /// The most links of one place.
@@ -26,17 +26,17 @@ const MAX_LINKS: usize = 255;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Levels(Vec<Level>, Vec<Link>);
 
-/// A lineage has used the other subject's buckets as well: until this instant, what it takes
-/// here is taken there, too. Zero: it has been there for long, and what is stored here counts
-/// only beside what is left there.
+/// A lineage has also used the other subject's buckets: until this time, what it takes here is
+/// taken there, too. Zero: it has been there for long, and what is stored here counts only together
+/// with what is left there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Link {
     lineage: u64,
     until: u64,
 }
 
-/// The keys that a client's bucket has seen. One that has seen as many as it can tell apart
-/// takes every key for one of them.
+/// The keys that a client's bucket has seen. Once it has seen as many as it can track, it treats
+/// every key as one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members(Vec<u64>);
 
@@ -62,8 +62,8 @@ struct Level {
     quota: Quota,
     arrival: u64,
     members: Members,
-    /// Members that have taken under other rules since, and the level as it is for them: it
-    /// becomes everybody's when they come back.
+    /// Members that have taken under other rules since, with the level that applies to them; it
+    /// becomes the level for all when they come back.
     views: Vec<(u64, u64)>,
 }
 
@@ -88,7 +88,7 @@ impl Level {
         view.map(|(_, arrival)| *arrival)
     }
 
-    /// Whether it is full for everybody for as long as it takes to fill.
+    /// Whether it has been full for everybody for as long as it takes to fill.
     fn is_stale(&self, now: u64) -> bool {
         let latest = self.views.iter().map(|(_, arrival)| *arrival).max();
         let arrival = self.arrival.max(latest.unwrap_or(0));
@@ -99,7 +99,7 @@ impl Level {
         .is_stale(now)
     }
 
-    /// From now on the lineage is new here.
+    /// Forgets the lineage, which is new here from now on.
     fn part(&mut self, lineage: u64) -> bool {
         let members = self.members.0.len();
         self.members.0.retain(|member| *member != lineage);
@@ -107,7 +107,7 @@ impl Level {
         members != self.members.0.len()
     }
 
-    /// Its level has moved by so much: those that have views see it move as far.
+    /// Its level has moved by this much; views move by as much.
     fn move_views(&mut self, by: u64, now: u64) {
         let empty = now.saturating_add(self.quota.tolerance);
         for (_, view) in &mut self.views {
@@ -130,8 +130,8 @@ impl Seen {
         most.saturating_sub(self.missing(now))
     }
 
-    /// What to store of a new bucket under `quota`: it lacks what is missing here, and what this
-    /// one could never hold. Parts of tokens count.
+    /// What to store for a new bucket under `quota`: it lacks what is missing here, and what this
+    /// one could never hold. Fractions of tokens count.
     fn begun(&self, quota: &Quota, now: u64) -> u64 {
         let behind = u128::from(self.arrival.saturating_sub(now));
         let missing = (behind * u128::from(quota.interval)).div_ceil(self.quota.interval.into());
@@ -141,8 +141,8 @@ impl Seen {
         now.saturating_add(missing.min(quota.tolerance))
     }
 
-    /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
-    /// switching back and forth between the two loses no part of a token.
+    /// What to store for a bucket under `quota` that holds as much as is left here, or as much as
+    /// it can hold: switching back and forth loses no fraction of a token.
     fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
         let full = now.saturating_add(self.quota.tolerance);
         let left = u128::from(full.saturating_sub(self.arrival.max(now)));
@@ -151,14 +151,15 @@ impl Seen {
         now.saturating_add(quota.tolerance.saturating_sub(left))
     }
 
-    /// Full for as long as it takes to fill: what its rule allowed then is long gone.
+    /// It has been full for as long as it takes to fill, so what its rule allowed before no longer
+    /// matters.
     fn is_stale(&self, now: u64) -> bool {
         self.arrival.saturating_add(self.quota.tolerance) <= now
     }
 }
 
 impl Levels {
-    /// Reads what [`Levels::to_bytes`] wrote; `None` if somebody else did.
+    /// Reads what [`Levels::to_bytes`] wrote; `None` if the bytes are from elsewhere.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
         let (rules, links) = match rest {
@@ -251,8 +252,9 @@ impl Levels {
         found.map(|level| level.arrival)
     }
 
-    /// The level of a rule's bucket and the keys that it has seen, if it lies here alone: no other
-    /// rule was used, no key that it has seen was elsewhere, and the payer is one of those.
+    /// The level of a rule's bucket and the keys that it has seen, if it is alone here: no other
+    /// rule was used, none of the keys that it has seen was elsewhere, and the payer is one of
+    /// them.
     pub(super) fn sole(&self, quota: &Quota, payer: Option<u64>) -> Option<(u64, &[u64])> {
         let ([level], []) = (&self.0[..], &self.1[..]) else {
             return None;
@@ -263,8 +265,8 @@ impl Levels {
         is_alone.then_some((level.arrival, &level.members.0))
     }
 
-    /// Stores a level, as that of the rule that was used last; `false` if there is no room for
-    /// another rule.
+    /// Stores a level for the rule, which becomes the most recently used; `false` if there is no
+    /// room for another rule.
     pub(crate) fn set(&mut self, quota: &Quota, arrival: u64) -> bool {
         if let Some(level) = self.0.last_mut().filter(|level| level.quota == *quota) {
             level.arrival = arrival;
@@ -292,9 +294,10 @@ impl Levels {
         found.map_or_else(Members::default, |level| level.members.clone())
     }
 
-    /// The keys that a lease of a rule's bucket may serve: those that the bucket has seen, but for
-    /// those whose takings count elsewhere too, under other rules here or at the other subject's
-    /// place: each of their takes is told there. The payer has been charged for all of the lease.
+    /// The keys that a lease on a rule's bucket may serve: those that the bucket has seen, except
+    /// those whose takes also count elsewhere (under other rules here or at the other subject's
+    /// place), because each of these has to be recorded there. The payer has been charged for the
+    /// whole lease.
     pub(crate) fn served(&self, quota: &Quota, payer: Option<u64>) -> Members {
         let mut members = self.members(quota);
         let counts_elsewhere = |lineage: &u64| {
@@ -314,15 +317,15 @@ impl Levels {
         found.is_some_and(|level| level.members.has(lineage))
     }
 
-    /// From now on it has.
+    /// Records that it has seen the key.
     pub(crate) fn join(&mut self, quota: &Quota, lineage: u64) {
         if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
             level.members.add(lineage);
         }
     }
 
-    /// What is left under the rules here that were in force until now, and no more than
-    /// `quota` holds. If a payer is named, of those that it has taken from.
+    /// What is left under the rules here that were in force until now, but no more than `quota`
+    /// holds. If a payer is named, only the rules from which it has taken count.
     pub(crate) fn left(
         &self,
         quota: &Quota,
@@ -336,8 +339,7 @@ impl Levels {
         held.min().unwrap_or(quota.burst())
     }
 
-    /// What to store where a payer comes to this rule that was under others until now: no more
-    /// is left than under those.
+    /// What to store if a payer comes to this rule from others: no more is left than under those.
     pub(crate) fn taken_since(
         &self,
         quota: &Quota,
@@ -351,8 +353,8 @@ impl Levels {
             .max()
     }
 
-    /// Whether what is taken under a rule counts under others here, of those that a payer has taken
-    /// from if one is named.
+    /// Whether what is taken under a rule counts under others here; if a payer is named, among
+    /// those from which it has taken.
     pub(crate) fn has_others(
         &self,
         quota: &Quota,
@@ -364,10 +366,10 @@ impl Levels {
         others.any(|level| payer.is_none_or(|payer| level.members.has(payer)))
     }
 
-    /// Tokens were taken under a rule, or in the other subject's buckets if none is named. A payer
-    /// that is moved to another plan and back has used those as well, so the rules that may have
-    /// been in force before lack them, too, or are empty. The buckets of a client lack them for
-    /// this payer only, until it comes back.
+    /// Tokens were taken under a rule or, if none is named, in the other subject's buckets. A payer
+    /// that is moved to another plan and back has used these as well, so the rules that may have
+    /// been in force before lose them, too, or become empty. The buckets of a client lose them only
+    /// for this payer, until it comes back.
     pub(crate) fn charge_others(
         &mut self,
         quota: Option<&Quota>,
@@ -392,14 +394,14 @@ impl Levels {
                 continue;
             };
             old.views.retain(|(of, _)| *of != member);
-            // Of more members than it can tell apart nobody knows who has taken here.
+            // With more members than it can track, it is unknown which of them have taken here.
             if old.members.0.contains(&member) {
                 old.views.push((member, arrival));
             }
         }
     }
 
-    /// Forgets levels that are full for long. If nothing is left, what is stored is not believed.
+    /// Forgets levels that have long been full. If nothing is left, what is stored is ignored.
     fn forget(&mut self, is_other: &impl Fn(&Level) -> bool, now: u64) {
         let is_gone = |level: &Level| is_other(level) && level.is_stale(now);
         if !self.0.is_empty() && self.0.iter().all(is_gone) {
@@ -413,8 +415,8 @@ impl Levels {
         self.0.retain(|level| !is_gone(level));
     }
 
-    /// A payer that has taken under other rules comes back to this one: its level is then
-    /// everybody's. What it is, if it changes.
+    /// A payer that has taken under other rules comes back to this one: its level becomes the level
+    /// for all. Gives the level if it changes.
     pub(crate) fn come_back(&mut self, quota: &Quota, payer: u64, now: u64) -> Option<u64> {
         let level = self.0.iter_mut().find(|level| level.quota == *quota)?;
         let view = level.view(payer)?;
@@ -425,16 +427,16 @@ impl Levels {
         Some(level.arrival)
     }
 
-    /// A rule's level has moved by so much.
+    /// A rule's level has moved by this much.
     pub(crate) fn moved(&mut self, quota: &Quota, by: u64, now: u64) {
         if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
             level.move_views(by, now);
         }
     }
 
-    /// Lowers all levels but those of rules that apply beside. Those that are full for long are
-    /// forgotten first: lowered, they would pass for remembered, although what was taken
-    /// meanwhile was not counted under them.
+    /// Lowers all levels except those of rules that apply at the same time. Levels that have long
+    /// been full are forgotten first: if lowered, they would look remembered, although what was
+    /// taken in the meantime was not counted under them.
     pub(crate) fn lower(
         &mut self,
         is_beside: impl Fn(&Quota) -> bool,
@@ -454,14 +456,14 @@ impl Levels {
         link.map(|link| link.until)
     }
 
-    /// They do so until then, or longer.
+    /// Extends that time, if it is later.
     pub(crate) fn link(&mut self, lineage: u64, until: u64) {
         let longer = self.linked_until(lineage).unwrap_or(0).max(until);
         self.unlink(lineage);
         if self.1.len() >= MAX_LINKS
             && let Some(first) = self.1.iter().min_by_key(|link| link.until)
         {
-            // Without its link that key is new here when it comes back.
+            // Without its link, that key is treated as new when it comes back.
             let first = first.lineage;
             self.unlink(first);
             self.0.iter_mut().for_each(|level| _ = level.part(first));
@@ -487,8 +489,8 @@ impl Levels {
     }
 
     /// A lineage that may have been here comes to the other subject's place. What it takes there
-    /// counts here from now on, until the returned instant, if anything here is still of use;
-    /// what is not must not be believed when it comes back. Says whether anything changed, too.
+    /// counts here from now on, until the returned time, if anything here is still relevant; what
+    /// is not must be ignored when it comes back. Also gives whether anything changed.
     pub(crate) fn leave(
         &mut self,
         quota: &Quota,
@@ -502,7 +504,7 @@ impl Levels {
             if is_member && !level.members.0.contains(&lineage) {
                 continue;
             }
-            // Those that apply beside may stop to do so.
+            // Rules that apply at the same time may cease to do so.
             if is_beside(&level.quota) || !level.is_stale(now) {
                 longest = longest.max(Some(level.quota.tolerance.max(quota.tolerance)));
             } else if is_member {
@@ -523,7 +525,7 @@ impl Levels {
         (until, is_changed || until.is_some())
     }
 
-    /// The lineage has been elsewhere for so long that what it took there no longer counts here:
+    /// The lineage has been elsewhere for so long that what it took there no longer counts here;
     /// when it comes back, what is left there decides.
     pub(crate) fn cut(
         &mut self,
@@ -548,19 +550,19 @@ impl Levels {
         missing.max().unwrap_or(0)
     }
 
-    /// The rules that may have been in force until now. Those that apply beside, as
-    /// `is_beside` knows them, are no such predecessors.
+    /// The rules that may have been in force until now. Rules that apply at the same time,
+    /// according to `is_beside`, are not predecessors.
     fn before(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> impl Iterator<Item = &Level> {
         let levels = self.0.iter().filter(move |level| !level.is_stale(now));
         levels.filter(move |level| !is_beside(&level.quota))
     }
 
-    /// What a bucket that does not exist yet begins with. Another rule may have been in force
-    /// for this subject until now: the new bucket holds no more tokens than were left under
-    /// any of those, and than either could ever hold. If a payer is named, the rules of others
-    /// do not count. Under the other subject's rules `left` were.
+    /// The initial level of a new bucket. Another rule may have been in force for this subject
+    /// until now: the new bucket holds no more tokens than were left under any of those, and no
+    /// more than either could ever hold. If a payer is named, the rules of others do not count.
+    /// `left` is what was left under the other subject's rules.
     ///
-    /// Where there is no room, the rule that was longest out of use gives way.
+    /// If there is no room, the least recently used rule is dropped.
     pub(crate) fn begin(
         &mut self,
         quota: &Quota,

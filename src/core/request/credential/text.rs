@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The elements of a comma-separated value: Envoy joins repeated `authorization`
-/// headers so.
+/// The elements of a comma-separated value: Envoy joins repeated `authorization` headers like this.
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&b| b == b',')

@@ -14,7 +14,7 @@ pub(super) enum Segment {
     Parameter,
 }
 
-/// What stands at the end of a template and takes all that follows.
+/// What may end a template and match everything that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     Nothing,
@@ -42,7 +42,7 @@ pub struct Template {
 pub enum TemplateError {
     /// It does not begin with `/`.
     NotAbsolute,
-    /// A literal segment that could be read in several ways, or in none.
+    /// A literal segment with several readings, or with none.
     NotCanonical(String),
     /// `{` or `}` that do not hold the name of a parameter.
     Brace(String),
@@ -171,7 +171,7 @@ fn parsed(segment: &str) -> Result<Segment, TemplateError> {
     if between.iter().any(|text| text.is_empty()) {
         return Err(TemplateError::Adjacent(segment.to_owned()));
     }
-    // Read as a whole, with a letter for each parameter: a dot is no segment there.
+    // Read as a whole, with a letter for each parameter, so that a dot does not count as a segment.
     path::literal(&texts.join("x")).ok_or_else(not_canonical)?;
     let text = |text: &&str| path::literal_text(text).ok_or_else(not_canonical);
     Ok(Segment::Pattern(Pattern {

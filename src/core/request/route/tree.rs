@@ -10,7 +10,7 @@ use super::{Comparison, Conflict, Template, Wanted, has_capitals, relative};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     literals: BTreeMap<String, Tree>,
-    /// Those of them that have capital letters, by what they are without.
+    /// Those with capital letters, by their lower-case form.
     capitals: BTreeMap<String, Vec<String>>,
     /// Text around parameters.
     patterns: Option<Box<Patterns>>,
@@ -57,7 +57,7 @@ impl Tree {
             // The root has a slash at its end and no other form.
             return self.end(wanted, None);
         }
-        // Not `split_once`, which looks for characters: a slash is one byte, and found as one.
+        // Not `split_once`, which searches for characters: a slash is one byte.
         let slash = path.bytes().position(|b| b == b'/');
         let parts = slash.and_then(|at| path.split_at_checked(at));
         let found = match parts {
@@ -78,7 +78,7 @@ impl Tree {
             .or_else(|| self.any.find(wanted.method))
     }
 
-    /// One segment on, where it leads further.
+    /// One segment further, if that leads anywhere.
     fn step(
         &self,
         segment: &str,
@@ -100,14 +100,14 @@ impl Tree {
                     .into_iter()
                     .find_map(|(_, node)| further(node))
             })
-            // A parameter is something, and no reader takes nothing for it.
+            // A parameter is never empty.
             .or_else(|| match segment {
                 "" => None,
                 _ => further(self.parameter.as_ref()?),
             })
     }
 
-    /// What a segment leads to if capital letters are as good as small ones.
+    /// What a segment leads to if case is ignored.
     #[cold]
     fn spelled_otherwise(&self, segment: &str) -> impl Iterator<Item = &Self> {
         let small = segment.to_ascii_lowercase();
@@ -133,8 +133,8 @@ impl Tree {
 
 type ByShape = BTreeMap<String, (Pattern, Tree)>;
 
-/// The patterns of one segment, by their ends without capital letters: how many there are does
-/// not count, only how many lengths their ends have.
+/// The patterns of one segment, by their lower-case ends: lookup time depends not on their number,
+/// but on the number of different lengths of their ends.
 #[derive(Clone, Debug, Default)]
 struct Patterns {
     by_before: BTreeMap<String, BTreeMap<String, ByShape>>,
