@@ -1,5 +1,5 @@
-//! What a pass over a request leaves for the next, in filter state. Callers cannot set that,
-//! and other filters of ours look elsewhere: see [`Prior`].
+//! What a pass over a request leaves for the next, in filter state. Callers cannot set that, and
+//! other filters of ours use other names: see [`Prior`].
 
 use std::cell::RefCell;
 
@@ -7,8 +7,9 @@ use super::{STATE_CLIENT, USUAL_NAME, host};
 use keystile_core::decide::{Decision, Prior};
 use keystile_core::keyset::{PolicyId, StoreId};
 
-/// Names of filter state. Two, because both are read-only: a key that was presented on an
-/// open route may be let in on a second pass, and be neither charged nor lost on a third.
+/// Names of filter state. There are two, because both are read-only: a key that was presented on an
+/// open route may be let in on a second pass, and must be neither charged again nor lost on a
+/// third.
 struct Names {
     store: StoreId,
     admitted: String,
@@ -16,16 +17,16 @@ struct Names {
 }
 
 thread_local! {
-    /// Made once for each store, not for each request.
+    /// Computed once per store, not per request.
     static NAMES: RefCell<Vec<Names>> = const { RefCell::new(Vec::new()) };
-    /// Of roots whose filter has a name of its own: what its guard asks for.
+    /// For roots whose filter has a name of its own: the state that its guard asks for.
     static OWN: RefCell<Vec<(u32, String)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A root is configured. Several filters of ours in one chain have names of their own
-/// (`name` in Envoy's `PluginConfig`), and each leaves filter state under its name: a guard
-/// that asked for what all of them write would be content with the first, if the second is
-/// left out of a worker.
+/// A root is configured. Several of our filters in one chain have names of their own (`name` in
+/// Envoy's `PluginConfig`), and each leaves filter state under its name: a guard that asked for the
+/// state that all of them write would be satisfied by the first, even if the second is left out of
+/// a worker.
 pub fn named(root: u32) {
     let name = host::property("plugin_name").and_then(|name| String::from_utf8(name).ok());
     let name = name.filter(|name| !name.is_empty() && name != USUAL_NAME);
@@ -42,9 +43,9 @@ pub fn end(root: u32) {
     OWN.with_borrow_mut(|all| all.retain(|(of, _)| *of != root));
 }
 
-/// Sets the filter state that guards ask for. It is read-only: on a second pass after an
-/// internal redirect it is there already, and so is what all filters of ours write, behind
-/// another of them.
+/// Sets the filter state that guards ask for. It is read-only: on a second pass after an internal
+/// redirect it is already set, and so, after another of our filters, is the state that all of them
+/// write.
 pub fn admitted(root: Option<u32>, client: &[u8]) -> Result<(), host::Status> {
     let mark = |name: &str| {
         host::set_property(name, client).or_else(|status| match host::property(name) {
@@ -88,7 +89,7 @@ pub fn earlier(store: StoreId, policy: PolicyId) -> Option<Prior> {
     })?
 }
 
-/// Leaves what a later pass has to know of a request that goes on. Where that fails, a later
+/// Leaves what a later pass has to know about a request that is passed on. If that fails, a later
 /// pass finds no key.
 pub fn leave(store: StoreId, policy: PolicyId, decision: &Decision<'_>) {
     let admitted = match decision.prefix {

@@ -9,9 +9,9 @@ use std::cell::{Cell, RefCell};
 use super::host::{self, Metric};
 
 thread_local! {
-    /// Few enough that looking through them beats hashing.
+    /// Few enough that a linear search is faster than hashing.
     static IDS: RefCell<Vec<(Name, u32)>> = const { RefCell::new(Vec::new()) };
-    /// How the last request came out, and the counter of that: mostly the next one does too.
+    /// The outcome of the last request and its counter: usually the next one has the same.
     static LAST: Cell<(&'static str, u32)> = const { Cell::new(("", 0)) };
 }
 
@@ -161,7 +161,7 @@ pub fn report_unsent() {
     add(Name::ReportsFailed, 1);
 }
 
-/// Requests were counted that no batch will tell of.
+/// Requests were counted that will be in no batch.
 pub fn usage_dropped(n: u64) {
     add(Name::UsageDropped, usize::try_from(n).unwrap_or(usize::MAX));
 }

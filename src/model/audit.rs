@@ -1,9 +1,9 @@
 //! The audit log: a chain of records, each bound to the one before by its hash.
 //!
-//! The chain shows that a record was changed, removed or put in. A checkpoint, signed with
-//! a secret of the store's and kept beside it, shows that the tail was cut off. Whoever
-//! holds the master key can write a whole new chain; against that, keep the head
-//! (`audit verify` prints it) somewhere else and compare with `audit verify --expect`.
+//! The chain reveals that a record was changed, removed or inserted. A checkpoint, signed with a
+//! secret of the store and kept beside it, reveals that the end was cut off. Anyone with the master
+//! key can write a whole new chain; to detect that, keep the head (`audit verify` prints it)
+//! elsewhere and compare it with `audit verify --expect`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ pub use checkpoint::{Checkpoint, Secret};
 pub struct Link(pub [u8; 32]);
 
 impl Link {
-    /// Stands before the first record.
+    /// The link before the first record.
     pub const GENESIS: Self = Self([0; 32]);
 }
 
@@ -81,7 +81,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Outcome {
     /// It was done.
@@ -91,7 +91,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -99,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome that a word says.
+    /// The outcome with this name.
     pub fn of(word: &str) -> Option<Self> {
         [Self::Done, Self::Refused]
             .into_iter()
@@ -107,48 +107,48 @@ impl Outcome {
     }
 }
 
-/// The form of a record, which says what its hash covers.
+/// The format of a record, which determines what its hash covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Knows no network: neither address nor request, and nothing refused.
+    /// Without network fields: neither address nor request, and no refusals.
     One,
     /// Covers every field.
     Two,
 }
 
-/// One thing that was done, or tried.
+/// An action that was done or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// What the hash covers.
     pub format: Format,
-    /// Counts from 1 without a gap.
+    /// The number, from 1 without gaps.
     pub seq: u64,
-    /// When.
+    /// The time.
     pub at: Moment,
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// What: `key.revoke`.
+    /// The action, such as `key.revoke`.
     pub action: String,
-    /// To whom or what: a client, a key id.
+    /// What the action was done to: a client, a key id.
     pub subject: String,
-    /// The client that it concerns, or nothing.
+    /// The client concerned, or empty.
     pub client: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why it was refused, or nothing.
+    /// The reason for a refusal, or empty.
     pub reason: String,
-    /// How it was: JSON, or nothing.
+    /// The state before, as JSON, or empty.
     pub before: String,
-    /// How it is: JSON, or nothing.
+    /// The state after, as JSON, or empty.
     pub after: String,
-    /// Hash of the record before.
+    /// Hash of the previous record.
     pub prev: Link,
-    /// Hash of this one.
+    /// Hash of this record.
     pub hash: Link,
 }
 
 impl Record {
-    /// One with who and when in it, and nothing else.
+    /// A record with only the actor and the time.
     pub fn new(world: &World) -> Self {
         Self {
             format: Format::Two,
@@ -167,7 +167,7 @@ impl Record {
         }
     }
 
-    /// About what it takes in memory and in an answer.
+    /// Its approximate size in memory and in an answer.
     pub fn bytes(&self) -> usize {
         let texts = [
             &self.actor.user,
@@ -196,7 +196,7 @@ impl Record {
         self
     }
 
-    /// Where a chain ends that ends with it.
+    /// The head of a chain that ends with this record.
     pub fn head(&self) -> Head {
         Head {
             seq: self.seq,
@@ -244,7 +244,7 @@ impl Record {
         Link(h.finalize().into())
     }
 
-    /// Whether it is as it was written.
+    /// Whether it is unchanged.
     fn is_sound(&self) -> bool {
         let has_no_more = || {
             self.actor.address.is_empty()
@@ -282,19 +282,19 @@ impl Record {
 /// Where a chain breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// The record is not the one that was written.
+    /// The record was changed.
     Changed(u64),
-    /// There is no such record, though later ones are there.
+    /// The record is missing, although there are later ones.
     Missing(u64),
     /// The record does not follow the one before it.
     Unlinked(u64),
-    /// The chain should go on to this record.
+    /// The chain should extend to this record.
     CutOff(u64),
     /// The chain should end before this record.
     Beyond(u64),
-    /// The last record is not the one that the store remembers.
+    /// The last record is not the one that the store has recorded.
     OtherHead(u64),
-    /// The first records were removed, and not by `audit prune`.
+    /// The first records were removed, but not by `audit prune`.
     Start(u64),
     /// The checkpoint beside the store names a record that the log does not hold.
     Kept(u64),

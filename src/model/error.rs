@@ -1,36 +1,36 @@
-//! What goes wrong, said to a person: the fact, then the next step.
+//! Errors, worded for people: the fact, then the next step.
 
 use std::fmt::{self, Display};
 
-/// One or more messages, printed by the command line or sent as a problem by the server, and put
-/// nowhere else.
+/// One or more messages, which the command line prints or the server sends as a problem, and which
+/// go nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     messages: Vec<String>,
     kind: Kind,
-    /// For the log alone.
+    /// For the log only.
     cause: String,
 }
 
-/// What sort of refusal it is: decides the status of an HTTP answer.
+/// The kind of a refusal, which determines the status of an HTTP answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// What was asked for makes no sense here.
+    /// The request is invalid.
     #[default]
     Invalid,
-    /// The request cannot be read.
+    /// The request is malformed.
     Malformed,
-    /// Nobody knows who asks.
+    /// The caller is unknown.
     Unauthenticated,
-    /// Who asks may not.
+    /// The caller is not allowed to.
     Forbidden,
-    /// There is no such thing.
+    /// It does not exist.
     NotFound,
-    /// It stands against something that is there.
+    /// It conflicts with something that exists.
     Conflict,
-    /// It has changed since it was looked at.
+    /// It has changed since it was read.
     Stale,
-    /// Asked for too often.
+    /// Too many requests.
     TooMany,
     /// It cannot be done at the moment.
     Unavailable,
@@ -38,16 +38,16 @@ pub enum Kind {
     Store(Trouble),
 }
 
-/// Why the store fails; the worst last.
+/// Why the store fails, the worst reason last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// There is no space left.
     Full,
     /// It cannot be opened or written.
     Access,
-    /// The disk does not answer as it should.
+    /// The disk does not work properly.
     Io,
-    /// What is on the disk is not as it was written.
+    /// Data on the disk is damaged.
     Damaged,
 }
 
@@ -55,7 +55,7 @@ impl Trouble {
     /// Each of them.
     pub const ALL: [Self; 4] = [Self::Full, Self::Access, Self::Io, Self::Damaged];
 
-    /// The word for it in metrics and the log.
+    /// Its name in metrics and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -66,7 +66,7 @@ impl Trouble {
     }
 }
 
-/// What every operation gives back.
+/// The result of every operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A refusal. There is no way to make one without a next step.
@@ -87,8 +87,8 @@ pub fn refuse_all(messages: Vec<String>) -> Error {
     }
 }
 
-/// Refusals that a file can be full of: those that come first, and how many follow. Who
-/// mends the first often mends the others, and nobody reads a hundred thousand.
+/// Refusals of which a file can have very many: the first ones, and how many follow. Fixing the
+/// first often fixes the rest, and nobody reads a hundred thousand.
 pub fn refuse_first(mut messages: Vec<String>) -> Error {
     const SHOWN: usize = 20;
     if let Some(more) = messages.len().checked_sub(SHOWN).filter(|n| *n > 0) {
@@ -98,18 +98,18 @@ pub fn refuse_first(mut messages: Vec<String>) -> Error {
     refuse_all(messages)
 }
 
-/// What is wrong with the lines of a file, so that all of it can be said at once.
+/// Collects what is wrong with the lines of a file, so that everything is reported at once.
 #[derive(Debug, Default)]
 pub struct Complaints {
     messages: Vec<String>,
 }
 
 impl Complaints {
-    /// Takes what is wrong with one line; `place` says which, unless it is empty.
+    /// Adds what is wrong with one line; `place` names it, unless it is empty.
     ///
     /// # Errors
-    /// The same, if it says nothing of the line: the work was interrupted, or the store fails.
-    /// The lines that follow must not be tried then.
+    /// The error itself, if it is not about the line: the work was interrupted, or the store fails.
+    /// The following lines must not be tried then.
     pub fn take(&mut self, wrong: Error, place: &str) -> Result<()> {
         match wrong.kind {
             Kind::Unavailable | Kind::Store(_) => return Err(wrong),
@@ -119,10 +119,10 @@ impl Complaints {
         Ok(())
     }
 
-    /// Succeeds if there are none.
+    /// Succeeds if nothing is wrong.
     ///
     /// # Errors
-    /// Those that come first, and how many follow.
+    /// The first ones, and how many follow.
     pub fn none(self) -> Result<()> {
         match self.messages.is_empty() {
             true => Ok(()),
@@ -138,31 +138,31 @@ impl Display for Error {
 }
 
 impl Error {
-    /// The same, of a sort.
+    /// The same refusal, of this kind.
     #[must_use]
     pub fn of(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The same with a reason that only the log tells.
+    /// The same refusal, with a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: &Self) -> Self {
         self.cause = cause.to_string();
         self
     }
 
-    /// The reason that only the log tells, if there is one.
+    /// The cause for the log, if there is one.
     pub fn cause(&self) -> &str {
         &self.cause
     }
 
-    /// What sort it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The messages, one a line.
+    /// The messages, one per line.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }

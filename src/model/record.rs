@@ -1,4 +1,4 @@
-//! What the store holds, as types: clients, keys, signing keys, policies.
+//! The contents of the store as types: clients, keys, signing keys, policies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 
 use crate::when;
 
-/// Free `key=value` pairs.
+/// Labels: `key=value` pairs.
 pub type Labels = BTreeMap<String, String>;
 
-/// Who holds keys.
+/// A holder of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Stable, never used again.
+    /// Stable, never reused.
     pub number: u32,
-    /// Unique among the living.
+    /// Unique among existing clients.
     pub name: String,
-    /// For keys without a plan of their own.
+    /// The plan for keys without a plan of their own.
     pub plan: Option<String>,
     /// Free text.
     pub description: String,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
     /// Seconds.
     pub created: u64,
@@ -47,12 +47,12 @@ impl Client {
     }
 }
 
-/// What a key may do, and until when: all that its holder's account manager decides.
+/// What a key may do, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Free text.
     pub name: String,
-    /// Where it is good.
+    /// Its environment.
     pub environment: Name,
     /// Bound to browser origins.
     pub publishable: bool,
@@ -66,7 +66,7 @@ pub struct Rules {
     pub expires: Option<u64>,
     /// Seconds.
     pub not_before: Option<u64>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub allow: Vec<IpNet>,
     /// Ranges that it may not be used from.
     pub deny: Vec<IpNet>,
@@ -74,11 +74,11 @@ pub struct Rules {
     pub origins: Vec<String>,
     /// Identities of client certificates.
     pub certificates: Vec<String>,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
-    /// Seconds after which it is to give way to a new one; otherwise as its plan says.
+    /// Seconds after which it is to be replaced; if not set, as its plan says.
     pub rotate_every: Option<u64>,
-    /// Seconds for which it then goes on; otherwise as its plan says.
+    /// Seconds for which it goes on working after that; if not set, as its plan says.
     pub grace: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ pub struct Key {
     pub id: KeyId,
     /// Never printed.
     pub digest: Digest,
-    /// Not made here.
+    /// It was imported.
     pub imported: bool,
     /// Number of its client.
     pub client_number: u32,
@@ -99,17 +99,17 @@ pub struct Key {
     pub client_plan: Option<String>,
     /// What it may do.
     pub rules: Rules,
-    /// When it gives way to the key it was rotated to.
+    /// When it stops working because it was rotated.
     pub overlap_end: Option<u64>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
-    /// Since when it is switched off for good.
+    /// When it was revoked.
     pub revoked: Option<u64>,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// First key in its line of rotations.
+    /// First key in its chain of rotations.
     pub lineage: KeyId,
-    /// The key before it.
+    /// The key that it replaced.
     pub rotated_from: Option<KeyId>,
     /// Seconds.
     pub created: u64,
@@ -121,25 +121,25 @@ impl AsRef<Self> for Key {
     }
 }
 
-/// What a key is good for at an instant.
+/// The status of a key at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Status {
-    /// Good.
+    /// It works.
     Active,
-    /// Good until its overlap with a newer key ends.
+    /// It works until its overlap with a newer key ends.
     Rotating,
-    /// Not good yet.
+    /// Not valid yet.
     Pending,
-    /// Switched off for now.
+    /// Disabled.
     Disabled,
-    /// Past its end, or past the overlap with the key it was rotated to.
+    /// Past its expiry, or past the overlap with the key that replaced it.
     Expired,
-    /// Switched off for good.
+    /// Revoked.
     Revoked,
 }
 
 impl Status {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -159,7 +159,7 @@ impl fmt::Display for Status {
 }
 
 impl Key {
-    /// What it is good for now, in seconds.
+    /// Its status at a time, in seconds since the epoch.
     pub fn status(&self, now: u64) -> Status {
         if self.revoked.is_some() {
             Status::Revoked
@@ -176,7 +176,7 @@ impl Key {
         }
     }
 
-    /// When it ends by itself.
+    /// When it stops working by itself.
     pub fn ends(&self) -> Option<u64> {
         match (self.rules.expires, self.overlap_end) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -189,7 +189,7 @@ impl Key {
         self.rules.plan.as_deref().or(self.client_plan.as_deref())
     }
 
-    /// As JSON for the audit log: what is there, without key and digest.
+    /// As JSON for the audit log: the fields that are set, without key and digest.
     pub fn audit_text(&self) -> String {
         let rules = &self.rules;
         let text = AuditText {
@@ -216,7 +216,7 @@ impl Key {
             kind: self.kind(),
             works_until: self.overlap_end.map(when::rfc3339),
         };
-        // Text and lists of it: nothing in there that JSON could not say.
+        // Only text and lists of text, all of which JSON can represent.
         serde_json::to_string(&text).unwrap_or_default()
     }
 
@@ -230,8 +230,8 @@ impl Key {
     }
 }
 
-/// A key as the audit log tells of it, its fields in the order of their names. Written as it
-/// stands: a rotation of all keys makes millions of them.
+/// A key as the audit log shows it, with fields in alphabetical order. Serialised directly, because
+/// a rotation of all keys makes millions of these.
 #[derive(Serialize)]
 struct AuditText<'k> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -291,7 +291,7 @@ pub(super) fn is_nothing(v: &Value) -> bool {
     }
 }
 
-/// A range as the keyset wants it.
+/// A range in the form of the keyset.
 pub fn network(net: IpNet) -> Network {
     let address: IpAddr = net.network();
     let network = Network {
@@ -301,13 +301,12 @@ pub fn network(net: IpNet) -> Network {
     network.canonical()
 }
 
-/// Things as words.
+/// Values as text.
 pub fn words<T: fmt::Display>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
-/// Limits as they are typed: `100/1m:20`, with `@client` behind if all keys of a client
-/// share it.
+/// Limits as they are typed: `100/1m:20`, followed by `@client` if all keys of a client share it.
 pub fn limit_words(limits: &[Limit]) -> Vec<String> {
     limits
         .iter()
@@ -330,19 +329,19 @@ pub fn raw_limit(l: &Limit) -> RawLimit {
     }
 }
 
-/// What becomes of a signing key.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningState {
     /// Signs.
     Active,
-    /// Signs no more, but keysets that it signed are still taken.
+    /// No longer active, but keysets that it signed are still accepted.
     Accepted,
-    /// Gone; its secret is erased.
+    /// Retired; its secret is erased.
     Retired,
 }
 
 impl SigningState {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -351,7 +350,7 @@ impl SigningState {
         }
     }
 
-    /// The state that a word says.
+    /// The state with this name.
     pub fn of(word: &str) -> Option<Self> {
         [Self::Active, Self::Accepted, Self::Retired]
             .into_iter()
@@ -359,7 +358,7 @@ impl SigningState {
     }
 }
 
-/// A signing key; without its secret when it is retired.
+/// A signing key; without its secret if it is retired.
 pub struct SigningRecord {
     /// Its id.
     pub kid: String,
@@ -376,7 +375,7 @@ pub struct SigningRecord {
 /// A policy as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// Counts from 1.
+    /// The number, from 1.
     pub revision: u64,
     /// The file.
     pub text: String,
@@ -384,27 +383,27 @@ pub struct Revision {
     pub applied: u64,
 }
 
-/// Who is told what.
+/// A webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Names it in the store.
+    /// Its number in the store.
     pub number: u32,
     /// Unique.
     pub name: String,
-    /// Where messages go.
+    /// Where messages are sent.
     pub url: String,
     /// `key.revoke`, `key.*`, `*`.
     pub events: Vec<String>,
-    /// The last audit record that was looked at for it.
+    /// The last audit record that was processed for it.
     pub cursor: u64,
     /// Seconds.
     pub created: u64,
-    /// Messages that it has not taken yet.
+    /// Messages that it has not accepted yet.
     pub waiting: u64,
 }
 
 impl Webhook {
-    /// Whether it wants to hear of an action.
+    /// Whether it is sent an action.
     pub fn wants(&self, action: &str) -> bool {
         self.events
             .iter()
@@ -414,7 +413,7 @@ impl Webhook {
             })
     }
 
-    /// As JSON for the audit log: what is there, without the secret.
+    /// As JSON for the audit log: the fields that are set, without the secret.
     pub fn json(&self) -> Value {
         json!({
             "webhook": self.name,

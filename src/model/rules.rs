@@ -10,7 +10,7 @@ use crate::nearest::nearest;
 use crate::record::{self, Labels, Rules};
 use crate::words;
 
-/// Ranges, origins, certificates and scopes that one key may have.
+/// How many ranges, origins, certificates and scopes one key may have.
 const MOST: usize = 500;
 
 /// Checks rules. Scopes that no route asks for are a typing error unless `any_scope`.
@@ -56,7 +56,7 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
     Ok(())
 }
 
-/// Checks the free text of rules. What stood there `before` was looked at when it was given.
+/// Checks the free text of rules. Text that is unchanged from `before` was checked when it was set.
 pub fn check_words(rules: &Rules, before: Option<&Rules>) -> Result<()> {
     if before.is_none_or(|b| b.name != rules.name) {
         words::check("name", &rules.name, words::NAME)?;
@@ -153,8 +153,8 @@ fn check_publishable(rules: &Rules, policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. One of
-/// IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is that of IPv4.
+/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. A range of IPv4-mapped
+/// addresses (`::ffff:10.0.0.0/104`) becomes the IPv4 range.
 pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
     let canonical = |net: IpNet| {
         let Network {
@@ -178,8 +178,8 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
     Ok(canonical(net))
 }
 
-/// Reads a browser origin as browsers send it: `https://www.example.com`, lower case,
-/// without the port that goes without saying.
+/// Reads a web origin as browsers send it: `https://www.example.com`, in lower case, without the
+/// default port.
 pub fn origin(text: &str) -> std::result::Result<String, String> {
     let wrong = |next: &str| format!("`{text}` is not an origin; {next}");
     let lower = text.to_ascii_lowercase();
@@ -322,7 +322,7 @@ pub fn label(text: &str) -> std::result::Result<(String, String), String> {
     }
 }
 
-/// That the policy has a plan.
+/// Checks that the policy has a plan.
 pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
     let Some(plan) = plan else { return Ok(()) };
     if policy.plans.contains_key(plan) {

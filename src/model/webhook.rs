@@ -1,5 +1,5 @@
-//! Telling other programs what happened: signed requests in the form of Standard
-//! Webhooks (<https://www.standardwebhooks.com>, version 1).
+//! Notifying other programs: signed requests in the format of Standard Webhooks
+//! (<https://www.standardwebhooks.com>, version 1).
 //!
 //! Pure: what is sent, when to try again, and when to give up. The `outbox` of the server does
 //! the sending.
@@ -15,7 +15,7 @@ use crate::reach::Reach;
 
 /// Bytes of a new secret; the specification asks for 24 to 64.
 const SECRET: usize = 32;
-/// Stands before the text of a secret.
+/// The prefix of a secret's text.
 const PREFIX: &str = "whsec_";
 
 /// What signs the messages of one receiver. No `Debug`, no `Display`; wiped when dropped.
@@ -72,7 +72,7 @@ impl Secret {
     /// The value of `webhook-signature` for a message: `v1,<base64>` of HMAC-SHA-256 over
     /// `id.timestamp.body`.
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
-        // HMAC takes keys of every length; the empty one never gets here.
+        // HMAC accepts keys of any length; an empty one never gets here.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             return String::new();
         };
@@ -83,13 +83,12 @@ impl Secret {
     }
 }
 
-/// Seconds from one try to the next: the schedule that the specification proposes, three
-/// days in all.
+/// Seconds between attempts: the schedule that the specification proposes, three days in all.
 const SCHEDULE: [u64; 8] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000];
 
-/// When to try again after `failures` tries that failed, in seconds from the last one;
-/// `None` when it is time to give up. `spread` (any number) moves it by up to a tenth, so
-/// that many messages for one receiver do not arrive together.
+/// When to try again after `failures` failed attempts, in seconds from the last one; `None` to give
+/// up. `spread` (any number) shifts it by up to a tenth, so that many messages for one receiver do
+/// not arrive together.
 pub fn retry_after(failures: u32, spread: u64) -> Option<u64> {
     let at = usize::try_from(failures).ok()?.checked_sub(1)?;
     let base = *SCHEDULE.get(at)?;
@@ -139,10 +138,10 @@ pub fn checked_url(url: &str) -> Result<String> {
     Ok(url.to_owned())
 }
 
-/// Reads the address of a receiver, and whether it may be spoken to.
+/// Reads the address of a receiver, and checks that it may be contacted.
 ///
 /// # Errors
-/// Those of [`checked_url`]; and it names an address that is neither public nor allowed.
+/// Those of [`checked_url`]; or if it names an address that is neither public nor allowed.
 pub fn checked_target(url: &str, reach: &Reach) -> Result<String> {
     let url = checked_url(url)?;
     let parsed = url.parse::<http::Uri>().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Values as they travel: text on the wire, types on both ends.
+//! Values on the wire: text in transit, types on both ends.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ use crate::when::{self, When};
 /// The most of anything on one page.
 pub const PAGE: u32 = 10_000;
 
-/// A newtype that travels as one word.
+/// A newtype that is one word on the wire.
 macro_rules! word {
     ($(#[doc = $doc:literal])* $name:ident($inner:ty), $read:expr, $write:expr, $format:expr, $example:literal) => {
         $(#[doc = $doc])*
@@ -102,7 +102,7 @@ word!(
     Id(KeyId), parsed, shown, None, "0Ab3dEfGh1"
 );
 word!(
-    /// An environment that keys are good in.
+    /// An environment in which keys work.
     Environment(Name), parsed, shown, None, "live"
 );
 word!(
@@ -119,7 +119,7 @@ word!(
     "2027-01-31T12:00:00Z"
 );
 word!(
-    /// A time: `90d` or `24h` from now, `2027-01-31` (its midnight, UTC), or RFC 3339.
+    /// A time: `90d` or `24h` from now, `2027-01-31` (midnight, UTC), or RFC 3339.
     TimeWords(When), parsed, when_word, None, "90d"
 );
 word!(
@@ -127,7 +127,7 @@ word!(
     Span(u64), when::span, |s| if *s == 0 { "0".to_owned() } else { when::duration(*s) }, None, "24h"
 );
 word!(
-    /// What a key is good for at the moment.
+    /// The present status of a key.
     KeyStatus(Status), status, shown, None, "active"
 );
 
@@ -156,12 +156,12 @@ fn status(text: &str) -> std::result::Result<Status, String> {
     })
 }
 
-/// A secret that travels: shown once, wiped when dropped. No `Debug`, no `Display`.
+/// A secret on the wire: shown once, wiped when dropped. No `Debug`, no `Display`.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a secret.
+    /// Wraps a secret.
     pub fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
@@ -191,7 +191,7 @@ text_schema!(
     "(shown once)"
 );
 
-/// A field that is there, even if it is null.
+/// A field that is present, even if it is null.
 ///
 /// # Errors
 /// Those of the value.
@@ -201,7 +201,7 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::<T>::deserialize(d).map(Some)
 }
 
-/// Reads words, each as it travels.
+/// Reads words, each in its wire form.
 ///
 /// # Errors
 /// Those of [`read_list`].
@@ -215,7 +215,7 @@ pub fn parsed_list<T: std::str::FromStr<Err = String>>(
 /// Reads words, each by itself.
 ///
 /// # Errors
-/// One for each that cannot be read, with the field's name in front.
+/// One error per word that cannot be read, with the field's name in front.
 pub fn read_list<T>(
     field: &str,
     words: &[String],
@@ -231,10 +231,10 @@ pub fn read_list<T>(
     all_good(good, bad)
 }
 
-/// What was found good, if nothing was found bad.
+/// The valid values, if there are no errors.
 ///
 /// # Errors
-/// What was found bad.
+/// The errors.
 pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
     if bad.is_empty() {
         Ok(good)
@@ -243,11 +243,10 @@ pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
     }
 }
 
-/// The room of one page: for as many as are asked for, or as is usual, and for the bytes that
-/// any page may have.
+/// The room of one page: as many items as requested or by default, and the usual number of bytes.
 ///
 /// # Errors
-/// It is none, or more than [`PAGE`]; `next` is what the next page is asked for with.
+/// If it is zero, or more than [`PAGE`]; `next` names the parameter for the next page.
 pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<Room> {
     let most = asked.unwrap_or(usual);
     if asked.is_some() && !(1..=PAGE).contains(&most) {
@@ -259,7 +258,7 @@ pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<
     Ok(most.into())
 }
 
-/// The word that an enum of the policy travels as.
+/// The wire word of an enum of the policy.
 pub fn word_of(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,

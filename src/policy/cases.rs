@@ -1,7 +1,7 @@
 //! Cases that a policy must answer: given a key's properties and a request, expect a code.
 //!
-//! Each case runs through the filter's own decision, on a keyset built of the policy and
-//! of keys made for the occasion.
+//! Each case runs through the filter's own decision, on a keyset built from the policy and
+//! temporary keys.
 
 use std::path::Path;
 
@@ -28,26 +28,26 @@ mod junit;
 pub use file::{Case, Cases, Expect, Holder};
 pub use junit::junit;
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Serialize)]
 pub struct Outcome {
-    /// The file that it stands in.
+    /// The file that it is in.
     pub file: String,
     /// Its line.
     pub line: u64,
     /// Its name; the request if it has none.
     pub name: String,
-    /// Everything came out as expected.
+    /// The result was as expected.
     pub passed: bool,
     /// The code that was expected.
     pub expected: String,
-    /// The code that came out.
+    /// The actual code.
     pub code: String,
     /// The route that was expected, if the case says so.
     pub expected_route: Option<String>,
     /// The route that the request belongs to.
     pub route: Option<String>,
-    /// The last question that was asked, and its answer.
+    /// The last check, with its result.
     pub because: String,
 }
 
@@ -69,7 +69,7 @@ pub fn read(path: &Path) -> Result<Cases> {
 /// The policy that a file of cases names, beside the file.
 ///
 /// # Errors
-/// If it names none, or one that does not hold.
+/// If it names none, or an invalid one.
 pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
     let Some(named) = &cases.policy else {
         return Err(refuse(
@@ -84,7 +84,7 @@ pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
 /// Runs the cases of a file against a policy.
 ///
 /// # Errors
-/// Keys that could not be: on a plan that the policy does not have, and the like.
+/// Impossible keys: on a plan that the policy does not have, for example.
 pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcome>> {
     let now = world.now.seconds();
     let policy = &file.policy;
@@ -199,7 +199,7 @@ fn answer(
     };
     let clocks = Clocks {
         wall: question.at,
-        // Repeated requests come at one instant, so that nothing is refilled between them.
+        // Repeated requests come at the same time, so that nothing is refilled between them.
         monotonic: question.at.saturating_mul(1_000_000_000),
     };
     let mut buckets = MemoryBuckets::default();

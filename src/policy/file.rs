@@ -1,4 +1,4 @@
-//! `policy.yaml`: text in, policy out, and every mistake with its line.
+//! `policy.yaml`: text in, policy out, and every mistake reported with its line.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::zones;
 use keystile_model::error::{Error, Result, refuse, refuse_all};
 use keystile_model::nearest::nearest;
 
-/// The policy of a store that was made without one: it explains itself.
+/// The policy of a store that is created without one, with comments.
 pub const DEFAULT: &str = include_str!("policy.yaml");
 
 /// The largest file that is read.
@@ -72,7 +72,7 @@ pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
     })
 }
 
-/// Time zones that there are none of: what only the companion can tell.
+/// Time zones missing from the database, which only the companion has.
 fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
     let zones = policy.plans.iter().filter_map(|(name, plan)| {
         let zone = &plan.quota.as_ref()?.time_zone;
@@ -87,23 +87,23 @@ fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
     zones.collect()
 }
 
-/// What to look at when nothing better can be said.
+/// Where to look if there is no better hint.
 const HELP: &str = "see the commented policy of `keystilectl policy show --default`";
 
 /// A YAML text with the place of everything in it; `name` is what messages call it.
 ///
 /// # Errors
-/// What is no YAML, with its line.
+/// If it is not YAML, with the line.
 pub fn root(name: &str, text: &str) -> Result<Node> {
     yaml::parse(text)
         .map_err(|e| refuse_all(vec![format!("{name}:{}: {}", e.line, syntax(&e.problem))]))
 }
 
-/// Fields that do not exist or hold something else than they should. Fields that do not
-/// exist are reported all at once; of the others, each can hide the next.
+/// Fields that do not exist or have a value of the wrong type. Unknown fields are reported all at
+/// once; among the others, each can hide the next.
 ///
 /// # Errors
-/// Each with its line; `help` is the next step where nothing better can be said.
+/// Each with its line; `help` is the next step if there is no better one.
 pub fn shape<T: DeserializeOwned>(name: &str, root: &Node, help: &str) -> Result<T> {
     let mut value = root.json();
     let mut messages = Vec::new();

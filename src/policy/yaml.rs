@@ -1,5 +1,5 @@
-//! YAML with the place of everything in it: for errors that name a line, and for
-//! changing a value in a file without losing its comments.
+//! YAML with positions, for errors that name a line and for changing a value in a file without
+//! losing its comments.
 
 use std::fmt;
 use std::ops::Range;
@@ -44,7 +44,7 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
         let e = e.without_snippet();
         let line = e.location().map_or(1, |l| l.line());
         let problem = e.to_string();
-        // The place is said already, in our way.
+        // The position is already reported, in our format.
         let problem = match (problem.rfind(" at line "), e.location()) {
             (Some(at), Some(_)) => problem.get(..at).unwrap_or_default().to_owned(),
             _ => problem.clone(),
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// Whether nothing is said at all.
+    /// Whether it is empty.
     pub fn is_nothing(&self) -> bool {
         matches!(self.data, Data::Scalar(Value::Null))
     }

@@ -1,6 +1,5 @@
-//! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a
-//! few values replaced where they stand, so that every comment stays and the two cannot
-//! drift apart.
+//! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a few values
+//! replaced in place, so that every comment stays and the two cannot diverge.
 
 pub mod parts;
 
@@ -22,7 +21,7 @@ const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
 const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
 const FILTERS: &str =
     "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters";
-/// Stands in `static.yaml` where the keyset goes.
+/// The placeholder for the keyset in `static.yaml`.
 const KEYSET: &str = "@KEYSET@";
 
 /// A host and a port.
@@ -79,7 +78,7 @@ pub enum Source<'a> {
     Discovery {
         /// Where it is.
         discovery: &'a HostPort,
-        /// Where that server takes reports of what is in force.
+        /// Where that server accepts reports of what is in force.
         control: &'a HostPort,
         /// The Envoy's node id.
         node: &'a str,
@@ -99,7 +98,7 @@ pub struct Bootstrap<'a> {
     pub listen: HostPort,
     /// Where requests go.
     pub upstream: HostPort,
-    /// Where Envoy is administered.
+    /// The address of Envoy's admin interface.
     pub admin: HostPort,
     /// Where the keyset comes from.
     pub source: Source<'a>,
@@ -148,7 +147,7 @@ impl Bootstrap<'_> {
     }
 }
 
-/// The template's own heading gives way to one that is true of the result.
+/// Replaces the template's heading with one for the result.
 fn head(name: &str, text: &str) -> String {
     let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
     format!(
@@ -369,7 +368,7 @@ mod tests {
         }
     }
 
-    /// It is written into bootstraps by the hundred: nobody should have to take it on trust.
+    /// It ends up in many bootstraps, so nobody should have to take it on trust.
     #[test]
     fn the_keeper_is_a_module_that_can_do_nothing() {
         let node = yaml::parse(ECDS).ok().unwrap();

@@ -19,7 +19,8 @@ use types::{
 
 const NAME: &str = "keystile";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
-/// In every filter chain: the plain listeners of a port have one, those with TLS one each.
+/// In every filter chain: the plaintext listeners of a port share one, those with TLS have one
+/// each.
 const FIRST: &str = "$..http_filters[0]";
 const BEFORE_ROUTER: &str = "$..http_filters[?(@.name=='envoy.filters.http.router')]";
 
@@ -44,7 +45,7 @@ const FILES: &str = "\
 #
 ";
 
-/// How the keyset comes to the gateway.
+/// How the keyset reaches the gateway.
 pub enum Delivery {
     /// Inside an EnvoyExtensionPolicy.
     Extension {
@@ -63,15 +64,15 @@ pub struct Gateway {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its listeners that ask for keys.
+    /// Its listeners that check keys.
     pub listeners: Vec<Listener>,
     /// Whether they speak HTTP/3, too.
     pub http3: bool,
-    /// How the keyset comes in.
+    /// How the keyset is delivered.
     pub delivery: Delivery,
 }
 
-/// A listener of a Gateway, as its name in Envoy is made of it.
+/// A listener of a Gateway, from which its name in Envoy is derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// By its own name: up to Envoy Gateway 1.9.
@@ -101,7 +102,7 @@ impl Listener {
 }
 
 impl Gateway {
-    /// All resources, with what else has to be done on top.
+    /// All resources, with a head that says what else has to be done.
     pub fn render(&self) -> Result<String> {
         let parts = Parts::new()?;
         let mut documents = vec![manifest::yaml(&self.proxy(&parts)?)?];
@@ -158,7 +159,7 @@ impl Gateway {
         }
     }
 
-    /// What the VMs of the filter are called: each EnvoyExtensionPolicy has its own.
+    /// The `vm_id` of the filter: each EnvoyExtensionPolicy has its own.
     fn vm_id(&self) -> String {
         match self.delivery {
             Delivery::Extension { .. } => {
@@ -168,8 +169,8 @@ impl Gateway {
         }
     }
 
-    /// The environment, the metrics' labels, the keeper, and the clusters of discovery, which
-    /// Envoy takes from its bootstrap alone.
+    /// The environment, the metrics' labels, the keeper, and the clusters for discovery, which
+    /// Envoy accepts only in its bootstrap.
     fn proxy(&self, parts: &Parts) -> Result<Resource<ProxySettings>> {
         let mut value = parts.bootstrap(&self.vm_id())?;
         if let (Delivery::Discovery(plane), Some(fields)) = (&self.delivery, value.as_object_mut())
@@ -221,8 +222,8 @@ impl Gateway {
         ))
     }
 
-    /// What is added at an element of a list goes before it: the guard before the router,
-    /// the filters before the first one.
+    /// What is added at a list element is inserted before it: the guard before the router, the
+    /// filters before the first one.
     fn patches(&self, parts: &Parts) -> Resource<PatchPolicy> {
         let mut operations = Vec::new();
         if matches!(self.delivery, Delivery::Discovery(_)) {
@@ -254,8 +255,7 @@ impl Gateway {
         )
     }
 
-    /// What Envoy Gateway calls the listeners in Envoy. Those that share a port are one, and
-    /// patched once.
+    /// The names of the listeners in Envoy. Listeners that share a port are one, and patched once.
     fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for listener in &self.listeners {
@@ -384,7 +384,7 @@ mod tests {
         }
     }
 
-    /// One level up, Kubernetes refuses the field, or drops it and nothing is checked.
+    /// One level up, Kubernetes refuses the field, or drops it so that nothing is checked.
     #[test]
     fn a_digest_stands_beside_the_address_that_it_is_of() {
         let code = |url: &str| {

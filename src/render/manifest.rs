@@ -1,8 +1,8 @@
-//! Kubernetes resources: how every kind begins, and how it is written as YAML.
+//! Kubernetes resources: what all kinds have in common, and how they are written as YAML.
 //!
-//! The types of resources (`kubernetes::types`, `istio::types`, `envoy_gateway::types`) have
-//! the fields that are printed and no other, named as the API names them. That the API has
-//! these fields is what `tests/control/schemas.rs` checks, against its own JSON schemas.
+//! The types of resources (`kubernetes::types`, `istio::types`, `envoy_gateway::types`) have only
+//! the fields that are printed, named as in the API. `tests/control/schemas.rs` checks that the API
+//! has these fields, against JSON schemas.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ pub struct Resource<S> {
     pub api_version: &'static str,
     /// What it is.
     pub kind: &'static str,
-    /// What it is called.
+    /// Its name and namespace.
     pub metadata: Metadata,
-    /// What it says.
+    /// Its content.
     pub spec: S,
 }
 

@@ -11,8 +11,8 @@ mod partial;
 
 pub use partial::{Partial, PartialFolder, remove_all as remove_partials};
 
-/// Writes beside and renames, so that whoever reads finds the old content or the new one
-/// and nothing between, and so that Envoy, which watches for renames, notices.
+/// Writes another file and renames it, so that readers find either the old content or the new, and
+/// so that Envoy, which watches for renames, notices.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     put(path, mode, content, true)
 }
@@ -45,7 +45,7 @@ fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
         file.write_all(content)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         if sync {
-            // On the disk before it takes the place of what is there.
+            // On disk before it replaces what is there.
             file.sync_all()?;
         }
         beside.persist(path)?;
@@ -74,7 +74,7 @@ fn cannot_write(path: &Path, e: &io::Error) -> Error {
     )
 }
 
-/// Waits for whoever else holds a folder, and holds it until dropped.
+/// Waits for the lock of a folder, and holds it until dropped.
 pub fn turn(folder: &Path) -> Result<File> {
     let hold = || -> io::Result<File> {
         let file = File::open(folder)?;

@@ -17,7 +17,7 @@ use keystile_model::error::{Result, refuse, refuse_all};
 use keystile_model::nearest::nearest;
 use keystile_model::rules::{self, check_plan};
 
-/// What to look at when nothing better can be said.
+/// Where to look if there is no better hint.
 const HELP: &str = "see the example of `keystilectl policy test --help`";
 
 /// The codes that a request can be answered with, and `ok`.
@@ -31,13 +31,13 @@ pub struct Cases {
     pub file: String,
     /// The policy that it is for, relative to it.
     pub policy: Option<String>,
-    /// In its order.
+    /// In the order of the file.
     pub cases: Vec<Case>,
 }
 
 /// A request, who sends it, and the answer that it must get.
 pub struct Case {
-    /// Where it stands.
+    /// Its line.
     pub line: u64,
     /// Its name; the request if it has none.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct Case {
     pub holder: Holder,
     /// What is sent.
     pub request: Sent,
-    /// How often, at one instant; the last answer counts.
+    /// How many times, at the same time; the last answer counts.
     pub times: u32,
     /// The answer.
     pub expect: Expect,
@@ -64,7 +64,7 @@ pub enum Holder {
     Key(Box<Key>),
 }
 
-/// What a request holds beside its key.
+/// The parts of a request other than its key.
 pub struct Sent {
     /// Its method.
     pub method: String,
@@ -76,7 +76,7 @@ pub struct Sent {
     pub virtual_host: Option<String>,
     /// Where it comes from.
     pub address: Option<IpAddr>,
-    /// The client certificate that its connection came with.
+    /// The client certificate of its connection.
     pub certificate: Option<Certificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
@@ -101,7 +101,7 @@ pub struct Key {
     scopes: Vec<String>,
     plan: Option<String>,
     limits: Vec<String>,
-    /// The policy's first if it is not said.
+    /// The policy's first by default.
     #[serde(deserialize_with = "name")]
     pub environment: Option<Name>,
     #[serde(rename = "type")]
@@ -126,7 +126,7 @@ enum Kind {
 enum State {
     #[default]
     Active,
-    /// In the grace after a rotation.
+    /// In the grace period after a rotation.
     Rotating,
     /// Not valid yet.
     Pending,
@@ -382,7 +382,7 @@ impl Fields {
             })
             .transpose()?;
         sent.certificate = Certificate::of(&self.certificates)?;
-        // As Envoy hands them over: names in lower case.
+        // As Envoy passes them: names in lower case.
         sent.headers = self
             .headers
             .into_iter()

@@ -1,4 +1,4 @@
-//! What became of the cases, as the XML that build servers show.
+//! The results of the cases, as XML for build servers.
 
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ impl Outcome {
         }
     }
 
-    /// What came out, in a word or two.
+    /// What was answered, in a word or two.
     pub fn got(&self) -> String {
         match (&self.expected_route, &self.route) {
             (None, _) => self.code.clone(),

@@ -1,4 +1,4 @@
-//! Changes that belong to no route.
+//! Changes that do not belong to a route.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::Effect;
 use crate::file::PolicyFile;
 use keystile_model::record::limit_words;
 
-/// A change on every route that looks at keys.
+/// A change on every route that checks keys.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Everywhere {
     /// The field of the policy.

@@ -7,13 +7,13 @@ use keystile_core::request::route::{HostPattern, Template};
 use super::document::Server;
 use super::{Notes, shape};
 
-/// The most servers that the values of variables are multiplied out to.
+/// The most servers to which the values of variables are expanded.
 const MOST: usize = 1024;
 
 /// Where the paths of a document begin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Base {
-    /// As a policy writes it; empty for every host.
+    /// As a policy writes it; empty for all hosts.
     pub host: String,
     /// Without a slash at the end.
     pub prefix: String,
@@ -33,7 +33,7 @@ pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Bas
             prefix: String::new(),
         });
     }
-    // Every host includes the named ones.
+    // All hosts include the named ones.
     let everywhere: Vec<String> = out
         .iter()
         .filter(|b| b.host.is_empty())
@@ -51,7 +51,7 @@ fn values(server: &Server, place: &str, notes: &mut Notes) -> Vec<String> {
         if !server.url.contains(&hole) {
             continue;
         }
-        // What is more than a segment, or less, cannot stand in the place of one.
+        // More than a segment, or less, cannot replace one.
         let is_odd = variable.default.is_empty() || variable.default.contains('/');
         let values = match variable.values.as_slice() {
             [] if is_odd => core::slice::from_ref(&variable.default),
@@ -106,7 +106,7 @@ fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
     }
 }
 
-/// What follows the scheme of a URL, whatever that is; `None` for a URL relative to another.
+/// What follows the scheme of a URL, whatever it is; `None` for a relative URL.
 fn without_scheme(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("//")?;
     let name = scheme.strip_suffix(':').unwrap_or(scheme);
@@ -126,7 +126,7 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         Some((before, after)) if !after.contains(']') => before,
         _ => host,
     };
-    // No host, or any that the variable stands for.
+    // No host, or a variable for any host.
     if host.is_empty() || variable(host).is_some() {
         return String::new();
     }
@@ -170,17 +170,17 @@ fn filled(text: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
     out
 }
 
-/// A path that a policy can name.
+/// A path that a policy can express.
 pub struct Named {
     /// The template.
     pub path: String,
     /// Its shape: equal shapes match the same paths.
     pub shape: String,
-    /// It takes paths that the document does not name.
+    /// It matches paths that the document does not name.
     pub widened: bool,
 }
 
-/// A path as a template; none if no template can say it.
+/// A path as a template; none if no template can express it.
 pub fn template(
     path: &str,
     many: &BTreeSet<String>,
@@ -255,7 +255,7 @@ struct Segment<'s> {
 }
 
 impl<'s> Segment<'s> {
-    /// Braces that do not close are left where they are.
+    /// Unclosed braces are left as they are.
     fn new(segment: &'s str) -> Self {
         let (mut texts, mut names) = (Vec::new(), Vec::new());
         let mut rest = segment;
@@ -305,7 +305,7 @@ impl<'s> Segment<'s> {
         let mut out = self.texts.first().copied().unwrap_or_default().to_owned();
         for (name, text) in self.names.iter().zip(self.texts.iter().skip(1)) {
             let clean = clean(name);
-            // `{proxy+}` is how the API Gateway says it.
+            // `{proxy+}` is the API Gateway's notation.
             let takes_more = name.ends_with('+') || many.contains(name);
             if takes_more && is_alone && is_last {
                 return format!("{{{clean}+}}");

@@ -31,7 +31,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     Ok(document)
 }
 
-/// Reads a document, or a part of one, in whichever of the two it is.
+/// Reads a document, or a part of one, in either format.
 pub fn either<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     let text = text.trim_start_matches('\u{feff}');
     if !text.trim_start().starts_with('{') {
@@ -44,7 +44,7 @@ pub fn either<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 fn yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
-        // A description of many megabytes is no bomb; aliases stay bounded.
+        // A description of many megabytes is not an attack; aliases are still limited.
         budget: serde_saphyr::budget! {
             max_events: 50_000_000,
             max_nodes: 50_000_000,

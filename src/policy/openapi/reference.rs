@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::read::either;
 use keystile_model::error::{Error, Result, refuse};
 
-/// References that lead from one to the next.
+/// The longest chain of references.
 const DEEPEST: usize = 32;
 
 /// Reads a file by its path from the folder of the document; what went wrong, if it cannot.
@@ -36,11 +36,11 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// What a reference in a file leads to, and the file of that. `place` is what the message
-    /// names.
+    /// What a reference in a file leads to, and the file that contains it. `place` is named in the
+    /// message.
     ///
     /// # Errors
-    /// Files and parts of files that are not there, or are something else.
+    /// If a file or a part of a file does not exist, or is something else.
     pub fn resolve<T: DeserializeOwned>(
         &self,
         reference: &str,
@@ -85,10 +85,10 @@ impl<'f> Files<'f> {
         Ok((value, file))
     }
 
-    /// Refuses references in a circle.
+    /// Refuses circular references.
     ///
     /// # Errors
-    /// More than any honest document has in a row.
+    /// If there are more in a row than any reasonable document has.
     pub fn check_depth(&self, depth: usize, place: &str) -> Result<()> {
         match depth < DEEPEST {
             true => Ok(()),
@@ -129,7 +129,7 @@ impl<'f> Files<'f> {
     }
 }
 
-/// A path by another file's folder. None for what is no file in the document's folder.
+/// A path relative to another file's folder. None if it is not a file in the document's folder.
 fn joined(from: &str, file: &str) -> Option<String> {
     let file = decoded(file)?;
     let is_foreign = file.starts_with(['/', '\\']) || file.contains([':', '?', '\\']);
@@ -147,7 +147,7 @@ fn joined(from: &str, file: &str) -> Option<String> {
     (!is_foreign && !parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// What a JSON pointer names, in the form that fragments have.
+/// What a JSON pointer in fragment form names.
 fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
     value.pointer(&decoded(pointer)?)
 }

@@ -14,7 +14,7 @@ use super::document::{Document, Operation, Requirement};
 pub enum Demand {
     /// Nothing.
     Open,
-    /// A key that is good, if there is one.
+    /// A valid key, if there is one.
     Optional,
     /// A key with all of some scopes, and one of others.
     Key {
@@ -34,7 +34,7 @@ impl Demand {
         }
     }
 
-    /// What meets both.
+    /// What satisfies both.
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Open, d) | (d, Self::Open) => d.clone(),
@@ -50,7 +50,8 @@ impl Demand {
                 let any = if any.is_empty() || any == others {
                     others.clone()
                 } else {
-                    // A route has one such list: whoever holds all of the second holds one.
+                    // A route has only one such list: a key that holds all of the second also holds
+                    // one.
                     scopes.extend(others.iter().cloned());
                     any.clone()
                 };
@@ -60,7 +61,7 @@ impl Demand {
     }
 }
 
-/// What an operation asks for.
+/// What an operation requires.
 pub fn demand(
     document: &Document,
     schemes: &Schemes,
@@ -105,7 +106,7 @@ pub fn demand(
     }
 }
 
-/// The scopes of one requirement; none if no key could meet it.
+/// The scopes of one requirement; none if no key could satisfy it.
 fn alternative(
     schemes: &Schemes,
     requirement: &Requirement,
@@ -143,9 +144,9 @@ fn alternative(
     Some(scopes)
 }
 
-/// Any of several sets as one list that all must hold and one of which any.
+/// Any of several sets, as one list of scopes that are all required and one of which any is.
 fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -> Demand {
-    // Who holds more than another alternative asks for meets that one.
+    // A key that holds more than another alternative requires satisfies that one.
     let mut least: Vec<BTreeSet<String>> = Vec::new();
     for a in alternatives {
         if least.iter().any(|l| l.is_subset(&a)) {

@@ -82,7 +82,7 @@ fn list(words: &[String]) -> String {
     format!("[{}]", words.join(", "))
 }
 
-/// Methods are plain words, but for those that YAML would read otherwise.
+/// Methods are plain words, except those that YAML would read differently.
 fn word(method: &str) -> String {
     let is_plain = method.len() > 2 && method.bytes().all(|b| b.is_ascii_uppercase());
     match is_plain && !matches!(method, "YES" | "OFF" | "NULL" | "TRUE" | "FALSE") {
@@ -91,7 +91,7 @@ fn word(method: &str) -> String {
     }
 }
 
-/// In double quotes: what JSON writes, YAML reads.
+/// In double quotes: YAML reads what JSON writes.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

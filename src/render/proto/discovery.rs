@@ -128,7 +128,7 @@ pub struct Resource {
     /// Its name.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// How long it is believed without being heard of again.
+    /// How long it is valid without confirmation.
     #[prost(message, optional, tag = "6")]
     pub ttl: Option<Duration>,
 }
