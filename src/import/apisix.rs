@@ -16,7 +16,7 @@ mod tables;
 
 use plugins::{Plugins, is_off, pass_off};
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 9] = [
     &tables::FILE,
     &tables::LISTED,
@@ -35,7 +35,7 @@ struct World<'n> {
     /// With the username of the consumer that each belongs to.
     credentials: Vec<(String, String, Object<'n>)>,
     groups: Vec<(String, Object<'n>)>,
-    /// Groups of consumers that stand in their group.
+    /// Groups of consumers that are listed in the group.
     members: BTreeMap<String, String>,
     denied: routes::Denied,
 }
@@ -80,10 +80,10 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
-/// What groups of consumers say, by their id.
+/// The settings of consumer groups, by id.
 struct Groups<'g> {
     plans: BTreeMap<&'g str, String>,
-    /// Why their members stay out.
+    /// Why their members are left out.
     shut: BTreeMap<&'g str, String>,
     /// Ranges that are allowed and denied.
     networks: BTreeMap<&'g str, (Vec<String>, Vec<String>)>,
@@ -172,7 +172,7 @@ impl<'n> World<'n> {
         }
     }
 
-    /// Files an object by its path: `/apisix/consumers/jack/credentials/c1`.
+    /// Classifies an object by its path: `/apisix/consumers/jack/credentials/c1`.
     fn object(
         &mut self,
         document: &'n Document,
@@ -298,7 +298,7 @@ impl<'n> World<'n> {
         if let Some(problem) = plugins.closed() {
             found.shut(&client, place, problem);
         }
-        // A consumer's own plugin goes before the same one of its group.
+        // A consumer's own plugin takes precedence over its group's.
         if plugins.cidrs.is_empty()
             && plugins.deny_cidrs.is_empty()
             && let Some((cidrs, deny)) = group.and_then(|g| groups.networks.get(g))
@@ -349,8 +349,8 @@ impl<'n> World<'n> {
     }
 }
 
-/// The key of a credential. What else it says cannot be said of one key, so it is passed on to
-/// the client.
+/// The key of a credential. Its other settings cannot be expressed for one key, so they are applied
+/// to the client.
 fn of_credential<'n>(
     credential: &Object<'n>,
     label: &str,

@@ -15,7 +15,7 @@ use keystile_model::error::{Result, refuse};
 
 mod tables;
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
     &tables::RESOURCE,
     &tables::METADATA,
@@ -40,11 +40,11 @@ struct Policy {
     place: String,
     refs: Vec<Name>,
     targets: String,
-    /// What it asks for beside a key.
+    /// What it requires beside a key.
     asks: Option<&'static str>,
 }
 
-/// What a policy may ask for beside a key: all of it at once.
+/// What a policy may require beside a key, all at once.
 const BESIDE: [&str; 5] = ["authorization", "basicAuth", "extAuth", "jwt", "oidc"];
 
 #[derive(Default)]
@@ -202,7 +202,7 @@ impl<'n> World<'n> {
     ) -> Result<()> {
         found.meet(&document.file);
         let mut entries = BTreeMap::new();
-        // `stringData` is written over `data`.
+        // `stringData` overrides `data`.
         for (field, encoded) in [("data", true), ("stringData", false)] {
             for (client, value) in object.entries(field)? {
                 if value.text().is_none() && !value.is_null() {
@@ -220,7 +220,7 @@ impl<'n> World<'n> {
     }
 
     fn settle(self, how: &How, found: &mut Found) -> Result<()> {
-        // Of each policy, the first Secret that names a client counts.
+        // For each policy, the first Secret that names a client counts.
         let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
         let mut wanted: BTreeSet<&Name> = BTreeSet::new();
         for policy in &self.policies {
@@ -288,7 +288,7 @@ impl<'n> World<'n> {
     }
 }
 
-/// Where keys stand in requests.
+/// Where keys are sent in requests.
 fn of_places(auth: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
     let mut places = Vec::new();
     for node in auth.list("extractFrom")? {

@@ -11,7 +11,7 @@ use super::{How, printable, sendable};
 use keystile_model::import_lines::{ClientLine, KeyLine};
 use keystile_model::when::When;
 
-/// The fewest bytes of a key that is taken: a digest hides only what cannot be guessed.
+/// The shortest key that is imported, in bytes: a digest protects only what cannot be guessed.
 const SHORT: usize = 16;
 
 /// What an export holds.
@@ -23,11 +23,11 @@ pub struct Found {
     pub keys: Vec<KeyLine>,
     /// Plans that clients are on.
     pub plans: BTreeMap<String, RawPlan>,
-    /// What is not carried over, and where it stands.
+    /// What is not carried over, and where it is.
     pub left: BTreeMap<String, BTreeSet<String>>,
-    /// What is carried over in another way than it stands there, and where.
+    /// What is carried over in another form, and where it is.
     pub noted: BTreeMap<String, BTreeSet<String>>,
-    /// Clients whose keys stay out, where that stands, and why.
+    /// Clients whose keys are left out, where that is, and why.
     shut: BTreeMap<String, (String, String)>,
     /// Files that hold something of their kind.
     met: BTreeSet<String>,
@@ -35,7 +35,7 @@ pub struct Found {
     system: &'static str,
 }
 
-/// Something that is not carried over, or that is carried over in another way.
+/// Something that is not carried over, or carried over in another form.
 #[derive(Serialize)]
 pub struct Left {
     /// What, and why.
@@ -57,7 +57,7 @@ impl Found {
         listed(&self.left)
     }
 
-    /// What is carried over in another way, as a list.
+    /// What is carried over in another form, as a list.
     pub fn noted(&self) -> Vec<Left> {
         listed(&self.noted)
     }
@@ -71,14 +71,15 @@ impl Found {
         self.met.contains(file)
     }
 
-    /// Keeps a client and its keys out: something shuts it there that has no equivalent here.
+    /// Leaves out a client and its keys, because something that has no equivalent here shuts it out
+    /// there.
     pub(crate) fn shut(&mut self, client: &str, place: &str, problem: impl Into<String>) {
         self.shut
             .entry(client.to_owned())
             .or_insert_with(|| (place.to_owned(), problem.into()));
     }
 
-    /// What can be done only when all is read.
+    /// What can be done only when everything has been read.
     pub(crate) fn settle(&mut self) {
         let shut: BTreeMap<String, (String, String)> = std::mem::take(&mut self.shut)
             .into_iter()
@@ -116,7 +117,7 @@ impl Found {
         }
     }
 
-    /// Leaves out keys that have ended by now: a store takes none that could never work.
+    /// Leaves out expired keys: a store accepts none that could never work.
     pub fn leave_ended(&mut self, now: u64) {
         let (ended, keys) = std::mem::take(&mut self.keys).into_iter().partition(|k| {
             let end = k.expires.parse::<When>().ok();
@@ -143,7 +144,7 @@ impl Found {
             .insert(place.to_owned());
     }
 
-    /// A client by the name that the other system has for it; gives the name it gets here.
+    /// A client by its name in the other system; gives its name here.
     pub(crate) fn client(&mut self, original: &str) -> String {
         let name = client_name(original);
         let system = self.system;
@@ -176,7 +177,7 @@ impl Found {
         }
     }
 
-    /// A key in full; hashed here. None if it is not carried over.
+    /// A full key, hashed here. None if it is not carried over.
     pub(crate) fn plain_key(
         &mut self,
         place: &str,
@@ -212,7 +213,7 @@ impl Found {
         None
     }
 
-    /// A key by its digest. None if it stands in the export already.
+    /// A key by its digest. None if it is already in the export.
     pub(crate) fn key(
         &mut self,
         place: &str,
@@ -237,7 +238,7 @@ impl Found {
         self.keys.last_mut()
     }
 
-    /// A scope as a policy can write it, by the name that the other system has for it.
+    /// A scope as a policy can write it, by its name in the other system.
     pub(crate) fn scope(&mut self, original: &str, place: &str) -> Option<String> {
         if is_scope(original) {
             return Some(original.to_owned());
@@ -250,7 +251,7 @@ impl Found {
         None
     }
 
-    /// A plan, by the name that the other system has for it.
+    /// A plan, by its name in the other system.
     pub(crate) fn plan(&mut self, original: &str, plan: RawPlan) -> String {
         let name = plan_name(original);
         self.plans.entry(name.clone()).or_insert(plan);
@@ -267,7 +268,7 @@ fn listed(of: &BTreeMap<String, BTreeSet<String>>) -> Vec<Left> {
         .collect()
 }
 
-/// A name that a client may have: the same for the same original, and another for another.
+/// A valid name for a client: the same for the same original, and different for different ones.
 pub(crate) fn client_name(original: &str) -> String {
     if is_client_name(original) {
         return original.to_owned();
@@ -299,7 +300,7 @@ pub(crate) fn plan_name(original: &str) -> String {
     format!("{plain}-{}", mark(original))
 }
 
-/// Tells apart what becomes alike when it is made to fit.
+/// A suffix that distinguishes names that become equal when they are made valid.
 fn mark(original: &str) -> String {
     let digest = Sha256::digest(original.as_bytes());
     digest.iter().take(3).map(|b| format!("{b:02x}")).collect()

@@ -24,7 +24,7 @@ impl<'n> Config<'n> {
     }
 
     pub fn get(&self, field: &str) -> Option<&'n Node> {
-        // All are marked as read, the first that says something counts.
+        // All are marked as read; the first that has a value counts.
         let mut all = self.0.iter().map(|object| object.get(field));
         let first = all.by_ref().flatten().next();
         all.for_each(drop);
@@ -45,7 +45,7 @@ impl<'n> Config<'n> {
     }
 }
 
-/// What plugins' settings become: limits, and what they do not say.
+/// What plugins' settings become: limits, and what limits cannot express.
 #[derive(Default)]
 pub struct Read {
     /// At most one for each period.
@@ -88,7 +88,7 @@ impl Read {
         self.lost.push(what.to_owned());
     }
 
-    /// Takes in what another plugin says.
+    /// Adds another plugin's settings.
     pub fn join(&mut self, other: Self) {
         for l in other.limits {
             if !self.limits.iter().any(|o| o.per == l.per && o.by == l.by) {
@@ -100,7 +100,7 @@ impl Read {
         self.shut |= other.shut;
     }
 
-    /// As keys have them.
+    /// In the form for keys.
     pub fn words(&self) -> Vec<String> {
         self.limits.iter().map(rules::limit_word).collect()
     }
@@ -112,7 +112,7 @@ impl Read {
         }
     }
 
-    /// As a plan has them. None if there are none.
+    /// In the form for a plan. None if there are none.
     pub fn plan(&self) -> Option<RawPlan> {
         let quota = self.month.map(month);
         (!self.limits.is_empty() || quota.is_some()).then(|| RawPlan {

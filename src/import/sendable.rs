@@ -1,4 +1,5 @@
-//! Where a key from elsewhere can be sent at all: a comma ends a credential in `Authorization`.
+//! Where an imported key can be sent at all: for example, a comma ends a credential in
+//! `Authorization`.
 
 use std::sync::LazyLock;
 
@@ -6,8 +7,7 @@ use keystile_core::policy::{Policy, RawPolicy};
 use keystile_core::request::credential;
 use keystile_core::request::headers::Headers;
 
-/// Places of a policy in which a key stands as it is, a header that carries one, and words
-/// for it.
+/// Places of a policy in which a key is sent, a header that carries one, and its name in messages.
 const PLACES: [(&str, &str, &str, &str); 3] = [
     (
         r#"{"header":"authorization","scheme":"Bearer"}"#,
@@ -28,7 +28,7 @@ static POLICIES: LazyLock<Vec<Option<Policy>>> = LazyLock::new(|| {
     PLACES.iter().map(|(place, ..)| policy(place)).collect()
 });
 
-/// The places that a key would not arrive in as it was sent: what the filter itself reads there.
+/// The places in which a key would not arrive as it was sent, according to the filter's own reader.
 pub fn not_in(key: &str) -> Vec<&'static str> {
     let arrives = |policy: &Option<Policy>, name: &str, before: &str| {
         let bytes = Headers::encode(&[(name, format!("{before}{key}"))]);

@@ -1,5 +1,5 @@
-//! A table with a header: keys in full, or their digests. API gateways' own tables are among
-//! them: AWS API Gateway's key file, and Gravitee's subscriptions.
+//! A table with a header: full keys, or their digests. This includes tables of API gateways: AWS
+//! API Gateway's key file, and Gravitee's subscriptions.
 
 use csv::StringRecord;
 use keystile_core::key::Digest;
@@ -53,7 +53,7 @@ const FIELDS: [(&str, &[&str]); 18] = [
     ("status", &["state", "subscription_status"]),
 ];
 
-/// Columns that switch a key off: each of them counts, however many there are.
+/// Columns that disable a key: each of them counts, however many there are.
 const SWITCHES: [&str; 3] = ["disabled", "enabled", "status"];
 
 struct Table<'h> {
@@ -93,7 +93,7 @@ fn unreadable(name: &str, line: u64) -> Error {
     )
 }
 
-/// What stands between columns: a comma, or, without one in the header, `;` or a tab.
+/// The separator of columns: a comma or, if the header has none, `;` or a tab.
 fn delimiter(text: &str) -> u8 {
     let header = text.lines().next().unwrap_or_default();
     let of = |c: &&u8| header.as_bytes().contains(c);
@@ -166,7 +166,7 @@ impl<'h> Table<'h> {
         self.columns.contains(&Some(field))
     }
 
-    /// The cells of a field that say something.
+    /// The non-empty cells of a field.
     fn cells<'r>(
         &'r self,
         record: &'r StringRecord,
@@ -186,7 +186,7 @@ impl<'h> Table<'h> {
             let split = get(field).unwrap_or_default().split([' ', ';', ',']);
             split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
         };
-        // A restriction that says nothing must not come to restrict nothing.
+        // A restriction without content must not become no restriction.
         let restrictions = ["cidrs", "deny_cidrs", "origins", "certificates"];
         let is_void = |f: &&'static str| get(f).is_some() && words(f).is_empty();
         if let Some(field) = restrictions.iter().find(|f| is_void(f)) {
@@ -253,7 +253,7 @@ impl<'h> Table<'h> {
         Ok(())
     }
 
-    /// Whether a key is on: every column about it must agree.
+    /// Whether a key is enabled: every column about that must agree.
     fn switch(&self, record: &StringRecord) -> Switch {
         let words = ["false", "no", "0", "n", "f"];
         let is_no = |cell: &str| words.contains(&cell.to_ascii_lowercase().as_str());
@@ -288,9 +288,9 @@ impl<'h> Table<'h> {
 enum Switch {
     On,
     Off,
-    /// There is a column for it, and its cell is empty.
+    /// There is a column for it, but its cell is empty.
     Unsaid,
-    /// A word that may mean that the key has ended.
+    /// A word that may mean that the key has expired.
     Out(String),
 }
 
@@ -303,7 +303,7 @@ impl Switch {
     }
 }
 
-/// A moment in any unit, or what the command line takes: `90d`.
+/// A time in any unit, or in the form of the command line: `90d`.
 fn time(cell: Option<&str>) -> String {
     let cell = cell.unwrap_or_default();
     if cell.eq_ignore_ascii_case("never") {

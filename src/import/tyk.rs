@@ -1,5 +1,5 @@
-//! Tyk: sessions of keys as the gateway's and the dashboard's APIs answer them, or as Redis
-//! holds them under `apikey-…`, and policies.
+//! Tyk: sessions of keys, from the gateway's and the dashboard's APIs or from Redis (`apikey-…`),
+//! and policies.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ mod tables;
 
 use tables::{FILE, ITEM, POLICY, RIGHT, SESSION};
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 5] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY];
 
 struct Key<'n> {
@@ -64,7 +64,7 @@ impl<'n> World<'n> {
             return self.item(document, root, None, 0, found);
         }
         if !is("keys") && !is("data") && !is("policies") && !is("apis") {
-            // As Redis holds them: the names are the keys.
+            // As in Redis: the names are the keys.
             for (i, (name, node)) in root.pairs().into_iter().flatten().enumerate() {
                 if is_session(node) {
                     self.item(document, node, Some(name), i, found)?;
@@ -119,7 +119,7 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    /// A key; places never hold its text.
+    /// A key; places in messages never contain its text.
     fn item(
         &mut self,
         document: &'n Document,

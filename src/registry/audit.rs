@@ -1,4 +1,4 @@
-//! The audit log: searched, verified, cut.
+//! The audit log: search, verify, prune.
 
 use std::path::Path;
 
@@ -14,8 +14,7 @@ use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Found, Query, Store, Tx};
 
-/// Writes down an attempt that was refused: `client` is whom it concerned, if that is
-/// known.
+/// Records a refused attempt; `client` is the client concerned, if known.
 ///
 /// # Errors
 /// Those of the store.
@@ -32,12 +31,11 @@ pub fn refused(
     })
 }
 
-/// Records that are looked at for one page of a search.
+/// How many records are examined for one page of a search.
 const LOOK: u32 = 10_000;
 
-/// A page of the records that are wanted and that a caller may know of: the latest first if
-/// `back`. Where records are large it is short; of a search for few among many it may be empty, and
-/// yet have a next one.
+/// A page of the matching records that the caller may see: latest first if `back`. It is short if
+/// records are large; if few of many match, it may be empty and still have a next one.
 ///
 /// # Errors
 /// Those of the store.
@@ -63,7 +61,7 @@ pub struct Timelines {
 }
 
 impl Timelines {
-    /// Of the records behind `seq`, and of that one.
+    /// For record `seq` and those after it.
     ///
     /// # Errors
     /// Those of the store.
@@ -74,14 +72,15 @@ impl Timelines {
         })
     }
 
-    /// The one of a record; `None` if a restore by an old release did not say which it ended.
+    /// The timeline of a record; `None` if a restore by an old release did not record which one it
+    /// ended.
     pub fn of(&self, seq: u64) -> Option<String> {
         let next = self.cuts.iter().find(|(cut, _)| *cut > seq);
         next.map_or_else(|| Some(self.current.clone()), |(_, ended)| ended.clone())
     }
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Where the log begins: after this record.
@@ -92,16 +91,16 @@ pub struct Verified {
     pub kept: Option<Checkpoint>,
 }
 
-/// Reads the whole log: no record was changed, removed, put in or moved; it holds the
+/// Verifies the whole log: no record was changed, removed, inserted or moved, and it contains the
 /// checkpoint that is kept beside the store, and `expect`.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
     let file = store.head_file();
-    // The checkpoint first: it is written after what it names, so a log that is looked at
-    // later holds it. The other way round, every change in between would look like a record
-    // that was removed.
+    // The checkpoint is read first: it is written after the record that it names, so a log that is
+    // read later contains that record. The other way round, any change in between would look like a
+    // removed record.
     let kept = keystile_store::checkpoint::kept(&file)?;
     store.read(|tx| {
         let found = verify_chain(tx, expect)?;
@@ -118,7 +117,7 @@ pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
     })
 }
 
-/// The same of a copy, which has no checkpoint beside it.
+/// The same for a copy, which has no checkpoint beside it.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -162,10 +161,11 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     }
 }
 
-/// What was sent last by `serve --audit-export`, in the folder of the store: `SEQ:HASH`.
+/// The file in the store's folder with the last record that `serve --audit-export` has sent:
+/// `SEQ:HASH`.
 pub const SENT: &str = "audit.sent";
 
-/// What was sent last, by the file that notes it; `None` if the log is not sent anywhere.
+/// The last record that was sent, from that file; `None` if the log is not sent anywhere.
 ///
 /// # Errors
 /// It cannot be read.
@@ -180,7 +180,7 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
             ));
         }
     };
-    // Where it was sent stands in the line after.
+    // The next line has the destination.
     let head = text.lines().next().unwrap_or_default();
     head.trim().parse().map(Some).map_err(|_| {
         refuse(
@@ -193,14 +193,14 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
 /// How far a log has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Records up to this one are gone, or were sent.
+    /// Records up to this one were removed or sent.
     pub seq: u64,
-    /// The record that was sent last is in the log, or lies before its beginning.
+    /// The last record that was sent is in the log, or lies before its beginning.
     pub known: bool,
 }
 
-/// How far this log has been sent, if that record was the last. The record of another log, such
-/// as one that was lost, says nothing about this one.
+/// How far this log has been sent, if that record was the last one sent. A record of another log,
+/// such as a lost one, says nothing about this one.
 ///
 /// # Errors
 /// Those of the store.
@@ -220,18 +220,18 @@ pub fn reached(tx: &Tx<'_>, sent: Option<Head>) -> Result<Reached> {
 pub struct Pruned {
     /// How many records.
     pub removed: u64,
-    /// How many messages of webhooks will not be delivered: they told of these records.
+    /// How many webhook messages will not be delivered, because their records were removed.
     pub undelivered: u64,
     /// How many records stay because they have not been sent yet.
     pub unsent: u64,
 }
 
-/// Removes the records before a time, in seconds, as far as all of them are older, and, where
-/// the log is sent elsewhere, were sent. The chain goes on from the last of them, which the store
-/// vouches for.
+/// Removes the records before a time, in seconds, up to the first that is not older or, if the log
+/// is sent elsewhere, has not been sent. The chain continues from the last one removed, whose hash
+/// the store signs.
 ///
 /// # Errors
-/// The caller is not an owner; those of the store.
+/// If the caller is not an owner; those of the store.
 pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<Pruned> {
     world.caller.owner("remove audit records")?;
     let sent = sent(&store.head_file().with_file_name(SENT))?;

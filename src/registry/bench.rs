@@ -1,6 +1,6 @@
 //! A store for tests.
 //!
-//! Compiled always: a feature for it would have every crate that stands on this one built twice.
+//! Always compiled: a feature for it would build every crate above this one twice.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -109,7 +109,7 @@ impl Bench {
         found
     }
 
-    /// Does what no function of ours does.
+    /// Runs SQL for which there is no function.
     pub fn sql(&self, sql: &str) {
         let changed = self.store.execute(sql);
         assert!(changed > 0, "{sql}");

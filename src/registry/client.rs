@@ -12,7 +12,7 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-/// What is said about a new client.
+/// The settings of a new client.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// Its name.
@@ -21,12 +21,12 @@ pub struct Draft {
     pub plan: Option<String>,
     /// Free text.
     pub description: String,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
 }
 
 impl Draft {
-    /// With a name alone.
+    /// With only a name.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -35,16 +35,16 @@ impl Draft {
     }
 }
 
-/// What is to change about a client; `None` leaves as it is.
+/// Changes to a client; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
     /// A plan, or none.
     pub plan: Option<Option<String>>,
     /// Free text.
     pub description: Option<String>,
-    /// Pairs to set.
+    /// Labels to set.
     pub labels: Labels,
-    /// Names of pairs to remove.
+    /// Names of labels to remove.
     pub remove_labels: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     Ok(client)
 }
 
-/// A client that could be added; it has no number yet.
+/// A valid client that has no number yet.
 pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     let name = &draft.name;
     if !is_client_name(name) {
@@ -103,8 +103,7 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     })
 }
 
-/// The living clients that a caller may know of, by name, those after `cursor`, until `each`
-/// gives false.
+/// The existing clients that the caller may see, by name, after `cursor`, until `each` gives false.
 ///
 /// # Errors
 /// Those of `each`, and of the store.
@@ -163,15 +162,15 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
     })
 }
 
-/// Keys of a client that are revoked in one transaction: few enough for others not to wait for
+/// How many keys of a client are revoked in one transaction: few enough that others do not wait
 /// long.
 const SOME: u32 = 500;
 
-/// Deletes a client; its keys are revoked, and their number is returned. With keys that
-/// are not revoked yet, only when `sure`.
+/// Deletes a client and revokes its keys, whose number is returned. If it has keys that are not
+/// revoked yet, only if `sure`.
 ///
-/// The keys are revoked in parts, each a transaction of its own, and the client is deleted with
-/// the last. After an interruption the same goes on where it was.
+/// The keys are revoked in parts, each in a transaction of its own, and the client is deleted with
+/// the last. After an interruption, calling it again continues where it stopped.
 pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
     loop {
         let end = store.write(world, |tx| delete_in(tx, world, name, sure))?;
@@ -181,7 +180,7 @@ pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Resul
     }
 }
 
-/// A part of it; after the last, how many keys were revoked.
+/// One part of that; after the last, how many keys were revoked.
 pub(super) fn delete_in(
     tx: &mut Tx<'_>,
     world: &World,

@@ -1,4 +1,4 @@
-//! The folder that a store lives in.
+//! The folder of a store.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -21,17 +21,17 @@ pub mod published;
 pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
 pub use lock::Serving;
 
-/// The folder: the store, its master key unless that is kept elsewhere, and the
-/// fingerprint of the master key, which tells a wrong key from a damaged store.
+/// The folder: the store, its master key unless that is kept elsewhere, and the fingerprint of the
+/// master key, which distinguishes a wrong key from a damaged store.
 #[derive(Clone)]
 pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
-    /// This process has it for itself: see [`Home::hold`].
+    /// This process holds the folder: see [`Home::hold`].
     held: Option<Serving>,
 }
 
-/// Tells a file from another that has its name.
+/// Distinguishes a file from another with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId(u64, u64);
 
@@ -71,7 +71,7 @@ impl Home {
         self.folder.join("master.key")
     }
 
-    /// Where a master key stands until the store is encrypted with it.
+    /// Where a new master key is kept until the store is encrypted with it.
     fn next_master_key(&self) -> PathBuf {
         self.folder.join("master.key.new")
     }
@@ -80,26 +80,25 @@ impl Home {
         self.folder.join("master.id")
     }
 
-    /// That a process that holds it still does.
+    /// Checks that this process still holds the folder.
     ///
     /// # Errors
-    /// Another one has it.
+    /// If another process holds it.
     pub fn still_held(&self) -> Result<()> {
         self.held.as_ref().map_or(Ok(()), Serving::renew)
     }
 
-    /// Which file the store is.
+    /// The identity of the store's file.
     ///
     /// # Errors
-    /// It is not there.
+    /// If it does not exist.
     pub fn file(&self) -> Result<FileId> {
         self.must_exist()?;
         let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
         Ok(FileId(found.dev(), found.ino()))
     }
 
-    /// Opens the store, and updates it if it is of an earlier version and no server has it
-    /// open.
+    /// Opens the store, and updates it if it has an earlier version and no server has it open.
     pub fn open(&self) -> Result<Store> {
         self.unlock().map(|(store, _)| store)
     }
@@ -118,7 +117,7 @@ impl Home {
         })
     }
 
-    /// That there is a store.
+    /// Checks that there is a store.
     fn must_exist(&self) -> Result<()> {
         let path = self.store();
         if let Err(e) = fs::metadata(&path) {
@@ -138,7 +137,7 @@ impl Home {
         Ok(())
     }
 
-    /// Opens the store by the master key that fits.
+    /// Opens the store with the master key that fits.
     fn unlock(&self) -> Result<(Store, MasterKey)> {
         self.unlock_beside(Some(self.alone()))
     }
@@ -147,7 +146,7 @@ impl Home {
         self.must_exist()?;
         let path = self.store();
         let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
-        // A rotation that was broken off may have left the store under the next one.
+        // An interrupted rotation may have left the store encrypted with the next one.
         let next = seal::from_file(&self.next_master_key());
         let mut failed = seal::missing(&self.master_key());
         if let Some(key) = given {
@@ -164,7 +163,7 @@ impl Home {
         Err(failed)
     }
 
-    /// Tells a wrong master key from a damaged store.
+    /// Distinguishes a wrong master key from a damaged store.
     fn explain(&self, error: Error, key: &MasterKey) -> Error {
         if !error
             .to_string()
@@ -199,8 +198,8 @@ impl Home {
         told.of(kind)
     }
 
-    /// Makes folder, master key and an empty store, and lets `fill` put the first things
-    /// in; all of it appears at once, or nothing.
+    /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it
+    /// appears, or nothing.
     pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
@@ -223,7 +222,7 @@ impl Home {
                 key
             }
         };
-        // Made beside and linked into place, so that no half-made store is ever found.
+        // Created beside and linked into place, so that no incomplete store is ever found.
         let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         let mut id = [0; 8];
@@ -231,7 +230,7 @@ impl Home {
         let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
-        // Put in the place of what is there: a link would lead elsewhere.
+        // Replaces what is there: a link would lead elsewhere.
         let fingerprint = format!("{}\n", key.fingerprint());
         file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {
@@ -248,7 +247,7 @@ impl Home {
         self.check_folder()
     }
 
-    /// That nobody else can put files in the place of ours.
+    /// Checks that nobody else can replace our files.
     fn check_folder(&self) -> Result<()> {
         let shown = self.folder.display();
         let found = fs::metadata(&self.folder).map_err(|e| cannot_make(&self.folder, &e))?;

@@ -1,4 +1,4 @@
-//! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
+//! Keys from elsewhere, known by their SHA-256 digest: all keys of a file, or none.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -29,20 +29,20 @@ use ground::Ground;
 
 pub use lines::{Line, Lines, read};
 
-/// What an import did or would do.
+/// The result of an import, or of a dry run.
 pub struct Imported {
     /// The keys.
     pub keys: Vec<Key>,
-    /// Clients that were made for them.
+    /// Clients that were created for them.
     pub clients: Vec<String>,
 }
 
 /// How to import.
 #[derive(Clone, Copy)]
 pub struct How {
-    /// Make clients that are missing.
+    /// Create missing clients.
     pub create_clients: bool,
-    /// Take scopes that no route asks for.
+    /// Accept scopes that no route asks for.
     pub any_scope: bool,
     /// Check everything and change nothing.
     pub dry_run: bool,

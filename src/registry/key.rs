@@ -21,20 +21,20 @@ mod making;
 pub use making::{Issued, issue};
 pub(super) use making::{New, make, random_ids};
 
-/// What is said about new keys.
+/// The settings of new keys.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// Free text.
     pub name: String,
-    /// The policy's first if it is not said.
+    /// By default the policy's first.
     pub environment: Option<Name>,
     /// Bound to browser origins.
     pub publishable: bool,
     /// In any order.
     pub scopes: Vec<String>,
-    /// Take scopes that no route asks for.
+    /// Accept scopes that no route asks for.
     pub any_scope: bool,
-    /// A plan of its own.
+    /// A plan for the key.
     pub plan: Option<String>,
     /// Limits of its own.
     pub limits: Vec<RawLimit>,
@@ -42,23 +42,23 @@ pub struct Draft {
     pub expires: Option<u64>,
     /// Seconds.
     pub not_before: Option<u64>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub allow: Vec<IpNet>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub deny: Vec<IpNet>,
     /// Browser origins.
     pub origins: Vec<String>,
     /// Identities of client certificates.
     pub certificates: Vec<String>,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
-    /// Seconds after which it is to give way to a new one.
+    /// Seconds after which it is to be replaced.
     pub rotate_every: Option<u64>,
-    /// Seconds for which it then goes on.
+    /// Seconds for which it goes on working after that.
     pub grace: Option<u64>,
 }
 
-/// What is to change about a key; `None` leaves as it is.
+/// Changes to a key; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
     /// Free text.
@@ -69,36 +69,36 @@ pub struct Patch {
     pub add_scopes: Vec<String>,
     /// Scopes to remove.
     pub remove_scopes: Vec<String>,
-    /// Take scopes that no route asks for.
+    /// Accept scopes that no route asks for.
     pub any_scope: bool,
-    /// A plan of its own, or none.
+    /// A plan for the key, or none.
     pub plan: Option<Option<String>>,
-    /// Limits of its own; none for those of the plan.
+    /// Limits for the key; empty for those of the plan.
     pub limits: Option<Vec<RawLimit>>,
-    /// An end, or none.
+    /// An expiry, or none.
     pub expires: Option<Option<u64>>,
-    /// A beginning, or none.
+    /// A start, or none.
     pub not_before: Option<Option<u64>>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub allow: Option<Vec<IpNet>>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub deny: Option<Vec<IpNet>>,
     /// Browser origins.
     pub origins: Option<Vec<String>>,
     /// Identities of client certificates.
     pub certificates: Option<Vec<String>>,
-    /// Pairs to set.
+    /// Labels to set.
     pub labels: Labels,
-    /// Names of pairs to remove.
+    /// Names of labels to remove.
     pub remove_labels: Vec<String>,
-    /// Seconds after which it is to give way to a new one; none for what its plan says.
+    /// Seconds after which it is to be replaced; none for what its plan says.
     pub rotate_every: Option<Option<u64>>,
-    /// Seconds for which it then goes on; none for what its plan says.
+    /// Seconds for which it goes on working after that; none for what its plan says.
     pub grace: Option<Option<u64>>,
 }
 
 impl Draft {
-    /// Rules that hold under a policy.
+    /// Rules that are valid under a policy.
     pub fn checked(self, policy: &Policy, now: u64) -> Result<Rules> {
         let environment = match (self.environment, policy.environments.first()) {
             (Some(e), _) => e,
@@ -144,8 +144,7 @@ fn limits(raw: &[RawLimit]) -> Result<Vec<keystile_core::policy::Limit>> {
         .map_err(|errors| refuse_all(errors.iter().map(ToString::to_string).collect()))
 }
 
-/// One key, if the caller may know of it; otherwise it is refused as one that is not
-/// there.
+/// One key, if the caller may see it; otherwise refused as if it did not exist.
 pub fn find(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     let found = tx.key(id)?.filter(|k| caller.sees(&k.client));
     found.ok_or_else(|| {
@@ -157,11 +156,11 @@ pub fn find(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     })
 }
 
-/// Hands the keys that a caller may know of to `each`, in the order of their ids, those
-/// after `cursor`, of one client if it is named, until `each` has enough.
+/// Passes the keys that the caller may see to `each`, sorted by id, after `cursor`, of one client
+/// if named, until `each` has enough.
 ///
 /// # Errors
-/// There is no such client; those of the store.
+/// If there is no such client; those of the store.
 pub fn each(
     tx: &Tx<'_>,
     caller: &Caller,
@@ -179,7 +178,7 @@ pub fn each(
     tx.keys_after(client, cursor, each)
 }
 
-/// A key that is not switched off for good.
+/// A key that is not revoked.
 fn find_living(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     let key = find(tx, caller, id)?;
     match key.revoked {
@@ -195,7 +194,7 @@ fn find_living(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     }
 }
 
-/// Writes a changed key and says so in the audit log; does nothing if it is the same.
+/// Writes a changed key and its audit record; does nothing if it is the same.
 pub fn change(
     tx: &mut Tx<'_>,
     world: &World,
@@ -224,7 +223,7 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         scopes.extend(patch.add_scopes);
         scopes.retain(|s| !patch.remove_scopes.contains(s));
         let scopes = sorted(scopes);
-        // Scopes that the key holds already have been looked at when they were given.
+        // Scopes that the key holds already were checked when they were granted.
         let new: Vec<String> = scopes
             .iter()
             .filter(|s| !r.scopes.contains(s))
@@ -270,7 +269,7 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
     })
 }
 
-/// Switches a key off for now, or on again.
+/// Disables or enables a key.
 pub fn set_disabled(store: &mut Store, world: &World, id: KeyId, disabled: bool) -> Result<Key> {
     store.write(world, |tx| {
         let before = find_living(tx, &world.caller, id)?;
@@ -290,7 +289,7 @@ pub fn set_disabled(store: &mut Store, world: &World, id: KeyId, disabled: bool)
     })
 }
 
-/// Switches keys off for good. Again is no error: who revokes wants it revoked.
+/// Revokes keys permanently. Revoking again is not an error: the caller wants it revoked.
 pub fn revoke_all(
     store: &mut Store,
     world: &World,
@@ -320,8 +319,8 @@ pub fn revoke_in(tx: &mut Tx<'_>, world: &World, before: Key, reason: &str) -> R
     change(tx, world, "key.revoke", &before, after)
 }
 
-/// Replaces a key by a new one with the same rules. The old one works for `grace`
-/// seconds more; both share their buckets.
+/// Replaces a key with a new one that has the same rules. The old one works for another `grace`
+/// seconds; both share their buckets.
 pub fn rotate(
     store: &mut Store,
     world: &World,
@@ -359,14 +358,14 @@ pub fn rotate(
         let issued = one(tx, world, &policy, &old, new)?;
         let mut after = old.clone();
         let end = now.saturating_add(grace);
-        // Whose end is set already does not get a later one by it.
+        // An end that is already set is not moved to a later time.
         after.overlap_end = Some(old.overlap_end.map_or(end, |set| set.min(end)));
         let after = change(tx, world, "key.rotate", &old, after)?;
         Ok((issued, after))
     })
 }
 
-/// Makes the successor of a key that was handed over: with the same rules, and no later end.
+/// Makes the successor of a key that was handed over, with the same rules and no later expiry.
 pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     let now = world.now.seconds();
     if let Some(next) = tx.key_after(old.id)? {

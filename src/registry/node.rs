@@ -1,5 +1,5 @@
-//! Envoys that sign what they report with a secret of their own, so that nobody else can report
-//! in their name.
+//! Envoys that sign their reports with a secret of their own, so that nobody else can report in
+//! their name.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ const SECRET: usize = 32;
 /// Bytes of a node id.
 const NAME: usize = 256;
 
-/// Whose messages are accepted, and under which secret.
+/// The nodes whose messages are accepted, and their secrets.
 #[derive(Clone, Default)]
 pub struct Nodes {
     /// By node id; a revoked node has no key.
@@ -44,7 +44,7 @@ impl Nodes {
         })
     }
 
-    /// Those that were revoked, and not enrolled again.
+    /// Nodes that were revoked and not enrolled again.
     pub fn revoked(&self) -> BTreeSet<String> {
         let revoked = self.keys.iter().filter(|(_, key)| key.is_none());
         revoked.map(|(node, _)| node.clone()).collect()
@@ -55,8 +55,8 @@ impl Nodes {
         matches!(self.keys.get(node), Some(Some(_)))
     }
 
-    /// What a message is to be verified with: the secret of the node that it names, if it is
-    /// signed with one, or those that all share.
+    /// The keys to verify a message with: the secret of the node that it names, if it is signed
+    /// with one, or the shared ones.
     pub fn keys(&self, kid: &str, body: &[u8], shared: &SigningKeys) -> SigningKeys {
         if kid != NodeKey::KID {
             return shared.clone();
@@ -66,11 +66,11 @@ impl Nodes {
         SigningKeys::new(key.map(NodeKey::signing_key).into_iter().collect())
     }
 
-    /// Whether a message that verified counts for a node: with the secret that all share,
-    /// anybody could have signed it.
+    /// Whether a verified message counts for a node: with the shared secret, any Envoy could have
+    /// signed it.
     ///
     /// # Errors
-    /// Why it does not.
+    /// If it does not, why.
     pub fn admit(&self, kid: &str, node: &str) -> std::result::Result<(), &'static str> {
         if kid == NodeKey::KID {
             return Ok(());
@@ -128,7 +128,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     Ok(key)
 }
 
-/// Revokes a node's secret: from then on, nothing reported in its name counts.
+/// Revokes a node's secret: from then on no report in its name counts.
 ///
 /// # Errors
 /// The caller is not an owner; the node was never enrolled.

@@ -8,11 +8,11 @@ use keystile_model::audit::Checkpoint;
 use keystile_model::error::{Result, refuse};
 use keystile_system::file::Partial;
 
-/// Writes a checkpoint to a file, beside and renamed. Not waiting for the disk: what a
-/// power failure may cost is that an older one stands there, which vouches for less.
+/// Writes a checkpoint to another file and renames it, without waiting for the disk: after a power
+/// failure there may be an older one, which covers less.
 ///
 /// # Errors
-/// The file cannot be written.
+/// If the file cannot be written.
 pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -32,7 +32,7 @@ pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
 /// Reads the checkpoint in a file; nothing if there is no file.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// If the file cannot be read, or contains something else.
 pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,

@@ -21,12 +21,12 @@ const COLUMNS: &str =
     certificates";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
-/// Made elsewhere, and in the keyset of an instant as [`keystile_core::keyset::build`] keeps them.
+/// Imported, and in the keyset at a given time according to [`keystile_core::keyset::build`].
 pub(crate) const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce(expires > ?1, TRUE)
     ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
     LIMIT 1";
 
-/// Changed after a version, by themselves or with their client.
+/// Changed after a version, either themselves or with their client.
 pub(crate) const SINCE: &str =
     "changed > ?1 OR client IN (SELECT number FROM client WHERE client.changed > ?1)";
 
@@ -104,7 +104,7 @@ impl Tx<'_> {
         self.one("key.id = ?", column::signed(id.as_u64()))
     }
 
-    /// Keys of these ids, as far as there are any, in the order of the ids.
+    /// Existing keys with these ids, sorted by id.
     pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
         let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
         let sql = Sql {
@@ -161,7 +161,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// All keys, in no order.
+    /// All keys, in no particular order.
     #[doc(hidden)]
     pub fn keys(&self) -> Result<Vec<Key>> {
         let mut keys = Vec::new();
@@ -169,10 +169,10 @@ impl Tx<'_> {
         Ok(keys)
     }
 
-    /// Hands every key to `each`, in no order.
+    /// Passes every key to `each`, in no particular order.
     ///
     /// # Errors
-    /// Those of the store; and this is to be broken off.
+    /// Those of the store; or if this is to be interrupted.
     pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
         let mut statement = self
             .tx
@@ -186,8 +186,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Hands each key that is good at an instant or may become so, and has not given way
-    /// to another one, to `each`, in the order of their ids.
+    /// Passes each key that is valid at a given time or may become so, and has not been replaced,
+    /// to `each`, sorted by id.
     pub fn each_living_key(&self, now: u64, mut each: impl FnMut(Key)) -> Result<()> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {TABLES} WHERE revoked IS NULL AND NOT disabled
@@ -201,31 +201,31 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// All keys as the keyset wants them, in no order. A query of its own, because it
-    /// runs with every base, over every key.
+    /// All keys in the form of the keyset, in no particular order. A separate query, because it
+    /// runs for every base, over every key.
     pub fn rows(&self) -> Result<Vec<Row>> {
         self.rows_where("TRUE", [], self.clients_of_rows()?)
     }
 
-    /// The keys whose rows in the keyset are other ones than at a version.
+    /// The keys whose rows in the keyset have changed since a version.
     pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
         let since = [column::signed(version)];
         self.rows_where(SINCE, since, HashMap::new())
     }
 
-    /// One key as the keyset wants it.
+    /// One key in the form of the keyset.
     pub fn row(&self, id: KeyId) -> Result<Option<Row>> {
         let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
         Ok(rows?.pop())
     }
 
-    /// The key with a digest, as the keyset wants it.
+    /// The key with a digest, in the form of the keyset.
     pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<Row>> {
         let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
         Ok(rows?.pop())
     }
 
-    /// Any key that was made elsewhere and is in the keyset of an instant, in seconds.
+    /// Any imported key that is in the keyset at a time, in seconds.
     pub fn imported_row(&self, issued_at: u64) -> Result<Option<Row>> {
         let rows = self.rows_where(
             IMPORTED,
@@ -285,8 +285,8 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Names and plans of all clients, deleted ones too, by number: quicker than one by one
-    /// for who wants them all.
+    /// Names and plans of all clients, deleted ones too, by number: faster than one by one if all
+    /// are needed.
     fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
         let mut statement = self
             .tx
@@ -304,8 +304,8 @@ impl Tx<'_> {
             .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
-    /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
-    /// if it is given, until `each` has enough.
+    /// Passes keys to `each`, sorted by id, after `cursor`, of one client if given, until `each`
+    /// has enough.
     pub fn keys_after(
         &self,
         client: Option<u32>,
@@ -336,7 +336,7 @@ impl Tx<'_> {
         self.insert_keys(std::slice::from_ref(key))
     }
 
-    /// Adds keys. Quickest in the order of their ids.
+    /// Adds keys. Fastest if they are sorted by id.
     pub fn insert_keys<K: AsRef<Key>>(&mut self, keys: &[K]) -> Result<()> {
         let changed = column::signed(self.next);
         let own = |v: &mut Values<'_, '_>, key: &K| {
@@ -377,7 +377,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets when keys give way to others.
+    /// Sets when rotated keys stop working.
     pub fn set_overlap_end(&mut self, keys: &[KeyId], end: u64) -> Result<()> {
         let changed = column::signed(self.next);
         let shared = |v: &mut Values<'_, '_>| {
@@ -423,8 +423,8 @@ impl Tx<'_> {
         self.touch_client(key.client_number)
     }
 
-    /// The keys of a client, as they stand in the keyset, have changed with it: however many they
-    /// are, one row is written.
+    /// Notes that the keys of a client have changed in the keyset together with it: one row is
+    /// written, however many keys there are.
     pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
         self.tx
             .execute(
@@ -435,7 +435,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Keys of a client that are not revoked, `most` of them at most.
+    /// Keys of a client that are not revoked, at most `most` of them.
     pub fn unrevoked_keys(&self, client: u32, most: u32) -> Result<Vec<Key>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ? AND revoked IS NULL LIMIT ?"
@@ -445,7 +445,7 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// How many keys of a client were revoked at a time, in seconds. From an index alone.
+    /// How many keys of a client were revoked at a time, in seconds. Only reads an index.
     pub fn keys_revoked_at(&self, client: u32, at: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked = ?";
         let values = params![client, column::signed(at)];
@@ -455,7 +455,7 @@ impl Tx<'_> {
     }
 
     /// How many keys that are not revoked are on each plan, their own or their client's: of all
-    /// clients, or of the one of a name. From an index alone.
+    /// clients, or of the named one. Only reads an index.
     pub fn keys_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let mut statement = self.tx.prepare_cached(ON_PLANS).sql()?;
         let rows = statement
@@ -472,8 +472,8 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// How many keys of a client are good at an instant or may become so. It counts no further
-    /// than to `most`.
+    /// How many keys of a client are valid at a time or may become so. Does not count beyond
+    /// `most`.
     pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
             AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";

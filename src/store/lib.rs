@@ -1,7 +1,7 @@
 //! The store: one SQLite file, encrypted by SQLCipher with AES-256, and the usage beside it.
 //!
-//! [`Store`] opens transactions; [`Tx`] holds what can be asked and done inside one, in the words of
-//! the domain. The only crate that speaks SQL: no type of the database leaves it, and a second
+//! [`Store`] opens transactions; [`Tx`] has the queries and changes inside one, in terms of the
+//! domain. This is the only crate that uses SQL: no type of the database leaves it, and a second
 //! database (PostgreSQL) would be a second `Tx`.
 //!
 //! Never decides who may do what, never reads a clock, and never writes an unencrypted page.
@@ -60,8 +60,7 @@ use trouble::{Sql as _, trouble};
 /// How long one process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One script for each version of the schema, the oldest first. Never change one that
-/// was released: add another.
+/// One script per version of the schema, oldest first. Never change a released one: add another.
 const MIGRATIONS: [&str; 11] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
@@ -87,13 +86,13 @@ pub struct Store {
     joined: bool,
     /// Inside [`Store::glance`].
     glancing: bool,
-    /// Says when what is being written is to be given up.
+    /// Set when the current write is to be abandoned.
     stop: Arc<AtomicBool>,
-    /// Takes it for oneself to update a schema, if that may be.
+    /// Takes the store exclusively for a schema update, if that is possible.
     alone: Option<Alone>,
-    /// Usage, once it was asked for.
+    /// Usage, once it has been opened.
     usage: Option<UsageStore>,
-    /// How often the end of the audit log could not be kept beside it.
+    /// How often the end of the audit log could not be written beside it.
     unnoted: u64,
 }
 
@@ -102,7 +101,7 @@ pub struct Store {
 pub struct Meta {
     /// Names the store in keysets and buckets.
     pub store: StoreId,
-    /// Sets it apart from others that were restored from the same backup.
+    /// Distinguishes it from others that were restored from the same backup.
     pub timeline: Timeline,
     /// Version of the keyset that the timeline began with; 0 if it is the first.
     pub began: u64,
@@ -116,18 +115,18 @@ pub struct Meta {
     pub start: Head,
 }
 
-/// A transaction: a view of one moment for reading, all or nothing for writing.
+/// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
     tx: Scope<'s>,
     meta: Meta,
-    /// There is no secret yet that checkpoints are signed with.
+    /// There is no secret for signing checkpoints yet.
     unsealed: bool,
     /// The version that a change in this transaction gives the keyset.
     next: u64,
     /// The keyset differs from the one of `meta.version`.
     changed: bool,
     stop: Arc<AtomicBool>,
-    /// Audit records that are chained already; see [`Tx::audit`].
+    /// Audit records that are chained but not yet written; see [`Tx::audit`].
     unwritten: RefCell<Vec<Record>>,
 }
 
@@ -154,12 +153,12 @@ impl Store {
         Self::open_beside(path, key, Some(schema::nobody_else()))
     }
 
-    /// Opens a store that others may have open. `alone` takes it for itself where the schema
-    /// is to be updated; without it, that is left as it is.
+    /// Opens a store that others may have open. `alone` takes it exclusively if the schema has to
+    /// be updated; without it, the schema is left as it is.
     pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
         let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if schema::version(&store.db).sql()? == 0 {
-            // An empty file is an empty database to SQLite, and none of ours.
+            // An empty file is an empty database for SQLite, but not one of ours.
             return Err(damaged("it is empty"));
         }
         schema::update(&mut store.db, THE_STORE, &MIGRATIONS, alone.as_ref())?;
@@ -178,7 +177,7 @@ impl Store {
     fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(path, flags).sql()?;
-        // SQLCipher would tell stderr what we tell the user in our own words.
+        // SQLCipher would print to stderr what we report in our own words.
         db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
         db.pragma_update(None, "key", key.raw_key().as_str())
             .sql()?;
@@ -192,7 +191,7 @@ impl Store {
              PRAGMA cache_size = -131072;",
         )
         .sql()?;
-        // The first page that is read tells whether the master key fits.
+        // The first page that is read shows whether the master key fits.
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .sql()?;
         Ok(Self {
@@ -207,8 +206,8 @@ impl Store {
         })
     }
 
-    /// Whether it can be read. Another process may have given it another master key; then
-    /// it is to be opened again.
+    /// Whether it can be read. Another process may have changed the master key; it must then be
+    /// opened again.
     pub fn is_readable(&mut self) -> bool {
         self.read(|_| Ok(())).is_ok()
     }
@@ -218,7 +217,7 @@ impl Store {
         self.is_readable().then_some(self)
     }
 
-    /// Puts all that was written into the one file and closes it.
+    /// Moves everything that was written into the main file and closes it.
     pub fn close(self) -> Result<()> {
         self.db.close().map_err(|(_, e)| trouble(e))
     }
@@ -229,8 +228,8 @@ impl Store {
         f(&tx)
     }
 
-    /// Changes, all or nothing. The keyset's version rises with the change that called
-    /// [`Tx::keyset_changed`]; the last audit record is remembered.
+    /// Writes, all or nothing. The keyset's version increases if the change called
+    /// [`Tx::keyset_changed`]; the last audit record is stored.
     pub fn write<T>(
         &mut self,
         world: &World,
@@ -253,8 +252,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Makes several changes one: all that `f` writes, in whatever transactions, is there
-    /// when it is done, or nothing.
+    /// Combines several changes: everything that `f` writes, in any number of transactions, is
+    /// committed when it is done, or nothing is.
     ///
     /// # Errors
     /// Those of `f`, and of the store.
@@ -272,11 +271,11 @@ impl Store {
         Ok(out)
     }
 
-    /// What a change comes to if there is nothing to write for it: it is done already, or it is
-    /// refused. `None` if it would write. Nobody is kept from writing.
+    /// The result of a change that needs no writing, because it is already done or refused. `None`
+    /// if it would write. Does not block writers.
     ///
     /// # Errors
-    /// Those of `f`, but for those of the store: whoever writes will meet them.
+    /// Those of `f`, except those of the store, which the write will encounter.
     pub fn glance<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
         self.db.pragma_update(None, "query_only", true).sql()?;
         let glancing = Glancing { store: self };
@@ -290,7 +289,7 @@ impl Store {
         }
     }
 
-    /// Whatever is being written while this is true is refused, and not committed.
+    /// While this is true, writes are refused and not committed.
     pub fn break_off_when(&mut self, stop: Arc<AtomicBool>) {
         self.stop = stop;
     }
@@ -298,7 +297,7 @@ impl Store {
     /// Fails if the work in progress is to be interrupted.
     ///
     /// # Errors
-    /// It is to be broken off.
+    /// If it is to be interrupted.
     pub fn go_on(&self) -> Result<()> {
         go_on(&self.stop)
     }
@@ -333,7 +332,7 @@ impl Store {
             tx,
             meta,
             unsealed,
-            // Strictly rising, and above all that a restored backup has ever issued.
+            // Strictly increasing, and above everything that a restored backup has ever issued.
             next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
             stop: Arc::clone(&self.stop),
@@ -346,17 +345,17 @@ impl Store {
         self.path.with_file_name("audit.head")
     }
 
-    /// How often the end of the audit log could not be kept beside it since this was asked last.
+    /// How often the end of the audit log could not be written beside it since the last call.
     pub fn take_unnoted(&mut self) -> u64 {
         std::mem::take(&mut self.unnoted)
     }
 
-    /// Keeps the end of the audit log beside the store, so that a tail cut off inside is
-    /// noticed. What fails here undoes nothing: the change is made.
+    /// Writes the end of the audit log beside the store, so that a truncated log is noticed. A
+    /// failure here undoes nothing: the change has been made.
     fn note(&mut self) {
         let file = self.head_file();
         let noted = self.read(|tx| {
-            // A checkpoint that the log does not hold is evidence, and stays.
+            // A checkpoint that the log does not contain is evidence, and stays.
             if let Some(kept) = checkpoint::kept(&file)?
                 && tx.holds(&kept)?.is_some()
             {
@@ -382,13 +381,13 @@ struct Glancing<'s> {
 impl Drop for Glancing<'_> {
     fn drop(&mut self) {
         self.store.glancing = false;
-        // A connection that stays read-only refuses to write, and is opened again by nobody; but
-        // this fails only where nothing works any more.
+        // A connection that stays read-only refuses to write and is not reopened; but this fails
+        // only if nothing works any more.
         let _ = self.store.db.pragma_update(None, "query_only", false);
     }
 }
 
-/// Takes everything back unless it was committed, after a panic too.
+/// Rolls back everything unless it was committed, even after a panic.
 struct Joined<'s> {
     store: &'s mut Store,
 }
@@ -397,7 +396,7 @@ impl Drop for Joined<'_> {
     fn drop(&mut self) {
         self.store.joined = false;
         if !self.store.db.is_autocommit() {
-            // What cannot be taken back now is when the connection closes.
+            // What cannot be rolled back now is rolled back when the connection closes.
             let _ = self.store.db.execute_batch("ROLLBACK");
         }
     }
@@ -409,16 +408,16 @@ impl Tx<'_> {
         self.meta
     }
 
-    /// That nobody wants it broken off. Every record of the audit log asks; a loop that may go
-    /// on for long without one asks by itself.
+    /// Checks for an interruption. Every audit record does; a loop that may run long without one
+    /// has to call this itself.
     ///
     /// # Errors
-    /// It is to be broken off. It is not committed then, even if somebody goes on.
+    /// If it is to be interrupted. It is not committed then, even if somebody goes on.
     pub fn go_on(&self) -> Result<()> {
         go_on(&self.stop)
     }
 
-    /// The keyset will not be the same after this transaction.
+    /// Notes that this transaction changes the keyset.
     pub fn keyset_changed(&mut self) {
         self.changed = true;
     }
@@ -428,8 +427,8 @@ impl Tx<'_> {
         self.next
     }
 
-    /// Adds an audit record. Every operation that changes anything calls this. Records are
-    /// written some dozens at a time, at the latest when they are read or committed.
+    /// Adds an audit record. Every operation that changes anything calls this. Records are written
+    /// in groups of some dozens, at the latest when they are read or committed.
     pub fn audit(
         &mut self,
         world: &World,
@@ -454,8 +453,8 @@ impl Tx<'_> {
         })
     }
 
-    /// Adds the audit record of what was done to a key: [`Key::audit_text`] of how it was, or
-    /// nothing, and of how it is.
+    /// Adds the audit record of a change to a key, with [`Key::audit_text`] of its former state, if
+    /// any, and of its new state.
     pub fn audit_key(
         &mut self,
         world: &World,
@@ -474,8 +473,7 @@ impl Tx<'_> {
         })
     }
 
-    /// Writes the record of an attempt that was refused; `client` is whom it concerned,
-    /// if that is known.
+    /// Writes the record of a refused attempt; `client` is the client concerned, if known.
     pub fn audit_refused(
         &mut self,
         world: &World,
@@ -494,7 +492,7 @@ impl Tx<'_> {
         })
     }
 
-    /// Whether nothing was said to have changed.
+    /// Whether no change was noted.
     fn is_untouched(&self) -> bool {
         !self.changed && self.unwritten.borrow().is_empty()
     }
@@ -534,14 +532,14 @@ impl Tx<'_> {
 
 /// Reads every page of a database and checks it; `damaged` says what is wrong.
 fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Result<()> {
-    // Pages of the file, free ones too, behind SQLite's back: while there is a write-ahead
-    // log, what is true of a page may stand there alone, or be on its way into the file.
+    // Pages of the file, including free ones, bypassing SQLite. While there is a write-ahead log,
+    // the present state of a page may only be there, or on its way into the file.
     if let Some(wrong) = complaint(db, "cipher_integrity_check").sql()?
         && !has_log(path)
     {
         return Err(damaged(&wrong));
     }
-    // Pages in use, as they are at one moment: read anew, and each authenticated.
+    // Pages in use, in a consistent state: read again, and each authenticated.
     db.execute_batch("PRAGMA shrink_memory").sql()?;
     match complaint(db, "quick_check") {
         Ok(None) => Ok(()),
@@ -553,7 +551,7 @@ fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Resul
     }
 }
 
-/// The first thing that a check of SQLite's complains about.
+/// The first problem that SQLite's check reports.
 fn complaint(db: &Connection, pragma: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = db.prepare(&format!("PRAGMA {pragma}"))?;
     let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;

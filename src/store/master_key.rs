@@ -14,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use keystile_model::error::{Error, Result, refuse};
 use keystile_system as system;
 
-/// Where a master key may stand, in the words of the messages.
+/// The places of a master key, as messages name them.
 const VARIABLE: &str = "KEYSTILE_MASTER_KEY";
 const BYTES: usize = 32;
 
@@ -29,7 +29,7 @@ impl MasterKey {
         Ok(Self(bytes))
     }
 
-    /// Reads 43 characters of base64url; `place` is where they come from.
+    /// Reads 43 characters of base64url; `place` is their source.
     fn parse(text: &str, place: &str) -> Result<Self> {
         let text = text.trim().trim_end_matches('=');
         let wrong = |what: &str| {
@@ -61,7 +61,7 @@ impl MasterKey {
         raw_key(&self.0)
     }
 
-    /// Tells this key from others and says nothing else about it: eight bytes of a hash
+    /// Distinguishes this key from others and reveals nothing else about it: eight bytes of a hash
     /// of 256 random bits.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::new()
@@ -72,8 +72,8 @@ impl MasterKey {
     }
 }
 
-/// The master key from the first place that is set: the command, the environment, the
-/// file; `None` if the file is not there either.
+/// The master key from the first source that is set: the command, the environment, the file; `None`
+/// if the file does not exist either.
 pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
     if let Some(command) = command {
         return from_command(command).map(Some);
@@ -98,7 +98,7 @@ pub fn raw_key(key: &[u8; BYTES]) -> Zeroizing<String> {
     out
 }
 
-/// What to say when [`find`] found none for an existing store.
+/// The error if [`find`] found none for an existing store.
 pub fn missing(file: &Path) -> Error {
     refuse(
         format_args!(
@@ -118,7 +118,7 @@ pub fn from_command(command: &str) -> Result<MasterKey> {
 /// The secret that a command prints; `name` says which command it is.
 ///
 /// # Errors
-/// It fails, or prints something other than text.
+/// If it fails, or prints something other than text.
 pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
     let fail = |what: String| {
         refuse(
@@ -159,9 +159,9 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(cannot(e)),
     };
-    // Of what was opened, whatever takes its place meanwhile.
+    // Of the file that was opened, even if it is replaced meanwhile.
     let metadata = opened.metadata().map_err(cannot)?;
-    // Root works on the stores of others.
+    // Root may work on other users' stores.
     let (owner, we) = (metadata.uid(), system::user_id());
     if we != 0 && owner != we && owner != 0 {
         return Err(another_user(file, owner));
@@ -178,11 +178,11 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     MasterKey::parse(&text, &format!("the file `{shown}`")).map(Some)
 }
 
-/// Checks that a master key's file, if there is one, belongs to the user who makes the store:
-/// anybody else who put it there would know what the store is encrypted with.
+/// Checks that a master key file, if there is one, belongs to the user who creates the store:
+/// anybody else who put it there would know the key.
 ///
 /// # Errors
-/// It belongs to another user.
+/// If it belongs to another user.
 pub fn check_owner(file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(m) if m.uid() != system::user_id() => Err(another_user(file, m.uid())),
@@ -202,7 +202,7 @@ fn another_user(file: &Path, owner: u32) -> Error {
     )
 }
 
-/// Writes a new master key's file, with mode 0600 from its first moment on.
+/// Writes a new master key file, with mode 0600 from the start.
 pub fn write_file(file: &Path, key: &MasterKey) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut f = fs::OpenOptions::new()

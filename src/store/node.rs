@@ -49,7 +49,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Keeps one as it is.
+    /// Stores one as it is.
     pub fn keep_enrolled_node(&mut self, node: &EnrolledNode) -> Result<()> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?)")

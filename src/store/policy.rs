@@ -24,7 +24,7 @@ impl Tx<'_> {
         self.tx.query_row(sql, [], revision).sql()
     }
 
-    /// A policy of former times.
+    /// An earlier policy.
     pub fn policy_revision(&self, number: u64) -> Result<Option<Revision>> {
         let sql = "SELECT revision, text, applied FROM policy WHERE revision = ?";
         self.tx
@@ -33,8 +33,8 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Hands every policy ever applied to `each`, the oldest first: together they may be more
-    /// than is to be held at once.
+    /// Passes every policy ever applied to `each`, oldest first: together they may be too large for
+    /// memory.
     pub fn each_policy(&self, mut each: impl FnMut(Revision)) -> Result<()> {
         let mut statement = self
             .tx
@@ -109,7 +109,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The active key signs no more.
+    /// Makes the active key no longer active.
     pub fn demote_signing_key(&mut self) -> Result<()> {
         self.tx
             .execute(

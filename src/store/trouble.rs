@@ -1,5 +1,4 @@
-//! The database's own words, turned into ours. Where the store stands is added by whoever
-//! opened it.
+//! The database's errors, turned into ours. The caller that opened the store adds its location.
 
 use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
 use rusqlite::ErrorCode;
@@ -48,7 +47,7 @@ pub(crate) fn trouble(e: rusqlite::Error) -> Error {
     }
 }
 
-/// Turns what the database answers into what the rest of the companion reads.
+/// Converts results of the database into ours.
 pub(crate) trait Sql<T> {
     /// The same, with our refusal.
     ///

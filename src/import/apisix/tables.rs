@@ -1,4 +1,4 @@
-//! What becomes of the fields that APISIX's files and answers have.
+//! What happens to the fields of APISIX's files and answers.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -108,7 +108,7 @@ pub const IP_RESTRICTION: Kind = Kind {
     ],
 };
 
-/// Plugins that shut out, or let in, by something that a key does not have here.
+/// Plugins that shut out or let in by something that a key does not have here.
 pub const SHUTS: [&str; 11] = [
     "serverless-pre-function",
     "serverless-post-function",

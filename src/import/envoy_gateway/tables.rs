@@ -1,4 +1,4 @@
-//! What becomes of the fields of Kubernetes resources that `apiKeyAuth` needs.
+//! What happens to the fields of Kubernetes resources that `apiKeyAuth` needs.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 

@@ -1,4 +1,4 @@
-//! What becomes of the fields that Higress's exports have.
+//! What happens to the fields of Higress's exports.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 

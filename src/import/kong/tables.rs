@@ -1,4 +1,4 @@
-//! What becomes of the fields that Kong's declarative configuration has.
+//! What happens to the fields of Kong's declarative configuration.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 

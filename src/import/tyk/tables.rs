@@ -1,4 +1,4 @@
-//! What becomes of the fields that Tyk's exports have.
+//! What happens to the fields of Tyk's exports.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 

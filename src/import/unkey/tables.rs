@@ -1,4 +1,4 @@
-//! What becomes of the fields that Unkey's answers and rows have.
+//! What happens to the fields of Unkey's answers and rows.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 

@@ -1,5 +1,5 @@
-//! One server for one folder: two would send each message twice, and neither would know
-//! the other's Envoys.
+//! One server per folder: two would send each message twice, and neither would know the other's
+//! Envoys.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -21,10 +21,10 @@ struct Held {
 }
 
 impl Home {
-    /// Takes the folder for a server, or for what must not happen beside one.
+    /// Takes the folder for a server, or for something that must not happen beside one.
     ///
     /// # Errors
-    /// A server has it.
+    /// If a server has it.
     pub fn hold(&self) -> Result<Serving> {
         let path = self.folder.join("serve.lock");
         let file = locked(&path, &self.folder)?;
@@ -37,10 +37,10 @@ impl Home {
 }
 
 impl Serving {
-    /// Takes the folder again if somebody removed the lock, which then keeps nobody out.
+    /// Takes the folder again if somebody removed the lock, which is then ineffective.
     ///
     /// # Errors
-    /// Another server has taken the folder since.
+    /// If another server has taken the folder since.
     pub fn renew(&self) -> Result<()> {
         let held = &self.0;
         let mut file = held.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ fn locked(path: &Path, folder: &Path) -> Result<File> {
             "put the folder on a local file system that this user may write to",
         )
     };
-    // Never removed: whoever has it open would hold a lock on nothing.
+    // Never removed: a process that has it open would hold a lock on nothing.
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -25,19 +25,19 @@ pub struct Line {
     /// Separated by spaces or `;`, or a list.
     #[serde(deserialize_with = "words")]
     pub scopes: Vec<String>,
-    /// A plan of its own.
+    /// A plan for the key.
     pub plan: String,
-    /// Limits of its own; no column.
+    /// Limits for the key; not a column.
     #[serde(skip)]
     pub limits: Vec<RawLimit>,
     /// `90d`, a date or RFC 3339.
     pub expires: String,
     /// The same.
     pub not_before: String,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     #[serde(deserialize_with = "words")]
     pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     #[serde(deserialize_with = "words")]
     pub deny_cidrs: Vec<String>,
     /// Browser origins.
@@ -91,12 +91,12 @@ fn words<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Vec<Stri
 /// Lines of a file, each with its place: `keys.csv:3`.
 pub type Lines = Vec<(String, Line)>;
 
-/// Reads CSV with a header, or JSON: an array, or an object a line.
+/// Reads CSV with a header line, or JSON: an array, or one object per line.
 ///
-/// `go_on` is asked before each line: of a long file, reading takes long too.
+/// `go_on` is called before each line, because reading a long file takes long, too.
 ///
 /// # Errors
-/// What is wrong with it; that of `go_on`.
+/// What is wrong with it; those of `go_on`.
 pub fn read(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     match text.trim_start().chars().next() {
         Some('[') => read_array(name, text, go_on),

@@ -23,7 +23,7 @@ use keystile_model::world::World;
 use keystile_policy::file::{self as policy_file, PolicyFile};
 use keystile_store::Store;
 
-/// Takes over all, or nothing.
+/// Imports everything, or nothing.
 pub fn take(store: &mut Store, world: &World, import: Import) -> Result<Done> {
     Ground::run(store, world, import.dry_run, |ground| {
         take_in(ground, world, import)
@@ -116,7 +116,7 @@ fn take_plans(
     Ok(text)
 }
 
-/// The text of a policy with more plans and nothing else changed; none if it cannot be had.
+/// The text of a policy with more plans and nothing else changed; none if that is not possible.
 fn with_plans(file: &PolicyFile, plans: &BTreeMap<String, RawPlan>) -> Option<PolicyFile> {
     let mut wanted: RawPolicy = file.raw.clone();
     wanted.plans.extend(plans.clone());
@@ -145,7 +145,7 @@ fn with_plans(file: &PolicyFile, plans: &BTreeMap<String, RawPlan>) -> Option<Po
             text
         }
     };
-    // Whatever the way in which the plans are written, nothing else may have changed.
+    // However the plans are written, nothing else may have changed.
     let changed = policy_file::parse("the policy with the plans added", text).ok()?;
     (changed.raw == wanted).then_some(changed)
 }

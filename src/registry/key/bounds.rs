@@ -1,5 +1,5 @@
-//! What a caller that is bound to a client keeps to beside its ceilings: how many keys live at
-//! once while they give way to one another, and how long they do.
+//! Limits for callers that are bound to a client, beside their ceilings: how many keys may be valid
+//! at once while they replace one another, and for how long.
 
 use keystile_core::policy::Policy;
 
@@ -11,7 +11,7 @@ use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::Tx;
 
-/// What a rotation keeps to.
+/// Checks a rotation.
 ///
 /// # Errors
 /// The first bound that it exceeds.
@@ -45,11 +45,11 @@ pub fn rotation(
     room(tx, ceilings, old, now)
 }
 
-/// That a key has not ended: it counts no longer among those that the client has, and would be
-/// one more if it came back.
+/// Checks that a key has not ended: it no longer counts among the client's keys, and would be one
+/// more if it came back.
 ///
 /// # Errors
-/// It has.
+/// If it has.
 pub fn not_ended(key: &Key, now: u64) -> Result<()> {
     if key.status(now) == Status::Expired {
         return Err(forbidden(format_args!(
@@ -60,11 +60,11 @@ pub fn not_ended(key: &Key, now: u64) -> Result<()> {
     Ok(())
 }
 
-/// That a key may get a successor: one that gives way and its successor count as one, and no
-/// more may give way at once than there may be.
+/// Checks that a key may get a successor: a key that is being replaced and its successor count as
+/// one, and no more may be replaced at once than the number allowed.
 ///
 /// # Errors
-/// There are too many keys.
+/// If there are too many keys.
 pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()> {
     let Some(most) = ceilings.max_keys.map(|n| u64::from(n).saturating_mul(2)) else {
         return Ok(());
@@ -82,10 +82,11 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
     ))
 }
 
-/// That a key is rotated as often as its plan says, or more often, and gives way as fast.
+/// Checks that a key is rotated at least as often as its plan says, and stops working at least as
+/// fast.
 ///
 /// # Errors
-/// A change makes it live longer than that.
+/// If a change makes it live longer than that.
 pub fn schedule(policy: &Policy, before: &Key, after: &Rules) -> Result<()> {
     new_schedule(
         policy,
@@ -95,7 +96,7 @@ pub fn schedule(policy: &Policy, before: &Key, after: &Rules) -> Result<()> {
     )
 }
 
-/// The same of a new key, and of one with the rules `before`: what it has may stay.
+/// The same for a new key, or for one with the rules `before`, which it may keep.
 ///
 /// # Errors
 /// Those of [`schedule`].
@@ -139,7 +140,7 @@ pub fn new_schedule(
     Ok(())
 }
 
-/// How long a key may go on beside its successor: otherwise two would be had for one.
+/// How long a key may go on beside its successor; otherwise the client would have two for one.
 fn longest_grace(policy: &Policy, plan: Option<&str>) -> u64 {
     let said = plan.and_then(|p| policy.plans.get(p)?.grace);
     said.unwrap_or(GRACE).max(86_400)

@@ -1,4 +1,4 @@
-//! How long a stretch of usage one row is of.
+//! The time that one row of usage covers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
