@@ -1,4 +1,4 @@
-//! The audit log: searched, verified, exported.
+//! The audit log: search, verify, export.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
 use keystile_api::encoded;
 use keystile_server::problem::Problem;
 
-/// What it can be narrowed to.
+/// The filters.
 const FIELDS: [&str; 7] = [
     "client", "subject", "actor", "action", "outcome", "since", "until",
 ];
@@ -22,7 +22,7 @@ const PAGE: u32 = 50;
 const EXPORTED: u32 = 10_000;
 const MOST: usize = 1_000_000;
 
-/// The log, or what is asked for.
+/// The log, filtered by the query.
 pub async fn list(visit: Visit) -> Response {
     let page = listing(&visit, None).await;
     visit.shown(page)
@@ -113,7 +113,7 @@ fn whole(verified: &Result<Verified, Problem>) -> Markup {
     }
 }
 
-/// Records, a row each, with what changed.
+/// Records, one row each, with what changed.
 pub fn rows(records: &[RecordView], empty: &str) -> Markup {
     let row = |r: &RecordView| {
         let short = r.at.get(..19).unwrap_or(&r.at).replace('T', " ");
@@ -164,7 +164,7 @@ fn changed(r: &RecordView) -> Markup {
     }
 }
 
-/// Fields that differ: their name, how they were and how they are.
+/// Fields that differ: name, old value and new value.
 fn differences(before: &Value, after: &Value) -> Vec<(String, Option<String>, Option<String>)> {
     let word = |v: Option<&Value>| {
         v.filter(|v| !v.is_null()).map(|v| match v {
@@ -200,7 +200,7 @@ pub async fn verify(Sent { visit, .. }: Sent) -> Response {
     visit.shown(page)
 }
 
-/// All that is asked for, the oldest first, a JSON object a line.
+/// All matching records, oldest first, one JSON object per line.
 pub async fn export(visit: Visit) -> Response {
     match exported(&visit).await {
         Ok(lines) => {

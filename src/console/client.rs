@@ -1,4 +1,4 @@
-//! Clients: the list, one of them with its keys, and how they are made and changed.
+//! Clients: the list, a client with its keys, and creating and changing them.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -20,7 +20,7 @@ use keystile_store::Store;
 
 const PAGE: u32 = 50;
 
-/// All clients, or those that are asked for.
+/// All clients, filtered by the query.
 pub async fn list(visit: Visit) -> Response {
     let page = listing(&visit).await;
     visit.shown(page)
@@ -136,7 +136,7 @@ pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
 
 /// The fields of the form that changes a client.
 const FIELDS: [&str; 3] = ["plan", "description", "labels"];
-/// What distinguishes it from a later one of the same name, which cannot be deleted unseen.
+/// What distinguishes it from a later one of the same name, so that it is not deleted by mistake.
 const SAME: [&str; 1] = ["created"];
 
 /// A client as the fields of its forms.
@@ -238,7 +238,7 @@ fn changes(
 ) -> Markup {
     let path = format!("/console/clients/{}", encoded(name));
     let mut plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
-    // One that the policy no longer has stays chosen until another is.
+    // A plan that the policy no longer has stays selected until another is chosen.
     let own = form.text(&held::was("plan")).to_owned();
     if !own.is_empty() && !plans.contains(&own) {
         plans.push(own);
@@ -275,7 +275,7 @@ fn changes(
     }
 }
 
-/// Changes what was typed over, if all that the form showed is as it was.
+/// Changes the edited fields, if nothing that the form showed has changed.
 pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
     let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
@@ -322,7 +322,7 @@ async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Resp
     visit.shown(page)
 }
 
-/// Deletes one, if its name was typed.
+/// Deletes a client, if its name was typed.
 pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "delete");
     if form.text("confirm") != name {

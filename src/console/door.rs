@@ -24,7 +24,7 @@ use keystile_system as system;
 /// A token and where it leads are short.
 const FORM: usize = 16 << 10;
 
-/// Where to sign in, to go on with a page.
+/// The sign-in URL that leads on to a page.
 pub fn sign_in_at(back: Option<&str>) -> String {
     match back.filter(|b| *b != "/console") {
         Some(back) => format!("/console/sign-in?next={}", operation::encoded(back)),
@@ -84,7 +84,7 @@ pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> 
     (status.unwrap_or(StatusCode::OK), page).into_response()
 }
 
-/// Where to set out to the identity provider, to go on with a page.
+/// The URL that starts sign-in at the identity provider and leads on to a page.
 fn over(next: &str) -> String {
     match next {
         "/console" => oidc::BEGIN.to_owned(),
@@ -92,7 +92,7 @@ fn over(next: &str) -> String {
     }
 }
 
-/// The fact, in the words for who pastes a token into a form.
+/// The error, worded for a person who pastes a token into a form.
 fn plain(mut problem: Problem) -> Problem {
     if problem.status == 401 {
         let fact = problem.detail.split("; ").next().unwrap_or_default();
@@ -101,7 +101,7 @@ fn plain(mut problem: Problem) -> Problem {
     problem
 }
 
-/// A form of who is not signed in: its own origin is asked for, and nothing else.
+/// A form from somebody who is not signed in: only its origin is checked.
 async fn stranger(request: Request) -> Result<(Source, Form), Response> {
     let (head, body) = request.into_parts();
     let source = Source::of(&head).map_err(|p| page::failure(&p))?;
@@ -178,8 +178,8 @@ pub async fn sign_out(State(console): State<Console>, request: Request) -> Respo
     visit.tagged(response)
 }
 
-/// The form to accept an invitation. The code stands behind the `#` of the link: browsers
-/// keep that to themselves, and the page's script moves it into the form.
+/// The form to accept an invitation. The code is after the `#` of the link, which browsers do not
+/// send; the page's script moves it into the form.
 pub async fn invitation(State(console): State<Console>) -> Response {
     inviting(&console, None)
 }
@@ -251,7 +251,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     let mut response = page::bare("Welcome", &console.0.version, body).into_response();
     match session {
         Ok(session) => source.set_cookie(Some(&session), &mut response),
-        // He has his token, and can sign in with it.
+        // They have the token, and can sign in with it.
         Err(e) => tracing::warn!(error = %e, "no session could be started after an invitation"),
     }
     response

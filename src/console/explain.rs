@@ -1,4 +1,4 @@
-//! Why a request is let in or turned away. The key is posted: it never stands in a URL.
+//! Why a request is let in or refused. The key is posted, so that it is never in a URL.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use super::visit::{Sent, Visit};
 use keystile_api::explain::{Explain, Explanation};
 use keystile_server::problem::Problem;
 
-/// The form; the URL fills what is no secret.
+/// The form, filled from the URL except for secrets.
 pub async fn form(visit: Visit) -> Response {
     let form = visit.query.clone().without("key");
     let page = page(&visit, &form, None, None);
@@ -28,7 +28,7 @@ pub async fn ask(Sent { visit, form }: Sent) -> Response {
         }
         Err(e) => Err(e.into()),
     };
-    // An id may be shown again; what is longer may be a whole key.
+    // An id may be shown again; anything longer may be a full key.
     let form = match form.text("key").len() {
         0..=10 => form,
         _ => form.without("key"),

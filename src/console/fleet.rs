@@ -17,7 +17,7 @@ pub async fn show(visit: Visit) -> Response {
 }
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
-    // What is shown comes from the server itself; the right to see it does not.
+    // The data come from the server itself, but the role has to be checked.
     let version = visit
         .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
         .await?;

@@ -1,5 +1,5 @@
-//! What is typed: fields of forms and queries, how operations are made of them, and what
-//! is said beside a field that is wrong.
+//! Input: fields of forms and queries, making operations from them, and messages beside invalid
+//! fields.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ pub struct Form {
     fields: BTreeMap<String, Vec<String>>,
 }
 
-/// What forms carry beside what is typed.
+/// Hidden fields of forms.
 const OURS: [&str; 5] = ["csrf", "nonce", "confirm", "do", SEEN];
 
-/// Whether a field is one of ours, which nobody types into.
+/// Whether a field is one of our hidden ones.
 fn is_ours(name: &str) -> bool {
     OURS.contains(&name) || name.starts_with("was_")
 }
@@ -62,7 +62,7 @@ impl Form {
         self.all(name).iter().any(|v| v == value)
     }
 
-    /// The words in a field, parted by spaces, commas or lines.
+    /// The words in a field, separated by spaces, commas or line breaks.
     pub fn words(&self, name: &str) -> Vec<String> {
         let all = self.all(name).iter();
         all.flat_map(|v| v.split([' ', ',', '\n', '\r', '\t']))
@@ -71,8 +71,8 @@ impl Form {
             .collect()
     }
 
-    /// The `name=value` pairs in a field, parted as words are. A value with a space or a comma
-    /// in it stands in double quotes, as [`pairs_text`] writes it.
+    /// The `name=value` pairs in a field, separated like words. A value with a space or a comma in
+    /// it is in double quotes, as [`pairs_text`] writes it.
     pub fn pairs(&self, name: &str) -> Vec<String> {
         let mut all = Vec::new();
         let (mut word, mut inside) = (String::new(), false);
@@ -82,7 +82,7 @@ impl Form {
             match c {
                 '\\' if inside => word.extend(chars.next()),
                 '"' if inside => inside = false,
-                // Elsewhere in a word it stands for itself.
+                // Elsewhere in a word it is an ordinary character.
                 '"' if word.ends_with('=') => inside = true,
                 ' ' | ',' | '\n' | '\r' | '\t' if !inside => all.push(std::mem::take(&mut word)),
                 c => word.push(c),
@@ -124,11 +124,11 @@ impl Form {
         super::visit::with_query(path, &self.fields)
     }
 
-    /// An operation of its fields: empty ones are not said, and those in `lists` hold
+    /// Makes an operation from its fields: empty ones are left out, and those in `lists` hold
     /// several words.
     ///
     /// # Errors
-    /// Every field that holds something else than it should, in the words of the API.
+    /// Every field with an invalid value, in the words of the API.
     pub fn operation<O: Operation>(&self, lists: &[&str]) -> Result<O> {
         let mut fields = BTreeMap::new();
         for name in self.fields.keys() {
@@ -151,7 +151,7 @@ impl Form {
                 Ok(_) => return Err(refuse_all(wrong)),
                 Err(e) => e,
             };
-            // The reader stops at the first mistake; without that field it finds the next.
+            // The parser stops at the first mistake; without that field it finds the next.
             let field = e.messages().iter().find_map(|m| field_of(m));
             if field.is_none_or(|field| fields.remove(field).is_none()) {
                 wrong.extend_from_slice(e.messages());
@@ -189,7 +189,7 @@ pub fn pairs_text(pairs: &BTreeMap<String, String>) -> String {
     words.join(" ")
 }
 
-/// What is wrong with a form: by field, and with none of them.
+/// What is wrong with a form, by field and as a whole.
 #[derive(Default)]
 pub struct Faults {
     fields: BTreeMap<String, Vec<String>>,
@@ -198,8 +198,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Finds the field that each message is about: it is named in front, or what was typed
-    /// into it is quoted.
+    /// Finds the field that each message is about: it is named at the start, or its value is
+    /// quoted.
     pub fn of(problem: &Problem, form: &Form) -> Self {
         let one = std::slice::from_ref(&problem.detail);
         let all = match problem.errors.is_empty() {
@@ -259,9 +259,9 @@ fn quoted<'m>(message: &'m str, form: &'m Form) -> Option<(&'m str, &'m str)> {
         .map(|name| (name.as_str(), message))
 }
 
-/// A message as a page says it: it begins like a sentence.
+/// A message for a page, which begins like a sentence.
 pub fn sentence(message: &str) -> String {
-    // Where the fields of the API are described is of no help in front of a form.
+    // A reference to the API's documentation does not help in a form.
     let message = message
         .strip_suffix("; see /docs for the fields and their values")
         .unwrap_or(message);

@@ -142,7 +142,7 @@ pub fn in_words(limit: &str) -> String {
     format!("{requests} requests a {per}{burst}{of}")
 }
 
-/// A route that shows a key off: the first that asks for one.
+/// An example route: the first that requires a key.
 fn example(guide: &Guide) -> (String, String) {
     let route = guide
         .routes
@@ -171,7 +171,7 @@ fn example(guide: &Guide) -> (String, String) {
     )
 }
 
-/// A segment of a path that a segment of a template takes.
+/// An example of a path segment for a template segment.
 fn filled(segment: &str) -> String {
     if segment.starts_with("{*") || segment.ends_with("+}") {
         return "example".to_owned();

@@ -63,7 +63,7 @@ async fn asking(
         Some(plan) => format!("its client's ({plan})"),
         None => "none".to_owned(),
     };
-    // A token that may give some plans gives no other by leaving it out.
+    // A token that may grant only some plans must not grant another by leaving the field out.
     let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
     let other = client
         .client
@@ -166,7 +166,7 @@ async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedK
     Ok(made.and_then(|m| m.keys().first().cloned()))
 }
 
-/// Replaces one.
+/// Replaces a key.
 pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "rotate");
     let asked = form
@@ -236,7 +236,7 @@ async fn made(
     Ok(Page::new(Section::Keys, title, body))
 }
 
-/// The same form came again: a page that was loaded a second time.
+/// The same form was submitted again: a page was reloaded.
 fn before(visit: &Visit) -> Page {
     let target = if is_client(visit) {
         "/console"

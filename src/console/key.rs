@@ -1,4 +1,4 @@
-//! Keys: lists of them, and one with all that can be done to it.
+//! Keys: lists, and a key with everything that can be done to it.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ use keystile_model::record::Status;
 use keystile_model::wire::{Id, TimeWords, parsed_list};
 use keystile_server::problem::Problem;
 
-/// Keys on one page, and how many are looked at for it.
+/// Keys per page, and how many are examined for it.
 const PAGE: u32 = 50;
 const SCAN: u32 = 5_000;
 
-/// All keys, or those that are asked for.
+/// All keys, filtered by the query.
 pub async fn list(visit: Visit) -> Response {
     let page = listing(&visit).await;
     visit.shown(page)
@@ -44,7 +44,7 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
 }
 
-/// The keys that a page's query asks for.
+/// The keys that match a page's query.
 ///
 /// # Errors
 /// Those of the operation.
@@ -65,7 +65,7 @@ pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Proble
     visit.run(asked).await
 }
 
-/// What a list can be narrowed to.
+/// The filters of a list.
 pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
     let draft = Draft::new(query, None);
     let states: Vec<String> = [
@@ -111,7 +111,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
     }
 }
 
-/// Keys, a row each.
+/// Keys, one row each.
 pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Markup {
     let mut heads = vec!["Key", "Name", "Status", "Scopes", "Plan", "Expires"];
     if with_client {
@@ -147,7 +147,7 @@ fn id(text: &str) -> Result<Id, Problem> {
     Ok(form.operation::<Show>(&[])?.id)
 }
 
-/// One key, and what became of a form about it.
+/// A key, with the result of a form about it.
 async fn page(
     visit: &Visit,
     text: &str,
@@ -252,7 +252,7 @@ fn facts(key: &KeyView, now: u64) -> Markup {
     html! { section.card aria-label="Details" { (part::facts(all)) } }
 }
 
-/// When and where from it was used last, and what is left of its quota.
+/// Its last use, and what is left of its quota.
 fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
     let of = |f: fn(&KeyUse) -> Option<&String>| {
         let text = key.usage.as_ref().and_then(f);
@@ -367,7 +367,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     }
 }
 
-/// How labels are typed.
+/// The hint for labels.
 pub const LABELS: &str =
     "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
 
@@ -393,7 +393,7 @@ fn current(key: &KeyView) -> Form {
         .with("grace", "24h")
 }
 
-/// Changes what was typed over, if all that the form showed is as it was.
+/// Changes the edited fields, if nothing that the form showed has changed.
 pub async fn update(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
     let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
@@ -421,7 +421,7 @@ async fn changed(visit: &Visit, text: &str, form: &Form) -> Result<(), Problem> 
         .await
 }
 
-/// What was typed over.
+/// The edited value.
 fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
     let typed = |name: &str| held::is_typed(form, name);
     let mut update: Update = Form::default().with("id", text).operation(&[])?;
@@ -451,10 +451,10 @@ fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
     Ok(update)
 }
 
-/// The pairs to set, and the names of those to remove.
+/// The labels to set, and the names of those to remove.
 ///
 /// # Errors
-/// What is no label.
+/// What is not a label.
 pub fn typed_labels(
     form: &Form,
 ) -> keystile_model::error::Result<(BTreeMap<String, String>, Vec<String>)> {
@@ -479,7 +479,7 @@ async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Resp
         Ok(key) => key,
         Err(_) => return visit.shown(Err(problem)),
     };
-    // What the form does not say stands there as it is.
+    // Fields that the form does not have are shown as they are.
     let mut filled = held::merged(form, current(&key), &FIELDS);
     for name in ["grace", "reason", "confirm", "do"] {
         if !form.all(name).is_empty() {
@@ -490,12 +490,12 @@ async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Resp
     visit.shown(page)
 }
 
-/// What is said when a form about a key was refused.
+/// The page after a refused form about a key.
 pub async fn refused(visit: &Visit, text: &str, form: Form, problem: Problem) -> Response {
     again(visit, text, &form, problem).await
 }
 
-/// Switches it off for now.
+/// Disables it.
 pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Response {
     let done = match id(&text) {
         Ok(id) => visit.run(Disable { id }).await,
@@ -504,7 +504,7 @@ pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Resp
     after(&visit, &text, done.map(drop), "disabled")
 }
 
-/// Switches it on again, if it is as the page showed it.
+/// Enables it, if it is as the page showed it.
 pub async fn enable(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let done = match id(&text) {
         Ok(id) => visit.unchanged(Enable { id }, &form).await,
@@ -525,7 +525,7 @@ fn after(visit: &Visit, text: &str, done: Result<(), Problem>, word: &str) -> Re
     }
 }
 
-/// Switches it off for good, if its id was typed.
+/// Revokes it permanently, if its id was typed.
 pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "revoke");
     let id = match id(&text) {

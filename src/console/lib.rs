@@ -1,7 +1,9 @@
-//! The web console, and the portal of clients: pages made on the server by the same operations as
-//! the API's, asked for by whoever is signed in. What a role may not do there, it may not do here.
+//! The web console, and the portal for clients: pages made on the server with the API's operations,
+//! in the name of the person who is signed in. What a role may not do in the API, it may not do
+//! here.
 //!
-//! * No key or token ever stands in a URL, in a redirect, or in a page that is shown a second time.
+//! * No key or token ever appears in a URL, in a redirect, or in a page that is shown a second
+//!   time.
 //! * Nothing is ever changed by a request that another site caused: cookies stay on this site, the
 //!   origin is compared, and every form carries a token that only our pages know.
 //! * No page ever runs a script, or takes a style, that is not ours; nothing is inline.
@@ -66,7 +68,7 @@ pub mod webhook;
 use oidc::Oidc;
 use session::Sessions;
 
-/// How long a session lives, and how one gets in beside a token.
+/// How long a session lives, and other ways to sign in than a token.
 pub struct Settings {
     /// Without a request.
     pub idle: Duration,
@@ -112,7 +114,7 @@ pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router 
     router(console.clone()).merge(console.live())
 }
 
-/// What every page stands on.
+/// The state of every page.
 #[derive(Clone)]
 pub struct Console(Arc<Inner>);
 
@@ -121,7 +123,7 @@ struct Inner {
     sessions: Arc<Sessions>,
     oidc: Option<Oidc>,
     envoys: Envoys,
-    /// Of style and script, so that a browser keeps them until they change.
+    /// The version of style and script, so that browsers cache them until they change.
     version: String,
 }
 
@@ -183,7 +185,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("console.js");
 const ICON: &str = include_str!("icon.svg");
 
-/// Of every page: nothing from elsewhere, nothing inline.
+/// The content policy of every page: nothing from elsewhere, nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -280,8 +282,8 @@ async fn guarded(request: Request, next: Next) -> Response {
     };
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    // Nothing is told to other sites. Not `no-referrer`: with that, browsers send forms
-    // with `Origin: null`, and the origin could not be compared.
+    // Other sites learn nothing. Not `no-referrer`, with which browsers send forms with `Origin:
+    // null`, so that the origin could not be compared.
     set(header::REFERRER_POLICY, "same-origin");
     set(
         HeaderName::from_static("cross-origin-opener-policy"),

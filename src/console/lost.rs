@@ -1,4 +1,4 @@
-//! What a restore lost: keys that are in use and unknown, and keys that are good again.
+//! What a restore lost: keys that are in use but unknown, and keys that are valid again.
 
 use axum::response::Response;
 use maud::html;

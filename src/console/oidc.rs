@@ -1,11 +1,12 @@
-//! Sign-in with OpenID Connect: the authorization code flow with PKCE. The provider says
-//! who somebody is, and rules of ours say which role he has for it.
+//! Sign-in with OpenID Connect: the authorization code flow with PKCE. The provider says who a
+//! person is, and our rules say which role they get.
 //!
 //! * [`flow`]: what binds an answer to the browser that asked; [`provider`]: the other side;
-//! * [`id_token`]: what the other side says, checked; [`roles`]: what it is good for.
+//! * [`id_token`]: the other side's statements, verified; [`roles`]: the roles that follow from
+//!   them.
 //!
-//! A session begun so ends like every other. What a person is given is looked at when he
-//! signs in: who loses a group at the provider keeps his role here until the session ends.
+//! Such a session ends like any other. Roles are determined at sign-in: a person who loses a group
+//! at the provider keeps their role here until the session ends.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,31 +44,31 @@ use roles::{Claims, Rule};
 
 /// Where the provider sends people back to.
 const BACK: &str = "/console/oidc/callback";
-/// Where they set out.
+/// Where sign-in starts.
 pub const BEGIN: &str = "/console/oidc";
-/// Answers of the provider waited for at once: each holds a thread.
+/// The most requests to the provider at once: each holds a thread.
 const AT_ONCE: usize = 16;
-/// What failed ways over the provider are counted by, in the place of a token's id.
+/// What failed sign-ins through the provider are counted by, in place of a token's id.
 const SIGN_INS: u64 = u64::MAX - 1;
 /// What the audit log calls it.
 const ACTION: &str = "console.sign_in";
 
-/// How sign-in is set up.
+/// The settings of sign-in.
 #[derive(Clone)]
 pub struct Settings {
     /// The provider, exactly as it calls itself.
     pub issuer: String,
-    /// Our id there.
+    /// Our client id at the provider.
     pub client: String,
-    /// Our secret there; none for a public client.
+    /// Our client secret at the provider; none for a public client.
     pub secret: Option<Secret>,
-    /// `https://keystile.example.com`: how browsers call us.
+    /// `https://keystile.example.com`: our address for browsers.
     pub console: String,
-    /// What is asked for beside `openid`.
+    /// The scopes to request besides `openid`.
     pub scopes: Vec<String>,
-    /// Who has which role.
+    /// The rules for roles.
     pub rules: Vec<Rule>,
-    /// Authorities to trust in place of those that everybody trusts.
+    /// Authorities to trust in place of the public ones.
     pub ca: Option<PathBuf>,
     /// Hosts beside the issuer's own that its document may name.
     pub hosts: Vec<String>,
@@ -84,11 +85,11 @@ impl Settings {
         asked.fold("openid".to_owned(), |all, s| format!("{all} {s}"))
     }
 
-    /// An address that the provider's document names: on the issuer's own host, or on one that
-    /// the operator listed. Codes and our secret are sent there.
+    /// Checks an endpoint from the provider's document: it has to be on the issuer's own host, or
+    /// on one that the operator listed, because codes and our secret are sent there.
     ///
     /// # Errors
-    /// It is somewhere else, or not over TLS although the issuer is.
+    /// If it is elsewhere, or not over TLS although the issuer is.
     pub fn checked_endpoint(&self, field: &str, address: &str) -> Result<()> {
         let address = checked(address)?;
         let parsed = |text: &str| text.parse::<Uri>().unwrap_or_default();
@@ -112,7 +113,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The provider's host: what the button says.
+    /// The provider's host, for the button.
     pub fn name(&self) -> String {
         let issuer: Option<Uri> = self.issuer.parse().ok();
         let host = issuer.as_ref().and_then(Uri::host);
@@ -123,7 +124,7 @@ impl Settings {
 /// An address over TLS, or on this machine.
 ///
 /// # Errors
-/// It is something else.
+/// If it is something else.
 pub fn checked(address: &str) -> Result<String> {
     let wrong = || {
         refuse(
@@ -146,10 +147,10 @@ pub fn checked(address: &str) -> Result<String> {
     Ok(address.to_owned())
 }
 
-/// How browsers call us: an address without a path.
+/// Our address for browsers, without a path.
 ///
 /// # Errors
-/// It is something else.
+/// If it is something else.
 pub fn checked_console(address: &str) -> Result<String> {
     let origin = checked(address)?;
     let origin = origin.strip_suffix('/').unwrap_or(&origin);
@@ -162,7 +163,7 @@ pub fn checked_console(address: &str) -> Result<String> {
     Ok(origin.to_ascii_lowercase())
 }
 
-/// The way in over a provider.
+/// Sign-in through a provider.
 pub struct Oidc {
     provider: Arc<Provider>,
     flows: Flows,
@@ -187,7 +188,7 @@ impl Oidc {
         self.provider.settings()
     }
 
-    /// Asks the provider, where waiting holds up nobody.
+    /// Calls the provider on a thread that may block.
     async fn ask<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Provider) -> Result<T> + Send + 'static,
@@ -253,7 +254,7 @@ pub async fn callback(State(console): State<Console>, request: Request) -> Respo
         Ok(response) => response,
         Err(problem) => door::signing_in(&console, &Form::default(), Some(&problem)),
     };
-    // Whatever came of it, this way was gone.
+    // Whatever the result, this flow is used up.
     set(&mut response, source.flow_cookie(None, 0));
     response
 }
@@ -268,8 +269,8 @@ async fn come_back(
     let stranger = system::of_stranger(source.address, &source.request);
     let entropy = stranger.entropy;
     let now = stranger.now.seconds();
-    // Any page of any site can have a browser ask for this address: without a sign-in that
-    // this browser began, it costs nobody anything.
+    // Any page of any site can make a browser request this URL: without a sign-in that this browser
+    // began, it has no cost.
     let (flow, query) = begun(oidc, cookie, query)?;
     let (claims, next) = match believed(oidc, flow, &query, now).await {
         Ok(believed) => believed,
@@ -309,7 +310,7 @@ async fn come_back(
     Ok(response)
 }
 
-/// The sign-in that this browser began and comes back from, and what comes back with it.
+/// The sign-in that this browser began and returns from, with the query that it brings back.
 fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)> {
     let query = Form::read(query.as_bytes())?;
     for name in ["code", "state", "error", "iss"] {
@@ -324,9 +325,9 @@ fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)>
     Ok((flow, query))
 }
 
-/// What the provider says of who comes back, and where he wanted to go.
+/// The provider's verified statements about the person, and the page that they wanted.
 async fn believed(oidc: &Oidc, flow: Flow, query: &Form, now: u64) -> Result<(Claims, String)> {
-    // Who speaks for another provider (RFC 9207) is not listened to.
+    // An answer from another provider (RFC 9207) is ignored.
     if query
         .given("iss")
         .is_some_and(|iss| iss != oidc.settings().issuer)
@@ -349,9 +350,9 @@ fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Resul
     provider.exchange(code.expose_secret(), flow, now)
 }
 
-/// What a provider says, so that one part of a name in the audit log cannot be taken for
-/// another: a subject without `@` and brackets is nobody's address. All but letters, digits and
-/// `plain` stands in percent signs.
+/// A provider's text, encoded so that one part of a name in the audit log cannot be taken for
+/// another: a subject without `@` and brackets is not an email address. Everything except letters,
+/// digits and `plain` is percent-encoded.
 fn unmistakable(text: &str, plain: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -363,7 +364,7 @@ fn unmistakable(text: &str, plain: &str) -> String {
     out
 }
 
-/// How the audit log names somebody, and how they are called here.
+/// A person's name in the audit log, and their display name.
 fn names(claims: &Claims) -> (String, String) {
     let subject = claims.get("sub").and_then(|v| v.as_str());
     let subject = unmistakable(subject.unwrap_or_default(), "-._~|:");
@@ -373,7 +374,7 @@ fn names(claims: &Claims) -> (String, String) {
     }
 }
 
-/// Who it is, and what he may here; or how he is called, and that he may nothing.
+/// The person and their role; or their name, if they have no role.
 fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let subject = claims
         .get("sub")
@@ -399,7 +400,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     Ok(Person { name, grant })
 }
 
-/// Tells people apart, and from tokens, in what is counted for each.
+/// Identifies people, as distinct from tokens, in rate limits.
 fn id(issuer: &str, subject: &str) -> KeyId {
     let digest = Sha256::new()
         .chain_update(b"keystile oidc\0")
@@ -411,8 +412,8 @@ fn id(issuer: &str, subject: &str) -> KeyId {
     KeyId::from_u64(number % 62_u64.pow(10)).unwrap_or(Grant::nothing().id)
 }
 
-/// The last step is taken by a page of ours: after a way over another site, browsers do
-/// not show a strict cookie to where they are redirected.
+/// The last step is a page of ours: after a redirect from another site, browsers do not send a
+/// strict cookie.
 fn welcome(console: &Console, next: &str) -> Response {
     let body = html! {
         main.door {
@@ -444,7 +445,7 @@ fn not_begun() -> Error {
 
 async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {
     let app = console.app();
-    // Slowed, and nobody else with it: whoever comes back from the provider next is heard.
+    // Slowed down, but without affecting others who return from the provider.
     if e.kind() != Kind::Unavailable
         && let Err(problem) = auth::failed(app, source.address, SIGN_INS).await
     {
@@ -530,7 +531,7 @@ mod tests {
                 assert!(!name.contains('@') && !name.contains('('), "{name}");
             }
         }
-        // Nor can an address that the provider lets anybody choose.
+        // Nor can an email address that the provider lets anybody choose.
         let crooked = "x) (boss@example.com";
         let crooked = named(json!({"sub": "u-2", "email": crooked, "email_verified": true}));
         assert_eq!(crooked, "oidc:u-2 (x%29%20%28boss@example.com)");

@@ -1,4 +1,4 @@
-//! The first page: what there is, what was asked for, what ends soon, what was done.
+//! The first page: clients and keys, usage, what expires soon, recent changes.
 
 use axum::response::Response;
 use maud::{Markup, html};

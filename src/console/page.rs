@@ -1,4 +1,4 @@
-//! The frame around every page: head, menu, who is signed in.
+//! The frame around every page: head, menu, the person signed in.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -12,7 +12,7 @@ use keystile_api::{self as operation, AUDITORS, STAFF};
 use keystile_model::caller::Role;
 use keystile_server::problem::Problem;
 
-/// Where in the menu a page belongs.
+/// The menu section of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// What to look at first.
@@ -70,7 +70,7 @@ pub struct Page {
     pub title: String,
     /// Where it belongs.
     pub section: Section,
-    /// What stands above the headline: where one came from, as target and word.
+    /// The link above the headline, as target and text.
     pub up: Option<(String, String)>,
     /// Beside the headline.
     pub actions: Markup,
@@ -107,7 +107,7 @@ impl Page {
         self
     }
 
-    /// The same as the answer to a form that was refused.
+    /// The page as the answer to a refused form.
     #[must_use]
     pub fn refused(mut self, problem: Option<&Problem>) -> Self {
         if let Some(status) = problem.and_then(|p| StatusCode::from_u16(p.status).ok()) {
@@ -119,14 +119,14 @@ impl Page {
 
 /// What a form holds and what is wrong with it.
 pub struct Draft<'f> {
-    /// What was typed, or what stands there at first.
+    /// What was typed, or the initial values.
     pub form: &'f Form,
     /// What is wrong.
     pub faults: Faults,
 }
 
 impl<'f> Draft<'f> {
-    /// A form that was not sent, or was refused.
+    /// A form that was not submitted yet, or was refused.
     pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
         Self {
             form,
@@ -134,7 +134,7 @@ impl<'f> Draft<'f> {
         }
     }
 
-    /// What is wrong with all of it, or that something is wrong below.
+    /// What is wrong with the form as a whole, or a note that fields have errors.
     pub fn summary(&self) -> Markup {
         let below = self.faults.rest.is_empty() && !self.faults.is_empty();
         html! {
@@ -148,7 +148,7 @@ impl<'f> Draft<'f> {
 }
 
 impl Visit {
-    /// A page, or what is wrong in its place.
+    /// A page, or the error in its place.
     pub fn shown(&self, page: Result<Page, Problem>) -> Response {
         match page {
             Ok(page) => self.tagged((page.status, framed(self, &page)).into_response()),
@@ -167,13 +167,13 @@ impl Visit {
         html! { input type="hidden" name="csrf" value=(self.form_token); }
     }
 
-    /// What a button carries that does something about a thing only as it was shown.
+    /// The hidden field of a button that acts only if nothing has changed since the page was shown.
     pub fn seen<T: serde::Serialize>(&self, shown: &T) -> Markup {
         let tag = operation::tag(&serde_json::to_value(shown).unwrap_or_default());
         html! { input type="hidden" name=(SEEN) value=(tag); }
     }
 
-    /// What a form carries that makes something, so that it makes it once.
+    /// The hidden field of a form that creates something, so that it does so only once.
     pub fn nonce(&self, form: &Form) -> Markup {
         let nonce = match form.given("nonce") {
             Some(nonce) => nonce.to_owned(),
@@ -191,7 +191,7 @@ pub fn see_other(target: &str) -> Response {
     response
 }
 
-/// What is wrong, to who is signed in.
+/// The error page for a person who is signed in.
 pub fn told(visit: &Visit, problem: &Problem) -> Response {
     let mut page = Page::new(
         Section::Overview,
@@ -205,7 +205,7 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
     visit.shown(Ok(page))
 }
 
-/// What is wrong, to whomever.
+/// The error page for anybody.
 pub fn failure(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = html! {
@@ -280,7 +280,7 @@ pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
     document(title, version, html! {}, body)
 }
 
-/// A document that leads on to another one by itself.
+/// A document that redirects to another one.
 pub fn onward(title: &str, version: &str, body: Markup, target: &str) -> Html<String> {
     let lead = html! { meta http-equiv="refresh" content={ "0; url=" (target) }; };
     document(title, version, lead, body)

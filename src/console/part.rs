@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::page::Draft;
 use keystile_model::when;
 
-/// An instant, and how far away it is.
+/// A time, and how far away it is.
 pub fn time(seconds: u64, now: u64) -> Markup {
     html! {
         time datetime=(when::rfc3339(seconds)) title=(when::rfc3339(seconds)) {
@@ -14,7 +14,7 @@ pub fn time(seconds: u64, now: u64) -> Markup {
     }
 }
 
-/// An instant that may not be.
+/// A time that may be missing.
 pub fn maybe_time(seconds: Option<u64>, now: u64, none: &str) -> Markup {
     match seconds {
         Some(seconds) => time(seconds, now),
@@ -63,7 +63,7 @@ pub fn hint(body: Markup) -> Markup {
     html! { div.note { (body) } }
 }
 
-/// What was done on the way here, by a word of the URL; nothing for words that nobody knows.
+/// The message for what was just done, by a word in the URL; nothing for unknown words.
 pub fn done(word: &str) -> Markup {
     let text = match word {
         "created" => "Client created.",
@@ -116,7 +116,7 @@ pub fn table(caption: &str, heads: &[&str], rows: Vec<Vec<Markup>>, empty: &str)
     }
 }
 
-/// Facts: a word and what is true of it.
+/// Facts: labels and values.
 pub fn facts(all: Vec<(&str, Markup)>) -> Markup {
     html! {
         dl.facts {
@@ -127,7 +127,7 @@ pub fn facts(all: Vec<(&str, Markup)>) -> Markup {
     }
 }
 
-/// A number that is worth a place of its own.
+/// A figure shown prominently.
 pub fn figure(value: &str, word: &str, target: Option<&str>) -> Markup {
     let inner = html! { span.value { (value) } span.word { (word) } };
     html! {
@@ -151,7 +151,7 @@ pub fn pager(first: Option<String>, next: Option<String>) -> Markup {
     }
 }
 
-/// A secret, shown this once.
+/// A secret, shown only once.
 pub fn secret(text: &str, word: &str) -> Markup {
     html! {
         div.secret {
@@ -271,7 +271,7 @@ impl<'a> Field<'a> {
         (!ids.is_empty()).then(|| ids.join(" "))
     }
 
-    /// One line. What stands in a password field is never sent back.
+    /// A single line. The value of a password field is never sent back.
     pub fn line(self, draft: &Draft<'_>) -> Markup {
         let value = if self.kind == "password" {
             ""
@@ -337,7 +337,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Options of a choice, whose first stands for none.
+/// Options of a choice, of which the first means none.
 pub fn options<'a>(none: &str, all: impl IntoIterator<Item = &'a String>) -> Vec<(String, String)> {
     let none = std::iter::once((String::new(), none.to_owned()));
     none.chain(all.into_iter().map(|w| (w.clone(), w.clone())))

@@ -1,4 +1,4 @@
-//! The policy: what routes ask for, an editor that shows what a change means, history.
+//! The policy: what routes require, an editor that shows the effects of a change, and the history.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -105,14 +105,14 @@ pub async fn edit(visit: Visit) -> Response {
     visit.shown(page)
 }
 
-/// A policy that holds, and what it would change.
+/// A valid policy, and what it would change.
 struct Tried {
     checked: Checked,
     compared: Compared,
 }
 
 fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
-    // A mistake names its line, so all of them stand above the text.
+    // A mistake names its line, so all of them are shown above the text.
     let draft = Draft::new(form, None);
     let mistakes: Vec<String> = problem
         .map(|p| p.detail.lines().map(str::to_owned).collect())
@@ -182,7 +182,7 @@ fn meaning(tried: &Tried) -> Markup {
     }
 }
 
-/// Checks a policy and shows what it means, or applies it.
+/// Checks a policy and shows its effects, or applies it.
 pub async fn submit(Sent { visit, form }: Sent) -> Response {
     let text = form.lines("text");
     if form.text("do") == "apply" {
@@ -204,8 +204,8 @@ pub async fn submit(Sent { visit, form }: Sent) -> Response {
     visit.shown(Ok(page))
 }
 
-/// Somebody applied another policy while this one was written: the text is kept, and what it
-/// would change about that one is shown before it can be applied.
+/// Somebody applied another policy while this one was being written: the text is kept, and its
+/// differences from that one are shown before it can be applied.
 async fn overtaken(visit: &Visit, form: Form, text: String, problem: &Problem) -> Response {
     let tried = attempt(visit, text).await.ok();
     let now = tried.as_ref().map(|t| t.compared.revision.to_string());
@@ -249,7 +249,7 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
         .await
 }
 
-/// Policies of former times.
+/// The revisions of the policy.
 pub async fn history(visit: Visit) -> Response {
     let page = former(&visit).await;
     visit.shown(page)

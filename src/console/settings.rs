@@ -1,5 +1,5 @@
-//! Settings of usage: how long it is kept, what is taken for odd, and what the policy lets
-//! Envoys tell.
+//! Usage settings: how long it is kept, what counts as an anomaly, and what the policy lets Envoys
+//! report.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -18,10 +18,10 @@ use keystile_registry::usage::Settings;
 use keystile_server::problem::Problem;
 
 const PATH: &str = "/console/settings";
-/// What is typed to forget where keys were used from.
+/// The word to type to confirm forgetting.
 const WORD: &str = "forget";
 
-/// A setting: its field, its name for people, what it means, and how it reads.
+/// A setting: its field, its label, its hint, and how to read it.
 struct Setting(
     &'static str,
     &'static str,
@@ -45,7 +45,7 @@ const RETENTION: [Setting; 3] = [
     ),
 ];
 
-/// What is taken for odd.
+/// The rules for anomalies.
 const RULES: [Setting; 6] = [
     Setting(
         "spike_factor",
@@ -181,7 +181,7 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
     }
 }
 
-/// What Envoys tell is a matter of the policy.
+/// What Envoys report is decided by the policy.
 fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
     let counted = report.filter(|r| r.get("usage").is_none_or(|u| u == true));
     let facts = counted.map(|report| {
@@ -235,8 +235,8 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
     }
 }
 
-/// Changes the fields that were typed over, unless they have changed in the meantime, and leaves
-/// all others as they are.
+/// Changes the edited fields, unless they have changed in the meantime, and leaves all others as
+/// they are.
 pub async fn update(Sent { visit, form }: Sent) -> Response {
     let done = match typed(&form) {
         Ok(asked) => changed(&visit, &form, asked).await,
@@ -285,7 +285,7 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
     Ok(asked.operation(&[])?)
 }
 
-/// Forgets where keys were used from.
+/// Forgets the addresses and user agents that used keys.
 pub async fn forget(Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", WORD);
     let done = match form.text("confirm") {

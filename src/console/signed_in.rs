@@ -1,4 +1,4 @@
-//! Who is signed in to the console, and the end of a session.
+//! The list of console sessions, and ending one.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -22,7 +22,7 @@ pub async fn list(visit: Visit) -> Response {
 }
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
-    // What is shown comes from the server itself; the right to see it does not.
+    // The data come from the server itself, but the role has to be checked.
     visit.with::<List, _>("", |_, _| Ok(())).await?;
     let all = visit.sessions().all(seconds(), visit.now);
     let own = Sessions::public_id(visit.session());
@@ -74,8 +74,8 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
 /// Ends a session, and records it in the audit log.
 ///
 /// # Errors
-/// There is none with that id; those of the store. It has ended then nevertheless: nobody stays
-/// signed in because a disk is full.
+/// If there is none with that id; those of the store. In the latter case the session has ended
+/// nevertheless: nobody stays signed in because a disk is full.
 pub fn ended(
     sessions: &Sessions,
     store: &mut keystile_store::Store,

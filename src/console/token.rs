@@ -1,4 +1,4 @@
-//! Tokens and invitations: made, shown once, revoked.
+//! Tokens and invitations: creating, showing once, revoking.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -169,7 +169,7 @@ fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
     Page::new(Section::Tokens, format!("{what} {}", made.view.name), body)
 }
 
-/// Switches one off for good; its sessions end with it.
+/// Revokes a token permanently; its sessions end with it.
 pub async fn revoke(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
     let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
     let done = match asked {

@@ -1,5 +1,4 @@
-//! Usage: what Envoys counted, as a chart with its numbers, what was odd about keys, and
-//! what is left of their quotas.
+//! Usage: what Envoys counted, as a chart with its numbers, anomalies, and what is left of quotas.
 
 use maud::{Markup, html};
 
@@ -17,22 +16,22 @@ use keystile_registry::usage::question::By;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 
-/// Ranges of time that a page offers. The first is meant if the URL says none of them.
+/// The time ranges that a page offers. The first is the default.
 const RANGES: [Range; 3] = [
     Range("24h", "24 hours", 86_400),
     Range("7d", "7 days", 7 * 86_400),
     Range("30d", "30 days", 30 * 86_400),
 ];
-/// Reasons of refusals with a colour of their own; the rest are taken together.
+/// How many reasons for refusals have a colour of their own; the rest are taken together.
 const REASONS: usize = 2;
 /// Groups of a table.
 const GROUPS: u32 = 10;
-/// Outcomes told apart: more than there are.
+/// The most outcomes that are distinguished: more than there are.
 const OUTCOMES: u32 = 64;
 /// Rows of a table of anomalies.
 const ODD: usize = 20;
 
-/// As the URL says it, in words, and in seconds.
+/// The range in the URL, in words, and in seconds.
 #[derive(Clone, Copy)]
 struct Range(&'static str, &'static str, u64);
 
@@ -47,12 +46,12 @@ pub enum Of {
     Key(Id),
 }
 
-/// What a page says about usage; `None` if it cannot be read, which is no reason to show
-/// nothing else.
+/// What a page shows about usage; `None` if it cannot be read, in which case the rest of the page
+/// is still shown.
 pub struct Seen {
     counts: Option<Counts>,
     range: Range,
-    /// `report` with `usage` is in the policy; `None` for who may not see that.
+    /// Whether `report` with `usage` is in the policy; `None` for callers that may not see that.
     reported: Option<bool>,
 }
 
@@ -80,7 +79,7 @@ impl Of {
         asked
     }
 
-    /// What the second table tells apart.
+    /// What the second table is broken down by.
     fn by(&self) -> By {
         match self {
             Self::All => By::Client,
@@ -90,7 +89,7 @@ impl Of {
     }
 }
 
-/// Asks for all that a page shows, in one turn.
+/// Reads everything that a page shows, in one turn.
 ///
 /// # Errors
 /// Those of the operations, unless it is only that usage cannot be read.
@@ -141,8 +140,8 @@ fn counts(of: &Of, range: Range, store: &mut Store, world: &World) -> Result<Cou
     })
 }
 
-/// `None`, and a word in the log, if usage cannot be read. Who asks for what is not there,
-/// or not his, is told so.
+/// `None`, with a log line, if usage cannot be read. Other errors (it does not exist, or is not the
+/// caller's) are returned.
 fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -155,8 +154,7 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
 }
 
 impl Seen {
-    /// How many requests there were, as numbers worth a place of their own; nothing if
-    /// nothing is known.
+    /// The numbers of requests as prominent figures; nothing if nothing is known.
     pub fn figures(&self) -> Markup {
         let Some(u) = self.counted() else {
             return html! {};
@@ -202,7 +200,7 @@ impl Seen {
         }
     }
 
-    /// What was odd about keys in the last 7 days; nothing where nothing was counted.
+    /// Anomalies of the last 7 days; nothing if nothing was counted.
     pub fn odd(&self, visit: &Visit) -> Markup {
         let (Some(counts), Some(_)) = (&self.counts, self.counted()) else {
             return html! {};
@@ -264,7 +262,7 @@ impl Seen {
         }
     }
 
-    /// What the numbers leave out.
+    /// Notes on what the numbers leave out.
     fn limits(&self, u: &Usage, now: u64) -> Markup {
         let began = u.counted_since.as_ref().filter(|t| t.0 > u.from.0);
         html! {
@@ -336,7 +334,7 @@ fn name(group: &UsageGroup) -> &str {
     group.name.as_deref().unwrap_or("none")
 }
 
-/// In full, and as short as below a bar.
+/// A time in full, and short for below a bar.
 fn at(seconds: u64, step: Step) -> (String, String) {
     let text = when::short(seconds);
     let text = text.as_str();

@@ -1,5 +1,5 @@
-//! Who is looking: a session, its token and where the request comes from; and how
-//! operations are asked for in its name.
+//! A visit: a session, its token and the origin of the request; and performing operations in its
+//! name.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ use keystile_system as system;
 /// The largest form: a policy and its fields, encoded.
 const FORM: usize = 4 << 20;
 
-/// A page or an action in the name of who is signed in.
+/// A page or an action in the name of the person signed in.
 pub struct Visit {
     console: Console,
     asker: Asker,
@@ -43,13 +43,13 @@ pub struct Visit {
     pub form_token: String,
     /// Fields of the query; the first value of each counts.
     pub query: Form,
-    /// `https://keystile.example.com`: how the browser calls us.
+    /// `https://keystile.example.com`: our address for the browser.
     pub origin: String,
-    /// Its one instant, in seconds.
+    /// Its time, in seconds.
     pub now: u64,
 }
 
-/// An action: a form that one of our pages made for this session.
+/// An action: a form from one of our pages for this session.
 pub struct Sent {
     /// Whose.
     pub visit: Visit,
@@ -58,17 +58,17 @@ pub struct Sent {
 }
 
 impl Visit {
-    /// What kind of caller it is.
+    /// Its role.
     pub fn role(&self) -> Role {
         self.asker.grant.role
     }
 
-    /// Its token's name, or how the identity provider calls him.
+    /// The name of its token, or of the person at the identity provider.
     pub fn name(&self) -> &str {
         &self.asker.grant.name
     }
 
-    /// Its token's id, or how the audit log names who has none.
+    /// The id of its token, or the person's name in the audit log.
     pub fn token(&self) -> String {
         self.asker.mark()
     }
@@ -78,7 +78,7 @@ impl Visit {
         self.asker.grant.client.as_deref()
     }
 
-    /// What it may give to keys; of a client only.
+    /// The limits for its keys; only for a client.
     pub fn ceilings(&self) -> Option<&keystile_model::caller::Ceilings> {
         let bound = self.role() == Role::Client;
         bound.then_some(&self.asker.grant.ceilings)
@@ -102,7 +102,7 @@ impl Visit {
     /// Forgets an Envoy that is gone for good.
     ///
     /// # Errors
-    /// 403 for a role that may not; it is not known, or is connected.
+    /// 403 for a role that may not; or if it is not known, or is connected.
     pub async fn forget(&self, node: &str) -> Result<(), Problem> {
         let route = fleet::Forget::ROUTE;
         let app = self.console.app();
@@ -128,7 +128,7 @@ impl Visit {
         self.console.app().fresh_id()
     }
 
-    /// Whether its role may ask for an operation.
+    /// Whether its role may perform an operation.
     pub fn may<O: Operation>(&self) -> bool {
         O::ROUTE.roles.contains(&self.role())
     }
@@ -141,7 +141,7 @@ impl Visit {
         self.paced(asked, None).await
     }
 
-    /// Asks for an operation about something that is as its page showed it.
+    /// Performs an operation if its subject is still as the page showed it.
     ///
     /// # Errors
     /// Those of [`Visit::run`], and 412 if it has changed since.
@@ -153,8 +153,7 @@ impl Visit {
         self.paced(asked, Some(form.text(SEEN).to_owned())).await
     }
 
-    /// Asks for an operation that is done in parts, if what it is about passes a check before the
-    /// first.
+    /// Performs an operation in parts, if its subject passes a check before the first part.
     ///
     /// # Errors
     /// Those of [`Visit::run`], and of `check`.
@@ -180,7 +179,7 @@ impl Visit {
             .await
     }
 
-    /// In the order that the operation asks for; what may be begun again is read again.
+    /// With the priority of the operation; if it may be started again, it is read again.
     async fn paced<O: Operation>(
         &self,
         asked: O,
@@ -217,8 +216,8 @@ impl Visit {
         self.with_pace::<O, _, _>("", pace, true, begin).await
     }
 
-    /// Asks for an operation that makes something, once for each form: a page that is
-    /// loaded again makes nothing a second time. `None` if it was made before.
+    /// Performs an operation that creates something, once per form: reloading a page creates
+    /// nothing a second time. `None` if it was created before.
     ///
     /// # Errors
     /// Those of [`Visit::run`].
@@ -242,7 +241,7 @@ impl Visit {
                 }
                 asked.run(store, world)
             };
-            // That it was done is all that is remembered: no secret could slip in.
+            // Only the fact is stored, so that no secret can slip in.
             let remember = |_: &O::Output| (201, serde_json::json!({}));
             Ok(
                 match replay::once(store, world, &nonce, request, run, remember)? {
@@ -254,7 +253,7 @@ impl Visit {
         .await
     }
 
-    /// Does what takes the rights of an operation.
+    /// Calls a function that requires the rights of an operation.
     ///
     /// # Errors
     /// Those of `f`, and 403 for a role that may not.
@@ -266,7 +265,7 @@ impl Visit {
         self.with_at::<O, _>(subject, Pace::Usual, f).await
     }
 
-    /// The same at another pace, if it is none that is begun again.
+    /// The same with another priority, if it is not one that is started again.
     ///
     /// # Errors
     /// Those of [`Visit::with`].
@@ -281,7 +280,7 @@ impl Visit {
         self.with_pace::<O, _, _>(subject, pace, false, begin).await
     }
 
-    /// What acts `on_the_store_alone` may be looked at first, and begun again.
+    /// What acts `on_the_store_alone` may be tried by a reader first, and started again.
     async fn with_pace<O: Operation, T: Send + 'static, F>(
         &self,
         subject: &str,
@@ -318,7 +317,7 @@ impl Visit {
         }
     }
 
-    /// An answer, with what the log says of it.
+    /// An answer, with what the log records about it.
     pub fn tagged(&self, mut response: Response) -> Response {
         response.extensions_mut().insert(TokenId(self.token()));
         response
@@ -332,7 +331,7 @@ fn begun_twice() -> keystile_model::error::Error {
     )
 }
 
-/// That what an operation is about is as the page showed it, which carries its tag.
+/// Checks that the subject of an operation is as the page, which carries its tag, showed it.
 fn is_as_seen<O: Operation>(
     asked: &O,
     seen: &str,
@@ -348,23 +347,23 @@ fn is_as_seen<O: Operation>(
 
 /// Where a request comes from.
 pub struct Source {
-    /// Address of the browser, or of what stands in front of us.
+    /// The address of the browser, or of a proxy in front of us.
     pub address: IpAddr,
     /// Id of the request.
     pub request: String,
-    /// The browser speaks TLS.
+    /// The browser uses TLS.
     pub secure: bool,
-    /// `keystile.example.com:8443`: how the browser calls us.
+    /// `keystile.example.com:8443`: our authority for the browser.
     pub authority: String,
     /// Its connection.
     pub presence: Presence,
 }
 
 impl Source {
-    /// Reads it off a request.
+    /// Reads it from a request.
     ///
     /// # Errors
-    /// If nobody knows where it comes from.
+    /// If its origin is unknown.
     pub fn of(head: &Parts) -> Result<Self, Problem> {
         let peer = head.extensions.get::<Peer>().ok_or_else(|| {
             Problem::new(
@@ -396,8 +395,8 @@ impl Source {
         format!("{scheme}://{}", self.authority)
     }
 
-    /// That a form was sent by one of our own pages. Browsers say so of every form, and no
-    /// script of another site can make them say something else.
+    /// Checks that a form was sent by one of our own pages. Browsers report this for every form,
+    /// and scripts of other sites cannot change it.
     ///
     /// # Errors
     /// 403.
@@ -415,8 +414,8 @@ impl Source {
         .into())
     }
 
-    /// The cookie's name. With `__Host-` no other host of the domain, and nothing in clear,
-    /// can plant one.
+    /// The cookie's name. With `__Host-`, neither another host of the domain nor a connection
+    /// without TLS can set it.
     fn cookie(&self) -> &'static str {
         match self.secure {
             true => "__Host-keystile",
@@ -424,7 +423,7 @@ impl Source {
         }
     }
 
-    /// Makes a browser remember a session; an empty one makes it forget.
+    /// Sets the session cookie; an empty one deletes it.
     pub fn set_cookie(&self, session: Option<&SessionId>, response: &mut Response) {
         let (value, age) = match session {
             Some(id) => (id.expose_secret(), ""),
@@ -434,7 +433,7 @@ impl Source {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 
-    /// The name of the cookie that is kept on the way over an identity provider.
+    /// The name of the cookie for sign-in through an identity provider.
     pub fn flow_name(&self) -> &'static str {
         match self.secure {
             true => "__Host-keystile-flow",
@@ -442,7 +441,8 @@ impl Source {
         }
     }
 
-    /// That cookie, for so many seconds. It comes back from another site, and is `Lax` for it.
+    /// That cookie, for this many seconds. It has to be sent after a redirect from another site, so
+    /// it is `Lax`.
     pub fn flow_cookie(&self, value: Option<&str>, seconds: u64) -> HeaderValue {
         let age = format!("; Max-Age={seconds}");
         self.made(self.flow_name(), value.unwrap_or_default(), "Lax", &age)
@@ -451,7 +451,7 @@ impl Source {
     fn made(&self, name: &str, value: &str, site: &str, age: &str) -> HeaderValue {
         let secure = if self.secure { "; Secure" } else { "" };
         let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite={site}{secure}{age}");
-        // Names and values are ours, and fit for a header.
+        // Names and values are ours, and valid in a header.
         let cookie = HeaderValue::from_str(&cookie);
         let mut cookie = cookie.unwrap_or(HeaderValue::from_static(""));
         cookie.set_sensitive(true);
@@ -463,7 +463,7 @@ impl Source {
         self.shown(headers, self.cookie()).map(SessionId::new)
     }
 
-    /// What a browser shows of a cookie.
+    /// The value of a cookie.
     pub fn shown<'h>(&self, headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         let pairs = headers.get_all(header::COOKIE).iter();
         pairs
@@ -475,7 +475,7 @@ impl Source {
     }
 }
 
-/// What stands in front is believed: claiming TLS only makes cookies stricter.
+/// A proxy's claim is trusted: claiming TLS only makes cookies stricter.
 fn secure(peer: &Peer, headers: &HeaderMap) -> bool {
     let forwarded = headers
         .get("x-forwarded-proto")

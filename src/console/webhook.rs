@@ -1,4 +1,4 @@
-//! Webhooks: who is told what.
+//! Webhooks.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -93,7 +93,7 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
     visit.shown(page)
 }
 
-/// What tells a webhook from a later one of the same name.
+/// What distinguishes a webhook from a later one of the same name.
 const FIELDS: [&str; 3] = ["url", "events", "created"];
 
 fn current(hook: &WebhookView) -> Form {
@@ -103,7 +103,7 @@ fn current(hook: &WebhookView) -> Form {
         .with("created", keystile_model::when::rfc3339(hook.created.0))
 }
 
-/// Removes one, if it is the one that the page showed.
+/// Removes a webhook, if it is the one that the page showed.
 pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let done = visit
         .with::<Delete, _>(&name.clone(), move |store, world| {

@@ -1,4 +1,4 @@
-//! Who asks, and whether he may: the token, its role, how often.
+//! Callers and what they may do: the token, its role, how often it may be used.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,33 +21,33 @@ use keystile_registry::audit;
 use keystile_registry::token::{self, TokenError};
 use keystile_system as system;
 
-/// How long a request waits until the use of its token is remembered.
+/// How long a request waits for the use of its token to be recorded.
 const NOTED: Duration = Duration::from_millis(100);
 
-/// Who asks for something that needs a token.
+/// The caller of an operation that needs a token.
 pub struct Asker {
-    /// What the token is good for.
+    /// What the token allows.
     pub grant: Grant,
-    /// Where he asks from.
+    /// The address of the caller.
     pub address: IpAddr,
-    /// Under which id.
+    /// The id of the request.
     pub request: String,
-    /// How the audit log names who holds no token.
+    /// The name in the audit log of a caller without a token.
     name: Option<String>,
     /// Where messages may be sent.
     reach: Reach,
 }
 
-/// Who signed in over an identity provider, and holds no token.
+/// A person who signed in through an identity provider, and has no token.
 pub struct Person {
-    /// How the audit log names him: `oidc:SUBJECT (EMAIL)`.
+    /// Their name in the audit log: `oidc:SUBJECT (EMAIL)`.
     pub name: String,
-    /// What he may.
+    /// What they may do.
     pub grant: Grant,
 }
 
 impl Asker {
-    /// The clock, and who he is for the store and the audit log.
+    /// The clock, and the caller for the store and the audit log.
     pub fn world(&self) -> World {
         let grant = self.grant.clone();
         let world = match &self.name {
@@ -60,7 +60,7 @@ impl Asker {
         }
     }
 
-    /// How the log of requests names him: by the public id of his token, if there is one.
+    /// The caller's name in the request log: the public id of the token, if there is one.
     pub fn mark(&self) -> String {
         match &self.name {
             Some(name) => name.clone(),
@@ -69,9 +69,9 @@ impl Asker {
     }
 }
 
-/// Takes a request's token, if it is good. However many bad ones came from the same place: a
-/// good one is never refused for them. Tokens cannot be guessed; what is slowed are those
-/// that try, and what they cost.
+/// Accepts a request's token, if it is valid. A valid token is never refused because of bad ones
+/// from the same address, however many there are. Tokens cannot be guessed; this slows down those
+/// who try, and limits their cost.
 ///
 /// # Errors
 /// 401, or 429 for too many bad ones.
@@ -85,7 +85,7 @@ pub async fn authenticate(
     identify(app, bearer(headers), address, request, action).await
 }
 
-/// The same of a token that came by another way.
+/// The same for a token that was sent in another way.
 ///
 /// # Errors
 /// Those of [`authenticate`].
@@ -112,7 +112,7 @@ pub async fn identify(
         Ok(grant) => grant,
         Err((problem, reason)) => {
             app.metrics().refused(reason);
-            // A token that is missing was not guessed.
+            // A missing token is not a guess.
             if let Some(prefix) = prefix {
                 failed(app, address, prefix).await?;
             }
@@ -152,7 +152,7 @@ async fn looked_up(
     Ok(found)
 }
 
-/// Whether a request shows a token or a session that was good a short while ago.
+/// Whether a request presents a token or a session that was valid a short while ago.
 pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
     let good = &app.limits().good;
     if bearer(headers).is_ok_and(|token| good.remembers(&token, now)) {
@@ -167,13 +167,13 @@ pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
         .any(|(_, session)| good.remembers(session, now))
 }
 
-/// What guesses are counted by beside the place: the public id that they are for.
+/// What guesses are counted by, beside the address: the public id that they are for.
 pub fn prefix(presented: &str) -> u64 {
     Parsed::parse(presented.as_bytes()).map_or(u64::MAX, |text| text.id().as_u64())
 }
 
-/// Counts a guess. When there were too many, the answer is held up and says no more than
-/// that, and no record is written.
+/// Counts a guess. If there were too many, the answer is delayed and says only that, and no record
+/// is written.
 ///
 /// # Errors
 /// 429.
@@ -189,10 +189,10 @@ pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Probl
     Err(e.into())
 }
 
-/// Takes who has shown his token before, if it is good still.
+/// Accepts a caller whose token was presented before, if it is still valid.
 ///
 /// # Errors
-/// 401 if it is not, 429 if it asks too often.
+/// 401 if it is not, 429 if it is used too often.
 pub async fn resume(
     app: &App,
     token: KeyId,
@@ -217,10 +217,10 @@ pub async fn resume(
     }
 }
 
-/// Takes who signed in over an identity provider.
+/// Accepts a person who signed in through an identity provider.
 ///
 /// # Errors
-/// 429 if he asks too often.
+/// 429 if they make too many requests.
 pub fn resume_person(
     app: &App,
     person: &Person,
@@ -247,7 +247,7 @@ fn count(app: &App, asker: &Asker) -> Result<(), Problem> {
     Ok(())
 }
 
-/// One request with a good token.
+/// One request with a valid token.
 async fn take_turn(
     app: &App,
     grant: Grant,
@@ -268,8 +268,8 @@ async fn take_turn(
     Ok(asker)
 }
 
-/// Remembers that a token was used. A request does not wait for it any longer than it takes
-/// as a rule: somebody else may be writing, and what it asks for may be urgent.
+/// Records that a token was used. A request does not wait longer for that than it usually takes,
+/// because somebody else may be writing, and the request may be urgent.
 async fn note_use(app: &App, world: World, id: KeyId) {
     let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
         return;
@@ -279,7 +279,7 @@ async fn note_use(app: &App, world: World, id: KeyId) {
         let used = desk
             .write(move |store| token::used(store, &world, id))
             .await;
-        // That a use is not remembered costs a line in a table, and no request.
+        // A use that is not recorded costs a line in a table, but no request.
         if let Err(e) = used {
             tracing::warn!(error = %e, "the use of a token was not recorded");
         }
@@ -288,10 +288,10 @@ async fn note_use(app: &App, world: World, id: KeyId) {
     let _ = tokio::time::timeout(NOTED, noted).await;
 }
 
-/// That the role may ask for this.
+/// Checks that the role may do this.
 ///
 /// # Errors
-/// 403; the attempt stands in the audit log.
+/// 403; the attempt is recorded in the audit log.
 pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Problem> {
     if route.roles.contains(&asker.grant.role) {
         return Ok(());
@@ -301,8 +301,8 @@ pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Proble
     Err(problem)
 }
 
-/// Writes a refused attempt into the audit log: so many of one place in a minute, so that
-/// nobody fills the disk by being refused. The others are counted, and told of together.
+/// Writes a refused attempt to the audit log: a limited number per address and minute, so that
+/// nobody can fill the disk by being refused. The others are counted and reported together.
 pub async fn write_down(
     app: &App,
     world: World,
@@ -361,11 +361,11 @@ pub async fn tell_refused(app: &App) {
     }
 }
 
-/// What stands in the place of what looks like a key.
+/// The replacement for what looks like a key.
 const LEFT_OUT: &str = "(left out: it looks like a key)";
 
-/// Text with the ids of keys and tokens in the place of whole ones, and without what looks like
-/// one: somebody may have pasted it where a name should stand.
+/// Text in which full keys and tokens are replaced by their ids, and anything that looks like one
+/// is removed: somebody may have pasted it in place of a name.
 fn redacted(text: &str) -> String {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::new();

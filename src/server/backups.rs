@@ -1,4 +1,4 @@
-//! Backups that are fetched over the API, one at a time.
+//! Backups that are downloaded over the API, one at a time.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -24,7 +24,7 @@ use keystile_system::file::Partial;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
-/// A backup that nobody fetches for so long is removed.
+/// A backup that is not downloaded for this long is removed.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The routes.
@@ -99,7 +99,7 @@ impl Backups {
         Ok(made)
     }
 
-    /// Until there is none.
+    /// Runs until there is no backup.
     async fn tidy(self: Arc<Self>) {
         loop {
             tokio::time::sleep(IDLE).await;

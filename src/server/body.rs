@@ -1,4 +1,4 @@
-//! Bodies on their way in and out: each has a deadline, and those that come in a budget.
+//! Request and answer bodies: each has a deadline, and request bodies have a budget.
 
 use std::error::Error as _;
 use std::fmt;
@@ -18,13 +18,13 @@ use super::problem::Problem;
 use keystile_model::error::{Kind, refuse};
 use keystile_system as system;
 
-/// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
+/// Answers are sent in pieces of this size, so that a peer that reads slowly is noticed.
 const PIECE: usize = 16 << 10;
 
-/// How fast a body has to come.
+/// How fast a body has to arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Until its first bytes, and for whatever holds a good sender up.
+    /// Until its first bytes, plus a margin for delays.
     pub grace: Duration,
     /// Bytes a second after that.
     pub rate: u32,
@@ -60,7 +60,7 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// A request's body that is cut off when it comes too slowly or takes too much.
+/// A request body that is cut off if it arrives too slowly or takes too much memory.
 pub struct Incoming {
     inner: Body,
     charge: Arc<Charge>,
@@ -84,7 +84,7 @@ impl Incoming {
         }
     }
 
-    /// The more has come, the longer the rest may take.
+    /// The more has arrived, the longer the rest may take.
     fn arrived(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes as u64);
         let earned = self.received * 1000 / u64::from(self.pace.rate.max(1));
@@ -127,10 +127,10 @@ impl HttpBody for Incoming {
     }
 }
 
-/// A whole body of so many bytes at most.
+/// A whole body of at most this many bytes.
 ///
 /// # Errors
-/// 413, 408 for one that came too slowly, 503 if there is no room for it, 400 if it broke off.
+/// 413, 408 if it arrived too slowly, 503 if there is no memory for it, 400 if it was cut off.
 pub async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     to_bytes(body, most).await.map_err(|e| match cause(&e) {
         Some(Cut::Slow) => Problem::new(
@@ -182,7 +182,7 @@ fn is_too_long(e: &axum::Error) -> bool {
         .is_some_and(|s| s.to_string().contains("length limit"))
 }
 
-/// An answer's body, in pieces; its connection is busy until the last of them is taken.
+/// An answer's body, in pieces; its connection is busy until the last piece is taken.
 pub struct Outgoing {
     inner: Body,
     rest: Bytes,
@@ -206,7 +206,7 @@ impl Outgoing {
         let most = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(most);
         if let Some(flight) = &self.flight {
-            // Until the next piece is asked for, it is the peer that is waited for.
+            // Until the next piece is requested, the connection is waiting for the peer.
             flight.waits_for_peer(true);
         }
         Frame::data(piece)
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn slow(first: usize, pace: Pace) -> Body {
-        // The sender lives, and sends nothing more.
+        // The sender exists, but sends nothing more.
         let pending = tokio_stream::StreamExt::chain(
             tokio_stream::iter([Ok::<_, std::io::Error>("x".repeat(first))]),
             tokio_stream::pending(),

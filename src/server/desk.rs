@@ -1,7 +1,7 @@
 //! A server's access to the store: many tasks, one writer, a few readers.
 //!
-//! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue
-//! for one connection; readers see the last committed moment and wait for nobody.
+//! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue for one
+//! connection; readers see the last committed state and wait for nobody.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,25 +23,23 @@ use turns::{Share, Shares, Turn, Turns};
 
 /// Readers at once; more would only wait for the disk.
 const READERS: usize = 4;
-/// Reads of one caller at a time: of three, one is left to others.
+/// Reads of one caller at a time: of three, one is left for others.
 const READS: usize = 2;
 /// Changes of one caller that run or queue at a time. Its further changes wait behind these,
 /// not in front of other callers'.
 const WRITES: usize = 2;
-/// How often a long change is broken off for urgent ones before it is refused.
+/// How often a long change is interrupted by urgent ones before it is refused.
 const BREAKS: usize = 12;
-/// As often it is broken off at once.
+/// How many of these times it is interrupted immediately.
 const AT_ONCE: usize = 4;
-/// Afterwards, urgent changes wait so long first: what takes less ends in any case, whoever
-/// would interrupt it for ever.
+/// After that, urgent changes wait this long first, so that shorter changes always finish.
 const SPARED: Duration = Duration::from_millis(800);
-/// How often a mass revocation by staff is broken off for single ones. It revokes as well, only
-/// more, so it is never refused.
+/// How often a mass revocation by staff is interrupted by single ones. It also revokes, so it is
+/// never refused.
 const SWEEP_BREAKS: usize = 2;
-/// What is done in parts may run so long before it is broken off: enough for one part at least.
+/// How long a change in parts may run before it is interrupted: enough for at least one part.
 const PART: Duration = Duration::from_millis(250);
-/// How often changes by other processes (a `keystilectl` on the same machine) are
-/// looked for.
+/// How often to check for changes by other processes (a `keystilectl` on the same machine).
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A server's access to the store.
@@ -52,11 +50,11 @@ pub struct Desk {
     writer: Mutex<Store>,
     readers: Mutex<Vec<Store>>,
     turns: Semaphore,
-    /// Operations may take their time; one turn is always left for who only looks, such as
-    /// the check of a token.
+    /// Operations may take their time; one reader is always left for short reads, such as the check
+    /// of a token.
     asks: Semaphore,
     asking: Arc<Shares>,
-    /// Writers wait here, and not each on a thread.
+    /// Writers wait here instead of each on a thread.
     turn: Arc<Turns>,
     writing: Arc<Shares>,
     version: watch::Sender<u64>,
@@ -96,7 +94,7 @@ impl Desk {
         &self.home
     }
 
-    /// Reads, all from one moment.
+    /// Reads consistently.
     ///
     /// # Errors
     /// Those of `f`, and of the store.
@@ -107,7 +105,7 @@ impl Desk {
         self.look_at(|store| store.read(f)).await
     }
 
-    /// Reads with operations that open their own transactions, and change nothing: in the
+    /// Reads with operations that open their own transactions and change nothing, within the
     /// caller's share.
     ///
     /// # Errors
@@ -142,7 +140,7 @@ impl Desk {
         self.heeded(done.await.flatten())
     }
 
-    /// That the store's file is still where it was: what is written to one that was moved away is
+    /// Checks that the store's file is still in place: writes to one that was moved away would be
     /// lost, and another in its place is not what Envoys and this process know.
     fn is_in_place(&self) -> Result<()> {
         let gone = || {
@@ -160,8 +158,8 @@ impl Desk {
         }
     }
 
-    /// Opens the store once more: a rotation of the master key asks for that. The reason names
-    /// files, so it is for the log alone.
+    /// Opens the store again, as a rotation of the master key requires. The reason names files, so
+    /// it is only for the log.
     fn open_again(&self) -> Result<Store> {
         self.home.open().map_err(|e| {
             let kind = match e.kind() {
@@ -189,7 +187,7 @@ impl Desk {
     /// Finds out whether the store is healthy.
     ///
     /// # Errors
-    /// It is not, or was not a short while ago.
+    /// If it is not, or was not a short while ago.
     pub async fn is_well(self: &Arc<Self>) -> Result<()> {
         let trouble = match self.health.next() {
             Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
@@ -201,7 +199,7 @@ impl Desk {
                 Ok(())
             }
             Next::Check(_) => {
-                // Those that are idle hold pages that were good once.
+                // Idle readers hold pages that were good in the past.
                 locked(&self.readers).clear();
                 self.look_at(Store::check).await?;
                 Ok(())
@@ -231,7 +229,7 @@ impl Desk {
         self.write_at(Pace::Usual, f).await
     }
 
-    /// The same at another pace.
+    /// The same with another priority.
     ///
     /// # Errors
     /// Those of `f`, and of the store.
@@ -244,8 +242,8 @@ impl Desk {
         self.write_in(turn, f).await.0
     }
 
-    /// The same for a caller, in its share. What takes long gives way: it is broken off, and
-    /// begun again by the next `f` that `begin` makes.
+    /// The same for a caller, within its share. A long change gives way: it is interrupted, and
+    /// started again with the next `f` that `begin` makes.
     ///
     /// # Errors
     /// Those of `f`, and of the store.
@@ -273,9 +271,9 @@ impl Desk {
         }
     }
 
-    /// The same for what acts on the store alone: while somebody writes, an urgent change that has
-    /// nothing to write (it is done already, or refused) is answered by a reader, so that repeating
-    /// it interrupts nobody's work.
+    /// The same for operations that act only on the store: while somebody writes, an urgent change
+    /// that has nothing to write (already done, or refused) is answered by a reader, so that
+    /// repeating it interrupts nobody.
     ///
     /// # Errors
     /// Those of [`Desk::write_for`].
@@ -294,7 +292,7 @@ impl Desk {
             match self.look_at(move |store| store.glance(f)).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
-                // The writer tries all the same.
+                // The writer tries nevertheless.
                 Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => {}
                 Err(e) => return Err(e),
             }
@@ -302,7 +300,8 @@ impl Desk {
         self.write_for(world, pace, begin).await
     }
 
-    /// A share of the writer's turns. What is urgent waits for no other change of its caller.
+    /// A share of the writer's turns. Urgent changes do not wait for other changes of the same
+    /// caller.
     async fn share(&self, world: &World, pace: Pace) -> Option<Share> {
         match pace {
             Pace::Urgent => None,
@@ -310,7 +309,7 @@ impl Desk {
         }
     }
 
-    /// Gives what `f` gave, and whether it was told to break off meanwhile.
+    /// Gives the result of `f`, and whether it was asked to stop meanwhile.
     async fn write_in<T: Send + 'static>(
         self: &Arc<Self>,
         turn: Turn,
@@ -318,7 +317,7 @@ impl Desk {
     ) -> (Result<T>, bool) {
         let desk = Arc::clone(self);
         let done = blocking(move || {
-            // Held until it is done, even if nobody waits for it any more.
+            // Held until it is done, even if nobody is waiting for it any more.
             let turn = turn;
             let mut store = locked(&desk.writer);
             desk.is_in_place()?;
@@ -350,13 +349,13 @@ impl Desk {
         self.turn.hurry().load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// The version of the keyset, and its changes, by whichever process.
+    /// The version of the keyset, and its changes by any process.
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    /// The number of the last audit record, and its changes, by whichever process: every change
-    /// of the store leaves a record, those that no keyset shows included.
+    /// The number of the last audit record, and its changes by any process: every change of the
+    /// store leaves a record, including changes that do not affect the keyset.
     pub fn records(&self) -> watch::Receiver<u64> {
         self.record.subscribe()
     }
@@ -392,16 +391,16 @@ impl Desk {
     }
 }
 
-/// How long a change that was broken off so often may run before it is again; `None` if it is
-/// not broken off any more.
+/// How long a change that was interrupted this often may run before the next interruption; `None`
+/// if it is no longer interrupted.
 ///
 /// # Errors
-/// It takes too long among so many urgent ones.
+/// If it takes too long among so many urgent ones.
 fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> {
     match pace {
         Pace::Urgent | Pace::Usual => Ok(None),
         Pace::Parts => Ok(Some(PART)),
-        // A client's own mass revocation must not keep other clients' keys from being revoked.
+        // A client's own mass revocation must not prevent revocations of other clients' keys.
         Pace::Sweep if world.caller.bound().is_none() => {
             Ok((breaks < SWEEP_BREAKS).then_some(Duration::ZERO))
         }
@@ -423,17 +422,17 @@ fn now(tx: &Tx<'_>) -> (u64, u64) {
     (meta.version, meta.head.seq)
 }
 
-/// A panic while the lock was held ended its transaction without a commit: what is
-/// behind the lock is whole.
+/// A panic while the lock was held ended its transaction without a commit, so the state behind the
+/// lock is consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Boxed, so that the runtime's part of it is compiled once and not for every operation.
+/// Boxed, so that the runtime's part is compiled once, not for every operation.
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (done, out) = tokio::sync::oneshot::channel();
     let job: Box<dyn FnOnce() + Send> = Box::new(move || {
-        // Who asked may be gone.
+        // The caller may be gone.
         let _ = done.send(f());
     });
     let ended = tokio::task::spawn_blocking(job).await;
@@ -451,7 +450,7 @@ fn closed() -> Error {
     refuse("the server is shutting down", "try again").of(Kind::Unavailable)
 }
 
-/// A desk for tests. Compiled always, like what it stands on.
+/// A desk for tests. Always compiled, like the benches that it uses.
 #[doc(hidden)]
 pub mod bench {
     #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! What Envoys and scanners send: no token, but a signature of their own.
+//! Requests of Envoys and scanners, which have a signature instead of a token.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             recognise(&head);
             signed(StatusCode::OK, receipt)
         }
-        // Its sender gives a batch up for no other answer than this one.
+        // Only this answer makes the sender drop a batch.
         Err(batches::Refused::Never(refusal)) => signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal),
         Err(batches::Refused::Later(e)) => Problem::from(e.of(Kind::Unavailable)).into_response(),
         Err(batches::Refused::OtherStore) => refused_batch(
@@ -194,8 +194,8 @@ async fn leaks(
     }
 }
 
-/// A body of an Envoy or a scanner. Whole and in time it may be good: unless it is too long,
-/// whoever sent it must not take it for refused.
+/// A body of an Envoy or a scanner. It may be valid even if it was not received completely or in
+/// time: unless it is too long, its sender must not take it as refused.
 async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     body::whole(body, most).await.map_err(|e| match e.status {
         413 => refuse(
@@ -213,7 +213,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     })
 }
 
-/// The message was signed by an Envoy of ours, or a scanner that is believed.
+/// The message was signed by one of our Envoys, or by a trusted scanner.
 fn recognise(head: &Parts) {
     if let Some(peer) = head.extensions.get::<Peer>() {
         peer.presence.recognise();

@@ -1,7 +1,7 @@
-//! Sends the audit log elsewhere while the server runs, to a file or an HTTPS address, and
-//! removes records that are older than they are kept here: what has not been sent stays.
+//! Sends the audit log to a file or an HTTPS address while the server runs, and removes records
+//! that are past their retention; records that have not been sent stay.
 //!
-//! A record is sent at least once: what was sent is noted beside the store, after it arrived.
+//! A record is sent at least once: what was sent is recorded beside the store after it arrived.
 
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -31,14 +31,14 @@ mod batch;
 
 use batch::Batch;
 
-/// The environment variable of the token that the receiver wants.
+/// The environment variable with the token for the receiver.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
-/// Between looks for new records.
+/// Pause between checks for new records.
 const LOOK: Duration = Duration::from_secs(1);
 /// After a failure; doubled after each further one, up to the second.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MOST: Duration = Duration::from_secs(300);
-/// Between looks for records that are too old.
+/// Pause between checks for records that are too old.
 const PRUNE: Duration = Duration::from_secs(600);
 /// How long the receiver may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,9 +46,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Appended, a record a line.
+    /// Appended to a file, one record per line.
     File(PathBuf),
-    /// Posted, a record a line.
+    /// Posted, one record per line.
     Url(String),
 }
 
@@ -63,16 +63,16 @@ impl FromStr for Place {
     }
 }
 
-/// What is done with the log.
+/// What to do with the log.
 #[derive(Default)]
 pub struct Settings {
     /// Where it is sent.
     pub place: Option<Place>,
-    /// Authorities of the receiver, in place of those that everybody trusts.
+    /// Authorities to trust for the receiver, in place of the public ones.
     pub ca: Option<PathBuf>,
-    /// What the receiver wants to be shown.
+    /// The token for the receiver.
     pub token: Option<Zeroizing<String>>,
-    /// How long records are kept here, in seconds; for ever if it is not said.
+    /// How long records are kept here, in seconds; indefinitely by default.
     pub keep: Option<u64>,
 }
 
@@ -108,13 +108,13 @@ impl Exporter {
         }))
     }
 
-    /// Records that are not sent yet; `None` where none are sent at all.
+    /// Records that are not sent yet; `None` if none are sent at all.
     pub fn waiting(&self) -> Option<u64> {
         let waiting = self.waiting.load(Ordering::Relaxed);
         self.settings.place.as_ref().map(|_| waiting)
     }
 
-    /// What tells its destination from others. A digest, because addresses may hold secrets.
+    /// Identifies its destination. A digest, because URLs may contain secrets.
     fn bound(&self) -> String {
         let place = match &self.settings.place {
             None => String::new(),
@@ -129,7 +129,7 @@ impl Exporter {
     }
 
     /// The size in bytes of the record that the receiver refuses because of its size, 0 for none;
-    /// `None` where none are sent at all.
+    /// `None` if none are sent at all.
     pub fn stuck(&self) -> Option<u64> {
         self.settings.place.as_ref().map(|_| self.batch.stuck())
     }
@@ -162,7 +162,7 @@ impl Exporter {
         }
     }
 
-    /// Sends some records; whether there are more.
+    /// Sends some records; gives whether there are more.
     async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
         let noted = desk.home().folder().join(audit::SENT);
         let bound = self.bound();
@@ -211,7 +211,7 @@ impl Exporter {
         Ok(head > reached)
     }
 
-    /// Sends them; false if they are to be tried again, fewer at once.
+    /// Sends them; false if they have to be tried again, fewer at once.
     fn send(&self, records: &[RecordView]) -> Result<bool> {
         let mut lines = String::new();
         for record in records {
@@ -322,15 +322,15 @@ impl Exporter {
     }
 }
 
-/// Notes which destination has what was sent. One that has nothing gets all that is kept, and
-/// nothing is removed before it has.
+/// Records which destination has received what. A new destination gets everything that is kept, and
+/// nothing is removed before that.
 fn bind(noted: &Path, place: &str) -> Result<()> {
     let sent = audit::sent(noted)?;
     let text = std::fs::read_to_string(noted).unwrap_or_default();
     let bound = text.lines().nth(1);
     let head = match (sent, bound) {
         (_, Some(bound)) if bound == place => return Ok(()),
-        // By a release that did not note where.
+        // Written by a release that did not record the destination.
         (Some(sent), None) => sent,
         (_, None) => Head::NOTHING,
         (_, Some(_)) => {
@@ -343,7 +343,7 @@ fn bind(noted: &Path, place: &str) -> Result<()> {
     file::replace(noted, 0o600, format!("{head}\n{place}\n").as_bytes())
 }
 
-/// What the receiver says to a batch.
+/// The receiver's answer to a batch.
 enum Answer {
     Taken,
     TooLarge,
@@ -372,8 +372,8 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
     })
 }
 
-/// Removes the part of a line that a full disk or the end of a server left at the end of a
-/// file: what follows would be taken for the rest of it, and the record is sent again as a whole.
+/// Removes an incomplete line that a full disk or a crash left at the end of a file: otherwise the
+/// next record would look like the rest of it. The record is sent again as a whole.
 fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
     let found = file.metadata()?;
     if !found.is_file() || found.len() == 0 {
@@ -399,7 +399,7 @@ fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
     if whole == found.len() {
         return Ok(());
     }
-    // A file that may only grow gets a line that is none of ours.
+    // An append-only file gets an extra line break instead.
     file.set_len(whole).or_else(|_| file.write_all(b"\n"))
 }
 
@@ -538,7 +538,7 @@ mod tests {
         let seq = || audit::sent(&noted).unwrap().map(|head| head.seq);
         bind(&noted, "one").unwrap();
         assert_eq!(seq(), Some(0));
-        // By a release that did not note where.
+        // Written by a release that did not record the destination.
         std::fs::write(&noted, sent(7)).unwrap();
         for (place, want) in [("one", 7), ("one", 7), ("two", 0), ("two", 0)] {
             bind(&noted, place).unwrap();

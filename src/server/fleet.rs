@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::delivery::Delivery;
 
-/// Reads the numbers when somebody asks.
+/// Reads the numbers when metrics are scraped.
 pub struct Numbers(pub Arc<Delivery>);
 
 impl std::fmt::Debug for Numbers {

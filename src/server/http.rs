@@ -40,8 +40,7 @@ use keystile_system as system;
 
 mod condition;
 
-/// How long it holds that the store could be read, or not: however many ask, it is looked at
-/// no more often.
+/// How long a readiness result is reused, so that the store is checked no more often than this.
 const READY: Duration = Duration::from_millis(200);
 
 /// What every handler stands on.
@@ -73,7 +72,7 @@ impl App {
         }))
     }
 
-    /// The same, with messages sent to these addresses alone.
+    /// The same, with messages sent only to these addresses.
     #[must_use]
     pub fn reaching(mut self, reach: Reach) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -97,7 +96,7 @@ impl App {
         &self.0.metrics
     }
 
-    /// How often one may ask.
+    /// The rate limits.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
@@ -105,7 +104,7 @@ impl App {
     /// A new id for a request.
     pub fn fresh_id(&self) -> String {
         let mut bytes = [0; 10];
-        // An id that is not random is a nuisance in a log, and nothing else.
+        // An id that is not random is only a nuisance in the log.
         let _ = (self.0.world.entropy)(&mut bytes);
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
@@ -148,9 +147,9 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
-/// So many requests of one place; and what every answer carries. What asks whether we live,
-/// and whoever showed something good before, is not counted: strangers at the same place
-/// could use it up.
+/// Limits the requests from one address, and adds what every answer carries. Health checks, and
+/// callers with recently valid credentials, do not count, because strangers at the same address
+/// could use up their share.
 async fn limited(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>() else {
         return no_peer().into_response();
@@ -170,7 +169,7 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
             app.metrics().limited();
             let held_up = app.limits().hold_up().await;
             if health || (held_up && may_be_good(&request)) {
-                // It is only late: what it shows is looked at.
+                // It is only delayed: its credentials are checked.
                 next.run(request).await
             } else {
                 let mut response = Problem::from(e).into_response();
@@ -190,8 +189,8 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
     response
 }
 
-/// Whether a request shows something that is looked at before it is believed: a token, a code,
-/// or what an Envoy signed.
+/// Whether a request has credentials that have to be checked: a token, a code, or an Envoy's
+/// signature.
 fn may_be_good(request: &Request) -> bool {
     let posts = request.method() == axum::http::Method::POST;
     match request.uri().path() {
@@ -211,8 +210,7 @@ fn no_peer() -> Problem {
 
 type Fields = BTreeMap<String, String>;
 
-/// An operation whose type is forgotten: so what surrounds it is compiled once, and not for
-/// every operation.
+/// A type-erased operation, so that the code around it is compiled once, not for every operation.
 trait Asked: Send {
     fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value>;
     fn writes(&self) -> bool;
@@ -240,7 +238,7 @@ impl<O: Operation> Asked for Typed<O> {
     }
 }
 
-/// Puts an operation together from path, query and body.
+/// Reads an operation from path, query and body.
 type Reading = fn(&Fields, &str, &[u8]) -> Result<Box<dyn Asked>>;
 
 /// A row of the table of operations.
@@ -273,8 +271,8 @@ impl Entry {
     }
 }
 
-/// A route for an operation that the running server answers from what it knows itself:
-/// the same token, roles, limits and logs, and `f` in the place of [`Operation::run`].
+/// A route for an operation that the running server answers from its own state: with the same
+/// tokens, roles, limits and logs, but `f` in place of [`Operation::run`].
 pub fn live<O, F, A>(app: &App, f: F) -> Router
 where
     O: Operation,
@@ -313,7 +311,7 @@ where
         .with_state(app.clone())
 }
 
-/// Lets `run` answer whoever may ask.
+/// Lets `run` answer callers that are allowed to.
 async fn admitted(
     app: &App,
     route: &Route,
@@ -351,13 +349,13 @@ async fn asker(app: &App, head: &Parts, action: &'static str) -> Result<Asker, P
     Ok(asker)
 }
 
-/// What is done, or was before.
+/// The result of a change: done now, or before.
 enum Done {
     Now(Value),
     Before { status: u16, body: Vec<u8> },
 }
 
-/// What a change is asked for with.
+/// The conditions of a change.
 #[derive(Clone)]
 struct How {
     route: Route,
@@ -366,7 +364,7 @@ struct How {
     /// `If-Match`.
     if_match: Option<String>,
     request: [u8; 32],
-    /// Of what is done in parts: whether `if_match` held.
+    /// For changes in parts: whether `if_match` held.
     begun: Begun,
 }
 
@@ -374,7 +372,7 @@ impl How {
     fn done(self, store: &mut Store, world: &World, operation: Box<dyn Asked>) -> Result<Done> {
         let if_match = self.if_match.as_deref();
         if operation.pace() == Pace::Parts {
-            // One transaction for each part, and none for all.
+            // One transaction per part, and none for the whole.
             let check = || compare(&self.route, &*operation, if_match, store, world);
             self.begun.unless(check)?;
             return operation.run(store, world).map(Done::Now);
@@ -426,7 +424,7 @@ async fn answer(
         };
         let pace = operation.pace();
         let mut first = Some(operation);
-        // What is begun again is read again from what was sent.
+        // If it is started again, it is read again from the request.
         let begin = || {
             let operation = match first.take() {
                 Some(operation) => operation,
@@ -438,7 +436,7 @@ async fn answer(
         app.desk().write_unless_done(&world, pace, begin).await
     } else {
         let asking = world.clone();
-        // A dry run is compared too; of what only reads, `If-Match` asks for nothing.
+        // A dry run is compared, too; for reads, `If-Match` has no effect.
         let if_match = if_match.filter(|_| route.writes);
         let ask = move |store: &mut Store| {
             conditional(&route, operation, if_match.as_deref(), store, &asking)
@@ -457,8 +455,8 @@ async fn answer(
     }
 }
 
-/// Does it, if what it is about is as `If-Match` says. A change is not to be asked for outside
-/// of a transaction: what is compared could change before it is done.
+/// Performs it if the resource matches `If-Match`. Both are in one transaction, because the
+/// resource could otherwise change in between.
 fn conditional(
     route: &Route,
     operation: Box<dyn Asked>,
@@ -470,7 +468,7 @@ fn conditional(
     operation.run(store, world)
 }
 
-/// That what an operation is about is as `If-Match` says.
+/// Checks that the resource of an operation matches `If-Match`.
 fn compare(
     route: &Route,
     operation: &dyn Asked,
@@ -565,7 +563,7 @@ async fn read(route: &Route, headers: &HeaderMap, body: Body) -> Result<Bytes, P
     Ok(body)
 }
 
-/// One header that may stand there once.
+/// A header that may occur once.
 fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Problem> {
     let mut all = headers.get_all(&name).iter();
     let wrong = || -> Problem {
@@ -603,8 +601,7 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-/// Whether a request was made on this machine, and not merely passed on by a proxy that runs
-/// on it.
+/// Whether a request was made on this machine, and not passed on by a proxy that runs on it.
 fn is_local(head: &Parts) -> bool {
     let passed_on = [
         "forwarded",
@@ -621,7 +618,7 @@ fn is_local(head: &Parts) -> bool {
     direct && peer.is_some_and(|p| !p.proxied && p.address.ip().to_canonical().is_loopback())
 }
 
-/// Without a token from this machine only.
+/// Without a token, only from this machine.
 async fn metrics(State(app): State<App>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     if !is_local(&head) {
@@ -668,7 +665,7 @@ async fn nowhere() -> Problem {
     .into()
 }
 
-/// Names the methods that the path takes, for a caller that used another.
+/// Names the methods that the path accepts, for a caller that used another.
 async fn wrong_method(request: Request) -> Problem {
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map(MatchedPath::as_str).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What is counted, named once. Labels come from the table of routes: a caller cannot
-//! make new ones.
+//! The metrics, each named once. Labels come from the table of routes, so callers cannot create new
+//! ones.
 
 use std::sync::atomic::AtomicU64;
 
@@ -120,7 +120,7 @@ impl Metrics {
         self.durations.get_or_create(&route).observe(seconds);
     }
 
-    /// A token was not taken.
+    /// A token was not accepted.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();
     }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, from the table of operations, and a page to read it on.
+//! The OpenAPI document, generated from the table of operations.
 
 use std::collections::BTreeMap;
 
@@ -103,7 +103,7 @@ impl Document {
             .insert(route.method.as_str().to_ascii_lowercase(), operation);
     }
 
-    /// The fields of an operation, shared out among path, query and body.
+    /// The fields of an operation, distributed over path, query and body.
     fn fields(
         &mut self,
         route: &Route,

@@ -1,4 +1,4 @@
-//! What is told when something is not done: RFC 9457, in the words of the command line.
+//! Error answers: RFC 9457, in the words of the command line.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,9 +10,9 @@ use super::limits::TooOften;
 use keystile_api::Route;
 use keystile_model::error::{Error, Kind, Trouble};
 
-/// Of a file with a mistake on every line, nobody reads more.
+/// For a file with a mistake on every line, nobody reads more.
 const MOST: usize = 100;
-/// Seconds until what cannot be done at the moment is worth another try.
+/// Seconds until a temporary failure is worth another attempt.
 const RETRY_AFTER: u32 = 5;
 
 /// A problem (RFC 9457).
@@ -21,15 +21,15 @@ pub struct Problem {
     /// `urn:keystile:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What sort of problem it is.
+    /// The kind of problem.
     pub title: &'static str,
     /// Of the answer.
     pub status: u16,
     /// What is wrong, and the next step.
     pub detail: String,
-    /// What sort of problem it is, for programs.
+    /// The kind of problem, for programs.
     pub code: &'static str,
-    /// Each for itself, when several things are wrong.
+    /// The individual problems, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
     /// Seconds until it may be tried again.
@@ -37,7 +37,7 @@ pub struct Problem {
     pub retry_after: Option<u32>,
 }
 
-/// Status, code and title of each sort: the one table.
+/// Status, code and title of each kind, in one table.
 fn words(kind: Kind) -> (u16, &'static str, &'static str) {
     match kind {
         Kind::Malformed => (400, "malformed_request", "Malformed request"),

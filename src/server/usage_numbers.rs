@@ -1,4 +1,4 @@
-//! Usage in numbers: few series, whatever keys and clients there are.
+//! Usage in numbers: few series, however many keys and clients there are.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::intake::Intake;
 use keystile_registry::usage::count::Counted;
 
-/// Outcomes told apart; there are some twenty.
+/// The most outcomes that are distinguished; there are some twenty.
 const OUTCOMES: usize = 64;
-/// What the outcomes beyond are called.
+/// The name for further outcomes.
 const OTHERS: &str = "other";
 
-/// What was taken in since the server started.
+/// What was accepted since the server started.
 #[derive(Default)]
 pub struct Count {
     batches: AtomicU64,
@@ -37,7 +37,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// A batch was answered with a receipt, at an instant in seconds.
+    /// A batch was answered with a receipt, at a time in seconds.
     pub fn counted(&self, batch: &Batch, counted: &Counted, now: u64) {
         if !counted.fresh {
             add(&self.repeated, 1);
@@ -56,7 +56,7 @@ impl Count {
         }
     }
 
-    /// A transaction took so long.
+    /// A transaction took this long.
     pub fn committed(&self, took: Duration) {
         add(&self.commits, 1);
         add(
@@ -65,12 +65,12 @@ impl Count {
         );
     }
 
-    /// A batch was not believed.
+    /// A batch was not authentic.
     pub fn refused(&self) {
         add(&self.refused, 1);
     }
 
-    /// A batch is to come again.
+    /// A batch has to be sent again.
     pub fn put_off(&self) {
         add(&self.put_off, 1);
     }
@@ -85,7 +85,7 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Reads the numbers when somebody asks.
+/// Reads the numbers when metrics are scraped.
 pub struct Numbers(pub Arc<Intake>);
 
 impl std::fmt::Debug for Numbers {

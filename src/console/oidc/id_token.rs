@@ -1,8 +1,8 @@
 //! Identity tokens: JSON Web Signatures in their compact form, checked with the keys that
 //! the provider publishes (OpenID Connect Core 1.0, section 3.1.3.7).
 //!
-//! Pure. The algorithms are a closed list, and each takes a key of its own kind: a token
-//! cannot choose to be checked with less.
+//! Pure. The algorithms are a closed list, and each requires a key of its own kind: a token cannot
+//! choose a weaker check.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ const LEEWAY: u64 = 60;
 /// The longest subject, as the specification has it.
 const SUBJECT: usize = 255;
 
-/// The keys that a provider publishes and that are of use here.
+/// The published keys of a provider that can be used here.
 #[derive(Default)]
 pub struct Keys(Vec<Key>);
 
@@ -37,7 +37,7 @@ enum Public {
     P256(Vec<u8>),
 }
 
-/// What a token has to say to be believed.
+/// What a token has to contain to be accepted.
 pub struct Expected<'a> {
     /// Who issues it.
     pub issuer: &'a str,
@@ -49,12 +49,12 @@ pub struct Expected<'a> {
     pub now: u64,
 }
 
-/// Why a token is not believed.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untrusted {
     /// Not the form of a signed token.
     Malformed,
-    /// Not signed, or in a way that is not taken here.
+    /// Not signed, or with an algorithm that is not accepted here.
     Algorithm,
     /// Signed with a key that the provider does not publish.
     UnknownKey,
@@ -96,7 +96,7 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
-    /// What has to be understood; nothing is.
+    /// Critical extensions; none are supported.
     #[serde(default)]
     crit: Option<Value>,
 }
@@ -128,10 +128,10 @@ struct Jwk {
 }
 
 impl Keys {
-    /// Reads a key set (RFC 7517). Keys of other kinds are for others.
+    /// Reads a key set (RFC 7517). Keys of other kinds are ignored.
     ///
     /// # Errors
-    /// It is none, or no key in it is of use.
+    /// If it is invalid, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let published: Published =
             serde_json::from_slice(json).map_err(|e| format!("no set of keys ({e})"))?;
@@ -150,7 +150,7 @@ impl Keys {
         };
         let named = |key: &&Key| header.kid.is_none() || header.kid == key.id;
         let mut candidates = self.0.iter().filter(fits).filter(named);
-        // Which of several is meant is not guessed.
+        // If there are several, it does not guess which one is meant.
         let (Some(key), None) = (candidates.next(), candidates.next()) else {
             return Err(Untrusted::UnknownKey);
         };
@@ -202,7 +202,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Some write a zero in front, to say that it is not negative.
+/// Some write a leading zero to mark it as not negative.
 fn number(text: &str) -> Option<Vec<u8>> {
     let mut bytes = bytes(text)?;
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
@@ -210,10 +210,10 @@ fn number(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Checks a token, and gives what it says.
+/// Verifies a token, and gives its claims.
 ///
 /// # Errors
-/// The first reason not to believe it.
+/// The first reason to reject it.
 pub fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, Untrusted> {
     let mut parts = token.split('.');
     let (Some(head), Some(body), Some(tail), None) =
@@ -266,7 +266,7 @@ fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), Untrusted> {
     }
 }
 
-/// We are who it is for; of several, those whom it was given to.
+/// Whether the token is for us; if it has several audiences, we must also be the authorised party.
 fn is_for(claims: &Claims, client: &str) -> bool {
     let (one, several) = match claims.get("aud") {
         Some(Value::String(audience)) => (audience == client, false),

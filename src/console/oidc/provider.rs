@@ -1,6 +1,6 @@
 //! The identity provider: its discovery document, its keys, and what it gives for a code.
 //!
-//! Everything here waits for a network, and runs where waiting is allowed.
+//! Everything here waits for the network, so it runs on threads that may block.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,19 +25,18 @@ use keystile_system as system;
 
 /// How long the provider may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon its documents are fetched again. A key that it dropped is believed for no longer,
-/// unless it cannot be asked.
+/// How soon its documents are fetched again. A key that it has removed is accepted no longer than
+/// this, unless the provider is unreachable.
 const FRESH: Duration = Duration::from_secs(60);
 /// How soon keys may be fetched again because none of them verifies a token.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How long a document is good while the provider cannot be asked, if it does not say so
-/// itself; and at most.
+/// How long a document may be used while the provider is unreachable: the default, and the maximum.
 const GOOD: Duration = Duration::from_secs(3600);
 const GOOD_MOST: Duration = Duration::from_secs(86_400);
 /// The largest answer, in bytes.
 const ANSWER: u64 = 1 << 20;
 
-/// Speaks to the provider.
+/// Calls the provider.
 pub struct Provider {
     settings: Settings,
     agent: ureq::Agent,
@@ -57,7 +56,7 @@ struct Document<T> {
     content: Arc<T>,
     /// When it was fetched.
     at: Instant,
-    /// Until when it may be used while the provider cannot be asked.
+    /// Until when it may be used while the provider is unreachable.
     good: Instant,
 }
 
@@ -80,11 +79,11 @@ impl<T> Clone for Document<T> {
     }
 }
 
-/// What is at hand of a document.
+/// The cached state of a document.
 enum AtHand<T> {
     /// It need not be fetched.
     Fresh(Arc<T>),
-    /// It is to be fetched; if that fails, this may do.
+    /// It has to be fetched; if that fails, this may be used.
     Old(Option<Arc<T>>),
 }
 
@@ -98,7 +97,7 @@ fn at_hand<T>(held: Option<&Document<T>>, now: Instant, anew: bool) -> AtHand<T>
     }
 }
 
-/// What of the discovery document is used.
+/// The fields of the discovery document that are used.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -120,7 +119,7 @@ struct Refused {
 }
 
 impl Provider {
-    /// Of these settings. Nothing is asked for before somebody signs in.
+    /// With these settings. Nothing is fetched before somebody signs in.
     ///
     /// # Errors
     /// If the file of authorities holds none.
@@ -137,10 +136,10 @@ impl Provider {
         &self.settings
     }
 
-    /// Where to send somebody who sets out.
+    /// The URL to which a person is sent to sign in.
     ///
     /// # Errors
-    /// The provider cannot be asked, or gives no sense.
+    /// If the provider is unreachable, or its answer is invalid.
     pub fn address(&self, flow: &Flow) -> Result<String> {
         let metadata = self.metadata()?;
         let (redirect, scopes) = (self.settings.redirect(), self.settings.scopes());
@@ -160,12 +159,10 @@ impl Provider {
         Ok(format!("{at}{mark}{}", *form(&asked)))
     }
 
-    /// Exchanges a code, and gives what the provider says of who brought it; `now` is in
-    /// seconds.
+    /// Exchanges a code, and gives the provider's claims about the person; `now` is in seconds.
     ///
     /// # Errors
-    /// The provider cannot be asked, does not take the code, or says what is not to be
-    /// believed.
+    /// If the provider is unreachable, does not accept the code, or its answer is not authentic.
     pub fn exchange(&self, code: &str, flow: &Flow, now: u64) -> Result<Claims> {
         let metadata = self.metadata()?;
         let token = self.token(&metadata, code, flow)?;
@@ -177,7 +174,7 @@ impl Provider {
         };
         let judged = |keys: &Keys| id_token::verify(token.expose_secret(), keys, &expected);
         let judged = match judged(&*self.keys(&metadata)?) {
-            // It may be newer than the keys that are held: a provider may put another key under
+            // The token may be newer than the cached keys: a provider may publish another key under
             // the same name, or under none.
             Err(why @ (Untrusted::UnknownKey | Untrusted::Signature)) => {
                 match self.keys_anew(&metadata)? {
@@ -196,7 +193,7 @@ impl Provider {
         })
     }
 
-    /// The identity token that a code is good for.
+    /// The identity token for a code.
     fn token(&self, metadata: &Metadata, code: &str, flow: &Flow) -> Result<Secret> {
         let redirect = self.settings.redirect();
         let mut asked = vec![
@@ -308,8 +305,8 @@ impl Provider {
         }
     }
 
-    /// Its keys, fetched because those at hand do not verify a token; `None` if that was done
-    /// a moment ago.
+    /// Its keys, fetched because the cached ones do not verify a token; `None` if that was done a
+    /// moment ago.
     fn keys_anew(&self, metadata: &Metadata) -> Result<Option<Arc<Keys>>> {
         let now = system::instant();
         {
@@ -327,14 +324,15 @@ impl Provider {
         let place = &metadata.jwks_uri;
         let (json, good) = self.fetch(place)?;
         let keys = Keys::parse(&json).map_err(|e| senseless(place, e))?;
-        // Those that the provider no longer publishes are forgotten with that.
+        // Keys that the provider no longer publishes are thereby dropped.
         let document = Document::new(keys, now, good);
         let keys = Arc::clone(&document.content);
         self.held().keys = Some(document);
         Ok(keys)
     }
 
-    /// A document, and how long it is good while the provider cannot be asked.
+    /// Fetches a document, with the time for which it may be used while the provider is
+    /// unreachable.
     fn fetch(&self, place: &str) -> Result<(Vec<u8>, Duration)> {
         let request = self.agent.get(place).header("accept", "application/json");
         let mut answer = request.call().map_err(|e| silent(place, &e))?;
@@ -348,15 +346,15 @@ impl Provider {
         Ok((body(place, &mut answer)?, good))
     }
 
-    /// A panic while it was held left it whole.
+    /// A panic while it was held left it consistent.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Metadata {
-    /// The usual way to show our secret, which the specification has every provider take
-    /// who does not say otherwise.
+    /// Whether to send our secret with HTTP Basic, which every provider has to accept unless its
+    /// document says otherwise.
     fn wants_basic(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_ref();
         methods.is_none_or(|all| {
@@ -366,8 +364,8 @@ impl Metadata {
     }
 }
 
-/// How long a document is good by its `Cache-Control` (RFC 9111, and `stale-if-error` of
-/// RFC 5861).
+/// How long a document may be used according to its `Cache-Control` (RFC 9111, and `stale-if-error`
+/// of RFC 5861).
 fn good_for(cache_control: &str) -> Duration {
     let (mut age, mut beyond) = (None, 0);
     for directive in cache_control.split(',') {
@@ -385,7 +383,7 @@ fn good_for(cache_control: &str) -> Duration {
         .min(GOOD_MOST)
 }
 
-/// What is at hand, in place of what cannot be had.
+/// The cached document, if a new one cannot be fetched.
 fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
     let Some(old) = old else { return Err(e) };
     tracing::warn!(
@@ -398,7 +396,7 @@ fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
 fn agent(ca: Option<&Path>) -> Result<ureq::Agent> {
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
-        // Codes and our secret go where the discovery document says, and nowhere else.
+        // Codes and our secret are sent only where the discovery document says.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -429,12 +427,14 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
     out
 }
 
-/// A word such as `access_denied`, fit to be shown: others could be anything.
+/// Whether it is a word such as `access_denied` that is safe to show; anything else could be
+/// arbitrary.
 pub fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// The provider did not take a code, or did not let somebody in; it says so in a word.
+/// The error that the provider did not accept a code, or did not let somebody in, with its error
+/// word.
 pub fn not_taken(word: &str) -> Error {
     let next = match word {
         "access_denied" => "ask who runs the identity provider to let you in",

@@ -455,7 +455,7 @@ pub fn beside_backup(to: &Path) -> Result<Partial> {
 /// If it cannot be written; the old file is then unchanged.
 pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u64> {
     let cannot = |e: io::Error| cannot_write(to, &e);
-    // Usage first: it is better to have usage without a store than a store that has lost counts.
+    // Usage first; a store without it would merely have counted less.
     if let Some(usage) = usage {
         let mut path = to.as_os_str().to_owned();
         path.push(USAGE);

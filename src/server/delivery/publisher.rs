@@ -1,5 +1,5 @@
-//! Follows the store: a change becomes an overlay at once, and a new base when the
-//! overlay has grown, or cannot say what has changed.
+//! Follows the store: a change becomes an overlay at once, and a new base when the overlay has
+//! grown or cannot express the change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,16 +30,16 @@ use keystile_system::file;
 
 mod kept;
 
-/// An overlay of so many keys is some 60 KiB, which a worker loads in less than a
-/// millisecond: below it a new base is not worth its megabytes.
+/// An overlay of this many keys has some 60 KiB, which a worker loads in less than a millisecond:
+/// below that, a new base is not worth its megabytes.
 const OVERLAY_KEYS: usize = 1000;
-/// Nor is it while the overlay is at most a fiftieth of the base.
+/// Nor while the overlay is at most a fiftieth of the base.
 const OVERLAY_SHARE: usize = 50;
-/// Above this an overlay would itself hold up workers: changes wait for the new base.
+/// Above this, an overlay would itself block workers, so changes wait for the new base.
 const OVERLAY_MOST: usize = 100_000;
-/// When the age of the keyset, and the signing keys, are looked at.
+/// How often the age of the keyset, and the signing keys, are checked.
 const LOOK: Duration = Duration::from_secs(15);
-/// After a failure, unless the store changes before.
+/// Pause after a failure, unless the store changes before.
 const RETRY: Duration = Duration::from_secs(5);
 /// What was last read of the store.
 pub struct Known {
@@ -59,7 +59,7 @@ impl Known {
         self.report_every
     }
 
-    /// Opens a report, and takes from it what concerns our store.
+    /// Opens a report, and takes what concerns our store from it.
     pub fn proof(
         &self,
         nodes: &Nodes,
@@ -114,7 +114,7 @@ impl Current {
     }
 }
 
-/// What one look at the store found.
+/// The result of reading the store.
 struct Found {
     store: StoreId,
     began: u64,
@@ -165,7 +165,7 @@ pub async fn run(delivery: Arc<Delivery>) {
                 if changed.is_err() {
                     return;
                 }
-                // The first change after a pause goes at once, those after it together.
+                // The first change after a pause is sent at once, later ones together.
                 if let Some(last) = last {
                     sleep_until(last + join).await;
                 }
@@ -173,8 +173,8 @@ pub async fn run(delivery: Arc<Delivery>) {
             built = finished(&mut publisher.building) => publisher.rebased(built).await,
             _ = above.changed() => {
                 above.borrow_and_update();
-                // Whoever can sign reports could else have every Envoy take a base after the
-                // other.
+                // Otherwise anybody who can sign reports could make every Envoy load one base after
+                // another.
                 let now = system::instant();
                 rises = rises.or(Some(risen.map_or(now, |then| now.max(then + rise))));
             }
@@ -221,7 +221,7 @@ async fn finished(building: &mut Option<JoinHandle<Result<Current>>>) -> Result<
 }
 
 impl Publisher {
-    /// Brings what is published up to the store.
+    /// Brings what is published up to date with the store.
     async fn turn(&mut self) -> Result<()> {
         let on = self.current.as_ref().map(|c| {
             let base = Arc::clone(&c.base);
@@ -252,8 +252,8 @@ impl Publisher {
         self.publish(built, found.signers, at).await
     }
 
-    /// Makes the store's next version one above what an Envoy has; whether it did. Should that
-    /// fail, the Envoy's next report says it again.
+    /// Raises the store's next version above what an Envoy has; gives whether it did. If that
+    /// fails, the Envoy's next report repeats it.
     async fn rise(&mut self, found: Option<Above>) -> bool {
         let Some(Above { version, node }) = found else {
             return false;
@@ -283,7 +283,7 @@ impl Publisher {
         }
     }
 
-    /// Why there has to be a new base, if there has to be.
+    /// Why a new base is needed, if it is.
     fn reason(&self, found: &Found) -> Option<String> {
         let Some(current) = &self.current else {
             return Some("there is none".to_owned());
@@ -300,13 +300,13 @@ impl Publisher {
             }
             Changes::Are(_) | Changes::Unknown => {}
         }
-        // Alone, as a worker has it for a moment after a start, it must be believed.
+        // It must be accepted on its own, as a worker has it for a moment after a start.
         let bound = found.policy.1.policy.not_after?;
         let age = found.issued_at.saturating_sub(current.issued_at);
         (age > bound / 2).then(|| "half of its `not_after` has passed".to_owned())
     }
 
-    /// Begins to build a base; overlays go on over the old one meanwhile.
+    /// Starts building a base; meanwhile, overlays continue over the old one.
     fn rebase(&mut self, reason: &str) {
         if self.building.is_some() {
             return;
@@ -319,7 +319,7 @@ impl Publisher {
             let build = move |tx: &Tx<'_>| {
                 let ready = publish::unrenewed(tx)?;
                 let nonce = publish::nonce(&(settings.world)())?;
-                // Digests only, and yet nobody else's business.
+                // Only digests, but still private.
                 let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
                 if let Err(e) = kept {
                     tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
@@ -354,7 +354,7 @@ impl Publisher {
         }
     }
 
-    /// Seals the base anew if the signing keys have changed.
+    /// Re-signs the base if the signing keys have changed.
     fn resign(&mut self, signers: &SigningKeys) -> Result<()> {
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -383,7 +383,7 @@ impl Publisher {
         if same {
             return Ok(());
         }
-        // On the disk before anywhere else: a version that is not there was not published.
+        // On disk before anywhere else: a version that is not on disk was not published.
         kept::keep(delivery, &overlay, nonce).await;
         delivery.count.overlays.add();
         tracing::debug!(
@@ -399,7 +399,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Issues the keyset anew when half of its time has passed: a change like any other.
+    /// Reissues the keyset when half of its lifetime has passed, which is a change like any other.
     async fn renew(&self) {
         let world = (self.delivery.settings.world)();
         let now = world.now.seconds();
@@ -417,7 +417,7 @@ impl Publisher {
             }
         }
         let renewed = self.delivery.desk.write(move |store| {
-            // Looked at again: another process may have done it meanwhile.
+            // Checked again: another process may have done it meanwhile.
             let due = store.read(due)?;
             if due {
                 signing::renew(store, &world)?;
@@ -442,7 +442,7 @@ impl Delivery {
     }
 }
 
-/// Reads, from one moment, all that a turn needs.
+/// Reads everything that a turn needs, consistently.
 fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
@@ -468,7 +468,7 @@ fn look(
                     store: meta.store,
                     version: meta.version,
                     issued_at: meta.issued_at,
-                    // That of the base: while one with another policy is built,
+                    // The policy of the base: while a base with another policy is being built,
                     // revocations go on.
                     policy: RawPolicy::clone(&raw),
                     // Time zones are the base's, too.

@@ -1,8 +1,8 @@
 //! One discovery stream: what it was sent, what it answered, what it gets next.
 //!
-//! Nothing is queued. After every event the stream compares what its Envoy has with
-//! what it should have, and at most one push of each resource is on its way: whoever is
-//! slow, or never answers, skips versions and holds nothing but the last one.
+//! Nothing is queued. After every event the stream compares what its Envoy has with what it should
+//! have, and at most one push of each resource is in transit: an Envoy that is slow, or never
+//! answers, skips versions and holds only the last one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use super::{Delivery, Published};
 use keystile_registry::publish;
 use keystile_system as system;
 
-/// Responses between a session and its connection: one push of each resource, and
-/// heartbeats, which are left out while there is no room.
+/// Responses between a session and its connection: one push of each resource, and heartbeats, which
+/// are skipped while there is no room.
 pub const ROOM: usize = 8;
-/// Requests that came too fast, each of which was made to wait for its turn.
+/// Requests that came too fast, each of which had to wait for its turn.
 const FLOOD: u32 = 100;
-/// Heartbeats in the time that an Envoy believes a resource: two may be lost.
+/// Heartbeats within the lifetime of a resource: two may be lost.
 const HEARTBEATS: u32 = 3;
 
 /// One discovery stream.
@@ -45,7 +45,7 @@ pub struct Session {
     /// Responses that the peer may still answer.
     owed: u64,
     allowance: Allowance,
-    /// Of resources that are asked for again: each is sent again.
+    /// For resources that are requested again: each is sent again.
     repeats: Allowance,
     heartbeat: Option<Instant>,
 }
@@ -56,7 +56,7 @@ struct Slot {
     held: Option<Has>,
     flying: Option<Flying>,
     refused: Option<Pause>,
-    /// Repairs of the node that this slot has seen to.
+    /// Repairs of the node that this slot has handled.
     repairs: u64,
     /// Since when it waits for the node's other resource.
     waiting: Option<Instant>,
@@ -82,7 +82,7 @@ struct Pause {
     until: Instant,
 }
 
-/// Serves a stream until it ends; the status is what the peer is told.
+/// Serves a stream until it ends; gives the status for the peer.
 pub async fn serve(
     delivery: Arc<Delivery>,
     dialect: Dialect,
@@ -92,7 +92,7 @@ pub async fn serve(
     out: mpsc::Sender<Result<Message, Status>>,
 ) -> Status {
     if delivery.settings.ttl.is_some() && dialect == Dialect::Sotw {
-        // Envoy 1.40 lets a resource expire in spite of signs of life there, or does not
+        // In that dialect, Envoy 1.40 lets a resource expire in spite of heartbeats, or does not
         // let it expire at all. A switch that may not work is worse than none.
         return Status::failed_precondition(
             "this server bounds the time that a keyset lives without it, which needs delta discovery; set `api_type: DELTA_GRPC`",
@@ -116,7 +116,7 @@ pub async fn serve(
     if !known {
         return leaving();
     }
-    // One that was revoked is no Envoy that is known: it would be waited for as long as it dials.
+    // A revoked node must not become known: `--wait` would wait for it as long as it connects.
     let identified = identify(first.node.take(), papers.as_ref(), limits)
         .and_then(|identity| not_revoked(&nodes.borrow(), &identity.id).map(|()| identity))
         .and_then(|identity| member.identify(&identity, limits, system::now()));
@@ -171,10 +171,10 @@ impl Session {
         let mut read_after = None;
         loop {
             let now = system::instant();
-            // Before anything is sent: what a revoked node had open ends, too.
+            // Before anything is sent, so that open streams of a revoked node end, too.
             not_revoked(&nodes.borrow_and_update(), self.member.node())?;
-            // Not what was published when this stream last looked: another stream of the node
-            // may have sent a newer base meanwhile.
+            // Not what was published when this stream last checked: another stream of the node may
+            // have sent a newer base since.
             self.published.clone_from(&published.borrow_and_update());
             let next = self.turn(now)?;
             let reading = read_after.is_none_or(|at| at <= now);
@@ -201,13 +201,13 @@ impl Session {
                     Some(request) => read_after = self.take(request?)?,
                 },
                 () = timer => {}
-                // The connection is gone, and nobody reads what is sent.
+                // The connection is gone, so nobody reads what is sent.
                 () = self.out.closed() => return Ok(()),
             }
         }
     }
 
-    /// A request; gives the instant before which the next one is not read.
+    /// Handles a request; gives the time before which the next one is not read.
     fn take(&mut self, request: Request) -> Result<Option<Instant>, Status> {
         let answers = !request.nonce.is_empty() && self.owed > 0;
         let mut wait = None;
@@ -218,7 +218,7 @@ impl Session {
         }
         if request.is_ours() {
             self.answered(&request);
-            // An answer costs nothing, unless it asks for the same again.
+            // An answer costs nothing, unless it requests the same again.
             for _ in 0..self.subscribe(&request) {
                 wait = wait.max(self.repeats.take(system::instant())?);
             }
@@ -226,7 +226,7 @@ impl Session {
         Ok(wait)
     }
 
-    /// Acknowledged or refused, if it says so of a push that is on its way.
+    /// Handles an acknowledgement or rejection of a push that is in transit.
     fn answered(&mut self, request: &Request) {
         let flies = |slot: &&mut Option<Slot>| {
             let flying = slot.as_ref().and_then(|s| s.flying.as_ref());
@@ -270,7 +270,7 @@ impl Session {
         });
     }
 
-    /// Gives how many resources it asks for that were sent before.
+    /// Gives how many of the requested resources were sent before.
     fn subscribe(&mut self, request: &Request) -> u32 {
         let mut repeated = 0;
         let template = self.delivery.settings.template.clone();
@@ -281,7 +281,7 @@ impl Session {
                 Names::These(names) => (listed(names), false),
                 Names::Change { add, remove } => {
                     let had = self.slot(kind).is_some();
-                    // Asked for again, it has to be sent again: the client dropped it.
+                    // If requested again, it has to be sent again: the client dropped it.
                     (listed(add) || had && !listed(remove), listed(add))
                 }
             };
@@ -296,7 +296,7 @@ impl Session {
                 continue;
             }
             repeated += u32::from(self.begun.contains(&kind));
-            // What it says that it has counts when the stream is new.
+            // What the client says that it has counts only when the stream is new.
             let claim = if first { request.held.of(name) } else { "" };
             let claim = part(claim, kind);
             self.member.subscribed(kind, claim.is_none());
@@ -318,8 +318,8 @@ impl Session {
         repeated
     }
 
-    /// Says so if an Envoy has what is newer than anything here. It takes nothing older; what
-    /// helps is its report, which is signed: anybody can write a number into a request.
+    /// Logs if an Envoy claims something newer than anything here. It accepts nothing older; only
+    /// its signed report helps, because anybody can write a number into a request.
     fn is_newer(&self, version: u64) {
         let newest = self.published.as_ref().map(|p| p.version());
         if newest.is_some_and(|newest| version > newest) {
@@ -332,7 +332,7 @@ impl Session {
         }
     }
 
-    /// Sends what is due; gives the instant at which to look again, if any.
+    /// Sends what is due; gives the time at which to check again, if any.
     fn turn(&mut self, now: Instant) -> Result<Option<Instant>, Status> {
         let standing = self.member.standing();
         let mut next: Option<Instant> = None;
@@ -462,7 +462,7 @@ impl Session {
         Ok(())
     }
 
-    /// The `version_info` of all that the stream holds once it has this.
+    /// The `version_info` of everything that the stream holds once it has this.
     fn combined(&self, kind: Kind, version_info: &str) -> String {
         let parts = Kind::ALL.into_iter().zip(&self.slots).filter_map(|(k, s)| {
             if k == kind {
@@ -474,13 +474,13 @@ impl Session {
         parts.collect::<Vec<_>>().join("+")
     }
 
-    /// How long the peer shall believe a resource without news. The overlay's end is the
-    /// filter's: it decides, and the base beside it can stay for when the server is back.
+    /// How long a resource is valid for the peer without confirmation. Only the overlay expires,
+    /// because its filter decides; the base beside it can stay until the server is back.
     fn time_to_live(&self, kind: Kind) -> Option<Duration> {
         self.delivery.settings.ttl.filter(|_| kind == Kind::Overlay)
     }
 
-    /// Tells the peer that what it has lives on.
+    /// Confirms to the peer what it has.
     fn beat(&mut self, ttl: Duration) {
         // Two places are left for pushes.
         if self.out.capacity() <= 2 {
@@ -513,8 +513,8 @@ impl Session {
     }
 }
 
-/// What a client says that it has of a resource: the text, the version, the content.
-/// State of the world has one text for all; of two parts the base's is the first.
+/// What a client says that it has of a resource: text, version, content id. State of the world has
+/// one text for all; if it has two parts, the base's is the first.
 fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
     let part = match (claim.split_once('+'), kind) {
         (None, _) => claim,
@@ -530,16 +530,16 @@ fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
 
 /// Whether a resource may go before the node's other one.
 ///
-/// The filter takes an overlay whose base it has, so the base goes first. But a base
-/// that is older than the overlay in force would undo revocations, and the filter takes
-/// it only together with an overlay of its own: then that goes first, and lies ready.
-/// And an overlay of the former base that is still on its way would come behind a newer
-/// base, older than that: the base waits until it was answered.
+/// The filter accepts an overlay only with its base, so the base goes first. But a base that is
+/// older than the overlay in force would undo revocations, and the filter accepts it only together
+/// with an overlay of its own: then the overlay goes first and waits. And an overlay of the
+/// previous base that is still in transit would arrive after a newer base and be older than it: so
+/// the base waits until that overlay was answered.
 fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     let [has_base, has_overlay] = standing.subscribed;
     let base = published.get(Kind::Base);
     let overlay = published.get(Kind::Overlay);
-    // Sent, not acknowledged: what is on its way will be in force before the base comes.
+    // Sent, not acknowledged: what is in transit will be in force before the base arrives.
     let overlay_first = standing.overlay_sent > base.version();
     match kind {
         Kind::Base if !has_overlay => true,
@@ -554,7 +554,7 @@ fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
     }
 }
 
-/// Whether the connection ended under the stream, which is nobody's misdeed.
+/// Whether the connection was simply lost, which is not the peer's fault.
 fn is_lost(status: &Status) -> bool {
     matches!(
         status.code(),
@@ -566,7 +566,7 @@ fn leaving() -> Status {
     Status::unavailable("the server is shutting down")
 }
 
-/// Requests that answer nothing: some at once, then a few a second, then none.
+/// A rate limit for requests that answer no push: some at once, then a few a second, then none.
 struct Allowance {
     most: u32,
     left: u32,
@@ -584,7 +584,7 @@ impl Allowance {
         }
     }
 
-    /// Takes one; gives the instant to which its sender has to wait, if any.
+    /// Takes one; gives the time until which its sender has to wait, if any.
     fn take(&mut self, now: Instant) -> Result<Option<Instant>, Status> {
         let each = Duration::from_secs(10) / self.most.max(1);
         let grown = now.saturating_duration_since(self.filled).as_nanos() / each.as_nanos().max(1);

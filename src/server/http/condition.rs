@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use keystile_api::{self as operation, Route};
 use keystile_model::error::{Error, Kind, refuse};
 
-/// All that a request says, for `Idempotency-Key`.
+/// The whole request, for `Idempotency-Key`.
 pub fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
     let mut h = Sha256::new();
     for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
@@ -32,7 +32,7 @@ pub fn matches(tags: &str, current: Option<&Value>) -> bool {
     tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
 }
 
-/// That `If-Match` does not hold.
+/// The error that `If-Match` does not hold.
 pub fn stale() -> Error {
     refuse(
         "it has changed since it was looked at",

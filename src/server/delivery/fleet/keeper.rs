@@ -1,4 +1,4 @@
-//! Keeps in the store which Envoys are known, so that a restarted server waits for them too.
+//! Stores which Envoys are known, so that a restarted server waits for them, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +48,10 @@ pub async fn run(delivery: &Delivery) {
     }
 }
 
-/// All that has come together, in one transaction.
+/// Everything that has accumulated, in one transaction.
 fn keep(fleet: &Fleet, store: &mut Store, world: &World) -> Result<()> {
-    // Taken here, where nobody else writes: an Envoy that is forgotten meanwhile stays so.
+    // Taken here, where nobody else writes, so that an Envoy that is forgotten meanwhile stays
+    // forgotten.
     let unkept = fleet.take_unkept();
     match registry::envoy::keep(store, world, &unkept.envoys, &unkept.dropped) {
         Ok(()) => {
