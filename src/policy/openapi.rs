@@ -125,7 +125,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
             if named.widened && !matches!(demand, Demand::Key { .. }) {
                 notes.add(
                     &place,
-                    "would open more paths than the document names; a key is asked for",
+                    "would open more paths than the document names; a key is required",
                 );
                 demand = Demand::key();
             }
@@ -228,7 +228,7 @@ impl Shape {
                 notes.add(
                     place,
                     format!(
-                        "no request can be told apart from one to `{}` that asks for something else; both are asked for",
+                        "matches the same requests as `{}`, which requires something else; both are required",
                         self.path
                     ),
                 );

@@ -38,7 +38,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add(
             "realm",
             Effect::Alters,
-            format!("401 names `{}` instead of `{}`", q.realm, p.realm),
+            format!("401 replies name `{}` instead of `{}`", q.realm, p.realm),
         );
     }
     if p.brand != q.brand {
@@ -46,7 +46,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             "brand",
             Effect::Moves,
             format!(
-                "keys that begin with `{}_` are good, those with `{}_` are not",
+                "keys that begin with `{}_` are valid, keys that begin with `{}_` no longer are",
                 q.brand, p.brand
             ),
         );
@@ -55,12 +55,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (Mode::Enforce, Mode::Shadow) => add(
             "mode",
             Effect::Opens,
-            "refusals are counted only: everything passes".to_owned(),
+            "refusals are only counted: every request passes".to_owned(),
         ),
         (Mode::Shadow, Mode::Enforce) => add(
             "mode",
             Effect::Closes,
-            "refusals are answered, where everything passed".to_owned(),
+            "requests are refused, where every request passed before".to_owned(),
         ),
         _ => {}
     }
@@ -68,12 +68,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (false, true) => add(
             "require_tls",
             Effect::Closes,
-            "plain HTTP is refused wherever a key is looked for".to_owned(),
+            "plain HTTP is refused wherever a key is checked".to_owned(),
         ),
         (true, false) => add(
             "require_tls",
             Effect::Opens,
-            "plain HTTP is let in wherever a key is looked for".to_owned(),
+            "plain HTTP is allowed wherever a key is checked".to_owned(),
         ),
         _ => {}
     }
@@ -90,7 +90,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add(
             "credentials",
             Effect::Alters,
-            "places are tried in another order".to_owned(),
+            "places are tried in a different order".to_owned(),
         );
     }
     if p.forward_credential != q.forward_credential {
@@ -105,7 +105,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         "environments",
         &words(&p.environments, |e| format!("`{e}`")),
         &words(&q.environments, |e| format!("`{e}`")),
-        ("keys are also accepted of", "keys are refused of"),
+        ("keys are now accepted in", "keys are no longer accepted in"),
     );
     match (p.preflight, q.preflight) {
         (Preflight::Deny, Preflight::Allow) => add(
@@ -116,7 +116,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (Preflight::Allow, Preflight::Deny) => add(
             "preflight",
             Effect::Closes,
-            "CORS preflights are requests like any other".to_owned(),
+            "CORS preflights are treated like any other request".to_owned(),
         ),
         _ => {}
     }
@@ -124,12 +124,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (ClientCertificates::Validated, ClientCertificates::Presented) => add(
             "client_certificates",
             Effect::Opens,
-            "keys bound to certificates are good with any that a listener takes".to_owned(),
+            "keys bound to certificates accept any certificate that a listener accepts".to_owned(),
         ),
         (ClientCertificates::Presented, ClientCertificates::Validated) => add(
             "client_certificates",
             Effect::Closes,
-            "keys bound to certificates are good with validated ones only".to_owned(),
+            "keys bound to certificates accept only validated certificates".to_owned(),
         ),
         _ => {}
     }
@@ -137,14 +137,14 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add(
             "rate_limit_fields",
             Effect::Alters,
-            "other replies carry the rate-limit fields".to_owned(),
+            "the rate-limit fields are on different replies".to_owned(),
         );
     }
     if p.identity != q.identity {
         add(
             "identity",
             Effect::Alters,
-            "the upstream is told who calls by other headers".to_owned(),
+            "the headers that tell the upstream who calls are different".to_owned(),
         );
     }
     sets(
@@ -153,17 +153,18 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         &words(&p.publishable_scopes, |s| format!("`{s}`")),
         &words(&q.publishable_scopes, |s| format!("`{s}`")),
         (
-            "publishable keys may also hold",
-            "publishable keys, issued ones too, no longer hold",
+            "publishable keys may now also have",
+            "publishable keys, including issued ones, no longer have",
         ),
     );
     if p.not_after != q.not_after {
-        let word = |n: Option<u64>| n.map_or_else(|| "ever".to_owned(), |n| format!("{n}s"));
+        let word =
+            |n: Option<u64>| n.map_or_else(|| "an unlimited time".to_owned(), |n| format!("{n}s"));
         add(
             "not_after",
             Effect::Alters,
             format!(
-                "a keyset is believed for {} instead of {}",
+                "a keyset is valid for {} instead of {}",
                 word(q.not_after),
                 word(p.not_after)
             ),

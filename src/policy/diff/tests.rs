@@ -111,9 +111,9 @@ fn limits_and_what_holds_everywhere_are_told_apart_from_access() {
     assert_eq!(
         lines(a, b),
         [
-            "opens mode: refusals are counted only: everything passes",
-            "opens environments: keys are also accepted of `test`",
-            "closes environments: keys are refused of `live`",
+            "opens mode: refusals are only counted: every request passes",
+            "opens environments: keys are now accepted in `test`",
+            "closes environments: keys are no longer accepted in `live`",
             "alters plans.free: 2/1s instead of 1/1s",
             "alters  /a : cost 2 instead of 1",
         ]

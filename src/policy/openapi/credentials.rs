@@ -103,7 +103,7 @@ impl Schemes {
                 notes.add(
                     &format!("security scheme `{name}`"),
                     format!(
-                        "is asked for together with {}, and a request has one key: only the latter is looked at (choose the other in `credentials` if that one is the key)",
+                        "is required together with {0}, but a request carries only one key: `credentials` lists only {0} (if this one is the key, list it there instead)",
                         looked.join(", ")
                     ),
                 );
@@ -111,7 +111,7 @@ impl Schemes {
             if looked.len() > 1 {
                 notes.add(
                     &format!("security schemes {}", looked.join(", ")),
-                    "are asked for at once, and each alone elsewhere: a request with two different keys is refused",
+                    "are required together in one place and each alone in another: a request with two different keys is refused",
                 );
             }
         }
@@ -149,13 +149,16 @@ fn line(scheme: &Scheme, place: &str, notes: &mut Notes) -> Option<String> {
         ("apiKey", "query") if plain => format!("{{query: \"{name}\"}}"),
         ("apiKey", "cookie") if plain => format!("{{cookie: \"{name}\"}}"),
         ("apiKey", _) => {
-            notes.add(place, "names no place that a policy can name; left out");
+            notes.add(
+                place,
+                "is in a place that a policy cannot express; left out",
+            );
             return None;
         }
         ("http", _) if scheme.scheme.eq_ignore_ascii_case("basic") => {
             notes.add(
                 place,
-                "the key is looked for as the user name of HTTP Basic (write `basic: password` if it stands there)",
+                "the key is expected as the user name of HTTP Basic (write `basic: password` if it is the password)",
             );
             "{basic: username}".to_owned()
         }
@@ -171,7 +174,7 @@ fn authorization(scheme: &Scheme, place: &str, notes: &mut Notes) -> String {
             notes.add(
                 place,
                 format!(
-                    "the key is looked for as `Authorization: {word} KEY`, as the description says"
+                    "the key is expected as `Authorization: {word} KEY`, as the description says"
                 ),
             );
             format!("{{header: authorization, scheme: {word}}}")
@@ -179,7 +182,7 @@ fn authorization(scheme: &Scheme, place: &str, notes: &mut Notes) -> String {
         None => {
             notes.add(
                 place,
-                "does not say what stands before the key in `Authorization`: it is looked for without a word (add `scheme: Token`, or whatever clients send, if there is one)",
+                "does not say which scheme precedes the key in `Authorization`: none is expected (if clients send one, add it, such as `scheme: Token`)",
             );
             "{header: authorization}".to_owned()
         }

@@ -60,7 +60,7 @@ fn values(server: &Server, place: &str, notes: &mut Notes) -> Vec<String> {
                 notes.add(
                     &at(server, place),
                     format!(
-                        "`{hole}` has more values than are written down; `{}` is taken",
+                        "`{hole}` has too many values to list; `{}` is used",
                         variable.default
                     ),
                 );
@@ -141,7 +141,7 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         None => {
             notes.add(
                 at,
-                "names no host that a policy can name; its routes answer for every host",
+                "names a host that a policy cannot express; its routes apply to every host",
             );
             String::new()
         }
@@ -163,7 +163,7 @@ fn filled(text: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
             out = out.replace(&hole, &variable.default);
             notes.add(
                 at,
-                format!("`{hole}` can be anything; `{}` is taken", variable.default),
+                format!("`{hole}` can be anything; `{}` is used", variable.default),
             );
         }
     }
@@ -193,7 +193,7 @@ pub fn template(
     if widened {
         notes.add(
             place,
-            "holds `?` or `#`, which is not looked at; the path before it is taken",
+            "contains `?` or `#`; only the path before it is used",
         );
     }
     let segments: Vec<&str> = cut.split('/').skip(1).collect();
@@ -210,7 +210,9 @@ pub fn template(
         if Template::parse(&format!("/{written}")).is_err() {
             notes.add(
                 place,
-                format!("segment `{segment}` can match no request; these are refused"),
+                format!(
+                    "no request can match segment `{segment}`; requests to this path are refused"
+                ),
             );
             return None;
         }
@@ -229,7 +231,7 @@ pub fn template(
         None => {
             notes.add(
                 place,
-                "is no path that a policy can name; requests to it are refused",
+                "is a path that a policy cannot express; requests to it are refused",
             );
             None
         }
@@ -281,7 +283,7 @@ impl<'s> Segment<'s> {
                 if let Some(first) = self.names.get_mut(at - 1) {
                     notes.add(
                         place,
-                        format!("`{{{first}}}{{{second}}}` cannot be told apart; one parameter is taken for both"),
+                        format!("`{{{first}}}{{{second}}}` cannot be told apart; they become one parameter"),
                     );
                     *first = format!("{first}_{second}");
                 }
@@ -313,7 +315,7 @@ impl<'s> Segment<'s> {
             if takes_more || name.contains('*') {
                 notes.add(
                     place,
-                    format!("`{{{name}}}` may take several segments; one is taken"),
+                    format!("`{{{name}}}` may span several segments; only one is matched"),
                 );
             }
             out += &format!("{{{clean}}}{text}");

@@ -72,7 +72,7 @@ pub fn demand(
     let Some(list) = operation.security.as_ref().or(document.security.as_ref()) else {
         notes.add(
             place,
-            "nothing is said of security; a key is asked for, whatever it may do (`security: []` would open it)",
+            "has no `security`; any key is accepted, whatever its scopes (`security: []` would make it open)",
         );
         return Demand::key();
     };
@@ -97,7 +97,7 @@ pub fn demand(
             if alternatives.iter().any(|a| !a.is_empty()) {
                 notes.add(
                     place,
-                    "asks for scopes, and lets requests without a key in; the scopes are not asked for",
+                    "requires scopes but also allows requests without a key; the scopes are not required",
                 );
             }
             Demand::Optional
@@ -129,16 +129,14 @@ fn alternative(
     if keys == 0 {
         notes.add(
             place,
-            format!(
-                "asks for {others}, which no API key stands for; a key is asked for in any case"
-            ),
+            format!("requires {others}, which is not an API key; a key is required anyway"),
         );
         return None;
     }
     if !others.is_empty() {
         notes.add(
             place,
-            format!("asks for {others} beside a key, which is not checked here"),
+            format!("requires {others} in addition to a key; that is not checked here"),
         );
     }
     Some(scopes)
@@ -180,7 +178,7 @@ fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -
         notes.add(
             place,
             format!(
-                "`{}` would do as well, which cannot be said beside another list; the first alternative is asked for",
+                "`{}` would also be enough, but a policy cannot express two alternatives of several scopes; the first is required",
                 words.join(" ")
             ),
         );
@@ -214,7 +212,7 @@ fn scope(text: &str, place: &str, notes: &mut Notes) -> String {
     let shown: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
     notes.add(
         place,
-        format!("scope `{shown}` is no scope of a policy; it is called `{name}`"),
+        format!("scope `{shown}` is not a valid scope in a policy; it becomes `{name}`"),
     );
     name
 }

@@ -21,11 +21,11 @@ pub fn policy(
         document.openapi(),
     );
     out.push_str(match unsaid {
-        0 => "The document says everything that stands here.\n",
-        _ => "What the document says and a policy cannot, the command lists.\n",
+        0 => "Everything here comes from the document.\n",
+        _ => "The command lists what a policy cannot express.\n",
     });
     out.push_str(
-        "# `mode: shadow` decides, counts and lets everything through: for a first day.\n\
+        "# `mode: shadow` decides and counts but lets everything through: for the first day.\n\
          version: 1\n",
     );
     if let Some(realm) = realm {
