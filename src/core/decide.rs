@@ -233,7 +233,7 @@ fn judge<'k>(
     let is_preflight = asks_for_method && has_origin && call.method == b"OPTIONS";
     if is_preflight && policy.preflight == Preflight::Allow {
         trace.note("preflight", true, || {
-            "a CORS preflight, which the policy lets through".to_owned()
+            "a CORS preflight, which the policy allows".to_owned()
         });
         return Ok(None);
     }
@@ -268,7 +268,7 @@ fn judge<'k>(
     // Find the key.
     let presented = credential::find(glance.places(policy), headers);
     if presented.several {
-        trace.note("credential", false, || "several differing keys".to_owned());
+        trace.note("credential", false, || "several different keys".to_owned());
         return Err(Denial::MultipleKeys);
     }
     let prior = if presented.key.is_none() || policy.keys_stay() {
@@ -280,21 +280,21 @@ fn judge<'k>(
     let entry = match (&presented.key, prior) {
         (_, Some(Prior::Refused(denial))) => {
             trace.note("credential", false, || {
-                "taken out by an earlier pass over this request".to_owned()
+                "already refused by an earlier check of this request".to_owned()
             });
             return Err(denial);
         }
         (_, Some(Prior::Admitted(prefix) | Prior::Presented(prefix))) => {
             let entry = known(keyset, &prefix, decision, trace)?;
             trace.note("credential", entry.is_some(), || {
-                "named by an earlier pass over this request".to_owned()
+                "already found by an earlier check of this request".to_owned()
             });
             entry.ok_or(Denial::UnknownKey)?
         }
         (Some(text), None) => identify(keyset, text, decision, trace)?,
         (None, None) if auth == Auth::Optional => {
             trace.note("credential", true, || {
-                "none, and the route does not insist".to_owned()
+                "none, and the route does not require one".to_owned()
             });
             return Ok(None);
         }
@@ -410,13 +410,13 @@ fn in_force<'k>(
     })?;
     if keyset.not_after().is_some_and(|end| clocks.wall >= end) {
         trace.note("keyset", false, || {
-            format!("version {} is past its not-after", keyset.version())
+            format!("version {} has expired (`not_after`)", keyset.version())
         });
         return Err(Denial::KeysetUnavailable(Unavailable::Stale));
     }
     trace.note("keyset", true, || {
         let shadow = match keyset.policy().mode {
-            Mode::Shadow => ", in shadow mode: whatever follows, the request passes",
+            Mode::Shadow => ", in shadow mode: the request passes in any case",
             Mode::Enforce => "",
         };
         format!("version {}{shadow}", keyset.version())
@@ -472,11 +472,13 @@ fn identify<'k>(
         (None, Err(why @ Malformed::Checksum)) => refuse(
             trace,
             Denial::MalformedKey(why),
-            "the checksum is wrong: a typing error",
+            "the checksum is wrong: mistyped or incomplete",
         ),
-        (None, Err(why @ Malformed::Shape)) if !keyset.foreign() => {
-            refuse(trace, Denial::MalformedKey(why), "not the shape of a key")
-        }
+        (None, Err(why @ Malformed::Shape)) if !keyset.foreign() => refuse(
+            trace,
+            Denial::MalformedKey(why),
+            "not in the format of a key",
+        ),
         (None, _) => refuse(trace, Denial::UnknownKey, "no such key"),
     }
 }
@@ -512,7 +514,7 @@ fn lifecycle(entry: &Entry<'_>, now: u64, trace: &mut impl Trace) -> Result<(), 
     } else if entry.overlap_end.is_some_and(|end| now >= end) {
         Some((
             Denial::ExpiredKey { rotated: true },
-            "rotated, and the grace is over",
+            "rotated, and the grace period is over",
         ))
     } else if now < entry.not_before {
         Some((Denial::InactiveKey, "not valid yet"))
@@ -526,7 +528,7 @@ fn lifecycle(entry: &Entry<'_>, now: u64, trace: &mut impl Trace) -> Result<(), 
         }
         None => {
             trace.note("status", true, || match entry.overlap_end {
-                Some(_) => "active, in the grace after a rotation".to_owned(),
+                Some(_) => "active, in the grace period after a rotation".to_owned(),
                 None => "active".to_owned(),
             });
             Ok(())
@@ -558,12 +560,12 @@ fn certificate(entry: &Entry<'_>, peer: Peer<'_>, trace: &mut impl Trace) -> Res
     }
     let found = peer.is_one_of(entry.certificates());
     trace.note("certificate", found.is_ok(), || match found {
-        Ok(()) => "one that the key is bound to".to_owned(),
+        Ok(()) => "the key is bound to it".to_owned(),
         Err(Stranger::Anonymous) => {
-            "the connection has no client certificate, and the key is bound to some".to_owned()
+            "the connection has no client certificate, but the key is bound to one".to_owned()
         }
-        Err(Stranger::Unproven) => "not known to be validated, so it proves nothing".to_owned(),
-        Err(Stranger::Other) => "none of those that the key is bound to".to_owned(),
+        Err(Stranger::Unproven) => "not known to be validated, so it does not count".to_owned(),
+        Err(Stranger::Other) => "the key is not bound to it".to_owned(),
     });
     found.map_err(Denial::CertificateDenied)
 }
@@ -587,7 +589,7 @@ fn origin(entry: &Entry<'_>, headers: Headers<'_>, trace: &mut impl Trace) -> Re
     trace.note("origin", held, || match stranger {
         Some(o) => format!("{} is not allowed", String::from_utf8_lossy(o)),
         None if held => "allowed".to_owned(),
-        None => "the request has no `Origin`, and the key is bound to some".to_owned(),
+        None => "the request has no `Origin`, but the key is bound to origins".to_owned(),
     });
     if held {
         Ok(())
@@ -625,7 +627,7 @@ fn scopes(
         trace.note("scope", false, || match leaves(*missing) {
             true => format!("lacks {}", quoted(missing)),
             false => format!(
-                "lacks {}, which `publishable.scopes` of the policy does not leave to publishable keys",
+                "lacks {}, which `publishable.scopes` of the policy does not allow for publishable keys",
                 quoted(missing)
             ),
         });
@@ -634,7 +636,7 @@ fn scopes(
     if !route.any_scope.is_empty() && !route.any_scope.iter().any(|s| holds(*s)) {
         trace.note("scope", false, || {
             let list: Vec<_> = route.any_scope.iter().map(quoted).collect();
-            format!("holds none of {}", list.join(", "))
+            format!("has none of {}", list.join(", "))
         });
         return Err(Denial::InsufficientScope);
     }
@@ -646,8 +648,8 @@ fn scopes(
             .map(quoted)
             .collect();
         match list.is_empty() {
-            true => "the route asks for none".to_owned(),
-            false => format!("holds what the route asks for: {}", list.join(", ")),
+            true => "the route requires none".to_owned(),
+            false => format!("has what the route requires: {}", list.join(", ")),
         }
     });
     Ok(())

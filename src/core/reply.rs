@@ -65,13 +65,13 @@ impl Denial {
                 401,
                 "malformed_api_key",
                 "Not an API key",
-                "What was sent is not an API key. Check that it was copied whole.",
+                "What was sent is not an API key. Check that you copied all of it.",
             ),
             Self::MultipleKeys => (
                 401,
                 "multiple_api_keys",
                 "Several API keys",
-                "The request carries several differing API keys. Send one.",
+                "The request carries several different API keys. Send one.",
             ),
             Self::UnknownKey => (
                 401,
@@ -101,7 +101,7 @@ impl Denial {
                 401,
                 "disabled_api_key",
                 "API key disabled",
-                "This API key is switched off for now.",
+                "This API key is disabled.",
             ),
             Self::RevokedKey => (
                 401,
@@ -113,13 +113,13 @@ impl Denial {
                 403,
                 "insufficient_scope",
                 "Scope missing",
-                "This API key may not do this. Ask for a key with the scope that this route needs.",
+                "This API key lacks a scope that this route requires. Ask for a key that has it.",
             ),
             Self::RouteDenied => (
                 403,
                 "route_denied",
                 "Route closed",
-                "No route is open for this method, host and path.",
+                "No route allows this method, host and path.",
             ),
             Self::AddressDenied => (
                 403,

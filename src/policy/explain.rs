@@ -210,14 +210,14 @@ fn unseen(notes: &[Note]) -> Option<String> {
     match (limits, of("quota")) {
         (None, None) => None,
         (Some((cost, limits)), None) => Some(format!(
-            "ok, if its buckets have tokens left ({cost}): {limits}; they live in each Envoy's memory and are not seen from here"
+            "ok, if its buckets have tokens left ({cost}): {limits}; they are in each Envoy's memory and cannot be seen from here"
         )),
         (None, Some(quota)) => Some(format!(
-            "ok, if its quota is not used up: {quota}; the count lives in each Envoy's memory and is not seen from here"
+            "ok, if its quota is not used up: {quota}; the count is in each Envoy's memory and cannot be seen from here"
         )),
         (Some((cost, limits)), Some(quota)) => Some(format!(
             "ok, if its buckets have tokens left ({cost}): {limits}, and its quota is not used up: {quota}; \
-             both live in each Envoy's memory and are not seen from here"
+             both are in each Envoy's memory and cannot be seen from here"
         )),
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn decide<'k>(
     };
     if let Some(denial) = denied {
         trace.note("keyset", false, || {
-            "refused by the newest policy, which this listener's is older than".to_owned()
+            "refused by the newest policy; this listener still has an older one".to_owned()
         });
         return Err(denial);
     }

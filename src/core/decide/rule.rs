@@ -77,7 +77,7 @@ pub(super) fn find(
     trace.note("path", true, || match path.others().count() {
         0 => format!("reads as {}", path.as_sent()),
         n => format!(
-            "can be read in {} ways, such as {}, and all belong to one rule",
+            "can be read in {} ways, such as {}, and all lead to the same rule",
             n + 1,
             path.as_sent()
         ),

@@ -72,7 +72,7 @@ impl Access {
         match self {
             Self::Refused => "nobody".to_owned(),
             Self::Open => "everybody".to_owned(),
-            Self::Optional => "everybody without a bad key".to_owned(),
+            Self::Optional => "every request without an invalid key".to_owned(),
             Self::Key { all, one } => {
                 let mut parts = Vec::new();
                 if !all.is_empty() {

@@ -299,6 +299,6 @@ fn notes_say_what_the_route_asks_for_and_which_origin_was_refused() {
     );
     assert_eq!(
         note(&w, &keyed, "origin"),
-        "the request has no `Origin`, and the key is bound to some"
+        "the request has no `Origin`, but the key is bound to origins"
     );
 }
