@@ -36,10 +36,10 @@ impl AmbiguousHost {
             Self::Malformed => "The host is not a name or an address with an optional port.",
             Self::Several => "The request names several hosts.",
             Self::Port => {
-                "The host has a port, and with and without it different rules apply. Leave the port out; or, where Envoy ignores ports (`ignore_port_in_host_matching`), the policy can say so: `host_ports: ignore`."
+                "The host has a port, and different rules apply with and without it. Leave the port out; or, where Envoy ignores ports (`ignore_port_in_host_matching`), the policy can say so: `host_ports: ignore`."
             }
             Self::FinalDot => {
-                "The host ends with a dot, and with and without it different rules apply. Leave the dot out."
+                "The host ends with a dot, and different rules apply with and without it. Leave the dot out."
             }
             Self::Address => {
                 "The host is an IPv6 address that can be written in other ways, for which different rules apply."

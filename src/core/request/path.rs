@@ -57,27 +57,27 @@ impl Ambiguous {
     pub fn detail(self) -> &'static str {
         match self {
             Self::NotAbsolute => "The path does not begin with a slash.",
-            Self::Control => "The path holds a control character.",
-            Self::InvalidEscape => "The path holds an invalid percent escape.",
-            Self::Fragment => "The path holds a fragment.",
+            Self::Control => "The path contains a control character.",
+            Self::InvalidEscape => "The path contains an invalid percent escape.",
+            Self::Fragment => "The path contains a fragment.",
             Self::TooManyReadings => "The path can be read in too many ways.",
             Self::Parameters => {
-                "The path holds a `;`, and with and without what follows it, different rules apply."
+                "The path contains a `;`, and different rules apply with and without the part after it."
             }
             Self::EscapedSeparator => {
-                "The path holds an escaped slash or backslash, and decoded and not decoded, different rules apply."
+                "The path contains an escaped slash or backslash, and different rules apply with and without decoding it."
             }
             Self::Backslash => {
-                "The path holds a backslash, and read as a slash and not, different rules apply."
+                "The path contains a backslash, and different rules apply if it is read as a slash."
             }
             Self::DotSegments => {
-                "The path holds a dot segment, and resolved and not resolved, different rules apply."
+                "The path contains a dot segment, and different rules apply with and without resolving it."
             }
             Self::DoubledSlash => {
-                "The path holds a doubled slash, and merged and not merged, different rules apply."
+                "The path contains a double slash, and different rules apply with and without merging it."
             }
             Self::Escape => {
-                "The path holds an escape, and decoded and not decoded, different rules apply."
+                "The path contains a percent escape, and different rules apply with and without decoding it."
             }
             Self::Method => {
                 "The method has letters in lower case, and a different rule applies to it in upper case."
