@@ -181,7 +181,7 @@ pub struct Verified {
     pub removed: u64,
     /// Its last record, `SEQ:HASH`.
     pub head: String,
-    /// The checkpoint that is kept beside the store.
+    /// The checkpoint that is kept next to the store.
     pub checkpoint: Option<String>,
 }
 

@@ -135,7 +135,7 @@ pub struct Waited {
     pub missing: Vec<Missing>,
 }
 
-/// Forgets Envoys that are gone for good, so that nothing waits for them.
+/// Forgets Envoys that will not come back, so that nothing waits for them.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetForget)]
@@ -190,7 +190,7 @@ impl Operation for Forget {
         "fleet.forget",
         "/v1/fleet/forget",
         OWNERS,
-        "Forget Envoys that are gone for good, so that nothing waits for them",
+        "Forget Envoys that will not come back, so that nothing waits for them",
     )
     .live();
 

@@ -71,7 +71,7 @@ pub struct Asks {
     pub any_scope: Vec<String>,
     /// How many tokens a request takes from each limit.
     pub cost: u64,
-    /// Its own limit, beside the plan's.
+    /// Its own limit, in addition to the plan's.
     pub limit: Option<String>,
 }
 

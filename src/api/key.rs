@@ -160,7 +160,7 @@ impl KeyView {
         }
     }
 
-    /// When it stops working by itself, in seconds since the epoch.
+    /// When it stops working without further action, in seconds since the epoch.
     pub fn ends(&self) -> Option<u64> {
         let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
         match (of(&self.expires), of(&self.works_until)) {

@@ -11,7 +11,7 @@ use keystile_model::world::World;
 use keystile_registry::node;
 use keystile_store::{EnrolledNode, Store};
 
-/// An Envoy that has, or had, a secret of its own.
+/// An Envoy that has, or had, its own secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Node)]
 pub struct NodeView {
@@ -47,7 +47,7 @@ pub struct NodeViews {
 #[schema(as = NodeList)]
 pub struct List {}
 
-/// Gives an Envoy a secret of its own, shown once; it replaces any earlier one.
+/// Gives an Envoy its own secret, shown once; it replaces any earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeEnroll)]
@@ -104,7 +104,7 @@ impl Operation for Enroll {
         "node.enroll",
         "/v1/nodes",
         OWNERS,
-        "Give an Envoy a secret of its own to sign its reports",
+        "Give an Envoy its own secret to sign its reports",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Enrolled> {

@@ -98,7 +98,7 @@ pub struct Checked {
     pub plans: u64,
     /// The scopes that its routes require.
     pub scopes: Vec<String>,
-    /// Warnings: effects on existing keys, and what is left open beside something protected.
+    /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
     /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
     #[serde(default)]
@@ -113,7 +113,7 @@ pub struct Applied {
     pub revision: u64,
     /// Whether it differs from the one before.
     pub changed: bool,
-    /// Warnings: effects on existing keys, and what is left open beside something protected.
+    /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
     /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
     #[serde(default)]

@@ -176,7 +176,7 @@ impl Key {
         }
     }
 
-    /// When it stops working by itself.
+    /// When it stops working without further action.
     pub fn ends(&self) -> Option<u64> {
         match (self.rules.expires, self.overlap_end) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,4 +1,4 @@
-//! What a policy leaves open beside something protected.
+//! What a policy leaves open next to something protected.
 //!
 //! A valid policy may still let in more than its author meant. The routes are examined host by
 //! host: for each class of paths that they distinguish ([`classes`]), the filter's own router says
@@ -21,7 +21,7 @@ const MOST: usize = 4_000_000;
 /// Hints for the author of a policy, each with file and line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What is open beside something protected.
+    /// What is open next to something protected.
     pub warnings: Vec<String>,
     /// What is refused that a caller may have sent in good faith.
     pub notes: Vec<String>,

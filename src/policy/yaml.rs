@@ -54,12 +54,12 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 impl Node {
-    /// What stands at a path such as `routes[3].limit.requests`.
+    /// The value at a path such as `routes[3].limit.requests`.
     pub fn at(&self, path: &str) -> Option<&Node> {
         steps(path).try_fold(self, |node, step| node.step(&step).map(|(_, n)| n))
     }
 
-    /// The line of a path; of its nearest parent if nothing stands there.
+    /// The line of a path; of its nearest parent if there is nothing at it.
     pub fn line_of(&self, path: &str) -> u64 {
         let (mut node, mut line) = (self, self.line);
         for step in steps(path) {

@@ -28,7 +28,7 @@ pub fn keep(
     })
 }
 
-/// Forgets Envoys that are gone for good, so that nothing waits for them.
+/// Forgets Envoys that will not come back, so that nothing waits for them.
 ///
 /// # Errors
 /// If the caller is not an owner; those of the store.

@@ -167,7 +167,7 @@ pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
         .any(|(_, session)| good.remembers(session, now))
 }
 
-/// What guesses are counted by, beside the address: the public id that they are for.
+/// What guesses are counted by, in addition to the address: the public id that they are for.
 pub fn prefix(presented: &str) -> u64 {
     Parsed::parse(presented.as_bytes()).map_or(u64::MAX, |text| text.id().as_u64())
 }
@@ -269,7 +269,7 @@ async fn take_turn(
 }
 
 /// Records that a token was used. A request does not wait longer for that than it usually takes,
-/// because somebody else may be writing, and the request may be urgent.
+/// because another request may be writing, and the request may be urgent.
 async fn note_use(app: &App, world: World, id: KeyId) {
     let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
         return;

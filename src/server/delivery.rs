@@ -255,7 +255,7 @@ impl Delivery {
         }
     }
 
-    /// Forgets Envoys that are gone for good, and records that.
+    /// Forgets Envoys that will not come back, and records that.
     ///
     /// # Errors
     /// If one is not known, or is connected; then none is forgotten.

@@ -1,7 +1,7 @@
 //! A server's access to the store: many tasks, one writer, a few readers.
 //!
 //! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue for one
-//! connection; readers see the last committed state and wait for nobody.
+//! connection; readers see the last committed state and never wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -337,7 +337,7 @@ impl Desk {
         }
     }
 
-    /// Whether somebody writes.
+    /// Whether anyone writes.
     #[cfg(test)]
     pub fn is_writing(&self) -> bool {
         self.turn.is_taken()

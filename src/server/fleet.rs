@@ -1,4 +1,4 @@
-//! Delivery in numbers, beside the server's own metrics.
+//! Metrics of delivery, in addition to the server's own.
 
 use std::sync::Arc;
 

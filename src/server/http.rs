@@ -43,7 +43,7 @@ mod condition;
 /// How long a readiness result is reused, so that the store is checked no more often than this.
 const READY: Duration = Duration::from_millis(200);
 
-/// What every handler stands on.
+/// The state that every handler uses.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 

@@ -56,7 +56,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero, beside what `collectors` count.
+    /// All at zero, in addition to what `collectors` count.
     pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::with_prefix("keystile_control");
         let answered = Family::default();

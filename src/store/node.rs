@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Tx, column};
 use keystile_model::error::Result;
 
-/// An Envoy that has, or had, a secret of its own.
+/// An Envoy that has, or had, its own secret.
 pub struct EnrolledNode {
     /// Its node id.
     pub node: String,

@@ -40,7 +40,7 @@ enum Then {
     Forget(Forget),
 }
 
-/// Forget Envoys that are gone for good, so that no command waits for them
+/// Forget Envoys that will not come back, so that no command waits for them
 #[derive(Args)]
 #[command(after_help = "\
 Example:

@@ -17,7 +17,7 @@ pub enum Node {
     Revoke(Whose),
 }
 
-/// Give an Envoy a secret of its own, shown once; it replaces any earlier one
+/// Give an Envoy its own secret, shown once; it replaces any earlier one
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -42,7 +42,7 @@ Examples:
   keystilectl policy check policy.yaml
   keystilectl policy check policy.yaml --alone --strict    # without a store, in a pipeline
 
-Warns if something is open beside something protected: other methods of the same path, other hosts.
+Warns if something is open next to something protected: other methods of the same path, other hosts.
 The exit code stays 0 if there are only warnings, unless `--strict` is given.")]
 pub struct Check {
     /// The policy file

@@ -29,7 +29,7 @@ pub struct Push {
     /// The file to write; .pb for protobuf, otherwise JSON
     #[arg(long, value_name = "FILE")]
     ecds_file: PathBuf,
-    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// Where Envoy finds the filter [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
     /// Name of the filter in Envoy's configuration

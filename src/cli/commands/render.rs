@@ -64,7 +64,7 @@ pub struct Envoy {
     /// Include the keyset as it is now: it then changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// With --static: where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// With --static: where Envoy finds the filter [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE", requires = "inline")]
     wasm: Option<PathBuf>,
 }

@@ -66,8 +66,8 @@ pub struct Serve {
     /// refused, and their open streams are closed. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "discovery_client_ca")]
     discovery_client_crl: Option<PathBuf>,
-    /// A certificate with this name is also valid for this node, beside the nodes that it names itself
-    /// (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
+    /// A certificate with this name is also valid for this node, in addition to the nodes that it names
+    /// itself (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
     #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
     discovery_name: Vec<Rule>,
     /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
@@ -93,7 +93,7 @@ pub struct Serve {
     /// Requests a second that one token may send; the burst is four times as many
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate_limit: u32,
-    /// The path of the filter on the machines of Envoys [default: keystile.wasm beside keystilectl]
+    /// The path of the filter on the machines of Envoys [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
     /// Most discovery streams at once; an Envoy opens one or two

@@ -45,7 +45,7 @@ enum Command {
 
 #[derive(Args)]
 struct Show {
-    /// A client's name or a key's id [default: everybody]
+    /// A client's name or a key's id [default: all clients]
     #[arg(value_name = "CLIENT|KEY", value_parser = of)]
     of: Option<String>,
     /// Since this time: `24h` and `7d` are counted back from now

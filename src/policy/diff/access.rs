@@ -40,7 +40,7 @@ impl Access {
         Self::Key { all, one }
     }
 
-    /// Whether everybody who passes here passes there.
+    /// Whether every request that passes here passes there.
     fn within(&self, other: &Self) -> bool {
         match (self, other) {
             (

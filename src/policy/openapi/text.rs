@@ -1,4 +1,4 @@
-//! The draft as a person would write it.
+//! The draft, formatted as if written by hand.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -287,7 +287,7 @@ mod tests {
         let last = Last::read(folder.path(), id, &nobody, now);
         assert_eq!(last.version, version);
         assert!(last.unreadable.is_some() && last.keys.is_none());
-        // What lies too far ahead of the clock that the caller names is believed by nobody.
+        // A version too far ahead of the clock that the caller names is not accepted.
         let long_ago = system::at(1_700_000_000).now;
         assert_eq!(Last::read(folder.path(), id, &nobody, long_ago).version, 0);
         let last = Last::read(folder.path(), StoreId([0; 8]), &nobody, now);

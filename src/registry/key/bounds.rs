@@ -1,5 +1,5 @@
-//! Limits for callers that are bound to a client, beside their ceilings: how many keys may be valid
-//! at once while they replace one another, and for how long.
+//! Limits for callers that are bound to a client, in addition to their ceilings: how many keys may
+//! be valid at once while they replace one another, and for how long.
 
 use keystile_core::policy::Policy;
 
@@ -140,7 +140,8 @@ pub fn new_schedule(
     Ok(())
 }
 
-/// How long a key may go on beside its successor; otherwise the client would have two for one.
+/// How long a key may remain valid next to its successor; otherwise the client would have two for
+/// one.
 fn longest_grace(policy: &Policy, plan: Option<&str>) -> u64 {
     let said = plan.and_then(|p| policy.plans.get(p)?.grace);
     said.unwrap_or(GRACE).max(86_400)

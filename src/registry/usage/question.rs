@@ -83,7 +83,7 @@ pub struct Answer {
     pub course: Vec<Sum>,
     /// The largest groups first.
     pub groups: Vec<Group>,
-    /// How many groups there are beside those, and what they have.
+    /// How many other groups there are, and what they have.
     pub others: (u64, Sum),
 }
 

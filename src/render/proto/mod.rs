@@ -9,7 +9,7 @@ pub mod discovery;
 pub mod google;
 pub mod wasm;
 
-/// Gives messages the name that stands in a type URL, so that an [`Any`] can hold them.
+/// Gives messages their name in a type URL, so that an [`Any`] can hold them.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! named {

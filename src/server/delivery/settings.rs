@@ -42,7 +42,7 @@ pub struct Limits {
     pub clusters: Vec<String>,
     /// Only nodes that are enrolled may report.
     pub enrolled_only: bool,
-    /// The nodes for which a certificate is valid, beside those that it names.
+    /// The nodes for which a certificate is valid, in addition to those that it names.
     pub papers: Vec<Rule>,
     /// The burst of requests that answer no push; after that, a tenth of it per second.
     pub requests: u32,

@@ -102,7 +102,7 @@ impl Turns {
         }
     }
 
-    /// Whether somebody has it.
+    /// Whether anyone has it.
     pub fn is_taken(&self) -> bool {
         self.locked().current.is_some()
     }

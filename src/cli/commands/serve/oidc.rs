@@ -46,7 +46,7 @@ pub struct OidcArgs {
     /// people back to /console/oidc/callback there
     #[arg(long, value_name = "URL", value_parser = console, requires = "oidc_issuer")]
     console_url: Option<String>,
-    /// Ask the provider for this scope beside openid; can be repeated [default: profile email]
+    /// Ask the provider for this scope in addition to openid; can be repeated [default: profile email]
     #[arg(long, value_name = "SCOPE", requires = "oidc_issuer")]
     oidc_scope: Vec<String>,
     /// People whose claim has this value get this role, such as groups:platform=owner; can be
@@ -56,7 +56,7 @@ pub struct OidcArgs {
     /// Authorities to trust for the provider, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_ca: Option<PathBuf>,
-    /// Another host, beside the issuer's, on which the provider's endpoints may be, such as
+    /// Another host, in addition to the issuer's, on which the provider's endpoints may be, such as
     /// oauth2.googleapis.com; can be repeated
     #[arg(long, value_name = "HOST", requires = "oidc_issuer")]
     oidc_host: Vec<String>,
