@@ -158,7 +158,7 @@ impl Home {
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;
-        // A server would go on using the store that it has open, wherever that was moved.
+        // A server would keep using the store that it has open, even after that was moved.
         let _alone = self.hold()?;
         let _turn = file::turn(&self.folder)?;
         if path.exists() {
@@ -219,7 +219,7 @@ impl Home {
         })
     }
 
-    /// Sets a restored store apart from the one that was lost, and finds what it lacks of that.
+    /// Starts a new timeline for a restored store, and finds what it lacks of the lost one.
     /// `usage` is the file with the counts, if there is one.
     fn begin_timeline(
         &self,
@@ -269,7 +269,7 @@ impl Home {
         })
     }
 
-    /// Puts a file that a new one shall not be taken for out of the way, and keeps it.
+    /// Moves a file out of the way, so that a new one is not mistaken for it, and keeps it.
     fn put_former(&self, name: &str) -> Result<()> {
         let former = self.folder.join(format!("{name}.former"));
         match fs::rename(self.folder.join(name), former) {
@@ -292,7 +292,7 @@ impl Home {
             if store.is_usage(&there)? {
                 return Ok(None);
             }
-            // It belongs to another store; its log would be taken for that of the new one.
+            // It belongs to another store; its log would be mistaken for that of the new one.
             for end in ["", "-wal", "-shm"] {
                 let of = |name: &str| self.folder.join(format!("{name}{end}"));
                 match fs::rename(of("usage.db"), of("usage.db.former")) {
@@ -385,10 +385,10 @@ impl Home {
         })
     }
 
-    /// Makes the next master key, in a file of its own.
+    /// Makes the next master key, in its own file.
     fn make_next(&self, world: &World) -> Result<MasterKey> {
         let file = self.next_master_key();
-        // A leftover key opened no store.
+        // No store uses a leftover key.
         match fs::remove_file(&file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.cannot_rename(&e)),
             _ => {}
@@ -455,7 +455,7 @@ pub fn beside_backup(to: &Path) -> Result<Partial> {
 /// If it cannot be written; the old file is then unchanged.
 pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u64> {
     let cannot = |e: io::Error| cannot_write(to, &e);
-    // Usage first; a store without it would merely have counted less.
+    // Usage first: if the second step fails, the old backup remains, with newer counts.
     if let Some(usage) = usage {
         let mut path = to.as_os_str().to_owned();
         path.push(USAGE);
