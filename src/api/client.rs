@@ -10,9 +10,8 @@ use super::key::KeyView;
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
 use crate::Pace;
 use keystile_model::error::Result;
-use keystile_model::record::{self, Labels};
-use keystile_model::rules;
-use keystile_model::wire::{self, Id, Time};
+use keystile_model::record;
+use keystile_model::wire::{self, Id, Time, check_labels, labels};
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::client::{self, Draft, Patch};
@@ -384,30 +383,4 @@ impl Operation for Delete {
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         super::shown(Show::without_keys(&self.name), store, world)
     }
-}
-
-/// Reads `name=value` words.
-///
-/// # Errors
-/// One for each that is none.
-pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
-    wire::read_list("label", words, rules::label)
-}
-
-/// That pairs could be written as `name=value`.
-///
-/// # Errors
-/// One for each that could not.
-pub fn check_labels(pairs: &Labels) -> Result<()> {
-    let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let read = labels(&words)?;
-    let bad: Vec<String> = pairs
-        .iter()
-        .zip(&read)
-        .filter(|((k, v), (name, value))| *k != name || *v != value)
-        .map(|((k, _), _)| {
-            format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
-        })
-        .collect();
-    wire::all_good((), bad)
 }

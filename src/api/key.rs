@@ -2,172 +2,37 @@
 //! `issue` has what makes new ones.
 
 use keystile_core::key::KeyId;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::client::{check_labels, labels};
 use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
 use crate::Pace;
 use keystile_model::error::{Kind as Sort, Result, refuse};
-use keystile_model::record::{self, Status, limit_words, words};
-use keystile_model::rules;
-use keystile_model::wire::{
-    self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords,
-};
+use keystile_model::record::{self, Status};
+use keystile_model::wire::{self, Environment, Id, KeyStatus, Span, Time, TimeWords, labels};
 use keystile_model::world::World;
-use keystile_registry::key::{self, Patch};
+use keystile_registry::key;
 use keystile_store::{Store, Tx, UsageTx};
 
 mod issue;
 
-pub use issue::{Fetch, Import, Issue, Issued, IssuedKey, Kind, Rotate};
+pub use issue::{Fetch, Import, Issued, IssuedKey, Rotate};
+pub use keystile_model::key::{Issue, KeyUse, KeyView, Update};
 
-/// A key: all but the key itself, which is stored nowhere.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = Key)]
-pub struct KeyView {
-    /// Public id.
-    pub id: Id,
-    /// Who holds it.
-    pub client: String,
-    /// Free text.
-    pub name: String,
-    /// What it is good for at the moment.
-    pub status: KeyStatus,
-    /// Where it is good.
-    pub environment: Environment,
-    /// `secret` or `publishable`.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Its permissions.
-    pub scopes: Vec<String>,
-    /// The plan that its limits come from.
-    pub plan: Option<String>,
-    /// Its own plan, if it has one.
-    pub own_plan: Option<String>,
-    /// Its own limits, in place of the plan's.
-    pub limits: Vec<String>,
-    /// When it ends.
-    pub expires: Option<Time>,
-    /// When it begins.
-    pub not_before: Option<Time>,
-    /// When it gives way to the key it was rotated to.
-    pub works_until: Option<Time>,
-    /// Ranges that it may be used from.
-    pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from.
-    pub deny_cidrs: Vec<String>,
-    /// Browser origins that it may be used from.
-    pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with.
-    #[serde(default)]
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    pub labels: BTreeMap<String, String>,
-    /// After how long it is to give way to a new one; otherwise as its plan says.
-    pub rotate_every: Option<Span>,
-    /// How long it then goes on; otherwise as its plan says.
-    pub grace: Option<Span>,
-    /// It was not made here.
-    pub imported: bool,
-    /// Switched off for now.
-    pub disabled: bool,
-    /// Since when it is switched off for good.
-    pub revoked: Option<Time>,
-    /// Why.
-    pub reason: String,
-    /// First key in its line of rotations.
-    pub lineage: Id,
-    /// The key before it.
-    pub rotated_from: Option<Id>,
-    /// Since when.
-    pub created: Time,
-    /// How it was used; left out where nobody knows of any use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<KeyUse>,
-}
-
-/// How a key was used, as far as the policy has it noted: requests that were let through.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyUse {
-    /// When first.
-    pub first_used: Option<Time>,
-    /// When last, to the minute.
-    pub last_used: Option<Time>,
-    /// From where first.
-    pub first_address: Option<String>,
-    /// From where last.
-    pub last_address: Option<String>,
-    /// By what last.
-    pub last_agent: Option<String>,
-}
-
-impl KeyUse {
-    fn of(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<Self>> {
-        let used = tx.key_usage(id)?.map(|(_, used)| used);
-        // A key that was only ever refused was not used.
-        let used = used.filter(|u| u.last_used.is_some());
-        Ok(used.map(|u| Self {
-            first_used: u.first_used.map(Time),
-            last_used: u.last_used.map(Time),
-            first_address: u.first_address,
-            last_address: u.last_address,
-            last_agent: u.agent,
-        }))
-    }
-}
-
-impl KeyView {
-    /// A key at an instant, in seconds.
-    pub fn of(k: &record::Key, now: u64) -> Self {
-        let rules = &k.rules;
-        Self {
-            id: Id(k.id),
-            client: k.client.clone(),
-            name: rules.name.clone(),
-            status: KeyStatus(k.status(now)),
-            environment: Environment(rules.environment.clone()),
-            kind: if rules.publishable {
-                Kind::Publishable
-            } else {
-                Kind::Secret
-            },
-            scopes: rules.scopes.clone(),
-            plan: k.effective_plan().map(str::to_owned),
-            own_plan: rules.plan.clone(),
-            limits: limit_words(&rules.limits),
-            expires: rules.expires.map(Time),
-            not_before: rules.not_before.map(Time),
-            works_until: k.overlap_end.map(Time),
-            cidrs: words(&rules.allow),
-            deny_cidrs: words(&rules.deny),
-            origins: rules.origins.clone(),
-            certificates: rules.certificates.clone(),
-            labels: rules.labels.clone(),
-            rotate_every: rules.rotate_every.map(Span),
-            grace: rules.grace.map(Span),
-            imported: k.imported,
-            disabled: k.disabled,
-            revoked: k.revoked.map(Time),
-            reason: k.reason.clone(),
-            lineage: Id(k.lineage),
-            rotated_from: k.rotated_from.map(Id),
-            created: Time(k.created),
-            usage: None,
-        }
-    }
-
-    /// When it ends by itself, in seconds.
-    pub fn ends(&self) -> Option<u64> {
-        let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
-        match (of(&self.expires), of(&self.works_until)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
+/// How a key was used.
+fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUse>> {
+    let used = tx.key_usage(id)?.map(|(_, used)| used);
+    // A key that was only ever refused was not used.
+    let used = used.filter(|u| u.last_used.is_some());
+    Ok(used.map(|u| KeyUse {
+        first_used: u.first_used.map(Time),
+        last_used: u.last_used.map(Time),
+        first_address: u.first_address,
+        last_address: u.last_address,
+        last_agent: u.agent,
+    }))
 }
 
 /// Some keys.
@@ -283,118 +148,6 @@ pub struct RevokeAll {
     pub reason: String,
 }
 
-/// Changes what a key may do; fields that are left out stay as they are.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = KeyUpdate)]
-pub struct Update {
-    /// Its id.
-    pub id: Id,
-    /// Free text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// All its permissions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scopes: Option<Vec<String>>,
-    /// Permissions more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub add_scopes: Vec<String>,
-    /// Permissions less.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove_scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
-    #[serde(default)]
-    pub allow_unknown_scope: bool,
-    /// A plan of its own, or null for its client's.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<String>)]
-    pub plan: Option<Option<String>>,
-    /// All limits of its own; none for those of its plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Vec<LimitWords>>,
-    /// When it ends, or null for never.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<TimeWords>)]
-    pub expires: Option<Option<TimeWords>>,
-    /// When it begins, or null for at once.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<TimeWords>)]
-    pub not_before: Option<Option<TimeWords>>,
-    /// All ranges that it may be used from; none for everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cidrs: Option<Vec<Range>>,
-    /// All ranges that it may not be used from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deny_cidrs: Option<Vec<Range>>,
-    /// All origins that it may be used from; none for every page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origins: Option<Vec<String>>,
-    /// All identities of client certificates that it may be used with: `spiffe://…` or
-    /// `dns:…`; none for any connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificates: Option<Vec<String>>,
-    /// Pairs to set.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Names of pairs to remove.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove_labels: Vec<String>,
-    /// After how long it is to give way to a new one, or null for what its plan says.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<Span>)]
-    pub rotate_every: Option<Option<Span>>,
-    /// How long it then goes on, or null for what its plan says.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<Span>)]
-    pub grace: Option<Option<Span>>,
-}
-
-impl Update {
-    /// Changes nothing about a key.
-    pub fn of(id: KeyId) -> Self {
-        Self {
-            id: Id(id),
-            name: None,
-            scopes: None,
-            add_scopes: Vec::new(),
-            remove_scopes: Vec::new(),
-            allow_unknown_scope: false,
-            plan: None,
-            limits: None,
-            expires: None,
-            not_before: None,
-            cidrs: None,
-            deny_cidrs: None,
-            origins: None,
-            certificates: None,
-            labels: BTreeMap::new(),
-            remove_labels: Vec::new(),
-            rotate_every: None,
-            grace: None,
-        }
-    }
-}
-
 impl List {
     fn wants(&self, k: &record::Key, labels: &[(String, String)], now: u64) -> bool {
         let status = k.status(now);
@@ -463,7 +216,7 @@ impl Operation for List {
                 if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
                     return true;
                 }
-                let used = match usage.map(|tx| KeyUse::of(tx, key.id)).transpose() {
+                let used = match usage.map(|tx| used(tx, key.id)).transpose() {
                     Ok(used) => used.flatten(),
                     Err(e) => {
                         failed = Some(e);
@@ -509,10 +262,10 @@ impl Operation for Show {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
-        let used = store.with_usage(|_, usage| usage.read(|tx| KeyUse::of(tx, key.id)));
+        let usage = store.with_usage(|_, usage| usage.read(|tx| used(tx, key.id)));
         Ok(KeyView {
             // A key can be shown, and revoked, without knowing who used it.
-            usage: used.unwrap_or_else(|e| {
+            usage: usage.unwrap_or_else(|e| {
                 tracing::warn!(error = %e, "usage cannot be read");
                 None
             }),
@@ -539,52 +292,15 @@ impl Operation for Update {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let now = world.now.seconds();
-        check_labels(&self.labels)?;
-        let at = |w: Option<TimeWords>| w.map(|w| w.0.at(now));
-        let patch = Patch {
-            name: self.name,
-            scopes: self.scopes,
-            add_scopes: self.add_scopes,
-            remove_scopes: self.remove_scopes,
-            any_scope: self.allow_unknown_scope,
-            plan: self.plan,
-            limits: self.limits.map(|l| l.into_iter().map(|l| l.0).collect()),
-            expires: self.expires.map(at),
-            not_before: self.not_before.map(at),
-            allow: self.cidrs.map(nets),
-            deny: self.deny_cidrs.map(nets),
-            origins: self.origins.map(origins).transpose()?,
-            certificates: self.certificates.map(certificates).transpose()?,
-            labels: self.labels,
-            remove_labels: self.remove_labels,
-            rotate_every: self.rotate_every.map(|s| s.map(|s| s.0)),
-            grace: self.grace.map(|s| s.map(|s| s.0)),
-        };
-        let key = key::update(store, world, self.id.0, patch)?;
+        let id = self.id.0;
+        let patch = self.patch(now)?;
+        let key = key::update(store, world, id, patch)?;
         Ok(KeyView::of(&key, now))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         current(&self.id, store, world)
     }
-}
-
-fn nets(ranges: Vec<Range>) -> Vec<ipnet::IpNet> {
-    ranges.into_iter().map(|r| r.0).collect()
-}
-
-/// Checks origins, as the command line does when they are typed.
-fn origins(texts: Vec<String>) -> Result<Vec<String>> {
-    wire::read_list("origins", &texts, rules::origin)
-}
-
-/// Checks identities of certificates, likewise.
-fn certificates(texts: Vec<String>) -> Result<Vec<String>> {
-    wire::read_list(
-        "certificates",
-        &texts,
-        keystile_core::request::certificate::identity,
-    )
 }
 
 impl Operation for Disable {

@@ -203,7 +203,7 @@ pub fn table<const N: usize>(
 }
 
 /// Names and values, one a line; empty values are left out.
-pub fn fields<const N: usize>(pairs: [(&str, String); N]) -> String {
+pub fn fields<'n>(pairs: impl IntoIterator<Item = (&'n str, String)>) -> String {
     let mut table = bare();
     for (name, value) in pairs {
         if !value.is_empty() {

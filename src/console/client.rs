@@ -10,10 +10,12 @@ use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
 use super::{key, usage};
-use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels};
+use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
 use keystile_model::error::refuse_all;
+use keystile_model::key::LABELS;
+use keystile_model::wire::labels;
 use keystile_model::world::World;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
@@ -102,7 +104,7 @@ async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result
             (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
             (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
             (field("description", "Description").line(&draft))
-            (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&draft))
+            (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&draft))
             button type="submit" { "Create" }
         }
     };
@@ -257,7 +259,7 @@ fn changes(
                     (visit.seal()) (held::hidden(form, &FIELDS))
                     (field("plan", "Plan").choice(&change, &part::options("none", &plans)))
                     (field("description", "Description").line(&change))
-                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&change))
+                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&change))
                     button type="submit" { "Save" }
                 }
             }

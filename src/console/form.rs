@@ -333,7 +333,7 @@ mod tests {
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
         let form = Form::default().with("labels", pairs_text(&pairs));
-        let read = keystile_api::client::labels(&form.pairs("labels")).unwrap();
+        let read = keystile_model::wire::labels(&form.pairs("labels")).unwrap();
         assert_eq!(read.into_iter().collect::<BTreeMap<_, _>>(), pairs);
         let typed = Form::read(b"labels=team=web,%0d%0aowner=kim").unwrap();
         assert_eq!(typed.pairs("labels"), ["team=web", "owner=kim"]);

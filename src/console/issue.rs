@@ -7,26 +7,26 @@ use maud::{Markup, html};
 use super::door::is_client;
 use super::form::Form;
 use super::guide::curl;
-use super::key::{LABELS, refused};
+use super::key::refused;
 use super::page::{Draft, Page, Section};
 use super::part::{self, field};
 use super::visit::{Sent, Visit};
-use keystile_api::client::{Show, labels};
+use keystile_api::client::Show;
 use keystile_api::encoded;
 use keystile_api::guide::{self, Guide};
 use keystile_api::key::{Fetch, Issue, IssuedKey, Rotate};
+use keystile_model::key::{PROPERTIES, Property};
 use keystile_model::when;
+use keystile_model::wire::labels;
 use keystile_server::problem::Problem;
 
-/// Fields that hold several words.
-const LISTS: [&str; 6] = [
-    "scopes",
-    "limits",
-    "cidrs",
-    "deny_cidrs",
-    "origins",
-    "certificates",
-];
+/// Properties that stand in the form itself; the others unfold.
+const FIRST: [&str; 4] = ["name", "scopes", "expires", "plan"];
+
+/// The properties that unfold.
+fn others() -> impl Iterator<Item = &'static Property> {
+    PROPERTIES.iter().filter(|p| !FIRST.contains(&p.name))
+}
 
 /// The form to issue a key to a client.
 pub async fn form(visit: Visit, Path(name): Path<String>) -> Response {
@@ -109,17 +109,10 @@ async fn asking(
             details open[more(form)] {
                 summary { "More: limits, networks, origins, certificates, labels, rotation" }
                 div.grid {
-                    @if !is_client(visit) {
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
+                    // A client gives no key limits of its own.
+                    @for p in others().filter(|p| p.name != "limits" || !is_client(visit)) {
+                        (field(p.name, p.label).placeholder(p.placeholder).hint(p.hint).line(&draft))
                     }
-                    (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(&draft))
-                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
-                    (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
-                    (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
-                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
-                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
-                    (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
-                    (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
                 }
             }
             button type="submit" { "Issue the key" }
@@ -133,19 +126,7 @@ async fn asking(
 }
 
 fn more(form: &Form) -> bool {
-    [
-        "limits",
-        "not_before",
-        "cidrs",
-        "deny_cidrs",
-        "origins",
-        "certificates",
-        "labels",
-        "rotate_every",
-        "grace",
-    ]
-    .iter()
-    .any(|name| form.given(name).is_some())
+    others().any(|p| form.given(p.name).is_some())
 }
 
 /// Issues it.
@@ -160,7 +141,12 @@ pub async fn issue(Path(name): Path<String>, Sent { visit, form }: Sent) -> Resp
 
 async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
     let fields = form.clone().without("labels").with("client", name);
-    let mut asked: Issue = fields.operation(&LISTS)?;
+    let lists: Vec<&str> = PROPERTIES
+        .iter()
+        .filter(|p| p.many)
+        .map(|p| p.name)
+        .collect();
+    let mut asked: Issue = fields.operation(&lists)?;
     asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
     let made = visit.once(asked, form).await?;
     Ok(made.and_then(|m| m.keys().first().cloned()))

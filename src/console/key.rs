@@ -1,6 +1,7 @@
 //! Keys: lists of them, and one with all that can be done to it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -14,13 +15,13 @@ use super::part::{self, chip, field, maybe_time, time};
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
 use keystile_api::audit;
-use keystile_api::client::labels;
 use keystile_api::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
 use keystile_api::usage::Left;
 use keystile_api::{Operation as _, encoded};
 use keystile_model::error::refuse_all;
+use keystile_model::key::PROPERTIES;
 use keystile_model::record::Status;
-use keystile_model::wire::{Id, TimeWords, parsed_list};
+use keystile_model::wire::{Id, labels};
 use keystile_server::problem::Problem;
 
 /// Keys on one page, and how many are looked at for it.
@@ -124,7 +125,7 @@ pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Marku
             html! { @if k.name.is_empty() { span.soft { "–" } } @else { (k.name) } },
             chip(k.status.0.as_str()),
             part::tags(&k.scopes),
-            html! { @if let Some(plan) = &k.plan { code { (plan) } } @else { span.soft { "–" } } },
+            html! { @if let Some(plan) = &k.effective_plan { code { (plan) } } @else { span.soft { "–" } } },
             maybe_time(k.ends(), now, "never"),
         ];
         if with_client {
@@ -195,13 +196,15 @@ async fn page(
     })
 }
 
+/// Properties that have their place at the head of a key's page.
+const ABOVE: [&str; 6] = ["name", "scopes", "plan", "limits", "expires", "not_before"];
+
 fn facts(key: &KeyView, now: u64) -> Markup {
     let seconds = |t: &Option<keystile_model::wire::Time>| t.as_ref().map(|t| t.0);
     let words = |list: &[String], none: &str| match list.is_empty() {
         true => html! { span.soft { (none) } },
         false => part::tags(list),
     };
-    let labels: Vec<String> = key.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mut all = vec![
         ("Status", chip(key.status.0.as_str())),
         (
@@ -211,7 +214,7 @@ fn facts(key: &KeyView, now: u64) -> Markup {
         ("Scopes", words(&key.scopes, "none")),
         (
             "Plan",
-            html! { @if let Some(plan) = &key.plan { code { (plan) } } @else { span.soft { "none" } } },
+            html! { @if let Some(plan) = &key.effective_plan { code { (plan) } } @else { span.soft { "none" } } },
         ),
         ("Limits of its own", words(&key.limits, "those of the plan")),
         ("Created", time(key.created.0, now)),
@@ -229,18 +232,14 @@ fn facts(key: &KeyView, now: u64) -> Markup {
             html! { (time(revoked, now)) @if !key.reason.is_empty() { " (" (key.reason) ")" } },
         ));
     }
-    if !key.cidrs.is_empty() || !key.deny_cidrs.is_empty() {
-        all.push(("Only from", words(&key.cidrs, "everywhere")));
-        all.push(("Never from", words(&key.deny_cidrs, "nowhere")));
-    }
-    if !key.origins.is_empty() {
-        all.push(("Origins", words(&key.origins, "any")));
-    }
-    if !key.certificates.is_empty() {
-        all.push(("Client certificates", words(&key.certificates, "any")));
-    }
-    if !labels.is_empty() {
-        all.push(("Labels", words(&labels, "none")));
+    let ranges = !key.cidrs.is_empty() || !key.deny_cidrs.is_empty();
+    for (property, held) in key.words().filter(|(p, _)| !ABOVE.contains(&p.name)) {
+        match property.name {
+            "cidrs" if ranges => all.push((property.label, words(&held, "everywhere"))),
+            "deny_cidrs" if ranges => all.push((property.label, words(&held, "nowhere"))),
+            _ if held.is_empty() => {}
+            _ => all.push((property.label, words(&held, ""))),
+        }
     }
     if let Some(from) = &key.rotated_from {
         let id = from.0.to_string();
@@ -355,13 +354,11 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
                 form method="post" action={ "/console/keys/" (id) } {
                     (visit.seal()) (held::hidden(form, &FIELDS))
                     div.grid {
-                        (field("name", "Name").line(&rename))
-                        (field("scopes", "Scopes").hint("Parted by spaces.").line(&rename))
-                        (field("plan", "Plan of its own").hint("Empty: its client's.").line(&rename))
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(&rename))
-                        (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
-                        (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
-                        (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&rename))
+                        @for property in PROPERTIES {
+                            @if let Some(hint) = property.change_hint {
+                                (field(property.name, property.label).placeholder(property.placeholder).hint(hint).line(&rename))
+                            }
+                        }
                     }
                     button type="submit" { "Save" }
                 }
@@ -370,30 +367,20 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     }
 }
 
-/// How labels are typed.
-pub const LABELS: &str =
-    "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
-
 /// The fields of the form that changes a key.
-const FIELDS: [&str; 7] = [
-    "name", "scopes", "plan", "limits", "expires", "cidrs", "labels",
-];
+static FIELDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let changed = PROPERTIES.iter().filter(|p| p.change_hint.is_some());
+    changed.map(|p| p.name).collect()
+});
 
 /// A key as the fields of the form that changes it.
 fn current(key: &KeyView) -> Form {
-    let expires = key
-        .expires
-        .as_ref()
-        .map(|t| keystile_model::when::rfc3339(t.0));
-    Form::default()
-        .with("name", key.name.clone())
-        .with("scopes", key.scopes.join(" "))
-        .with("plan", key.own_plan.clone().unwrap_or_default())
-        .with("limits", key.limits.join(" "))
-        .with("expires", expires.unwrap_or_default())
-        .with("cidrs", key.cidrs.join(" "))
-        .with("labels", pairs_text(&key.labels))
-        .with("grace", "24h")
+    let form = Form::default().with("grace", "24h");
+    let fields = key.words().filter(|(p, _)| p.change_hint.is_some());
+    fields.fold(form, |form, (property, held)| match property.name {
+        "labels" => form.with("labels", pairs_text(&key.labels)),
+        name => form.with(name, held.join(" ")),
+    })
 }
 
 /// Changes what was typed over, if all that the form showed is as it was.
@@ -426,30 +413,20 @@ async fn changed(visit: &Visit, text: &str, form: &Form) -> Result<(), Problem> 
 
 /// What was typed over.
 fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
-    let typed = |name: &str| held::is_typed(form, name);
     let mut update: Update = Form::default().with("id", text).operation(&[])?;
-    if typed("name") {
-        update.name = Some(form.text("name").to_owned());
-    }
-    if typed("scopes") {
-        update.scopes = Some(form.words("scopes"));
-    }
-    if typed("plan") {
-        update.plan = Some(form.given("plan").map(str::to_owned));
-    }
-    if typed("limits") {
-        update.limits = Some(parsed_list("limits", &form.words("limits"))?);
-    }
-    if typed("expires") {
-        let expires = form.given("expires").map(TimeWords::read).transpose();
-        let expires = expires.map_err(|e| refuse_all(vec![format!("`expires`: {e}")]))?;
-        update.expires = Some(expires);
-    }
-    if typed("cidrs") {
-        update.cidrs = Some(parsed_list("cidrs", &form.words("cidrs"))?);
-    }
-    if typed("labels") {
-        (update.labels, update.remove_labels) = typed_labels(form)?;
+    let fields = PROPERTIES.iter().filter(|p| p.change_hint.is_some());
+    for property in fields.filter(|p| held::is_typed(form, p.name)) {
+        match property.name {
+            "labels" => {
+                let (pairs, gone) = typed_labels(form)?;
+                (update.labels, update.remove_labels) = (Some(pairs), gone);
+            }
+            name if property.many => update.set(name, &form.words(name))?,
+            name => {
+                let text = form.given(name).map(str::to_owned);
+                update.set(name, text.as_slice())?;
+            }
+        }
     }
     Ok(update)
 }

@@ -13,7 +13,8 @@ use keystile_core::key::KeyId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, refuse};
-use crate::record::{self, Rules};
+use crate::key::Rules;
+use crate::record;
 use crate::when;
 
 /// What kind of caller a token makes; each may do what those before it may, but that

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod error;
 pub mod foreign;
 pub mod import_lines;
+pub mod key;
 pub mod nearest;
 pub mod plural;
 pub mod reach;

@@ -5,12 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use keystile_core::key::{Digest, KeyId, Name};
+use keystile_core::key::{Digest, KeyId};
 use keystile_core::keyset::{Network, SigningKey};
 use keystile_core::policy::{By, Limit, RawLimit};
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::key::{KeyType, Rules};
 use crate::when;
 
 /// Free `key=value` pairs.
@@ -45,41 +45,6 @@ impl Client {
             "created": when::rfc3339(self.created),
         })
     }
-}
-
-/// What a key may do, and until when: all that its holder's account manager decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Free text.
-    pub name: String,
-    /// Where it is good.
-    pub environment: Name,
-    /// Bound to browser origins.
-    pub publishable: bool,
-    /// Sorted, each once.
-    pub scopes: Vec<String>,
-    /// Its own plan; without one, its client's.
-    pub plan: Option<String>,
-    /// Its own limits, in place of the plan's.
-    pub limits: Vec<Limit>,
-    /// Seconds.
-    pub expires: Option<u64>,
-    /// Seconds.
-    pub not_before: Option<u64>,
-    /// Ranges that it may be used from.
-    pub allow: Vec<IpNet>,
-    /// Ranges that it may not be used from.
-    pub deny: Vec<IpNet>,
-    /// Browser origins.
-    pub origins: Vec<String>,
-    /// Identities of client certificates.
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    pub labels: Labels,
-    /// Seconds after which it is to give way to a new one; otherwise as its plan says.
-    pub rotate_every: Option<u64>,
-    /// Seconds for which it then goes on; otherwise as its plan says.
-    pub grace: Option<u64>,
 }
 
 /// A key as the store holds it: everything but the key.
@@ -189,96 +154,34 @@ impl Key {
         self.rules.plan.as_deref().or(self.client_plan.as_deref())
     }
 
-    /// As JSON for the audit log: what is there, without key and digest.
+    /// As JSON for the audit log: what is there, without key and digest, in the order of the
+    /// names. A rotation of all keys makes millions of them.
     pub fn audit_text(&self) -> String {
         let rules = &self.rules;
-        let text = AuditText {
-            certificates: &rules.certificates,
-            cidrs: words(&rules.allow),
-            client: &self.client,
-            deny_cidrs: words(&rules.deny),
-            disabled: self.disabled,
-            environment: rules.environment.as_str(),
-            expires: rules.expires.map(when::rfc3339),
-            grace: rules.grace.map(when::duration),
-            imported: self.imported,
-            labels: &rules.labels,
-            limits: limit_words(&rules.limits),
-            name: &rules.name,
-            not_before: rules.not_before.map(when::rfc3339),
-            origins: &rules.origins,
-            plan: rules.plan.as_deref().unwrap_or_default(),
-            reason: &self.reason,
-            revoked: self.revoked.map(when::rfc3339),
-            rotate_every: rules.rotate_every.map(when::duration),
-            rotated_from: self.rotated_from.map(|k| k.to_string()),
-            scopes: &rules.scopes,
-            kind: self.kind(),
-            works_until: self.overlap_end.map(when::rfc3339),
-        };
-        // Text and lists of it: nothing in there that JSON could not say.
-        serde_json::to_string(&text).unwrap_or_default()
-    }
-
-    /// `secret` or `publishable`.
-    pub fn kind(&self) -> &'static str {
-        if self.rules.publishable {
-            "publishable"
-        } else {
-            "secret"
+        let mut all: BTreeMap<&str, Value> = rules.audited().collect();
+        all.insert("client", json!(self.client));
+        all.insert("environment", json!(rules.environment.as_str()));
+        all.insert("type", json!(KeyType::of(rules).as_str()));
+        let switched = [("disabled", self.disabled), ("imported", self.imported)];
+        all.extend(
+            switched
+                .into_iter()
+                .filter(|(_, is)| *is)
+                .map(|(name, is)| (name, json!(is))),
+        );
+        if !self.reason.is_empty() {
+            all.insert("reason", json!(self.reason));
         }
+        for (name, at) in [("revoked", self.revoked), ("works_until", self.overlap_end)] {
+            all.extend(at.map(|at| (name, json!(when::rfc3339(at)))));
+        }
+        all.extend(
+            self.rotated_from
+                .map(|id| ("rotated_from", json!(id.to_string()))),
+        );
+        // Text and lists of it: nothing in there that JSON could not say.
+        serde_json::to_string(&all).unwrap_or_default()
     }
-}
-
-/// A key as the audit log tells of it, its fields in the order of their names. Written as it
-/// stands: a rotation of all keys makes millions of them.
-#[derive(Serialize)]
-struct AuditText<'k> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    certificates: &'k [String],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cidrs: Vec<String>,
-    client: &'k str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    deny_cidrs: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
-    disabled: bool,
-    environment: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grace: Option<String>,
-    #[serde(skip_serializing_if = "is_false")]
-    imported: bool,
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    labels: &'k Labels,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    limits: Vec<String>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<String>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    origins: &'k [String],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    plan: &'k str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotate_every: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotated_from: Option<String>,
-    scopes: &'k [String],
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    works_until: Option<String>,
-}
-
-fn is_false(b: &bool) -> bool {
-    !b
 }
 
 pub(super) fn is_nothing(v: &Value) -> bool {

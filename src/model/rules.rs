@@ -6,9 +6,9 @@ use keystile_core::keyset::Network;
 use keystile_core::policy::{By, Policy, RawLimit, is_scope, seconds};
 
 use crate::error::{Result, refuse};
+use crate::key::Rules;
 use crate::nearest::nearest;
-use crate::record::{self, Labels, Rules};
-use crate::words;
+use crate::record;
 
 /// Ranges, origins, certificates and scopes that one key may have.
 const MOST: usize = 500;
@@ -41,8 +41,8 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
         ));
     }
     let most = [
-        ("cidrs", rules.allow.len()),
-        ("deny_cidrs", rules.deny.len()),
+        ("cidrs", rules.cidrs.len()),
+        ("deny_cidrs", rules.deny_cidrs.len()),
         ("origins", rules.origins.len()),
         ("certificates", rules.certificates.len()),
         ("scopes", rules.scopes.len()),
@@ -54,25 +54,6 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
         ));
     }
     Ok(())
-}
-
-/// Checks the free text of rules. What stood there `before` was looked at when it was given.
-pub fn check_words(rules: &Rules, before: Option<&Rules>) -> Result<()> {
-    if before.is_none_or(|b| b.name != rules.name) {
-        words::check("name", &rules.name, words::NAME)?;
-    }
-    let listed = [
-        ("scopes", &rules.scopes),
-        ("origins", &rules.origins),
-        ("certificates", &rules.certificates),
-    ];
-    for (field, texts) in listed {
-        if let Some(text) = texts.iter().find(|text| words::holds_secret(text)) {
-            words::check(field, text, usize::MAX)?;
-        }
-    }
-    let none = Labels::new();
-    words::check_labels(&rules.labels, before.map_or(&none, |b| &b.labels))
 }
 
 fn check_scope(scope: &str, policy: &Policy, any_scope: bool) -> Result<()> {

@@ -12,7 +12,7 @@ use utoipa::openapi::{KnownFormat, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
-use crate::record::Status;
+use crate::record::{Labels, Status};
 use crate::room::Room;
 use crate::rules;
 use crate::when::{self, When};
@@ -201,15 +201,77 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::<T>::deserialize(d).map(Some)
 }
 
-/// Reads words, each as it travels.
+/// A value that a change may give.
+pub trait Said: Sized {
+    /// Reads it; none if it is null and null says nothing about it.
+    ///
+    /// # Errors
+    /// Those of the value.
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error>;
+}
+
+/// Null empties it.
+impl<T: de::DeserializeOwned> Said for Option<T> {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        present(d)
+    }
+}
+
+impl Said for String {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+impl<T: de::DeserializeOwned> Said for Vec<T> {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+impl Said for Labels {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+/// A field of a change.
 ///
 /// # Errors
-/// Those of [`read_list`].
-pub fn parsed_list<T: std::str::FromStr<Err = String>>(
-    field: &str,
-    words: &[String],
-) -> crate::error::Result<Vec<T>> {
-    read_list(field, words, str::parse)
+/// Those of the value.
+pub fn said<'de, T: Said, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<T>, D::Error> {
+    T::said(d)
+}
+
+/// Whether a field could as well be left out.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads `name=value` pairs.
+///
+/// # Errors
+/// One for each that is none.
+pub fn labels(words: &[String]) -> crate::error::Result<Vec<(String, String)>> {
+    read_list("label", words, rules::label)
+}
+
+/// That pairs could be written as `name=value`.
+///
+/// # Errors
+/// One for each that could not.
+pub fn check_labels(pairs: &Labels) -> crate::error::Result<()> {
+    let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let read = labels(&words)?;
+    let bad: Vec<String> = pairs
+        .iter()
+        .zip(&read)
+        .filter(|((k, v), (name, value))| *k != name || *v != value)
+        .map(|((k, _), _)| {
+            format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
+        })
+        .collect();
+    all_good((), bad)
 }
 
 /// Reads words, each by itself.

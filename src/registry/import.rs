@@ -1,23 +1,20 @@
 //! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ipnet::IpNet;
-use keystile_core::key::{Digest, KeyId};
+use keystile_core::key::{Digest, KeyId, Name};
 use keystile_core::policy::Policy;
-use keystile_core::request::certificate;
 
 use super::client::Draft as ClientDraft;
-use super::key::Draft;
+use super::key::{Draft, checked};
 use super::policy;
 use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::key::PROPERTIES;
 use keystile_model::nearest::nearest;
 use keystile_model::record::{Client, Key};
 use keystile_model::rules;
-use keystile_model::when::When;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
@@ -27,7 +24,7 @@ pub mod whole;
 
 use ground::Ground;
 
-pub use lines::{Line, Lines, read};
+pub use lines::{COLUMNS, Line, Lines, read};
 
 /// What an import did or would do.
 pub struct Imported {
@@ -142,9 +139,8 @@ fn key(
     how: How,
 ) -> Result<Key> {
     let now = world.now.seconds();
-    let draft = Draft {
-        name: line.name.clone(),
-        environment: optional("environment", &line.environment, str::parse)?,
+    let mut draft = Draft {
+        environment: environment(&line.environment)?,
         publishable: match line.kind.as_str() {
             "" | "secret" => false,
             "publishable" => true,
@@ -155,23 +151,15 @@ fn key(
                 ));
             }
         },
-        scopes: line.scopes.clone(),
         any_scope: how.any_scope,
-        plan: (!line.plan.is_empty()).then(|| line.plan.clone()),
-        limits: line.limits.clone(),
-        expires: optional("expires", &line.expires, When::from_str)?.map(|w| w.at(now)),
-        not_before: optional("not_before", &line.not_before, When::from_str)?.map(|w| w.at(now)),
-        allow: each("cidrs", &line.cidrs, rules::cidr)?,
-        deny: each::<IpNet>("deny_cidrs", &line.deny_cidrs, rules::cidr)?,
-        origins: each("origins", &line.origins, rules::origin)?,
-        certificates: each("certificates", &line.certificates, certificate::identity)?,
-        labels: each("labels", &line.labels, rules::label)?
-            .into_iter()
-            .collect(),
-        rotate_every: None,
-        grace: None,
+        ..Draft::default()
     };
-    let rules = draft.checked(policy, now)?;
+    for property in PROPERTIES {
+        if let Some(typed) = line.properties.get(property.name) {
+            draft.set(property.name, typed, now)?;
+        }
+    }
+    let rules = checked(draft, policy, now)?;
     let mut id = KeyId::random(world.entropy)?;
     while tx.has_key(id)? {
         id = KeyId::random(world.entropy)?;
@@ -194,28 +182,12 @@ fn key(
     })
 }
 
-fn optional<T, E: std::fmt::Display>(
-    field: &str,
-    text: &str,
-    parse: impl FnOnce(&str) -> std::result::Result<T, E>,
-) -> Result<Option<T>> {
+fn environment(text: &str) -> Result<Option<Name>> {
     if text.is_empty() {
         return Ok(None);
     }
-    parse(text)
-        .map(Some)
-        .map_err(|e| refuse_all(vec![format!("`{field}`: {e}")]))
-}
-
-fn each<T>(
-    field: &str,
-    words: &[String],
-    parse: fn(&str) -> std::result::Result<T, String>,
-) -> Result<Vec<T>> {
-    words
-        .iter()
-        .map(|w| parse(w).map_err(|e| refuse_all(vec![format!("`{field}`: {e}")])))
-        .collect()
+    let name = text.parse().map(Some);
+    name.map_err(|e| refuse_all(vec![format!("`environment`: {e}")]))
 }
 
 /// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.

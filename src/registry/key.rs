@@ -1,19 +1,21 @@
 //! Keys: issue, update, disable, revoke, rotate.
 
-use ipnet::IpNet;
-use keystile_core::key::{KeyId, Name};
-use keystile_core::policy::{Policy, RawLimit, checked_limits};
+use keystile_core::key::KeyId;
+use keystile_core::policy::Policy;
 
 use super::client;
 use super::policy;
 use keystile_model::caller::{Caller, forbidden};
-use keystile_model::error::{Error, Kind, Result, refuse, refuse_all};
-use keystile_model::record::{Key, Labels, Rules, Status};
+use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::key::Rules;
+use keystile_model::record::{Key, Status};
 use keystile_model::rules;
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
+
+pub use keystile_model::key::{Draft, Patch};
 
 mod bounds;
 mod making;
@@ -21,127 +23,23 @@ mod making;
 pub use making::{Issued, issue};
 pub(super) use making::{New, make, random_ids};
 
-/// What is said about new keys.
-#[derive(Clone, Debug, Default)]
-pub struct Draft {
-    /// Free text.
-    pub name: String,
-    /// The policy's first if it is not said.
-    pub environment: Option<Name>,
-    /// Bound to browser origins.
-    pub publishable: bool,
-    /// In any order.
-    pub scopes: Vec<String>,
-    /// Take scopes that no route asks for.
-    pub any_scope: bool,
-    /// A plan of its own.
-    pub plan: Option<String>,
-    /// Limits of its own.
-    pub limits: Vec<RawLimit>,
-    /// Seconds.
-    pub expires: Option<u64>,
-    /// Seconds.
-    pub not_before: Option<u64>,
-    /// Ranges that it may be used from.
-    pub allow: Vec<IpNet>,
-    /// Ranges that it may not be used from.
-    pub deny: Vec<IpNet>,
-    /// Browser origins.
-    pub origins: Vec<String>,
-    /// Identities of client certificates.
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    pub labels: Labels,
-    /// Seconds after which it is to give way to a new one.
-    pub rotate_every: Option<u64>,
-    /// Seconds for which it then goes on.
-    pub grace: Option<u64>,
-}
-
-/// What is to change about a key; `None` leaves as it is.
-#[derive(Clone, Debug, Default)]
-pub struct Patch {
-    /// Free text.
-    pub name: Option<String>,
-    /// All its scopes.
-    pub scopes: Option<Vec<String>>,
-    /// Scopes to add.
-    pub add_scopes: Vec<String>,
-    /// Scopes to remove.
-    pub remove_scopes: Vec<String>,
-    /// Take scopes that no route asks for.
-    pub any_scope: bool,
-    /// A plan of its own, or none.
-    pub plan: Option<Option<String>>,
-    /// Limits of its own; none for those of the plan.
-    pub limits: Option<Vec<RawLimit>>,
-    /// An end, or none.
-    pub expires: Option<Option<u64>>,
-    /// A beginning, or none.
-    pub not_before: Option<Option<u64>>,
-    /// Ranges that it may be used from.
-    pub allow: Option<Vec<IpNet>>,
-    /// Ranges that it may not be used from.
-    pub deny: Option<Vec<IpNet>>,
-    /// Browser origins.
-    pub origins: Option<Vec<String>>,
-    /// Identities of client certificates.
-    pub certificates: Option<Vec<String>>,
-    /// Pairs to set.
-    pub labels: Labels,
-    /// Names of pairs to remove.
-    pub remove_labels: Vec<String>,
-    /// Seconds after which it is to give way to a new one; none for what its plan says.
-    pub rotate_every: Option<Option<u64>>,
-    /// Seconds for which it then goes on; none for what its plan says.
-    pub grace: Option<Option<u64>>,
-}
-
-impl Draft {
-    /// Rules that hold under a policy.
-    pub fn checked(self, policy: &Policy, now: u64) -> Result<Rules> {
-        let environment = match (self.environment, policy.environments.first()) {
-            (Some(e), _) => e,
-            (None, Some(first)) => first.clone(),
-            (None, None) => {
-                return Err(refuse(
-                    "the policy accepts no environment",
-                    "list one in `environments`",
-                ));
-            }
-        };
-        let rules = Rules {
-            name: self.name,
-            environment,
-            publishable: self.publishable,
-            scopes: sorted(self.scopes),
-            plan: self.plan,
-            limits: limits(&self.limits)?,
-            expires: self.expires,
-            not_before: self.not_before,
-            allow: sorted(self.allow),
-            deny: sorted(self.deny),
-            origins: sorted(self.origins),
-            certificates: sorted(self.certificates),
-            labels: self.labels,
-            rotate_every: self.rotate_every,
-            grace: self.grace,
-        };
-        rules::check(&rules, policy, now, self.any_scope)?;
-        rules::check_words(&rules, None)?;
-        Ok(rules)
-    }
-}
-
-fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
-    list.sort_unstable();
-    list.dedup();
-    list
-}
-
-fn limits(raw: &[RawLimit]) -> Result<Vec<keystile_core::policy::Limit>> {
-    checked_limits("--limit", raw)
-        .map_err(|errors| refuse_all(errors.iter().map(ToString::to_string).collect()))
+/// The rules that a draft makes, which hold under a policy.
+pub fn checked(mut draft: Draft, policy: &Policy, now: u64) -> Result<Rules> {
+    let environment = match (draft.environment.take(), policy.environments.first()) {
+        (Some(e), _) => e,
+        (None, Some(first)) => first.clone(),
+        (None, None) => {
+            return Err(refuse(
+                "the policy accepts no environment",
+                "list one in `environments`",
+            ));
+        }
+    };
+    let any_scope = draft.any_scope;
+    let rules = draft.rules(environment);
+    rules::check(&rules, policy, now, any_scope)?;
+    rules.check_words(None)?;
+    Ok(rules)
 }
 
 /// One key, if the caller may know of it; otherwise it is refused as one that is not
@@ -220,46 +118,23 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         let policy = policy(tx)?.policy;
         let mut after = before.clone();
         let r = &mut after.rules;
-        let mut scopes = patch.scopes.unwrap_or_else(|| r.scopes.clone());
-        scopes.extend(patch.add_scopes);
-        scopes.retain(|s| !patch.remove_scopes.contains(s));
-        let scopes = sorted(scopes);
+        let any_scope = patch.any_scope;
+        patch.apply(r);
         // Scopes that the key holds already have been looked at when they were given.
-        let new: Vec<String> = scopes
+        let held = &before.rules.scopes;
+        let new = r
+            .scopes
             .iter()
-            .filter(|s| !r.scopes.contains(s))
+            .filter(|s| !held.contains(s))
             .cloned()
             .collect();
-        r.scopes = scopes;
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(v) = value {
-                *field = v;
-            }
-        }
-        set(&mut r.name, patch.name);
-        set(&mut r.plan, patch.plan);
-        set(
-            &mut r.limits,
-            patch.limits.as_deref().map(limits).transpose()?,
-        );
-        set(&mut r.expires, patch.expires);
-        set(&mut r.not_before, patch.not_before);
-        set(&mut r.allow, patch.allow.map(sorted));
-        set(&mut r.deny, patch.deny.map(sorted));
-        set(&mut r.origins, patch.origins.map(sorted));
-        set(&mut r.certificates, patch.certificates.map(sorted));
-        set(&mut r.rotate_every, patch.rotate_every);
-        set(&mut r.grace, patch.grace);
-        r.labels.extend(patch.labels);
-        r.labels
-            .retain(|name, _| !patch.remove_labels.contains(name));
         let known = Rules {
             scopes: new,
             ..r.clone()
         };
-        rules::check(&known, &policy, world.now.seconds(), patch.any_scope)?;
+        rules::check(&known, &policy, world.now.seconds(), any_scope)?;
         rules::check(r, &policy, world.now.seconds(), true)?;
-        rules::check_words(r, Some(&before.rules))?;
+        r.check_words(Some(&before.rules))?;
         if let Some(ceilings) = world.caller.bound() {
             bounds::not_ended(&before, world.now.seconds())?;
             let plan = before.client_plan.as_deref();

@@ -12,7 +12,8 @@ use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params, params_fro
 use super::rows::{self, Sql, Values};
 use super::{Tx, column};
 use keystile_model::error::Result;
-use keystile_model::record::{self, Key, Rules};
+use keystile_model::key::Rules;
+use keystile_model::record::{self, Key};
 
 const COLUMNS: &str =
     "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
@@ -80,8 +81,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
             limits: column::limits(row, 11)?,
             expires: column::optional(row, 12)?,
             not_before: column::optional(row, 13)?,
-            allow: column::list(row, 14)?,
-            deny: column::list(row, 15)?,
+            cidrs: column::list(row, 14)?,
+            deny_cidrs: column::list(row, 15)?,
             origins: column::list(row, 16)?,
             certificates: column::list(row, 27)?,
             labels: column::labels(row, 17)?,
@@ -360,8 +361,8 @@ impl Tx<'_> {
             v.push(&key.reason)?;
             v.push(column::signed(key.lineage.as_u64()))?;
             v.push(key.rotated_from.map(|k| column::signed(k.as_u64())))?;
-            v.push(column::joined(&rules.allow))?;
-            v.push(column::joined(&rules.deny))?;
+            v.push(column::joined(&rules.cidrs))?;
+            v.push(column::joined(&rules.deny_cidrs))?;
             v.push(column::joined(&rules.origins))?;
             v.push(column::labels_text(&rules.labels))?;
             v.push(column::signed(key.created))?;
@@ -410,8 +411,8 @@ impl Tx<'_> {
                 key.disabled,
                 key.revoked.map(column::signed),
                 key.reason,
-                column::joined(&rules.allow),
-                column::joined(&rules.deny),
+                column::joined(&rules.cidrs),
+                column::joined(&rules.deny_cidrs),
                 column::joined(&rules.origins),
                 column::labels_text(&rules.labels),
                 rules.rotate_every.map(column::signed),

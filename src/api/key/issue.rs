@@ -1,114 +1,20 @@
 //! New keys: issued, rotated, imported.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{KeyView, certificates, nets, origins};
+use super::KeyView;
 use crate::Pace;
-use crate::client::check_labels;
 use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
 use keystile_model::error::{Result, refuse};
-use keystile_model::wire::{
-    self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
-};
+use keystile_model::key::Issue;
+use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry::handover;
 use keystile_registry::import::{self, How};
-use keystile_registry::key::{self, Draft};
+use keystile_registry::key;
 use keystile_store::Store;
-
-/// For servers, or for browsers.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = KeyType)]
-pub enum Kind {
-    /// Kept secret on a server
-    #[default]
-    Secret,
-    /// Visible in a web page, and bound to its origin
-    Publishable,
-}
-
-impl Kind {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "secret",
-            Self::Publishable => "publishable",
-        }
-    }
-}
-
-/// Hears after each key how many there are.
-pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
-
-/// Issues keys; each is shown once, in the answer.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = KeyIssue)]
-pub struct Issue {
-    /// The client that gets them.
-    pub client: String,
-    /// Free text, to tell keys apart.
-    #[serde(default)]
-    pub name: String,
-    /// Where they are good; the first environment of the policy if it is not said.
-    #[serde(default)]
-    pub environment: Option<Environment>,
-    /// For servers, or for browsers.
-    #[serde(default, rename = "type")]
-    pub kind: Kind,
-    /// Permissions.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
-    #[serde(default)]
-    pub allow_unknown_scope: bool,
-    /// A plan of their own, in place of their client's.
-    #[serde(default)]
-    pub plan: Option<String>,
-    /// Limits of their own, in place of the plan's.
-    #[serde(default)]
-    pub limits: Vec<LimitWords>,
-    /// When they end.
-    #[serde(default)]
-    pub expires: Option<TimeWords>,
-    /// When they begin.
-    #[serde(default)]
-    pub not_before: Option<TimeWords>,
-    /// Ranges that they may be used from.
-    #[serde(default)]
-    pub cidrs: Vec<Range>,
-    /// Ranges that they may not be used from.
-    #[serde(default)]
-    pub deny_cidrs: Vec<Range>,
-    /// Origins that they may be used from.
-    #[serde(default)]
-    pub origins: Vec<String>,
-    /// Identities of client certificates that they may be used with: `spiffe://…` or `dns:…`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// After how long they are to give way to new ones; otherwise as their plan says.
-    #[serde(default)]
-    pub rotate_every: Option<Span>,
-    /// How long they then go on; otherwise as their plan says.
-    #[serde(default)]
-    pub grace: Option<Span>,
-    /// How many that are alike; with it the answer is a list. 10,000 at most through a server.
-    #[serde(default)]
-    pub count: Option<u32>,
-    /// Hears how far it is.
-    #[serde(skip)]
-    pub progress: Progress,
-}
 
 /// Keys that one operation makes on the store itself.
 const MOST: u32 = 1_000_000;
@@ -185,7 +91,6 @@ impl Operation for Issue {
 
     fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
         let now = world.now.seconds();
-        check_labels(&self.labels)?;
         let total = self.count.unwrap_or(1);
         if total == 0 || total > MOST {
             return Err(refuse(
@@ -193,24 +98,7 @@ impl Operation for Issue {
                 "issue some, or fewer at once",
             ));
         }
-        let draft = Draft {
-            name: self.name,
-            environment: self.environment.map(|e| e.0),
-            publishable: self.kind == Kind::Publishable,
-            scopes: self.scopes,
-            any_scope: self.allow_unknown_scope,
-            plan: self.plan,
-            limits: self.limits.into_iter().map(|l| l.0).collect(),
-            expires: self.expires.map(|w| w.0.at(now)),
-            not_before: self.not_before.map(|w| w.0.at(now)),
-            allow: nets(self.cidrs),
-            deny: nets(self.deny_cidrs),
-            origins: origins(self.origins)?,
-            certificates: certificates(self.certificates)?,
-            labels: self.labels,
-            rotate_every: self.rotate_every.map(|s| s.0),
-            grace: self.grace.map(|s| s.0),
-        };
+        let draft = self.draft(now)?;
         let progress = &mut self.progress;
         let (issued, policy) = key::issue(store, world, &self.client, draft, total, |n| {
             if let Some(hear) = progress {

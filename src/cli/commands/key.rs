@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use keystile_core::key::{KeyId, Name};
 
-use super::client::{label_words, words};
+use super::client::words;
 use super::{Context, key_id};
 use crate::output::{self, Output, cell};
 use keystile_api::key::{self, KeyUse, KeyView};
@@ -17,6 +17,7 @@ mod change;
 mod import;
 mod issue;
 mod lost;
+mod options;
 mod rotate;
 
 pub use change::{Revoke, Update};
@@ -199,7 +200,7 @@ pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
             output::status(k.status.0),
             cell(&k.environment.0),
             cell(k.kind.as_str()),
-            cell(k.plan.as_deref().unwrap_or("-")),
+            cell(k.effective_plan.as_deref().unwrap_or("-")),
             cell(
                 k.ends()
                     .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
@@ -231,17 +232,16 @@ pub fn fields(k: &KeyView, now: u64) -> String {
             .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
             .unwrap_or_default()
     };
-    let span = |s: &Option<Span>| s.as_ref().map(|s| when::duration(s.0)).unwrap_or_default();
     let mut kind = k.kind.as_str().to_owned();
     if k.imported {
         kind.push_str(", imported");
     }
-    let plan = match (&k.own_plan, &k.plan) {
-        (Some(own), _) => own.clone(),
-        (None, Some(client)) => format!("{client} (its client's)"),
-        (None, None) => "-".to_owned(),
+    let plan = match (&k.plan, &k.effective_plan) {
+        (None, Some(client)) => Some(format!("{client} (its client's)")),
+        (None, None) => Some("-".to_owned()),
+        (Some(_), _) => None,
     };
-    output::fields([
+    let mut all = vec![
         ("id", k.id.0.to_string()),
         ("client", k.client.clone()),
         ("name", k.name.clone()),
@@ -249,31 +249,25 @@ pub fn fields(k: &KeyView, now: u64) -> String {
         ("reason", k.reason.clone()),
         ("environment", k.environment.0.to_string()),
         ("type", kind),
-        ("scopes", k.scopes.join(" ")),
-        ("plan", plan),
-        ("limits", k.limits.join(" ")),
-        ("not before", time(&k.not_before)),
-        ("expires", time(&k.expires)),
-        ("works until", time(&k.works_until)),
-        ("revoked", time(&k.revoked)),
-        ("networks", k.cidrs.join(" ")),
-        ("not from", k.deny_cidrs.join(" ")),
-        ("origins", k.origins.join(" ")),
-        ("certificates", k.certificates.join(" ")),
-        ("labels", label_words(&k.labels)),
-        ("rotated every", span(&k.rotate_every)),
-        ("grace", span(&k.grace)),
-        (
-            "rotated from",
-            k.rotated_from
-                .as_ref()
-                .map(|i| i.0.to_string())
-                .unwrap_or_default(),
-        ),
+    ];
+    for (property, text) in k.texts(now).filter(|(p, _)| p.name != "name") {
+        match (property.name, &plan) {
+            ("plan", Some(plan)) => all.push((property.heading, plan.clone())),
+            _ => all.push((property.heading, text)),
+        }
+        if property.name == "expires" {
+            all.push(("works until", time(&k.works_until)));
+            all.push(("revoked", time(&k.revoked)));
+        }
+    }
+    let from = k.rotated_from.as_ref().map(|i| i.0.to_string());
+    all.extend([
+        ("rotated from", from.unwrap_or_default()),
         ("created", when::short(k.created.0)),
         ("first used", used(k.usage.as_ref(), now, true)),
         ("last used", used(k.usage.as_ref(), now, false)),
-    ])
+    ]);
+    output::fields(all)
 }
 
 /// When, from where and by what.

@@ -11,13 +11,12 @@ use super::digest;
 use super::key;
 use crate::client::Draft;
 use crate::policy;
-use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::error::{Complaints, Result, refuse};
 use keystile_model::import_lines::ClientLine;
 use keystile_model::import_lines::Done;
 use keystile_model::import_lines::Import;
 use keystile_model::import_lines::KeyLine;
 use keystile_model::record::Client;
-use keystile_model::rules;
 use keystile_model::rules::check_plan;
 use keystile_model::world::World;
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -236,29 +235,8 @@ fn take_key(
         done.keys_known += 1;
         return Ok(());
     }
-    let limits = line
-        .limits
-        .iter()
-        .map(|l| rules::limit(l).map_err(|e| refuse_all(vec![e])))
-        .collect::<Result<Vec<_>>>()?;
     let disabled = line.disabled;
-    let line = Line {
-        client: line.client,
-        sha256: line.sha256,
-        name: line.name,
-        environment: line.environment,
-        kind: line.kind,
-        scopes: line.scopes,
-        plan: line.plan,
-        limits,
-        expires: line.expires,
-        not_before: line.not_before,
-        cidrs: line.cidrs,
-        deny_cidrs: line.deny_cidrs,
-        origins: line.origins,
-        certificates: line.certificates,
-        labels: line.labels,
-    };
+    let line = Line::of(&line);
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
     tx.add_key(world, &key)?;

@@ -5,7 +5,8 @@ use keystile_core::policy::Policy;
 
 use keystile_model::caller::{Ceilings, forbidden};
 use keystile_model::error::{Result, refuse};
-use keystile_model::record::{Key, Rules, Status};
+use keystile_model::key::Rules;
+use keystile_model::record::{Key, Status};
 use keystile_model::rotation::{EVERY, GRACE};
 use keystile_model::when;
 use keystile_model::world::World;

@@ -7,7 +7,8 @@ use super::Draft;
 use crate::client;
 use crate::policy;
 use keystile_model::error::{Result, refuse};
-use keystile_model::record::{Client, Key, Rules};
+use keystile_model::key::Rules;
+use keystile_model::record::{Client, Key};
 use keystile_model::world::World;
 use keystile_store::rows::MANY;
 use keystile_store::{Store, Tx};
@@ -44,7 +45,7 @@ pub fn issue(
         let policy = policy(tx)?.policy;
         let client = client(tx, &world.caller, client_name)?;
         let now = world.now.seconds();
-        let rules = draft.checked(&policy, now)?;
+        let rules = super::checked(draft, &policy, now)?;
         if let Some(ceilings) = world.caller.bound() {
             let plan = client.plan.as_deref();
             ceilings.admit(&rules, plan, now)?;

@@ -7,23 +7,22 @@ use clap::Args;
 use crate::commands::Context;
 use keystile_api::key;
 use keystile_model::error::{Result, refuse};
+use keystile_registry::import::COLUMNS;
 use keystile_registry::key::count;
 use keystile_system::file;
 
 /// Take over keys from elsewhere, by their SHA-256 digests: all of a file or nothing
 #[derive(Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   keystilectl key import keys.csv --dry-run
   keystilectl key import keys.json --create-clients
 
 CSV has a header; JSON is an array of objects, or an object a line. Columns, of which the first two
-are needed:
-  client, sha256, name, environment, type, scopes, plan, expires, not_before, cidrs, deny_cidrs,
-  origins, certificates, labels
+are needed: {}.
 `sha256` is the digest of the whole key, 64 hexadecimal digits or base64url. Lists are separated by
 spaces or `;`. A digest protects only what cannot be guessed: import no key shorter than some 20
-random characters.")]
+random characters.", COLUMNS.join(", ")))]
 pub struct Import {
     /// The file
     file: PathBuf,
