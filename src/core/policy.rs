@@ -8,7 +8,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::key::Name;
-use crate::limit::bucket::Quota;
+use crate::limit::bucket::Bucket;
 use crate::request::glance::Watched;
 use crate::request::route::Router;
 
@@ -191,7 +191,7 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The bucket.
-    pub quota: Quota,
+    pub bucket: Bucket,
     /// Tokens refilled in each period.
     pub requests: u64,
     /// The period, in seconds.

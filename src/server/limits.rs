@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keystile_core::limit::bucket::Quota;
+use keystile_core::limit::bucket::Bucket;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -23,7 +23,7 @@ const REMEMBERED: u64 = 3600 * 1_000_000_000;
 
 /// Buckets by who asks.
 pub struct Limiter<K> {
-    quota: Option<Quota>,
+    bucket: Option<Bucket>,
     buckets: Mutex<Buckets<K>>,
 }
 
@@ -44,7 +44,7 @@ impl<K: Eq + Hash> Limiter<K> {
     /// `requests` in `seconds`, `burst` at once.
     pub fn new(requests: u64, seconds: u64, burst: u64) -> Self {
         Self {
-            quota: Quota::new(requests, seconds, burst),
+            bucket: Bucket::new(requests, seconds, burst),
             buckets: Mutex::new(Buckets {
                 each: HashMap::new(),
                 shared: 0,
@@ -58,7 +58,7 @@ impl<K: Eq + Hash> Limiter<K> {
     /// [`TooOften`] if there is none.
     pub fn take(&self, who: K, now: u64) -> Result<(), TooOften> {
         // A figure of zero admits nobody.
-        let quota = self.quota.ok_or(TooOften { retry_after: 60 })?;
+        let bucket = self.bucket.ok_or(TooOften { retry_after: 60 })?;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.each.len() >= MOST && !buckets.each.contains_key(&who) {
             // A full bucket says nothing that a new one would not.
@@ -71,7 +71,7 @@ impl<K: Eq + Hash> Limiter<K> {
             None if full => buckets.shared,
             None => 0,
         };
-        let taken = quota.take(1, stored, now).map_err(|r| TooOften {
+        let taken = bucket.take(1, stored, now).map_err(|r| TooOften {
             retry_after: r.retry_after(),
         })?;
         if known.is_none() && full {

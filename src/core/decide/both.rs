@@ -113,7 +113,7 @@ fn charges(dues: &[Due<'_>; 2], bounds: &[Bounds<'_>; 2]) -> (Vec<Charge>, Vec<W
     for (side, (due, bounds)) in dues.iter().zip(bounds).enumerate() {
         for (at, charge) in bounds.charges(due).enumerate() {
             let mut all = charges.iter_mut();
-            match all.find(|c| c.key == charge.key && c.quota == charge.quota) {
+            match all.find(|c| c.key == charge.key && c.bucket == charge.bucket) {
                 Some(same) => same.cost = same.cost.max(charge.cost),
                 None => {
                     charges.push(charge);

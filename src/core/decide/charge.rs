@@ -187,8 +187,8 @@ pub(super) fn unchanged<'k>(
         let charge = one(keyset, entry, route, &a, 0);
         let mut state = None;
         let read = stock.update(&charge.key, &mut |levels| {
-            let stored = levels.get(&charge.quota).unwrap_or(0);
-            state = charge.quota.take(0, stored, clocks.monotonic).ok();
+            let stored = levels.get(&charge.bucket).unwrap_or(0);
+            state = charge.bucket.take(0, stored, clocks.monotonic).ok();
             false
         });
         let state = state.filter(|_| read.is_ok())?;
@@ -258,7 +258,7 @@ fn one(
             lineage,
             place: place(other),
         }),
-        quota: a.limit.quota,
+        bucket: a.limit.bucket,
         cost,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Network;
 use crate::key::{KeyId, Prefix};
-use crate::limit::bucket::Quota;
+use crate::limit::bucket::Bucket;
 use crate::policy::{By, Limit};
 
 /// Bytes of a record: digest prefix, id, expiry, offset of the profile.
@@ -115,9 +115,9 @@ impl<'a> OwnLimits<'a> {
             let (requests, per, burst) = (r.varint()?, r.varint()?, r.varint()?);
             let by = if r.byte()? == 1 { By::Client } else { By::Key };
             // A limit that cannot be counted admits nothing rather than everything.
-            let quota = Quota::new(requests, per, burst).or_else(|| Quota::new(1, 86_400, 1))?;
+            let bucket = Bucket::new(requests, per, burst).or_else(|| Bucket::new(1, 86_400, 1))?;
             Some(Limit {
-                quota,
+                bucket,
                 requests,
                 per,
                 burst,

@@ -29,7 +29,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A bucket of `burst` tokens that refills at `requests` per `per` seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub struct Bucket {
     requests: u64,
     per: u64,
     /// Nanoseconds that refill one token, rounded up: never faster than asked for.
@@ -38,8 +38,8 @@ pub struct Quota {
     tolerance: u64,
 }
 
-impl Hash for Quota {
-    /// By one number, for a table of buckets of whose key few have two quotas.
+impl Hash for Bucket {
+    /// By one number, for a table of buckets of whose key few have two limits.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let figures = self.requests ^ self.per.rotate_left(24) ^ self.tolerance.rotate_left(40);
         state.write_u64(figures);
@@ -78,7 +78,7 @@ pub fn seconds_up(ns: u64) -> u64 {
     ns.div_ceil(SECOND)
 }
 
-impl Quota {
+impl Bucket {
     /// `None` if a figure is zero, or if the bucket would take more than a hundred
     /// years to fill, or refill faster than once a nanosecond.
     pub fn new(requests: u64, per_seconds: u64, burst: u64) -> Option<Self> {
@@ -313,7 +313,7 @@ pub struct Charge {
     /// Where the bucket lies.
     pub key: BucketKey,
     /// Its rule: which of the buckets there it is, and its size and refill.
-    pub quota: Quota,
+    pub bucket: Bucket,
     /// Tokens that the request costs; a bucket that never holds so many gives all that it holds.
     pub cost: u64,
     /// Who pays, and where its buckets would lie if the limit were the other subject's.
@@ -324,7 +324,7 @@ impl Charge {
     /// Tokens to take. A request dearer than the whole bucket takes the whole bucket: it stays
     /// possible, and `Retry-After` stays true.
     pub(crate) fn tokens(&self) -> u64 {
-        self.cost.min(self.quota.burst())
+        self.cost.min(self.bucket.burst())
     }
 
     /// Whether all keys of a client share the bucket.
@@ -457,18 +457,18 @@ fn pay(
     may_lease: bool,
     now: u64,
 ) -> Result<Result<Paid, Refused>, Contended> {
-    let quota = &charge.quota;
+    let bucket = &charge.bucket;
     let asked = Asked::new(charges, charge, now);
     let mut elsewhere = None;
     let may_lease = may_lease && is_leasable(charges);
     // The state after a take from this level, and the tokens taken in advance.
     let take = |level, may_lease: bool| {
-        let taken = quota.take(charge.tokens(), level, now)?;
+        let taken = bucket.take(charge.tokens(), level, now)?;
         let leased = match may_lease {
-            true => quota.leasable(&taken),
+            true => bucket.leasable(&taken),
             false => 0,
         };
-        let reserved = quota.interval.saturating_mul(leased);
+        let reserved = bucket.interval.saturating_mul(leased);
         let taken = Taken {
             stored: taken.stored.saturating_add(reserved),
             remaining: taken.remaining.saturating_sub(leased),
@@ -495,11 +495,11 @@ fn pay(
             Ok(taken) => taken,
             Err(refused) => return (found.keep(levels, charge), Err(refused)),
         };
-        let is_set = levels.set(&charge.quota, taken.stored);
+        let is_set = levels.set(&charge.bucket, taken.stored);
         elsewhere = asked.took(levels, leased);
         let members = match leased {
             0 => Members::default(),
-            _ => levels.served(quota, charge.kin.map(|kin| kin.lineage)),
+            _ => levels.served(bucket, charge.kin.map(|kin| kin.lineage)),
         };
         let paid = Paid {
             taken,
@@ -521,22 +521,22 @@ fn pay(
 fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
     let leased = buckets.with_leases(|leases| leases.forget(charge));
     let cost = charge.tokens().saturating_add(leased.unwrap_or(0));
-    let _ = give_back_top(buckets, &charge.key, &charge.quota, stored, cost);
+    let _ = give_back_top(buckets, &charge.key, &charge.bucket, stored, cost);
 }
 
 /// Gives `tokens` back to a bucket that still stores `top`: nobody has taken since.
 pub(crate) fn give_back_top(
     buckets: &mut impl Buckets,
     key: &BucketKey,
-    quota: &Quota,
+    bucket: &Bucket,
     top: u64,
     tokens: u64,
 ) -> Result<(), Contended> {
     let payer = None;
     let from_sole =
-        &mut |alone: Alone<'_>| (alone.stored == top).then(|| quota.give_back(tokens, top));
-    buckets.update_sole(key, Sole { quota, payer }, from_sole, &mut |levels| {
-        levels.get(quota) == Some(top) && levels.set(quota, quota.give_back(tokens, top))
+        &mut |alone: Alone<'_>| (alone.stored == top).then(|| bucket.give_back(tokens, top));
+    buckets.update_sole(key, Sole { bucket, payer }, from_sole, &mut |levels| {
+        levels.get(bucket) == Some(top) && levels.set(bucket, bucket.give_back(tokens, top))
     })
 }
 
@@ -546,7 +546,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
-        let look = |level| charge.quota.take(charge.tokens(), level, now).map(|_| ());
+        let look = |level| charge.bucket.take(charge.tokens(), level, now).map(|_| ());
         let from_sole = |_: Alone<'_>, level, _| (None, look(level));
         let looked = asked.ask(buckets, from_sole, &mut |levels, found, _| {
             (found.keep(levels, charge), look(found.level))

@@ -14,7 +14,7 @@
 //! buckets have no leases.
 
 use crate::limit::bucket::{
-    BucketKey, Buckets, Charge, Members, Outcome, Quota, Taken, give_back_top, is_leasable,
+    Bucket, BucketKey, Buckets, Charge, Members, Outcome, Taken, give_back_top, is_leasable,
 };
 use crate::mix::Map;
 
@@ -27,7 +27,7 @@ const MIN_TOKENS: u64 = 8;
 /// Buckets that one worker holds leases of, or watches.
 const MAX_HELD: usize = 4096;
 
-impl Quota {
+impl Bucket {
     /// How many tokens may be taken in advance beside a take: an eighth of the bucket, what
     /// refills within [`SPAN`], and nothing from a bucket that is less than half full.
     pub(crate) fn leasable(&self, taken: &Taken) -> u64 {
@@ -52,9 +52,9 @@ pub struct Held {
 
 impl Held {
     /// The bucket without what is unused of the lease, if that lies on top.
-    pub(crate) fn given_back(&self, quota: &Quota, stored: u64) -> u64 {
+    pub(crate) fn given_back(&self, bucket: &Bucket, stored: u64) -> u64 {
         match self.unused {
-            Some((top, tokens)) if top == stored => quota.give_back(tokens, stored),
+            Some((top, tokens)) if top == stored => bucket.give_back(tokens, stored),
             _ => stored,
         }
     }
@@ -83,17 +83,17 @@ impl Lease {
     /// Tokens left after a take; `None` if it does not serve that.
     fn after(&self, charge: &Charge, now: u64) -> Option<u64> {
         let left = self
-            .usable(&charge.quota, now)
+            .usable(&charge.bucket, now)
             .checked_sub(charge.tokens())?;
         self.serves(charge).then_some(left)
     }
 
     /// Tokens that may be used.
-    fn usable(&self, quota: &Quota, now: u64) -> u64 {
+    fn usable(&self, bucket: &Bucket, now: u64) -> u64 {
         if now.saturating_sub(self.taken_at) >= SPAN {
             return 0;
         }
-        let ahead = self.top.saturating_sub(now) / quota.interval();
+        let ahead = self.top.saturating_sub(now) / bucket.interval();
         self.left.min(ahead)
     }
 }
@@ -101,7 +101,7 @@ impl Lease {
 /// The leases of one worker.
 #[derive(Default)]
 pub struct Leases {
-    held: Map<(BucketKey, Quota), Lease>,
+    held: Map<(BucketKey, Bucket), Lease>,
     /// The latest instant that this worker has seen. What has lapsed by then has lapsed for
     /// good, whatever a clock says that is set back.
     latest: u64,
@@ -117,17 +117,17 @@ impl Leases {
         // One lease serves or does not. Of several, all are looked at before any is used.
         if charges.len() > 1 {
             for charge in charges {
-                let lease = self.held.get(&(charge.key, charge.quota))?;
+                let lease = self.held.get(&(charge.key, charge.bucket))?;
                 lease.after(charge, now)?;
             }
         }
         let mut tightest: Option<(usize, Taken)> = None;
         for (i, charge) in charges.iter().enumerate() {
-            let lease = self.held.get_mut(&(charge.key, charge.quota))?;
+            let lease = self.held.get_mut(&(charge.key, charge.bucket))?;
             // What has lapsed is gone, so that what is given back later lies above this take.
             lease.left = lease.after(charge, now)?;
             lease.used_at = now;
-            let unused = lease.left.saturating_mul(charge.quota.interval());
+            let unused = lease.left.saturating_mul(charge.bucket.interval());
             let state = Taken {
                 stored: lease.top,
                 remaining: lease.remaining.saturating_add(lease.left),
@@ -143,7 +143,7 @@ impl Leases {
     /// What is held of the bucket that is about to be taken from.
     pub(crate) fn held(&mut self, charge: &Charge, now: u64) -> Held {
         let now = self.advance(now);
-        let lease = self.held.get(&(charge.key, charge.quota));
+        let lease = self.held.get(&(charge.key, charge.bucket));
         lease.map_or_else(Held::default, |lease| Held {
             unused: unused(lease, now),
             is_hot: now.saturating_sub(lease.used_at) < SPAN,
@@ -160,9 +160,9 @@ impl Leases {
         now: u64,
     ) {
         let now = self.advance(now);
-        let bucket = (charge.key, charge.quota);
-        let is_known = self.held.contains_key(&bucket);
-        let is_small = charge.quota.burst() < MIN_BURST;
+        let place = (charge.key, charge.bucket);
+        let is_known = self.held.contains_key(&place);
+        let is_small = charge.bucket.burst() < MIN_BURST;
         if is_small || (!is_known && self.held.len() >= MAX_HELD) {
             return;
         }
@@ -174,12 +174,12 @@ impl Leases {
             used_at: now,
             members,
         };
-        self.held.insert(bucket, lease);
+        self.held.insert(place, lease);
     }
 
     /// Gives up a lease: the tokens that it held.
     pub(crate) fn forget(&mut self, charge: &Charge) -> u64 {
-        let lease = self.held.remove(&(charge.key, charge.quota));
+        let lease = self.held.remove(&(charge.key, charge.bucket));
         lease.map_or(0, |lease| lease.left)
     }
 
@@ -193,12 +193,12 @@ impl Leases {
     pub fn expire(&mut self, now: u64) -> Vec<Expired> {
         let now = self.advance(now);
         let mut expired = Vec::new();
-        self.held.retain(|(key, quota), lease| {
+        self.held.retain(|(key, bucket), lease| {
             if now.saturating_sub(lease.taken_at) >= SPAN {
                 if let Some((top, tokens)) = unused(lease, now) {
                     expired.push(Expired {
                         key: *key,
-                        quota: *quota,
+                        bucket: *bucket,
                         top,
                         tokens,
                     });
@@ -220,7 +220,7 @@ fn unused(lease: &Lease, now: u64) -> Option<(u64, u64)> {
 /// A lease that is past its time, with tokens unused.
 pub struct Expired {
     key: BucketKey,
-    quota: Quota,
+    bucket: Bucket,
     top: u64,
     tokens: u64,
 }
@@ -228,7 +228,7 @@ pub struct Expired {
 /// Gives back what is unused of leases, where nobody has taken since.
 pub fn give_back(expired: Vec<Expired>, buckets: &mut impl Buckets) {
     for lease in expired {
-        let _ = give_back_top(buckets, &lease.key, &lease.quota, lease.top, lease.tokens);
+        let _ = give_back_top(buckets, &lease.key, &lease.bucket, lease.top, lease.tokens);
     }
 }
 

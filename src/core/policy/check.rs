@@ -10,7 +10,7 @@ use super::{
     seconds,
 };
 use crate::key::Name;
-use crate::limit::bucket::{MAX_LIMITS, Quota};
+use crate::limit::bucket::{Bucket, MAX_LIMITS};
 use crate::request::credential::PROTOCOLS;
 use crate::request::route::{HostPattern, Places, Router, Template};
 
@@ -366,7 +366,7 @@ fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit> {
         return None;
     }
     let (per, burst) = (per?, raw.burst.unwrap_or(raw.requests));
-    let Some(quota) = Quota::new(raw.requests, per, burst) else {
+    let Some(bucket) = Bucket::new(raw.requests, per, burst) else {
         e.push(
             format!("{field}.requests"),
             "with this `per` and `burst` is beyond what a bucket can count; choose smaller figures",
@@ -374,7 +374,7 @@ fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit> {
         return None;
     };
     Some(Limit {
-        quota,
+        bucket,
         requests: raw.requests,
         per,
         burst,

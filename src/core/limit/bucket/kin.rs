@@ -18,7 +18,7 @@
 
 use core::cell::Cell;
 
-use super::{Alone, BucketKey, Buckets, Charge, Contended, Levels, Quota, Refused, Sole};
+use super::{Alone, Bucket, BucketKey, Buckets, Charge, Contended, Levels, Refused, Sole};
 use crate::limit::lease::Held;
 
 /// The key that pays, and where its buckets would lie if the limit were the other subject's.
@@ -42,7 +42,7 @@ impl Found {
     /// Stores what a refusal leaves; whether that is anything.
     pub fn keep(&self, levels: &mut Levels, charge: &Charge) -> bool {
         self.keep
-            .is_some_and(|kept| levels.set(&charge.quota, kept))
+            .is_some_and(|kept| levels.set(&charge.bucket, kept))
     }
 }
 
@@ -74,19 +74,19 @@ fn find(
     done: &Done,
     now: u64,
 ) -> Result<Found, Errand> {
-    let quota = &charge.quota;
-    let is_beside = |place: &BucketKey, quota: &Quota| {
+    let bucket = &charge.bucket;
+    let is_beside = |place: &BucketKey, bucket: &Bucket| {
         let mut others = charges.iter();
-        others.any(|other| other.key == *place && other.quota == *quota)
+        others.any(|other| other.key == *place && other.bucket == *bucket)
     };
-    let here = |rule: &Quota| is_beside(&charge.key, rule);
-    let stored = levels.get(quota);
+    let here = |rule: &Bucket| is_beside(&charge.key, rule);
+    let stored = levels.get(bucket);
     // Whose taking counts: of a client's buckets those alone that this key has taken from.
     let payer = charge.kin.filter(|_| charge.key.is_of_client());
     let payer = payer.map(|kin| kin.lineage);
     let link = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
     let joins = match payer {
-        Some(lineage) => !levels.has_member(quota, lineage),
+        Some(lineage) => !levels.has_member(bucket, lineage),
         None => link == Some(0),
     };
     let mut is_kept = false;
@@ -105,33 +105,33 @@ fn find(
         is_kept = true;
     }
     if let (Some(stored), false) = (stored, joins) {
-        let back = payer.and_then(|payer| levels.come_back(quota, payer, now));
+        let back = payer.and_then(|payer| levels.come_back(bucket, payer, now));
         return Ok(match back {
             Some(level) if level > stored => Found {
                 level,
                 keep: Some(level),
             },
             _ => Found {
-                level: held.given_back(quota, stored),
+                level: held.given_back(bucket, stored),
                 keep: is_kept.then_some(stored),
             },
         });
     }
-    let mut left = quota.burst();
+    let mut left = bucket.burst();
     let (mut lacks, mut start) = (0, 0);
     if let (Some(kin), true) = (charge.kin, stored.is_none() || joins) {
         let before = done.seen.as_ref().ok_or(Errand::Look(kin))?;
         let of = (!charge.key.is_of_client()).then_some(kin.lineage);
-        let there = |rule: &Quota| is_beside(&kin.place, rule);
-        left = before.left(quota, of, there, now);
+        let there = |rule: &Bucket| is_beside(&kin.place, rule);
+        left = before.left(bucket, of, there, now);
         if charge.key.is_of_client() {
             lacks = before.missing(there, now);
         } else if stored.is_some() {
-            start = quota.holding(left, now);
+            start = bucket.holding(left, now);
         }
         if joins && payer.is_none() {
             // The other rules here have missed as much.
-            let to = |rule: &Quota| rule.holding(before.left(rule, of, there, now), now);
+            let to = |rule: &Bucket| rule.holding(before.left(rule, of, there, now), now);
             levels.lower(here, to, now);
         }
         match done.linked {
@@ -141,13 +141,13 @@ fn find(
     }
     let found = match stored {
         Some(stored) => {
-            let lowered = stored.max(quota.less(stored.max(now), lacks, now));
-            let since = payer.and_then(|payer| levels.taken_since(quota, payer, here, now));
+            let lowered = stored.max(bucket.less(stored.max(now), lacks, now));
+            let since = payer.and_then(|payer| levels.taken_since(bucket, payer, here, now));
             let lowered = lowered.max(since.unwrap_or(0)).max(start);
-            levels.moved(quota, lowered.saturating_sub(stored.max(now)), now);
+            levels.moved(bucket, lowered.saturating_sub(stored.max(now)), now);
             Found {
                 level: match lowered == stored {
-                    true => held.given_back(quota, stored),
+                    true => held.given_back(bucket, stored),
                     // What this worker holds stays with it: others lie above it now.
                     false => lowered,
                 },
@@ -155,7 +155,7 @@ fn find(
             }
         }
         None => {
-            let start = levels.begin(quota, (payer, left), here, now);
+            let start = levels.begin(bucket, (payer, left), here, now);
             Found {
                 level: start,
                 keep: Some(start),
@@ -163,9 +163,9 @@ fn find(
         }
     };
     // Whatever comes of the take, what is found is stored, and the payer with it.
-    levels.set(quota, found.level);
+    levels.set(bucket, found.level);
     if let Some(payer) = payer {
-        levels.join(quota, payer);
+        levels.join(bucket, payer);
     }
     Ok(found)
 }
@@ -204,13 +204,13 @@ impl<'c> Asked<'c> {
         let (charge, now) = (self.charge, self.now);
         let held = buckets.with_leases(|leases| leases.held(charge, now));
         let held = held.unwrap_or_default();
-        let quota = &charge.quota;
+        let bucket = &charge.bucket;
         let payer = charge.kin.filter(|_| charge.key.is_of_client());
         let payer = payer.map(|kin| kin.lineage);
         // Asked again where a rival was faster: the last answer counts.
         let answer = Cell::new(None);
         let mut from_sole = |alone: Alone<'_>| {
-            let level = held.given_back(quota, alone.stored);
+            let level = held.given_back(bucket, alone.stored);
             let (stored, result) = from_sole(alone, level, held.is_hot);
             answer.set(Some(Ok(result)));
             stored
@@ -218,7 +218,7 @@ impl<'c> Asked<'c> {
         let mut done = Done::default();
         loop {
             answer.set(None);
-            let sole = Sole { quota, payer };
+            let sole = Sole { bucket, payer };
             buckets.update_sole(&charge.key, sole, &mut from_sole, &mut |levels| {
                 let of = (self.charges, charge);
                 match find(levels, of, held, &done, now) {
@@ -255,10 +255,10 @@ impl<'c> Asked<'c> {
         let is_member = !charge.key.is_of_client();
         match errand {
             Errand::Look(kin) => buckets.update(&kin.place, &mut |levels| {
-                let there = |rule: &Quota| self.is_at(&kin.place, rule);
+                let there = |rule: &Bucket| self.is_at(&kin.place, rule);
                 done.seen = Some(levels.clone());
                 let of = (kin.lineage, is_member);
-                let (until, is_changed) = levels.leave(&charge.quota, of, there, now);
+                let (until, is_changed) = levels.leave(&charge.bucket, of, there, now);
                 done.linked = until;
                 is_changed
             }),
@@ -271,7 +271,7 @@ impl<'c> Asked<'c> {
                     if done.linked.is_some() {
                         return false;
                     }
-                    let there = |rule: &Quota| self.is_at(&kin.place, rule);
+                    let there = |rule: &Bucket| self.is_at(&kin.place, rule);
                     let is_there = !levels.is_empty();
                     levels.cut(kin.lineage, is_member, there);
                     is_there
@@ -281,16 +281,16 @@ impl<'c> Asked<'c> {
     }
 
     /// Whether the request is charged there under this rule.
-    fn is_at(&self, place: &BucketKey, rule: &Quota) -> bool {
+    fn is_at(&self, place: &BucketKey, rule: &Bucket) -> bool {
         let mut all = self.charges.iter();
-        all.any(|other| other.key == *place && other.quota == *rule)
+        all.any(|other| other.key == *place && other.bucket == *rule)
     }
 
     /// Whether this is the first of the request's charges at its place.
     fn is_first(&self) -> bool {
         let mut all = self.charges.iter();
         let first = all.find(|other| other.key == self.charge.key);
-        first.is_none_or(|first| first.quota == self.charge.quota)
+        first.is_none_or(|first| first.bucket == self.charge.bucket)
     }
 
     /// Tokens that count in the payer's other buckets: all that the request costs, whatever the
@@ -310,9 +310,9 @@ impl<'c> Asked<'c> {
     pub fn counts_elsewhere(&self, levels: &Levels) -> bool {
         let (charge, now) = (self.charge, self.now);
         let until = charge.kin.and_then(|kin| levels.linked_until(kin.lineage));
-        let here = |rule: &Quota| self.is_at(&charge.key, rule);
+        let here = |rule: &Bucket| self.is_at(&charge.key, rule);
         until.is_some_and(|until| until > now)
-            || levels.has_others(&charge.quota, self.payer(), here, now)
+            || levels.has_others(&charge.bucket, self.payer(), here, now)
     }
 
     /// Tokens were taken from the bucket, `leased` in advance among them. Gives the place where they
@@ -323,22 +323,22 @@ impl<'c> Asked<'c> {
         let payer = self.payer();
         if is_of_client {
             let tokens = charge.tokens().saturating_add(leased);
-            let by = charge.quota.interval.saturating_mul(tokens);
-            levels.moved(&charge.quota, by, now);
+            let by = charge.bucket.interval.saturating_mul(tokens);
+            levels.moved(&charge.bucket, by, now);
         }
         if !self.is_first() {
             return None;
         }
         if !is_of_client || payer.is_some() {
-            let here = |rule: &Quota| self.is_at(&charge.key, rule);
-            levels.charge_others(Some(&charge.quota), self.worth(), payer, here, now);
+            let here = |rule: &Bucket| self.is_at(&charge.key, rule);
+            levels.charge_others(Some(&charge.bucket), self.worth(), payer, here, now);
         }
         let kin = charge.kin?;
         let until = levels.linked_until(kin.lineage)?;
         // Where the request is charged there, too, that charge sees to it.
         let is_apart = self.charges.iter().all(|other| other.key != kin.place);
         if until > now && !is_apart {
-            levels.link_again(&charge.quota, kin.lineage, now);
+            levels.link_again(&charge.bucket, kin.lineage, now);
         }
         (until > now && is_apart).then_some(kin)
     }
@@ -351,7 +351,7 @@ impl<'c> Asked<'c> {
         let member = (!self.charge.key.is_of_client()).then_some(kin.lineage);
         buckets.update(&kin.place, &mut |levels| {
             levels.charge_others(None, self.worth(), member, |_| false, self.now);
-            levels.link_again(&self.charge.quota, kin.lineage, self.now);
+            levels.link_again(&self.charge.bucket, kin.lineage, self.now);
             !levels.is_empty()
         })
     }

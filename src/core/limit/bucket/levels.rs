@@ -4,7 +4,7 @@
 //! plans are edited (shared data deletes nothing), and so that a bucket which is made for a
 //! new rule sees those that came before it in the same atomic step.
 
-use super::Quota;
+use super::Bucket;
 
 /// The most rules that one subject and route may have in use at a time.
 pub const MAX_RULES: usize = 64;
@@ -59,7 +59,7 @@ impl Members {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Level {
-    quota: Quota,
+    bucket: Bucket,
     arrival: u64,
     members: Members,
     /// Members that have taken under other rules since, and the level as it is for them: it
@@ -70,7 +70,7 @@ struct Level {
 /// A level as one lineage finds it.
 #[derive(Clone, Copy)]
 struct Seen {
-    quota: Quota,
+    bucket: Bucket,
     arrival: u64,
 }
 
@@ -78,7 +78,7 @@ impl Level {
     fn seen_by(&self, lineage: Option<u64>) -> Seen {
         let view = lineage.and_then(|lineage| self.view(lineage));
         Seen {
-            quota: self.quota,
+            bucket: self.bucket,
             arrival: self.arrival.max(view.unwrap_or(0)),
         }
     }
@@ -93,7 +93,7 @@ impl Level {
         let latest = self.views.iter().map(|(_, arrival)| *arrival).max();
         let arrival = self.arrival.max(latest.unwrap_or(0));
         Seen {
-            quota: self.quota,
+            bucket: self.bucket,
             arrival,
         }
         .is_stale(now)
@@ -109,7 +109,7 @@ impl Level {
 
     /// Its level has moved by so much: those that have views see it move as far.
     fn move_views(&mut self, by: u64, now: u64) {
-        let empty = now.saturating_add(self.quota.tolerance);
+        let empty = now.saturating_add(self.bucket.tolerance);
         for (_, view) in &mut self.views {
             let moved = (*view).max(now).saturating_add(by);
             *view = moved.min(empty).max(*view);
@@ -121,39 +121,41 @@ impl Seen {
     /// Tokens missing at `now`, rounded up.
     fn missing(&self, now: u64) -> u64 {
         let behind = self.arrival.saturating_sub(now);
-        behind.div_ceil(self.quota.interval).min(self.quota.burst())
+        behind
+            .div_ceil(self.bucket.interval)
+            .min(self.bucket.burst())
     }
 
-    /// Tokens left at `now`, no more than a bucket under `quota` holds.
-    fn left(&self, quota: &Quota, now: u64) -> u64 {
-        let most = self.quota.burst().min(quota.burst());
+    /// Tokens left at `now`, no more than `bucket` holds.
+    fn left(&self, bucket: &Bucket, now: u64) -> u64 {
+        let most = self.bucket.burst().min(bucket.burst());
         most.saturating_sub(self.missing(now))
     }
 
-    /// What to store of a new bucket under `quota`: it lacks what is missing here, and what this
+    /// What to store of `bucket` if it is new: it lacks what is missing here, and what this
     /// one could never hold. Parts of tokens count.
-    fn begun(&self, quota: &Quota, now: u64) -> u64 {
+    fn begun(&self, bucket: &Bucket, now: u64) -> u64 {
         let behind = u128::from(self.arrival.saturating_sub(now));
-        let missing = (behind * u128::from(quota.interval)).div_ceil(self.quota.interval.into());
-        let never_held = quota.burst().saturating_sub(self.quota.burst());
+        let missing = (behind * u128::from(bucket.interval)).div_ceil(self.bucket.interval.into());
+        let never_held = bucket.burst().saturating_sub(self.bucket.burst());
         let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-        let missing = missing.saturating_add(never_held.saturating_mul(quota.interval));
-        now.saturating_add(missing.min(quota.tolerance))
+        let missing = missing.saturating_add(never_held.saturating_mul(bucket.interval));
+        now.saturating_add(missing.min(bucket.tolerance))
     }
 
-    /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
+    /// What to store of `bucket` that holds as much as is left here, or as it can:
     /// switching back and forth between the two loses no part of a token.
-    fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
-        let full = now.saturating_add(self.quota.tolerance);
+    fn carried_over(&self, bucket: &Bucket, now: u64) -> u64 {
+        let full = now.saturating_add(self.bucket.tolerance);
         let left = u128::from(full.saturating_sub(self.arrival.max(now)));
-        let left = left * u128::from(quota.interval) / u128::from(self.quota.interval);
+        let left = left * u128::from(bucket.interval) / u128::from(self.bucket.interval);
         let left = u64::try_from(left).unwrap_or(u64::MAX);
-        now.saturating_add(quota.tolerance.saturating_sub(left))
+        now.saturating_add(bucket.tolerance.saturating_sub(left))
     }
 
     /// Full for as long as it takes to fill: what its rule allowed then is long gone.
     fn is_stale(&self, now: u64) -> bool {
-        self.arrival.saturating_add(self.quota.tolerance) <= now
+        self.arrival.saturating_add(self.bucket.tolerance) <= now
     }
 }
 
@@ -174,7 +176,7 @@ impl Levels {
         let read = |level: &[[u8; 8]; LEVEL_BYTES / 8]| {
             let [requests, per, burst, arrival] = level.map(u64::from_be_bytes);
             Some(Level {
-                quota: Quota::new(requests, per, burst)?,
+                bucket: Bucket::new(requests, per, burst)?,
                 arrival,
                 members: Members::default(),
                 views: Vec::new(),
@@ -212,8 +214,8 @@ impl Levels {
     /// For shared data.
     pub fn to_bytes(&self) -> Vec<u8> {
         let numbers = self.0.iter().flat_map(|level| {
-            let Quota { requests, per, .. } = level.quota;
-            [requests, per, level.quota.burst(), level.arrival]
+            let Bucket { requests, per, .. } = level.bucket;
+            [requests, per, level.bucket.burst(), level.arrival]
         });
         let mut bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
         let is_shared = !self.1.is_empty() || self.0.iter().any(|level| !level.views.is_empty());
@@ -246,18 +248,18 @@ impl Levels {
     }
 
     /// What is stored for a rule.
-    pub fn get(&self, quota: &Quota) -> Option<u64> {
-        let found = self.0.iter().find(|level| level.quota == *quota);
+    pub fn get(&self, bucket: &Bucket) -> Option<u64> {
+        let found = self.0.iter().find(|level| level.bucket == *bucket);
         found.map(|level| level.arrival)
     }
 
     /// The level of a rule's bucket and the keys that it has seen, if it lies here alone: no other
     /// rule was used, no key that it has seen was elsewhere, and the payer is one of those.
-    pub(super) fn sole(&self, quota: &Quota, payer: Option<u64>) -> Option<(u64, &[u64])> {
+    pub(super) fn sole(&self, bucket: &Bucket, payer: Option<u64>) -> Option<(u64, &[u64])> {
         let ([level], []) = (&self.0[..], &self.1[..]) else {
             return None;
         };
-        let is_alone = level.quota == *quota
+        let is_alone = level.bucket == *bucket
             && level.views.is_empty()
             && payer.is_none_or(|payer| level.members.has(payer));
         is_alone.then_some((level.arrival, &level.members.0))
@@ -265,17 +267,17 @@ impl Levels {
 
     /// Stores a level, as that of the rule that was used last; `false` if there is no room for
     /// another rule.
-    pub(crate) fn set(&mut self, quota: &Quota, arrival: u64) -> bool {
-        if let Some(level) = self.0.last_mut().filter(|level| level.quota == *quota) {
+    pub(crate) fn set(&mut self, bucket: &Bucket, arrival: u64) -> bool {
+        if let Some(level) = self.0.last_mut().filter(|level| level.bucket == *bucket) {
             level.arrival = arrival;
             return true;
         }
-        let at = self.0.iter().position(|level| level.quota == *quota);
+        let at = self.0.iter().position(|level| level.bucket == *bucket);
         let mut level = match at {
             Some(at) => self.0.remove(at),
             None if self.0.len() >= MAX_RULES => return false,
             None => Level {
-                quota: *quota,
+                bucket: *bucket,
                 arrival,
                 members: Members::default(),
                 views: Vec::new(),
@@ -287,18 +289,18 @@ impl Levels {
     }
 
     /// The keys that a rule's bucket has seen.
-    pub(crate) fn members(&self, quota: &Quota) -> Members {
-        let found = self.0.iter().find(|level| level.quota == *quota);
+    pub(crate) fn members(&self, bucket: &Bucket) -> Members {
+        let found = self.0.iter().find(|level| level.bucket == *bucket);
         found.map_or_else(Members::default, |level| level.members.clone())
     }
 
     /// The keys that a lease of a rule's bucket may serve: those that the bucket has seen, but for
     /// those whose takings count elsewhere too, under other rules here or at the other subject's
     /// place: each of their takes is told there. The payer has been charged for all of the lease.
-    pub(crate) fn served(&self, quota: &Quota, payer: Option<u64>) -> Members {
-        let mut members = self.members(quota);
+    pub(crate) fn served(&self, bucket: &Bucket, payer: Option<u64>) -> Members {
+        let mut members = self.members(bucket);
         let counts_elsewhere = |lineage: &u64| {
-            let mut others = self.0.iter().filter(|level| level.quota != *quota);
+            let mut others = self.0.iter().filter(|level| level.bucket != *bucket);
             self.linked_until(*lineage).is_some()
                 || others.any(|level| level.members.0.contains(lineage))
         };
@@ -309,45 +311,45 @@ impl Levels {
     }
 
     /// Whether a rule's bucket has seen this key.
-    pub(crate) fn has_member(&self, quota: &Quota, lineage: u64) -> bool {
-        let found = self.0.iter().find(|level| level.quota == *quota);
+    pub(crate) fn has_member(&self, bucket: &Bucket, lineage: u64) -> bool {
+        let found = self.0.iter().find(|level| level.bucket == *bucket);
         found.is_some_and(|level| level.members.has(lineage))
     }
 
     /// From now on it has.
-    pub(crate) fn join(&mut self, quota: &Quota, lineage: u64) {
-        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+    pub(crate) fn join(&mut self, bucket: &Bucket, lineage: u64) {
+        if let Some(level) = self.0.iter_mut().find(|level| level.bucket == *bucket) {
             level.members.add(lineage);
         }
     }
 
     /// What is left under the rules here that were in force until now, and no more than
-    /// `quota` holds. If a payer is named, of those that it has taken from.
+    /// `bucket` holds. If a payer is named, of those that it has taken from.
     pub(crate) fn left(
         &self,
-        quota: &Quota,
+        bucket: &Bucket,
         payer: Option<u64>,
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) -> u64 {
         let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
         let held = self.before(is_beside, now).filter(paid);
-        let held = held.map(|old| old.seen_by(payer).left(quota, now));
-        held.min().unwrap_or(quota.burst())
+        let held = held.map(|old| old.seen_by(payer).left(bucket, now));
+        held.min().unwrap_or(bucket.burst())
     }
 
     /// What to store where a payer comes to this rule that was under others until now: no more
     /// is left than under those.
     pub(crate) fn taken_since(
         &self,
-        quota: &Quota,
+        bucket: &Bucket,
         payer: u64,
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) -> Option<u64> {
         let others = self.before(is_beside, now);
-        let left = others.filter(|l| l.quota != *quota && l.members.has(payer));
-        left.map(|old| old.seen_by(Some(payer)).carried_over(quota, now))
+        let left = others.filter(|l| l.bucket != *bucket && l.members.has(payer));
+        left.map(|old| old.seen_by(Some(payer)).carried_over(bucket, now))
             .max()
     }
 
@@ -355,12 +357,12 @@ impl Levels {
     /// from if one is named.
     pub(crate) fn has_others(
         &self,
-        quota: &Quota,
+        bucket: &Bucket,
         payer: Option<u64>,
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) -> bool {
-        let mut others = self.before(is_beside, now).filter(|l| l.quota != *quota);
+        let mut others = self.before(is_beside, now).filter(|l| l.bucket != *bucket);
         others.any(|level| payer.is_none_or(|payer| level.members.has(payer)))
     }
 
@@ -370,20 +372,20 @@ impl Levels {
     /// this payer only, until it comes back.
     pub(crate) fn charge_others(
         &mut self,
-        quota: Option<&Quota>,
+        bucket: Option<&Bucket>,
         tokens: u64,
         member: Option<u64>,
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) {
-        if quota.is_some() && self.0.len() < 2 {
+        if bucket.is_some() && self.0.len() < 2 {
             return;
         }
-        let is_other = |level: &Level| Some(&level.quota) != quota && !is_beside(&level.quota);
+        let is_other = |level: &Level| Some(&level.bucket) != bucket && !is_beside(&level.bucket);
         self.forget(&is_other, now);
         for old in self.0.iter_mut().filter(|level| is_other(level)) {
-            let taken = old.quota.interval.saturating_mul(tokens);
-            let empty = now.saturating_add(old.quota.tolerance);
+            let taken = old.bucket.interval.saturating_mul(tokens);
+            let empty = now.saturating_add(old.bucket.tolerance);
             let level = old.seen_by(member).arrival;
             let arrival = level.max(now).saturating_add(taken);
             let arrival = arrival.min(empty).max(level);
@@ -415,8 +417,8 @@ impl Levels {
 
     /// A payer that has taken under other rules comes back to this one: its level is then
     /// everybody's. What it is, if it changes.
-    pub(crate) fn come_back(&mut self, quota: &Quota, payer: u64, now: u64) -> Option<u64> {
-        let level = self.0.iter_mut().find(|level| level.quota == *quota)?;
+    pub(crate) fn come_back(&mut self, bucket: &Bucket, payer: u64, now: u64) -> Option<u64> {
+        let level = self.0.iter_mut().find(|level| level.bucket == *bucket)?;
         let view = level.view(payer)?;
         level.views.retain(|(of, _)| *of != payer);
         let by = view.saturating_sub(level.arrival.max(now));
@@ -426,8 +428,8 @@ impl Levels {
     }
 
     /// A rule's level has moved by so much.
-    pub(crate) fn moved(&mut self, quota: &Quota, by: u64, now: u64) {
-        if let Some(level) = self.0.iter_mut().find(|level| level.quota == *quota) {
+    pub(crate) fn moved(&mut self, bucket: &Bucket, by: u64, now: u64) {
+        if let Some(level) = self.0.iter_mut().find(|level| level.bucket == *bucket) {
             level.move_views(by, now);
         }
     }
@@ -437,14 +439,14 @@ impl Levels {
     /// meanwhile was not counted under them.
     pub(crate) fn lower(
         &mut self,
-        is_beside: impl Fn(&Quota) -> bool,
-        to: impl Fn(&Quota) -> u64,
+        is_beside: impl Fn(&Bucket) -> bool,
+        to: impl Fn(&Bucket) -> u64,
         now: u64,
     ) {
         self.0
-            .retain(|level| is_beside(&level.quota) || !level.is_stale(now));
-        for level in self.0.iter_mut().filter(|level| !is_beside(&level.quota)) {
-            level.arrival = level.arrival.max(to(&level.quota));
+            .retain(|level| is_beside(&level.bucket) || !level.is_stale(now));
+        for level in self.0.iter_mut().filter(|level| !is_beside(&level.bucket)) {
+            level.arrival = level.arrival.max(to(&level.bucket));
         }
     }
 
@@ -473,10 +475,10 @@ impl Levels {
     }
 
     /// The lineage has used the other place once more.
-    pub(crate) fn link_again(&mut self, quota: &Quota, lineage: u64, now: u64) {
+    pub(crate) fn link_again(&mut self, bucket: &Bucket, lineage: u64, now: u64) {
         if let Some(1..) = self.linked_until(lineage) {
-            let longest = self.0.iter().map(|level| level.quota.tolerance).max();
-            let longest = longest.unwrap_or(0).max(quota.tolerance);
+            let longest = self.0.iter().map(|level| level.bucket.tolerance).max();
+            let longest = longest.unwrap_or(0).max(bucket.tolerance);
             self.link(lineage, now.saturating_add(longest.saturating_mul(2)));
         }
     }
@@ -491,9 +493,9 @@ impl Levels {
     /// what is not must not be believed when it comes back. Says whether anything changed, too.
     pub(crate) fn leave(
         &mut self,
-        quota: &Quota,
+        bucket: &Bucket,
         (lineage, is_member): (u64, bool),
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) -> (Option<u64>, bool) {
         let mut longest = None;
@@ -503,8 +505,8 @@ impl Levels {
                 continue;
             }
             // Those that apply beside may stop to do so.
-            if is_beside(&level.quota) || !level.is_stale(now) {
-                longest = longest.max(Some(level.quota.tolerance.max(quota.tolerance)));
+            if is_beside(&level.bucket) || !level.is_stale(now) {
+                longest = longest.max(Some(level.bucket.tolerance.max(bucket.tolerance)));
             } else if is_member {
                 is_changed |= level.part(lineage);
             } else {
@@ -518,7 +520,7 @@ impl Levels {
             None => {}
         }
         if !is_member {
-            self.forget(&|level: &Level| !is_beside(&level.quota), now);
+            self.forget(&|level: &Level| !is_beside(&level.bucket), now);
         }
         (until, is_changed || until.is_some())
     }
@@ -529,20 +531,20 @@ impl Levels {
         &mut self,
         lineage: u64,
         is_member: bool,
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
     ) {
         self.unlink(lineage);
         if !is_member {
             self.1.push(Link { lineage, until: 0 });
             return;
         }
-        for level in self.0.iter_mut().filter(|level| !is_beside(&level.quota)) {
+        for level in self.0.iter_mut().filter(|level| !is_beside(&level.bucket)) {
             level.part(lineage);
         }
     }
 
     /// The most tokens that are missing under one of them.
-    pub(crate) fn missing(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> u64 {
+    pub(crate) fn missing(&self, is_beside: impl Fn(&Bucket) -> bool, now: u64) -> u64 {
         let missing = self.before(is_beside, now);
         let missing = missing.map(|old| old.seen_by(None).missing(now));
         missing.max().unwrap_or(0)
@@ -550,9 +552,13 @@ impl Levels {
 
     /// The rules that may have been in force until now. Those that apply beside, as
     /// `is_beside` knows them, are no such predecessors.
-    fn before(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> impl Iterator<Item = &Level> {
+    fn before(
+        &self,
+        is_beside: impl Fn(&Bucket) -> bool,
+        now: u64,
+    ) -> impl Iterator<Item = &Level> {
         let levels = self.0.iter().filter(move |level| !level.is_stale(now));
-        levels.filter(move |level| !is_beside(&level.quota))
+        levels.filter(move |level| !is_beside(&level.bucket))
     }
 
     /// What a bucket that does not exist yet begins with. Another rule may have been in force
@@ -563,16 +569,18 @@ impl Levels {
     /// Where there is no room, the rule that was longest out of use gives way.
     pub(crate) fn begin(
         &mut self,
-        quota: &Quota,
+        bucket: &Bucket,
         (payer, left): (Option<u64>, u64),
-        is_beside: impl Fn(&Quota) -> bool,
+        is_beside: impl Fn(&Bucket) -> bool,
         now: u64,
     ) -> u64 {
         self.0.retain(|level| !level.is_stale(now));
         let paid = |level: &&Level| payer.is_none_or(|payer| level.members.has(payer));
         let before = self.before(is_beside, now).filter(paid);
-        let before = before.map(|old| old.seen_by(payer).begun(quota, now)).max();
-        let start = quota.holding(left, now).max(before.unwrap_or(now));
+        let before = before
+            .map(|old| old.seen_by(payer).begun(bucket, now))
+            .max();
+        let start = bucket.holding(left, now).max(before.unwrap_or(now));
         while self.0.len() >= MAX_RULES {
             self.0.remove(0);
         }

@@ -3,13 +3,13 @@
 //! nothing is parsed, nothing allocated.
 
 use super::levels::{LEVEL_BYTES, MAX_MEMBERS};
-use super::{Levels, Members, Quota};
+use super::{Bucket, Levels, Members};
 
 /// Which bucket is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Sole<'q> {
     /// Its rule.
-    pub quota: &'q Quota,
+    pub bucket: &'q Bucket,
     /// Of a client's bucket, the key that pays: one that the bucket has not seen has errands to
     /// run first.
     pub payer: Option<u64>,
@@ -43,7 +43,7 @@ impl Sole<'_> {
         let [requests, per, burst, arrival] = words else {
             return None;
         };
-        let is_ours = self.quota.is(
+        let is_ours = self.bucket.is(
             u64::from_be_bytes(*requests),
             u64::from_be_bytes(*per),
             u64::from_be_bytes(*burst),
@@ -81,12 +81,12 @@ impl Sole<'_> {
 
     /// The same with levels that were read.
     pub fn change_of(self, levels: &mut Levels, change: &mut Change<'_>) -> Option<bool> {
-        let (stored, members) = levels.sole(self.quota, self.payer)?;
+        let (stored, members) = levels.sole(self.bucket, self.payer)?;
         let members: Vec<_> = members.iter().map(|n| n.to_be_bytes()).collect();
         let changed = change(Alone {
             stored,
             members: &members,
         });
-        Some(changed.is_some_and(|changed| levels.set(self.quota, changed)))
+        Some(changed.is_some_and(|changed| levels.set(self.bucket, changed)))
     }
 }

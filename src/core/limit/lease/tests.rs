@@ -46,22 +46,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn quotas(policy: usize) -> [Quota; 2] {
-    let quota = |requests, per, burst| Quota::new(requests, per, burst).unwrap();
+fn sizes(policy: usize) -> [Bucket; 2] {
+    let bucket = |requests, per, burst| Bucket::new(requests, per, burst).unwrap();
     match policy {
-        0 => [quota(4_000, 1, 4_000), quota(100_000, 60, 2_000)],
-        1 => [quota(20_000, 1, 2_000), quota(1_000, 1, 1_500)],
-        _ => [quota(50, 1, 10), quota(10_000, 1, 60_000)],
+        0 => [bucket(4_000, 1, 4_000), bucket(100_000, 60, 2_000)],
+        1 => [bucket(20_000, 1, 2_000), bucket(1_000, 1, 1_500)],
+        _ => [bucket(50, 1, 10), bucket(10_000, 1, 60_000)],
     }
 }
 
 fn charges(policy: usize, buckets: u8, cost: u64) -> Vec<Charge> {
-    let all = quotas(policy).into_iter().enumerate();
+    let all = sizes(policy).into_iter().enumerate();
     all.filter(|(n, _)| buckets & 1 << n != 0)
-        .map(|(n, quota)| Charge {
+        .map(|(n, bucket)| Charge {
             key: BucketKey::new([7; 8], Subject::Key(9), n as u64),
-            quota,
-            cost: cost.min(quota.burst()),
+            bucket,
+            cost: cost.min(bucket.burst()),
             kin: None,
         })
         .collect()
@@ -82,17 +82,17 @@ struct Admitted([u64; 2]);
 
 impl Admitted {
     fn note(&mut self, charges: &[Charge], policy: usize, now: u64) -> Result<(), TestCaseError> {
-        for (n, quota) in quotas(policy).iter().enumerate() {
-            let Some(charge) = charges.iter().find(|c| c.quota == *quota) else {
+        for (n, bucket) in sizes(policy).iter().enumerate() {
+            let Some(charge) = charges.iter().find(|c| c.bucket == *bucket) else {
                 continue;
             };
             let arrival = &mut self.0[n];
-            *arrival = (*arrival).max(now) + quota.interval() * charge.cost;
-            let full = now + quota.interval() * quota.burst();
+            *arrival = (*arrival).max(now) + bucket.interval() * charge.cost;
+            let full = now + bucket.interval() * bucket.burst();
             prop_assert!(
                 *arrival <= full,
                 "{} tokens too many",
-                (*arrival - full) / quota.interval()
+                (*arrival - full) / bucket.interval()
             );
         }
         Ok(())
@@ -252,9 +252,9 @@ fn a_lease_is_a_part_of_a_large_bucket_that_is_more_than_half_full() {
             remaining,
             full_in: 0,
         };
-        let quota = Quota::new(requests, 1, burst).unwrap();
+        let bucket = Bucket::new(requests, 1, burst).unwrap();
         assert_eq!(
-            quota.leasable(&taken),
+            bucket.leasable(&taken),
             tokens,
             "{requests} {burst} {remaining}"
         );
@@ -313,18 +313,18 @@ fn what_is_told_of_a_lease_is_what_the_bucket_would_tell() {
     assert_eq!(state.stored, (1_000_000 + 100) * MS);
     let held = leases.held(&charge, now);
     let top = state.stored;
-    assert_eq!(held.given_back(&charge.quota, top), top - 40 * MS);
-    assert_eq!(held.given_back(&charge.quota, top + 1), top + 1);
+    assert_eq!(held.given_back(&charge.bucket, top), top - 40 * MS);
+    assert_eq!(held.given_back(&charge.bucket, top + 1), top + 1);
     assert_eq!(leases.forget(&charge), 40);
     assert_eq!(leases.forget(&charge), 0);
 }
 
 #[test]
 fn of_several_leases_the_tightest_is_told_and_of_equals_the_first() {
-    let quota = |per| Quota::new(1000 * per, per, 2000).unwrap();
+    let bucket = |per| Bucket::new(1000 * per, per, 2000).unwrap();
     let charge = |n: u64| Charge {
         key: BucketKey::new([7; 8], Subject::Key(n), 0),
-        quota: quota(n),
+        bucket: bucket(n),
         cost: 1,
         kin: None,
     };
@@ -401,18 +401,18 @@ fn so_many_buckets_are_held_and_a_known_one_is_renewed_all_the_same() {
     assert_eq!(leases.held.len(), MAX_HELD);
     leases.renew(&one, taken, 50, Members::default(), 1_000_000 * MS);
     assert_eq!(leases.forget(&one), 50);
-    let quota = Quota::new(1000, 1, MIN_BURST - 1).unwrap();
+    let bucket = Bucket::new(1000, 1, MIN_BURST - 1).unwrap();
     leases.renew(
-        &Charge { quota, ..one },
+        &Charge { bucket, ..one },
         taken,
         50,
         Members::default(),
         1_000_000 * MS,
     );
     assert_eq!(leases.held.len(), MAX_HELD - 1, "a small one is not held");
-    let quota = Quota::new(1000, 1, MIN_BURST).unwrap();
+    let bucket = Bucket::new(1000, 1, MIN_BURST).unwrap();
     leases.renew(
-        &Charge { quota, ..one },
+        &Charge { bucket, ..one },
         taken,
         50,
         Members::default(),
@@ -474,7 +474,7 @@ fn a_take_after_a_look_leases_nothing() {
         let outcome = take_looked(&mut counted, &[charge], now);
         assert!(matches!(outcome, Some(Outcome::Taken { .. })));
         assert!(envoy.workers[0].held(&charge, now).is_hot);
-        assert_eq!(envoy.workers[0].held[&(charge.key, charge.quota)].left, 0);
+        assert_eq!(envoy.workers[0].held[&(charge.key, charge.bucket)].left, 0);
     }
 }
 

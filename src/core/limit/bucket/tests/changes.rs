@@ -151,7 +151,7 @@ fn charges(line: u64, plan: usize, cost: u64) -> Vec<Charge> {
     let rules = PLANS[plan].iter();
     let charges = rules.map(|(by, requests, per, burst)| Charge {
         cost,
-        ..charge_of(line, *by == 'c', quota(*requests, *per, *burst))
+        ..charge_of(line, *by == 'c', bucket(*requests, *per, *burst))
     });
     charges.collect()
 }
@@ -195,13 +195,13 @@ proptest! {
     }
 }
 
-fn by(by_client: bool, rule: Quota) -> Charge {
+fn by(by_client: bool, rule: Bucket) -> Charge {
     charge_of(1, by_client, rule)
 }
 
 #[test]
 fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once() {
-    let rule = quota(10, 86_400, 10);
+    let rule = bucket(10, 86_400, 10);
     for first in [false, true] {
         let mut buckets = MemoryBuckets::default();
         let now = 1_000 * SECOND;
@@ -225,7 +225,7 @@ fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once
 /// However long it lasts: what was remembered of the other subject's buckets is then forgotten.
 #[test]
 fn who_has_long_been_under_the_other_subjects_limit_finds_its_old_bucket_empty_too() {
-    let rule = quota(10, 10, 10);
+    let rule = bucket(10, 10, 10);
     for first in [false, true] {
         for seconds in [0, 5, 15, 19, 20, 21, 25, 200] {
             let mut buckets = MemoryBuckets::default();
@@ -246,7 +246,7 @@ fn who_has_long_been_under_the_other_subjects_limit_finds_its_old_bucket_empty_t
 
 #[test]
 fn limits_of_both_subjects_that_stop_to_apply_together_go_on_as_they_were() {
-    let rule = quota(10, 86_400, 10);
+    let rule = bucket(10, 86_400, 10);
     let mut buckets = MemoryBuckets::default();
     let now = 1_000 * SECOND;
     let both = [by(false, rule), by(true, rule)];
@@ -259,7 +259,7 @@ fn limits_of_both_subjects_that_stop_to_apply_together_go_on_as_they_were() {
 
 #[test]
 fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
-    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let [small, big] = [bucket(20, 86_400, 20), bucket(1000, 86_400, 1000)];
     let now = 1_000 * SECOND;
     for elsewhere in [charge_of(1, true, big), charge_of(1, false, big)] {
         let mut buckets = MemoryBuckets::default();
@@ -281,14 +281,14 @@ fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
 /// in that: it begins anew, with what was left of the last rule.
 #[test]
 fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
-    let [old, last] = [quota(10, 50, 10), quota(5, 1000, 5)];
+    let [old, last] = [bucket(10, 50, 10), bucket(5, 1000, 5)];
     let mut buckets = MemoryBuckets::default();
     let mut now = 1_000 * SECOND;
     take_all(&mut buckets, &[by(false, old)], now);
     // Full after five seconds, and for as long as it takes to fill.
     now += 55 * SECOND;
     for _ in 0..9 {
-        take_all(&mut buckets, &[by(true, quota(20, 40, 20))], now);
+        take_all(&mut buckets, &[by(true, bucket(20, 40, 20))], now);
     }
     now += 12 * SECOND;
     assert_eq!(drained(&mut buckets, by(false, last), now), 2);
@@ -299,7 +299,7 @@ fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
 /// must not make it forget a slow one.
 #[test]
 fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
-    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| quota(n, per, n));
+    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| bucket(n, per, n));
     for first in [false, true] {
         let mut buckets = MemoryBuckets::default();
         let mut now = 1_000 * SECOND;
@@ -319,7 +319,7 @@ fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
 #[test]
 fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
     let rules = [(10, 50, 10), (20, 40, 20), (100, 50, 200), (10, 50, 10)];
-    let [own, beside, big, last] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let [own, beside, big, last] = rules.map(|(n, per, burst)| bucket(n, per, burst));
     let both = [by(false, own), by(true, beside)];
     let mut buckets = MemoryBuckets::default();
     let mut now = 1_000 * SECOND;
@@ -347,7 +347,7 @@ fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
 /// The usual path, where no rule changes, costs what it did.
 #[test]
 fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
-    let rule = quota(10, 10, 10);
+    let rule = bucket(10, 10, 10);
     for by_client in [false, true] {
         let mut buckets = MemoryBuckets::default();
         for n in 0..100 {
@@ -365,7 +365,7 @@ fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
 /// A client of more keys than one place tells apart.
 #[test]
 fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back() {
-    let rule = quota(1000, 86_400, 1000);
+    let rule = bucket(1000, 86_400, 1000);
     let mut buckets = MemoryBuckets::default();
     let now = 1_000 * SECOND;
     let taken = |buckets: &mut MemoryBuckets, line, by_client| {
@@ -391,8 +391,8 @@ fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back(
 /// What a key is served from another key's lease counts at its other places as well.
 #[test]
 fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
-    let rule = quota(10_000, 1, 10_000);
-    let other = quota(20_000, 1, 20_000);
+    let rule = bucket(10_000, 1, 10_000);
+    let other = bucket(20_000, 1, 20_000);
     let now = 100 * SECOND;
     for (by_client, former) in [(false, rule), (true, other)] {
         let mut buckets = Leased::default();
@@ -423,7 +423,7 @@ fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
 #[test]
 fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_holds() {
     let [small, large, other] = [(5, 50, 5), (1000, 86_400, 1000), (200, 86_400, 200)]
-        .map(|(n, per, burst)| quota(n, per, burst));
+        .map(|(n, per, burst)| bucket(n, per, burst));
     for subject in [false, true] {
         for order in [[small, large], [large, small]] {
             for came_from in [false, true] {
@@ -453,7 +453,7 @@ fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_h
 /// Of two policies, one may charge more than the other.
 #[test]
 fn of_two_costs_the_greater_counts_under_other_rules() {
-    let [one, two, other] = [100, 90, 40].map(|n| quota(n, 86_400, n));
+    let [one, two, other] = [100, 90, 40].map(|n| bucket(n, 86_400, n));
     let now = 1_000 * SECOND;
     for costs in [[1, 5], [5, 1]] {
         let mut buckets = MemoryBuckets::default();
@@ -474,7 +474,7 @@ fn of_two_costs_the_greater_counts_under_other_rules() {
 /// a bucket holds less than a request costs, or two policies charge differently.
 #[test]
 fn no_tokens_are_taken_in_advance_for_requests_whose_cost_the_bucket_does_not_tell() {
-    let [small, large] = [2_000, 4_000].map(|n| quota(n, 1, n));
+    let [small, large] = [2_000, 4_000].map(|n| bucket(n, 1, n));
     let now = 100 * SECOND;
     let costing = |cost, rule| Charge {
         cost,
@@ -503,7 +503,7 @@ fn a_key_under_other_rules_takes_from_its_former_ones_what_it_uses_and_no_more()
         (1000, 1, 2000),
         (100_000, 86_400, 100_000),
     ];
-    let [former, fast, daily] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let [former, fast, daily] = rules.map(|(n, per, burst)| bucket(n, per, burst));
     let subjects = [(false, false), (true, true), (false, true), (true, false)];
     for ((before, during), count) in subjects.into_iter().flat_map(|s| [(s, 1), (s, 2)]) {
         let mut buckets = Leased::default();
