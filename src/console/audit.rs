@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::form::Form;
 use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, number};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, number};
 use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
 use keystile_api::encoded;
 use keystile_server::problem::Problem;
@@ -78,13 +78,13 @@ async fn listing(
             (field("subject", "About").placeholder("id or name").line(&draft))
             (field("actor", "By").placeholder("token ci").line(&draft))
             (field("action", "Action").placeholder("key.revoke").line(&draft))
-            (field("outcome", "Outcome").choice(&draft, &part::options("any", &outcomes)))
+            (field("outcome", "Outcome").choice(&draft, &widgets::options("any", &outcomes)))
             (field("since", "Since").placeholder("7d").line(&draft))
             (field("until", "Until").placeholder("2027-01-31").line(&draft))
             button.quiet type="submit" { "Show" }
         }
         @if let Some(found) = &found { (rows(&found.records, empty)) }
-        (part::pager(first, next))
+        (widgets::pager(first, next))
     };
     let actions = html! {
         form method="post" action="/console/audit/verify" {
@@ -106,7 +106,7 @@ fn whole(verified: &Result<Verified, Problem>) -> Markup {
                 p.soft { "Its head: " code { (v.head) } }
             }
         },
-        Err(problem) => part::alert(
+        Err(problem) => widgets::alert(
             "The log is not as it was written.",
             &[super::form::sentence(&problem.detail)],
         ),
@@ -132,7 +132,7 @@ pub fn rows(records: &[RecordView], empty: &str) -> Markup {
             changed(r),
         ]
     };
-    part::table(
+    widgets::table(
         "Audit records",
         &[
             "Record", "When", "Action", "About", "By", "Outcome", "Change",

@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use super::part::number;
+use super::widgets::number;
 
 /// What a chart shows.
 pub struct Series<'a> {

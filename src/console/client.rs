@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
-use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, number, time};
 use super::{key, usage};
 use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update};
 use keystile_api::guide;
@@ -69,17 +69,17 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         form.filters method="get" action="/console/clients" role="search" aria-label="Clients" {
             (field("search", "Name or description").kind("search").line(&draft))
-            (field("plan", "Plan").choice(&draft, &part::options("any", &plans)))
+            (field("plan", "Plan").choice(&draft, &widgets::options("any", &plans)))
             (field("label", "Label").placeholder("team=web").line(&draft))
             button.quiet type="submit" { "Show" }
         }
-        (part::table(
+        (widgets::table(
             "Clients",
             &["Client", "Plan", "Keys", "Description", "Created"],
             found.clients.iter().map(row).collect(),
             "There are no such clients.",
         ))
-        (part::pager(first, next))
+        (widgets::pager(first, next))
     };
     let page = Page::new(Section::Clients, "Clients", body);
     Ok(match visit.may::<Create>() {
@@ -102,7 +102,7 @@ async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result
             (visit.seal())
             (draft.summary())
             (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
-            (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
+            (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &widgets::options("none", &plans)))
             (field("description", "Description").line(&draft))
             (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&draft))
             button type="submit" { "Create" }
@@ -195,12 +195,12 @@ async fn page(
     let held = held::showing(held, &SAME);
     let body = html! {
         section.card aria-label="What it is" {
-            (part::facts(vec![
+            (widgets::facts(vec![
                 ("Plan", html! { @if let Some(plan) = &client.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-                ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
+                ("Limits", widgets::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
                 ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
                 ("Description", html! { @if client.client.description.is_empty() { span.soft { "none" } } @else { (client.client.description) } }),
-                ("Labels", part::tags(&labels)),
+                ("Labels", widgets::tags(&labels)),
                 ("Created", time(client.client.created.0, visit.now)),
             ]))
         }
@@ -257,7 +257,7 @@ fn changes(
                 (change.summary())
                 form method="post" action=(path) {
                     (visit.seal()) (held::hidden(form, &FIELDS))
-                    (field("plan", "Plan").choice(&change, &part::options("none", &plans)))
+                    (field("plan", "Plan").choice(&change, &widgets::options("none", &plans)))
                     (field("description", "Description").line(&change))
                     (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&change))
                     button type="submit" { "Save" }

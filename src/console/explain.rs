@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::form::Form;
 use super::page::{Draft, Page, Section};
-use super::part::{self, field, time};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, time};
 use keystile_api::explain::{Explain, Explanation};
 use keystile_server::problem::Problem;
 
@@ -84,7 +84,7 @@ fn told(answer: &Explanation, now: u64) -> Markup {
             }
             @if !good || !answer.limits_seen { p { (super::form::sentence(&answer.detail)) } }
             @if let Some(hint) = &answer.hint { p.soft { (super::form::sentence(hint)) } }
-            @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
+            @if !good && answer.shadow { (widgets::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
             ol.rules {
                 @for rule in &answer.rules {
                     li class={ @if rule.held { "held" } @else { "broken" } } {
@@ -93,7 +93,7 @@ fn told(answer: &Explanation, now: u64) -> Markup {
                     }
                 }
             }
-            (part::facts(vec![
+            (widgets::facts(vec![
                 ("Client", html! { @if let Some(client) = &answer.client { (client) } @else { span.soft { "nobody" } } }),
                 ("Key", html! { @if let Some(key) = &answer.key { a href={ "/console/keys/" (key) } { code { (key) } } } @else { span.soft { "none" } } }),
                 ("Route", html! { @if let Some(route) = &answer.route { code { (route) } } @else { span.soft { "none" } } }),

@@ -4,8 +4,8 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::page::{Page, Section};
-use super::part::{self, chip};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
@@ -24,7 +24,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let fleet = visit.fleet();
     let body = html! {
         p { "Keyset of the store: " code { (version) } }
-        (part::table(
+        (widgets::table(
             "Envoys",
             &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
             fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),

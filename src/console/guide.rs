@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::form::sentence;
 use super::page::{Page, Section};
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use keystile_api::guide::{Asks, Guide, Show};
 use keystile_server::problem::Problem;
 
@@ -56,14 +56,14 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             }
             p.soft { "Keys begin with " code { (guide.prefix) } ". Treat one like a password: not in a repository, not in a web page." }
             div.examples {
-                (part::copyable("curl", "curl", &curl(&guide, &key)))
-                (part::copyable("python", "Python", &python(&guide, &key)))
-                (part::copyable("javascript", "JavaScript", &javascript(&guide, &key)))
+                (widgets::copyable("curl", "curl", &curl(&guide, &key)))
+                (widgets::copyable("python", "Python", &python(&guide, &key)))
+                (widgets::copyable("javascript", "JavaScript", &javascript(&guide, &key)))
             }
         }
         section aria-labelledby="routes" {
             h2 #routes { "Routes" }
-            (part::table("Routes", &["Path", "Methods", "Your key needs", "Limit", "Cost"], routes.collect(), "There are no routes."))
+            (widgets::table("Routes", &["Path", "Methods", "Your key needs", "Limit", "Cost"], routes.collect(), "There are no routes."))
             @if guide.unmatched_denied { p.soft { "Everything else is refused." } }
         }
         section aria-labelledby="limits" {
@@ -83,7 +83,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         section aria-labelledby="errors" {
             h2 #errors { "Errors" }
             p { "A request that is not let in is answered with " code { "application/problem+json" } " (RFC 9457). Programs go by its " code { "code" } "." }
-            (part::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
+            (widgets::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
         }
     };
     Ok(Page::new(
@@ -95,7 +95,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
 
 /// Methods of a route.
 pub fn methods(route: &Asks) -> Markup {
-    html! { @if route.methods.is_empty() { span.soft { "any" } } @else { (part::tags(&route.methods)) } }
+    html! { @if route.methods.is_empty() { span.soft { "any" } } @else { (widgets::tags(&route.methods)) } }
 }
 
 /// What a route asks for.
@@ -105,8 +105,8 @@ pub fn needs(route: &Asks) -> Markup {
         @else {
             @if route.auth == "optional" { "a key, if one is sent" }
             @else if route.scopes.is_empty() && route.any_scope.is_empty() { "any key" }
-            @if !route.scopes.is_empty() { (part::tags(&route.scopes)) }
-            @if !route.any_scope.is_empty() { "one of " (part::tags(&route.any_scope)) }
+            @if !route.scopes.is_empty() { (widgets::tags(&route.scopes)) }
+            @if !route.any_scope.is_empty() { "one of " (widgets::tags(&route.any_scope)) }
         }
     }
 }

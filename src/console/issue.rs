@@ -4,13 +4,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::door::is_client;
 use super::form::Form;
 use super::guide::curl;
 use super::key::refused;
 use super::page::{Draft, Page, Section};
-use super::part::{self, field};
+use super::sign_in::is_client;
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field};
 use keystile_api::client::Show;
 use keystile_api::encoded;
 use keystile_api::guide::{self, Guide};
@@ -72,7 +72,7 @@ async fn asking(
         .is_none_or(|p| !plans.contains(p));
     let choices = match bound && other {
         true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
-        false => part::options(&own, &plans),
+        false => widgets::options(&own, &plans),
     };
     let kinds = [
         ("secret", "secret: kept on a server"),
@@ -167,7 +167,7 @@ pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Respo
         Ok(Some(rotated)) => {
             let old = html! {
                 "Key " a href={ "/console/keys/" (id) } { code { (id) } } " works on "
-                @if let Some(until) = &rotated.old.works_until { "until " (part::time(until.0, visit.now)) }
+                @if let Some(until) = &rotated.old.works_until { "until " (widgets::time(until.0, visit.now)) }
                 "."
             };
             let page = made(&visit, "The new key", &rotated.new, old).await;
@@ -208,10 +208,10 @@ async fn made(
     let target = format!("/console/keys/{id}");
     let body = html! {
         section.card {
-            (part::secret(text, title))
-            @for warning in &issued.warnings { (part::hint(html! { p { (super::form::sentence(warning)) } })) }
+            (widgets::secret(text, title))
+            @for warning in &issued.warnings { (widgets::hint(html! { p { (super::form::sentence(warning)) } })) }
             @if !aside.clone().into_string().is_empty() { p { (aside) } }
-            (part::copyable("curl", "A request with it", &curl(&guide, text)))
+            (widgets::copyable("curl", "A request with it", &curl(&guide, text)))
             p { a.button href=(target) { "I have kept it: go on" } }
         }
     };
@@ -230,7 +230,7 @@ fn before(visit: &Visit) -> Page {
         "/console/keys"
     };
     let body = html! {
-        (part::hint(html! {
+        (widgets::hint(html! {
             p { strong { "This was done already." } " The secret was shown then, and is stored nowhere. If it is lost, revoke the key and issue another one." }
         }))
         p { a.button.quiet href=(target) { "To the keys" } }

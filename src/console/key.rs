@@ -7,13 +7,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::door::is_client;
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, maybe_time, time};
+use super::sign_in::is_client;
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::audit;
 use keystile_api::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
 use keystile_api::usage::Left;
@@ -83,7 +83,7 @@ pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
     html! {
         form.filters method="get" action=(path) role="search" aria-label="Keys" {
             @if of_all { (field("client", "Client").line(&draft)) }
-            (field("status", "Status").choice(&draft, &part::options("any", &states)))
+            (field("status", "Status").choice(&draft, &widgets::options("any", &states)))
             (field("expiring", "Ends before").placeholder("30d").line(&draft))
             (field("label", "Label").placeholder("team=web").line(&draft))
             @if let Some(since) = query.given("since") { input type="hidden" name="since" value=(since); }
@@ -108,7 +108,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
     };
     html! {
         (rows(&keys.keys, visit.now, with_client, empty))
-        (part::pager(first, next))
+        (widgets::pager(first, next))
     }
 }
 
@@ -124,7 +124,7 @@ pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Marku
             html! { a href={ "/console/keys/" (id) } { code { (id) } } },
             html! { @if k.name.is_empty() { span.soft { "–" } } @else { (k.name) } },
             chip(k.status.0.as_str()),
-            part::tags(&k.scopes),
+            widgets::tags(&k.scopes),
             html! { @if let Some(plan) = &k.effective_plan { code { (plan) } } @else { span.soft { "–" } } },
             maybe_time(k.ends(), now, "never"),
         ];
@@ -134,7 +134,7 @@ pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Marku
         }
         row
     };
-    part::table("Keys", &heads, keys.iter().map(row).collect(), empty)
+    widgets::table("Keys", &heads, keys.iter().map(row).collect(), empty)
 }
 
 /// One key.
@@ -203,7 +203,7 @@ fn facts(key: &KeyView, now: u64) -> Markup {
     let seconds = |t: &Option<keystile_model::wire::Time>| t.as_ref().map(|t| t.0);
     let words = |list: &[String], none: &str| match list.is_empty() {
         true => html! { span.soft { (none) } },
-        false => part::tags(list),
+        false => widgets::tags(list),
     };
     let mut all = vec![
         ("Status", chip(key.status.0.as_str())),
@@ -248,7 +248,7 @@ fn facts(key: &KeyView, now: u64) -> Markup {
             html! { a href={ "/console/keys/" (id) } { code { (id) } } },
         ));
     }
-    html! { section.card aria-label="What it is" { (part::facts(all)) } }
+    html! { section.card aria-label="What it is" { (widgets::facts(all)) } }
 }
 
 /// When and where from it was used last, and what is left of its quota.
@@ -272,7 +272,7 @@ fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
         None => html! { span.soft { "cannot be read at present" } },
     };
     all.push(("Quota", quota));
-    html! { section.card aria-label="How it is used" { (part::facts(all)) } }
+    html! { section.card aria-label="How it is used" { (widgets::facts(all)) } }
 }
 
 /// What can be done to it.
@@ -293,7 +293,7 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     let enable = Draft::new(form, of("enable"));
     html! {
         @if revoked {
-            (part::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
+            (widgets::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
         } @else {
             div.columns {
                 section.card aria-labelledby="rotate" {

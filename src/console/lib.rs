@@ -10,9 +10,9 @@
 //!
 //! * [`visit`]: one request: its session, its origin, the headers of its answer; [`session`]: who is
 //!   signed in, and for how long;
-//! * [`page`]: the frame around every page; [`part`] and [`chart`]: what pages are made of;
+//! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
 //!   [`form`]: what was typed, and what is wrong with it; [`held`]: what a form showed;
-//! * [`door`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
+//! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
 //! * every other module is the page that it is named after.
 
 use std::pin::Pin;
@@ -40,7 +40,6 @@ use keystile_store::Store;
 pub mod audit;
 pub mod chart;
 pub mod client;
-pub mod door;
 pub mod explain;
 pub mod fleet;
 pub mod form;
@@ -52,16 +51,17 @@ pub mod lost;
 pub mod oidc;
 pub mod overview;
 pub mod page;
-pub mod part;
 pub mod policy;
 pub mod portal;
 pub mod session;
 pub mod settings;
+pub mod sign_in;
 pub mod signed_in;
 pub mod token;
 pub mod usage;
 pub mod visit;
 pub mod webhook;
+pub mod widgets;
 
 use oidc::Oidc;
 use session::Sessions;
@@ -193,13 +193,16 @@ pub fn router(console: Console) -> Router {
         .route("/", get(|| async { Redirect::to("/console") }))
         .route("/console", get(overview::show))
         .route("/console/", get(|| async { Redirect::to("/console") }))
-        .route("/console/sign-in", get(door::show).post(door::sign_in))
-        .route("/console/sign-out", post(door::sign_out))
+        .route(
+            "/console/sign-in",
+            get(sign_in::show).post(sign_in::sign_in),
+        )
+        .route("/console/sign-out", post(sign_in::sign_out))
         .route(oidc::BEGIN, get(oidc::begin))
         .route("/console/oidc/callback", get(oidc::callback))
         .route(
             "/console/invitation",
-            get(door::invitation).post(door::accept),
+            get(sign_in::invitation).post(sign_in::accept),
         )
         .route("/console/clients", get(client::list).post(client::create))
         .route("/console/clients/new", get(client::new))

@@ -23,7 +23,7 @@ use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
 use super::visit::{Source, seconds};
-use super::{Console, door};
+use super::{Console, sign_in};
 use keystile_model::caller::Grant;
 use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::wire::Secret;
@@ -216,7 +216,7 @@ pub async fn begin(State(console): State<Console>, request: Request) -> Response
     let query = Form::read(head.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     match set_out(&console, &source, &query).await {
         Ok(response) => response,
-        Err(problem) => door::signing_in(&console, &query, Some(&problem)),
+        Err(problem) => sign_in::signing_in(&console, &query, Some(&problem)),
     }
 }
 
@@ -232,7 +232,7 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
         .into());
     }
     let entropy = system::of_stranger(source.address, &source.request).entropy;
-    let flow = oidc.flows.begin(door::next(query), seconds(), entropy)?;
+    let flow = oidc.flows.begin(sign_in::next(query), seconds(), entropy)?;
     let cookie = source.flow_cookie(Some(flow.cookie()), flow::LIFETIME);
     let address = oidc.ask(move |provider| provider.address(&flow)).await?;
     let mut response = see_other(&address);
@@ -251,7 +251,7 @@ pub async fn callback(State(console): State<Console>, request: Request) -> Respo
     let query = head.uri.query().unwrap_or_default();
     let mut response = match come_back(&console, &source, cookie, query).await {
         Ok(response) => response,
-        Err(problem) => door::signing_in(&console, &Form::default(), Some(&problem)),
+        Err(problem) => sign_in::signing_in(&console, &Form::default(), Some(&problem)),
     };
     // Whatever came of it, this way was gone.
     set(&mut response, source.flow_cookie(None, 0));

@@ -4,10 +4,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::chart::{self, Bar, Series};
-use super::door::is_client;
 use super::page::{Page, Section};
-use super::part::{self, chip, number};
+use super::sign_in::is_client;
 use super::visit::Visit;
+use super::widgets::{self, chip, number};
 use super::{key, portal, usage};
 use keystile_api::overview::{Overview, Show};
 use keystile_model::when;
@@ -28,10 +28,10 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         div.figures {
             (used.figures())
-            (part::figure(&number(seen.clients), "clients", Some("/console/clients")))
-            (part::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
-            (part::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys end within 30 days", Some("#ending")))
-            (part::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
+            (widgets::figure(&number(seen.clients), "clients", Some("/console/clients")))
+            (widgets::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
+            (widgets::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys end within 30 days", Some("#ending")))
+            (widgets::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
         }
         (used.shown(visit, "/console"))
         (used.odd(visit))
@@ -68,7 +68,7 @@ fn envoys(visit: &Visit, seen: &Overview) -> Markup {
         .count();
     let behind = connected.len().saturating_sub(proven);
     html! {
-        (part::facts(vec![
+        (widgets::facts(vec![
             ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, visit.now)) } }),
             ("Connected", html! { (connected.len()) }),
             ("With it in force", html! {

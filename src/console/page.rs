@@ -6,8 +6,8 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::form::{Faults, Form};
 use super::held::SEEN;
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use keystile_api::{self as operation, AUDITORS, STAFF};
 use keystile_model::caller::Role;
 use keystile_server::problem::Problem;
@@ -139,9 +139,9 @@ impl<'f> Draft<'f> {
         let below = self.faults.rest.is_empty() && !self.faults.is_empty();
         html! {
             @if below {
-                (part::alert("Something below is not as it should be.", &[]))
+                (widgets::alert("Something below is not as it should be.", &[]))
             } @else if !self.faults.is_empty() {
-                (part::alert("That was not done.", &self.faults.rest))
+                (widgets::alert("That was not done.", &self.faults.rest))
             }
         }
     }
@@ -156,7 +156,7 @@ impl Visit {
         }
     }
 
-    /// Goes to a page after something was done; `done` is a word of [`part::done`].
+    /// Goes to a page after something was done; `done` is a word of [`widgets::done`].
     pub fn go(&self, target: &str, done: &str) -> Response {
         let mark = if target.contains('?') { '&' } else { '?' };
         self.tagged(see_other(&format!("{target}{mark}done={done}")))
@@ -197,7 +197,7 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
         Section::Overview,
         problem.title,
         html! {
-            (part::alert("That was not done.", &messages(problem)))
+            (widgets::alert("That was not done.", &messages(problem)))
             p { a href="/console" { "Back to the first page" } }
         },
     );
@@ -211,7 +211,7 @@ pub fn failure(problem: &Problem) -> Response {
     let body = html! {
         main.card.narrow {
             h1 { (problem.title) }
-            (part::alert("That was not done.", &messages(problem)))
+            (widgets::alert("That was not done.", &messages(problem)))
             p { a href="/console" { "To the console" } }
         }
     };
@@ -259,7 +259,7 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
             }
         }
         main #main tabindex="-1" {
-            (part::done(visit.query.text("done")))
+            (widgets::done(visit.query.text("done")))
             div.head {
                 div {
                     @if let Some((target, word)) = &page.up {

@@ -7,8 +7,8 @@ use super::form::Form;
 use super::guide::{limits_words, methods, needs};
 use super::held::SEEN;
 use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, number, time};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, number, time};
 use keystile_api::policy::{
     Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
 };
@@ -31,12 +31,12 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let policy = visit.run(revision).await?;
     let body = html! {
         @if former {
-            (part::copyable("text", "As it was written", &policy.text))
+            (widgets::copyable("text", "As it was written", &policy.text))
         } @else {
             (in_force(&visit.run(guide::Show {}).await?))
             details {
                 summary { "As it is written" }
-                (part::copyable("text", "policy.yaml", &policy.text))
+                (widgets::copyable("text", "policy.yaml", &policy.text))
             }
         }
     };
@@ -62,7 +62,7 @@ fn in_force(guide: &guide::Guide) -> Markup {
         vec![
             html! { code { (r.path) } },
             methods(r),
-            html! { @if r.hosts.is_empty() { span.soft { "any" } } @else { (part::tags(&r.hosts)) } },
+            html! { @if r.hosts.is_empty() { span.soft { "any" } } @else { (widgets::tags(&r.hosts)) } },
             needs(r),
             html! { (r.cost) },
             html! { @if let Some(limit) = &r.limit { code { (limit) } } @else { span.soft { "–" } } },
@@ -78,7 +78,7 @@ fn in_force(guide: &guide::Guide) -> Markup {
     html! {
         section aria-labelledby="routes" {
             h2 #routes { "Routes" }
-            (part::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
+            (widgets::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
             p.soft {
                 "The most specific route wins. A request of no route "
                 @if guide.unmatched_denied { "is refused." } @else { "needs any key." }
@@ -86,7 +86,7 @@ fn in_force(guide: &guide::Guide) -> Markup {
         }
         section aria-labelledby="plans" {
             h2 #plans { "Plans" }
-            (part::table("Plans", &["Plan", "Limits", "Quota"], plans.collect(), "There are no plans."))
+            (widgets::table("Plans", &["Plan", "Limits", "Quota"], plans.collect(), "There are no plans."))
         }
     }
 }
@@ -121,7 +121,7 @@ fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&
         form.editor method="post" action="/console/policy/edit" {
             (visit.seal())
             input type="hidden" name="revision" value=(form.text("revision"));
-            @if !mistakes.is_empty() { (part::alert("That does not hold.", &mistakes)) }
+            @if !mistakes.is_empty() { (widgets::alert("That does not hold.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
             (field("text", "policy.yaml").needed().hint("Nothing is in force before you apply it.").area(&draft, 28))
             div.row {
@@ -156,8 +156,8 @@ fn meaning(tried: &Tried) -> Markup {
             html! { code { (c.at) } },
             chip(&c.effect),
             html! {
-                @if c.methods.is_empty() { span.soft { "any" } } @else { (part::tags(&c.methods)) }
-                @if !c.hosts.is_empty() { " at " (part::tags(&c.hosts)) }
+                @if c.methods.is_empty() { span.soft { "any" } } @else { (widgets::tags(&c.methods)) }
+                @if !c.hosts.is_empty() { " at " (widgets::tags(&c.hosts)) }
             },
             html! { (c.change) },
         ]
@@ -170,7 +170,7 @@ fn meaning(tried: &Tried) -> Markup {
                 "It holds: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
                 " scopes. Compared with revision " (tried.compared.revision) "."
             }
-            (part::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
+            (widgets::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
                 "No request changes its answer."))
             @if !checked.warnings.is_empty() {
                 div.note.warn role="status" {
@@ -278,7 +278,7 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
             },
         ]
     };
-    let body = part::table(
+    let body = widgets::table(
         "Revisions",
         &["Revision", "Applied", "Size", ""],
         all.iter().rev().map(row).collect(),

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::page::{Page, Section};
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use super::{key, usage};
 use keystile_api::client;
 use keystile_api::encoded;
@@ -33,9 +33,9 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     let ceilings = visit.ceilings().cloned().unwrap_or_default();
     let issue = format!("/console/clients/{}/issue", encoded(&name));
     let body = html! {
-        (part::facts(vec![
+        (widgets::facts(vec![
             ("Plan", html! { @if let Some(plan) = &own.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-            ("Scopes that you may give", part::tags(&ceilings.scopes)),
+            ("Scopes that you may give", widgets::tags(&ceilings.scopes)),
             ("Keys at once", html! {
                 @if let Some(most) = ceilings.max_keys { (most) " at most" } @else { span.soft { "as many as you need" } }
             }),
@@ -74,7 +74,7 @@ fn quotas(keys: &[&KeyView], left: &[Left], now: u64) -> Markup {
         @if !rows.is_empty() {
             section aria-labelledby="quotas" {
                 h2 #quotas { "What is left of your quotas" }
-                (part::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
+                (widgets::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
             }
         }
     }

@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::form::Form;
 use super::held::{self, Refuse, was};
 use super::page::{Draft, Page, Section};
-use super::part::{self, field};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field};
 use keystile_api::usage::{Configure, Forget, ShowSettings};
 use keystile_api::{Operation as _, policy};
 use keystile_model::error::refuse_all;
@@ -146,7 +146,7 @@ fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup
     html! {
         section.card aria-labelledby=(id) {
             h2 id=(id) { (title) }
-            (part::facts(facts.collect()))
+            (widgets::facts(facts.collect()))
         }
     }
 }
@@ -205,7 +205,7 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
         section.card aria-labelledby="told" {
             h2 #told { "What Envoys tell" }
             @match facts {
-                Some(facts) => (part::facts(facts)),
+                Some(facts) => (widgets::facts(facts)),
                 None => p { "Nothing: the policy does not ask them to count." },
             }
             p.soft {

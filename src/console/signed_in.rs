@@ -5,9 +5,9 @@ use axum::response::Response;
 use maud::html;
 
 use super::page::{Page, Section};
-use super::part;
 use super::session::Sessions;
 use super::visit::{Sent, Visit, seconds};
+use super::widgets;
 use keystile_api::Operation as _;
 use keystile_api::Pace;
 use keystile_api::session::{self, End, List, SessionView};
@@ -30,8 +30,8 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         vec![
             html! { (s.user) },
             html! { (s.address) },
-            part::time(s.began.0, visit.now),
-            part::time(s.last_seen.0, visit.now),
+            widgets::time(s.began.0, visit.now),
+            widgets::time(s.last_seen.0, visit.now),
             html! {
                 @if s.id == own {
                     span.soft { "yours" }
@@ -45,7 +45,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Sessions",
             &["Who", "From", "Since", "Last seen", ""],
             all.iter().map(row).collect(),

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 
 use super::form::Form;
 use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, maybe_time, time};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::session;
 use keystile_api::token::{Create, Created, List, Revoke, TokenView};
 use keystile_model::caller::Role;
@@ -67,13 +67,13 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Tokens",
             &["Token", "Role", "Status", "Last used", "Ends", "Made by", ""],
             found.tokens.iter().map(row).collect(),
             "There are no tokens.",
         ))
-        (part::pager(first, next))
+        (widgets::pager(first, next))
         p {
             @if gone { a href="/console/tokens" { "Hide those that are revoked" } }
             @else { a href="/console/tokens?show=all" { "Show those that are revoked, too" } }
@@ -139,7 +139,7 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
         Ok(None) => Ok(Page::new(
             Section::Tokens,
             "Shown once",
-            part::hint(
+            widgets::hint(
                 html! { p { strong { "This was done already." } " The token was shown then, and is stored nowhere." } },
             ),
         )
@@ -156,10 +156,10 @@ fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
     let body = html! {
         section.card {
             @if invited {
-                (part::secret(&link, "The invitation"))
+                (widgets::secret(&link, "The invitation"))
                 p { "Hand it on over a way that you trust. Who opens it gets the token; it is good once, and until " (time(made.view.expires.0, visit.now)) ". Browsers do not send what stands behind the " code { "#" } " to any server." }
             } @else {
-                (part::secret(text, "The token"))
+                (widgets::secret(text, "The token"))
                 p { "Its holder signs in with it here, or gives it to " code { "keystilectl --server" } " as " code { "KEYSTILE_TOKEN" } "." }
             }
             p { a.button href="/console/tokens" { "I have kept it: go on" } }

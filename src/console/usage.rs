@@ -4,8 +4,8 @@
 use maud::{Markup, html};
 
 use super::chart::{self, Bar, Series};
-use super::part::{self, number, time};
 use super::visit::Visit;
+use super::widgets::{self, number, time};
 use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup, left_of};
 use keystile_api::{Operation as _, encoded, policy};
 use keystile_model::error::{Kind, Result};
@@ -162,8 +162,8 @@ impl Seen {
             return html! {};
         };
         html! {
-            (part::figure(&number(u.requests), &format!("requests in {}", self.range.1), Some("#usage")))
-            (part::figure(&number(u.refused), "of them refused", Some("#usage")))
+            (widgets::figure(&number(u.requests), &format!("requests in {}", self.range.1), Some("#usage")))
+            (widgets::figure(&number(u.refused), "of them refused", Some("#usage")))
         }
     }
 
@@ -224,7 +224,7 @@ impl Seen {
         html! {
             section aria-labelledby="odd" {
                 h2 #odd { "What was odd in the last 7 days" }
-                (part::table(
+                (widgets::table(
                     "Anomalies",
                     &["What", "Key", "Client", "Numbers", "When"],
                     counts.odd.iter().take(ODD).map(row).collect(),

@@ -498,7 +498,7 @@ impl FromRequestParts<Console> for Visit {
             .map_or("/console", |p| p.as_str())
             .to_owned();
         let back = (head.method == axum::http::Method::GET).then_some(target.as_str());
-        let away = || page::see_other(&super::door::sign_in_at(back));
+        let away = || page::see_other(&super::sign_in::sign_in_at(back));
         let session = source.session(&head.headers).ok_or_else(away)?;
         let who = console.sessions().who(&session, seconds());
         let (app, address, request) = (console.app(), source.address, &source.request);

@@ -7,8 +7,8 @@ use maud::html;
 use super::form::Form;
 use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
-use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, number, time};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
 use keystile_api::{Operation as _, encoded};
 use keystile_server::problem::Problem;
@@ -26,7 +26,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         vec![
             html! { (w.name) },
             html! { code { (w.url) } },
-            part::tags(&w.events),
+            widgets::tags(&w.events),
             html! { (number(w.waiting)) },
             time(w.created.0, visit.now),
             html! {
@@ -40,7 +40,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Webhooks",
             &["Webhook", "Address", "Hears of", "Waiting", "Since", ""],
             all.iter().map(row).collect(),
@@ -77,7 +77,7 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
             let body = html! {
                 section.card {
                     @if let Some(secret) = secret {
-                        (part::secret(secret.expose_secret(), "Its secret"))
+                        (widgets::secret(secret.expose_secret(), "Its secret"))
                         p { "The receiver checks with it that messages come from here." }
                     } @else {
                         p { strong { "This was done already." } " The secret was shown then." }

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::form::{Form, sentence};
 use super::page::{self, Draft, mark};
-use super::part::{self, field};
 use super::session::{Visitor, Who};
 use super::visit::{Sent, Source, Visit, seconds};
+use super::widgets::{self, field};
 use super::{Console, oidc, page::see_other};
 use keystile_api as operation;
 use keystile_model::wire::Secret;
@@ -60,7 +60,7 @@ pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> 
             div.brand { (mark()) "Keystile" }
             form.card method="post" action="/console/sign-in" {
                 h1 { "Sign in" }
-                @if !messages.is_empty() { (part::alert("That did not work.", &messages)) }
+                @if !messages.is_empty() { (widgets::alert("That did not work.", &messages)) }
                 @if next != "/console" { input type="hidden" name="next" value=(next); }
                 div.field {
                     label for="f-token" { "Token" }
@@ -243,7 +243,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
             div.card {
                 h1 { "Welcome" }
                 p { "This is your token. You sign in with it, here and as " code { "KEYSTILE_TOKEN" } "." }
-                (part::secret(text.expose_secret(), "Your token"))
+                (widgets::secret(text.expose_secret(), "Your token"))
                 p { a.button href="/console" { "I have kept it: go on" } }
             }
         }
