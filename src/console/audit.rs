@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, chip, field, number};
 use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
@@ -58,7 +58,7 @@ async fn listing(
         }
         Err(e) => (None, Some(Problem::from(e))),
     };
-    let draft = Draft::new(&query, problem.as_ref());
+    let draft = FormState::new(&query, problem.as_ref());
     let outcomes = ["done".to_owned(), "refused".to_owned()];
     let path = "/console/audit";
     let next = found

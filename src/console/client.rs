@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, field, number, time};
 use super::{key, usage};
@@ -49,7 +49,7 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     asked.limit = Some(PAGE);
     let found = visit.run(asked).await?;
     let plans = plans(visit).await?;
-    let draft = Draft::new(&query, None);
+    let draft = FormState::new(&query, None);
     let row = |row: &ClientRow| {
         let c = &row.client;
         vec![
@@ -96,7 +96,7 @@ pub async fn new(visit: Visit) -> Response {
 
 async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
     let plans = plans(visit).await?;
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let body = html! {
         form.card method="post" action="/console/clients" {
             (visit.seal())
@@ -247,8 +247,8 @@ fn changes(
     }
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (change, delete) = (
-        Draft::new(form, of("update")),
-        Draft::new(form, of("delete")),
+        FormState::new(form, of("update")),
+        FormState::new(form, of("delete")),
     );
     html! {
         div.columns {

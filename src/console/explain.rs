@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, field, time};
 use keystile_api::explain::{Explain, Explanation};
@@ -46,7 +46,7 @@ fn page(
     problem: Option<&Problem>,
     answer: Option<&Explanation>,
 ) -> Page {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let methods: Vec<(String, String)> =
         ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
             .iter()

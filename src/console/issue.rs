@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::form::Form;
 use super::guide::curl;
 use super::key::refused;
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::sign_in::is_client;
 use super::visit::{Sent, Visit};
 use super::widgets::{self, field};
@@ -92,7 +92,7 @@ async fn asking(
         Some(most) => format!("{} at most, and needed.", when::duration(most)),
         None => "Empty: never. A key that ends is one that cannot be forgotten.".to_owned(),
     };
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let path = format!("/console/clients/{}", encoded(name));
     let body = html! {
         form.card method="post" action={ (path) "/issue" } {

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::sign_in::is_client;
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
@@ -68,7 +68,7 @@ pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Proble
 
 /// What a list can be narrowed to.
 pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
-    let draft = Draft::new(query, None);
+    let draft = FormState::new(query, None);
     let states: Vec<String> = [
         Status::Active,
         Status::Rotating,
@@ -286,11 +286,11 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (rename, rotate, revoke) = (
-        Draft::new(form, of("update")),
-        Draft::new(form, of("rotate")),
-        Draft::new(form, of("revoke")),
+        FormState::new(form, of("update")),
+        FormState::new(form, of("rotate")),
+        FormState::new(form, of("revoke")),
     );
-    let enable = Draft::new(form, of("enable"));
+    let enable = FormState::new(form, of("enable"));
     html! {
         @if revoked {
             (widgets::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))

@@ -118,14 +118,14 @@ impl Page {
 }
 
 /// What a form holds and what is wrong with it.
-pub struct Draft<'f> {
+pub struct FormState<'f> {
     /// What was typed, or what stands there at first.
     pub form: &'f Form,
     /// What is wrong.
     pub faults: Faults,
 }
 
-impl<'f> Draft<'f> {
+impl<'f> FormState<'f> {
     /// A form that was not sent, or was refused.
     pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
         Self {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
 use super::held::SEEN;
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, chip, field, number, time};
 use keystile_api::policy::{
@@ -113,7 +113,7 @@ struct Tried {
 
 fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
     // A mistake names its line, so all of them stand above the text.
-    let draft = Draft::new(form, None);
+    let draft = FormState::new(form, None);
     let mistakes: Vec<String> = problem
         .map(|p| p.detail.lines().map(str::to_owned).collect())
         .unwrap_or_default();

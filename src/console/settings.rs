@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::form::Form;
 use super::held::{self, Refuse, was};
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, field};
 use keystile_api::usage::{Configure, Forget, ShowSettings};
@@ -152,7 +152,7 @@ fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup
 }
 
 fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let fields = |some: &[Setting]| {
         html! {
             div.grid {
@@ -220,7 +220,7 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
 fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
     let empty = Form::default();
     let sent = sent.filter(|form| form.text("do") == WORD);
-    let draft = Draft::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
+    let draft = FormState::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
     html! {
         section.card aria-labelledby="forget" {
             h2 #forget { "Forget" }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use zeroize::Zeroizing;
 
 use super::form::{Form, sentence};
-use super::page::{self, Draft, mark};
+use super::page::{self, FormState, mark};
 use super::session::{Visitor, Who};
 use super::visit::{Sent, Source, Visit, seconds};
 use super::widgets::{self, field};
@@ -186,7 +186,7 @@ pub async fn invitation(State(console): State<Console>) -> Response {
 
 fn inviting(console: &Console, problem: Option<&Problem>) -> Response {
     let form = Form::default();
-    let draft = Draft::new(&form, problem);
+    let draft = FormState::new(&form, problem);
     let body = html! {
         main.door {
             div.brand { (mark()) "Keystile" }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::session;
@@ -90,7 +90,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
 }
 
 fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let roles: Vec<(String, String)> = Role::ALL
         .into_iter()
         .filter(|r| visit.role() == Role::Owner || *r == Role::Client)

@@ -6,7 +6,7 @@ use maud::html;
 
 use super::form::Form;
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, field, number, time};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
@@ -21,7 +21,7 @@ pub async fn list(visit: Visit) -> Response {
 
 async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
     let all = visit.run(List {}).await?.webhooks;
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let row = |w: &WebhookView| {
         vec![
             html! { (w.name) },

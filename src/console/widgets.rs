@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::Draft;
+use super::page::FormState;
 use keystile_model::when;
 
 /// An instant, and how far away it is.
@@ -229,7 +229,7 @@ impl<'a> Field<'a> {
         Self { kind, ..self }
     }
 
-    fn wrapped(&self, draft: &Draft<'_>, control: Markup) -> Markup {
+    fn wrapped(&self, draft: &FormState<'_>, control: Markup) -> Markup {
         let faults = draft.faults.with(self.name);
         html! {
             div.field {
@@ -254,11 +254,11 @@ impl<'a> Field<'a> {
         format!("f-{}", self.name)
     }
 
-    fn bad(&self, draft: &Draft<'_>) -> Option<&'static str> {
+    fn bad(&self, draft: &FormState<'_>) -> Option<&'static str> {
         (!draft.faults.with(self.name).is_empty()).then_some("true")
     }
 
-    fn described(&self, draft: &Draft<'_>) -> Option<String> {
+    fn described(&self, draft: &FormState<'_>) -> Option<String> {
         let mut ids = Vec::new();
         if self.bad(draft).is_some() {
             ids.push(format!("{}-fault", self.id()));
@@ -270,7 +270,7 @@ impl<'a> Field<'a> {
     }
 
     /// One line. What stands in a password field is never sent back.
-    pub fn line(self, draft: &Draft<'_>) -> Markup {
+    pub fn line(self, draft: &FormState<'_>) -> Markup {
         let value = if self.kind == "password" {
             ""
         } else {
@@ -286,7 +286,7 @@ impl<'a> Field<'a> {
     }
 
     /// Several lines.
-    pub fn area(self, draft: &Draft<'_>, rows: u32) -> Markup {
+    pub fn area(self, draft: &FormState<'_>, rows: u32) -> Markup {
         let control = html! {
             textarea id=(self.id()) name=(self.name) rows=(rows) required[self.needed]
                 placeholder=[(!self.placeholder.is_empty()).then_some(self.placeholder)]
@@ -299,7 +299,7 @@ impl<'a> Field<'a> {
     }
 
     /// One of several: values and words.
-    pub fn choice(self, draft: &Draft<'_>, options: &[(String, String)]) -> Markup {
+    pub fn choice(self, draft: &FormState<'_>, options: &[(String, String)]) -> Markup {
         let chosen = draft.form.text(self.name);
         let control = html! {
             select id=(self.id()) name=(self.name)
@@ -313,7 +313,7 @@ impl<'a> Field<'a> {
     }
 
     /// Some of several.
-    pub fn checks(self, draft: &Draft<'_>, options: &[String]) -> Markup {
+    pub fn checks(self, draft: &FormState<'_>, options: &[String]) -> Markup {
         let faults = draft.faults.with(self.name);
         html! {
             fieldset.field aria-describedby=[self.described(draft)] {
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn what_is_typed_cannot_become_markup() {
         let form = super::super::form::Form::default().with("name", "\"><script>x</script>");
-        let draft = Draft::new(&form, None);
+        let draft = FormState::new(&form, None);
         let shown = field("name", "Name").line(&draft).into_string();
         assert!(!shown.contains("<script>"), "{shown}");
         assert!(shown.contains("&quot;&gt;&lt;script&gt;"), "{shown}");
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_password_is_not_sent_back() {
         let form = super::super::form::Form::default().with("token", "kst_x");
-        let draft = Draft::new(&form, None);
+        let draft = FormState::new(&form, None);
         let shown = field("token", "Token").kind("password").line(&draft);
         assert!(!shown.into_string().contains("kst_x"));
     }

@@ -30,7 +30,7 @@ pub use junit::junit;
 
 /// What became of a case.
 #[derive(Serialize)]
-pub struct Outcome {
+pub struct CaseResult {
     /// The file that it stands in.
     pub file: String,
     /// Its line.
@@ -85,7 +85,7 @@ pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
 ///
 /// # Errors
 /// Keys that could not be: on a plan that the policy does not have, and the like.
-pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcome>> {
+pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<CaseResult>> {
     let now = world.now.seconds();
     let policy = &file.policy;
     let mut rows = Vec::new();
@@ -188,7 +188,7 @@ fn answer(
     file: &str,
     case: &Case,
     question: &Question,
-) -> Outcome {
+) -> CaseResult {
     let encoded = explain::encode(policy, question);
     let request = Request {
         headers: Headers::new(&encoded),
@@ -219,7 +219,7 @@ fn answer(
         route: expected_route,
     } = &case.expect;
     let same_route = expected_route.is_none() || *expected_route == route;
-    Outcome {
+    CaseResult {
         file: file.to_owned(),
         line: case.line,
         name: case.name.clone(),

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::Outcome;
+use super::CaseResult;
 
 /// One test suite, one test case for each case.
-pub fn junit(outcomes: &[Outcome]) -> String {
+pub fn junit(outcomes: &[CaseResult]) -> String {
     let failed = outcomes.iter().filter(|o| !o.passed).count();
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"keystilectl policy test\" tests=\"{}\" failures=\"{failed}\">\n",
@@ -35,7 +35,7 @@ pub fn junit(outcomes: &[Outcome]) -> String {
     out
 }
 
-impl Outcome {
+impl CaseResult {
     /// What was expected, in a word or two.
     pub fn wanted(&self) -> String {
         match &self.expected_route {

@@ -11,7 +11,7 @@ use crate::commands::Context;
 use crate::output::{self, cell};
 use keystile_model::error::{Result, refuse};
 use keystile_model::plural;
-use keystile_policy::cases::{self as policy_test, Cases, Holder, Outcome};
+use keystile_policy::cases::{self as policy_test, CaseResult, Cases, Holder};
 use keystile_policy::file as policy_file;
 use keystile_system::file;
 
@@ -104,7 +104,7 @@ fn warn(cx: &Context, cases: &Cases, policy: &keystile_core::policy::Policy) {
     }
 }
 
-fn table(outcomes: &[Outcome], failed: usize) -> String {
+fn table(outcomes: &[CaseResult], failed: usize) -> String {
     if failed == 0 {
         return format!("{} passed\n", plural::count(outcomes.len(), "case"));
     }
