@@ -64,7 +64,9 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
-    search.cases_agree(found, &host, &path).map_err(|why| {
+    let loosely = search.cases_agree(found, &host, &path);
+    let loosely = loosely.and_then(|()| search.empty_parameters_agree(found, &host, &path));
+    loosely.map_err(|why| {
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
@@ -231,22 +233,48 @@ impl Search<'_> {
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
         let mut all = core::iter::once(path.as_sent()).chain(path.others());
-        match self.policy.router.has_capitals() || all.any(has_capitals) {
-            true => self.folded_agree(found, host, path),
+        let has_capitals = self.policy.router.has_capitals() || all.any(has_capitals);
+        match has_capitals && self.finds_more(Comparison::IgnoresCase, found, host, path) {
+            true => Err(Ambiguous::LetterCase),
             false => Ok(()),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn folded_agree(
+    /// Readers that take nothing for a parameter find `/{id}.json` for `/.json`. That does no
+    /// harm either unless it asks for more.
+    fn empty_parameters_agree(
         &self,
         found: Option<usize>,
         host: &Host<'_>,
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
-        if found.is_none() && self.policy.unmatched == Unmatched::Deny {
+        let router = &self.policy.router;
+        if !router.may_be_empty() {
             return Ok(());
+        }
+        let mut all = core::iter::once(path.as_sent()).chain(path.others());
+        let has_capitals = router.has_capitals() || all.any(has_capitals);
+        let more = |comparison| self.finds_more(comparison, found, host, path);
+        match more(Comparison::TakesNothing)
+            || has_capitals && more(Comparison::IgnoresCaseAndTakesNothing)
+        {
+            true => Err(Ambiguous::EmptyParameter),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a reader that compares so finds a rule that asks for more.
+    #[cold]
+    #[inline(never)]
+    fn finds_more(
+        &self,
+        comparison: Comparison,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> bool {
+        if found.is_none() && self.policy.unmatched == Unmatched::Deny {
+            return false;
         }
         let others = match host.is_plain() || !self.policy.router.names_hosts() {
             true => Vec::new(),
@@ -256,13 +284,13 @@ impl Search<'_> {
         let rule = |at: Option<usize>| self.policy.routes.get(at?);
         for text in core::iter::once(path.as_sent()).chain(path.others()) {
             for name in names() {
-                let other = self.find_as(Comparison::IgnoresCase, name, text);
+                let other = self.find_as(comparison, name, text);
                 if other != found && rule(other).is_some_and(|other| !covers(rule(found), other)) {
-                    return Err(Ambiguous::LetterCase);
+                    return true;
                 }
             }
         }
-        Ok(())
+        false
     }
 }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 mod asked;
 mod both;
 mod certificates;
+mod empty;
 mod limits;
 mod quotas;
 mod readings;

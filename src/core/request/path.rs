@@ -8,7 +8,8 @@
 //!
 //! Sources: RFC 3986 sections 2.2, 2.3, 3.3 and 5.2.4; the URL Standard (WHATWG) on dot
 //! segments and backslashes; the Servlet specification on path parameters; OWASP on path
-//! traversal and double encoding.
+//! traversal and double encoding; Microsoft's "File path formats on Windows systems" on dots,
+//! blanks and streams.
 
 use core::fmt::Write as _;
 use std::borrow::Cow;
@@ -38,6 +39,9 @@ pub enum Ambiguous {
     Backslash,
     /// `.` or `..` as a segment, raw or escaped: some resolve it, others do not.
     DotSegments,
+    /// A segment that ends with a dot or a blank, or names a stream (`::$DATA`): Windows drops
+    /// that.
+    WindowsName,
     /// `//`: some merge slashes, others do not.
     DoubledSlash,
     /// An escape that need not be one: some compare it decoded, others as it stands.
@@ -50,6 +54,8 @@ pub enum Ambiguous {
     MethodParameter,
     /// Capital letters, of the path or of a rule: some servers take them for small ones.
     LetterCase,
+    /// A rule's `{id}.json` would cover it if `{id}` could be empty.
+    EmptyParameter,
 }
 
 impl Ambiguous {
@@ -73,6 +79,9 @@ impl Ambiguous {
             Self::DotSegments => {
                 "The path holds a dot segment, and resolved and not resolved, different rules apply."
             }
+            Self::WindowsName => {
+                "A segment of the path ends with a dot, a blank or the name of a stream, which Windows drops, and without it, different rules apply."
+            }
             Self::DoubledSlash => {
                 "The path holds a doubled slash, and merged and not merged, different rules apply."
             }
@@ -87,6 +96,9 @@ impl Ambiguous {
             }
             Self::LetterCase => {
                 "The path differs from a stricter rule only in upper and lower case, which some servers ignore: write it as the API documents it."
+            }
+            Self::EmptyParameter => {
+                "The path has nothing where a stricter rule has a parameter beside text, and some servers take that for an empty value: give the parameter a value."
             }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."
@@ -152,6 +164,8 @@ impl Readings<'_> {
             Ambiguous::DoubledSlash
         } else if sent.split('/').any(is_dots) {
             Ambiguous::DotSegments
+        } else if rewrite::windows_names(sent).is_some() {
+            Ambiguous::WindowsName
         } else {
             Ambiguous::Escape
         }
@@ -215,7 +229,9 @@ fn is_plain(path: &[u8]) -> bool {
     let mut before = 0u8;
     for &b in path {
         let ok = match b {
-            b'/' | b'.' => before != b'/',
+            b'/' => before != b'/' && before != b'.',
+            b'.' => before != b'/',
+            b'$' => before != b':',
             b';' => false,
             _ => is_pchar(b),
         };
@@ -224,7 +240,7 @@ fn is_plain(path: &[u8]) -> bool {
         }
         before = b;
     }
-    true
+    before != b'.'
 }
 
 /// RFC 3986 `pchar` without escapes.

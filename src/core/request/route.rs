@@ -49,6 +49,8 @@ pub struct Router {
     slashed: BTreeSet<usize>,
     /// Some template has a capital letter.
     has_capitals: bool,
+    /// Some template has a parameter that some readers let be empty.
+    may_be_empty: bool,
 }
 
 /// Where a route answers: everywhere, if neither list names anything.
@@ -69,6 +71,29 @@ pub enum Comparison {
     MindsSlash,
     /// `/A` is `/a`, unless another template has it as it is: Express, ASP.NET, IIS.
     IgnoresCase,
+    /// `/.json` fits `/{id}.json`, and `/a/` fits `/a/{rest+}`: readers whose parameters may be
+    /// empty, such as `.*` in a regular expression, `*` in a file pattern, `{p:path}` of Starlette.
+    TakesNothing,
+    /// Both: `/.JSON` fits `/{id}.json`.
+    IgnoresCaseAndTakesNothing,
+}
+
+impl Comparison {
+    fn ignores_case(self) -> bool {
+        matches!(self, Self::IgnoresCase | Self::IgnoresCaseAndTakesNothing)
+    }
+
+    fn takes_nothing(self) -> bool {
+        matches!(self, Self::TakesNothing | Self::IgnoresCaseAndTakesNothing)
+    }
+
+    fn minding_case(self) -> Self {
+        match self {
+            Self::IgnoresCase => Self::Usual,
+            Self::IgnoresCaseAndTakesNothing => Self::TakesNothing,
+            other => other,
+        }
+    }
 }
 
 /// What is looked for.
@@ -107,6 +132,7 @@ impl Router {
             self.slashed.insert(route);
         }
         self.has_capitals |= template.has_capitals();
+        self.may_be_empty |= template.may_be_empty();
         Ok(())
     }
 
@@ -148,6 +174,12 @@ impl Router {
     /// to readers that ignore case.
     pub fn has_capitals(&self) -> bool {
         self.has_capitals
+    }
+
+    /// Whether a template has a parameter that some readers let be empty: one beside text, or
+    /// `{rest+}`.
+    pub fn may_be_empty(&self) -> bool {
+        self.may_be_empty
     }
 
     /// Whether a route's template ends with a slash.

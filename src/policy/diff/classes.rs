@@ -283,7 +283,7 @@ fn segment_within(inner: &str, outer: &str) -> bool {
     match (Pattern::of_shape(inner), Pattern::of_shape(outer)) {
         (_, None) => false,
         // No text has this character, so only a parameter takes it.
-        (Some(inner), Some(outer)) => outer.fits(&inner.filled("\u{1}"), false),
-        (None, Some(outer)) => inner != "{}" && outer.fits(inner, false),
+        (Some(inner), Some(outer)) => outer.fits(&inner.filled("\u{1}"), Comparison::Usual),
+        (None, Some(outer)) => inner != "{}" && outer.fits(inner, Comparison::Usual),
     }
 }

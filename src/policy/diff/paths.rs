@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use keystile_core::request::route::Pattern;
+use keystile_core::request::route::{Comparison, Pattern};
 
 use super::classes::{Example, fresh};
 
@@ -134,7 +134,7 @@ impl Map {
         let next = all.flat_map(|place| {
             let patterns = place.patterns.values();
             let fitting = patterns
-                .filter(|(p, _)| p.fits(segment, false))
+                .filter(|(p, _)| p.fits(segment, Comparison::Usual))
                 .map(|(_, at)| *at);
             let literal = place.literals.get(segment).copied();
             literal.into_iter().chain(fitting).chain(place.parameter)

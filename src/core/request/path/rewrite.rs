@@ -4,7 +4,7 @@
 use super::{hex, is_pchar, is_unreserved, push_escape};
 
 /// Every rewriting. Readers apply some of them, in orders of their own.
-pub const REWRITES: [fn(&str) -> Option<String>; 11] = [
+pub const REWRITES: [fn(&str) -> Option<String>; 13] = [
     slashes_merged,
     host_cut,
     dots_resolved,
@@ -16,6 +16,8 @@ pub const REWRITES: [fn(&str) -> Option<String>; 11] = [
     backslashes_turned,
     cut_at_escaped_end,
     overlong_decoded,
+    windows_names,
+    last_windows_name,
 ];
 
 fn changed(before: &str, after: String) -> Option<String> {
@@ -168,6 +170,38 @@ fn backslashes_turned(path: &str) -> Option<String> {
 fn cut_at_escaped_end(path: &str) -> Option<String> {
     let ends = ["%3F", "%23"].iter().filter_map(|end| path.find(end));
     changed(path, path.get(..ends.min()?)?.to_owned())
+}
+
+/// Windows: dots and blanks at the end of a name do not count, and what follows a colon names a
+/// stream of the same file (`::$DATA`) or folder (`:$I30:$INDEX_ALLOCATION`).
+pub fn windows_names(path: &str) -> Option<String> {
+    let segments: Vec<&str> = path.split('/').map(windows_name).collect();
+    changed(path, segments.join("/"))
+}
+
+/// Servers that leave all names but the last to be looked up as they are.
+fn last_windows_name(path: &str) -> Option<String> {
+    let at = path.rfind('/')?.saturating_add(1);
+    let (before, last) = path.split_at_checked(at)?;
+    changed(path, format!("{before}{}", windows_name(last)))
+}
+
+fn windows_name(segment: &str) -> &str {
+    if segment.len() > 2 && segment.bytes().all(|b| b == b'.') {
+        return "";
+    }
+    let stream = match segment.contains(":$") {
+        true => segment.find(':'),
+        false => None,
+    };
+    let mut name = stream.and_then(|at| segment.get(..at)).unwrap_or(segment);
+    // What is left may be a dot segment, which others resolve.
+    while !matches!(name, "." | "..")
+        && let Some(shorter) = name.strip_suffix('.').or(name.strip_suffix("%20"))
+    {
+        name = shorter;
+    }
+    name
 }
 
 /// Old decoders of UTF-8 that take ASCII in two or three bytes.

@@ -3,6 +3,8 @@
 use core::cmp::{Ordering, Reverse};
 use core::fmt;
 
+use super::Comparison;
+
 /// What a segment must look like: text, and between two texts a parameter, which takes one
 /// character or more. An escape is one character: no text begins inside of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +19,9 @@ pub struct Pattern {
 
 impl Pattern {
     /// Whether a segment looks like this. Segments are in the normal form of paths.
-    pub fn fits(&self, segment: &str, ignores_case: bool) -> bool {
-        let same = |a: &[u8], b: &str| match ignores_case {
+    pub fn fits(&self, segment: &str, comparison: Comparison) -> bool {
+        let least = usize::from(!comparison.takes_nothing());
+        let same = |a: &[u8], b: &str| match comparison.ignores_case() {
             true => a.eq_ignore_ascii_case(b.as_bytes()),
             false => a == b.as_bytes(),
         };
@@ -41,12 +44,12 @@ impl Pattern {
                 part.is_some_and(|part| same(part, text)) && is_between_characters(bytes, *from)
             };
             let last = end.saturating_sub(text.len());
-            match (at.saturating_add(1)..=last).find(is_here) {
+            match (at.saturating_add(least)..=last).find(is_here) {
                 Some(from) => at = from.saturating_add(text.len()),
                 None => return false,
             }
         }
-        at < end
+        at.saturating_add(least) <= end
     }
 
     /// Its texts.

@@ -59,7 +59,7 @@ impl fmt::Display for TemplateError {
             Self::NotCanonical(s) => write!(
                 f,
                 "segment `{s}` could be read in several ways, and requests for it would be refused: \
-                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\` and escapes of those"
+                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\`, escapes of those, `:$` and dots or blanks at its end"
             ),
             Self::Brace(s) => write!(
                 f,
@@ -118,6 +118,12 @@ impl Template {
             Segment::Pattern(pattern) => pattern.texts().any(has_capitals),
             Segment::Parameter => false,
         })
+    }
+
+    /// Whether it has a parameter that some readers let be empty.
+    pub(super) fn may_be_empty(&self) -> bool {
+        let mut segments = self.segments.iter();
+        self.tail == Tail::Some || segments.any(|segment| matches!(segment, Segment::Pattern(_)))
     }
 }
 

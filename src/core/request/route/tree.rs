@@ -88,15 +88,14 @@ impl Tree {
         self.literals
             .get(segment)
             .and_then(&further)
-            .or_else(|| match wanted.comparison {
-                Comparison::IgnoresCase => self.spelled_otherwise(segment).find_map(&further),
-                Comparison::Usual | Comparison::MindsSlash => None,
+            .or_else(|| match wanted.comparison.ignores_case() {
+                true => self.spelled_otherwise(segment).find_map(&further),
+                false => None,
             })
             .or_else(|| {
                 let patterns = self.patterns.as_ref()?;
-                let ignores_case = wanted.comparison == Comparison::IgnoresCase;
                 patterns
-                    .fitting(segment, ignores_case)
+                    .fitting(segment, wanted.comparison)
                     .into_iter()
                     .find_map(|(_, node)| further(node))
             })
@@ -127,7 +126,13 @@ impl Tree {
             }
             _ => true,
         };
-        here.filter(is_it).or_else(|| self.any.find(wanted.method))
+        let some = || match slash == Some(true) && wanted.comparison.takes_nothing() {
+            true => self.some.find(wanted.method),
+            false => None,
+        };
+        here.filter(is_it)
+            .or_else(some)
+            .or_else(|| self.any.find(wanted.method))
     }
 }
 
@@ -164,7 +169,7 @@ impl Patterns {
     }
 
     /// What a segment leads to, the most specific first.
-    fn fitting(&self, segment: &str, ignores_case: bool) -> Vec<&(Pattern, Tree)> {
+    fn fitting(&self, segment: &str, comparison: Comparison) -> Vec<&(Pattern, Tree)> {
         let small = match has_capitals(segment) {
             true => Cow::Owned(segment.to_ascii_lowercase()),
             false => Cow::Borrowed(segment),
@@ -181,16 +186,17 @@ impl Patterns {
         let by_ends = by_start.flat_map(|by_after| ends().filter_map(|end| by_after.get(end)));
         let mut found: Vec<&(Pattern, Tree)> = by_ends
             .flat_map(BTreeMap::values)
-            .filter(|(pattern, _)| pattern.fits(segment, ignores_case))
+            .filter(|(pattern, _)| pattern.fits(segment, comparison))
             .collect();
-        if ignores_case && found.len() > 1 {
+        if comparison.ignores_case() && found.len() > 1 {
+            let as_written = comparison.minding_case();
             let exact: Vec<&Pattern> = found
                 .iter()
                 .map(|(pattern, _)| pattern)
-                .filter(|pattern| pattern.fits(segment, false))
+                .filter(|pattern| pattern.fits(segment, as_written))
                 .collect();
             found.retain(|(pattern, _)| {
-                pattern.fits(segment, false) || !exact.iter().any(|e| e.is_alike(pattern))
+                pattern.fits(segment, as_written) || !exact.iter().any(|e| e.is_alike(pattern))
             });
         }
         found.sort_by(|(a, _), (b, _)| a.by_specificity(b));
