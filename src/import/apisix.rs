@@ -65,7 +65,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
             shut.insert(id, format!("group `{id}`: {problem}"));
         }
         if let Some(plan) = plugins.limits.plan() {
-            plans.insert(id, found.plan(id, plan));
+            plans.insert(id, found.plan(id, plan, &group.place));
         }
         groups.insert(id.as_str(), (plugins.cidrs, plugins.deny_cidrs));
     }

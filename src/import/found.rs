@@ -23,6 +23,8 @@ pub struct Found {
     pub keys: Vec<KeyLine>,
     /// Plans that clients are on.
     pub plans: BTreeMap<String, RawPlan>,
+    /// Where each of them stands.
+    plan_places: BTreeMap<String, String>,
     /// What is not carried over, and where it stands.
     pub left: BTreeMap<String, BTreeSet<String>>,
     /// What is carried over in another way than it stands there, and where.
@@ -201,8 +203,8 @@ impl Found {
                 self.note(
                     place,
                     format!(
-                        "holds a character that cannot be sent {}; send it in a header of its own or in the query, or issue a new key",
-                        places.join(" or ")
+                        "holds a character that cannot be sent {}; send it as a header of its own, or issue a new key",
+                        listed_words(&places)
                     ),
                 );
             }
@@ -250,11 +252,41 @@ impl Found {
         None
     }
 
-    /// A plan, by the name that the other system has for it.
-    pub(crate) fn plan(&mut self, original: &str, plan: RawPlan) -> String {
+    /// A plan, by the name that the other system has for it. One that stands in several places
+    /// has the limits of all of them.
+    pub(crate) fn plan(&mut self, original: &str, plan: RawPlan, place: &str) -> String {
         let name = plan_name(original);
-        self.plans.entry(name.clone()).or_insert(plan);
+        let Some(there) = self.plans.get_mut(&name) else {
+            self.plan_places.insert(name.clone(), place.to_owned());
+            self.plans.insert(name.clone(), plan);
+            return name;
+        };
+        if *there != plan {
+            let new = plan.limits.into_iter();
+            let new: Vec<_> = new.filter(|l| !there.limits.contains(l)).collect();
+            there.limits.extend(new);
+            there.quota = match (there.quota.take(), plan.quota) {
+                (Some(a), Some(b)) if b.requests < a.requests => Some(b),
+                (a, b) => a.or(b),
+            };
+            self.note(
+                place,
+                format!("plan `{name}` has other limits elsewhere in the export: here it has both"),
+            );
+        }
         name
+    }
+
+    /// The policy has a plan of this name with other limits, and keeps them.
+    pub fn plan_stays(&mut self, name: &str) {
+        let place = self.plan_places.get(name).cloned().unwrap_or_default();
+        self.leave(
+            &place,
+            format!(
+                "limits of plan `{name}`: the policy has a plan of this name, whose own limits stay; \
+                 change them there, or rename one of the two"
+            ),
+        );
     }
 }
 
@@ -265,6 +297,14 @@ fn listed(of: &BTreeMap<String, BTreeSet<String>>) -> Vec<Left> {
             places: places.iter().cloned().collect(),
         })
         .collect()
+}
+
+fn listed_words(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// A name that a client may have: the same for the same original, and another for another.

@@ -306,7 +306,7 @@ impl<'n> World<'n> {
                 shut.insert(name, closed);
             }
             if let Some(plan) = limits.plan() {
-                plans.insert(name, found.plan(name, plan));
+                plans.insert(name, found.plan(name, plan, &place));
             }
         }
         for person in &self.people {

@@ -122,6 +122,9 @@ pub struct Done {
     pub keys_known: u64,
     /// Plans that the policy did not have.
     pub plans_added: Vec<String>,
+    /// Plans that the policy has with other limits, and keeps: those asked for are not taken.
+    #[serde(default)]
+    pub plans_kept: Vec<String>,
     /// What is there in another form, and was left as it is.
     pub kept: Vec<String>,
 }

@@ -86,7 +86,6 @@ impl Import {
         let mut found = import::read(self.system, &files, &how)?;
         drop(files);
         found.leave_ended(cx.now());
-        let (left, noted) = (found.left(), found.noted());
         let plans = found.plans.clone();
         let words = |plan: RawPlan| plan.limits.into_iter().map(LimitWords).collect();
         let month = |q: &RawQuota| QuotaLine {
@@ -98,10 +97,9 @@ impl Import {
             .collect();
         let done = cx.perform(Take {
             quotas,
-            clients: found.clients.into_values().collect(),
-            keys: found.keys,
-            plans: found
-                .plans
+            clients: std::mem::take(&mut found.clients).into_values().collect(),
+            keys: std::mem::take(&mut found.keys),
+            plans: std::mem::take(&mut found.plans)
                 .into_iter()
                 .map(|(n, p)| (n, words(p)))
                 .collect(),
@@ -109,6 +107,10 @@ impl Import {
             allow_unknown_scope: self.allow_unknown_scope,
             dry_run: !self.apply,
         })?;
+        for name in &done.plans_kept {
+            found.plan_stays(name);
+        }
+        let (left, noted) = (found.left(), found.noted());
         if !cx.out.is_json() {
             for l in &left {
                 let places = l.places.join(", ");

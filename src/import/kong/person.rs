@@ -126,7 +126,7 @@ impl<'n> Person<'n> {
         if limits.month.is_some()
             && let Some(plan) = limits.plan()
         {
-            let plan = found.plan(&format!("{client}-own"), plan);
+            let plan = found.plan(&format!("{client}-own"), plan, place);
             found.put_on(client, &plan, place);
         }
         for group in &self.groups {

@@ -382,7 +382,10 @@ fn a_key_that_cannot_be_sent_in_a_place_is_named() {
     let found = found(System::Csv, text, &How::default());
     assert_eq!(found.keys.len(), 1);
     let (note, places) = found.noted.first_key_value().unwrap();
-    assert!(note.contains("after `Authorization: Bearer`"), "{note}");
+    assert!(
+        note.contains("after a scheme (`Authorization: Bearer`)"),
+        "{note}"
+    );
     assert!(places.contains("file:2"));
     assert!(!note.contains("with,a-comma"));
 }
@@ -412,4 +415,57 @@ fn what_moving_says_of_fields_is_what_the_importers_know() {
     } else {
         assert!(text == wanted, "`BLESS=1` writes the tables anew");
     }
+}
+
+#[test]
+fn a_key_that_no_header_carries_unchanged_stays_out() {
+    for key in [
+        "a blank-0123456789abcdef",
+        " before-0123456789abcdef",
+        "behind-0123456789abcdef ",
+        "tab\\t0123456789abcdef",
+        "nul\\0-0123456789abcdef",
+        "caf\\u00e9-0123456789abcdef",
+    ] {
+        let text = format!(
+            "_format_version: \"3.0\"\nconsumers:\n- username: acme\n  keyauth_credentials:\n  - key: \"{key}\"\n"
+        );
+        let found = found(System::Kong, &text, &How::default());
+        assert!(found.keys.is_empty(), "{key}");
+        assert!(
+            left(&found, "key 1", "no header carries unchanged"),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_that_stands_twice_has_the_limits_of_both() {
+    let group = |id: &str, count: u32| {
+        format!(
+            r#"{{"value": {{"id": "{id}", "plugins": {{"limit-count": {{"count": {count}, "time_window": 60, "rejected_code": 429}}}}}}, "key": "/apisix/consumer_groups/{id}"}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"list": [{}, {}, {}], "total": 3}}"#,
+        group("gold", 100),
+        group("gold", 5),
+        group("free", 1)
+    );
+    let mut found = found(System::Apisix, &text, &How::default());
+    let limits: Vec<u32> = found.plans["gold"]
+        .limits
+        .iter()
+        .map(|l| l.requests as u32)
+        .collect();
+    assert_eq!(limits, [100, 5]);
+    let (note, places) = found.noted.first_key_value().unwrap();
+    assert!(note.contains("plan `gold` has other limits"), "{note}");
+    assert_eq!(places.len(), 1);
+    found.plan_stays("gold");
+    assert!(left(
+        &found,
+        "file",
+        "limits of plan `gold`: the policy has"
+    ));
 }

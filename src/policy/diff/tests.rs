@@ -233,6 +233,16 @@ impl Oracle {
     }
 
     fn answers(&self, host: &str, method: &str, path: &str) -> Vec<bool> {
+        let codes = self.codes(host, method, path);
+        codes.into_iter().map(|code| code == "ok").collect()
+    }
+
+    /// A path that readers read in several ways belongs to no class: it is refused.
+    fn is_ambiguous(&self, host: &str, method: &str, path: &str) -> bool {
+        self.codes(host, method, path).contains(&"ambiguous_path")
+    }
+
+    fn codes(&self, host: &str, method: &str, path: &str) -> Vec<&'static str> {
         let keys = self.keys.iter().map(KeyText::expose_secret);
         // No key, a bad one, and one for each set of scopes.
         let shown = [None, Some("bad")].into_iter().chain(keys.map(Some));
@@ -261,8 +271,7 @@ impl Oracle {
                     &mut buckets,
                     &mut (),
                 )
-                .verdict
-                .is_ok()
+                .code()
             })
             .collect()
     }
@@ -283,7 +292,13 @@ proptest! {
         let (p, q) = (Policy::new(&a, []).unwrap(), Policy::new(&b, []).unwrap());
         let classes = Classes::of(&a, &b).unwrap();
         let mut known = BTreeSet::new();
+        let is_ambiguous = |host: &str, method: &str, path: &str| {
+            [&before, &after].iter().any(|o| o.is_ambiguous(host, method, path))
+        };
         for class in classes.iter() {
+            if is_ambiguous(class.host, class.method, class.path) {
+                continue;
+            }
             let x = before.answers(class.host, class.method, class.path);
             let y = after.answers(class.host, class.method, class.path);
             let (from, to) = (ask(&p, &class).outcome, ask(&q, &class).outcome);
@@ -313,6 +328,9 @@ proptest! {
             let path = if path.is_empty() { "/" } else { path };
             for host in ["h.e", "q.e", "q.z.e", "other"] {
                 for method in ["GET", "PUT", "ZAP"] {
+                    if is_ambiguous(host, method, path) {
+                        continue;
+                    }
                     let pair = (
                         before.answers(host, method, path),
                         after.answers(host, method, path),

@@ -53,7 +53,13 @@ fn values(server: &Server, place: &str, notes: &mut Notes) -> Vec<String> {
         }
         // What is more than a segment, or less, cannot stand in the place of one.
         let is_odd = variable.default.is_empty() || variable.default.contains('/');
-        let values = match variable.values.as_slice() {
+        // Clients that are told nothing else use the default, whether it is listed or not.
+        let mut listed = variable.values.clone();
+        if !listed.is_empty() && !variable.default.is_empty() && !listed.contains(&variable.default)
+        {
+            listed.push(variable.default.clone());
+        }
+        let values = match listed.as_slice() {
             [] if is_odd => core::slice::from_ref(&variable.default),
             [] => continue,
             all if out.len().saturating_mul(all.len()) > MOST => {
@@ -89,21 +95,44 @@ fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
         None => ("", url),
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let prefix: Vec<String> = path
-        .split('/')
-        .filter(|s| !s.is_empty())
-        .map(|s| match variable(s) {
-            Some(name) => format!("{{{name}}}"),
-            None => filled(s, server, &at, notes),
-        })
-        .filter(|s| !s.is_empty())
-        .collect();
-    let prefix = prefix.iter().fold(String::new(), |p, s| p + "/" + s);
     Base {
         host: host(authority, server, &at, notes),
-        prefix,
+        prefix: prefix(path, server, &at, notes),
     }
+}
+
+/// The path of a server's URL. A variable whose values are not listed is a parameter of it.
+fn prefix(path: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').filter(|s| !s.is_empty()) {
+        match segment {
+            "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let prefix = segments.iter().fold(String::new(), |p, s| p + "/" + s);
+    let is_declared = |name: &str| server.variables.iter().any(|(known, _)| known == name);
+    for name in Segment::new(&prefix).names {
+        if !is_declared(&name) {
+            notes.add(
+                at,
+                format!("`{{{name}}}` is not among its `variables`; it is taken for a parameter of the path"),
+            );
+        }
+    }
+    let is_relative = !path.is_empty() && !path.starts_with('/');
+    if is_relative {
+        let prefix = if prefix.is_empty() { "/" } else { &prefix };
+        notes.add(
+            at,
+            format!("is relative to where the document lies; `{prefix}` is taken"),
+        );
+    }
+    prefix
 }
 
 /// What follows the scheme of a URL, whatever that is; `None` for a URL relative to another.

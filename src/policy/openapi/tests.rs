@@ -5,6 +5,7 @@ const ORDERS: &str = include_str!("../../../tests/vectors/imports/openapi.yaml")
 const GITHUB: &str = include_str!("../../../tests/vectors/imports/github-excerpt.json");
 
 mod cases;
+mod servers;
 
 const ANY_HOST: How<'static> = How {
     any_host: true,

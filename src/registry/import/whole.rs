@@ -88,8 +88,11 @@ fn take_plans(
         None => true,
         Some(there) => {
             if there.limits != plan.limits || there.quota != plan.quota {
+                done.plans_kept.push(name.clone());
                 done.kept.push(format!(
-                    "plan `{name}` is in the policy with other limits, and stays as it is: its clients get those"
+                    "plan {} of the policy stays as it is: its clients get that, and not {}",
+                    plan_line(name, there),
+                    plan_line(name, plan)
                 ));
             }
             false
