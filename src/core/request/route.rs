@@ -16,15 +16,17 @@
 //! Two routes that no request could tell apart are a [`Conflict`]. A request that fits a route's
 //! path but none of its methods falls to the next less specific one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 mod host;
 mod pattern;
+mod table;
 mod template;
 mod tree;
 
 pub use host::HostPattern;
 pub use pattern::Pattern;
+use table::Table;
 pub use template::{Template, TemplateError};
 use tree::Tree;
 
@@ -40,8 +42,8 @@ pub struct Conflict {
 /// The routes of a policy, indexed. Lookup time does not grow with their number.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    virtual_hosts: BTreeMap<String, Tree>,
-    exact: BTreeMap<String, Tree>,
+    virtual_hosts: Table<Tree>,
+    exact: Table<Tree>,
     /// Longest first.
     suffixes: Vec<(String, Tree)>,
     any: Tree,

@@ -196,6 +196,13 @@ fn a_field_that_nobody_knows_and_that_closes_by_its_name_keeps_its_key_out() {
         r#", "suspended": "yes""#,
         r#", "active": false"#,
         r#", "status": "revoked""#,
+        r#", "frozen": true"#,
+        r#", "isVerified": false"#,
+        r#", "valid_until": "2020-01-01""#,
+        r#", "expiresAt": 1900000000000"#,
+        r#", "allowedIps": ["10.0.0.1"]"#,
+        r#", "restrictions": {"api": "orders"}"#,
+        r#", "read_only": true"#,
         r#", "identity": {"externalId": "initech", "blocked": true}"#,
     ] {
         assert_eq!(taken(System::Unkey, &unkey(more)), 0, "{more}");
@@ -207,6 +214,12 @@ fn a_field_that_nobody_knows_and_that_closes_by_its_name_keeps_its_key_out() {
         r#", "active": true"#,
         r#", "status": "active""#,
         r#", "colour": "red""#,
+        r#", "frozen": 0"#,
+        r#", "expiresAt": -1"#,
+        r#", "expires_at": "-1""#,
+        r#", "valid_until": null"#,
+        r#", "allowedIps": []"#,
+        r#", "commonly": true"#,
     ] {
         assert_eq!(taken(System::Unkey, &unkey(more)), 1, "{more}");
     }

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::pattern::Pattern;
+use super::table::Table;
 use super::template::{Segment, Tail};
 use super::{Comparison, Conflict, Template, Wanted, has_capitals, relative};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    literals: BTreeMap<String, Tree>,
+    /// In boxes, so that the table itself is small.
+    literals: Table<Box<Tree>>,
     /// Those of them that have capital letters, by what they are without.
     capitals: BTreeMap<String, Vec<String>>,
     /// Text around parameters.
@@ -87,7 +89,7 @@ impl Tree {
     ) -> Option<usize> {
         self.literals
             .get(segment)
-            .and_then(&further)
+            .and_then(|node| further(node))
             .or_else(|| match wanted.comparison.ignores_case() {
                 true => self.spelled_otherwise(segment).find_map(&further),
                 false => None,
@@ -113,7 +115,8 @@ impl Tree {
         let alike = self.capitals.get(&small).into_iter().flatten().cloned();
         let all: Vec<String> = core::iter::once(small).chain(alike).collect();
         let others = all.into_iter().filter(move |l| l != segment);
-        let found: Vec<&Self> = others.filter_map(|l| self.literals.get(&l)).collect();
+        let found = others.filter_map(|l| self.literals.get(&l).map(Box::as_ref));
+        let found: Vec<&Self> = found.collect();
         found.into_iter()
     }
 
@@ -136,16 +139,59 @@ impl Tree {
     }
 }
 
-type ByShape = BTreeMap<String, (Pattern, Tree)>;
+type Shapes = BTreeMap<String, Box<(Pattern, Tree)>>;
 
 /// The patterns of one segment, by their ends without capital letters: how many there are does
-/// not count, only how many lengths their ends have.
+/// not count, only how many lengths their texts have.
 #[derive(Clone, Debug, Default)]
 struct Patterns {
-    by_before: BTreeMap<String, BTreeMap<String, ByShape>>,
+    by_before: Table<Table<SameEnds>>,
     /// Lengths of all texts before the first parameter, and behind the last.
     before: Vec<usize>,
     after: Vec<usize>,
+}
+
+/// Patterns that begin and end alike, by the text behind their first parameter.
+#[derive(Clone, Debug, Default)]
+struct SameEnds {
+    /// Those of one parameter, which have no such text: they differ by case alone.
+    of_one: Shapes,
+    by_between: Table<Shapes>,
+    /// Lengths of those texts.
+    between: Vec<usize>,
+}
+
+impl SameEnds {
+    fn of(&mut self, pattern: &Pattern) -> &mut Shapes {
+        match pattern.between.first() {
+            None => &mut self.of_one,
+            Some(text) => {
+                if !self.between.contains(&text.len()) {
+                    self.between.push(text.len());
+                }
+                let text = text.to_ascii_lowercase();
+                self.by_between.entry(text).or_default()
+            }
+        }
+    }
+
+    /// All that may fit a segment without capital letters, each once.
+    fn candidates<'t>(&'t self, small: &str, out: &mut Vec<&'t (Pattern, Tree)>) {
+        out.extend(self.of_one.values().map(Box::as_ref));
+        let mut found: Vec<&Shapes> = Vec::new();
+        for length in &self.between {
+            for from in 0..small.len() {
+                let text = small.get(from..from.saturating_add(*length));
+                let Some(here) = text.and_then(|text| self.by_between.get(text)) else {
+                    continue;
+                };
+                if !found.iter().any(|before| core::ptr::eq(*before, here)) {
+                    found.push(here);
+                    out.extend(here.values().map(Box::as_ref));
+                }
+            }
+        }
+    }
 }
 
 impl Patterns {
@@ -162,10 +208,9 @@ impl Patterns {
         let start = pattern.before.to_ascii_lowercase();
         let by_after = self.by_before.entry(start).or_default();
         let end = pattern.after.to_ascii_lowercase();
-        let by_shape = by_after.entry(end).or_default();
-        let made = || (pattern.clone(), Tree::default());
-        let (_, node) = by_shape.entry(pattern.to_string()).or_insert_with(made);
-        node
+        let by_shape = by_after.entry(end).or_default().of(pattern);
+        let made = || Box::new((pattern.clone(), Tree::default()));
+        &mut by_shape.entry(pattern.to_string()).or_insert_with(made).1
     }
 
     /// What a segment leads to, the most specific first.
@@ -184,10 +229,9 @@ impl Patterns {
             starts.filter_map(|from| small.get(from..))
         };
         let by_ends = by_start.flat_map(|by_after| ends().filter_map(|end| by_after.get(end)));
-        let mut found: Vec<&(Pattern, Tree)> = by_ends
-            .flat_map(BTreeMap::values)
-            .filter(|(pattern, _)| pattern.fits(segment, comparison))
-            .collect();
+        let mut found: Vec<&(Pattern, Tree)> = Vec::new();
+        by_ends.for_each(|same_ends| same_ends.candidates(&small, &mut found));
+        found.retain(|(pattern, _)| pattern.fits(segment, comparison));
         if comparison.ignores_case() && found.len() > 1 {
             let as_written = comparison.minding_case();
             let exact: Vec<&Pattern> = found
