@@ -193,21 +193,8 @@ impl<'h> Table<'h> {
             found.leave(&place, format!("`{field}` holds separators alone"));
             return Ok(());
         }
-        let disabled = match self.switch(record) {
-            Switch::On => false,
-            Switch::Off => true,
-            Switch::Unsaid => {
-                found.note(
-                    &place,
-                    "does not say whether it is enabled, so it is disabled",
-                );
-                true
-            }
-            Switch::Out(word) => {
-                let word = printable(&word, 40);
-                found.leave(&place, format!("stays out: its status is `{word}`"));
-                return Ok(());
-            }
+        let Some(disabled) = self.is_disabled(record, &place, found) else {
+            return Ok(());
         };
         let Some(owner) = get("client").or(self.how.client.as_deref()) else {
             found.leave(&place, "names no client; name one with `--client`");
@@ -251,6 +238,26 @@ impl<'h> Table<'h> {
             line.disabled = disabled;
         }
         Ok(())
+    }
+
+    /// Whether a key is switched off; `None` if it stays out.
+    fn is_disabled(&self, record: &StringRecord, place: &str, found: &mut Found) -> Option<bool> {
+        match self.switch(record) {
+            Switch::On => Some(false),
+            Switch::Off => Some(true),
+            Switch::Unsaid => {
+                found.note(
+                    place,
+                    "does not say whether it is enabled, so it is disabled",
+                );
+                Some(true)
+            }
+            Switch::Out(word) => {
+                let word = printable(&word, 40);
+                found.leave(place, format!("stays out: its status is `{word}`"));
+                None
+            }
+        }
     }
 
     /// Whether a key is on: every column about it must agree.

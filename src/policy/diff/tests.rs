@@ -129,7 +129,7 @@ fn policy() -> impl Strategy<Value = RawPolicy> {
     );
     let path = (
         proptest::collection::vec(
-            prop_oneof![4 => "a", 4 => "b", 4 => "\\{x\\}", 1 => "a\\{x\\}", 1 => "\\{x\\}b"],
+            prop_oneof![4 => "a", 4 => "b", 4 => "\\{x\\}", 1 => "c\\{x\\}", 1 => "\\{x\\}c"],
             0..3,
         ),
         prop_oneof!["", "", "/\\{\\*r\\}", "/\\{r\\+\\}"],
@@ -233,16 +233,6 @@ impl Oracle {
     }
 
     fn answers(&self, host: &str, method: &str, path: &str) -> Vec<bool> {
-        let codes = self.codes(host, method, path);
-        codes.into_iter().map(|code| code == "ok").collect()
-    }
-
-    /// A path that readers read in several ways belongs to no class: it is refused.
-    fn is_ambiguous(&self, host: &str, method: &str, path: &str) -> bool {
-        self.codes(host, method, path).contains(&"ambiguous_path")
-    }
-
-    fn codes(&self, host: &str, method: &str, path: &str) -> Vec<&'static str> {
         let keys = self.keys.iter().map(KeyText::expose_secret);
         // No key, a bad one, and one for each set of scopes.
         let shown = [None, Some("bad")].into_iter().chain(keys.map(Some));
@@ -271,7 +261,8 @@ impl Oracle {
                     &mut buckets,
                     &mut (),
                 )
-                .code()
+                .verdict
+                .is_ok()
             })
             .collect()
     }
@@ -292,13 +283,7 @@ proptest! {
         let (p, q) = (Policy::new(&a, []).unwrap(), Policy::new(&b, []).unwrap());
         let classes = Classes::of(&a, &b).unwrap();
         let mut known = BTreeSet::new();
-        let is_ambiguous = |host: &str, method: &str, path: &str| {
-            [&before, &after].iter().any(|o| o.is_ambiguous(host, method, path))
-        };
         for class in classes.iter() {
-            if is_ambiguous(class.host, class.method, class.path) {
-                continue;
-            }
             let x = before.answers(class.host, class.method, class.path);
             let y = after.answers(class.host, class.method, class.path);
             let (from, to) = (ask(&p, &class).outcome, ask(&q, &class).outcome);
@@ -315,7 +300,8 @@ proptest! {
             known.insert((x, y));
         }
         let mut paths = vec![String::new()];
-        for words in [&["a", "b", "c", "ab", "ac", "cb"][..]; 2].into_iter().chain([&["a", "b", "c"][..]]) {
+        // No `c`: some readers find it under `c{x}`, so that it is refused, and in no class.
+        for words in [&["a", "b", "d", "ac", "cb", "cc"][..]; 2].into_iter().chain([&["a", "b", "d"][..]]) {
             let longer: Vec<String> = paths
                 .iter()
                 .flat_map(|p| words.iter().map(move |s| format!("{p}/{s}")))
@@ -328,9 +314,6 @@ proptest! {
             let path = if path.is_empty() { "/" } else { path };
             for host in ["h.e", "q.e", "q.z.e", "other"] {
                 for method in ["GET", "PUT", "ZAP"] {
-                    if is_ambiguous(host, method, path) {
-                        continue;
-                    }
                     let pair = (
                         before.answers(host, method, path),
                         after.answers(host, method, path),
