@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use keystile_core::hex;
 use keystile_model::caller::Role;
 use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::world::World;
@@ -105,8 +106,7 @@ pub fn tag(value: &Value) -> String {
         }
     }
     let digest = Sha256::digest(value.to_string().as_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", hex::start(digest, 16))
 }
 
 /// Every role.
@@ -387,7 +387,7 @@ fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
     for segment in route.path.split('/').skip(1) {
         target.push('/');
         match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            Some(name) => text::encode(
+            Some(name) => keystile_model::url::encode(
                 &text::of(&fields.remove(name).unwrap_or_default()),
                 &mut target,
             ),
@@ -410,9 +410,9 @@ fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
         for value in values {
             target.push(mark);
             mark = '&';
-            text::encode(&name, &mut target);
+            keystile_model::url::encode(&name, &mut target);
             target.push('=');
-            text::encode(&text::of(&value), &mut target);
+            keystile_model::url::encode(&text::of(&value), &mut target);
         }
     }
     Parts { target, body: None }
@@ -505,7 +505,7 @@ pub fn from_words<O: Operation>(fields: BTreeMap<String, Vec<String>>) -> Result
 /// One word of a path or a query, encoded.
 pub fn encoded(word: &str) -> String {
     let mut out = String::new();
-    text::encode(word, &mut out);
+    keystile_model::url::encode(word, &mut out);
     out
 }
 

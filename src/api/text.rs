@@ -8,23 +8,13 @@ use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
 use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::url;
 
 /// A value as it stands in a path or a query.
 pub fn of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// Appends text with everything but unreserved characters encoded.
-pub fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
     }
 }
 
@@ -36,7 +26,7 @@ pub fn pairs(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (decode(name), decode(value)) {
+        match (url::decode_form(name), url::decode_form(value)) {
             (Some(name), Some(value)) => out.entry(name).or_default().push(value),
             _ => {
                 return Err(refuse(
@@ -48,23 +38,6 @@ pub fn pairs(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
         }
     }
     Ok(out)
-}
-
-fn decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    let digit = |b: u8| char::from(b).to_digit(16);
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok()
 }
 
 /// Fields that are text, read as whatever type is wanted.

@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use keystile_api as operation;
 use keystile_api::Pace;
 use keystile_api::fleet::Fleet;
+use keystile_core::hex;
 use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_server::delivery::Delivery;
@@ -132,7 +133,7 @@ impl Console {
             .chain_update(STYLE)
             .chain_update(SCRIPT)
             .finalize();
-        let version = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let version = hex::start(digest, 6);
         Self(Arc::new(Inner {
             app,
             sessions: Arc::new(Sessions::new(&settings)),

@@ -15,6 +15,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use keystile_core::key::KeyId;
 use maud::html;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -351,23 +352,27 @@ fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Resul
 
 /// What a provider says, so that one part of a name in the audit log cannot be taken for
 /// another: a subject without `@` and brackets is nobody's address. All but letters, digits and
-/// `plain` stands in percent signs.
-fn unmistakable(text: &str, plain: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match char::from(byte) {
-            c if c.is_ascii_alphanumeric() || plain.contains(c) => out.push(c),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
+/// these stands in percent signs.
+const SUBJECT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'|')
+    .remove(b':');
+const EMAIL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'+')
+    .remove(b'@');
 
 /// How the audit log names somebody, and how they are called here.
 fn names(claims: &Claims) -> (String, String) {
     let subject = claims.get("sub").and_then(|v| v.as_str());
-    let subject = unmistakable(subject.unwrap_or_default(), "-._~|:");
-    match roles::email(claims).map(|email| unmistakable(email, "-._~+@")) {
+    let subject = utf8_percent_encode(subject.unwrap_or_default(), SUBJECT).to_string();
+    match roles::email(claims).map(|email| utf8_percent_encode(email, EMAIL).to_string()) {
         Some(email) => (format!("oidc:{subject} ({email})"), email),
         None => (format!("oidc:{subject}"), subject),
     }

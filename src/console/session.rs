@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::digest::CtOutput;
+use keystile_core::hex;
 use keystile_core::key::KeyId;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -228,7 +229,7 @@ impl Sessions {
 
 /// Part of the digest of a session's id; the id cannot be derived from it.
 fn public(key: &[u8; 32]) -> String {
-    key.iter().take(8).map(|b| format!("{b:02x}")).collect()
+    hex::start(key, 8)
 }
 
 #[cfg(test)]

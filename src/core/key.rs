@@ -363,6 +363,7 @@ fn random_digits<E>(
     Ok(())
 }
 
+/// By hand: crates drop leading zeroes or allocate, and fields of a key have their widths.
 fn base62_into(n: u64, out: &mut [u8]) {
     // In halves of 32 bits, which a machine without a wide multiplication divides quickly.
     const FIVE: u64 = 62u64.pow(5);
@@ -405,7 +406,8 @@ fn base62_value(digits: &[u8]) -> Option<u64> {
 }
 
 /// CRC-32 as in IEEE 802.3 and zip, by tables, eight bytes at a time: Kounavis and Berry,
-/// "A Systematic Approach to Building High Performance Software-based CRC Generators".
+/// "A Systematic Approach to Building High Performance Software-based CRC Generators". By hand:
+/// crates choose their way by the CPU, and WebAssembly has none to choose by.
 fn crc32(bytes: &[u8]) -> u32 {
     const TABLES: [[u32; 256]; 8] = {
         let mut tables = [[0u32; 256]; 8];

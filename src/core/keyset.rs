@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::Hex;
 use crate::key::Prefix;
 use crate::limit::quota::{Quota, Zones};
 use crate::mix::Mix;
@@ -60,7 +61,7 @@ pub struct StoreId(pub [u8; 8]);
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

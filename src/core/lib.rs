@@ -30,7 +30,7 @@
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
 //! Beside them stand [`report`] and [`report::usage`], what an Envoy tells the control plane, and
-//! [`report::message`], which signs both.
+//! [`report::message`], which signs both, and [`hex`], digits for the whole workspace.
 //!
 //! # What never happens
 //!
@@ -40,6 +40,7 @@
 #![deny(missing_docs)]
 
 pub mod decide;
+pub mod hex;
 pub mod key;
 pub mod keyset;
 pub mod limit;

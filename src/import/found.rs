@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keystile_core::hex;
 use keystile_core::key::{Digest, MAX_KEY_BYTES};
 use keystile_core::policy::{RawPlan, is_client_name, is_scope};
 use serde::Serialize;
@@ -231,7 +232,7 @@ impl Found {
         self.keys.push(KeyLine {
             place: place.to_owned(),
             client: client.to_owned(),
-            sha256: digest.0.iter().map(|b| format!("{b:02x}")).collect(),
+            sha256: hex::text(digest.0),
             environment: how.environment.clone().unwrap_or_default(),
             labels: vec![format!("imported-from={}", self.system)],
             ..KeyLine::default()
@@ -341,6 +342,5 @@ pub(crate) fn plan_name(original: &str) -> String {
 
 /// Tells apart what becomes alike when it is made to fit.
 fn mark(original: &str) -> String {
-    let digest = Sha256::digest(original.as_bytes());
-    digest.iter().take(3).map(|b| format!("{b:02x}")).collect()
+    hex::start(Sha256::digest(original.as_bytes()), 3)
 }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::when;
 use crate::world::{Actor, Moment, World};
+use keystile_core::hex::{self, Hex};
 
 mod checkpoint;
 
@@ -29,7 +30,7 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 
@@ -64,21 +65,9 @@ impl FromStr for Head {
         let (seq, hex) = s.split_once(':').ok_or_else(wrong)?;
         Ok(Self {
             seq: seq.parse().map_err(|_| wrong())?,
-            link: Link(unhex(hex).ok_or_else(wrong)?),
+            link: Link(hex::read(hex).ok_or_else(wrong)?),
         })
     }
-}
-
-/// 32 bytes from 64 hexadecimal digits.
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(out)
 }
 
 /// What became of an attempt.

@@ -19,6 +19,7 @@ pub mod rotation;
 pub mod rules;
 pub mod scanning;
 pub mod token_record;
+pub mod url;
 pub mod webhook;
 pub mod when;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! What a key may do, checked against the policy.
 
 use ipnet::IpNet;
+use keystile_core::hex;
 use keystile_core::key::Digest;
 use keystile_core::keyset::Network;
 use keystile_core::policy::{By, Policy, RawLimit, is_scope, seconds};
@@ -295,14 +296,7 @@ pub fn limit_word(l: &RawLimit) -> String {
 
 /// Reads 64 hexadecimal digits.
 pub fn hex_digest(text: &str) -> Option<Digest> {
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(Digest(out))
+    hex::read(text).map(Digest)
 }
 
 /// Reads `name=value`.

@@ -5,6 +5,7 @@
 //! Pure: reads keys and alerts, checks signatures. What happens to a key that was found
 //! is decided in the registry's `leak`.
 
+use keystile_core::hex;
 use std::fmt;
 
 use base64::Engine as _;
@@ -59,10 +60,7 @@ pub struct Alert {
 impl Alert {
     /// SHA-256 of the token in hexadecimal digits: names it to the scanner without saying it.
     pub fn token_hash(&self) -> String {
-        Sha256::digest(self.token.as_bytes())
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        hex::text(Sha256::digest(self.token.as_bytes()))
     }
 }
 

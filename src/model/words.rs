@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use crate::error::{Error, Result, refuse};
 use crate::foreign;
 use crate::record::Labels;
+use crate::url;
 
 /// The longest name, in bytes.
 pub const NAME: usize = 200;
@@ -54,31 +55,10 @@ pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
 /// # Errors
 /// Those of [`check`].
 pub fn check_address(field: &str, text: &str) -> Result<()> {
-    match holds_key(text) || holds_key(&decoded(text)) {
+    match holds_key(text) || holds_key(&url::decode_leniently(text)) {
         true => Err(secret(field)),
         false => Ok(()),
     }
-}
-
-/// An address with what is percent-encoded in it decoded, as far as it is ASCII.
-fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.split_at_checked(2);
-        let byte = digits.and_then(|(hex, _)| u8::from_str_radix(hex, 16).ok());
-        match (byte.filter(u8::is_ascii), digits) {
-            (Some(byte), Some((_, rest))) => {
-                out.push(char::from(byte));
-                out.push_str(rest);
-            }
-            _ => {
-                out.push('%');
-                out.push_str(part);
-            }
-        }
-    }
-    out
 }
 
 /// That labels may be kept. Those of `before` were looked at when they were given.

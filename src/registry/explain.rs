@@ -92,7 +92,7 @@ mod tests {
 
     fn import_one(b: &mut Bench, now: u64, text: &str, expires: &str) {
         let digest = Digest::of_foreign(text.as_bytes());
-        let digest: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = keystile_core::hex::text(digest.0);
         let file = format!("client,sha256,expires\nacme,{digest},{expires}\n");
         let how = How {
             create_clients: false,

@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_digest_is_read_as_hex_and_as_base64url() {
         let want = Digest::of_foreign(b"abc");
-        let hex: String = want.0.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = keystile_core::hex::text(want.0);
         assert_eq!(digest(&hex).ok(), Some(want));
         assert_eq!(digest(&hex.to_ascii_uppercase()).ok(), Some(want));
         assert_eq!(digest(&URL_SAFE_NO_PAD.encode(want.0)).ok(), Some(want));

@@ -1,6 +1,7 @@
 //! Signing keys: make, rotate, retire. And the keyset's renewal, which is nothing but a
 //! fresh signature's date.
 
+use keystile_core::hex;
 use keystile_core::keyset::{SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -25,7 +26,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
         .take(10)
         .filter(|c| *c != '-')
         .collect();
-    let mark: String = mark.iter().map(|b| format!("{b:02x}")).collect();
+    let mark = hex::text(mark);
     let kid = format!("k{day}-{mark}");
     tx.insert_signing_key(&kid, secret.as_slice(), world.now.seconds())?;
     tx.audit(

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::http::{App, live};
 use keystile_api::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
+use keystile_core::hex;
 use keystile_model::error::{Error, Kind, Result, refuse};
 use keystile_model::words;
 use keystile_model::world::World;
@@ -70,7 +71,7 @@ impl Backups {
             let copied = home.copy(&world, home.folder(), &asked.name)?;
             let mut id = [0; 16];
             (world.entropy)(&mut id)?;
-            let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
+            let id = hex::text(id);
             let usage = copied.usage.as_ref().map(described).transpose()?;
             let made = Made {
                 id: id.clone(),
@@ -182,11 +183,7 @@ fn described(partial: &Partial) -> Result<backup::File> {
         digest.update(some.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
-    let sha256 = digest
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = hex::text(digest.finalize());
     Ok(backup::File { bytes, sha256 })
 }
 

@@ -18,6 +18,7 @@ use crate::desk::Desk;
 use keystile_api::Pace;
 use keystile_api::audit::{RecordView, Records};
 use keystile_api::remote;
+use keystile_core::hex;
 use keystile_core::key::Digest;
 use keystile_model::audit::Head;
 use keystile_model::error::{Error, Kind, Result, refuse};
@@ -124,8 +125,7 @@ impl Exporter {
                 path.to_string_lossy().into_owned()
             }
         };
-        let Digest(bytes) = Digest::of_foreign(place.as_bytes());
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+        hex::text(Digest::of_foreign(place.as_bytes()).0)
     }
 
     /// The size in bytes of the record that the receiver refuses because of its size, 0 for none;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keystile_core::hex;
 use keystile_core::report::usage;
 use tokio::time::Instant;
 
@@ -107,7 +108,7 @@ impl App {
         let mut bytes = [0; 10];
         // An id that is not random is a nuisance in a log, and nothing else.
         let _ = (self.0.world.entropy)(&mut bytes);
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+        hex::text(bytes)
     }
 }
 

@@ -22,6 +22,7 @@ use super::limits::{Limiter, subscriber};
 use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
+use keystile_core::hex;
 use keystile_model::error::{Result, refuse};
 use keystile_system as system;
 
@@ -65,8 +66,7 @@ impl Peer {
 
     /// SHA-256 of the certificate, in hexadecimal.
     pub fn fingerprint(&self) -> Option<String> {
-        let digest = Sha256::digest(self.certificate.as_ref()?);
-        Some(digest.iter().map(|b| format!("{b:02x}")).collect())
+        Some(hex::text(Sha256::digest(self.certificate.as_ref()?)))
     }
 }
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use keystile_core::hex;
 use keystile_model::error::{Error, Result, refuse};
 use keystile_system as system;
 
@@ -68,7 +69,7 @@ impl MasterKey {
             .chain_update(b"keystile master key v1\n")
             .chain_update(self.0.as_slice())
             .finalize();
-        digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+        hex::start(digest, 8)
     }
 }
 

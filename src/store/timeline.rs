@@ -4,6 +4,7 @@
 use crate::trouble::Sql as _;
 use std::fmt;
 
+use keystile_core::hex::Hex;
 use keystile_core::key::KeyId;
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
@@ -19,7 +20,7 @@ pub struct Timeline(pub [u8; 8]);
 
 impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use keystile_core::hex;
 use keystile_core::key::KeyId;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -198,11 +199,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
             None => break,
         }
     }
-    let sha256: String = digest
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = hex::text(digest.finalize());
     if bytes != want.bytes || sha256 != want.sha256 {
         return Err(broken(to));
     }

@@ -7,6 +7,7 @@
 //! its own.
 
 use super::{Denial, Unavailable};
+use crate::hex;
 use crate::key::{Malformed, Prefix};
 use crate::keyset::PolicyId;
 
@@ -82,13 +83,13 @@ impl Prior {
     pub fn from_text(policy: PolicyId, text: &[u8]) -> Option<Self> {
         let rest = text.strip_prefix(MARK.as_bytes())?;
         let (of, rest) = rest.split_at_checked(2 * policy.0.len())?;
-        if hex::<8>(of)? != policy.0 {
+        if hex::read::<8>(of)? != policy.0 {
             return None;
         }
         let (letter, rest) = rest.split_first()?;
         match (letter, rest) {
-            (b'a', prefix) => hex(prefix).map(Self::Admitted),
-            (b'p', prefix) => hex(prefix).map(Self::Presented),
+            (b'a', prefix) => hex::read(prefix).map(Self::Admitted),
+            (b'p', prefix) => hex::read(prefix).map(Self::Presented),
             (letter, []) => {
                 let found = REFUSED.iter().find(|(l, _)| l == letter);
                 found.map(|(_, denial)| Self::Refused(*denial))
@@ -114,23 +115,6 @@ fn push_hex<const N: usize>(text: &mut Mark, bytes: &[u8; N]) {
         *pair = [byte >> 4, byte & 15].map(|n| n + if n < 10 { b'0' } else { b'a' - 10 });
     }
     text.push(digits.as_flattened());
-}
-
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let digit = |b: u8| match b {
-            b'0'..=b'9' => Some(b - b'0'),
-            b'a'..=b'f' => Some(b - b'a' + 10),
-            _ => None,
-        };
-        *byte = digit(*high)? * 16 + digit(*low)?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

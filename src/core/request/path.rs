@@ -18,6 +18,8 @@ mod rewrite;
 
 use rewrite::REWRITES;
 
+use crate::hex::digit as hex;
+
 /// Why a path was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguous {
@@ -301,12 +303,6 @@ fn holds_a_control_character(normal: &str) -> bool {
         let byte = after.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
         byte.is_some_and(|b| b.is_ascii_control())
     })
-}
-
-fn hex(b: u8) -> Option<u8> {
-    char::from(b)
-        .to_digit(16)
-        .and_then(|d| u8::try_from(d).ok())
 }
 
 fn push_escape(text: &mut String, b: u8) {

@@ -8,7 +8,8 @@ use keystile_core::keyset::StoreId;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Head, Link, unhex};
+use super::{Head, Link};
+use keystile_core::hex;
 
 /// Signs checkpoints and what was removed. No `Debug`, no `Display`; wiped when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -91,7 +92,7 @@ impl FromStr for Checkpoint {
         let (head, tag) = s.rsplit_once(':').ok_or_else(wrong)?;
         Ok(Self {
             head: head.parse().map_err(|_| wrong())?,
-            tag: unhex(tag).ok_or_else(wrong)?,
+            tag: hex::read(tag).ok_or_else(wrong)?,
         })
     }
 }

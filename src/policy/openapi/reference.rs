@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::read::either;
 use keystile_model::error::{Error, Result, refuse};
+use keystile_model::url;
 
 /// References that lead from one to the next.
 const DEEPEST: usize = 32;
@@ -131,7 +132,7 @@ impl<'f> Files<'f> {
 
 /// A path by another file's folder. None for what is no file in the document's folder.
 fn joined(from: &str, file: &str) -> Option<String> {
-    let file = decoded(file)?;
+    let file = url::decode(file)?;
     let is_foreign = file.starts_with(['/', '\\']) || file.contains([':', '?', '\\']);
     let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<&str> = folder.split('/').filter(|s| !s.is_empty()).collect();
@@ -149,19 +150,5 @@ fn joined(from: &str, file: &str) -> Option<String> {
 
 /// What a JSON pointer names, in the form that fragments have.
 fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
-    value.pointer(&decoded(pointer)?)
-}
-
-/// Escapes of URIs decoded.
-fn decoded(text: &str) -> Option<String> {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        match b {
-            b'%' => out.push(u8::try_from(digit()? * 16 + digit()?).ok()?),
-            b => out.push(b),
-        }
-    }
-    String::from_utf8(out).ok()
+    value.pointer(&url::decode(pointer)?)
 }

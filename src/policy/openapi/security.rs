@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use keystile_core::hex;
 use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
@@ -206,8 +207,7 @@ fn scope(text: &str, place: &str, notes: &mut Notes) -> String {
             }
         })
         .collect();
-    let digest = Sha256::digest(text.as_bytes());
-    let mark: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let mark = hex::start(Sha256::digest(text.as_bytes()), 4);
     plain.truncate(55);
     let name = format!("{plain}-{mark}");
     let shown: String = text.chars().filter(|c| !c.is_control()).take(100).collect();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Bytes;
+use keystile_core::hex;
 use keystile_core::keyset::{Built, SigningKey, SigningKeys};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -196,8 +197,7 @@ fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String 
         hash.update(b"\n");
         hash.update(kid.as_bytes());
     }
-    let digest = hash.finalize();
-    digest.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex::start(hash.finalize(), 4)
 }
 
 fn seal(

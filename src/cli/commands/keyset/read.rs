@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use keystile_core::hex;
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{Entry, Refusal, SigningKeys};
 use serde_json::{Value, json};
@@ -195,7 +196,7 @@ impl Inspect {
                 if self.digests
                     && let Some(map) = json.as_object_mut()
                 {
-                    map.insert("digest".to_owned(), json!(hex(&prefix)));
+                    map.insert("digest".to_owned(), json!(hex::text(&prefix)));
                 }
                 json
             };
@@ -264,7 +265,7 @@ impl Inspect {
                     cell(if e.disabled { "disabled" } else { "" }),
                     cell(e.expires.map(when::short).unwrap_or_default()),
                     cell(if self.digests {
-                        hex(&prefix)
+                        hex::text(&prefix)
                     } else {
                         String::new()
                     }),
@@ -272,10 +273,6 @@ impl Inspect {
             }),
         )
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Diff {

@@ -62,7 +62,8 @@ pub(super) fn unquoted(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// Escapes decoded once; what is not an escape stays.
+/// Escapes decoded once; what is not an escape stays. By hand, and so is the search of a query:
+/// it looks at bytes that may be no text, and the filter carries no crate for it.
 pub(crate) fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);

@@ -1,5 +1,6 @@
 //! What readers of paths do to them before they compare. Each rewriting gives a new text, or
-//! `None` where it changes nothing. Texts are in the normal form of [`super::Readings`].
+//! `None` where it changes nothing. By hand: parsers of URLs settle on one reading, and what is
+//! wanted is each of them. Texts are in the normal form of [`super::Readings`].
 
 use super::{hex, is_pchar, is_unreserved, push_escape};
 
