@@ -8,24 +8,17 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code)]
 
-#[path = "fleet.rs"]
-mod fleet;
-#[path = "../serve/server.rs"]
-mod server;
-#[path = "../control/support.rs"]
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::server::{Server, token};
+use keystile_tests::support::{Home, word};
 use serde_json::Value;
-use server::{Server, token};
 use sha2::{Digest as _, Sha256};
-use support::{Home, word};
 
 /// The largest client has a tenth of all keys, and these share the others.
 const CLIENTS: usize = 2_000;

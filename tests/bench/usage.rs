@@ -6,18 +6,11 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code)]
 
-#[path = "fleet.rs"]
-mod fleet;
-#[path = "../serve/server.rs"]
-mod server;
-#[path = "../control/support.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use fleet::{PART, ROUTES, Teller, now};
-use server::{Server, token};
-use support::{Home, word};
+use keystile_tests::fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::server::{Server, token};
+use keystile_tests::support::{Home, word};
 
 const KEYS: usize = 10_000;
 const CLIENTS: usize = 100;

@@ -5,9 +5,6 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod beside;
-#[allow(dead_code)]
-#[path = "../console/browser.rs"]
-mod browser;
 mod callers;
 mod certificates;
 mod closed;
@@ -31,13 +28,8 @@ mod modes;
 mod mutual_tls;
 mod outage;
 mod overlay;
-#[allow(dead_code)]
-#[path = "../serve/pki.rs"]
-mod pki;
 mod pushes;
 mod quick_start;
-#[path = "../console/reading.rs"]
-mod reading;
 mod readings;
 mod redirects;
 mod restore;
@@ -53,3 +45,5 @@ mod two_filters;
 mod usage;
 mod usage_served;
 mod usage_shown;
+
+use keystile_tests::{browser, pki, reading};
