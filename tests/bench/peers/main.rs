@@ -19,9 +19,6 @@ mod chart;
 mod companion;
 mod envoy;
 mod figures;
-#[allow(dead_code)]
-#[path = "../../envoy/fixture.rs"]
-mod fixture;
 mod load;
 mod machine;
 mod process;
@@ -30,10 +27,6 @@ mod report;
 mod scale;
 mod sheet;
 mod store;
-// A part of it is used here.
-#[allow(dead_code, unused_imports)]
-#[path = "../../envoy/support/mod.rs"]
-mod support;
 mod tables;
 mod targets;
 
@@ -43,6 +36,7 @@ use std::time::Duration;
 
 use cases::{Builds, Case};
 use clap::{Parser, ValueEnum};
+use keystile_tests::{fixture, proxy as support};
 use machine::Cores;
 use report::Report;
 use store::Store;

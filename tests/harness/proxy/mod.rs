@@ -7,8 +7,6 @@ mod ecds;
 mod envoy;
 pub mod fault;
 mod load;
-/// Each binary needs a part of it.
-#[allow(dead_code)]
 pub mod proto;
 mod push;
 pub mod quiet;

@@ -1,6 +1,6 @@
 //! Keysets as the companion makes them, from the same library, without its store.
 
-use crate::support::{Envoy, Push, Setup, Upstream, eventually};
+use crate::proxy::{Envoy, Push, Setup, Upstream, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::{self, Digest, KeyId};
