@@ -196,7 +196,7 @@ impl Inspect {
                 if self.digests
                     && let Some(map) = json.as_object_mut()
                 {
-                    map.insert("digest".to_owned(), json!(hex::text(&prefix)));
+                    map.insert("digest".to_owned(), json!(hex::text(prefix)));
                 }
                 json
             };
@@ -265,7 +265,7 @@ impl Inspect {
                     cell(if e.disabled { "disabled" } else { "" }),
                     cell(e.expires.map(when::short).unwrap_or_default()),
                     cell(if self.digests {
-                        hex::text(&prefix)
+                        hex::text(prefix)
                     } else {
                         String::new()
                     }),
