@@ -89,33 +89,10 @@ fn find(
         Some(lineage) => !levels.has_member(quota, lineage),
         None => link == Some(0),
     };
-    let mut is_kept = false;
-    if let (Some(kin), Some(1..)) = (charge.kin, link.filter(|until| *until <= now)) {
-        let is_apart = charges.iter().all(|other| other.key != kin.place);
-        match done {
-            // Both are in use: they are linked anew.
-            Done {
-                linked: Some(until),
-                ..
-            } => levels.link(kin.lineage, *until),
-            Done { seen: None, .. } if !is_apart => return Err(Errand::Look(kin)),
-            Done { is_cut: false, .. } if is_apart => return Err(Errand::Cut(kin)),
-            _ => levels.unlink(kin.lineage),
-        }
-        is_kept = true;
-    }
+    let is_kept = renew_link(levels, (charges, charge), link, done, now)?;
     if let (Some(stored), false) = (stored, joins) {
         let back = payer.and_then(|payer| levels.come_back(quota, payer, now));
-        return Ok(match back {
-            Some(level) if level > stored => Found {
-                level,
-                keep: Some(level),
-            },
-            _ => Found {
-                level: held.given_back(quota, stored),
-                keep: is_kept.then_some(stored),
-            },
-        });
+        return Ok(found_again(quota, stored, back, held, is_kept));
     }
     let mut left = quota.burst();
     let (mut lacks, mut start) = (0, 0);
@@ -168,6 +145,49 @@ fn find(
         levels.join(quota, payer);
     }
     Ok(found)
+}
+
+/// Ends a link whose time is over, or begins it anew if both places are in use. Whether there was
+/// such a link.
+///
+/// # Errors
+/// An [`Errand`] that must be done first.
+fn renew_link(
+    levels: &mut Levels,
+    (charges, charge): (&[Charge], &Charge),
+    link: Option<u64>,
+    done: &Done,
+    now: u64,
+) -> Result<bool, Errand> {
+    let (Some(kin), Some(1..)) = (charge.kin, link.filter(|until| *until <= now)) else {
+        return Ok(false);
+    };
+    let is_apart = charges.iter().all(|other| other.key != kin.place);
+    match done {
+        // Both are in use: they are linked anew.
+        Done {
+            linked: Some(until),
+            ..
+        } => levels.link(kin.lineage, *until),
+        Done { seen: None, .. } if !is_apart => return Err(Errand::Look(kin)),
+        Done { is_cut: false, .. } if is_apart => return Err(Errand::Cut(kin)),
+        _ => levels.unlink(kin.lineage),
+    }
+    Ok(true)
+}
+
+/// The level of a bucket that its payer knows; `back` is what it became if the payer was away.
+fn found_again(quota: &Quota, stored: u64, back: Option<u64>, held: Held, is_kept: bool) -> Found {
+    match back {
+        Some(level) if level > stored => Found {
+            level,
+            keep: Some(level),
+        },
+        _ => Found {
+            level: held.given_back(quota, stored),
+            keep: is_kept.then_some(stored),
+        },
+    }
 }
 
 /// What is done with a level that was found; whether that is worth a lease, too. Says whether

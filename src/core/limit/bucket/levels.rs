@@ -4,7 +4,12 @@
 //! plans are edited (shared data deletes nothing), and so that a bucket which is made for a
 //! new rule sees those that came before it in the same atomic step.
 
+mod bytes;
+mod level;
+mod links;
+
 use super::Quota;
+use level::Level;
 
 /// The most rules that one subject and route may have in use at a time.
 pub const MAX_RULES: usize = 64;
@@ -57,189 +62,7 @@ impl Members {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Level {
-    quota: Quota,
-    arrival: u64,
-    members: Members,
-    /// Members that have taken under other rules since, and the level as it is for them: it
-    /// becomes everybody's when they come back.
-    views: Vec<(u64, u64)>,
-}
-
-/// A level as one lineage finds it.
-#[derive(Clone, Copy)]
-struct Seen {
-    quota: Quota,
-    arrival: u64,
-}
-
-impl Level {
-    fn seen_by(&self, lineage: Option<u64>) -> Seen {
-        let view = lineage.and_then(|lineage| self.view(lineage));
-        Seen {
-            quota: self.quota,
-            arrival: self.arrival.max(view.unwrap_or(0)),
-        }
-    }
-
-    fn view(&self, lineage: u64) -> Option<u64> {
-        let view = self.views.iter().find(|(of, _)| *of == lineage);
-        view.map(|(_, arrival)| *arrival)
-    }
-
-    /// Whether it is full for everybody for as long as it takes to fill.
-    fn is_stale(&self, now: u64) -> bool {
-        let latest = self.views.iter().map(|(_, arrival)| *arrival).max();
-        let arrival = self.arrival.max(latest.unwrap_or(0));
-        Seen {
-            quota: self.quota,
-            arrival,
-        }
-        .is_stale(now)
-    }
-
-    /// From now on the lineage is new here.
-    fn part(&mut self, lineage: u64) -> bool {
-        let members = self.members.0.len();
-        self.members.0.retain(|member| *member != lineage);
-        self.views.retain(|(of, _)| *of != lineage);
-        members != self.members.0.len()
-    }
-
-    /// Its level has moved by so much: those that have views see it move as far.
-    fn move_views(&mut self, by: u64, now: u64) {
-        let empty = now.saturating_add(self.quota.tolerance);
-        for (_, view) in &mut self.views {
-            let moved = (*view).max(now).saturating_add(by);
-            *view = moved.min(empty).max(*view);
-        }
-    }
-}
-
-impl Seen {
-    /// Tokens missing at `now`, rounded up.
-    fn missing(&self, now: u64) -> u64 {
-        let behind = self.arrival.saturating_sub(now);
-        behind.div_ceil(self.quota.interval).min(self.quota.burst())
-    }
-
-    /// Tokens left at `now`, no more than a bucket under `quota` holds.
-    fn left(&self, quota: &Quota, now: u64) -> u64 {
-        let most = self.quota.burst().min(quota.burst());
-        most.saturating_sub(self.missing(now))
-    }
-
-    /// What to store of a new bucket under `quota`: it lacks what is missing here, and what this
-    /// one could never hold. Parts of tokens count.
-    fn begun(&self, quota: &Quota, now: u64) -> u64 {
-        let behind = u128::from(self.arrival.saturating_sub(now));
-        let missing = (behind * u128::from(quota.interval)).div_ceil(self.quota.interval.into());
-        let never_held = quota.burst().saturating_sub(self.quota.burst());
-        let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-        let missing = missing.saturating_add(never_held.saturating_mul(quota.interval));
-        now.saturating_add(missing.min(quota.tolerance))
-    }
-
-    /// What to store of a bucket under `quota` that holds as much as is left here, or as it can:
-    /// switching back and forth between the two loses no part of a token.
-    fn carried_over(&self, quota: &Quota, now: u64) -> u64 {
-        let full = now.saturating_add(self.quota.tolerance);
-        let left = u128::from(full.saturating_sub(self.arrival.max(now)));
-        let left = left * u128::from(quota.interval) / u128::from(self.quota.interval);
-        let left = u64::try_from(left).unwrap_or(u64::MAX);
-        now.saturating_add(quota.tolerance.saturating_sub(left))
-    }
-
-    /// Full for as long as it takes to fill: what its rule allowed then is long gone.
-    fn is_stale(&self, now: u64) -> bool {
-        self.arrival.saturating_add(self.quota.tolerance) <= now
-    }
-}
-
 impl Levels {
-    /// Reads what [`Levels::to_bytes`] wrote; `None` if somebody else did.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let (rules, links) = match rest {
-            [] => (bytes.len() / LEVEL_BYTES, None),
-            [rules] => (usize::from(*rules), None),
-            [rules, links] => (usize::from(*rules), Some(usize::from(*links))),
-            _ => return None,
-        };
-        if rules == 0 || rules > MAX_RULES {
-            return None;
-        }
-        let (levels, mut words) = words.split_at_checked(rules * LEVEL_BYTES / 8)?;
-        let read = |level: &[[u8; 8]; LEVEL_BYTES / 8]| {
-            let [requests, per, burst, arrival] = level.map(u64::from_be_bytes);
-            Some(Level {
-                quota: Quota::new(requests, per, burst)?,
-                arrival,
-                members: Members::default(),
-                views: Vec::new(),
-            })
-        };
-        let levels = levels.as_chunks().0.iter().map(read);
-        let mut levels: Vec<Level> = levels.collect::<Option<_>>()?;
-        if !rest.is_empty() {
-            for level in &mut levels {
-                let (count, after) = words.split_first()?;
-                let count = usize::try_from(u64::from_be_bytes(*count)).ok()?;
-                let (members, after) = after.split_at_checked(count)?;
-                if count > MAX_MEMBERS {
-                    return None;
-                }
-                level.members.0 = members.iter().map(|m| u64::from_be_bytes(*m)).collect();
-                words = after;
-                if links.is_some() {
-                    (level.views, words) = pairs(words, MAX_MEMBERS)?;
-                }
-            }
-        }
-        let mut linked = Vec::new();
-        if let Some(links) = links {
-            let (pairs, after) = words.split_at_checked(links.checked_mul(2)?)?;
-            linked.extend(pairs.as_chunks().0.iter().map(|pair| {
-                let [lineage, until] = pair.map(u64::from_be_bytes);
-                Link { lineage, until }
-            }));
-            words = after;
-        }
-        words.is_empty().then_some(Self(levels, linked))
-    }
-
-    /// For shared data.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let numbers = self.0.iter().flat_map(|level| {
-            let Quota { requests, per, .. } = level.quota;
-            [requests, per, level.quota.burst(), level.arrival]
-        });
-        let mut bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
-        let is_shared = !self.1.is_empty() || self.0.iter().any(|level| !level.views.is_empty());
-        if is_shared || self.0.iter().any(|level| !level.members.0.is_empty()) {
-            for Level { members, views, .. } in &self.0 {
-                let count = members.0.len() as u64;
-                let numbers = core::iter::once(&count).chain(&members.0);
-                bytes.extend(numbers.copied().flat_map(u64::to_be_bytes));
-                if is_shared {
-                    bytes.extend((views.len() as u64).to_be_bytes());
-                    let numbers = views.iter().flat_map(|(of, arrival)| [*of, *arrival]);
-                    bytes.extend(numbers.flat_map(u64::to_be_bytes));
-                }
-            }
-            let links = self.1.iter().flat_map(|link| [link.lineage, link.until]);
-            bytes.extend(links.flat_map(u64::to_be_bytes));
-            // At most `MAX_RULES`.
-            bytes.push(u8::try_from(self.0.len()).unwrap_or(u8::MAX));
-        }
-        if is_shared {
-            // At most `MAX_LINKS`.
-            bytes.push(u8::try_from(self.1.len()).unwrap_or(u8::MAX));
-        }
-        bytes
-    }
-
     /// Whether nothing was ever stored here.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -448,99 +271,6 @@ impl Levels {
         }
     }
 
-    /// Until when a lineage's takings count at the other subject's place, too.
-    pub(crate) fn linked_until(&self, lineage: u64) -> Option<u64> {
-        let link = self.1.iter().find(|link| link.lineage == lineage);
-        link.map(|link| link.until)
-    }
-
-    /// They do so until then, or longer.
-    pub(crate) fn link(&mut self, lineage: u64, until: u64) {
-        let longer = self.linked_until(lineage).unwrap_or(0).max(until);
-        self.unlink(lineage);
-        if self.1.len() >= MAX_LINKS
-            && let Some(first) = self.1.iter().min_by_key(|link| link.until)
-        {
-            // Without its link that key is new here when it comes back.
-            let first = first.lineage;
-            self.unlink(first);
-            self.0.iter_mut().for_each(|level| _ = level.part(first));
-        }
-        self.1.push(Link {
-            lineage,
-            until: longer,
-        });
-    }
-
-    /// The lineage has used the other place once more.
-    pub(crate) fn link_again(&mut self, quota: &Quota, lineage: u64, now: u64) {
-        if let Some(1..) = self.linked_until(lineage) {
-            let longest = self.0.iter().map(|level| level.quota.tolerance).max();
-            let longest = longest.unwrap_or(0).max(quota.tolerance);
-            self.link(lineage, now.saturating_add(longest.saturating_mul(2)));
-        }
-    }
-
-    /// They no longer do.
-    pub(crate) fn unlink(&mut self, lineage: u64) {
-        self.1.retain(|link| link.lineage != lineage);
-    }
-
-    /// A lineage that may have been here comes to the other subject's place. What it takes there
-    /// counts here from now on, until the returned instant, if anything here is still of use;
-    /// what is not must not be believed when it comes back. Says whether anything changed, too.
-    pub(crate) fn leave(
-        &mut self,
-        quota: &Quota,
-        (lineage, is_member): (u64, bool),
-        is_beside: impl Fn(&Quota) -> bool,
-        now: u64,
-    ) -> (Option<u64>, bool) {
-        let mut longest = None;
-        let mut is_changed = false;
-        for level in &mut self.0 {
-            if is_member && !level.members.0.contains(&lineage) {
-                continue;
-            }
-            // Those that apply beside may stop to do so.
-            if is_beside(&level.quota) || !level.is_stale(now) {
-                longest = longest.max(Some(level.quota.tolerance.max(quota.tolerance)));
-            } else if is_member {
-                is_changed |= level.part(lineage);
-            } else {
-                is_changed = true;
-            }
-        }
-        let until = longest.map(|longest| now.saturating_add(longest.saturating_mul(2)));
-        match until {
-            Some(until) => self.link(lineage, until),
-            None if is_changed && !is_member => self.cut(lineage, false, &is_beside),
-            None => {}
-        }
-        if !is_member {
-            self.forget(&|level: &Level| !is_beside(&level.quota), now);
-        }
-        (until, is_changed || until.is_some())
-    }
-
-    /// The lineage has been elsewhere for so long that what it took there no longer counts here:
-    /// when it comes back, what is left there decides.
-    pub(crate) fn cut(
-        &mut self,
-        lineage: u64,
-        is_member: bool,
-        is_beside: impl Fn(&Quota) -> bool,
-    ) {
-        self.unlink(lineage);
-        if !is_member {
-            self.1.push(Link { lineage, until: 0 });
-            return;
-        }
-        for level in self.0.iter_mut().filter(|level| !is_beside(&level.quota)) {
-            level.part(lineage);
-        }
-    }
-
     /// The most tokens that are missing under one of them.
     pub(crate) fn missing(&self, is_beside: impl Fn(&Quota) -> bool, now: u64) -> u64 {
         let missing = self.before(is_beside, now);
@@ -578,21 +308,4 @@ impl Levels {
         }
         start
     }
-}
-
-type Pairs = Vec<(u64, u64)>;
-
-/// Pairs of numbers, after their number.
-fn pairs(words: &[[u8; 8]], most: usize) -> Option<(Pairs, &[[u8; 8]])> {
-    let (count, after) = words.split_first()?;
-    let count = usize::try_from(u64::from_be_bytes(*count)).ok()?;
-    if count > most {
-        return None;
-    }
-    let (numbers, after) = after.split_at_checked(count.checked_mul(2)?)?;
-    let pairs = numbers.as_chunks().0.iter().map(|pair| {
-        let [first, second] = pair.map(u64::from_be_bytes);
-        (first, second)
-    });
-    Some((pairs.collect(), after))
 }
