@@ -2,6 +2,8 @@
 //! a key that nobody has judged.
 
 use super::*;
+use crate::key::Digest;
+use crate::key::Malformed;
 use crate::limit::bucket::{BucketKey, Contended, Levels};
 use crate::limit::quota::{Counts, TallyKey};
 use crate::policy::{Limit, checked_limits};
