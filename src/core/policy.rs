@@ -14,12 +14,15 @@ use crate::request::route::Router;
 
 mod check;
 mod raw;
+mod report;
 #[cfg(test)]
 mod tests;
 
 pub use raw::*;
 
-use check::{Errors, checked_plan, credentials, identity, limits, routes, scope_table};
+use check::{Errors, checked_plan, credentials, environments, identity, limits, not_after};
+use check::{routes, scope_table, version_and_realm};
+pub use report::ReportTarget;
 
 /// A mistake in a policy: where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,71 +112,6 @@ pub enum Credential {
     Cookie(String),
 }
 
-/// Where reports go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportTarget {
-    /// The cluster's name in Envoy's configuration.
-    pub cluster: String,
-    /// Seconds between two reports of which nothing changed.
-    pub every: u64,
-    /// Usage goes there, too.
-    pub usage: bool,
-    /// How much of addresses is told.
-    pub address: Address,
-    /// User agents are told.
-    pub agent: bool,
-}
-
-impl ReportTarget {
-    /// The longest time between two reports, in seconds.
-    pub const EVERY_MAX: u64 = 300;
-
-    /// What reports have as `:authority`: the cluster's name, if that can be one. Istio's
-    /// names hold `|`, which servers of HTTP/2 refuse.
-    pub fn authority(&self) -> &str {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        match self.cluster.bytes().all(fits) {
-            true => &self.cluster,
-            false => "keystile",
-        }
-    }
-
-    /// Checks what the file says.
-    ///
-    /// # Errors
-    /// The first mistake.
-    pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
-        let wrong = |field: &str, problem: String| PolicyError {
-            field: format!("report.{field}"),
-            problem,
-            beside: None,
-        };
-        let fits = (1..=128).contains(&raw.cluster.len());
-        if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(wrong(
-                "cluster",
-                "is not the name of a cluster: use 1 to 128 printable ASCII characters without spaces".to_owned(),
-            ));
-        }
-        match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
-            Some(every) => Ok(Self {
-                cluster: raw.cluster.clone(),
-                every,
-                usage: raw.usage,
-                address: raw.address,
-                agent: raw.agent,
-            }),
-            None => Err(wrong(
-                "every",
-                format!(
-                    "`{}` is not a duration of 1 s to 5 m; write `10s`",
-                    raw.every
-                ),
-            )),
-        }
-    }
-}
-
 /// A plan that holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -246,54 +184,12 @@ impl Policy {
         more_scopes: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<PolicyError>> {
         let mut e = Errors(Vec::new());
-        if raw.version != 1 {
-            e.push(
-                "version",
-                format!("{} is not known; write `version: 1`", raw.version),
-            );
-        }
-        if raw.realm.is_empty()
-            || raw.realm.len() > 128
-            || !raw
-                .realm
-                .bytes()
-                .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
-        {
-            e.push(
-                "realm",
-                "use 1 to 128 printable ASCII characters without quotes and backslashes",
-            );
-        }
+        version_and_realm(raw, &mut e);
         let brand = e.name("brand", &raw.brand);
-        let environments: Vec<Name> = raw
-            .environments
-            .iter()
-            .enumerate()
-            .filter_map(|(i, n)| e.name(&format!("environments[{i}]"), n))
-            .collect();
-        if raw.environments.is_empty() {
-            e.push(
-                "environments",
-                "is empty, so no key could ever pass; list at least one, such as `live`",
-            );
-        }
+        let environments = environments(raw, &mut e);
         let credentials = credentials(raw, &mut e);
         let identity = identity(raw, &credentials, &mut e);
-        let not_after = raw
-            .not_after
-            .as_deref()
-            .and_then(|text| match seconds(text) {
-                Some(s) if s >= 60 => Some(s),
-                _ => {
-                    e.push(
-                        "not_after",
-                        format!(
-                            "`{text}` is not a duration of a minute or more; write `12h` or `7d`"
-                        ),
-                    );
-                    None
-                }
-            });
+        let not_after = not_after(raw, &mut e);
         let report = raw.report.as_ref().and_then(|raw| {
             let target = ReportTarget::new(raw);
             target.map_err(|error| e.0.push(error)).ok()

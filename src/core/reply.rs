@@ -3,14 +3,15 @@
 //! Bodies are RFC 9457 problem details; gRPC calls get the status that their clients
 //! understand (16 unauthenticated, 7 permission denied, 8 resource exhausted).
 
-use core::fmt::Write as _;
+mod rate_fields;
 
-use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::decide::{Denial, Rate, Unavailable};
 use crate::key::Malformed;
-use crate::policy::{By, Credential, Policy};
+use crate::policy::{Credential, Policy};
 use crate::request::certificate::Stranger;
 use crate::request::host::AmbiguousHost;
 use crate::request::path::Ambiguous;
+pub use rate_fields::rate_fields;
 
 /// What a denial means on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,58 +290,6 @@ pub fn reply(
         details: denial.log_details(),
         grpc: is_grpc.then_some(answer.grpc),
     }
-}
-
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
-pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
-    let of_plan = rate
-        .applied()
-        .filter(|a| matches!(a.origin, Origin::Plan(_)))
-        .count();
-    let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
-    let mut policies = String::new();
-    let mut state = String::new();
-    for (i, a) in rate.applied().enumerate() {
-        let (name, several) = match a.origin {
-            Origin::Plan(name) => (name, of_plan > 1),
-            // No plan can be called so.
-            Origin::Key => ("@key", of_key > 1),
-            Origin::Route => ("@route", false),
-        };
-        // Several limits of one list are told apart by window, then by whose they are.
-        let mut label = format!("\"{name}");
-        if several {
-            let _ = write!(label, "-{}", a.limit.per);
-            if a.limit.by == By::Client {
-                label.push_str("-client");
-            }
-        }
-        label.push('"');
-        let separator = if policies.is_empty() { "" } else { ", " };
-        let _ = write!(
-            policies,
-            "{separator}{label};q={};w={}",
-            a.limit.requests, a.limit.per
-        );
-        if i == rate.tightest {
-            state = format!("{label};r={};t={}", rate.remaining, rate.reset);
-        }
-    }
-    if let Some(quota) = &rate.quota {
-        let label = format!("\"{}-quota\"", quota.plan);
-        let separator = if policies.is_empty() { "" } else { ", " };
-        let seconds = quota.window.end.saturating_sub(quota.window.start);
-        let _ = write!(
-            policies,
-            "{separator}{label};q={};w={seconds}",
-            quota.requests
-        );
-        if let Some((remaining, reset)) = quota.left {
-            let separator = if state.is_empty() { "" } else { ", " };
-            let _ = write!(state, "{separator}{label};r={remaining};t={reset}");
-        }
-    }
-    [("ratelimit-policy", policies), ("ratelimit", state)]
 }
 
 /// How a request and its content type go together.
