@@ -74,6 +74,16 @@ impl Notes {
             .or_default()
             .insert(place.to_owned());
     }
+
+    fn unsaid(self) -> Vec<Unsaid> {
+        self.0
+            .into_iter()
+            .map(|(problem, places)| Unsaid {
+                problem,
+                places: places.into_iter().collect(),
+            })
+            .collect()
+    }
 }
 
 /// A route in the making: of one path shape.
@@ -148,14 +158,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
         .flat_map(|l| &l.hosts)
         .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
     let credentials = schemes.credentials(&mut notes);
-    let unsaid: Vec<Unsaid> = notes
-        .0
-        .into_iter()
-        .map(|(problem, places)| Unsaid {
-            problem,
-            places: places.into_iter().collect(),
-        })
-        .collect();
+    let unsaid = notes.unsaid();
     let policy = text::policy(&document, realm, &credentials, &lines, unsaid.len());
     // What is handed out has passed the same check as what is handed in.
     let checked = policy_file::parse("the draft", policy)?;

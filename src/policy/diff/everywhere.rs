@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use keystile_core::policy::{
-    BasicPart, ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota,
-    RollOver,
+    BasicPart, ClientCertificates, Credential, Mode, Plan, Policy, Preflight, QuotaPeriod,
+    RawQuota, RollOver,
 };
 use serde::Serialize;
 
@@ -34,6 +34,16 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         });
     };
     let (p, q) = (&a.policy, &b.policy);
+    basics(p, q, &mut add);
+    credentials(p, q, &mut add);
+    surroundings(p, q, &mut add);
+    bounds(p, q, &mut add);
+    plans(p, q, &mut add);
+    out
+}
+
+/// Which keys are good at all, and whether refusals are carried out.
+fn basics(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     if p.realm != q.realm {
         add(
             "realm",
@@ -77,8 +87,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         ),
         _ => {}
     }
+}
+
+/// Where keys stand, who sees them, and of which environments they are.
+fn credentials(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
-        &mut add,
+        add,
         "credentials",
         &words(&p.credentials, credential),
         &words(&q.credentials, credential),
@@ -101,12 +115,16 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add("forward_credential", Effect::Alters, change.to_owned());
     }
     sets(
-        &mut add,
+        add,
         "environments",
         &words(&p.environments, |e| format!("`{e}`")),
         &words(&q.environments, |e| format!("`{e}`")),
         ("keys are also accepted of", "keys are refused of"),
     );
+}
+
+/// What requests meet beside their keys, and what upstreams and callers are told.
+fn surroundings(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     match (p.preflight, q.preflight) {
         (Preflight::Deny, Preflight::Allow) => add(
             "preflight",
@@ -147,8 +165,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             "the upstream is told who calls by other headers".to_owned(),
         );
     }
+}
+
+/// What publishable keys hold, and how long keysets are believed.
+fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
-        &mut add,
+        add,
         "publishable.scopes",
         &words(&p.publishable_scopes, |s| format!("`{s}`")),
         &words(&q.publishable_scopes, |s| format!("`{s}`")),
@@ -169,6 +191,10 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             ),
         );
     }
+}
+
+/// What plans allow.
+fn plans(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     let names: BTreeSet<&String> = p.plans.keys().chain(q.plans.keys()).collect();
     for name in names {
         let field = format!("plans.{name}");
@@ -183,7 +209,6 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             _ => {}
         }
     }
-    out
 }
 
 fn plan(plan: &Plan) -> String {
