@@ -10,7 +10,7 @@ use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
 use super::{key, usage};
-use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels};
+use keystile_api::client::{ClientDetail, ClientRow, ClientView, Create, Delete, List, Show, Update, labels};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
 use keystile_model::error::refuse_all;
@@ -158,29 +158,13 @@ async fn page(
     let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
     let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
-    let records = match visit.may::<audit::List>() {
-        true => {
-            let asked = audit::List {
-                client: Some(name.to_owned()),
-                limit: Some(10),
-                ..audit::List::default()
-            };
-            Some(visit.run(asked).await?.records)
-        }
-        false => None,
-    };
+    let records = lately(visit, name).await?;
     let guide = visit.run(guide::Show {}).await?;
     let plan = guide
         .plans
         .iter()
         .find(|p| Some(&p.plan) == client.client.plan.as_ref());
     let path = format!("/console/clients/{}", encoded(name));
-    let labels: Vec<String> = client
-        .client
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
     let now = current(&client);
     let held = match sent {
         Some(sent) => {
@@ -192,16 +176,7 @@ async fn page(
     };
     let held = held::showing(held, &SAME);
     let body = html! {
-        section.card aria-label="What it is" {
-            (part::facts(vec![
-                ("Plan", html! { @if let Some(plan) = &client.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-                ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
-                ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
-                ("Description", html! { @if client.client.description.is_empty() { span.soft { "none" } } @else { (client.client.description) } }),
-                ("Labels", part::tags(&labels)),
-                ("Created", time(client.client.created.0, visit.now)),
-            ]))
-        }
+        (card(visit, &client.client, plan))
         (used.shown(visit, &path))
         (used.odd(visit))
         section aria-labelledby="keys" {
@@ -227,6 +202,41 @@ async fn page(
         true => page.actions(html! { a.button href={ (path) "/issue" } { "Issue a key" } }),
         false => page,
     })
+}
+
+/// The last records about it, for those who may read them.
+async fn lately(visit: &Visit, name: &str) -> Result<Option<Vec<audit::RecordView>>, Problem> {
+    match visit.may::<audit::List>() {
+        true => {
+            let asked = audit::List {
+                client: Some(name.to_owned()),
+                limit: Some(10),
+                ..audit::List::default()
+            };
+            Ok(Some(visit.run(asked).await?.records))
+        }
+        false => Ok(None),
+    }
+}
+
+fn card(visit: &Visit, client: &ClientView, plan: Option<&guide::Allowance>) -> Markup {
+    let labels: Vec<String> = client
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    html! {
+        section.card aria-label="What it is" {
+            (part::facts(vec![
+                ("Plan", html! { @if let Some(plan) = &client.plan { code { (plan) } } @else { span.soft { "none" } } }),
+                ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
+                ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
+                ("Description", html! { @if client.description.is_empty() { span.soft { "none" } } @else { (client.description) } }),
+                ("Labels", part::tags(&labels)),
+                ("Created", time(client.created.0, visit.now)),
+            ]))
+        }
+    }
 }
 
 fn changes(

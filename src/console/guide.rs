@@ -23,23 +23,21 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         guide.prefix,
         guide.environments.first().map_or("live", String::as_str)
     );
-    let routes = guide.routes.iter().map(|r| {
-        vec![
-            html! { code { (r.path) } },
-            methods(r),
-            needs(r),
-            html! { @if let Some(limit) = &r.limit { (in_words(limit)) } @else { span.soft { "that of the plan" } } },
-            html! { (r.cost) },
-        ]
-    });
-    let errors = guide.errors.iter().map(|e| {
-        vec![
-            html! { code { (e.code) } },
-            html! { (e.status) },
-            html! { (sentence(&e.detail)) },
-        ]
-    });
     let body = html! {
+        (send(&guide, &key))
+        (routes(&guide))
+        (limits(&guide))
+        (errors(&guide))
+    };
+    Ok(Page::new(
+        Section::Guide,
+        format!("Calling {}", guide.realm),
+        body,
+    ))
+}
+
+fn send(guide: &Guide, key: &str) -> Markup {
+    html! {
         section aria-labelledby="send" {
             h2 #send { "Send your key" }
             p { "With every request" @if guide.require_tls { ", over TLS only" } ", in one of these places:" }
@@ -56,16 +54,35 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             }
             p.soft { "Keys begin with " code { (guide.prefix) } ". Treat one like a password: not in a repository, not in a web page." }
             div.examples {
-                (part::copyable("curl", "curl", &curl(&guide, &key)))
-                (part::copyable("python", "Python", &python(&guide, &key)))
-                (part::copyable("javascript", "JavaScript", &javascript(&guide, &key)))
+                (part::copyable("curl", "curl", &curl(guide, key)))
+                (part::copyable("python", "Python", &python(guide, key)))
+                (part::copyable("javascript", "JavaScript", &javascript(guide, key)))
             }
         }
+    }
+}
+
+fn routes(guide: &Guide) -> Markup {
+    let routes = guide.routes.iter().map(|r| {
+        vec![
+            html! { code { (r.path) } },
+            methods(r),
+            needs(r),
+            html! { @if let Some(limit) = &r.limit { (in_words(limit)) } @else { span.soft { "that of the plan" } } },
+            html! { (r.cost) },
+        ]
+    });
+    html! {
         section aria-labelledby="routes" {
             h2 #routes { "Routes" }
             (part::table("Routes", &["Path", "Methods", "Your key needs", "Limit", "Cost"], routes.collect(), "There are no routes."))
             @if guide.unmatched_denied { p.soft { "Everything else is refused." } }
         }
+    }
+}
+
+fn limits(guide: &Guide) -> Markup {
+    html! {
         section aria-labelledby="limits" {
             h2 #limits { "Limits" }
             @for plan in &guide.plans {
@@ -80,17 +97,24 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             @if guide.plans.is_empty() { p { "No plan limits your keys." } }
             p { "Every 429 carries " code { "Retry-After" } ": the seconds to wait. " code { "RateLimit" } " and " code { "RateLimit-Policy" } " tell how much is left." }
         }
+    }
+}
+
+fn errors(guide: &Guide) -> Markup {
+    let errors = guide.errors.iter().map(|e| {
+        vec![
+            html! { code { (e.code) } },
+            html! { (e.status) },
+            html! { (sentence(&e.detail)) },
+        ]
+    });
+    html! {
         section aria-labelledby="errors" {
             h2 #errors { "Errors" }
             p { "A request that is not let in is answered with " code { "application/problem+json" } " (RFC 9457). Programs go by its " code { "code" } "." }
             (part::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
         }
-    };
-    Ok(Page::new(
-        Section::Guide,
-        format!("Calling {}", guide.realm),
-        body,
-    ))
+    }
 }
 
 /// Methods of a route.

@@ -57,31 +57,8 @@ async fn asking(
     let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let guide = visit.run(guide::Show {}).await?;
     let scopes = scopes_of(visit, &guide);
-    let given = visit.ceilings().map(|c| c.plans.clone());
-    let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
-    let own = match &client.client.plan {
-        Some(plan) => format!("its client's ({plan})"),
-        None => "none".to_owned(),
-    };
-    // A token that may give some plans gives no other by leaving it out.
-    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
-    let other = client
-        .client
-        .plan
-        .as_ref()
-        .is_none_or(|p| !plans.contains(p));
-    let choices = match bound && other {
-        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
-        false => part::options(&own, &plans),
-    };
-    let kinds = [
-        ("secret", "secret: kept on a server"),
-        ("publishable", "publishable: seen in a web page"),
-    ];
-    let kinds: Vec<(String, String)> = kinds
-        .iter()
-        .map(|(v, w)| ((*v).to_owned(), (*w).to_owned()))
-        .collect();
+    let choices = plans(visit, client.client.plan.as_ref(), &guide);
+    let kinds = kinds();
     let environments: Vec<(String, String)> = guide
         .environments
         .iter()
@@ -106,22 +83,7 @@ async fn asking(
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
             }
-            details open[more(form)] {
-                summary { "More: limits, networks, origins, certificates, labels, rotation" }
-                div.grid {
-                    @if !is_client(visit) {
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
-                    }
-                    (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(&draft))
-                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
-                    (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
-                    (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
-                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
-                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
-                    (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
-                    (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
-                }
-            }
+            (rarely_needed(visit, form, &draft))
             button type="submit" { "Issue the key" }
         }
     };
@@ -130,6 +92,55 @@ async fn asking(
         true => page.up("/console", "Your keys"),
         false => page.up(path, name),
     })
+}
+
+/// The plans that the visitor may give, and that of the client, which is given by leaving it out.
+fn plans(visit: &Visit, plan: Option<&String>, guide: &Guide) -> Vec<(String, String)> {
+    let given = visit.ceilings().map(|c| c.plans.clone());
+    let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
+    let own = match plan {
+        Some(plan) => format!("its client's ({plan})"),
+        None => "none".to_owned(),
+    };
+    // A token that may give some plans gives no other by leaving it out.
+    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let other = plan.is_none_or(|p| !plans.contains(p));
+    match bound && other {
+        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
+        false => part::options(&own, &plans),
+    }
+}
+
+fn kinds() -> Vec<(String, String)> {
+    let kinds = [
+        ("secret", "secret: kept on a server"),
+        ("publishable", "publishable: seen in a web page"),
+    ];
+    kinds
+        .iter()
+        .map(|(v, w)| ((*v).to_owned(), (*w).to_owned()))
+        .collect()
+}
+
+fn rarely_needed(visit: &Visit, form: &Form, draft: &Draft<'_>) -> Markup {
+    html! {
+        details open[more(form)] {
+            summary { "More: limits, networks, origins, certificates, labels, rotation" }
+            div.grid {
+                @if !is_client(visit) {
+                    (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(draft))
+                }
+                (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(draft))
+                (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(draft))
+                (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(draft))
+                (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(draft))
+                (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(draft))
+                (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(draft))
+                (field("rotate_every", "Rotate every").placeholder("90d").line(draft))
+                (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(draft))
+            }
+        }
+    }
 }
 
 fn more(form: &Form) -> bool {

@@ -1,5 +1,8 @@
 //! Keys: lists of them, and one with all that can be done to it.
 
+mod facts;
+mod list;
+
 use std::collections::BTreeMap;
 
 use axum::extract::Path;
@@ -10,131 +13,20 @@ use super::door::is_client;
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
 use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, maybe_time, time};
+use super::part;
+use super::part::field;
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
+use facts::{facts, lately};
 use keystile_api::audit;
 use keystile_api::client::labels;
-use keystile_api::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
-use keystile_api::usage::Left;
+use keystile_api::key::{Disable, Enable, KeyView, Revoke, Show, Update};
 use keystile_api::{Operation as _, encoded};
 use keystile_model::error::refuse_all;
 use keystile_model::record::Status;
 use keystile_model::wire::{Id, TimeWords, parsed_list};
 use keystile_server::problem::Problem;
-
-/// Keys on one page, and how many are looked at for it.
-const PAGE: u32 = 50;
-const SCAN: u32 = 5_000;
-
-/// All keys, or those that are asked for.
-pub async fn list(visit: Visit) -> Response {
-    let page = listing(&visit).await;
-    visit.shown(page)
-}
-
-async fn listing(visit: &Visit) -> Result<Page, Problem> {
-    let client = visit.query.given("client").map(str::to_owned);
-    let keys = found(visit, client).await?;
-    let body = html! {
-        (filters(&visit.query, "/console/keys", true))
-        (listed(&keys, visit, "/console/keys", true))
-    };
-    let lost = html! { a.button.quiet href="/console/lost-keys" { "Lost by a restore" } };
-    Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
-}
-
-/// The keys that a page's query asks for.
-///
-/// # Errors
-/// Those of the operation.
-pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Problem> {
-    let query = visit.query.clone();
-    let mut asked = Form::default();
-    for name in ["status", "environment", "expiring", "cursor"] {
-        if let Some(value) = query.given(name) {
-            asked = asked.with(name, value);
-        }
-    }
-    let mut asked: List = asked
-        .with_all("label", query.words("label"))
-        .operation(&["status", "label"])?;
-    asked.client = client;
-    asked.limit = Some(PAGE);
-    asked.scan = Some(SCAN);
-    visit.run(asked).await
-}
-
-/// What a list can be narrowed to.
-pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
-    let draft = Draft::new(query, None);
-    let states: Vec<String> = [
-        Status::Active,
-        Status::Rotating,
-        Status::Pending,
-        Status::Disabled,
-        Status::Expired,
-        Status::Revoked,
-    ]
-    .iter()
-    .map(|s| s.as_str().to_owned())
-    .collect();
-    html! {
-        form.filters method="get" action=(path) role="search" aria-label="Keys" {
-            @if of_all { (field("client", "Client").line(&draft)) }
-            (field("status", "Status").choice(&draft, &part::options("any", &states)))
-            (field("expiring", "Ends before").placeholder("30d").line(&draft))
-            (field("label", "Label").placeholder("team=web").line(&draft))
-            @if let Some(since) = query.given("since") { input type="hidden" name="since" value=(since); }
-            button.quiet type="submit" { "Show" }
-        }
-    }
-}
-
-/// A page of keys.
-pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Markup {
-    let query = visit.query.clone().without("done");
-    let first = query
-        .given("cursor")
-        .map(|_| query.clone().without("cursor").target(path));
-    let next = keys
-        .next
-        .as_ref()
-        .map(|n| query.clone().with("cursor", n.0.to_string()).target(path));
-    let empty = match next {
-        Some(_) => "No match among the records searched so far; there are more.",
-        None => "There are no such keys.",
-    };
-    html! {
-        (rows(&keys.keys, visit.now, with_client, empty))
-        (part::pager(first, next))
-    }
-}
-
-/// Keys, a row each.
-pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Markup {
-    let mut heads = vec!["Key", "Name", "Status", "Scopes", "Plan", "Ends"];
-    if with_client {
-        heads.insert(1, "Client");
-    }
-    let row = |k: &KeyView| {
-        let id = k.id.0.to_string();
-        let mut row = vec![
-            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
-            html! { @if k.name.is_empty() { span.soft { "–" } } @else { (k.name) } },
-            chip(k.status.0.as_str()),
-            part::tags(&k.scopes),
-            html! { @if let Some(plan) = &k.plan { code { (plan) } } @else { span.soft { "–" } } },
-            maybe_time(k.ends(), now, "never"),
-        ];
-        if with_client {
-            let target = format!("/console/clients/{}", encoded(&k.client));
-            row.insert(1, html! { a href=(target) { (k.client) } });
-        }
-        row
-    };
-    part::table("Keys", &heads, keys.iter().map(row).collect(), empty)
-}
+pub use list::{filters, found, list, listed, rows};
 
 /// One key.
 pub async fn show(visit: Visit, Path(id): Path<String>) -> Response {
@@ -195,94 +87,10 @@ async fn page(
     })
 }
 
-fn facts(key: &KeyView, now: u64) -> Markup {
-    let seconds = |t: &Option<keystile_model::wire::Time>| t.as_ref().map(|t| t.0);
-    let words = |list: &[String], none: &str| match list.is_empty() {
-        true => html! { span.soft { (none) } },
-        false => part::tags(list),
-    };
-    let labels: Vec<String> = key.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let mut all = vec![
-        ("Status", chip(key.status.0.as_str())),
-        (
-            "Kind",
-            html! { (key.kind.as_str()) ", " code { (key.environment.0) } },
-        ),
-        ("Scopes", words(&key.scopes, "none")),
-        (
-            "Plan",
-            html! { @if let Some(plan) = &key.plan { code { (plan) } } @else { span.soft { "none" } } },
-        ),
-        ("Limits of its own", words(&key.limits, "those of the plan")),
-        ("Created", time(key.created.0, now)),
-        ("Ends", maybe_time(seconds(&key.expires), now, "never")),
-    ];
-    if let Some(until) = seconds(&key.works_until) {
-        all.push(("Gives way", time(until, now)));
-    }
-    if let Some(from) = seconds(&key.not_before) {
-        all.push(("Begins", time(from, now)));
-    }
-    if let Some(revoked) = seconds(&key.revoked) {
-        all.push((
-            "Revoked",
-            html! { (time(revoked, now)) @if !key.reason.is_empty() { " (" (key.reason) ")" } },
-        ));
-    }
-    if !key.cidrs.is_empty() || !key.deny_cidrs.is_empty() {
-        all.push(("Only from", words(&key.cidrs, "everywhere")));
-        all.push(("Never from", words(&key.deny_cidrs, "nowhere")));
-    }
-    if !key.origins.is_empty() {
-        all.push(("Origins", words(&key.origins, "any")));
-    }
-    if !key.certificates.is_empty() {
-        all.push(("Client certificates", words(&key.certificates, "any")));
-    }
-    if !labels.is_empty() {
-        all.push(("Labels", words(&labels, "none")));
-    }
-    if let Some(from) = &key.rotated_from {
-        let id = from.0.to_string();
-        all.push((
-            "Takes the place of",
-            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
-        ));
-    }
-    html! { section.card aria-label="What it is" { (part::facts(all)) } }
-}
-
-/// When and where from it was used last, and what is left of its quota.
-fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
-    let of = |f: fn(&KeyUse) -> Option<&String>| {
-        let text = key.usage.as_ref().and_then(f);
-        html! { @if let Some(text) = text { (text) } @else { span.soft { "not noted" } } }
-    };
-    let last = key.usage.as_ref().and_then(|u| u.last_used.as_ref());
-    let mut all = vec![(
-        "Last used",
-        maybe_time(last.map(|t| t.0), now, "not that we know"),
-    )];
-    if last.is_some() {
-        all.push(("Last from", of(|u| u.last_address.as_ref())));
-        all.push(("First from", of(|u| u.first_address.as_ref())));
-        all.push(("Last by", of(|u| u.last_agent.as_ref())));
-    }
-    let quota = match left {
-        Some(left) => usage::quota(left, now),
-        None => html! { span.soft { "cannot be read at present" } },
-    };
-    all.push(("Quota", quota));
-    html! { section.card aria-label="How it is used" { (part::facts(all)) } }
-}
-
 /// What can be done to it.
 fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
     let id = key.id.0.to_string();
-    let at = |verb: &str| format!("/console/keys/{id}/{verb}");
     let revoked = key.status.0 == Status::Revoked;
-    let expired = key.status.0 == Status::Expired;
-    let own = is_client(visit);
     let held = held::showing(current(key), &FIELDS);
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
@@ -297,74 +105,98 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
             (part::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
         } @else {
             div.columns {
-                section.card aria-labelledby="rotate" {
-                    h2 #rotate { "Rotate" }
-                    p { "A new key takes its place, with the same rules. This one works on for a while, so that you can exchange it without haste." }
-                    (rotate.summary())
-                    @if expired {
-                        p.soft { "It has ended: create a new one instead." }
-                    } @else {
-                        form method="post" action=(at("rotate")) {
-                            (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                            (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(&rotate))
-                            button type="submit" { "Rotate" }
-                        }
-                        details {
-                            summary { "It was due, and its successor waits" }
-                            form method="post" action=(at("fetch")) {
-                                (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                                p { "Where a plan rotates keys by itself, the new key is fetched here, once." }
-                                button.quiet type="submit" { "Fetch the successor" }
-                            }
-                        }
-                    }
+                (rotation(visit, key, form, &rotate))
+                (off(visit, key, &enable, &revoke))
+            }
+            (change(visit, &id, form, &rename))
+        }
+    }
+}
+
+fn rotation(visit: &Visit, key: &KeyView, form: &Form, rotate: &Draft<'_>) -> Markup {
+    let at = |verb: &str| format!("/console/keys/{}/{verb}", key.id.0);
+    let expired = key.status.0 == Status::Expired;
+    html! {
+        section.card aria-labelledby="rotate" {
+            h2 #rotate { "Rotate" }
+            p { "A new key takes its place, with the same rules. This one works on for a while, so that you can exchange it without haste." }
+            (rotate.summary())
+            @if expired {
+                p.soft { "It has ended: create a new one instead." }
+            } @else {
+                form method="post" action=(at("rotate")) {
+                    (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                    (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(rotate))
+                    button type="submit" { "Rotate" }
                 }
-                section.card aria-labelledby="off" {
-                    (enable.summary())
-                    @if key.disabled {
-                        h2 #off { "Enable" }
-                        @if own {
-                            p { "It is switched off. Whoever runs this API can switch it on again." }
-                        } @else {
-                            p { "It is switched off, and can be switched on again." }
-                            form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
-                        }
-                    } @else {
-                        h2 #off { "Disable" }
-                        @if own {
-                            p { "Switches it off until whoever runs this API enables it again." }
-                        } @else {
-                            p { "Switches it off until you enable it again." }
-                        }
-                        form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
-                    }
-                    h2 { "Revoke" }
-                    p { "Switches it off for good. Whoever uses it is refused within seconds." }
-                    (revoke.summary())
-                    form method="post" action=(at("revoke")) data-confirm=(id) {
-                        (visit.seal())
-                        (field("reason", "Reason").hint("For the audit log.").line(&revoke))
-                        (field("confirm", &format!("Type {id} to confirm")).needed().line(&revoke))
-                        button.danger type="submit" { "Revoke for good" }
+                details {
+                    summary { "It was due, and its successor waits" }
+                    form method="post" action=(at("fetch")) {
+                        (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                        p { "Where a plan rotates keys by itself, the new key is fetched here, once." }
+                        button.quiet type="submit" { "Fetch the successor" }
                     }
                 }
             }
-            section.card aria-labelledby="change" {
-                h2 #change { "Change" }
-                (rename.summary())
-                form method="post" action={ "/console/keys/" (id) } {
-                    (visit.seal()) (held::hidden(form, &FIELDS))
-                    div.grid {
-                        (field("name", "Name").line(&rename))
-                        (field("scopes", "Scopes").hint("Parted by spaces.").line(&rename))
-                        (field("plan", "Plan of its own").hint("Empty: its client's.").line(&rename))
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(&rename))
-                        (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
-                        (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
-                        (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&rename))
-                    }
-                    button type="submit" { "Save" }
+        }
+    }
+}
+
+/// Switching it off, for a while or for good.
+fn off(visit: &Visit, key: &KeyView, enable: &Draft<'_>, revoke: &Draft<'_>) -> Markup {
+    let id = key.id.0.to_string();
+    let at = |verb: &str| format!("/console/keys/{id}/{verb}");
+    let own = is_client(visit);
+    html! {
+        section.card aria-labelledby="off" {
+            (enable.summary())
+            @if key.disabled {
+                h2 #off { "Enable" }
+                @if own {
+                    p { "It is switched off. Whoever runs this API can switch it on again." }
+                } @else {
+                    p { "It is switched off, and can be switched on again." }
+                    form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
                 }
+            } @else {
+                h2 #off { "Disable" }
+                @if own {
+                    p { "Switches it off until whoever runs this API enables it again." }
+                } @else {
+                    p { "Switches it off until you enable it again." }
+                }
+                form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
+            }
+            h2 { "Revoke" }
+            p { "Switches it off for good. Whoever uses it is refused within seconds." }
+            (revoke.summary())
+            form method="post" action=(at("revoke")) data-confirm=(id) {
+                (visit.seal())
+                (field("reason", "Reason").hint("For the audit log.").line(revoke))
+                (field("confirm", &format!("Type {id} to confirm")).needed().line(revoke))
+                button.danger type="submit" { "Revoke for good" }
+            }
+        }
+    }
+}
+
+fn change(visit: &Visit, id: &str, form: &Form, rename: &Draft<'_>) -> Markup {
+    html! {
+        section.card aria-labelledby="change" {
+            h2 #change { "Change" }
+            (rename.summary())
+            form method="post" action={ "/console/keys/" (id) } {
+                (visit.seal()) (held::hidden(form, &FIELDS))
+                div.grid {
+                    (field("name", "Name").line(rename))
+                    (field("scopes", "Scopes").hint("Parted by spaces.").line(rename))
+                    (field("plan", "Plan of its own").hint("Empty: its client's.").line(rename))
+                    (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(rename))
+                    (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(rename))
+                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(rename))
+                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(rename))
+                }
+                button type="submit" { "Save" }
             }
         }
     }

@@ -7,11 +7,9 @@
 //! A session begun so ends like every other. What a person is given is looked at when he
 //! signs in: who loses a group at the provider keeps his role here until the session ends.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use keystile_core::key::KeyId;
 use maud::html;
@@ -36,10 +34,12 @@ pub mod flow;
 pub mod id_token;
 pub mod provider;
 pub mod roles;
+mod settings;
 
 use flow::{Flow, Flows};
 use provider::Provider;
-use roles::{Claims, Rule};
+use roles::Claims;
+pub use settings::{Settings, checked, checked_console};
 
 /// Where the provider sends people back to.
 const BACK: &str = "/console/oidc/callback";
@@ -51,116 +51,6 @@ const AT_ONCE: usize = 16;
 const SIGN_INS: u64 = u64::MAX - 1;
 /// What the audit log calls it.
 const ACTION: &str = "console.sign_in";
-
-/// How sign-in is set up.
-#[derive(Clone)]
-pub struct Settings {
-    /// The provider, exactly as it calls itself.
-    pub issuer: String,
-    /// Our id there.
-    pub client: String,
-    /// Our secret there; none for a public client.
-    pub secret: Option<Secret>,
-    /// `https://keystile.example.com`: how browsers call us.
-    pub console: String,
-    /// What is asked for beside `openid`.
-    pub scopes: Vec<String>,
-    /// Who has which role.
-    pub rules: Vec<Rule>,
-    /// Authorities to trust in place of those that everybody trusts.
-    pub ca: Option<PathBuf>,
-    /// Hosts beside the issuer's own that its document may name.
-    pub hosts: Vec<String>,
-}
-
-impl Settings {
-    /// Where the provider sends people back to, as it has to be registered there.
-    pub fn redirect(&self) -> String {
-        format!("{}{BACK}", self.console)
-    }
-
-    fn scopes(&self) -> String {
-        let asked = self.scopes.iter().filter(|s| *s != "openid");
-        asked.fold("openid".to_owned(), |all, s| format!("{all} {s}"))
-    }
-
-    /// An address that the provider's document names: on the issuer's own host, or on one that
-    /// the operator listed. Codes and our secret are sent there.
-    ///
-    /// # Errors
-    /// It is somewhere else, or not over TLS although the issuer is.
-    pub fn checked_endpoint(&self, field: &str, address: &str) -> Result<()> {
-        let address = checked(address)?;
-        let parsed = |text: &str| text.parse::<Uri>().unwrap_or_default();
-        let (issuer, named) = (parsed(&self.issuer), parsed(&address));
-        let host = named.host().unwrap_or_default();
-        let listed = self.hosts.iter().map(String::as_str).chain(issuer.host());
-        if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
-            return Err(refuse(
-                format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
-                format_args!(
-                    "if that host is the provider's, start the server with `--oidc-host {host}`"
-                ),
-            ));
-        }
-        if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
-            return Err(refuse(
-                format_args!("`{field}` does not use TLS although the issuer does"),
-                "tell the people who run the identity provider",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The provider's host: what the button says.
-    pub fn name(&self) -> String {
-        let issuer: Option<Uri> = self.issuer.parse().ok();
-        let host = issuer.as_ref().and_then(Uri::host);
-        host.unwrap_or(&self.issuer).to_owned()
-    }
-}
-
-/// An address over TLS, or on this machine.
-///
-/// # Errors
-/// It is something else.
-pub fn checked(address: &str) -> Result<String> {
-    let wrong = || {
-        refuse(
-            format_args!("`{address}` is no address over TLS"),
-            "write it as `https://host/path`; `http://` is for providers on this machine",
-        )
-    };
-    let parsed: Uri = address.parse().map_err(|_| wrong())?;
-    let host = parsed.host().unwrap_or_default();
-    let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    let safe = match parsed.scheme_str() {
-        Some("https") => !host.is_empty(),
-        Some("http") => here,
-        _ => false,
-    };
-    let plain = address.bytes().all(|b| b.is_ascii_graphic()) && !address.contains(['@', '#']);
-    if !safe || !plain {
-        return Err(wrong());
-    }
-    Ok(address.to_owned())
-}
-
-/// How browsers call us: an address without a path.
-///
-/// # Errors
-/// It is something else.
-pub fn checked_console(address: &str) -> Result<String> {
-    let origin = checked(address)?;
-    let origin = origin.strip_suffix('/').unwrap_or(&origin);
-    if origin.matches('/').count() != 2 || origin.contains('?') {
-        return Err(refuse(
-            format_args!("`{address}` has a path"),
-            "write `https://host` or `https://host:port`: the console is at `/console` of it",
-        ));
-    }
-    Ok(origin.to_ascii_lowercase())
-}
 
 /// The way in over a provider.
 pub struct Oidc {
@@ -461,79 +351,4 @@ fn set(response: &mut Response, cookie: axum::http::HeaderValue) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_over_tls_or_on_this_machine() {
-        for good in [
-            "https://id.example.com",
-            "https://id.example.com/realms/a?b=c",
-            "http://localhost:8081/realms/a",
-            "http://127.0.0.1:1",
-        ] {
-            assert!(checked(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "http://id.example.com",
-            "http://localhost.example.com",
-            "https://a@b.example.com",
-            "https://",
-            "id.example.com",
-            "javascript:alert(1)",
-            "https://a.example.com/#b",
-            "https://a.example.com/ b",
-            "",
-        ] {
-            assert!(checked(bad).is_err(), "{bad}");
-        }
-        let console = |text: &str| checked_console(text).ok();
-        assert_eq!(
-            console("https://Keystile.example.com:8443/").as_deref(),
-            Some("https://keystile.example.com:8443")
-        );
-        for bad in [
-            "https://a.example.com/console",
-            "https://a.example.com?x",
-            "http://a.b",
-        ] {
-            assert_eq!(console(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn people_are_told_apart_by_provider_and_subject() {
-        let a = id("https://a.example", "1");
-        assert_eq!(a, id("https://a.example", "1"));
-        assert_ne!(a, id("https://a.example", "2"));
-        assert_ne!(a, id("https://b.example", "1"));
-        assert_ne!(id("https://a.example", "1"), id("https://a.example1", ""));
-    }
-
-    #[test]
-    fn a_subject_cannot_be_made_to_look_like_an_address_that_was_verified() {
-        let named = |claims: serde_json::Value| names(claims.as_object().unwrap()).0;
-        let email = "boss@example.com";
-        let known = named(json!({"sub": "u-1", "email": email, "email_verified": true}));
-        assert_eq!(known, "oidc:u-1 (boss@example.com)");
-        for forged in [
-            "u-1 (boss@example.com)",
-            "boss@example.com",
-            "u-1\u{a0}(boss@example.com)",
-        ] {
-            for claims in [
-                json!({"sub": forged}),
-                json!({"sub": forged, "email": email}),
-                json!({"sub": forged, "email": email, "email_verified": false}),
-            ] {
-                let name = named(claims);
-                assert!(!name.contains('@') && !name.contains('('), "{name}");
-            }
-        }
-        // Nor can an address that the provider lets anybody choose.
-        let crooked = "x) (boss@example.com";
-        let crooked = named(json!({"sub": "u-2", "email": crooked, "email_verified": true}));
-        assert_eq!(crooked, "oidc:u-2 (x%29%20%28boss@example.com)");
-        assert_eq!(named(json!({"sub": "auth0|5f7c"})), "oidc:auth0|5f7c");
-    }
-}
+mod tests;

@@ -1,18 +1,20 @@
 //! Usage: what Envoys counted, as a chart with its numbers, what was odd about keys, and
 //! what is left of their quotas.
 
+mod charts;
+
 use maud::{Markup, html};
 
-use super::chart::{self, Bar, Series};
+use super::chart;
 use super::part::{self, number, time};
 use super::visit::Visit;
-use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup, left_of};
-use keystile_api::{Operation as _, encoded, policy};
+use charts::{busiest, course, reasons};
+use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, left_of};
+use keystile_api::{Operation as _, policy};
 use keystile_model::error::{Kind, Result};
-use keystile_model::when::{self, When};
+use keystile_model::when::When;
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::usage::Step;
 use keystile_registry::usage::question::By;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
@@ -289,138 +291,6 @@ fn told(rule: &str) -> Markup {
     html! { span title=(rule) { (words) } }
 }
 
-/// A bar for each step: what was let through, the commonest reasons of refusals, the rest.
-fn course(u: &Usage) -> Series<'_> {
-    let refusals = || u.groups.iter().filter(|g| refused(g) > 0);
-    let mut parts = vec!["let through"];
-    parts.extend(refusals().take(REASONS).map(name));
-    let rest = refusals().nth(REASONS).is_some();
-    if rest {
-        parts.push("other refusals");
-    }
-    let bars = u.points.iter().enumerate().map(|(i, point)| {
-        let mut left = point.requests.saturating_sub(point.allowed);
-        let mut values = vec![point.allowed];
-        for group in refusals().take(REASONS) {
-            let n = group.points.get(i).copied().unwrap_or(0);
-            left = left.saturating_sub(n);
-            values.push(n);
-        }
-        if rest {
-            values.push(left);
-        }
-        let (label, short) = at(point.at.0, u.step);
-        Bar {
-            label,
-            short,
-            values,
-        }
-    });
-    Series {
-        title: "Requests by what became of them",
-        axis: match u.step {
-            Step::Minute => "Minute (UTC)",
-            Step::Hour => "Hour (UTC)",
-            Step::Day => "Day (UTC)",
-        },
-        bars: bars.collect(),
-        parts,
-    }
-}
-
-fn refused(group: &UsageGroup) -> u64 {
-    group.requests.saturating_sub(group.allowed)
-}
-
-fn name(group: &UsageGroup) -> &str {
-    group.name.as_deref().unwrap_or("none")
-}
-
-/// In full, and as short as below a bar.
-fn at(seconds: u64, step: Step) -> (String, String) {
-    let text = when::short(seconds);
-    let text = text.as_str();
-    let (full, short) = match step {
-        Step::Minute => (0..16, 14..16),
-        Step::Hour => (0..16, 11..13),
-        Step::Day => (0..10, 8..10),
-    };
-    let cut = |range| {
-        text.get::<std::ops::Range<usize>>(range)
-            .unwrap_or(text)
-            .to_owned()
-    };
-    (cut(full), cut(short))
-}
-
-/// Refusals by reason.
-fn reasons(u: &Usage) -> Markup {
-    let rows: Vec<_> = u.groups.iter().filter(|g| refused(g) > 0).collect();
-    html! {
-        div {
-            h3 { "Refused, by reason" }
-            @if rows.is_empty() {
-                p.soft { "Nothing was refused." }
-            } @else {
-                table.plain.reasons {
-                    thead { tr { th scope="col" { "Reason" } th.num scope="col" { "Requests" } } }
-                    tbody {
-                        @for group in rows {
-                            tr { th scope="row" { code { (name(group)) } } td.num { (number(refused(group))) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The largest clients, keys or routes.
-fn busiest(u: &Usage) -> Markup {
-    let (title, head, folder) = match u.by {
-        Some(By::Client) => ("By client", "Client", Some("clients")),
-        Some(By::Key) => ("By key", "Key", Some("keys")),
-        _ => ("By route", "Route", None),
-    };
-    html! {
-        div {
-            h3 { (title) }
-            table.plain.busiest {
-                thead {
-                    tr {
-                        th scope="col" { (head) }
-                        th.num scope="col" { "Requests" }
-                        th.num scope="col" { "Refused" }
-                    }
-                }
-                tbody {
-                    @for group in &u.groups {
-                        tr {
-                            th scope="row" {
-                                @match (&group.name, folder) {
-                                    (Some(name), Some(folder)) => a href={ "/console/" (folder) "/" (encoded(name)) } { (name) },
-                                    (Some(name), None) => code { (name) },
-                                    (None, Some(_)) => span.soft { "no known key" },
-                                    (None, None) => span.soft { "no route" },
-                                }
-                            }
-                            td.num { (number(group.requests)) }
-                            td.num { (number(refused(group))) }
-                        }
-                    }
-                    @if let Some(others) = &u.others {
-                        tr {
-                            th scope="row" { span.soft { (number(others.groups)) " more" } }
-                            td.num { (number(others.requests)) }
-                            td.num { (number(others.requests.saturating_sub(others.allowed))) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// What is left of the quotas of some keys, in their order; `None` for each if usage cannot
 /// be read.
 ///
@@ -453,63 +323,4 @@ pub fn quota(left: &Left, now: u64) -> Markup {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(name: &str, allowed: bool, points: Vec<u64>) -> UsageGroup {
-        let requests = points.iter().sum();
-        UsageGroup {
-            name: Some(name.to_owned()),
-            client: None,
-            requests,
-            allowed: if allowed { requests } else { 0 },
-            points,
-        }
-    }
-
-    #[test]
-    fn the_parts_of_each_bar_are_all_of_its_requests() {
-        let groups = vec![
-            group("ok", true, vec![50, 7]),
-            group("rate_limited", false, vec![0, 30]),
-            group("unknown_api_key", false, vec![4, 1]),
-            group("missing_api_key", false, vec![2, 0]),
-            group("expired_api_key", false, vec![0, 1]),
-        ];
-        let point = |at, requests, allowed| keystile_api::usage::UsagePoint {
-            at: Time(at),
-            requests,
-            allowed,
-        };
-        let usage = Usage {
-            client: None,
-            key: None,
-            from: Time(0),
-            until: Time(7200),
-            step: Step::Hour,
-            requests: 95,
-            allowed: 57,
-            refused: 38,
-            points: vec![point(0, 56, 50), point(3600, 39, 7)],
-            by: Some(By::Outcome),
-            groups,
-            others: None,
-            counted_since: Some(Time(0)),
-            uncounted: None,
-        };
-        let series = course(&usage);
-        assert_eq!(
-            series.parts,
-            [
-                "let through",
-                "rate_limited",
-                "unknown_api_key",
-                "other refusals"
-            ]
-        );
-        assert_eq!(series.bars[0].values, [50, 0, 4, 2]);
-        assert_eq!(series.bars[1].values, [7, 30, 1, 1]);
-        assert_eq!(series.bars[1].label, "1970-01-01 01:00");
-        assert_eq!(series.bars[1].short, "01");
-    }
-}
+mod tests;
