@@ -11,7 +11,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,6 +29,7 @@ pub mod discovery;
 pub mod fleet;
 pub mod history;
 mod nodes;
+mod numbers;
 pub mod papers;
 pub mod publisher;
 mod request;
@@ -44,6 +44,8 @@ pub use settings::{Limits, Settings};
 use artefact::{Artefact, Kind};
 use fleet::Fleet;
 use history::History;
+use numbers::Counts;
+pub use numbers::Numbers;
 use publisher::Known;
 
 /// How often what is gone is forgotten, and the age of the keyset looked at.
@@ -94,75 +96,6 @@ impl Published {
     pub fn version(&self) -> u64 {
         self.overlay.version()
     }
-}
-
-#[derive(Default)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Default)]
-struct Counts {
-    pushes: Counter,
-    acknowledged: Counter,
-    refused: Counter,
-    turned_away: Counter,
-    dropped: Counter,
-    bases: Counter,
-    overlays: Counter,
-    failures: Counter,
-    reports: Counter,
-    reports_refused: Counter,
-    repairs: Counter,
-}
-
-/// Delivery in numbers, for metrics. Those that end in `_total` only rise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbers {
-    /// Version that every Envoy should have.
-    pub version: u64,
-    /// Version of the base.
-    pub base_version: u64,
-    /// Keys in the base.
-    pub base_keys: u64,
-    /// Keys in the overlay.
-    pub overlay_keys: u64,
-    /// Streams open.
-    pub streams: u64,
-    /// Envoys connected.
-    pub nodes: u64,
-    /// Envoys that have not answered a push in time.
-    pub lagging: u64,
-    /// Resources sent, each to one Envoy.
-    pub pushes_total: u64,
-    /// Of these acknowledged.
-    pub acknowledged_total: u64,
-    /// Of these refused.
-    pub refused_total: u64,
-    /// Streams turned away because there were too many.
-    pub turned_away_total: u64,
-    /// Streams dropped because of what their peers did.
-    pub dropped_total: u64,
-    /// Bases made.
-    pub bases_total: u64,
-    /// Overlays made: one for many changes at once.
-    pub overlays_total: u64,
-    /// Times that no keyset could be made from the store.
-    pub failures_total: u64,
-    /// Reports taken.
-    pub reports_total: u64,
-    /// Reports refused.
-    pub reports_refused_total: u64,
-    /// Times that a base was pushed again because a worker lacked it.
-    pub repairs_total: u64,
 }
 
 impl Delivery {
@@ -373,33 +306,6 @@ impl Delivery {
         let published = self.published.borrow().clone()?;
         let manifest = &published.overlay.built().manifest;
         serde_json::from_slice::<End>(manifest).ok()?.not_after
-    }
-
-    /// Delivery in numbers.
-    pub fn numbers(&self) -> Numbers {
-        let published = self.published.borrow().clone();
-        let of = |f: fn(&Published) -> u64| published.as_deref().map_or(0, f);
-        let (nodes, lagging) = self.fleet.connected();
-        Numbers {
-            version: of(Published::version),
-            base_version: of(|p| p.base.version()),
-            base_keys: of(|p| p.base.built().keys as u64),
-            overlay_keys: of(|p| p.overlay.built().keys as u64),
-            streams: self.fleet.streams() as u64,
-            nodes: nodes as u64,
-            lagging: lagging as u64,
-            pushes_total: self.count.pushes.get(),
-            acknowledged_total: self.count.acknowledged.get(),
-            refused_total: self.count.refused.get(),
-            turned_away_total: self.count.turned_away.get(),
-            dropped_total: self.count.dropped.get(),
-            bases_total: self.count.bases.get(),
-            overlays_total: self.count.overlays.get(),
-            failures_total: self.count.failures.get(),
-            reports_total: self.count.reports.get(),
-            reports_refused_total: self.count.reports_refused.get(),
-            repairs_total: self.count.repairs.get(),
-        }
     }
 
     /// The version of the store's keyset, which Envoys should soon have.

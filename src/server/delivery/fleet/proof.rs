@@ -259,64 +259,11 @@ impl Node {
         if self.proven(issued).is_some_and(|v| v >= version) {
             return Ok(());
         }
+        let doubt = self.doubt(version, issued).or_else(|| self.unread(version));
+        if let Some(why) = doubt {
+            return Err((why, false));
+        }
         let later = |why: String| Err((why, false));
-        if self.processes.is_doubtful() {
-            return later(
-                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
-                    .to_owned(),
-            );
-        }
-        if let Some(off) = self.processes.clock_off() {
-            return later(format!(
-                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
-            ));
-        }
-        let (all, silent) = (self.processes.len(), self.processes.silent());
-        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
-            return later(format!(
-                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
-            ));
-        }
-        if all > 1 && silent > 0 {
-            return later(format!(
-                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
-            ));
-        }
-        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
-        let newest = newest.unwrap_or(0);
-        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
-            return later(format!(
-                "it has version {newest} in force, which was not published here: it comes from another timeline"
-            ));
-        }
-        if all > 1 && self.vm_count(version) < self.processes.expected() {
-            return later(format!(
-                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if one was just restarted, wait a minute; if not, give each Envoy an id of its own",
-                self.vm_count(version),
-                self.processes.expected()
-            ));
-        }
-        if self.streams.is_empty() {
-            return later(gone());
-        }
-        if self.is_unclear() {
-            return later(
-                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each Envoy an id of its own"
-                    .to_owned(),
-            );
-        }
-        let [base, overlay] = &self.resources;
-        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
-            return later(format!(
-                "refused version {}: {}",
-                refused.version, refused.message
-            ));
-        }
-        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
-        let newest = acknowledged(overlay).max(acknowledged(base));
-        if newest.is_none_or(|v| v < version) {
-            return later("not acknowledged yet".to_owned());
-        }
         if self.processes.vms().next().is_none() {
             let why =
                 "acknowledged, but it does not report what is in force; set `report` in the policy";
@@ -330,6 +277,73 @@ impl Node {
             self.vm_count(version),
             self.processes.expected()
         ))
+    }
+
+    /// Why nothing that is reported under the node id proves anything.
+    fn doubt(&self, version: u64, issued: &Issued) -> Option<String> {
+        if self.processes.is_doubtful() {
+            return Some(
+                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
+                    .to_owned(),
+            );
+        }
+        if let Some(off) = self.processes.clock_off() {
+            return Some(format!(
+                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
+            ));
+        }
+        let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
+            return Some(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
+            ));
+        }
+        if all > 1 && silent > 0 {
+            return Some(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
+            ));
+        }
+        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
+        let newest = newest.unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return Some(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
+        }
+        if all > 1 && self.vm_count(version) < self.processes.expected() {
+            return Some(format!(
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if one was just restarted, wait a minute; if not, give each Envoy an id of its own",
+                self.vm_count(version),
+                self.processes.expected()
+            ));
+        }
+        None
+    }
+
+    /// Why the version is not known to have been taken.
+    fn unread(&self, version: u64) -> Option<String> {
+        if self.streams.is_empty() {
+            return Some(gone());
+        }
+        if self.is_unclear() {
+            return Some(
+                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each Envoy an id of its own"
+                    .to_owned(),
+            );
+        }
+        let [base, overlay] = &self.resources;
+        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
+            return Some(format!(
+                "refused version {}: {}",
+                refused.version, refused.message
+            ));
+        }
+        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
+        let newest = acknowledged(overlay).max(acknowledged(base));
+        if newest.is_none_or(|v| v < version) {
+            return Some("not acknowledged yet".to_owned());
+        }
+        None
     }
 
     /// How many VMs have a version in force.
