@@ -1,5 +1,7 @@
 //! Who asks, and whether he may: the token, its role, how often.
 
+mod refused;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +17,10 @@ use keystile_api::Route;
 use keystile_model::caller::{Grant, Role};
 use keystile_model::error::{Kind, refuse};
 use keystile_model::reach::Reach;
-use keystile_model::words;
 use keystile_model::world::World;
-use keystile_registry::audit;
 use keystile_registry::token::{self, TokenError};
 use keystile_system as system;
+pub use refused::{tell_refused, write_down};
 
 /// How long a request waits until the use of its token is remembered.
 const NOTED: Duration = Duration::from_millis(100);
@@ -299,94 +300,6 @@ pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Proble
     let problem = forbidden(asker.grant.role, route.roles);
     write_down(app, asker.world(), route.name, "", &problem.detail).await;
     Err(problem)
-}
-
-/// Writes a refused attempt into the audit log: so many of one place in a minute, so that
-/// nobody fills the disk by being refused. The others are counted, and told of together.
-pub async fn write_down(
-    app: &App,
-    world: World,
-    action: &'static str,
-    subject: &str,
-    reason: &str,
-) {
-    let place = world
-        .actor
-        .address
-        .parse()
-        .map_or(IpAddr::from([0, 0, 0, 0]), subscriber);
-    if app
-        .limits()
-        .records
-        .take(place, system::nanoseconds())
-        .is_err()
-    {
-        count_refused(app, place);
-        return;
-    }
-    let reason: String = redacted(reason).chars().take(500).collect();
-    let subject: String = redacted(subject).chars().take(100).collect();
-    let written = app
-        .desk()
-        .write(move |store| audit::refused(store, &world, action, &subject, "", &reason))
-        .await;
-    if let Err(e) = written {
-        tracing::error!(error = %e, "a refused attempt is not in the audit log");
-    }
-}
-
-fn count_refused(app: &App, place: IpAddr) {
-    let unrecorded = &app.limits().unrecorded;
-    if unrecorded.count(place) {
-        let (app, every) = (app.clone(), unrecorded.every);
-        tokio::spawn(async move {
-            tokio::time::sleep(every).await;
-            tell_refused(&app).await;
-        });
-    }
-}
-
-/// Writes one record of all refused attempts that were only counted, if there are any.
-pub async fn tell_refused(app: &App) {
-    let Some(words) = app.limits().unrecorded.take().words() else {
-        return;
-    };
-    let world = system::of_server();
-    let written = app
-        .desk()
-        .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
-        .await;
-    if let Err(e) = written {
-        tracing::error!(error = %e, "refused attempts are not in the audit log");
-    }
-}
-
-/// What stands in the place of what looks like a key.
-const LEFT_OUT: &str = "(left out: it looks like a key)";
-
-/// Text with the ids of keys and tokens in the place of whole ones, and without what looks like
-/// one: somebody may have pasted it where a name should stand.
-fn redacted(text: &str) -> String {
-    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut out = String::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        match Parsed::parse(word.as_bytes()) {
-            Ok(key) => out.push_str(&key.id().to_string()),
-            // Damaged, or with something stuck to it.
-            Err(_) if words::holds_secret(word) => out.push_str(LEFT_OUT),
-            Err(_) => out.push_str(word),
-        }
-        let mut chars = after.chars();
-        out.extend(chars.next());
-        rest = chars.as_str();
-    }
-    match words::holds_secret(&out) {
-        true => LEFT_OUT.to_owned(),
-        false => out,
-    }
 }
 
 fn unreadable() -> Problem {

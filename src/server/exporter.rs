@@ -3,8 +3,6 @@
 //!
 //! A record is sent at least once: what was sent is noted beside the store, after it arrived.
 
-use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,8 +25,10 @@ use keystile_store::Store;
 use keystile_system as system;
 use keystile_system::file;
 
+mod append;
 mod batch;
 
+use append::append;
 use batch::Batch;
 
 /// The environment variable of the token that the receiver wants.
@@ -349,60 +349,6 @@ enum Answer {
     TooLarge,
 }
 
-fn append(path: &Path, lines: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)?;
-        end_last_line(path, &mut file)?;
-        let written = file.write_all(lines).and_then(|()| file.sync_data());
-        if written.is_err() {
-            // It is tried again before the next batch.
-            let _ = end_last_line(path, &mut file);
-        }
-        written
-    };
-    write().map_err(|e| {
-        refuse(
-            format_args!("`{}` cannot be written ({e})", path.display()),
-            "check its folder, and that there is room on the disk",
-        )
-    })
-}
-
-/// Removes the part of a line that a full disk or the end of a server left at the end of a
-/// file: what follows would be taken for the rest of it, and the record is sent again as a whole.
-fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
-    let found = file.metadata()?;
-    if !found.is_file() || found.len() == 0 {
-        return Ok(());
-    }
-    let reader = std::fs::File::open(path)?;
-    let mut chunk = [0; 1 << 16];
-    let mut end = found.len();
-    let whole = loop {
-        let from = end.saturating_sub(chunk.len() as u64);
-        let part = chunk
-            .get_mut(..usize::try_from(end - from).unwrap_or(0))
-            .unwrap_or_default();
-        reader.read_exact_at(part, from)?;
-        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
-            break from + at as u64 + 1;
-        }
-        end = from;
-        if end == 0 {
-            break 0;
-        }
-    };
-    if whole == found.len() {
-        return Ok(());
-    }
-    // A file that may only grow gets a line that is none of ours.
-    file.set_len(whole).or_else(|_| file.write_all(b"\n"))
-}
-
 fn broken() -> Error {
     refuse(
         "audit records could not be written as JSON",
@@ -412,161 +358,4 @@ fn broken() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::desk::bench;
-
-    /// A receiver that takes bodies of so many bytes at most, and gives the sizes of those.
-    fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let (taken, all) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = BufReader::new(stream.unwrap());
-                let mut length = 0;
-                let mut line = String::new();
-                while stream.read_line(&mut line).is_ok_and(|_| line != "\r\n") {
-                    if let Some(n) = line.to_lowercase().strip_prefix("content-length: ") {
-                        length = n.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                stream.read_exact(&mut body).unwrap();
-                let status = if length > most { 413 } else { 204 };
-                if status == 204 && taken.send(String::from_utf8(body).unwrap()).is_err() {
-                    return;
-                }
-                let answer = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                );
-                let _ = stream.get_mut().write_all(answer.as_bytes());
-            }
-        });
-        (url, all)
-    }
-
-    fn to(url: &str) -> Arc<Exporter> {
-        Exporter::new(Settings {
-            place: Some(Place::Url(url.to_owned())),
-            ..Settings::default()
-        })
-        .unwrap()
-    }
-
-    async fn note(desk: &Arc<Desk>, bytes: usize) {
-        let text = serde_json::json!({ "policy": "x".repeat(bytes) });
-        let add = move |store: &mut Store| {
-            let world = system::of_server();
-            store.write(&world, |tx| {
-                tx.audit(&world, "policy.apply", "2", None, Some(&text))
-            })
-        };
-        desk.write(add).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_is_too_large_for_the_receiver_is_sent_in_parts() {
-        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
-        for _ in 0..20 {
-            note(&desk, 60_000).await;
-        }
-        let (url, bodies) = receiver(200_000);
-        let exporter = to(&url);
-        let mut steps = 0;
-        while Arc::clone(&exporter).step(&desk).await.unwrap() {
-            steps += 1;
-            assert!(steps < 40, "it does not get further");
-        }
-        let bodies: Vec<String> = bodies.try_iter().collect();
-        let sizes: Vec<usize> = bodies.iter().map(String::len).collect();
-        assert!(
-            sizes.iter().any(|n| *n > 60_000 * 2),
-            "no more than needed: {sizes:?}"
-        );
-        let seqs: Vec<u64> = bodies
-            .iter()
-            .flat_map(|body| body.lines())
-            .map(|line| serde_json::from_str::<RecordView>(line).unwrap().seq)
-            .collect();
-        let head = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
-        assert_eq!(seqs, (1..=head).collect::<Vec<_>>());
-        assert_eq!(exporter.waiting(), Some(0));
-    }
-
-    #[tokio::test]
-    async fn a_record_that_is_too_large_for_the_receiver_is_named_and_not_passed_over() {
-        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
-        note(&desk, 60_000).await;
-        let large = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
-        note(&desk, 10).await;
-        let (url, bodies) = receiver(50_000);
-        let exporter = to(&url);
-        let refused = loop {
-            match Arc::clone(&exporter).step(&desk).await {
-                Ok(more) => assert!(more, "it was passed over"),
-                Err(e) => break e.to_string(),
-            }
-        };
-        assert!(refused.contains(&format!("record {large} ")), "{refused}");
-        assert!(exporter.stuck().unwrap() > 60_000);
-        assert_eq!(exporter.waiting(), Some(2));
-        assert!(
-            bodies
-                .try_iter()
-                .all(|b| b.lines().count() < large as usize)
-        );
-        // The receiver takes more now.
-        let (url, _bodies) = receiver(100_000);
-        let exporter = to(&url);
-        while Arc::clone(&exporter).step(&desk).await.unwrap() {}
-        assert_eq!((exporter.waiting(), exporter.stuck()), (Some(0), Some(0)));
-    }
-
-    #[test]
-    fn what_was_sent_to_one_place_was_not_sent_to_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let noted = folder.path().join(audit::SENT);
-        let sent = |n: u64| {
-            let hash = "ab".repeat(32);
-            format!("{n}:{hash}\n")
-        };
-        let seq = || audit::sent(&noted).unwrap().map(|head| head.seq);
-        bind(&noted, "one").unwrap();
-        assert_eq!(seq(), Some(0));
-        // By a release that did not note where.
-        std::fs::write(&noted, sent(7)).unwrap();
-        for (place, want) in [("one", 7), ("one", 7), ("two", 0), ("two", 0)] {
-            bind(&noted, place).unwrap();
-            assert_eq!(seq(), Some(want), "{place}");
-        }
-        std::fs::write(&noted, format!("{}two\n", sent(9))).unwrap();
-        for (place, want) in [("two", 9), ("one", 0)] {
-            bind(&noted, place).unwrap();
-            assert_eq!(seq(), Some(want), "{place}");
-        }
-    }
-
-    #[test]
-    fn half_a_line_at_the_end_is_removed_before_more_is_appended() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("audit.jsonl");
-        let long = "x".repeat(200_000);
-        for (there, want) in [
-            (String::new(), "new\n".to_owned()),
-            ("one\n".to_owned(), "one\nnew\n".to_owned()),
-            ("one\ntw".to_owned(), "one\nnew\n".to_owned()),
-            (format!("one\n{long}"), "one\nnew\n".to_owned()),
-            (format!("{long}\n{long}"), format!("{long}\nnew\n")),
-            (long, "new\n".to_owned()),
-        ] {
-            std::fs::write(&file, there).unwrap();
-            append(&file, b"new\n").unwrap();
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), want);
-        }
-    }
-}
+mod tests;

@@ -113,39 +113,7 @@ impl Collector for Numbers {
             let labels = [("outcome", outcome.as_str())];
             ConstCounter::new(*n).encode(family.encode_family(&labels)?)?;
         }
-        for (name, help, value) in [
-            ("usage_batches", "Batches counted", of(&count.batches)),
-            (
-                "usage_batches_repeated",
-                "Batches that had been counted before, and were not again",
-                of(&count.repeated),
-            ),
-            (
-                "usage_batches_refused",
-                "Batches that were not believed",
-                of(&count.refused),
-            ),
-            (
-                "usage_batches_put_off",
-                "Batches that are to come again: no room, or the database could not be written",
-                of(&count.put_off),
-            ),
-            (
-                "usage_dropped_requests",
-                "Requests that are in no count because VMs had no room for them",
-                of(&count.dropped),
-            ),
-            (
-                "usage_late_requests",
-                "Requests that are in no count because VMs told of them months later",
-                of(&count.late),
-            ),
-            (
-                "usage_commits",
-                "Transactions that counted",
-                of(&count.commits),
-            ),
-        ] {
+        for (name, help, value) in counters(count) {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
@@ -176,4 +144,42 @@ impl Collector for Numbers {
         }
         Ok(())
     }
+}
+
+/// Names, descriptions and values.
+fn counters(count: &Count) -> [(&'static str, &'static str, u64); 7] {
+    let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    [
+        ("usage_batches", "Batches counted", of(&count.batches)),
+        (
+            "usage_batches_repeated",
+            "Batches that had been counted before, and were not again",
+            of(&count.repeated),
+        ),
+        (
+            "usage_batches_refused",
+            "Batches that were not believed",
+            of(&count.refused),
+        ),
+        (
+            "usage_batches_put_off",
+            "Batches that are to come again: no room, or the database could not be written",
+            of(&count.put_off),
+        ),
+        (
+            "usage_dropped_requests",
+            "Requests that are in no count because VMs had no room for them",
+            of(&count.dropped),
+        ),
+        (
+            "usage_late_requests",
+            "Requests that are in no count because VMs told of them months later",
+            of(&count.late),
+        ),
+        (
+            "usage_commits",
+            "Transactions that counted",
+            of(&count.commits),
+        ),
+    ]
 }
