@@ -14,12 +14,10 @@ use std::time::Duration;
 
 use keystile_core::keyset::StoreId;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
-use serde_json::Value;
 
 use crate::master_key::MasterKey;
-use keystile_model::audit::{Head, Link, Outcome, Record};
+use keystile_model::audit::{Head, Link};
 use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
-use keystile_model::record::Key;
 use keystile_model::world::World;
 
 mod backup;
@@ -41,7 +39,9 @@ pub mod rows;
 mod schema;
 mod scope;
 mod timeline;
+mod together;
 mod token;
+mod transaction;
 mod trouble;
 mod usage;
 
@@ -55,6 +55,7 @@ pub use timeline::{LostKey, Timeline};
 pub use usage::*;
 
 use scope::Scope;
+pub use transaction::Tx;
 use trouble::{Sql as _, trouble};
 
 /// How long one process waits for another one's transaction.
@@ -114,21 +115,6 @@ pub struct Meta {
     pub head: Head,
     /// Where the audit log begins: after this record, the last that was removed.
     pub start: Head,
-}
-
-/// A transaction: a view of one moment for reading, all or nothing for writing.
-pub struct Tx<'s> {
-    tx: Scope<'s>,
-    meta: Meta,
-    /// There is no secret yet that checkpoints are signed with.
-    unsealed: bool,
-    /// The version that a change in this transaction gives the keyset.
-    next: u64,
-    /// The keyset differs from the one of `meta.version`.
-    changed: bool,
-    stop: Arc<AtomicBool>,
-    /// Audit records that are chained already; see [`Tx::audit`].
-    unwritten: RefCell<Vec<Record>>,
 }
 
 impl Store {
@@ -253,43 +239,6 @@ impl Store {
         Ok(out)
     }
 
-    /// Makes several changes one: all that `f` writes, in whatever transactions, is there
-    /// when it is done, or nothing.
-    ///
-    /// # Errors
-    /// Those of `f`, and of the store.
-    pub fn together<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.glancing {
-            return f(self);
-        }
-        self.db.execute_batch("BEGIN IMMEDIATE").sql()?;
-        let joined = Joined { store: self };
-        joined.store.joined = true;
-        let out = f(&mut *joined.store)?;
-        joined.store.db.execute_batch("COMMIT").sql()?;
-        drop(joined);
-        self.note();
-        Ok(out)
-    }
-
-    /// What a change comes to if there is nothing to write for it: it is done already, or it is
-    /// refused. `None` if it would write. Nobody is kept from writing.
-    ///
-    /// # Errors
-    /// Those of `f`, but for those of the store: whoever writes will meet them.
-    pub fn glance<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
-        self.db.pragma_update(None, "query_only", true).sql()?;
-        let glancing = Glancing { store: self };
-        glancing.store.glancing = true;
-        let out = f(&mut *glancing.store);
-        drop(glancing);
-        match out {
-            Ok(out) => Ok(Some(out)),
-            Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     /// Whatever is being written while this is true is refused, and not committed.
     pub fn break_off_when(&mut self, stop: Arc<AtomicBool>) {
         self.stop = stop;
@@ -371,164 +320,6 @@ impl Store {
             self.unnoted += 1;
             tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
         }
-    }
-}
-
-/// May write again when it is dropped, after a panic too.
-struct Glancing<'s> {
-    store: &'s mut Store,
-}
-
-impl Drop for Glancing<'_> {
-    fn drop(&mut self) {
-        self.store.glancing = false;
-        // A connection that stays read-only refuses to write, and is opened again by nobody; but
-        // this fails only where nothing works any more.
-        let _ = self.store.db.pragma_update(None, "query_only", false);
-    }
-}
-
-/// Takes everything back unless it was committed, after a panic too.
-struct Joined<'s> {
-    store: &'s mut Store,
-}
-
-impl Drop for Joined<'_> {
-    fn drop(&mut self) {
-        self.store.joined = false;
-        if !self.store.db.is_autocommit() {
-            // What cannot be taken back now is when the connection closes.
-            let _ = self.store.db.execute_batch("ROLLBACK");
-        }
-    }
-}
-
-impl Tx<'_> {
-    /// What the store knows about itself; before this transaction's own change.
-    pub fn meta(&self) -> Meta {
-        self.meta
-    }
-
-    /// That nobody wants it broken off. Every record of the audit log asks; a loop that may go
-    /// on for long without one asks by itself.
-    ///
-    /// # Errors
-    /// It is to be broken off. It is not committed then, even if somebody goes on.
-    pub fn go_on(&self) -> Result<()> {
-        go_on(&self.stop)
-    }
-
-    /// The keyset will not be the same after this transaction.
-    pub fn keyset_changed(&mut self) {
-        self.changed = true;
-    }
-
-    /// The version that the keyset has after this transaction if that changes it.
-    pub fn next_version(&self) -> u64 {
-        self.next
-    }
-
-    /// Adds an audit record. Every operation that changes anything calls this. Records are
-    /// written some dozens at a time, at the latest when they are read or committed.
-    pub fn audit(
-        &mut self,
-        world: &World,
-        action: &str,
-        subject: &str,
-        before: Option<&Value>,
-        after: Option<&Value>,
-    ) -> Result<()> {
-        let text = |v: Option<&Value>| v.map(ToString::to_string).unwrap_or_default();
-        let client = match after.or(before).and_then(|v| v.get("client")) {
-            Some(Value::String(client)) => client.as_str(),
-            _ if action.starts_with("client.") => subject,
-            _ => "",
-        };
-        self.append(Record {
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            client: client.to_owned(),
-            before: text(before),
-            after: text(after),
-            ..Record::new(world)
-        })
-    }
-
-    /// Adds the audit record of what was done to a key: [`Key::audit_text`] of how it was, or
-    /// nothing, and of how it is.
-    pub fn audit_key(
-        &mut self,
-        world: &World,
-        action: &str,
-        key: &Key,
-        before: String,
-        after: String,
-    ) -> Result<()> {
-        self.append(Record {
-            action: action.to_owned(),
-            subject: key.id.to_string(),
-            client: key.client.clone(),
-            before,
-            after,
-            ..Record::new(world)
-        })
-    }
-
-    /// Writes the record of an attempt that was refused; `client` is whom it concerned,
-    /// if that is known.
-    pub fn audit_refused(
-        &mut self,
-        world: &World,
-        action: &str,
-        subject: &str,
-        client: &str,
-        reason: &str,
-    ) -> Result<()> {
-        self.append(Record {
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            client: client.to_owned(),
-            outcome: Outcome::Refused,
-            reason: reason.to_owned(),
-            ..Record::new(world)
-        })
-    }
-
-    /// Whether nothing was said to have changed.
-    fn is_untouched(&self) -> bool {
-        !self.changed && self.unwritten.borrow().is_empty()
-    }
-
-    fn commit(mut self, world: &World) -> Result<()> {
-        self.go_on()?;
-        self.write_audit()?;
-        if self.unsealed {
-            self.insert_audit_secret(world)?;
-        }
-        if self.changed {
-            self.meta.version = self.next;
-            self.meta.issued_at = world.now.seconds();
-        }
-        let Meta {
-            version,
-            issued_at,
-            head,
-            ..
-        } = self.meta;
-        self.tx
-            .prepare_cached(
-                "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
-            )
-            .sql()?
-            .execute(params![
-                column::signed(version),
-                column::signed(issued_at),
-                column::signed(head.seq),
-                head.link.0,
-            ])
-            .sql()?;
-        self.tx.commit().sql()?;
-        Ok(())
     }
 }
 
