@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod tidy {
+    mod pages;
+    mod sizes;
+}
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -130,8 +135,8 @@ fn what_decides_is_told_the_time() {
 #[test]
 fn hostcalls_and_unsafe_stand_in_one_file_entries_and_memory_in_two_others() {
     let words = ["extern \"C\"", "unsafe {", "(unsafe_code"];
-    // The third takes over what the host has written.
-    let known = ["host", "entry", "given"].map(|name| format!("src/filter/{name}.rs"));
+    // The third names what the host offers, the last takes over what it has written.
+    let known = ["host", "entry", "host/abi", "given"].map(|name| format!("src/filter/{name}.rs"));
     let is_known = |name: &str| known.iter().any(|known| known == name);
     assert_eq!(hits("src", &words, is_known), [""; 0]);
     let entry = fs::read_to_string(root().join("src/filter/entry.rs")).unwrap();
@@ -155,7 +160,8 @@ fn everything_compiled_for_wasm_denies_panics_by_lint() {
     for folder in ["src/core", "src/filter"] {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{folder}");
-        excuses.extend(hits(folder, &["clippy::"], |_| false));
+        let all = hits(folder, &["clippy::"], |_| false);
+        excuses.extend(all.into_iter().filter(|e| !e.contains("too_many_lines")));
     }
     let known = ["src/core/key/", "src/filter/host.rs", "src/filter/lib.rs"];
     assert!(
@@ -266,17 +272,6 @@ fn nothing_depends_on_the_workplace() {
 }
 
 #[test]
-fn files_stay_short_enough_to_read() {
-    for (name, text) in files("src").into_iter().chain(files("tests")) {
-        let lines = text.lines().count();
-        assert!(
-            !name.ends_with(".rs") || lines <= 720,
-            "{name} has {lines} lines: one idea a file"
-        );
-    }
-}
-
-#[test]
 fn no_test_is_skipped() {
     for folder in ["src", "tests"] {
         for (name, text) in files(folder) {
@@ -371,73 +366,4 @@ fn the_tests_ask_no_more_of_a_crate_than_the_companion_does() {
     let (alone, tested) = (tree("normal"), tree("normal,dev"));
     let differing: Vec<_> = alone.difference(&tested).collect();
     assert!(differing.is_empty(), "ask for the same of {differing:#?}");
-}
-
-/// Pages at the top level, and those below these folders.
-fn pages() -> Vec<(String, String)> {
-    let at_the_top = fs::read_dir(root()).unwrap().filter_map(|entry| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let text = name.ends_with(".md").then(|| root().join(&name))?;
-        Some((name, fs::read_to_string(text).unwrap()))
-    });
-    let below = ["src", "envoy"].into_iter().flat_map(files);
-    at_the_top
-        .chain(below.filter(|(name, _)| name.ends_with(".md")))
-        .collect()
-}
-
-/// What a heading is called in a link, as GitHub makes it.
-fn anchors(page: &str) -> Vec<String> {
-    let headings = page.lines().filter(|l| l.starts_with('#'));
-    let letters = |h: &str| -> String {
-        let h = h.trim_start_matches('#').trim().to_lowercase();
-        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
-        h.chars().filter(kept).collect()
-    };
-    headings.map(|h| letters(h).replace(' ', "-")).collect()
-}
-
-#[test]
-fn every_link_between_pages_leads_somewhere() {
-    for (name, page) in pages() {
-        let here = root().join(&name);
-        for link in page.split("](").skip(1) {
-            let link = link.split(')').next().unwrap();
-            if link.contains("://") {
-                continue;
-            }
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let file = match file {
-                "" => here.clone(),
-                file => here.parent().unwrap().join(file),
-            };
-            assert!(file.exists(), "{name}: {link}");
-            if !anchor.is_empty() {
-                let there = fs::read_to_string(&file).unwrap();
-                assert!(
-                    anchors(&there).contains(&anchor.to_owned()),
-                    "{name}: {link}"
-                );
-            }
-        }
-    }
-}
-
-/// So that who follows it finds what it names.
-#[test]
-fn the_files_that_contributors_are_sent_to_exist() {
-    for page in ["CONTRIBUTING.md", "SECURITY.md"] {
-        let text = fs::read_to_string(root().join(page)).unwrap();
-        let mut seen = 0;
-        for path in text.split('`').skip(1).step_by(2) {
-            let folders = ["src/", "tests/", "scripts/", "envoy/"];
-            let is_path = folders.iter().any(|f| path.starts_with(f)) && !path.contains(' ');
-            // `NOUN.rs` and the like stand for any.
-            if is_path && !path.contains(|c: char| c.is_ascii_uppercase()) {
-                assert!(root().join(path).exists(), "{page}: `{path}`");
-                seen += 1;
-            }
-        }
-        assert!(seen > 10, "{page}: only {seen} paths");
-    }
 }

@@ -8,112 +8,16 @@
     reason = "the host's interface is C; what the host calls is in `entry` and `given`"
 )]
 
+mod abi;
+
 use std::thread::LocalKey;
 use std::time::Duration;
 
 use super::given::{self, Block, Given};
+use abi::*;
+pub use abi::{Level, Metric, Status};
 use keystile_core::keyset::envelope::Source;
 use keystile_core::policy::ReportTarget;
-
-/// Proxy-wasm ABI 0.2.1, `proxy_status_t`.
-const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
-
-const MAP_REQUEST_HEADERS: u32 = 0;
-const MAP_REQUEST_TRAILERS: u32 = 1;
-const MAP_RESPONSE_HEADERS: u32 = 2;
-const MAP_CALL_RESPONSE_HEADERS: u32 = 6;
-const BUFFER_CALL_RESPONSE: u32 = 4;
-const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
-
-#[link(wasm_import_module = "env")]
-unsafe extern "C" {
-    fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        kind: u32,
-        start: usize,
-        max: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_replace_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
-    fn proxy_set_effective_context(id: u32) -> u32;
-    fn proxy_get_shared_data(
-        key: *const u8,
-        key_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-        cas: *mut u32,
-    ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        data: *const u8,
-        size: usize,
-        cas: u32,
-    ) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
-    fn proxy_increment_metric(id: u32, by: i64) -> u32;
-    fn proxy_record_metric(id: u32, value: u64) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        argument: *const u8,
-        argument_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_send_local_response(
-        status: u32,
-        details: *const u8,
-        details_size: usize,
-        body: *const u8,
-        body_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        grpc_status: i32,
-    ) -> u32;
-}
-
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u16;
-}
-
-/// A hostcall answered with this status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status(pub u32);
-
-impl Status {
-    /// There is no such thing.
-    pub const NOT_FOUND: Self = Self(NOT_FOUND);
-    /// Somebody else changed the value in between.
-    pub const CAS_MISMATCH: Self = Self(8);
-}
 
 fn done(status: u32) -> Result<(), Status> {
     if status == OK {
@@ -126,15 +30,6 @@ fn done(status: u32) -> Result<(), Status> {
 /// What the host answers with, in memory of its own.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
     given::returned(None, |data, size| done(call(data, size))).map(Given::into_vec)
-}
-
-/// Log levels, as the ABI numbers them.
-#[derive(Clone, Copy)]
-pub enum Level {
-    /// Worth knowing.
-    Info = 2,
-    /// Somebody should look.
-    Warn = 3,
 }
 
 /// Writes to Envoy's log. Never given a key or a secret.
@@ -443,15 +338,6 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
         tag: text(keystile_core::report::message::SIGNATURE_HEADER).to_owned(),
         body,
     })
-}
-
-/// Kinds of metric, as the ABI numbers them.
-#[derive(Clone, Copy)]
-pub enum Metric {
-    /// Rises only.
-    Counter = 0,
-    /// Has a value.
-    Gauge = 1,
 }
 
 /// Defines a metric; costs memory in the host for ever, so once per VM.
