@@ -10,7 +10,9 @@ use super::page::{Draft, Page, Section};
 use super::part::{self, field, number, time};
 use super::visit::{Sent, Visit};
 use super::{key, usage};
-use keystile_api::client::{ClientDetail, ClientRow, ClientView, Create, Delete, List, Show, Update, labels};
+use keystile_api::client::{
+    ClientDetail, ClientRow, ClientView, Create, Delete, List, Show, Update, labels,
+};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
 use keystile_model::error::refuse_all;

@@ -54,6 +54,7 @@ impl Denial {
     ];
 
     /// Looks the denial up in the table.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn answer(&self) -> Answer {
         let (status, code, title, detail) = match self {
             Self::MissingKey => (

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 
-use super::{PAGES, Site, held, post};
+use super::{PAGES, Person, Site, held, post};
 use keystile_model::caller::Role;
 use keystile_registry::key;
 use keystile_system as system;
@@ -42,6 +42,16 @@ async fn a_client_reaches_its_own_keys_and_nothing_else() {
             "{path}"
         );
     }
+    changes_nothing_of_others(&person, &foreign).await;
+    let status = site
+        .desk
+        .read(move |tx| Ok(tx.key(foreign.parse().unwrap())?.unwrap()))
+        .await
+        .unwrap();
+    assert!(!status.disabled && status.revoked.is_none() && status.overlap_end.is_none());
+}
+
+async fn changes_nothing_of_others(person: &Person<'_>, foreign: &str) {
     for (path, form) in [
         (format!("/console/keys/{foreign}/disable"), String::new()),
         (
@@ -77,12 +87,6 @@ async fn a_client_reaches_its_own_keys_and_nothing_else() {
             answer.status
         );
     }
-    let status = site
-        .desk
-        .read(move |tx| Ok(tx.key(foreign.parse().unwrap())?.unwrap()))
-        .await
-        .unwrap();
-    assert!(!status.disabled && status.revoked.is_none() && status.overlap_end.is_none());
 }
 
 #[tokio::test]

@@ -138,6 +138,10 @@ fn everything_that_a_row_says_is_read_back() {
         e.origins().collect::<Vec<_>>(),
         [&b"https://a.example"[..], b"https://b.example"]
     );
+    networks_are_read_back(&e);
+}
+
+fn networks_are_read_back(e: &Entry<'_>) {
     for (address, admitted) in [
         ("10.2.3.4", true),
         ("10.1.3.4", false),
@@ -153,6 +157,11 @@ fn everything_that_a_row_says_is_read_back() {
             "{address}"
         );
     }
+}
+
+#[test]
+fn of_a_row_that_says_nothing_nothing_is_read_back() {
+    let keyset = load(sealed(&content(vec![row(5), row(6)])).as_bytes()).unwrap();
     let plain = find(&keyset, 6).unwrap();
     assert!(!plain.publishable && !plain.foreign && !plain.disabled && !plain.revoked);
     assert_eq!(
