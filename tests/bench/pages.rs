@@ -260,7 +260,50 @@ fn look(home: &Home) {
     println!("\nmilliseconds: median, worst, and CPU of the server for each");
     let mut slow = 0;
     println!("an owner");
-    for path in [
+    for path in of_staff(&used, &unused) {
+        slow += usize::from(timed(&server, &path, || drop(staff.get(&path))));
+    }
+    let seal = staff.seal();
+    for (words, key) in [
+        ("its id", used.as_str()),
+        ("an unknown key", "ks_live_x"),
+        ("no key", ""),
+    ] {
+        let form = [
+            ("csrf", seal.as_str()),
+            ("key", key),
+            ("method", "GET"),
+            ("path", "/v1/route-0"),
+        ];
+        let name = format!("/console/explain, asked with {words}");
+        slow += usize::from(timed(&server, &name, || {
+            let mut answer = staff.post("/console/explain", &form);
+            let page = answer.body_mut().read_to_string().unwrap();
+            assert!(page.contains("id=\"verdict\""), "{page}");
+        }));
+    }
+    for (client, token) in [("big", &big), ("c7", &small)] {
+        println!("{client}, in the portal");
+        let visitor = Visitor::new(&server, token);
+        let key = ids(&visitor, "/console");
+        for path in [
+            "/console".to_owned(),
+            "/console?since=7d".to_owned(),
+            "/console?since=30d".to_owned(),
+            "/console?status=revoked".to_owned(),
+            format!("/console/keys/{key}"),
+            format!("/console/keys/{key}?since=30d"),
+            format!("/console/clients/{client}/issue"),
+            "/console/guide".to_owned(),
+        ] {
+            slow += usize::from(timed(&server, &path, || drop(visitor.get(&path))));
+        }
+    }
+    println!("\n{slow} pages are slower than {BOUND:?}");
+}
+
+fn of_staff(used: &str, unused: &str) -> Vec<String> {
+    vec![
         "/console".to_owned(),
         "/console?since=7d".to_owned(),
         "/console?since=30d".to_owned(),
@@ -306,46 +349,7 @@ fn look(home: &Home) {
         "/console/tokens?show=all".to_owned(),
         "/console/webhooks".to_owned(),
         "/console/guide".to_owned(),
-    ] {
-        slow += usize::from(timed(&server, &path, || drop(staff.get(&path))));
-    }
-    let seal = staff.seal();
-    for (words, key) in [
-        ("its id", used.as_str()),
-        ("an unknown key", "ks_live_x"),
-        ("no key", ""),
-    ] {
-        let form = [
-            ("csrf", seal.as_str()),
-            ("key", key),
-            ("method", "GET"),
-            ("path", "/v1/route-0"),
-        ];
-        let name = format!("/console/explain, asked with {words}");
-        slow += usize::from(timed(&server, &name, || {
-            let mut answer = staff.post("/console/explain", &form);
-            let page = answer.body_mut().read_to_string().unwrap();
-            assert!(page.contains("id=\"verdict\""), "{page}");
-        }));
-    }
-    for (client, token) in [("big", &big), ("c7", &small)] {
-        println!("{client}, in the portal");
-        let visitor = Visitor::new(&server, token);
-        let key = ids(&visitor, "/console");
-        for path in [
-            "/console".to_owned(),
-            "/console?since=7d".to_owned(),
-            "/console?since=30d".to_owned(),
-            "/console?status=revoked".to_owned(),
-            format!("/console/keys/{key}"),
-            format!("/console/keys/{key}?since=30d"),
-            format!("/console/clients/{client}/issue"),
-            "/console/guide".to_owned(),
-        ] {
-            slow += usize::from(timed(&server, &path, || drop(visitor.get(&path))));
-        }
-    }
-    println!("\n{slow} pages are slower than {BOUND:?}");
+    ]
 }
 
 /// Asks for a page again and again; whether the median is too slow.
