@@ -273,6 +273,7 @@ impl Operation for Show {
         "Show how many requests there were",
     );
 
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     fn run(self, store: &mut Store, world: &World) -> Result<Usage> {
         let now = world.now.seconds();
         let most = self.limit.unwrap_or(GROUPS);

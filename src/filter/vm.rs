@@ -117,6 +117,7 @@ pub fn make_room(store: StoreId, signed: &Signed) {
 
 /// Puts what a root context was given in force, unless something newer is: an older version
 /// would undo a revocation. `loaded_us` is how long this thread stood still to load it.
+#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
     standing::configures();

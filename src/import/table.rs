@@ -178,6 +178,7 @@ impl<'h> Table<'h> {
             .map(|(cell, _)| cell)
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     fn row(&self, record: &StringRecord, found: &mut Found) -> Result<()> {
         let line = record.position().map_or(0, csv::Position::line);
         let place = format!("{}:{line}", self.name);

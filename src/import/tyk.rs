@@ -170,6 +170,7 @@ impl<'n> World<'n> {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     fn key(&self, key: &Key<'n>, how: &How, found: &mut Found) -> Result<()> {
         let place = key.session.place.as_str();
         let mut grant = grant(&key.session, found)?;

@@ -120,6 +120,7 @@ fn learn(model: &mut Model, batch: &Batch) {
 }
 
 /// Every table says what the model says, asked for in every way.
+#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 fn check(b: &mut Bench, model: &Model, ids: &[String], now: u64) {
     let numbers: Vec<(i64, i64)> = b
         .store

@@ -158,6 +158,7 @@ impl Verify {
 }
 
 impl Inspect {
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         if let Some(version) = version_in_place_of(cx, &self.file) {
             return versions::inspect(cx, version);

@@ -164,6 +164,7 @@ fn a_young_record_keeps_those_behind_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn records_are_found_by_every_field() {
     let mut b = Bench::new();
     b.client("other");
