@@ -217,8 +217,11 @@ fn what_is_told_is_exactly_what_was_sent_though_the_control_plane_is_away_and_re
     );
 }
 
-/// One request of each sort, with the key, the route and the outcome that it counts under.
-fn sorts(all: &[String]) -> Vec<(Request, (Option<String>, Option<String>, &'static str))> {
+/// The key, the route and the outcome that a request counts under.
+type Counts = (Option<String>, Option<String>, &'static str);
+
+/// One request of each sort.
+fn sorts(all: &[String]) -> Vec<(Request, Counts)> {
     let key = |i: usize| Some(id(&all[i]).to_string());
     let v1 = || Some("GET /v1/{*rest}".to_owned());
     vec![
