@@ -1,6 +1,8 @@
 //! From requests through real Envoys to the numbers of the real server: what
 //! `keystilectl usage` and the console's pages say is what was sent.
 
+mod sorts;
+
 use crate::fixture::Keys;
 use crate::support::{
     Answer, Companion, Envoy, Load, Request, Server, Upstream, burst, count, eventually, fresh_dir,
@@ -8,6 +10,7 @@ use crate::support::{
 };
 use crate::usage_shown::{self, Shown};
 use serde_json::Value;
+use sorts::{Sort, sorts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -24,13 +27,6 @@ routes:
   - { path: "/v1/{*rest}", methods: [GET] }
   - { path: /closed, scopes: [admin] }
 "#;
-
-/// One kind of request: which key it carries, and the route that it matches.
-struct Sort {
-    request: Request,
-    key: Option<String>,
-    route: Option<&'static str>,
-}
 
 /// What was sent and how it was answered, told apart as the server tells it apart.
 #[derive(Default)]
@@ -236,41 +232,6 @@ fn short_deaths(server: &mut Server) {
         server.kill();
         server.restart();
     }
-}
-
-/// One request of each sort, the key that it counts under, and the route.
-fn sorts(
-    [plain, admin, small, dead, stranger]: [&str; 5],
-    [plain_id, admin_id, small_id, dead_id]: [&str; 4],
-) -> Vec<Sort> {
-    let v1 = Some("GET /v1/{*rest}");
-    [
-        (get("/v1/a").bearer(plain), Some(plain_id), v1),
-        (
-            get("/closed").bearer(plain),
-            Some(plain_id),
-            Some("/closed"),
-        ),
-        (
-            get("/closed").bearer(admin),
-            Some(admin_id),
-            Some("/closed"),
-        ),
-        (get("/v1/b?c=d").bearer(admin), Some(admin_id), v1),
-        (get("/v1/a").bearer(small), Some(small_id), v1),
-        (get("/v1/a").bearer(dead), Some(dead_id), v1),
-        (get("/v1/a").bearer(stranger), None, v1),
-        (get("/v1/a"), None, v1),
-        (get("/healthz"), None, Some("/healthz")),
-        (get("/nowhere"), None, None),
-    ]
-    .into_iter()
-    .map(|(request, key, route)| Sort {
-        request,
-        key: key.map(str::to_owned),
-        route,
-    })
-    .collect()
 }
 
 #[test]
