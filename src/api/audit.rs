@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::Pace;
 use keystile_model::audit::{Head, Outcome, Record};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::room::Room;
 use keystile_model::wire::{self, Time, TimeWords};
 use keystile_model::world::World;
@@ -63,8 +63,9 @@ impl RecordView {
     fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
         let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
             refuse(
+                Code::AuditBroken,
                 format_args!("audit record {} cannot be shown ({e})", record.seq),
-                "check it with `keystilectl audit verify`",
+                keystile_model::next!["check it with ", Act::AuditVerify],
             )
         })?;
         view.timeline = timelines.of(record.seq);
@@ -230,9 +231,11 @@ fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
     word.map(|word| {
         Outcome::of(word).ok_or_else(|| {
             refuse(
-                format_args!("`outcome`: `{word}` is none"),
+                Code::InvalidValue,
+                format_args!("`{word}` is none"),
                 "write `done` or `refused`",
             )
+            .field("outcome")
         })
     })
     .transpose()
@@ -319,8 +322,9 @@ impl Operation for Verify {
         let expect: Option<Head> = self
             .expect
             .map(|text| {
-                text.parse()
-                    .map_err(|e| refuse(e, "write it as it was printed"))
+                text.parse().map_err(|e| {
+                    refuse(Code::InvalidValue, e, "write it as it was printed").about("expect")
+                })
             })
             .transpose()?;
         store.check()?;
@@ -348,10 +352,10 @@ impl Operation for Checkpoint {
     fn run(self, store: &mut Store, _: &World) -> Result<Checkpointed> {
         let made = store.read(|tx| tx.checkpoint())?.ok_or_else(|| {
             refuse(
+                Code::AuditEmpty,
                 "nothing was done in this store yet",
                 "try again after the first change",
             )
-            .of(Kind::NotFound)
         })?;
         Ok(Checkpointed {
             checkpoint: made.to_string(),

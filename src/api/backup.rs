@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Method, OWNERS, Operation, Route};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::world::World;
 use keystile_store::Store;
 
@@ -152,8 +152,8 @@ impl Operation for End {
 
 fn elsewhere() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server makes backups to be fetched",
-        "use `keystilectl backup FILE`, which writes one directly",
+        keystile_model::next!["a file is written directly by ", Act::BackupMake.of("FILE")],
     )
-    .of(Kind::Unavailable)
 }

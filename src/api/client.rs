@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::key::KeyView;
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
 use crate::Pace;
-use keystile_model::error::Result;
+use keystile_model::error::{Code, Fault, Result, refuse};
 use keystile_model::record::{self, Labels};
 use keystile_model::rules;
 use keystile_model::wire::{self, Id, Time};
@@ -391,7 +391,7 @@ impl Operation for Delete {
 /// # Errors
 /// One for each that is none.
 pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
-    wire::read_list("label", words, rules::label)
+    wire::read_list("labels", words, rules::label)
 }
 
 /// That pairs could be written as `name=value`.
@@ -401,12 +401,18 @@ pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
 pub fn check_labels(pairs: &Labels) -> Result<()> {
     let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let read = labels(&words)?;
-    let bad: Vec<String> = pairs
+    let bad: Vec<Fault> = pairs
         .iter()
         .zip(&read)
         .filter(|((k, v), (name, value))| *k != name || *v != value)
-        .map(|((k, _), _)| {
-            format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
+        .flat_map(|((k, _), _)| {
+            refuse(
+                Code::InvalidName,
+                format_args!("`{k}` is no name of a label"),
+                "write `team`, without `=` and spaces",
+            )
+            .field("labels")
+            .into_faults()
         })
         .collect();
     wire::all_good((), bad)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Operation, Route, STAFF};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Secret, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_policy::explain::{Certificate, Question, Shown};
@@ -116,9 +116,11 @@ impl Operation for Explain {
         let address = self.ip.map(|ip| {
             ip.parse().map_err(|_| {
                 refuse(
-                    format_args!("`ip`: `{ip}` is no address"),
+                    Code::InvalidAddress,
+                    format_args!("`{ip}` is no address"),
                     "write `192.0.2.1` or `2001:db8::1`",
                 )
+                .field("ip")
             })
         });
         let question = Question {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Span;
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -202,8 +202,12 @@ impl Operation for Forget {
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows which Envoys there are",
-        "name the server with `--server` or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells"
+        ],
     )
-    .of(Kind::Unavailable)
 }

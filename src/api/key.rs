@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::client::{check_labels, labels};
 use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
 use crate::Pace;
-use keystile_model::error::{Kind as Sort, Result, refuse};
+use keystile_model::error::{Code, Kind as Sort, Result, refuse};
 use keystile_model::record::{self, Status, limit_words, words};
 use keystile_model::rules;
 use keystile_model::wire::{
@@ -436,9 +436,11 @@ impl Operation for List {
         let look = self.scan.unwrap_or(LOOK);
         if !(1..=LOOK).contains(&look) {
             return Err(refuse(
-                format_args!("`scan`: {look} is not in 1..={LOOK}"),
+                Code::OutOfRange,
+                format_args!("{look} is not in 1..={LOOK}"),
                 "leave it out, and ask for the next page with `cursor`",
-            ));
+            )
+            .field("scan"));
         }
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
             let mut out = Keys {
@@ -680,9 +682,11 @@ impl Operation for RevokeAll {
     fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
         if self.ids.is_empty() || self.ids.len() > MOST {
             return Err(refuse(
-                format_args!("`ids`: {} keys are named", self.ids.len()),
+                Code::OutOfRange,
+                format_args!("{} keys are named", self.ids.len()),
                 format_args!("name 1 to {MOST} at once"),
-            ));
+            )
+            .field("ids"));
         }
         let ids: Vec<KeyId> = self.ids.iter().map(|i| i.0).collect();
         let keys = key::revoke_all(store, world, &ids, &self.reason)?;

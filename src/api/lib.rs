@@ -17,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use keystile_model::caller::Role;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, defect, refuse};
+use keystile_model::reading::{self, Given, Wrong};
 use keystile_model::world::World;
 use keystile_store::Store;
 
@@ -374,10 +375,10 @@ pub struct Parts {
 /// If it cannot be written as JSON, which is a mistake of ours.
 pub fn take_apart<O: Operation>(operation: &O) -> Result<Parts> {
     let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
-        return Err(refuse(
-            format_args!("`{}` cannot be written as JSON", O::ROUTE.name),
-            "report this as a mistake of keystilectl",
-        ));
+        return Err(defect(format_args!(
+            "`{}` cannot be written as JSON",
+            O::ROUTE.name
+        )));
     };
     Ok(apart(&O::ROUTE, fields))
 }
@@ -439,21 +440,30 @@ pub fn put_together<O: Operation>(
     }
     if !query.is_empty() {
         return Err(refuse(
+            Code::MalformedQuery,
             format_args!("`{}` takes no query", O::ROUTE.name),
             "put its fields into the body, as JSON",
-        )
-        .of(Kind::Malformed));
+        ));
     }
     let mut fields: Map<String, Value> = if body.trim_ascii().is_empty() {
         Map::new()
     } else {
-        serde_json::from_slice(body).map_err(|e| {
+        let object = |e: &dyn std::fmt::Display| {
             refuse(
-                format_args!("the body is no JSON object ({})", plain(&e.to_string())),
+                Code::MalformedBody,
+                format_args!("the body is no JSON object ({e})"),
                 "send one, with `content-type: application/json`",
             )
-            .of(Kind::Malformed)
-        })?
+        };
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(object(&"it is JSON of another type")),
+            // Not its own words: they repeat what was sent, which may be a secret.
+            Err(e) => {
+                let place = format!("line {}, column {}", e.line(), e.column());
+                return Err(object(&format_args!("there is a mistake in {place}")));
+            }
+        }
     };
     for (name, value) in path {
         if fields
@@ -463,14 +473,16 @@ pub fn put_together<O: Operation>(
             return Err(twice(name));
         }
     }
-    read(Value::Object(fields))
+    read(Given(Value::Object(fields)))
 }
 
 fn twice(name: &str) -> Error {
     refuse(
+        Code::FieldsConflict,
         format_args!("`{name}` stands in the path already"),
         "leave it out of the query and the body",
     )
+    .about(name.to_owned())
 }
 
 /// An operation in words, to be read again.
@@ -483,7 +495,7 @@ pub fn written<O: Operation>(operation: &O) -> Value {
 /// # Errors
 /// Those of [`put_together`].
 pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
-    read(written.clone())
+    read(Given(written.clone()))
 }
 
 /// The pairs of a query, or of a form.
@@ -509,40 +521,11 @@ pub fn encoded(word: &str) -> String {
     out
 }
 
-fn read<'de, O: Operation, D: serde::Deserializer<'de>>(fields: D) -> Result<O>
+fn read<'de, O: Operation, D>(fields: D) -> Result<O>
 where
-    D::Error: std::fmt::Display,
+    D: serde::Deserializer<'de, Error = Wrong>,
 {
-    serde_path_to_error::deserialize(fields).map_err(|e| {
-        let path = e.path().to_string();
-        let inner = plain(&e.inner().to_string());
-        let next = "see /docs for the fields and what they hold";
-        if path == "." {
-            refuse(inner, next)
-        } else {
-            refuse(format_args!("`{path}`: {inner}"), next)
-        }
-    })
-}
-
-/// A message of the parser without the place in a text that nobody sees, and without what
-/// was sent where something else should stand: it may be a secret in the wrong field.
-fn plain(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    let message = message.get(..end).unwrap_or(message);
-    let shown = match (message.find(" string \""), message.rfind("\", expected")) {
-        (Some(from), Some(to)) if from < to => {
-            let before = message.get(..from).unwrap_or_default();
-            let after = message.get(to + 1..).unwrap_or_default();
-            format!("{before} text{after}")
-        }
-        _ => message.to_owned(),
-    };
-    shown
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(300)
-        .collect()
+    reading::located(fields).map_err(|(path, wrong)| wrong.refused(&path))
 }
 
 #[cfg(test)]

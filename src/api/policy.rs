@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::Pace;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::record::limit_words;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -275,10 +275,11 @@ impl Operation for Show {
 
 fn no_revision(n: u64) -> keystile_model::error::Error {
     refuse(
+        Code::RevisionNotFound,
         format_args!("there is no revision {n}"),
-        "see `keystilectl policy history`",
+        keystile_model::next!["see ", Act::PolicyHistory],
     )
-    .of(Kind::NotFound)
+    .about("revision")
 }
 
 impl Checked {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, named, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -86,16 +86,21 @@ impl Operation for End {
 /// That there is none with that id.
 pub fn none(id: &str) -> Error {
     refuse(
+        Code::SessionNotFound,
         format_args!("there is no session `{id}`"),
-        "it may have ended; see `keystilectl session list`",
+        keystile_model::next!["it may have ended; see ", Act::SessionList],
     )
-    .of(Kind::NotFound)
+    .about("id")
 }
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows who is signed in to its console",
-        "name the server with `--server` or KEYSTILE_SERVER",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER"
+        ],
     )
-    .of(Kind::Unavailable)
 }

@@ -1,13 +1,13 @@
 //! Paths and queries: fields as text, encoded as RFC 3986 wants them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
-use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
+use keystile_model::reading::Wrong;
 
 /// A value as it stands in a path or a query.
 pub fn of(value: &Value) -> String {
@@ -40,10 +40,10 @@ pub fn pairs(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
             (Some(name), Some(value)) => out.entry(name).or_default().push(value),
             _ => {
                 return Err(refuse(
+                    Code::MalformedQuery,
                     "the query is not percent-encoded UTF-8",
                     "encode it as RFC 3986 says",
-                )
-                .of(Kind::Malformed));
+                ));
             }
         }
     }
@@ -81,24 +81,6 @@ impl Fields {
     }
 }
 
-/// What is wrong with a field.
-#[derive(Debug)]
-pub struct Wrong(String);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl de::Error for Wrong {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
-}
-
 impl<'de> Deserializer<'de> for Fields {
     type Error = Wrong;
 
@@ -119,8 +101,9 @@ struct Words(Vec<String>);
 
 impl Words {
     fn one(self) -> std::result::Result<String, Wrong> {
-        let [one] = <[String; 1]>::try_from(self.0)
-            .map_err(|all| Wrong(format!("stands there {} times; give it once", all.len())))?;
+        let [one] = <[String; 1]>::try_from(self.0).map_err(|all| {
+            Wrong::Told(format!("stands there {} times; give it once", all.len()))
+        })?;
         Ok(one)
     }
 }
@@ -137,7 +120,7 @@ macro_rules! parsed {
     ($($read:ident $visit:ident $what:literal)*) => {$(
         fn $read<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Wrong> {
             let text = self.one()?;
-            let value = text.parse().map_err(|_| Wrong(format!("`{text}` is not {}", $what)))?;
+            let value = text.parse().map_err(|_| Wrong::Told(format!("`{text}` is not {}", $what)))?;
             visitor.$visit(value)
         }
     )*};

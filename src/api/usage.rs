@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Id, Span, Time, TimeWords};
 use keystile_model::world::World;
@@ -278,9 +278,11 @@ impl Operation for Show {
         let most = self.limit.unwrap_or(GROUPS);
         if most == 0 || most > MOST_GROUPS {
             return Err(refuse(
-                format_args!("`limit`: {most} is not in 1..={MOST_GROUPS}"),
+                Code::OutOfRange,
+                format_args!("{most} is not in 1..={MOST_GROUPS}"),
                 "ask for less; the others are taken together",
-            ));
+            )
+            .field("limit"));
         }
         let ago = |t: &Option<TimeWords>| t.as_ref().map(|t| t.0.ago(now));
         let since = ago(&self.since).unwrap_or(now.saturating_sub(SINCE));
@@ -294,9 +296,11 @@ impl Operation for Show {
                     None | Some(Step::Day) => Some(Step::Day),
                     Some(_) => {
                         return Err(refuse(
+                            Code::FieldsConflict,
                             "everybody's keys are told apart by day",
                             "ask for steps of a day, or for one client",
-                        ));
+                        )
+                        .about("step"));
                     }
                 };
             }
@@ -386,6 +390,7 @@ impl Show {
         let named = [self.of.is_some(), self.client.is_some(), self.key.is_some()];
         if named.iter().filter(|n| **n).count() > 1 {
             return Err(refuse(
+                Code::FieldsConflict,
                 "one client or one key is asked for at a time",
                 "give one of `of`, `client` and `key`",
             ));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Operation, Route, STAFF};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -171,8 +171,12 @@ impl Operation for Diff {
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows which versions Envoys were sent",
-        "name the server with `--server` or KEYSTILE_SERVER; files are compared without one",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER; files are compared without one"
+        ],
     )
-    .of(Kind::Unavailable)
 }

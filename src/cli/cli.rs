@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
 use crate::output::{self, Form, Output};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
 use keystile_system as system;
 
@@ -228,6 +228,7 @@ fn run(cli: Cli) -> Result<()> {
     // Before anything is done: what cannot be printed would be lost.
     if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
         return Err(refuse(
+            Code::OutputFailed,
             "only `keystilectl usage` has a form for spreadsheets",
             "use `--output json`",
         ));
@@ -274,6 +275,7 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
         .or_else(|| Some(PathBuf::from(system::variable("HOME")?).join(".keystile")))
         .ok_or_else(|| {
             refuse(
+                Code::FieldMissing,
                 "there is no home folder",
                 "name the store's folder with `--home` or KEYSTILE_HOME",
             )
@@ -372,6 +374,17 @@ mod tests {
             &["x", "--", "--reason", "--wait"],
         ] {
             assert_eq!(swallowed(fine), None, "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn a_next_step_leads_to_a_command_that_there_is() {
+        for act in keystile_model::error::Act::ALL {
+            let mut at = command();
+            for word in act.command().split(' ').filter(|w| !w.starts_with('-')) {
+                let sub = at.find_subcommand(word);
+                at = sub.unwrap_or_else(|| panic!("{}", act.command())).clone();
+            }
         }
     }
 

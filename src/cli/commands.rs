@@ -8,7 +8,7 @@ use keystile_core::key::{KeyId, Parsed};
 use crate::output::Output;
 use keystile_api::Operation;
 use keystile_api::remote::{self, Remote};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_registry::home::Home;
 use keystile_store::Store;
@@ -107,6 +107,7 @@ impl Context {
             _ => ("`--server`", "leave out `--server`"),
         };
         Err(refuse(
+            Code::FieldsConflict,
             format_args!(
                 "this command works on the store itself, and {said} says to work through `{}`",
                 server.url

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, Surface, refuse};
 use keystile_model::foreign;
 use keystile_model::record::Status;
 
@@ -132,7 +132,7 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 
 /// Prints an error, message by message.
 pub fn error(e: &Error) {
-    for message in e.messages() {
+    for message in e.words(Surface::CommandLine) {
         eprintln(&format!("{RED}error:{RED:#} {message}"));
     }
 }
@@ -177,10 +177,9 @@ fn finish(written: io::Result<()>) -> Result<()> {
     match written {
         Ok(()) => Ok(()),
         // `| head` has seen enough: no message, but no success either.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-            Err(keystile_model::error::refuse_all(Vec::new()))
-        }
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Error::silent()),
         Err(e) => Err(refuse(
+            Code::OutputFailed,
             format_args!("the output cannot be written ({e})"),
             "check where it goes to",
         )),

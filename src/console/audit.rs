@@ -108,7 +108,7 @@ fn whole(verified: &Result<Verified, Problem>) -> Markup {
         },
         Err(problem) => part::alert(
             "The log is not as it was written.",
-            &[super::form::sentence(&problem.detail)],
+            &super::page::messages(problem),
         ),
     }
 }
@@ -235,8 +235,12 @@ async fn exported(visit: &Visit) -> Result<String, Problem> {
         asked.after = found.next;
     }
     Err(keystile_model::error::refuse(
+        keystile_model::error::Code::TooMany,
         format_args!("more than {MOST} records match"),
-        "narrow the time range, or use `keystilectl audit export`",
+        keystile_model::next![
+            "narrow the time range, or use ",
+            keystile_model::error::Act::AuditExport
+        ],
     )
     .into())
 }

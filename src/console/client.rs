@@ -13,7 +13,7 @@ use super::{key, usage};
 use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
-use keystile_model::error::refuse_all;
+use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
@@ -326,9 +326,7 @@ async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Resp
 pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "delete");
     if form.text("confirm") != name {
-        let e = refuse_all(vec![format!(
-            "`confirm`: this is not `{name}`; type the name of the client"
-        )]);
+        let e = super::form::unconfirmed(&name, "type the name of the client");
         return again(&visit, &name, &form, e.into()).await;
     }
     let asked = Delete {

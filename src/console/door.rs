@@ -7,7 +7,7 @@ use keystile_core::key::KeyId;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
 
-use super::form::{Form, sentence};
+use super::form::Form;
 use super::page::{self, Draft, mark};
 use super::part::{self, field};
 use super::session::{Visitor, Who};
@@ -53,7 +53,7 @@ pub async fn show(State(console): State<Console>, request: Request) -> Response 
 
 /// The form to sign in, and what went wrong before.
 pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> Response {
-    let messages: Vec<String> = problem.iter().map(|p| sentence(&p.detail)).collect();
+    let messages: Vec<String> = problem.map(page::messages).unwrap_or_default();
     let next = next(form);
     let body = html! {
         main.door {
@@ -92,13 +92,12 @@ fn over(next: &str) -> String {
     }
 }
 
-/// The fact, in the words for who pastes a token into a form.
-fn plain(mut problem: Problem) -> Problem {
-    if problem.status == 401 {
-        let fact = problem.detail.split("; ").next().unwrap_or_default();
-        problem.detail = format!("{fact}. Paste the whole of it.");
+/// With the next step of those that paste a token into a form.
+fn plain(problem: Problem) -> Problem {
+    match problem.status {
+        401 => problem.advising("paste the whole of it"),
+        _ => problem,
     }
-    problem
 }
 
 /// A form of who is not signed in: its own origin is asked for, and nothing else.

@@ -9,7 +9,7 @@
 use maud::{Markup, html};
 
 use super::form::Form;
-use keystile_model::error::{Error, Kind, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Error, Fault, Kind, Result, refuse, refuse_all, told};
 
 /// The field that carries the tag of what a page showed.
 pub const SEEN: &str = "seen";
@@ -58,39 +58,39 @@ pub fn is_typed(form: &Form, name: &str) -> bool {
 /// Checks that what the form showed still stands `now`.
 ///
 /// # Errors
-/// [`Kind::Stale`], with a message for each field that has changed.
+/// [`Code::ChangedMeanwhile`], with a message for each field that has changed.
 pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()> {
     if names.iter().any(|name| form.all(&was(name)).is_empty()) {
         return Err(refuse(
+            Code::ChangedMeanwhile,
             "the form does not say what it showed",
             "reload the page and send the form from there",
-        )
-        .of(Kind::Stale));
+        ));
     }
     let changed = |name: &&&str| {
         let matters = what == Refuse::Any || is_typed(form, name);
         matters && flat(form, &was(name)) != flat(now, name)
     };
-    let mut messages: Vec<String> = names
+    let mut faults: Vec<Fault> = names
         .iter()
         .filter(changed)
-        .map(|name| {
+        .flat_map(|name| {
             let (before, after) = (form.text(&was(name)), now.text(name));
-            format!(
-                "`{name}`: changed while this page was open, from {} to {}",
+            let fact = format_args!(
+                "changed while this page was open, from {} to {}",
                 quoted(before),
                 quoted(after)
-            )
+            );
+            let changed = told(Code::ChangedMeanwhile, fact);
+            changed.field(name).into_faults()
         })
         .collect();
-    if messages.is_empty() {
+    if faults.is_empty() {
         return Ok(());
     }
-    messages.push(
-        "nothing was saved; what you typed is still below: compare it with what has changed, then save again"
-            .to_owned(),
-    );
-    Err(refuse_all(messages).of(Kind::Stale))
+    let next = "what you typed is still below: compare it with what has changed, then save again";
+    faults.extend(refuse(Code::ChangedMeanwhile, "nothing was saved", next).into_faults());
+    Err(refuse_all(faults).of(Kind::Stale))
 }
 
 fn quoted(text: &str) -> String {
@@ -114,10 +114,10 @@ pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
 /// The refusal of a button whose subject has changed since the page was made.
 pub fn changed() -> Error {
     refuse(
+        Code::ChangedMeanwhile,
         "this was changed while the page was open, so nothing was done",
         "see how it is now, then decide again",
     )
-    .of(Kind::Stale)
 }
 
 #[cfg(test)]
@@ -142,8 +142,8 @@ mod tests {
         let error = check(&sent, &now, &NAMES, Refuse::Any).unwrap_err();
         assert_eq!(error.kind(), Kind::Stale);
         assert_eq!(
-            error.messages().first().map(String::as_str),
-            Some("`scopes`: changed while this page was open, from “read write” to “read”")
+            error.faults()[0].words(keystile_model::error::Surface::Console),
+            "`scopes`: changed while this page was open, from “read write” to “read”"
         );
         assert_eq!(check(&sent, &now, &NAMES, Refuse::Typed), Ok(()));
         let again = merged(&sent, now.clone(), &NAMES);

@@ -18,7 +18,7 @@ use keystile_api::client::labels;
 use keystile_api::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
 use keystile_api::usage::Left;
 use keystile_api::{Operation as _, encoded};
-use keystile_model::error::refuse_all;
+use keystile_model::error::{Code, Result, told};
 use keystile_model::record::Status;
 use keystile_model::wire::{Id, TimeWords, parsed_list};
 use keystile_server::problem::Problem;
@@ -442,7 +442,7 @@ fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
     }
     if typed("expires") {
         let expires = form.given("expires").map(TimeWords::read).transpose();
-        let expires = expires.map_err(|e| refuse_all(vec![format!("`expires`: {e}")]))?;
+        let expires = expires.map_err(|e| told(Code::InvalidValue, e).field("expires"))?;
         update.expires = Some(expires);
     }
     if typed("cidrs") {
@@ -536,10 +536,7 @@ pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Res
         Err(problem) => return visit.shown(Err(problem)),
     };
     if form.text("confirm") != id.0.to_string() {
-        let e = refuse_all(vec![format!(
-            "`confirm`: this is not `{}`; type the id of the key",
-            id.0
-        )]);
+        let e = super::form::unconfirmed(&id.0.to_string(), "type the id of the key");
         return again(&visit, &text, &form, e.into()).await;
     }
     let reason = form.text("reason").to_owned();

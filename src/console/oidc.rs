@@ -25,7 +25,7 @@ use super::session::{Visitor, Who};
 use super::visit::{Source, seconds};
 use super::{Console, door};
 use keystile_model::caller::Grant;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_model::world::World;
 use keystile_server::auth::{self, Person};
@@ -97,6 +97,7 @@ impl Settings {
         let listed = self.hosts.iter().map(String::as_str).chain(issuer.host());
         if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
             return Err(refuse(
+                Code::SettingInvalid,
                 format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
                 format_args!(
                     "if that host is the provider's, start the server with `--oidc-host {host}`"
@@ -105,6 +106,7 @@ impl Settings {
         }
         if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
             return Err(refuse(
+                Code::SettingInvalid,
                 format_args!("`{field}` does not use TLS although the issuer does"),
                 "tell the people who run the identity provider",
             ));
@@ -127,6 +129,7 @@ impl Settings {
 pub fn checked(address: &str) -> Result<String> {
     let wrong = || {
         refuse(
+            Code::InvalidAddress,
             format_args!("`{address}` is no address over TLS"),
             "write it as `https://host/path`; `http://` is for providers on this machine",
         )
@@ -155,6 +158,7 @@ pub fn checked_console(address: &str) -> Result<String> {
     let origin = origin.strip_suffix('/').unwrap_or(&origin);
     if origin.matches('/').count() != 2 || origin.contains('?') {
         return Err(refuse(
+            Code::InvalidAddress,
             format_args!("`{address}` has a path"),
             "write `https://host` or `https://host:port`: the console is at `/console` of it",
         ));
@@ -193,7 +197,11 @@ impl Oidc {
         f: impl FnOnce(&Provider) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let busy = || {
-            refuse("too many people sign in at once", "try again in a moment").of(Kind::Unavailable)
+            refuse(
+                Code::ServerBusy,
+                "too many people sign in at once",
+                "try again in a moment",
+            )
         };
         let turn = Arc::clone(&self.turns);
         let turn = turn.try_acquire_owned().map_err(|_| busy())?;
@@ -226,6 +234,7 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
     if source.origin().to_ascii_lowercase() != *ours {
         // The provider sends people back there, and the cookie would be left here.
         return Err(refuse(
+            Code::SettingInvalid,
             format_args!("this page was opened at `{}`", source.origin()),
             format_args!("open `{ours}/console`: sign-in leads back there"),
         )
@@ -382,6 +391,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let (name, called) = names(claims);
     let Some(role) = roles::role(&oidc.settings().rules, claims) else {
         let e = refuse(
+            Code::SignInNotMapped,
             format_args!(
                 "you are known at {} as `{called}`, and nothing that it says of you is mapped to a role here",
                 oidc.settings().name()
@@ -428,6 +438,7 @@ fn welcome(console: &Console, next: &str) -> Response {
 
 fn unknown() -> Problem {
     let e = refuse(
+        Code::SignInNotSetUp,
         "sign-in with an identity provider is not set up here",
         "sign in with a token",
     );
@@ -436,10 +447,10 @@ fn unknown() -> Problem {
 
 fn not_begun() -> Error {
     refuse(
+        Code::SignInFailed,
         "this sign-in was not begun in this browser, was ended already, or took longer than 10 minutes",
         "begin again",
     )
-    .of(Kind::Unauthenticated)
 }
 
 async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {

@@ -218,9 +218,10 @@ pub fn failure(problem: &Problem) -> Response {
     (status, bare(problem.title, "", body)).into_response()
 }
 
-fn messages(problem: &Problem) -> Vec<String> {
-    let all = problem.detail.lines();
-    all.map(super::form::sentence).collect()
+/// What is wrong, in the words of the console.
+pub fn messages(problem: &Problem) -> Vec<String> {
+    let all = problem.words(keystile_model::error::Surface::Console);
+    all.iter().map(|m| super::form::sentence(m)).collect()
 }
 
 fn framed(visit: &Visit, page: &Page) -> Html<String> {

@@ -13,7 +13,7 @@ use keystile_api::policy::{
     Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
 };
 use keystile_api::{Operation as _, guide};
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, Surface, refuse};
 use keystile_server::problem::Problem;
 
 /// What is in force.
@@ -115,7 +115,7 @@ fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&
     // A mistake names its line, so all of them stand above the text.
     let draft = Draft::new(form, None);
     let mistakes: Vec<String> = problem
-        .map(|p| p.detail.lines().map(str::to_owned).collect())
+        .map(|p| p.words(Surface::Console))
         .unwrap_or_default();
     let body = html! {
         form.editor method="post" action="/console/policy/edit" {
@@ -237,10 +237,10 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
                 let current = Show { revision: None }.run(store, world)?.revision;
                 if current.to_string() != seen {
                     return Err(refuse(
+                        Code::ChangedMeanwhile,
                         format_args!("revision {current} was applied since you loaded this one"),
                         "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
-                    )
-                    .of(Kind::Stale));
+                    ));
                 }
                 let name = "policy.yaml".to_owned();
                 Ok(Apply { name, text }.run(store, world)?.changed)
@@ -308,10 +308,10 @@ async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool
                 let current = Show { revision: None }.run(store, world)?.revision;
                 if current.to_string() != seen {
                     return Err(refuse(
+                        Code::ChangedMeanwhile,
                         format_args!("revision {current} was applied since you loaded the history"),
                         "reload the page, then choose again",
-                    )
-                    .of(Kind::Stale));
+                    ));
                 }
                 Ok(asked.run(store, world)?.changed)
             })

@@ -10,7 +10,7 @@ use keystile_api::client;
 use keystile_api::encoded;
 use keystile_api::key::KeyView;
 use keystile_api::usage::Left;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::record::Status;
 use keystile_model::when;
 use keystile_server::problem::Problem;
@@ -21,7 +21,11 @@ use keystile_server::problem::Problem;
 /// Those of the operations.
 pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     let Some(name) = visit.client().map(str::to_owned) else {
-        let e = refuse("this token is bound to no client", "ask for another one");
+        let e = refuse(
+            Code::NotPermitted,
+            "this token is bound to no client",
+            "ask for another one",
+        );
         return Err(e.of(Kind::Forbidden).into());
     };
     let own = visit.run(client::Show::without_keys(name.clone())).await?;

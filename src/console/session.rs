@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use keystile_api::session::SessionView;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_server::auth::Person;
 
@@ -139,10 +139,12 @@ impl Sessions {
         if count >= EACH || all.len() >= MOST {
             let Some(oldest) = oldest else {
                 return Err(refuse(
+                    Code::ServerBusy,
                     "too many people are signed in",
-                    "try again later, or have `keystilectl serve` started anew: that ends all sessions",
-                )
-                .of(Kind::Unavailable));
+                    keystile_model::next![
+                        "try again later, or have the server started anew: that ends all sessions"
+                    ],
+                ));
             };
             all.remove(&oldest);
         }

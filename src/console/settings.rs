@@ -11,7 +11,7 @@ use super::part::{self, field};
 use super::visit::{Sent, Visit};
 use keystile_api::usage::{Configure, Forget, ShowSettings};
 use keystile_api::{Operation as _, policy};
-use keystile_model::error::refuse_all;
+use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::Span;
 use keystile_registry::usage::Settings;
@@ -273,10 +273,11 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
     for name in typed {
         match form.given(name) {
             Some(value) => asked = asked.with(name, value),
-            None => empty.push(format!(
-                "`{name}`: nothing stands here; write what shall be, such as `{}`",
-                form.text(&was(name))
-            )),
+            None => {
+                let next = format!("write what shall be, such as `{}`", form.text(&was(name)));
+                let nothing = refuse(Code::FieldMissing, "nothing stands here", next);
+                empty.extend(nothing.field(name).into_faults());
+            }
         }
     }
     if !empty.is_empty() {
@@ -290,10 +291,7 @@ pub async fn forget(Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", WORD);
     let done = match form.text("confirm") {
         WORD => visit.run(Forget {}).await,
-        _ => Err(refuse_all(vec![format!(
-            "`confirm`: this is not `{WORD}`; type it to go on"
-        )])
-        .into()),
+        _ => Err(super::form::unconfirmed(WORD, "type it to go on").into()),
     };
     match done {
         Ok(_) => visit.go(PATH, "forgotten"),

@@ -431,3 +431,20 @@ async fn guessing_at_the_door_is_slowed_down() {
         .await;
     assert_eq!(invited.status, 429);
 }
+
+#[test]
+fn a_next_step_leads_to_a_page_or_a_button_that_there_is() {
+    let folder = std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let sources: String = folder
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "rs") && !p.ends_with("tests.rs"))
+        .map(|p| std::fs::read_to_string(p).unwrap())
+        .collect();
+    for act in keystile_model::error::Act::ALL {
+        let page = act.page();
+        assert!(
+            page.is_empty() || sources.contains(&format!("\"{page}\"")),
+            "{page}"
+        );
+    }
+}

@@ -19,7 +19,7 @@ use super::session::{SessionId, Sessions, Who};
 use keystile_api::{self as operation, Operation, fleet};
 use keystile_api::{Begun, Pace};
 use keystile_model::caller::Role;
-use keystile_model::error::{Error, Kind, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, defect, refuse};
 use keystile_model::world::World;
 use keystile_registry::replay::{self, Once};
 use keystile_server::auth::{self, Asker};
@@ -326,10 +326,7 @@ impl Visit {
 }
 
 fn begun_twice() -> keystile_model::error::Error {
-    refuse(
-        "the operation was begun twice",
-        "report this as a mistake of keystilectl",
-    )
+    defect("the operation was begun twice")
 }
 
 /// That what an operation is about is as the page showed it, which carries its tag.
@@ -366,14 +363,10 @@ impl Source {
     /// # Errors
     /// If nobody knows where it comes from.
     pub fn of(head: &Parts) -> Result<Self, Problem> {
-        let peer = head.extensions.get::<Peer>().ok_or_else(|| {
-            Problem::new(
-                500,
-                "nowhere",
-                "From nowhere",
-                "nobody knows where the request comes from",
-            )
-        })?;
+        let peer = head
+            .extensions
+            .get::<Peer>()
+            .ok_or_else(|| defect("nobody knows where the request comes from"))?;
         let authority = match head.uri.authority() {
             Some(authority) => authority.as_str(),
             None => text(&head.headers, header::HOST).unwrap_or_default(),
@@ -408,10 +401,10 @@ impl Source {
             return Ok(());
         }
         Err(refuse(
+            Code::FormForeign,
             "the form was not sent by a page of this server",
             "open the console again and send it from there; a proxy in front has to pass `Host` on",
         )
-        .of(Kind::Forbidden)
         .into())
     }
 
@@ -546,6 +539,7 @@ impl FromRequest<Console> for Sent {
         let form = Form::read(&body).map_err(|e| page::failure(&e.into()))?;
         if !visit.session.made(form.text("csrf")) {
             let problem: Error = refuse(
+                Code::FormForeign,
                 "the form is not one of this session",
                 "load the page again and send it once more",
             );
@@ -578,7 +572,11 @@ pub fn seconds() -> u64 {
 
 /// What is at no path.
 pub async fn nowhere(visit: Visit) -> Response {
-    let problem: Error = refuse("there is no such page", "see the menu for what there is");
+    let problem: Error = refuse(
+        Code::PathNotFound,
+        "there is no such page",
+        "see the menu for what there is",
+    );
     let problem = Problem::from(problem.of(Kind::NotFound));
     let status = StatusCode::NOT_FOUND;
     (status, page::told(&visit, &problem)).into_response()

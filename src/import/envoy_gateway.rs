@@ -11,7 +11,7 @@ use super::fields::{Kind, Object};
 use super::found::Found;
 use super::node::{Document, Node, wrong_form};
 use super::{How, System, printable};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 mod tables;
 
@@ -61,6 +61,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     if world.policies.is_empty() {
         let file = documents.first().map_or("", |d| d.file.as_str());
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("{file}: holds no SecurityPolicy with `apiKeyAuth`"),
             format_args!("name {}", System::EnvoyGateway.writes()),
         ));

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use zeroize::Zeroizing;
 
 mod apisix;
@@ -149,6 +149,7 @@ fn trimmed(file: &File) -> &str {
 
 fn nothing(system: System, file: &str) -> keystile_model::error::Error {
     refuse(
+        Code::FileInvalid,
         format_args!(
             "{file}: holds nothing to take over from {}",
             system.as_str()

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use sha2::{Digest as _, Sha256};
@@ -42,6 +42,7 @@ pub struct Document {
 pub fn parse(file: &str, text: &str, what: &str) -> Result<Vec<Document>> {
     let wrong = |line: u64| {
         refuse(
+            Code::FileInvalid,
             format_args!("{file}:{line}: is neither YAML nor JSON"),
             format_args!("name {what}"),
         )
@@ -245,6 +246,7 @@ pub fn same_name(one: &str, other: &str) -> bool {
 /// A value that has another form than it should.
 pub fn wrong_form(place: &str, field: &str, expected: &str) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{place}: `{field}` is not {expected}"),
         "export it again, or correct it by hand",
     )

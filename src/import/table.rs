@@ -7,7 +7,7 @@ use keystile_core::key::Digest;
 use super::found::Found;
 use super::node::{flag_word, same_name};
 use super::{How, moment, printable};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::rules;
 
 /// The fields that a column can hold, and other names that its header may have.
@@ -79,6 +79,7 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
     }
     if rows == 0 {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("{name}: holds no rows"),
             "write a line for each key below the names of the columns",
         ));
@@ -88,6 +89,7 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
 
 fn unreadable(name: &str, line: u64) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{name}:{line}: cannot be read as a row of the table"),
         "write UTF-8, with as many columns as the first line has",
     )
@@ -106,6 +108,7 @@ impl<'h> Table<'h> {
         if let Some(field) = how.columns.keys().find(|f| !known(f)) {
             let fields: Vec<&str> = FIELDS.iter().map(|(f, _)| *f).collect();
             return Err(refuse(
+                Code::FieldUnknown,
                 format_args!("there is no field `{field}`"),
                 format_args!("known are {}", fields.join(", ")),
             ));
@@ -122,8 +125,9 @@ impl<'h> Table<'h> {
                 && let Some(wanted) = how.columns.get(field)
             {
                 return Err(refuse(
+                    Code::FieldUnknown,
                     format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
-                    "name one of its first line with `--column`",
+                    keystile_model::next!["name one of its first line with ", named("column")],
                 ));
             }
             let also: Vec<usize> = (0..header.len())
@@ -155,8 +159,9 @@ impl<'h> Table<'h> {
         let table = Self { name, columns, how };
         if !table.has("key") && !table.has("sha256") {
             return Err(refuse(
+                Code::FieldMissing,
                 format_args!("{name}:1: there is neither a column `key` nor `sha256`"),
-                "name it with `--column key=HEADER`",
+                keystile_model::next!["name it with ", named("column").value("key=HEADER")],
             ));
         }
         Ok(table)

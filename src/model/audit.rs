@@ -331,7 +331,7 @@ impl fmt::Display for Broken {
             ),
             Self::Start(n) => write!(
                 f,
-                "audit records up to {n} were removed, and not by `keystilectl audit prune`"
+                "audit records up to {n} were removed, and not by pruning the log"
             ),
             Self::Kept(n) => write!(
                 f,

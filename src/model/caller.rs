@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use keystile_core::key::KeyId;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result, refuse};
+use crate::error::{Code, Error, Result, named, refuse};
 use crate::record::{self, Rules};
 use crate::when;
 
@@ -226,11 +226,14 @@ impl Ceilings {
                 format_args!("this token may not give a key scope `{scope}`"),
                 "scopes",
                 &self.scopes,
-            ));
+            )
+            .about("scopes"));
         }
         self.admit_plan(rules.plan.as_deref(), client_plan)?;
         if !rules.limits.is_empty() {
-            return Err(forbidden("this token may not give a key limits of its own"));
+            return Err(
+                forbidden("this token may not give a key limits of its own").about("limits")
+            );
         }
         self.admit_expiry(rules.expires, now)
     }
@@ -247,7 +250,7 @@ impl Ceilings {
             ),
             (None, None) => "without a plan the key would have no limits".to_owned(),
         };
-        Err(exceeded(fact, "plans", &self.plans))
+        Err(exceeded(fact, "plans", &self.plans).about("plan"))
     }
 
     /// That the successor of a key may hold what that one holds: its scopes and its plan.
@@ -290,9 +293,11 @@ impl Ceilings {
         }
         let most = when::duration(most);
         Err(refuse(
+            Code::BeyondCeiling,
             format_args!("keys that this token makes end within {most}"),
-            format_args!("give `--expires {most}` or less"),
-        ))
+            crate::next!["give ", named("expires").value(&most), " or less"],
+        )
+        .about("expires"))
     }
 
     /// That a change of rules keeps within them. What was given by others beyond them may
@@ -355,7 +360,7 @@ impl Ceilings {
 
 /// A refusal for want of rights.
 pub fn forbidden(fact: impl fmt::Display) -> Error {
-    refuse(fact, "ask somebody whose token may").of(Kind::Forbidden)
+    refuse(Code::NotPermitted, fact, "ask somebody whose token may")
 }
 
 fn beyond() -> Error {
@@ -367,10 +372,15 @@ fn beyond() -> Error {
 fn exceeded(fact: impl fmt::Display, what: &str, those: &[String]) -> Error {
     if those.is_empty() {
         refuse(
+            Code::BeyondCeiling,
             fact,
             format_args!("it may give no {what}; ask somebody whose token may"),
         )
     } else {
-        refuse(fact, format_args!("it may give {}", those.join(", ")))
+        refuse(
+            Code::BeyondCeiling,
+            fact,
+            format_args!("it may give {}", those.join(", ")),
+        )
     }
 }

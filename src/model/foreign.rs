@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use std::fmt::Write as _;
 
 /// One line: every character that does more than be seen is written as an escape.
@@ -140,8 +140,9 @@ pub fn json_line(value: &impl Serialize) -> Result<String> {
 /// That an answer cannot be written as JSON.
 pub fn unwritable(e: &serde_json::Error) -> Error {
     refuse(
+        Code::OutputFailed,
         format_args!("the answer cannot be written as JSON ({e})"),
-        "use `--output table`",
+        crate::next!["use ", crate::error::named("output").value("table")],
     )
 }
 

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::error::{Result, refuse};
+use crate::error::{Act, Code, Result, refuse};
 use crate::reach::Reach;
 
 /// Bytes of a new secret; the specification asks for 24 to 64.
@@ -45,9 +45,11 @@ impl Secret {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             refuse(
+                Code::InvalidValue,
                 "the secret is not `whsec_` and base64 of 24 to 64 bytes",
                 "copy it from the receiver again, or leave it out to have one made",
             )
+            .about("secret")
         };
         let encoded = text.trim().strip_prefix(PREFIX).ok_or_else(wrong)?;
         let bytes = STANDARD.decode(encoded).map_err(|_| wrong())?;
@@ -108,9 +110,11 @@ pub fn is_taken(status: u16) -> bool {
 pub fn checked_url(url: &str) -> Result<String> {
     let parsed: http::Uri = url.parse().map_err(|e| {
         refuse(
+            Code::InvalidAddress,
             format_args!("`{url}` is no address ({e})"),
             "write it as `https://host/path`",
         )
+        .about("url")
     })?;
     let host = parsed.host().unwrap_or_default();
     let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -119,22 +123,28 @@ pub fn checked_url(url: &str) -> Result<String> {
         Some("http") if here => {}
         _ => {
             return Err(refuse(
+                Code::NotEncrypted,
                 format_args!("`{url}` is not `https://`"),
                 "messages tell who uses what: send them over TLS, or to this machine",
-            ));
+            )
+            .about("url"));
         }
     }
     if parsed.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err(refuse(
+            Code::InvalidAddress,
             "the address of the webhook holds a user name",
             "leave it out: the receiver checks the signature",
-        ));
+        )
+        .about("url"));
     }
     if url.len() > 2048 || url.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return Err(refuse(
+            Code::InvalidAddress,
             "the address of the webhook is longer than 2,048 bytes or holds spaces",
             "write it shorter",
-        ));
+        )
+        .about("url"));
     }
     Ok(url.to_owned())
 }
@@ -148,12 +158,9 @@ pub fn checked_target(url: &str, reach: &Reach) -> Result<String> {
     let parsed = url.parse::<http::Uri>().unwrap_or_default();
     let host = parsed.host().unwrap_or_default();
     if !reach.admits_host(host) {
-        return Err(refuse(
-            format_args!(
-                "`url`: `{host}` is not a public address, and webhooks are sent to no others"
-            ),
-            "use the receiver's public name, or have the operator allow its network with `--webhook-allow CIDR` on `keystilectl serve` and on `webhook create`",
-        ));
+        return Err(refuse(Code::AddressNotAllowed, format_args!(
+                "`{host}` is not a public address, and webhooks are sent to no others"
+            ), crate::next!["use the receiver's public name, or have the operator allow its network with `--webhook-allow CIDR` on ", Act::Serve, " and on `webhook create`"]).field("url"));
     }
     Ok(url)
 }

@@ -225,7 +225,11 @@ pub fn read_list<T>(
     for word in words {
         match read(word) {
             Ok(value) => good.push(value),
-            Err(e) => bad.push(format!("`{field}`: {e}")),
+            Err(e) => bad.extend(
+                crate::error::told(crate::error::Code::InvalidValue, e)
+                    .field(field)
+                    .into_faults(),
+            ),
         }
     }
     all_good(good, bad)
@@ -235,7 +239,7 @@ pub fn read_list<T>(
 ///
 /// # Errors
 /// What was found bad.
-pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
+pub fn all_good<T>(good: T, bad: Vec<crate::error::Fault>) -> crate::error::Result<T> {
     if bad.is_empty() {
         Ok(good)
     } else {
@@ -252,9 +256,11 @@ pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<
     let most = asked.unwrap_or(usual);
     if asked.is_some() && !(1..=PAGE).contains(&most) {
         return Err(crate::error::refuse(
-            format_args!("`limit`: {most} is not in 1..={PAGE}"),
+            crate::error::Code::OutOfRange,
+            format_args!("{most} is not in 1..={PAGE}"),
             format_args!("ask for less, and for the next page with {next}"),
-        ));
+        )
+        .field("limit"));
     }
     Ok(most.into())
 }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::error::{Error, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use crate::foreign;
 use crate::record::Labels;
 
@@ -28,17 +28,19 @@ const SECRET_RUN: usize = 50;
 pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
     if text.len() > longest {
         return Err(refuse(
-            format_args!("`{field}`: {} bytes is too long", text.len()),
+            Code::TooLong,
+            format_args!("{} bytes is too long", text.len()),
             format_args!("shorten it to {longest} at most"),
-        ));
+        )
+        .field(field));
     }
     if text.chars().any(foreign::acts) {
         return Err(refuse(
-            format_args!(
-                "`{field}`: it holds characters that cannot be seen, such as line breaks or marks that change the direction of text"
-            ),
+            Code::HiddenCharacters,
+            "it holds characters that cannot be seen, such as line breaks or marks that change the direction of text",
             "leave them out",
-        ));
+        )
+        .field(field));
     }
     // A key that was broken by a line or a blank is whole for whoever reads it.
     let joined: String = text.split_whitespace().collect();
@@ -88,9 +90,11 @@ fn decoded(text: &str) -> String {
 pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
     if labels.len() > LABELS.max(before.len()) {
         return Err(refuse(
-            format_args!("`labels`: {} are too many", labels.len()),
+            Code::TooMany,
+            format_args!("{} are too many", labels.len()),
             format_args!("give {LABELS} at most"),
-        ));
+        )
+        .field("labels"));
     }
     let new = labels
         .iter()
@@ -104,11 +108,11 @@ pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
 
 fn secret(field: &str) -> Error {
     refuse(
-        format_args!(
-            "`{field}`: it holds a key, a token or a secret, which would be stored for good"
-        ),
+        Code::SecretInText,
+        "it holds a key, a token or a secret, which would be stored for good",
         "give its id instead; if others could have seen it, revoke it",
     )
+    .field(field)
 }
 
 /// Whether something in a text has the form of a key, a token or a webhook's secret, whatever

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::explain::{self, Question, Shown};
 use crate::file::{self as policy_file, PolicyFile};
 use crate::zones;
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Result, named, refuse, refuse_all};
 use keystile_model::world::World;
 
 mod file;
@@ -59,6 +59,7 @@ pub fn read(path: &Path) -> Result<Cases> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         refuse(
+            Code::FileUnreadable,
             format_args!("`{name}` cannot be read ({e})"),
             "name a file of cases",
         )
@@ -73,8 +74,12 @@ pub fn read(path: &Path) -> Result<Cases> {
 pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
     let Some(named) = &cases.policy else {
         return Err(refuse(
+            Code::CasesInvalid,
             format_args!("{}: names no policy", cases.file),
-            "write `policy: policy.yaml` in it, or give `--policy FILE`",
+            keystile_model::next![
+                "write `policy: policy.yaml` in it, or give ",
+                named("policy").value("FILE")
+            ],
         ));
     };
     let folder = Path::new(&cases.file).parent().unwrap_or(Path::new(""));
@@ -102,8 +107,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcom
                     "{}:{}: `{}`",
                     cases.file, case.line, case.name
                 ))
-                .messages()
-                .to_vec(),
+                .into_faults(),
             ),
         }
     }
@@ -139,7 +143,14 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>,
     };
     let environment = environment
         .or_else(|| policy.environments.first().cloned())
-        .ok_or_else(|| refuse("the policy accepts no environment", "list one"))?;
+        .ok_or_else(|| {
+            refuse(
+                Code::NoEnvironment,
+                "the policy accepts no environment",
+                "list one in `environments`",
+            )
+            .about("environments")
+        })?;
     let fresh = generate(&policy.brand, &environment, world.entropy)?;
     match holder {
         Holder::Nobody => Ok((None, Shown::Nothing)),
@@ -158,7 +169,13 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>,
 }
 
 fn load(world: &World, file: &PolicyFile, rows: Vec<Row>) -> Result<InForce> {
-    let bad = |e: &dyn std::fmt::Display| refuse(e, "see `keystilectl policy check`");
+    let bad = |e: &dyn std::fmt::Display| {
+        refuse(
+            Code::KeysetImpossible,
+            e,
+            keystile_model::next!["see ", Act::PolicyCheck],
+        )
+    };
     let content = Content {
         store: StoreId([0; 8]),
         version: 1,

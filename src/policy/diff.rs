@@ -10,7 +10,7 @@ use keystile_core::policy::{Auth, Policy, Unmatched};
 use serde::Serialize;
 
 use crate::file::PolicyFile;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::limit_words;
 
 mod access;
@@ -99,6 +99,7 @@ impl Diff {
 pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
     let too_many = || {
         refuse(
+            Code::PolicyTooComplex,
             "the routes of the two policies overlap in too many ways to compare",
             "compare them in parts, or use fewer parameters in the same places",
         )

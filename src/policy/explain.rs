@@ -16,7 +16,7 @@ use keystile_core::request::path::{readings, split_query};
 use zeroize::Zeroizing;
 
 use crate::diff::classes::{self, Example};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Result, refuse, told};
 
 /// The key that the request shows.
 pub enum Shown {
@@ -43,16 +43,19 @@ impl Certificate {
     pub fn of(identities: &[String]) -> Result<Option<Self>> {
         let (mut uri, mut dns) = (None, None);
         for text in identities {
-            let id = identity(text).map_err(|e| refuse_all(vec![e]))?;
+            let id =
+                identity(text).map_err(|e| told(Code::InvalidValue, e).about("certificate"))?;
             let (place, id) = match id.strip_prefix("dns:") {
                 Some(name) => (&mut dns, name.to_owned()),
                 None => (&mut uri, id),
             };
             if place.replace(id).is_some() {
                 return Err(refuse(
+                    Code::InvalidValue,
                     "the certificate has several identities of one kind, and Envoy shows the first alone",
                     "give one URI and one DNS name at most",
-                ));
+                )
+                .about("certificate"));
             }
         }
         let any = uri.is_some() || dns.is_some();
@@ -133,8 +136,9 @@ pub struct Answer {
 pub fn load(content: &Content, signer: SigningKey) -> Result<InForce> {
     let bad = |e: &dyn std::fmt::Display| {
         refuse(
+            Code::PolicyBreaksKeys,
             e,
-            "`keystilectl policy check` and `keystilectl key update` can mend it",
+            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
         )
     };
     let built = build(content).map_err(|e| bad(&e))?;

@@ -10,7 +10,7 @@ use keystile_core::request::route::{HostPattern, Template};
 use serde::Serialize;
 
 use crate::file as policy_file;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 mod credentials;
 mod document;
@@ -139,6 +139,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: holds no path that a policy could name"),
             "name an OpenAPI document with `paths`",
         ));

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::webhook;
 use keystile_model::audit::{Chain, Checkpoint, Head};
 use keystile_model::caller::Caller;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural::count;
 use keystile_model::room::Room;
 use keystile_model::when;
@@ -106,13 +106,10 @@ pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
     store.read(|tx| {
         let found = verify_chain(tx, expect)?;
         match kept.map(|k| tx.holds(&k)).transpose()?.flatten() {
-            Some(b) => Err(refuse(
-                b,
-                format_args!(
+            Some(b) => Err(refuse(Code::AuditBroken, b, format_args!(
                     "compare with an exported log or a backup; if the folder was put back from an older copy, move `{}` away",
                     file.display()
-                ),
-            )),
+                ))),
             None => Ok(Verified { kept, ..found }),
         }
     })
@@ -123,7 +120,13 @@ pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
-    let broken = |b| refuse(b, "compare with an exported log or a backup");
+    let broken = |b| {
+        refuse(
+            Code::AuditBroken,
+            b,
+            "compare with an exported log or a backup",
+        )
+    };
     if let Some(b) = tx.check_audit_start()? {
         return Err(broken(b));
     }
@@ -131,8 +134,9 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     let start = meta.start;
     if expect.is_some_and(|e| e.seq < start.seq) {
         return Err(refuse(
+            Code::AuditBroken,
             format_args!(
-                "the record that was expected is gone: `audit prune` removed those up to {}",
+                "the record that was expected is gone: those up to {} were pruned",
                 start.seq
             ),
             "compare with a head that was printed since",
@@ -148,6 +152,7 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     chain.end(meta.head).map_err(broken)?;
     match expect {
         Some(e) if !expected => Err(refuse(
+            Code::AuditBroken,
             format_args!(
                 "audit record {} is not the one that was expected: the log was written anew",
                 e.seq
@@ -175,6 +180,7 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => {
             return Err(refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", noted.display()),
                 "check owner and mode of the folder and its files",
             ));
@@ -184,6 +190,7 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
     let head = text.lines().next().unwrap_or_default();
     head.trim().parse().map(Some).map_err(|_| {
         refuse(
+            Code::FileInvalid,
             format_args!("`{}` does not say what was sent", noted.display()),
             "move the file away: then the whole log is sent again",
         )

@@ -5,7 +5,7 @@ use keystile_core::policy::is_client_name;
 use super::client;
 use super::policy;
 use keystile_model::caller::Caller;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, named, refuse};
 use keystile_model::record::{Client, Labels};
 use keystile_model::rules::check_plan;
 use keystile_model::words;
@@ -77,21 +77,26 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     let name = &draft.name;
     if !is_client_name(name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{name}` is no name for a client"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     words::check("name", name, words::NAME)?;
     words::check("description", &draft.description, words::DESCRIPTION)?;
     words::check_labels(&draft.labels, &Labels::new())?;
     if tx.client(name)?.is_some() {
         return Err(refuse(
+            Code::ClientExists,
             format_args!("there is a client `{name}` already"),
-            format_args!(
-                "change it with `keystilectl client update {name}`, or choose another name"
-            ),
+            keystile_model::next![
+                "change it with ",
+                Act::ClientUpdate.of(name),
+                ", or choose another name"
+            ],
         )
-        .of(Kind::Conflict));
+        .about("name"));
     }
     Ok(Client {
         number: 0,
@@ -194,13 +199,14 @@ pub(super) fn delete_in(
     if !some.is_empty() && !sure {
         let living = tx.unrevoked_keys_of(client.number)?;
         return Err(refuse(
+            Code::ConfirmationMissing,
             format_args!(
                 "client `{name}` has {} that would be revoked for good",
                 super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
             ),
-            "say so with `--yes`",
+            keystile_model::next!["say so with ", named("sure")],
         )
-        .of(Kind::Conflict));
+        .about("sure"));
     }
     let is_last = some.len() < SOME as usize;
     for key in some {

@@ -9,7 +9,7 @@ use keystile_core::request::headers::Headers;
 use super::publish;
 use super::signing;
 use crate as registry;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::explain::{Answer, Question, Shown, ask, encode, hint, load};
 use keystile_policy::file::PolicyFile;
@@ -41,10 +41,11 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
 fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(Row, KeyText)> {
     let mut row = tx.row(id)?.ok_or_else(|| {
         refuse(
+            Code::KeyNotFound,
             format_args!("there is no key `{id}`"),
-            "see `keystilectl key list` for the ids",
+            keystile_model::next!["see ", Act::KeyList, " for the ids"],
         )
-        .of(Kind::NotFound)
+        .about("key")
     })?;
     let fresh = key::generate(&policy.brand, &row.environment, world.entropy)?;
     row.digest = fresh.digest;

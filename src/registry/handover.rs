@@ -10,7 +10,7 @@ use serde_json::json;
 use super::key;
 use super::policy;
 use keystile_model::caller::Ceilings;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::record::{Key, Rules, Status};
 use keystile_model::rotation::{EVERY, GRACE, Schedule, Step, step};
 use keystile_model::when;
@@ -201,12 +201,14 @@ pub fn fetch(store: &mut Store, world: &World, id: KeyId) -> Result<key::Issued>
         match tx.handover(id)? {
             None => {
                 return Err(refuse(
+                    Code::NoSuccessor,
                     format_args!("key `{id}` has no successor to fetch"),
-                    format_args!("replace it with `keystilectl key rotate {id}`"),
+                    keystile_model::next!["replace it with ", Act::KeyRotate.of(id)],
                 ));
             }
             Some((_, Some(at))) => {
                 return Err(refuse(
+                    Code::SuccessorFetched,
                     format_args!(
                         "the successor of key `{id}` was fetched on {}, and is shown once",
                         when::short(at)
@@ -228,24 +230,24 @@ fn check_giver(old: &Key, now: u64) -> Result<()> {
     let id = old.id;
     if old.revoked.is_some() {
         return Err(refuse(
+            Code::KeyRevoked,
             format_args!("key `{id}` was revoked, and its successor with it"),
             "issue a new one",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     if old.disabled {
         return Err(refuse(
+            Code::KeyDisabled,
             format_args!("key `{id}` is disabled, so its successor cannot be fetched"),
             "ask the people who run this API to enable it first",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     if old.status(now) == Status::Expired {
         return Err(refuse(
+            Code::KeyExpired,
             format_args!("key `{id}` has ended, and its successor was not fetched in time"),
             "issue a new one",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     Ok(())
 }

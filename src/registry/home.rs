@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keystile_core::keyset::StoreId;
 
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
 use keystile_store::{Alone, Store};
@@ -124,11 +124,19 @@ impl Home {
         if let Err(e) = fs::metadata(&path) {
             return Err(if e.kind() == std::io::ErrorKind::NotFound {
                 refuse(
+                    Code::StoreMissing,
                     format_args!("there is no store in `{}`", self.folder.display()),
-                    "make one with `keystilectl init`, or name its folder with `--home` or KEYSTILE_HOME",
+                    keystile_model::next![
+                        "make one with ",
+                        Act::Init,
+                        ", or name its folder with ",
+                        named("home"),
+                        " or KEYSTILE_HOME"
+                    ],
                 )
             } else {
                 refuse(
+                    Code::StoreMissing,
                     format_args!("`{}` cannot be reached ({e})", path.display()),
                     "run as the user who made it",
                 )
@@ -166,15 +174,13 @@ impl Home {
 
     /// Tells a wrong master key from a damaged store.
     fn explain(&self, error: Error, key: &MasterKey) -> Error {
-        if !error
-            .to_string()
-            .starts_with("the store cannot be decrypted")
-        {
+        if !error.is(Code::StoreUndecryptable) {
             return error;
         }
         let kind = error.kind();
         let told = match fs::read_to_string(self.fingerprint()) {
             Ok(known) if known.lines().count() > 1 => refuse(
+                Code::MasterKeyWrong,
                 format_args!(
                     "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
                     key.fingerprint(),
@@ -183,10 +189,12 @@ impl Home {
                 "give the other one of the two",
             ),
             Ok(known) if known.trim() == key.fingerprint() => refuse(
+                Code::StoreDamaged,
                 "the store is damaged: the master key is right, and yet the file cannot be decrypted",
                 "nothing was changed; restore the folder from a backup",
             ),
             Ok(known) => refuse(
+                Code::MasterKeyWrong,
                 format_args!(
                     "this is not the master key of the store (its fingerprint is {}, not {})",
                     key.fingerprint(),
@@ -207,8 +215,9 @@ impl Home {
         self.make_folder()?;
         let taken = || {
             refuse(
+                Code::StoreExists,
                 format_args!("there is a store in `{shown}` already"),
-                "use it, or name another folder with `--home`",
+                keystile_model::next!["use it, or name another folder with ", named("home")],
             )
         };
         if path.exists() {
@@ -255,18 +264,26 @@ impl Home {
         let (owner, mode) = (found.uid(), found.mode() & 0o777);
         if owner != system::user_id() {
             return Err(refuse(
+                Code::FolderUnsafe,
                 format_args!(
                     "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"
                 ),
-                "run as that user, or name another folder with `--home`: it is made if it does not exist",
+                keystile_model::next![
+                    "run as that user, or name another folder with ",
+                    named("home"),
+                    ": it is made if it does not exist"
+                ],
             ));
         }
         if mode & 0o022 != 0 {
             return Err(refuse(
+                Code::FolderUnsafe,
                 format_args!("other users may write to `{shown}` (mode {mode:04o})"),
-                format_args!(
-                    "run `chmod 700 {shown}`, or name another folder with `--home`: it is made if it does not exist"
-                ),
+                keystile_model::next![
+                    format_args!("run `chmod 700 {shown}`, or name another folder with "),
+                    named("home"),
+                    ": it is made if it does not exist"
+                ],
             ));
         }
         Ok(())
@@ -275,7 +292,8 @@ impl Home {
 
 fn cannot_make(folder: &Path, e: &std::io::Error) -> Error {
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be made ({e})", folder.display()),
-        "choose another folder with `--home`",
+        keystile_model::next!["choose another folder with ", named("home")],
     )
 }

@@ -13,7 +13,7 @@ use keystile_core::request::certificate;
 use super::client::Draft as ClientDraft;
 use super::key::Draft;
 use super::policy;
-use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Complaints, Next, Result, named, refuse, told};
 use keystile_model::nearest::nearest;
 use keystile_model::record::{Client, Key};
 use keystile_model::rules;
@@ -73,21 +73,25 @@ fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> R
                 out.clients.push(client.name.clone());
                 clients.insert(client.name.clone(), client);
             }
-            let client = clients
-                .get(&line.client)
-                .ok_or_else(|| refuse("no client", "name one"))?;
+            let client = clients.get(&line.client).ok_or_else(|| {
+                refuse(Code::FieldMissing, "no client", "name one").about("client")
+            })?;
             let digest = digest(&line.sha256)?;
             if let Some(first) = digests.insert(digest.0, place.clone()) {
                 return Err(refuse(
+                    Code::KeyExists,
                     format_args!("the same digest stands at {first}"),
                     "remove one of the two",
-                ));
+                )
+                .about("sha256"));
             }
             if let Some(known) = tx.key_of_digest(&digest)? {
                 return Err(refuse(
+                    Code::KeyExists,
                     format_args!("this key is in the store already, as {}", known.id),
                     "remove the line",
-                ));
+                )
+                .about("sha256"));
             }
             let key = key(&tx, world, &policy, client, digest, &line, how)?;
             tx.add_key(world, &key)?;
@@ -114,16 +118,23 @@ fn missing_client<'a>(
 ) -> Result<Client> {
     if name.is_empty() {
         return Err(refuse(
-            "`client`: is empty",
+            Code::FieldMissing,
+            "is empty",
             "name the client that the key belongs to",
-        ));
+        )
+        .field("client"));
     }
     if !how.create_clients {
-        let next = nearest(name, known.map(String::as_str)).map_or_else(
-            || "make it first, or give `--create-clients`".to_owned(),
-            |n| format!("did you mean `{n}`?"),
-        );
-        return Err(refuse(format_args!("there is no client `{name}`"), next));
+        let next: Next = match nearest(name, known.map(String::as_str)) {
+            Some(near) => format_args!("did you mean `{near}`?").into(),
+            None => keystile_model::next!["make it first, or give ", named("create_clients")],
+        };
+        return Err(refuse(
+            Code::ClientNotFound,
+            format_args!("there is no client `{name}`"),
+            next,
+        )
+        .about("client"));
     }
     let draft = ClientDraft {
         name: name.to_owned(),
@@ -150,9 +161,11 @@ fn key(
             "publishable" => true,
             other => {
                 return Err(refuse(
-                    format_args!("`type`: `{other}` is not a type"),
+                    Code::InvalidValue,
+                    format_args!("`{other}` is not a type"),
                     "write `secret` or `publishable`",
-                ));
+                )
+                .field("type"));
             }
         },
         scopes: line.scopes.clone(),
@@ -204,7 +217,7 @@ fn optional<T, E: std::fmt::Display>(
     }
     parse(text)
         .map(Some)
-        .map_err(|e| refuse_all(vec![format!("`{field}`: {e}")]))
+        .map_err(|e| told(Code::InvalidValue, e).field(field))
 }
 
 fn each<T>(
@@ -214,20 +227,17 @@ fn each<T>(
 ) -> Result<Vec<T>> {
     words
         .iter()
-        .map(|w| parse(w).map_err(|e| refuse_all(vec![format!("`{field}`: {e}")])))
+        .map(|w| parse(w).map_err(|e| told(Code::InvalidValue, e).field(field)))
         .collect()
 }
 
 /// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.
 fn digest(text: &str) -> Result<Digest> {
     let wrong = || {
-        refuse(
-            format_args!(
-                "`sha256`: {} characters that are no digest",
+        refuse(Code::InvalidValue, format_args!(
+                "{} characters that are no digest",
                 text.chars().count()
-            ),
-            "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`",
-        )
+            ), "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`").field("sha256")
     };
     if let Some(digest) = rules::hex_digest(text) {
         return Ok(digest);

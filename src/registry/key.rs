@@ -7,7 +7,7 @@ use keystile_core::policy::{Policy, RawLimit, checked_limits};
 use super::client;
 use super::policy;
 use keystile_model::caller::{Caller, forbidden};
-use keystile_model::error::{Error, Kind, Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Error, Kind, Result, defect, named, refuse, told_all};
 use keystile_model::record::{Key, Labels, Rules, Status};
 use keystile_model::rules;
 use keystile_model::when;
@@ -105,9 +105,11 @@ impl Draft {
             (None, Some(first)) => first.clone(),
             (None, None) => {
                 return Err(refuse(
+                    Code::NoEnvironment,
                     "the policy accepts no environment",
                     "list one in `environments`",
-                ));
+                )
+                .about("environment"));
             }
         };
         let rules = Rules {
@@ -141,7 +143,7 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 
 fn limits(raw: &[RawLimit]) -> Result<Vec<keystile_core::policy::Limit>> {
     checked_limits("--limit", raw)
-        .map_err(|errors| refuse_all(errors.iter().map(ToString::to_string).collect()))
+        .map_err(|errors| told_all(Code::InvalidValue, &errors).about("limits"))
 }
 
 /// One key, if the caller may know of it; otherwise it is refused as one that is not
@@ -150,10 +152,11 @@ pub fn find(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     let found = tx.key(id)?.filter(|k| caller.sees(&k.client));
     found.ok_or_else(|| {
         refuse(
+            Code::KeyNotFound,
             format_args!("there is no key `{id}`"),
-            "see `keystilectl key list` for the ids",
+            keystile_model::next!["see ", Act::KeyList, " for the ids"],
         )
-        .of(Kind::NotFound)
+        .about("id")
     })
 }
 
@@ -185,13 +188,11 @@ fn find_living(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<Key> {
     match key.revoked {
         None => Ok(key),
         Some(at) => Err(refuse(
+            Code::KeyRevoked,
             format_args!("key `{id}` was revoked on {}, for good", when::short(at)),
-            format_args!(
-                "issue a new one with `keystilectl key issue {}`",
-                key.client
-            ),
+            keystile_model::next!["issue a new one with ", Act::KeyIssue.of(&key.client)],
         )
-        .of(Kind::Conflict)),
+        .about("id")),
     }
 }
 
@@ -334,19 +335,26 @@ pub fn rotate(
         let old = find_living(tx, &world.caller, id)?;
         if let Some(next) = tx.key_after(id)? {
             return Err(refuse(
+                Code::KeyRotated,
                 format_args!("key `{id}` was rotated to `{}` already", next.id),
-                format_args!("rotate that one: `keystilectl key rotate {}`", next.id),
+                keystile_model::next!["rotate that one: ", Act::KeyRotate.of(next.id)],
             )
-            .of(Kind::Conflict));
+            .about("id"));
         }
         let mut new = old.rules.clone();
         match expires {
             Some(expires) => new.expires = expires,
             None if old.status(now) == Status::Expired => {
                 return Err(refuse(
+                    Code::KeyExpired,
                     format_args!("key `{id}` has expired, and a new one would inherit that"),
-                    "give the new one an end of its own, as in `--expires 90d`",
-                ));
+                    keystile_model::next![
+                        "give the new one an end of its own, as in ",
+                        named("expires").value("90d")
+                    ],
+                )
+                .about("expires")
+                .of(Kind::Invalid));
             }
             None => {}
         }
@@ -371,10 +379,11 @@ pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     let now = world.now.seconds();
     if let Some(next) = tx.key_after(old.id)? {
         return Err(refuse(
+            Code::KeyRotated,
             format_args!("key `{}` was rotated to `{}` already", old.id, next.id),
             "use that one",
         )
-        .of(Kind::Conflict));
+        .about("id"));
     }
     let mut new = old.rules.clone();
     new.not_before = None;
@@ -392,16 +401,14 @@ pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
 fn one(tx: &mut Tx<'_>, world: &World, policy: &Policy, old: &Key, rules: Rules) -> Result<Issued> {
     let id = KeyId::random(world.entropy)?;
     let made = make(tx, world, policy, vec![New::after(id, old, rules)])?;
-    made.into_iter().next().ok_or_else(|| {
-        refuse(
-            "no key was made",
-            "nothing was changed; this is a defect of keystilectl",
-        )
-    })
+    made.into_iter()
+        .next()
+        .ok_or_else(|| defect("no key was made"))
 }
 
 fn no_longer(client: &str) -> Error {
     refuse(
+        Code::ClientDeleted,
         format_args!("client `{client}` was deleted"),
         "issue a key for another client",
     )

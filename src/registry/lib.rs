@@ -6,7 +6,7 @@
 //! and the caller come with the [`World`](keystile_model::world::World) of each call.
 
 use keystile_model::caller::Caller;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 use keystile_model::nearest::nearest;
 use keystile_model::record::Client;
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -54,18 +54,33 @@ pub fn client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Client> {
 fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
     let fact = format!("there is no client `{name}`");
     if caller.bound().is_some() {
-        return Ok(refuse(fact, "name the client that this token is bound to").of(Kind::NotFound));
+        return Ok(refuse(
+            Code::ClientNotFound,
+            fact,
+            "name the client that this token is bound to",
+        )
+        .about("client"));
     }
     let all = tx.names_of_clients()?;
     let near = nearest(name, all.iter().map(String::as_str));
     let refusal = match near {
-        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
-        None => refuse(
+        Some(near) => refuse(
+            Code::ClientNotFound,
             fact,
-            format_args!(
-                "make it with `keystilectl client create {name}`, or see `keystilectl client list`"
-            ),
-        ),
+            format_args!("did you mean `{near}`?"),
+        )
+        .about("client"),
+        None => refuse(
+            Code::ClientNotFound,
+            fact,
+            keystile_model::next![
+                "make it with ",
+                Act::ClientCreate.of(name),
+                ", or see ",
+                Act::ClientList
+            ],
+        )
+        .about("client"),
     };
     Ok(refusal.of(Kind::NotFound))
 }

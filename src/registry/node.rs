@@ -8,7 +8,7 @@ use keystile_core::report::message;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, defect, refuse};
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -71,22 +71,33 @@ impl Nodes {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn admit(&self, kid: &str, node: &str) -> std::result::Result<(), &'static str> {
+    pub fn admit(&self, kid: &str, node: &str) -> Result<()> {
         if kid == NodeKey::KID {
             return Ok(());
         }
-        match self.keys.get(node) {
-            Some(Some(_)) => Err(
-                "its node is enrolled, but it is not signed with that node's secret; give the Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
+        let (fact, next) = match self.keys.get(node) {
+            Some(Some(_)) => (
+                "its node is enrolled, but it is not signed with that node's secret",
+                keystile_model::next![
+                    "give the Envoy the KEYSTILE_NODE_KEY that ",
+                    Act::NodeEnroll,
+                    " gave"
+                ],
             ),
-            Some(None) => Err(
-                "its node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
+            Some(None) => (
+                "its node was revoked",
+                keystile_model::next![
+                    "if that was a mistake, enroll it again with ",
+                    Act::NodeEnroll
+                ],
             ),
-            None if self.enrolled_only => {
-                Err("its node is not enrolled; enroll it with `keystilectl node enroll`")
-            }
-            None => Ok(()),
-        }
+            None if self.enrolled_only => (
+                "its node is not enrolled",
+                keystile_model::next!["enroll it with ", Act::NodeEnroll],
+            ),
+            None => return Ok(()),
+        };
+        Err(refuse(Code::NodeUntrusted, fact, next))
     }
 }
 
@@ -100,19 +111,17 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
         && !node.chars().any(|c| c.is_control() || c.is_whitespace());
     if !is_name {
         return Err(refuse(
+            Code::InvalidName,
             "`node` is not a node id",
             format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
-        ));
+        )
+        .about("node"));
     }
     words::check("node", node, NAME)?;
     let mut secret = Zeroizing::new(vec![0; SECRET]);
     (world.entropy)(secret.as_mut_slice())?;
-    let key = NodeKey::new(node, secret.clone()).map_err(|e| {
-        refuse(
-            format_args!("the new secret {e}"),
-            "report this as a mistake of keystilectl",
-        )
-    })?;
+    let key = NodeKey::new(node, secret.clone())
+        .map_err(|e| defect(format_args!("the new secret {e}")))?;
     store.write(world, |tx| {
         let before = tx.enrolled_node(node)?.map(|n| shown(&n));
         let enrolled = EnrolledNode {
@@ -137,10 +146,11 @@ pub fn revoke(store: &mut Store, world: &World, node: &str) -> Result<()> {
     store.write(world, |tx| {
         let Some(found) = tx.enrolled_node(node)? else {
             return Err(refuse(
+                Code::NodeNotFound,
                 format_args!("node `{node}` is not enrolled"),
-                "see `keystilectl node list`",
+                keystile_model::next!["see ", Act::NodeList],
             )
-            .of(Kind::NotFound));
+            .about("node"));
         };
         if found.revoked.is_some() {
             return Ok(());

@@ -8,7 +8,7 @@ use keystile_core::policy::Policy;
 use serde_json::Value;
 
 use crate::key::count;
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Error, Fault, Result, refuse, refuse_all};
 use keystile_model::record::{Key, Revision};
 use keystile_model::words;
 use keystile_model::world::World;
@@ -74,12 +74,11 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
 pub fn check_text(file: &PolicyFile) -> Result<()> {
     let lines = file.text.lines().zip(1..);
     let held = lines.filter(|(line, _)| words::holds_key(line));
-    let refusals: Vec<String> = held
-        .map(|(_, number)| {
-            format!(
-                "{}:{number}: it holds a key, a token or a secret, which would be stored for good; leave it out, and revoke it if others could have seen it",
-                file.name
-            )
+    let refusals: Vec<Fault> = held
+        .flat_map(|(_, number)| {
+            holds_secret()
+                .at(format_args!("{}:{number}", file.name))
+                .into_faults()
         })
         .collect();
     if !refusals.is_empty() {
@@ -87,14 +86,16 @@ pub fn check_text(file: &PolicyFile) -> Result<()> {
     }
     match held_in(&serde_json::to_value(&file.raw).unwrap_or_default()) {
         None => Ok(()),
-        Some(field) => Err(refuse(
-            format_args!(
-                "{}: `{field}`: it holds a key, a token or a secret, which would be stored for good",
-                file.name
-            ),
-            "leave it out, and revoke it if others could have seen it",
-        )),
+        Some(field) => Err(holds_secret().field(field).at(&file.name)),
     }
+}
+
+fn holds_secret() -> Error {
+    refuse(
+        Code::SecretInText,
+        "it holds a key, a token or a secret, which would be stored for good",
+        "leave it out, and revoke it if others could have seen it",
+    )
 }
 
 /// The path of a value that holds a key, however it was written. Of a name that does, that of
@@ -190,14 +191,17 @@ impl Found {
         self.elsewhere += usize::from(!policy.environments.contains(&rules.environment));
     }
 
-    fn refusals(&self, tx: &Tx<'_>, policy: &Policy, brand: &Name) -> Result<Vec<String>> {
+    fn refusals(&self, tx: &Tx<'_>, policy: &Policy, brand: &Name) -> Result<Vec<Fault>> {
         let mut refusals = Vec::new();
         if self.ours > 0 && *brand != policy.brand {
-            refusals.push(format!(
-                "brand `{}` would turn away {} that begin with `{brand}_`; keep `brand: {brand}`",
+            let fact = format!(
+                "brand `{}` would turn away {} that begin with `{brand}_`",
                 policy.brand,
                 count(self.ours)
-            ));
+            );
+            let next = format_args!("keep `brand: {brand}`");
+            let gone = refuse(Code::PolicyBreaksKeys, fact, next).about("brand");
+            refusals.extend(gone.into_faults());
         }
         let mut lost: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for (plan, keys) in &self.lost {
@@ -211,11 +215,13 @@ impl Found {
         }
         for (plan, (keys, clients)) in lost {
             let plural = if clients == 1 { "" } else { "s" };
-            refusals.push(format!(
-                "plan `{plan}` is gone, but {} and {clients} client{plural} are on it; move them to another plan first, \
-                 or keep `{plan}`",
+            let fact = format!(
+                "plan `{plan}` is gone, but {} and {clients} client{plural} are on it",
                 count(keys)
-            ));
+            );
+            let next = format_args!("move them to another plan first, or keep `{plan}`");
+            let gone = refuse(Code::PolicyBreaksKeys, fact, next).about("plans");
+            refusals.extend(gone.into_faults());
         }
         Ok(refusals)
     }

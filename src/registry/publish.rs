@@ -4,7 +4,7 @@ use keystile_core::keyset::{Built, Content, Row, SigningKeys, build};
 
 use crate as registry;
 use crate::signing;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::zones;
 use keystile_store::{Store, Tx};
@@ -54,8 +54,9 @@ pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
     let content = content(tx)?;
     let built = build(&content).map_err(|e| {
         refuse(
+            Code::PolicyBreaksKeys,
             e,
-            "`keystilectl policy check` and `keystilectl key update` can mend it",
+            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
         )
     })?;
     Ok(Ready {

@@ -4,7 +4,7 @@
 use keystile_core::key::Parsed;
 use serde_json::Value;
 
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::webhook::Secret;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -70,12 +70,14 @@ pub fn once<T>(
 pub fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() > LONGEST || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(refuse(
+            Code::IdempotencyKeyInvalid,
             "the idempotency key is empty, too long, or not printable ASCII",
             format_args!("use a fresh UUID, or up to {LONGEST} characters without spaces"),
         ));
     }
     if words::holds_key(key) {
         return Err(refuse(
+            Code::IdempotencyKeyInvalid,
             "the idempotency key holds a key, a token or a secret, which would be stored",
             "use a fresh UUID; if others could have seen it, revoke it",
         ));
@@ -86,10 +88,10 @@ pub fn check_key(key: &str) -> Result<()> {
 /// That it is another request's.
 pub fn used_for_another(key: &str) -> Error {
     refuse(
+        Code::IdempotencyKeyReused,
         format_args!("the idempotency key `{key}` was used for another request"),
         "use a fresh one for each request, and the same one only to repeat it",
     )
-    .of(Kind::Conflict)
 }
 
 /// An answer as it is given again: without secrets, and with `"replayed": true`.
@@ -202,7 +204,7 @@ mod tests {
             [1; 32],
             |store| -> Result<()> {
                 crate::signing::renew(store, &world)?;
-                Err(refuse("no", "stop"))
+                Err(refuse(Code::InvalidValue, "no", "stop"))
             },
             |()| (200, Value::Null),
         );

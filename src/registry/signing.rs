@@ -5,7 +5,7 @@ use keystile_core::keyset::{SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::record::{SigningRecord, SigningState};
 use keystile_model::when;
 use keystile_model::world::World;
@@ -66,15 +66,17 @@ pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
         let found = all.iter().find(|k| k.kid == kid);
         match found.map(|k| k.state) {
             None => Err(refuse(
+                Code::SigningKeyNotFound,
                 format_args!("there is no signing key `{kid}`"),
-                "see `keystilectl signing-key list`",
+                keystile_model::next!["see ", Act::SigningKeyList],
             )
-            .of(Kind::NotFound)),
+            .about("kid")),
             Some(SigningState::Active) => Err(refuse(
+                Code::SigningKeyActive,
                 format_args!("signing key `{kid}` is the one that signs"),
-                "make another one first with `keystilectl signing-key rotate`",
+                keystile_model::next!["make another one first with ", Act::SigningKeyRotate],
             )
-            .of(Kind::Conflict)),
+            .about("kid")),
             Some(SigningState::Retired) => Ok(()),
             Some(SigningState::Accepted) => {
                 tx.retire_signing_key(kid, world.now.seconds())?;
@@ -98,6 +100,7 @@ pub fn active(tx: &Tx<'_>) -> Result<SigningKey> {
         .and_then(|k| k.key)
         .ok_or_else(|| {
             refuse(
+                Code::StoreDamaged,
                 "the store has no active signing key",
                 "restore the folder from a backup",
             )

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::client;
 use keystile_model::caller::{Caller, Ceilings, Grant, Role, forbidden};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, defect, named, refuse};
 use keystile_model::record::Client;
 use keystile_model::token_record::TokenRecord;
 use keystile_model::words;
@@ -213,12 +213,11 @@ fn closed(e: TokenError) -> keystile_model::error::Error {
         TokenError::Network => "the invitation may not be accepted from this address",
         TokenError::Unknown | TokenError::Store => "there is no such invitation",
     };
-    refuse(fact, "ask for a new one").of(Kind::Unauthenticated)
+    refuse(Code::TokenInvalid, fact, "ask for a new one")
 }
 
 fn name(text: &str) -> Result<Name> {
-    text.parse()
-        .map_err(|e| refuse(e, "report this as a mistake of ours"))
+    text.parse().map_err(defect)
 }
 
 /// The client of a draft that makes sense.
@@ -227,25 +226,30 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
     words::check("name", name, words::NAME)?;
     if !is_client_name(name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{name}` is no name for a token"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     if let Some(other) = tx.living_token(name)? {
         return Err(refuse(
+            Code::TokenExists,
             format_args!("there is a token `{name}` already"),
-            format_args!(
-                "choose another name, or revoke that one with `keystilectl token revoke {}`",
-                other
-            ),
+            keystile_model::next![
+                "choose another name, or revoke that one with ",
+                Act::TokenRevoke.of(other)
+            ],
         )
-        .of(Kind::Conflict));
+        .about("name"));
     }
     if draft.expires.is_some_and(|t| t <= world.now.seconds()) {
         return Err(refuse(
+            Code::ExpiryInPast,
             "the token would be expired from the start",
-            "give a later `--expires`",
-        ));
+            keystile_model::next!["give a later ", named("expires")],
+        )
+        .about("expires"));
     }
     if [
         ceilings.scopes.len(),
@@ -256,33 +260,54 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
     .any(|n| n > MOST)
     {
         return Err(refuse(
+            Code::TooMany,
             format_args!("a token may have {MOST} ranges, scopes or plans at most"),
             "use wider ranges or fewer of them",
         ));
     }
     if draft.invitation && draft.role != Role::Client {
         return Err(refuse(
+            Code::FieldsConflict,
             format_args!("nobody is invited to the role `{}`", draft.role),
             "make a token, or invite to the role `client`",
-        ));
+        )
+        .about("role"));
     }
     match (draft.role, &draft.client) {
         (Role::Client, None) => Err(refuse(
+            Code::FieldMissing,
             "a token of the role `client` is bound to one",
-            "name it with `--client`",
-        )),
+            keystile_model::next!["name it with ", named("client")],
+        )
+        .about("client")),
         (Role::Client, Some(bound)) => {
             check_ceilings(tx, ceilings)?;
             client(tx, &world.caller, bound).map(Some)
         }
         (role, Some(_)) => Err(refuse(
+            Code::FieldsConflict,
             format_args!("a token of the role `{role}` is not bound to a client"),
-            "leave `--client` out, or give `--role client`",
-        )),
+            keystile_model::next![
+                "leave ",
+                named("client"),
+                " out, or give ",
+                named("role").value("client")
+            ],
+        )
+        .about("client")),
         (role, None) if *ceilings != Ceilings::default() => Err(refuse(
+            Code::FieldsConflict,
             format_args!("a token of the role `{role}` has no ceilings"),
-            "leave scopes, plans, `--max-expiry` and `--max-keys` out, or give `--role client`",
-        )),
+            keystile_model::next![
+                "leave scopes, plans, ",
+                named("max_expiry"),
+                " and ",
+                named("max_keys"),
+                " out, or give ",
+                named("role").value("client")
+            ],
+        )
+        .about("role")),
         (_, None) => Ok(None),
     }
 }
@@ -290,17 +315,21 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
 fn check_ceilings(tx: &Tx<'_>, ceilings: &Ceilings) -> Result<()> {
     if let Some(scope) = ceilings.scopes.iter().find(|s| !is_scope(s)) {
         return Err(refuse(
+            Code::InvalidScope,
             format_args!("`{scope}` is not a scope"),
             "use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`",
-        ));
+        )
+        .about("scopes"));
     }
     let policy = super::policy(tx)?.policy;
     for plan in &ceilings.plans {
         if !is_plan_name(plan) {
             return Err(refuse(
+                Code::UnknownPlan,
                 format_args!("`{plan}` is not a plan name"),
-                "see `keystilectl plan list`",
-            ));
+                keystile_model::next!["see ", Act::PlanList],
+            )
+            .about("plans"));
         }
         keystile_model::rules::check_plan(&policy, Some(plan))?;
     }
@@ -369,10 +398,11 @@ pub fn revoke(store: &mut Store, world: &World, id: KeyId) -> Result<TokenRecord
 /// That there is none with that id.
 pub fn unknown(id: KeyId) -> Error {
     refuse(
+        Code::TokenNotFound,
         format_args!("there is no token `{id}`"),
-        "see `keystilectl token list` for the ids",
+        keystile_model::next!["see ", Act::TokenList, " for the ids"],
     )
-    .of(Kind::NotFound)
+    .about("id")
 }
 
 /// The same inside another operation.

@@ -13,7 +13,7 @@ use keystile_core::policy::RawPolicy;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Span;
 use keystile_policy::zones;
 pub use keystile_store::Step;
@@ -84,8 +84,9 @@ impl Settings {
         }
         serde_json::from_str(&json).map_err(|e| {
             refuse(
+                Code::StoreNewer,
                 format_args!("the settings of usage cannot be read ({e})"),
-                "use the keystilectl that wrote them, or a newer one",
+                "use the version that wrote them, or a newer one",
             )
         })
     }
@@ -98,12 +99,14 @@ impl Settings {
         let [minutes, hours, days] = [self.minutes.0, self.hours.0, self.days.0];
         if minutes < HOUR || hours < DAY || days < DAY {
             return Err(refuse(
+                Code::OutOfRange,
                 "minutes are kept for an hour, hours and days for a day at least",
                 "to keep nothing at all, take `usage` out of the policy: then Envoys count nothing",
             ));
         }
         if minutes > hours || hours > days {
             return Err(refuse(
+                Code::FieldsConflict,
                 "counts by minute would be kept longer than by hour, or those longer than by day",
                 "keep the coarser ones at least as long",
             ));

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::record::Webhook;
 use keystile_model::webhook::{self, Secret, retry_after};
 use keystile_model::when;
@@ -41,9 +41,11 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
     let events = checked_events(draft.events)?;
     if !keystile_core::policy::is_client_name(&draft.name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{}` is no name for a webhook", draft.name),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     let secret = match draft.secret {
         Some(secret) => secret,
@@ -53,12 +55,15 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
         let known = tx.webhooks()?;
         if known.iter().any(|w| w.name == draft.name) {
             return Err(refuse(
+                Code::WebhookExists,
                 format_args!("there is a webhook `{}` already", draft.name),
                 "choose another name, or delete that one first",
-            ));
+            )
+            .about("name"));
         }
         if known.len() >= MOST {
             return Err(refuse(
+                Code::TooMany,
                 format_args!("there are {MOST} webhooks already"),
                 "let one receiver pass messages on, or delete one that is not needed",
             ));
@@ -101,9 +106,11 @@ fn checked_events(events: Vec<String>) -> Result<Vec<String>> {
     };
     match events.iter().find(|e| !good(e)) {
         Some(bad) => Err(refuse(
+            Code::UnknownEvent,
             format_args!("`{bad}` is no event"),
             "write an action of the audit log such as `key.revoke`, or `key.*`, or `*`",
-        )),
+        )
+        .about("events")),
         None => Ok(events),
     }
 }
@@ -120,10 +127,11 @@ pub fn list(store: &mut Store, world: &World) -> Result<Vec<Webhook>> {
 /// That there is none of that name.
 pub fn unknown(name: &str) -> Error {
     refuse(
+        Code::WebhookNotFound,
         format_args!("there is no webhook `{name}`"),
-        "see `keystilectl webhook list`",
+        keystile_model::next!["see ", Act::WebhookList],
     )
-    .of(Kind::NotFound)
+    .about("name")
 }
 
 /// Removes a webhook, and what it has not been told yet.

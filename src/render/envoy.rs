@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 use keystile_policy::yaml::{self, Node};
 
 const ECDS: &str = include_str!("../../envoy/ecds-file.yaml");
@@ -176,10 +176,7 @@ fn quoted(text: impl Display) -> String {
 }
 
 fn drifted(what: &str) -> keystile_model::error::Error {
-    refuse(
-        format_args!("the template is not as expected: {what}"),
-        "report this: it is a mistake in keystilectl",
-    )
+    defect(format_args!("the template is not as expected: {what}"))
 }
 
 /// Replaces scalars of a YAML text in place.

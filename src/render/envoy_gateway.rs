@@ -10,7 +10,7 @@ use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::kubernetes::pod::EnvVar;
 use crate::manifest::{self, Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::Result;
 pub use types::Code;
 use types::{
     Bootstrap, Container, Deployment, ExtensionPolicy, JsonPatch, Kubernetes, Operation,
@@ -199,10 +199,7 @@ impl Gateway {
 
     fn extension(&self, code: &Code, keyset: &str) -> Result<Resource<ExtensionPolicy>> {
         let config = serde_json::from_str(keyset).map_err(|e| {
-            refuse(
-                format_args!("the keyset is no JSON ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
+            keystile_model::error::defect(format_args!("the keyset is no JSON ({e})"))
         })?;
         Ok(self.resource(
             "EnvoyExtensionPolicy",

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::manifest::{self, Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 use patches::{BOOTSTRAP, Patches};
 use types::{
     Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
@@ -147,17 +147,12 @@ impl Mesh {
             keyset,
         } = self.delivery
         else {
-            return Err(refuse(
+            return Err(defect(
                 "a WasmPlugin was asked for where the proxies use discovery",
-                "report this: it is a mistake in keystilectl",
             ));
         };
-        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset).map_err(|e| {
-            refuse(
-                format_args!("the keyset is no JSON ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })?;
+        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset)
+            .map_err(|e| defect(format_args!("the keyset is no JSON ({e})")))?;
         Ok(Resource {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "WasmPlugin",

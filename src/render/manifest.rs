@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 
 /// A resource of any kind.
 #[derive(Serialize)]
@@ -62,10 +62,5 @@ pub fn yaml(resource: &impl Serialize) -> Result<String> {
             }
             text
         })
-        .map_err(|e| {
-            refuse(
-                format_args!("the resource cannot be written ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })
+        .map_err(|e| defect(format_args!("the resource cannot be written ({e})")))
 }

@@ -13,7 +13,7 @@ use super::limits::subscriber;
 use super::problem::Problem;
 use keystile_api::Route;
 use keystile_model::caller::{Grant, Role};
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Act, Code, Kind, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -390,39 +390,50 @@ fn redacted(text: &str) -> String {
 }
 
 fn unreadable() -> Problem {
-    Problem::new(
-        503,
-        "unavailable",
-        "Not possible at the moment",
-        "the store cannot be read; try again, or ask who runs this server",
+    refuse(
+        Code::StoreFailing,
+        "the store cannot be read",
+        "try again, or ask who runs this server",
     )
+    .of(Kind::Unavailable)
+    .into()
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Zeroizing<String>, Problem> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (all.next(), all.next()) else {
-        return Err(unauthenticated("there is no token with the request"));
+        return Err(unauthenticated(
+            Code::TokenMissing,
+            "there is no token with the request",
+        ));
     };
     let text = value.to_str().unwrap_or_default();
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             Ok(Zeroizing::new(token.trim().to_owned()))
         }
-        _ => Err(unauthenticated("there is no bearer token with the request")),
+        _ => Err(unauthenticated(
+            Code::TokenMissing,
+            "there is no bearer token with the request",
+        )),
     }
 }
 
-fn unauthenticated(fact: impl std::fmt::Display) -> Problem {
+fn unauthenticated(code: Code, fact: impl std::fmt::Display) -> Problem {
     refuse(
+        code,
         fact,
-        "send `authorization: Bearer kst_…`; `keystilectl token create` makes one",
+        keystile_model::next![
+            "send `authorization: Bearer kst_…`; ",
+            Act::TokenCreate,
+            " makes one"
+        ],
     )
-    .of(Kind::Unauthenticated)
     .into()
 }
 
 fn not_good(e: TokenError) -> Problem {
-    unauthenticated(e)
+    unauthenticated(Code::TokenInvalid, e)
 }
 
 fn reason(e: TokenError) -> &'static str {
@@ -439,10 +450,10 @@ fn reason(e: TokenError) -> &'static str {
 fn forbidden(role: Role, roles: &[Role]) -> Problem {
     let may: Vec<&str> = roles.iter().map(|r| r.as_str()).collect();
     refuse(
+        Code::RoleForbidden,
         format_args!("a token of the role `{role}` may not do this"),
         format_args!("it takes one of the role {}", may.join(" or ")),
     )
-    .of(Kind::Forbidden)
     .into()
 }
 

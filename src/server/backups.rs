@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::http::{App, live};
 use keystile_api::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_registry::home::Home;
@@ -126,12 +126,11 @@ impl Backups {
             let length = file.metadata().map_err(unreadable)?.len();
             if asked.offset > length {
                 return Err(refuse(
-                    format_args!(
-                        "`offset`: {} is beyond the {length} bytes of the file",
-                        asked.offset
-                    ),
+                    Code::OutOfRange,
+                    format_args!("{} is beyond the {length} bytes of the file", asked.offset),
                     "ask for the `next` of the previous piece, until that is null",
-                ));
+                )
+                .field("offset"));
             }
             let mut data = vec![0; PIECE];
             let mut read = 0;
@@ -197,22 +196,23 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 
 fn busy() -> Error {
     refuse(
+        Code::BackupRunning,
         "another backup is being made or fetched",
         "try again when it is done, or in a minute if it was abandoned",
     )
-    .of(Kind::Conflict)
 }
 
 fn gone() -> Error {
     refuse(
+        Code::BackupNotFound,
         "there is no such backup",
         "make a new one: a backup is kept for a minute after it was last read from",
     )
-    .of(Kind::NotFound)
 }
 
 fn unreadable(e: std::io::Error) -> Error {
     refuse(
+        Code::FileUnreadable,
         format_args!("the backup cannot be read ({})", e.kind()),
         "make another one",
     )

@@ -1,6 +1,5 @@
 //! Bodies on their way in and out: each has a deadline, and those that come in a budget.
 
-use std::error::Error as _;
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -14,8 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::budget::Charge;
 use super::connection::InFlight;
+use http_body_util::LengthLimitError;
+
 use super::problem::Problem;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
 /// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
@@ -133,53 +134,52 @@ impl HttpBody for Incoming {
 /// 413, 408 for one that came too slowly, 503 if there is no room for it, 400 if it broke off.
 pub async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     to_bytes(body, most).await.map_err(|e| match cause(&e) {
-        Some(Cut::Slow) => Problem::new(
-            408,
-            "too_slow",
-            "Too slow",
-            "the body came too slowly; send it again",
-        ),
-        Some(Cut::NoRoom) => {
-            let mut problem: Problem = refuse(
-                "too many bodies are on their way here already",
-                "try again in a moment",
-            )
-            .of(Kind::Unavailable)
-            .into();
-            problem.retry_after = Some(1);
-            problem
-        }
+        Some(Cut::Slow) => refuse(
+            Code::BodyTooSlow,
+            "the body came too slowly",
+            "send it again",
+        )
+        .into(),
+        Some(Cut::NoRoom) => Problem::from(refuse(
+            Code::ServerBusy,
+            "too many bodies are on their way here already",
+            "try again in a moment",
+        ))
+        .after(1),
         None if is_too_long(&e) => too_large(most),
-        None => refuse("the body broke off", "send it again, whole")
-            .of(Kind::Malformed)
-            .into(),
+        None => refuse(
+            Code::BodyIncomplete,
+            "the body broke off",
+            "send it again, whole",
+        )
+        .into(),
     })
 }
 
 /// 413.
 pub fn too_large(most: usize) -> Problem {
-    Problem::new(
-        413,
-        "too_large",
-        "Too large",
-        format!("the body is larger than {most} bytes; send less at once"),
-    )
+    let fact = format_args!("the body is larger than {most} bytes");
+    refuse(Code::BodyTooLarge, fact, "send less at once").into()
 }
 
 fn cause(e: &axum::Error) -> Option<Cut> {
-    let mut at: Option<&dyn std::error::Error> = Some(e);
-    while let Some(e) = at {
-        if let Some(cut) = e.downcast_ref::<Cut>() {
-            return Some(*cut);
-        }
-        at = e.source();
-    }
-    None
+    causes(e).find_map(|e| e.downcast_ref::<Cut>()).copied()
 }
 
 fn is_too_long(e: &axum::Error) -> bool {
-    e.source()
-        .is_some_and(|s| s.to_string().contains("length limit"))
+    causes(e).any(|e| e.is::<LengthLimitError>())
+}
+
+/// An error, what caused it, what caused that, and so on.
+fn causes<'a>(
+    e: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let mut next = Some(e);
+    std::iter::from_fn(move || {
+        let e = next?;
+        next = e.source();
+        Some(e)
+    })
 }
 
 /// An answer's body, in pieces; its connection is busy until the last of them is taken.

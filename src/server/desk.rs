@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use keystile_api::Pace;
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, Trouble, refuse};
 use keystile_model::world::World;
 use keystile_registry::home::{FileId, Home};
 use keystile_store::{Store, Tx};
@@ -147,10 +147,10 @@ impl Desk {
     fn is_in_place(&self) -> Result<()> {
         let gone = || {
             refuse(
+                Code::StoreAccess,
                 "the store's file was moved or replaced while the server was running",
                 "nothing was changed; put it back, or stop the server, check the folder and start it again",
             )
-            .of(Kind::Store(Trouble::Access))
         };
         self.home.still_held()?;
         match self.home.file() {
@@ -169,6 +169,7 @@ impl Desk {
                 _ => Kind::Store(Trouble::Access),
             };
             refuse(
+                Code::StoreFailing,
                 "the store cannot be opened any more",
                 "nothing was changed; the server's log says why",
             )
@@ -213,6 +214,7 @@ impl Desk {
                 Ok(())
             }
             Err(trouble) => Err(refuse(
+                Code::StoreFailing,
                 format_args!("the store is failing ({})", trouble.as_str()),
                 "see the server's log; the store is tried again every few seconds",
             )
@@ -408,12 +410,12 @@ fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> 
         Pace::Sweep | Pace::Long if breaks < AT_ONCE => Ok(Some(Duration::ZERO)),
         Pace::Sweep | Pace::Long if breaks < BREAKS => Ok(Some(SPARED)),
         Pace::Sweep | Pace::Long => Err(refuse(
+            Code::Interrupted,
             format_args!(
                 "it was interrupted {BREAKS} times by revocations and the like, which go first"
             ),
             "nothing was changed; try again later, or in smaller parts: a change that takes less than half a second always completes",
-        )
-        .of(Kind::Unavailable)),
+        )),
     }
 }
 
@@ -440,15 +442,19 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
     match (ended, out.await) {
         (Ok(()), Ok(out)) => out,
         _ => Err(refuse(
+            Code::Defect,
             "the operation was broken off by a mistake of ours",
             "nothing was changed; look at the server's log",
-        )
-        .of(Kind::Unavailable)),
+        )),
     }
 }
 
 fn closed() -> Error {
-    refuse("the server is shutting down", "try again").of(Kind::Unavailable)
+    refuse(
+        Code::ShuttingDown,
+        "the server is shutting down",
+        "try again",
+    )
 }
 
 /// A desk for tests. Compiled always, like what it stands on.

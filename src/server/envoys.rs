@@ -12,7 +12,7 @@ use crate::delivery::Delivery;
 use crate::delivery::history::Version;
 use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::room::Room;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -95,9 +95,11 @@ async fn forget(
 ) -> Result<fleet::Forgotten> {
     if asked.nodes.is_empty() || asked.nodes.len() > FORGOTTEN {
         return Err(refuse(
+            Code::OutOfRange,
             format_args!("`nodes` names {} Envoys", asked.nodes.len()),
             format_args!("name 1 to {FORGOTTEN} at a time"),
-        ));
+        )
+        .about("nodes"));
     }
     delivery.forget(world, asked.nodes.clone()).await?;
     Ok(fleet::Forgotten { nodes: asked.nodes })

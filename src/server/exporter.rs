@@ -20,7 +20,7 @@ use keystile_api::audit::{RecordView, Records};
 use keystile_api::remote;
 use keystile_core::key::Digest;
 use keystile_model::audit::Head;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, defect, refuse};
 use keystile_model::foreign;
 use keystile_registry::audit;
 use keystile_store::Store;
@@ -232,6 +232,7 @@ impl Exporter {
             (Ok(Answer::TooLarge), [one]) => {
                 self.batch.too_large_alone(size);
                 Err(refuse(
+                    Code::TooLong,
                     format_args!(
                         "the receiver of the audit log refuses record {} because of its size ({size} bytes)",
                         one.seq
@@ -262,6 +263,7 @@ impl Exporter {
         let next = "make sure that it accepts a POST of JSON lines and answers with a 2xx status";
         let answer = request.send(lines).map_err(|e| {
             refuse(
+                Code::Unreachable,
                 format_args!("the receiver of the audit log cannot be reached ({e})"),
                 next,
             )
@@ -270,6 +272,7 @@ impl Exporter {
             413 => Ok(Answer::TooLarge),
             status if keystile_model::webhook::is_taken(status) => Ok(Answer::Taken),
             _ => Err(refuse(
+                Code::StrangeAnswer,
                 format_args!("the receiver of the audit log answered {}", answer.status()),
                 next,
             )),
@@ -366,6 +369,7 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
+            Code::FileUnwritable,
             format_args!("`{}` cannot be written ({e})", path.display()),
             "check its folder, and that there is room on the disk",
         )
@@ -404,11 +408,7 @@ fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
 }
 
 fn broken() -> Error {
-    refuse(
-        "audit records could not be written as JSON",
-        "report this as a mistake of keystilectl",
-    )
-    .of(Kind::Unavailable)
+    defect("audit records could not be written as JSON")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use super::{docs, openapi};
 use crate::desk::Desk;
 use keystile_api::{self as operation, AUDITORS, Method, Operation, Route};
 use keystile_api::{Begun, Pace};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Kind, Result, defect, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::World;
 use keystile_registry::replay::{self, Once};
@@ -201,12 +201,7 @@ fn may_be_good(request: &Request) -> bool {
 }
 
 fn no_peer() -> Problem {
-    refuse(
-        "nobody knows where the request comes from",
-        "report this as a mistake of keystilectl",
-    )
-    .of(Kind::Unavailable)
-    .into()
+    defect("nobody knows where the request comes from").into()
 }
 
 type Fields = BTreeMap<String, String>;
@@ -492,8 +487,9 @@ fn compare(
 fn json<T: serde::Serialize>(output: T) -> Result<Value> {
     serde_json::to_value(output).map_err(|e| {
         refuse(
+            Code::OutputFailed,
             format_args!("it was done, but the answer cannot be written ({e})"),
-            "report this as a mistake of keystilectl",
+            "please report this: it is a mistake in Keystile",
         )
         .of(Kind::Unavailable)
     })
@@ -555,12 +551,12 @@ async fn read(route: &Route, headers: &HeaderMap, body: Body) -> Result<Bytes, P
         .map(|v| v.trim().to_ascii_lowercase());
     let taken = ["application/json", "application/merge-patch+json"];
     if !body.is_empty() && !kind.as_deref().is_some_and(|k| taken.contains(&k)) {
-        return Err(Problem::new(
-            415,
-            "unsupported_media_type",
-            "Unsupported media type",
-            "the body is not said to be JSON; send `content-type: application/json`",
-        ));
+        return Err(refuse(
+            Code::MediaTypeUnsupported,
+            "the body is not said to be JSON",
+            "send `content-type: application/json`",
+        )
+        .into());
     }
     Ok(body)
 }
@@ -570,10 +566,10 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Probl
     let mut all = headers.get_all(&name).iter();
     let wrong = || -> Problem {
         refuse(
+            Code::MalformedHeader,
             format_args!("the header `{name}` stands there twice, or is not ASCII"),
             "send it once",
         )
-        .of(Kind::Malformed)
         .into()
     };
     match (all.next(), all.next()) {
@@ -661,10 +657,10 @@ async fn style() -> Response {
 
 async fn nowhere() -> Problem {
     refuse(
+        Code::PathNotFound,
         "there is nothing at this path",
         "see /docs for what there is",
     )
-    .of(Kind::NotFound)
     .into()
 }
 
@@ -686,10 +682,6 @@ async fn wrong_method(request: Request) -> Problem {
         true => "see /docs for how".to_owned(),
         false => format!("it takes {}; see /docs", taken.join(", ")),
     };
-    Problem::new(
-        405,
-        "method_not_allowed",
-        "Method not allowed",
-        format_args!("this path does not take {}; {next}", request.method()),
-    )
+    let fact = format_args!("this path does not take {}", request.method());
+    refuse(Code::MethodNotAllowed, fact, next).into()
 }

@@ -57,7 +57,7 @@ pub enum Refused {
     /// It is of another store.
     OtherStore,
     /// Its node did not sign it.
-    Node(&'static str),
+    Node(Error),
     /// There is no room, or the database cannot be written: it is to be sent again.
     Later(Error),
 }
@@ -371,10 +371,10 @@ fn gathered(first: Waiting, line: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> 
 
 fn busy() -> Error {
     keystile_model::error::refuse(
+        keystile_model::error::Code::NotReady,
         "usage cannot be counted at the moment",
         "send the same batch again",
     )
-    .of(keystile_model::error::Kind::Unavailable)
 }
 
 /// A panic while the lock was held left nothing half done behind it.

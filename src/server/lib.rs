@@ -28,7 +28,7 @@ use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 use keystile_system::file;
 
@@ -179,6 +179,7 @@ pub async fn serve(
 pub fn signals() -> Result<watch::Receiver<bool>> {
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::SystemFailed,
             format_args!("cannot listen for signals ({e})"),
             "check the limits of the process",
         )
@@ -200,6 +201,7 @@ pub fn signals() -> Result<watch::Receiver<bool>> {
 async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Result<Listener> {
     if files.is_none() && !address.ip().is_loopback() && !plaintext {
         return Err(refuse(
+            Code::NotEncrypted,
             format_args!("`{address}` would be served to other machines in clear"),
             "give a certificate (`--tls-cert`, `--discovery-tls-cert`), listen on 127.0.0.1, or say `--allow-plaintext` where something else encrypts",
         ));

@@ -22,7 +22,7 @@ use super::limits::{Limiter, subscriber};
 use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
 /// A handshake that takes longer is not one.
@@ -95,6 +95,7 @@ impl Listener {
     pub async fn bind(address: SocketAddr, certificates: Option<Certificates>) -> Result<Self> {
         let cannot = |e: std::io::Error| {
             refuse(
+                Code::SettingInvalid,
                 format_args!("`{address}` cannot be listened on ({e})"),
                 "name an address of this machine and a port that is free",
             )

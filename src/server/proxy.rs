@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::problem::Problem;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Of the header, in all its lines. Nobody stands behind so many proxies.
@@ -89,10 +89,10 @@ fn address(word: &str) -> Option<IpAddr> {
 
 fn unreadable(what: &str) -> Problem {
     refuse(
+        Code::MalformedHeader,
         format_args!("the header `{FORWARDED_FOR}` of a trusted proxy {what}"),
         "have the proxy append the address of its peer, and drop what it was sent",
     )
-    .of(Kind::Malformed)
     .into()
 }
 

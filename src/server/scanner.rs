@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::scanning::{Alert, ScannerKeys, Untrusted};
 use keystile_registry::leak::Policy;
 use keystile_system as system;
@@ -129,9 +129,11 @@ fn read(source: &Source) -> Result<ScannerKeys> {
     };
     ScannerKeys::parse(&bytes).map_err(|e| {
         refuse(
-            format_args!("`{place}`: {e}"),
+            Code::SettingInvalid,
+            format_args!("{e}"),
             "give the list of public keys that the scanner publishes",
         )
+        .field(place)
     })
 }
 
@@ -143,6 +145,7 @@ fn fetch(url: &str) -> Result<Vec<u8>> {
         .new_agent();
     let cannot = |e: ureq::Error| {
         refuse(
+            Code::Unreachable,
             format_args!("`{url}` cannot be fetched ({e})"),
             "check the way out, or give a file",
         )

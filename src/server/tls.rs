@@ -16,7 +16,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_system as system;
 
 /// How often the files are looked at, at most.
@@ -167,6 +167,7 @@ impl Files {
         let provider = Arc::new(crypto::ring::default_provider());
         let wrong = |e: &dyn std::fmt::Display| {
             refuse(
+                Code::FileInvalid,
                 format_args!(
                     "`{}` and `{}` are no certificate and its key ({e})",
                     self.certificate.display(),
@@ -225,6 +226,7 @@ fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
         .map_err(|e| unreadable(path, e, next))?;
     if all.is_empty() {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no list of revoked certificates", path.display()),
             next,
         ));
@@ -239,6 +241,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         .map_err(|e| unreadable(path, e, next))?;
     if all.is_empty() {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no certificate", path.display()),
             next,
         ));
@@ -248,6 +251,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn unreadable(path: &Path, e: impl std::fmt::Display, next: &str) -> Error {
     refuse(
+        Code::FileUnreadable,
         format_args!("`{}` cannot be read ({e})", path.display()),
         next,
     )

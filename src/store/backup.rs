@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::{PATIENCE, Store};
 use crate::master_key::MasterKey;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 impl Store {
     /// Copies the store, as it is at one moment, into an empty file that is encrypted with
@@ -27,6 +27,7 @@ impl Store {
             while backup.step(-1).sql()? != StepResult::Done {
                 tries = tries.checked_sub(1).ok_or_else(|| {
                     refuse(
+                        Code::StoreBusy,
                         "the store was busy all the time",
                         "nothing was written; try again",
                     )

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use keystile_model::audit::Checkpoint;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system::file::Partial;
 
 /// Writes a checkpoint to a file, beside and renamed. Not waiting for the disk: what a
@@ -23,6 +23,7 @@ pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
+            Code::FileUnwritable,
             format_args!("`{}` cannot be written ({})", file.display(), e.kind()),
             "check its folder",
         )
@@ -39,6 +40,7 @@ pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => {
             return Err(refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", file.display()),
                 "run as the user who made it",
             ));
@@ -46,6 +48,7 @@ pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
     };
     text.trim().parse().map(Some).map_err(|e: String| {
         refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no checkpoint: {e}", file.display()),
             "somebody wrote to it; compare the log with an exported one, then move the file away",
         )

@@ -97,6 +97,7 @@ impl Tx<'_> {
         let number = self.tx.last_insert_rowid();
         u32::try_from(number).map_err(|_| {
             keystile_model::error::refuse(
+                keystile_model::error::Code::StoreFull,
                 "the store has numbered four billion clients",
                 "start a new store",
             )

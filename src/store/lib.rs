@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::master_key::MasterKey;
 use keystile_model::audit::{Head, Link, Outcome, Record};
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::record::Key;
 use keystile_model::world::World;
 
@@ -571,24 +571,26 @@ fn has_log(path: &Path) -> bool {
 fn go_on(stop: &AtomicBool) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         false => Ok(()),
-        true => Err(
-            refuse("it was interrupted", "nothing was changed; try again").of(Kind::Unavailable),
-        ),
+        true => Err(refuse(
+            Code::Interrupted,
+            "it was interrupted",
+            "nothing was changed; try again",
+        )),
     }
 }
 
 fn only_glancing() -> Error {
     refuse(
+        Code::Interrupted,
         "there is something to write",
         "nothing was changed; try again",
     )
-    .of(Kind::Unavailable)
 }
 
 pub(crate) fn damaged(how: &str) -> Error {
     refuse(
+        Code::StoreDamaged,
         format_args!("the store is damaged: {how}"),
         "nothing was changed; restore the folder from a backup",
     )
-    .of(Kind::Store(Trouble::Damaged))
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_system as system;
 
 /// Where a master key may stand, in the words of the messages.
@@ -34,6 +34,7 @@ impl MasterKey {
         let text = text.trim().trim_end_matches('=');
         let wrong = |what: &str| {
             refuse(
+                Code::MasterKeyInvalid,
                 format_args!("{place} {what}"),
                 "a master key is 32 random bytes in base64url, 43 characters, as in \
                  `head -c 32 /dev/urandom | basenc --base64url`",
@@ -101,11 +102,15 @@ pub fn raw_key(key: &[u8; BYTES]) -> Zeroizing<String> {
 /// What to say when [`find`] found none for an existing store.
 pub fn missing(file: &Path) -> Error {
     refuse(
+        Code::MasterKeyMissing,
         format_args!(
             "there is no master key: `{}` does not exist",
             file.display()
         ),
-        format_args!("restore that file, set `{VARIABLE}`, or give `--master-key-command`"),
+        keystile_model::next![
+            format_args!("restore that file, set `{VARIABLE}`, or give "),
+            named("master_key_command")
+        ],
     )
 }
 
@@ -122,6 +127,7 @@ pub fn from_command(command: &str) -> Result<MasterKey> {
 pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
     let fail = |what: String| {
         refuse(
+            Code::MasterKeyInvalid,
             format_args!("{name} {what}"),
             format_args!("run it by hand to see why: {command}"),
         )
@@ -150,6 +156,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let shown = file.display();
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::MasterKeyInvalid,
             format_args!("the master key `{shown}` cannot be read ({e})"),
             "run as the user who made it",
         )
@@ -169,6 +176,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(refuse(
+            Code::MasterKeyExposed,
             format_args!("the master key `{shown}` can be read by others (mode {mode:04o})"),
             format_args!("run `chmod 600 {shown}`, and make new keys if anybody may have read it"),
         ));
@@ -193,6 +201,7 @@ pub fn check_owner(file: &Path) -> Result<()> {
 fn another_user(file: &Path, owner: u32) -> Error {
     let shown = file.display();
     refuse(
+        Code::MasterKeyExposed,
         format_args!(
             "the master key `{shown}` belongs to another user (uid {owner}), who knows it"
         ),
@@ -216,6 +225,7 @@ pub fn write_file(file: &Path, key: &MasterKey) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
+            Code::FileUnwritable,
             format_args!(
                 "the master key `{}` cannot be written ({e})",
                 file.display()

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
 use super::{Tx, column};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Revision, SigningRecord, SigningState};
 
 fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
@@ -82,6 +82,7 @@ impl Tx<'_> {
                 SigningState::Retired => None,
                 _ => Some(SigningKey::new(&kid, secret).map_err(|e| {
                     refuse(
+                        Code::StoreDamaged,
                         format_args!("signing key `{kid}` {e}"),
                         "restore the folder from a backup",
                     )

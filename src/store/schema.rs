@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
 /// How often it is looked whether another process has done it meanwhile, and how long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -89,26 +89,32 @@ pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
 
 fn newer(what: &str) -> Error {
     refuse(
-        format_args!("{what} was written by a newer keystilectl"),
+        Code::StoreNewer,
+        format_args!("{what} was written by a newer version of Keystile"),
         "use that one, or update this one",
     )
-    .of(Kind::Store(Trouble::Access))
 }
 
 fn earlier(what: &str) -> Error {
     refuse(
+        Code::StoreOlder,
         format_args!(
-            "{what} was written by an earlier keystilectl, and a command that only reads does not update it"
+            "{what} was written by an earlier version, and a command that only reads does not update it"
         ),
-        "make a copy of the folder, then run `keystilectl keyset renew` or `keystilectl serve`, which update it",
+        keystile_model::next![
+            "make a copy of the folder, then run ",
+            Act::KeysetRenew,
+            " or ",
+            Act::Serve,
+            ", which update it"
+        ],
     )
-    .of(Kind::Conflict)
 }
 
 fn in_use(what: &str) -> Error {
     refuse(
-        format_args!("{what} was written by an earlier keystilectl, and a server has it open"),
+        Code::StoreOlder,
+        format_args!("{what} was written by an earlier version, and a server has it open"),
         "stop the server, and start it with this version: that updates the store",
     )
-    .of(Kind::Conflict)
 }

@@ -16,7 +16,7 @@ use super::schema::{self, Alone};
 use super::scope::Scope;
 use super::{Store, Tx};
 use crate::master_key as seal;
-use keystile_model::error::{Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Kind, Result, Trouble, refuse};
 
 mod add;
 mod facts;
@@ -138,14 +138,14 @@ impl Store {
         }
         let damaged = |how: &str| {
             refuse(
+                Code::UsageDamaged,
                 format_args!("the counts of usage, `usage.db`, are damaged: {how}"),
                 "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
             )
-            .of(Kind::Store(Trouble::Damaged))
         };
         self.with_made_usage(|_, usage| super::whole(&usage.db, &file, damaged))
             .map_err(|e| match e.kind() {
-                Kind::Store(Trouble::Damaged) if !e.to_string().contains("counts of usage") => {
+                Kind::Store(Trouble::Damaged) if !e.is(Code::UsageDamaged) => {
                     damaged("it cannot be read")
                 }
                 _ => e,
@@ -188,8 +188,13 @@ impl Store {
     fn usage_key(&mut self) -> Result<UsageKey> {
         self.read(|tx| tx.usage_key())?.ok_or_else(|| {
             refuse(
+                Code::NotReady,
                 "usage cannot be encrypted: the store has no secret of its own yet",
-                "change anything in the store, such as `keystilectl keyset renew`, and try again",
+                keystile_model::next![
+                    "change anything in the store, such as with ",
+                    Act::KeysetRenew,
+                    ", and try again"
+                ],
             )
         })
     }
@@ -261,8 +266,11 @@ impl UsageStore {
             let backup = Backup::new(&self.db, &mut copy).sql()?;
             // All pages in one step: in WAL mode that stops nobody from counting.
             if backup.step(-1).sql()? != StepResult::Done {
-                return Err(refuse("usage was busy", "nothing was written; try again")
-                    .of(Kind::Unavailable));
+                return Err(refuse(
+                    Code::StoreBusy,
+                    "usage was busy",
+                    "nothing was written; try again",
+                ));
             }
         }
         // One file, and no log beside it.
@@ -274,6 +282,7 @@ impl UsageStore {
         match sound.as_str() {
             "ok" => Ok(()),
             wrong => Err(refuse(
+                Code::UsageDamaged,
                 format_args!("usage is damaged: {wrong}"),
                 "move `usage.db` away to count anew, and back up again",
             )),

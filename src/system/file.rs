@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 
 mod partial;
 
@@ -29,12 +29,14 @@ fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
     };
     if !folder.is_dir() {
         return Err(refuse(
+            Code::FileUnwritable,
             format_args!("the folder `{}` does not exist", folder.display()),
             format_args!("make it with `mkdir -p {}`", folder.display()),
         ));
     }
     if path.is_dir() {
         return Err(refuse(
+            Code::FileUnwritable,
             format_args!("`{}` is a folder", path.display()),
             "name a file in it",
         ));
@@ -69,6 +71,7 @@ fn cannot_write(path: &Path, e: &io::Error) -> Error {
         _ => "the file is as it was; check its folder and try again",
     };
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be written ({})", path.display(), e.kind()),
         next,
     )
@@ -83,6 +86,7 @@ pub fn turn(folder: &Path) -> Result<File> {
     };
     hold().map_err(|e| {
         refuse(
+            Code::SystemFailed,
             format_args!("the folder `{}` cannot be locked ({e})", folder.display()),
             "put it on a local file system",
         )
@@ -93,6 +97,7 @@ pub fn turn(folder: &Path) -> Result<File> {
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| {
         refuse(
+            Code::FileUnreadable,
             format_args!("`{}` cannot be read ({e})", path.display()),
             "name a file that is there",
         )

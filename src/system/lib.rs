@@ -16,7 +16,7 @@ use nix::unistd::{User, geteuid, getuid};
 use zeroize::Zeroizing;
 
 use keystile_model::caller::{Caller, Grant};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::{Actor, Moment, World};
 
@@ -111,6 +111,7 @@ pub fn instant() -> tokio::time::Instant {
 fn system_entropy(buf: &mut [u8]) -> Result<()> {
     getrandom::fill(buf).map_err(|e| {
         refuse(
+            Code::SystemFailed,
             format_args!("the system gives no randomness ({e})"),
             "nothing was changed; try again",
         )

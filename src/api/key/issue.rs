@@ -10,7 +10,7 @@ use super::{KeyView, certificates, nets, origins};
 use crate::Pace;
 use crate::client::check_labels;
 use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{
     self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
 };
@@ -189,9 +189,11 @@ impl Operation for Issue {
         let total = self.count.unwrap_or(1);
         if total == 0 || total > MOST {
             return Err(refuse(
-                format_args!("`count`: {total} is not in 1..={MOST}"),
+                Code::OutOfRange,
+                format_args!("{total} is not in 1..={MOST}"),
                 "issue some, or fewer at once",
-            ));
+            )
+            .field("count"));
         }
         let draft = Draft {
             name: self.name,
@@ -238,9 +240,11 @@ impl Operation for Issue {
     fn check_size(&self) -> Result<()> {
         match self.count {
             Some(n) if n > MOST_AT_ONCE => Err(refuse(
+                Code::TooMany,
                 format_args!("{n} keys are more than one answer of a server carries"),
                 format_args!("issue {MOST_AT_ONCE} at a time"),
-            )),
+            )
+            .about("count")),
             _ => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ mod giving_back;
 mod odd;
 mod size;
 use crate::{Operation as _, usage as operation};
-use keystile_model::error::refuse;
+use keystile_model::error::{Code, refuse};
 use keystile_model::wire::Id;
 use keystile_registry::bench::{Bench, NOON};
 use keystile_registry::key;
@@ -88,7 +88,7 @@ fn try_counting(
         usage.write(|tx| {
             let counted = count(tx, &registry, batches, now)?;
             match crash {
-                true => Err(refuse("killed", "start it again")),
+                true => Err(refuse(Code::Interrupted, "killed", "start it again")),
                 false => Ok(counted),
             }
         })

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Context, interrupt};
 use keystile_api::backup::{self, Part};
 use keystile_api::remote::Remote;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::words;
 use keystile_registry::home::{self, Kept, Restored};
@@ -187,6 +187,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
         bytes += data.len() as u64;
         file.file().write_all(&data).map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
                 "nothing was replaced; check the folder and its free space",
             )
@@ -212,6 +213,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
 
 fn broken(to: &Path) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!(
             "the backup arrived damaged, and `{}` was not changed",
             to.display()

@@ -10,7 +10,7 @@ use keystile_core::request::certificate;
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::explain::{self, Explanation};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Secret, TimeWords};
 
@@ -105,6 +105,7 @@ fn from_stdin() -> Result<Secret> {
         .read_to_string(&mut text)
         .map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("the key cannot be read from stdin ({e})"),
                 "pipe it in: `… --key - < key.txt`",
             )

@@ -6,7 +6,7 @@ use super::Context;
 use crate::output::{self, cell};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{self, Waited};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::Span;
 
@@ -94,19 +94,22 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     }
     if waited.missing.is_empty() {
         return Err(refuse(
+            Code::NotInForce,
             "it is done in the store, but the server knows no Envoy, so nobody has proved to have it in force",
             "see `keystilectl fleet`; an Envoy that takes its keyset from a file is known by its reports",
         ));
     }
-    let each = waited.missing.iter().map(|m| {
+    let each = waited.missing.iter().flat_map(|m| {
         let since = m.since.as_ref().map(|s| format!(" (since {s})"));
-        format!(
-            "`{}` has not proved within {} that it is in force: {}{}; see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good",
+        let fact = format_args!(
+            "`{}` has not proved within {} that it is in force: {}{}",
             m.node,
             when::duration(patience),
             m.why,
             since.unwrap_or_default(),
-        )
+        );
+        let next = "see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good";
+        refuse(Code::NotInForce, fact, next).into_faults()
     });
     Err(refuse_all(each.collect()))
 }
@@ -119,6 +122,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
     match patience {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
+            Code::ServerOnly,
             "it is done in the store, but `--wait` needs the server that Envoys are connected to",
             "name the server with `--server` or KEYSTILE_SERVER",
         )),

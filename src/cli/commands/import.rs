@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Context;
 use keystile_api::import::{Done, Import as Take};
 use keystile_import::{self as import, File, How, System};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::import_lines::QuotaLine;
 use keystile_model::plural;
 use keystile_model::wire::LimitWords;
@@ -137,6 +137,7 @@ fn read(path: &Path) -> Result<File> {
             text: Zeroizing::new(text.to_owned()),
         }),
         Err(_) => Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` is not UTF-8", path.display()),
             "save it as UTF-8",
         )),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use keystile_api::Operation;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 use keystile_system::file;
 
@@ -105,6 +105,7 @@ fn signals(runtime: &Runtime) -> std::io::Result<(Signal, Signal)> {
 
 fn cannot(e: impl std::fmt::Display) -> Error {
     refuse(
+        Code::SystemFailed,
         format_args!("cannot listen for signals ({e})"),
         "nothing was changed; check the limits of the process (`ulimit -a`)",
     )

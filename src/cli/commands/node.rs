@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::node::{self, NodeView};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
 use keystile_render::ecds::NODE_KEY;
 
@@ -78,6 +78,7 @@ fn enroll(cx: &Context, node: String) -> Result<()> {
         })
         .map_err(|e| {
             refuse(
+                Code::SecretNotShown,
                 format_args!(
                     "node {} was enrolled, but its secret could not be shown: {e}",
                     made.node

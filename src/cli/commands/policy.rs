@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::policy::{self, Applied, Checked};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when;
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -144,6 +144,7 @@ impl Check {
         })?;
         match checked.warnings.len() {
             n if n > 0 && self.strict => Err(refuse(
+                Code::CheckFailed,
                 format_args!("{}, and `--strict` was given", plural::count(n, "warning")),
                 "follow them, and leave the option out if what they tell of is meant",
             )),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use keystile_api::keyset;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_registry::publish;
 use keystile_render::ecds::Push as Resource;
@@ -118,6 +118,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(given) = given {
         let wasm = path::absolute(&given).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` is no path ({e})", given.display()),
                 "name the filter's file",
             )
@@ -134,6 +135,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
     match beside {
         Some(wasm) if wasm.exists() => Ok(wasm),
         _ => Err(refuse(
+            Code::FileUnreadable,
             "there is no keystile.wasm beside keystilectl",
             "build it with `scripts/build`, or say where Envoy finds it with `--wasm FILE`",
         )),

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use super::push::wasm;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::publish;
 use keystile_render::envoy::{Bootstrap, HostPort, Source};
 
@@ -118,6 +118,7 @@ impl Envoy {
         }
         let file = path::absolute(&self.ecds_file).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` is no path ({e})", self.ecds_file.display()),
                 "name the file that `push` writes",
             )

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::Context;
 use keystile_console as console;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::when;
 use keystile_registry::leak;
@@ -198,6 +198,7 @@ impl Serve {
             .build()
             .map_err(|e| {
                 refuse(
+                    Code::SystemFailed,
                     format_args!("no threads can be started ({e})"),
                     "check the limits of the process",
                 )

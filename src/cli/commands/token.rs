@@ -8,7 +8,7 @@ use super::Context;
 use crate::output::{self, cell};
 use keystile_api::token::{self, TokenView};
 use keystile_model::caller::Role;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
@@ -134,6 +134,7 @@ impl Create {
         shown.map_err(|e| {
             let id = made.view.id.0;
             refuse(
+                Code::SecretNotShown,
                 format_args!("token {id} was made but not shown: {e}"),
                 format_args!("revoke it: `keystilectl token revoke {id}`"),
             )

@@ -6,7 +6,7 @@ use keystile_core::key::{KeyId, Parsed};
 use super::{Context, key_id};
 use crate::output::{self, cell};
 use keystile_api::usage::{self, Anomalies, Configure, Found, Left, Usage as Counted};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
 use keystile_registry::usage::question::By;
@@ -159,6 +159,7 @@ impl Usage {
     pub fn run(self, cx: &Context) -> Result<()> {
         if cx.out.is_csv() && self.command.is_some() {
             return Err(refuse(
+                Code::OutputFailed,
                 "only counts have a form for spreadsheets",
                 "use `--output json`",
             ));
@@ -178,6 +179,7 @@ impl Usage {
                 })
             }
             Some(Command::Forget(_)) => Err(refuse(
+                Code::ConfirmationMissing,
                 "where keys were used from would be forgotten for good",
                 "add `--yes` if that is meant",
             )),
@@ -327,8 +329,13 @@ fn csv(u: &Counted) -> Result<()> {
         Ok(())
     };
     let bytes = write(&mut out).ok().and_then(|()| out.into_inner().ok());
-    let bytes = bytes
-        .ok_or_else(|| refuse("the answer cannot be written as CSV", "use `--output json`"))?;
+    let bytes = bytes.ok_or_else(|| {
+        refuse(
+            Code::OutputFailed,
+            "the answer cannot be written as CSV",
+            "use `--output json`",
+        )
+    })?;
     output::raw(&bytes)
 }
 

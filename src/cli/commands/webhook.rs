@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::webhook::{self, WebhookView};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::wire::Secret;
 use keystile_model::world::World;
@@ -110,6 +110,7 @@ impl Create {
             })
             .map_err(|e| {
                 refuse(
+                    Code::SecretNotShown,
                     format_args!("webhook {name} was made but its secret not shown: {e}"),
                     format_args!(
                         "delete it and make it again: `keystilectl webhook delete {name}`"

@@ -19,7 +19,7 @@ use super::id_token::{self, Expected, Keys, Untrusted};
 use super::roles::Claims;
 use keystile_api::encoded;
 use keystile_api::remote;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_system as system;
 
@@ -189,10 +189,10 @@ impl Provider {
         };
         judged.map_err(|why| {
             refuse(
+                Code::SignInFailed,
                 format_args!("what the identity provider says of you is not believed: {why}"),
                 "begin again; if it happens again, tell who runs this server",
             )
-            .of(Kind::Unauthenticated)
         })
     }
 
@@ -444,26 +444,26 @@ pub fn not_taken(word: &str) -> Error {
         _ => "begin again; if it happens again, tell who runs this server",
     };
     refuse(
+        Code::SignInFailed,
         format_args!("the identity provider refused (`{word}`)"),
         next,
     )
-    .of(Kind::Unauthenticated)
 }
 
 fn silent(place: &str, e: &ureq::Error) -> Error {
     refuse(
+        Code::Unreachable,
         format_args!("the identity provider cannot be reached at `{place}` ({e})"),
         "try again, or sign in with a token",
     )
-    .of(Kind::Unavailable)
 }
 
 fn senseless(place: &str, why: impl std::fmt::Display) -> Error {
     refuse(
+        Code::StrangeAnswer,
         format_args!("the identity provider's answer at `{place}` makes no sense ({why})"),
         "tell who runs this server, or sign in with a token",
     )
-    .of(Kind::Unavailable)
 }
 
 #[cfg(test)]
@@ -574,7 +574,7 @@ mod tests {
         for (words, change) in changes {
             let e = discovered(change).unwrap_err();
             assert!(e.to_string().contains(words), "{words}: {e}");
-            assert_eq!(e.kind(), Kind::Unavailable);
+            assert_eq!(e.kind(), keystile_model::error::Kind::Unavailable);
         }
     }
 

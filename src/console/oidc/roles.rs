@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use keystile_model::caller::Role;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 
 /// Claims by name.
 pub type Claims = Map<String, Value>;
@@ -24,6 +24,7 @@ impl FromStr for Rule {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |fact: &str| {
             refuse(
+                Code::SettingInvalid,
                 format_args!("`{text}` {fact}"),
                 "write `CLAIM:VALUE=ROLE`, such as `groups:platform=owner` or `email:ana@example.com=auditor`",
             )
@@ -38,13 +39,19 @@ impl FromStr for Rule {
         let role = match Role::of(word) {
             Some(Role::Client) => {
                 return Err(refuse(
+                    Code::SettingInvalid,
                     format_args!("`{text}` maps to the role `client`"),
-                    "invite people of a client with `keystilectl token create --role client --invite`; map to owner, issuer or auditor",
+                    keystile_model::next![
+                        "people of a client are invited with ",
+                        Act::TokenCreate,
+                        ", role `client`; map to owner, issuer or auditor"
+                    ],
                 ));
             }
             Some(role) => role,
             None => {
                 return Err(refuse(
+                    Code::SettingInvalid,
                     format_args!("`{word}` is no role"),
                     "use owner, issuer or auditor",
                 ));

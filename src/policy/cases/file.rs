@@ -13,12 +13,14 @@ use serde::Deserialize;
 
 use crate::explain::Certificate;
 use crate::file as policy_file;
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Fault, Next, Result, refuse, refuse_all, told, told_all};
 use keystile_model::nearest::nearest;
 use keystile_model::rules::{self, check_plan};
 
 /// What to look at when nothing better can be said.
-const HELP: &str = "see the example of `keystilectl policy test --help`";
+fn help() -> Next {
+    keystile_model::next!["see the example of ", Act::PolicyTest.of("--help")]
+}
 
 /// The codes that a request can be answered with, and `ok`.
 pub(super) fn codes() -> impl Iterator<Item = &'static str> + Clone {
@@ -227,14 +229,22 @@ fn name<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Na
 /// Reads a text; `file` is what messages call it.
 pub fn parse(file: &str, text: &str) -> Result<Cases> {
     let root = policy_file::root(file, text)?;
-    let raw: RawCases = policy_file::shape(file, &root, HELP)?;
-    let mut bad: Vec<String> = raw
+    let raw: RawCases = policy_file::shape(file, &root, &help())?;
+    let mut bad: Vec<Fault> = raw
         .keys
         .keys()
         .filter(|k| matches!(k.as_str(), "none" | "unknown" | "malformed"))
-        .map(|k| {
-            let line = root.line_of(&format!("keys.{k}"));
-            format!("{file}:{line}: `keys.{k}`: this name has a meaning already; choose another")
+        .flat_map(|k| {
+            let field = format!("keys.{k}");
+            let line = root.line_of(&field);
+            refuse(
+                Code::InvalidName,
+                "this name has a meaning already",
+                "choose another",
+            )
+            .field(field)
+            .at(format_args!("{file}:{line}"))
+            .into_faults()
         })
         .collect();
     let mut cases = Vec::new();
@@ -244,12 +254,14 @@ pub fn parse(file: &str, text: &str) -> Result<Cases> {
             Ok(case) => cases.push(case),
             Err(e) => {
                 let at = format!("{file}:{line}: `cases[{i}]`");
-                bad.extend(e.at(at).messages().to_vec());
+                bad.extend(e.at(at).into_faults());
             }
         }
     }
     if bad.is_empty() && cases.is_empty() {
-        bad.push(format!("{file}:1: `cases`: is empty; write at least one"));
+        let none = refuse(Code::CasesInvalid, "is empty", "write at least one");
+        let none = none.field("cases").at(format_args!("{file}:1"));
+        bad.extend(none.into_faults());
     }
     if !bad.is_empty() {
         return Err(refuse_all(bad));
@@ -276,14 +288,20 @@ impl RawCase {
                 || format!("known are {}", codes().collect::<Vec<_>>().join(", ")),
                 |n| format!("did you mean `{n}`?"),
             );
-            return Err(refuse(format_args!("`{}` is no code", expect.code), next));
+            return Err(refuse(
+                Code::CasesInvalid,
+                format_args!("`{}` is no code", expect.code),
+                next,
+            ));
         }
         let times = self.times.unwrap_or(1);
         if !(1..=1_000_000).contains(&times) {
             return Err(refuse(
-                format_args!("`times`: {times} is not in 1..=1000000"),
+                Code::OutOfRange,
+                format_args!("{times} is not in 1..=1000000"),
                 "write how often the request is sent; the last answer counts",
-            ));
+            )
+            .field("times"));
         }
         Ok(Case {
             line,
@@ -313,7 +331,11 @@ fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder
                         || "describe it under `keys`".to_owned(),
                         |n| format!("did you mean `{n}`?"),
                     );
-                    Err(refuse(format_args!("there is no key `{name}`"), next))
+                    Err(refuse(
+                        Code::CasesInvalid,
+                        format_args!("there is no key `{name}`"),
+                        next,
+                    ))
                 }
             },
         },
@@ -324,6 +346,7 @@ fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder
 fn sent_line(line: &str) -> Result<Sent> {
     let wrong = || {
         refuse(
+            Code::CasesInvalid,
             format_args!("`{line}` is no request"),
             "write `GET /v1/users/7`, or `GET https://api.example.com/v1/users/7`",
         )
@@ -375,9 +398,11 @@ impl Fields {
             .map(|ip| {
                 ip.parse().map_err(|_| {
                     refuse(
-                        format_args!("`ip`: `{ip}` is no address"),
+                        Code::InvalidAddress,
+                        format_args!("`{ip}` is no address"),
                         "write `192.0.2.1` or `2001:db8::1`",
                     )
+                    .field("ip")
                 })
             })
             .transpose()?;
@@ -414,20 +439,22 @@ impl Key {
         let client = self.client.clone().unwrap_or_else(|| "client".to_owned());
         if !is_client_name(&client) {
             return Err(refuse(
+                Code::InvalidName,
                 format_args!("`{client}` is no name for a client"),
                 "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
             ));
         }
         if let Some(bad) = self.scopes.iter().find(|s| !is_scope(s)) {
             return Err(refuse(
+                Code::InvalidScope,
                 format_args!("`{bad}` is not a scope"),
                 "use up to 64 printable characters without spaces, commas, quotes and backslashes",
             ));
         }
         check_plan(policy, self.plan.as_deref())?;
         let limits = each(&self.limits, rules::limit)?;
-        let limits = checked_limits("limits", &limits)
-            .map_err(|e| refuse_all(e.iter().map(ToString::to_string).collect()))?;
+        let limits =
+            checked_limits("limits", &limits).map_err(|e| told_all(Code::InvalidValue, &e))?;
         let (past, future) = (now.saturating_sub(1), now.saturating_add(3600));
         let state = self.state;
         Ok(Row {
@@ -469,6 +496,6 @@ fn networks(words: &[String]) -> Result<Vec<Network>> {
 fn each<T>(words: &[String], read: fn(&str) -> std::result::Result<T, String>) -> Result<Vec<T>> {
     words
         .iter()
-        .map(|w| read(w).map_err(|e| refuse_all(vec![e])))
+        .map(|w| read(w).map_err(|e| told(Code::InvalidValue, e)))
         .collect()
 }

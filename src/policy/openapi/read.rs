@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::document::Document;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 
 /// Reads a document.
 ///
@@ -13,6 +13,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     let document: Document = either(name, text)?;
     if document.swagger.is_some() {
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: is a Swagger 2.0 document"),
             "convert it to OpenAPI 3 first, as `swagger2openapi` does",
         ));
@@ -24,6 +25,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     if !known {
         let found: String = version.chars().take(20).collect();
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: `openapi`: `{found}` is not 3.0, 3.1 or 3.2"),
             "name an OpenAPI document of one of these versions",
         ));
@@ -70,6 +72,7 @@ fn json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 
 fn wrong(name: &str, problem: &str) -> Error {
     refuse(
+        Code::OpenapiInvalid,
         format_args!("{name}: {problem}"),
         "name an OpenAPI 3.0, 3.1 or 3.2 document, in YAML or JSON",
     )

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::read::either;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 
 /// References that lead from one to the next.
 const DEEPEST: usize = 32;
@@ -54,6 +54,7 @@ impl<'f> Files<'f> {
             .collect();
         let refused = |what: &str, next: &str| {
             refuse(
+                Code::OpenapiInvalid,
                 format_args!("{}: {place}: `$ref: {shown}` {what}", self.name),
                 next,
             )
@@ -93,6 +94,7 @@ impl<'f> Files<'f> {
         match depth < DEEPEST {
             true => Ok(()),
             false => Err(refuse(
+                Code::OpenapiInvalid,
                 format_args!("{}: {place}: its `$ref`s lead to each other", self.name),
                 "mend the references",
             )),

@@ -12,7 +12,7 @@ use super::{Home, cannot_make};
 use crate as registry;
 use crate::signing;
 use keystile_model::audit;
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
 use keystile_store::{LostKey, Store, Timeline};
@@ -163,8 +163,13 @@ impl Home {
         let _turn = file::turn(&self.folder)?;
         if path.exists() {
             return Err(refuse(
+                Code::StoreExists,
                 format_args!("there is a store in `{shown}` already"),
-                "name another folder with `--home`, or move that store away: the file and what begins with its name",
+                keystile_model::next![
+                    "name another folder with ",
+                    named("home"),
+                    ", or move that store away: the file and what begins with its name"
+                ],
             ));
         }
         let key = self.key_to_restore()?;
@@ -172,8 +177,9 @@ impl Home {
         let new = beside.path().join("store.db");
         fs::copy(from, &new).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", from.display()),
-                "name a file that `keystilectl backup` made",
+                keystile_model::next!["name a file that ", Act::BackupMake, " made"],
             )
         })?;
         let mut store = Store::open_copy(&new, &key).map_err(|e| {
@@ -210,6 +216,7 @@ impl Home {
         let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
         key.ok_or_else(|| {
             refuse(
+                Code::MasterKeyMissing,
                 "there is no master key to read the backup with",
                 format_args!(
                     "put the one of the lost store into `{}`, or name it as you always do",
@@ -310,8 +317,13 @@ impl Home {
         fs::copy(&kept, &new).map_err(cannot)?;
         if !store.is_usage(&new)? {
             return Err(refuse(
+                Code::FileInvalid,
                 format_args!("`{}` is no usage of this store", Path::new(&kept).display()),
-                "put back the file that `keystilectl backup` wrote beside the backup, or move it away to go without",
+                keystile_model::next![
+                    "put back the file that ",
+                    Act::BackupMake,
+                    " wrote beside the backup, or move it away to go without"
+                ],
             ));
         }
         File::open(&new)
@@ -347,14 +359,21 @@ impl Home {
             None if in_file => (self.make_next(world)?, true),
             None => {
                 return Err(refuse(
+                    Code::MasterKeyMissing,
                     "the master key does not stand in the store's folder",
-                    "say where the new one comes from: `--new-key-command CMD`, or `--to-file`",
+                    keystile_model::next![
+                        "say where the new one comes from: ",
+                        named("new_key_command").value("CMD"),
+                        ", or ",
+                        named("to_file")
+                    ],
                 ));
             }
         };
         let (was, is) = (former.fingerprint(), key.fingerprint());
         if was == is {
             return Err(refuse(
+                Code::MasterKeyInvalid,
                 "the new master key is the one that the store has",
                 "make another one, and let the command print that",
             ));
@@ -432,6 +451,7 @@ impl Home {
 
     fn cannot_rename(&self, e: &io::Error) -> Error {
         refuse(
+            Code::FileUnwritable,
             format_args!(
                 "the master keys in `{}` cannot be put in their places ({e})",
                 self.folder.display()
@@ -471,6 +491,7 @@ pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u
 
 fn cannot_write(to: &Path, e: &io::Error) -> Error {
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
         "nothing was replaced; check the folder and its free space",
     )
@@ -486,17 +507,19 @@ fn verified(store: &mut Store) -> Result<(audit::Head, u64)> {
 }
 
 fn wrong_key(error: Error, fingerprint: &str) -> Error {
-    if !error
-        .to_string()
-        .starts_with("the store cannot be decrypted")
-    {
+    if !error.is(Code::StoreUndecryptable) {
         return error;
     }
     refuse(
+        Code::MasterKeyWrong,
         format_args!(
             "this is no backup, it is damaged, or it needs another master key than {fingerprint}"
         ),
-        "give the master key that `keystilectl backup` named when it was made",
+        keystile_model::next![
+            "give the master key that ",
+            Act::BackupMake,
+            " named when it was made"
+        ],
     )
     .of(error.kind())
 }

@@ -3,9 +3,9 @@
 use keystile_core::policy::RawLimit;
 use serde::Deserialize;
 
-use keystile_model::error::{Error, Result, refuse, refuse_first};
+use keystile_model::error::{Code, Error, Result, refuse, refuse_first};
 use keystile_model::nearest::nearest;
-use keystile_policy::file::unknown_field;
+use keystile_model::reading::{self, Wrong};
 
 /// A line of the file; every column but `client` and `sha256` may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -120,17 +120,21 @@ fn read_csv(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Li
                 |n| format!("did you mean `{n}`?"),
             );
             return Err(refuse(
-                format_args!("{name}:1: there is no column `{column}`"),
+                Code::FieldUnknown,
+                format_args!("there is no column `{column}`"),
                 next,
-            ));
+            )
+            .at(format_args!("{name}:1")));
         }
     }
     for needed in ["client", "sha256"] {
         if !header.iter().any(|h| h == needed) {
             return Err(refuse(
-                format_args!("{name}:1: the column `{needed}` is missing"),
+                Code::FieldMissing,
+                format_args!("the column `{needed}` is missing"),
                 "begin with a line such as `client,sha256,name,scopes,expires`",
-            ));
+            )
+            .at(format_args!("{name}:1")));
         }
     }
     let mut out = Vec::new();
@@ -145,10 +149,12 @@ fn read_csv(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Li
             Ok((line, l)) => out.push((format!("{name}:{line}"), l)),
             Err(e) => {
                 let line = e.position().map_or(0, csv::Position::line);
-                bad.push(format!(
-                    "{name}:{line}: {}; write as many columns as the first line has",
-                    csv_words(&e)
-                ));
+                let wrong = refuse(
+                    Code::FileInvalid,
+                    csv_words(&e),
+                    "write as many columns as the first line has",
+                );
+                bad.extend(wrong.at(format_args!("{name}:{line}")).into_faults());
             }
         }
     }
@@ -178,7 +184,7 @@ fn read_array(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<
         .map(|(i, v)| {
             go_on()?;
             let place = format!("{name}[{i}]");
-            let line = serde_json::from_value(v).map_err(|e| fields(&place, &e))?;
+            let line = reading::read(v).map_err(|(path, e)| fields(&place, &path, &e))?;
             Ok((place, line))
         })
         .collect()
@@ -190,32 +196,21 @@ fn read_lines(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<
         .filter(|(_, l)| !l.trim().is_empty())
         .map(|(i, l)| {
             go_on()?;
-            let line =
-                serde_json::from_str(l).map_err(|e| fields(&format!("{name}:{}", i + 1), &e))?;
-            Ok((format!("{name}:{}", i + 1), line))
+            let place = format!("{name}:{}", i + 1);
+            let value = serde_json::from_str(l).map_err(|e| shape(name, i + 1, &e.to_string()))?;
+            let line = reading::read(value).map_err(|(path, e)| fields(&place, &path, &e))?;
+            Ok((place, line))
         })
         .collect()
 }
 
-fn fields(place: &str, e: &serde_json::Error) -> Error {
-    let text = e.to_string();
-    match unknown_field(&text) {
-        Some((field, known)) => {
-            let next = nearest(field, known.iter().copied()).map_or_else(
-                || format!("known are {}", COLUMNS.join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
-            refuse(format_args!("{place}: there is no field `{field}`"), next)
-        }
-        None => refuse(
-            format_args!("{place}: {text}"),
-            format_args!("write an object with {}", COLUMNS.join(", ")),
-        ),
-    }
+fn fields(place: &str, path: &str, wrong: &Wrong) -> Error {
+    wrong.refused(path).at(place)
 }
 
 fn shape(name: &str, line: usize, problem: &str) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{name}:{line}: {problem}"),
         format_args!(
             "write CSV with a header or JSON; known are {}",
@@ -260,7 +255,9 @@ mod tests {
         let array = r#"[{"client":"acme","sha256":"aa"}]"#;
         let line = r#"{"client":"acme","sha256":"aa"}"#;
         for text in [csv, array, line] {
-            let stopped = super::read("k", text, || Err(refuse("stopped", "go")));
+            let stopped = super::read("k", text, || {
+                Err(refuse(Code::InvalidValue, "stopped", "go"))
+            });
             assert_eq!(stopped.err().unwrap().to_string(), "stopped; go");
         }
     }

@@ -11,7 +11,7 @@ use super::digest;
 use super::key;
 use crate::client::Draft;
 use crate::policy;
-use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Complaints, Result, named, refuse, told};
 use keystile_model::import_lines::ClientLine;
 use keystile_model::import_lines::Done;
 use keystile_model::import_lines::Import;
@@ -101,12 +101,17 @@ fn take_plans(
     if !may_add {
         let names: Vec<String> = plans.keys().map(|p| format!("`{p}`")).collect();
         return Err(refuse(
+            Code::UnknownPlan,
             format_args!("the policy has no plan {}", names.join(", ")),
-            "add the plans that the dry run shows to the policy, or give `--add-plans`",
+            keystile_model::next![
+                "add the plans that the dry run shows to the policy, or give ",
+                named("add_plans")
+            ],
         ));
     }
     let text = with_plans(&file, &plans).ok_or_else(|| {
         refuse(
+            Code::PolicyInvalid,
             "plans cannot be added to the policy as it is written",
             "add those that the dry run shows to `plans` by hand, and apply the policy",
         )
@@ -218,20 +223,24 @@ fn take_key(
 ) -> Result<()> {
     let client = clients.get(&line.client).ok_or_else(|| {
         refuse(
+            Code::ClientNotFound,
             format_args!("there is no client `{}`", line.client),
             "list it in `clients`, or make it first",
         )
+        .about("client")
     })?;
     let digest = digest(&line.sha256)?;
     if let Some(known) = tx.key_of_digest(&digest)? {
         if known.client != client.name {
             return Err(refuse(
+                Code::KeyExists,
                 format_args!(
                     "this key is in the store already, as {} of client `{}`",
                     known.id, known.client
                 ),
                 "leave it out, or revoke that one first",
-            ));
+            )
+            .about("sha256"));
         }
         done.keys_known += 1;
         return Ok(());
@@ -239,7 +248,7 @@ fn take_key(
     let limits = line
         .limits
         .iter()
-        .map(|l| rules::limit(l).map_err(|e| refuse_all(vec![e])))
+        .map(|l| rules::limit(l).map_err(|e| told(Code::InvalidValue, e).about("limits")))
         .collect::<Result<Vec<_>>>()?;
     let disabled = line.disabled;
     let line = Line {

@@ -4,7 +4,7 @@
 use keystile_core::policy::Policy;
 
 use keystile_model::caller::{Ceilings, forbidden};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, named, refuse};
 use keystile_model::record::{Key, Rules, Status};
 use keystile_model::rotation::{EVERY, GRACE};
 use keystile_model::when;
@@ -37,9 +37,11 @@ pub fn rotation(
     if grace > most {
         let most = when::duration(most);
         return Err(refuse(
+            Code::BeyondCeiling,
             format_args!("a rotated key of this client goes on working for {most} at most"),
-            format_args!("give `--grace {most}` or less"),
-        ));
+            keystile_model::next!["give ", named("grace").value(&most), " or less"],
+        )
+        .about("grace"));
     }
     ceilings.admit_rotation(&old.rules, new, old.client_plan.as_deref(), now)?;
     room(tx, ceilings, old, now)
@@ -74,6 +76,7 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
         return Ok(());
     }
     Err(refuse(
+        Code::KeyLimitReached,
         format_args!(
             "client `{}` has {living} keys, including those that newer ones are replacing",
             old.client
@@ -117,11 +120,11 @@ pub fn new_schedule(
     {
         let most = when::duration(every.unwrap_or_default());
         return Err(refuse(
-            format_args!(
-                "`rotate_every`: keys of this client have to be rotated every {most}, or more often"
-            ),
+            Code::BeyondCeiling,
+            format_args!("keys of this client have to be rotated every {most}, or more often"),
             format_args!("give `{most}` or less, or leave it out"),
-        ));
+        )
+        .field("rotate_every"));
     }
     let most = longest_grace(policy, plan);
     if let Some(own) = after.grace
@@ -130,11 +133,11 @@ pub fn new_schedule(
     {
         let most = when::duration(most);
         return Err(refuse(
-            format_args!(
-                "`grace`: a rotated key of this client goes on working for {most} at most"
-            ),
+            Code::BeyondCeiling,
+            format_args!("a rotated key of this client goes on working for {most} at most"),
             format_args!("give `{most}` or less, or leave it out"),
-        ));
+        )
+        .field("grace"));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use keystile_core::policy::Policy;
 use super::Draft;
 use crate::client;
 use crate::policy;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Client, Key, Rules};
 use keystile_model::world::World;
 use keystile_store::rows::MANY;
@@ -54,6 +54,7 @@ pub fn issue(
                 let living = tx.living_keys_of(client.number, now, most.saturating_add(1))?;
                 if living.saturating_add(u64::from(count)) > most {
                     return Err(refuse(
+                        Code::KeyLimitReached,
                         format_args!(
                             "client `{client_name}` may have {} at once, and has {living}",
                             super::count(usize::try_from(most).unwrap_or(usize::MAX))

@@ -42,7 +42,11 @@ impl Receive for Full {
         self.taken.push(ids.collect());
         match self.settled {
             0 => Ok(()),
-            _ => Err(keystile_model::error::refuse("full", "stop")),
+            _ => Err(keystile_model::error::refuse(
+                keystile_model::error::Code::SystemFailed,
+                "full",
+                "stop",
+            )),
         }
     }
 

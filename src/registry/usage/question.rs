@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::count::NOBODY;
 use super::{DAY, HOUR, Settings, Step};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
 use keystile_store::{Dimension, Grouped, These, UsageTx, Whose};
 
@@ -109,22 +109,26 @@ impl Span {
         let end = until.unwrap_or(now).min(now);
         if since > end {
             return Err(refuse(
+                Code::EndsBeforeBegin,
                 "the range ends before it begins",
                 "give a `since` that is past, and an `until` after it",
-            ));
+            )
+            .about("until"));
         }
         let kept = |step: Step| since >= now.saturating_sub(settings.kept(step));
         let step = match step {
             Some(step) if kept(step) || step == Step::Day => step,
             Some(step) => {
                 return Err(refuse(
+                    Code::OutOfRange,
                     format_args!(
                         "usage by {} is kept for {}",
                         step.name(),
                         when::duration(settings.kept(step))
                     ),
                     "ask for less time, or for longer steps",
-                ));
+                )
+                .about("since"));
             }
             None if end - since <= 3 * HOUR && kept(Step::Minute) => Step::Minute,
             None if end - since <= 3 * DAY && kept(Step::Hour) => Step::Hour,
@@ -136,13 +140,15 @@ impl Span {
         let first = since / unit;
         if last - first >= POINTS {
             return Err(refuse(
+                Code::OutOfRange,
                 format_args!(
                     "that would be {} steps of a {}",
                     last - first + 1,
                     step.name()
                 ),
                 format_args!("ask for {POINTS} at most, or for longer steps"),
-            ));
+            )
+            .about("step"));
         }
         Ok(Self {
             step,

@@ -13,7 +13,7 @@ use super::types::{
 use crate::envoy::parts::Parts;
 use crate::kubernetes::types::ConfigMap;
 use crate::manifest::{Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 
 type EnvoyFilter = Resource<EnvoyFilterSpec>;
 
@@ -79,12 +79,8 @@ impl Patches<'_> {
             let resources = json!({"clusters": clusters});
             fields.insert("static_resources".to_owned(), resources);
         }
-        let text = serde_json::to_string_pretty(&value).map_err(|e| {
-            refuse(
-                format_args!("the bootstrap cannot be written ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })?;
+        let text = serde_json::to_string_pretty(&value)
+            .map_err(|e| defect(format_args!("the bootstrap cannot be written ({e})")))?;
         Ok(ConfigMap {
             api_version: "v1",
             kind: "ConfigMap",

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Published;
 use super::artefact::Artefact;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_registry::inspect::{self, Difference, Opened};
 
 /// Versions kept. An overlay is some 60 KiB at most, as a rule some hundred bytes.
@@ -55,10 +55,10 @@ impl Version {
     /// If it cannot be read back, which is a mistake in keystilectl.
     pub fn open(&self) -> Result<Content> {
         let broken = |e: keystile_core::keyset::Refusal| {
-            refuse(
-                format_args!("version {} cannot be read back ({e})", self.version()),
-                "report this: it is a mistake in keystilectl",
-            )
+            defect(format_args!(
+                "version {} cannot be read back ({e})",
+                self.version()
+            ))
         };
         let (base, overlay) = (&self.published.base, &self.published.overlay);
         let sealed = |a: &Artefact| a.built().seal_raw(a.signers(), 0);
@@ -164,10 +164,15 @@ impl History {
 
 fn unknown(version: u64) -> Error {
     refuse(
+        Code::VersionNotFound,
         format_args!("version {version} is none that this server remembers"),
-        "see `keystilectl keyset versions`; what happened before is in the audit log",
+        keystile_model::next![
+            "see ",
+            Act::KeysetVersions,
+            "; what happened before is in the audit log"
+        ],
     )
-    .of(Kind::NotFound)
+    .about("version")
 }
 
 #[cfg(test)]

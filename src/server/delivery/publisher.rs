@@ -17,7 +17,7 @@ use super::artefact::{Artefact, Kind};
 use super::fleet::{Proof, Refused};
 use super::request::is_node_id;
 use super::{Above, Delivery, Published};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_policy::file::PolicyFile;
 use keystile_registry as registry;
 use keystile_registry::home::published::BASE;
@@ -72,7 +72,7 @@ impl Known {
             report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
         nodes
             .admit(kid, &report.node)
-            .map_err(|why| Refused::Report(why.to_owned()))?;
+            .map_err(|why| Refused::Report(why.to_string()))?;
         if !is_node_id(&report.node) {
             return Err(Refused::Node);
         }
@@ -498,14 +498,12 @@ fn look(
 
 fn mend(e: BuildError) -> Error {
     refuse(
+        Code::PolicyBreaksKeys,
         e,
-        "`keystilectl policy check` and `keystilectl key update` can mend it",
+        keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
     )
 }
 
 fn broken(e: impl std::fmt::Display) -> Error {
-    refuse(
-        format_args!("the base cannot be used ({e})"),
-        "report this: it is a mistake in keystilectl",
-    )
+    defect(format_args!("the base cannot be used ({e})"))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use keystile_api::{self as operation, Route};
-use keystile_model::error::{Error, Kind, refuse};
+use keystile_model::error::{Code, Error, refuse};
 
 /// All that a request says, for `Idempotency-Key`.
 pub fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
@@ -35,20 +35,20 @@ pub fn matches(tags: &str, current: Option<&Value>) -> bool {
 /// That `If-Match` does not hold.
 pub fn stale() -> Error {
     refuse(
+        Code::ChangedMeanwhile,
         "it has changed since it was looked at",
         "look at it again, and send its `ETag` of now in `if-match`",
     )
-    .of(Kind::Stale)
 }
 
 /// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
 pub fn incomparable(route: &Route) -> Error {
     refuse(
+        Code::ConditionUnsupported,
         format_args!(
             "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
             route.name
         ),
         "leave the header out",
     )
-    .of(Kind::Stale)
 }

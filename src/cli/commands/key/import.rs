@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::Context;
 use keystile_api::key;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_system::file;
 
@@ -41,8 +41,13 @@ pub struct Import {
 impl Import {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let name = self.file.display().to_string();
-        let text = String::from_utf8(file::read(&self.file)?)
-            .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let text = String::from_utf8(file::read(&self.file)?).map_err(|_| {
+            refuse(
+                Code::FileInvalid,
+                format_args!("`{name}` is not UTF-8"),
+                "save it as UTF-8",
+            )
+        })?;
         let done = cx.perform(key::Import {
             name,
             text,

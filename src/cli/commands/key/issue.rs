@@ -10,7 +10,7 @@ use super::fields;
 use crate::commands::Context;
 use crate::output;
 use keystile_api::key::{self, Issued, IssuedKey, Kind};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::rules;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Environment, Secret, Span, TimeWords};
@@ -166,6 +166,7 @@ fn lost(e: &Error, issued: &[IssuedKey]) -> Error {
         .map(|i| i.view.id.0.to_string())
         .unwrap_or_default();
     refuse(
+        Code::SecretNotShown,
         format_args!("{} issued but not shown: {e}", count(issued.len())),
         format_args!("revoke what nobody has seen (the first is {first}) and issue again"),
     )

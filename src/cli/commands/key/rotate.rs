@@ -16,7 +16,7 @@ use super::fields;
 use super::issue::shown;
 use crate::commands::{Context, key_id};
 use keystile_api::key::{self, IssuedKey};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
@@ -70,6 +70,7 @@ impl Rotate {
             (Some(key), _) => self.one(cx, key),
             (None, Some(out)) => self.every(cx, out),
             (None, None) => Err(refuse(
+                Code::FieldMissing,
                 "no key is named",
                 "give its id, or `--all --out FILE`",
             )),
@@ -186,6 +187,7 @@ impl Receiver {
         };
         let file = create().map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be made ({e})", path.display()),
                 "nothing was rotated; name a file that does not exist",
             )
@@ -218,6 +220,7 @@ impl Receive for Receiver {
         let written = self.file.write_all(lines.as_bytes());
         written.and_then(|()| self.file.sync_data()).map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be written ({e})", self.path.display()),
                 "the keys in it are rotated and the others are not: do the same again with another file",
             )
@@ -271,6 +274,7 @@ fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
 fn lost(new: &IssuedKey, how: std::fmt::Arguments<'_>) -> Error {
     let id = new.view.id.0;
     refuse(
+        Code::SecretNotShown,
         format_args!("key {id} was issued but {how}"),
         format_args!("rotate it at once: `keystilectl key rotate {id} --grace 0`"),
     )

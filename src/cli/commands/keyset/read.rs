@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::versions::{self, version_in_place_of};
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::plural;
 use keystile_model::when;
 use keystile_registry::inspect::{self, Change, Difference, Opened};
@@ -73,6 +73,7 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
                 .unwrap_or(&text);
             SigningKeys::parse(text).map_err(|e| {
                 refuse(
+                    Code::SettingInvalid,
                     format_args!("the environment variable `{SIGNING_KEYS}` {e}"),
                     "set it to the output of `keystilectl signing-key export`, or unset it to use those of the store",
                 )
@@ -85,12 +86,14 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
 fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
     let bytes = ecds::configuration_in(file::read(path)?).ok_or_else(|| {
         refuse(
+            Code::KeysetInvalid,
             format_args!("`{}` holds no keyset", path.display()),
             "name a file that `keyset build` or `push` wrote",
         )
     })?;
     inspect::open(&bytes, keys).map_err(|e| match e {
         Refusal::UnknownKid(kid) => refuse(
+            Code::KeysetInvalid,
             format_args!(
                 "{}: signed with key `{}`, which is not among the signing keys at hand",
                 path.display(),
@@ -99,10 +102,12 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
             "it is of another store, or its signing key is retired: build it again",
         ),
         Refusal::Overlay => refuse(
+            Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "name a file that holds a whole keyset, such as `keyset build` writes",
         ),
         e => refuse(
+            Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "build it again with `keystilectl keyset build`",
         ),
@@ -117,18 +122,15 @@ impl Verify {
         for path in &self.file {
             let verified = open(path, &keys).and_then(|o| match (o.unreadable(), o.keyset.corrupt_pages()) {
                 (0, 0) => Ok(o),
-                (keys, pages) => Err(refuse(
-                    format_args!(
+                (keys, pages) => Err(refuse(Code::KeysetInvalid, format_args!(
                         "{}: {pages} of {} pages are not those that were signed, and {keys} keys are refused for it",
                         path.display(),
                         o.keyset.pages()
-                    ),
-                    "build it again with `keystilectl keyset build`",
-                )),
+                    ), "build it again with `keystilectl keyset build`")),
             });
             match verified {
                 Ok(o) => good.push((path, o)),
-                Err(e) => bad.extend(e.messages().to_vec()),
+                Err(e) => bad.extend(e.into_faults()),
             }
         }
         let json: Vec<Value> = good

@@ -7,7 +7,7 @@ use comfy_table::Color;
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_policy::diff::{self as policy_diff, Diff, Effect, RouteChange};
 use keystile_policy::file as policy_file;
@@ -66,6 +66,7 @@ impl DiffCommand {
         match diff.effects().filter(|e| fail_on.includes(*e)).count() {
             0 => Ok(()),
             n => Err(refuse(
+                Code::CheckFailed,
                 format_args!(
                     "{} of the kind that `--fail-on` names",
                     plural::count(n, "change")

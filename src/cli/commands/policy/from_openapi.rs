@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::Context;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_policy::openapi::{self as openapi_import, How};
 use keystile_system::file;
@@ -36,8 +36,13 @@ pub struct FromOpenapi {
 impl FromOpenapi {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let name = self.file.display().to_string();
-        let text = String::from_utf8(file::read(&self.file)?)
-            .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let text = String::from_utf8(file::read(&self.file)?).map_err(|_| {
+            refuse(
+                Code::FileInvalid,
+                format_args!("`{name}` is not UTF-8"),
+                "save it as UTF-8",
+            )
+        })?;
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
         let beside = |path: &str| {
             let bytes = file::read(&folder.join(path)).map_err(|e| e.to_string())?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_policy::cases::{self as policy_test, Cases, Holder, Outcome};
 use keystile_policy::file as policy_file;
@@ -79,6 +79,7 @@ impl Test {
             return Ok(());
         }
         Err(refuse(
+            Code::CheckFailed,
             format_args!(
                 "{failed} of {} failed",
                 plural::count(outcomes.len(), "case")

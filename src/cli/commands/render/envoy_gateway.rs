@@ -63,6 +63,7 @@ impl EnvoyGateway {
             }
             (None, None) => {
                 return Err(refuse(
+                    keystile_model::error::Code::FieldMissing,
                     "neither code nor a discovery service is named",
                     "add `--image` or `--discovery`",
                 ));

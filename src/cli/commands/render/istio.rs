@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::Context;
 use super::plane::Plane;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
 use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
@@ -77,6 +77,7 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
     let keyset = publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
     if keyset.len() > OBJECT_MOST {
         return Err(refuse(
+            Code::TooLong,
             format_args!(
                 "the keyset takes {} bytes, more than Kubernetes keeps in one object",
                 keyset.len()
@@ -108,6 +109,7 @@ impl Istio {
             }
             (None, None) => {
                 return Err(refuse(
+                    Code::FieldMissing,
                     "neither code nor a discovery service is named",
                     "add `--image` or `--discovery`",
                 ));

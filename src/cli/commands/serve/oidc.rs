@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use keystile_console::oidc::roles::Rule;
 use keystile_console::oidc::{Oidc, Settings, checked, checked_console};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_store::master_key as seal;
 use keystile_system as system;
@@ -120,6 +120,7 @@ impl OidcArgs {
         let text = text.trim();
         if text.is_empty() || text.contains(char::is_control) {
             return Err(refuse(
+                Code::SettingInvalid,
                 format_args!("{place} holds no client secret"),
                 "copy it from the identity provider: one line of text",
             ));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Fleet, Inner, Node};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::Moment;
 use keystile_store::KnownEnvoy;
 use keystile_system as system;
@@ -157,17 +157,19 @@ impl Fleet {
             match inner.nodes.get(id) {
                 None => {
                     return Err(refuse(
-                        format_args!("`nodes`: there is no Envoy `{id}`"),
-                        "see `keystilectl fleet`",
+                        Code::EnvoyNotFound,
+                        format_args!("there is no Envoy `{id}`"),
+                        keystile_model::next!["see ", Act::FleetList],
                     )
-                    .of(Kind::NotFound));
+                    .field("nodes"));
                 }
                 Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
                     return Err(refuse(
-                        format_args!("`nodes`: the Envoy `{id}` is connected"),
+                        Code::EnvoyConnected,
+                        format_args!("the Envoy `{id}` is connected"),
                         "stop it first: one that lives is waited for",
                     )
-                    .of(Kind::Conflict));
+                    .field("nodes"));
                 }
                 Some(_) => {}
             }
