@@ -25,7 +25,7 @@ mod trace;
 
 pub use charge::{Applied, Origin, QuotaState, Rate};
 pub use denial::{Denial, Unavailable};
-pub use prior::{MARK, Prior};
+pub use prior::{MARK, NOBODY, Prior};
 pub use trace::{Note, Trace};
 
 use charge::{charge, unchanged};

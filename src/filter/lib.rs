@@ -35,7 +35,9 @@ use keystile_core::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, Signing
 const STATE_CLIENT: &str = "keystile.client";
 const STATE_KEY: &str = "keystile.key";
 const STATE_REASON: &str = "keystile.reason";
-/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+/// What the guard asks for: that it begins with [`keystile_core::decide::MARK`].
+const STATE_PASS: &str = "keystile.pass";
+/// What our filter is called where there is one: its guard asks for [`STATE_PASS`].
 const USUAL_NAME: &str = "keystile";
 
 /// Soon after the start, so that the gauges are there soon; then once a second.
@@ -73,7 +75,7 @@ impl RootContext for Root {
     /// that everything passes: whatever may differ from VM to VM (older version, past
     /// not-after) is `true`, and judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
-        for name in [STATE_CLIENT, STATE_KEY] {
+        for name in [STATE_CLIENT, STATE_KEY, STATE_PASS] {
             host::declare_property(name, true);
         }
         host::declare_property(STATE_REASON, false);

@@ -18,8 +18,7 @@ use keystile_core::request::credential::{
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
 
-/// Filter state of requests that are let in without a key; the guard asks for something
-/// that is not empty.
+/// Filter state of requests that are let in without a key.
 const ANONYMOUS: &[u8] = b"-";
 
 /// What is to be done to the response of a request.
@@ -173,7 +172,6 @@ fn decided(
             return refuse(&unavailable, Some(keyset), None, Some(headers));
         }
     };
-    marks::leave(keyset.store(), keyset.policy_id(), &decision);
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     let rate = decision.rate.as_ref().filter(|_| always);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
@@ -208,10 +206,12 @@ fn admit(
         take_out_others(other, decision)?;
     }
 
+    let whose = (keyset.store(), keyset.policy_id());
+    let mark = |client: &[u8]| marks::admitted(root, whose, client, decision).map(|()| seen);
     let caller = decision.entry.as_ref();
     let caller = caller.filter(|_| decision.verdict.is_ok() && !decision.anonymous);
     let (Some(entry), Some(id)) = (caller, id) else {
-        return marks::admitted(root, ANONYMOUS).map(|()| seen);
+        return mark(ANONYMOUS);
     };
     // None of them is there: what the caller sent was removed above.
     let add = |name: &str, value: &[u8]| match name {
@@ -242,7 +242,7 @@ fn admit(
         }
         add(&policy.identity.scopes, names.as_bytes())?;
     }
-    marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
+    mark(entry.client.as_bytes())
 }
 
 /// Takes out what a second policy knows of: of what is left, because both may change one header.

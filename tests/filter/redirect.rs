@@ -228,12 +228,12 @@ fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
     let id = store.row(&key).id.to_string();
     let pass = format!("pass.{}", store.id);
     let seen = format!("seen.{}", store.id);
-    let names = [&pass[..], &seen, "key", "client"].map(|name| {
+    let names = ["pass", &pass[..], &seen, "key", "client"].map(|name| {
         let forms = ["keystile.", "wasm.keystile.", "x-keystile-", "keystile-"];
         forms.map(|form| format!("{form}{name}"))
     });
     let first = first_pass(&mut edge, &by_header(&key));
-    let mark = first.state(&format!("wasm.keystile.{pass}")).expect("set");
+    let mark = first.state("wasm.keystile.pass").expect("set");
     for value in [&hex, &id, &mark] {
         let names = names.iter().flatten();
         let request = names.fold(Request::get("/plain"), |request, name| {
@@ -242,22 +242,25 @@ fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
         assert_eq!(edge.ask(&request).code(), "missing_api_key");
     }
     // Not even the filter state, unless it is the filter's own, of the same policy, and well formed.
-    let other_policy = mark.replacen(
-        &mark[9..11],
-        if &mark[9..11] == "00" { "11" } else { "00" },
-        1,
-    );
+    let other = |at: usize| {
+        let mut mark = mark.clone();
+        let digit = if &mark[at..=at] == "0" { "1" } else { "0" };
+        mark.replace_range(at..=at, digit);
+        mark
+    };
+    let (other_store, other_policy) = (other(9), other(25));
     for forged in [
         "",
         &hex,
         &id,
         &mark[9..],
         &mark[..mark.len() - 1],
+        &other_store,
         &other_policy,
     ] {
         let mut second = by_header(&key).redirected(&first, "/plain");
-        let name = format!("wasm.keystile.{pass}");
-        second.filter_state.get_mut(&name).expect("set").value = forged.as_bytes().to_vec();
+        let state = second.filter_state.get_mut("wasm.keystile.pass");
+        state.expect("set").value = forged.as_bytes().to_vec();
         assert_eq!(edge.ask(&second).code(), "missing_api_key", "{forged}");
     }
 }
@@ -405,6 +408,12 @@ fn a_second_filter_does_not_take_the_mark_of_the_first_for_its_own() {
     let passed = first_pass(&mut edge, &by_header(&key));
     assert_eq!(behind(&mut edge, &passed, second, None), "missing_api_key");
     assert_eq!(behind(&mut edge, &passed, second, Some(&other_key)), "ok");
+    // Another store with the same policy and the same keys.
+    let mut alike = first.clone();
+    alike.id = StoreId(*b"likewise");
+    edge.add(&alike);
+    let root = edge.root;
+    assert_eq!(behind(&mut edge, &passed, root, None), "missing_api_key");
     // One store, another policy: another VM, because the newest policy of a store governs its VM.
     let mut other_vm = Edge::start(&stricter);
     let root = other_vm.root;
