@@ -12,7 +12,7 @@ use crate::limit::bucket::Buckets;
 use crate::limit::quota::Tallies;
 use crate::policy::{Auth, Mode, Preflight, RateLimitFields, Route, Unmatched};
 use crate::request::certificate::{Peer, Stranger};
-use crate::request::credential;
+use crate::request::credential::{self, Held};
 use crate::request::glance::Glance;
 use crate::request::headers::Headers;
 
@@ -216,8 +216,11 @@ fn judge<'k>(
     };
     let (mut has_origin, mut asks_for_method) = (false, false);
     let mut glance = Glance::NOTHING;
+    let mut held = Held::default();
     for (name, value) in headers.iter() {
-        glance.see(policy, name, value);
+        if glance.see(policy, name, value) {
+            held.add(name, value);
+        }
         match name {
             b":method" => call.method = value,
             b":path" => call.target = value,
@@ -227,6 +230,8 @@ fn judge<'k>(
             _ => {}
         }
     }
+    let alone = held.alone(policy, glance);
+    glance.alone = alone.is_some();
     decision.glance = glance;
     decision.route = rule::find(policy, &call, trace)?;
     decision.another_host =
@@ -268,7 +273,7 @@ fn judge<'k>(
     }
 
     // Which key.
-    let presented = credential::find(glance.places(policy), headers);
+    let presented = credential::presented(policy, glance, alone, headers);
     if presented.several {
         trace.note("credential", false, || "several differing keys".to_owned());
         return Err(Denial::MultipleKeys);

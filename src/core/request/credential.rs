@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
-use crate::policy::{BasicPart, Credential};
+use crate::policy::{BasicPart, Credential, Policy};
+use crate::request::glance::Glance;
 use crate::request::headers::Headers;
 use crate::request::path::split_query;
 
@@ -32,6 +33,59 @@ pub struct Presented<'a> {
     pub key: Option<Cow<'a, [u8]>>,
     /// Another one was found that differs from it.
     pub several: bool,
+}
+
+/// The headers of a request that keys are looked for in.
+#[derive(Clone, Copy, Default)]
+pub struct Held<'a> {
+    count: usize,
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Held<'a> {
+    /// Takes in one.
+    pub fn add(&mut self, name: &'a [u8], value: &'a [u8]) {
+        *self = Self {
+            count: self.count + 1,
+            name,
+            value,
+        };
+    }
+
+    /// What most requests bring: one header that holds a key and nothing else. Gives the key.
+    pub fn alone(&self, policy: &Policy, glance: Glance) -> Option<&'a [u8]> {
+        let Credential::Header { name, scheme } = glance.sole(policy)? else {
+            return None;
+        };
+        if self.count != 1 || self.name != name.as_bytes() || name == PROTOCOLS {
+            return None;
+        }
+        match scheme {
+            // Beside this one, keys are taken out of what an upgrade asks for as well.
+            None if name == "authorization" => None,
+            None => Some(self.value.trim_ascii()),
+            Some(_) if self.value.contains(&b',') => None,
+            Some(scheme) => after_scheme(self.value.trim_ascii(), scheme),
+        }
+    }
+}
+
+/// Looks where a glance at all headers has seen that a key may stand.
+pub fn presented<'a>(
+    policy: &Policy,
+    glance: Glance,
+    alone: Option<&'a [u8]>,
+    headers: Headers<'a>,
+) -> Presented<'a> {
+    match alone {
+        None if !glance.has_places() => Presented::default(),
+        None => find(glance.places(policy), headers),
+        Some(key) => Presented {
+            key: (!key.is_empty()).then_some(Cow::Borrowed(key)),
+            several: false,
+        },
+    }
 }
 
 /// Looks in every place that is given, such as all that the policy lists. An empty value is no

@@ -24,6 +24,9 @@ pub struct Glance {
     pub nominates: bool,
     /// It asks for a tunnel.
     pub tunnel: bool,
+    /// Its one header with a key holds nothing else, and is to be taken out whole: this, too, is
+    /// certain.
+    pub alone: bool,
 }
 
 impl Default for Glance {
@@ -35,6 +38,7 @@ impl Default for Glance {
             hosts: true,
             nominates: true,
             tunnel: true,
+            alone: false,
         }
     }
 }
@@ -48,17 +52,17 @@ impl Glance {
         hosts: false,
         nominates: false,
         tunnel: false,
+        alone: false,
     };
 
-    /// Takes in one header.
+    /// Takes in one header; tells whether keys are looked for in it.
     #[inline]
-    pub fn see(&mut self, policy: &Policy, name: &[u8], value: &[u8]) {
-        if policy.watched.may_be(name) {
-            self.see_closely(policy, name, value);
-        }
+    pub fn see(&mut self, policy: &Policy, name: &[u8], value: &[u8]) -> bool {
+        policy.watched.may_be(name) && self.see_closely(policy, name, value)
     }
 
-    fn see_closely(&mut self, policy: &Policy, name: &[u8], value: &[u8]) {
+    fn see_closely(&mut self, policy: &Policy, name: &[u8], value: &[u8]) -> bool {
+        let mut holds_a_key = false;
         for (i, credential) in policy.credentials.iter().enumerate() {
             let is_place = match credential {
                 Credential::Header {
@@ -74,6 +78,7 @@ impl Glance {
             };
             if is_place {
                 self.places |= bit(i);
+                holds_a_key = true;
             }
         }
         match name {
@@ -83,6 +88,7 @@ impl Glance {
             name if policy.watched.may_ask(name) => self.see_asking(policy, name),
             _ => {}
         }
+        holds_a_key
     }
 
     /// What honest callers do not send.
@@ -101,6 +107,15 @@ impl Glance {
     ) -> impl Iterator<Item = &'p Credential> + Clone + use<'p> {
         let all = policy.credentials.iter().enumerate();
         all.filter_map(move |(i, c)| (self.places & bit(i) != 0).then_some(c))
+    }
+
+    /// The one place of a policy that holds something, if there is but one.
+    pub fn sole(self, policy: &Policy) -> Option<&Credential> {
+        if !self.places.is_power_of_two() || self.places == bit(usize::MAX) {
+            return None;
+        }
+        let at = self.places.trailing_zeros() as usize;
+        policy.credentials.get(at)
     }
 
     /// Whether a key may stand anywhere.

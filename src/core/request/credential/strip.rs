@@ -20,7 +20,10 @@ pub fn strip<'a>(
     headers: Headers<'a>,
     edits: &mut impl Edits<'a>,
 ) {
-    strip_ours(policy, glance, headers, &|_| true, edits);
+    match glance.sole(policy).filter(|_| glance.alone) {
+        Some(Credential::Header { name, .. }) => edits.add(Edit::Remove(Cow::Borrowed(name))),
+        _ => strip_ours(policy, glance, headers, &|_| true, edits),
+    }
 }
 
 /// Takes out what `ours` says could be a key of ours, and leaves the credentials of others
