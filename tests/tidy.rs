@@ -208,7 +208,9 @@ fn nothing_fails_open() {
         );
         for needed in [
             "keystile-guard",
-            "wasm.keystile.client",
+            "key: wasm.keystile.pass",
+            "action: DENY",
+            "- not_id:",
             "normalize_path: true",
             "use_remote_address: true",
         ] {
