@@ -87,7 +87,11 @@ def bases(server):
     url, variables = server.get("url") or "", server.get("variables") or {}
     variables = {k: v for k, v in variables.items() if not k.startswith("x-")}
     listed = [k for k, v in variables.items() if v.get("enum") and "{%s}" % k in url]
-    for values in itertools.product(*[variables[k]["enum"] for k in listed]):
+    def written(name):
+        given, default = variables[name]["enum"], variables[name].get("default")
+        return given + [default] * (default not in (None, "", *given))
+
+    for values in itertools.product(*[written(k) for k in listed]):
         text = url
         for name, value in zip(listed, values):
             text = text.replace("{%s}" % name, str(value))
@@ -104,7 +108,9 @@ def bases(server):
         else:
             example = fill(host).lower()
             pattern = re.escape(example)
-        prefix = [s for s in re.split(r"[?#]", path)[0].split("/") if s]
+        # As a client resolves it against a document at the root of its host.
+        path = urllib.parse.urljoin("http://h/", "/" + re.split(r"[?#]", path)[0].lstrip("/"))
+        prefix = [s for s in path[len("http://h"):].split("/") if s]
         yield pattern, example, prefix, default
 
 

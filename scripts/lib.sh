@@ -4,7 +4,7 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-# Several versions live side by side; the variable picks one, for every script
+# Several versions are installed side by side; the variable selects one, for every script
 # and for the tests against the real Envoy.
 KEYSTILE_ENVOY_VERSION="${KEYSTILE_ENVOY_VERSION:-1.40.0}"
 export KEYSTILE_ENVOY_VERSION
@@ -46,8 +46,8 @@ as_root() {
     fi
 }
 
-# A fresh machine upgrades itself while this runs: whatever lock that holds is waited for, five
-# minutes at most. The option covers dpkg's lock, the loop that of the package lists.
+# A fresh machine may be upgrading itself: waits for its locks, five minutes at most. The option
+# covers dpkg's lock, the loop that of the package lists.
 apt_get() {
     local end=$((SECONDS + 300)) printed waits=false
     until printed="$(as_root env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq \

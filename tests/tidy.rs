@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod tidy {
+    mod pages;
+    mod sizes;
+}
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -130,8 +135,8 @@ fn what_decides_is_told_the_time() {
 #[test]
 fn hostcalls_and_unsafe_stand_in_one_file_entries_and_memory_in_two_others() {
     let words = ["extern \"C\"", "unsafe {", "(unsafe_code"];
-    // The third takes over what the host has written.
-    let known = ["host", "entry", "given"].map(|name| format!("src/filter/{name}.rs"));
+    // The third names what the host offers, the last takes over what it has written.
+    let known = ["host", "entry", "host/abi", "given"].map(|name| format!("src/filter/{name}.rs"));
     let is_known = |name: &str| known.iter().any(|known| known == name);
     assert_eq!(hits("src", &words, is_known), [""; 0]);
     let entry = fs::read_to_string(root().join("src/filter/entry.rs")).unwrap();
@@ -155,9 +160,10 @@ fn everything_compiled_for_wasm_denies_panics_by_lint() {
     for folder in ["src/core", "src/filter"] {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{folder}");
-        excuses.extend(hits(folder, &["clippy::"], |_| false));
+        let all = hits(folder, &["clippy::"], |_| false);
+        excuses.extend(all.into_iter().filter(|e| !e.contains("too_many_lines")));
     }
-    let known = ["src/core/key.rs", "src/filter/host.rs", "src/filter/lib.rs"];
+    let known = ["src/core/key/", "src/filter/host.rs", "src/filter/lib.rs"];
     assert!(
         excuses
             .iter()
@@ -188,6 +194,102 @@ fn what_the_lints_ban_is_used_in_known_places_alone() {
     }
 }
 
+/// The crates below the surfaces, and the surfaces.
+const BELOW: [&str; 9] = [
+    "model", "system", "policy", "store", "registry", "render", "import", "api", "server",
+];
+
+/// What a message says may change at any time: a refusal is told from another by its code.
+#[test]
+fn nobody_finds_out_what_happened_by_reading_a_message() {
+    let reads = [
+        "contains(",
+        "starts_with(",
+        "ends_with(",
+        "split(",
+        "split_once(",
+        "strip_prefix(",
+        "find(",
+    ];
+    let messages = [
+        "to_string()",
+        "message()",
+        "words(Surface::CommandLine)",
+        ".detail",
+    ];
+    let mut found = Vec::new();
+    for folder in BELOW.into_iter().chain(["console", "cli"]) {
+        for (name, text) in files(&format!("src/{folder}")) {
+            // JSON that is searched for a key.
+            if is_test(&name) || !name.ends_with(".rs") || name == "src/registry/leak.rs" {
+                continue;
+            }
+            let lines = code(&text).lines().map(|l| l.split("//").next().unwrap());
+            let text: String = lines.flat_map(str::split_whitespace).collect();
+            for message in messages {
+                let all = reads.iter().map(|read| format!("{message}.{read}"));
+                found.extend(
+                    all.filter(|r| text.contains(r))
+                        .map(|r| format!("{name}: {r}")),
+                );
+            }
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}
+
+/// The next step names an operation, and each surface calls it by the name that it has there.
+#[test]
+fn no_sentence_below_the_surfaces_names_a_command_or_an_option() {
+    let known = [
+        // Where every surface finds its words.
+        "src/model/refusal/surface.rs",
+        // A comment in the file that a command prints, and the name of one in its report.
+        "src/policy/openapi/text.rs",
+        "src/policy/cases/junit.rs",
+        // An option that only the operator of the server gives.
+        "src/model/webhook.rs",
+        // Who did it, in the audit log.
+        "src/system/lib.rs",
+    ];
+    for folder in ["model", "system", "policy", "store", "registry", "api"] {
+        let words = ["keystilectl ", "`--"];
+        let found = hits(&format!("src/{folder}"), &words, |name| {
+            known.contains(&name)
+        });
+        assert_eq!(found, [""; 0]);
+    }
+}
+
+/// A code that nothing gives is none that anybody has to know.
+#[test]
+fn every_code_is_given_somewhere() {
+    let list = fs::read_to_string(root().join("src/model/refusal/code.rs")).unwrap();
+    let (_, codes) = list.split_once("\ncodes! {\n").unwrap();
+    let (codes, _) = codes.split_once("\n}\n").unwrap();
+    let names = codes
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with("//"));
+    let names: Vec<&str> = names.filter_map(|l| l.split(' ').next()).collect();
+    assert!(names.len() > 50, "{}", names.len());
+    let all: String = BELOW
+        .into_iter()
+        .chain(["console", "cli"])
+        .flat_map(|folder| files(&format!("src/{folder}")))
+        .filter(|(name, _)| !is_test(name) && !name.ends_with("refusal/code.rs"))
+        .map(|(_, text)| code(&text).to_owned())
+        .collect();
+    let given = |name: &&str| {
+        let word = format!("Code::{name}");
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric());
+        all.match_indices(&word)
+            .any(|(at, w)| ends(&all[at + w.len()..]))
+    };
+    let idle: Vec<&str> = names.into_iter().filter(|n| !given(n)).collect();
+    assert_eq!(idle, [""; 0]);
+}
+
 #[test]
 fn nothing_fails_open() {
     for folder in ["src", "envoy", "scripts"] {
@@ -208,7 +310,9 @@ fn nothing_fails_open() {
         );
         for needed in [
             "keystile-guard",
-            "wasm.keystile.client",
+            "key: wasm.keystile.pass",
+            "action: DENY",
+            "- not_id:",
             "normalize_path: true",
             "use_remote_address: true",
         ] {
@@ -262,17 +366,6 @@ fn nothing_depends_on_the_workplace() {
                 assert!(!text.contains(word), "`{word}` in {name}");
             }
         }
-    }
-}
-
-#[test]
-fn files_stay_short_enough_to_read() {
-    for (name, text) in files("src").into_iter().chain(files("tests")) {
-        let lines = text.lines().count();
-        assert!(
-            !name.ends_with(".rs") || lines <= 720,
-            "{name} has {lines} lines: one idea a file"
-        );
     }
 }
 
@@ -371,73 +464,4 @@ fn the_tests_ask_no_more_of_a_crate_than_the_companion_does() {
     let (alone, tested) = (tree("normal"), tree("normal,dev"));
     let differing: Vec<_> = alone.difference(&tested).collect();
     assert!(differing.is_empty(), "ask for the same of {differing:#?}");
-}
-
-/// Pages at the top level, and those below these folders.
-fn pages() -> Vec<(String, String)> {
-    let at_the_top = fs::read_dir(root()).unwrap().filter_map(|entry| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let text = name.ends_with(".md").then(|| root().join(&name))?;
-        Some((name, fs::read_to_string(text).unwrap()))
-    });
-    let below = ["src", "envoy"].into_iter().flat_map(files);
-    at_the_top
-        .chain(below.filter(|(name, _)| name.ends_with(".md")))
-        .collect()
-}
-
-/// What a heading is called in a link, as GitHub makes it.
-fn anchors(page: &str) -> Vec<String> {
-    let headings = page.lines().filter(|l| l.starts_with('#'));
-    let letters = |h: &str| -> String {
-        let h = h.trim_start_matches('#').trim().to_lowercase();
-        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
-        h.chars().filter(kept).collect()
-    };
-    headings.map(|h| letters(h).replace(' ', "-")).collect()
-}
-
-#[test]
-fn every_link_between_pages_leads_somewhere() {
-    for (name, page) in pages() {
-        let here = root().join(&name);
-        for link in page.split("](").skip(1) {
-            let link = link.split(')').next().unwrap();
-            if link.contains("://") {
-                continue;
-            }
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let file = match file {
-                "" => here.clone(),
-                file => here.parent().unwrap().join(file),
-            };
-            assert!(file.exists(), "{name}: {link}");
-            if !anchor.is_empty() {
-                let there = fs::read_to_string(&file).unwrap();
-                assert!(
-                    anchors(&there).contains(&anchor.to_owned()),
-                    "{name}: {link}"
-                );
-            }
-        }
-    }
-}
-
-/// So that who follows it finds what it names.
-#[test]
-fn the_files_that_contributors_are_sent_to_exist() {
-    for page in ["CONTRIBUTING.md", "SECURITY.md"] {
-        let text = fs::read_to_string(root().join(page)).unwrap();
-        let mut seen = 0;
-        for path in text.split('`').skip(1).step_by(2) {
-            let folders = ["src/", "tests/", "scripts/", "envoy/"];
-            let is_path = folders.iter().any(|f| path.starts_with(f)) && !path.contains(' ');
-            // `NOUN.rs` and the like stand for any.
-            if is_path && !path.contains(|c: char| c.is_ascii_uppercase()) {
-                assert!(root().join(path).exists(), "{page}: `{path}`");
-                seen += 1;
-            }
-        }
-        assert!(seen > 10, "{page}: only {seen} paths");
-    }
 }

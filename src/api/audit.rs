@@ -1,4 +1,4 @@
-//! The audit log: searched, exported, verified, cut.
+//! The audit log: search, export, verify, prune.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
 use crate::Pace;
 use keystile_model::audit::{Head, Outcome, Record};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::room::Room;
 use keystile_model::wire::{self, Time, TimeWords};
 use keystile_model::world::World;
@@ -15,46 +15,46 @@ use keystile_registry::audit;
 use keystile_registry::audit::Timelines;
 use keystile_store::{Query, Store};
 
-/// One thing that was done, or tried.
+/// A record of an action that was done or refused.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditRecord)]
 pub struct RecordView {
-    /// Counts from 1 without a gap.
+    /// Sequence number, from 1 without gaps.
     pub seq: u64,
-    /// When, to the millisecond (RFC 3339).
+    /// The time, to the millisecond (RFC 3339).
     pub at: String,
-    /// The user id, of who did it on the machine itself.
+    /// The user id, for actions on the store's own machine.
     pub uid: Option<u32>,
-    /// The user; of a token, `token NAME (ID)`.
+    /// The user; for a token, `token NAME (ID)`.
     pub user: String,
-    /// The machine.
+    /// The host name of the machine.
     pub host: String,
     /// The network address that the request came from.
     pub address: String,
-    /// The request's id.
+    /// The id of the request.
     pub request: String,
-    /// What: `key.revoke`.
+    /// The action, such as `key.revoke`.
     pub action: String,
-    /// To whom or what: a client, a key id.
+    /// What the action was done to: a client, a key id.
     pub subject: String,
-    /// The client that it concerns.
+    /// The client concerned.
     pub client: String,
     /// `done` or `refused`.
     pub outcome: String,
-    /// Why it was refused.
+    /// The reason for a refusal.
     pub reason: String,
-    /// How it was.
+    /// The state before.
     #[schema(value_type = Option<Object>)]
     pub before: Value,
-    /// How it is.
+    /// The state after.
     #[schema(value_type = Option<Object>)]
     pub after: Value,
-    /// Hash of the record before.
+    /// Hash of the previous record.
     pub prev: String,
-    /// Hash of this one.
+    /// Hash of this record.
     pub hash: String,
-    /// The timeline that the store was on when it was written: a restore begins another. Absent
-    /// if the store does not know it.
+    /// The timeline of the store when this was written: a restore begins a new one. Absent if the
+    /// store does not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<String>,
 }
@@ -63,8 +63,9 @@ impl RecordView {
     fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
         let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
             refuse(
+                Code::AuditBroken,
                 format_args!("audit record {} cannot be shown ({e})", record.seq),
-                "check it with `keystilectl audit verify`",
+                keystile_model::next!["check it with ", Act::AuditVerify],
             )
         })?;
         view.timeline = timelines.of(record.seq);
@@ -72,51 +73,51 @@ impl RecordView {
     }
 }
 
-/// Some records.
+/// A page of records.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditRecords)]
 pub struct Records {
-    /// In the order asked for: latest or oldest first. Where records are large (a page has 4 MiB),
-    /// or few of many match, a page may be short or empty although there is a next one.
+    /// In the requested order: latest or oldest first. If records are large (a page has at most 4
+    /// MiB) or few of many match, a page may be short or empty although there is a next one.
     pub records: Vec<RecordView>,
-    /// Of a list `before`, of an export `after` of the next page; null at the end.
+    /// For the next page: `before` of a list, or `after` of an export; null at the end.
     pub next: Option<u64>,
 }
 
-/// A question for records: what all of them can be asked by, and fields of its own. They stand
-/// in one struct because serde cannot take an unknown field for a mistake in two.
+/// A query for records: the filters that all queries share, and fields of its own. They are in one
+/// struct because serde cannot reject unknown fields across flattened structs.
 macro_rules! question {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
         #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         $(#[$about])*
         pub struct $name {
-            /// Only what was done to this client, key id, signing key or token.
+            /// Only changes to this client, key id, signing key or token.
             #[serde(default)]
             pub subject: Option<String>,
-            /// Only what concerns this client and its keys.
+            /// Only records about this client and its keys.
             #[serde(default)]
             pub client: Option<String>,
-            /// Only what this user did; for a token, `token NAME` or `token NAME (ID)`.
+            /// Only actions of this user; for a token, `token NAME` or `token NAME (ID)`.
             #[serde(default)]
             pub actor: Option<String>,
-            /// Only this action, such as `key.revoke`; `key.` for all of keys.
+            /// Only this action, such as `key.revoke`; `key.` for all actions on keys.
             #[serde(default)]
             pub action: Option<String>,
-            /// Only since then: `7d` ago, a date or a time.
+            /// Only since this time: `7d` ago, a date or a time.
             #[serde(default)]
             pub since: Option<TimeWords>,
-            /// Only before then.
+            /// Only before this time.
             #[serde(default)]
             pub until: Option<TimeWords>,
-            /// Only what was `done`, or only what was `refused`.
+            /// Only actions that were `done`, or only those that were `refused`.
             #[serde(default)]
             pub outcome: Option<String>,
             $($own)*
         }
 
         impl $name {
-            /// As the log is asked, but for the place in it.
+            /// The query for the store, without the position.
             fn query(self, now: u64) -> Result<Query> {
                 Ok(Query {
                     outcome: outcome(self.outcome.as_deref())?,
@@ -134,54 +135,54 @@ macro_rules! question {
 }
 
 question! {
-    /// Which records.
+    /// Searches the records, latest first.
     #[schema(as = AuditList)]
     List {
-        /// Only records with a smaller number: `next` of the page before.
+        /// Only records with a smaller number: `next` of the previous page.
         #[serde(default)]
         pub before: Option<u64>,
-        /// How many at most: 1 to 10,000, 100 if it is not said.
+        /// How many at most: 1 to 10,000; 100 by default.
         #[serde(default)]
         pub limit: Option<u32>,
     }
 }
 
 question! {
-    /// Exports records, the oldest first.
+    /// Exports records, oldest first.
     #[schema(as = AuditExport)]
     Export {
-        /// Only records with a greater number: `next` of the page before.
+        /// Only records with a greater number: `next` of the previous page.
         #[serde(default)]
         pub after: Option<u64>,
-        /// How many at most: 1 to 10,000, 1,000 if it is not said.
+        /// How many at most: 1 to 10,000; 1,000 by default.
         #[serde(default)]
         pub limit: Option<u32>,
     }
 }
 
-/// Checks that no record was changed, removed, put in or moved, and that the store is whole.
+/// Checks that no record was changed, removed, inserted or moved, and that the store is intact.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AuditVerify)]
 pub struct Verify {
-    /// A head that was noted before, `SEQ:HASH`: the record must be the same still.
+    /// A head that was noted earlier, `SEQ:HASH`: that record must still be the same.
     #[serde(default)]
     pub expect: Option<String>,
 }
 
-/// A log that is whole.
+/// A log that is intact.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditVerified)]
 pub struct Verified {
-    /// It is whole.
+    /// Always true: a log that is not intact is an error.
     pub ok: bool,
     /// How many records it has.
     pub records: u64,
-    /// How many were pruned.
+    /// How many records were pruned.
     pub removed: u64,
     /// Its last record, `SEQ:HASH`.
     pub head: String,
-    /// The checkpoint that is kept beside the store.
+    /// The checkpoint that is kept next to the store.
     pub checkpoint: Option<String>,
 }
 
@@ -191,13 +192,13 @@ pub struct Verified {
 #[schema(as = AuditCheckpoint)]
 pub struct Checkpoint {}
 
-/// Where the log ends, and the store's word for it.
+/// A signed statement of where the log ends.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditCheckpointed)]
 pub struct Checkpointed {
-    /// To be kept where nobody who can write to the store can.
+    /// Keep it where those who can write to the store cannot write.
     pub checkpoint: String,
-    /// The last record.
+    /// The number of the last record.
     pub records: u64,
 }
 
@@ -206,23 +207,23 @@ pub struct Checkpointed {
 #[serde(deny_unknown_fields)]
 #[schema(as = AuditPrune)]
 pub struct Prune {
-    /// What is older: `365d`, a date or a time.
+    /// Records older than this: `365d`, a date or a time.
     pub before: TimeWords,
 }
 
-/// What was removed.
+/// The result of pruning.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditPruned)]
 pub struct Pruned {
-    /// How many records.
+    /// How many records were removed.
     pub removed: u64,
-    /// How many messages of webhooks told of them and will not be delivered.
+    /// How many webhook messages will not be delivered, because their records were removed.
     #[serde(default)]
     pub undelivered: u64,
     /// How many old records stay because `serve --audit-export` has not sent them yet.
     #[serde(default)]
     pub unsent: u64,
-    /// What was older than this.
+    /// Records older than this were removed.
     pub before: Time,
 }
 
@@ -230,9 +231,11 @@ fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
     word.map(|word| {
         Outcome::of(word).ok_or_else(|| {
             refuse(
-                format_args!("`outcome`: `{word}` is none"),
+                Code::InvalidValue,
+                format_args!("`{word}` is none"),
                 "write `done` or `refused`",
             )
+            .field("outcome")
         })
     })
     .transpose()
@@ -258,7 +261,7 @@ impl Operation for List {
 }
 
 impl Records {
-    /// Those behind a record, the oldest first.
+    /// The records after a given one, oldest first.
     ///
     /// # Errors
     /// Those of the store.
@@ -292,7 +295,7 @@ impl Operation for Export {
         "audit.export",
         "/v1/audit/export",
         AUDITORS,
-        "Export the audit log, the oldest record first",
+        "Export the audit log, oldest record first",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
@@ -312,15 +315,16 @@ impl Operation for Verify {
         "audit.verify",
         "/v1/audit/verify",
         AUDITORS,
-        "Check that no record was changed, removed, put in or moved",
+        "Check that no record was changed, removed, inserted or moved",
     );
 
     fn run(self, store: &mut Store, _: &World) -> Result<Verified> {
         let expect: Option<Head> = self
             .expect
             .map(|text| {
-                text.parse()
-                    .map_err(|e| refuse(e, "write it as it was printed"))
+                text.parse().map_err(|e| {
+                    refuse(Code::InvalidValue, e, "write it as it was printed").about("expect")
+                })
             })
             .transpose()?;
         store.check()?;
@@ -348,10 +352,10 @@ impl Operation for Checkpoint {
     fn run(self, store: &mut Store, _: &World) -> Result<Checkpointed> {
         let made = store.read(|tx| tx.checkpoint())?.ok_or_else(|| {
             refuse(
+                Code::AuditEmpty,
                 "nothing was done in this store yet",
                 "try again after the first change",
             )
-            .of(Kind::NotFound)
         })?;
         Ok(Checkpointed {
             checkpoint: made.to_string(),
@@ -367,7 +371,7 @@ impl Operation for Prune {
         "audit.prune",
         "/v1/audit/prune",
         OWNERS,
-        "Remove old records of the audit log",
+        "Remove old records from the audit log",
     );
 
     fn pace(&self) -> Pace {
@@ -380,7 +384,7 @@ impl Operation for Prune {
         if pruned.undelivered > 0 {
             tracing::warn!(
                 undelivered = pruned.undelivered,
-                "messages of webhooks will not be delivered: the audit records that they tell of were pruned"
+                "webhook messages will not be delivered: their audit records were pruned"
             );
         }
         if pruned.unsent > 0 {

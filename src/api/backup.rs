@@ -1,33 +1,33 @@
-//! A backup over the API: made on the server, fetched piece by piece, and removed there.
+//! A backup over the API: made on the server, downloaded in pieces, and removed from the server.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Method, OWNERS, Operation, Route};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::world::World;
 use keystile_store::Store;
 
-/// Makes a copy of the store, as it is at one moment, on the server: verified, and encrypted
-/// with the store's master key. It is kept there for as long as it is being fetched.
+/// Makes a consistent copy of the store on the server, verified and encrypted with the store's
+/// master key. It is kept there while it is being downloaded.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BackupMake)]
 pub struct Make {
-    /// What the audit log calls it, such as the name of the file that it goes to.
+    /// Its name in the audit log, such as that of the file that it is written to.
     #[serde(default)]
     pub name: String,
 }
 
-/// A copy that can be fetched.
+/// A copy that can be downloaded.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupMade)]
 pub struct Made {
-    /// Names it for as long as it is kept.
+    /// Its id while it is kept.
     pub id: String,
     /// The store.
     pub store: File,
-    /// The counts of usage, if there are any.
+    /// The usage counts, if there are any.
     pub usage: Option<File>,
     /// The version of the keyset in it.
     pub version: u64,
@@ -35,12 +35,12 @@ pub struct Made {
     pub head: String,
     /// Fingerprint of the master key that it needs.
     pub master_key: String,
-    /// Why the counts of usage are not in it, if they are damaged.
+    /// Why the usage counts are missing, if they are damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_damaged: Option<String>,
 }
 
-/// A file of it.
+/// A file of a backup.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupFile)]
 pub struct File {
@@ -58,11 +58,11 @@ pub enum Part {
     /// The store.
     #[default]
     Store,
-    /// The counts of usage.
+    /// The usage counts.
     Usage,
 }
 
-/// Fetches a piece of it.
+/// Downloads a piece of a backup.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BackupRead)]
@@ -77,7 +77,7 @@ pub struct Read {
     pub offset: u64,
 }
 
-/// A piece.
+/// A piece of a file.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupPiece)]
 pub struct Piece {
@@ -87,7 +87,7 @@ pub struct Piece {
     pub next: Option<u64>,
 }
 
-/// Removes it from the server.
+/// Removes a backup from the server.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BackupEnd)]
@@ -96,7 +96,7 @@ pub struct End {
     pub id: String,
 }
 
-/// It is removed.
+/// The backup that was removed.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupEnded)]
 pub struct Ended {
@@ -110,7 +110,7 @@ impl Operation for Make {
         "backup.make",
         "/v1/backups",
         OWNERS,
-        "Make a backup of the store on the server, to be fetched",
+        "Make a backup of the store on the server, for download",
     )
     .live();
 
@@ -125,7 +125,7 @@ impl Operation for Read {
         "backup.read",
         "/v1/backups/{id}",
         OWNERS,
-        "Fetch a piece of a backup",
+        "Download a piece of a backup",
     )
     .live();
 
@@ -152,8 +152,8 @@ impl Operation for End {
 
 fn elsewhere() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server makes backups to be fetched",
-        "use `keystilectl backup FILE`, which writes one directly",
+        keystile_model::next!["a file is written directly by ", Act::BackupMake.of("FILE")],
     )
-    .of(Kind::Unavailable)
 }

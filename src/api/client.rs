@@ -10,36 +10,35 @@ use super::key::KeyView;
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
 use crate::Pace;
 use keystile_model::error::Result;
-use keystile_model::record::{self, Labels};
-use keystile_model::rules;
-use keystile_model::wire::{self, Id, Time};
+use keystile_model::record;
+use keystile_model::wire::{self, Id, Time, check_labels, labels};
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::client::{self, Draft, Patch};
 use keystile_store::Store;
 
-/// Keys that are shown with their client, if it is not said how many.
+/// How many keys are shown with their client by default.
 const KEYS: u32 = 1_000;
-/// Clients on a page, if it is not said how many.
+/// Clients per page by default.
 const CLIENTS: u32 = 1_000;
-/// Clients that are searched for one page, so that no request holds others up for long.
+/// How many clients are searched for one page, so that no request holds up others for long.
 const LOOK: u32 = 20_000;
 
-/// Who holds keys.
+/// A holder of keys.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Client)]
 pub struct ClientView {
     /// Its name.
     pub client: String,
-    /// Stable, never used again.
+    /// A stable number that is never reused.
     pub number: u32,
-    /// For keys without a plan of their own.
+    /// The plan for keys without a plan of their own.
     pub plan: Option<String>,
     /// Free text.
     pub description: String,
-    /// Free pairs.
+    /// Labels of your choice.
     pub labels: BTreeMap<String, String>,
-    /// Since when.
+    /// When it was created.
     pub created: Time,
 }
 
@@ -66,10 +65,11 @@ pub struct ClientRow {
     pub keys: u64,
 }
 
-/// Clients by name.
+/// A page of clients.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Clients {
-    /// By name. When few of many clients match, there may be none although there is a `next`.
+    /// Sorted by name. If few of many clients match, the list may be empty although there is a
+    /// `next`.
     pub clients: Vec<ClientRow>,
     /// The `cursor` of the next page; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,10 +82,10 @@ pub struct ClientDetail {
     /// The client.
     #[serde(flatten)]
     pub client: ClientView,
-    /// Rises with every change to it or its keys. Its `ETag` is derived from this.
+    /// Increases with every change to the client or its keys. The `ETag` is derived from it.
     #[serde(default)]
     pub revision: u64,
-    /// Some of its keys, in the order of their ids.
+    /// Some of its keys, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page of its keys; absent at the end.
@@ -93,12 +93,12 @@ pub struct ClientDetail {
     pub next: Option<Id>,
 }
 
-/// What became of a client.
+/// The result of deleting a client.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct ClientDeleted {
     /// Its name.
     pub client: String,
-    /// It is gone.
+    /// Always true.
     pub deleted: bool,
     /// How many keys were revoked with it.
     pub keys_revoked: u64,
@@ -109,15 +109,15 @@ pub struct ClientDeleted {
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientCreate)]
 pub struct Create {
-    /// Its name: unique, fit for headers and logs.
+    /// The name: unique, and safe in headers and logs.
     pub name: String,
-    /// The plan of keys that have none of their own.
+    /// The plan for keys that have none of their own.
     #[serde(default)]
     pub plan: Option<String>,
     /// Free text.
     #[serde(default)]
     pub description: String,
-    /// Free pairs.
+    /// Labels of your choice.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
@@ -127,19 +127,19 @@ pub struct Create {
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientList)]
 pub struct List {
-    /// Only those on this plan.
+    /// Only clients on this plan.
     #[serde(default)]
     pub plan: Option<String>,
-    /// Only those with this label, `name=value`.
+    /// Only clients with this label, `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
-    /// Only those whose name or description holds this, in whatever case.
+    /// Only clients whose name or description contains this, ignoring case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
     /// How many at most: 1 to 10,000; 1,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
@@ -157,7 +157,7 @@ pub struct Show {
     /// How many keys at most: 1 to 10,000; 1,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Id>,
 }
@@ -189,7 +189,7 @@ impl Show {
 pub struct Update {
     /// Its name.
     pub name: String,
-    /// Another plan, or null for none.
+    /// A new plan, or null for none.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -200,10 +200,10 @@ pub struct Update {
     /// Free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Pairs to set.
+    /// Labels to set.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Names of pairs to remove.
+    /// Names of labels to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_labels: Vec<String>,
 }
@@ -215,7 +215,7 @@ pub struct Update {
 pub struct Delete {
     /// Its name.
     pub name: String,
-    /// Also if it has keys that are not revoked yet.
+    /// Delete it even if it has keys that are not revoked yet.
     #[serde(default)]
     pub sure: bool,
 }
@@ -384,30 +384,4 @@ impl Operation for Delete {
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         super::shown(Show::without_keys(&self.name), store, world)
     }
-}
-
-/// Reads `name=value` words.
-///
-/// # Errors
-/// One for each that is none.
-pub fn labels(words: &[String]) -> Result<Vec<(String, String)>> {
-    wire::read_list("label", words, rules::label)
-}
-
-/// That pairs could be written as `name=value`.
-///
-/// # Errors
-/// One for each that could not.
-pub fn check_labels(pairs: &Labels) -> Result<()> {
-    let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let read = labels(&words)?;
-    let bad: Vec<String> = pairs
-        .iter()
-        .zip(&read)
-        .filter(|((k, v), (name, value))| *k != name || *v != value)
-        .map(|((k, _), _)| {
-            format!("`labels`: `{k}` is no name of a label; write `team`, without `=` and spaces")
-        })
-        .collect();
-    wire::all_good((), bad)
 }

@@ -1,17 +1,17 @@
-//! Why a request is let in or turned away.
+//! Why a request is let in or refused.
 
 use keystile_registry::explain as stored;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Operation, Route, STAFF};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Secret, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_policy::explain::{Certificate, Question, Shown};
 use keystile_store::Store;
 
-/// Explains why a request is let in or turned away, rule by rule.
+/// Explains why a request is let in or refused, rule by rule.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
@@ -21,30 +21,28 @@ pub struct Explain {
     /// The method.
     #[serde(default = "get")]
     pub method: String,
-    /// The path, as sent.
+    /// The path, as the caller sends it.
     pub path: String,
-    /// The host, with its port if the request names one; a request without a host if it is not
-    /// said.
+    /// The host, with its port if the request names one; by default the request names no host.
     #[serde(default)]
     pub host: String,
-    /// The virtual host that Envoy would choose, where a rule of the policy names one.
+    /// The virtual host that Envoy would choose, if a rule of the policy names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_host: Option<String>,
-    /// The address that it comes from.
+    /// The address that the request comes from.
     #[serde(default)]
     pub ip: Option<String>,
-    /// Identities of the client certificate that it comes with: one URI such as `spiffe://…`
-    /// and one `dns:…` at most.
+    /// Identities in the client certificate: at most one URI such as `spiffe://…` and one `dns:…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
     /// Headers: names and values.
     #[serde(default)]
     #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
-    /// It comes over TLS.
+    /// Whether the request comes over TLS.
     #[serde(default)]
     pub tls: bool,
-    /// When it comes; now if it is not said.
+    /// When the request comes; now by default.
     #[serde(default)]
     pub at: Option<TimeWords>,
 }
@@ -58,19 +56,19 @@ fn get() -> String {
 pub struct Explanation {
     /// `ok`, or the code of the refusal.
     pub code: String,
-    /// 200 for `ok`: the filter has nothing against it.
+    /// The status of the refusal; 200 for `ok`.
     pub status: u16,
-    /// It passes.
+    /// Whether the request is let in.
     pub allowed: bool,
-    /// The policy is in shadow mode: it passes in any case.
+    /// The policy is in shadow mode, so the request is let in in any case.
     pub shadow: bool,
-    /// What the caller is told; if it passes, what that depends on.
+    /// What the caller is told; or, if the request is let in, what that depends on.
     pub detail: String,
-    /// False if it passes only while its buckets have tokens left, or its quota is not used
-    /// up: both live in each Envoy's memory and are not seen from here.
+    /// False if the request is let in only while buckets have tokens and the quota is not used up:
+    /// both live in each Envoy's memory and cannot be seen from here.
     #[serde(default)]
     pub limits_seen: bool,
-    /// Where no route matches: the methods or hosts that have one for this path.
+    /// If no route matches: the methods or hosts that have one for this path.
     #[serde(default)]
     pub hint: Option<String>,
     /// The client of the key.
@@ -79,22 +77,22 @@ pub struct Explanation {
     pub key: Option<String>,
     /// The route's template.
     pub route: Option<String>,
-    /// The instant that this holds for.
+    /// The time for which the answer holds.
     pub at: Time,
     /// Version of the keyset.
     pub keyset_version: u64,
-    /// Question by question.
+    /// The checks, one by one.
     pub rules: Vec<Rule>,
 }
 
-/// A question that the filter asks.
+/// A check that the filter makes.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Rule {
     /// Its name.
     pub rule: String,
-    /// Whether the request could go on.
+    /// Whether the request passed the check.
     pub held: bool,
-    /// The answer, for people.
+    /// The result in words.
     pub text: String,
 }
 
@@ -104,7 +102,7 @@ impl Operation for Explain {
         "explain",
         "/v1/explain",
         STAFF,
-        "Explain why a request is let in or turned away, rule by rule",
+        "Explain why a request is let in or refused, rule by rule",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Explanation> {
@@ -116,9 +114,11 @@ impl Operation for Explain {
         let address = self.ip.map(|ip| {
             ip.parse().map_err(|_| {
                 refuse(
-                    format_args!("`ip`: `{ip}` is no address"),
+                    Code::InvalidAddress,
+                    format_args!("`{ip}` is no address"),
                     "write `192.0.2.1` or `2001:db8::1`",
                 )
+                .field("ip")
             })
         });
         let question = Question {

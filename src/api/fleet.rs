@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Span;
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -16,23 +16,23 @@ pub struct NodeView {
     pub id: String,
     /// Its cluster.
     pub cluster: String,
-    /// Its version, as it says.
+    /// The version that it reports.
     pub envoy: String,
     /// Where it connects from.
     pub address: Option<String>,
     /// `connected`, `lagging` (it has not answered a push in time) or `disconnected`.
     pub state: String,
-    /// Since when it has been connected without a break (RFC 3339).
+    /// Since when it has been connected without interruption (RFC 3339).
     pub connected_since: Option<String>,
     /// Since when it has been gone (RFC 3339).
     pub disconnected_since: Option<String>,
     /// Discovery streams that it has open.
     pub streams: u32,
-    /// The version truly in force: in every VM, as they prove; null if they do not.
+    /// The version that is proved to be in force in every VM; null if none is.
     pub in_force: Option<u64>,
     /// Base and overlay.
     pub resources: Vec<ResourceView>,
-    /// What each of its VMs last reported; Envoy has one a worker and one more.
+    /// What each of its VMs last reported; Envoy has one per worker and one more.
     pub vms: Vec<VmView>,
 }
 
@@ -45,13 +45,13 @@ pub struct ResourceView {
     pub sent: Option<u64>,
     /// Version last acknowledged, by Envoy's main thread.
     pub acknowledged: Option<u64>,
-    /// The last refusal, unless something was taken since.
+    /// The last rejection, unless a push has been accepted since.
     pub refused: Option<RefusedView>,
     /// A push has not been answered in time.
     pub lagging: bool,
 }
 
-/// A push that an Envoy refused.
+/// A push that an Envoy rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedView {
     /// Version of the keyset.
@@ -60,7 +60,7 @@ pub struct RefusedView {
     pub message: String,
     /// When (RFC 3339).
     pub at: String,
-    /// How often in a row.
+    /// How many times in a row.
     pub times: u64,
 }
 
@@ -69,13 +69,13 @@ pub struct RefusedView {
 pub struct VmView {
     /// Its number.
     pub vm: u32,
-    /// Version in force; 0 while it denies.
+    /// Version in force; 0 while it refuses all requests.
     pub version: u64,
     /// Version of its base; 0 if it has none.
     pub base: u64,
-    /// It denies, or holds on to what it has, for lack of a base.
+    /// It refuses requests, or keeps what it has, because the base is missing.
     pub missing_base: bool,
-    /// When it said so (RFC 3339).
+    /// When it reported this (RFC 3339).
     pub at: String,
 }
 
@@ -84,59 +84,58 @@ pub struct VmView {
 pub struct Missing {
     /// Node id.
     pub node: String,
-    /// What is known of the reason.
+    /// What is known about the reason.
     pub why: String,
-    /// Since when: of one that is not connected, since it is gone; of others, since they last
-    /// reported, or connected (RFC 3339).
+    /// Since when (RFC 3339): the disconnection of an Envoy that is not connected, otherwise its
+    /// last report or its connection.
     #[serde(default)]
     pub since: Option<String>,
 }
 
-/// Lists the Envoys that are known, connected or not.
+/// Lists all known Envoys, connected or not.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetList)]
 pub struct List {}
 
-/// Envoys.
+/// The known Envoys.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Fleet)]
 pub struct Fleet {
-    /// The version that all of them should have; 0 before there is one.
+    /// The version that all of them should have; 0 if there is none yet.
     pub version: u64,
-    /// By node id.
+    /// Sorted by node id.
     pub nodes: Vec<NodeView>,
 }
 
-/// Waits until every Envoy that is known, connected or not, has proved to have a version in
-/// force.
+/// Waits until every known Envoy, connected or not, has proved that it has a version in force.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetWait)]
 pub struct Wait {
-    /// Version of the keyset; the store's own if it is not said.
+    /// Version of the keyset; by default that of the store.
     #[serde(default)]
     pub version: Option<u64>,
-    /// How long to wait at most; 10 seconds if it is not said.
+    /// How long to wait at most; 10 seconds by default.
     #[serde(default)]
     pub patience: Option<Span>,
 }
 
-/// How the waiting ended.
+/// The result of the wait.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = FleetWaited)]
 pub struct Waited {
     /// The version that was waited for.
     pub version: u64,
-    /// Every Envoy that is known has it in force, in every worker, and there is one.
+    /// Every known Envoy has it in force, in every worker, and there is at least one Envoy.
     pub done: bool,
-    /// How many have.
+    /// How many Envoys have it in force.
     pub in_force: usize,
-    /// Those that have not, and why. Tokens of the role `client` are told no names.
+    /// Those that do not, and why. Tokens of the role `client` are not told any names.
     pub missing: Vec<Missing>,
 }
 
-/// Forgets Envoys that are gone for good: nobody waits for them any more.
+/// Forgets Envoys that will not come back, so that nothing waits for them.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetForget)]
@@ -146,7 +145,7 @@ pub struct Forget {
     pub nodes: Vec<String>,
 }
 
-/// Who was forgotten.
+/// The Envoys that were forgotten.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = FleetForgotten)]
 pub struct Forgotten {
@@ -175,7 +174,7 @@ impl Operation for Wait {
         "fleet.wait",
         "/v1/fleet/in-force",
         ANYBODY,
-        "Wait until every Envoy that is known has proved to have a version in force",
+        "Wait until every known Envoy has proved that it has a version in force",
     )
     .live();
 
@@ -191,7 +190,7 @@ impl Operation for Forget {
         "fleet.forget",
         "/v1/fleet/forget",
         OWNERS,
-        "Forget Envoys that are gone for good, so that nobody waits for them",
+        "Forget Envoys that will not come back, so that nothing waits for them",
     )
     .live();
 
@@ -202,8 +201,12 @@ impl Operation for Forget {
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows which Envoys there are",
-        "name the server with `--server` or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER; without one, each Envoy's `keystile_keyset_version` gauge tells"
+        ],
     )
-    .of(Kind::Unavailable)
 }

@@ -1,4 +1,4 @@
-//! What who calls the API behind Envoy has to know, made from the policy.
+//! What callers of the API behind Envoy need to know, derived from the policy.
 
 use keystile_core::decide::Denial;
 use keystile_core::policy::{Auth, RawCredential, RawLimit, RawRoute};
@@ -13,65 +13,65 @@ use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_store::Store;
 
-/// Shows what callers have to know: how to send a key, what each route asks for, what is
-/// answered when it does not.
+/// Shows what callers need to know: how to send a key, what each route requires, and which errors
+/// there are.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = GuideShow)]
 pub struct Show {}
 
-/// What callers have to know.
+/// What callers need to know.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Guide {
-    /// Name of the API, as `WWW-Authenticate` has it.
+    /// Name of the API, as in `WWW-Authenticate`.
     pub realm: String,
-    /// What a key begins with.
+    /// The prefix of keys.
     pub prefix: String,
-    /// Environments whose keys are taken.
+    /// Environments whose keys are accepted.
     pub environments: Vec<String>,
-    /// Plain HTTP is refused.
+    /// Whether plain HTTP is refused.
     pub require_tls: bool,
-    /// Where a key may stand, the first choice first.
+    /// Where a key may be sent, in order of preference.
     pub credentials: Vec<Place>,
     /// Routes, as the policy has them.
     pub routes: Vec<Asks>,
-    /// A request of no route is refused; otherwise any key passes.
+    /// Whether a request that no route matches is refused; otherwise any key is let in.
     pub unmatched_denied: bool,
-    /// Plans; of a client its own and those that its token may give.
+    /// Plans; for a client, its own and those that its token may grant.
     pub plans: Vec<Allowance>,
-    /// What is answered when a request is not let in.
+    /// The possible refusals.
     pub errors: Vec<Refusal>,
 }
 
-/// Where a key may stand.
+/// Where a key may be sent.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Place {
     /// `header`, `query` or `cookie`.
     pub place: String,
     /// Name of the header, the parameter or the cookie.
     pub name: String,
-    /// What stands before the key: `Bearer`.
+    /// The scheme before the key: `Bearer`.
     pub scheme: Option<String>,
 }
 
-/// What a route asks for.
+/// What a route requires.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Asks {
     /// The template.
     pub path: String,
-    /// Methods; every one if there are none.
+    /// Methods; all if empty.
     pub methods: Vec<String>,
-    /// Hosts; every one if there are none.
+    /// Hosts; all if empty.
     pub hosts: Vec<String>,
     /// `required`, `optional` or `none`.
     pub auth: String,
-    /// All of these are needed.
+    /// All of these are required.
     pub scopes: Vec<String>,
-    /// One of these is needed.
+    /// One of these is required.
     pub any_scope: Vec<String>,
-    /// Tokens that a request takes from each limit.
+    /// How many tokens a request takes from each limit.
     pub cost: u64,
-    /// Its own limit, beside the plan's.
+    /// Its own limit, in addition to the plan's.
     pub limit: Option<String>,
 }
 
@@ -86,11 +86,11 @@ pub struct Allowance {
     pub quota: Option<String>,
 }
 
-/// A way to be refused.
+/// A possible refusal.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = GuideRefusal)]
 pub struct Refusal {
-    /// HTTP.
+    /// HTTP status.
     pub status: u16,
     /// `code` of the body.
     pub code: String,
@@ -104,7 +104,7 @@ impl Operation for Show {
         "guide.show",
         "/v1/guide",
         ANYBODY,
-        "Show what callers of the guarded API have to know",
+        "Show what callers of the guarded API need to know",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Guide> {

@@ -1,4 +1,4 @@
-//! Taking over what another system knows: clients, plans, and keys by their digests.
+//! Importing clients, plans, and keys (by their digests) from another system.
 
 use super::{OWNERS, Operation, Route};
 use crate::Pace;
@@ -14,7 +14,7 @@ impl Operation for Import {
         "import.take",
         "/v1/import",
         OWNERS,
-        "Take over clients, plans and keys from another system",
+        "Import clients, plans and keys from another system",
     )
     .carries_file();
 

@@ -1,235 +1,98 @@
-//! Keys: what is seen of them, and how they are listed, changed and switched off.
-//! `issue` has what makes new ones.
+//! Keys: how they are shown, listed, changed, disabled and revoked. `issue` makes new ones.
 
 use keystile_core::key::KeyId;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::client::{check_labels, labels};
 use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
 use crate::Pace;
-use keystile_model::error::{Kind as Sort, Result, refuse};
-use keystile_model::record::{self, Status, limit_words, words};
-use keystile_model::rules;
-use keystile_model::wire::{
-    self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords,
-};
+use keystile_model::error::{Code, Kind as Sort, Result, refuse};
+use keystile_model::record::{self, Status};
+use keystile_model::wire::{self, Environment, Id, KeyStatus, Span, Time, TimeWords, labels};
 use keystile_model::world::World;
-use keystile_registry::key::{self, Patch};
+use keystile_registry::key;
 use keystile_store::{Store, Tx, UsageTx};
 
 mod issue;
 
-pub use issue::{Fetch, Import, Issue, Issued, IssuedKey, Kind, Rotate};
+pub use issue::{Fetch, Import, Issued, IssuedKey, Rotate};
+pub use keystile_model::key::{Issue, KeyUse, KeyView, Update};
 
-/// A key: all but the key itself, which is stored nowhere.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = Key)]
-pub struct KeyView {
-    /// Public id.
-    pub id: Id,
-    /// Who holds it.
-    pub client: String,
-    /// Free text.
-    pub name: String,
-    /// What it is good for at the moment.
-    pub status: KeyStatus,
-    /// Where it is good.
-    pub environment: Environment,
-    /// `secret` or `publishable`.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Its permissions.
-    pub scopes: Vec<String>,
-    /// The plan that its limits come from.
-    pub plan: Option<String>,
-    /// Its own plan, if it has one.
-    pub own_plan: Option<String>,
-    /// Its own limits, in place of the plan's.
-    pub limits: Vec<String>,
-    /// When it ends.
-    pub expires: Option<Time>,
-    /// When it begins.
-    pub not_before: Option<Time>,
-    /// When it gives way to the key it was rotated to.
-    pub works_until: Option<Time>,
-    /// Ranges that it may be used from.
-    pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from.
-    pub deny_cidrs: Vec<String>,
-    /// Browser origins that it may be used from.
-    pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with.
-    #[serde(default)]
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    pub labels: BTreeMap<String, String>,
-    /// After how long it is to give way to a new one; otherwise as its plan says.
-    pub rotate_every: Option<Span>,
-    /// How long it then goes on; otherwise as its plan says.
-    pub grace: Option<Span>,
-    /// It was not made here.
-    pub imported: bool,
-    /// Switched off for now.
-    pub disabled: bool,
-    /// Since when it is switched off for good.
-    pub revoked: Option<Time>,
-    /// Why.
-    pub reason: String,
-    /// First key in its line of rotations.
-    pub lineage: Id,
-    /// The key before it.
-    pub rotated_from: Option<Id>,
-    /// Since when.
-    pub created: Time,
-    /// How it was used; left out where nobody knows of any use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<KeyUse>,
+/// How a key was used.
+fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUse>> {
+    let used = tx.key_usage(id)?.map(|(_, used)| used);
+    // A key whose requests were all refused was not used.
+    let used = used.filter(|u| u.last_used.is_some());
+    Ok(used.map(|u| KeyUse {
+        first_used: u.first_used.map(Time),
+        last_used: u.last_used.map(Time),
+        first_address: u.first_address,
+        last_address: u.last_address,
+        last_agent: u.agent,
+    }))
 }
 
-/// How a key was used, as far as the policy has it noted: requests that were let through.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyUse {
-    /// When first.
-    pub first_used: Option<Time>,
-    /// When last, to the minute.
-    pub last_used: Option<Time>,
-    /// From where first.
-    pub first_address: Option<String>,
-    /// From where last.
-    pub last_address: Option<String>,
-    /// By what last.
-    pub last_agent: Option<String>,
-}
-
-impl KeyUse {
-    fn of(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<Self>> {
-        let used = tx.key_usage(id)?.map(|(_, used)| used);
-        // A key that was only ever refused was not used.
-        let used = used.filter(|u| u.last_used.is_some());
-        Ok(used.map(|u| Self {
-            first_used: u.first_used.map(Time),
-            last_used: u.last_used.map(Time),
-            first_address: u.first_address,
-            last_address: u.last_address,
-            last_agent: u.agent,
-        }))
-    }
-}
-
-impl KeyView {
-    /// A key at an instant, in seconds.
-    pub fn of(k: &record::Key, now: u64) -> Self {
-        let rules = &k.rules;
-        Self {
-            id: Id(k.id),
-            client: k.client.clone(),
-            name: rules.name.clone(),
-            status: KeyStatus(k.status(now)),
-            environment: Environment(rules.environment.clone()),
-            kind: if rules.publishable {
-                Kind::Publishable
-            } else {
-                Kind::Secret
-            },
-            scopes: rules.scopes.clone(),
-            plan: k.effective_plan().map(str::to_owned),
-            own_plan: rules.plan.clone(),
-            limits: limit_words(&rules.limits),
-            expires: rules.expires.map(Time),
-            not_before: rules.not_before.map(Time),
-            works_until: k.overlap_end.map(Time),
-            cidrs: words(&rules.allow),
-            deny_cidrs: words(&rules.deny),
-            origins: rules.origins.clone(),
-            certificates: rules.certificates.clone(),
-            labels: rules.labels.clone(),
-            rotate_every: rules.rotate_every.map(Span),
-            grace: rules.grace.map(Span),
-            imported: k.imported,
-            disabled: k.disabled,
-            revoked: k.revoked.map(Time),
-            reason: k.reason.clone(),
-            lineage: Id(k.lineage),
-            rotated_from: k.rotated_from.map(Id),
-            created: Time(k.created),
-            usage: None,
-        }
-    }
-
-    /// When it ends by itself, in seconds.
-    pub fn ends(&self) -> Option<u64> {
-        let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
-        match (of(&self.expires), of(&self.works_until)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-}
-
-/// Some keys.
+/// A page of keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Keys {
-    /// Sorted by id. When few of many keys match, there may be none although there is a
-    /// `next`.
+    /// Sorted by id. If few of many keys match, the list may be empty although there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
-    /// Where `unused` is asked: since when anything has been counted. Who was used before
-    /// that, nobody knows.
+    /// With `unused`: since when anything has been counted. Whether a key was used before that is
+    /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_since: Option<Time>,
 }
 
-/// Keys that were switched off.
+/// The keys that were revoked.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Revoked {
-    /// The keys, in the order in which they were named.
+    /// The keys, in the order of the request.
     pub keys: Vec<KeyView>,
 }
 
-/// Lists keys, in the order of their ids.
+/// Lists keys, sorted by id.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyList)]
 pub struct List {
-    /// Only those of this client.
+    /// Only keys of this client.
     #[serde(default)]
     pub client: Option<String>,
-    /// Only those with this status; can be repeated.
+    /// Only keys with this status; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<KeyStatus>,
-    /// Only those of this environment.
+    /// Only keys of this environment.
     #[serde(default)]
     pub environment: Option<Environment>,
-    /// Only those that end before this time and have not ended yet.
+    /// Only keys that expire before this time and have not expired yet.
     #[serde(default)]
     pub expiring: Option<TimeWords>,
-    /// Only those with this label, `name=value`; can be repeated.
+    /// Only keys with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
-    /// Only those that have been there for so long and were not let through since: `90d`.
+    /// Only keys at least this old whose requests have not been let through for as long: `90d`.
     #[serde(default)]
     pub unused: Option<Span>,
-    /// How many at most: 1 to 10,000, 1,000 if it is not said.
+    /// How many at most: 1 to 10,000; 1,000 by default.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default)]
     pub cursor: Option<Id>,
-    /// How many keys are searched for one page at most: 1 to 20,000, the default. When few of
-    /// many keys match, a page may be short, or empty, and still have a `next`.
+    /// How many keys are searched for one page at most: 1 to 20,000; 20,000 by default. If few of
+    /// many keys match, a page may be short or empty and still have a `next`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<u32>,
 }
 
 const USUAL_PAGE: u32 = 1_000;
-/// Keys that are searched for one page, so that no request holds others up for long.
+/// How many keys are searched for one page, so that no request holds up others for long.
 const LOOK: u32 = 20_000;
-/// Keys that one request may revoke.
+/// How many keys one request may revoke.
 const MOST: usize = 10_000;
 
 /// Shows a key.
@@ -241,7 +104,7 @@ pub struct Show {
     pub id: Id,
 }
 
-/// Switches a key off for now.
+/// Disables a key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyDisable)]
@@ -250,7 +113,7 @@ pub struct Disable {
     pub id: Id,
 }
 
-/// Switches a disabled key on again.
+/// Enables a disabled key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyEnable)]
@@ -259,140 +122,28 @@ pub struct Enable {
     pub id: Id,
 }
 
-/// Switches a key off for good.
+/// Revokes a key permanently.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyRevoke)]
 pub struct Revoke {
     /// Its id.
     pub id: Id,
-    /// For the audit log.
+    /// The reason, for the audit log.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Switches keys off for good: all of them, or none.
+/// Revokes keys permanently: all of them, or none.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysRevoke)]
 pub struct RevokeAll {
     /// Their ids.
     pub ids: Vec<Id>,
-    /// For the audit log.
+    /// The reason, for the audit log.
     #[serde(default)]
     pub reason: String,
-}
-
-/// Changes what a key may do; fields that are left out stay as they are.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = KeyUpdate)]
-pub struct Update {
-    /// Its id.
-    pub id: Id,
-    /// Free text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// All its permissions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scopes: Option<Vec<String>>,
-    /// Permissions more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub add_scopes: Vec<String>,
-    /// Permissions less.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove_scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
-    #[serde(default)]
-    pub allow_unknown_scope: bool,
-    /// A plan of its own, or null for its client's.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<String>)]
-    pub plan: Option<Option<String>>,
-    /// All limits of its own; none for those of its plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Vec<LimitWords>>,
-    /// When it ends, or null for never.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<TimeWords>)]
-    pub expires: Option<Option<TimeWords>>,
-    /// When it begins, or null for at once.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<TimeWords>)]
-    pub not_before: Option<Option<TimeWords>>,
-    /// All ranges that it may be used from; none for everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cidrs: Option<Vec<Range>>,
-    /// All ranges that it may not be used from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deny_cidrs: Option<Vec<Range>>,
-    /// All origins that it may be used from; none for every page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origins: Option<Vec<String>>,
-    /// All identities of client certificates that it may be used with: `spiffe://…` or
-    /// `dns:…`; none for any connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificates: Option<Vec<String>>,
-    /// Pairs to set.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Names of pairs to remove.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove_labels: Vec<String>,
-    /// After how long it is to give way to a new one, or null for what its plan says.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<Span>)]
-    pub rotate_every: Option<Option<Span>>,
-    /// How long it then goes on, or null for what its plan says.
-    #[serde(
-        default,
-        deserialize_with = "wire::present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<Span>)]
-    pub grace: Option<Option<Span>>,
-}
-
-impl Update {
-    /// Changes nothing about a key.
-    pub fn of(id: KeyId) -> Self {
-        Self {
-            id: Id(id),
-            name: None,
-            scopes: None,
-            add_scopes: Vec::new(),
-            remove_scopes: Vec::new(),
-            allow_unknown_scope: false,
-            plan: None,
-            limits: None,
-            expires: None,
-            not_before: None,
-            cidrs: None,
-            deny_cidrs: None,
-            origins: None,
-            certificates: None,
-            labels: BTreeMap::new(),
-            remove_labels: Vec::new(),
-            rotate_every: None,
-            grace: None,
-        }
-    }
 }
 
 impl List {
@@ -436,9 +187,11 @@ impl Operation for List {
         let look = self.scan.unwrap_or(LOOK);
         if !(1..=LOOK).contains(&look) {
             return Err(refuse(
-                format_args!("`scan`: {look} is not in 1..={LOOK}"),
+                Code::OutOfRange,
+                format_args!("{look} is not in 1..={LOOK}"),
                 "leave it out, and ask for the next page with `cursor`",
-            ));
+            )
+            .field("scan"));
         }
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
             let mut out = Keys {
@@ -459,11 +212,11 @@ impl Operation for List {
                 }
                 left -= 1;
                 last = Some(key.id);
-                // Whether it is old enough costs nothing to ask; who used it does.
+                // Checking the age is free; looking up its use is not, so that comes last.
                 if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
                     return true;
                 }
-                let used = match usage.map(|tx| KeyUse::of(tx, key.id)).transpose() {
+                let used = match usage.map(|tx| used(tx, key.id)).transpose() {
                     Ok(used) => used.flatten(),
                     Err(e) => {
                         failed = Some(e);
@@ -492,7 +245,7 @@ impl Operation for List {
         let used =
             store.with_usage(|store, usage| usage.read(|u| store.read(|tx| list(tx, Some(u)))));
         match used {
-            // Keys are there without their usage too.
+            // Keys can be listed without their usage, too.
             Err(e) if self.unused.is_none() && e.kind() != Sort::NotFound => {
                 let keys = store.read(|tx| list(tx, None))?;
                 tracing::warn!(error = %e, "usage cannot be read");
@@ -509,10 +262,10 @@ impl Operation for Show {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
-        let used = store.with_usage(|_, usage| usage.read(|tx| KeyUse::of(tx, key.id)));
+        let usage = store.with_usage(|_, usage| usage.read(|tx| used(tx, key.id)));
         Ok(KeyView {
-            // A key can be shown, and revoked, without knowing who used it.
-            usage: used.unwrap_or_else(|e| {
+            // A key can be shown, and revoked, even if its usage cannot be read.
+            usage: usage.unwrap_or_else(|e| {
                 tracing::warn!(error = %e, "usage cannot be read");
                 None
             }),
@@ -539,52 +292,15 @@ impl Operation for Update {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let now = world.now.seconds();
-        check_labels(&self.labels)?;
-        let at = |w: Option<TimeWords>| w.map(|w| w.0.at(now));
-        let patch = Patch {
-            name: self.name,
-            scopes: self.scopes,
-            add_scopes: self.add_scopes,
-            remove_scopes: self.remove_scopes,
-            any_scope: self.allow_unknown_scope,
-            plan: self.plan,
-            limits: self.limits.map(|l| l.into_iter().map(|l| l.0).collect()),
-            expires: self.expires.map(at),
-            not_before: self.not_before.map(at),
-            allow: self.cidrs.map(nets),
-            deny: self.deny_cidrs.map(nets),
-            origins: self.origins.map(origins).transpose()?,
-            certificates: self.certificates.map(certificates).transpose()?,
-            labels: self.labels,
-            remove_labels: self.remove_labels,
-            rotate_every: self.rotate_every.map(|s| s.map(|s| s.0)),
-            grace: self.grace.map(|s| s.map(|s| s.0)),
-        };
-        let key = key::update(store, world, self.id.0, patch)?;
+        let id = self.id.0;
+        let patch = self.patch(now)?;
+        let key = key::update(store, world, id, patch)?;
         Ok(KeyView::of(&key, now))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
         current(&self.id, store, world)
     }
-}
-
-fn nets(ranges: Vec<Range>) -> Vec<ipnet::IpNet> {
-    ranges.into_iter().map(|r| r.0).collect()
-}
-
-/// Checks origins, as the command line does when they are typed.
-fn origins(texts: Vec<String>) -> Result<Vec<String>> {
-    wire::read_list("origins", &texts, rules::origin)
-}
-
-/// Checks identities of certificates, likewise.
-fn certificates(texts: Vec<String>) -> Result<Vec<String>> {
-    wire::read_list(
-        "certificates",
-        &texts,
-        keystile_core::request::certificate::identity,
-    )
 }
 
 impl Operation for Disable {
@@ -594,7 +310,7 @@ impl Operation for Disable {
         "key.disable",
         "/v1/keys/{id}/disable",
         HOLDERS,
-        "Switch a key off for now",
+        "Disable a key",
     )
     .tagged();
 
@@ -619,7 +335,7 @@ impl Operation for Enable {
         "key.enable",
         "/v1/keys/{id}/enable",
         HOLDERS,
-        "Switch a disabled key on again",
+        "Enable a disabled key",
     )
     .tagged();
 
@@ -640,7 +356,7 @@ impl Operation for Revoke {
         "key.revoke",
         "/v1/keys/{id}/revoke",
         HOLDERS,
-        "Switch a key off for good",
+        "Revoke a key permanently",
     )
     .tagged();
 
@@ -666,7 +382,7 @@ impl Operation for RevokeAll {
         "key.revoke_all",
         "/v1/keys/revoke",
         HOLDERS,
-        "Switch keys off for good: all of them, or none",
+        "Revoke keys permanently: all of them, or none",
     );
 
     fn pace(&self) -> Pace {
@@ -680,9 +396,11 @@ impl Operation for RevokeAll {
     fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
         if self.ids.is_empty() || self.ids.len() > MOST {
             return Err(refuse(
-                format_args!("`ids`: {} keys are named", self.ids.len()),
+                Code::OutOfRange,
+                format_args!("{} keys are named", self.ids.len()),
                 format_args!("name 1 to {MOST} at once"),
-            ));
+            )
+            .field("ids"));
         }
         let ids: Vec<KeyId> = self.ids.iter().map(|i| i.0).collect();
         let keys = key::revoke_all(store, world, &ids, &self.reason)?;

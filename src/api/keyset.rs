@@ -16,17 +16,17 @@ use keystile_store::Store;
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Keyset)]
 pub struct KeysetView {
-    /// Names the store in keysets.
+    /// The id of the store in keysets.
     pub store: String,
     /// Its version.
     pub version: u64,
-    /// Of its last change.
+    /// When it last changed.
     pub issued_at: Time,
-    /// When the filter takes it no more, if the policy bounds its age.
+    /// When the filter stops accepting it, if the policy limits its age.
     pub not_after: Option<Time>,
-    /// How many keys, revoked ones included until they would have expired.
+    /// How many keys it holds; revoked ones are included until they would have expired.
     pub keys: u64,
-    /// The policy in it.
+    /// The revision of the policy in it.
     pub policy_revision: u64,
     /// Ids of the keys it is signed with, the active one first.
     pub signed_with: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Configuration {
     pub keys: u64,
     /// Its size.
     pub bytes: u64,
-    /// The plugin configuration, as Envoy's StringValue takes it.
+    /// The plugin configuration, for Envoy's StringValue.
     pub configuration: String,
 }
 
@@ -50,7 +50,7 @@ pub struct Configuration {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetVersion)]
 pub struct Version {
-    /// Milliseconds since the epoch, always rising.
+    /// Milliseconds since the epoch; always increasing.
     pub version: u64,
 }
 
@@ -60,13 +60,13 @@ pub struct Version {
 #[schema(as = KeysetShow)]
 pub struct Show {}
 
-/// Builds and signs the keyset; renews it first if half of its time has passed.
+/// Builds and signs the keyset; reissues it first if half of its lifetime has passed.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysetBuild)]
 pub struct Build {}
 
-/// Issues the keyset again, now.
+/// Reissues the keyset now.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysetRenew)]
@@ -141,7 +141,7 @@ impl Operation for Renew {
         "keyset.renew",
         "/v1/keyset/renew",
         ISSUERS,
-        "Issue the keyset again, now",
+        "Reissue the keyset now",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Version> {

@@ -1,12 +1,12 @@
-//! What can be asked of the companion: one struct for each operation, from which the
-//! command line, the REST routes, the OpenAPI document and the table of roles are made.
+//! The operations of the companion: one struct each, from which the command line, the REST routes,
+//! the OpenAPI document and the table of roles are derived.
 //!
-//! [`for_each_operation!`] is the only list of them. An operation travels as JSON: fields
-//! that its path names go into the path; of `GET` and `DELETE` the others go into the
-//! query, of the rest into the body.
+//! [`for_each_operation!`] is the only list of them. An operation is sent as JSON: fields that its
+//! path names go into the path; the others go into the query for `GET` and `DELETE`, and otherwise
+//! into the body.
 //!
-//! Holds what is asked and what is answered, and [`remote`], which asks a server. Never serves a
-//! request, prints anything or touches a row: each operation calls one function of the registry.
+//! Holds requests and answers, and [`remote`], which calls a server. Never serves a request, prints
+//! anything or touches a row: each operation calls one function of the registry.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use keystile_core::hex;
 use keystile_model::caller::Role;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, defect, refuse};
+use keystile_model::reading::{self, Given, Wrong};
 use keystile_model::world::World;
 use keystile_store::Store;
 
@@ -47,17 +49,17 @@ pub mod webhook;
 
 pub use pace::{Begun, Pace};
 
-/// Something that can be asked for.
+/// An operation of the API.
 pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
-    /// What is answered.
+    /// The answer.
     type Output: Serialize + DeserializeOwned + ToSchema + Send + 'static;
-    /// Where it is asked for, and by whom.
+    /// Its route and roles.
     const ROUTE: Route;
 
-    /// Does it.
+    /// Performs it.
     ///
     /// # Errors
-    /// Its refusals, in the words that a person reads.
+    /// Its refusals, worded for people.
     fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
 
     /// Whether it changes anything.
@@ -65,23 +67,23 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
         Self::ROUTE.writes
     }
 
-    /// In which order it is done, if it changes anything.
+    /// Its priority, if it changes anything.
     fn pace(&self) -> Pace {
         Pace::Usual
     }
 
-    /// What `If-Match` is compared with: the answer to a `GET` of the same thing.
+    /// What `If-Match` is compared with: the answer to a `GET` of the same resource.
     fn current(&self, _store: &mut Store, _world: &World) -> Result<Option<Value>> {
         Ok(None)
     }
 
-    /// Refuses what may be done on the store itself, but is too large to travel.
+    /// Refuses what may be done on the store itself, but is too large for a request to a server.
     fn check_size(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// Things to do that take long in one operation.
+/// From this many items on, an operation counts as long.
 const MANY: usize = 100;
 
 /// The answer to another operation, as JSON.
@@ -90,36 +92,35 @@ fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Opt
     Ok(Some(serde_json::to_value(answer).unwrap_or_default()))
 }
 
-/// The strong validator of an answer: changes with everything but how it is used, and which
-/// part of it is shown.
+/// The strong validator of an answer. It changes with everything except usage and the part that is
+/// shown.
 pub fn tag(value: &Value) -> String {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
         for use_of_it in ["usage", "last_used", "waiting"] {
             fields.remove(use_of_it);
         }
-        // Of a client, `revision` stands for all its keys, and not only for those of one page.
+        // For a client, `revision` stands for all its keys, not only for those of one page.
         if fields.contains_key("revision") && fields.contains_key("client") {
             fields.remove("keys");
             fields.remove("next");
         }
     }
     let digest = Sha256::digest(value.to_string().as_bytes());
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{}\"", hex::start(digest, 16))
 }
 
 /// Every role.
 pub const ANYBODY: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor, Role::Client];
-/// Who sees what belongs to no client.
+/// Roles that see what belongs to no client.
 pub const STAFF: &[Role] = &[Role::Owner, Role::Issuer, Role::Auditor];
-/// Who changes keys: of every client, or of his own.
+/// Roles that change keys: those of every client, or their own.
 pub const HOLDERS: &[Role] = &[Role::Owner, Role::Issuer, Role::Client];
-/// Who changes clients and keys.
+/// Roles that change clients and keys.
 pub const ISSUERS: &[Role] = &[Role::Owner, Role::Issuer];
-/// Who reads the log.
+/// Roles that read the audit log.
 pub const AUDITORS: &[Role] = &[Role::Owner, Role::Auditor];
-/// Who changes the rules.
+/// Roles that change the rules.
 pub const OWNERS: &[Role] = &[Role::Owner];
 
 /// A method of HTTP.
@@ -127,7 +128,7 @@ pub const OWNERS: &[Role] = &[Role::Owner];
 pub enum Method {
     /// Reads.
     Get,
-    /// Makes, or does.
+    /// Creates something, or performs an action.
     Post,
     /// Replaces.
     Put,
@@ -149,43 +150,43 @@ impl Method {
         }
     }
 
-    /// Whether what the path does not hold stands in the body.
+    /// Whether fields that are not in the path go into the body.
     pub fn has_body(self) -> bool {
         !matches!(self, Self::Get | Self::Delete)
     }
 }
 
-/// Where an operation is asked for, and by whom.
+/// The route of an operation, and the roles that may use it.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// `key.issue`: its name in OpenAPI and in the audit log.
+    /// Its name in OpenAPI and in the audit log, such as `key.issue`.
     pub name: &'static str,
-    /// How.
+    /// The HTTP method.
     pub method: Method,
-    /// Where; names in braces are fields of the operation.
+    /// The path; names in braces are fields of the operation.
     pub path: &'static str,
-    /// By whom.
+    /// The roles that may use it.
     pub roles: &'static [Role],
-    /// One line for people.
+    /// A one-line summary.
     pub summary: &'static str,
-    /// Of a success.
+    /// The status of a success.
     pub status: u16,
     /// Changes the store.
     pub writes: bool,
-    /// Makes something: an `Idempotency-Key` is honoured.
+    /// Creates something: an `Idempotency-Key` is honoured.
     pub creates: bool,
-    /// Answers one thing with an `ETag`, or changes it and honours `If-Match`.
+    /// Answers a single resource with an `ETag`, or changes it and honours `If-Match`.
     pub etag: bool,
     /// The largest body, in bytes.
     pub body: usize,
-    /// Answered by the running server from what it knows itself, not from the store: see `live` in
-    /// the server's `http`.
+    /// Answered by the running server from its own state, not from the store: see `live` in the
+    /// server's `http`.
     pub live: bool,
 }
 
-/// Bodies that people and scripts write.
+/// The largest body that people and scripts write, in bytes.
 const BODY: usize = 1 << 20;
-/// Bodies that carry a file.
+/// The largest body that carries a file, in bytes.
 const FILE: usize = 64 << 20;
 
 impl Route {
@@ -240,7 +241,7 @@ impl Route {
         }
     }
 
-    /// Asks with a body, and changes nothing.
+    /// Reads with a body, and changes nothing.
     pub const fn ask(
         name: &'static str,
         path: &'static str,
@@ -269,12 +270,12 @@ impl Route {
         Self { live: true, ..self }
     }
 
-    /// The noun in front of its name: what OpenAPI groups it by.
+    /// The noun in its name, by which OpenAPI groups operations.
     pub fn tag(&self) -> &'static str {
         self.name.split('.').next().unwrap_or_default()
     }
 
-    /// The fields that travel in the path.
+    /// The fields that are in the path.
     pub fn path_fields(&self) -> impl Iterator<Item = &'static str> {
         self.path
             .split('/')
@@ -360,24 +361,24 @@ macro_rules! for_each_operation {
     };
 }
 
-/// An operation on its way: where to, and with what.
+/// The request for an operation.
 pub struct Parts {
     /// Path and query, encoded.
     pub target: String,
-    /// The body, of methods that have one.
+    /// The body, for methods that have one.
     pub body: Option<Value>,
 }
 
-/// Takes an operation apart.
+/// Makes the request for an operation.
 ///
 /// # Errors
 /// If it cannot be written as JSON, which is a mistake of ours.
 pub fn take_apart<O: Operation>(operation: &O) -> Result<Parts> {
     let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
-        return Err(refuse(
-            format_args!("`{}` cannot be written as JSON", O::ROUTE.name),
-            "report this as a mistake of keystilectl",
-        ));
+        return Err(defect(format_args!(
+            "`{}` cannot be written as JSON",
+            O::ROUTE.name
+        )));
     };
     Ok(apart(&O::ROUTE, fields))
 }
@@ -387,7 +388,7 @@ fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
     for segment in route.path.split('/').skip(1) {
         target.push('/');
         match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            Some(name) => text::encode(
+            Some(name) => keystile_model::url::encode(
                 &text::of(&fields.remove(name).unwrap_or_default()),
                 &mut target,
             ),
@@ -410,19 +411,19 @@ fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
         for value in values {
             target.push(mark);
             mark = '&';
-            text::encode(&name, &mut target);
+            keystile_model::url::encode(&name, &mut target);
             target.push('=');
-            text::encode(&text::of(&value), &mut target);
+            keystile_model::url::encode(&text::of(&value), &mut target);
         }
     }
     Parts { target, body: None }
 }
 
-/// Puts an operation together from the fields of its path, its query and its body.
+/// Reads an operation from the fields of its path, query and body.
 ///
 /// # Errors
-/// [`Kind::Malformed`] for what is no JSON or no query, [`Kind::Invalid`] for fields that
-/// do not exist or hold something else than they should.
+/// [`Kind::Malformed`] if the body is not JSON or the query is malformed, [`Kind::Invalid`] for
+/// fields that do not exist or have invalid values.
 pub fn put_together<O: Operation>(
     path: &BTreeMap<String, String>,
     query: &str,
@@ -439,21 +440,30 @@ pub fn put_together<O: Operation>(
     }
     if !query.is_empty() {
         return Err(refuse(
+            Code::MalformedQuery,
             format_args!("`{}` takes no query", O::ROUTE.name),
             "put its fields into the body, as JSON",
-        )
-        .of(Kind::Malformed));
+        ));
     }
     let mut fields: Map<String, Value> = if body.trim_ascii().is_empty() {
         Map::new()
     } else {
-        serde_json::from_slice(body).map_err(|e| {
+        let object = |e: &dyn std::fmt::Display| {
             refuse(
-                format_args!("the body is no JSON object ({})", plain(&e.to_string())),
+                Code::MalformedBody,
+                format_args!("the body is no JSON object ({e})"),
                 "send one, with `content-type: application/json`",
             )
-            .of(Kind::Malformed)
-        })?
+        };
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(object(&"it is JSON of another type")),
+            // Not its own words: they repeat what was sent, which may be a secret.
+            Err(e) => {
+                let place = format!("line {}, column {}", e.line(), e.column());
+                return Err(object(&format_args!("there is a mistake in {place}")));
+            }
+        }
     };
     for (name, value) in path {
         if fields
@@ -463,17 +473,19 @@ pub fn put_together<O: Operation>(
             return Err(twice(name));
         }
     }
-    read(Value::Object(fields))
+    read(Given(Value::Object(fields)))
 }
 
 fn twice(name: &str) -> Error {
     refuse(
+        Code::FieldsConflict,
         format_args!("`{name}` stands in the path already"),
         "leave it out of the query and the body",
     )
+    .about(name.to_owned())
 }
 
-/// An operation in words, to be read again.
+/// An operation as JSON, for [`read_again`].
 pub fn written<O: Operation>(operation: &O) -> Value {
     serde_json::to_value(operation).unwrap_or_default()
 }
@@ -483,7 +495,7 @@ pub fn written<O: Operation>(operation: &O) -> Value {
 /// # Errors
 /// Those of [`put_together`].
 pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
-    read(written.clone())
+    read(Given(written.clone()))
 }
 
 /// The pairs of a query, or of a form.
@@ -494,7 +506,7 @@ pub fn words(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
     text::pairs(query)
 }
 
-/// Puts an operation together from the fields of a form, which are all words.
+/// Reads an operation from the fields of a form, which are all text.
 ///
 /// # Errors
 /// Those of [`put_together`].
@@ -505,44 +517,15 @@ pub fn from_words<O: Operation>(fields: BTreeMap<String, Vec<String>>) -> Result
 /// One word of a path or a query, encoded.
 pub fn encoded(word: &str) -> String {
     let mut out = String::new();
-    text::encode(word, &mut out);
+    keystile_model::url::encode(word, &mut out);
     out
 }
 
-fn read<'de, O: Operation, D: serde::Deserializer<'de>>(fields: D) -> Result<O>
+fn read<'de, O: Operation, D>(fields: D) -> Result<O>
 where
-    D::Error: std::fmt::Display,
+    D: serde::Deserializer<'de, Error = Wrong>,
 {
-    serde_path_to_error::deserialize(fields).map_err(|e| {
-        let path = e.path().to_string();
-        let inner = plain(&e.inner().to_string());
-        let next = "see /docs for the fields and what they hold";
-        if path == "." {
-            refuse(inner, next)
-        } else {
-            refuse(format_args!("`{path}`: {inner}"), next)
-        }
-    })
-}
-
-/// A message of the parser without the place in a text that nobody sees, and without what
-/// was sent where something else should stand: it may be a secret in the wrong field.
-fn plain(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    let message = message.get(..end).unwrap_or(message);
-    let shown = match (message.find(" string \""), message.rfind("\", expected")) {
-        (Some(from), Some(to)) if from < to => {
-            let before = message.get(..from).unwrap_or_default();
-            let after = message.get(to + 1..).unwrap_or_default();
-            format!("{before} text{after}")
-        }
-        _ => message.to_owned(),
-    };
-    shown
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(300)
-        .collect()
+    reading::located(fields).map_err(|(path, wrong)| wrong.refused(&path))
 }
 
 #[cfg(test)]

@@ -13,16 +13,16 @@ use keystile_store::Store;
 
 const AGAIN: &str = "good_again";
 
-/// Lists what a restore lost: keys of the last published keyset that the store does not know
-/// or that are good again, and keys in use that the store does not know.
+/// Lists what a restore lost: keys of the last published keyset that are unknown to the store or
+/// valid again, and keys in use that are unknown to the store.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = LostKeyList)]
 pub struct List {
-    /// Only behind this id: `next` of the page before.
+    /// Only keys after this id: `next` of the previous page.
     #[serde(default)]
     pub after: Option<Id>,
-    /// How many of each at most: 1 to 10,000, 1,000 if it is not said.
+    /// How many of each at most: 1 to 10,000; 1,000 by default.
     #[serde(default)]
     pub limit: Option<u32>,
 }
@@ -31,9 +31,9 @@ pub struct List {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = LostKeys)]
 pub struct Lost {
-    /// Keys of the last published keyset, by id.
+    /// Keys of the last published keyset, sorted by id.
     pub published: Vec<LostView>,
-    /// Keys that Envoys let through and that the store does not know, the latest first.
+    /// Keys that Envoys let through although the store does not know them, latest first.
     pub in_use: Vec<UsedView>,
     /// `after` of the next page of `published`; null at the end.
     pub next: Option<Id>,
@@ -50,7 +50,7 @@ pub struct LostView {
     /// `unknown`: the store does not know it, and Envoys refuse it; `good_again`: it was
     /// revoked or disabled since the backup, and is not now.
     pub state: String,
-    /// When an Envoy last let it through, where that was counted.
+    /// When an Envoy last let it through, if that was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used: Option<Time>,
 }
@@ -90,8 +90,8 @@ impl Operation for List {
 }
 
 impl Lost {
-    /// The most dangerous first: keys that are good again, because they open as soon as the
-    /// server starts, then those that Envoys refuse; of each, those that were used last first.
+    /// Sorts the most dangerous first: keys that are good again, because Envoys accept them as soon
+    /// as the server starts, then those that Envoys refuse; each group by last use, latest first.
     pub fn by_danger(&mut self) {
         let used = |t: &Option<Time>| std::cmp::Reverse(t.as_ref().map(|t| t.0));
         let rank = |k: &LostView| (k.state != AGAIN, used(&k.last_used), k.id.0);

@@ -1,4 +1,4 @@
-//! Envoys with a secret of their own for what they report.
+//! Enrolled Envoys, which sign their reports with a secret of their own.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ use keystile_model::world::World;
 use keystile_registry::node;
 use keystile_store::{EnrolledNode, Store};
 
-/// An Envoy that has, or had, a secret of its own.
+/// An Envoy that has, or had, its own secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Node)]
 pub struct NodeView {
@@ -37,7 +37,7 @@ impl NodeView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Nodes)]
 pub struct NodeViews {
-    /// By node id.
+    /// Sorted by node id.
     pub nodes: Vec<NodeView>,
 }
 
@@ -47,7 +47,7 @@ pub struct NodeViews {
 #[schema(as = NodeList)]
 pub struct List {}
 
-/// Gives an Envoy a secret of its own, shown once; it replaces any earlier one.
+/// Gives an Envoy its own secret, shown once; it replaces any earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeEnroll)]
@@ -66,8 +66,7 @@ pub struct Enrolled {
     pub node_key: Secret,
 }
 
-/// Revokes an Envoy's secret: from then on, nothing reported in its name counts, and no keyset
-/// is sent to it.
+/// Revokes an Envoy's secret: from then on no report in its name counts, and it is sent no keyset.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeRevoke)]
@@ -82,7 +81,7 @@ pub struct Revoke {
 pub struct Revoked {
     /// Its node id.
     pub node: String,
-    /// True.
+    /// Always true.
     pub revoked: bool,
 }
 
@@ -105,7 +104,7 @@ impl Operation for Enroll {
         "node.enroll",
         "/v1/nodes",
         OWNERS,
-        "Give an Envoy a secret of its own to sign its reports",
+        "Give an Envoy its own secret to sign its reports",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Enrolled> {

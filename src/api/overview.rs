@@ -1,4 +1,4 @@
-//! The store in numbers: what is looked at first in the morning.
+//! The store in figures, for the start page.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,21 +10,21 @@ use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_store::Store;
 
-/// How far ahead ends are looked for, in days.
+/// How far ahead expiries are counted, in days.
 const AHEAD: u64 = 30;
-/// How far back the audit log is counted, in days, today included.
+/// How far back the audit log is counted, in days, including today.
 const BACK: u64 = 14;
-/// Keys that are named.
+/// How many expiring keys are listed.
 const NAMED: u32 = 10;
 const DAY: u64 = 86_400;
 
-/// Shows the store in numbers.
+/// Shows the store in figures.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OverviewShow)]
 pub struct Show {}
 
-/// The store in numbers.
+/// The store in figures.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Clients.
@@ -37,12 +37,12 @@ pub struct Overview {
     pub changed: Time,
     /// The policy in force.
     pub policy_revision: u64,
-    /// The keys that end first within 30 days, ten at most.
+    /// The first keys to expire within 30 days, at most ten.
     pub ending: Vec<KeyView>,
-    /// How many end on each of the next 30 days.
+    /// How many keys expire on each of the next 30 days.
     pub ends: Vec<DayCount>,
-    /// What was done and refused on each of the last 14 days; null for who may not read the
-    /// audit log.
+    /// How much was done and refused on each of the last 14 days; null for callers that may not
+    /// read the audit log.
     pub activity: Option<Vec<DayActivity>>,
 }
 
@@ -60,9 +60,9 @@ pub struct DayCount {
 pub struct DayActivity {
     /// Its midnight, UTC.
     pub day: Time,
-    /// What was done.
+    /// How many actions were done.
     pub done: u64,
-    /// What was refused.
+    /// How many actions were refused.
     pub refused: u64,
 }
 
@@ -72,7 +72,7 @@ impl Operation for Show {
         "overview.show",
         "/v1/overview",
         STAFF,
-        "Show the store in numbers",
+        "Show the store in figures",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Overview> {

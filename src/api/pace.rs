@@ -1,37 +1,38 @@
-//! In which order a server makes changes.
+//! The priority of changes on a server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystile_model::error::Result;
 
-/// In which order changes are made. Those of the same sort are made as they come.
+/// The priority of a change. Changes of the same priority are made in the order in which they
+/// arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pace {
-    /// Switches something off, and is short: nothing that takes long stands in its way.
+    /// Revokes or disables something, and is short: long changes give way to it.
     Urgent,
-    /// Switches much off.
+    /// Revokes many things.
     Sweep,
-    /// Switches much off as well, in parts, each for good: begun again, it goes on where it was,
-    /// so that it may be broken off as often as others want to go first.
+    /// Revokes many things in parts, each of which is final: when it is started again it continues
+    /// where it was, so it can be interrupted any number of times.
     Parts,
     /// Anything else.
     #[default]
     Usual,
-    /// Takes long, and gives way.
+    /// Takes long, and gives way to the others.
     Long,
 }
 
-/// Whether a change in parts was begun: what it depends on is looked at before the first part
-/// alone, because the parts themselves alter it.
+/// Whether a change in parts has begun. Its preconditions are checked only before the first part,
+/// because the parts themselves alter them.
 #[derive(Clone, Default)]
 pub struct Begun(Arc<AtomicBool>);
 
 impl Begun {
-    /// Checks, unless that was passed before.
+    /// Checks, unless the check was passed before.
     ///
     /// # Errors
-    /// Those of `check`, which is asked again then.
+    /// Those of `check`, which then runs again next time.
     pub fn unless(&self, check: impl FnOnce() -> Result<()>) -> Result<()> {
         if !self.0.load(Ordering::Relaxed) {
             check()?;

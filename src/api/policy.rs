@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
 use crate::Pace;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::record::limit_words;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -16,22 +16,22 @@ use keystile_policy::file::{self as policy_file, PolicyFile};
 use keystile_registry as registry;
 use keystile_store::Store;
 
-/// A named bundle of limits, and who is on it.
+/// A named bundle of limits, and how many use it.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct PlanView {
     /// Its name.
     pub plan: String,
     /// Its limits: `100/1m:20`.
     pub limits: Vec<String>,
-    /// Its longer allowance.
+    /// Its quota.
     pub quota: Option<QuotaView>,
-    /// How many clients are on it, of those that the caller may see.
+    /// How many clients are on it, among those that the caller may see.
     pub clients: u64,
-    /// How many of their keys that are not revoked.
+    /// How many keys that are not revoked use it.
     pub keys: u64,
 }
 
-/// A longer allowance.
+/// A quota.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Quota)]
 pub struct QuotaView {
@@ -45,7 +45,7 @@ pub struct QuotaView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PlanList)]
 pub struct PlanViews {
-    /// By name.
+    /// Sorted by name.
     pub plans: Vec<PlanView>,
 }
 
@@ -53,9 +53,9 @@ pub struct PlanViews {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Policy)]
 pub struct PolicyView {
-    /// Counts from 1.
+    /// The number of the revision, from 1.
     pub revision: u64,
-    /// Since when.
+    /// When it was created.
     pub applied: Time,
     /// The file, as it was written.
     pub text: String,
@@ -64,11 +64,11 @@ pub struct PolicyView {
     pub policy: Value,
 }
 
-/// A policy of former times.
+/// An earlier policy.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyRevision)]
 pub struct RevisionView {
-    /// Counts from 1.
+    /// The number of the revision, from 1.
     pub revision: u64,
     /// When it was put in force.
     pub applied: Time,
@@ -78,46 +78,44 @@ pub struct RevisionView {
     pub lines: u64,
 }
 
-/// Policies, the oldest first.
+/// The revisions of the policy.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyRevisions)]
 pub struct Revisions {
-    /// The oldest first; the last is in force.
+    /// Oldest first; the last one is in force.
     pub revisions: Vec<RevisionView>,
 }
 
-/// A policy that holds.
+/// A policy without mistakes.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyChecked)]
 pub struct Checked {
-    /// It holds.
+    /// Always true: mistakes are errors.
     pub ok: bool,
     /// How many routes it has.
     pub routes: u64,
     /// How many plans.
     pub plans: u64,
-    /// The scopes that its routes ask for.
+    /// The scopes that its routes require.
     pub scopes: Vec<String>,
-    /// What its author may want to know: what it would mean for the keys that are there, and
-    /// what stands open beside something protected.
+    /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }
 
-/// What became of a policy.
+/// The result of applying a policy.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyApplied)]
 pub struct Applied {
     /// Its number.
     pub revision: u64,
-    /// It is another one than before.
+    /// Whether it differs from the one before.
     pub changed: bool,
-    /// What its author may want to know: what it would mean for the keys that are there, and
-    /// what stands open beside something protected.
+    /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// What is no danger, but may surprise callers: spellings of paths that are refused.
+    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -128,22 +126,22 @@ pub struct Applied {
 #[schema(as = PlansList)]
 pub struct Plans {}
 
-/// Shows the policy in force, or one of former times.
+/// Shows the policy in force, or an earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyShow)]
 pub struct Show {
-    /// One of former times.
+    /// The number of an earlier revision.
     #[serde(default)]
     pub revision: Option<u64>,
 }
 
-/// Checks a policy, and what it would mean for the keys that are there.
+/// Checks a policy, and its effects on existing keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyCheck)]
 pub struct Check {
-    /// What messages call it.
+    /// The name for messages.
     #[serde(default = "unnamed")]
     pub name: String,
     /// The policy, as YAML.
@@ -155,7 +153,7 @@ pub struct Check {
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyCompare)]
 pub struct Compare {
-    /// What messages call it.
+    /// The name for messages.
     #[serde(default = "unnamed")]
     pub name: String,
     /// The policy, as YAML.
@@ -168,9 +166,9 @@ pub struct Compare {
 pub struct Compared {
     /// The policy that it was compared with.
     pub revision: u64,
-    /// On every route.
+    /// Changes on every route.
     pub everywhere: Vec<ChangeView>,
-    /// On some.
+    /// Changes on some routes.
     pub routes: Vec<ChangeView>,
 }
 
@@ -182,11 +180,11 @@ pub struct ChangeView {
     pub effect: String,
     /// The field of the policy, or the template of the route.
     pub at: String,
-    /// Methods; none for every one, `*` for those that no route names.
+    /// Methods; empty for all, `*` for those that no route names.
     pub methods: Vec<String>,
-    /// Hosts; none for every one, `*` for those that no route names.
+    /// Hosts; empty for all, `*` for those that no route names.
     pub hosts: Vec<String>,
-    /// In words.
+    /// The change in words.
     pub change: String,
 }
 
@@ -195,20 +193,20 @@ pub struct ChangeView {
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyApply)]
 pub struct Apply {
-    /// What messages call it.
+    /// The name for messages.
     #[serde(default = "unnamed")]
     pub name: String,
     /// The policy, as YAML.
     pub text: String,
 }
 
-/// Lists the policies of former times.
+/// Lists the revisions of the policy.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyHistory)]
 pub struct History {}
 
-/// Puts a policy of former times in force again, as a new revision.
+/// Puts an earlier policy in force again, as a new revision.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyRollback)]
@@ -228,7 +226,7 @@ impl Operation for Plans {
     fn run(self, store: &mut Store, world: &World) -> Result<PlanViews> {
         let (plans, on, clients) = store.read(|tx| {
             let plans = registry::policy(tx)?.policy.plans;
-            // A client's token counts its own alone.
+            // A client's token counts only its own.
             let only = world.caller.narrowed(None);
             Ok((plans, tx.keys_on_plans(only)?, tx.clients_on_plans(only)?))
         })?;
@@ -254,7 +252,7 @@ impl Operation for Show {
         "policy.show",
         "/v1/policy",
         STAFF,
-        "Show the policy in force, or one of former times",
+        "Show the policy in force, or an earlier one",
     )
     .tagged();
 
@@ -275,14 +273,15 @@ impl Operation for Show {
 
 fn no_revision(n: u64) -> keystile_model::error::Error {
     refuse(
+        Code::RevisionNotFound,
         format_args!("there is no revision {n}"),
-        "see `keystilectl policy history`",
+        keystile_model::next!["see ", Act::PolicyHistory],
     )
-    .of(Kind::NotFound)
+    .about("revision")
 }
 
 impl Checked {
-    /// A policy that holds. `warnings` are those about the keys that are there.
+    /// A policy without mistakes. `warnings` are those about the keys that are there.
     pub fn of(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
         let policy = &file.policy;
         let found = policy_check::check(file);
@@ -304,7 +303,7 @@ impl Operation for Check {
         "policy.check",
         "/v1/policy/check",
         STAFF,
-        "Check a policy, and what it would mean for the keys that are there",
+        "Check a policy, and its effects on existing keys",
     )
     .carries_file();
 
@@ -378,7 +377,7 @@ impl Operation for Apply {
     .carries_file();
 
     fn pace(&self) -> Pace {
-        // Every key is looked at.
+        // It looks at every key.
         Pace::Long
     }
 
@@ -397,7 +396,7 @@ impl Operation for History {
         "policy.history",
         "/v1/policy/revisions",
         STAFF,
-        "List the policies of former times",
+        "List the revisions of the policy",
     );
 
     fn run(self, store: &mut Store, _: &World) -> Result<Revisions> {
@@ -423,12 +422,12 @@ impl Operation for Rollback {
         "policy.rollback",
         "/v1/policy/rollback",
         OWNERS,
-        "Put a policy of former times in force again",
+        "Put an earlier policy in force again",
     )
     .tagged();
 
     fn pace(&self) -> Pace {
-        // Every key is looked at.
+        // It looks at every key.
         Pace::Long
     }
 

@@ -1,4 +1,4 @@
-//! Quotas: what is left of them, and giving one back.
+//! Quotas: showing what is left, and giving quotas back.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,9 +14,9 @@ use keystile_registry as registry;
 use keystile_registry::key;
 use keystile_store::{Store, Tx};
 
-/// Keys of one answer, and of one reset.
+/// How many keys one answer, or one reset, covers.
 const PAGE: u32 = 200;
-/// Keys that are searched for one answer; those without a quota are left out of it.
+/// How many keys are searched for one answer; keys without a quota are left out.
 const SCAN: usize = 2_000;
 
 /// Shows what is left of the quotas of a client or a key.
@@ -26,26 +26,26 @@ const SCAN: usize = 2_000;
 pub struct Show {
     /// A client's name, or a key's id.
     pub of: String,
-    /// How many at most: 1 to 10,000, 200 if it is not said.
+    /// How many at most: 1 to 10,000; 200 by default.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default)]
     pub cursor: Option<Id>,
 }
 
-/// Gives the quotas of a client or a key back: what was taken in the current window no longer
-/// counts. Envoys learn of it with their next report of usage.
+/// Gives back the quotas of a client or a key: what was taken in the current window no longer
+/// counts. Envoys learn of it with their next usage report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = QuotaReset)]
 pub struct Reset {
     /// A client's name, or a key's id.
     pub of: String,
-    /// How many keys at most: 1 to 10,000, 200 if it is not said.
+    /// How many keys at most: 1 to 10,000; 200 by default.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// `next` of the answer before.
+    /// `next` of the previous answer.
     #[serde(default)]
     pub cursor: Option<Id>,
 }
@@ -63,11 +63,11 @@ pub struct OfKey {
     pub left: Left,
 }
 
-/// Quotas of keys; keys without a quota, and those that have ended, are left out.
+/// Quotas of keys; keys without a quota, and expired or revoked keys, are left out.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Quotas)]
 pub struct OfKeys {
-    /// By the id of the key.
+    /// Sorted by the id of the key.
     pub quotas: Vec<OfKey>,
     /// The `cursor` of the next page, if there is one. A page may be empty and still have it.
     pub next: Option<Id>,
@@ -94,7 +94,7 @@ impl Operation for Reset {
         "quota.reset",
         "/v1/quotas/reset",
         ISSUERS,
-        "Give the quotas of a client or a key back",
+        "Give back the quotas of a client or a key",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<OfKeys> {
@@ -103,15 +103,15 @@ impl Operation for Reset {
         found.quotas.retain(|q| q.left.used > 0);
         store.with_made_usage(|store, usage| {
             store.write(world, |tx| {
-                // Inside, so that what cannot be given back leaves no record.
+                // Inside the transaction, so that a failed reset leaves no record.
                 usage.write(|usage| {
                     for quota in &found.quotas {
                         let key = key::find(tx, &world.caller, quota.key.0)?;
                         let Some(window) = &quota.left.window else {
                             continue;
                         };
-                        // Looked at again: usage may have been counted meanwhile, and keys of
-                        // one line of rotations share a quota.
+                        // Read again, because usage may have been counted in the meantime, and
+                        // because keys of one chain of rotations share a quota.
                         let used = usage.quota_taken(key.lineage, window.0)?;
                         if used == 0 {
                             continue;
@@ -181,7 +181,7 @@ enum Named {
     Key(Box<Key>),
 }
 
-/// A client's name may look like a key's id; the client is meant then.
+/// A client's name may look like a key's id; in that case the client is meant.
 fn named(tx: &Tx<'_>, world: &World, of: &str) -> Result<Named> {
     match (registry::client(tx, &world.caller, of), Id::read(of)) {
         (Ok(_), _) => Ok(Named::Client),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AUDITORS, Method, OWNERS, Operation, Route};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, named, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -13,19 +13,19 @@ use keystile_store::Store;
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionView {
-    /// Its public id: nobody can sign in with it.
+    /// Its public id, which cannot be used to sign in.
     pub id: String,
-    /// Who, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
+    /// The person, as the audit log names them: `token NAME (ID)`, `oidc:SUBJECT (EMAIL)`.
     pub user: String,
-    /// The token that it was opened with; null for a person of an identity provider.
+    /// The token that was used to sign in; null for sign-in through an identity provider.
     pub token: Option<Id>,
     /// The address that they signed in from.
     pub address: String,
     /// When it began.
     pub began: Time,
-    /// When its last request came.
+    /// When its last request was made.
     pub last_seen: Time,
-    /// When it ends, if no request comes before.
+    /// When it ends if no request is made before.
     pub expires: Time,
 }
 
@@ -33,7 +33,7 @@ pub struct SessionView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Sessions)]
 pub struct Sessions {
-    /// The latest first.
+    /// Latest first.
     pub sessions: Vec<SessionView>,
 }
 
@@ -83,19 +83,24 @@ impl Operation for End {
     }
 }
 
-/// That there is none with that id.
+/// The error that there is no session with that id.
 pub fn none(id: &str) -> Error {
     refuse(
+        Code::SessionNotFound,
         format_args!("there is no session `{id}`"),
-        "it may have ended; see `keystilectl session list`",
+        keystile_model::next!["it may have ended; see ", Act::SessionList],
     )
-    .of(Kind::NotFound)
+    .about("id")
 }
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows who is signed in to its console",
-        "name the server with `--server` or KEYSTILE_SERVER",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER"
+        ],
     )
-    .of(Kind::Unavailable)
 }

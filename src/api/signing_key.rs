@@ -1,4 +1,4 @@
-//! Signing keys, without their secrets: those leave the store on its own machine only.
+//! Signing keys, without their secrets, which leave the store only on its own machine.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use keystile_model::world::World;
 use keystile_registry::signing;
 use keystile_store::Store;
 
-/// What the filter trusts keysets by.
+/// A key by which the filter trusts keysets.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKey)]
 pub struct SigningKeyView {
@@ -21,16 +21,16 @@ pub struct SigningKeyView {
     pub kid: String,
     /// `active`, `accepted` or `retired`.
     pub state: String,
-    /// Since when.
+    /// When it was created.
     pub created: Time,
-    /// Since when it is erased.
+    /// When it was retired and erased.
     pub retired: Option<Time>,
 }
 
 /// Signing keys.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct SigningKeyViews {
-    /// The oldest first.
+    /// Oldest first.
     pub signing_keys: Vec<SigningKeyView>,
 }
 
@@ -38,9 +38,9 @@ pub struct SigningKeyViews {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKeyRotated)]
 pub struct Rotated {
-    /// Signs from now on.
+    /// The key that signs from now on.
     pub active: String,
-    /// Is accepted until it is retired.
+    /// The old key, which is accepted until it is retired.
     pub accepted: String,
 }
 
@@ -60,13 +60,13 @@ pub struct Retired {
 #[schema(as = SigningKeyList)]
 pub struct List {}
 
-/// Makes a new signing key; the former one is accepted until it is retired.
+/// Creates a new signing key; the old one is accepted until it is retired.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SigningKeyRotate)]
 pub struct Rotate {}
 
-/// Erases a signing key that signs no more.
+/// Erases an old signing key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SigningKeyRetire)]
@@ -105,7 +105,7 @@ impl Operation for Rotate {
         "signing-key.rotate",
         "/v1/signing-keys/rotate",
         OWNERS,
-        "Make a new signing key; the former one is accepted until it is retired",
+        "Create a new signing key; the old one is accepted until it is retired",
     )
     .tagged();
 
@@ -126,7 +126,7 @@ impl Operation for Retire {
         "signing-key.retire",
         "/v1/signing-keys/{kid}",
         OWNERS,
-        "Erase a signing key that signs no more",
+        "Erase an old signing key",
     )
     .tagged();
 

@@ -75,3 +75,19 @@ fn a_null_takes_away_and_an_absent_field_leaves() {
 
 mod pages;
 mod usage;
+
+#[test]
+fn a_next_step_leads_to_a_route_that_there_is() {
+    let mut routes = BTreeMap::new();
+    macro_rules! all {
+        ($($operation:ty,)*) => { $(
+            let route = <$operation>::ROUTE;
+            routes.insert(route.name, format!("{} {}", route.method.as_str(), route.path));
+        )* };
+    }
+    for_each_operation!(all);
+    for act in keystile_model::error::Act::ALL {
+        let route = routes.get(act.as_str()).map_or("", String::as_str);
+        assert_eq!(act.route(), route, "{}", act.as_str());
+    }
+}

@@ -1,30 +1,20 @@
-//! Paths and queries: fields as text, encoded as RFC 3986 wants them.
+//! Paths and queries: fields as text, encoded according to RFC 3986.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
-use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
+use keystile_model::reading::Wrong;
+use keystile_model::url;
 
-/// A value as it stands in a path or a query.
+/// A value as text for a path or a query.
 pub fn of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// Appends text with everything but unreserved characters encoded.
-pub fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
     }
 }
 
@@ -36,38 +26,21 @@ pub fn pairs(query: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (decode(name), decode(value)) {
+        match (url::decode_form(name), url::decode_form(value)) {
             (Some(name), Some(value)) => out.entry(name).or_default().push(value),
             _ => {
                 return Err(refuse(
+                    Code::MalformedQuery,
                     "the query is not percent-encoded UTF-8",
                     "encode it as RFC 3986 says",
-                )
-                .of(Kind::Malformed));
+                ));
             }
         }
     }
     Ok(out)
 }
 
-fn decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    let digit = |b: u8| char::from(b).to_digit(16);
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok()
-}
-
-/// Fields that are text, read as whatever type is wanted.
+/// Text fields, read as whichever type the operation has.
 pub struct Fields(
     MapDeserializer<'static, std::collections::btree_map::IntoIter<String, Words>, Wrong>,
 );
@@ -78,24 +51,6 @@ impl Fields {
         let pairs: BTreeMap<String, Words> =
             pairs.into_iter().map(|(n, v)| (n, Words(v))).collect();
         Self(MapDeserializer::new(pairs.into_iter()))
-    }
-}
-
-/// What is wrong with a field.
-#[derive(Debug)]
-pub struct Wrong(String);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl de::Error for Wrong {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
     }
 }
 
@@ -119,8 +74,9 @@ struct Words(Vec<String>);
 
 impl Words {
     fn one(self) -> std::result::Result<String, Wrong> {
-        let [one] = <[String; 1]>::try_from(self.0)
-            .map_err(|all| Wrong(format!("stands there {} times; give it once", all.len())))?;
+        let [one] = <[String; 1]>::try_from(self.0).map_err(|all| {
+            Wrong::Told(format!("stands there {} times; give it once", all.len()))
+        })?;
         Ok(one)
     }
 }
@@ -137,7 +93,7 @@ macro_rules! parsed {
     ($($read:ident $visit:ident $what:literal)*) => {$(
         fn $read<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Wrong> {
             let text = self.one()?;
-            let value = text.parse().map_err(|_| Wrong(format!("`{text}` is not {}", $what)))?;
+            let value = text.parse().map_err(|_| Wrong::Told(format!("`{text}` is not {}", $what)))?;
             visitor.$visit(value)
         }
     )*};

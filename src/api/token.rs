@@ -1,4 +1,4 @@
-//! Admin tokens: who may talk to a server.
+//! Admin tokens, which give access to a server.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,44 +15,44 @@ use keystile_model::world::World;
 use keystile_registry::token::{self, Draft};
 use keystile_store::Store;
 
-/// A token: all but the token itself, which is stored nowhere.
+/// Everything about a token except the token itself, which is stored nowhere.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Token)]
 pub struct TokenView {
-    /// Public id.
+    /// The public id.
     pub id: Id,
     /// Its name.
     pub name: String,
-    /// What kind of caller it makes.
+    /// Its role.
     pub role: Role,
     /// `active`, `invited`, `expired` or `revoked`.
     pub status: String,
     /// The client that it is bound to.
     pub client: Option<String>,
-    /// The scopes that keys may hold which it makes; of the role `client`.
+    /// The scopes that its keys may hold; only for the role `client`.
     pub scopes: Option<Vec<String>>,
-    /// The plans that they may have; of the role `client`.
+    /// The plans that its keys may have; only for the role `client`.
     pub plans: Option<Vec<String>>,
-    /// How far ahead they must end.
+    /// The longest lifetime of its keys.
     pub max_expiry: Option<Span>,
-    /// How many may live at once.
+    /// How many of its keys may be valid at once.
     pub max_keys: Option<u32>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub cidrs: Vec<String>,
-    /// Since when.
+    /// When it was created.
     pub created: Time,
-    /// By whom it was made.
+    /// Who created it.
     pub created_by: String,
-    /// When it ends.
+    /// When it expires.
     pub expires: Time,
     /// When it was last used, to the minute.
     pub last_used: Option<Time>,
-    /// Since when it is switched off for good.
+    /// When it was revoked.
     pub revoked: Option<Time>,
 }
 
 impl TokenView {
-    /// A token at an instant, in seconds.
+    /// The view of a token at a time, in seconds since the epoch.
     pub fn of(t: &TokenRecord, now: u64) -> Self {
         let grant = &t.grant;
         let ceilings = (grant.role == Role::Client).then_some(&grant.ceilings);
@@ -80,7 +80,7 @@ impl TokenView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Tokens)]
 pub struct TokenViews {
-    /// The oldest first.
+    /// Oldest first.
     pub tokens: Vec<TokenView>,
     /// The `cursor` of the next page; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,46 +91,46 @@ pub struct TokenViews {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = TokenCreated)]
 pub struct Created {
-    /// The token itself: shown this once. Null in the answer to a request that is repeated.
+    /// The token itself, shown only once. Null in the answer to a repeated request.
     pub token: Option<Secret>,
-    /// What the store keeps.
+    /// What the store keeps about it.
     #[serde(flatten)]
     pub view: TokenView,
 }
 
-/// Makes a token; it is shown once, in the answer.
+/// Creates a token; it is shown only once, in the answer.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenCreate)]
 pub struct Create {
     /// Its name, for people and for the audit log.
     pub name: String,
-    /// What kind of caller it makes.
+    /// Its role.
     pub role: Role,
-    /// The client that it is bound to; with the role `client`, and only then.
+    /// The client that it is bound to; only for the role `client`, which requires it.
     #[serde(default)]
     pub client: Option<String>,
-    /// The scopes that keys may hold which it makes; of the role `client`.
+    /// The scopes that its keys may hold; only for the role `client`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The plans that they may have; the client's own has to be listed too. With none listed,
-    /// only the client's own. Of the role `client`.
+    /// The plans that its keys may have; the client's own has to be listed too. If none are listed,
+    /// only the client's own. Only for the role `client`.
     #[serde(default)]
     pub plans: Vec<String>,
-    /// How far ahead they must end.
+    /// The longest lifetime of its keys.
     #[serde(default)]
     pub max_expiry: Option<Span>,
-    /// How many may live at once; one that gives way and its successor count as one.
+    /// How many of its keys may be valid at once; a rotated key and its successor count as one.
     #[serde(default)]
     pub max_keys: Option<u32>,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     #[serde(default)]
     pub cidrs: Vec<Range>,
-    /// When it ends; 90 days from now if it is not said, a week for an invitation.
+    /// When it expires; by default 90 days from now, or a week for an invitation.
     #[serde(default)]
     pub expires: Option<TimeWords>,
-    /// Make an invitation instead: a code that its receiver exchanges, once, at
-    /// `/console/invitation` for a token that is good for 90 days; of the role `client`.
+    /// Create an invitation instead: a code that its receiver exchanges once, at
+    /// `/console/invitation`, for a token that is valid for 90 days. Only for the role `client`.
     #[serde(default)]
     pub invite: bool,
 }
@@ -140,21 +140,21 @@ pub struct Create {
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenList)]
 pub struct List {
-    /// Leave out those that are revoked.
+    /// Leave out revoked tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub living: bool,
     /// How many at most: 1 to 10,000; 1,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Id>,
 }
 
-/// Tokens on a page, if it is not said how many.
+/// Tokens per page by default.
 const TOKENS: u32 = 1_000;
 
-/// Shows a token: all but the token itself.
+/// Shows everything about a token except the token itself.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenShow)]
@@ -163,7 +163,7 @@ pub struct Show {
     pub id: Id,
 }
 
-/// Switches a token off for good.
+/// Revokes a token permanently.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenRevoke)]
@@ -178,7 +178,7 @@ impl Operation for Create {
         "token.create",
         "/v1/tokens",
         ISSUERS,
-        "Make a token; it is shown once, in the answer",
+        "Create a token; it is shown only once, in the answer",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Created> {
@@ -253,7 +253,7 @@ impl Operation for Revoke {
         "token.revoke",
         "/v1/tokens/{id}",
         ISSUERS,
-        "Switch a token off for good",
+        "Revoke a token permanently",
     )
     .tagged();
 

@@ -1,12 +1,12 @@
-//! Usage: what Envoys counted, what was odd about it, what is left of a quota, and how
-//! long all of it is kept.
+//! Usage: the requests that Envoys counted, anomalies, what is left of quotas, and how long all of
+//! it is kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Id, Span, Time, TimeWords};
 use keystile_model::world::World;
@@ -17,12 +17,12 @@ use keystile_registry::usage::question::{self, By, Question};
 use keystile_registry::usage::{Settings, Step, quotas, window};
 use keystile_store::{Anomaly, Dimension, Store, Tx, UsageTx, Whose};
 
-/// Groups of one answer, if nothing is said, and at most.
+/// Groups in one answer: the default.
 const GROUPS: u32 = 20;
 const MOST_GROUPS: u32 = 200;
-/// Anomalies of one answer.
+/// Anomalies in one answer at most.
 const ANOMALIES: u32 = 1_000;
-/// How far an answer goes back if nothing is said, in seconds.
+/// How far back an answer goes by default, in seconds.
 const SINCE: u64 = 7 * 86_400;
 
 /// Shows how many requests there were.
@@ -30,28 +30,28 @@ const SINCE: u64 = 7 * 86_400;
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageShow)]
 pub struct Show {
-    /// Those of one client or one key, by its name or id, whichever it is.
+    /// Only requests of this client (by name) or key (by id).
     #[serde(default)]
     pub of: Option<String>,
-    /// Those of one client.
+    /// Only requests of this client.
     #[serde(default)]
     pub client: Option<String>,
-    /// Those of one key.
+    /// Only requests of this key.
     #[serde(default)]
     pub key: Option<Id>,
-    /// From then on: `24h` and `90d` are counted back from now. 7 days if it is not said.
+    /// Since this time: `24h` and `90d` are counted back from now. 7 days by default.
     #[serde(default)]
     pub since: Option<TimeWords>,
-    /// Until then; until now if it is not said.
+    /// Until this time; until now by default.
     #[serde(default)]
     pub until: Option<TimeWords>,
-    /// In steps of a minute, an hour or a day; as suits the range if it is not said.
+    /// In steps of a minute, an hour or a day; by default depending on the range.
     #[serde(default)]
     pub step: Option<Step>,
-    /// Told apart by this.
+    /// Break the requests down by this.
     #[serde(default)]
     pub by: Option<By>,
-    /// Groups at most, the largest: 1 to 200, 20 if it is not said.
+    /// How many of the largest groups at most: 1 to 200; 20 by default.
     #[serde(default)]
     pub limit: Option<u32>,
 }
@@ -59,9 +59,9 @@ pub struct Show {
 /// How many requests there were.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Usage {
-    /// Of this client alone.
+    /// Only of this client.
     pub client: Option<String>,
-    /// Of this key alone.
+    /// Only of this key.
     pub key: Option<Id>,
     /// The beginning of the first step.
     pub from: Time,
@@ -69,7 +69,7 @@ pub struct Usage {
     pub until: Time,
     /// How long a step is.
     pub step: Step,
-    /// All of them.
+    /// All requests.
     pub requests: u64,
     /// Those that were let through.
     pub allowed: u64,
@@ -77,25 +77,25 @@ pub struct Usage {
     pub refused: u64,
     /// Each step.
     pub points: Vec<UsagePoint>,
-    /// What they are told apart by.
+    /// What the groups are.
     pub by: Option<By>,
-    /// The largest groups, the largest first.
+    /// The largest groups, largest first.
     pub groups: Vec<UsageGroup>,
-    /// The groups beside those, taken together.
+    /// The remaining groups, taken together.
     pub others: Option<UsageOthers>,
     /// Since when anything has been counted; null if nothing was.
     pub counted_since: Option<Time>,
-    /// Requests of the whole store that are in no count, because an Envoy had no room for
-    /// them or told of them too late. Null for who sees one client alone.
+    /// Requests of the whole store that are missing from the counts, because an Envoy had no room
+    /// for them or reported them too late. Null for callers restricted to one client.
     pub uncounted: Option<u64>,
 }
 
 /// Requests of a step.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct UsagePoint {
-    /// When it begins.
+    /// When the step begins.
     pub at: Time,
-    /// All of them.
+    /// All requests.
     pub requests: u64,
     /// Those that were let through.
     pub allowed: u64,
@@ -104,12 +104,12 @@ pub struct UsagePoint {
 /// Requests of a group.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct UsageGroup {
-    /// The route, the outcome, the key's id or the client's name; null for none.
+    /// The route, the outcome, the key's id or the client's name; null if there is none.
     pub name: Option<String>,
-    /// Of a key: its client.
+    /// For a key: its client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// All of them.
+    /// All requests.
     pub requests: u64,
     /// Those that were let through.
     pub allowed: u64,
@@ -128,38 +128,38 @@ pub struct UsageOthers {
     pub allowed: u64,
 }
 
-/// Lists what was odd about keys, the latest first.
+/// Lists anomalies in the use of keys, latest first.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageAnomalies)]
 pub struct Anomalies {
-    /// Only those of this client's keys.
+    /// Only anomalies of this client's keys.
     #[serde(default)]
     pub client: Option<String>,
-    /// From then on: `24h` is counted back from now. 7 days if it is not said.
+    /// Since this time: `24h` is counted back from now. 7 days by default.
     #[serde(default)]
     pub since: Option<TimeWords>,
 }
 
-/// What was odd.
+/// Anomalies.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Anomalies)]
 pub struct Found {
-    /// The latest first; 1,000 at most.
+    /// Latest first; at most 1,000.
     pub anomalies: Vec<AnomalyView>,
 }
 
-/// Something odd about a key.
+/// An anomaly in the use of a key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Anomaly)]
 pub struct AnomalyView {
-    /// When.
+    /// When it was found.
     pub at: Time,
-    /// Which rule found it.
+    /// The rule that found it.
     pub rule: String,
     /// Which key.
     pub key: Id,
-    /// Its client; null for a key that is not of this store.
+    /// Its client; null for a key that is not in this store.
     pub client: Option<String>,
     /// The numbers behind it.
     #[schema(value_type = Object)]
@@ -191,13 +191,13 @@ pub struct Quota {
     pub id: Id,
 }
 
-/// What is left of a quota; nothing of it is said where there is none.
+/// What is left of a quota; all fields are null if there is none.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = QuotaLeft)]
 pub struct Left {
     /// The plan that the quota comes from; null if there is none.
     pub plan: Option<String>,
-    /// Requests in each window; null for no quota.
+    /// Requests in each window; null if there is no quota.
     pub requests: Option<u64>,
     /// `day` or `month`.
     pub per: Option<String>,
@@ -206,60 +206,62 @@ pub struct Left {
     /// When it ends, and the next one begins.
     #[serde(default)]
     pub until: Option<Time>,
-    /// Let through in it, of the key and those that it was rotated from, less what was given
-    /// back.
+    /// Requests let through in it, of the key and those that it was rotated from, minus what was
+    /// given back.
     pub used: u64,
     /// What is left.
     pub remaining: Option<u64>,
 }
 
-/// Shows how long usage is kept, and what is taken for odd.
+/// Shows how long usage is kept, and what counts as an anomaly.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageSettingsShow)]
 pub struct ShowSettings {}
 
-/// Changes how long usage is kept, and what is taken for odd; what is left out stays.
+/// Changes how long usage is kept, and what counts as an anomaly; fields that are left out stay as
+/// they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageConfigure)]
 pub struct Configure {
-    /// How long counts by minute are kept: 1 hour at least.
+    /// How long counts by minute are kept: at least 1 hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<Span>,
-    /// How long counts by hour are kept: 1 day at least.
+    /// How long counts by hour are kept: at least 1 day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Span>,
-    /// How long counts by day are kept, and with them networks and anomalies.
+    /// How long counts by day, networks and anomalies are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<Span>,
-    /// `spike`: so many times the most of any hour of the 7 days before; 0: never.
+    /// `spike`: the factor by which an hour exceeds the highest hour of the previous 7 days; 0:
+    /// off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spike_factor: Option<u64>,
-    /// `spike`: and more than so many requests in the hour.
+    /// `spike`: the hour must also have more requests than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spike_minimum: Option<u64>,
-    /// `new-network`: so long after its first use; 0: never.
+    /// `new-network`: report none until this long after the first use of a key; 0: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_learning: Option<Span>,
-    /// `scope-denials`: so many requests in an hour; 0: never.
+    /// `scope-denials`: the number of requests in an hour; 0: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope_denials: Option<u64>,
-    /// `rotated-key-used`: so long before it ends; 0: never.
+    /// `rotated-key-used`: the time left before the key stops working; 0: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_notice: Option<Span>,
-    /// `revoked-key-tried`: so many requests in an hour; 0: never.
+    /// `revoked-key-tried`: the number of requests in an hour; 0: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_tries: Option<u64>,
 }
 
-/// Forgets where keys were used from, and by what; counts stay.
+/// Forgets the addresses and user agents that used keys; counts stay.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageForget)]
 pub struct Forget {}
 
-/// It is done.
+/// The result of forgetting.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = UsageForgotten)]
 pub struct Forgotten {}
@@ -273,14 +275,17 @@ impl Operation for Show {
         "Show how many requests there were",
     );
 
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     fn run(self, store: &mut Store, world: &World) -> Result<Usage> {
         let now = world.now.seconds();
         let most = self.limit.unwrap_or(GROUPS);
         if most == 0 || most > MOST_GROUPS {
             return Err(refuse(
-                format_args!("`limit`: {most} is not in 1..={MOST_GROUPS}"),
+                Code::OutOfRange,
+                format_args!("{most} is not in 1..={MOST_GROUPS}"),
                 "ask for less; the others are taken together",
-            ));
+            )
+            .field("limit"));
         }
         let ago = |t: &Option<TimeWords>| t.as_ref().map(|t| t.0.ago(now));
         let since = ago(&self.since).unwrap_or(now.saturating_sub(SINCE));
@@ -289,14 +294,16 @@ impl Operation for Show {
         store.with_usage(|store, usage| {
             let whose = store.read(|tx| self.subject(tx, world))?;
             if self.by == Some(By::Key) && whose.client.is_none() {
-                // There may be a million of them, in each hour.
+                // There may be a million groups in each hour.
                 step = match step {
                     None | Some(Step::Day) => Some(Step::Day),
                     Some(_) => {
                         return Err(refuse(
+                            Code::FieldsConflict,
                             "everybody's keys are told apart by day",
                             "ask for steps of a day, or for one client",
-                        ));
+                        )
+                        .about("step"));
                     }
                 };
             }
@@ -361,7 +368,7 @@ impl Operation for Show {
     }
 }
 
-/// Whose requests are asked for.
+/// Whose requests are queried.
 struct Subject {
     client: Option<(u32, String)>,
     key: Option<Id>,
@@ -372,7 +379,7 @@ impl Subject {
         match (&self.client, &self.key) {
             (Some((client, _)), Some(_)) => Whose::Key {
                 client: i64::from(*client),
-                // A key that was never used has no number, and number 0 has no rows.
+                // A key that was never used has no number; number 0 has no rows.
                 key: number,
             },
             (Some((client, _)), None) => Whose::Client(i64::from(*client)),
@@ -386,6 +393,7 @@ impl Show {
         let named = [self.of.is_some(), self.client.is_some(), self.key.is_some()];
         if named.iter().filter(|n| **n).count() > 1 {
             return Err(refuse(
+                Code::FieldsConflict,
                 "one client or one key is asked for at a time",
                 "give one of `of`, `client` and `key`",
             ));
@@ -408,7 +416,7 @@ impl Show {
             return of_key(id);
         }
         if let Some(of) = &self.of {
-            // A name may look like an id; nobody gives it to a client and means a key.
+            // A client's name may look like a key's id; in that case the client is meant.
             return match (of_client(of), Id::read(of)) {
                 (Err(e), Ok(id)) if e.kind() == Kind::NotFound => of_key(&id),
                 (found, _) => found,
@@ -425,7 +433,7 @@ impl Show {
     }
 }
 
-/// A group's name; of a key, its client's too.
+/// The name of a group; for a key, also that of its client.
 fn named(
     tx: &UsageTx<'_>,
     by: Option<By>,
@@ -455,7 +463,7 @@ impl Operation for Anomalies {
         "usage.anomalies",
         "/v1/usage/anomalies",
         ANYBODY,
-        "List what was odd about keys",
+        "List anomalies in the use of keys",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Found> {
@@ -507,12 +515,12 @@ impl Operation for Quota {
 /// What is left of the quotas of some keys, in their order.
 ///
 /// # Errors
-/// A key is not there, or usage cannot be read.
+/// If a key does not exist, or usage cannot be read.
 pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>> {
     let now = world.now.seconds();
     store.with_usage(|store, usage| {
         store.read(|tx| {
-            // Once for all of them: reading a policy takes longer than all else here.
+            // Read once for all keys: reading a policy takes longer than everything else here.
             let policy = policy(tx)?.raw;
             let quotas = quotas(&policy, now);
             let each = ids.iter().map(|id| {
@@ -545,7 +553,7 @@ impl Operation for ShowSettings {
         "usage.settings",
         "/v1/usage/settings",
         STAFF,
-        "Show how long usage is kept, and what is taken for odd",
+        "Show how long usage is kept, and what counts as an anomaly",
     )
     .tagged();
 
@@ -561,7 +569,7 @@ impl Operation for Configure {
         "usage.configure",
         "/v1/usage/settings",
         OWNERS,
-        "Change how long usage is kept, and what is taken for odd",
+        "Change how long usage is kept, and what counts as an anomaly",
     )
     .tagged();
 
@@ -583,7 +591,7 @@ impl Operation for Configure {
                     Some(&shown(&before)),
                     Some(&shown(&after)),
                 )?;
-                // Inside, so that a setting that cannot be kept leaves no record.
+                // Inside the transaction, so that a setting that cannot be stored leaves no record.
                 let json = serde_json::to_string(&after).unwrap_or_default();
                 usage.write(|tx| tx.set_usage_settings(&json))
             })?;
@@ -619,7 +627,7 @@ impl Operation for Forget {
         "usage.forget",
         "/v1/usage/forget",
         OWNERS,
-        "Forget where keys were used from, and by what",
+        "Forget the addresses and user agents that used keys",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Forgotten> {

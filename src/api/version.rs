@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Operation, Route, STAFF};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -16,19 +16,19 @@ use keystile_store::Store;
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetPublished)]
 pub struct VersionView {
-    /// Milliseconds since the epoch, always rising.
+    /// Milliseconds since the epoch; always increasing.
     pub version: u64,
     /// When the store last changed.
     pub issued_at: Time,
-    /// The version of the keyset that it is told as changes of.
+    /// The version of the base that this version is an overlay of.
     pub base: u64,
-    /// How many keys that holds.
+    /// How many keys the base holds.
     pub keys: u64,
     /// How many keys have changed since.
     pub changed: u64,
-    /// The audit log's last record of it.
+    /// The last record of the audit log in this version.
     pub audit_seq: u64,
-    /// Actions since the version before, and how often each. Empty for the first version
+    /// Actions since the previous version, with the number of each. Empty for the first version
     /// after a start of the server.
     pub why: BTreeMap<String, u64>,
 }
@@ -37,7 +37,7 @@ pub struct VersionView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetVersions)]
 pub struct Versions {
-    /// The newest first.
+    /// Newest first.
     pub versions: Vec<VersionView>,
 }
 
@@ -48,10 +48,11 @@ pub struct Inspected {
     /// The version.
     #[serde(flatten)]
     pub view: VersionView,
-    /// The policy in it.
+    /// The revision of the policy in it.
     #[schema(value_type = Object)]
     pub policy: Value,
-    /// Keys that changed since its base was made, as they are: a thousand and 4 MiB at most.
+    /// Keys that changed since its base was made, in their present state: at most a thousand and 4
+    /// MiB.
     #[schema(value_type = Vec<Object>)]
     pub entries: Vec<Value>,
 }
@@ -62,9 +63,9 @@ pub struct Inspected {
 pub struct Change {
     /// Its path.
     pub field: String,
-    /// In the first; null if it is not there.
+    /// In the first version; null if absent.
     pub before: Value,
-    /// In the second; null if it is not there.
+    /// In the second version; null if absent.
     pub after: Value,
 }
 
@@ -74,53 +75,53 @@ pub struct Change {
 pub struct ChangedKey {
     /// Its id.
     pub id: String,
-    /// Field by field.
+    /// The fields that differ.
     pub changes: Vec<Change>,
 }
 
-/// What sets one version apart from another.
+/// The difference between two versions.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetDifference)]
 pub struct Difference {
     /// The first version and the second.
     pub versions: [u64; 2],
-    /// Keys only in the second.
+    /// Keys only in the second version.
     #[schema(value_type = Vec<Object>)]
     pub added: Vec<Value>,
-    /// Keys only in the first.
+    /// Keys only in the first version.
     #[schema(value_type = Vec<Object>)]
     pub removed: Vec<Value>,
-    /// Keys in both.
+    /// Keys in both that differ.
     pub changed: Vec<ChangedKey>,
-    /// Of the policy.
+    /// Differences of the policy.
     pub policy: Vec<Change>,
-    /// Keys left out, because each list holds a thousand and 4 MiB at most.
+    /// How many keys were left out, because each list holds at most a thousand keys and 4 MiB.
     pub left_out: u64,
 }
 
-/// Lists the versions that Envoys were sent since the server started, the last 200 at most.
+/// Lists the versions that Envoys were sent since the server started, at most the last 200.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysetVersionsList)]
 pub struct List {}
 
-/// Shows one of them.
+/// Shows a version that Envoys were sent.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysetInspect)]
 pub struct Inspect {
-    /// Which.
+    /// The version.
     pub version: u64,
 }
 
-/// Shows what changed from one of them to another.
+/// Shows what changed from one version to another.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeysetDiff)]
 pub struct Diff {
-    /// The former.
+    /// The old version.
     pub version: u64,
-    /// The latter.
+    /// The new version.
     pub to: u64,
 }
 
@@ -171,8 +172,12 @@ impl Operation for Diff {
 
 fn unknown() -> Error {
     refuse(
+        Code::ServerOnly,
         "only a server knows which versions Envoys were sent",
-        "name the server with `--server` or KEYSTILE_SERVER; files are compared without one",
+        keystile_model::next![
+            "name the server with ",
+            named("server"),
+            " or KEYSTILE_SERVER; files are compared without one"
+        ],
     )
-    .of(Kind::Unavailable)
 }

@@ -1,4 +1,4 @@
-//! Webhooks: who is told what.
+//! Webhooks.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,19 +13,19 @@ use keystile_model::world::World;
 use keystile_registry::webhook::{self, Draft};
 use keystile_store::Store;
 
-/// A webhook: all but its secret.
+/// Everything about a webhook except its secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Webhook)]
 pub struct WebhookView {
     /// Its name.
     pub name: String,
-    /// Where messages go.
+    /// Where messages are sent.
     pub url: String,
-    /// What it hears of: actions of the audit log.
+    /// The events that it is sent: actions of the audit log.
     pub events: Vec<String>,
-    /// Messages that it has not taken yet.
+    /// Messages that it has not accepted yet.
     pub waiting: u64,
-    /// Since when.
+    /// When it was created.
     pub created: Time,
 }
 
@@ -45,7 +45,7 @@ impl WebhookView {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Webhooks)]
 pub struct WebhookViews {
-    /// By name.
+    /// Sorted by name.
     pub webhooks: Vec<WebhookView>,
 }
 
@@ -53,27 +53,27 @@ pub struct WebhookViews {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhookCreated)]
 pub struct Created {
-    /// What the receiver checks signatures with: shown this once. Null in the answer to a
-    /// request that is repeated.
+    /// The secret with which the receiver checks signatures, shown only once. Null in the answer to
+    /// a repeated request.
     pub secret: Option<Secret>,
-    /// What the store keeps.
+    /// What the store keeps about it.
     #[serde(flatten)]
     pub view: WebhookView,
 }
 
-/// Makes a webhook; its secret is shown once, in the answer.
+/// Creates a webhook; its secret is shown only once, in the answer.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookCreate)]
 pub struct Create {
     /// Its name.
     pub name: String,
-    /// Where messages go: `https://`.
+    /// Where messages are sent: an `https://` URL.
     pub url: String,
-    /// What it hears of: `key.revoke`, `key.*`; everything if none is named.
+    /// The events to send: `key.revoke`, `key.*`; everything by default.
     #[serde(default)]
     pub events: Vec<String>,
-    /// `whsec_…`, if the receiver has one already.
+    /// The secret, `whsec_…`, if the receiver has one already.
     #[serde(default)]
     pub secret: Option<Secret>,
 }
@@ -93,7 +93,7 @@ pub struct Show {
     pub name: String,
 }
 
-/// Removes a webhook, and what it has not been told yet.
+/// Removes a webhook, with the messages that it has not received yet.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookDelete)]
@@ -102,13 +102,13 @@ pub struct Delete {
     pub name: String,
 }
 
-/// What was removed.
+/// The webhook that was removed.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhookDeleted)]
 pub struct Deleted {
     /// Its name.
     pub name: String,
-    /// True.
+    /// Always true.
     pub deleted: bool,
 }
 
@@ -118,7 +118,7 @@ impl Operation for Create {
         "webhook.create",
         "/v1/webhooks",
         OWNERS,
-        "Make a webhook; its secret is shown once, in the answer",
+        "Create a webhook; its secret is shown only once, in the answer",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<Created> {
@@ -175,7 +175,7 @@ impl Operation for Delete {
         "webhook.delete",
         "/v1/webhooks/{name}",
         OWNERS,
-        "Remove a webhook, and what it has not been told yet",
+        "Remove a webhook, with the messages that it has not received yet",
     )
     .tagged();
 

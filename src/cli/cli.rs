@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
 use crate::output::{self, Form, Output};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
 use keystile_system as system;
 
@@ -35,7 +35,7 @@ A first round:
   export \"$(keystilectl signing-key export)\"
   keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
 
-Exit codes: 0 done, 1 refused or failed, 2 typed wrongly.")]
+Exit codes: 0 done, 1 refused or failed, 2 usage error.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -55,7 +55,7 @@ struct Global {
     )]
     home: Option<PathBuf>,
 
-    /// The form of what is printed
+    /// The output format
     #[arg(
         long,
         short,
@@ -66,8 +66,8 @@ struct Global {
     )]
     output: Form,
 
-    /// Prints the master key: `vault kv get …`, `pass show …`. Otherwise it is read from the
-    /// environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
+    /// A command that prints the master key: `vault kv get …`, `pass show …`. Otherwise the key is
+    /// read from the environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
     #[arg(
         long,
         value_name = "CMD",
@@ -77,7 +77,7 @@ struct Global {
     )]
     master_key_command: Option<String>,
 
-    /// Work through this server, with the token in KEYSTILE_TOKEN, in place of a store here
+    /// Work through this server, with the token in KEYSTILE_TOKEN, instead of a store on this machine
     #[arg(
         long,
         value_name = "URL",
@@ -87,7 +87,7 @@ struct Global {
     )]
     server: Option<String>,
 
-    /// The authority that the server's certificate is of, if it is a private one
+    /// The certificate authority of the server, if it is a private one
     #[arg(
         long,
         value_name = "FILE",
@@ -140,7 +140,7 @@ enum Command {
     Completions(Completions),
 }
 
-/// Print completions for a shell
+/// Print completions for your shell
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -150,7 +150,7 @@ struct Completions {
     shell: clap_complete::Shell,
 }
 
-/// Runs what was typed.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     system::harden();
     let mut command = command();
@@ -173,7 +173,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What a person may type. Hosts, paths, headers and free text may begin with a dash: whatever an
+/// The command line. Hosts, paths, headers and free text may begin with a dash: whatever an
 /// option takes as text is its value, not another option.
 fn command() -> clap::Command {
     fn with_dashes(command: clap::Command) -> clap::Command {
@@ -187,7 +187,7 @@ fn command() -> clap::Command {
     with_dashes(Cli::command())
 }
 
-/// Whether an option takes text: not a number, a time, a file or one of a few words.
+/// Whether an option takes free text: not a number, a time, a file or one of a few words.
 fn is_free(arg: &clap::Arg) -> bool {
     let text = [TypeId::of::<String>(), TypeId::of::<(String, String)>()];
     let one = arg
@@ -198,7 +198,7 @@ fn is_free(arg: &clap::Arg) -> bool {
     !arg.is_positional() && takes && text.iter().any(|t| kind == *t)
 }
 
-/// An option whose value was forgotten, so that it would take the next option for it.
+/// An option whose value was forgotten, so that it would take the next option as its value.
 fn swallowed(command: &clap::Command, args: &[OsString]) -> Option<(String, String)> {
     fn each<'c>(command: &'c clap::Command, out: &mut Vec<&'c clap::Arg>) {
         out.extend(command.get_arguments());
@@ -228,6 +228,7 @@ fn run(cli: Cli) -> Result<()> {
     // Before anything is done: what cannot be printed would be lost.
     if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
         return Err(refuse(
+            Code::OutputFailed,
             "only `keystilectl usage` has a form for spreadsheets",
             "use `--output json`",
         ));
@@ -274,6 +275,7 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
         .or_else(|| Some(PathBuf::from(system::variable("HOME")?).join(".keystile")))
         .ok_or_else(|| {
             refuse(
+                Code::FieldMissing,
                 "there is no home folder",
                 "name the store's folder with `--home` or KEYSTILE_HOME",
             )
@@ -372,6 +374,17 @@ mod tests {
             &["x", "--", "--reason", "--wait"],
         ] {
             assert_eq!(swallowed(fine), None, "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn a_next_step_leads_to_a_command_that_there_is() {
+        for act in keystile_model::error::Act::ALL {
+            let mut at = command();
+            for word in act.command().split(' ').filter(|w| !w.starts_with('-')) {
+                let sub = at.find_subcommand(word);
+                at = sub.unwrap_or_else(|| panic!("{}", act.command())).clone();
+            }
         }
     }
 

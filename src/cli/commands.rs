@@ -8,7 +8,7 @@ use keystile_core::key::{KeyId, Parsed};
 use crate::output::Output;
 use keystile_api::Operation;
 use keystile_api::remote::{self, Remote};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_registry::home::Home;
 use keystile_store::Store;
@@ -40,20 +40,20 @@ pub mod webhook;
 /// The environment variable that says which server to work through.
 const SERVER: &str = "KEYSTILE_SERVER";
 
-/// Where a command stands.
+/// What a command runs with.
 pub struct Context {
-    /// When, who, randomness.
+    /// The time, the actor and randomness.
     pub world: World,
     /// The folder of the store.
     pub home: Home,
-    /// Where its answer goes.
+    /// Where the output goes.
     pub out: Output,
-    /// The server that works on the store, in place of this process.
+    /// The server that works on the store instead of this process.
     pub server: Option<Through>,
 }
 
-/// A server by its address. It is looked at when it is asked: what works on the store itself
-/// has nothing to do with it.
+/// A server by its address. The address is checked only when the server is used, so that commands
+/// which work on the store itself do not depend on it.
 pub struct Through {
     url: String,
     ca: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl Through {
         }
     }
 
-    /// Ready to be asked.
+    /// A client that is ready to send requests.
     ///
     /// # Errors
     /// Those of [`Remote::new`].
@@ -91,13 +91,13 @@ impl Context {
         self.home.open()
     }
 
-    /// Opens the store to read it, as whichever version left it.
+    /// Opens the store read-only, without updating its schema.
     pub fn store_to_read(&self) -> Result<Store> {
         self.local()?;
         self.home.open_as_it_is()
     }
 
-    /// That this process works on the store itself.
+    /// Checks that this process works on the store itself.
     pub fn local(&self) -> Result<()> {
         let Some(server) = &self.server else {
             return Ok(());
@@ -107,6 +107,7 @@ impl Context {
             _ => ("`--server`", "leave out `--server`"),
         };
         Err(refuse(
+            Code::FieldsConflict,
             format_args!(
                 "this command works on the store itself, and {said} says to work through `{}`",
                 server.url
@@ -115,12 +116,12 @@ impl Context {
         ))
     }
 
-    /// Does something: on the store, or through the server.
+    /// Performs an operation: on the store, or through the server.
     pub fn perform<O: Operation>(&self, operation: O) -> Result<O::Output> {
         self.perform_in(&self.world, operation)
     }
 
-    /// The same in another world than the usual one; through a server, in the server's.
+    /// The same in a given world; through a server, in the world of the server.
     pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         match &self.server {
             Some(server) => server.remote()?.perform(&operation),

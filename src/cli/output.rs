@@ -15,29 +15,29 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, Surface, refuse};
 use keystile_model::foreign;
 use keystile_model::record::Status;
 
-/// The form of what is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
     /// For people.
     Table,
     /// For programs.
     Json,
-    /// For spreadsheets: of `usage` alone.
+    /// For spreadsheets: only `usage` supports this.
     Csv,
 }
 
-/// Prints.
+/// Prints output and messages.
 #[derive(Clone, Copy)]
 pub struct Output {
     form: Form,
 }
 
 impl Output {
-    /// In a form.
+    /// In this format.
     pub fn new(form: Form) -> Self {
         Self { form }
     }
@@ -52,7 +52,7 @@ impl Output {
         self.form == Form::Csv
     }
 
-    /// Prints JSON or, for people, what `table` gives.
+    /// Prints JSON or, for people, the text from `table`.
     pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
         match self.form {
             Form::Json => self.json(json),
@@ -60,7 +60,7 @@ impl Output {
         }
     }
 
-    /// Prints JSON, fields by name.
+    /// Prints JSON, with fields sorted by name.
     pub fn json(self, json: &impl Serialize) -> Result<()> {
         let json: Value = serde_json::to_value(json).map_err(|e| foreign::unwritable(&e))?;
         let mut out = serde_json::to_string_pretty(&json).unwrap_or_default();
@@ -68,23 +68,23 @@ impl Output {
         raw(foreign::json(&out).as_bytes())
     }
 
-    /// Prints a JSON list some items at a time, so that it may be longer than fits into memory.
+    /// Prints a JSON list in parts, so that it may be longer than fits into memory.
     /// It has the form of [`Output::json`].
     pub fn list() -> List {
         List { begun: false }
     }
 
-    /// Says something to a person, on stderr.
+    /// Prints a note on stderr.
     pub fn note(self, message: impl std::fmt::Display) {
         eprintln(&format!("{message}"));
     }
 
-    /// Warns a person, on stderr.
+    /// Prints a warning on stderr.
     pub fn warn(self, message: impl std::fmt::Display) {
         eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
     }
 
-    /// A progress bar on stderr, when there is a person and something to wait for.
+    /// A progress bar on stderr, if it is a terminal and there is something to wait for.
     pub fn progress(self, total: u32) -> ProgressBar {
         let bar = ProgressBar::new(u64::from(total));
         if total < 100 || !io::stderr().is_terminal() {
@@ -99,7 +99,7 @@ impl Output {
     }
 }
 
-/// A JSON list that is printed some items at a time.
+/// A JSON list that is printed in parts.
 pub struct List {
     begun: bool,
 }
@@ -121,7 +121,7 @@ impl List {
         raw(foreign::json(&out).as_bytes())
     }
 
-    /// Ends it.
+    /// Ends the list.
     pub fn end(self) -> Result<()> {
         raw(if self.begun { b"\n]\n" } else { b"[]\n" })
     }
@@ -132,7 +132,7 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 
 /// Prints an error, message by message.
 pub fn error(e: &Error) {
-    for message in e.messages() {
+    for message in e.words(Surface::CommandLine) {
         eprintln(&format!("{RED}error:{RED:#} {message}"));
     }
 }
@@ -151,7 +151,7 @@ pub fn text(text: &str) -> Result<()> {
     )
 }
 
-/// Prints what programs read, as it is; on a terminal, fit for one.
+/// Prints output for programs unchanged; on a terminal, without control characters.
 pub fn raw(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     let bytes = fit(bytes, out.is_terminal());
@@ -177,17 +177,16 @@ fn finish(written: io::Result<()>) -> Result<()> {
     match written {
         Ok(()) => Ok(()),
         // `| head` has seen enough: no message, but no success either.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-            Err(keystile_model::error::refuse_all(Vec::new()))
-        }
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Error::silent()),
         Err(e) => Err(refuse(
+            Code::OutputFailed,
             format_args!("the output cannot be written ({e})"),
             "check where it goes to",
         )),
     }
 }
 
-/// A table: columns aligned, nothing drawn.
+/// A table with aligned columns and no lines.
 pub fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [Cell; N]>,
@@ -202,8 +201,8 @@ pub fn table<const N: usize>(
     finished(table)
 }
 
-/// Names and values, one a line; empty values are left out.
-pub fn fields<const N: usize>(pairs: [(&str, String); N]) -> String {
+/// Names and values, one per line; empty values are left out.
+pub fn fields<'n>(pairs: impl IntoIterator<Item = (&'n str, String)>) -> String {
     let mut table = bare();
     for (name, value) in pairs {
         if !value.is_empty() {
@@ -234,7 +233,7 @@ fn finished(mut table: Table) -> String {
     out
 }
 
-/// A plain cell. Cells are made here and nowhere else: most hold what callers wrote.
+/// A plain cell. Every cell is made here, because most hold text that callers wrote.
 pub fn cell(text: impl ToString) -> Cell {
     Cell::new(foreign::line(&text.to_string()))
 }

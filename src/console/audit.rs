@@ -1,4 +1,4 @@
-//! The audit log: searched, verified, exported.
+//! The audit log: search, verify, export.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -6,14 +6,14 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, number};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, number};
 use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
 use keystile_api::encoded;
 use keystile_server::problem::Problem;
 
-/// What it can be narrowed to.
+/// The filters.
 const FIELDS: [&str; 7] = [
     "client", "subject", "actor", "action", "outcome", "since", "until",
 ];
@@ -22,7 +22,7 @@ const PAGE: u32 = 50;
 const EXPORTED: u32 = 10_000;
 const MOST: usize = 1_000_000;
 
-/// The log, or what is asked for.
+/// The log, filtered by the query.
 pub async fn list(visit: Visit) -> Response {
     let page = listing(&visit, None).await;
     visit.shown(page)
@@ -58,7 +58,7 @@ async fn listing(
         }
         Err(e) => (None, Some(Problem::from(e))),
     };
-    let draft = Draft::new(&query, problem.as_ref());
+    let draft = FormState::new(&query, problem.as_ref());
     let outcomes = ["done".to_owned(), "refused".to_owned()];
     let path = "/console/audit";
     let next = found
@@ -75,16 +75,16 @@ async fn listing(
         (draft.summary())
         form.filters method="get" action=(path) role="search" aria-label="Audit log" {
             (field("client", "Client").line(&draft))
-            (field("subject", "About").placeholder("id or name").line(&draft))
-            (field("actor", "By").placeholder("token ci").line(&draft))
+            (field("subject", "Subject").placeholder("id or name").line(&draft))
+            (field("actor", "Actor").placeholder("token ci").line(&draft))
             (field("action", "Action").placeholder("key.revoke").line(&draft))
-            (field("outcome", "Outcome").choice(&draft, &part::options("any", &outcomes)))
+            (field("outcome", "Outcome").choice(&draft, &widgets::options("any", &outcomes)))
             (field("since", "Since").placeholder("7d").line(&draft))
             (field("until", "Until").placeholder("2027-01-31").line(&draft))
             button.quiet type="submit" { "Show" }
         }
         @if let Some(found) = &found { (rows(&found.records, empty)) }
-        (part::pager(first, next))
+        (widgets::pager(first, next))
     };
     let actions = html! {
         form method="post" action="/console/audit/verify" {
@@ -102,18 +102,17 @@ fn whole(verified: &Result<Verified, Problem>) -> Markup {
     match verified {
         Ok(v) => html! {
             div.note.good role="status" {
-                p { strong { "The log is whole." } " " (number(v.records)) " records: none was changed, removed, put in or moved." }
-                p.soft { "Its head: " code { (v.head) } }
+                p { strong { "The log is intact." } " " (number(v.records)) " records; none was changed, removed, inserted or moved." }
+                p.soft { "Head: " code { (v.head) } }
             }
         },
-        Err(problem) => part::alert(
-            "The log is not as it was written.",
-            &[super::form::sentence(&problem.detail)],
-        ),
+        Err(problem) => {
+            widgets::alert("The log has been altered.", &super::page::messages(problem))
+        }
     }
 }
 
-/// Records, a row each, with what changed.
+/// Records, one row each, with what changed.
 pub fn rows(records: &[RecordView], empty: &str) -> Markup {
     let row = |r: &RecordView| {
         let short = r.at.get(..19).unwrap_or(&r.at).replace('T', " ");
@@ -132,10 +131,10 @@ pub fn rows(records: &[RecordView], empty: &str) -> Markup {
             changed(r),
         ]
     };
-    part::table(
+    widgets::table(
         "Audit records",
         &[
-            "Record", "When", "Action", "About", "By", "Outcome", "Change",
+            "Record", "When", "Action", "Subject", "Actor", "Outcome", "Change",
         ],
         records.iter().map(row).collect(),
         empty,
@@ -164,7 +163,7 @@ fn changed(r: &RecordView) -> Markup {
     }
 }
 
-/// Fields that differ: their name, how they were and how they are.
+/// Fields that differ: name, old value and new value.
 fn differences(before: &Value, after: &Value) -> Vec<(String, Option<String>, Option<String>)> {
     let word = |v: Option<&Value>| {
         v.filter(|v| !v.is_null()).map(|v| match v {
@@ -200,7 +199,7 @@ pub async fn verify(Sent { visit, .. }: Sent) -> Response {
     visit.shown(page)
 }
 
-/// All that is asked for, the oldest first, a JSON object a line.
+/// All matching records, oldest first, one JSON object per line.
 pub async fn export(visit: Visit) -> Response {
     match exported(&visit).await {
         Ok(lines) => {
@@ -235,8 +234,12 @@ async fn exported(visit: &Visit) -> Result<String, Problem> {
         asked.after = found.next;
     }
     Err(keystile_model::error::refuse(
+        keystile_model::error::Code::TooMany,
         format_args!("more than {MOST} records match"),
-        "narrow the time range, or use `keystilectl audit export`",
+        keystile_model::next![
+            "narrow the time range, or use ",
+            keystile_model::error::Act::AuditExport
+        ],
     )
     .into())
 }

@@ -1,17 +1,17 @@
-//! Charts: SVG made here, with the numbers in a table behind each.
+//! Charts: SVG generated here, with the numbers in a table for each.
 //!
-//! Small enough to be our own: a library would bring fonts, colours of its own and inline
-//! styles, which our pages forbid.
+//! Small enough to write ourselves: a library would bring fonts, its own colours and inline styles,
+//! which our pages forbid.
 
 use maud::{Markup, html};
 
-use super::part::number;
+use super::widgets::number;
 
 /// What a chart shows.
 pub struct Series<'a> {
     /// Says what it is.
     pub title: &'a str,
-    /// What a bar stands for: `Day`.
+    /// What a bar represents: `Day`.
     pub axis: &'a str,
     /// The parts of every bar, from below: `done`, `refused`. Four at most have a colour of
     /// their own.
@@ -24,7 +24,7 @@ pub struct Series<'a> {
 pub struct Bar {
     /// In full: `2027-01-31`.
     pub label: String,
-    /// Below the bar, where there is room: `31`.
+    /// Below the bar, if there is room: `31`.
     pub short: String,
     /// One number for each part.
     pub values: Vec<u64>,

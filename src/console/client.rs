@@ -1,4 +1,4 @@
-//! Clients: the list, one of them with its keys, and how they are made and changed.
+//! Clients: the list, a client with its keys, and creating and changing them.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -6,21 +6,25 @@ use maud::{Markup, html};
 
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
-use super::part::{self, field, number, time};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, number, time};
 use super::{key, usage};
-use keystile_api::client::{ClientDetail, ClientRow, Create, Delete, List, Show, Update, labels};
+use keystile_api::client::{
+    ClientDetail, ClientRow, ClientView, Create, Delete, List, Show, Update,
+};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
-use keystile_model::error::refuse_all;
+use keystile_model::error::Result;
+use keystile_model::key::LABELS;
+use keystile_model::wire::labels;
 use keystile_model::world::World;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 
 const PAGE: u32 = 50;
 
-/// All clients, or those that are asked for.
+/// All clients, filtered by the query.
 pub async fn list(visit: Visit) -> Response {
     let page = listing(&visit).await;
     visit.shown(page)
@@ -47,7 +51,7 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     asked.limit = Some(PAGE);
     let found = visit.run(asked).await?;
     let plans = plans(visit).await?;
-    let draft = Draft::new(&query, None);
+    let draft = FormState::new(&query, None);
     let row = |row: &ClientRow| {
         let c = &row.client;
         vec![
@@ -67,17 +71,17 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         form.filters method="get" action="/console/clients" role="search" aria-label="Clients" {
             (field("search", "Name or description").kind("search").line(&draft))
-            (field("plan", "Plan").choice(&draft, &part::options("any", &plans)))
+            (field("plan", "Plan").choice(&draft, &widgets::options("any", &plans)))
             (field("label", "Label").placeholder("team=web").line(&draft))
             button.quiet type="submit" { "Show" }
         }
-        (part::table(
+        (widgets::table(
             "Clients",
             &["Client", "Plan", "Keys", "Description", "Created"],
             found.clients.iter().map(row).collect(),
-            "There are no such clients.",
+            "No matching clients.",
         ))
-        (part::pager(first, next))
+        (widgets::pager(first, next))
     };
     let page = Page::new(Section::Clients, "Clients", body);
     Ok(match visit.may::<Create>() {
@@ -94,15 +98,15 @@ pub async fn new(visit: Visit) -> Response {
 
 async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
     let plans = plans(visit).await?;
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let body = html! {
         form.card method="post" action="/console/clients" {
             (visit.seal())
             (draft.summary())
-            (field("name", "Name").needed().hint("Unique; upstreams and logs see it.").line(&draft))
-            (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &part::options("none", &plans)))
+            (field("name", "Name").needed().hint("Unique. Upstreams see it, and it appears in logs.").line(&draft))
+            (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &widgets::options("none", &plans)))
             (field("description", "Description").line(&draft))
-            (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&draft))
+            (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&draft))
             button type="submit" { "Create" }
         }
     };
@@ -136,7 +140,7 @@ pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
 
 /// The fields of the form that changes a client.
 const FIELDS: [&str; 3] = ["plan", "description", "labels"];
-/// What distinguishes it from a later one of the same name, which cannot be deleted unseen.
+/// What distinguishes it from a later one of the same name, so that it is not deleted by mistake.
 const SAME: [&str; 1] = ["created"];
 
 /// A client as the fields of its forms.
@@ -158,29 +162,13 @@ async fn page(
     let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
     let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
-    let records = match visit.may::<audit::List>() {
-        true => {
-            let asked = audit::List {
-                client: Some(name.to_owned()),
-                limit: Some(10),
-                ..audit::List::default()
-            };
-            Some(visit.run(asked).await?.records)
-        }
-        false => None,
-    };
+    let records = lately(visit, name).await?;
     let guide = visit.run(guide::Show {}).await?;
     let plan = guide
         .plans
         .iter()
         .find(|p| Some(&p.plan) == client.client.plan.as_ref());
     let path = format!("/console/clients/{}", encoded(name));
-    let labels: Vec<String> = client
-        .client
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
     let now = current(&client);
     let held = match sent {
         Some(sent) => {
@@ -192,16 +180,7 @@ async fn page(
     };
     let held = held::showing(held, &SAME);
     let body = html! {
-        section.card aria-label="What it is" {
-            (part::facts(vec![
-                ("Plan", html! { @if let Some(plan) = &client.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-                ("Limits", part::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
-                ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
-                ("Description", html! { @if client.client.description.is_empty() { span.soft { "none" } } @else { (client.client.description) } }),
-                ("Labels", part::tags(&labels)),
-                ("Created", time(client.client.created.0, visit.now)),
-            ]))
-        }
+        (card(visit, &client.client, plan))
         (used.shown(visit, &path))
         (used.odd(visit))
         section aria-labelledby="keys" {
@@ -211,9 +190,9 @@ async fn page(
         }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
-                h2 #log { "What was done lately" }
-                (super::audit::rows(records, "Nothing was written down yet."))
-                p { a href={ "/console/audit?client=" (encoded(name)) } { "All of it" } }
+                h2 #log { "Recent changes" }
+                (super::audit::rows(records, "No records yet."))
+                p { a href={ "/console/audit?client=" (encoded(name)) } { "Show all" } }
             }
         }
         @if visit.may::<Update>() {
@@ -229,6 +208,41 @@ async fn page(
     })
 }
 
+/// The last records about it, for those who may read them.
+async fn lately(visit: &Visit, name: &str) -> Result<Option<Vec<audit::RecordView>>, Problem> {
+    match visit.may::<audit::List>() {
+        true => {
+            let asked = audit::List {
+                client: Some(name.to_owned()),
+                limit: Some(10),
+                ..audit::List::default()
+            };
+            Ok(Some(visit.run(asked).await?.records))
+        }
+        false => Ok(None),
+    }
+}
+
+fn card(visit: &Visit, client: &ClientView, plan: Option<&guide::Allowance>) -> Markup {
+    let labels: Vec<String> = client
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    html! {
+        section.card aria-label="Details" {
+            (widgets::facts(vec![
+                ("Plan", html! { @if let Some(plan) = &client.plan { code { (plan) } } @else { span.soft { "none" } } }),
+                ("Limits", widgets::tags(plan.map_or(&[], |p| p.limits.as_slice()))),
+                ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
+                ("Description", html! { @if client.description.is_empty() { span.soft { "none" } } @else { (client.description) } }),
+                ("Labels", widgets::tags(&labels)),
+                ("Created", time(client.created.0, visit.now)),
+            ]))
+        }
+    }
+}
+
 fn changes(
     visit: &Visit,
     name: &str,
@@ -238,15 +252,15 @@ fn changes(
 ) -> Markup {
     let path = format!("/console/clients/{}", encoded(name));
     let mut plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
-    // One that the policy no longer has stays chosen until another is.
+    // A plan that the policy no longer has stays selected until another is chosen.
     let own = form.text(&held::was("plan")).to_owned();
     if !own.is_empty() && !plans.contains(&own) {
         plans.push(own);
     }
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (change, delete) = (
-        Draft::new(form, of("update")),
-        Draft::new(form, of("delete")),
+        FormState::new(form, of("update")),
+        FormState::new(form, of("delete")),
     );
     html! {
         div.columns {
@@ -255,27 +269,27 @@ fn changes(
                 (change.summary())
                 form method="post" action=(path) {
                     (visit.seal()) (held::hidden(form, &FIELDS))
-                    (field("plan", "Plan").choice(&change, &part::options("none", &plans)))
+                    (field("plan", "Plan").choice(&change, &widgets::options("none", &plans)))
                     (field("description", "Description").line(&change))
-                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(key::LABELS).line(&change))
+                    (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&change))
                     button type="submit" { "Save" }
                 }
             }
             section.card aria-labelledby="delete" {
                 h2 #delete { "Delete" }
-                p { "Deletes the client, and revokes all its keys and tokens for good." }
+                p { "Deletes the client and permanently revokes all its keys and tokens." }
                 (delete.summary())
                 form method="post" action={ (path) "/delete" } data-confirm=(name) {
                     (visit.seal()) (held::hidden(form, &SAME))
                     (field("confirm", &format!("Type {name} to confirm")).needed().line(&delete))
-                    button.danger type="submit" { "Delete for good" }
+                    button.danger type="submit" { "Delete permanently" }
                 }
             }
         }
     }
 }
 
-/// Changes what was typed over, if all that the form showed is as it was.
+/// Changes the edited fields, if nothing that the form showed has changed.
 pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
     let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
@@ -322,13 +336,11 @@ async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Resp
     visit.shown(page)
 }
 
-/// Deletes one, if its name was typed.
+/// Deletes a client, if its name was typed.
 pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "delete");
     if form.text("confirm") != name {
-        let e = refuse_all(vec![format!(
-            "`confirm`: this is not `{name}`; type the name of the client"
-        )]);
+        let e = super::form::unconfirmed(&name, "type the name of the client");
         return again(&visit, &name, &form, e.into()).await;
     }
     let asked = Delete {

@@ -1,8 +1,8 @@
-// Small help that the pages can do without.
+// Small conveniences; the pages work without them.
 "use strict";
 
-// A page that was left and comes back out of the browser's memory is asked for again:
-// whoever signed out sees nothing, and a secret is not shown a second time.
+// Reloads a page that the browser restores from its back/forward cache: after signing out nothing
+// is visible, and a secret is not shown a second time.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
@@ -17,7 +17,7 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    // Without TLS browsers have no clipboard: select it, so that one keystroke copies.
+    // Without TLS, browsers offer no clipboard: select the text, so that one keystroke copies it.
     if (source.select) source.select();
     else getSelection().selectAllChildren(source);
     button.textContent = "Press Ctrl+C";
@@ -29,7 +29,7 @@ for (const input of document.querySelectorAll("[data-select]")) {
   input.addEventListener("focus", () => input.select());
 }
 
-// What cannot be undone is not within reach before its name is typed.
+// Buttons for what cannot be undone are disabled until the name is typed.
 for (const form of document.querySelectorAll("form[data-confirm]")) {
   const typed = form.querySelector("[name=confirm]");
   const button = form.querySelector("button[type=submit]");
@@ -38,8 +38,8 @@ for (const form of document.querySelectorAll("form[data-confirm]")) {
   check();
 }
 
-// The code of an invitation stands where browsers tell it to nobody. It goes into the
-// form, and out of the address bar.
+// The code of an invitation is in the fragment, which browsers do not send. It is moved into
+// the form and removed from the address bar.
 const invitation = document.querySelector("form[data-invitation]");
 if (invitation && location.hash.length > 1) {
   invitation.elements.code.value = decodeURIComponent(location.hash.slice(1));

@@ -1,16 +1,16 @@
-//! Why a request is let in or turned away. The key is posted: it never stands in a URL.
+//! Why a request is let in or refused. The key is posted, so that it is never in a URL.
 
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
-use super::part::{self, field, time};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, time};
 use keystile_api::explain::{Explain, Explanation};
 use keystile_server::problem::Problem;
 
-/// The form; the URL fills what is no secret.
+/// The form, filled from the URL except for secrets.
 pub async fn form(visit: Visit) -> Response {
     let form = visit.query.clone().without("key");
     let page = page(&visit, &form, None, None);
@@ -28,7 +28,7 @@ pub async fn ask(Sent { visit, form }: Sent) -> Response {
         }
         Err(e) => Err(e.into()),
     };
-    // An id may be shown again; what is longer may be a whole key.
+    // An id may be shown again; anything longer may be a full key.
     let form = match form.text("key").len() {
         0..=10 => form,
         _ => form.without("key"),
@@ -46,7 +46,7 @@ fn page(
     problem: Option<&Problem>,
     answer: Option<&Explanation>,
 ) -> Page {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let methods: Vec<(String, String)> =
         ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
             .iter()
@@ -57,7 +57,7 @@ fn page(
             (visit.seal())
             (draft.summary())
             div.grid {
-                (field("key", "Key").placeholder("id, or the whole key").hint("It is looked at and forgotten.").line(&draft))
+                (field("key", "Key").placeholder("id, or the whole key").hint("It is not stored.").line(&draft))
                 (field("method", "Method").choice(&draft, &methods))
                 (field("path", "Path").needed().placeholder("/v1/users/7").line(&draft))
                 (field("host", "Host").placeholder("api.example.com").line(&draft))
@@ -66,7 +66,7 @@ fn page(
             }
             label.check {
                 input type="checkbox" name="tls" value="true" checked[form.has("tls", "true")];
-                span { "over TLS" }
+                span { "Over TLS" }
             }
             button type="submit" { "Explain" }
         }
@@ -80,11 +80,11 @@ fn told(answer: &Explanation, now: u64) -> Markup {
     html! {
         section.card aria-labelledby="verdict" {
             h2 #verdict class={ @if good { "good" } @else { "bad" } } {
-                @if good { "It passes" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
+                @if good { "Let in" } @else { "Refused: " (answer.status) " " code { (answer.code) } }
             }
             @if !good || !answer.limits_seen { p { (super::form::sentence(&answer.detail)) } }
             @if let Some(hint) = &answer.hint { p.soft { (super::form::sentence(hint)) } }
-            @if !good && answer.shadow { (part::hint(html! { p { "The policy is in shadow mode: it is counted as refused, and passes." } })) }
+            @if !good && answer.shadow { (widgets::hint(html! { p { "The policy is in shadow mode: the request is counted as refused, but let in." } })) }
             ol.rules {
                 @for rule in &answer.rules {
                     li class={ @if rule.held { "held" } @else { "broken" } } {
@@ -93,11 +93,11 @@ fn told(answer: &Explanation, now: u64) -> Markup {
                     }
                 }
             }
-            (part::facts(vec![
+            (widgets::facts(vec![
                 ("Client", html! { @if let Some(client) = &answer.client { (client) } @else { span.soft { "nobody" } } }),
                 ("Key", html! { @if let Some(key) = &answer.key { a href={ "/console/keys/" (key) } { code { (key) } } } @else { span.soft { "none" } } }),
                 ("Route", html! { @if let Some(route) = &answer.route { code { (route) } } @else { span.soft { "none" } } }),
-                ("At", time(answer.at.0, now)),
+                ("Time", time(answer.at.0, now)),
                 ("Keyset", html! { code { (answer.keyset_version) } }),
             ]))
         }

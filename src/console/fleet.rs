@@ -4,8 +4,8 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::page::{Page, Section};
-use super::part::{self, chip};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
@@ -17,21 +17,21 @@ pub async fn show(visit: Visit) -> Response {
 }
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
-    // What is shown comes from the server itself; the right to see it does not.
+    // The data come from the server itself, but the role has to be checked.
     let version = visit
         .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
         .await?;
     let fleet = visit.fleet();
     let body = html! {
         p { "Keyset of the store: " code { (version) } }
-        (part::table(
+        (widgets::table(
             "Envoys",
             &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
             fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),
-            "No Envoy has connected yet. `keystilectl render envoy` shows how one is set up.",
+            "No Envoy has connected yet. `keystilectl render envoy` prints a configuration for one.",
         ))
-        p.soft { "`--wait` waits for every known Envoy, connected or not, until it is forgotten. Forget an Envoy that is gone for good." }
-        p.soft { "In force is what every worker of an Envoy has proved to decide by, not what it was sent. An Envoy has a VM for each worker and one more; one whose policy reports nowhere proves nothing." }
+        p.soft { "`--wait` waits for every known Envoy, connected or not. Forget Envoys that are gone for good." }
+        p.soft { "In force is the version that every worker of an Envoy has proved, not the one that it was sent. An Envoy has one VM per worker and one more. Without `report` in its policy, an Envoy proves nothing." }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))
 }

@@ -1,5 +1,5 @@
-//! What is typed: fields of forms and queries, how operations are made of them, and what
-//! is said beside a field that is wrong.
+//! Input: fields of forms and queries, making operations from them, and messages beside invalid
+//! fields.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::held::SEEN;
 use keystile_api::{self as operation, Operation};
-use keystile_model::error::{Result, refuse_all};
+use keystile_model::error::{Code, Error, Kind, Result, Surface, refuse, refuse_all};
 use keystile_model::wire::Secret;
 use keystile_server::problem::Problem;
 
@@ -17,10 +17,10 @@ pub struct Form {
     fields: BTreeMap<String, Vec<String>>,
 }
 
-/// What forms carry beside what is typed.
+/// Hidden fields of forms.
 const OURS: [&str; 5] = ["csrf", "nonce", "confirm", "do", SEEN];
 
-/// Whether a field is one of ours, which nobody types into.
+/// Whether a field is one of our hidden ones.
 fn is_ours(name: &str) -> bool {
     OURS.contains(&name) || name.starts_with("was_")
 }
@@ -62,7 +62,7 @@ impl Form {
         self.all(name).iter().any(|v| v == value)
     }
 
-    /// The words in a field, parted by spaces, commas or lines.
+    /// The words in a field, separated by spaces, commas or line breaks.
     pub fn words(&self, name: &str) -> Vec<String> {
         let all = self.all(name).iter();
         all.flat_map(|v| v.split([' ', ',', '\n', '\r', '\t']))
@@ -71,8 +71,8 @@ impl Form {
             .collect()
     }
 
-    /// The `name=value` pairs in a field, parted as words are. A value with a space or a comma
-    /// in it stands in double quotes, as [`pairs_text`] writes it.
+    /// The `name=value` pairs in a field, separated like words. A value with a space or a comma in
+    /// it is in double quotes, as [`pairs_text`] writes it.
     pub fn pairs(&self, name: &str) -> Vec<String> {
         let mut all = Vec::new();
         let (mut word, mut inside) = (String::new(), false);
@@ -82,7 +82,7 @@ impl Form {
             match c {
                 '\\' if inside => word.extend(chars.next()),
                 '"' if inside => inside = false,
-                // Elsewhere in a word it stands for itself.
+                // Elsewhere in a word it is an ordinary character.
                 '"' if word.ends_with('=') => inside = true,
                 ' ' | ',' | '\n' | '\r' | '\t' if !inside => all.push(std::mem::take(&mut word)),
                 c => word.push(c),
@@ -124,11 +124,11 @@ impl Form {
         super::visit::with_query(path, &self.fields)
     }
 
-    /// An operation of its fields: empty ones are not said, and those in `lists` hold
+    /// Makes an operation from its fields: empty ones are left out, and those in `lists` hold
     /// several words.
     ///
     /// # Errors
-    /// Every field that holds something else than it should, in the words of the API.
+    /// Every field with an invalid value, in the words of the API.
     pub fn operation<O: Operation>(&self, lists: &[&str]) -> Result<O> {
         let mut fields = BTreeMap::new();
         for name in self.fields.keys() {
@@ -151,13 +151,13 @@ impl Form {
                 Ok(_) => return Err(refuse_all(wrong)),
                 Err(e) => e,
             };
-            // The reader stops at the first mistake; without that field it finds the next.
-            let field = e.messages().iter().find_map(|m| field_of(m));
-            if field.is_none_or(|field| fields.remove(field).is_none()) {
-                wrong.extend_from_slice(e.messages());
+            // The parser stops at the first mistake; without that field it finds the next.
+            let field = e.faults().iter().find_map(|f| f.base_field());
+            let gone = field.and_then(|field| fields.remove(field));
+            wrong.extend(e.into_faults());
+            if gone.is_none() {
                 return Err(refuse_all(wrong));
             }
-            wrong.extend_from_slice(e.messages());
         }
     }
 
@@ -189,7 +189,7 @@ pub fn pairs_text(pairs: &BTreeMap<String, String>) -> String {
     words.join(" ")
 }
 
-/// What is wrong with a form: by field, and with none of them.
+/// What is wrong with a form, by field and as a whole.
 #[derive(Default)]
 pub struct Faults {
     fields: BTreeMap<String, Vec<String>>,
@@ -198,22 +198,17 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Finds the field that each message is about: it is named in front, or what was typed
-    /// into it is quoted.
+    /// Puts each message beside the field that it is about, if the form has that field.
     pub fn of(problem: &Problem, form: &Form) -> Self {
-        let one = std::slice::from_ref(&problem.detail);
-        let all = match problem.errors.is_empty() {
-            true => one,
-            false => problem.errors.as_slice(),
-        };
         let mut faults = Self::default();
-        for message in all {
-            match named(message, form).or_else(|| quoted(message, form)) {
-                Some((field, words)) => {
+        for part in &problem.errors {
+            let fault = part.fault();
+            match fault.base_field().filter(|f| form.fields.contains_key(*f)) {
+                Some(field) => {
                     let field = faults.fields.entry(field.to_owned()).or_default();
-                    field.push(sentence(words));
+                    field.push(sentence(&fault.beside(Surface::Console)));
                 }
-                None => faults.rest.push(sentence(message)),
+                None => faults.rest.push(sentence(&fault.words(Surface::Console))),
             }
         }
         faults
@@ -230,41 +225,16 @@ impl Faults {
     }
 }
 
-/// `` `expires`: …`` or `` `scopes[0]`: …``.
-fn named<'m>(message: &'m str, form: &Form) -> Option<(&'m str, &'m str)> {
-    let field = field_of(message)?;
-    let (_, words) = message.split_once("`: ")?;
-    form.fields.contains_key(field).then_some((field, words))
+/// The refusal of a form in which something was to be typed to confirm it.
+pub fn unconfirmed(wanted: &str, next: &str) -> Error {
+    let fact = format_args!("this is not `{wanted}`");
+    refuse(Code::ConfirmationMissing, fact, next)
+        .field("confirm")
+        .of(Kind::Invalid)
 }
 
-/// The field that a message names in front.
-fn field_of(message: &str) -> Option<&str> {
-    let (path, _) = message.strip_prefix('`')?.split_once("`: ")?;
-    let end = path.find(['[', '.']).unwrap_or(path.len());
-    path.get(..end)
-}
-
-/// What was typed stands in the message, in backquotes.
-fn quoted<'m>(message: &'m str, form: &'m Form) -> Option<(&'m str, &'m str)> {
-    let typed = |name: &str| {
-        let whole = form.all(name).iter().map(|v| v.trim().to_owned());
-        let all: Vec<String> = whole.chain(form.words(name)).collect();
-        all.iter()
-            .any(|v| !v.is_empty() && message.contains(&format!("`{v}`")))
-    };
-    form.fields
-        .keys()
-        .filter(|name| !is_ours(name))
-        .find(|name| typed(name))
-        .map(|name| (name.as_str(), message))
-}
-
-/// A message as a page says it: it begins like a sentence.
+/// A message for a page, which begins like a sentence.
 pub fn sentence(message: &str) -> String {
-    // Where the fields of the API are described is of no help in front of a form.
-    let message = message
-        .strip_suffix("; see /docs for the fields and what they hold")
-        .unwrap_or(message);
     let mut chars = message.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
@@ -276,7 +246,7 @@ pub fn sentence(message: &str) -> String {
 mod tests {
     use super::*;
     use keystile_api::key;
-    use keystile_model::error::refuse_all;
+    use keystile_model::error::{Act, Next};
 
     #[test]
     fn a_form_becomes_an_operation_without_what_was_left_empty() {
@@ -293,18 +263,22 @@ mod tests {
     #[test]
     fn a_message_stands_beside_the_field_that_it_is_about() {
         let form = Form::read(b"name=a+b&expires=soon&plan=gld&cidrs=").unwrap();
-        let problem = Problem::from(refuse_all(vec![
-            "`expires`: `soon` is no time; write `90d`".to_owned(),
-            "the policy has no plan `gld`; did you mean `gold`?".to_owned(),
-            "something else; do it".to_owned(),
-        ]));
+        let one =
+            |code, field: &str, next: Next| refuse(code, "wrong", next).about(field).into_faults();
+        let faults = [
+            one(Code::InvalidValue, "expires", "write `90d`".into()),
+            one(
+                Code::UnknownPlan,
+                "plan",
+                keystile_model::next!["see ", Act::PlanList],
+            ),
+            one(Code::InvalidValue, "origins[0]", "do it".into()),
+        ];
+        let problem = Problem::from(refuse_all(faults.concat()));
         let faults = Faults::of(&problem, &form);
-        assert_eq!(
-            faults.with("expires"),
-            ["`soon` is no time; write `90d`".to_owned()]
-        );
-        assert_eq!(faults.with("plan").len(), 1);
-        assert_eq!(faults.rest, ["Something else; do it"]);
+        assert_eq!(faults.with("expires"), ["Wrong; write `90d`"]);
+        assert_eq!(faults.with("plan"), ["Wrong; see “Policy”"]);
+        assert_eq!(faults.rest, ["Wrong; do it"]);
     }
 
     #[test]
@@ -333,7 +307,7 @@ mod tests {
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
         let form = Form::default().with("labels", pairs_text(&pairs));
-        let read = keystile_api::client::labels(&form.pairs("labels")).unwrap();
+        let read = keystile_model::wire::labels(&form.pairs("labels")).unwrap();
         assert_eq!(read.into_iter().collect::<BTreeMap<_, _>>(), pairs);
         let typed = Form::read(b"labels=team=web,%0d%0aowner=kim").unwrap();
         assert_eq!(typed.pairs("labels"), ["team=web", "owner=kim"]);

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::form::sentence;
 use super::page::{Page, Section};
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use keystile_api::guide::{Asks, Guide, Show};
 use keystile_server::problem::Problem;
 
@@ -23,23 +23,21 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         guide.prefix,
         guide.environments.first().map_or("live", String::as_str)
     );
-    let routes = guide.routes.iter().map(|r| {
-        vec![
-            html! { code { (r.path) } },
-            methods(r),
-            needs(r),
-            html! { @if let Some(limit) = &r.limit { (in_words(limit)) } @else { span.soft { "that of the plan" } } },
-            html! { (r.cost) },
-        ]
-    });
-    let errors = guide.errors.iter().map(|e| {
-        vec![
-            html! { code { (e.code) } },
-            html! { (e.status) },
-            html! { (sentence(&e.detail)) },
-        ]
-    });
     let body = html! {
+        (send(&guide, &key))
+        (routes(&guide))
+        (limits(&guide))
+        (errors(&guide))
+    };
+    Ok(Page::new(
+        Section::Guide,
+        format!("Calling {}", guide.realm),
+        body,
+    ))
+}
+
+fn send(guide: &Guide, key: &str) -> Markup {
+    html! {
         section aria-labelledby="send" {
             h2 #send { "Send your key" }
             p { "With every request" @if guide.require_tls { ", over TLS only" } ", in one of these places:" }
@@ -54,18 +52,37 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
                     }
                 }
             }
-            p.soft { "Keys begin with " code { (guide.prefix) } ". Treat one like a password: not in a repository, not in a web page." }
+            p.soft { "Keys begin with " code { (guide.prefix) } ". Treat a key like a password: keep it out of repositories and web pages." }
             div.examples {
-                (part::copyable("curl", "curl", &curl(&guide, &key)))
-                (part::copyable("python", "Python", &python(&guide, &key)))
-                (part::copyable("javascript", "JavaScript", &javascript(&guide, &key)))
+                (widgets::copyable("curl", "curl", &curl(guide, key)))
+                (widgets::copyable("python", "Python", &python(guide, key)))
+                (widgets::copyable("javascript", "JavaScript", &javascript(guide, key)))
             }
         }
+    }
+}
+
+fn routes(guide: &Guide) -> Markup {
+    let routes = guide.routes.iter().map(|r| {
+        vec![
+            html! { code { (r.path) } },
+            methods(r),
+            needs(r),
+            html! { @if let Some(limit) = &r.limit { (in_words(limit)) } @else { span.soft { "that of the plan" } } },
+            html! { (r.cost) },
+        ]
+    });
+    html! {
         section aria-labelledby="routes" {
             h2 #routes { "Routes" }
-            (part::table("Routes", &["Path", "Methods", "Your key needs", "Limit", "Cost"], routes.collect(), "There are no routes."))
+            (widgets::table("Routes", &["Path", "Methods", "Your key needs", "Limit", "Cost"], routes.collect(), "There are no routes."))
             @if guide.unmatched_denied { p.soft { "Everything else is refused." } }
         }
+    }
+}
+
+fn limits(guide: &Guide) -> Markup {
+    html! {
         section aria-labelledby="limits" {
             h2 #limits { "Limits" }
             @for plan in &guide.plans {
@@ -78,35 +95,42 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
                 }
             }
             @if guide.plans.is_empty() { p { "No plan limits your keys." } }
-            p { "Every 429 carries " code { "Retry-After" } ": the seconds to wait. " code { "RateLimit" } " and " code { "RateLimit-Policy" } " tell how much is left." }
+            p { "Every 429 carries " code { "Retry-After" } ", the number of seconds to wait. " code { "RateLimit" } " and " code { "RateLimit-Policy" } " say how much is left." }
         }
+    }
+}
+
+fn errors(guide: &Guide) -> Markup {
+    let errors = guide.errors.iter().map(|e| {
+        vec![
+            html! { code { (e.code) } },
+            html! { (e.status) },
+            html! { (sentence(&e.detail)) },
+        ]
+    });
+    html! {
         section aria-labelledby="errors" {
             h2 #errors { "Errors" }
-            p { "A request that is not let in is answered with " code { "application/problem+json" } " (RFC 9457). Programs go by its " code { "code" } "." }
-            (part::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
+            p { "A refused request is answered with " code { "application/problem+json" } " (RFC 9457). Programs should check its " code { "code" } "." }
+            (widgets::table("Errors", &["Code", "Status", "Meaning"], errors.collect(), "There are none."))
         }
-    };
-    Ok(Page::new(
-        Section::Guide,
-        format!("Calling {}", guide.realm),
-        body,
-    ))
+    }
 }
 
 /// Methods of a route.
 pub fn methods(route: &Asks) -> Markup {
-    html! { @if route.methods.is_empty() { span.soft { "any" } } @else { (part::tags(&route.methods)) } }
+    html! { @if route.methods.is_empty() { span.soft { "any" } } @else { (widgets::tags(&route.methods)) } }
 }
 
-/// What a route asks for.
+/// What a route requires.
 pub fn needs(route: &Asks) -> Markup {
     html! {
         @if route.auth == "none" { "no key" }
         @else {
             @if route.auth == "optional" { "a key, if one is sent" }
             @else if route.scopes.is_empty() && route.any_scope.is_empty() { "any key" }
-            @if !route.scopes.is_empty() { (part::tags(&route.scopes)) }
-            @if !route.any_scope.is_empty() { "one of " (part::tags(&route.any_scope)) }
+            @if !route.scopes.is_empty() { (widgets::tags(&route.scopes)) }
+            @if !route.any_scope.is_empty() { "one of " (widgets::tags(&route.any_scope)) }
         }
     }
 }
@@ -142,7 +166,7 @@ pub fn in_words(limit: &str) -> String {
     format!("{requests} requests a {per}{burst}{of}")
 }
 
-/// A route that shows a key off: the first that asks for one.
+/// An example route: the first that requires a key.
 fn example(guide: &Guide) -> (String, String) {
     let route = guide
         .routes
@@ -171,7 +195,7 @@ fn example(guide: &Guide) -> (String, String) {
     )
 }
 
-/// A segment of a path that a segment of a template takes.
+/// An example of a path segment for a template segment.
 fn filled(segment: &str) -> String {
     if segment.starts_with("{*") || segment.ends_with("+}") {
         return "example".to_owned();

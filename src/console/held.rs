@@ -1,15 +1,15 @@
-//! What a form showed when its page was made. It travels with the form, so that saving it
-//! undoes nothing that was changed while the page was open.
+//! What a form showed when its page was made. It is submitted with the form, so that saving does
+//! not undo changes that were made while the page was open.
 //!
-//! A form that changes something carries each field twice: as it can be typed over, and,
-//! hidden, as it was. Only what was typed over is sent on. A button that gives back rights or
-//! replaces something carries [`SEEN`], the tag of the thing that it was shown with. What only
-//! takes rights away (disable, revoke) carries neither: that is never too late.
+//! A form that changes something has each field twice: editable and, hidden, with its original
+//! value. Only edited fields are applied. A button that restores rights or replaces something
+//! carries [`SEEN`], the tag of what it was shown with. Buttons that only take rights away
+//! (disable, revoke) carry neither: that is never too late.
 
 use maud::{Markup, html};
 
 use super::form::Form;
-use keystile_model::error::{Error, Kind, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Error, Fault, Kind, Result, refuse, refuse_all, told};
 
 /// The field that carries the tag of what a page showed.
 pub const SEEN: &str = "seen";
@@ -17,9 +17,9 @@ pub const SEEN: &str = "seen";
 /// What is refused when a field has changed under a form.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refuse {
-    /// A change of any field: together they say what something may do.
+    /// A change of any field, because together they define what something may do.
     Any,
-    /// A change of a field that was typed over: each stands for itself.
+    /// A change of an edited field: each is independent.
     Typed,
 }
 
@@ -28,7 +28,7 @@ pub fn was(name: &str) -> String {
     format!("was_{name}")
 }
 
-/// The same form, as it is before anybody types.
+/// The same form before any edits.
 #[must_use]
 pub fn showing(form: Form, names: &[&str]) -> Form {
     names.iter().fold(form, |form, name| {
@@ -44,53 +44,52 @@ pub fn hidden(form: &Form, names: &[&str]) -> Markup {
     }
 }
 
-/// Browsers take line breaks out of what stands on one line.
+/// Browsers remove line breaks from single-line fields.
 fn flat(form: &Form, name: &str) -> String {
     form.text(name).replace(['\r', '\n'], "")
 }
 
-/// Whether something else was typed than what the form showed. A field that the form does not
-/// hold was not.
+/// Whether a field was edited. A field that the form does not have was not.
 pub fn is_typed(form: &Form, name: &str) -> bool {
     !form.all(name).is_empty() && flat(form, name) != flat(form, &was(name))
 }
 
-/// Checks that what the form showed still stands `now`.
+/// Checks that what the form showed is still the case `now`.
 ///
 /// # Errors
-/// [`Kind::Stale`], with a message for each field that has changed.
+/// [`Code::ChangedMeanwhile`], with a message for each field that has changed.
 pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()> {
     if names.iter().any(|name| form.all(&was(name)).is_empty()) {
         return Err(refuse(
+            Code::ChangedMeanwhile,
             "the form does not say what it showed",
             "reload the page and send the form from there",
-        )
-        .of(Kind::Stale));
+        ));
     }
     let changed = |name: &&&str| {
         let matters = what == Refuse::Any || is_typed(form, name);
         matters && flat(form, &was(name)) != flat(now, name)
     };
-    let mut messages: Vec<String> = names
+    let mut faults: Vec<Fault> = names
         .iter()
         .filter(changed)
-        .map(|name| {
+        .flat_map(|name| {
             let (before, after) = (form.text(&was(name)), now.text(name));
-            format!(
-                "`{name}`: changed while this page was open, from {} to {}",
+            let fact = format_args!(
+                "changed while this page was open, from {} to {}",
                 quoted(before),
                 quoted(after)
-            )
+            );
+            let changed = told(Code::ChangedMeanwhile, fact);
+            changed.field(name).into_faults()
         })
         .collect();
-    if messages.is_empty() {
+    if faults.is_empty() {
         return Ok(());
     }
-    messages.push(
-        "nothing was saved; what you typed is still below: compare it with what has changed, then save again"
-            .to_owned(),
-    );
-    Err(refuse_all(messages).of(Kind::Stale))
+    let next = "what you typed is still below: compare it with what has changed, then save again";
+    faults.extend(refuse(Code::ChangedMeanwhile, "nothing was saved", next).into_faults());
+    Err(refuse_all(faults).of(Kind::Stale))
 }
 
 fn quoted(text: &str) -> String {
@@ -100,7 +99,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// What a refused form shows: what was typed, and how everything else stands `now`.
+/// What a refused form shows: what was typed, and everything else as it is `now`.
 #[must_use]
 pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
     names.iter().fold(showing(now, names), |merged, name| {
@@ -114,10 +113,10 @@ pub fn merged(form: &Form, now: Form, names: &[&str]) -> Form {
 /// The refusal of a button whose subject has changed since the page was made.
 pub fn changed() -> Error {
     refuse(
+        Code::ChangedMeanwhile,
         "this was changed while the page was open, so nothing was done",
         "see how it is now, then decide again",
     )
-    .of(Kind::Stale)
 }
 
 #[cfg(test)]
@@ -142,8 +141,8 @@ mod tests {
         let error = check(&sent, &now, &NAMES, Refuse::Any).unwrap_err();
         assert_eq!(error.kind(), Kind::Stale);
         assert_eq!(
-            error.messages().first().map(String::as_str),
-            Some("`scopes`: changed while this page was open, from “read write” to “read”")
+            error.faults()[0].words(keystile_model::error::Surface::Console),
+            "`scopes`: changed while this page was open, from “read write” to “read”"
         );
         assert_eq!(check(&sent, &now, &NAMES, Refuse::Typed), Ok(()));
         let again = merged(&sent, now.clone(), &NAMES);

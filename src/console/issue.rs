@@ -4,29 +4,29 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::door::is_client;
 use super::form::Form;
 use super::guide::curl;
-use super::key::{LABELS, refused};
-use super::page::{Draft, Page, Section};
-use super::part::{self, field};
+use super::key::refused;
+use super::page::{FormState, Page, Section};
+use super::sign_in::is_client;
 use super::visit::{Sent, Visit};
-use keystile_api::client::{Show, labels};
+use super::widgets::{self, field};
+use keystile_api::client::Show;
 use keystile_api::encoded;
 use keystile_api::guide::{self, Guide};
 use keystile_api::key::{Fetch, Issue, IssuedKey, Rotate};
+use keystile_model::key::{PROPERTIES, Property};
 use keystile_model::when;
+use keystile_model::wire::labels;
 use keystile_server::problem::Problem;
 
-/// Fields that hold several words.
-const LISTS: [&str; 6] = [
-    "scopes",
-    "limits",
-    "cidrs",
-    "deny_cidrs",
-    "origins",
-    "certificates",
-];
+/// Properties that stand in the form itself; the others unfold.
+const FIRST: [&str; 4] = ["name", "scopes", "expires", "plan"];
+
+/// The properties that unfold.
+fn others() -> impl Iterator<Item = &'static Property> {
+    PROPERTIES.iter().filter(|p| !FIRST.contains(&p.name))
+}
 
 /// The form to issue a key to a client.
 pub async fn form(visit: Visit, Path(name): Path<String>) -> Response {
@@ -57,31 +57,8 @@ async fn asking(
     let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let guide = visit.run(guide::Show {}).await?;
     let scopes = scopes_of(visit, &guide);
-    let given = visit.ceilings().map(|c| c.plans.clone());
-    let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
-    let own = match &client.client.plan {
-        Some(plan) => format!("its client's ({plan})"),
-        None => "none".to_owned(),
-    };
-    // A token that may give some plans gives no other by leaving it out.
-    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
-    let other = client
-        .client
-        .plan
-        .as_ref()
-        .is_none_or(|p| !plans.contains(p));
-    let choices = match bound && other {
-        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
-        false => part::options(&own, &plans),
-    };
-    let kinds = [
-        ("secret", "secret: kept on a server"),
-        ("publishable", "publishable: seen in a web page"),
-    ];
-    let kinds: Vec<(String, String)> = kinds
-        .iter()
-        .map(|(v, w)| ((*v).to_owned(), (*w).to_owned()))
-        .collect();
+    let choices = plans(visit, client.client.plan.as_ref(), &guide);
+    let kinds = kinds();
     let environments: Vec<(String, String)> = guide
         .environments
         .iter()
@@ -89,40 +66,25 @@ async fn asking(
         .collect();
     let longest = visit.ceilings().and_then(|c| c.max_expiry);
     let ends = match longest {
-        Some(most) => format!("{} at most, and needed.", when::duration(most)),
-        None => "Empty: never. A key that ends is one that cannot be forgotten.".to_owned(),
+        Some(most) => format!("Required; {} at most.", when::duration(most)),
+        None => "Empty: never. An expiry ensures that no key is forgotten.".to_owned(),
     };
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let path = format!("/console/clients/{}", encoded(name));
     let body = html! {
         form.card method="post" action={ (path) "/issue" } {
             (visit.seal()) (visit.nonce(form))
             (draft.summary())
             (field("name", "Name").placeholder("billing worker").hint("To tell keys apart.").line(&draft))
-            (field("scopes", "Scopes").hint("What it may do. Give it no more than it needs.").checks(&draft, &scopes))
+            (field("scopes", "Scopes").hint("What the key may do. Grant no more than it needs.").checks(&draft, &scopes))
             div.grid {
-                (field("expires", "Ends").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
+                (field("expires", "Expires").placeholder("90d, 2027-01-31").hint(&ends).line(&draft))
                 (field("plan", "Plan").choice(&draft, &choices))
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
             }
-            details open[more(form)] {
-                summary { "More: limits, networks, origins, certificates, labels, rotation" }
-                div.grid {
-                    @if !is_client(visit) {
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("In place of its plan's.").line(&draft))
-                    }
-                    (field("not_before", "Begins").placeholder("24h, 2027-01-31").line(&draft))
-                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
-                    (field("deny_cidrs", "Never from").placeholder("10.9.0.0/16").line(&draft))
-                    (field("origins", "Origins").placeholder("https://app.example.com").hint("A publishable key needs one.").line(&draft))
-                    (field("certificates", "Client certificates").placeholder("spiffe://example.org/billing").hint("Of no use without one of them.").line(&draft))
-                    (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&draft))
-                    (field("rotate_every", "Rotate every").placeholder("90d").line(&draft))
-                    (field("grace", "Works on for").placeholder("7d").hint("After it was rotated.").line(&draft))
-                }
-            }
-            button type="submit" { "Issue the key" }
+            (rarely_needed(visit, form, &draft))
+            button type="submit" { "Issue key" }
         }
     };
     let page = Page::new(Section::Keys, format!("Issue a key to {name}"), body).refused(problem);
@@ -132,20 +94,50 @@ async fn asking(
     })
 }
 
+/// The plans that the visitor may give, and that of the client, which is given by leaving it out.
+fn plans(visit: &Visit, plan: Option<&String>, guide: &Guide) -> Vec<(String, String)> {
+    let given = visit.ceilings().map(|c| c.plans.clone());
+    let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
+    let own = match plan {
+        Some(plan) => format!("its client's ({plan})"),
+        None => "none".to_owned(),
+    };
+    // A token that may grant only some plans must not grant another by leaving the field out.
+    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let other = plan.is_none_or(|p| !plans.contains(p));
+    match bound && other {
+        true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
+        false => widgets::options(&own, &plans),
+    }
+}
+
+fn kinds() -> Vec<(String, String)> {
+    let kinds = [
+        ("secret", "secret: kept on a server"),
+        ("publishable", "publishable: seen in a web page"),
+    ];
+    kinds
+        .iter()
+        .map(|(v, w)| ((*v).to_owned(), (*w).to_owned()))
+        .collect()
+}
+
+fn rarely_needed(visit: &Visit, form: &Form, draft: &FormState<'_>) -> Markup {
+    html! {
+        details open[more(form)] {
+            summary { "More: limits, networks, origins, certificates, labels, rotation" }
+            div.grid {
+                // A client gives no key limits of its own.
+                @for p in others().filter(|p| p.name != "limits" || !is_client(visit)) {
+                    (field(p.name, p.label).placeholder(p.placeholder).hint(p.hint).line(draft))
+                }
+            }
+        }
+    }
+}
+
 fn more(form: &Form) -> bool {
-    [
-        "limits",
-        "not_before",
-        "cidrs",
-        "deny_cidrs",
-        "origins",
-        "certificates",
-        "labels",
-        "rotate_every",
-        "grace",
-    ]
-    .iter()
-    .any(|name| form.given(name).is_some())
+    others().any(|p| form.given(p.name).is_some())
 }
 
 /// Issues it.
@@ -160,13 +152,18 @@ pub async fn issue(Path(name): Path<String>, Sent { visit, form }: Sent) -> Resp
 
 async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
     let fields = form.clone().without("labels").with("client", name);
-    let mut asked: Issue = fields.operation(&LISTS)?;
+    let lists: Vec<&str> = PROPERTIES
+        .iter()
+        .filter(|p| p.many)
+        .map(|p| p.name)
+        .collect();
+    let mut asked: Issue = fields.operation(&lists)?;
     asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
     let made = visit.once(asked, form).await?;
     Ok(made.and_then(|m| m.keys().first().cloned()))
 }
 
-/// Replaces one.
+/// Replaces a key.
 pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "rotate");
     let asked = form
@@ -180,8 +177,8 @@ pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Respo
     match done {
         Ok(Some(rotated)) => {
             let old = html! {
-                "Key " a href={ "/console/keys/" (id) } { code { (id) } } " works on "
-                @if let Some(until) = &rotated.old.works_until { "until " (part::time(until.0, visit.now)) }
+                "Key " a href={ "/console/keys/" (id) } { code { (id) } } " goes on working "
+                @if let Some(until) = &rotated.old.works_until { "until " (widgets::time(until.0, visit.now)) }
                 "."
             };
             let page = made(&visit, "The new key", &rotated.new, old).await;
@@ -222,11 +219,11 @@ async fn made(
     let target = format!("/console/keys/{id}");
     let body = html! {
         section.card {
-            (part::secret(text, title))
-            @for warning in &issued.warnings { (part::hint(html! { p { (super::form::sentence(warning)) } })) }
+            (widgets::secret(text, title))
+            @for warning in &issued.warnings { (widgets::hint(html! { p { (super::form::sentence(warning)) } })) }
             @if !aside.clone().into_string().is_empty() { p { (aside) } }
-            (part::copyable("curl", "A request with it", &curl(&guide, text)))
-            p { a.button href=(target) { "I have kept it: go on" } }
+            (widgets::copyable("curl", "A request with it", &curl(&guide, text)))
+            p { a.button href=(target) { "I have saved it: continue" } }
         }
     };
     let title = match issued.view.name.is_empty() {
@@ -236,7 +233,7 @@ async fn made(
     Ok(Page::new(Section::Keys, title, body))
 }
 
-/// The same form came again: a page that was loaded a second time.
+/// The same form was submitted again: a page was reloaded.
 fn before(visit: &Visit) -> Page {
     let target = if is_client(visit) {
         "/console"
@@ -244,8 +241,8 @@ fn before(visit: &Visit) -> Page {
         "/console/keys"
     };
     let body = html! {
-        (part::hint(html! {
-            p { strong { "This was done already." } " The secret was shown then, and is stored nowhere. If it is lost, revoke the key and issue another one." }
+        (widgets::hint(html! {
+            p { strong { "This was already done." } " The secret was shown then and is stored nowhere. If it is lost, revoke the key and issue another one." }
         }))
         p { a.button.quiet href=(target) { "To the keys" } }
     };

@@ -1,140 +1,33 @@
-//! Keys: lists of them, and one with all that can be done to it.
+//! Keys: lists, and a key with everything that can be done to it.
+
+mod facts;
+mod list;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::door::is_client;
 use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, maybe_time, time};
+use super::page::{FormState, Page, Section};
+use super::sign_in::is_client;
 use super::usage::{self, Of};
 use super::visit::{Sent, Visit};
+use super::widgets;
+use super::widgets::field;
+use facts::{facts, lately};
 use keystile_api::audit;
-use keystile_api::client::labels;
-use keystile_api::key::{Disable, Enable, KeyUse, KeyView, Keys, List, Revoke, Show, Update};
-use keystile_api::usage::Left;
+use keystile_api::key::{Disable, Enable, KeyView, Revoke, Show, Update};
 use keystile_api::{Operation as _, encoded};
-use keystile_model::error::refuse_all;
+use keystile_model::error::Result;
+use keystile_model::key::PROPERTIES;
 use keystile_model::record::Status;
-use keystile_model::wire::{Id, TimeWords, parsed_list};
+use keystile_model::wire::{Id, labels};
 use keystile_server::problem::Problem;
-
-/// Keys on one page, and how many are looked at for it.
-const PAGE: u32 = 50;
-const SCAN: u32 = 5_000;
-
-/// All keys, or those that are asked for.
-pub async fn list(visit: Visit) -> Response {
-    let page = listing(&visit).await;
-    visit.shown(page)
-}
-
-async fn listing(visit: &Visit) -> Result<Page, Problem> {
-    let client = visit.query.given("client").map(str::to_owned);
-    let keys = found(visit, client).await?;
-    let body = html! {
-        (filters(&visit.query, "/console/keys", true))
-        (listed(&keys, visit, "/console/keys", true))
-    };
-    let lost = html! { a.button.quiet href="/console/lost-keys" { "Lost by a restore" } };
-    Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
-}
-
-/// The keys that a page's query asks for.
-///
-/// # Errors
-/// Those of the operation.
-pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Problem> {
-    let query = visit.query.clone();
-    let mut asked = Form::default();
-    for name in ["status", "environment", "expiring", "cursor"] {
-        if let Some(value) = query.given(name) {
-            asked = asked.with(name, value);
-        }
-    }
-    let mut asked: List = asked
-        .with_all("label", query.words("label"))
-        .operation(&["status", "label"])?;
-    asked.client = client;
-    asked.limit = Some(PAGE);
-    asked.scan = Some(SCAN);
-    visit.run(asked).await
-}
-
-/// What a list can be narrowed to.
-pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
-    let draft = Draft::new(query, None);
-    let states: Vec<String> = [
-        Status::Active,
-        Status::Rotating,
-        Status::Pending,
-        Status::Disabled,
-        Status::Expired,
-        Status::Revoked,
-    ]
-    .iter()
-    .map(|s| s.as_str().to_owned())
-    .collect();
-    html! {
-        form.filters method="get" action=(path) role="search" aria-label="Keys" {
-            @if of_all { (field("client", "Client").line(&draft)) }
-            (field("status", "Status").choice(&draft, &part::options("any", &states)))
-            (field("expiring", "Ends before").placeholder("30d").line(&draft))
-            (field("label", "Label").placeholder("team=web").line(&draft))
-            @if let Some(since) = query.given("since") { input type="hidden" name="since" value=(since); }
-            button.quiet type="submit" { "Show" }
-        }
-    }
-}
-
-/// A page of keys.
-pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Markup {
-    let query = visit.query.clone().without("done");
-    let first = query
-        .given("cursor")
-        .map(|_| query.clone().without("cursor").target(path));
-    let next = keys
-        .next
-        .as_ref()
-        .map(|n| query.clone().with("cursor", n.0.to_string()).target(path));
-    let empty = match next {
-        Some(_) => "No match among the records searched so far; there are more.",
-        None => "There are no such keys.",
-    };
-    html! {
-        (rows(&keys.keys, visit.now, with_client, empty))
-        (part::pager(first, next))
-    }
-}
-
-/// Keys, a row each.
-pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Markup {
-    let mut heads = vec!["Key", "Name", "Status", "Scopes", "Plan", "Ends"];
-    if with_client {
-        heads.insert(1, "Client");
-    }
-    let row = |k: &KeyView| {
-        let id = k.id.0.to_string();
-        let mut row = vec![
-            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
-            html! { @if k.name.is_empty() { span.soft { "–" } } @else { (k.name) } },
-            chip(k.status.0.as_str()),
-            part::tags(&k.scopes),
-            html! { @if let Some(plan) = &k.plan { code { (plan) } } @else { span.soft { "–" } } },
-            maybe_time(k.ends(), now, "never"),
-        ];
-        if with_client {
-            let target = format!("/console/clients/{}", encoded(&k.client));
-            row.insert(1, html! { a href=(target) { (k.client) } });
-        }
-        row
-    };
-    part::table("Keys", &heads, keys.iter().map(row).collect(), empty)
-}
+pub use list::{filters, found, list, listed, rows};
 
 /// One key.
 pub async fn show(visit: Visit, Path(id): Path<String>) -> Response {
@@ -147,7 +40,7 @@ fn id(text: &str) -> Result<Id, Problem> {
     Ok(form.operation::<Show>(&[])?.id)
 }
 
-/// One key, and what became of a form about it.
+/// A key, with the result of a form about it.
 async fn page(
     visit: &Visit,
     text: &str,
@@ -179,8 +72,8 @@ async fn page(
         @if acts { (changes(visit, &key, sent, problem)) }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
-                h2 #log { "What was done to it" }
-                (super::audit::rows(records, "Nothing was written down yet."))
+                h2 #log { "History" }
+                (super::audit::rows(records, "No records yet."))
             }
         }
     };
@@ -195,208 +88,136 @@ async fn page(
     })
 }
 
-fn facts(key: &KeyView, now: u64) -> Markup {
-    let seconds = |t: &Option<keystile_model::wire::Time>| t.as_ref().map(|t| t.0);
-    let words = |list: &[String], none: &str| match list.is_empty() {
-        true => html! { span.soft { (none) } },
-        false => part::tags(list),
-    };
-    let labels: Vec<String> = key.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let mut all = vec![
-        ("Status", chip(key.status.0.as_str())),
-        (
-            "Kind",
-            html! { (key.kind.as_str()) ", " code { (key.environment.0) } },
-        ),
-        ("Scopes", words(&key.scopes, "none")),
-        (
-            "Plan",
-            html! { @if let Some(plan) = &key.plan { code { (plan) } } @else { span.soft { "none" } } },
-        ),
-        ("Limits of its own", words(&key.limits, "those of the plan")),
-        ("Created", time(key.created.0, now)),
-        ("Ends", maybe_time(seconds(&key.expires), now, "never")),
-    ];
-    if let Some(until) = seconds(&key.works_until) {
-        all.push(("Gives way", time(until, now)));
-    }
-    if let Some(from) = seconds(&key.not_before) {
-        all.push(("Begins", time(from, now)));
-    }
-    if let Some(revoked) = seconds(&key.revoked) {
-        all.push((
-            "Revoked",
-            html! { (time(revoked, now)) @if !key.reason.is_empty() { " (" (key.reason) ")" } },
-        ));
-    }
-    if !key.cidrs.is_empty() || !key.deny_cidrs.is_empty() {
-        all.push(("Only from", words(&key.cidrs, "everywhere")));
-        all.push(("Never from", words(&key.deny_cidrs, "nowhere")));
-    }
-    if !key.origins.is_empty() {
-        all.push(("Origins", words(&key.origins, "any")));
-    }
-    if !key.certificates.is_empty() {
-        all.push(("Client certificates", words(&key.certificates, "any")));
-    }
-    if !labels.is_empty() {
-        all.push(("Labels", words(&labels, "none")));
-    }
-    if let Some(from) = &key.rotated_from {
-        let id = from.0.to_string();
-        all.push((
-            "Takes the place of",
-            html! { a href={ "/console/keys/" (id) } { code { (id) } } },
-        ));
-    }
-    html! { section.card aria-label="What it is" { (part::facts(all)) } }
-}
-
-/// When and where from it was used last, and what is left of its quota.
-fn lately(key: &KeyView, left: Option<&Left>, now: u64) -> Markup {
-    let of = |f: fn(&KeyUse) -> Option<&String>| {
-        let text = key.usage.as_ref().and_then(f);
-        html! { @if let Some(text) = text { (text) } @else { span.soft { "not noted" } } }
-    };
-    let last = key.usage.as_ref().and_then(|u| u.last_used.as_ref());
-    let mut all = vec![(
-        "Last used",
-        maybe_time(last.map(|t| t.0), now, "not that we know"),
-    )];
-    if last.is_some() {
-        all.push(("Last from", of(|u| u.last_address.as_ref())));
-        all.push(("First from", of(|u| u.first_address.as_ref())));
-        all.push(("Last by", of(|u| u.last_agent.as_ref())));
-    }
-    let quota = match left {
-        Some(left) => usage::quota(left, now),
-        None => html! { span.soft { "cannot be read at present" } },
-    };
-    all.push(("Quota", quota));
-    html! { section.card aria-label="How it is used" { (part::facts(all)) } }
-}
-
 /// What can be done to it.
 fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
     let id = key.id.0.to_string();
-    let at = |verb: &str| format!("/console/keys/{id}/{verb}");
     let revoked = key.status.0 == Status::Revoked;
-    let expired = key.status.0 == Status::Expired;
-    let own = is_client(visit);
     let held = held::showing(current(key), &FIELDS);
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (rename, rotate, revoke) = (
-        Draft::new(form, of("update")),
-        Draft::new(form, of("rotate")),
-        Draft::new(form, of("revoke")),
+        FormState::new(form, of("update")),
+        FormState::new(form, of("rotate")),
+        FormState::new(form, of("revoke")),
     );
-    let enable = Draft::new(form, of("enable"));
+    let enable = FormState::new(form, of("enable"));
     html! {
         @if revoked {
-            (part::hint(html! { p { "It is revoked, for good. Nothing can be done to it any more." } }))
+            (widgets::hint(html! { p { "This key is revoked permanently and can no longer be changed." } }))
         } @else {
             div.columns {
-                section.card aria-labelledby="rotate" {
-                    h2 #rotate { "Rotate" }
-                    p { "A new key takes its place, with the same rules. This one works on for a while, so that you can exchange it without haste." }
-                    (rotate.summary())
-                    @if expired {
-                        p.soft { "It has ended: create a new one instead." }
-                    } @else {
-                        form method="post" action=(at("rotate")) {
-                            (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                            (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(&rotate))
-                            button type="submit" { "Rotate" }
-                        }
-                        details {
-                            summary { "It was due, and its successor waits" }
-                            form method="post" action=(at("fetch")) {
-                                (visit.seal()) (visit.nonce(form)) (visit.seen(key))
-                                p { "Where a plan rotates keys by itself, the new key is fetched here, once." }
-                                button.quiet type="submit" { "Fetch the successor" }
-                            }
-                        }
-                    }
-                }
-                section.card aria-labelledby="off" {
-                    (enable.summary())
-                    @if key.disabled {
-                        h2 #off { "Enable" }
-                        @if own {
-                            p { "It is switched off. Whoever runs this API can switch it on again." }
-                        } @else {
-                            p { "It is switched off, and can be switched on again." }
-                            form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
-                        }
-                    } @else {
-                        h2 #off { "Disable" }
-                        @if own {
-                            p { "Switches it off until whoever runs this API enables it again." }
-                        } @else {
-                            p { "Switches it off until you enable it again." }
-                        }
-                        form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
-                    }
-                    h2 { "Revoke" }
-                    p { "Switches it off for good. Whoever uses it is refused within seconds." }
-                    (revoke.summary())
-                    form method="post" action=(at("revoke")) data-confirm=(id) {
-                        (visit.seal())
-                        (field("reason", "Reason").hint("For the audit log.").line(&revoke))
-                        (field("confirm", &format!("Type {id} to confirm")).needed().line(&revoke))
-                        button.danger type="submit" { "Revoke for good" }
-                    }
-                }
+                (rotation(visit, key, form, &rotate))
+                (off(visit, key, &enable, &revoke))
             }
-            section.card aria-labelledby="change" {
-                h2 #change { "Change" }
-                (rename.summary())
-                form method="post" action={ "/console/keys/" (id) } {
-                    (visit.seal()) (held::hidden(form, &FIELDS))
-                    div.grid {
-                        (field("name", "Name").line(&rename))
-                        (field("scopes", "Scopes").hint("Parted by spaces.").line(&rename))
-                        (field("plan", "Plan of its own").hint("Empty: its client's.").line(&rename))
-                        (field("limits", "Limits of its own").placeholder("100/1m:20").hint("Empty: those of its plan.").line(&rename))
-                        (field("expires", "Ends").placeholder("90d, 2027-01-31").hint("Empty: never.").line(&rename))
-                        (field("cidrs", "Only from").placeholder("10.0.0.0/8").hint("Empty: from everywhere.").line(&rename))
-                        (field("labels", "Labels").placeholder("team=web").hint(LABELS).line(&rename))
+            (change(visit, &id, form, &rename))
+        }
+    }
+}
+
+fn rotation(visit: &Visit, key: &KeyView, form: &Form, rotate: &FormState<'_>) -> Markup {
+    let at = |verb: &str| format!("/console/keys/{}/{verb}", key.id.0);
+    let expired = key.status.0 == Status::Expired;
+    html! {
+        section.card aria-labelledby="rotate" {
+            h2 #rotate { "Rotate" }
+            p { "A new key with the same rules replaces this one. This one goes on working for a while, so that you have time to exchange it." }
+            (rotate.summary())
+            @if expired {
+                p.soft { "This key has expired: create a new one instead." }
+            } @else {
+                form method="post" action=(at("rotate")) {
+                    (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                    (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(rotate))
+                    button type="submit" { "Rotate" }
+                }
+                details {
+                    summary { "The key was due, and its successor is ready" }
+                    form method="post" action=(at("fetch")) {
+                        (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                        p { "If a plan rotates keys automatically, fetch the new key here; this works once." }
+                        button.quiet type="submit" { "Fetch successor" }
                     }
-                    button type="submit" { "Save" }
                 }
             }
         }
     }
 }
 
-/// How labels are typed.
-pub const LABELS: &str =
-    "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
+/// Switching it off, for a while or for good.
+fn off(visit: &Visit, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<'_>) -> Markup {
+    let id = key.id.0.to_string();
+    let at = |verb: &str| format!("/console/keys/{id}/{verb}");
+    let own = is_client(visit);
+    html! {
+        section.card aria-labelledby="off" {
+            (enable.summary())
+            @if key.disabled {
+                h2 #off { "Enable" }
+                @if own {
+                    p { "This key is disabled. The operator of this API can enable it again." }
+                } @else {
+                    p { "This key is disabled and can be enabled again." }
+                    form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
+                }
+            } @else {
+                h2 #off { "Disable" }
+                @if own {
+                    p { "Disables the key until the operator of this API enables it again." }
+                } @else {
+                    p { "Disables the key until you enable it again." }
+                }
+                form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
+            }
+            h2 { "Revoke" }
+            p { "Revokes the key permanently. Requests with it are refused within seconds." }
+            (revoke.summary())
+            form method="post" action=(at("revoke")) data-confirm=(id) {
+                (visit.seal())
+                (field("reason", "Reason").hint("For the audit log.").line(revoke))
+                (field("confirm", &format!("Type {id} to confirm")).needed().line(revoke))
+                button.danger type="submit" { "Revoke permanently" }
+            }
+        }
+    }
+}
+
+fn change(visit: &Visit, id: &str, form: &Form, rename: &FormState<'_>) -> Markup {
+    html! {
+        section.card aria-labelledby="change" {
+            h2 #change { "Change" }
+            (rename.summary())
+            form method="post" action={ "/console/keys/" (id) } {
+                (visit.seal()) (held::hidden(form, &FIELDS))
+                div.grid {
+                    @for property in PROPERTIES {
+                        @if let Some(hint) = property.change_hint {
+                            (field(property.name, property.label).placeholder(property.placeholder).hint(hint).line(rename))
+                        }
+                    }
+                }
+                button type="submit" { "Save" }
+            }
+        }
+    }
+}
 
 /// The fields of the form that changes a key.
-const FIELDS: [&str; 7] = [
-    "name", "scopes", "plan", "limits", "expires", "cidrs", "labels",
-];
+static FIELDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let changed = PROPERTIES.iter().filter(|p| p.change_hint.is_some());
+    changed.map(|p| p.name).collect()
+});
 
 /// A key as the fields of the form that changes it.
 fn current(key: &KeyView) -> Form {
-    let expires = key
-        .expires
-        .as_ref()
-        .map(|t| keystile_model::when::rfc3339(t.0));
-    Form::default()
-        .with("name", key.name.clone())
-        .with("scopes", key.scopes.join(" "))
-        .with("plan", key.own_plan.clone().unwrap_or_default())
-        .with("limits", key.limits.join(" "))
-        .with("expires", expires.unwrap_or_default())
-        .with("cidrs", key.cidrs.join(" "))
-        .with("labels", pairs_text(&key.labels))
-        .with("grace", "24h")
+    let form = Form::default().with("grace", "24h");
+    let fields = key.words().filter(|(p, _)| p.change_hint.is_some());
+    fields.fold(form, |form, (property, held)| match property.name {
+        "labels" => form.with("labels", pairs_text(&key.labels)),
+        name => form.with(name, held.join(" ")),
+    })
 }
 
-/// Changes what was typed over, if all that the form showed is as it was.
+/// Changes the edited fields, if nothing that the form showed has changed.
 pub async fn update(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "update");
     let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
@@ -424,40 +245,30 @@ async fn changed(visit: &Visit, text: &str, form: &Form) -> Result<(), Problem> 
         .await
 }
 
-/// What was typed over.
+/// The edited value.
 fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
-    let typed = |name: &str| held::is_typed(form, name);
     let mut update: Update = Form::default().with("id", text).operation(&[])?;
-    if typed("name") {
-        update.name = Some(form.text("name").to_owned());
-    }
-    if typed("scopes") {
-        update.scopes = Some(form.words("scopes"));
-    }
-    if typed("plan") {
-        update.plan = Some(form.given("plan").map(str::to_owned));
-    }
-    if typed("limits") {
-        update.limits = Some(parsed_list("limits", &form.words("limits"))?);
-    }
-    if typed("expires") {
-        let expires = form.given("expires").map(TimeWords::read).transpose();
-        let expires = expires.map_err(|e| refuse_all(vec![format!("`expires`: {e}")]))?;
-        update.expires = Some(expires);
-    }
-    if typed("cidrs") {
-        update.cidrs = Some(parsed_list("cidrs", &form.words("cidrs"))?);
-    }
-    if typed("labels") {
-        (update.labels, update.remove_labels) = typed_labels(form)?;
+    let fields = PROPERTIES.iter().filter(|p| p.change_hint.is_some());
+    for property in fields.filter(|p| held::is_typed(form, p.name)) {
+        match property.name {
+            "labels" => {
+                let (pairs, gone) = typed_labels(form)?;
+                (update.labels, update.remove_labels) = (Some(pairs), gone);
+            }
+            name if property.many => update.set(name, &form.words(name))?,
+            name => {
+                let text = form.given(name).map(str::to_owned);
+                update.set(name, text.as_slice())?;
+            }
+        }
     }
     Ok(update)
 }
 
-/// The pairs to set, and the names of those to remove.
+/// The labels to set, and the names of those to remove.
 ///
 /// # Errors
-/// What is no label.
+/// What is not a label.
 pub fn typed_labels(
     form: &Form,
 ) -> keystile_model::error::Result<(BTreeMap<String, String>, Vec<String>)> {
@@ -482,7 +293,7 @@ async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Resp
         Ok(key) => key,
         Err(_) => return visit.shown(Err(problem)),
     };
-    // What the form does not say stands there as it is.
+    // Fields that the form does not have are shown as they are.
     let mut filled = held::merged(form, current(&key), &FIELDS);
     for name in ["grace", "reason", "confirm", "do"] {
         if !form.all(name).is_empty() {
@@ -493,12 +304,12 @@ async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Resp
     visit.shown(page)
 }
 
-/// What is said when a form about a key was refused.
+/// The page after a refused form about a key.
 pub async fn refused(visit: &Visit, text: &str, form: Form, problem: Problem) -> Response {
     again(visit, text, &form, problem).await
 }
 
-/// Switches it off for now.
+/// Disables it.
 pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Response {
     let done = match id(&text) {
         Ok(id) => visit.run(Disable { id }).await,
@@ -507,7 +318,7 @@ pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Resp
     after(&visit, &text, done.map(drop), "disabled")
 }
 
-/// Switches it on again, if it is as the page showed it.
+/// Enables it, if it is as the page showed it.
 pub async fn enable(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let done = match id(&text) {
         Ok(id) => visit.unchanged(Enable { id }, &form).await,
@@ -528,7 +339,7 @@ fn after(visit: &Visit, text: &str, done: Result<(), Problem>, word: &str) -> Re
     }
 }
 
-/// Switches it off for good, if its id was typed.
+/// Revokes it permanently, if its id was typed.
 pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", "revoke");
     let id = match id(&text) {
@@ -536,10 +347,7 @@ pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Res
         Err(problem) => return visit.shown(Err(problem)),
     };
     if form.text("confirm") != id.0.to_string() {
-        let e = refuse_all(vec![format!(
-            "`confirm`: this is not `{}`; type the id of the key",
-            id.0
-        )]);
+        let e = super::form::unconfirmed(&id.0.to_string(), "type the id of the key");
         return again(&visit, &text, &form, e.into()).await;
     }
     let reason = form.text("reason").to_owned();

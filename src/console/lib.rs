@@ -1,7 +1,9 @@
-//! The web console, and the portal of clients: pages made on the server by the same operations as
-//! the API's, asked for by whoever is signed in. What a role may not do there, it may not do here.
+//! The web console, and the portal for clients: pages made on the server with the API's operations,
+//! in the name of the person who is signed in. What a role may not do in the API, it may not do
+//! here.
 //!
-//! * No key or token ever stands in a URL, in a redirect, or in a page that is shown a second time.
+//! * No key or token ever appears in a URL, in a redirect, or in a page that is shown a second
+//!   time.
 //! * Nothing is ever changed by a request that another site caused: cookies stay on this site, the
 //!   origin is compared, and every form carries a token that only our pages know.
 //! * No page ever runs a script, or takes a style, that is not ours; nothing is inline.
@@ -10,9 +12,9 @@
 //!
 //! * [`visit`]: one request: its session, its origin, the headers of its answer; [`session`]: who is
 //!   signed in, and for how long;
-//! * [`page`]: the frame around every page; [`part`] and [`chart`]: what pages are made of;
+//! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
 //!   [`form`]: what was typed, and what is wrong with it; [`held`]: what a form showed;
-//! * [`door`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
+//! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
 //! * every other module is the page that it is named after.
 
 use std::pin::Pin;
@@ -30,6 +32,7 @@ use sha2::{Digest as _, Sha256};
 use keystile_api as operation;
 use keystile_api::Pace;
 use keystile_api::fleet::Fleet;
+use keystile_core::hex;
 use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_server::delivery::Delivery;
@@ -40,7 +43,6 @@ use keystile_store::Store;
 pub mod audit;
 pub mod chart;
 pub mod client;
-pub mod door;
 pub mod explain;
 pub mod fleet;
 pub mod form;
@@ -52,21 +54,22 @@ pub mod lost;
 pub mod oidc;
 pub mod overview;
 pub mod page;
-pub mod part;
 pub mod policy;
 pub mod portal;
 pub mod session;
 pub mod settings;
+pub mod sign_in;
 pub mod signed_in;
 pub mod token;
 pub mod usage;
 pub mod visit;
 pub mod webhook;
+pub mod widgets;
 
 use oidc::Oidc;
 use session::Sessions;
 
-/// How long a session lives, and how one gets in beside a token.
+/// How long a session lives, and other ways to sign in than a token.
 pub struct Settings {
     /// Without a request.
     pub idle: Duration,
@@ -112,7 +115,7 @@ pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router 
     router(console.clone()).merge(console.live())
 }
 
-/// What every page stands on.
+/// The state of every page.
 #[derive(Clone)]
 pub struct Console(Arc<Inner>);
 
@@ -121,7 +124,7 @@ struct Inner {
     sessions: Arc<Sessions>,
     oidc: Option<Oidc>,
     envoys: Envoys,
-    /// Of style and script, so that a browser keeps them until they change.
+    /// The version of style and script, so that browsers cache them until they change.
     version: String,
 }
 
@@ -132,7 +135,7 @@ impl Console {
             .chain_update(STYLE)
             .chain_update(SCRIPT)
             .finalize();
-        let version = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let version = hex::start(digest, 6);
         Self(Arc::new(Inner {
             app,
             sessions: Arc::new(Sessions::new(&settings)),
@@ -183,7 +186,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("console.js");
 const ICON: &str = include_str!("icon.svg");
 
-/// Of every page: nothing from elsewhere, nothing inline.
+/// The content policy of every page: nothing from elsewhere, nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -193,13 +196,16 @@ pub fn router(console: Console) -> Router {
         .route("/", get(|| async { Redirect::to("/console") }))
         .route("/console", get(overview::show))
         .route("/console/", get(|| async { Redirect::to("/console") }))
-        .route("/console/sign-in", get(door::show).post(door::sign_in))
-        .route("/console/sign-out", post(door::sign_out))
+        .route(
+            "/console/sign-in",
+            get(sign_in::show).post(sign_in::sign_in),
+        )
+        .route("/console/sign-out", post(sign_in::sign_out))
         .route(oidc::BEGIN, get(oidc::begin))
         .route("/console/oidc/callback", get(oidc::callback))
         .route(
             "/console/invitation",
-            get(door::invitation).post(door::accept),
+            get(sign_in::invitation).post(sign_in::accept),
         )
         .route("/console/clients", get(client::list).post(client::create))
         .route("/console/clients/new", get(client::new))
@@ -280,8 +286,8 @@ async fn guarded(request: Request, next: Next) -> Response {
     };
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    // Nothing is told to other sites. Not `no-referrer`: with that, browsers send forms
-    // with `Origin: null`, and the origin could not be compared.
+    // Other sites learn nothing. Not `no-referrer`, with which browsers send forms with `Origin:
+    // null`, so that the origin could not be compared.
     set(header::REFERRER_POLICY, "same-origin");
     set(
         HeaderName::from_static("cross-origin-opener-policy"),

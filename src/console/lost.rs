@@ -1,12 +1,12 @@
-//! What a restore lost: keys that are in use and unknown, and keys that are good again.
+//! What a restore lost: keys that are in use but unknown, and keys that are valid again.
 
 use axum::response::Response;
 use maud::html;
 
 use super::form::Form;
 use super::page::{Page, Section};
-use super::part::{self, chip, time};
 use super::visit::Visit;
+use super::widgets::{self, chip, time};
 use keystile_api::encoded;
 use keystile_api::lost::{List, LostView, UsedView};
 use keystile_server::problem::Problem;
@@ -37,7 +37,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             },
             html! { a href={ "/console/clients/" (encoded(&k.client)) } { (k.client) } },
             chip(&k.state.replace('_', "-")),
-            part::maybe_time(k.last_used.as_ref().map(|t| t.0), visit.now, "–"),
+            widgets::maybe_time(k.last_used.as_ref().map(|t| t.0), visit.now, "–"),
         ]
     };
     let used = |k: &UsedView| vec![html! { code { (k.id.0) } }, time(k.last_used.0, visit.now)];
@@ -48,14 +48,14 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         .map(|n| Form::default().with("after", n.0.to_string()).target(PATH));
     let body = html! {
         section aria-labelledby="used" {
-            h2 #used { "In use, and unknown to the store" }
-            (part::table("In use", &["Key", "Last used"], lost.in_use.iter().map(used).collect(), "There are none."))
+            h2 #used { "In use, but unknown to the store" }
+            (widgets::table("In use", &["Key", "Last used"], lost.in_use.iter().map(used).collect(), "There are none."))
         }
         section aria-labelledby="published" {
             h2 #published { "In the last keyset before the restore" }
-            p.soft { "Unknown: the store does not have it, and Envoys refuse it; issue a new one. Good again: it was revoked or disabled after the backup was made; revoke or disable it again." }
-            (part::table("Published", &["Key", "Client", "State", "Last used"], lost.published.iter().map(published).collect(), "There are none."))
-            (part::pager(first, next))
+            p.soft { "Unknown: the store does not have the key, and Envoys refuse it; issue a new one. Good again: the key was revoked or disabled after the backup was made; revoke or disable it again." }
+            (widgets::table("Published", &["Key", "Client", "State", "Last used"], lost.published.iter().map(published).collect(), "There are none."))
+            (widgets::pager(first, next))
         }
     };
     Ok(Page::new(Section::Keys, "Keys that a restore lost", body).up("/console/keys", "Keys"))

@@ -1,20 +1,20 @@
-//! Sign-in with OpenID Connect: the authorization code flow with PKCE. The provider says
-//! who somebody is, and rules of ours say which role he has for it.
+//! Sign-in with OpenID Connect: the authorization code flow with PKCE. The provider says who a
+//! person is, and our rules say which role they get.
 //!
 //! * [`flow`]: what binds an answer to the browser that asked; [`provider`]: the other side;
-//! * [`id_token`]: what the other side says, checked; [`roles`]: what it is good for.
+//! * [`id_token`]: the other side's statements, verified; [`roles`]: the roles that follow from
+//!   them.
 //!
-//! A session begun so ends like every other. What a person is given is looked at when he
-//! signs in: who loses a group at the provider keeps his role here until the session ends.
+//! Such a session ends like any other. Roles are determined at sign-in: a person who loses a group
+//! at the provider keeps their role here until the session ends.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use keystile_core::key::KeyId;
 use maud::html;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -23,9 +23,9 @@ use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
 use super::visit::{Source, seconds};
-use super::{Console, door};
+use super::{Console, sign_in};
 use keystile_model::caller::Grant;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_model::world::World;
 use keystile_server::auth::{self, Person};
@@ -36,133 +36,25 @@ pub mod flow;
 pub mod id_token;
 pub mod provider;
 pub mod roles;
+mod settings;
 
 use flow::{Flow, Flows};
 use provider::Provider;
-use roles::{Claims, Rule};
+use roles::Claims;
+pub use settings::{Settings, checked, checked_console};
 
 /// Where the provider sends people back to.
 const BACK: &str = "/console/oidc/callback";
-/// Where they set out.
+/// Where sign-in starts.
 pub const BEGIN: &str = "/console/oidc";
-/// Answers of the provider waited for at once: each holds a thread.
+/// The most requests to the provider at once: each holds a thread.
 const AT_ONCE: usize = 16;
-/// What failed ways over the provider are counted by, in the place of a token's id.
+/// What failed sign-ins through the provider are counted by, in place of a token's id.
 const SIGN_INS: u64 = u64::MAX - 1;
 /// What the audit log calls it.
 const ACTION: &str = "console.sign_in";
 
-/// How sign-in is set up.
-#[derive(Clone)]
-pub struct Settings {
-    /// The provider, exactly as it calls itself.
-    pub issuer: String,
-    /// Our id there.
-    pub client: String,
-    /// Our secret there; none for a public client.
-    pub secret: Option<Secret>,
-    /// `https://keystile.example.com`: how browsers call us.
-    pub console: String,
-    /// What is asked for beside `openid`.
-    pub scopes: Vec<String>,
-    /// Who has which role.
-    pub rules: Vec<Rule>,
-    /// Authorities to trust in place of those that everybody trusts.
-    pub ca: Option<PathBuf>,
-    /// Hosts beside the issuer's own that its document may name.
-    pub hosts: Vec<String>,
-}
-
-impl Settings {
-    /// Where the provider sends people back to, as it has to be registered there.
-    pub fn redirect(&self) -> String {
-        format!("{}{BACK}", self.console)
-    }
-
-    fn scopes(&self) -> String {
-        let asked = self.scopes.iter().filter(|s| *s != "openid");
-        asked.fold("openid".to_owned(), |all, s| format!("{all} {s}"))
-    }
-
-    /// An address that the provider's document names: on the issuer's own host, or on one that
-    /// the operator listed. Codes and our secret are sent there.
-    ///
-    /// # Errors
-    /// It is somewhere else, or not over TLS although the issuer is.
-    pub fn checked_endpoint(&self, field: &str, address: &str) -> Result<()> {
-        let address = checked(address)?;
-        let parsed = |text: &str| text.parse::<Uri>().unwrap_or_default();
-        let (issuer, named) = (parsed(&self.issuer), parsed(&address));
-        let host = named.host().unwrap_or_default();
-        let listed = self.hosts.iter().map(String::as_str).chain(issuer.host());
-        if !listed.into_iter().any(|h| h.eq_ignore_ascii_case(host)) {
-            return Err(refuse(
-                format_args!("`{field}` is on `{host}`, which is not the issuer's host"),
-                format_args!(
-                    "if that host is the provider's, start the server with `--oidc-host {host}`"
-                ),
-            ));
-        }
-        if named.scheme_str() != Some("https") && issuer.scheme_str() == Some("https") {
-            return Err(refuse(
-                format_args!("`{field}` does not use TLS although the issuer does"),
-                "tell the people who run the identity provider",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The provider's host: what the button says.
-    pub fn name(&self) -> String {
-        let issuer: Option<Uri> = self.issuer.parse().ok();
-        let host = issuer.as_ref().and_then(Uri::host);
-        host.unwrap_or(&self.issuer).to_owned()
-    }
-}
-
-/// An address over TLS, or on this machine.
-///
-/// # Errors
-/// It is something else.
-pub fn checked(address: &str) -> Result<String> {
-    let wrong = || {
-        refuse(
-            format_args!("`{address}` is no address over TLS"),
-            "write it as `https://host/path`; `http://` is for providers on this machine",
-        )
-    };
-    let parsed: Uri = address.parse().map_err(|_| wrong())?;
-    let host = parsed.host().unwrap_or_default();
-    let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    let safe = match parsed.scheme_str() {
-        Some("https") => !host.is_empty(),
-        Some("http") => here,
-        _ => false,
-    };
-    let plain = address.bytes().all(|b| b.is_ascii_graphic()) && !address.contains(['@', '#']);
-    if !safe || !plain {
-        return Err(wrong());
-    }
-    Ok(address.to_owned())
-}
-
-/// How browsers call us: an address without a path.
-///
-/// # Errors
-/// It is something else.
-pub fn checked_console(address: &str) -> Result<String> {
-    let origin = checked(address)?;
-    let origin = origin.strip_suffix('/').unwrap_or(&origin);
-    if origin.matches('/').count() != 2 || origin.contains('?') {
-        return Err(refuse(
-            format_args!("`{address}` has a path"),
-            "write `https://host` or `https://host:port`: the console is at `/console` of it",
-        ));
-    }
-    Ok(origin.to_ascii_lowercase())
-}
-
-/// The way in over a provider.
+/// Sign-in through a provider.
 pub struct Oidc {
     provider: Arc<Provider>,
     flows: Flows,
@@ -187,13 +79,17 @@ impl Oidc {
         self.provider.settings()
     }
 
-    /// Asks the provider, where waiting holds up nobody.
+    /// Calls the provider on a thread that may block.
     async fn ask<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Provider) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let busy = || {
-            refuse("too many people sign in at once", "try again in a moment").of(Kind::Unavailable)
+            refuse(
+                Code::ServerBusy,
+                "too many people sign in at once",
+                "try again in a moment",
+            )
         };
         let turn = Arc::clone(&self.turns);
         let turn = turn.try_acquire_owned().map_err(|_| busy())?;
@@ -216,7 +112,7 @@ pub async fn begin(State(console): State<Console>, request: Request) -> Response
     let query = Form::read(head.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     match set_out(&console, &source, &query).await {
         Ok(response) => response,
-        Err(problem) => door::signing_in(&console, &query, Some(&problem)),
+        Err(problem) => sign_in::signing_in(&console, &query, Some(&problem)),
     }
 }
 
@@ -226,13 +122,14 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
     if source.origin().to_ascii_lowercase() != *ours {
         // The provider sends people back there, and the cookie would be left here.
         return Err(refuse(
+            Code::SettingInvalid,
             format_args!("this page was opened at `{}`", source.origin()),
             format_args!("open `{ours}/console`: sign-in leads back there"),
         )
         .into());
     }
     let entropy = system::of_stranger(source.address, &source.request).entropy;
-    let flow = oidc.flows.begin(door::next(query), seconds(), entropy)?;
+    let flow = oidc.flows.begin(sign_in::next(query), seconds(), entropy)?;
     let cookie = source.flow_cookie(Some(flow.cookie()), flow::LIFETIME);
     let address = oidc.ask(move |provider| provider.address(&flow)).await?;
     let mut response = see_other(&address);
@@ -251,9 +148,9 @@ pub async fn callback(State(console): State<Console>, request: Request) -> Respo
     let query = head.uri.query().unwrap_or_default();
     let mut response = match come_back(&console, &source, cookie, query).await {
         Ok(response) => response,
-        Err(problem) => door::signing_in(&console, &Form::default(), Some(&problem)),
+        Err(problem) => sign_in::signing_in(&console, &Form::default(), Some(&problem)),
     };
-    // Whatever came of it, this way was gone.
+    // Whatever the result, this flow is used up.
     set(&mut response, source.flow_cookie(None, 0));
     response
 }
@@ -268,8 +165,8 @@ async fn come_back(
     let stranger = system::of_stranger(source.address, &source.request);
     let entropy = stranger.entropy;
     let now = stranger.now.seconds();
-    // Any page of any site can have a browser ask for this address: without a sign-in that
-    // this browser began, it costs nobody anything.
+    // Any page of any site can make a browser request this URL: without a sign-in that this browser
+    // began, it has no cost.
     let (flow, query) = begun(oidc, cookie, query)?;
     let (claims, next) = match believed(oidc, flow, &query, now).await {
         Ok(believed) => believed,
@@ -309,7 +206,7 @@ async fn come_back(
     Ok(response)
 }
 
-/// The sign-in that this browser began and comes back from, and what comes back with it.
+/// The sign-in that this browser began and returns from, with the query that it brings back.
 fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)> {
     let query = Form::read(query.as_bytes())?;
     for name in ["code", "state", "error", "iss"] {
@@ -324,9 +221,9 @@ fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)>
     Ok((flow, query))
 }
 
-/// What the provider says of who comes back, and where he wanted to go.
+/// The provider's verified statements about the person, and the page that they wanted.
 async fn believed(oidc: &Oidc, flow: Flow, query: &Form, now: u64) -> Result<(Claims, String)> {
-    // Who speaks for another provider (RFC 9207) is not listened to.
+    // An answer from another provider (RFC 9207) is ignored.
     if query
         .given("iss")
         .is_some_and(|iss| iss != oidc.settings().issuer)
@@ -349,31 +246,35 @@ fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Resul
     provider.exchange(code.expose_secret(), flow, now)
 }
 
-/// What a provider says, so that one part of a name in the audit log cannot be taken for
-/// another: a subject without `@` and brackets is nobody's address. All but letters, digits and
-/// `plain` stands in percent signs.
-fn unmistakable(text: &str, plain: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match char::from(byte) {
-            c if c.is_ascii_alphanumeric() || plain.contains(c) => out.push(c),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
+/// Characters of a subject that stay as they are in the audit log. Everything except letters, digits
+/// and these is percent-encoded, so that one part of a name cannot be taken for another: a subject
+/// without `@` and brackets is not an email address.
+const SUBJECT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'|')
+    .remove(b':');
+const EMAIL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'+')
+    .remove(b'@');
 
-/// How the audit log names somebody, and how they are called here.
+/// A person's name in the audit log, and their display name.
 fn names(claims: &Claims) -> (String, String) {
     let subject = claims.get("sub").and_then(|v| v.as_str());
-    let subject = unmistakable(subject.unwrap_or_default(), "-._~|:");
-    match roles::email(claims).map(|email| unmistakable(email, "-._~+@")) {
+    let subject = utf8_percent_encode(subject.unwrap_or_default(), SUBJECT).to_string();
+    match roles::email(claims).map(|email| utf8_percent_encode(email, EMAIL).to_string()) {
         Some(email) => (format!("oidc:{subject} ({email})"), email),
         None => (format!("oidc:{subject}"), subject),
     }
 }
 
-/// Who it is, and what he may here; or how he is called, and that he may nothing.
+/// The person and their role; or their name, if they have no role.
 fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let subject = claims
         .get("sub")
@@ -382,6 +283,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     let (name, called) = names(claims);
     let Some(role) = roles::role(&oidc.settings().rules, claims) else {
         let e = refuse(
+            Code::SignInNotMapped,
             format_args!(
                 "you are known at {} as `{called}`, and nothing that it says of you is mapped to a role here",
                 oidc.settings().name()
@@ -399,7 +301,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
     Ok(Person { name, grant })
 }
 
-/// Tells people apart, and from tokens, in what is counted for each.
+/// Identifies people, as distinct from tokens, in rate limits.
 fn id(issuer: &str, subject: &str) -> KeyId {
     let digest = Sha256::new()
         .chain_update(b"keystile oidc\0")
@@ -411,15 +313,15 @@ fn id(issuer: &str, subject: &str) -> KeyId {
     KeyId::from_u64(number % 62_u64.pow(10)).unwrap_or(Grant::nothing().id)
 }
 
-/// The last step is taken by a page of ours: after a way over another site, browsers do
-/// not show a strict cookie to where they are redirected.
+/// The last step is a page of ours: after a redirect from another site, browsers do not send a
+/// strict cookie.
 fn welcome(console: &Console, next: &str) -> Response {
     let body = html! {
         main.door {
             div.brand { (mark()) "Keystile" }
             div.card {
                 h1 { "Signed in" }
-                p { a.button href=(next) { "Go on" } }
+                p { a.button href=(next) { "Continue" } }
             }
         }
     };
@@ -428,6 +330,7 @@ fn welcome(console: &Console, next: &str) -> Response {
 
 fn unknown() -> Problem {
     let e = refuse(
+        Code::SignInNotSetUp,
         "sign-in with an identity provider is not set up here",
         "sign in with a token",
     );
@@ -436,15 +339,15 @@ fn unknown() -> Problem {
 
 fn not_begun() -> Error {
     refuse(
+        Code::SignInFailed,
         "this sign-in was not begun in this browser, was ended already, or took longer than 10 minutes",
         "begin again",
     )
-    .of(Kind::Unauthenticated)
 }
 
 async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {
     let app = console.app();
-    // Slowed, and nobody else with it: whoever comes back from the provider next is heard.
+    // Slowed down, but without affecting others who return from the provider.
     if e.kind() != Kind::Unavailable
         && let Err(problem) = auth::failed(app, source.address, SIGN_INS).await
     {
@@ -461,79 +364,4 @@ fn set(response: &mut Response, cookie: axum::http::HeaderValue) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_over_tls_or_on_this_machine() {
-        for good in [
-            "https://id.example.com",
-            "https://id.example.com/realms/a?b=c",
-            "http://localhost:8081/realms/a",
-            "http://127.0.0.1:1",
-        ] {
-            assert!(checked(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "http://id.example.com",
-            "http://localhost.example.com",
-            "https://a@b.example.com",
-            "https://",
-            "id.example.com",
-            "javascript:alert(1)",
-            "https://a.example.com/#b",
-            "https://a.example.com/ b",
-            "",
-        ] {
-            assert!(checked(bad).is_err(), "{bad}");
-        }
-        let console = |text: &str| checked_console(text).ok();
-        assert_eq!(
-            console("https://Keystile.example.com:8443/").as_deref(),
-            Some("https://keystile.example.com:8443")
-        );
-        for bad in [
-            "https://a.example.com/console",
-            "https://a.example.com?x",
-            "http://a.b",
-        ] {
-            assert_eq!(console(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn people_are_told_apart_by_provider_and_subject() {
-        let a = id("https://a.example", "1");
-        assert_eq!(a, id("https://a.example", "1"));
-        assert_ne!(a, id("https://a.example", "2"));
-        assert_ne!(a, id("https://b.example", "1"));
-        assert_ne!(id("https://a.example", "1"), id("https://a.example1", ""));
-    }
-
-    #[test]
-    fn a_subject_cannot_be_made_to_look_like_an_address_that_was_verified() {
-        let named = |claims: serde_json::Value| names(claims.as_object().unwrap()).0;
-        let email = "boss@example.com";
-        let known = named(json!({"sub": "u-1", "email": email, "email_verified": true}));
-        assert_eq!(known, "oidc:u-1 (boss@example.com)");
-        for forged in [
-            "u-1 (boss@example.com)",
-            "boss@example.com",
-            "u-1\u{a0}(boss@example.com)",
-        ] {
-            for claims in [
-                json!({"sub": forged}),
-                json!({"sub": forged, "email": email}),
-                json!({"sub": forged, "email": email, "email_verified": false}),
-            ] {
-                let name = named(claims);
-                assert!(!name.contains('@') && !name.contains('('), "{name}");
-            }
-        }
-        // Nor can an address that the provider lets anybody choose.
-        let crooked = "x) (boss@example.com";
-        let crooked = named(json!({"sub": "u-2", "email": crooked, "email_verified": true}));
-        assert_eq!(crooked, "oidc:u-2 (x%29%20%28boss@example.com)");
-        assert_eq!(named(json!({"sub": "auth0|5f7c"})), "oidc:auth0|5f7c");
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
-//! The first page: what there is, what was asked for, what ends soon, what was done.
+//! The first page: clients and keys, usage, what expires soon, recent changes.
 
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::chart::{self, Bar, Series};
-use super::door::is_client;
 use super::page::{Page, Section};
-use super::part::{self, chip, number};
+use super::sign_in::is_client;
 use super::visit::Visit;
+use super::widgets::{self, chip, number};
 use super::{key, portal, usage};
 use keystile_api::overview::{Overview, Show};
 use keystile_model::when;
@@ -28,10 +28,10 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let body = html! {
         div.figures {
             (used.figures())
-            (part::figure(&number(seen.clients), "clients", Some("/console/clients")))
-            (part::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
-            (part::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys end within 30 days", Some("#ending")))
-            (part::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
+            (widgets::figure(&number(seen.clients), "clients", Some("/console/clients")))
+            (widgets::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
+            (widgets::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys expire within 30 days", Some("#ending")))
+            (widgets::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
         }
         (used.shown(visit, "/console"))
         (used.odd(visit))
@@ -48,8 +48,8 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             }
         }
         section aria-labelledby="ending" {
-            h2 #ending { "Keys that end next" }
-            (key::rows(&seen.ending, visit.now, true, "No key ends within 30 days."))
+            h2 #ending { "Keys that expire next" }
+            (key::rows(&seen.ending, visit.now, true, "No key expires within 30 days."))
         }
     };
     Ok(Page::new(Section::Overview, "Overview", body))
@@ -68,16 +68,16 @@ fn envoys(visit: &Visit, seen: &Overview) -> Markup {
         .count();
     let behind = connected.len().saturating_sub(proven);
     html! {
-        (part::facts(vec![
+        (widgets::facts(vec![
             ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, visit.now)) } }),
             ("Connected", html! { (connected.len()) }),
-            ("With it in force", html! {
+            ("In force", html! {
                 @if connected.is_empty() { span.soft { "no Envoy is connected" } }
                 @else if behind == 0 { (chip("active")) " all" }
                 @else { (chip("lagging")) " " (proven) " of " (connected.len()) }
             }),
         ]))
-        p { a href="/console/fleet" { "See each Envoy" } }
+        p { a href="/console/fleet" { "See all Envoys" } }
     }
 }
 
@@ -93,7 +93,7 @@ fn day(seconds: u64, values: Vec<u64>) -> Bar {
 
 fn ends(seen: &Overview) -> Series<'static> {
     Series {
-        title: "Keys that end, by day",
+        title: "Keys that expire, by day",
         axis: "Day",
         parts: vec!["keys"],
         bars: seen

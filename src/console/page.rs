@@ -1,4 +1,4 @@
-//! The frame around every page: head, menu, who is signed in.
+//! The frame around every page: head, menu, the person signed in.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -6,18 +6,18 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::form::{Faults, Form};
 use super::held::SEEN;
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use keystile_api::{self as operation, AUDITORS, STAFF};
 use keystile_model::caller::Role;
 use keystile_server::problem::Problem;
 
-/// Where in the menu a page belongs.
+/// The menu section of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// What to look at first.
     Overview,
-    /// Who holds keys.
+    /// A holder of keys.
     Clients,
     /// Keys.
     Keys,
@@ -27,7 +27,7 @@ pub enum Section {
     Explain,
     /// Who did what.
     Audit,
-    /// Envoys.
+    /// The known Envoys.
     Fleet,
     /// Who may talk to the server.
     Tokens,
@@ -70,7 +70,7 @@ pub struct Page {
     pub title: String,
     /// Where it belongs.
     pub section: Section,
-    /// What stands above the headline: where one came from, as target and word.
+    /// The link above the headline, as target and text.
     pub up: Option<(String, String)>,
     /// Beside the headline.
     pub actions: Markup,
@@ -107,7 +107,7 @@ impl Page {
         self
     }
 
-    /// The same as the answer to a form that was refused.
+    /// The page as the answer to a refused form.
     #[must_use]
     pub fn refused(mut self, problem: Option<&Problem>) -> Self {
         if let Some(status) = problem.and_then(|p| StatusCode::from_u16(p.status).ok()) {
@@ -118,15 +118,15 @@ impl Page {
 }
 
 /// What a form holds and what is wrong with it.
-pub struct Draft<'f> {
-    /// What was typed, or what stands there at first.
+pub struct FormState<'f> {
+    /// What was typed, or the initial values.
     pub form: &'f Form,
     /// What is wrong.
     pub faults: Faults,
 }
 
-impl<'f> Draft<'f> {
-    /// A form that was not sent, or was refused.
+impl<'f> FormState<'f> {
+    /// A form that was not submitted yet, or was refused.
     pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
         Self {
             form,
@@ -134,21 +134,21 @@ impl<'f> Draft<'f> {
         }
     }
 
-    /// What is wrong with all of it, or that something is wrong below.
+    /// What is wrong with the form as a whole, or a note that fields have errors.
     pub fn summary(&self) -> Markup {
         let below = self.faults.rest.is_empty() && !self.faults.is_empty();
         html! {
             @if below {
-                (part::alert("Something below is not as it should be.", &[]))
+                (widgets::alert("Please correct the fields below.", &[]))
             } @else if !self.faults.is_empty() {
-                (part::alert("That was not done.", &self.faults.rest))
+                (widgets::alert("Nothing was changed.", &self.faults.rest))
             }
         }
     }
 }
 
 impl Visit {
-    /// A page, or what is wrong in its place.
+    /// A page, or the error in its place.
     pub fn shown(&self, page: Result<Page, Problem>) -> Response {
         match page {
             Ok(page) => self.tagged((page.status, framed(self, &page)).into_response()),
@@ -156,7 +156,7 @@ impl Visit {
         }
     }
 
-    /// Goes to a page after something was done; `done` is a word of [`part::done`].
+    /// Goes to a page after something was done; `done` is a word of [`widgets::done`].
     pub fn go(&self, target: &str, done: &str) -> Response {
         let mark = if target.contains('?') { '&' } else { '?' };
         self.tagged(see_other(&format!("{target}{mark}done={done}")))
@@ -167,13 +167,13 @@ impl Visit {
         html! { input type="hidden" name="csrf" value=(self.form_token); }
     }
 
-    /// What a button carries that does something about a thing only as it was shown.
+    /// The hidden field of a button that acts only if nothing has changed since the page was shown.
     pub fn seen<T: serde::Serialize>(&self, shown: &T) -> Markup {
         let tag = operation::tag(&serde_json::to_value(shown).unwrap_or_default());
         html! { input type="hidden" name=(SEEN) value=(tag); }
     }
 
-    /// What a form carries that makes something, so that it makes it once.
+    /// The hidden field of a form that creates something, so that it does so only once.
     pub fn nonce(&self, form: &Form) -> Markup {
         let nonce = match form.given("nonce") {
             Some(nonce) => nonce.to_owned(),
@@ -191,13 +191,13 @@ pub fn see_other(target: &str) -> Response {
     response
 }
 
-/// What is wrong, to who is signed in.
+/// The error page for a person who is signed in.
 pub fn told(visit: &Visit, problem: &Problem) -> Response {
     let mut page = Page::new(
         Section::Overview,
         problem.title,
         html! {
-            (part::alert("That was not done.", &messages(problem)))
+            (widgets::alert("Nothing was changed.", &messages(problem)))
             p { a href="/console" { "Back to the first page" } }
         },
     );
@@ -205,22 +205,23 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
     visit.shown(Ok(page))
 }
 
-/// What is wrong, to whomever.
+/// The error page for anybody.
 pub fn failure(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = html! {
         main.card.narrow {
             h1 { (problem.title) }
-            (part::alert("That was not done.", &messages(problem)))
+            (widgets::alert("Nothing was changed.", &messages(problem)))
             p { a href="/console" { "To the console" } }
         }
     };
     (status, bare(problem.title, "", body)).into_response()
 }
 
-fn messages(problem: &Problem) -> Vec<String> {
-    let all = problem.detail.lines();
-    all.map(super::form::sentence).collect()
+/// What is wrong, in the words of the console.
+pub fn messages(problem: &Problem) -> Vec<String> {
+    let all = problem.words(keystile_model::error::Surface::Console);
+    all.iter().map(|m| super::form::sentence(m)).collect()
 }
 
 fn framed(visit: &Visit, page: &Page) -> Html<String> {
@@ -259,7 +260,7 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
             }
         }
         main #main tabindex="-1" {
-            (part::done(visit.query.text("done")))
+            (widgets::done(visit.query.text("done")))
             div.head {
                 div {
                     @if let Some((target, word)) = &page.up {
@@ -280,7 +281,7 @@ pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
     document(title, version, html! {}, body)
 }
 
-/// A document that leads on to another one by itself.
+/// A document that redirects to another one.
 pub fn onward(title: &str, version: &str, body: Markup, target: &str) -> Html<String> {
     let lead = html! { meta http-equiv="refresh" content={ "0; url=" (target) }; };
     document(title, version, lead, body)

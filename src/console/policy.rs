@@ -1,4 +1,4 @@
-//! The policy: what routes ask for, an editor that shows what a change means, history.
+//! The policy: what routes require, an editor that shows the effects of a change, and the history.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -6,14 +6,14 @@ use maud::{Markup, html};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
 use super::held::SEEN;
-use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, number, time};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, number, time};
 use keystile_api::policy::{
     Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
 };
 use keystile_api::{Operation as _, guide};
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, Surface, refuse};
 use keystile_server::problem::Problem;
 
 /// What is in force.
@@ -31,12 +31,12 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let policy = visit.run(revision).await?;
     let body = html! {
         @if former {
-            (part::copyable("text", "As it was written", &policy.text))
+            (widgets::copyable("text", "As it was written", &policy.text))
         } @else {
             (in_force(&visit.run(guide::Show {}).await?))
             details {
                 summary { "As it is written" }
-                (part::copyable("text", "policy.yaml", &policy.text))
+                (widgets::copyable("text", "policy.yaml", &policy.text))
             }
         }
     };
@@ -62,7 +62,7 @@ fn in_force(guide: &guide::Guide) -> Markup {
         vec![
             html! { code { (r.path) } },
             methods(r),
-            html! { @if r.hosts.is_empty() { span.soft { "any" } } @else { (part::tags(&r.hosts)) } },
+            html! { @if r.hosts.is_empty() { span.soft { "any" } } @else { (widgets::tags(&r.hosts)) } },
             needs(r),
             html! { (r.cost) },
             html! { @if let Some(limit) = &r.limit { code { (limit) } } @else { span.soft { "–" } } },
@@ -78,15 +78,15 @@ fn in_force(guide: &guide::Guide) -> Markup {
     html! {
         section aria-labelledby="routes" {
             h2 #routes { "Routes" }
-            (part::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
+            (widgets::table("Routes", &["Path", "Methods", "Hosts", "Needs", "Cost", "Limit"], routes.collect(), "There are no routes."))
             p.soft {
-                "The most specific route wins. A request of no route "
+                "The most specific route wins. A request that no route matches "
                 @if guide.unmatched_denied { "is refused." } @else { "needs any key." }
             }
         }
         section aria-labelledby="plans" {
             h2 #plans { "Plans" }
-            (part::table("Plans", &["Plan", "Limits", "Quota"], plans.collect(), "There are no plans."))
+            (widgets::table("Plans", &["Plan", "Limits", "Quota"], plans.collect(), "There are no plans."))
         }
     }
 }
@@ -105,32 +105,32 @@ pub async fn edit(visit: Visit) -> Response {
     visit.shown(page)
 }
 
-/// A policy that holds, and what it would change.
+/// A valid policy, and what it would change.
 struct Tried {
     checked: Checked,
     compared: Compared,
 }
 
 fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
-    // A mistake names its line, so all of them stand above the text.
-    let draft = Draft::new(form, None);
+    // A mistake names its line, so all of them are shown above the text.
+    let draft = FormState::new(form, None);
     let mistakes: Vec<String> = problem
-        .map(|p| p.detail.lines().map(str::to_owned).collect())
+        .map(|p| p.words(Surface::Console))
         .unwrap_or_default();
     let body = html! {
         form.editor method="post" action="/console/policy/edit" {
             (visit.seal())
             input type="hidden" name="revision" value=(form.text("revision"));
-            @if !mistakes.is_empty() { (part::alert("That does not hold.", &mistakes)) }
+            @if !mistakes.is_empty() { (widgets::alert("The policy has mistakes.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
-            (field("text", "policy.yaml").needed().hint("Nothing is in force before you apply it.").area(&draft, 28))
+            (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
             div.row {
                 @let ready = tried.is_some() && visit.may::<Apply>();
                 button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
                 @if ready { button type="submit" name="do" value="apply" { "Apply" } }
             }
             @if !visit.may::<Apply>() {
-                p.soft { "To put it in force takes a token of the role " (roles()) "." }
+                p.soft { "Applying it requires a token of the role " (roles()) "." }
             }
         }
     };
@@ -156,8 +156,8 @@ fn meaning(tried: &Tried) -> Markup {
             html! { code { (c.at) } },
             chip(&c.effect),
             html! {
-                @if c.methods.is_empty() { span.soft { "any" } } @else { (part::tags(&c.methods)) }
-                @if !c.hosts.is_empty() { " at " (part::tags(&c.hosts)) }
+                @if c.methods.is_empty() { span.soft { "any" } } @else { (widgets::tags(&c.methods)) }
+                @if !c.hosts.is_empty() { " at " (widgets::tags(&c.hosts)) }
             },
             html! { (c.change) },
         ]
@@ -165,13 +165,13 @@ fn meaning(tried: &Tried) -> Markup {
     let checked = &tried.checked;
     html! {
         section.card aria-labelledby="meaning" {
-            h2 #meaning { "What it changes for callers" }
+            h2 #meaning { "Changes for callers" }
             p.soft {
-                "It holds: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
+                "No mistakes: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
                 " scopes. Compared with revision " (tried.compared.revision) "."
             }
-            (part::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
-                "No request changes its answer."))
+            (widgets::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
+                "No request is answered differently."))
             @if !checked.warnings.is_empty() {
                 div.note.warn role="status" {
                     @for warning in &checked.warnings { p { (super::form::sentence(warning)) } }
@@ -182,7 +182,7 @@ fn meaning(tried: &Tried) -> Markup {
     }
 }
 
-/// Checks a policy and shows what it means, or applies it.
+/// Checks a policy and shows its effects, or applies it.
 pub async fn submit(Sent { visit, form }: Sent) -> Response {
     let text = form.lines("text");
     if form.text("do") == "apply" {
@@ -204,8 +204,8 @@ pub async fn submit(Sent { visit, form }: Sent) -> Response {
     visit.shown(Ok(page))
 }
 
-/// Somebody applied another policy while this one was written: the text is kept, and what it
-/// would change about that one is shown before it can be applied.
+/// Somebody applied another policy while this one was being written: the text is kept, and its
+/// differences from that one are shown before it can be applied.
 async fn overtaken(visit: &Visit, form: Form, text: String, problem: &Problem) -> Response {
     let tried = attempt(visit, text).await.ok();
     let now = tried.as_ref().map(|t| t.compared.revision.to_string());
@@ -237,10 +237,10 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
                 let current = Show { revision: None }.run(store, world)?.revision;
                 if current.to_string() != seen {
                     return Err(refuse(
+                        Code::ChangedMeanwhile,
                         format_args!("revision {current} was applied since you loaded this one"),
                         "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
-                    )
-                    .of(Kind::Stale));
+                    ));
                 }
                 let name = "policy.yaml".to_owned();
                 Ok(Apply { name, text }.run(store, world)?.changed)
@@ -249,7 +249,7 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
         .await
 }
 
-/// Policies of former times.
+/// The revisions of the policy.
 pub async fn history(visit: Visit) -> Response {
     let page = former(&visit).await;
     visit.shown(page)
@@ -278,11 +278,11 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
             },
         ]
     };
-    let body = part::table(
+    let body = widgets::table(
         "Revisions",
         &["Revision", "Applied", "Size", ""],
         all.iter().rev().map(row).collect(),
-        "No policy was ever applied.",
+        "No policy has been applied yet.",
     );
     Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
 }
@@ -308,10 +308,10 @@ async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool
                 let current = Show { revision: None }.run(store, world)?.revision;
                 if current.to_string() != seen {
                     return Err(refuse(
+                        Code::ChangedMeanwhile,
                         format_args!("revision {current} was applied since you loaded the history"),
                         "reload the page, then choose again",
-                    )
-                    .of(Kind::Stale));
+                    ));
                 }
                 Ok(asked.run(store, world)?.changed)
             })

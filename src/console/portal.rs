@@ -3,14 +3,14 @@
 use maud::{Markup, html};
 
 use super::page::{Page, Section};
-use super::part;
 use super::visit::Visit;
+use super::widgets;
 use super::{key, usage};
 use keystile_api::client;
 use keystile_api::encoded;
 use keystile_api::key::KeyView;
 use keystile_api::usage::Left;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::record::Status;
 use keystile_model::when;
 use keystile_server::problem::Problem;
@@ -21,7 +21,11 @@ use keystile_server::problem::Problem;
 /// Those of the operations.
 pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     let Some(name) = visit.client().map(str::to_owned) else {
-        let e = refuse("this token is bound to no client", "ask for another one");
+        let e = refuse(
+            Code::NotPermitted,
+            "this token is bound to no client",
+            "ask for another one",
+        );
         return Err(e.of(Kind::Forbidden).into());
     };
     let own = visit.run(client::Show::without_keys(name.clone())).await?;
@@ -33,13 +37,13 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     let ceilings = visit.ceilings().cloned().unwrap_or_default();
     let issue = format!("/console/clients/{}/issue", encoded(&name));
     let body = html! {
-        (part::facts(vec![
+        (widgets::facts(vec![
             ("Plan", html! { @if let Some(plan) = &own.client.plan { code { (plan) } } @else { span.soft { "none" } } }),
-            ("Scopes that you may give", part::tags(&ceilings.scopes)),
+            ("Scopes that you may grant", widgets::tags(&ceilings.scopes)),
             ("Keys at once", html! {
                 @if let Some(most) = ceilings.max_keys { (most) " at most" } @else { span.soft { "as many as you need" } }
             }),
-            ("Keys last", html! {
+            ("Lifetime of keys", html! {
                 @if let Some(most) = ceilings.max_expiry { (when::duration(most)) " at most" } @else { span.soft { "as long as you choose" } }
             }),
         ]))
@@ -74,7 +78,7 @@ fn quotas(keys: &[&KeyView], left: &[Left], now: u64) -> Markup {
         @if !rows.is_empty() {
             section aria-labelledby="quotas" {
                 h2 #quotas { "What is left of your quotas" }
-                (part::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
+                (widgets::table("Quotas", &["Key", "Name", "Plan", "Left"], rows, ""))
             }
         }
     }

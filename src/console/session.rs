@@ -1,9 +1,9 @@
-//! Who is signed in: by a random id in a cookie, of which only the digest is kept.
+//! Sessions: a random id in a cookie, of which only the digest is kept.
 //!
-//! Sessions live in memory. A restart of the server ends them, and so does the end of the
-//! token behind them, which is looked at with every request; in return no session stands
-//! in a backup, and a page that is looked at writes nothing. Who came over an identity
-//! provider has no token: what he was given stands in the session.
+//! Sessions are kept in memory. A restart of the server ends them, and so does the end of their
+//! token, which is checked with every request; in return, no session is in a backup, and viewing a
+//! page writes nothing. A person who signed in through an identity provider has no token: their
+//! role is kept in the session.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,23 +12,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::digest::CtOutput;
+use keystile_core::hex;
 use keystile_core::key::KeyId;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::Settings;
 use keystile_api::session::SessionView;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_server::auth::Person;
 
 /// Sessions at once.
 const MOST: usize = 10_000;
-/// Of one token or person; the one that was idle longest gives way to a new one. Never does
-/// somebody else's.
+/// Sessions of one token or person; a new one replaces the one that has been idle longest, but
+/// never somebody else's.
 const EACH: usize = 20;
 
-/// Who is signed in. Instants are monotonic seconds.
+/// The sessions. Times are monotonic seconds.
 pub struct Sessions {
     idle: u64,
     most: u64,
@@ -38,9 +39,9 @@ pub struct Sessions {
 /// Whose a session is.
 #[derive(Clone)]
 pub enum Who {
-    /// Of who has shown a token, by its id.
+    /// Somebody who presented a token, by its id.
     Token(KeyId),
-    /// Of who came over an identity provider.
+    /// Somebody who signed in through an identity provider.
     Person(Arc<Person>),
 }
 
@@ -71,7 +72,7 @@ struct Session {
     seen: u64,
 }
 
-/// What a browser shows to be known again. No `Debug`, no `Display`.
+/// The session id in a browser's cookie. No `Debug`, no `Display`.
 pub struct SessionId(Zeroizing<String>);
 
 impl SessionId {
@@ -139,10 +140,12 @@ impl Sessions {
         if count >= EACH || all.len() >= MOST {
             let Some(oldest) = oldest else {
                 return Err(refuse(
+                    Code::ServerBusy,
                     "too many people are signed in",
-                    "try again later, or have `keystilectl serve` started anew: that ends all sessions",
-                )
-                .of(Kind::Unavailable));
+                    keystile_model::next![
+                        "try again later, or have the server started anew: that ends all sessions"
+                    ],
+                ));
             };
             all.remove(&oldest);
         }
@@ -155,7 +158,7 @@ impl Sessions {
         Ok(id)
     }
 
-    /// Whose a session is that lives; it was not idle now.
+    /// The owner of a live session, which is no longer idle.
     pub fn who(&self, id: &SessionId, now: u64) -> Option<Who> {
         let key = id.digest(b"session");
         let mut all = self.locked();
@@ -168,7 +171,7 @@ impl Sessions {
         Some(session.visitor.who.clone())
     }
 
-    /// All that live, the latest first. `now` is monotonic, `clock` tells the time.
+    /// All live sessions, latest first. `now` is monotonic, `clock` is the wall clock.
     pub fn all(&self, now: u64, clock: u64) -> Vec<SessionView> {
         let all = self.locked();
         let living = all.iter().filter(|(_, s)| self.lives(s, now));
@@ -220,7 +223,7 @@ impl Sessions {
             && now.saturating_sub(session.began) < self.most
     }
 
-    /// A panic while it was held left the table whole.
+    /// A panic while it was held left the table consistent.
     fn locked(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,7 +231,7 @@ impl Sessions {
 
 /// Part of the digest of a session's id; the id cannot be derived from it.
 fn public(key: &[u8; 32]) -> String {
-    key.iter().take(8).map(|b| format!("{b:02x}")).collect()
+    hex::start(key, 8)
 }
 
 #[cfg(test)]

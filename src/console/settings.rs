@@ -1,27 +1,27 @@
-//! Settings of usage: how long it is kept, what is taken for odd, and what the policy lets
-//! Envoys tell.
+//! Usage settings: how long it is kept, what counts as an anomaly, and what the policy lets Envoys
+//! report.
 
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
 use super::held::{self, Refuse, was};
-use super::page::{Draft, Page, Section};
-use super::part::{self, field};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field};
 use keystile_api::usage::{Configure, Forget, ShowSettings};
 use keystile_api::{Operation as _, policy};
-use keystile_model::error::refuse_all;
+use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::Span;
 use keystile_registry::usage::Settings;
 use keystile_server::problem::Problem;
 
 const PATH: &str = "/console/settings";
-/// What is typed to forget where keys were used from.
+/// The word to type to confirm forgetting.
 const WORD: &str = "forget";
 
-/// A setting: its field, its name for people, what it means, and how it reads.
+/// A setting: its field, its label, its hint, and how to read it.
 struct Setting(
     &'static str,
     &'static str,
@@ -40,47 +40,47 @@ const RETENTION: [Setting; 3] = [
     Setting(
         "days",
         "Counts by day",
-        "With them networks and anomalies.",
+        "Networks and anomalies are kept as long.",
         |s| span(&s.days),
     ),
 ];
 
-/// What is taken for odd.
+/// The rules for anomalies.
 const RULES: [Setting; 6] = [
     Setting(
         "spike_factor",
         "Spike: times the usual",
-        "In an hour so many times the most of the 7 days before.",
+        "An hour exceeds the highest hour of the previous 7 days by this factor.",
         |s| s.spike_factor.to_string(),
     ),
     Setting(
         "spike_minimum",
         "Spike: requests at least",
-        "And more than so many in the hour.",
+        "And the hour has more requests than this.",
         |s| s.spike_minimum.to_string(),
     ),
     Setting(
         "network_learning",
         "New network: after",
-        "So long after its first use a key is expected to be settled.",
+        "No new network is reported until this long after the first use of a key.",
         |s| span(&s.network_learning),
     ),
     Setting(
         "scope_denials",
         "Scope denials: in an hour",
-        "So many requests lacked a scope.",
+        "This many requests lacked a scope.",
         |s| s.scope_denials.to_string(),
     ),
     Setting(
         "rotation_notice",
-        "Rotated key in use: before its end",
-        "A replaced key is let through so shortly before it ends.",
+        "Rotated key in use: time left",
+        "A replaced key is still let in when it has no more than this time left.",
         |s| span(&s.rotation_notice),
     ),
     Setting(
         "revoked_tries",
         "Revoked key tried: in an hour",
-        "So many requests with it.",
+        "This many requests used it.",
         |s| s.revoked_tries.to_string(),
     ),
 ];
@@ -129,13 +129,13 @@ async fn page(
             (changing(visit, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
         } @else {
             (shown("kept", "How long usage is kept", &RETENTION, &settings))
-            (shown("odd", "What is taken for odd", &RULES, &settings))
+            (shown("odd", "What counts as an anomaly", &RULES, &settings))
             p.soft { "0 switches a rule off. An owner changes these settings." }
         }
         (told(visit, policy.get("report")))
         @if visit.may::<Forget>() { (forgetting(visit, sent, problem)) }
     };
-    Ok(Page::new(Section::Settings, "Settings of usage", body).refused(problem))
+    Ok(Page::new(Section::Settings, "Usage settings", body).refused(problem))
 }
 
 fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup {
@@ -146,13 +146,13 @@ fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup
     html! {
         section.card aria-labelledby=(id) {
             h2 id=(id) { (title) }
-            (part::facts(facts.collect()))
+            (widgets::facts(facts.collect()))
         }
     }
 }
 
 fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let fields = |some: &[Setting]| {
         html! {
             div.grid {
@@ -165,13 +165,13 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
     };
     html! {
         section.card aria-labelledby="change" {
-            h2 #change { "How long it is kept, and what is odd" }
+            h2 #change { "Retention and anomalies" }
             (draft.summary())
             form method="post" action=(PATH) {
                 (visit.seal())
                 fieldset { legend { "Kept for" } (fields(&RETENTION)) }
                 fieldset {
-                    legend { "Taken for odd" }
+                    legend { "Anomalies" }
                     p.soft { "0 switches a rule off." }
                     (fields(&RULES))
                 }
@@ -181,19 +181,19 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
     }
 }
 
-/// What Envoys tell is a matter of the policy.
+/// What Envoys report is decided by the policy.
 fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
     let counted = report.filter(|r| r.get("usage").is_none_or(|u| u == true));
     let facts = counted.map(|report| {
         let address = report.get("address").and_then(|a| a.as_str());
         let address = match address.unwrap_or("truncated") {
             "full" => "in full",
-            "none" => "not told",
+            "none" => "not reported",
             _ => "truncated to the network",
         };
         let agent = match report.get("agent").is_some_and(|a| a == true) {
             true => "told",
-            false => "not told",
+            false => "not reported",
         };
         vec![
             ("Requests", html! { "by key, route and outcome" }),
@@ -203,9 +203,9 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
     });
     html! {
         section.card aria-labelledby="told" {
-            h2 #told { "What Envoys tell" }
+            h2 #told { "What Envoys report" }
             @match facts {
-                Some(facts) => (part::facts(facts)),
+                Some(facts) => (widgets::facts(facts)),
                 None => p { "Nothing: the policy does not ask them to count." },
             }
             p.soft {
@@ -220,23 +220,23 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
 fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
     let empty = Form::default();
     let sent = sent.filter(|form| form.text("do") == WORD);
-    let draft = Draft::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
+    let draft = FormState::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
     html! {
         section.card aria-labelledby="forget" {
             h2 #forget { "Forget" }
-            p { "Removes the addresses, networks and user agents of all keys for good. Counts stay." }
+            p { "Permanently removes the addresses, networks and user agents of all keys. Counts stay." }
             (draft.summary())
             form method="post" action={ (PATH) "/forget" } data-confirm=(WORD) {
                 (visit.seal())
                 (field("confirm", &format!("Type {WORD} to confirm")).needed().line(&draft))
-                button.danger type="submit" { "Forget for good" }
+                button.danger type="submit" { "Forget permanently" }
             }
         }
     }
 }
 
-/// Changes the fields that were typed over, unless they have changed in the meantime, and leaves
-/// all others as they are.
+/// Changes the edited fields, unless they have changed in the meantime, and leaves all others as
+/// they are.
 pub async fn update(Sent { visit, form }: Sent) -> Response {
     let done = match typed(&form) {
         Ok(asked) => changed(&visit, &form, asked).await,
@@ -273,10 +273,11 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
     for name in typed {
         match form.given(name) {
             Some(value) => asked = asked.with(name, value),
-            None => empty.push(format!(
-                "`{name}`: nothing stands here; write what shall be, such as `{}`",
-                form.text(&was(name))
-            )),
+            None => {
+                let next = format!("write what shall be, such as `{}`", form.text(&was(name)));
+                let nothing = refuse(Code::FieldMissing, "nothing stands here", next);
+                empty.extend(nothing.field(name).into_faults());
+            }
         }
     }
     if !empty.is_empty() {
@@ -285,15 +286,12 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
     Ok(asked.operation(&[])?)
 }
 
-/// Forgets where keys were used from.
+/// Forgets the addresses and user agents that used keys.
 pub async fn forget(Sent { visit, form }: Sent) -> Response {
     let form = form.with("do", WORD);
     let done = match form.text("confirm") {
         WORD => visit.run(Forget {}).await,
-        _ => Err(refuse_all(vec![format!(
-            "`confirm`: this is not `{WORD}`; type it to go on"
-        )])
-        .into()),
+        _ => Err(super::form::unconfirmed(WORD, "type it to go on").into()),
     };
     match done {
         Ok(_) => visit.go(PATH, "forgotten"),

@@ -1,13 +1,13 @@
-//! Who is signed in to the console, and the end of a session.
+//! The list of console sessions, and ending one.
 
 use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
 use super::page::{Page, Section};
-use super::part;
 use super::session::Sessions;
 use super::visit::{Sent, Visit, seconds};
+use super::widgets;
 use keystile_api::Operation as _;
 use keystile_api::Pace;
 use keystile_api::session::{self, End, List, SessionView};
@@ -15,14 +15,14 @@ use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_server::problem::Problem;
 
-/// All of them.
+/// All requests.
 pub async fn list(visit: Visit) -> Response {
     let page = page(&visit).await;
     visit.shown(page)
 }
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
-    // What is shown comes from the server itself; the right to see it does not.
+    // The data come from the server itself, but the role has to be checked.
     visit.with::<List, _>("", |_, _| Ok(())).await?;
     let all = visit.sessions().all(seconds(), visit.now);
     let own = Sessions::public_id(visit.session());
@@ -30,8 +30,8 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         vec![
             html! { (s.user) },
             html! { (s.address) },
-            part::time(s.began.0, visit.now),
-            part::time(s.last_seen.0, visit.now),
+            widgets::time(s.began.0, visit.now),
+            widgets::time(s.last_seen.0, visit.now),
             html! {
                 @if s.id == own {
                     span.soft { "yours" }
@@ -45,9 +45,9 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Sessions",
-            &["Who", "From", "Since", "Last seen", ""],
+            &["User", "From", "Since", "Last seen", ""],
             all.iter().map(row).collect(),
             "Nobody is signed in.",
         ))
@@ -74,8 +74,8 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
 /// Ends a session, and records it in the audit log.
 ///
 /// # Errors
-/// There is none with that id; those of the store. It has ended then nevertheless: nobody stays
-/// signed in because a disk is full.
+/// If there is none with that id; those of the store. In the latter case the session has ended
+/// nevertheless: nobody stays signed in because a disk is full.
 pub fn ended(
     sessions: &Sessions,
     store: &mut keystile_store::Store,

@@ -26,6 +26,7 @@ use keystile_system as system;
 
 mod acts;
 mod forms;
+mod lists;
 mod sessions;
 
 const HOST: &str = "keystile.example.com";
@@ -373,42 +374,6 @@ async fn a_form_that_another_site_sends_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_of_one_session_is_none_of_another() {
-    let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let (one, two) = (site.sign_in(&owner).await, site.sign_in(&owner).await);
-    assert_ne!(one.form_token, two.form_token);
-    let form = format!("csrf={}&name=planted", one.form_token);
-    let sent = post("/console/clients", &two.cookie, &form);
-    assert_eq!(site.send(sent).await.status, 403);
-}
-
-#[tokio::test]
-async fn a_session_ends_with_its_token_and_with_sign_out() {
-    let site = Site::new();
-    let (owner, id) = site.token(Role::Owner, false).await;
-    let (one, two) = (site.sign_in(&owner).await, site.sign_in(&owner).await);
-    let out = one.post("/console/sign-out", "").await;
-    assert!(out.header("set-cookie").contains("Max-Age=0"));
-    assert_eq!(one.get("/console").await.status, 303);
-    assert_eq!(two.get("/console").await.status, 200);
-    site.desk
-        .write(move |store| token::revoke(store, &system::local(), id))
-        .await
-        .unwrap();
-    assert_eq!(two.get("/console").await.status, 303);
-    let refused = site
-        .send(post("/console/sign-in", "", &format!("token={owner}")))
-        .await;
-    assert_eq!(refused.status, 401);
-    assert!(
-        refused.text.contains("The token was revoked"),
-        "{}",
-        refused.text
-    );
-}
-
-#[tokio::test]
 async fn guessing_at_the_door_is_slowed_down() {
     let site = Site::new();
     let mut seen = Vec::new();
@@ -430,4 +395,21 @@ async fn guessing_at_the_door_is_slowed_down() {
         .send(post("/console/invitation", "", "code=kst_invite_wrong"))
         .await;
     assert_eq!(invited.status, 429);
+}
+
+#[test]
+fn a_next_step_leads_to_a_page_or_a_button_that_there_is() {
+    let folder = std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let sources: String = folder
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "rs") && !p.ends_with("tests.rs"))
+        .map(|p| std::fs::read_to_string(p).unwrap())
+        .collect();
+    for act in keystile_model::error::Act::ALL {
+        let page = act.page();
+        assert!(
+            page.is_empty() || sources.contains(&format!("\"{page}\"")),
+            "{page}"
+        );
+    }
 }

@@ -1,13 +1,13 @@
-//! Tokens and invitations: made, shown once, revoked.
+//! Tokens and invitations: creating, showing once, revoking.
 
 use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::Form;
-use super::page::{Draft, Page, Section};
-use super::part::{self, chip, field, maybe_time, time};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::session;
 use keystile_api::token::{Create, Created, List, Revoke, TokenView};
 use keystile_model::caller::Role;
@@ -67,16 +67,16 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Tokens",
-            &["Token", "Role", "Status", "Last used", "Ends", "Made by", ""],
+            &["Token", "Role", "Status", "Last used", "Expires", "Created by", ""],
             found.tokens.iter().map(row).collect(),
             "There are no tokens.",
         ))
-        (part::pager(first, next))
+        (widgets::pager(first, next))
         p {
-            @if gone { a href="/console/tokens" { "Hide those that are revoked" } }
-            @else { a href="/console/tokens?show=all" { "Show those that are revoked, too" } }
+            @if gone { a href="/console/tokens" { "Hide revoked tokens" } }
+            @else { a href="/console/tokens?show=all" { "Show revoked tokens, too" } }
         }
         @if visit.may::<Create>() { (making(visit, form, problem)) }
     };
@@ -90,7 +90,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
 }
 
 fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let roles: Vec<(String, String)> = Role::ALL
         .into_iter()
         .filter(|r| visit.role() == Role::Owner || *r == Role::Client)
@@ -105,21 +105,21 @@ fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
                 div.grid {
                     (field("name", "Name").needed().placeholder("ci").line(&draft))
                     (field("role", "Role").choice(&draft, &roles))
-                    (field("expires", "Ends").placeholder("90d").hint("An invitation: 7d.").line(&draft))
-                    (field("cidrs", "Only from").placeholder("10.0.0.0/8").line(&draft))
+                    (field("expires", "Expires").placeholder("90d").hint("An invitation: 7d.").line(&draft))
+                    (field("cidrs", "Allowed networks").placeholder("10.0.0.0/8").line(&draft))
                 }
                 fieldset {
-                    legend { "Of the role client" }
+                    legend { "For the role client" }
                     div.grid {
-                        (field("client", "Client").hint("Whose keys it manages.").line(&draft))
-                        (field("scopes", "Scopes").hint("That its keys may hold.").line(&draft))
-                        (field("plans", "Plans").hint("That its keys may have.").line(&draft))
-                        (field("max_expiry", "Keys last at most").placeholder("90d").line(&draft))
+                        (field("client", "Client").hint("The client whose keys it manages.").line(&draft))
+                        (field("scopes", "Scopes").hint("Scopes that its keys may hold.").line(&draft))
+                        (field("plans", "Plans").hint("Plans that its keys may have.").line(&draft))
+                        (field("max_expiry", "Longest lifetime of keys").placeholder("90d").line(&draft))
                         (field("max_keys", "Keys at once").placeholder("5").line(&draft))
                     }
                     label.check {
                         input type="checkbox" name="invite" value="true" checked[form.has("invite", "true")];
-                        span { "Make an invitation: a link that is good once, instead of the token itself" }
+                        span { "Create an invitation: a link that works once, instead of the token itself" }
                     }
                 }
                 button type="submit" { "Create" }
@@ -139,8 +139,8 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
         Ok(None) => Ok(Page::new(
             Section::Tokens,
             "Shown once",
-            part::hint(
-                html! { p { strong { "This was done already." } " The token was shown then, and is stored nowhere." } },
+            widgets::hint(
+                html! { p { strong { "This was already done." } " The token was shown then and is stored nowhere." } },
             ),
         )
         .up("/console/tokens", "Tokens")),
@@ -156,20 +156,20 @@ fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
     let body = html! {
         section.card {
             @if invited {
-                (part::secret(&link, "The invitation"))
-                p { "Hand it on over a way that you trust. Who opens it gets the token; it is good once, and until " (time(made.view.expires.0, visit.now)) ". Browsers do not send what stands behind the " code { "#" } " to any server." }
+                (widgets::secret(&link, "The invitation"))
+                p { "Pass it on through a channel that you trust. Whoever opens it gets the token; it works once, until " (time(made.view.expires.0, visit.now)) ". Browsers do not send the part after the " code { "#" } " to any server." }
             } @else {
-                (part::secret(text, "The token"))
-                p { "Its holder signs in with it here, or gives it to " code { "keystilectl --server" } " as " code { "KEYSTILE_TOKEN" } "." }
+                (widgets::secret(text, "The token"))
+                p { "Its holder signs in with it here, or passes it to " code { "keystilectl --server" } " as " code { "KEYSTILE_TOKEN" } "." }
             }
-            p { a.button href="/console/tokens" { "I have kept it: go on" } }
+            p { a.button href="/console/tokens" { "I have saved it: continue" } }
         }
     };
     let what = if invited { "Invitation" } else { "Token" };
     Page::new(Section::Tokens, format!("{what} {}", made.view.name), body)
 }
 
-/// Switches one off for good; its sessions end with it.
+/// Revokes a token permanently; its sessions end with it.
 pub async fn revoke(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
     let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
     let done = match asked {

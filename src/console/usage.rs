@@ -1,38 +1,39 @@
-//! Usage: what Envoys counted, as a chart with its numbers, what was odd about keys, and
-//! what is left of their quotas.
+//! Usage: what Envoys counted, as a chart with its numbers, anomalies, and what is left of quotas.
+
+mod charts;
 
 use maud::{Markup, html};
 
-use super::chart::{self, Bar, Series};
-use super::part::{self, number, time};
+use super::chart;
 use super::visit::Visit;
-use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, UsageGroup, left_of};
-use keystile_api::{Operation as _, encoded, policy};
+use super::widgets::{self, number, time};
+use charts::{busiest, course, reasons};
+use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, left_of};
+use keystile_api::{Operation as _, policy};
 use keystile_model::error::{Kind, Result};
-use keystile_model::when::{self, When};
+use keystile_model::when::When;
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::usage::Step;
 use keystile_registry::usage::question::By;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 
-/// Ranges of time that a page offers. The first is meant if the URL says none of them.
+/// The time ranges that a page offers. The first is the default.
 const RANGES: [Range; 3] = [
     Range("24h", "24 hours", 86_400),
     Range("7d", "7 days", 7 * 86_400),
     Range("30d", "30 days", 30 * 86_400),
 ];
-/// Reasons of refusals with a colour of their own; the rest are taken together.
+/// How many reasons for refusals have a colour of their own; the rest are taken together.
 const REASONS: usize = 2;
 /// Groups of a table.
 const GROUPS: u32 = 10;
-/// Outcomes told apart: more than there are.
+/// The most outcomes that are distinguished: more than there are.
 const OUTCOMES: u32 = 64;
 /// Rows of a table of anomalies.
 const ODD: usize = 20;
 
-/// As the URL says it, in words, and in seconds.
+/// The range in the URL, in words, and in seconds.
 #[derive(Clone, Copy)]
 struct Range(&'static str, &'static str, u64);
 
@@ -47,12 +48,12 @@ pub enum Of {
     Key(Id),
 }
 
-/// What a page says about usage; `None` if it cannot be read, which is no reason to show
-/// nothing else.
+/// What a page shows about usage; `None` if it cannot be read, in which case the rest of the page
+/// is still shown.
 pub struct Seen {
     counts: Option<Counts>,
     range: Range,
-    /// `report` with `usage` is in the policy; `None` for who may not see that.
+    /// Whether `report` with `usage` is in the policy; `None` for callers that may not see that.
     reported: Option<bool>,
 }
 
@@ -80,7 +81,7 @@ impl Of {
         asked
     }
 
-    /// What the second table tells apart.
+    /// What the second table is broken down by.
     fn by(&self) -> By {
         match self {
             Self::All => By::Client,
@@ -90,7 +91,7 @@ impl Of {
     }
 }
 
-/// Asks for all that a page shows, in one turn.
+/// Reads everything that a page shows, in one turn.
 ///
 /// # Errors
 /// Those of the operations, unless it is only that usage cannot be read.
@@ -141,8 +142,8 @@ fn counts(of: &Of, range: Range, store: &mut Store, world: &World) -> Result<Cou
     })
 }
 
-/// `None`, and a word in the log, if usage cannot be read. Who asks for what is not there,
-/// or not his, is told so.
+/// `None`, with a log line, if usage cannot be read. Other errors (it does not exist, or is not the
+/// caller's) are returned.
 fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -155,15 +156,14 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
 }
 
 impl Seen {
-    /// How many requests there were, as numbers worth a place of their own; nothing if
-    /// nothing is known.
+    /// The numbers of requests as prominent figures; nothing if nothing is known.
     pub fn figures(&self) -> Markup {
         let Some(u) = self.counted() else {
             return html! {};
         };
         html! {
-            (part::figure(&number(u.requests), &format!("requests in {}", self.range.1), Some("#usage")))
-            (part::figure(&number(u.refused), "of them refused", Some("#usage")))
+            (widgets::figure(&number(u.requests), &format!("requests in {}", self.range.1), Some("#usage")))
+            (widgets::figure(&number(u.refused), "of them refused", Some("#usage")))
         }
     }
 
@@ -183,7 +183,7 @@ impl Seen {
                     (self.ranges(visit, path))
                 }
                 @match &self.counts {
-                    None => p.note.warn { "Usage cannot be read at present; the server's log says why." },
+                    None => p.note.warn { "Usage cannot be read at the moment; the server's log says why." },
                     Some(_) if self.counted().is_none() => (self.nothing(visit)),
                     Some(counts) if counts.outcomes.requests == 0 => {
                         p.empty { "No requests in the last " (self.range.1) "." }
@@ -202,7 +202,7 @@ impl Seen {
         }
     }
 
-    /// What was odd about keys in the last 7 days; nothing where nothing was counted.
+    /// Anomalies of the last 7 days; nothing if nothing was counted.
     pub fn odd(&self, visit: &Visit) -> Markup {
         let (Some(counts), Some(_)) = (&self.counts, self.counted()) else {
             return html! {};
@@ -216,19 +216,19 @@ impl Seen {
                     @if a.client.is_some() { a href={ "/console/keys/" (id) } { code { (id) } } }
                     @else { code { (id) } }
                 },
-                html! { @if let Some(client) = &a.client { (client) } @else { span.soft { "none of this store" } } },
+                html! { @if let Some(client) = &a.client { (client) } @else { span.soft { "not in this store" } } },
                 html! { (a.words()) },
                 time(a.at.0, visit.now),
             ]
         };
         html! {
             section aria-labelledby="odd" {
-                h2 #odd { "What was odd in the last 7 days" }
-                (part::table(
+                h2 #odd { "Anomalies in the last 7 days" }
+                (widgets::table(
                     "Anomalies",
-                    &["What", "Key", "Client", "Numbers", "When"],
+                    &["Anomaly", "Key", "Client", "Figures", "When"],
                     counts.odd.iter().take(ODD).map(row).collect(),
-                    "Nothing was odd.",
+                    "No anomalies.",
                 ))
                 @if all > ODD { p.soft { (number((all - ODD) as u64)) " more: see them with " code { "keystilectl usage anomalies" } "." } }
             }
@@ -238,7 +238,7 @@ impl Seen {
     fn ranges(&self, visit: &Visit, path: &str) -> Markup {
         let query = visit.query.clone().without("done");
         html! {
-            nav.ranges aria-label="Range of time" {
+            nav.ranges aria-label="Time range" {
                 @for Range(word, words, _) in RANGES {
                     a href=(query.clone().with("since", word).target(path))
                         aria-current=[(word == self.range.0).then_some("true")] { (words) }
@@ -252,25 +252,25 @@ impl Seen {
             p.empty {
                 @match self.reported {
                     Some(false) => {
-                        "Nothing has been counted: the policy does not ask Envoys to. Add "
+                        "Nothing has been counted, because the policy does not ask for it. Add "
                         code { "report" } " to "
                         @if visit.may::<policy::Apply>() { a href="/console/policy/edit" { "the policy" } } @else { "the policy" }
                         ", with the cluster of this server."
                     },
-                    Some(true) => "Nothing has been counted yet. The policy asks Envoys to tell; none has so far.",
+                    Some(true) => "Nothing has been counted yet. The policy asks Envoys to report, but none has so far.",
                     None => "Nothing has been counted yet.",
                 }
             }
         }
     }
 
-    /// What the numbers leave out.
+    /// Notes on what the numbers leave out.
     fn limits(&self, u: &Usage, now: u64) -> Markup {
         let began = u.counted_since.as_ref().filter(|t| t.0 > u.from.0);
         html! {
             @if let Some(began) = began { p.soft { "Counted since " (time(began.0, now)) "." } }
             @if let Some(n) = u.uncounted.filter(|n| *n > 0) {
-                p.note.warn { (number(n)) " requests of the whole store are in no count: an Envoy had no room for them, or told of them too late." }
+                p.note.warn { (number(n)) " requests of the whole store are missing from the counts: an Envoy had no room for them, or reported them too late." }
             }
         }
     }
@@ -281,144 +281,12 @@ fn told(rule: &str) -> Markup {
     let words = match rule {
         "spike" => "far more requests than usual",
         "new-network" => "used from a new network",
-        "scope-denials" => "keeps asking for what it may not",
-        "rotated-key-used" => "still used, and soon replaced",
+        "scope-denials" => "keeps asking for what it may not do",
+        "rotated-key-used" => "still used, but expires soon",
         "revoked-key-tried" => "tried after it was revoked",
         _ => rule,
     };
     html! { span title=(rule) { (words) } }
-}
-
-/// A bar for each step: what was let through, the commonest reasons of refusals, the rest.
-fn course(u: &Usage) -> Series<'_> {
-    let refusals = || u.groups.iter().filter(|g| refused(g) > 0);
-    let mut parts = vec!["let through"];
-    parts.extend(refusals().take(REASONS).map(name));
-    let rest = refusals().nth(REASONS).is_some();
-    if rest {
-        parts.push("other refusals");
-    }
-    let bars = u.points.iter().enumerate().map(|(i, point)| {
-        let mut left = point.requests.saturating_sub(point.allowed);
-        let mut values = vec![point.allowed];
-        for group in refusals().take(REASONS) {
-            let n = group.points.get(i).copied().unwrap_or(0);
-            left = left.saturating_sub(n);
-            values.push(n);
-        }
-        if rest {
-            values.push(left);
-        }
-        let (label, short) = at(point.at.0, u.step);
-        Bar {
-            label,
-            short,
-            values,
-        }
-    });
-    Series {
-        title: "Requests by what became of them",
-        axis: match u.step {
-            Step::Minute => "Minute (UTC)",
-            Step::Hour => "Hour (UTC)",
-            Step::Day => "Day (UTC)",
-        },
-        bars: bars.collect(),
-        parts,
-    }
-}
-
-fn refused(group: &UsageGroup) -> u64 {
-    group.requests.saturating_sub(group.allowed)
-}
-
-fn name(group: &UsageGroup) -> &str {
-    group.name.as_deref().unwrap_or("none")
-}
-
-/// In full, and as short as below a bar.
-fn at(seconds: u64, step: Step) -> (String, String) {
-    let text = when::short(seconds);
-    let text = text.as_str();
-    let (full, short) = match step {
-        Step::Minute => (0..16, 14..16),
-        Step::Hour => (0..16, 11..13),
-        Step::Day => (0..10, 8..10),
-    };
-    let cut = |range| {
-        text.get::<std::ops::Range<usize>>(range)
-            .unwrap_or(text)
-            .to_owned()
-    };
-    (cut(full), cut(short))
-}
-
-/// Refusals by reason.
-fn reasons(u: &Usage) -> Markup {
-    let rows: Vec<_> = u.groups.iter().filter(|g| refused(g) > 0).collect();
-    html! {
-        div {
-            h3 { "Refused, by reason" }
-            @if rows.is_empty() {
-                p.soft { "Nothing was refused." }
-            } @else {
-                table.plain.reasons {
-                    thead { tr { th scope="col" { "Reason" } th.num scope="col" { "Requests" } } }
-                    tbody {
-                        @for group in rows {
-                            tr { th scope="row" { code { (name(group)) } } td.num { (number(refused(group))) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The largest clients, keys or routes.
-fn busiest(u: &Usage) -> Markup {
-    let (title, head, folder) = match u.by {
-        Some(By::Client) => ("By client", "Client", Some("clients")),
-        Some(By::Key) => ("By key", "Key", Some("keys")),
-        _ => ("By route", "Route", None),
-    };
-    html! {
-        div {
-            h3 { (title) }
-            table.plain.busiest {
-                thead {
-                    tr {
-                        th scope="col" { (head) }
-                        th.num scope="col" { "Requests" }
-                        th.num scope="col" { "Refused" }
-                    }
-                }
-                tbody {
-                    @for group in &u.groups {
-                        tr {
-                            th scope="row" {
-                                @match (&group.name, folder) {
-                                    (Some(name), Some(folder)) => a href={ "/console/" (folder) "/" (encoded(name)) } { (name) },
-                                    (Some(name), None) => code { (name) },
-                                    (None, Some(_)) => span.soft { "no known key" },
-                                    (None, None) => span.soft { "no route" },
-                                }
-                            }
-                            td.num { (number(group.requests)) }
-                            td.num { (number(refused(group))) }
-                        }
-                    }
-                    @if let Some(others) = &u.others {
-                        tr {
-                            th scope="row" { span.soft { (number(others.groups)) " more" } }
-                            td.num { (number(others.requests)) }
-                            td.num { (number(others.requests.saturating_sub(others.allowed))) }
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// What is left of the quotas of some keys, in their order; `None` for each if usage cannot
@@ -447,69 +315,10 @@ pub fn quota(left: &Left, now: u64) -> Markup {
         meter min="0" max=(requests) value=(left.used) aria-label={ (number(left.used)) " used of " (number(requests)) } {}
         span.soft {
             (number(left.used)) " used this " (left.per.as_deref().unwrap_or("period"))
-            @if let Some(Time(until)) = &left.until { "; begins again " (time(*until, now)) }
+            @if let Some(Time(until)) = &left.until { "; starts anew " (time(*until, now)) }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(name: &str, allowed: bool, points: Vec<u64>) -> UsageGroup {
-        let requests = points.iter().sum();
-        UsageGroup {
-            name: Some(name.to_owned()),
-            client: None,
-            requests,
-            allowed: if allowed { requests } else { 0 },
-            points,
-        }
-    }
-
-    #[test]
-    fn the_parts_of_each_bar_are_all_of_its_requests() {
-        let groups = vec![
-            group("ok", true, vec![50, 7]),
-            group("rate_limited", false, vec![0, 30]),
-            group("unknown_api_key", false, vec![4, 1]),
-            group("missing_api_key", false, vec![2, 0]),
-            group("expired_api_key", false, vec![0, 1]),
-        ];
-        let point = |at, requests, allowed| keystile_api::usage::UsagePoint {
-            at: Time(at),
-            requests,
-            allowed,
-        };
-        let usage = Usage {
-            client: None,
-            key: None,
-            from: Time(0),
-            until: Time(7200),
-            step: Step::Hour,
-            requests: 95,
-            allowed: 57,
-            refused: 38,
-            points: vec![point(0, 56, 50), point(3600, 39, 7)],
-            by: Some(By::Outcome),
-            groups,
-            others: None,
-            counted_since: Some(Time(0)),
-            uncounted: None,
-        };
-        let series = course(&usage);
-        assert_eq!(
-            series.parts,
-            [
-                "let through",
-                "rate_limited",
-                "unknown_api_key",
-                "other refusals"
-            ]
-        );
-        assert_eq!(series.bars[0].values, [50, 0, 4, 2]);
-        assert_eq!(series.bars[1].values, [7, 30, 1, 1]);
-        assert_eq!(series.bars[1].label, "1970-01-01 01:00");
-        assert_eq!(series.bars[1].short, "01");
-    }
-}
+mod tests;

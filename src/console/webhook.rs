@@ -1,4 +1,4 @@
-//! Webhooks: who is told what.
+//! Webhooks.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -6,14 +6,14 @@ use maud::html;
 
 use super::form::Form;
 use super::held::{self, Refuse};
-use super::page::{Draft, Page, Section};
-use super::part::{self, field, number, time};
+use super::page::{FormState, Page, Section};
 use super::visit::{Sent, Visit};
+use super::widgets::{self, field, number, time};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
 use keystile_api::{Operation as _, encoded};
 use keystile_server::problem::Problem;
 
-/// All of them.
+/// All requests.
 pub async fn list(visit: Visit) -> Response {
     let page = page(&visit, &Form::default(), None).await;
     visit.shown(page)
@@ -21,12 +21,12 @@ pub async fn list(visit: Visit) -> Response {
 
 async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
     let all = visit.run(List {}).await?.webhooks;
-    let draft = Draft::new(form, problem);
+    let draft = FormState::new(form, problem);
     let row = |w: &WebhookView| {
         vec![
             html! { (w.name) },
             html! { code { (w.url) } },
-            part::tags(&w.events),
+            widgets::tags(&w.events),
             html! { (number(w.waiting)) },
             time(w.created.0, visit.now),
             html! {
@@ -40,11 +40,11 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
         ]
     };
     let body = html! {
-        (part::table(
+        (widgets::table(
             "Webhooks",
-            &["Webhook", "Address", "Hears of", "Waiting", "Since", ""],
+            &["Webhook", "Address", "Events", "Waiting", "Since", ""],
             all.iter().map(row).collect(),
-            "Nobody is told of anything.",
+            "There are no webhooks.",
         ))
         @if visit.may::<Create>() {
             section.card aria-labelledby="new" {
@@ -55,7 +55,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
                     div.grid {
                         (field("name", "Name").needed().placeholder("ops").line(&draft))
                         (field("url", "Address").needed().placeholder("https://hooks.example.com/keystile").line(&draft))
-                        (field("events", "Hears of").placeholder("key.revoke key.*").hint("Actions of the audit log; empty: everything.").line(&draft))
+                        (field("events", "Events").placeholder("key.revoke key.*").hint("Actions of the audit log. Empty: all.").line(&draft))
                     }
                     button type="submit" { "Create" }
                 }
@@ -77,12 +77,12 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
             let body = html! {
                 section.card {
                     @if let Some(secret) = secret {
-                        (part::secret(secret.expose_secret(), "Its secret"))
-                        p { "The receiver checks with it that messages come from here." }
+                        (widgets::secret(secret.expose_secret(), "Its secret"))
+                        p { "The receiver uses it to check that messages come from here." }
                     } @else {
-                        p { strong { "This was done already." } " The secret was shown then." }
+                        p { strong { "This was already done." } " The secret was shown then." }
                     }
-                    p { a.button href="/console/webhooks" { "Go on" } }
+                    p { a.button href="/console/webhooks" { "Continue" } }
                 }
             };
             let title = format!("Webhook {}", form.text("name"));
@@ -93,7 +93,7 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
     visit.shown(page)
 }
 
-/// What tells a webhook from a later one of the same name.
+/// What distinguishes a webhook from a later one of the same name.
 const FIELDS: [&str; 3] = ["url", "events", "created"];
 
 fn current(hook: &WebhookView) -> Form {
@@ -103,7 +103,7 @@ fn current(hook: &WebhookView) -> Form {
         .with("created", keystile_model::when::rfc3339(hook.created.0))
 }
 
-/// Removes one, if it is the one that the page showed.
+/// Removes a webhook, if it is the one that the page showed.
 pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
     let done = visit
         .with::<Delete, _>(&name.clone(), move |store, world| {

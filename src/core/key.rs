@@ -10,13 +10,18 @@
 //! with what the entry says instead ([`crate::decide`]), so nobody gains by editing
 //! them. A foreign (imported) key is hashed whole.
 
+mod base62;
+mod crc32;
+
 use core::fmt;
 use core::str::FromStr;
 
+use base62::{ALPHABET, NO_DIGIT, base62_into, base62_value, digit};
+use crc32::crc32;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// The longest key, ours or foreign, that is looked at; in bytes.
+/// The longest key, ours or foreign, that is considered, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
 
 const ID_DIGITS: usize = 10;
@@ -24,8 +29,6 @@ const SECRET_DIGITS: usize = 43;
 const CHECKSUM_DIGITS: usize = 6;
 const BODY_DIGITS: usize = ID_DIGITS + SECRET_DIGITS + CHECKSUM_DIGITS;
 const NAME_MAX: usize = 16;
-
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A brand or an environment: `[a-z0-9]{1,16}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,7 +184,7 @@ impl KeyText {
         &self.0
     }
 
-    /// Takes a key that a person typed in, for `explain`.
+    /// Wraps a key that a person typed, for `explain`.
     pub fn from_input(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -193,7 +196,7 @@ pub struct Fresh {
     pub text: KeyText,
     /// Its public id.
     pub id: KeyId,
-    /// What the store keeps.
+    /// What the store keeps about it.
     pub digest: Digest,
 }
 
@@ -211,7 +214,7 @@ pub fn generate<E>(
     Ok(assembled(brand, environment, &body))
 }
 
-/// The same with a given id, for who makes many and wants them in an order of his own.
+/// The same with a given id: for bulk issuing, where the caller chooses and sorts the ids.
 ///
 /// # Errors
 /// Those of `entropy`.
@@ -351,7 +354,7 @@ fn random_digits<E>(
     while slot.is_some() {
         entropy(pool.as_mut_slice())?;
         for byte in pool.iter() {
-            // Six bits, and those of 62 and 63 thrown away: every digit is equally likely.
+            // Six bits at a time, discarding 62 and 63, so that every digit is equally likely.
             if let Some(&digit) = ALPHABET.get(usize::from(byte & 63))
                 && let Some(s) = slot.take()
             {
@@ -361,95 +364,6 @@ fn random_digits<E>(
         }
     }
     Ok(())
-}
-
-fn base62_into(n: u64, out: &mut [u8]) {
-    // In halves of 32 bits, which a machine without a wide multiplication divides quickly.
-    const FIVE: u64 = 62u64.pow(5);
-    let (mut low, mut high) = (u32::try_from(n % FIVE).unwrap_or(0), n / FIVE);
-    for (place, d) in out.iter_mut().rev().enumerate() {
-        if place > 0 && place % 5 == 0 {
-            low = u32::try_from(high % FIVE).unwrap_or(0);
-            high /= FIVE;
-        }
-        *d = ALPHABET.get((low % 62) as usize).copied().unwrap_or(b'0');
-        low /= 62;
-    }
-}
-
-/// Set in what [`digit`] says of a byte that is none.
-const NO_DIGIT: u8 = 0x80;
-
-/// The value of a base62 digit.
-fn digit(b: u8) -> u8 {
-    const VALUES: [u8; 256] = {
-        let mut values = [NO_DIGIT; 256];
-        let mut i = 0;
-        while i < ALPHABET.len() {
-            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-            {
-                values[ALPHABET[i] as usize] = i as u8;
-            }
-            i += 1;
-        }
-        values
-    };
-    VALUES.get(usize::from(b)).copied().unwrap_or(NO_DIGIT)
-}
-
-fn base62_value(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |n, &d| match digit(d) {
-        NO_DIGIT.. => None,
-        value => n.checked_mul(62)?.checked_add(u64::from(value)),
-    })
-}
-
-/// CRC-32 as in IEEE 802.3 and zip, by tables, eight bytes at a time: Kounavis and Berry,
-/// "A Systematic Approach to Building High Performance Software-based CRC Generators".
-fn crc32(bytes: &[u8]) -> u32 {
-    const TABLES: [[u32; 256]; 8] = {
-        let mut tables = [[0u32; 256]; 8];
-        let mut i = 0;
-        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-        while i < 256 {
-            let mut c = i as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                c = if c & 1 == 1 {
-                    0xEDB8_8320 ^ (c >> 1)
-                } else {
-                    c >> 1
-                };
-                bit += 1;
-            }
-            tables[0][i] = c;
-            i += 1;
-        }
-        let mut k = 1;
-        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-        while k < 8 {
-            let mut i = 0;
-            while i < 256 {
-                let before = tables[k - 1][i];
-                tables[k][i] = tables[0][(before & 0xFF) as usize] ^ (before >> 8);
-                i += 1;
-            }
-            k += 1;
-        }
-        tables
-    };
-    let [one, ..] = &TABLES;
-    let look = |table: &[u32; 256], b: u8| table.get(usize::from(b)).copied().unwrap_or(0);
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let crc = eights.iter().fold(!0u32, |crc, eight| {
-        let word = u64::from_le_bytes(*eight) ^ u64::from(crc);
-        let all = word.to_le_bytes();
-        let ways = TABLES.iter().rev().zip(all);
-        ways.fold(0, |sum, (table, b)| sum ^ look(table, b))
-    });
-    !rest
-        .iter()
-        .fold(crc, |crc, &b| look(one, crc as u8 ^ b) ^ (crc >> 8))
 }
 
 #[cfg(test)]

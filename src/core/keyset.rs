@@ -6,10 +6,10 @@
 //! when the keyset is loaded, a page the first time a lookup touches it, as dm-verity
 //! does. Nothing per key is parsed or allocated at load.
 //!
-//! A [`Keyset`] is complete in itself. An [`Overlay`] holds the rows that changed since
-//! one keyset, its base, and means nothing without it: a large base travels rarely, a
-//! small overlay at once. [`InForce`] is the two together, [`Holding`] what a VM has of
-//! them and which of it is in force.
+//! A [`Keyset`] is complete in itself. An [`Overlay`] holds the rows that changed since one keyset,
+//! its base, and means nothing without it: a large base is sent rarely, a small overlay at once.
+//! [`InForce`] is the two together; [`Holding`] is what a VM has of them, and which of it is in
+//! force.
 
 use core::fmt;
 use core::hash::{Hash as _, Hasher as _};
@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::Hex;
 use crate::key::Prefix;
 use crate::limit::quota::{Quota, Zones};
 use crate::mix::Mix;
@@ -50,17 +51,17 @@ use table::{Shape, Table};
 /// The version of the format of manifest and pages.
 pub const FORMAT: u32 = 1;
 
-/// Bytes of a page: what one lookup verifies at most twice, and small enough that the
-/// first touch costs some 20 µs.
+/// Bytes of a page. One lookup verifies at most two, and pages are small enough that the first
+/// touch costs some 20 µs.
 pub const PAGE: usize = 4096;
 
-/// Which store a keyset comes from; drawn at random when the store is made.
+/// The store that a keyset comes from; drawn at random when the store is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub [u8; 8]);
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 
@@ -80,13 +81,12 @@ impl FromStr for StoreId {
     }
 }
 
-/// Which policy a keyset brings: the same for the same rules, whatever else changes in the
-/// store.
+/// Identifies a policy: the same for the same rules, whatever else changes in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyId(pub [u8; 8]);
 
 impl PolicyId {
-    /// Both policies of a comparison were signed, so that nobody is there to make two alike.
+    /// Only signed policies are compared, so nobody can construct a collision.
     fn of(policy: &RawPolicy) -> Self {
         let mut mix = Mix::default();
         policy.hash(&mut mix);
@@ -94,8 +94,8 @@ impl PolicyId {
     }
 }
 
-/// The two kinds of artefact. Their signatures are made in domains of their own, so that
-/// none passes for the other.
+/// The two kinds of artefact. Each is signed in a domain of its own, so that neither passes for the
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -105,7 +105,7 @@ pub enum Kind {
     Overlay,
 }
 
-/// What is signed of a keyset. Everything that decides about access is in here or under a digest
+/// The signed part of a keyset. Everything that decides about access is in here, or under a digest
 /// that is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,11 +114,11 @@ pub struct Manifest {
     pub format: u32,
     /// The store, as [`StoreId`] prints it.
     pub store: String,
-    /// Rises with every change of the store.
+    /// Increases with every change to the store.
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<u64>,
     /// Records in the index.
@@ -131,18 +131,18 @@ pub struct Manifest {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
-    /// Some keys are bound to client certificates. Written only then: a filter that does not
-    /// know of it refuses what it could not enforce.
+    /// Some keys are bound to client certificates. Written only in that case, so that a filter that
+    /// does not know the field refuses what it could not enforce.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub certificates: bool,
-    /// Names of the environments that records number.
+    /// Names of the environments; records refer to them by position.
     pub environments: Vec<String>,
-    /// Names of the scopes that records number, sorted.
+    /// Names of the scopes, sorted; records refer to them by position.
     pub scopes: Vec<String>,
     /// The policy as written.
     pub policy: RawPolicy,
-    /// The clocks of the time zones that quotas name, but for UTC: the filter has no
-    /// database of them.
+    /// The clocks of the time zones that quotas name, except UTC: the filter has no time zone
+    /// database.
     #[serde(default, skip_serializing_if = "Zones::is_empty")]
     pub zones: Zones,
 }
@@ -248,13 +248,13 @@ impl Artefact {
     }
 }
 
-/// What became of a lookup.
+/// The result of a lookup.
 pub enum Lookup<'a> {
     /// There is such a key.
     Found(Entry<'a>),
     /// There is none.
     Unknown,
-    /// It would be in a page whose bytes are not those that were signed.
+    /// It would be in a page that does not match its signed digest.
     Corrupt,
 }
 
@@ -266,13 +266,13 @@ pub struct Keyset {
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     pub not_after: Option<u64>,
     /// Its policy. Shared, because a listener keeps it longer than the keys are kept.
     pub policy: Rc<Policy>,
-    /// Which policy that is.
+    /// The id of that policy.
     pub policy_id: PolicyId,
-    /// Names of the environments that entries number.
+    /// Names of the environments; entries refer to them by position.
     pub environments: Vec<String>,
     /// Some keys are imported ones.
     pub foreign: bool,
@@ -280,7 +280,7 @@ pub struct Keyset {
     pub addresses: bool,
     /// Some keys are bound to client certificates.
     pub certificates: bool,
-    /// What overlays that belong to it call it.
+    /// The name by which overlays refer to it.
     pub name: BaseName,
     quotas: Rc<[Option<Quota>]>,
     table: Table,
@@ -373,7 +373,7 @@ impl Keyset {
         self.table.bytes()
     }
 
-    /// Pages found not to be those that were signed, so far.
+    /// Pages found so far that do not match their signed digests.
     pub fn corrupt_pages(&self) -> usize {
         self.table.corrupt_pages()
     }
@@ -389,7 +389,7 @@ impl Keyset {
         self.table.lookup(prefix)
     }
 
-    /// Every key whose pages are those that were signed, by rising digest. Touches, and so
+    /// Every key in pages that match their signed digests, by rising digest. Touches, and so
     /// verifies, every page.
     pub fn entries(&self) -> impl Iterator<Item = (Prefix, Entry<'_>)> {
         self.table.entries()

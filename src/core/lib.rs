@@ -4,7 +4,7 @@
 //! explains requests with it. It knows neither of them, and compiles for WebAssembly and natively.
 //!
 //! It never does I/O and never reads a clock: time and randomness are arguments. It never unwraps,
-//! indexes or panics, never lets a request through where it cannot tell, and never puts a key or a
+//! indexes or panics, never lets a request through if it cannot decide, and never puts a key or a
 //! signing secret into an error, a log line, a metric or a reply.
 //!
 //! # Map
@@ -29,8 +29,8 @@
 //! | [`decide`] | all of it as one pure function |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
-//! Beside them stand [`report`] and [`report::usage`], what an Envoy tells the control plane, and
-//! [`report::message`], which signs both.
+//! Beside these are [`report`] and [`report::usage`], which an Envoy sends to the control plane,
+//! and [`report::message`], which signs both, and [`hex`], digits for the whole workspace.
 //!
 //! # What never happens
 //!
@@ -40,6 +40,7 @@
 #![deny(missing_docs)]
 
 pub mod decide;
+pub mod hex;
 pub mod key;
 pub mod keyset;
 pub mod limit;

@@ -1,5 +1,5 @@
-//! What bounds how often a key may be used: token buckets, the leases that workers take out of
-//! them, and allowances by day or month.
+//! What limits the use of a key: token buckets, the leases that workers take from them, and quotas
+//! by day or month.
 
 pub mod bucket;
 pub mod lease;

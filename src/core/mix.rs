@@ -1,5 +1,5 @@
-//! A quick hash for tables whose keys nobody outside chooses: ids of keys and routes are drawn
-//! by us, so that there is nobody to defend the tables against.
+//! A fast hash for tables whose keys no outsider chooses: we draw the ids of keys and routes, so
+//! the tables need no defence against chosen keys.
 
 use core::hash::{BuildHasherDefault, Hasher};
 use std::collections::HashMap;

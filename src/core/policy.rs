@@ -1,25 +1,28 @@
 //! `policy.yaml` as types that cannot be wrong.
 //!
-//! [`RawPolicy`] is what the file says, [`Policy`] what is true once every rule has
-//! been checked; past it nobody checks again. The companion reads the raw form from
-//! YAML, the filter from the signed manifest, both through [`Policy::new`].
+//! [`RawPolicy`] is what the file says; [`Policy`] is what holds once every rule has been checked,
+//! and nothing after it checks again. The companion reads the raw form from YAML, the filter from
+//! the signed manifest, both through [`Policy::new`].
 
 use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::key::Name;
-use crate::limit::bucket::Quota;
+use crate::limit::bucket::Bucket;
 use crate::request::glance::Watched;
 use crate::request::route::Router;
 
 mod check;
 mod raw;
+mod report;
 #[cfg(test)]
 mod tests;
 
 pub use raw::*;
 
-use check::{Errors, checked_plan, credentials, identity, limits, routes, scope_table};
+use check::{Errors, checked_plan, credentials, environments, identity, limits, not_after};
+use check::{routes, scope_table, version_and_realm};
+pub use report::ReportTarget;
 
 /// A mistake in a policy: where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,22 +43,22 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// A policy that holds.
+/// A valid policy.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Named in `WWW-Authenticate`; free of quotes and control characters.
+    /// The realm in `WWW-Authenticate`; without quotes and control characters.
     pub realm: String,
     /// The first part of keys issued under this policy.
     pub brand: Name,
     /// Whether decisions are carried out.
     pub mode: Mode,
-    /// Refuse plain HTTP on routes that look at keys.
+    /// Refuse plain HTTP on routes that check keys.
     pub require_tls: bool,
-    /// What a client certificate must have come through.
+    /// What is required of client certificates.
     pub client_certificates: ClientCertificates,
     /// Whether Envoy tells hosts apart by their ports.
     pub host_ports: HostPorts,
-    /// Where a key may stand; at least one place.
+    /// Where a key may be sent; at least one place.
     pub credentials: Vec<Credential>,
     /// Leave the key in the request.
     pub forward_credential: bool,
@@ -67,13 +70,13 @@ pub struct Policy {
     pub rate_limit_fields: RateLimitFields,
     /// Identity headers, lower case, all different.
     pub identity: RawIdentity,
-    /// What publishable keys may hold at most.
+    /// The only scopes that publishable keys may hold.
     pub publishable_scopes: Vec<String>,
-    /// Their numbers, rising.
+    /// Their numbers, in rising order.
     publishable: Vec<u16>,
-    /// Seconds after its issue that a keyset is believed.
+    /// Seconds after its issue for which a keyset is accepted.
     pub not_after: Option<u64>,
-    /// Where to tell which version is in force, if anywhere.
+    /// Where to report which version is in force, if anywhere.
     pub report: Option<ReportTarget>,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
@@ -85,13 +88,13 @@ pub struct Policy {
     pub router: Router,
     /// What happens to the others.
     pub unmatched: Unmatched,
-    /// Headers that there is something to do with.
+    /// Headers that the policy is concerned with.
     pub(crate) watched: Watched,
-    /// Every scope that is known, sorted; scope numbers are positions in it.
+    /// Every known scope, sorted; scope numbers are positions in it.
     pub scopes: Vec<String>,
 }
 
-/// A place where a key may stand. Header names are lower case.
+/// A place where a key may be sent. Header names are lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// A header, with the authentication scheme before the key, if any.
@@ -109,89 +112,24 @@ pub enum Credential {
     Cookie(String),
 }
 
-/// Where reports go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportTarget {
-    /// The cluster's name in Envoy's configuration.
-    pub cluster: String,
-    /// Seconds between two reports of which nothing changed.
-    pub every: u64,
-    /// Usage goes there, too.
-    pub usage: bool,
-    /// How much of addresses is told.
-    pub address: Address,
-    /// User agents are told.
-    pub agent: bool,
-}
-
-impl ReportTarget {
-    /// The longest time between two reports, in seconds.
-    pub const EVERY_MAX: u64 = 300;
-
-    /// What reports have as `:authority`: the cluster's name, if that can be one. Istio's
-    /// names hold `|`, which servers of HTTP/2 refuse.
-    pub fn authority(&self) -> &str {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        match self.cluster.bytes().all(fits) {
-            true => &self.cluster,
-            false => "keystile",
-        }
-    }
-
-    /// Checks what the file says.
-    ///
-    /// # Errors
-    /// The first mistake.
-    pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
-        let wrong = |field: &str, problem: String| PolicyError {
-            field: format!("report.{field}"),
-            problem,
-            beside: None,
-        };
-        let fits = (1..=128).contains(&raw.cluster.len());
-        if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(wrong(
-                "cluster",
-                "is not the name of a cluster: use 1 to 128 printable ASCII characters without spaces".to_owned(),
-            ));
-        }
-        match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
-            Some(every) => Ok(Self {
-                cluster: raw.cluster.clone(),
-                every,
-                usage: raw.usage,
-                address: raw.address,
-                agent: raw.agent,
-            }),
-            None => Err(wrong(
-                "every",
-                format!(
-                    "`{}` is not a duration of 1 s to 5 m; write `10s`",
-                    raw.every
-                ),
-            )),
-        }
-    }
-}
-
-/// A plan that holds.
+/// A valid plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// At most [`crate::limit::bucket::MAX_LIMITS`], each with another `per` or `by`.
     pub limits: Vec<Limit>,
-    /// The longer allowance.
+    /// The quota.
     pub quota: Option<RawQuota>,
     /// Seconds after which its keys are due for rotation; 0 for never.
     pub rotate_every: Option<u64>,
-    /// Seconds that a rotated key of it works on.
+    /// Seconds for which a rotated key goes on working.
     pub grace: Option<u64>,
 }
 
-/// A limit that holds.
+/// A valid limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The bucket.
-    pub quota: Quota,
+    pub bucket: Bucket,
     /// Tokens refilled in each period.
     pub requests: u64,
     /// The period, in seconds.
@@ -202,7 +140,7 @@ pub struct Limit {
     pub by: By,
 }
 
-/// A route that holds.
+/// A valid route.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The template as written.
@@ -211,28 +149,28 @@ pub struct Route {
     /// `GET,HEAD /v1/{*rest}`.
     /// No two routes of a policy have the same.
     pub name: String,
-    /// Whether a key is asked for.
+    /// Whether a key is required.
     pub auth: Auth,
     /// Numbers of scopes that the key must hold.
     pub scopes: Vec<u16>,
-    /// Numbers of scopes of which the key must hold one; empty for no such demand.
+    /// Numbers of scopes of which the key must hold one; empty if not required.
     pub any_scope: Vec<u16>,
-    /// Tokens that a request takes from each limit, at least 1; from a bucket smaller than
-    /// that, all it can hold.
+    /// Tokens that a request takes from each limit, at least 1; from a smaller bucket, all that it
+    /// can hold.
     pub cost: u64,
     /// The route's own limit.
     pub limit: Option<Limit>,
-    /// Names the route in bucket keys: the same for the same hosts, path shape and
-    /// methods, wherever it stands in the file.
+    /// Identifies the route in bucket keys: the same for the same hosts, path shape and methods,
+    /// wherever it is in the file.
     pub stable_id: u64,
 }
 
-/// The most scopes that a policy and its keys may speak of.
+/// The most scopes that a policy and its keys may use.
 pub const MAX_SCOPES: usize = 16_384;
 
 impl Policy {
-    /// Whether keys stay in requests that go on: in shadow mode the upstream may still check
-    /// them itself.
+    /// Whether keys stay in requests that are passed on: in shadow mode the upstream may still
+    /// check them itself.
     pub fn keys_stay(&self) -> bool {
         self.forward_credential || self.mode == Mode::Shadow
     }
@@ -246,54 +184,12 @@ impl Policy {
         more_scopes: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Vec<PolicyError>> {
         let mut e = Errors(Vec::new());
-        if raw.version != 1 {
-            e.push(
-                "version",
-                format!("{} is not known; write `version: 1`", raw.version),
-            );
-        }
-        if raw.realm.is_empty()
-            || raw.realm.len() > 128
-            || !raw
-                .realm
-                .bytes()
-                .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
-        {
-            e.push(
-                "realm",
-                "use 1 to 128 printable ASCII characters without quotes and backslashes",
-            );
-        }
+        version_and_realm(raw, &mut e);
         let brand = e.name("brand", &raw.brand);
-        let environments: Vec<Name> = raw
-            .environments
-            .iter()
-            .enumerate()
-            .filter_map(|(i, n)| e.name(&format!("environments[{i}]"), n))
-            .collect();
-        if raw.environments.is_empty() {
-            e.push(
-                "environments",
-                "is empty, so no key could ever pass; list at least one, such as `live`",
-            );
-        }
+        let environments = environments(raw, &mut e);
         let credentials = credentials(raw, &mut e);
         let identity = identity(raw, &credentials, &mut e);
-        let not_after = raw
-            .not_after
-            .as_deref()
-            .and_then(|text| match seconds(text) {
-                Some(s) if s >= 60 => Some(s),
-                _ => {
-                    e.push(
-                        "not_after",
-                        format!(
-                            "`{text}` is not a duration of a minute or more; write `12h` or `7d`"
-                        ),
-                    );
-                    None
-                }
-            });
+        let not_after = not_after(raw, &mut e);
         let report = raw.report.as_ref().and_then(|raw| {
             let target = ReportTarget::new(raw);
             target.map_err(|error| e.0.push(error)).ok()
@@ -355,8 +251,8 @@ impl Policy {
         Some((name, limits))
     }
 
-    /// Whether a key that was issued with a scope still holds it: a publishable key holds
-    /// what the policy allows such keys today, whatever it allowed when the key was issued.
+    /// Whether a key that was issued with a scope still holds it: a publishable key holds only what
+    /// the present policy allows such keys, whatever it allowed when the key was issued.
     pub fn leaves(&self, is_publishable: bool, scope: u16) -> bool {
         !is_publishable || self.publishable.binary_search(&scope).is_ok()
     }
@@ -366,7 +262,7 @@ impl Policy {
         number(&self.scopes, scope)
     }
 
-    /// The greatest cost of any route: what a limit's burst must at least allow.
+    /// The highest cost of any route, which a limit's burst must allow.
     pub fn greatest_cost(&self) -> u64 {
         self.routes.iter().map(|r| r.cost).max().unwrap_or(1)
     }

@@ -3,14 +3,15 @@
 //! Bodies are RFC 9457 problem details; gRPC calls get the status that their clients
 //! understand (16 unauthenticated, 7 permission denied, 8 resource exhausted).
 
-use core::fmt::Write as _;
+mod rate_fields;
 
-use crate::decide::{Denial, Origin, Rate, Unavailable};
+use crate::decide::{Denial, Rate, Unavailable};
 use crate::key::Malformed;
-use crate::policy::{By, Credential, Policy};
+use crate::policy::{Credential, Policy};
 use crate::request::certificate::Stranger;
 use crate::request::host::AmbiguousHost;
 use crate::request::path::Ambiguous;
+pub use rate_fields::rate_fields;
 
 /// What a denial means on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl Denial {
     ];
 
     /// Looks the denial up in the table.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn answer(&self) -> Answer {
         let (status, code, title, detail) = match self {
             Self::MissingKey => (
@@ -65,13 +67,13 @@ impl Denial {
                 401,
                 "malformed_api_key",
                 "Not an API key",
-                "What was sent is not an API key. Check that it was copied whole.",
+                "What was sent is not an API key. Check that you copied all of it.",
             ),
             Self::MultipleKeys => (
                 401,
                 "multiple_api_keys",
                 "Several API keys",
-                "The request carries several differing API keys. Send one.",
+                "The request carries several different API keys. Send one.",
             ),
             Self::UnknownKey => (
                 401,
@@ -101,7 +103,7 @@ impl Denial {
                 401,
                 "disabled_api_key",
                 "API key disabled",
-                "This API key is switched off for now.",
+                "This API key is disabled.",
             ),
             Self::RevokedKey => (
                 401,
@@ -113,13 +115,13 @@ impl Denial {
                 403,
                 "insufficient_scope",
                 "Scope missing",
-                "This API key may not do this. Ask for a key with the scope that this route needs.",
+                "This API key lacks a scope that this route requires. Ask for a key that has it.",
             ),
             Self::RouteDenied => (
                 403,
                 "route_denied",
                 "Route closed",
-                "No route is open for this method, host and path.",
+                "No route allows this method, host and path.",
             ),
             Self::AddressDenied => (
                 403,
@@ -235,8 +237,8 @@ pub struct Reply {
     pub grpc: Option<u32>,
 }
 
-/// Words a denial. `policy` is that of the keyset in force, if there is one; `is_grpc` says
-/// that the request is a call of gRPC's.
+/// Makes the reply to a denial. `policy` is that of the keyset in force, if there is one; `is_grpc`
+/// says that the request is a gRPC call.
 pub fn reply(
     denial: &Denial,
     policy: Option<&Policy>,
@@ -244,7 +246,7 @@ pub fn reply(
     is_grpc: bool,
 ) -> Reply {
     let answer = denial.answer();
-    // A cache that kept a refusal would go on refusing who has a key by now.
+    // A cached refusal would go on refusing callers that have a key by now.
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !is_grpc {
         headers.push(("content-type", "application/problem+json".to_owned()));
@@ -291,67 +293,15 @@ pub fn reply(
     }
 }
 
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
-pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
-    let of_plan = rate
-        .applied()
-        .filter(|a| matches!(a.origin, Origin::Plan(_)))
-        .count();
-    let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
-    let mut policies = String::new();
-    let mut state = String::new();
-    for (i, a) in rate.applied().enumerate() {
-        let (name, several) = match a.origin {
-            Origin::Plan(name) => (name, of_plan > 1),
-            // No plan can be called so.
-            Origin::Key => ("@key", of_key > 1),
-            Origin::Route => ("@route", false),
-        };
-        // Several limits of one list are told apart by window, then by whose they are.
-        let mut label = format!("\"{name}");
-        if several {
-            let _ = write!(label, "-{}", a.limit.per);
-            if a.limit.by == By::Client {
-                label.push_str("-client");
-            }
-        }
-        label.push('"');
-        let separator = if policies.is_empty() { "" } else { ", " };
-        let _ = write!(
-            policies,
-            "{separator}{label};q={};w={}",
-            a.limit.requests, a.limit.per
-        );
-        if i == rate.tightest {
-            state = format!("{label};r={};t={}", rate.remaining, rate.reset);
-        }
-    }
-    if let Some(quota) = &rate.quota {
-        let label = format!("\"{}-quota\"", quota.plan);
-        let separator = if policies.is_empty() { "" } else { ", " };
-        let seconds = quota.window.end.saturating_sub(quota.window.start);
-        let _ = write!(
-            policies,
-            "{separator}{label};q={};w={seconds}",
-            quota.requests
-        );
-        if let Some((remaining, reset)) = quota.left {
-            let separator = if state.is_empty() { "" } else { ", " };
-            let _ = write!(state, "{separator}{label};r={remaining};t={reset}");
-        }
-    }
-    [("ratelimit-policy", policies), ("ratelimit", state)]
-}
-
-/// How a request and its content type go together.
+/// How the method and the content type of a request fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing of gRPC.
+    /// Not gRPC.
     Plain,
     /// A call of gRPC's, which is a POST.
     Grpc,
-    /// Another method with gRPC's content type. Envoy looks at that alone, and words our
-    /// answer as gRPC, which is HTTP 200.
+    /// Another method with gRPC's content type. Envoy looks only at the content type, and would
+    /// turn our answer into a gRPC answer, which is HTTP 200.
     Disguised,
 }
 
@@ -406,7 +356,7 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What the table writes as codes: the words between quotes that are written like one.
+    /// The codes in the table: the quoted words that have the form of one.
     fn written() -> Vec<&'static str> {
         let text = include_str!("reply.rs");
         let table = text.split_once("fn answer(").unwrap().1;

@@ -1,8 +1,8 @@
-//! What a VM tells the control plane: which version it truly has in force.
+//! What a VM reports to the control plane: which version it actually has in force.
 //!
-//! An acknowledged push shows that Envoy's main thread took it, not that the workers have
-//! it. Reports come from the workers themselves, signed ([`crate::report::message`]): whoever holds
-//! no secret can claim no revocation to be in force that is not.
+//! An acknowledged push shows that Envoy's main thread accepted it, not that the workers have it.
+//! Reports come from the workers themselves and are signed ([`crate::report::message`]), so that
+//! nobody without a secret can claim that a revocation is in force.
 
 pub mod message;
 pub mod usage;
@@ -28,18 +28,18 @@ pub const MAX_STORES: usize = 256;
 pub struct Report {
     /// Envoy's `node.id`; at most [`MAX_NODE`] bytes.
     pub node: String,
-    /// Tells the Envoy process from all others, also from one that has the same node id; the
-    /// same for all of its VMs. Older filters name none.
+    /// Distinguishes the Envoy process from all others, even from one with the same node id; the
+    /// same for all of its VMs. Older filters do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<u64>,
     /// The VM's number within its Envoy.
     pub vm: u32,
-    /// How many VMs of this Envoy live, as this one sees it: one for each worker, one for
-    /// the main thread.
+    /// How many VMs this Envoy has, as far as this one can see: one per worker, and one for the
+    /// main thread.
     pub vms: u32,
     /// Wall-clock seconds.
     pub sent: u64,
-    /// Sets this VM apart from those that had its number before: nanoseconds of Envoy's
+    /// Distinguishes this VM from those that had its number before: nanoseconds of Envoy's
     /// monotonic clock at which it claimed the number.
     pub claimed: u64,
     /// What is in force, by store; at most [`MAX_STORES`].
@@ -52,11 +52,11 @@ pub struct Report {
 pub struct StoreState {
     /// The store, sixteen hexadecimal digits.
     pub store: String,
-    /// The version in force; zero for none: the VM denies everything.
+    /// The version in force; zero for none, in which case the VM refuses everything.
     pub version: u64,
     /// The version of the base that is loaded; zero for none.
     pub base: u64,
-    /// An overlay is at hand whose base is not: it should be pushed again.
+    /// An overlay is here without its base, which should be pushed again.
     pub missing_base: bool,
 }
 
@@ -66,7 +66,7 @@ pub fn seal(report: &Report, keys: &SigningKeys) -> Option<Sealed> {
     message::seal(Domain::Report, report, keys)
 }
 
-/// Verifies and reads a report. Nothing of it is looked at before the signature holds.
+/// Verifies and reads a report. Nothing in it is read before the signature is verified.
 ///
 /// # Errors
 /// [`MessageError`].

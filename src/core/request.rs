@@ -1,4 +1,4 @@
-//! A request as it comes, and the readings that whoever is behind makes of it.
+//! A request as it arrives, and the ways in which servers behind Envoy may read it.
 
 pub mod certificate;
 pub mod credential;

@@ -1,6 +1,6 @@
-//! Buckets in shared data, by compare-and-swap: exact across workers, and they survive
-//! pushes and VM crashes. Shared data knows no expiry and no deletion, so buckets are
-//! made for valid keys only: the keyset bounds their number.
+//! Buckets in shared data, by compare-and-swap: exact across workers, and they survive pushes and
+//! VM crashes. Shared data cannot expire or be deleted, so buckets are created only for valid keys,
+//! and the keyset bounds their number.
 
 use std::cell::RefCell;
 
@@ -11,16 +11,16 @@ use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels
 use keystile_core::limit::lease::{self, Leases};
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 
-/// Every lost swap means that another worker's take succeeded, so losing this often in a
-/// row takes a rival that never rests. The request is then refused, with `Retry-After: 1`.
+/// Every lost swap means that another worker's take succeeded, so losing this often in a row
+/// requires a rival that never pauses. The request is then refused, with `Retry-After: 1`.
 const TRIES: usize = 64;
 
 thread_local! {
-    /// They belong to the VM, and outlive configuration pushes.
+    /// Leases belong to the VM and outlive configuration pushes.
     static LEASES: RefCell<Leases> = RefCell::default();
 }
 
-/// Once a second: gives back what nobody used.
+/// Once a second: gives back unused leases.
 pub fn tick() {
     let now = host::monotonic_ns();
     let expired = LEASES.with_borrow_mut(|leases| leases.expire(now));
@@ -68,7 +68,7 @@ impl Tallies for SharedBuckets {
     }
 }
 
-/// Apart, because few takes come here: most buckets lie alone.
+/// A separate function, because few takes need it: most buckets are alone in their place.
 #[inline(never)]
 fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
     let mut levels = match stored {
@@ -82,8 +82,8 @@ fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) ->
     Some(is_changed)
 }
 
-/// Gives `f` what is stored, to be changed where it lies, and stores it if `f` says that it
-/// changed. `None` says that what is stored is not ours: somebody else writes under our prefix.
+/// Gives `f` the stored value to change in place, and stores it if `f` says that it changed. `None`
+/// means that the value is not ours: somebody else writes under our prefix.
 pub fn swap(
     key: &[u8],
     mut f: impl FnMut(&mut Option<Given>) -> Option<bool>,

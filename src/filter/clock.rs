@@ -1,5 +1,5 @@
-//! Both clocks for the price of one: the wall clock is the monotonic one plus a difference
-//! that is measured anew with every tick.
+//! Both clocks for the price of one: the wall clock is the monotonic clock plus a difference that
+//! is measured at every tick.
 
 use std::cell::Cell;
 
@@ -7,15 +7,15 @@ use super::host;
 use keystile_core::decide::Clocks;
 
 thread_local! {
-    /// Nanoseconds of the wall clock less those of the monotonic one.
+    /// The wall clock minus the monotonic clock, in nanoseconds.
     static AHEAD: Cell<Option<u64>> = const { Cell::new(None) };
     /// The latest reading of the monotonic clock.
     static LATEST: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The time of a request. Where the wall clock is set, requests learn of it within a second;
-/// where a clock fails, everything that expires has expired, and buckets do not refill. The
-/// monotonic clock stands still at its latest reading rather than go back.
+/// The time of a request. If the wall clock is set, requests see it within a second; if a clock
+/// fails, everything that expires has expired, and buckets do not refill. The monotonic clock stays
+/// at its latest reading rather than going back.
 pub fn now() -> Clocks {
     let (wall, monotonic) = match host::monotonic() {
         Some(monotonic) => {
@@ -44,7 +44,7 @@ pub fn tick() {
 }
 
 fn measured(monotonic: u64) -> Option<u64> {
-    // Before the monotonic one only if it was set to the year it began in.
+    // Earlier than the monotonic clock only if it was set to its first year.
     let ahead = host::wall_ns().and_then(|wall| wall.checked_sub(monotonic));
     AHEAD.set(ahead);
     ahead

@@ -1,10 +1,10 @@
-//! The entries into the VM that every request makes.
+//! The VM's entry points that every request uses.
 //!
-//! Each costs as much as several hostcalls, and the SDK's ask for five a request: it keeps a
-//! table of streams that is told of each one's end. A decision needs no such table, because
-//! Envoy opens a stream in the VM just before it hands over the request's headers. So streams
-//! are served here and roots by the SDK; `scripts/trim` gives these functions the names that
-//! Envoy calls, in place of the SDK's.
+//! Each entry costs as much as several hostcalls, and the SDK needs five per request, because it
+//! keeps a table of streams from which each has to be removed. A decision needs no such table,
+//! because Envoy opens a stream in the VM just before it passes the request's headers. So streams
+//! are handled here and roots by the SDK; `scripts/trim` gives these functions the names that Envoy
+//! calls, in place of the SDK's.
 #![allow(
     unsafe_code,
     reason = "what the host calls has a name of its choosing, and the SDK's entries are C"
@@ -24,11 +24,11 @@ unsafe extern "C" {
 }
 
 thread_local! {
-    /// Roots that live, and the stores that their configuration came from.
+    /// Live roots, and the stores from which their configuration came.
     static ROOTS: RefCell<Vec<(u32, Option<StoreId>)>> = const { RefCell::new(Vec::new()) };
     /// The stream that was opened last, and its root.
     static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-    /// What is to be done to responses to come, by stream.
+    /// What to do to later responses, by stream.
     static LATER: RefCell<BTreeMap<u32, Later>> = const { RefCell::new(BTreeMap::new()) };
 }
 
@@ -56,7 +56,7 @@ extern "C" fn on_context_create(id: u32, root: u32) {
 extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
     let root = match OPENED.get() {
         (opened, root) if opened == id => Some(root),
-        // No host does so. Without its root nobody can tell which policy is asked for.
+        // No host does this. Without the root, the policy is unknown.
         _ => None,
     };
     let root = ROOTS.with_borrow(|roots| {
@@ -73,7 +73,7 @@ extern "C" fn on_request_headers(id: u32, _: usize, _: u32) -> u32 {
     u32::from(!outcome.goes_on)
 }
 
-/// 0 lets the trailers go on, 1 holds them. Envoy comes here only where there are some.
+/// 0 lets the trailers go on, 1 holds them. Envoy calls this only if there are trailers.
 #[unsafe(export_name = "keystile_on_request_trailers")]
 extern "C" fn on_request_trailers(_: u32, _: usize) -> u32 {
     u32::from(!request::trailers())
@@ -87,7 +87,7 @@ extern "C" fn on_response_headers(id: u32, _: usize, _: u32) -> u32 {
     0
 }
 
-/// The end of a stream or of a root. Envoy asks this of both, and here both end with it.
+/// The end of a stream or of a root: Envoy calls this for both, and both end here.
 #[unsafe(export_name = "keystile_on_done")]
 extern "C" fn on_done(id: u32) -> u32 {
     let was_root = ROOTS.with_borrow_mut(|roots| {

@@ -1,8 +1,8 @@
-//! Memory that the host hands bytes over in.
+//! Memory in which the host returns bytes.
 //!
-//! In the middle of every call that answers with bytes the host asks our allocator for memory.
-//! For what requests ask for again and again, their headers and the buckets that they pay into, it
-//! is given the same block each time: to allocate and to free costs more than the bytes do.
+//! During every call that returns bytes, the host asks our allocator for memory. For calls that
+//! each request makes (its headers, its buckets), it gets the same block each time, because
+//! allocating and freeing would cost more than copying the bytes.
 #![allow(
     unsafe_code,
     reason = "the host's interface is C, and what it wrote has to be taken over"
@@ -17,12 +17,12 @@ unsafe extern "C" {
     safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
 }
 
-/// Bytes of a block. What is longer is allocated.
+/// Bytes of a block. Longer values are allocated.
 const ROOM: usize = 8192;
 
 /// A block of [`ROOM`] bytes, made when it is first needed.
 pub struct Block {
-    /// Null while somebody has it.
+    /// Null while it is borrowed.
     at: Cell<*mut u8>,
     is_made: Cell<bool>,
 }
@@ -32,7 +32,7 @@ thread_local! {
     pub static HEADERS: Block = const { Block::new() };
     /// For buckets and tallies.
     pub static BUCKET: Block = const { Block::new() };
-    /// What the host gets when it asks. Null: memory of its own.
+    /// What the host gets when it asks. Null: newly allocated memory.
     static OFFERED: Cell<*mut u8> = const { Cell::new(null_mut()) };
 }
 
@@ -44,7 +44,7 @@ impl Block {
         }
     }
 
-    /// Null if somebody has it.
+    /// Null if it is borrowed.
     fn borrow(&self) -> *mut u8 {
         if !self.is_made.replace(true) {
             self.at.set(Vec::with_capacity(ROOM).leak().as_mut_ptr());
@@ -56,7 +56,7 @@ impl Block {
 /// Bytes from the host.
 pub struct Given {
     bytes: Vec<u8>,
-    /// Where they go back to.
+    /// Where to return them.
     block: Option<&'static LocalKey<Block>>,
 }
 
@@ -90,8 +90,8 @@ impl Drop for Given {
     }
 }
 
-/// Takes what the host wrote into memory that it asked our allocator for, or into the block, if
-/// that is free. `call` is given where the host is to say which, and how many bytes.
+/// Takes what the host wrote, either into memory from our allocator or into the block, if that is
+/// free. `call` gets the locations in which the host returns the address and the length.
 pub fn returned<E>(
     block: Option<&'static LocalKey<Block>>,
     call: impl FnOnce(*mut *mut u8, *mut usize) -> Result<(), E>,
@@ -131,7 +131,7 @@ extern "C" fn on_memory_allocate(size: usize) -> *mut u8 {
 }
 
 impl Given {
-    /// As memory of its own.
+    /// Copies into memory of its own, if necessary.
     pub fn into_vec(mut self) -> Vec<u8> {
         match self.block {
             None => core::mem::take(&mut self.bytes),

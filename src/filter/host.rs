@@ -1,119 +1,23 @@
 //! Hostcalls: bytes in, `Result` or `Option` out, never a panic.
 //!
-//! The SDK's own wrappers panic on any status they do not expect and on headers that
-//! are not UTF-8, so that one byte from a client ends the VM; none of them is used but
-//! the one in [`post`], which says why.
+//! The SDK's own wrappers panic on any status that they do not expect and on headers that are not
+//! UTF-8, so that one byte from a client would end the VM. None of them is used except in [`post`],
+//! which gives the reason.
 #![allow(
     unsafe_code,
     reason = "the host's interface is C; what the host calls is in `entry` and `given`"
 )]
 
+mod abi;
+
 use std::thread::LocalKey;
 use std::time::Duration;
 
 use super::given::{self, Block, Given};
+use abi::*;
+pub use abi::{Level, Metric, Status};
 use keystile_core::keyset::envelope::Source;
 use keystile_core::policy::ReportTarget;
-
-/// Proxy-wasm ABI 0.2.1, `proxy_status_t`.
-const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
-
-const MAP_REQUEST_HEADERS: u32 = 0;
-const MAP_REQUEST_TRAILERS: u32 = 1;
-const MAP_RESPONSE_HEADERS: u32 = 2;
-const MAP_CALL_RESPONSE_HEADERS: u32 = 6;
-const BUFFER_CALL_RESPONSE: u32 = 4;
-const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
-
-#[link(wasm_import_module = "env")]
-unsafe extern "C" {
-    fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        kind: u32,
-        start: usize,
-        max: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_replace_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
-    fn proxy_set_effective_context(id: u32) -> u32;
-    fn proxy_get_shared_data(
-        key: *const u8,
-        key_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-        cas: *mut u32,
-    ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        data: *const u8,
-        size: usize,
-        cas: u32,
-    ) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
-    fn proxy_increment_metric(id: u32, by: i64) -> u32;
-    fn proxy_record_metric(id: u32, value: u64) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        argument: *const u8,
-        argument_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_send_local_response(
-        status: u32,
-        details: *const u8,
-        details_size: usize,
-        body: *const u8,
-        body_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        grpc_status: i32,
-    ) -> u32;
-}
-
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u16;
-}
-
-/// A hostcall answered with this status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status(pub u32);
-
-impl Status {
-    /// There is no such thing.
-    pub const NOT_FOUND: Self = Self(NOT_FOUND);
-    /// Somebody else changed the value in between.
-    pub const CAS_MISMATCH: Self = Self(8);
-}
 
 fn done(status: u32) -> Result<(), Status> {
     if status == OK {
@@ -123,18 +27,9 @@ fn done(status: u32) -> Result<(), Status> {
     }
 }
 
-/// What the host answers with, in memory of its own.
+/// What the host returned, in newly allocated memory.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
     given::returned(None, |data, size| done(call(data, size))).map(Given::into_vec)
-}
-
-/// Log levels, as the ABI numbers them.
-#[derive(Clone, Copy)]
-pub enum Level {
-    /// Worth knowing.
-    Info = 2,
-    /// Somebody should look.
-    Warn = 3,
 }
 
 /// Writes to Envoy's log. Never given a key or a secret.
@@ -143,7 +38,7 @@ pub fn log(level: Level, text: &str) {
     unsafe { proxy_log(level as u32, text.as_ptr(), text.len()) };
 }
 
-/// The wall clock, in nanoseconds. `None` where the host has no clock.
+/// The wall clock, in nanoseconds. `None` if the host has no clock.
 pub fn wall_ns() -> Option<u64> {
     let mut ns = 0;
     // SAFETY: a live integer to write to.
@@ -151,13 +46,13 @@ pub fn wall_ns() -> Option<u64> {
     (status == OK).then_some(ns)
 }
 
-/// The wall clock, in seconds. The end of time where the host has no clock: everything
-/// that expires has expired.
+/// The wall clock, in seconds. If the host has no clock, the end of time, so that everything that
+/// expires has expired.
 pub fn wall_seconds() -> u64 {
     wall_ns().map_or(u64::MAX, |ns| ns / 1_000_000_000)
 }
 
-/// The monotonic clock, in nanoseconds. `None` where the host has none.
+/// The monotonic clock, in nanoseconds. `None` if the host has none.
 pub fn monotonic() -> Option<u64> {
     let mut ns = 0;
     // SAFETY: a live integer to write to. 1 is CLOCK_MONOTONIC.
@@ -165,8 +60,8 @@ pub fn monotonic() -> Option<u64> {
     (error == 0).then_some(ns)
 }
 
-/// The monotonic clock, in nanoseconds. Stands still where the host has none: buckets
-/// do not refill.
+/// The monotonic clock, in nanoseconds. Constant if the host has none, so that buckets do not
+/// refill.
 pub fn monotonic_ns() -> u64 {
     monotonic().unwrap_or(0)
 }
@@ -176,7 +71,7 @@ pub fn memory_bytes() -> usize {
     core::arch::wasm32::memory_size(0) * 65_536
 }
 
-/// Asks for `on_tick` in this rhythm; zero for never.
+/// Requests `on_tick` at this interval; zero for never.
 pub fn set_tick_period(period: Duration) {
     let ms = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
     // SAFETY: no memory involved.
@@ -185,7 +80,7 @@ pub fn set_tick_period(period: Duration) {
 
 /// The plugin configuration; readable while `on_configure` runs.
 pub struct PluginConfiguration {
-    /// As told to `on_configure`.
+    /// The size given to `on_configure`.
     pub size: usize,
 }
 
@@ -237,8 +132,8 @@ pub fn set_request_header(name: &str, value: &[u8]) -> Result<(), Status> {
     set_header(MAP_REQUEST_HEADERS, name, value)
 }
 
-/// Adds a request header, beside those of the same name: for names that the request has none
-/// of. Does not look for others first, as [`set_request_header`] does.
+/// Adds a request header, for names that the request does not have. Does not search for existing
+/// ones first, as [`set_request_header`] does.
 pub fn add_request_header(name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {
@@ -284,8 +179,8 @@ fn remove(map: u32, name: &str) -> Result<(), Status> {
     done(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
 }
 
-/// Lets the calls that follow speak of another stream or root, until this entry into the VM
-/// returns. An error says that it is gone.
+/// Makes the following calls apply to another stream or root, until this entry into the VM returns.
+/// An error means that it is gone.
 pub fn set_effective_context(id: u32) -> Result<(), Status> {
     // SAFETY: no memory involved.
     done(unsafe { proxy_set_effective_context(id) })
@@ -306,9 +201,9 @@ pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
     done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Declares filter state as a string that lives as long as the downstream request, so
-/// that it is still there after an internal redirect. Where the host knows no such
-/// thing, it falls back to the life of the filter chain.
+/// Declares filter state as a string that lives as long as the downstream request, so that it
+/// survives an internal redirect. If the host does not support that, it lives as long as the filter
+/// chain.
 pub fn declare_property(name: &str, read_only: bool) {
     // envoy.source.extensions.common.wasm.DeclarePropertyArguments: name = 1,
     // readonly = 2, type = 3 (1: string), span = 5 (1: downstream request).
@@ -364,11 +259,11 @@ fn shared_data_in(
     }
 }
 
-/// The version to give for a value that should not be there yet: if it is there after
-/// all, it has another one. Zero would overwrite it.
+/// The version to give for a value that should not exist yet: if it exists after all, it has
+/// another version. Zero would overwrite it.
 pub const CAS_ABSENT: u32 = u32::MAX;
 
-/// Writes shared data if its version is still `cas`; in any case, if that is zero.
+/// Writes shared data if its version is still `cas`; unconditionally if that is zero.
 pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {
@@ -376,9 +271,9 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
     })
 }
 
-/// Posts a body to a cluster of Envoy's; the answer comes to the context that called, under
-/// the number that is returned, if that context lives so long. An error says that it was not
-/// sent, as to a cluster that Envoy does not know.
+/// Posts a body to an Envoy cluster. The answer is delivered to the calling context under the
+/// returned number, if that context still exists. An error means that it was not sent, for example
+/// because Envoy does not know the cluster.
 #[expect(
     clippy::disallowed_methods,
     reason = "see below: the SDK has to know of the call"
@@ -397,9 +292,9 @@ pub fn post(
         ("content-type", "application/json"),
     ];
     all.extend_from_slice(headers);
-    // The SDK's wrapper, because its dispatcher ends the VM at the answer to a call that it
-    // did not register itself. `BadArgument` and `InternalFailure` are all that Envoy
-    // answers here, and the two that the wrapper does not panic at.
+    // Uses the SDK's wrapper, because the SDK's dispatcher ends the VM on the answer to a call that
+    // it did not register itself. Envoy returns only `BadArgument` and `InternalFailure` here, the
+    // two on which the wrapper does not panic.
     proxy_wasm::hostcalls::dispatch_http_call(&target.cluster, all, Some(body), Vec::new(), timeout)
         .map_err(|status| Status(status as u32))
 }
@@ -416,8 +311,8 @@ pub struct CallResponse {
     pub body: Vec<u8>,
 }
 
-/// The answer that is being delivered. `None` where the host does not hand it out, or it is
-/// longer than any of ours.
+/// The answer that is being delivered. `None` if the host does not return it, or if it is longer
+/// than any of ours.
 pub fn call_response(body_size: usize) -> Option<CallResponse> {
     if body_size > keystile_core::report::usage::MAX_BYTES {
         return None;
@@ -430,7 +325,7 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
     };
     let body = match body_size {
         0 => Vec::new(),
-        // An interrupted read leaves a body whose signature does not hold.
+        // An interrupted read leaves a body whose signature does not match.
         _ => returned(|data, size| {
             // SAFETY: two live locations to write to.
             unsafe { proxy_get_buffer_bytes(BUFFER_CALL_RESPONSE, 0, body_size, data, size) }
@@ -445,16 +340,7 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
     })
 }
 
-/// Kinds of metric, as the ABI numbers them.
-#[derive(Clone, Copy)]
-pub enum Metric {
-    /// Rises only.
-    Counter = 0,
-    /// Has a value.
-    Gauge = 1,
-}
-
-/// Defines a metric; costs memory in the host for ever, so once per VM.
+/// Defines a metric. The host never frees the memory for it, so do this once per VM.
 pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: pointer and length of a live string, a live location to write to.
@@ -475,8 +361,8 @@ pub fn record_metric(id: u32, value: u64) {
     unsafe { proxy_record_metric(id, value) };
 }
 
-/// Answers the request without asking the upstream. The SDK's wrapper has no place for
-/// `details`, which access logs show.
+/// Answers the request without calling the upstream. The SDK's wrapper does not support `details`,
+/// which access logs show.
 pub fn send_reply(reply: &keystile_core::reply::Reply) -> Result<(), Status> {
     let headers = keystile_core::request::headers::Headers::encode(&reply.headers);
     let grpc = reply.grpc.and_then(|s| i32::try_from(s).ok()).unwrap_or(-1);

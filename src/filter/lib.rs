@@ -1,9 +1,10 @@
 //! The Envoy filter: a thin shell around [`keystile_core::decide`]. It holds every hostcall of the
-//! project, all of them in `host`, and what must outlive a configuration push (`vm`: what is in
-//! force, metric ids); the context of one push only knows which store its configuration came from.
+//! project, all of them in `host`, and everything that must outlive a configuration push (`vm`:
+//! what is in force, metric ids); the context of one push only knows which store its configuration
+//! came from.
 //!
 //! It never decides anything itself, never calls an SDK function that may panic, and never answers
-//! a request without the core's verdict: where something fails, the request is refused.
+//! a request without the core's verdict: if something fails, the request is refused.
 
 #![cfg(target_family = "wasm")]
 
@@ -35,12 +36,14 @@ use keystile_core::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, Signing
 const STATE_CLIENT: &str = "keystile.client";
 const STATE_KEY: &str = "keystile.key";
 const STATE_REASON: &str = "keystile.reason";
-/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+/// What the guard asks for: that it begins with [`keystile_core::decide::MARK`].
+const STATE_PASS: &str = "keystile.pass";
+/// The name of our filter if there is only one; its guard asks for [`STATE_PASS`].
 const USUAL_NAME: &str = "keystile";
 
-/// Soon after the start, so that the gauges are there soon; then once a second.
+/// Soon after the start, so that the gauges exist early; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
-/// After a push that the control plane waits to hear of.
+/// After a push, because the control plane waits for the report.
 const REPORT_TICK: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_secs(1);
 
@@ -68,12 +71,12 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
-    /// The verdict depends on the bytes and the environment alone. A `false` here that
-    /// Envoy's canary did not see would silently leave the filter out of a worker, so
-    /// that everything passes: whatever may differ from VM to VM (older version, past
-    /// not-after) is `true`, and judged afterwards.
+    /// The verdict depends only on the bytes and the environment. A `false` here that Envoy's
+    /// canary did not see would silently leave the filter out of a worker, so that everything
+    /// passes: for whatever may differ between VMs (older version, past not-after) the result is
+    /// `true`, and it is judged afterwards.
     fn on_configure(&mut self, size: usize) -> bool {
-        for name in [STATE_CLIENT, STATE_KEY] {
+        for name in [STATE_CLIENT, STATE_KEY, STATE_PASS] {
             host::declare_property(name, true);
         }
         host::declare_property(STATE_REASON, false);
@@ -100,7 +103,7 @@ impl RootContext for Root {
                 metrics::push_refused(refusal.reason());
                 host::log(
                     Level::Warn,
-                    &format!("keystile: configuration refused: {refusal}"),
+                    &format!("keystile: configuration rejected: {refusal}"),
                 );
                 false
             }

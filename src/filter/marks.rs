@@ -1,14 +1,19 @@
-//! What a pass over a request leaves for the next, in filter state. Callers cannot set that,
-//! and other filters of ours look elsewhere: see [`Prior`].
+//! What a pass over a request leaves for the guard behind it and for the next pass, in filter
+//! state. Callers cannot set that.
+//!
+//! Guards ask for [`STATE_PASS`]. One name serves all filters of ours, and what is there is
+//! read-only: a filter that finds another's mark there, or that of an earlier pass, leaves what
+//! its own next pass has to know under names of its store. See [`Prior`].
 
 use std::cell::RefCell;
 
-use super::{STATE_CLIENT, USUAL_NAME, host};
-use keystile_core::decide::{Decision, Prior};
+use super::{STATE_CLIENT, STATE_PASS, USUAL_NAME, host};
+use keystile_core::decide::{Decision, NOBODY, Prior};
 use keystile_core::keyset::{PolicyId, StoreId};
 
-/// Names of filter state. Two, because both are read-only: a key that was presented on an
-/// open route may be let in on a second pass, and be neither charged nor lost on a third.
+/// Names of filter state. There are two, because both are read-only: a key that was presented on an
+/// open route may be let in on a second pass, and must be neither charged again nor lost on a
+/// third.
 struct Names {
     store: StoreId,
     admitted: String,
@@ -16,16 +21,16 @@ struct Names {
 }
 
 thread_local! {
-    /// Made once for each store, not for each request.
+    /// Computed once per store, not per request.
     static NAMES: RefCell<Vec<Names>> = const { RefCell::new(Vec::new()) };
-    /// Of roots whose filter has a name of its own: what its guard asks for.
+    /// For roots whose filter has a name of its own: the state that its guard asks for.
     static OWN: RefCell<Vec<(u32, String)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A root is configured. Several filters of ours in one chain have names of their own
-/// (`name` in Envoy's `PluginConfig`), and each leaves filter state under its name: a guard
-/// that asked for what all of them write would be content with the first, if the second is
-/// left out of a worker.
+/// A root is configured. Several of our filters in one chain have names of their own (`name` in
+/// Envoy's `PluginConfig`), and each leaves filter state under its name: a guard that asked for the
+/// state that all of them write would be satisfied by the first, even if the second is left out of
+/// a worker.
 pub fn named(root: u32) {
     let name = host::property("plugin_name").and_then(|name| String::from_utf8(name).ok());
     let name = name.filter(|name| !name.is_empty() && name != USUAL_NAME);
@@ -40,23 +45,6 @@ pub fn named(root: u32) {
 /// A root has ended.
 pub fn end(root: u32) {
     OWN.with_borrow_mut(|all| all.retain(|(of, _)| *of != root));
-}
-
-/// Sets the filter state that guards ask for. It is read-only: on a second pass after an
-/// internal redirect it is there already, and so is what all filters of ours write, behind
-/// another of them.
-pub fn admitted(root: Option<u32>, client: &[u8]) -> Result<(), host::Status> {
-    let mark = |name: &str| {
-        host::set_property(name, client).or_else(|status| match host::property(name) {
-            Some(_) => Ok(()),
-            None => Err(status),
-        })
-    };
-    mark(STATE_CLIENT)?;
-    OWN.with_borrow(|all| {
-        let mut own = all.iter().filter(|(of, _)| Some(*of) == root);
-        own.try_for_each(|(_, name)| mark(name))
-    })
 }
 
 /// Called while a root is configured: Envoy asks a stream's root how its state is declared.
@@ -82,28 +70,61 @@ fn with<R>(store: StoreId, f: impl FnOnce(&Names) -> R) -> Option<R> {
 
 /// What an earlier pass of a filter with this policy has left.
 pub fn earlier(store: StoreId, policy: PolicyId) -> Option<Prior> {
-    let read = |name: &str| Prior::from_text(policy, &host::property(name)?);
-    with(store, |names| {
+    // Without this one there is no other.
+    let first = host::property(STATE_PASS)?;
+    let first = Prior::from_text(store, policy, &first);
+    if let Some(Prior::Admitted(_)) = first {
+        return first;
+    }
+    let read = |name: &str| Prior::from_text(store, policy, &host::property(name)?);
+    let later = with(store, |names| {
         read(&names.admitted).or_else(|| read(&names.presented))
-    })?
+    });
+    later.flatten().or(first)
 }
 
-/// Leaves what a later pass has to know of a request that goes on. Where that fails, a later
-/// pass finds no key.
-pub fn leave(store: StoreId, policy: PolicyId, decision: &Decision<'_>) {
+/// Marks a request that goes on: for logs, for the guard, and for a later pass. An error says
+/// that the guard will refuse it.
+pub fn admitted(
+    root: Option<u32>,
+    (store, policy): (StoreId, PolicyId),
+    client: &[u8],
+    decision: &Decision<'_>,
+) -> Result<(), host::Status> {
+    set(STATE_CLIENT, client)?;
+    OWN.with_borrow(|all| {
+        let mut own = all.iter().filter(|(of, _)| Some(*of) == root);
+        own.try_for_each(|(_, name)| set(name, client).map(drop))
+    })?;
     let admitted = match decision.prefix {
         Some(prefix) if decision.verdict.is_ok() && !decision.again && !decision.anonymous => {
-            Prior::Admitted(prefix).to_text(policy)
+            Some(Prior::Admitted(prefix))
         }
         _ => None,
     };
-    let presented = decision.unjudged.and_then(|prior| prior.to_text(policy));
-    with(store, |names| {
-        if let Some(text) = admitted {
-            let _ = host::set_property(&names.admitted, text.as_bytes());
-        }
-        if let Some(text) = presented {
-            let _ = host::set_property(&names.presented, text.as_bytes());
-        }
-    });
+    let prior = admitted.or(decision.unjudged);
+    let mark = prior.and_then(|prior| prior.to_text(store, policy));
+    let mark = mark.as_ref();
+    let text = mark.map_or(NOBODY.as_bytes(), |mark| mark.as_bytes());
+    let is_first = set(STATE_PASS, text)?;
+    if let Some(mark) = mark.filter(|_| !is_first) {
+        with(store, |names| {
+            let name = match admitted {
+                Some(_) => &names.admitted,
+                None => &names.presented,
+            };
+            // Where that fails, a later pass finds no key.
+            let _ = host::set_property(name, mark.as_bytes());
+        });
+    }
+    Ok(())
+}
+
+/// Sets read-only filter state; `false` says that it is there already, from an earlier pass or
+/// from another filter of ours.
+fn set(name: &str, value: &[u8]) -> Result<bool, host::Status> {
+    match host::set_property(name, value) {
+        Ok(()) => Ok(true),
+        Err(status) => host::property(name).map(|_| false).ok_or(status),
+    }
 }

@@ -9,9 +9,9 @@ use std::cell::{Cell, RefCell};
 use super::host::{self, Metric};
 
 thread_local! {
-    /// Few enough that looking through them beats hashing.
+    /// Few enough that a linear search is faster than hashing.
     static IDS: RefCell<Vec<(Name, u32)>> = const { RefCell::new(Vec::new()) };
-    /// How the last request came out, and the counter of that: mostly the next one does too.
+    /// The outcome of the last request and its counter: usually the next one has the same.
     static LAST: Cell<(&'static str, u32)> = const { Cell::new(("", 0)) };
 }
 
@@ -115,22 +115,22 @@ pub fn request(code: &'static str) {
     host::increment_metric(counter, 1);
 }
 
-/// A request was let through in shadow mode that would have been refused.
+/// A request that would have been refused was admitted in shadow mode.
 pub fn shadow_refusal(code: &'static str) {
     add(Name::Shadow(code), 1);
 }
 
-/// A tunnel was ended, because its key is no longer good.
+/// A tunnel was closed because its key is no longer valid.
 pub fn tunnel_ended(code: &'static str) {
     add(Name::TunnelsEnded(code), 1);
 }
 
-/// A configuration was not taken.
+/// A configuration was not accepted.
 pub fn push_refused(reason: &'static str) {
     add(Name::PushesRefused(reason), 1);
 }
 
-/// Pages turned out not to be those that were signed.
+/// Pages did not match the signed hashes.
 pub fn corrupt_pages(n: usize) {
     add(Name::CorruptPages, n);
 }
@@ -140,7 +140,7 @@ pub fn contended() {
     add(Name::Contended, 1);
 }
 
-/// The version that a VM has in force; zero for none.
+/// The version that a VM has in force; zero if none.
 pub fn version_in_force(vm: u32, version: u64) {
     set(Name::Version(vm), version);
 }
@@ -161,12 +161,12 @@ pub fn report_unsent() {
     add(Name::ReportsFailed, 1);
 }
 
-/// Requests were counted that no batch will tell of.
+/// Counted requests were dropped: no batch will have them.
 pub fn usage_dropped(n: u64) {
     add(Name::UsageDropped, usize::try_from(n).unwrap_or(usize::MAX));
 }
 
-/// Batches of a VM that no receipt has confirmed.
+/// Batches of a VM that no receipt has confirmed yet.
 pub fn usage_waiting(vm: u32, batches: u64) {
     set(Name::UsageWaiting(vm), batches);
 }

@@ -1,11 +1,11 @@
-//! The certificate of who is at the other end of the connection.
+//! The certificate of the peer of the connection.
 
 use super::host;
 use keystile_core::keyset::InForce;
 use keystile_core::policy::ClientCertificates;
 use keystile_core::request::certificate::Peer;
 
-/// What Envoy says of one that was presented.
+/// What Envoy reports about a presented certificate.
 pub struct Shown {
     proven: bool,
     uri: Option<Vec<u8>>,
@@ -13,15 +13,15 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Asks, if some key is bound to certificates.
+    /// Asks Envoy, if some key is bound to certificates.
     pub fn read(keyset: Option<&InForce>) -> Option<Self> {
         let keyset = keyset.filter(|k| k.certificates())?;
-        // Without a certificate all that this costs is one question.
+        // Without a certificate this costs only one property.
         if !is_true("connection\0mtls") {
             return None;
         }
-        // `mtls` is said of certificates that nobody checked as well. An Envoy that does not
-        // know the other attribute says nothing, which proves nothing.
+        // `mtls` is also true for certificates that were not validated. An Envoy that does not know
+        // the other attribute returns nothing, which proves nothing.
         let mut policies = keyset.policies();
         let proven = match policies.any(|p| p.client_certificates == ClientCertificates::Validated)
         {

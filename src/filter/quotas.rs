@@ -1,5 +1,5 @@
-//! Tallies of quotas in shared data, by compare-and-swap, as [`super::buckets`] are:
-//! all workers of this Envoy draw on the same one.
+//! Tallies of quotas in shared data, by compare-and-swap, like [`super::buckets`]: all workers of
+//! this Envoy draw on the same one.
 
 use super::buckets::swap;
 use keystile_core::key::KeyId;
@@ -32,7 +32,7 @@ impl Tallies for SharedTallies {
 }
 
 impl SharedTallies {
-    /// Puts down what others have taken; where that fails, the next receipt says it again.
+    /// Records what others have taken; if that fails, the next receipt repeats it.
     pub fn hear(&mut self, store: StoreId, quota: &QuotaUse) {
         let Ok(lineage) = quota.lineage.parse::<KeyId>() else {
             return;

@@ -1,8 +1,8 @@
-//! Tells the control plane what this VM has in force: at every change, and every so often
-//! so that silence means something.
+//! Reports to the control plane what this VM has in force: at every change, and at regular
+//! intervals so that silence is significant.
 //!
-//! From ticks alone, so that no request waits for it. One that is not confirmed is said
-//! again soon, after a pause that grows, and at the latest when the next one is due.
+//! Only from ticks, so that no request waits for it. A report that is not confirmed is repeated
+//! after a growing pause, and at the latest when the next one is due.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use keystile_core::report::{MAX_NODE, PATH, Report, StoreState, seal};
 
 const SECOND: u64 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Until an answer is given up, in nanoseconds: the host's own timeout comes first, unless
-/// the root that called is gone.
+/// How long to wait for an answer, in nanoseconds: the host's own timeout is shorter, unless the
+/// calling root is gone.
 const GIVEN_UP: u64 = 6 * SECOND;
-/// The longest pause before a report is said again, in nanoseconds.
+/// The longest pause before a report is repeated, in nanoseconds.
 const PAUSE_MAX: u64 = 15 * SECOND;
 
-/// What was told of a store last, and when to tell it again.
+/// What was last reported about a store, and when to report again.
 struct Told {
     store: StoreId,
     by: Slot,
@@ -31,7 +31,7 @@ struct Told {
     due: u64,
     /// The call that carries it, and when its answer is given up.
     call: Option<(u32, u64)>,
-    /// Attempts that failed since the last that did not.
+    /// Failed attempts since the last success.
     failures: u32,
 }
 
@@ -47,12 +47,12 @@ impl Told {
 
 thread_local! {
     static TOLD: RefCell<Vec<Told>> = const { RefCell::new(Vec::new()) };
-    /// A report could not be sent, and the log says so already.
+    /// A report could not be sent, and that has been logged.
     static COMPLAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a push is to be reported soon: somebody wants to know, and this VM, unlike a
-/// canary, has a number to report under.
+/// Whether a push is to be reported soon: reports are wanted, and this VM, unlike a canary, has a
+/// number to report under.
 pub fn is_wanted(store: StoreId) -> bool {
     let mut wanted = false;
     vm::each(|s, held| wanted |= s == store && held.report().is_some());
@@ -109,7 +109,7 @@ pub fn tick(living: u32) {
                     host::log(
                         Level::Warn,
                         &format!(
-                            "keystile: a report to cluster `{}` could not be sent: status {}. Envoy's configuration needs a cluster of this name, or the policy's `report` another one",
+                            "keystile: a report to cluster `{}` could not be sent: status {}. Envoy's configuration needs a cluster of this name, or the policy's `report` has to name another one",
                             target.cluster, status.0
                         ),
                     );
@@ -119,7 +119,7 @@ pub fn tick(living: u32) {
     }
 }
 
-/// An answer came, or Envoy says that none will. Whether it is one to a report.
+/// An answer arrived, or Envoy says that none will. Gives whether it was for a report.
 pub fn answered(token: u32, body_size: usize) -> bool {
     let now = host::monotonic_ns();
     TOLD.with_borrow_mut(|told| {
@@ -178,8 +178,8 @@ pub fn node() -> String {
     id
 }
 
-/// So long, a tenth more or less: the VMs of a fleet that was pushed to at once are not to
-/// report at once for ever.
+/// This long, a tenth more or less: the VMs of a fleet that got a push at the same time should not
+/// report at the same time indefinitely.
 fn about(ns: u64, slot: Slot, now: u64) -> u64 {
     let spread = jitter(slot, now) % (ns / 5).max(1);
     ns.saturating_sub(ns / 10).saturating_add(spread)

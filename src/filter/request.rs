@@ -18,22 +18,21 @@ use keystile_core::request::credential::{
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
 
-/// Filter state of requests that are let in without a key; the guard asks for something
-/// that is not empty.
+/// Filter state of requests that are let in without a key.
 const ANONYMOUS: &[u8] = b"-";
 
-/// What is to be done to the response of a request.
+/// What to do to the response of a request.
 pub enum Later {
     /// `RateLimit` fields are to be added.
     Fields([(&'static str, String); 2]),
-    /// Our answer has this status. Envoy will have worded it as gRPC.
+    /// Our answer has this status, but Envoy will have turned it into a gRPC answer.
     Status(u16),
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Default)]
 pub struct Outcome {
-    /// On to the upstream; otherwise it is answered already.
+    /// It is passed to the upstream; otherwise it has been answered.
     pub goes_on: bool,
     /// For the response.
     pub later: Option<Later>,
@@ -41,8 +40,8 @@ pub struct Outcome {
     pub tunnel: Option<Prefix>,
 }
 
-/// Decides about the request whose headers have come, by what its root decides by, and
-/// does to it what was decided.
+/// Decides about the request whose headers have arrived, by what its root decides by, and carries
+/// out the decision.
 pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
     standing::decides();
     let keyset = match root {
@@ -61,10 +60,11 @@ pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
     decided(root, keyset.as_deref().map_err(|why| *why), headers)
 }
 
-/// Takes out of the trailers that have come what the headers would not have been let through
-/// with. `false` if that cannot be: the request is answered, or reset.
+/// Removes from the trailers what would not have been allowed in the headers. `false` if that
+/// fails: the request is answered, or reset.
 pub fn trailers() -> bool {
-    // Whose trailers they are is not known here, and no honest request has any of these.
+    // It is not known here which request the trailers belong to, but no legitimate request has any
+    // of these.
     let stripped = host::request_trailers().and_then(|bytes| {
         let mut all_known = true;
         vm::each(|_, held| {
@@ -85,7 +85,7 @@ pub fn trailers() -> bool {
     stripped.is_ok()
 }
 
-/// Does to the response whose headers have come what its request asked for.
+/// Does to the response whose headers have arrived what its request asked for.
 pub fn finish_response(later: &Later) {
     match later {
         Later::Fields(fields) => {
@@ -99,7 +99,7 @@ pub fn finish_response(later: &Later) {
             if !content_type.is_some_and(is_grpc) {
                 return;
             }
-            // Envoy has left the body out: the status and the other fields have to do.
+            // Envoy has left out the body: the status and the other fields have to suffice.
             for name in ["content-type", "grpc-status", "grpc-message"] {
                 let _ = host::remove_response_header(name);
             }
@@ -165,7 +165,7 @@ fn decided(
     let Some(keyset) = keyset else {
         return refuse(&unavailable, None, None, Some(headers));
     };
-    // A request that still holds its key, or somebody else's identity, goes nowhere.
+    // A request that still holds its key, or a claimed identity, is not passed on.
     let seen = match admit(root, keyset, &decision, id.as_ref(), headers) {
         Ok(seen) => seen,
         Err(status) => {
@@ -173,7 +173,6 @@ fn decided(
             return refuse(&unavailable, Some(keyset), None, Some(headers));
         }
     };
-    marks::leave(keyset.store(), keyset.policy_id(), &decision);
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     let rate = decision.rate.as_ref().filter(|_| always);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
@@ -184,7 +183,7 @@ fn decided(
     }
 }
 
-/// Takes the key out, puts the identity in, and leaves the mark that the guard asks for.
+/// Removes the key, adds the identity, and leaves the mark that the guard asks for.
 fn admit(
     root: Option<u32>,
     keyset: &InForce,
@@ -195,8 +194,7 @@ fn admit(
     let (policy, glance) = (keyset.policy(), decision.glance);
     let mut edits = FewEdits::default();
     take_out_keys(keyset, glance, decision.open, headers, &mut edits);
-    // What was decided holds for the request as it reads, and not for what it asks a
-    // framework to read it as.
+    // The decision holds for the request itself, not for what it asks a framework to take it for.
     let judged = !decision.open || decision.overridden;
     let overrides = judged && policy.mode == Mode::Enforce;
     let seen = strip_smuggled(policy, glance, headers, overrides, &mut edits);
@@ -208,12 +206,14 @@ fn admit(
         take_out_others(other, decision)?;
     }
 
+    let whose = (keyset.store(), keyset.policy_id());
+    let mark = |client: &[u8]| marks::admitted(root, whose, client, decision).map(|()| seen);
     let caller = decision.entry.as_ref();
     let caller = caller.filter(|_| decision.verdict.is_ok() && !decision.anonymous);
     let (Some(entry), Some(id)) = (caller, id) else {
-        return marks::admitted(root, ANONYMOUS).map(|()| seen);
+        return mark(ANONYMOUS);
     };
-    // None of them is there: what the caller sent was removed above.
+    // None of these exists: what the caller sent was removed above.
     let add = |name: &str, value: &[u8]| match name {
         "" => Ok(()),
         name => host::add_request_header(name, value),
@@ -242,17 +242,18 @@ fn admit(
         }
         add(&policy.identity.scopes, names.as_bytes())?;
     }
-    marks::admitted(root, entry.client.as_bytes()).map(|()| seen)
+    mark(entry.client.as_bytes())
 }
 
-/// Takes out what a second policy knows of: of what is left, because both may change one header.
+/// Removes what a second policy requires, from what is left, because both may change the same
+/// header.
 #[cold]
 #[inline(never)]
 fn take_out_others(other: &InForce, decision: &Decision<'_>) -> Result<(), host::Status> {
     let bytes = host::request_headers()?;
     let headers = Headers::new(&bytes);
     let mut edits = FewEdits::default();
-    // Nobody has looked at the request with its policy in hand.
+    // The request was not examined under that policy.
     let glance = Glance::default();
     take_out_keys(other, glance, decision.also_open, headers, &mut edits);
     strip_smuggled(other.policy(), glance, headers, false, &mut edits);
@@ -277,8 +278,7 @@ fn take_out_keys<'a>(
     }
 }
 
-/// What logs want to know. None of it opens anything, so that a failure to write it refuses
-/// nobody.
+/// Information for logs. None of it opens anything, so a failure to write it refuses nothing.
 fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     if let Some(id) = id {
         let _ = host::set_property(STATE_KEY, id);
@@ -355,7 +355,7 @@ pub fn source_address() -> Option<IpAddr> {
     }
 }
 
-/// Whether the connection itself is encrypted. The scheme would be what the caller says.
+/// Whether the connection itself is encrypted. The scheme would be the caller's claim.
 fn is_tls() -> bool {
     host::property("connection\0tls_version").is_some_and(|v| !v.is_empty())
 }

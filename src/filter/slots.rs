@@ -1,10 +1,9 @@
 //! Which version each VM has in force, proved by a gauge per VM.
 //!
-//! A VM cannot see which worker it belongs to, so VMs claim numbers in shared data and
-//! keep them by a heartbeat. Numbers of VMs that died (a crash, fewer workers) are
-//! claimed again, and their gauge is set to zero meanwhile. Envoy's main thread has a
-//! VM too: with two workers there are three numbers. The canary VM that tries out a
-//! configuration never ticks, so it claims none.
+//! A VM cannot see which worker it belongs to, so VMs claim numbers in shared data and keep them
+//! with a heartbeat. Numbers of dead VMs (a crash, fewer workers) are claimed again; until then
+//! their gauge is set to zero. Envoy's main thread has a VM too: with two workers there are three
+//! numbers. The canary VM that tests a configuration never ticks, so it claims none.
 
 use std::cell::Cell;
 
@@ -21,8 +20,8 @@ thread_local! {
     static MINE: Cell<Option<Slot>> = const { Cell::new(None) };
 }
 
-/// A number, and the instant at which it was claimed, which tells its owner from whoever
-/// claims it after the owner was taken for dead.
+/// A number, and when it was claimed, which distinguishes its owner from a VM that claims it after
+/// the owner was taken for dead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// The number.
@@ -36,10 +35,10 @@ pub fn mine() -> Option<Slot> {
     MINE.get()
 }
 
-/// Tells this Envoy process from all others: made once by the VM that needs it first, of the
-/// clocks of that moment, and the same for every VM. `None` if the host keeps no shared data.
+/// Distinguishes this Envoy process from all others: made from the clocks by the VM that needs it
+/// first, and the same for every VM. `None` if the host has no shared data.
 pub fn process() -> Option<u64> {
-    // A second look, should another VM be first.
+    // Read again in case another VM was first.
     for _ in 0..2 {
         if let Some((bytes, _)) = host::shared_data(PROCESS).ok()? {
             return number(&bytes);
@@ -53,14 +52,14 @@ pub fn process() -> Option<u64> {
     None
 }
 
-/// Spreads numbers that lie close to each other (SplitMix64).
+/// Scatters numbers that are close to each other (SplitMix64).
 pub fn scatter(mut n: u64) -> u64 {
     n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     n ^ (n >> 31)
 }
 
-/// What shared data holds for a number: the claim's instant and the last heartbeat.
+/// What shared data holds for a number: the time of the claim and the last heartbeat.
 fn heartbeat(claimed: u64, now: u64) -> [u8; 16] {
     let both = u128::from(claimed) << 64 | u128::from(now);
     both.to_be_bytes()
@@ -78,8 +77,8 @@ fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// The highest version of a store that any VM of this process had in force: what a VM
-/// made anew after a crash must not fall behind.
+/// The highest version of a store that any VM of this process had in force, below which a VM that
+/// is recreated after a crash must not fall.
 pub fn floor(store: StoreId) -> u64 {
     match host::shared_data(floor_key(store).as_bytes()) {
         Ok(Some((bytes, _))) => number(&bytes).unwrap_or(0),
@@ -105,8 +104,7 @@ fn raise_floor(store: StoreId, version: u64) {
     }
 }
 
-/// Once a second: heartbeat, gauges, and the numbers of the dead. Gives the number of VMs
-/// that live.
+/// Once a second: heartbeat, gauges, and the numbers of dead VMs. Gives the number of live VMs.
 pub fn tick() -> u32 {
     let now = host::monotonic_ns();
     let mine = MINE
@@ -130,7 +128,7 @@ pub fn tick() -> u32 {
     living
 }
 
-/// Says that this VM lives; `false` if it was taken for dead and its number claimed.
+/// Renews the heartbeat of this VM; `false` if it was taken for dead and its number claimed.
 fn beat(slot: Slot, now: u64) -> bool {
     let key = slot_key(slot.n);
     match host::shared_data(key.as_bytes()) {
@@ -142,8 +140,8 @@ fn beat(slot: Slot, now: u64) -> bool {
     }
 }
 
-/// Something came in force. In a VM that ticks, that counts for all others at once: until the
-/// next tick, all of them may be gone.
+/// Something was put in force. In a VM that ticks, this counts for all others at once, because all
+/// of them may be gone before the next tick.
 pub fn taken() {
     if MINE.get().is_some() {
         raise_floors();
@@ -151,12 +149,12 @@ pub fn taken() {
     }
 }
 
-/// Only a VM that ticks does this: the canary may still be overruled.
+/// Only a VM that ticks does this, because the canary's configuration may still be discarded.
 fn raise_floors() {
     vm::each(|store, held| raise_floor(store, held.version()));
 }
 
-/// Shows what this VM has in force, where it has a number.
+/// Shows what this VM has in force, if it has a number.
 fn publish() {
     let Some(Slot { n, .. }) = MINE.get() else {
         return;
@@ -203,7 +201,7 @@ fn claim(now: u64) -> Option<Slot> {
             Ok(Some(_)) => continue,
             Err(_) => return None,
         };
-        // Whoever loses the race for this number tries the next.
+        // The loser of the race for this number tries the next.
         if host::set_shared_data(key.as_bytes(), &heartbeat(now, now), cas).is_ok() {
             return Some(Slot { n, claimed: now });
         }

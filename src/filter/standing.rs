@@ -1,7 +1,7 @@
-//! Which keysets the listeners of this process were given, kept for VMs to come: one that is
-//! made anew after a crash is configured in any order, and so is a process that starts. An
-//! older keyset that a listener has had all along is its own; one that comes after requests
-//! were decided, and that no listener had, is taken for a step back.
+//! The keysets that the listeners of this process were given, recorded for later VMs: a VM that is
+//! recreated after a crash is configured in any order, and so is a starting process. An older
+//! keyset that a listener has had all along is its own; one that arrives after requests were
+//! decided, and that no listener had, is treated as a step back.
 
 use std::cell::{Cell, RefCell};
 
@@ -12,19 +12,19 @@ thread_local! {
     static DECIDES: Cell<bool> = const { Cell::new(false) };
     static IS_CONFIGURED: Cell<bool> = const { Cell::new(false) };
     static STAYS: Cell<bool> = const { Cell::new(false) };
-    /// What is to be noted if this VM stays.
+    /// What to record if this VM is not the canary.
     static PENDING: RefCell<Vec<(StoreId, BaseName)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// In shared data once a request was decided in this process.
+/// Set in shared data once a request was decided in this process.
 const DECIDED: &[u8] = b"keystile/decided";
 /// Keysets kept of a store.
 const MOST: usize = 64;
 const NAME_BYTES: usize = 40;
 
-/// This VM is not the canary, which is given one configuration to try, and ends: it ticks, or
-/// decides, or is given another. The canary neither notes nor forgets anything: a listener may
-/// have what it tries, or may never be given it.
+/// This VM is not the canary, which gets one configuration to test and ends: it ticks, or decides,
+/// or gets another one. The canary neither records nor forgets anything: a listener may have what
+/// it tests, or may never get it.
 pub fn stays() {
     if !STAYS.replace(true) {
         for (store, name) in PENDING.take() {
@@ -40,29 +40,29 @@ pub fn configures() {
     }
 }
 
-/// A request is about to be decided: whatever is configured from now on may replace something.
+/// A request is about to be decided: any later configuration may replace something.
 pub fn decides() {
-    // Where it cannot be written, the next request tries again.
+    // If it cannot be written, the next request tries again.
     if !DECIDES.get() {
         stays();
         DECIDES.set(host::set_shared_data(DECIDED, b"1", 0).is_ok());
     }
 }
 
-/// Whether a keyset that comes now is a listener's own for certain, however old it is. Where
-/// shared data cannot be read, it is not.
+/// Whether a keyset that arrives now is certainly a listener's own, however old it is. Not if
+/// shared data cannot be read.
 pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
     let starts = matches!(host::shared_data(DECIDED), Ok(None));
     starts || is_noted(store, name)
 }
 
-/// Whether a listener is known to have a keyset. Where shared data cannot be read, none is.
+/// Whether a listener is known to have a keyset. None is if shared data cannot be read.
 pub fn is_noted(store: StoreId, name: &BaseName) -> bool {
     is_listed(&listed(store).unwrap_or_default().0, name)
 }
 
-/// A listener has a keyset of its own. The canary, which never ticks, has none: before the
-/// first tick it takes any, because it knows of no newer one.
+/// A listener has a keyset of its own. The canary, which never ticks, has none: before the first
+/// tick it accepts any, because it knows of no newer one.
 pub fn note(store: StoreId, name: &BaseName) {
     match STAYS.get() {
         true => add(store, name),
@@ -88,7 +88,7 @@ fn add(store: StoreId, name: &BaseName) {
         if is_listed(names, name) {
             return false;
         }
-        // In order, and versions stand first, so the oldest gives way.
+        // Sorted, with the version first, so that the oldest is dropped.
         let name = short(name);
         let at = names.partition_point(|n| *n < name);
         names.insert(at, name);
@@ -128,7 +128,7 @@ fn listed(store: StoreId) -> Result<(Vec<Short>, u32), host::Status> {
     )
 }
 
-/// Where it fails, a listener may be taken for one that steps back: the safe side.
+/// If it fails, a listener may be treated as stepping back, which is the safe side.
 fn change(store: StoreId, f: impl Fn(&mut Vec<Short>) -> bool) {
     for _ in 0..16 {
         let Ok((mut names, cas)) = listed(store) else {

@@ -1,8 +1,8 @@
-//! Open tunnels (WebSockets and what else is upgraded, `CONNECT`): they outlive every push,
-//! so what was decided when they were opened is asked again.
+//! Open tunnels (WebSockets and other upgrades, `CONNECT`): they outlive every push, so the
+//! decision made when they were opened is checked again.
 //!
-//! A tunnel goes on for as long as a new request with its key would find the key good. That
-//! includes the keyset: once it is past its not-after, nothing is known of the key.
+//! A tunnel continues as long as a new request would find its key valid. That includes the keyset:
+//! once it is past its not-after, nothing is known about the key.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,9 +16,9 @@ use keystile_core::reply::reply;
 struct Tunnel {
     store: StoreId,
     key: Prefix,
-    /// Wall-clock second at which to ask again though nothing was pushed.
+    /// Wall-clock second at which to check again even if nothing was pushed.
     ask_at: Option<u64>,
-    /// It was ended; Envoy has not said yet that it is gone.
+    /// It was ended, but Envoy has not yet confirmed that it is gone.
     ended: bool,
 }
 
@@ -43,12 +43,12 @@ pub fn closed(stream: u32) {
     OPEN.with_borrow_mut(|open| open.remove(&stream));
 }
 
-/// Something was pushed: asks of every tunnel. `root` is the context that is being called.
+/// Something was pushed: checks every tunnel. `root` is the context that is being called.
 pub fn pushed(root: u32) {
     check(root, |_, _| true);
 }
 
-/// Once a second: asks of those whose time has come.
+/// Once a second: checks the tunnels that are due.
 pub fn tick(root: u32) {
     check(root, |tunnel, now| {
         tunnel.ask_at.is_some_and(|at| now >= at)
@@ -89,8 +89,8 @@ fn check(root: u32, is_due: impl Fn(&Tunnel, u64) -> bool) {
     }
 }
 
-/// Envoy resets the stream, because its answer has begun; where it has not, the caller gets
-/// the refusal as any other.
+/// Envoy resets the stream if its answer has begun; otherwise the caller gets the refusal like any
+/// other.
 fn end(stream: u32, store: StoreId, denial: &Denial) {
     if host::set_effective_context(stream).is_err() {
         return closed(stream);
@@ -98,6 +98,6 @@ fn end(stream: u32, store: StoreId, denial: &Denial) {
     let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
     let keyset = vm::newest(store).ok();
     let policy = keyset.as_ref().map(|keyset| keyset.policy());
-    // It fails for no stream that Envoy knows; the next tick asks again.
+    // It does not fail for a stream that Envoy knows; the next tick tries again.
     let _ = host::send_reply(&reply(denial, policy, None, false));
 }

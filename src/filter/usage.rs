@@ -1,9 +1,9 @@
-//! Counts what this VM decides and tells the control plane, batch by batch, until each is
-//! confirmed ([`keystile_core::report::usage::Ledger`]); hears of quotas in return.
+//! Counts what this VM decides and reports it to the control plane in batches, until each is
+//! confirmed ([`keystile_core::report::usage::Ledger`]); learns about quotas in return.
 //!
-//! Counts belong to the VM and outlive configuration pushes. They do not outlive the VM:
-//! what was not confirmed when Envoy ends, drops a worker or catches a trap is lost, and
-//! nothing in here could say so.
+//! Counts belong to the VM and outlive configuration pushes. They do not outlive the VM: what was
+//! not confirmed when Envoy ends, drops a worker or catches a trap is lost, and nothing in here can
+//! report that.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -26,14 +26,15 @@ use keystile_core::request::headers::Headers;
 /// What is counted for one store.
 struct Account {
     store: StoreId,
-    /// Where to, as the policy said last. `None`: what waits is kept, and no more is counted.
+    /// The target according to the latest policy. `None`: what is waiting is kept, but nothing more
+    /// is counted.
     target: Option<ReportTarget>,
     ledger: Ledger,
     /// The call that carries the batch.
     token: Option<u32>,
-    /// Of the ledger's drops, those that the metric has.
+    /// How many of the ledger's drops are in the metric.
     dropped: u64,
-    /// It fails, and the log says so.
+    /// Sending fails, and that has been logged.
     complained: bool,
 }
 
@@ -44,7 +45,7 @@ thread_local! {
     static EPOCH: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// A root context was configured: reads from what is in force whether and where to tell.
+/// A root context was configured: reads from what is in force whether and where to report.
 pub fn configured(store: StoreId) {
     let mut target = None;
     vm::each(|s, held| {
@@ -103,7 +104,7 @@ pub fn count(
     });
 }
 
-/// Where a request comes from, as far as the policy lets that be told.
+/// Where a request comes from, as far as the policy allows it to be reported.
 fn origin(target: &ReportTarget, headers: Headers<'_>, address: Option<IpAddr>) -> Option<Origin> {
     let address = match target.address {
         Address::None => None,
@@ -124,7 +125,7 @@ pub fn tick() {
         return;
     };
     let now = now(slot);
-    // The ledgers' borrow ends before the host is called, which may call back.
+    // The borrow of the ledgers ends before the host is called, because it may call back.
     let stores: Vec<StoreId> =
         ACCOUNTS.with_borrow(|accounts| accounts.iter().map(|a| a.store).collect());
     for store in stores {
@@ -188,7 +189,7 @@ fn send(store: StoreId, slot: Slot, now: Moment) {
     }
 }
 
-/// An answer came, or Envoy says that none will.
+/// An answer arrived, or Envoy says that none will.
 pub fn answered(token: u32, body_size: usize) {
     let store = ACCOUNTS.with_borrow_mut(|accounts| {
         let account = accounts.iter_mut().find(|a| a.token == Some(token))?;
@@ -204,8 +205,8 @@ pub fn answered(token: u32, body_size: usize) {
         let response = response.as_ref().filter(|r| r.status == 200)?;
         open_receipt(&response.body, &response.kid, &response.tag, keys).ok()
     });
-    // Whatever its status, an answer that the control plane did not sign is nobody's word: a
-    // proxy on the way may refuse what the control plane has counted.
+    // Whatever its status, an answer that the control plane did not sign proves nothing: a proxy on
+    // the path may refuse what the control plane has counted.
     let refusal = vm::with_keys(|keys| {
         let response = response.as_ref().filter(|r| r.status != 200)?;
         open_refusal(&response.body, &response.kid, &response.tag, keys).ok()
@@ -241,8 +242,8 @@ pub fn answered(token: u32, body_size: usize) {
     show(store, slot);
 }
 
-/// Tells the ledger what became of a batch, and the log when that changes. Whether the
-/// batch is done with.
+/// Tells the ledger what happened to a batch, and logs changes. Gives whether the batch is
+/// finished.
 fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
     let is_good = matches!(answer, Answer::Receipt(_));
     let told = with(store, |account| {
@@ -265,14 +266,14 @@ fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
         (true, true) => host::log(
             Level::Warn,
             &format!(
-                "keystile: usage for cluster `{cluster}` {why}. Counting goes on, and what waits is sent again; see the control plane's log"
+                "keystile: usage for cluster `{cluster}` {why}. Counting continues, and waiting counts are sent again; see the control plane's log"
             ),
         ),
     }
     done
 }
 
-/// Puts down what others have taken of quotas.
+/// Records what others have taken of quotas.
 fn hear(store: StoreId, receipt: &Receipt) {
     for quota in &receipt.quotas {
         SharedTallies.hear(store, quota);
@@ -292,7 +293,7 @@ fn show(store: StoreId, slot: Slot) {
     }
 }
 
-/// The number of this run of Envoy: whichever VM asks first makes it up, for all.
+/// The number of this run of Envoy: the first VM that asks draws it for all.
 fn epoch(now: Moment) -> Option<u64> {
     const KEY: &[u8] = b"keystile/epoch";
     if let known @ Some(_) = EPOCH.get() {
@@ -303,7 +304,7 @@ fn epoch(now: Moment) -> Option<u64> {
         _ => None,
     };
     let epoch = read().or_else(|| {
-        // Two Envoys that begin in the same second differ in the noise of their clocks.
+        // Two Envoys that start in the same second differ in the noise of their clocks.
         let new = now.wall.rotate_left(32) ^ now.monotonic ^ now.jitter.rotate_left(16);
         match host::set_shared_data(KEY, &new.to_be_bytes(), host::CAS_ABSENT) {
             Ok(()) => Some(new),

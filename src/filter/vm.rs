@@ -1,10 +1,9 @@
 //! What belongs to the VM and outlives configuration pushes: the keysets and overlays that
 //! it holds, and the secrets that it signs reports with.
 //!
-//! Keyed by store, because filters with the same `vm_config` share one VM: keys and
-//! revocations of a store count on all its listeners at once, and a base and its overlay come
-//! to one VM in two resources. Policies are each listener's own: [`Holding`] knows whose is
-//! which.
+//! Keyed by store, because filters with the same `vm_config` share one VM: keys and revocations of
+//! a store apply on all its listeners at once, and a base and its overlay reach one VM in two
+//! resources. Each listener has its own policy: [`Holding`] knows which.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,18 +15,18 @@ use keystile_core::keyset::{
     Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken,
 };
 
-/// Envoy puts a new root in the place of the old one within some milliseconds.
+/// Envoy replaces the old root with the new one within milliseconds.
 const SETTLING_NS: u64 = 500_000_000;
 
 struct Place {
     store: StoreId,
     holding: Holding,
-    /// The version of the waiting overlay that the log tells of already.
+    /// The version of the waiting overlay that has been logged.
     told_of: u64,
-    /// What the log tells of a base that is too old by itself, unless its overlay comes: an Envoy
-    /// that starts is given first the one and then the other.
+    /// What to log about a base that is too old by itself, unless its overlay arrives: a starting
+    /// Envoy gets first the one and then the other.
     unless_overlay: Option<String>,
-    /// The instant at which listeners settle after a push, by the monotonic clock.
+    /// When listeners settle after a push, by the monotonic clock.
     settles_at: u64,
 }
 
@@ -43,7 +42,7 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Holding) -> R) -> Option<R> {
     })
 }
 
-/// A root context is gone; with the last one of a store goes all that came from that.
+/// A root context is gone; with the last one of a store, everything from that store is dropped.
 fn leave(root: u32, but: Option<StoreId>) {
     let mut replaced = Vec::new();
     PLACES.with_borrow_mut(|places| {
@@ -67,7 +66,7 @@ pub fn end(root: u32) {
     leave(root, None);
 }
 
-/// Keeps what reports are signed with: this Envoy's own secret if it has one, otherwise the
+/// Stores what reports are signed with: this Envoy's own secret if it has one, otherwise the
 /// signing keys.
 pub fn remember_keys(keys: SigningKeys, own: Option<NodeKey>) {
     let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
@@ -79,18 +78,18 @@ pub fn with_keys<R>(f: impl FnOnce(&SigningKeys) -> R) -> Option<R> {
     KEYS.with_borrow(|keys| keys.as_ref().map(f))
 }
 
-/// The newest keys of a store with the policy that came with them: what still counts for a
-/// stream whose root may be gone.
+/// The newest keys of a store with the policy that came with them, which still apply to a stream
+/// whose root may be gone.
 pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
     let found = with(store, |held| held.in_force().cloned());
     found.flatten().ok_or(Unavailable::None)
 }
 
-/// What a root context decides by, or why it has nothing to.
+/// What a root context decides by, or why it cannot decide.
 ///
-/// Envoy keeps a root that was replaced for as long as it has streams, and takes it back into
-/// service, without a word, if its configuration is pushed again meanwhile. So one whose keyset is
-/// not the newest asks with each request whether that is still some listener's.
+/// Envoy keeps a replaced root as long as it has streams, and silently reuses it if its
+/// configuration is pushed again in the meantime. So a root whose keyset is not the newest checks
+/// with each request whether a listener still has that keyset.
 pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
     let alone = with(store, |held| held.alone(root).cloned()).flatten();
     if let Some(name) = alone.filter(|name| !standing::is_noted(store, name)) {
@@ -98,7 +97,7 @@ pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
         host::log(
             Level::Warn,
             &format!(
-                "keystile: keyset version {} was replaced by a newer one and is in use again; its policy lets in only what the newest one also allows. Issue it anew with `keystilectl keyset renew`",
+                "keystile: keyset version {} was replaced by a newer one and is in use again; its policy lets in only what the newest one also allows. Reissue it with `keystilectl keyset renew`",
                 name.version
             ),
         );
@@ -107,16 +106,17 @@ pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
     found.unwrap_or(Err(Unavailable::None))
 }
 
-/// Lets go of the base that a verified one is about to replace. Nothing is served
-/// meanwhile, and should the pages behind the good signature not hold, Envoy's canary has
-/// found that out before any worker.
+/// Releases the base that a verified one is about to replace. Nothing is served meanwhile; if the
+/// pages do not match despite the good signature, Envoy's canary has found that out before any
+/// worker.
 pub fn make_room(store: StoreId, signed: &Signed) {
     let floor = slots::floor(store);
     let _ = with(store, |held| held.make_room(signed, floor));
 }
 
-/// Puts what a root context was given in force, unless something newer is: an older version
-/// would undo a revocation. `loaded_us` is how long this thread stood still to load it.
+/// Puts what a root context was given in force, unless something newer is: an older version would
+/// undo a revocation. `loaded_us` is how long loading it blocked this thread.
+#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
     standing::configures();
@@ -160,8 +160,8 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         }
         (taken, now)
     });
-    // The last root of a store takes all that is held of it along, so this one leaves the
-    // store that it had only now.
+    // The last root of a store drops everything held for it, so this root leaves its former store
+    // only now.
     leave(root, Some(store));
     match taken {
         Some((Taken::Older(newest), _)) => {
@@ -171,13 +171,13 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 false => "its policy lets in only what the newest one also allows",
             };
             let line = format!(
-                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
+                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
             );
             if !tell_later(store, &line) {
                 host::log(Level::Warn, &line);
             }
         }
-        // Told at the next tick: a canary, which never ticks, has no base and needs none.
+        // Logged at the next tick: a canary, which never ticks, has no base and needs none.
         Some((Taken::WithoutBase, _)) => {}
         Some((Taken::InForce, now)) => host::log(
             Level::Info,
@@ -187,7 +187,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
                 if now == version {
                     String::new()
                 } else {
-                    format!("; all in all version {now}")
+                    format!("; overall version {now}")
                 },
             ),
         ),
@@ -208,7 +208,7 @@ fn tell_later(store: StoreId, line: &str) -> bool {
     })
 }
 
-/// Once a second: says in the log which overlays wait for their base.
+/// Once a second: logs which overlays are waiting for their base.
 pub fn tick() {
     standing::stays();
     let now = host::monotonic_ns();
@@ -230,13 +230,13 @@ pub fn tick() {
                 continue;
             }
             let meanwhile = match place.holding.version() {
-                0 => "every request is refused until it is".to_owned(),
+                0 => "every request is refused until it does".to_owned(),
                 version => format!("version {version} stays in force"),
             };
             host::log(
                 Level::Warn,
                 &format!(
-                    "keystile: overlay version {} is here and its base, version {}, is not; {meanwhile}. Push the base again: the overlay comes in force with it",
+                    "keystile: overlay version {} has arrived, but its base, version {}, has not; {meanwhile}. Push the base again: the overlay takes effect with it",
                     waiting.version, waiting.base.version
                 ),
             );
@@ -245,7 +245,7 @@ pub fn tick() {
     });
 }
 
-/// Calls `f` with what is held of every store. `f` may call the host, but not this module.
+/// Calls `f` with what is held for every store. `f` may call the host, but not this module.
 pub fn each(mut f: impl FnMut(StoreId, &Holding)) {
     PLACES.with_borrow(|places| places.iter().for_each(|p| f(p.store, &p.holding)));
 }

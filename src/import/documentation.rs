@@ -1,10 +1,10 @@
-//! What importers do with each field, as `moving.md` shows it.
+//! What importers do with each field, for `moving.md`.
 
 use super::fields::{Fate, Kind};
 use super::{System, apisix, envoy_gateway, higress, kong, tyk, unkey};
 
 impl System {
-    /// What becomes of every field, as Markdown. None for a table: its columns are named there.
+    /// What happens to every field, as Markdown. None for a table, whose columns are named by hand.
     pub fn fields(self) -> Option<String> {
         let kinds: &[&Kind] = match self {
             Self::Kong => &kong::KINDS,
@@ -34,7 +34,7 @@ impl System {
             }
         }
         out.push_str(&format!(
-            "\nWithout effect, and not listed: {}.\n",
+            "\nNo effect, and not listed: {}.\n",
             silent.join("; ")
         ));
         Some(out)

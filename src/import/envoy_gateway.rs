@@ -11,11 +11,11 @@ use super::fields::{Kind, Object};
 use super::found::Found;
 use super::node::{Document, Node, wrong_form};
 use super::{How, System, printable};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 mod tables;
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
     &tables::RESOURCE,
     &tables::METADATA,
@@ -40,11 +40,11 @@ struct Policy {
     place: String,
     refs: Vec<Name>,
     targets: String,
-    /// What it asks for beside a key.
+    /// What it requires beside a key.
     asks: Option<&'static str>,
 }
 
-/// What a policy may ask for beside a key: all of it at once.
+/// What a policy may require beside a key, all at once.
 const BESIDE: [&str; 5] = ["authorization", "basicAuth", "extAuth", "jwt", "oidc"];
 
 #[derive(Default)]
@@ -61,6 +61,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     if world.policies.is_empty() {
         let file = documents.first().map_or("", |d| d.file.as_str());
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("{file}: holds no SecurityPolicy with `apiKeyAuth`"),
             format_args!("name {}", System::EnvoyGateway.writes()),
         ));
@@ -114,7 +115,7 @@ impl<'n> World<'n> {
         if metadata.is_some_and(|m| m.peek("deletionTimestamp").is_some_and(|at| !at.is_empty())) {
             node.pass();
             found.meet(&document.file);
-            found.leave(&place, "is being deleted, so its keys stay out");
+            found.leave(&place, "is being deleted, so its keys are left out");
             return Ok(());
         }
         let name = match metadata {
@@ -202,7 +203,7 @@ impl<'n> World<'n> {
     ) -> Result<()> {
         found.meet(&document.file);
         let mut entries = BTreeMap::new();
-        // `stringData` is written over `data`.
+        // `stringData` overrides `data`.
         for (field, encoded) in [("data", true), ("stringData", false)] {
             for (client, value) in object.entries(field)? {
                 if value.text().is_none() && !value.is_null() {
@@ -220,7 +221,7 @@ impl<'n> World<'n> {
     }
 
     fn settle(self, how: &How, found: &mut Found) -> Result<()> {
-        // Of each policy, the first Secret that names a client counts.
+        // For each policy, the first Secret that names a client counts.
         let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
         let mut wanted: BTreeSet<&Name> = BTreeSet::new();
         for policy in &self.policies {
@@ -288,7 +289,7 @@ impl<'n> World<'n> {
     }
 }
 
-/// Where keys stand in requests.
+/// Where keys are sent in requests.
 fn of_places(auth: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
     let mut places = Vec::new();
     for node in auth.list("extractFrom")? {

@@ -1,20 +1,20 @@
-//! What importers know of the fields that a source has, and the reader that holds them to it:
-//! a field is carried over, listed as not carried over, or known to be without effect.
-//! Whatever is none of these is listed as unknown.
+//! What importers know about the fields of a source, and the reader that enforces it: a field is
+//! carried over, listed as not carried over, or known to have no effect. Any other field is listed
+//! as unknown.
 
 use keystile_model::error::Result;
 
 use super::found::Found;
 use super::node::{Data, Document, Node, same_name, wrong_form};
 
-/// What becomes of a field.
+/// What happens to a field.
 #[derive(Clone, Copy)]
 pub enum Fate {
     /// It is carried over: what it becomes.
     Becomes(&'static str),
     /// It is not, and listed: what to do about it.
     Lost(&'static str),
-    /// Who may call what, and how often, does not depend on it.
+    /// It does not affect who may call what, and how often.
     NoEffect,
 }
 
@@ -27,7 +27,7 @@ pub struct Field {
 
 /// A kind of object in an export, and all of its fields.
 pub struct Kind {
-    /// As the documentation calls it.
+    /// Its name in the documentation.
     pub name: &'static str,
     pub fields: &'static [Field],
 }
@@ -65,13 +65,13 @@ pub struct Object<'n> {
     kind: &'static Kind,
     /// For messages.
     pub place: String,
-    /// A field that is not known and, by its name and value, switches the object off.
+    /// An unknown field that, by its name and value, disables the object.
     closed_by: Option<String>,
 }
 
-/// Names of fields that usually switch something off when they are set, and of those that do so
-/// when they are false. An object with such a field that its importer does not know stays out.
-const CLOSING: [&str; 22] = [
+/// Names of fields that usually disable something if they are set, and of fields that do so if they
+/// are false. An object with such a field that its importer does not know is left out.
+const CLOSING: [&str; 29] = [
     "archived",
     "archived_at",
     "banned",
@@ -86,18 +86,75 @@ const CLOSING: [&str; 22] = [
     "disabled",
     "disabled_at",
     "expired",
+    "forbidden",
+    "frozen",
     "inactive",
     "locked",
+    "on_hold",
     "paused",
+    "quarantined",
+    "rejected",
     "revoked",
     "revoked_at",
     "suspended",
     "suspended_at",
     "deletion_timestamp",
+    "terminated",
+    "unpaid",
 ];
-const OPENING: [&str; 4] = ["active", "enable", "enabled", "valid"];
+const OPENING: [&str; 6] = [
+    "active", "approved", "enable", "enabled", "valid", "verified",
+];
 
-/// Whether a field that the importer does not know switches something off, by its name and value.
+/// Names of fields that end something, or begin it later: whatever the date, it would be lost.
+const TIMES: [&str; 17] = [
+    "end",
+    "end_date",
+    "ends",
+    "ends_at",
+    "expiration",
+    "expiration_date",
+    "expire_at",
+    "expires",
+    "expires_at",
+    "expires_in",
+    "expiry",
+    "expiry_date",
+    "not_after",
+    "not_before",
+    "ttl",
+    "valid_from",
+    "valid_until",
+];
+
+/// Parts of names of fields that narrow where something is good, or from where.
+const NARROWING: [&str; 9] = [
+    "allowed",
+    "allowlist",
+    "blacklist",
+    "blocklist",
+    "denied",
+    "denylist",
+    "only",
+    "restrict",
+    "whitelist",
+];
+
+/// Whether a name without its separators has one of those parts.
+fn narrows(name: &str) -> bool {
+    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let bare = bare.to_ascii_lowercase();
+    NARROWING.iter().any(|part| match *part {
+        // Not `commonly`: a word of its own, at either end.
+        "only" => name
+            .to_ascii_lowercase()
+            .split(['_', '-'])
+            .any(|word| word == "only"),
+        part => bare.contains(part),
+    })
+}
+
+/// Whether an unknown field disables something, by its name and value.
 fn closes(name: &str, value: &Node) -> bool {
     let bare = name.strip_prefix("is_").or(name.strip_prefix("is"));
     let is_one_of = |names: &[&str]| {
@@ -115,8 +172,18 @@ fn closes(name: &str, value: &Node) -> bool {
     let is_state = same_name("status", name) || same_name("state", name);
     let is_bad_state = || value.number() == Some(0) || word.as_deref().is_some_and(is_closing_word);
     is_one_of(&CLOSING) && !says_no
+        || (is_one_of(&TIMES) || narrows(name)) && !says_no && !says_without_end(value)
         || is_one_of(&OPENING) && !value.is_null() && says_no
         || is_state && is_bad_state()
+}
+
+/// As systems write that something has no end: a negative number.
+fn says_without_end(value: &Node) -> bool {
+    match &value.data {
+        Data::Number(number, _) => *number < 0.0,
+        Data::Text(text) => text.parse::<f64>().is_ok_and(|number| number < 0.0),
+        _ => false,
+    }
 }
 
 fn is_closing_word(word: &str) -> bool {
@@ -124,7 +191,7 @@ fn is_closing_word(word: &str) -> bool {
 }
 
 impl<'n> Object<'n> {
-    /// Opens it: what is not carried over or not known is listed here.
+    /// Opens it, and lists fields that are not carried over or not known.
     pub fn open(
         node: &'n Node,
         kind: &'static Kind,
@@ -171,7 +238,7 @@ impl<'n> Object<'n> {
         })
     }
 
-    /// Why what the object stands for must stay out, if a field that is not known says so.
+    /// Why the object must be left out, if an unknown field says so.
     pub fn closed(&self) -> Option<String> {
         let name = self.closed_by.as_ref()?;
         Some(format!(
@@ -196,7 +263,7 @@ impl<'n> Object<'n> {
         };
         let mut found = None;
         for (n, node) in pairs {
-            // Spelled in two ways: the exact name counts.
+            // If it is spelled in two ways, the exact name counts.
             if same_name(n, name) {
                 node.see();
                 if !node.is_null() && (found.is_none() || n.as_str() == name) {
@@ -259,7 +326,7 @@ impl<'n> Object<'n> {
     }
 }
 
-/// Lists what no importer has read: the last check that nothing is dropped in silence.
+/// Lists what no importer has read: the final check that nothing is silently dropped.
 pub fn list_unread(document: &Document, found: &mut Found) {
     unread(&document.root, &document.file, "", found);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keystile_core::hex;
 use keystile_core::key::{Digest, MAX_KEY_BYTES};
 use keystile_core::policy::{RawPlan, is_client_name, is_scope};
 use serde::Serialize;
@@ -11,23 +12,25 @@ use super::{How, printable, sendable};
 use keystile_model::import_lines::{ClientLine, KeyLine};
 use keystile_model::when::When;
 
-/// The fewest bytes of a key that is taken: a digest hides only what cannot be guessed.
+/// The shortest key that is imported, in bytes: a digest protects only what cannot be guessed.
 const SHORT: usize = 16;
 
 /// What an export holds.
 #[derive(Default)]
 pub struct Found {
-    /// By name.
+    /// Sorted by name.
     pub clients: BTreeMap<String, ClientLine>,
     /// In the order of the export.
     pub keys: Vec<KeyLine>,
     /// Plans that clients are on.
     pub plans: BTreeMap<String, RawPlan>,
-    /// What is not carried over, and where it stands.
+    /// Where each of them stands.
+    plan_places: BTreeMap<String, String>,
+    /// What is not carried over, and where it is.
     pub left: BTreeMap<String, BTreeSet<String>>,
-    /// What is carried over in another way than it stands there, and where.
+    /// What is carried over in another form, and where it is.
     pub noted: BTreeMap<String, BTreeSet<String>>,
-    /// Clients whose keys stay out, where that stands, and why.
+    /// Clients whose keys are left out, where that is, and why.
     shut: BTreeMap<String, (String, String)>,
     /// Files that hold something of their kind.
     met: BTreeSet<String>,
@@ -35,12 +38,12 @@ pub struct Found {
     system: &'static str,
 }
 
-/// Something that is not carried over, or that is carried over in another way.
+/// Something that is not carried over, or carried over in another form.
 #[derive(Serialize)]
 pub struct Left {
     /// What, and why.
     pub problem: String,
-    /// Where it stands.
+    /// Its line.
     pub places: Vec<String>,
 }
 
@@ -57,7 +60,7 @@ impl Found {
         listed(&self.left)
     }
 
-    /// What is carried over in another way, as a list.
+    /// What is carried over in another form, as a list.
     pub fn noted(&self) -> Vec<Left> {
         listed(&self.noted)
     }
@@ -71,19 +74,20 @@ impl Found {
         self.met.contains(file)
     }
 
-    /// Keeps a client and its keys out: something shuts it there that cannot be said here.
+    /// Leaves out a client and its keys, because something that has no equivalent here shuts it out
+    /// there.
     pub(crate) fn shut(&mut self, client: &str, place: &str, problem: impl Into<String>) {
         self.shut
             .entry(client.to_owned())
             .or_insert_with(|| (place.to_owned(), problem.into()));
     }
 
-    /// What can be done only when all is read.
+    /// What can be done only when everything has been read.
     pub(crate) fn settle(&mut self) {
         let shut: BTreeMap<String, (String, String)> = std::mem::take(&mut self.shut)
             .into_iter()
             .map(|(client, (place, problem))| {
-                let problem = format!("client `{client}` and its keys stay out: {problem}");
+                let problem = format!("client `{client}` and its keys are left out: {problem}");
                 (client, (place, problem))
             })
             .collect();
@@ -116,7 +120,7 @@ impl Found {
         }
     }
 
-    /// Leaves out keys that have ended by now: a store takes none that could never work.
+    /// Leaves out expired keys: a store accepts none that could never work.
     pub fn leave_ended(&mut self, now: u64) {
         let (ended, keys) = std::mem::take(&mut self.keys).into_iter().partition(|k| {
             let end = k.expires.parse::<When>().ok();
@@ -143,7 +147,7 @@ impl Found {
             .insert(place.to_owned());
     }
 
-    /// A client by the name that the other system has for it; gives the name it gets here.
+    /// A client by its name in the other system; gives its name here.
     pub(crate) fn client(&mut self, original: &str) -> String {
         let name = client_name(original);
         let system = self.system;
@@ -176,7 +180,7 @@ impl Found {
         }
     }
 
-    /// A key in full; hashed here. None if it is not carried over.
+    /// A full key, hashed here. None if it is not carried over.
     pub(crate) fn plain_key(
         &mut self,
         place: &str,
@@ -201,8 +205,8 @@ impl Found {
                 self.note(
                     place,
                     format!(
-                        "holds a character that cannot be sent {}; send it in a header of its own or in the query, or issue a new key",
-                        places.join(" or ")
+                        "holds a character that cannot be sent {}; send it as a header of its own, or issue a new key",
+                        listed_words(&places)
                     ),
                 );
             }
@@ -212,7 +216,7 @@ impl Found {
         None
     }
 
-    /// A key by its digest. None if it stands in the export already.
+    /// A key by its digest. None if it is already in the export.
     pub(crate) fn key(
         &mut self,
         place: &str,
@@ -229,7 +233,7 @@ impl Found {
         self.keys.push(KeyLine {
             place: place.to_owned(),
             client: client.to_owned(),
-            sha256: digest.0.iter().map(|b| format!("{b:02x}")).collect(),
+            sha256: hex::text(digest.0),
             environment: how.environment.clone().unwrap_or_default(),
             labels: vec![format!("imported-from={}", self.system)],
             ..KeyLine::default()
@@ -237,7 +241,7 @@ impl Found {
         self.keys.last_mut()
     }
 
-    /// A scope as a policy can write it, by the name that the other system has for it.
+    /// A scope as a policy can write it, by its name in the other system.
     pub(crate) fn scope(&mut self, original: &str, place: &str) -> Option<String> {
         if is_scope(original) {
             return Some(original.to_owned());
@@ -250,11 +254,41 @@ impl Found {
         None
     }
 
-    /// A plan, by the name that the other system has for it.
-    pub(crate) fn plan(&mut self, original: &str, plan: RawPlan) -> String {
+    /// A plan, by the name that the other system has for it. One that stands in several places
+    /// has the limits of all of them.
+    pub(crate) fn plan(&mut self, original: &str, plan: RawPlan, place: &str) -> String {
         let name = plan_name(original);
-        self.plans.entry(name.clone()).or_insert(plan);
+        let Some(there) = self.plans.get_mut(&name) else {
+            self.plan_places.insert(name.clone(), place.to_owned());
+            self.plans.insert(name.clone(), plan);
+            return name;
+        };
+        if *there != plan {
+            let new = plan.limits.into_iter();
+            let new: Vec<_> = new.filter(|l| !there.limits.contains(l)).collect();
+            there.limits.extend(new);
+            there.quota = match (there.quota.take(), plan.quota) {
+                (Some(a), Some(b)) if b.requests < a.requests => Some(b),
+                (a, b) => a.or(b),
+            };
+            self.note(
+                place,
+                format!("plan `{name}` has other limits elsewhere in the export: here it has both"),
+            );
+        }
         name
+    }
+
+    /// The policy has a plan of this name with other limits, and keeps them.
+    pub fn plan_stays(&mut self, name: &str) {
+        let place = self.plan_places.get(name).cloned().unwrap_or_default();
+        self.leave(
+            &place,
+            format!(
+                "limits of plan `{name}`: the policy has a plan of this name, whose own limits stay; \
+                 change them there, or rename one of the two"
+            ),
+        );
     }
 }
 
@@ -267,7 +301,15 @@ fn listed(of: &BTreeMap<String, BTreeSet<String>>) -> Vec<Left> {
         .collect()
 }
 
-/// A name that a client may have: the same for the same original, and another for another.
+fn listed_words(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A valid name for a client: the same for the same original, and different for different ones.
 pub(crate) fn client_name(original: &str) -> String {
     if is_client_name(original) {
         return original.to_owned();
@@ -299,8 +341,7 @@ pub(crate) fn plan_name(original: &str) -> String {
     format!("{plain}-{}", mark(original))
 }
 
-/// Tells apart what becomes alike when it is made to fit.
+/// A suffix that distinguishes names that become equal when they are made valid.
 fn mark(original: &str) -> String {
-    let digest = Sha256::digest(original.as_bytes());
-    digest.iter().take(3).map(|b| format!("{b:02x}")).collect()
+    hex::start(Sha256::digest(original.as_bytes()), 3)
 }

@@ -13,7 +13,7 @@ mod tables;
 
 use tables::{ANSWER, CONFIG, CONSUMER, CREDENTIAL, RESOURCE, RULE, SPEC};
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
     &RESOURCE,
     &SPEC,
@@ -193,7 +193,7 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    /// A list of clients that may call some routes: they get a scope that others do not have.
+    /// A list of clients that may call some routes, which get a scope that others do not have.
     fn allow(&mut self, names: &[&str], scope: &str, place: &str, found: &mut Found) {
         found.leave(
             place,

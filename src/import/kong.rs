@@ -1,6 +1,6 @@
-//! Kong's declarative configuration: consumers with key-auth credentials, ACL groups,
-//! consumer groups, rate-limiting plugins. Credentials, memberships and plugins may stand in
-//! what they belong to or in lists of their own, as `db_export` writes them.
+//! Kong's declarative configuration: consumers with key-auth credentials, ACL groups, consumer
+//! groups, rate-limiting plugins. Credentials, memberships and plugins may be inside their owner or
+//! in lists of their own, as `db_export` writes them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ mod tables;
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared};
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 12] = [
     &tables::FILE,
     &tables::CONSUMER,
@@ -58,7 +58,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     let mut shared: Shared<'_> = BTreeMap::new();
     for (_, file) in &files {
         for (name, node) in file.entries("_plugin_configs")? {
-            // One that no plugin names has no effect.
+            // A configuration that no plugin names has no effect.
             node.pass();
             shared.insert(name, node);
         }
@@ -204,7 +204,7 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    /// Lists of their own, whose items name the consumer that they belong to.
+    /// Separate lists, whose items name their consumer.
     fn lists(
         &mut self,
         document: &'n Document,
@@ -268,7 +268,7 @@ impl<'n> World<'n> {
         }
     }
 
-    /// Gives a plugin to whom it belongs to.
+    /// Assigns a plugin to its owner.
     fn place(&mut self, mut plugin: Plugin<'n>, found: &mut Found) -> Result<()> {
         if let Some(group) = &plugin.group {
             let name = self.group_names.get(group).unwrap_or(group).clone();
@@ -306,7 +306,7 @@ impl<'n> World<'n> {
                 shut.insert(name, closed);
             }
             if let Some(plan) = limits.plan() {
-                plans.insert(name, found.plan(name, plan));
+                plans.insert(name, found.plan(name, plan, &place));
             }
         }
         for person in &self.people {

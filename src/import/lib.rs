@@ -1,14 +1,14 @@
-//! Clients, keys and limits out of other systems' exports: Kong, APISIX, Envoy Gateway, Unkey,
+//! Clients, keys and limits from other systems' exports: Kong, APISIX, Envoy Gateway, Unkey,
 //! Higress, Tyk, and tables.
 //!
 //! Text goes in, lines to import come out. Every field of an export is carried over, listed as not
-//! carried over, or known to be without effect: each importer has tables that say which, and
-//! `fields` holds it to them. Never opens a file or a store, and never keeps a key: keys are hashed
-//! where they are read, on this machine; from here on there are digests only.
+//! carried over, or known to have no effect: each importer has tables that say which, and `fields`
+//! enforces them. Never opens a file or a store, and never keeps a key: keys are hashed as they are
+//! read, on this machine, and only digests go further.
 
 use std::collections::BTreeMap;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use zeroize::Zeroizing;
 
 mod apisix;
@@ -43,7 +43,7 @@ pub enum System {
     Higress,
     /// Tyk: sessions of keys, and policies
     Tyk,
-    /// A table with a header, AWS API Gateway's and Gravitee's among them
+    /// A table with a header, such as AWS API Gateway's and Gravitee's
     Csv,
 }
 
@@ -88,25 +88,25 @@ pub struct How {
     pub client: Option<String>,
     /// The environment of keys that name none.
     pub environment: Option<String>,
-    /// Take keys that are so short that they could be guessed.
+    /// Import keys that are so short that they could be guessed.
     pub allow_short: bool,
     /// Names of columns in a table, by field.
     pub columns: BTreeMap<String, String>,
 }
 
-/// A file of an export. It holds keys: it is wiped when it has been read.
+/// A file of an export. It contains keys, so it is wiped after it has been read.
 pub struct File {
-    /// What messages call it.
+    /// The name for messages.
     pub name: String,
-    /// What stands in it.
+    /// Its text.
     pub text: Zeroizing<String>,
 }
 
-/// Reads the files of an export together: one may name what stands in another.
+/// Reads the files of an export together: one may refer to what is in another.
 ///
 /// # Errors
-/// If a file is not what the system writes, or holds nothing of it. No message holds a value
-/// of a file.
+/// If a file is not what the system writes, or contains nothing of its kind. No message contains a
+/// value from a file.
 pub fn read(system: System, files: &[File], how: &How) -> Result<Found> {
     let mut found = Found::of(system.as_str());
     if system == System::Csv {
@@ -149,6 +149,7 @@ fn trimmed(file: &File) -> &str {
 
 fn nothing(system: System, file: &str) -> keystile_model::error::Error {
     refuse(
+        Code::FileInvalid,
         format_args!(
             "{file}: holds nothing to take over from {}",
             system.as_str()

@@ -24,7 +24,7 @@ impl<'n> Config<'n> {
     }
 
     pub fn get(&self, field: &str) -> Option<&'n Node> {
-        // All are marked as read, the first that says something counts.
+        // All are marked as read; the first that has a value counts.
         let mut all = self.0.iter().map(|object| object.get(field));
         let first = all.by_ref().flatten().next();
         all.for_each(drop);
@@ -45,7 +45,7 @@ impl<'n> Config<'n> {
     }
 }
 
-/// What plugins' settings become: limits, and what they do not say.
+/// What plugins' settings become: limits, and what limits cannot express.
 #[derive(Default)]
 pub struct Read {
     /// At most one for each period.
@@ -88,7 +88,7 @@ impl Read {
         self.lost.push(what.to_owned());
     }
 
-    /// Takes in what another plugin says.
+    /// Adds another plugin's settings.
     pub fn join(&mut self, other: Self) {
         for l in other.limits {
             if !self.limits.iter().any(|o| o.per == l.per && o.by == l.by) {
@@ -100,7 +100,7 @@ impl Read {
         self.shut |= other.shut;
     }
 
-    /// As keys have them.
+    /// In the form for keys.
     pub fn words(&self) -> Vec<String> {
         self.limits.iter().map(rules::limit_word).collect()
     }
@@ -112,7 +112,7 @@ impl Read {
         }
     }
 
-    /// As a plan has them. None if there are none.
+    /// In the form for a plan. None if there are none.
     pub fn plan(&self) -> Option<RawPlan> {
         let quota = self.month.map(month);
         (!self.limits.is_empty() || quota.is_some()).then(|| RawPlan {
@@ -157,7 +157,7 @@ pub const KONG: Kind = Kind {
     fields: &[
         becomes(
             &["second", "minute", "hour", "day"],
-            "a token bucket: so many in each period, so many at once",
+            "a token bucket of this size, refilled over the period",
         ),
         becomes(&["month"], "a quota of the calendar month, in a plan"),
         becomes(
@@ -166,13 +166,13 @@ pub const KONG: Kind = Kind {
         ),
         lost(
             &["year"],
-            "there is no quota by year; write one by month or day",
+            "there is no yearly quota; write a monthly or daily one",
         ),
         lost(
             &["header_name", "path"],
-            "counts by header or path; here by client",
+            "counts by header or path; here it counts by client",
         ),
-        lost(&["throttling"], "requests are refused, never held back"),
+        lost(&["throttling"], "requests are refused, never delayed"),
         COUNTING,
     ],
 };
@@ -188,7 +188,7 @@ pub const KONG_ADVANCED: Kind = Kind {
         ),
         lost(
             &["header_name", "path", "compound_identifier"],
-            "counts by other things; here by client",
+            "counts by other things; here it counts by client",
         ),
         lost(
             &["enforce_consumer_groups", "consumer_groups"],
@@ -196,7 +196,7 @@ pub const KONG_ADVANCED: Kind = Kind {
         ),
         lost(
             &["disable_penalty", "throttling"],
-            "a refused request takes nothing here, and none is held back",
+            "here, refused requests take nothing, and none are delayed",
         ),
         COUNTING,
     ],
@@ -268,12 +268,9 @@ pub const APISIX_COUNT: Kind = Kind {
         becomes(&["count", "time_window"], "a token bucket"),
         becomes(
             &["key", "key_type"],
-            "`by: client`; others than the consumer are listed",
+            "`by: client`; anything but the consumer is listed",
         ),
-        becomes(
-            &["_meta", "disable"],
-            "a plugin that is switched off limits nothing",
-        ),
+        becomes(&["_meta", "disable"], "a disabled plugin limits nothing"),
         lost(
             &["group"],
             "shares its counter with other routes; here it counts by client",
@@ -298,16 +295,13 @@ pub const APISIX_REQ: Kind = Kind {
     fields: &[
         becomes(
             &["rate", "burst"],
-            "a token bucket: `rate` a second, both together at once",
+            "a token bucket that refills `rate` a second and holds `rate` + `burst`",
         ),
         becomes(
             &["key", "key_type"],
-            "`by: client`; others than the consumer are listed",
+            "`by: client`; anything but the consumer is listed",
         ),
-        becomes(
-            &["_meta", "disable"],
-            "a plugin that is switched off limits nothing",
-        ),
+        becomes(&["_meta", "disable"], "a disabled plugin limits nothing"),
         no_effect(&[
             "rejected_code",
             "rejected_msg",

@@ -1,11 +1,11 @@
-//! Moments as exports write them: seconds, milliseconds or finer since the epoch, as numbers
-//! or texts, or dates.
+//! Times as exports write them: seconds, milliseconds or finer since the epoch, as numbers or
+//! texts, or dates.
 
 use keystile_model::when::{self, When};
 
 use super::node::Node;
 
-/// Seconds since the epoch. None if it is no moment.
+/// Seconds since the epoch. None if it is not a time.
 pub fn of(node: &Node) -> Option<u64> {
     if let Some(number) = node.number() {
         return Some(seconds(number));
@@ -24,7 +24,7 @@ pub fn of_text(text: &str) -> Option<u64> {
     if let Ok(number) = text.parse::<u64>() {
         return Some(seconds(number));
     }
-    // A year beyond what a keyset can hold means never, as near as makes no difference.
+    // A year beyond what a keyset can hold effectively means never.
     if text
         .get(..4)
         .is_some_and(|y| y.parse::<u16>().is_ok_and(|y| y > 2105))
@@ -39,8 +39,8 @@ pub fn of_text(text: &str) -> Option<u64> {
     }
 }
 
-/// A number this large would be more than a thousand years after the epoch in the next
-/// larger unit.
+/// In the next larger unit, a number this large would be more than a thousand years after the
+/// epoch.
 fn seconds(number: u64) -> u64 {
     match number {
         0..100_000_000_000 => number,
@@ -53,7 +53,7 @@ fn seconds(number: u64) -> u64 {
 /// The last second that a key can end in: 2106-02-07.
 const LAST: u64 = u32::MAX as u64 - 1;
 
-/// As a key's line holds it; whatever is later than a keyset can hold ends with it.
+/// In the form for a key's line; times later than a keyset can hold are reduced to its last.
 pub fn line(seconds: u64) -> String {
     when::rfc3339(seconds.min(LAST))
 }

@@ -1,4 +1,4 @@
-//! A file of an export as a tree: every value knows its line and whether it was read.
+//! A file of an export as a tree: every value has its line, and whether it was read.
 //!
 //! Values may be keys: they are wiped when they are dropped, and no message holds one.
 
@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use sha2::{Digest as _, Sha256};
@@ -42,6 +42,7 @@ pub struct Document {
 pub fn parse(file: &str, text: &str, what: &str) -> Result<Vec<Document>> {
     let wrong = |line: u64| {
         refuse(
+            Code::FileInvalid,
             format_args!("{file}:{line}: is neither YAML nor JSON"),
             format_args!("name {what}"),
         )
@@ -88,7 +89,7 @@ impl Node {
         }
     }
 
-    /// Numbers are kept as they are written: one may be a key that begins with a zero.
+    /// Numbers are kept as they are written, because one may be a key that begins with a zero.
     fn as_written(&mut self, source: &str) {
         let span = self.span;
         match &mut self.data {
@@ -114,7 +115,7 @@ impl Node {
         matches!(self.data, Data::Null)
     }
 
-    /// Nothing that could say anything: null, an empty text, list or mapping.
+    /// Whether it is empty: null, an empty text, list or mapping.
     pub fn is_empty(&self) -> bool {
         match &self.data {
             Data::Null => true,
@@ -135,7 +136,7 @@ impl Node {
         self
     }
 
-    /// Marks it and all in it as read: it is spoken for as a whole.
+    /// Marks it and everything in it as read, because it is handled as a whole.
     pub fn pass(&self) {
         self.see();
         match &self.data {
@@ -208,7 +209,7 @@ impl Node {
         Some(pairs.iter().map(|(name, node)| (name.as_str(), node)))
     }
 
-    /// What stands under a name in a mapping, without marking anything.
+    /// The value under a name in a mapping, without marking anything.
     pub fn peek(&self, name: &str) -> Option<&Node> {
         match &self.data {
             Data::Map(pairs) => pairs
@@ -221,7 +222,7 @@ impl Node {
     }
 }
 
-/// `Enabled`, `YES` and `1` say yes; other words than yes and no say nothing.
+/// `Enabled`, `YES` and `1` mean yes; words other than yes and no mean nothing.
 pub fn flag_word(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "y" | "t" | "1" => Some(true),
@@ -230,8 +231,8 @@ pub fn flag_word(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether two names are the same but for capitals, spaces, `-` and `_` within: exports spell
-/// `external_id` as `externalId` too. Kong's `_config` is another field than `config`.
+/// Whether two names are equal except for case, spaces, `-` and `_` inside: exports also spell
+/// `external_id` as `externalId`. Kong's `_config` is a different field from `config`.
 pub fn same_name(one: &str, other: &str) -> bool {
     let letters = |name: &str| {
         name.chars()
@@ -242,9 +243,10 @@ pub fn same_name(one: &str, other: &str) -> bool {
     one == other || one.starts_with('_') == other.starts_with('_') && letters(one) == letters(other)
 }
 
-/// A value that has another form than it should.
+/// The error for a value of the wrong type.
 pub fn wrong_form(place: &str, field: &str, expected: &str) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{place}: `{field}` is not {expected}"),
         "export it again, or correct it by hand",
     )
@@ -331,7 +333,7 @@ impl<'de> Visitor<'de> for DataVisitor {
         while let Some(name) = map.next_key::<String>()? {
             let name = Zeroizing::new(name);
             if !names.insert(Sha256::digest(name.as_bytes()).into()) {
-                // Which of the two counts differs from reader to reader.
+                // Readers differ in which of the two counts.
                 return Err(A::Error::custom("a field stands here twice"));
             }
             pairs.push((name, map.next_value::<Spanned<Data>>()?.into()));

@@ -1,5 +1,5 @@
-//! A table with a header: keys in full, or their digests. API gateways' own tables are among
-//! them: AWS API Gateway's key file, and Gravitee's subscriptions.
+//! A table with a header: full keys, or their digests. This includes tables of API gateways: AWS
+//! API Gateway's key file, and Gravitee's subscriptions.
 
 use csv::StringRecord;
 use keystile_core::key::Digest;
@@ -7,7 +7,7 @@ use keystile_core::key::Digest;
 use super::found::Found;
 use super::node::{flag_word, same_name};
 use super::{How, moment, printable};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::rules;
 
 /// The fields that a column can hold, and other names that its header may have.
@@ -53,7 +53,7 @@ const FIELDS: [(&str, &[&str]); 18] = [
     ("status", &["state", "subscription_status"]),
 ];
 
-/// Columns that switch a key off: each of them counts, however many there are.
+/// Columns that disable a key: each of them counts, however many there are.
 const SWITCHES: [&str; 3] = ["disabled", "enabled", "status"];
 
 struct Table<'h> {
@@ -79,6 +79,7 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
     }
     if rows == 0 {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("{name}: holds no rows"),
             "write a line for each key below the names of the columns",
         ));
@@ -88,12 +89,13 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
 
 fn unreadable(name: &str, line: u64) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{name}:{line}: cannot be read as a row of the table"),
         "write UTF-8, with as many columns as the first line has",
     )
 }
 
-/// What stands between columns: a comma, or, without one in the header, `;` or a tab.
+/// The separator of columns: a comma or, if the header has none, `;` or a tab.
 fn delimiter(text: &str) -> u8 {
     let header = text.lines().next().unwrap_or_default();
     let of = |c: &&u8| header.as_bytes().contains(c);
@@ -106,6 +108,7 @@ impl<'h> Table<'h> {
         if let Some(field) = how.columns.keys().find(|f| !known(f)) {
             let fields: Vec<&str> = FIELDS.iter().map(|(f, _)| *f).collect();
             return Err(refuse(
+                Code::FieldUnknown,
                 format_args!("there is no field `{field}`"),
                 format_args!("known are {}", fields.join(", ")),
             ));
@@ -122,8 +125,9 @@ impl<'h> Table<'h> {
                 && let Some(wanted) = how.columns.get(field)
             {
                 return Err(refuse(
+                    Code::FieldUnknown,
                     format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
-                    "name one of its first line with `--column`",
+                    keystile_model::next!["name one of its first line with ", named("column")],
                 ));
             }
             let also: Vec<usize> = (0..header.len())
@@ -155,8 +159,9 @@ impl<'h> Table<'h> {
         let table = Self { name, columns, how };
         if !table.has("key") && !table.has("sha256") {
             return Err(refuse(
+                Code::FieldMissing,
                 format_args!("{name}:1: there is neither a column `key` nor `sha256`"),
-                "name it with `--column key=HEADER`",
+                keystile_model::next!["name it with ", named("column").value("key=HEADER")],
             ));
         }
         Ok(table)
@@ -166,7 +171,7 @@ impl<'h> Table<'h> {
         self.columns.contains(&Some(field))
     }
 
-    /// The cells of a field that say something.
+    /// The non-empty cells of a field.
     fn cells<'r>(
         &'r self,
         record: &'r StringRecord,
@@ -186,28 +191,15 @@ impl<'h> Table<'h> {
             let split = get(field).unwrap_or_default().split([' ', ';', ',']);
             split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
         };
-        // A restriction that says nothing must not come to restrict nothing.
+        // A restriction without content must not become no restriction.
         let restrictions = ["cidrs", "deny_cidrs", "origins", "certificates"];
         let is_void = |f: &&'static str| get(f).is_some() && words(f).is_empty();
         if let Some(field) = restrictions.iter().find(|f| is_void(f)) {
             found.leave(&place, format!("`{field}` holds separators alone"));
             return Ok(());
         }
-        let disabled = match self.switch(record) {
-            Switch::On => false,
-            Switch::Off => true,
-            Switch::Unsaid => {
-                found.note(
-                    &place,
-                    "does not say whether it is enabled, so it is disabled",
-                );
-                true
-            }
-            Switch::Out(word) => {
-                let word = printable(&word, 40);
-                found.leave(&place, format!("stays out: its status is `{word}`"));
-                return Ok(());
-            }
+        let Some(disabled) = self.is_disabled(record, &place, found) else {
+            return Ok(());
         };
         let Some(owner) = get("client").or(self.how.client.as_deref()) else {
             found.leave(&place, "names no client; name one with `--client`");
@@ -253,7 +245,27 @@ impl<'h> Table<'h> {
         Ok(())
     }
 
-    /// Whether a key is on: every column about it must agree.
+    /// Whether a key is switched off; `None` if it stays out.
+    fn is_disabled(&self, record: &StringRecord, place: &str, found: &mut Found) -> Option<bool> {
+        match self.switch(record) {
+            Switch::On => Some(false),
+            Switch::Off => Some(true),
+            Switch::Unsaid => {
+                found.note(
+                    place,
+                    "does not say whether it is enabled, so it is disabled",
+                );
+                Some(true)
+            }
+            Switch::Out(word) => {
+                let word = printable(&word, 40);
+                found.leave(place, format!("stays out: its status is `{word}`"));
+                None
+            }
+        }
+    }
+
+    /// Whether a key is enabled: every column about that must agree.
     fn switch(&self, record: &StringRecord) -> Switch {
         let words = ["false", "no", "0", "n", "f"];
         let is_no = |cell: &str| words.contains(&cell.to_ascii_lowercase().as_str());
@@ -288,9 +300,9 @@ impl<'h> Table<'h> {
 enum Switch {
     On,
     Off,
-    /// There is a column for it, and its cell is empty.
+    /// There is a column for it, but its cell is empty.
     Unsaid,
-    /// A word that may mean that the key has ended.
+    /// A word that may mean that the key has expired.
     Out(String),
 }
 
@@ -303,7 +315,7 @@ impl Switch {
     }
 }
 
-/// A moment in any unit, or what the command line takes: `90d`.
+/// A time in any unit, or in the form of the command line: `90d`.
 fn time(cell: Option<&str>) -> String {
     let cell = cell.unwrap_or_default();
     if cell.eq_ignore_ascii_case("never") {

@@ -30,7 +30,7 @@ fn found(system: System, text: &str, how: &How) -> Found {
 
 fn sha(key: &str) -> String {
     let digest = Digest::of_foreign(key.as_bytes());
-    digest.0.iter().map(|b| format!("{b:02x}")).collect()
+    keystile_core::hex::text(digest.0)
 }
 
 fn key<'f>(found: &'f Found, key: &str) -> &'f KeyLine {

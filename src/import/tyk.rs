@@ -1,5 +1,5 @@
-//! Tyk: sessions of keys as the gateway's and the dashboard's APIs answer them, or as Redis
-//! holds them under `apikey-…`, and policies.
+//! Tyk: sessions of keys, from the gateway's and the dashboard's APIs or from Redis (`apikey-…`),
+//! and policies.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ mod tables;
 
 use tables::{FILE, ITEM, POLICY, RIGHT, SESSION};
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 5] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY];
 
 struct Key<'n> {
@@ -64,7 +64,7 @@ impl<'n> World<'n> {
             return self.item(document, root, None, 0, found);
         }
         if !is("keys") && !is("data") && !is("policies") && !is("apis") {
-            // As Redis holds them: the names are the keys.
+            // As in Redis: the names are the keys.
             for (i, (name, node)) in root.pairs().into_iter().flatten().enumerate() {
                 if is_session(node) {
                     self.item(document, node, Some(name), i, found)?;
@@ -119,7 +119,7 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    /// A key; places never hold its text.
+    /// A key; places in messages never contain its text.
     fn item(
         &mut self,
         document: &'n Document,
@@ -175,23 +175,7 @@ impl<'n> World<'n> {
         let mut grant = grant(&key.session, found)?;
         grant.off |= key.session.flag("is_inactive")? == Some(true);
         grant.out = grant.out.or_else(|| key.session.closed());
-        let mut policies = key.session.words("apply_policies")?;
-        let one = key
-            .session
-            .text("apply_policy_id")?
-            .filter(|p| !p.is_empty());
-        policies.extend(one);
-        for id in policies {
-            match self.policies.get(id) {
-                Some(policy) => self.apply(policy, &mut grant, found)?,
-                None => {
-                    grant.out = Some(format!(
-                        "its policy `{}` is not in the export",
-                        printable(id, 80)
-                    ));
-                }
-            }
-        }
+        self.apply_all(&key.session, &mut grant, found)?;
         grant.limits.report(place, found);
         if grant.scopes.is_empty() && grant.out.is_none() {
             grant.out = Some("it has no access rights".to_owned());
@@ -199,15 +183,10 @@ impl<'n> World<'n> {
         if grant.limits.shut {
             grant.out = Some("it has a limit of 0".to_owned());
         }
-        let expires = match key
-            .session
-            .get("expires")
-            .map(|n| (n.text(), moment::of(n)))
-        {
-            None | Some((Some("0" | "-1"), _)) => String::new(),
-            Some((_, Some(at))) => moment::line(at),
-            Some((_, None)) => {
-                grant.out = Some("`expires` is no time".to_owned());
+        let expires = match expires(&key.session) {
+            Ok(expires) => expires,
+            Err(problem) => {
+                grant.out = Some(problem);
                 String::new()
             }
         };
@@ -224,7 +203,7 @@ impl<'n> World<'n> {
             return Ok(());
         };
         if let Some(out) = grant.out {
-            found.leave(place, format!("stays out: {out}"));
+            found.leave(place, format!("is left out: {out}"));
             return Ok(());
         }
         let client = found.client(owner);
@@ -253,6 +232,25 @@ impl<'n> World<'n> {
         Ok(())
     }
 
+    /// Adds what the policies of a session say.
+    fn apply_all(&self, session: &Object<'n>, grant: &mut Grant, found: &mut Found) -> Result<()> {
+        let mut policies = session.words("apply_policies")?;
+        let one = session.text("apply_policy_id")?;
+        policies.extend(one.filter(|p| !p.is_empty()));
+        for id in policies {
+            match self.policies.get(id) {
+                Some(policy) => self.apply(policy, grant, found)?,
+                None => {
+                    grant.out = Some(format!(
+                        "its policy `{}` is not in the export",
+                        printable(id, 80)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, policy: &Object<'n>, into: &mut Grant, found: &mut Found) -> Result<()> {
         let theirs = grant(policy, found)?;
         let (active, inactive) = (policy.flag("active")?, policy.flag("is_inactive")?);
@@ -265,6 +263,16 @@ impl<'n> World<'n> {
         into.scopes.extend(theirs.scopes);
         into.out = into.out.take().or(theirs.out);
         Ok(())
+    }
+}
+
+/// When a session ends; empty for never.
+fn expires(session: &Object<'_>) -> std::result::Result<String, String> {
+    let written = session.get("expires");
+    match written.map(|n| (n.text(), moment::of(n))) {
+        None | Some((Some("0" | "-1"), _)) => Ok(String::new()),
+        Some((_, Some(at))) => Ok(moment::line(at)),
+        Some((_, None)) => Err("`expires` is no time".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
-//! Unkey: keys as `apis.listKeys` answers them in version 1 and 2, an array of such keys, or
-//! rows of its database. A key is known by `hash` (SHA-256, base64 as the database has it, or
-//! an object with `value` and `variant` as migrations do) or by `plaintext`.
+//! Unkey: keys from `apis.listKeys`, version 1 and 2, an array of such keys, or rows of its
+//! database. A key is given by `hash` (SHA-256, in base64 as in the database, or an object with
+//! `value` and `variant` as in migrations) or by `plaintext`.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use keystile_model::rules;
 
 mod tables;
 
-/// All that this importer knows.
+/// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 6] = [
     &tables::FILE,
     &tables::KEY,
@@ -79,7 +79,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
-/// The API, or the set of keys, that a key is good for.
+/// The API, or the key space, for which a key is valid.
 fn space<'n>(key: &Object<'n>) -> Result<Option<&'n str>> {
     let mut space = None;
     for field in ["apiId", "keySpaceId", "keyAuthId"] {
@@ -168,8 +168,8 @@ struct Words {
     cidrs: Vec<String>,
 }
 
-/// The ranges that a key may be used from, none meaning any: a list, or one text with commas.
-/// `None` if they cannot be read.
+/// The ranges from which a key may be used; empty for any. A list, or one text with commas. `None`
+/// if they cannot be read.
 fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
     let Some(node) = key.get("ipWhitelist") else {
         return Ok(Some(Vec::new()));
@@ -184,7 +184,7 @@ fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
         .collect())
 }
 
-/// Why a key is not taken at all.
+/// Why a key is not imported at all.
 fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
     let mut deleted = false;
     for field in ["deletedAt", "deletedAtM"] {
@@ -263,7 +263,7 @@ fn digest(node: &Node, place: &str, found: &mut Found) -> Result<Option<Digest>>
     Ok(bytes.and_then(|b| b.try_into().ok()).map(Digest))
 }
 
-/// Whether a key has no requests left. Counts of use are listed.
+/// Whether a key has no requests left. Usage counts are listed.
 fn used_up(key: &Object<'_>, place: &str, found: &mut Found) -> Result<bool> {
     let mut remaining = key
         .number("remaining")?
@@ -281,7 +281,7 @@ fn used_up(key: &Object<'_>, place: &str, found: &mut Found) -> Result<bool> {
         Some(0) => found.note(place, "has no credits left, so it is disabled"),
         Some(_) => found.leave(
             place,
-            "credits: counts of use are not carried over; write a quota into a plan",
+            "credits: usage counts are not carried over; write a quota into a plan",
         ),
     }
     Ok(remaining == Some(0))

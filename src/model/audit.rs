@@ -1,9 +1,9 @@
 //! The audit log: a chain of records, each bound to the one before by its hash.
 //!
-//! The chain shows that a record was changed, removed or put in. A checkpoint, signed with
-//! a secret of the store's and kept beside it, shows that the tail was cut off. Whoever
-//! holds the master key can write a whole new chain; against that, keep the head
-//! (`audit verify` prints it) somewhere else and compare with `audit verify --expect`.
+//! The chain reveals that a record was changed, removed or inserted. A checkpoint, signed with a
+//! secret of the store and kept beside it, reveals that the end was cut off. Anyone with the master
+//! key can write a whole new chain; to detect that, keep the head (`audit verify` prints it)
+//! elsewhere and compare it with `audit verify --expect`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::when;
 use crate::world::{Actor, Moment, World};
+use keystile_core::hex::{self, Hex};
 
 mod checkpoint;
 
@@ -23,13 +24,13 @@ pub use checkpoint::{Checkpoint, Secret};
 pub struct Link(pub [u8; 32]);
 
 impl Link {
-    /// Stands before the first record.
+    /// The link before the first record.
     pub const GENESIS: Self = Self([0; 32]);
 }
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 
@@ -64,24 +65,12 @@ impl FromStr for Head {
         let (seq, hex) = s.split_once(':').ok_or_else(wrong)?;
         Ok(Self {
             seq: seq.parse().map_err(|_| wrong())?,
-            link: Link(unhex(hex).ok_or_else(wrong)?),
+            link: Link(hex::read(hex).ok_or_else(wrong)?),
         })
     }
 }
 
-/// 32 bytes from 64 hexadecimal digits.
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(out)
-}
-
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Outcome {
     /// It was done.
@@ -91,7 +80,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -99,7 +88,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome that a word says.
+    /// The outcome with this name.
     pub fn of(word: &str) -> Option<Self> {
         [Self::Done, Self::Refused]
             .into_iter()
@@ -107,48 +96,48 @@ impl Outcome {
     }
 }
 
-/// The form of a record, which says what its hash covers.
+/// The format of a record, which determines what its hash covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Knows no network: neither address nor request, and nothing refused.
+    /// Without network fields: neither address nor request, and no refusals.
     One,
     /// Covers every field.
     Two,
 }
 
-/// One thing that was done, or tried.
+/// An action that was done or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// What the hash covers.
     pub format: Format,
-    /// Counts from 1 without a gap.
+    /// The number, from 1 without gaps.
     pub seq: u64,
-    /// When.
+    /// The time.
     pub at: Moment,
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// What: `key.revoke`.
+    /// The action, such as `key.revoke`.
     pub action: String,
-    /// To whom or what: a client, a key id.
+    /// What the action was done to: a client, a key id.
     pub subject: String,
-    /// The client that it concerns, or nothing.
+    /// The client concerned, or empty.
     pub client: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why it was refused, or nothing.
+    /// The reason for a refusal, or empty.
     pub reason: String,
-    /// How it was: JSON, or nothing.
+    /// The state before, as JSON, or empty.
     pub before: String,
-    /// How it is: JSON, or nothing.
+    /// The state after, as JSON, or empty.
     pub after: String,
-    /// Hash of the record before.
+    /// Hash of the previous record.
     pub prev: Link,
-    /// Hash of this one.
+    /// Hash of this record.
     pub hash: Link,
 }
 
 impl Record {
-    /// One with who and when in it, and nothing else.
+    /// A record with only the actor and the time.
     pub fn new(world: &World) -> Self {
         Self {
             format: Format::Two,
@@ -167,7 +156,7 @@ impl Record {
         }
     }
 
-    /// About what it takes in memory and in an answer.
+    /// Its approximate size in memory and in an answer.
     pub fn bytes(&self) -> usize {
         let texts = [
             &self.actor.user,
@@ -196,7 +185,7 @@ impl Record {
         self
     }
 
-    /// Where a chain ends that ends with it.
+    /// The head of a chain that ends with this record.
     pub fn head(&self) -> Head {
         Head {
             seq: self.seq,
@@ -244,7 +233,7 @@ impl Record {
         Link(h.finalize().into())
     }
 
-    /// Whether it is as it was written.
+    /// Whether it is unchanged.
     fn is_sound(&self) -> bool {
         let has_no_more = || {
             self.actor.address.is_empty()
@@ -282,19 +271,19 @@ impl Record {
 /// Where a chain breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// The record is not the one that was written.
+    /// The record was changed.
     Changed(u64),
-    /// There is no such record, though later ones are there.
+    /// The record is missing, although there are later ones.
     Missing(u64),
     /// The record does not follow the one before it.
     Unlinked(u64),
-    /// The chain should go on to this record.
+    /// The chain should extend to this record.
     CutOff(u64),
     /// The chain should end before this record.
     Beyond(u64),
-    /// The last record is not the one that the store remembers.
+    /// The last record is not the one that the store has recorded.
     OtherHead(u64),
-    /// The first records were removed, and not by `audit prune`.
+    /// The first records were removed, but not by `audit prune`.
     Start(u64),
     /// The checkpoint beside the store names a record that the log does not hold.
     Kept(u64),
@@ -331,7 +320,7 @@ impl fmt::Display for Broken {
             ),
             Self::Start(n) => write!(
                 f,
-                "audit records up to {n} were removed, and not by `keystilectl audit prune`"
+                "audit records up to {n} were removed, and not by pruning the log"
             ),
             Self::Kept(n) => write!(
                 f,
@@ -388,48 +377,4 @@ impl Chain {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::caller::Caller;
-    use crate::reach::Reach;
-    use proptest::prelude::*;
-
-    fn record(action: &str, subject: &str) -> Record {
-        let record = Record {
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            ..Record::new(&World {
-                now: Moment::from_ms(1_000),
-                actor: Actor::default(),
-                caller: Caller::Local,
-                entropy: |_| Ok(()),
-                reach: Reach::default(),
-            })
-        };
-        record.after(Head {
-            seq: 0,
-            link: Link::GENESIS,
-        })
-    }
-
-    #[test]
-    fn a_head_reads_back_what_it_prints() {
-        let head = Head {
-            seq: 7,
-            link: record("a", "b").expected(),
-        };
-        assert_eq!(head.to_string().parse(), Ok(head));
-        assert!("7:zz".parse::<Head>().is_err());
-        assert!(format!("7:{}", "é".repeat(32)).parse::<Head>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn moving_text_between_fields_changes_the_hash(a in ".{0,8}", b in ".{0,8}", c in ".{0,8}") {
-            prop_assume!(!b.is_empty());
-            let one = record(&format!("{a}{b}"), &c);
-            let two = record(&a, &format!("{b}{c}"));
-            prop_assert_ne!(one.expected(), two.expected());
-        }
-    }
-}
+mod tests;

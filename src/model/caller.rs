@@ -1,8 +1,8 @@
-//! Who asks for something, and how far his reach goes.
+//! Callers, and what they may do.
 //!
-//! Which role may ask for which operation is a table of the server. What is decided here
-//! holds for every operation alike: a token that is bound to a client sees the keys of
-//! that client and no others, and makes none beyond its ceilings.
+//! Which role may use which operation is a table of the API. The rules here apply to every
+//! operation: a token that is bound to a client sees only the keys of that client, and issues none
+//! beyond its ceilings.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,12 +12,13 @@ use ipnet::IpNet;
 use keystile_core::key::KeyId;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result, refuse};
-use crate::record::{self, Rules};
+use crate::error::{Code, Error, Result, named, refuse};
+use crate::key::Rules;
+use crate::record;
 use crate::when;
 
-/// What kind of caller a token makes; each may do what those before it may, but that
-/// `client` is bound to its client.
+/// The role of a token; each may do what those before it may, except that `client` is bound to its
+/// client.
 #[derive(
     Clone,
     Copy,
@@ -45,10 +46,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, lowest first.
     pub const ALL: [Self; 4] = [Self::Client, Self::Auditor, Self::Issuer, Self::Owner];
 
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -58,7 +59,7 @@ impl Role {
         }
     }
 
-    /// The role that a word says.
+    /// The role with this name.
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|r| r.as_str() == word)
     }
@@ -70,36 +71,36 @@ impl fmt::Display for Role {
     }
 }
 
-/// Who asks.
+/// A caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Who can read the store and its master key on this machine. May do everything.
+    /// Somebody who can read the store and its master key on this machine. May do everything.
     Local,
-    /// Who holds a token.
+    /// The holder of a token.
     Token(Grant),
 }
 
-/// What a good token is good for.
+/// What a valid token allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Public id of the token.
     pub id: KeyId,
     /// Its name.
     pub name: String,
-    /// What kind of caller it makes.
+    /// Its role.
     pub role: Role,
-    /// The client that it is bound to; of the role `client` only.
+    /// The client that it is bound to; only for the role `client`.
     pub client: Option<String>,
-    /// What it may make; of the role `client` only.
+    /// What its keys may be; only for the role `client`.
     pub ceilings: Ceilings,
-    /// Ranges that it may be used from; any if there are none.
+    /// Address ranges from which it may be used; any if empty.
     pub networks: Vec<IpNet>,
     /// Seconds; to the minute.
     pub last_used: Option<u64>,
 }
 
 impl Grant {
-    /// Of whom nobody knows: sees nothing and may do nothing.
+    /// For an unknown caller: sees nothing and may do nothing.
     pub fn nothing() -> Self {
         let Ok(id) = KeyId::random(|digits: &mut [u8]| {
             digits.fill(0);
@@ -123,18 +124,18 @@ impl Grant {
     }
 }
 
-/// The most that keys may have which a client makes for itself. The default admits keys
-/// without scopes and plans of their own, as many and as long as wanted.
+/// The limits for keys that a client issues for itself. The default admits keys without scopes and
+/// without plans of their own, in any number and for any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ceilings {
     /// The scopes that they may hold.
     pub scopes: Vec<String>,
-    /// The plans that they may have, their client's included where they have none of their own.
-    /// None named: their client's, and no other.
+    /// The plans that they may have, including the client's for keys without a plan of their own.
+    /// If empty: only the client's.
     pub plans: Vec<String>,
-    /// Seconds from now that they must end within.
+    /// The longest lifetime, in seconds from now.
     pub max_expiry: Option<u64>,
-    /// How many may live at once.
+    /// How many may be valid at once.
     pub max_keys: Option<u32>,
 }
 
@@ -147,7 +148,7 @@ impl Caller {
         }
     }
 
-    /// Its token's role; that of the owner for who is on this machine.
+    /// The role of its token; for local callers, owner.
     pub fn role(&self) -> Role {
         match self {
             Self::Local => Role::Owner,
@@ -155,7 +156,7 @@ impl Caller {
         }
     }
 
-    /// Tells callers apart: `local`, or the id of the token.
+    /// Identifies the caller: `local`, or the id of the token.
     pub fn mark(&self) -> String {
         match self {
             Self::Local => "local".to_owned(),
@@ -171,7 +172,7 @@ impl Caller {
         }
     }
 
-    /// Whether it may know of a client.
+    /// Whether it may see a client.
     pub fn sees(&self, client: &str) -> bool {
         match self {
             Self::Token(g) if g.role == Role::Client => g.client.as_deref() == Some(client),
@@ -179,19 +180,19 @@ impl Caller {
         }
     }
 
-    /// The client that a listing is narrowed to: its own, or the one that is asked for.
+    /// The client that a listing is restricted to: its own, or the requested one.
     pub fn narrowed<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
         match self {
-            // Of no client: a name that no client can have.
+            // Without a client: a name that no client can have.
             Self::Token(g) if g.role == Role::Client => Some(g.client.as_deref().unwrap_or("")),
             Self::Local | Self::Token(_) => asked,
         }
     }
 
-    /// That it is not bound to a client, for what concerns more than one.
+    /// Checks that it is not bound to a client, for operations that concern more than one.
     ///
     /// # Errors
-    /// It is bound; the caller's `what` (`change clients`) says to what end.
+    /// If it is bound; `what` (such as `change clients`) names the purpose.
     pub fn unbound(&self, what: &str) -> Result<()> {
         match self.bound() {
             None => Ok(()),
@@ -201,10 +202,10 @@ impl Caller {
         }
     }
 
-    /// That it may do what only an owner may.
+    /// Checks that it is an owner.
     ///
     /// # Errors
-    /// It is not an owner.
+    /// If it is not an owner.
     pub fn owner(&self, what: &str) -> Result<()> {
         match self.role() {
             Role::Owner => Ok(()),
@@ -216,7 +217,7 @@ impl Caller {
 }
 
 impl Ceilings {
-    /// That a new key of a client with that plan keeps within them.
+    /// Checks that a new key of a client with that plan is within the ceilings.
     ///
     /// # Errors
     /// The first ceiling that it exceeds.
@@ -226,11 +227,14 @@ impl Ceilings {
                 format_args!("this token may not give a key scope `{scope}`"),
                 "scopes",
                 &self.scopes,
-            ));
+            )
+            .about("scopes"));
         }
         self.admit_plan(rules.plan.as_deref(), client_plan)?;
         if !rules.limits.is_empty() {
-            return Err(forbidden("this token may not give a key limits of its own"));
+            return Err(
+                forbidden("this token may not give a key limits of its own").about("limits")
+            );
         }
         self.admit_expiry(rules.expires, now)
     }
@@ -247,11 +251,11 @@ impl Ceilings {
             ),
             (None, None) => "without a plan the key would have no limits".to_owned(),
         };
-        Err(exceeded(fact, "plans", &self.plans))
+        Err(exceeded(fact, "plans", &self.plans).about("plan"))
     }
 
-    /// That the successor of a key may hold what that one holds: its scopes and its plan.
-    /// Limits of its own go on, for both draw on the same buckets.
+    /// Checks that the successor of a key may have its scopes and plan. The key's own limits carry
+    /// over, because both draw on the same buckets.
     ///
     /// # Errors
     /// Those of [`Ceilings::admit`].
@@ -268,7 +272,7 @@ impl Ceilings {
         self.admit(&rules, client_plan, now)
     }
 
-    /// The latest end that a key may have which takes the place of one that ends at `expires`.
+    /// The latest expiry for a key that replaces one that expires at `expires`.
     pub fn nearest_end(&self, expires: Option<u64>, now: u64) -> Option<u64> {
         let most = self.max_expiry.map(|most| now.saturating_add(most));
         match (expires, most) {
@@ -277,10 +281,10 @@ impl Ceilings {
         }
     }
 
-    /// That an end is near enough.
+    /// Checks that an expiry is early enough.
     ///
     /// # Errors
-    /// It is not.
+    /// If it is not.
     pub fn admit_expiry(&self, expires: Option<u64>, now: u64) -> Result<()> {
         let Some(most) = self.max_expiry else {
             return Ok(());
@@ -290,16 +294,18 @@ impl Ceilings {
         }
         let most = when::duration(most);
         Err(refuse(
+            Code::BeyondCeiling,
             format_args!("keys that this token makes end within {most}"),
-            format_args!("give `--expires {most}` or less"),
-        ))
+            crate::next!["give ", named("expires").value(&most), " or less"],
+        )
+        .about("expires"))
     }
 
-    /// That a change of rules keeps within them. What was given by others beyond them may
-    /// stay, but such a key is not widened: neither its rights nor its end.
+    /// Checks that a change of rules is within the ceilings. What others have granted beyond them
+    /// may stay, but such a key may not be widened, neither in its rights nor in its expiry.
     ///
     /// # Errors
-    /// It does not.
+    /// If it is not.
     pub fn admit_change(
         &self,
         before: &Rules,
@@ -328,7 +334,7 @@ impl Ceilings {
         Err(beyond())
     }
 
-    /// That a key may go on as another one, which ends at `expires`.
+    /// Checks that a key may be rotated to one that expires at `expires`.
     ///
     /// # Errors
     /// Those of [`Ceilings::admit_change`].
@@ -343,7 +349,7 @@ impl Ceilings {
         self.admit_expiry(after.expires, now)
     }
 
-    /// Whether rights that were given before could have been given under them.
+    /// Whether existing rights are within the ceilings.
     fn admit_rights(&self, rules: &Rules, client_plan: Option<&str>) -> bool {
         let endless = Self {
             max_expiry: None,
@@ -353,9 +359,9 @@ impl Ceilings {
     }
 }
 
-/// A refusal for want of rights.
+/// A refusal for lack of rights.
 pub fn forbidden(fact: impl fmt::Display) -> Error {
-    refuse(fact, "ask somebody whose token may").of(Kind::Forbidden)
+    refuse(Code::NotPermitted, fact, "ask somebody whose token may")
 }
 
 fn beyond() -> Error {
@@ -367,10 +373,15 @@ fn beyond() -> Error {
 fn exceeded(fact: impl fmt::Display, what: &str, those: &[String]) -> Error {
     if those.is_empty() {
         refuse(
+            Code::BeyondCeiling,
             fact,
             format_args!("it may give no {what}; ask somebody whose token may"),
         )
     } else {
-        refuse(fact, format_args!("it may give {}", those.join(", ")))
+        refuse(
+            Code::BeyondCeiling,
+            fact,
+            format_args!("it may give {}", those.join(", ")),
+        )
     }
 }

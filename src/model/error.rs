@@ -1,179 +1,225 @@
-//! What goes wrong, said to a person: the fact, then the next step.
+//! What goes wrong: one refusal or several, each a value that every surface words for its
+//! own readers.
 
 use std::fmt::{self, Display};
 
-/// One or more messages, printed by the command line or sent as a problem by the server, and put
-/// nowhere else.
+pub use crate::refusal::{Act, Code, Fault, Kind, Next, Surface, Trouble, named};
+
+/// One or more refusals, printed by the command line, sent as a problem by the server or
+/// shown by the console.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
-    messages: Vec<String>,
+    faults: Vec<Fault>,
+    /// How many more there are that are not kept.
+    more: usize,
     kind: Kind,
-    /// For the log alone.
+    /// For the log only.
     cause: String,
 }
 
-/// What sort of refusal it is: decides the status of an HTTP answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// What was asked for makes no sense here.
-    #[default]
-    Invalid,
-    /// The request cannot be read.
-    Malformed,
-    /// Nobody knows who asks.
-    Unauthenticated,
-    /// Who asks may not.
-    Forbidden,
-    /// There is no such thing.
-    NotFound,
-    /// It stands against something that is there.
-    Conflict,
-    /// It has changed since it was looked at.
-    Stale,
-    /// Asked for too often.
-    TooMany,
-    /// It cannot be done at the moment.
-    Unavailable,
-    /// The store fails.
-    Store(Trouble),
-}
-
-/// Why the store fails; the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// There is no space left.
-    Full,
-    /// It cannot be opened or written.
-    Access,
-    /// The disk does not answer as it should.
-    Io,
-    /// What is on the disk is not as it was written.
-    Damaged,
-}
-
-impl Trouble {
-    /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Access, Self::Io, Self::Damaged];
-
-    /// The word for it in metrics and the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Access => "access",
-            Self::Io => "io",
-            Self::Damaged => "damaged",
-        }
-    }
-}
-
-/// What every operation gives back.
+/// The result of every operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A refusal. There is no way to make one without a next step.
-pub fn refuse(fact: impl Display, next: impl Display) -> Error {
+/// A refusal: what happened, the fact in words, and the next step.
+pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
     Error {
-        messages: vec![format!("{fact}; {next}")],
-        kind: Kind::default(),
+        faults: vec![Fault {
+            code,
+            field: None,
+            leans: false,
+            place: String::new(),
+            fact: fact.to_string(),
+            next: next.into(),
+        }],
+        more: 0,
+        kind: code.kind(),
         cause: String::new(),
     }
+}
+
+/// A refusal in the words of a reader that already says what to do, such as that of the
+/// policy.
+pub fn told(code: Code, words: impl Display) -> Error {
+    refuse(code, words, Next::NONE)
+}
+
+/// A mistake of ours.
+pub fn defect(fact: impl Display) -> Error {
+    refuse(
+        Code::Defect,
+        fact,
+        "please report this: it is a mistake in Keystile",
+    )
+}
+
+/// Several such words.
+pub fn told_all(code: Code, words: &[impl Display]) -> Error {
+    let told = words.iter().flat_map(|w| told(code, w).into_faults());
+    refuse_all(told.collect())
 }
 
 /// Several refusals, each complete in itself.
-pub fn refuse_all(messages: Vec<String>) -> Error {
+pub fn refuse_all(faults: Vec<Fault>) -> Error {
     Error {
-        messages,
+        faults,
+        more: 0,
         kind: Kind::default(),
         cause: String::new(),
     }
 }
 
-/// Refusals that a file can be full of: those that come first, and how many follow. Who
-/// mends the first often mends the others, and nobody reads a hundred thousand.
-pub fn refuse_first(mut messages: Vec<String>) -> Error {
+/// Refusals that a file can be full of: those that come first, and how many follow. Mending
+/// the first often mends the others, and nobody reads a hundred thousand.
+pub fn refuse_first(mut faults: Vec<Fault>) -> Error {
     const SHOWN: usize = 20;
-    if let Some(more) = messages.len().checked_sub(SHOWN).filter(|n| *n > 0) {
-        messages.truncate(SHOWN);
-        messages.push(format!("… and {more} more"));
+    let more = faults.len().saturating_sub(SHOWN);
+    faults.truncate(SHOWN);
+    Error {
+        more,
+        ..refuse_all(faults)
     }
-    refuse_all(messages)
 }
 
-/// What is wrong with the lines of a file, so that all of it can be said at once.
+/// Collects what is wrong with the lines of a file, so that everything is reported at once.
 #[derive(Debug, Default)]
 pub struct Complaints {
-    messages: Vec<String>,
+    faults: Vec<Fault>,
 }
 
 impl Complaints {
-    /// Takes what is wrong with one line; `place` says which, unless it is empty.
+    /// Adds what is wrong with one line; `place` names it, unless it is empty.
     ///
     /// # Errors
-    /// The same, if it says nothing of the line: the work was interrupted, or the store fails.
-    /// The lines that follow must not be tried then.
+    /// The error itself, if it is not about the line: the work was interrupted, or the store fails.
+    /// The following lines must not be tried then.
     pub fn take(&mut self, wrong: Error, place: &str) -> Result<()> {
         match wrong.kind {
             Kind::Unavailable | Kind::Store(_) => return Err(wrong),
-            _ if place.is_empty() => self.messages.extend(wrong.messages),
-            _ => self.messages.extend(wrong.at(place).messages),
+            _ if place.is_empty() => self.faults.extend(wrong.faults),
+            _ => self.faults.extend(wrong.at(place).faults),
         }
         Ok(())
     }
 
-    /// Succeeds if there are none.
+    /// Succeeds if nothing is wrong.
     ///
     /// # Errors
-    /// Those that come first, and how many follow.
+    /// The first ones, and how many follow.
     pub fn none(self) -> Result<()> {
-        match self.messages.is_empty() {
+        match self.faults.is_empty() {
             true => Ok(()),
-            false => Err(refuse_first(self.messages)),
+            false => Err(refuse_first(self.faults)),
         }
     }
 }
 
+/// In the words of the command line, as the log has it.
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.messages.join("\n"))
+        f.write_str(&self.words(Surface::CommandLine).join("\n"))
     }
 }
 
 impl Error {
-    /// The same, of a sort.
+    /// An error without words: nobody is left to read it.
+    pub fn silent() -> Self {
+        refuse_all(Vec::new())
+    }
+
+    /// The same, of a kind.
     #[must_use]
     pub fn of(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The same with a reason that only the log tells.
+    /// The same, with more of them that are not kept.
+    #[must_use]
+    pub fn and_more(mut self, more: usize) -> Self {
+        self.more = self.more.saturating_add(more);
+        self
+    }
+
+    /// The same refusal, with a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: &Self) -> Self {
         self.cause = cause.to_string();
         self
     }
 
-    /// The reason that only the log tells, if there is one.
-    pub fn cause(&self) -> &str {
-        &self.cause
+    /// The same, about a field whose name precedes the words.
+    #[must_use]
+    pub fn field(self, name: impl Display) -> Self {
+        self.set_field(name, true)
     }
 
-    /// What sort it is.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// The same, about a field that the words name or that is obvious.
+    #[must_use]
+    pub fn about(self, name: impl Display) -> Self {
+        self.set_field(name, false)
     }
 
-    /// The messages, one a line.
-    pub fn messages(&self) -> &[String] {
-        &self.messages
+    fn set_field(mut self, name: impl Display, leans: bool) -> Self {
+        let name = name.to_string();
+        for f in self.faults.iter_mut().filter(|f| f.field.is_none()) {
+            f.field = Some(name.clone().into());
+            f.leans = leans;
+        }
+        self
     }
 
     /// The same with `place: ` before each message.
     #[must_use]
     pub fn at(mut self, place: impl Display) -> Self {
-        for m in &mut self.messages {
-            *m = format!("{place}: {m}");
+        for f in &mut self.faults {
+            f.place = match f.place.is_empty() {
+                true => place.to_string(),
+                false => format!("{place}: {}", f.place),
+            };
         }
         self
+    }
+
+    /// The cause for the log, if there is one.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What happened first.
+    pub fn code(&self) -> Option<Code> {
+        self.faults.first().map(|f| f.code)
+    }
+
+    /// Whether that is what happened.
+    pub fn is(&self, code: Code) -> bool {
+        self.code() == Some(code)
+    }
+
+    /// The refusals.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// The refusals, taken out.
+    pub fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    /// How many more there are.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// The messages in the words of a surface, one a line.
+    pub fn words(&self, surface: Surface) -> Vec<String> {
+        let all = self.faults.iter().map(|f| f.words(surface));
+        let more = (self.more > 0).then(|| format!("… and {} more", self.more));
+        all.chain(more).collect()
     }
 }
 
@@ -181,33 +227,45 @@ impl Error {
 mod tests {
     use super::*;
 
+    fn bad() -> Error {
+        refuse(Code::InvalidValue, "bad", "mend it")
+    }
+
     #[test]
     fn of_many_refusals_the_first_twenty_are_shown_and_the_others_counted() {
-        let many = |n: usize| (1..=n).map(|i| format!("keys.csv:{i}: bad")).collect();
+        let many = |n: usize| -> Vec<Fault> {
+            (1..=n)
+                .flat_map(|i| bad().at(format_args!("keys.csv:{i}")).into_faults())
+                .collect()
+        };
         assert_eq!(refuse_first(many(20)), refuse_all(many(20)));
         let error = refuse_first(many(100_000));
-        assert_eq!(error.messages().len(), 21);
-        assert_eq!(
-            error.messages().get(..20),
-            refuse_all(many(20)).messages().get(..)
-        );
-        assert_eq!(
-            error.messages().last().map(String::as_str),
-            Some("… and 99980 more")
-        );
+        assert_eq!(error.faults(), many(20));
+        assert_eq!(error.more(), 99_980);
+        let words = error.words(Surface::Rest);
+        assert_eq!(words.len(), 21);
+        assert_eq!(words.last().unwrap(), "… and 99980 more");
     }
 
     #[test]
     fn only_what_is_wrong_with_a_line_is_kept_until_the_others_were_tried() {
         let mut complaints = Complaints::default();
-        complaints.take(refuse("bad", "mend it"), "a:1").unwrap();
-        complaints.take(refuse("bad", "mend it"), "").unwrap();
-        for kind in [Kind::Unavailable, Kind::Store(Trouble::Full)] {
-            let other = || refuse("it ends here", "try again").of(kind);
+        complaints.take(bad(), "a:1").unwrap();
+        complaints.take(bad().field("plan"), "").unwrap();
+        for code in [Code::Interrupted, Code::StoreFull] {
+            let other = || refuse(code, "it ends here", "try again");
             assert_eq!(complaints.take(other(), "a:2"), Err(other()));
         }
-        let words = complaints.none().unwrap_err().to_string();
-        assert_eq!(words, "a:1: bad; mend it\nbad; mend it");
+        let error = complaints.none().unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.to_string(), "a:1: bad; mend it\n`plan`: bad; mend it");
         assert_eq!(Complaints::default().none(), Ok(()));
+    }
+
+    #[test]
+    fn the_field_that_was_named_first_stays() {
+        let e = bad().field("scopes[0]").about("id").at("f").at("g");
+        assert_eq!(e.faults()[0].base_field(), Some("scopes"));
+        assert_eq!(e.to_string(), "g: f: `scopes[0]`: bad; mend it");
     }
 }

@@ -1,38 +1,38 @@
-//! Text that somebody else wrote, made fit for a terminal.
+//! Text from others, made safe for a terminal.
 //!
-//! Names, labels, descriptions and a server's messages come from callers. A terminal obeys what
-//! is in them: escape sequences change its title, move the cursor and clear the screen, a line
-//! break forges a row, and marks for right-to-left text turn a word around. Whatever is printed
-//! for people passes through here. Sources: ECMA-48; Unicode Technical Report 36, section 2.10;
-//! the paper "Trojan Source".
+//! Names, labels, descriptions and a server's messages come from callers. A terminal acts on their
+//! content: escape sequences change its title, move the cursor and clear the screen, a line break
+//! forges a row, and right-to-left marks reverse a word. Everything that is printed for people
+//! passes through here. Sources: ECMA-48; Unicode Technical Report 36, section 2.10; the paper
+//! "Trojan Source".
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use std::fmt::Write as _;
 
-/// One line: every character that does more than be seen is written as an escape.
+/// One line: every character that is not simply visible is written as an escape.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// Several lines, each of them as [`line()`] has it but for our own colours. Lines after the first
-/// are indented, so that none can pass for a message of its own.
+/// Several lines, each as in [`line()`] except for our own colours. Lines after the first are
+/// indented, so that none can pass for a separate message.
 pub fn message(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(without_sequences).collect();
     lines.join("\n    ")
 }
 
-/// Tables and texts of our own: line breaks and colours stay.
+/// Our own tables and texts: line breaks and colours stay.
 pub fn page(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(without_sequences).collect();
     lines.join("\n")
 }
 
-/// JSON, written by a serializer: the same values with every character that acts as an escape.
-/// Outside of strings there is none but line breaks.
+/// JSON from a serializer: the same values, with every active character as an escape. Outside
+/// strings, line breaks are the only ones.
 pub fn json(text: &str) -> Cow<'_, str> {
     let acts = |c: char| c != '\n' && acts(c);
     if !text.chars().any(acts) {
@@ -67,8 +67,8 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a terminal does something with it, or it is not seen, or it changes how others are
-/// shown. Marks that choose the shape of the character before them, as in `❤️`, do neither harm.
+/// Whether a terminal acts on it, or it is invisible, or it changes how other characters are shown.
+/// Marks that choose the shape of the previous character, as in `❤️`, are harmless.
 pub fn acts(c: char) -> bool {
     let chooses_shape = matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
     c.is_control()
@@ -76,8 +76,8 @@ pub fn acts(c: char) -> bool {
         || is_ignorable(c) && !chooses_shape
 }
 
-/// Whether it is a character that is not shown: what has Unicode's property
-/// `Default_Ignorable_Code_Point` (17.0).
+/// Whether it is an invisible character, with Unicode's property `Default_Ignorable_Code_Point`
+/// (17.0).
 pub fn is_ignorable(c: char) -> bool {
     matches!(
         c,
@@ -130,18 +130,19 @@ fn without_sequences(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// JSON on one line, which ends: whoever reads it may have it on a terminal.
+/// JSON on one line with a line feed, safe for a terminal.
 pub fn json_line(value: &impl Serialize) -> Result<String> {
     let mut out = serde_json::to_string(value).map_err(|e| unwritable(&e))?;
     out.push('\n');
     Ok(json(&out).into_owned())
 }
 
-/// That an answer cannot be written as JSON.
+/// The error that an answer cannot be written as JSON.
 pub fn unwritable(e: &serde_json::Error) -> Error {
     refuse(
+        Code::OutputFailed,
         format_args!("the answer cannot be written as JSON ({e})"),
-        "use `--output table`",
+        crate::next!["use ", crate::error::named("output").value("table")],
     )
 }
 

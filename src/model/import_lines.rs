@@ -1,4 +1,4 @@
-//! Clients and keys that another system had, line by line.
+//! Clients and keys of another system, line by line.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::wire::LimitWords;
 
-/// A client to make, unless it is there.
+/// A client to create, unless it exists.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ImportClient)]
@@ -22,7 +22,7 @@ pub struct ClientLine {
     pub description: String,
 }
 
-/// A key to take over, unless it is there.
+/// A key to import, unless it exists.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = ImportKey)]
@@ -35,40 +35,40 @@ pub struct KeyLine {
     pub sha256: String,
     /// Free text.
     pub name: String,
-    /// Where it is good; the first environment of the policy if it is empty.
+    /// Its environment; if empty, the first of the policy.
     pub environment: String,
     /// `secret` or `publishable`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Permissions.
+    /// Scopes.
     pub scopes: Vec<String>,
-    /// A plan of its own.
+    /// A plan for the key.
     pub plan: String,
-    /// Limits of its own: `100/1m`.
+    /// Limits for the key: `100/1m`.
     pub limits: Vec<String>,
-    /// When it ends.
+    /// When it expires.
     pub expires: String,
-    /// When it begins.
+    /// When it becomes valid.
     pub not_before: String,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from. A server that does not know them refuses them, and
-    /// is asked for them only where needed.
+    /// Address ranges from which it may not be used. A server that does not know this field refuses
+    /// it, so it is sent only if needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_cidrs: Vec<String>,
-    /// Origins that it may be used from.
+    /// Web origins from which it may be used.
     pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with: `spiffe://…` or `dns:…`.
-    /// A server that does not know them refuses them, and is asked for them only where needed.
+    /// Identities of client certificates that it is bound to: `spiffe://…` or `dns:…`. A server
+    /// that does not know this field refuses it, so it is sent only if needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
-    /// Free pairs: `team=payments`.
+    /// Labels: `team=payments`.
     pub labels: Vec<String>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
 }
 
-/// So many requests in each calendar month.
+/// A quota by calendar month.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ImportQuota)]
@@ -77,8 +77,8 @@ pub struct QuotaLine {
     pub requests_per_month: u64,
 }
 
-/// Takes over clients, plans and keys: all of them, or none. What is there already stays
-/// as it is, so that a second time changes nothing.
+/// Imports clients, plans and keys: all of them, or none. What exists already stays as it is, so
+/// that a second run changes nothing.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
@@ -91,37 +91,40 @@ pub struct Import {
     /// Limits of plans that clients are on.
     #[serde(default)]
     pub plans: BTreeMap<String, Vec<LimitWords>>,
-    /// Quotas of plans that clients are on. A server that does not know them refuses them, and
-    /// is asked for them only where needed.
+    /// Quotas of plans that clients are on. A server that does not know this field refuses it, so
+    /// it is sent only if needed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quotas: BTreeMap<String, QuotaLine>,
-    /// Add plans to the policy that it does not have.
+    /// Add plans that the policy does not have to it.
     #[serde(default)]
     pub add_plans: bool,
-    /// Take scopes that no route of the policy asks for.
+    /// Accept scopes that no route of the policy asks for.
     #[serde(default)]
     pub allow_unknown_scope: bool,
-    /// Check everything, change nothing. Plans are taken as added.
+    /// Check everything, but change nothing. Plans count as added.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What was taken over.
+/// The result of the import.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = ImportDone)]
 pub struct Done {
-    /// Nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
-    /// Clients that were made.
+    /// Clients that were created.
     pub clients_created: Vec<String>,
-    /// Clients that were there.
+    /// How many clients existed already.
     pub clients_known: u64,
-    /// How many keys were taken over.
+    /// How many keys were imported.
     pub keys_imported: u64,
-    /// How many were there.
+    /// How many keys existed already.
     pub keys_known: u64,
-    /// Plans that the policy did not have.
+    /// Plans that were added to the policy.
     pub plans_added: Vec<String>,
-    /// What is there in another form, and was left as it is.
+    /// Plans that the policy has with other limits, and keeps: those asked for are not taken.
+    #[serde(default)]
+    pub plans_kept: Vec<String>,
+    /// What exists in another form, and was left as it is.
     pub kept: Vec<String>,
 }

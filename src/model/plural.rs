@@ -1,4 +1,4 @@
-//! Numbers with the thing that they count.
+//! Numbers with the noun that they count.
 
 /// `1 key`, `2 keys`.
 pub fn count(n: usize, thing: &str) -> String {

@@ -1,6 +1,6 @@
-//! Which addresses messages may be sent to: public ones, and the networks that the operator
-//! allows. Otherwise anybody who may create a webhook could make the server talk to this machine,
-//! to a cloud's metadata service, or to anything else behind the firewall.
+//! The addresses to which messages may be sent: public ones, and the networks that the operator
+//! allows. Otherwise anybody who may create a webhook could make the server connect to this
+//! machine, to a cloud's metadata service, or to anything else behind the firewall.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -25,16 +25,16 @@ const CLOSED_4: [(Ipv4Addr, u8); 15] = [
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
-/// Of IPv6, only this is handed out to the public.
+/// The only IPv6 range that is assigned to the public.
 const OPEN_6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-/// Of that, not these: protocol assignments (Teredo, ORCHID and others), and documentation.
+/// Exceptions in that range: protocol assignments (Teredo, ORCHID and others), and documentation.
 const CLOSED_6: [(Ipv6Addr, u8); 3] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// Which addresses may be spoken to.
+/// The addresses that may be contacted.
 #[derive(Clone, Debug, Default)]
 pub struct Reach(Arc<[IpNet]>);
 
@@ -44,14 +44,14 @@ impl Reach {
         Self(allowed.into())
     }
 
-    /// Whether an address may be spoken to.
+    /// Whether an address may be contacted.
     pub fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         is_public(address) || self.0.iter().any(|n| n.contains(&address))
     }
 
-    /// Whether the host of an address may be spoken to, as far as it says without a look-up:
-    /// what a name stands for is looked at when something is sent.
+    /// Whether the host of a URL may be contacted, as far as that is known without resolving it:
+    /// names are resolved and checked when something is sent.
     pub fn admits_host(&self, host: &str) -> bool {
         if let Some(address) = literal(host) {
             return self.admits(address);
@@ -92,8 +92,8 @@ fn within_6(a: Ipv6Addr, (net, len): (Ipv6Addr, u8)) -> bool {
     Ipv6Net::new(net, len).is_ok_and(|n| n.contains(&a))
 }
 
-/// The IPv4 address that a gateway would take a packet on to: 6to4, and NAT64 by its
-/// well-known prefix. Mapped addresses were read as IPv4 before.
+/// The IPv4 address to which a gateway would forward a packet: 6to4, and NAT64 with its well-known
+/// prefix. Mapped addresses have already been read as IPv4.
 fn embedded(a: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match a.segments() {

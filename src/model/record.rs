@@ -1,33 +1,33 @@
-//! What the store holds, as types: clients, keys, signing keys, policies.
+//! The contents of the store as types: clients, keys, signing keys, policies.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use keystile_core::key::{Digest, KeyId, Name};
+use keystile_core::key::{Digest, KeyId};
 use keystile_core::keyset::{Network, SigningKey};
 use keystile_core::policy::{By, Limit, RawLimit};
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::key::{KeyType, Rules};
 use crate::when;
 
-/// Free `key=value` pairs.
+/// Labels: `key=value` pairs.
 pub type Labels = BTreeMap<String, String>;
 
-/// Who holds keys.
+/// A holder of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Stable, never used again.
+    /// Stable, never reused.
     pub number: u32,
-    /// Unique among the living.
+    /// Unique among existing clients.
     pub name: String,
-    /// For keys without a plan of their own.
+    /// The plan for keys without a plan of their own.
     pub plan: Option<String>,
     /// Free text.
     pub description: String,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
     /// Seconds.
     pub created: u64,
@@ -47,49 +47,14 @@ impl Client {
     }
 }
 
-/// What a key may do, and until when: all that its holder's account manager decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Free text.
-    pub name: String,
-    /// Where it is good.
-    pub environment: Name,
-    /// Bound to browser origins.
-    pub publishable: bool,
-    /// Sorted, each once.
-    pub scopes: Vec<String>,
-    /// Its own plan; without one, its client's.
-    pub plan: Option<String>,
-    /// Its own limits, in place of the plan's.
-    pub limits: Vec<Limit>,
-    /// Seconds.
-    pub expires: Option<u64>,
-    /// Seconds.
-    pub not_before: Option<u64>,
-    /// Ranges that it may be used from.
-    pub allow: Vec<IpNet>,
-    /// Ranges that it may not be used from.
-    pub deny: Vec<IpNet>,
-    /// Browser origins.
-    pub origins: Vec<String>,
-    /// Identities of client certificates.
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    pub labels: Labels,
-    /// Seconds after which it is to give way to a new one; otherwise as its plan says.
-    pub rotate_every: Option<u64>,
-    /// Seconds for which it then goes on; otherwise as its plan says.
-    pub grace: Option<u64>,
-}
-
 /// A key as the store holds it: everything but the key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Public id.
+    /// The public id.
     pub id: KeyId,
     /// Never printed.
     pub digest: Digest,
-    /// Not made here.
+    /// It was imported.
     pub imported: bool,
     /// Number of its client.
     pub client_number: u32,
@@ -99,17 +64,17 @@ pub struct Key {
     pub client_plan: Option<String>,
     /// What it may do.
     pub rules: Rules,
-    /// When it gives way to the key it was rotated to.
+    /// When it stops working because it was rotated.
     pub overlap_end: Option<u64>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
-    /// Since when it is switched off for good.
+    /// When it was revoked.
     pub revoked: Option<u64>,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// First key in its line of rotations.
+    /// First key in its chain of rotations.
     pub lineage: KeyId,
-    /// The key before it.
+    /// The key that it replaced.
     pub rotated_from: Option<KeyId>,
     /// Seconds.
     pub created: u64,
@@ -121,25 +86,25 @@ impl AsRef<Self> for Key {
     }
 }
 
-/// What a key is good for at an instant.
+/// The status of a key at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Status {
-    /// Good.
+    /// It works.
     Active,
-    /// Good until its overlap with a newer key ends.
+    /// It works until its overlap with a newer key ends.
     Rotating,
-    /// Not good yet.
+    /// Not valid yet.
     Pending,
-    /// Switched off for now.
+    /// Disabled.
     Disabled,
-    /// Past its end, or past the overlap with the key it was rotated to.
+    /// Past its expiry, or past the overlap with the key that replaced it.
     Expired,
-    /// Switched off for good.
+    /// Revoked.
     Revoked,
 }
 
 impl Status {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -159,7 +124,7 @@ impl fmt::Display for Status {
 }
 
 impl Key {
-    /// What it is good for now, in seconds.
+    /// Its status at a time, in seconds since the epoch.
     pub fn status(&self, now: u64) -> Status {
         if self.revoked.is_some() {
             Status::Revoked
@@ -176,7 +141,7 @@ impl Key {
         }
     }
 
-    /// When it ends by itself.
+    /// When it stops working without further action.
     pub fn ends(&self) -> Option<u64> {
         match (self.rules.expires, self.overlap_end) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -189,96 +154,34 @@ impl Key {
         self.rules.plan.as_deref().or(self.client_plan.as_deref())
     }
 
-    /// As JSON for the audit log: what is there, without key and digest.
+    /// As JSON for the audit log: what is there, without key and digest, in the order of the
+    /// names. A rotation of all keys makes millions of them.
     pub fn audit_text(&self) -> String {
         let rules = &self.rules;
-        let text = AuditText {
-            certificates: &rules.certificates,
-            cidrs: words(&rules.allow),
-            client: &self.client,
-            deny_cidrs: words(&rules.deny),
-            disabled: self.disabled,
-            environment: rules.environment.as_str(),
-            expires: rules.expires.map(when::rfc3339),
-            grace: rules.grace.map(when::duration),
-            imported: self.imported,
-            labels: &rules.labels,
-            limits: limit_words(&rules.limits),
-            name: &rules.name,
-            not_before: rules.not_before.map(when::rfc3339),
-            origins: &rules.origins,
-            plan: rules.plan.as_deref().unwrap_or_default(),
-            reason: &self.reason,
-            revoked: self.revoked.map(when::rfc3339),
-            rotate_every: rules.rotate_every.map(when::duration),
-            rotated_from: self.rotated_from.map(|k| k.to_string()),
-            scopes: &rules.scopes,
-            kind: self.kind(),
-            works_until: self.overlap_end.map(when::rfc3339),
-        };
-        // Text and lists of it: nothing in there that JSON could not say.
-        serde_json::to_string(&text).unwrap_or_default()
-    }
-
-    /// `secret` or `publishable`.
-    pub fn kind(&self) -> &'static str {
-        if self.rules.publishable {
-            "publishable"
-        } else {
-            "secret"
+        let mut all: BTreeMap<&str, Value> = rules.audited().collect();
+        all.insert("client", json!(self.client));
+        all.insert("environment", json!(rules.environment.as_str()));
+        all.insert("type", json!(KeyType::of(rules).as_str()));
+        let switched = [("disabled", self.disabled), ("imported", self.imported)];
+        all.extend(
+            switched
+                .into_iter()
+                .filter(|(_, is)| *is)
+                .map(|(name, is)| (name, json!(is))),
+        );
+        if !self.reason.is_empty() {
+            all.insert("reason", json!(self.reason));
         }
+        for (name, at) in [("revoked", self.revoked), ("works_until", self.overlap_end)] {
+            all.extend(at.map(|at| (name, json!(when::rfc3339(at)))));
+        }
+        all.extend(
+            self.rotated_from
+                .map(|id| ("rotated_from", json!(id.to_string()))),
+        );
+        // Only text and lists of text, all of which JSON can represent.
+        serde_json::to_string(&all).unwrap_or_default()
     }
-}
-
-/// A key as the audit log tells of it, its fields in the order of their names. Written as it
-/// stands: a rotation of all keys makes millions of them.
-#[derive(Serialize)]
-struct AuditText<'k> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    certificates: &'k [String],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cidrs: Vec<String>,
-    client: &'k str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    deny_cidrs: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
-    disabled: bool,
-    environment: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grace: Option<String>,
-    #[serde(skip_serializing_if = "is_false")]
-    imported: bool,
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    labels: &'k Labels,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    limits: Vec<String>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<String>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    origins: &'k [String],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    plan: &'k str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'k str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotate_every: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotated_from: Option<String>,
-    scopes: &'k [String],
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    works_until: Option<String>,
-}
-
-fn is_false(b: &bool) -> bool {
-    !b
 }
 
 pub(super) fn is_nothing(v: &Value) -> bool {
@@ -291,7 +194,7 @@ pub(super) fn is_nothing(v: &Value) -> bool {
     }
 }
 
-/// A range as the keyset wants it.
+/// A range in the form of the keyset.
 pub fn network(net: IpNet) -> Network {
     let address: IpAddr = net.network();
     let network = Network {
@@ -301,13 +204,12 @@ pub fn network(net: IpNet) -> Network {
     network.canonical()
 }
 
-/// Things as words.
+/// Values as text.
 pub fn words<T: fmt::Display>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
-/// Limits as they are typed: `100/1m:20`, with `@client` behind if all keys of a client
-/// share it.
+/// Limits as they are typed: `100/1m:20`, followed by `@client` if all keys of a client share it.
 pub fn limit_words(limits: &[Limit]) -> Vec<String> {
     limits
         .iter()
@@ -330,19 +232,19 @@ pub fn raw_limit(l: &Limit) -> RawLimit {
     }
 }
 
-/// What becomes of a signing key.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningState {
     /// Signs.
     Active,
-    /// Signs no more, but keysets that it signed are still taken.
+    /// No longer active, but keysets that it signed are still accepted.
     Accepted,
-    /// Gone; its secret is erased.
+    /// Retired; its secret is erased.
     Retired,
 }
 
 impl SigningState {
-    /// The word for it.
+    /// The outcome, state or kind as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -351,7 +253,7 @@ impl SigningState {
         }
     }
 
-    /// The state that a word says.
+    /// The state with this name.
     pub fn of(word: &str) -> Option<Self> {
         [Self::Active, Self::Accepted, Self::Retired]
             .into_iter()
@@ -359,7 +261,7 @@ impl SigningState {
     }
 }
 
-/// A signing key; without its secret when it is retired.
+/// A signing key; without its secret if it is retired.
 pub struct SigningRecord {
     /// Its id.
     pub kid: String,
@@ -376,7 +278,7 @@ pub struct SigningRecord {
 /// A policy as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
-    /// Counts from 1.
+    /// The number, from 1.
     pub revision: u64,
     /// The file.
     pub text: String,
@@ -384,27 +286,27 @@ pub struct Revision {
     pub applied: u64,
 }
 
-/// Who is told what.
+/// A webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Names it in the store.
+    /// Its number in the store.
     pub number: u32,
     /// Unique.
     pub name: String,
-    /// Where messages go.
+    /// Where messages are sent.
     pub url: String,
     /// `key.revoke`, `key.*`, `*`.
     pub events: Vec<String>,
-    /// The last audit record that was looked at for it.
+    /// The last audit record that was processed for it.
     pub cursor: u64,
     /// Seconds.
     pub created: u64,
-    /// Messages that it has not taken yet.
+    /// Messages that it has not accepted yet.
     pub waiting: u64,
 }
 
 impl Webhook {
-    /// Whether it wants to hear of an action.
+    /// Whether it is sent an action.
     pub fn wants(&self, action: &str) -> bool {
         self.events
             .iter()
@@ -414,7 +316,7 @@ impl Webhook {
             })
     }
 
-    /// As JSON for the audit log: what is there, without the secret.
+    /// As JSON for the audit log: the fields that are set, without the secret.
     pub fn json(&self) -> Value {
         json!({
             "webhook": self.name,

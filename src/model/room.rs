@@ -4,12 +4,12 @@ use std::io;
 
 use serde::Serialize;
 
-/// The most bytes of one page, unless its first thing alone has more.
+/// The most bytes of one page, unless its first item alone has more.
 pub const PAGE_BYTES: usize = 4 << 20;
 
-/// What is left of a page: so many things, and so many bytes. Some things are a thousand times
-/// as large as others (the audit record of a policy holds two policies), so that their number
-/// alone bounds nothing.
+/// What is left of a page: a number of items, and a number of bytes. Some items are a thousand
+/// times as large as others (the audit record of a policy holds two policies), so their number
+/// alone is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     things: u32,
@@ -18,7 +18,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// For so many things, and so many bytes.
+    /// Room for this many items and this many bytes.
     pub const fn new(things: u32, bytes: usize) -> Self {
         Self {
             things,
@@ -27,18 +27,18 @@ impl Room {
         }
     }
 
-    /// How many things there is room for.
+    /// How many items there is room for.
     pub const fn things(&self) -> u32 {
         self.things
     }
 
-    /// Whether another thing would be refused, however small it is.
+    /// Whether any further item would be refused, however small.
     pub const fn is_full(&self) -> bool {
         self.things == 0
     }
 
-    /// Takes a thing of so many bytes, if there is room: the first in any case, so that every
-    /// page gets further. After one that does not fit there is room for none.
+    /// Takes an item of this size, if there is room. The first item always fits, so that every page
+    /// makes progress. After one that does not fit, there is no room for any.
     pub fn takes_bytes(&mut self, bytes: usize) -> bool {
         let fits = self.is_empty || bytes <= self.bytes;
         if self.things == 0 || !fits {
@@ -51,25 +51,26 @@ impl Room {
         true
     }
 
-    /// The same of a thing by its size as JSON.
+    /// The same for an item by its size as JSON.
     pub fn takes(&mut self, thing: &impl Serialize) -> bool {
         !self.is_full() && self.takes_bytes(json_bytes(thing))
     }
 
-    /// As many of `things`, from the first on, as there is room for.
+    /// As many of `things`, from the first on, as fit.
     pub fn fill<T: Serialize>(mut self, things: impl IntoIterator<Item = T>) -> Vec<T> {
         things.into_iter().take_while(|t| self.takes(t)).collect()
     }
 }
 
-/// So many things, and the usual bytes.
+/// This many items, and the usual number of bytes.
 impl From<u32> for Room {
     fn from(things: u32) -> Self {
         Self::new(things, PAGE_BYTES)
     }
 }
 
-/// The size of a thing as JSON. What cannot be written has none: whoever writes it says so.
+/// The size of an item as JSON. An item that cannot be written counts as empty; writing it reports
+/// the error.
 fn json_bytes(thing: &impl Serialize) -> usize {
     struct Counted(usize);
 

@@ -1,48 +1,47 @@
-//! When a key is due for rotation, and when its holder is warned. Pure: one key and one
-//! instant in, at most one step out.
+//! When a key is due for rotation, and when its holder is warned. Pure: one key and one time in, at
+//! most one step out.
 
 use crate::record::{Key, Status};
 
 const DAY: u64 = 86_400;
 
-/// How old a key grows where nobody says otherwise.
+/// The default age at which a key is replaced.
 pub const EVERY: u64 = 90 * DAY;
-/// How long the old key works on after a rotation that nobody asked for: long enough for
-/// a weekend.
+/// How long the old key goes on working after an automatic rotation: long enough for a weekend.
 pub const GRACE: u64 = 7 * DAY;
-/// Days before the end at which its holder is warned, the earliest first.
+/// Days before the deadline at which the holder is warned, earliest first.
 pub const WARNINGS: [u64; 3] = [30, 7, 1];
 
-/// How a key is rotated.
+/// The rotation rules of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Seconds after which it is replaced; `None` for never.
     pub every: Option<u64>,
-    /// Seconds that the old one works on.
+    /// Seconds for which the old key goes on working.
     pub grace: u64,
 }
 
-/// What is to be done about a key.
+/// What to do about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Its holder is told that it ends, or should be replaced, in so many days.
+    /// Warn its holder that it expires, or should be replaced, in this many days.
     Warn {
         /// One of [`WARNINGS`].
         days: u64,
-        /// The instant meant, in seconds.
+        /// The deadline, in seconds.
         deadline: u64,
-        /// It ends then by itself; otherwise it is merely due.
+        /// It stops working then; otherwise it is only due.
         ends: bool,
     },
-    /// Its successor is to be made ready, and its own end set.
+    /// Make its successor available, and set its own end.
     HandOver {
-        /// Seconds that it works on.
+        /// Seconds for which it goes on working.
         grace: u64,
     },
 }
 
-/// The next step for a key. `collected` says whether its holder can fetch a new secret by
-/// himself; `warned` is the fewest days of a warning given for the same deadline.
+/// The next step for a key. `collected` says whether its holder can fetch a new secret; `warned` is
+/// the fewest days of a warning already given for the same deadline.
 pub fn step(
     key: &Key,
     schedule: Schedule,
@@ -50,7 +49,8 @@ pub fn step(
     warned: Option<u64>,
     now: u64,
 ) -> Option<Step> {
-    // A key that is being replaced needs no second replacement, and a dead one none at all.
+    // A key that is being replaced needs no second replacement, and one that no longer works needs
+    // none at all.
     if key.status(now) != Status::Active {
         return None;
     }
@@ -67,7 +67,7 @@ pub fn step(
         .into_iter()
         .filter(|days| {
             let at = deadline.saturating_sub(days * DAY);
-            // A key that was made for a week needs no warning a month ahead.
+            // A key that is valid for a week needs no warning a month ahead.
             at > key.created && at <= now
         })
         .min()?;
@@ -78,8 +78,8 @@ pub fn step(
     })
 }
 
-/// The instant to warn of: its end, or, where nobody will replace it unasked, the day on
-/// which it should have been.
+/// The deadline to warn of: its expiry or, if it is not replaced automatically, the day on which it
+/// is due.
 fn deadline(key: &Key, due: Option<u64>, collected: bool) -> Option<(u64, bool)> {
     let end = key.ends();
     let due = due.filter(|_| !collected);

@@ -1,16 +1,17 @@
 //! What a key may do, checked against the policy.
 
 use ipnet::IpNet;
+use keystile_core::hex;
 use keystile_core::key::Digest;
 use keystile_core::keyset::Network;
 use keystile_core::policy::{By, Policy, RawLimit, is_scope, seconds};
 
-use crate::error::{Result, refuse};
+use crate::error::{Act, Code, Result, named, refuse};
+use crate::key::Rules;
 use crate::nearest::nearest;
-use crate::record::{self, Labels, Rules};
-use crate::words;
+use crate::record;
 
-/// Ranges, origins, certificates and scopes that one key may have.
+/// How many ranges, origins, certificates and scopes one key may have.
 const MOST: usize = 500;
 
 /// Checks rules. Scopes that no route asks for are a typing error unless `any_scope`.
@@ -26,61 +27,43 @@ pub fn check(rules: &Rules, policy: &Policy, now: u64, any_scope: bool) -> Resul
         .iter()
         .find(|l| l.burst < policy.greatest_cost())
     {
-        return Err(refuse(
-            format_args!(
+        return Err(refuse(Code::BurstTooSmall, format_args!(
                 "a burst of {} is below the cost of {} that a route of the policy has, so the key could never call it",
                 l.burst,
                 policy.greatest_cost()
-            ),
-            format_args!(
+            ), format_args!(
                 "write a burst, as in `{}/{}s:{}`",
                 l.requests,
                 l.per,
                 policy.greatest_cost()
-            ),
-        ));
+            )).about("limits"));
     }
     let most = [
-        ("cidrs", rules.allow.len()),
-        ("deny_cidrs", rules.deny.len()),
+        ("cidrs", rules.cidrs.len()),
+        ("deny_cidrs", rules.deny_cidrs.len()),
         ("origins", rules.origins.len()),
         ("certificates", rules.certificates.len()),
         ("scopes", rules.scopes.len()),
     ];
     if let Some((field, n)) = most.into_iter().find(|(_, n)| *n > MOST) {
         return Err(refuse(
-            format_args!("`{field}`: {n} are too many for one key"),
+            Code::TooMany,
+            format_args!("{n} are too many for one key"),
             format_args!("give {MOST} at most: wider ranges, or fewer"),
-        ));
+        )
+        .field(field));
     }
     Ok(())
-}
-
-/// Checks the free text of rules. What stood there `before` was looked at when it was given.
-pub fn check_words(rules: &Rules, before: Option<&Rules>) -> Result<()> {
-    if before.is_none_or(|b| b.name != rules.name) {
-        words::check("name", &rules.name, words::NAME)?;
-    }
-    let listed = [
-        ("scopes", &rules.scopes),
-        ("origins", &rules.origins),
-        ("certificates", &rules.certificates),
-    ];
-    for (field, texts) in listed {
-        if let Some(text) = texts.iter().find(|text| words::holds_secret(text)) {
-            words::check(field, text, usize::MAX)?;
-        }
-    }
-    let none = Labels::new();
-    words::check_labels(&rules.labels, before.map_or(&none, |b| &b.labels))
 }
 
 fn check_scope(scope: &str, policy: &Policy, any_scope: bool) -> Result<()> {
     if !is_scope(scope) {
         return Err(refuse(
+            Code::InvalidScope,
             format_args!("`{scope}` is not a scope"),
             "use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`",
-        ));
+        )
+        .about("scopes"));
     }
     if any_scope || policy.scope_number(scope).is_some() {
         return Ok(());
@@ -89,37 +72,61 @@ fn check_scope(scope: &str, policy: &Policy, any_scope: bool) -> Result<()> {
     let known: Vec<&str> = policy.scopes.iter().map(String::as_str).collect();
     Err(match nearest(scope, known.iter().copied()) {
         Some(near) => refuse(
+            Code::UnknownScope,
             fact,
-            format_args!("did you mean `{near}`? (`--allow-unknown-scope` takes it as it is)"),
-        ),
+            crate::next![
+                format_args!("did you mean `{near}`? ("),
+                named("allow_unknown_scope"),
+                " takes it as it is)"
+            ],
+        )
+        .about("scopes"),
         None if known.is_empty() => refuse(
+            Code::UnknownScope,
             fact,
-            "routes ask for none at all; `--allow-unknown-scope` takes it as it is",
-        ),
+            crate::next![
+                "routes ask for none at all; ",
+                named("allow_unknown_scope"),
+                " takes it as it is"
+            ],
+        )
+        .about("scopes"),
         None => refuse(
+            Code::UnknownScope,
             fact,
-            format_args!(
-                "they ask for {} (`--allow-unknown-scope` takes it as it is)",
-                known.join(", ")
-            ),
-        ),
+            crate::next![
+                format_args!("they ask for {} (", known.join(", ")),
+                named("allow_unknown_scope"),
+                " takes it as it is)"
+            ],
+        )
+        .about("scopes"),
     })
 }
 
 fn check_times(rules: &Rules, now: u64) -> Result<()> {
     if rules.expires.is_some_and(|t| t <= now) {
         return Err(refuse(
+            Code::ExpiryInPast,
             "the key would be expired from the start",
-            "give a later `--expires`",
-        ));
+            crate::next!["give a later ", named("expires")],
+        )
+        .about("expires"));
     }
     if let (Some(from), Some(to)) = (rules.not_before, rules.expires)
         && from >= to
     {
         return Err(refuse(
+            Code::EndsBeforeBegin,
             "the key would expire before it begins",
-            "give an earlier `--not-before` or a later `--expires`",
-        ));
+            crate::next![
+                "give an earlier ",
+                named("not_before"),
+                " or a later ",
+                named("expires")
+            ],
+        )
+        .about("expires"));
     }
     Ok(())
 }
@@ -130,9 +137,14 @@ fn check_publishable(rules: &Rules, policy: &Policy) -> Result<()> {
     }
     if rules.origins.is_empty() {
         return Err(refuse(
+            Code::OriginMissing,
             "a publishable key is seen by everybody, so it is bound to the pages that may use it",
-            "give at least one `--origin https://www.example.com`",
-        ));
+            crate::next![
+                "give at least one ",
+                named("origins").value("https://www.example.com")
+            ],
+        )
+        .about("origins"));
     }
     if let Some(scope) = rules
         .scopes
@@ -146,15 +158,17 @@ fn check_publishable(rules: &Rules, policy: &Policy) -> Result<()> {
             format!("the policy allows {}", policy.publishable_scopes.join(", "))
         };
         return Err(refuse(
+            Code::ScopeNotPublishable,
             format_args!("a publishable key may not hold scope `{scope}`"),
             next,
-        ));
+        )
+        .about("scopes"));
     }
     Ok(())
 }
 
-/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. One of
-/// IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is that of IPv4.
+/// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. A range of IPv4-mapped
+/// addresses (`::ffff:10.0.0.0/104`) becomes the IPv4 range.
 pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
     let canonical = |net: IpNet| {
         let Network {
@@ -178,8 +192,8 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
     Ok(canonical(net))
 }
 
-/// Reads a browser origin as browsers send it: `https://www.example.com`, lower case,
-/// without the port that goes without saying.
+/// Reads a web origin as browsers send it: `https://www.example.com`, in lower case, without the
+/// default port.
 pub fn origin(text: &str) -> std::result::Result<String, String> {
     let wrong = |next: &str| format!("`{text}` is not an origin; {next}");
     let lower = text.to_ascii_lowercase();
@@ -295,14 +309,7 @@ pub fn limit_word(l: &RawLimit) -> String {
 
 /// Reads 64 hexadecimal digits.
 pub fn hex_digest(text: &str) -> Option<Digest> {
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(Digest(out))
+    hex::read(text).map(Digest)
 }
 
 /// Reads `name=value`.
@@ -322,7 +329,7 @@ pub fn label(text: &str) -> std::result::Result<(String, String), String> {
     }
 }
 
-/// That the policy has a plan.
+/// Checks that the policy has a plan.
 pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
     let Some(plan) = plan else { return Ok(()) };
     if policy.plans.contains_key(plan) {
@@ -331,12 +338,24 @@ pub fn check_plan(policy: &Policy, plan: Option<&str>) -> Result<()> {
     let fact = format!("the policy has no plan `{plan}`");
     let names: Vec<&str> = policy.plans.keys().map(String::as_str).collect();
     Err(match nearest(plan, names.iter().copied()) {
-        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
-        None if names.is_empty() => refuse(
+        Some(near) => refuse(
+            Code::UnknownPlan,
             fact,
-            "it has no plans at all; add one and `keystilectl policy apply` it",
-        ),
-        None => refuse(fact, format_args!("it has {}", names.join(", "))),
+            format_args!("did you mean `{near}`?"),
+        )
+        .about("plan"),
+        None if names.is_empty() => refuse(
+            Code::UnknownPlan,
+            fact,
+            crate::next!["it has no plans at all; add one with ", Act::PolicyApply],
+        )
+        .about("plan"),
+        None => refuse(
+            Code::UnknownPlan,
+            fact,
+            format_args!("it has {}", names.join(", ")),
+        )
+        .about("plan"),
     })
 }
 

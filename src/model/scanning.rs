@@ -5,6 +5,7 @@
 //! Pure: reads keys and alerts, checks signatures. What happens to a key that was found
 //! is decided in the registry's `leak`.
 
+use keystile_core::hex;
 use std::fmt;
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 /// Alerts in one message at most.
 const MOST: usize = 10_000;
-/// What stands before the point in the DER of every P-256 public key (RFC 5480).
+/// The bytes before the point in the DER of every P-256 public key (RFC 5480).
 const SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -45,39 +46,37 @@ pub struct Alert {
     /// The token. A secret: it may be live.
     #[serde(deserialize_with = "wiped")]
     pub token: Zeroizing<String>,
-    /// The scanner's name for its form.
+    /// The scanner's name for its type.
     #[serde(default, rename = "type")]
     pub kind: String,
     /// Where it was found; may be empty.
     #[serde(default)]
     pub url: String,
-    /// In what it was found: `commit`, `issue_body`, …
+    /// The kind of place in which it was found: `commit`, `issue_body`, …
     #[serde(default)]
     pub source: String,
 }
 
 impl Alert {
-    /// SHA-256 of the token in hexadecimal digits: names it to the scanner without saying it.
+    /// SHA-256 of the token in hexadecimal digits, which identifies it to the scanner without
+    /// revealing it.
     pub fn token_hash(&self) -> String {
-        Sha256::digest(self.token.as_bytes())
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        hex::text(Sha256::digest(self.token.as_bytes()))
     }
 }
 
-/// Why a message is not believed.
+/// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untrusted {
-    /// A header is missing or not what it should be.
+    /// A header is missing or malformed.
     Header(&'static str),
     /// Signed with a key that the scanner does not publish.
     UnknownKey,
-    /// What the scanner publishes cannot be had at present, so nobody knows.
+    /// The scanner's public keys are currently unavailable, so the signature cannot be checked.
     NoKeys,
     /// The signature does not match.
     Signature,
-    /// Signed, and yet not a list of alerts.
+    /// Signed, but not a list of alerts.
     Body,
     /// More alerts than `MOST`.
     TooMany,
@@ -102,7 +101,7 @@ impl ScannerKeys {
     /// Reads `{"public_keys": [{"key_identifier": …, "key": "-----BEGIN PUBLIC KEY-----…"}]}`.
     ///
     /// # Errors
-    /// What is wrong, without a next step: the place that it came from adds that.
+    /// What is wrong, without a next step, which the caller adds.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let published: Published =
             serde_json::from_slice(json).map_err(|e| format!("no list of public keys ({e})"))?;
@@ -121,7 +120,7 @@ impl ScannerKeys {
     /// Checks a message and reads its alerts.
     ///
     /// # Errors
-    /// [`Untrusted`], the same for a wrong signature whatever the body says.
+    /// [`Untrusted`]; for a wrong signature always the same, whatever the body.
     pub fn open(
         &self,
         body: &[u8],

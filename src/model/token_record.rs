@@ -10,19 +10,19 @@ use crate::when;
 /// A token as the store holds it: everything but the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// What it is good for. Of the role `client`, without a client if that was deleted.
+    /// What it allows. For the role `client`, without a client if that was deleted.
     pub grant: Grant,
     /// Never printed.
     pub digest: Digest,
     /// Seconds.
     pub created: u64,
-    /// Who made it, as the audit log names him.
+    /// Who created it, as in the audit log.
     pub created_by: String,
     /// Seconds.
     pub expires: u64,
     /// Seconds.
     pub revoked: Option<u64>,
-    /// Not a token yet, but the code that is exchanged for one.
+    /// Not yet a token, but an invitation code that is exchanged for one.
     pub invitation: bool,
 }
 
@@ -63,7 +63,7 @@ impl TokenRecord {
         })
     }
 
-    /// As JSON for the audit log: what was decided about it.
+    /// As JSON for the audit log: its settings.
     pub fn audit_json(&self) -> Value {
         let mut json = self.json(self.created);
         if let Some(map) = json.as_object_mut() {

@@ -1,5 +1,5 @@
-//! Telling other programs what happened: signed requests in the form of Standard
-//! Webhooks (<https://www.standardwebhooks.com>, version 1).
+//! Notifying other programs: signed requests in the format of Standard Webhooks
+//! (<https://www.standardwebhooks.com>, version 1).
 //!
 //! Pure: what is sent, when to try again, and when to give up. The `outbox` of the server does
 //! the sending.
@@ -10,12 +10,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::error::{Result, refuse};
+use crate::error::{Act, Code, Result, refuse};
 use crate::reach::Reach;
 
 /// Bytes of a new secret; the specification asks for 24 to 64.
 const SECRET: usize = 32;
-/// Stands before the text of a secret.
+/// The prefix of a secret's text.
 const PREFIX: &str = "whsec_";
 
 /// What signs the messages of one receiver. No `Debug`, no `Display`; wiped when dropped.
@@ -45,9 +45,11 @@ impl Secret {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             refuse(
+                Code::InvalidValue,
                 "the secret is not `whsec_` and base64 of 24 to 64 bytes",
                 "copy it from the receiver again, or leave it out to have one made",
             )
+            .about("secret")
         };
         let encoded = text.trim().strip_prefix(PREFIX).ok_or_else(wrong)?;
         let bytes = STANDARD.decode(encoded).map_err(|_| wrong())?;
@@ -72,7 +74,7 @@ impl Secret {
     /// The value of `webhook-signature` for a message: `v1,<base64>` of HMAC-SHA-256 over
     /// `id.timestamp.body`.
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
-        // HMAC takes keys of every length; the empty one never gets here.
+        // HMAC accepts keys of any length; an empty one never gets here.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             return String::new();
         };
@@ -83,13 +85,12 @@ impl Secret {
     }
 }
 
-/// Seconds from one try to the next: the schedule that the specification proposes, three
-/// days in all.
+/// Seconds between attempts: the schedule that the specification proposes, three days in all.
 const SCHEDULE: [u64; 8] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000];
 
-/// When to try again after `failures` tries that failed, in seconds from the last one;
-/// `None` when it is time to give up. `spread` (any number) moves it by up to a tenth, so
-/// that many messages for one receiver do not arrive together.
+/// When to try again after `failures` failed attempts, in seconds from the last one; `None` to give
+/// up. `spread` (any number) shifts it by up to a tenth, so that many messages for one receiver do
+/// not arrive together.
 pub fn retry_after(failures: u32, spread: u64) -> Option<u64> {
     let at = usize::try_from(failures).ok()?.checked_sub(1)?;
     let base = *SCHEDULE.get(at)?;
@@ -108,9 +109,11 @@ pub fn is_taken(status: u16) -> bool {
 pub fn checked_url(url: &str) -> Result<String> {
     let parsed: http::Uri = url.parse().map_err(|e| {
         refuse(
+            Code::InvalidAddress,
             format_args!("`{url}` is no address ({e})"),
             "write it as `https://host/path`",
         )
+        .about("url")
     })?;
     let host = parsed.host().unwrap_or_default();
     let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -119,41 +122,44 @@ pub fn checked_url(url: &str) -> Result<String> {
         Some("http") if here => {}
         _ => {
             return Err(refuse(
+                Code::NotEncrypted,
                 format_args!("`{url}` is not `https://`"),
                 "messages tell who uses what: send them over TLS, or to this machine",
-            ));
+            )
+            .about("url"));
         }
     }
     if parsed.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err(refuse(
+            Code::InvalidAddress,
             "the address of the webhook holds a user name",
             "leave it out: the receiver checks the signature",
-        ));
+        )
+        .about("url"));
     }
     if url.len() > 2048 || url.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return Err(refuse(
+            Code::InvalidAddress,
             "the address of the webhook is longer than 2,048 bytes or holds spaces",
             "write it shorter",
-        ));
+        )
+        .about("url"));
     }
     Ok(url.to_owned())
 }
 
-/// Reads the address of a receiver, and whether it may be spoken to.
+/// Reads the address of a receiver, and checks that it may be contacted.
 ///
 /// # Errors
-/// Those of [`checked_url`]; and it names an address that is neither public nor allowed.
+/// Those of [`checked_url`]; or if it names an address that is neither public nor allowed.
 pub fn checked_target(url: &str, reach: &Reach) -> Result<String> {
     let url = checked_url(url)?;
     let parsed = url.parse::<http::Uri>().unwrap_or_default();
     let host = parsed.host().unwrap_or_default();
     if !reach.admits_host(host) {
-        return Err(refuse(
-            format_args!(
-                "`url`: `{host}` is not a public address, and webhooks are sent to no others"
-            ),
-            "use the receiver's public name, or have the operator allow its network with `--webhook-allow CIDR` on `keystilectl serve` and on `webhook create`",
-        ));
+        return Err(refuse(Code::AddressNotAllowed, format_args!(
+                "`{host}` is not a public address, and webhooks are sent to no others"
+            ), crate::next!["use the receiver's public name, or have the operator allow its network with `--webhook-allow CIDR` on ", Act::Serve, " and on `webhook create`"]).field("url"));
     }
     Ok(url)
 }

@@ -10,8 +10,7 @@ use keystile_core::policy;
 /// The last second that a keyset's index can hold for an expiry: 2106-02-07.
 const LAST: u64 = u32::MAX as u64 - 1;
 
-/// A time as it is typed: `90d`, `24h` (from now on), `2027-01-31` (its midnight, UTC) or
-/// RFC 3339.
+/// A time as it is typed: `90d`, `24h` (from now), `2027-01-31` (midnight, UTC) or RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Seconds from now.
@@ -29,7 +28,7 @@ impl When {
         }
     }
 
-    /// Seconds since the epoch, of a time that is past: `90d` is counted back from now.
+    /// Seconds since the epoch, for a time in the past: `90d` is counted back from now.
     pub fn ago(self, now: u64) -> u64 {
         match self {
             Self::After(s) => now.saturating_sub(s),
@@ -49,7 +48,7 @@ impl FromStr for When {
             let date: Date = text.parse().ok()?;
             seconds(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
         };
-        // A date alone is one by the calendar; with a time, only with its zone.
+        // A date alone needs no time zone; a date with a time does.
         let found = if text.len() == 10 {
             date()
         } else {

@@ -1,4 +1,4 @@
-//! Values as they travel: text on the wire, types on both ends.
+//! Values on the wire: text in transit, types on both ends.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -12,7 +12,8 @@ use utoipa::openapi::{KnownFormat, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
-use crate::record::Status;
+use crate::error::{Code, Fault, refuse};
+use crate::record::{Labels, Status};
 use crate::room::Room;
 use crate::rules;
 use crate::when::{self, When};
@@ -20,7 +21,7 @@ use crate::when::{self, When};
 /// The most of anything on one page.
 pub const PAGE: u32 = 10_000;
 
-/// A newtype that travels as one word.
+/// A newtype that is one word on the wire.
 macro_rules! word {
     ($(#[doc = $doc:literal])* $name:ident($inner:ty), $read:expr, $write:expr, $format:expr, $example:literal) => {
         $(#[doc = $doc])*
@@ -102,7 +103,7 @@ word!(
     Id(KeyId), parsed, shown, None, "0Ab3dEfGh1"
 );
 word!(
-    /// An environment that keys are good in.
+    /// An environment in which keys work.
     Environment(Name), parsed, shown, None, "live"
 );
 word!(
@@ -119,7 +120,7 @@ word!(
     "2027-01-31T12:00:00Z"
 );
 word!(
-    /// A time: `90d` or `24h` from now, `2027-01-31` (its midnight, UTC), or RFC 3339.
+    /// A time: `90d` or `24h` from now, `2027-01-31` (midnight, UTC), or RFC 3339.
     TimeWords(When), parsed, when_word, None, "90d"
 );
 word!(
@@ -127,7 +128,7 @@ word!(
     Span(u64), when::span, |s| if *s == 0 { "0".to_owned() } else { when::duration(*s) }, None, "24h"
 );
 word!(
-    /// What a key is good for at the moment.
+    /// The present status of a key.
     KeyStatus(Status), status, shown, None, "active"
 );
 
@@ -156,12 +157,12 @@ fn status(text: &str) -> std::result::Result<Status, String> {
     })
 }
 
-/// A secret that travels: shown once, wiped when dropped. No `Debug`, no `Display`.
+/// A secret on the wire: shown once, wiped when dropped. No `Debug`, no `Display`.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a secret.
+    /// Wraps a secret.
     pub fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
@@ -191,7 +192,7 @@ text_schema!(
     "(shown once)"
 );
 
-/// A field that is there, even if it is null.
+/// A field that is present, even if it is null.
 ///
 /// # Errors
 /// Those of the value.
@@ -201,21 +202,89 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::<T>::deserialize(d).map(Some)
 }
 
-/// Reads words, each as it travels.
+/// A value that a change may give.
+pub trait Said: Sized {
+    /// Reads it; none if it is null and null says nothing about it.
+    ///
+    /// # Errors
+    /// Those of the value.
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error>;
+}
+
+/// Null empties it.
+impl<T: de::DeserializeOwned> Said for Option<T> {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        present(d)
+    }
+}
+
+impl Said for String {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+impl<T: de::DeserializeOwned> Said for Vec<T> {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+impl Said for Labels {
+    fn said<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Self>, D::Error> {
+        Option::deserialize(d)
+    }
+}
+
+/// A field of a change.
 ///
 /// # Errors
-/// Those of [`read_list`].
-pub fn parsed_list<T: std::str::FromStr<Err = String>>(
-    field: &str,
-    words: &[String],
-) -> crate::error::Result<Vec<T>> {
-    read_list(field, words, str::parse)
+/// Those of the value.
+pub fn said<'de, T: Said, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<T>, D::Error> {
+    T::said(d)
+}
+
+/// Whether a field could as well be left out.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads `name=value` pairs.
+///
+/// # Errors
+/// One error per malformed label.
+pub fn labels(words: &[String]) -> crate::error::Result<Vec<(String, String)>> {
+    read_list("labels", words, rules::label)
+}
+
+/// Checks that labels can be written as `name=value`.
+///
+/// # Errors
+/// One error per label that cannot.
+pub fn check_labels(pairs: &Labels) -> crate::error::Result<()> {
+    let words: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let read = labels(&words)?;
+    let bad: Vec<Fault> = pairs
+        .iter()
+        .zip(&read)
+        .filter(|((k, v), (name, value))| *k != name || *v != value)
+        .flat_map(|((k, _), _)| {
+            refuse(
+                Code::InvalidName,
+                format_args!("`{k}` is no name of a label"),
+                "write `team`, without `=` and spaces",
+            )
+            .field("labels")
+            .into_faults()
+        })
+        .collect();
+    all_good((), bad)
 }
 
 /// Reads words, each by itself.
 ///
 /// # Errors
-/// One for each that cannot be read, with the field's name in front.
+/// One error per word that cannot be read, with the field's name in front.
 pub fn read_list<T>(
     field: &str,
     words: &[String],
@@ -225,17 +294,21 @@ pub fn read_list<T>(
     for word in words {
         match read(word) {
             Ok(value) => good.push(value),
-            Err(e) => bad.push(format!("`{field}`: {e}")),
+            Err(e) => bad.extend(
+                crate::error::told(crate::error::Code::InvalidValue, e)
+                    .field(field)
+                    .into_faults(),
+            ),
         }
     }
     all_good(good, bad)
 }
 
-/// What was found good, if nothing was found bad.
+/// The valid values, if there are no errors.
 ///
 /// # Errors
-/// What was found bad.
-pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
+/// The errors.
+pub fn all_good<T>(good: T, bad: Vec<crate::error::Fault>) -> crate::error::Result<T> {
     if bad.is_empty() {
         Ok(good)
     } else {
@@ -243,23 +316,24 @@ pub fn all_good<T>(good: T, bad: Vec<String>) -> crate::error::Result<T> {
     }
 }
 
-/// The room of one page: for as many as are asked for, or as is usual, and for the bytes that
-/// any page may have.
+/// The room of one page: as many items as requested or by default, and the usual number of bytes.
 ///
 /// # Errors
-/// It is none, or more than [`PAGE`]; `next` is what the next page is asked for with.
+/// If it is zero, or more than [`PAGE`]; `next` names the parameter for the next page.
 pub fn page(asked: Option<u32>, usual: u32, next: &str) -> crate::error::Result<Room> {
     let most = asked.unwrap_or(usual);
     if asked.is_some() && !(1..=PAGE).contains(&most) {
         return Err(crate::error::refuse(
-            format_args!("`limit`: {most} is not in 1..={PAGE}"),
+            crate::error::Code::OutOfRange,
+            format_args!("{most} is not in 1..={PAGE}"),
             format_args!("ask for less, and for the next page with {next}"),
-        ));
+        )
+        .field("limit"));
     }
     Ok(most.into())
 }
 
-/// The word that an enum of the policy travels as.
+/// The wire word of an enum of the policy.
 pub fn word_of(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,

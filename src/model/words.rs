@@ -1,12 +1,13 @@
-//! Free text that is kept: names, descriptions, labels, reasons. What it may hold is decided
-//! here and nowhere else, because all of it stands in the audit log for good, in messages of
-//! webhooks and on the screens of others.
+//! Free text that is stored: names, descriptions, labels, reasons. What it may contain is decided
+//! only here, because all of it ends up permanently in the audit log, in webhook messages and on
+//! other people's screens.
 
 use std::borrow::Cow;
 
-use crate::error::{Error, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use crate::foreign;
 use crate::record::Labels;
+use crate::url;
 
 /// The longest name, in bytes.
 pub const NAME: usize = 200;
@@ -18,29 +19,31 @@ pub const DESCRIPTION: usize = 1_000;
 pub const LABELS: usize = 500;
 /// The longest value of a label, in bytes.
 const VALUE: usize = 200;
-/// Digits of a key, without its brand and environment, of which hardly any is missing.
+/// How many digits make a nearly complete key, without its brand and environment.
 const SECRET_RUN: usize = 50;
 
-/// That text may be kept in a field.
+/// Checks that text may be stored in a field.
 ///
 /// # Errors
-/// It is too long, holds invisible characters, or holds a key or a token.
+/// If it is too long, or contains invisible characters, a key or a token.
 pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
     if text.len() > longest {
         return Err(refuse(
-            format_args!("`{field}`: {} bytes is too long", text.len()),
+            Code::TooLong,
+            format_args!("{} bytes is too long", text.len()),
             format_args!("shorten it to {longest} at most"),
-        ));
+        )
+        .field(field));
     }
     if text.chars().any(foreign::acts) {
         return Err(refuse(
-            format_args!(
-                "`{field}`: it holds characters that cannot be seen, such as line breaks or marks that change the direction of text"
-            ),
+            Code::HiddenCharacters,
+            "it holds characters that cannot be seen, such as line breaks or marks that change the direction of text",
             "leave them out",
-        ));
+        )
+        .field(field));
     }
-    // A key that was broken by a line or a blank is whole for whoever reads it.
+    // A key that is broken by a line break or a blank is still complete for a reader.
     let joined: String = text.split_whitespace().collect();
     match holds_secret(text) || holds_key(&joined) {
         true => Err(secret(field)),
@@ -48,49 +51,30 @@ pub fn check(field: &str, text: &str, longest: usize) -> Result<()> {
     }
 }
 
-/// That an address may be kept. Those of chat services hold secrets of their own, which look
-/// like ours without a brand.
+/// Checks that a URL may be stored. URLs of chat services contain secrets that look like ours
+/// without a brand.
 ///
 /// # Errors
 /// Those of [`check`].
 pub fn check_address(field: &str, text: &str) -> Result<()> {
-    match holds_key(text) || holds_key(&decoded(text)) {
+    match holds_key(text) || holds_key(&url::decode_leniently(text)) {
         true => Err(secret(field)),
         false => Ok(()),
     }
 }
 
-/// An address with what is percent-encoded in it decoded, as far as it is ASCII.
-fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.split_at_checked(2);
-        let byte = digits.and_then(|(hex, _)| u8::from_str_radix(hex, 16).ok());
-        match (byte.filter(u8::is_ascii), digits) {
-            (Some(byte), Some((_, rest))) => {
-                out.push(char::from(byte));
-                out.push_str(rest);
-            }
-            _ => {
-                out.push('%');
-                out.push_str(part);
-            }
-        }
-    }
-    out
-}
-
-/// That labels may be kept. Those of `before` were looked at when they were given.
+/// Checks that labels may be stored. Those of `before` were checked when they were set.
 ///
 /// # Errors
-/// There are too many, or one may not be kept.
+/// If there are too many, or one may not be stored.
 pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
     if labels.len() > LABELS.max(before.len()) {
         return Err(refuse(
-            format_args!("`labels`: {} are too many", labels.len()),
+            Code::TooMany,
+            format_args!("{} are too many", labels.len()),
             format_args!("give {LABELS} at most"),
-        ));
+        )
+        .field("labels"));
     }
     let new = labels
         .iter()
@@ -104,18 +88,18 @@ pub fn check_labels(labels: &Labels, before: &Labels) -> Result<()> {
 
 fn secret(field: &str) -> Error {
     refuse(
-        format_args!(
-            "`{field}`: it holds a key, a token or a secret, which would be stored for good"
-        ),
+        Code::SecretInText,
+        "it holds a key, a token or a secret, which would be stored for good",
         "give its id instead; if others could have seen it, revoke it",
     )
+    .field(field)
 }
 
-/// Whether something in a text has the form of a key, a token or a webhook's secret, whatever
-/// stands around it and whether its checksum holds: a damaged key tells nearly all of it. So
-/// does one without its brand, which is told from a digest in hexadecimal by its capitals. Not
-/// found: a key of which ten digits or more are missing, and one that
-/// is split over several fields or lines, or encoded.
+/// Whether something in a text has the form of a key, a token or a webhook secret, whatever
+/// surrounds it and even if its checksum is wrong: a damaged key reveals nearly all of it. So does
+/// one without its brand, which its capitals distinguish from a hexadecimal digest. Not found: a
+/// key of which ten or more digits are missing, or that is split over several fields or lines, or
+/// encoded.
 pub fn holds_secret(text: &str) -> bool {
     let text = &*seen(text);
     let is_drawn = |run: &str| {
@@ -130,7 +114,7 @@ pub fn holds_secret(text: &str) -> bool {
             .any(is_drawn)
 }
 
-/// The same with what ours begin with.
+/// The same for text with our prefixes.
 pub fn holds_key(text: &str) -> bool {
     let text = &*seen(text);
     let is_digit = |c: char| c.is_ascii_alphanumeric();
@@ -153,8 +137,8 @@ pub fn holds_key(text: &str) -> bool {
     })
 }
 
-/// A text without what is not shown, or is only a mark at what is: a key with such in it is whole
-/// for whoever reads it.
+/// A text without invisible characters and combining marks: a key with such characters in it is
+/// still complete for a reader.
 fn seen(text: &str) -> Cow<'_, str> {
     match text.contains(is_passed_over) {
         true => Cow::Owned(text.replace(is_passed_over, "")),

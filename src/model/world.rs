@@ -1,4 +1,4 @@
-//! When, by whom and with what randomness something is done.
+//! The time, the actor and the randomness of an operation.
 
 use crate::caller::Caller;
 use crate::error::Result;
@@ -25,15 +25,14 @@ impl Moment {
     }
 }
 
-/// Who does something, as the audit log names him.
+/// The actor, as the audit log names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The real user id; `sudo` leaves its trace in `user`. None of who comes over the
-    /// network.
+    /// The real user id; `sudo` shows in `user`. None for callers over the network.
     pub uid: Option<u32>,
-    /// The name of the user; of a token, `token <name> (<id>)`: names are used again.
+    /// The name of the user; for a token, `token <name> (<id>)`, because names are reused.
     pub user: String,
-    /// The machine that it is done on.
+    /// The machine on which it is done.
     pub host: String,
     /// The network address that the request came from; empty for local use.
     pub address: String,
@@ -41,14 +40,14 @@ pub struct Actor {
     pub request: String,
 }
 
-/// Where an operation stands: when, who, and where randomness comes from.
+/// The world of an operation: time, actor, and source of randomness.
 #[derive(Clone)]
 pub struct World {
-    /// The one instant of this operation.
+    /// The time of this operation.
     pub now: Moment,
-    /// Who does it, for the audit log.
+    /// The actor, for the audit log.
     pub actor: Actor,
-    /// Who does it, and what he may.
+    /// The caller, and what they may do.
     pub caller: Caller,
     /// Fills a buffer with randomness.
     pub entropy: fn(&mut [u8]) -> Result<()>,

@@ -1,7 +1,7 @@
 //! Cases that a policy must answer: given a key's properties and a request, expect a code.
 //!
-//! Each case runs through the filter's own decision, on a keyset built of the policy and
-//! of keys made for the occasion.
+//! Each case runs through the filter's own decision, on a keyset built from the policy and
+//! temporary keys.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::explain::{self, Question, Shown};
 use crate::file::{self as policy_file, PolicyFile};
 use crate::zones;
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Result, named, refuse, refuse_all};
 use keystile_model::world::World;
 
 mod file;
@@ -28,26 +28,26 @@ mod junit;
 pub use file::{Case, Cases, Expect, Holder};
 pub use junit::junit;
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Serialize)]
-pub struct Outcome {
-    /// The file that it stands in.
+pub struct CaseResult {
+    /// The file that it is in.
     pub file: String,
     /// Its line.
     pub line: u64,
     /// Its name; the request if it has none.
     pub name: String,
-    /// Everything came out as expected.
+    /// The result was as expected.
     pub passed: bool,
     /// The code that was expected.
     pub expected: String,
-    /// The code that came out.
+    /// The actual code.
     pub code: String,
     /// The route that was expected, if the case says so.
     pub expected_route: Option<String>,
     /// The route that the request belongs to.
     pub route: Option<String>,
-    /// The last question that was asked, and its answer.
+    /// The last check, with its result.
     pub because: String,
 }
 
@@ -59,6 +59,7 @@ pub fn read(path: &Path) -> Result<Cases> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         refuse(
+            Code::FileUnreadable,
             format_args!("`{name}` cannot be read ({e})"),
             "name a file of cases",
         )
@@ -69,12 +70,16 @@ pub fn read(path: &Path) -> Result<Cases> {
 /// The policy that a file of cases names, beside the file.
 ///
 /// # Errors
-/// If it names none, or one that does not hold.
+/// If it names none, or an invalid one.
 pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
     let Some(named) = &cases.policy else {
         return Err(refuse(
+            Code::CasesInvalid,
             format_args!("{}: names no policy", cases.file),
-            "write `policy: policy.yaml` in it, or give `--policy FILE`",
+            keystile_model::next![
+                "write `policy: policy.yaml` in it, or give ",
+                named("policy").value("FILE")
+            ],
         ));
     };
     let folder = Path::new(&cases.file).parent().unwrap_or(Path::new(""));
@@ -84,8 +89,8 @@ pub fn policy_of(cases: &Cases) -> Result<PolicyFile> {
 /// Runs the cases of a file against a policy.
 ///
 /// # Errors
-/// Keys that could not be: on a plan that the policy does not have, and the like.
-pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcome>> {
+/// Impossible keys: on a plan that the policy does not have, for example.
+pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<CaseResult>> {
     let now = world.now.seconds();
     let policy = &file.policy;
     let mut rows = Vec::new();
@@ -102,8 +107,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<Outcom
                     "{}:{}: `{}`",
                     cases.file, case.line, case.name
                 ))
-                .messages()
-                .to_vec(),
+                .into_faults(),
             ),
         }
     }
@@ -139,7 +143,14 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>,
     };
     let environment = environment
         .or_else(|| policy.environments.first().cloned())
-        .ok_or_else(|| refuse("the policy accepts no environment", "list one"))?;
+        .ok_or_else(|| {
+            refuse(
+                Code::NoEnvironment,
+                "the policy accepts no environment",
+                "list one in `environments`",
+            )
+            .about("environments")
+        })?;
     let fresh = generate(&policy.brand, &environment, world.entropy)?;
     match holder {
         Holder::Nobody => Ok((None, Shown::Nothing)),
@@ -158,7 +169,13 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>,
 }
 
 fn load(world: &World, file: &PolicyFile, rows: Vec<Row>) -> Result<InForce> {
-    let bad = |e: &dyn std::fmt::Display| refuse(e, "see `keystilectl policy check`");
+    let bad = |e: &dyn std::fmt::Display| {
+        refuse(
+            Code::KeysetImpossible,
+            e,
+            keystile_model::next!["see ", Act::PolicyCheck],
+        )
+    };
     let content = Content {
         store: StoreId([0; 8]),
         version: 1,
@@ -188,7 +205,7 @@ fn answer(
     file: &str,
     case: &Case,
     question: &Question,
-) -> Outcome {
+) -> CaseResult {
     let encoded = explain::encode(policy, question);
     let request = Request {
         headers: Headers::new(&encoded),
@@ -199,7 +216,7 @@ fn answer(
     };
     let clocks = Clocks {
         wall: question.at,
-        // Repeated requests come at one instant, so that nothing is refilled between them.
+        // Repeated requests come at the same time, so that nothing is refilled between them.
         monotonic: question.at.saturating_mul(1_000_000_000),
     };
     let mut buckets = MemoryBuckets::default();
@@ -219,7 +236,7 @@ fn answer(
         route: expected_route,
     } = &case.expect;
     let same_route = expected_route.is_none() || *expected_route == route;
-    Outcome {
+    CaseResult {
         file: file.to_owned(),
         line: case.line,
         name: case.name.clone(),

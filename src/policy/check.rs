@@ -1,9 +1,9 @@
-//! What a policy leaves open although its neighbour is protected.
+//! What a policy leaves open next to something protected.
 //!
-//! A policy that holds may still let in more than its author meant. The routes are looked at
-//! host by host: of each kind of path that they tell apart ([`classes`]), the filter's own
-//! router says where an example goes, method by method. Where one method needs a key and
-//! another passes without one, or the same path does at another host, that is a finding.
+//! A valid policy may still let in more than its author meant. The routes are examined host by
+//! host: for each class of paths that they distinguish ([`classes`]), the filter's own router says
+//! where an example goes, method by method. If one method needs a key and another passes without
+//! one, or the same path does at another host, that is a finding.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use crate::file::PolicyFile;
 
 mod words;
 
-/// The most requests that the router is asked about: about a second of work.
+/// The most requests for which the router is asked: about a second of work.
 const MOST: usize = 4_000_000;
 
-/// What the author of a policy may want to know, each with file and line.
+/// Hints for the author of a policy, each with file and line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What stands open beside something protected.
+    /// What is open next to something protected.
     pub warnings: Vec<String>,
     /// What is refused that a caller may have sent in good faith.
     pub notes: Vec<String>,
@@ -34,7 +34,7 @@ pub fn check(file: &PolicyFile) -> Findings {
     words::say(file, look)
 }
 
-/// What makes a finding one of its own: two routes are told of once each way.
+/// What distinguishes findings: two routes are reported once for each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Another method of the same path and host.
@@ -43,12 +43,12 @@ enum Kind {
     Hosts,
 }
 
-/// Where a request goes that needs no key, or not the right one.
+/// Where a request goes that needs no key, or any key at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
-    /// By a route that passes without a key.
+    /// To a route that needs no key.
     Open(usize),
-    /// By no route, with any key.
+    /// To no route, with any key.
     AnyKey,
 }
 
@@ -113,7 +113,7 @@ struct Look<'p> {
     seen: BTreeMap<(usize, Kind, Way), Seen>,
     /// Requests asked about.
     asked: usize,
-    /// There were more than could be looked at.
+    /// There were more than could be examined.
     cut: bool,
 }
 
@@ -136,7 +136,7 @@ impl<'p> Look<'p> {
             .flat_map(|r| r.hosts.iter().filter_map(bare))
             .filter(|b| !named.contains(*b))
             .collect();
-        // The host that no route names stays last.
+        // The host that no route names comes last.
         let bare = bare.into_iter().map(|b| Example {
             text: b.to_owned(),
             words: b.to_owned(),
@@ -220,7 +220,7 @@ impl<'p> Look<'p> {
             };
             let answer = route_of(self.policy, &host, self.method(m), path);
             let by = answer.and_then(|o| self.routes.get(o));
-            // A rule for this very host, or for this very path, was written for it.
+            // A rule for exactly this host, or exactly this path, was meant for it.
             let meant = by
                 .is_some_and(|o| o.rank(&host) > Some(0) || (o.within(route) && !route.within(o)));
             self.asked += 1;
@@ -240,7 +240,7 @@ impl<'p> Look<'p> {
         self.methods.get(number).map_or("", |m| m.text.as_str())
     }
 
-    /// What an answer means beside a route that asks for a key.
+    /// What an answer means beside a route that requires a key.
     fn way(&self, answer: Option<usize>, p: usize) -> Option<Way> {
         match answer {
             Some(o) => {
@@ -255,7 +255,7 @@ impl<'p> Look<'p> {
         }
     }
 
-    /// Whether somebody wrote down that this method is open at this path or host.
+    /// Whether the policy explicitly opens this method at this path or host.
     fn meant(&self, way: Way, p: usize, host: &str, method: usize) -> bool {
         let Way::Open(o) = way else { return false };
         let (Some(open), Some(keyed)) = (self.routes.get(o), self.routes.get(p)) else {
@@ -276,7 +276,7 @@ impl<'p> Look<'p> {
         seen.methods.insert(method);
     }
 
-    /// Routes with `OPTIONS` of their own that preflights pass by.
+    /// Routes for `OPTIONS` that preflights bypass.
     fn preflights(&self) -> impl Iterator<Item = usize> {
         let allow = self.policy.preflight == Preflight::Allow;
         let routes = self.routes.iter().enumerate();
@@ -285,7 +285,7 @@ impl<'p> Look<'p> {
             .map(|(i, _)| i)
     }
 
-    /// Open routes with the routes inside them that ask for a key.
+    /// Open routes, with the routes inside them that require a key.
     fn spellings(&self) -> Vec<(usize, Vec<usize>)> {
         let hosts = |a: &Known<'_>, b: &Known<'_>| {
             a.hosts.is_empty() || b.hosts.is_empty() || a.hosts.iter().any(|h| b.hosts.contains(h))

@@ -1,8 +1,8 @@
 //! What changes for callers between two policies: by route and scope, not by text.
 //!
 //! Every request falls into a class by its host, method and path, such that neither policy
-//! can tell two requests of a class apart ([`classes`]). For each class, both policies are
-//! asked who may pass, and the answers are compared as what they admit.
+//! distinguishes two requests of a class ([`classes`]). For each class, both policies are asked who
+//! may pass, and the answers are compared by what they admit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use keystile_core::policy::{Auth, Policy, Unmatched};
 use serde::Serialize;
 
 use crate::file::PolicyFile;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::limit_words;
 
 mod access;
@@ -29,13 +29,13 @@ const MOST: usize = 20_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// Somebody is let in who was turned away.
+    /// Somebody is let in who was refused before.
     Opens,
-    /// Somebody is turned away who was let in.
+    /// Somebody is refused who was let in before.
     Closes,
-    /// Some are let in and others turned away.
+    /// Some are let in and others refused.
     Moves,
-    /// Who may pass stays; how often, or what is told to whom, changes.
+    /// Access stays the same, but limits or what the upstream or the caller is told change.
     Alters,
 }
 
@@ -54,9 +54,9 @@ impl Effect {
 /// What changes.
 #[derive(Serialize)]
 pub struct Diff {
-    /// On every route.
+    /// Changes on every route.
     pub everywhere: Vec<Everywhere>,
-    /// On some.
+    /// Changes on some routes.
     pub routes: Vec<RouteChange>,
 }
 
@@ -65,17 +65,17 @@ pub struct Diff {
 pub struct RouteChange {
     /// As a policy writes it: the more specific of the two routes.
     pub path: String,
-    /// Methods; empty for every one, `*` for those that no route names.
+    /// Methods; empty for all, `*` for those that no route names.
     pub methods: Vec<String>,
-    /// Hosts; empty for every one, `*` for those that no route names.
+    /// Hosts; empty for all, `*` for those that no route names.
     pub hosts: Vec<String>,
     /// What it does.
     pub effect: Effect,
-    /// In words.
+    /// The change in words.
     pub change: String,
-    /// What was asked for.
+    /// What was required before.
     pub before: String,
-    /// What is asked for.
+    /// What is required now.
     pub after: String,
 }
 
@@ -95,10 +95,11 @@ impl Diff {
 /// Compares two policies.
 ///
 /// # Errors
-/// If they tell more classes of requests apart than can be compared.
+/// If they distinguish more classes of requests than can be compared.
 pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
     let too_many = || {
         refuse(
+            Code::PolicyTooComplex,
             "the routes of the two policies overlap in too many ways to compare",
             "compare them in parts, or use fewer parameters in the same places",
         )
@@ -107,7 +108,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
     if classes.count() > MOST {
         return Err(too_many());
     }
-    // By route, before and after: the methods and hosts of which it is true.
+    // By route, before and after: the methods and hosts for which it is true.
     let mut found: BTreeMap<(String, Outcome, Outcome), BTreeSet<(usize, usize)>> = BTreeMap::new();
     for class in classes.iter() {
         let (before, after) = (ask(&a.policy, &class), ask(&b.policy, &class));
@@ -142,7 +143,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
     })
 }
 
-/// What a policy says of a class of requests.
+/// What a policy says about a class of requests.
 struct Answer<'p> {
     /// The template of the route that it belongs to.
     route: Option<&'p str>,

@@ -1,5 +1,5 @@
-//! Why a request is let in or turned away: the filter's own decision, on the keyset of
-//! a store, with every question written down.
+//! Why a request is let in or refused: the filter's own decision, on the keyset of a store, with
+//! every check recorded.
 
 use std::net::IpAddr;
 
@@ -16,9 +16,9 @@ use keystile_core::request::path::{readings, split_query};
 use zeroize::Zeroizing;
 
 use crate::diff::classes::{self, Example};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Result, refuse, told};
 
-/// The key that the request shows.
+/// The key in the request.
 pub enum Shown {
     /// None.
     Nothing,
@@ -28,7 +28,7 @@ pub enum Shown {
     Text(KeyText),
 }
 
-/// The client certificate of a connection, checked against the listener's authorities.
+/// The client certificate of a connection, validated against the listener's authorities.
 #[derive(Clone)]
 pub struct Certificate {
     uri: Option<String>,
@@ -39,20 +39,23 @@ impl Certificate {
     /// One with these identities; `None` for none.
     ///
     /// # Errors
-    /// One of them is none, or there are more than Envoy would show.
+    /// If one of them is invalid, or there are more than Envoy would show.
     pub fn of(identities: &[String]) -> Result<Option<Self>> {
         let (mut uri, mut dns) = (None, None);
         for text in identities {
-            let id = identity(text).map_err(|e| refuse_all(vec![e]))?;
+            let id =
+                identity(text).map_err(|e| told(Code::InvalidValue, e).about("certificate"))?;
             let (place, id) = match id.strip_prefix("dns:") {
                 Some(name) => (&mut dns, name.to_owned()),
                 None => (&mut uri, id),
             };
             if place.replace(id).is_some() {
                 return Err(refuse(
+                    Code::InvalidValue,
                     "the certificate has several identities of one kind, and Envoy shows the first alone",
                     "give one URI and one DNS name at most",
-                ));
+                )
+                .about("certificate"));
             }
         }
         let any = uri.is_some() || dns.is_some();
@@ -81,18 +84,18 @@ pub struct Question {
     pub virtual_host: Option<String>,
     /// Where it comes from.
     pub address: Option<IpAddr>,
-    /// The client certificate that its connection came with.
+    /// The client certificate of its connection.
     pub certificate: Option<Certificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
-    /// It came over TLS, as every one with a certificate does.
+    /// It came over TLS, as every request with a certificate does.
     pub tls: bool,
     /// Wall clock, in seconds.
     pub at: u64,
 }
 
 impl Question {
-    /// Whose certificate came with it.
+    /// The client certificate of its connection.
     pub fn peer(&self) -> Peer<'_> {
         self.certificate
             .as_ref()
@@ -103,38 +106,39 @@ impl Question {
 
 /// What the filter would do.
 pub struct Answer {
-    /// Question by question.
+    /// The checks, one by one.
     pub notes: Vec<Note>,
     /// `ok`, or the code of the refusal.
     pub code: &'static str,
-    /// 200 for `ok`: the filter has nothing against it.
+    /// The status of the refusal; 200 for `ok`.
     pub status: u16,
-    /// What the caller is told; of a request that passes, what that depends on.
+    /// What the caller is told or, if the request is let in, what that depends on.
     pub detail: String,
-    /// False if it passes limits or a quota only while tokens are left in buckets that
-    /// cannot be seen from here.
+    /// False if it is let in only while buckets have tokens or a quota is not used up, which cannot
+    /// be seen from here.
     pub limits_seen: bool,
-    /// Where no route matches: what would.
+    /// If no route matches: what would.
     pub hint: Option<String>,
     /// The route's template.
     pub route: Option<String>,
     /// The client and the id of the key.
     pub caller: Option<(String, String)>,
-    /// The policy is in shadow mode: the request passes in any case.
+    /// The policy is in shadow mode, so the request is let in in any case.
     pub shadow: bool,
     /// Version of the keyset.
     pub version: u64,
 }
 
-/// Signs a keyset for the occasion, and loads it as the filter does.
+/// Signs a temporary keyset, and loads it as the filter does.
 ///
 /// # Errors
 /// What keeps it from being built.
 pub fn load(content: &Content, signer: SigningKey) -> Result<InForce> {
     let bad = |e: &dyn std::fmt::Display| {
         refuse(
+            Code::PolicyBreaksKeys,
             e,
-            "`keystilectl policy check` and `keystilectl key update` can mend it",
+            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
         )
     };
     let built = build(content).map_err(|e| bad(&e))?;
@@ -160,7 +164,7 @@ pub fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
     };
     let clocks = Clocks {
         wall: q.at,
-        // Any instant will do: all buckets are full.
+        // Any time will do, because all buckets are full.
         monotonic: q.at.saturating_mul(1_000_000_000),
     };
     let mut notes: Vec<Note> = Vec::new();
@@ -198,8 +202,8 @@ pub fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
     }
 }
 
-/// What a request that passes depends on and the store does not know: the buckets and the
-/// tally of its key, taken from the filter's own notes about them.
+/// What a request that is let in depends on but the store does not know: the buckets and the tally
+/// of its key, taken from the filter's own notes.
 fn unseen(notes: &[Note]) -> Option<String> {
     let of = |rule: &str| {
         let mut found = notes.iter().filter(|n| n.rule == rule);
@@ -210,19 +214,19 @@ fn unseen(notes: &[Note]) -> Option<String> {
     match (limits, of("quota")) {
         (None, None) => None,
         (Some((cost, limits)), None) => Some(format!(
-            "ok, if its buckets have tokens left ({cost}): {limits}; they live in each Envoy's memory and are not seen from here"
+            "ok, if its buckets have tokens left ({cost}): {limits}; they are in each Envoy's memory and cannot be seen from here"
         )),
         (None, Some(quota)) => Some(format!(
-            "ok, if its quota is not used up: {quota}; the count lives in each Envoy's memory and is not seen from here"
+            "ok, if its quota is not used up: {quota}; the count is in each Envoy's memory and cannot be seen from here"
         )),
         (Some((cost, limits)), Some(quota)) => Some(format!(
             "ok, if its buckets have tokens left ({cost}): {limits}, and its quota is not used up: {quota}; \
-             both live in each Envoy's memory and are not seen from here"
+             both are in each Envoy's memory and cannot be seen from here"
         )),
     }
 }
 
-/// The methods and hosts that some route has for this path, where none matched.
+/// The methods and hosts that some route has for this path, if none matched.
 pub fn hint(raw: &RawPolicy, policy: &Policy, q: &Question) -> Option<String> {
     let path = readings(split_query(q.path.as_bytes()).0).ok()?;
     let path = path.as_sent();

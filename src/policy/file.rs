@@ -1,4 +1,4 @@
-//! `policy.yaml`: text in, policy out, and every mistake with its line.
+//! `policy.yaml`: text in, policy out, and every mistake reported with its line.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 
 use crate::yaml::{self, Node};
 use crate::zones;
-use keystile_model::error::{Error, Result, refuse, refuse_all};
+use keystile_model::error::{Act, Code, Error, Next, Result, refuse, refuse_all, told};
 use keystile_model::nearest::nearest;
+use keystile_model::reading::{self, Found, Wrong};
 
-/// The policy of a store that was made without one: it explains itself.
+/// The policy of a store that is created without one, with comments.
 pub const DEFAULT: &str = include_str!("policy.yaml");
 
 /// The largest file that is read.
@@ -19,7 +20,7 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// A policy and the file that it was read from.
 pub struct PolicyFile {
-    /// What messages call it.
+    /// The name for messages.
     pub name: String,
     /// As written.
     pub text: String,
@@ -34,12 +35,14 @@ pub fn read(path: &Path) -> Result<PolicyFile> {
     let shown = path.display();
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::FileUnreadable,
             format_args!("`{shown}` cannot be read ({e})"),
             "name an existing policy file",
         )
     };
     if fs::metadata(path).map_err(cannot)?.len() > MAX_BYTES {
         return Err(refuse(
+            Code::FileTooLarge,
             format_args!("`{shown}` is larger than 4 MiB"),
             "split the policy among several stores",
         ));
@@ -54,11 +57,14 @@ pub fn read(path: &Path) -> Result<PolicyFile> {
 pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
     let root = root(name, &text)?;
     if root.is_nothing() {
-        return Err(refuse_all(vec![format!(
-            "{name}:1: the policy is empty; begin with `version: 1`, or with `keystilectl policy show --default`"
-        )]));
+        return Err(refuse(
+            Code::PolicyInvalid,
+            "the policy is empty",
+            keystile_model::next!["begin with `version: 1`, or with ", Act::Default],
+        )
+        .at(format_args!("{name}:1")));
     }
-    let raw = shape(name, &root, HELP)?;
+    let raw = shape(name, &root, &help())?;
     let policy = Policy::new(&raw, []).map_err(|errors| meaning(name, &root, &errors))?;
     let strange = strange_zones(&policy);
     if !strange.is_empty() {
@@ -72,7 +78,7 @@ pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
     })
 }
 
-/// Time zones that there are none of: what only the companion can tell.
+/// Time zones missing from the database, which only the companion has.
 fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
     let zones = policy.plans.iter().filter_map(|(name, plan)| {
         let zone = &plan.quota.as_ref()?.time_zone;
@@ -87,68 +93,64 @@ fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
     zones.collect()
 }
 
-/// What to look at when nothing better can be said.
-const HELP: &str = "see the commented policy of `keystilectl policy show --default`";
+/// Where to look if there is no better hint.
+fn help() -> Next {
+    keystile_model::next!["see the commented policy of ", Act::Default]
+}
 
 /// A YAML text with the place of everything in it; `name` is what messages call it.
 ///
 /// # Errors
-/// What is no YAML, with its line.
+/// If it is not YAML, with the line.
 pub fn root(name: &str, text: &str) -> Result<Node> {
-    yaml::parse(text)
-        .map_err(|e| refuse_all(vec![format!("{name}:{}: {}", e.line, syntax(&e.problem))]))
+    yaml::parse(text).map_err(|e| syntax(&e.problem).at(format_args!("{name}:{}", e.line)))
 }
 
-/// Fields that do not exist or hold something else than they should. Fields that do not
-/// exist are reported all at once; of the others, each can hide the next.
+/// Fields that do not exist or have a value of the wrong type. Unknown fields are reported all at
+/// once; among the others, each can hide the next.
 ///
 /// # Errors
-/// Each with its line; `help` is the next step where nothing better can be said.
-pub fn shape<T: DeserializeOwned>(name: &str, root: &Node, help: &str) -> Result<T> {
+/// Each with its line; `help` is the next step if there is no better one.
+pub fn shape<T: DeserializeOwned>(name: &str, root: &Node, help: &Next) -> Result<T> {
     let mut value = root.json();
-    let mut messages = Vec::new();
+    let mut faults = Vec::new();
     loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
-            Ok(raw) if messages.is_empty() => return Ok(raw),
+        let (path, wrong) = match reading::read::<T>(value.clone()) {
+            Ok(raw) if faults.is_empty() => return Ok(raw),
             Ok(_) => break,
-            Err(e) => e,
+            Err(wrong) => wrong,
         };
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
+        let Wrong::Unknown { field, known } = &wrong else {
+            let told = placed(name, root, &path, wording(&wrong, help));
+            faults.push((root.line_of(&path), told));
+            break;
         };
-        let text = error.inner().to_string();
-        match unknown_field(&text) {
-            Some((field, known)) => {
-                let full = join(&path, field);
-                let next = nearest(field, known.iter().copied()).map_or_else(
-                    || format!("known here: {}", known.join(", ")),
-                    |n| format!("did you mean `{n}`?"),
-                );
-                let problem = format!("there is no such field; {next}");
-                messages.push((root.line_of(&full), line(name, root, &full, &problem)));
-                if !remove(&mut value, &full) {
-                    break;
-                }
-            }
-            None => {
-                messages.push((
-                    root.line_of(&path),
-                    line(name, root, &path, &wording(&text, help)),
-                ));
-                break;
-            }
+        let full = join(&path, field);
+        let next = nearest(field, known.iter().copied()).map_or_else(
+            || format!("known here: {}", known.join(", ")),
+            |n| format!("did you mean `{n}`?"),
+        );
+        let told = refuse(Code::FieldUnknown, "there is no such field", next);
+        faults.push((root.line_of(&full), placed(name, root, &full, told)));
+        if !remove(&mut value, &full) {
+            break;
         }
     }
-    messages.sort_by_key(|(line, _)| *line);
-    Err(refuse_all(messages.into_iter().map(|(_, m)| m).collect()))
+    faults.sort_by_key(|(line, _)| *line);
+    let faults = faults.into_iter().flat_map(|(_, e)| e.into_faults());
+    Err(refuse_all(faults.collect()))
 }
 
-/// The parser's words with a next step.
-fn syntax(problem: &str) -> String {
+/// The parser's words with a next step. They are all that it tells: what is looked for in them
+/// makes the advice better, and decides nothing.
+fn syntax(problem: &str) -> Error {
     if let Some(field) = problem.strip_prefix("duplicate mapping key: ") {
         let field = field.split(", set ").next().unwrap_or(field);
-        return format!("`{field}` stands here a second time; remove one of the two");
+        return refuse(
+            Code::FieldsConflict,
+            format_args!("`{field}` stands here a second time"),
+            "remove one of the two",
+        );
     }
     let next = if problem.contains("flow mapping") {
         "inside `{…}`, put a path with braces in quotes: `path: \"/users/{id}\"`"
@@ -157,83 +159,76 @@ fn syntax(problem: &str) -> String {
     } else {
         "check the indentation and quotes around this line"
     };
-    format!("{problem}; {next}")
+    refuse(Code::FileInvalid, problem, next)
 }
 
 fn meaning(name: &str, root: &Node, errors: &[PolicyError]) -> Error {
-    refuse_all(
-        errors
-            .iter()
-            .map(|e| {
-                let first = e.beside.as_ref().map(|field| root.line_of(field));
-                let problem = match first {
-                    Some(first) => format!("{} (the first is in line {first})", e.problem),
-                    None => e.problem.clone(),
-                };
-                line(name, root, &e.field, &problem)
-            })
-            .collect(),
-    )
-}
-
-fn line(name: &str, root: &Node, path: &str, problem: &str) -> String {
-    let at = root.line_of(path);
-    if path.is_empty() {
-        return format!("{name}:{at}: {problem}");
-    }
-    format!("{name}:{at}: `{path}`: {problem}")
-}
-
-/// serde's words for an unknown field, taken apart: its name and the known ones.
-pub fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
-    let rest = text.strip_prefix("unknown field `")?;
-    let (field, rest) = rest.split_once('`')?;
-    Some((field, rest.split('`').skip(1).step_by(2).collect()))
-}
-
-/// serde's words for everything else, with a next step.
-fn wording(text: &str, help: &str) -> String {
-    if let Some(field) = text
-        .strip_prefix("missing field `")
-        .and_then(|t| t.strip_suffix('`'))
-    {
-        let example = match field {
-            "version" => ", such as `version: 1`",
-            "path" => ", such as `path: /v1/users/{id}`",
-            "per" => ", such as `per: 1m`",
-            "requests" => ", such as `requests: 100`",
-            _ => "",
+    let told = errors.iter().flat_map(|e| {
+        let first = e.beside.as_ref().map(|field| root.line_of(field));
+        let problem = match first {
+            Some(first) => format!("{} (the first is in line {first})", e.problem),
+            None => e.problem.clone(),
         };
-        return format!("`{field}` is missing; add it{example}");
-    }
-    if let Some(rest) = text.strip_prefix("unknown variant `")
-        && let Some((word, rest)) = rest.split_once('`')
-    {
-        let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-        return format!(
-            "`{word}` is not one of its values; write {}",
-            known.join(" or ")
-        );
-    }
-    let Some((found, expected)) = text.split_once(", expected ") else {
-        return format!("{text}; {help}");
+        placed(name, root, &e.field, told(Code::PolicyInvalid, problem)).into_faults()
+    });
+    refuse_all(told.collect())
+}
+
+/// With the line and the path of what it is about.
+fn placed(name: &str, root: &Node, path: &str, wrong: Error) -> Error {
+    let wrong = match path {
+        "" => wrong,
+        path => wrong.field(path),
     };
-    let found = found
-        .trim_start_matches("invalid type: ")
-        .trim_start_matches("invalid value: ")
-        .replace("string \"", "the text \"")
-        .replace("map", "a mapping")
-        .replace("sequence", "a list");
-    let hint = match expected {
-        e if e.starts_with("a string") => "a text (put it in quotes if it looks like a number)",
+    wrong.at(format_args!("{name}:{}", root.line_of(path)))
+}
+
+/// What is wrong with a field, in the words of YAML.
+fn wording(wrong: &Wrong, help: &Next) -> Error {
+    let code = wrong.code();
+    match wrong {
+        Wrong::Missing(field) => {
+            let example = match *field {
+                "version" => ", such as `version: 1`",
+                "path" => ", such as `path: /v1/users/{id}`",
+                "per" => ", such as `per: 1m`",
+                "requests" => ", such as `requests: 100`",
+                _ => "",
+            };
+            let next = format!("add it{example}");
+            refuse(code, format_args!("`{field}` is missing"), next)
+        }
+        Wrong::Word { word, known } => refuse(
+            code,
+            format_args!("`{word}` is not one of its values"),
+            format!("write {}", known.join(" or ")),
+        ),
+        Wrong::Type { found, expected } => {
+            let found = match found {
+                Found::Text(text) => format!("the text {text:?}"),
+                Found::Map => "a mapping".to_owned(),
+                other => other.to_string(),
+            };
+            let fact = format!("this is {found}");
+            refuse(code, fact, format!("write {}", wanted(expected)))
+        }
+        Wrong::Unknown { .. } | Wrong::Told(_) => refuse(code, wrong, help.clone()),
+    }
+}
+
+/// What serde expects, in the words of YAML.
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "a string" | "string" => "a text (put it in quotes if it looks like a number)",
         "u64" | "u32" => "a whole number without quotes, 0 or more",
         "a boolean" => "true or false",
         "a sequence" => "a list, such as [a, b]",
-        e if e.starts_with("struct ") => "a mapping of fields",
         "a map" => "a mapping of names",
-        e => e,
-    };
-    format!("this is {found}; write {hint}")
+        other => match other.split_once(' ') {
+            Some(("struct", _)) => "a mapping of fields",
+            _ => other,
+        },
+    }
 }
 
 fn join(path: &str, field: &str) -> String {
@@ -268,7 +263,7 @@ mod tests {
 
     fn mistakes(text: &str) -> Vec<String> {
         let error = parse("policy.yaml", text.to_owned()).err().unwrap();
-        error.messages().to_vec()
+        error.words(keystile_model::error::Surface::CommandLine)
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The policy file, `policy.yaml`: read with the line of every mistake, checked for what stands
-//! open, compared with another, tried with cases, drafted from an OpenAPI document; and one
+//! The policy file, `policy.yaml`: read with the line of every mistake, checked for what is left
+//! open, compared with another, tested with cases, drafted from an OpenAPI document; and one
 //! request explained as the filter decides it.
 //!
 //! Never looks into a store: keys and signing keys are arguments.

@@ -1,8 +1,8 @@
 //! A policy drafted from an OpenAPI document: paths, methods, `security` and servers.
 //!
-//! The draft never lets in more than the document does: where a rule cannot be said in a
-//! policy, a stricter one is written; where the document is silent, a key is asked for.
-//! Each such place is listed.
+//! The draft never lets in more than the document does: if a policy cannot express a rule, a
+//! stricter one is written; if the document is silent, a key is required. Each such place is
+//! listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use keystile_core::request::route::{HostPattern, Template};
 use serde::Serialize;
 
 use crate::file as policy_file;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 mod credentials;
 mod document;
@@ -31,13 +31,14 @@ use security::Demand;
 /// How to draft.
 #[derive(Clone, Copy, Default)]
 pub struct How<'f> {
-    /// Leave the hosts of the servers out: the routes answer for every host.
+    /// Leave out the hosts of the servers, so that the routes apply to every host.
     pub any_host: bool,
-    /// Reads what the document refers to beside it; without, references to files are refused.
+    /// Reads files beside the document that it refers to; without this, such references are
+    /// refused.
     pub beside: Option<Beside<'f>>,
 }
 
-/// A policy, and what the document says that it does not.
+/// A policy, and what the document says that the policy does not.
 #[derive(Serialize)]
 pub struct Drafted {
     /// The text of `policy.yaml`.
@@ -48,13 +49,13 @@ pub struct Drafted {
     pub operations: usize,
     /// Routes of the policy.
     pub routes: usize,
-    /// Scopes that they ask for.
+    /// Scopes that they require.
     pub scopes: usize,
-    /// What could not be said, and what was said in its place.
+    /// What could not be expressed, and what replaced it.
     pub unsaid: Vec<Unsaid>,
 }
 
-/// Something that could not be said.
+/// Something that could not be expressed.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Unsaid {
     /// What, and what was done about it.
@@ -63,7 +64,7 @@ pub struct Unsaid {
     pub places: Vec<String>,
 }
 
-/// What could not be said so far, by problem.
+/// What could not be expressed so far, by problem.
 #[derive(Default)]
 struct Notes(BTreeMap<String, BTreeSet<String>>);
 
@@ -74,12 +75,22 @@ impl Notes {
             .or_default()
             .insert(place.to_owned());
     }
+
+    fn unsaid(self) -> Vec<Unsaid> {
+        self.0
+            .into_iter()
+            .map(|(problem, places)| Unsaid {
+                problem,
+                places: places.into_iter().collect(),
+            })
+            .collect()
+    }
 }
 
-/// A route in the making: of one path shape.
+/// A route under construction, for one path shape.
 struct Shape {
     path: String,
-    /// By host (empty for every one) and method (empty for every other one).
+    /// By host (empty for all) and method (empty for all others).
     asks: BTreeMap<(String, String), Demand>,
 }
 
@@ -95,8 +106,8 @@ struct Line {
 /// Drafts a policy. `name` is what messages call the document.
 ///
 /// # Errors
-/// A document that is no OpenAPI 3, refers to what is not there, or holds no path that a policy
-/// could name.
+/// If the document is not OpenAPI 3, refers to something that does not exist, or has no path that a
+/// policy could express.
 pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
     let document = read::read(name, text)?;
     let files = Files::new(name, text, how.beside);
@@ -124,7 +135,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
             if named.widened && !matches!(demand, Demand::Key { .. }) {
                 notes.add(
                     &place,
-                    "would open more paths than the document names; a key is asked for",
+                    "would open more paths than the document names; a key is required",
                 );
                 demand = Demand::key();
             }
@@ -139,6 +150,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: holds no path that a policy could name"),
             "name an OpenAPI document with `paths`",
         ));
@@ -148,16 +160,9 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
         .flat_map(|l| &l.hosts)
         .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
     let credentials = schemes.credentials(&mut notes);
-    let unsaid: Vec<Unsaid> = notes
-        .0
-        .into_iter()
-        .map(|(problem, places)| Unsaid {
-            problem,
-            places: places.into_iter().collect(),
-        })
-        .collect();
+    let unsaid = notes.unsaid();
     let policy = text::policy(&document, realm, &credentials, &lines, unsaid.len());
-    // What is handed out has passed the same check as what is handed in.
+    // The draft has passed the same check as any policy.
     let checked = policy_file::parse("the draft", policy)?;
     Ok(Drafted {
         paths: document.paths.len(),
@@ -212,7 +217,7 @@ fn place_of(path: &str, found: &Found) -> String {
     )
 }
 
-/// Methods of a policy have no small letters.
+/// Methods in a policy have no lower-case letters.
 fn is_in_method(b: u8) -> bool {
     b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_".contains(&b)
 }
@@ -227,7 +232,7 @@ impl Shape {
                 notes.add(
                     place,
                     format!(
-                        "no request can be told apart from one to `{}` that asks for something else; both are asked for",
+                        "matches the same requests as `{}`, which requires something else; both are required",
                         self.path
                     ),
                 );
@@ -238,12 +243,12 @@ impl Shape {
     }
 }
 
-/// One line for the methods and hosts that ask for the same.
+/// One line for the methods and hosts with the same requirements.
 fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
     let mut out = Vec::new();
     for Shape { path, mut asks } in shapes.into_values() {
-        // Whoever may GET may ask for the head of the same (RFC 9110 section 9.3.2), unless it has
-        // an operation with the other methods.
+        // Callers that may GET may also use HEAD (RFC 9110 section 9.3.2), unless there is an
+        // operation for the other methods.
         let is_other = |host: &String| asks.contains_key(&(host.clone(), String::new()));
         let heads: Vec<_> = asks
             .iter()
@@ -265,7 +270,7 @@ fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
             .into_iter()
             .flat_map(|((demand, hosts), methods)| {
                 let (any, named): (Vec<_>, Vec<_>) = hosts.into_iter().partition(String::is_empty);
-                // Every host is said by leaving the field out, so it cannot stand in a list.
+                // All hosts are expressed by leaving out the field, so that cannot be in a list.
                 [
                     any.first().map(|_| Vec::new()),
                     Some(named).filter(|n| !n.is_empty()),
@@ -274,7 +279,7 @@ fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
                 .flatten()
                 .map(|hosts| Line {
                     path: path.clone(),
-                    // Every method is said by leaving the field out.
+                    // All methods are expressed by leaving out the field.
                     methods: match methods.first() {
                         Some(first) if first.is_empty() => Vec::new(),
                         _ => methods.clone(),

@@ -1,5 +1,5 @@
-//! YAML with the place of everything in it: for errors that name a line, and for
-//! changing a value in a file without losing its comments.
+//! YAML with positions, for errors that name a line and for changing a value in a file without
+//! losing its comments.
 
 use std::fmt;
 use std::ops::Range;
@@ -44,7 +44,7 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
         let e = e.without_snippet();
         let line = e.location().map_or(1, |l| l.line());
         let problem = e.to_string();
-        // The place is said already, in our way.
+        // The position is already reported, in our format.
         let problem = match (problem.rfind(" at line "), e.location()) {
             (Some(at), Some(_)) => problem.get(..at).unwrap_or_default().to_owned(),
             _ => problem.clone(),
@@ -54,12 +54,12 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 impl Node {
-    /// What stands at a path such as `routes[3].limit.requests`.
+    /// The value at a path such as `routes[3].limit.requests`.
     pub fn at(&self, path: &str) -> Option<&Node> {
         steps(path).try_fold(self, |node, step| node.step(&step).map(|(_, n)| n))
     }
 
-    /// The line of a path; of its nearest parent if nothing stands there.
+    /// The line of a path; of its nearest parent if there is nothing at it.
     pub fn line_of(&self, path: &str) -> u64 {
         let (mut node, mut line) = (self, self.line);
         for step in steps(path) {
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// Whether nothing is said at all.
+    /// Whether it is empty.
     pub fn is_nothing(&self) -> bool {
         matches!(self.data, Data::Scalar(Value::Null))
     }

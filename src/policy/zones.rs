@@ -1,16 +1,16 @@
-//! The clocks of time zones, for quotas: the filter has no database of them.
+//! The clocks of time zones, for quotas: the filter has no time zone database.
 //!
-//! From the database inside this program and not from the machine's, so that a server in
-//! a bare container knows all zones, and the same store gives the same keyset everywhere.
+//! From the database inside this program rather than the machine's, so that a server in a minimal
+//! container knows all zones, and the same store gives the same keyset everywhere.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use keystile_core::limit::quota::{Zone, Zones};
 use keystile_core::policy::RawPolicy;
 
-/// Two months: the window that is open may have begun before the keyset was issued.
+/// Two months: the current window may have begun before the keyset was issued.
 const BEFORE: u64 = 62 * 86_400;
-/// Twenty years: more than any keyset is in force.
+/// Twenty years: longer than any keyset is in force.
 const AFTER: u64 = 20 * 366 * 86_400;
 
 /// The time zone of this name, if there is one.
@@ -19,8 +19,8 @@ pub fn named(name: &str) -> Option<TimeZone> {
     TimeZone::tzif(name, data).ok()
 }
 
-/// Those that the quotas of a policy name and that exist, from shortly before `issued_at`
-/// (wall-clock seconds) on.
+/// The existing zones that the quotas of a policy name, from shortly before `issued_at` (wall-clock
+/// seconds) on.
 pub fn of(policy: &RawPolicy, issued_at: u64) -> Zones {
     let quotas = policy.plans.values().filter_map(|p| p.quota.as_ref());
     let names = quotas.map(|q| &q.time_zone).filter(|z| *z != "UTC");
@@ -37,7 +37,7 @@ fn clocks(zone: &TimeZone, issued_at: u64) -> Option<Zone> {
     let first = offset;
     let mut transitions = Vec::new();
     for t in zone.following(from).take_while(|t| t.timestamp() <= until) {
-        // Some change the name and not the clocks.
+        // Some transitions change the name but not the clocks.
         if t.offset().seconds() != offset {
             offset = t.offset().seconds();
             transitions.push((u64::try_from(t.timestamp().as_second()).ok()?, offset));

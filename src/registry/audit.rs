@@ -1,4 +1,4 @@
-//! The audit log: searched, verified, cut.
+//! The audit log: search, verify, prune.
 
 use std::path::Path;
 
@@ -7,15 +7,14 @@ use serde_json::json;
 use crate::webhook;
 use keystile_model::audit::{Chain, Checkpoint, Head};
 use keystile_model::caller::Caller;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural::count;
 use keystile_model::room::Room;
 use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Found, Query, Store, Tx};
 
-/// Writes down an attempt that was refused: `client` is whom it concerned, if that is
-/// known.
+/// Records a refused attempt; `client` is the client concerned, if known.
 ///
 /// # Errors
 /// Those of the store.
@@ -32,12 +31,11 @@ pub fn refused(
     })
 }
 
-/// Records that are looked at for one page of a search.
+/// How many records are examined for one page of a search.
 const LOOK: u32 = 10_000;
 
-/// A page of the records that are wanted and that a caller may know of: the latest first if
-/// `back`. Where records are large it is short; of a search for few among many it may be empty, and
-/// yet have a next one.
+/// A page of the matching records that the caller may see: latest first if `back`. It is short if
+/// records are large; if few of many match, it may be empty and still have a next one.
 ///
 /// # Errors
 /// Those of the store.
@@ -63,7 +61,7 @@ pub struct Timelines {
 }
 
 impl Timelines {
-    /// Of the records behind `seq`, and of that one.
+    /// For record `seq` and those after it.
     ///
     /// # Errors
     /// Those of the store.
@@ -74,14 +72,15 @@ impl Timelines {
         })
     }
 
-    /// The one of a record; `None` if a restore by an old release did not say which it ended.
+    /// The timeline of a record; `None` if a restore by an old release did not record which one it
+    /// ended.
     pub fn of(&self, seq: u64) -> Option<String> {
         let next = self.cuts.iter().find(|(cut, _)| *cut > seq);
         next.map_or_else(|| Some(self.current.clone()), |(_, ended)| ended.clone())
     }
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Where the log begins: after this record.
@@ -92,38 +91,41 @@ pub struct Verified {
     pub kept: Option<Checkpoint>,
 }
 
-/// Reads the whole log: no record was changed, removed, put in or moved; it holds the
+/// Verifies the whole log: no record was changed, removed, inserted or moved, and it contains the
 /// checkpoint that is kept beside the store, and `expect`.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify(store: &mut Store, expect: Option<Head>) -> Result<Verified> {
     let file = store.head_file();
-    // The checkpoint first: it is written after what it names, so a log that is looked at
-    // later holds it. The other way round, every change in between would look like a record
-    // that was removed.
+    // The checkpoint is read first: it is written after the record that it names, so a log that is
+    // read later contains that record. The other way round, any change in between would look like a
+    // removed record.
     let kept = keystile_store::checkpoint::kept(&file)?;
     store.read(|tx| {
         let found = verify_chain(tx, expect)?;
         match kept.map(|k| tx.holds(&k)).transpose()?.flatten() {
-            Some(b) => Err(refuse(
-                b,
-                format_args!(
+            Some(b) => Err(refuse(Code::AuditBroken, b, format_args!(
                     "compare with an exported log or a backup; if the folder was put back from an older copy, move `{}` away",
                     file.display()
-                ),
-            )),
+                ))),
             None => Ok(Verified { kept, ..found }),
         }
     })
 }
 
-/// The same of a copy, which has no checkpoint beside it.
+/// The same for a copy, which has no checkpoint beside it.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
-    let broken = |b| refuse(b, "compare with an exported log or a backup");
+    let broken = |b| {
+        refuse(
+            Code::AuditBroken,
+            b,
+            "compare with an exported log or a backup",
+        )
+    };
     if let Some(b) = tx.check_audit_start()? {
         return Err(broken(b));
     }
@@ -131,8 +133,9 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     let start = meta.start;
     if expect.is_some_and(|e| e.seq < start.seq) {
         return Err(refuse(
+            Code::AuditBroken,
             format_args!(
-                "the record that was expected is gone: `audit prune` removed those up to {}",
+                "the record that was expected is gone: those up to {} were pruned",
                 start.seq
             ),
             "compare with a head that was printed since",
@@ -148,6 +151,7 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     chain.end(meta.head).map_err(broken)?;
     match expect {
         Some(e) if !expected => Err(refuse(
+            Code::AuditBroken,
             format_args!(
                 "audit record {} is not the one that was expected: the log was written anew",
                 e.seq
@@ -162,10 +166,11 @@ pub fn verify_chain(tx: &Tx<'_>, expect: Option<Head>) -> Result<Verified> {
     }
 }
 
-/// What was sent last by `serve --audit-export`, in the folder of the store: `SEQ:HASH`.
+/// The file in the store's folder with the last record that `serve --audit-export` has sent:
+/// `SEQ:HASH`.
 pub const SENT: &str = "audit.sent";
 
-/// What was sent last, by the file that notes it; `None` if the log is not sent anywhere.
+/// The last record that was sent, from that file; `None` if the log is not sent anywhere.
 ///
 /// # Errors
 /// It cannot be read.
@@ -175,15 +180,17 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => {
             return Err(refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", noted.display()),
                 "check owner and mode of the folder and its files",
             ));
         }
     };
-    // Where it was sent stands in the line after.
+    // The next line has the destination.
     let head = text.lines().next().unwrap_or_default();
     head.trim().parse().map(Some).map_err(|_| {
         refuse(
+            Code::FileInvalid,
             format_args!("`{}` does not say what was sent", noted.display()),
             "move the file away: then the whole log is sent again",
         )
@@ -193,14 +200,14 @@ pub fn sent(noted: &Path) -> Result<Option<Head>> {
 /// How far a log has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Records up to this one are gone, or were sent.
+    /// Records up to this one were removed or sent.
     pub seq: u64,
-    /// The record that was sent last is in the log, or lies before its beginning.
+    /// The last record that was sent is in the log, or lies before its beginning.
     pub known: bool,
 }
 
-/// How far this log has been sent, if that record was the last. The record of another log, such
-/// as one that was lost, says nothing about this one.
+/// How far this log has been sent, if that record was the last one sent. A record of another log,
+/// such as a lost one, says nothing about this one.
 ///
 /// # Errors
 /// Those of the store.
@@ -215,23 +222,23 @@ pub fn reached(tx: &Tx<'_>, sent: Option<Head>) -> Result<Reached> {
     Ok(Reached { seq, known })
 }
 
-/// What was removed.
+/// The result of pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many records.
+    /// How many records were removed.
     pub removed: u64,
-    /// How many messages of webhooks will not be delivered: they told of these records.
+    /// How many webhook messages will not be delivered, because their records were removed.
     pub undelivered: u64,
     /// How many records stay because they have not been sent yet.
     pub unsent: u64,
 }
 
-/// Removes the records before a time, in seconds, as far as all of them are older, and, where
-/// the log is sent elsewhere, were sent. The chain goes on from the last of them, which the store
-/// vouches for.
+/// Removes the records before a time, in seconds, up to the first that is not older or, if the log
+/// is sent elsewhere, has not been sent. The chain continues from the last one removed, whose hash
+/// the store signs.
 ///
 /// # Errors
-/// The caller is not an owner; those of the store.
+/// If the caller is not an owner; those of the store.
 pub fn prune(store: &mut Store, world: &World, before: u64) -> Result<Pruned> {
     world.caller.owner("remove audit records")?;
     let sent = sent(&store.head_file().with_file_name(SENT))?;

@@ -1,6 +1,6 @@
 //! A store for tests.
 //!
-//! Compiled always: a feature for it would have every crate that stands on this one built twice.
+//! Always compiled: a feature for it would build every crate above this one twice.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -17,7 +17,7 @@ use crate::key;
 use crate::signing;
 use keystile_core::keyset::StoreId;
 use keystile_model::audit::{Broken, Chain};
-use keystile_model::error::refuse;
+use keystile_model::error::{Code, refuse};
 use keystile_model::world::World;
 use keystile_policy::file as policy_file;
 use keystile_store::Store;
@@ -97,7 +97,7 @@ impl Bench {
                 let followed = tx.each_audit(|r| {
                     chain.follow(&r).map_err(|b| {
                         found = Err(b);
-                        refuse(b, "")
+                        refuse(Code::AuditBroken, b, keystile_model::refusal::Next::NONE)
                     })
                 });
                 if followed.is_ok() {
@@ -109,7 +109,7 @@ impl Bench {
         found
     }
 
-    /// Does what no function of ours does.
+    /// Runs SQL for which there is no function.
     pub fn sql(&self, sql: &str) {
         let changed = self.store.execute(sql);
         assert!(changed > 0, "{sql}");

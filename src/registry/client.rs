@@ -5,14 +5,14 @@ use keystile_core::policy::is_client_name;
 use super::client;
 use super::policy;
 use keystile_model::caller::Caller;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, named, refuse};
 use keystile_model::record::{Client, Labels};
 use keystile_model::rules::check_plan;
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-/// What is said about a new client.
+/// The settings of a new client.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// Its name.
@@ -21,12 +21,12 @@ pub struct Draft {
     pub plan: Option<String>,
     /// Free text.
     pub description: String,
-    /// Free pairs.
+    /// Labels.
     pub labels: Labels,
 }
 
 impl Draft {
-    /// With a name alone.
+    /// With only a name.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -35,16 +35,16 @@ impl Draft {
     }
 }
 
-/// What is to change about a client; `None` leaves as it is.
+/// Changes to a client; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
     /// A plan, or none.
     pub plan: Option<Option<String>>,
     /// Free text.
     pub description: Option<String>,
-    /// Pairs to set.
+    /// Labels to set.
     pub labels: Labels,
-    /// Names of pairs to remove.
+    /// Names of labels to remove.
     pub remove_labels: Vec<String>,
 }
 
@@ -72,26 +72,31 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     Ok(client)
 }
 
-/// A client that could be added; it has no number yet.
+/// A valid client that has no number yet.
 pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     let name = &draft.name;
     if !is_client_name(name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{name}` is no name for a client"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     words::check("name", name, words::NAME)?;
     words::check("description", &draft.description, words::DESCRIPTION)?;
     words::check_labels(&draft.labels, &Labels::new())?;
     if tx.client(name)?.is_some() {
         return Err(refuse(
+            Code::ClientExists,
             format_args!("there is a client `{name}` already"),
-            format_args!(
-                "change it with `keystilectl client update {name}`, or choose another name"
-            ),
+            keystile_model::next![
+                "change it with ",
+                Act::ClientUpdate.of(name),
+                ", or choose another name"
+            ],
         )
-        .of(Kind::Conflict));
+        .about("name"));
     }
     Ok(Client {
         number: 0,
@@ -103,8 +108,7 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
     })
 }
 
-/// The living clients that a caller may know of, by name, those after `cursor`, until `each`
-/// gives false.
+/// The existing clients that the caller may see, by name, after `cursor`, until `each` gives false.
 ///
 /// # Errors
 /// Those of `each`, and of the store.
@@ -163,15 +167,15 @@ pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Res
     })
 }
 
-/// Keys of a client that are revoked in one transaction: few enough for others not to wait for
+/// How many keys of a client are revoked in one transaction: few enough that others do not wait
 /// long.
 const SOME: u32 = 500;
 
-/// Deletes a client; its keys are revoked, and their number is returned. With keys that
-/// are not revoked yet, only when `sure`.
+/// Deletes a client and revokes its keys, whose number is returned. If it has keys that are not
+/// revoked yet, only if `sure`.
 ///
-/// The keys are revoked in parts, each a transaction of its own, and the client is deleted with
-/// the last. After an interruption the same goes on where it was.
+/// The keys are revoked in parts, each in a transaction of its own, and the client is deleted with
+/// the last. After an interruption, calling it again continues where it stopped.
 pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Result<usize> {
     loop {
         let end = store.write(world, |tx| delete_in(tx, world, name, sure))?;
@@ -181,7 +185,7 @@ pub fn delete(store: &mut Store, world: &World, name: &str, sure: bool) -> Resul
     }
 }
 
-/// A part of it; after the last, how many keys were revoked.
+/// One part of that; after the last, how many keys were revoked.
 pub(super) fn delete_in(
     tx: &mut Tx<'_>,
     world: &World,
@@ -194,13 +198,14 @@ pub(super) fn delete_in(
     if !some.is_empty() && !sure {
         let living = tx.unrevoked_keys_of(client.number)?;
         return Err(refuse(
+            Code::ConfirmationMissing,
             format_args!(
                 "client `{name}` has {} that would be revoked for good",
                 super::key::count(usize::try_from(living).unwrap_or(usize::MAX))
             ),
-            "say so with `--yes`",
+            keystile_model::next!["say so with ", named("sure")],
         )
-        .of(Kind::Conflict));
+        .about("sure"));
     }
     let is_last = some.len() < SOME as usize;
     for key in some {

@@ -9,8 +9,8 @@ use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{KnownEnvoy, Store};
 
-/// Remembers Envoys as they are, and forgets those that made room for others. That is what a
-/// server has seen and nobody has done: no record of it is written.
+/// Stores Envoys as they are, and forgets those that made room for others. This is an observation
+/// of the server, not somebody's action, so no audit record is written.
 ///
 /// # Errors
 /// Those of the store.
@@ -28,10 +28,10 @@ pub fn keep(
     })
 }
 
-/// Forgets Envoys that are gone for good: from then on nobody waits for them.
+/// Forgets Envoys that will not come back, so that nothing waits for them.
 ///
 /// # Errors
-/// The caller is not an owner; those of the store.
+/// If the caller is not an owner; those of the store.
 pub fn forget(store: &mut Store, world: &World, nodes: &[String]) -> Result<()> {
     world.caller.owner("forget Envoys")?;
     store.write(world, |tx| {

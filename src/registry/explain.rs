@@ -9,7 +9,7 @@ use keystile_core::request::headers::Headers;
 use super::publish;
 use super::signing;
 use crate as registry;
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::explain::{Answer, Question, Shown, ask, encode, hint, load};
 use keystile_policy::file::PolicyFile;
@@ -36,15 +36,16 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
     })
 }
 
-/// Puts a key made for this occasion in the place of one that is known by its id only,
-/// so that the whole decision runs, from finding the key to emptying the buckets.
+/// Substitutes a temporary key for one that is known only by its id, so that the whole decision
+/// runs, from finding the key to charging the buckets.
 fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(Row, KeyText)> {
     let mut row = tx.row(id)?.ok_or_else(|| {
         refuse(
+            Code::KeyNotFound,
             format_args!("there is no key `{id}`"),
-            "see `keystilectl key list` for the ids",
+            keystile_model::next!["see ", Act::KeyList, " for the ids"],
         )
-        .of(Kind::NotFound)
+        .about("key")
     })?;
     let fresh = key::generate(&policy.brand, &row.environment, world.entropy)?;
     row.digest = fresh.digest;
@@ -52,8 +53,8 @@ fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(R
     Ok((row, fresh.text))
 }
 
-/// Adds what of the keyset a decision about a request with these headers can meet. A keyset
-/// of a million keys would take seconds to build, and one of them is looked at.
+/// Adds the part of the keyset that a decision about a request with these headers can reach. A
+/// keyset of a million keys would take seconds to build, but only one key is needed.
 fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<Row>) -> Result<()> {
     let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
     let text = presented.unwrap_or_default();
@@ -63,13 +64,13 @@ fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<Row>) -> Re
         let found = tx.row_of_digest(digest)?;
         rows.extend(found.filter(|f| rows.iter().all(|r| r.id != f.id)));
     }
-    // Where keys were made elsewhere, whatever has another shape than ours may be one.
+    // If there are imported keys, anything that does not have our format may be one.
     let other = tx.imported_row(tx.meta().issued_at)?;
     rows.extend(other.filter(|o| rows.iter().all(|r| r.id != o.id)));
     Ok(())
 }
 
-/// Tells an id from a key in full: what has the shape of an id and is one in the store.
+/// Distinguishes an id from a full key: it has the form of an id, and is one in the store.
 pub fn shown(store: &mut Store, text: String) -> Result<Shown> {
     if Parsed::parse(text.as_bytes()).is_err()
         && let Ok(id) = text.parse::<KeyId>()
@@ -92,7 +93,7 @@ mod tests {
 
     fn import_one(b: &mut Bench, now: u64, text: &str, expires: &str) {
         let digest = Digest::of_foreign(text.as_bytes());
-        let digest: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = keystile_core::hex::text(digest.0);
         let file = format!("client,sha256,expires\nacme,{digest},{expires}\n");
         let how = How {
             create_clients: false,

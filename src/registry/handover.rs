@@ -1,5 +1,5 @@
-//! Rotation without anybody asking: keys that are due are handed over to their
-//! successors, and holders are warned.
+//! Automatic rotation: keys that are due are handed over to their successors, and holders are
+//! warned.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,18 @@ use serde_json::json;
 use super::key;
 use super::policy;
 use keystile_model::caller::Ceilings;
-use keystile_model::error::{Kind, Result, refuse};
-use keystile_model::record::{Key, Rules, Status};
+use keystile_model::error::{Act, Code, Result, refuse};
+use keystile_model::key::Rules;
+use keystile_model::record::{Key, Status};
 use keystile_model::rotation::{EVERY, GRACE, Schedule, Step, step};
 use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-/// Keys looked at in one transaction.
+/// How many keys are examined in one transaction.
 const STEP: usize = 2_000;
 
-/// What a turn did.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Where the next one begins; `None` at the end.
@@ -31,13 +32,13 @@ pub struct Turn {
     pub handed_over: u32,
 }
 
-/// Looks at the keys behind `after`, some thousands of them.
+/// Examines a few thousand keys after `after`.
 ///
 /// # Errors
 /// Those of the store.
 pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Turn> {
     let now = world.now.seconds();
-    // Looked at without a lock; most keys need nothing.
+    // Read without a lock, because most keys need nothing.
     let (keys, due) = store.read(|tx| {
         let policy = policy(tx)?.policy;
         let holders = Holders::read(tx, now)?;
@@ -66,7 +67,7 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
         let policy = policy(tx)?.policy;
         let holders = Holders::read(tx, now)?;
         for id in due {
-            // Asked again: it may have changed since.
+            // Read again, because it may have changed since.
             let Some(key) = tx.key(id)? else { continue };
             let fetched = holders.can_fetch(&key, now);
             match next_step(tx, &policy, &key, fetched, now)? {
@@ -90,13 +91,13 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
     Ok(turn)
 }
 
-/// Who can fetch successors: by client, what its tokens may give.
+/// The clients that can fetch successors, and what their tokens may grant.
 struct Holders(HashMap<String, Vec<Ceilings>>);
 
 impl Holders {
     fn read(tx: &Tx<'_>, now: u64) -> Result<Self> {
         let mut all: HashMap<_, Vec<_>> = HashMap::new();
-        // An invitation is no token before it is accepted.
+        // An invitation is not a token until it is accepted.
         for token in tx
             .tokens()?
             .into_iter()
@@ -109,7 +110,7 @@ impl Holders {
         Ok(Self(all))
     }
 
-    /// Otherwise its end is not set: it would end with nobody able to replace it.
+    /// Otherwise its end is not set, because nobody could replace it.
     fn can_fetch(&self, key: &Key, now: u64) -> bool {
         let plan = key.client_plan.as_deref();
         let admits = |ceilings: &Ceilings| {
@@ -131,7 +132,7 @@ fn next_step(
     fetched: bool,
     now: u64,
 ) -> Result<Option<Step>> {
-    // The text of an imported key was never ours to draw anew.
+    // The text of an imported key is not ours to generate.
     let fetched = fetched && !key.imported;
     let schedule = schedule(policy, key);
     let step = step(key, schedule, fetched, None, now);
@@ -143,7 +144,7 @@ fn next_step(
     Ok(step.filter(|_| !said))
 }
 
-/// How a key is rotated: as it says itself, or its plan, or everybody.
+/// How a key is rotated: by its own rule, its plan's, or the default.
 pub fn schedule(policy: &Policy, key: &Key) -> Schedule {
     let plan = key.effective_plan().and_then(|p| policy.plans.get(p));
     Schedule {
@@ -191,22 +192,24 @@ fn warn(
     tx.audit(world, action, &key.id.to_string(), None, Some(&after))
 }
 
-/// Fetches the successor of a key, once. Its secret is drawn here and nowhere kept.
+/// Fetches the successor of a key, once. Its secret is generated here and stored nowhere.
 ///
 /// # Errors
-/// There is none, or it was fetched.
+/// If there is none, or it has been fetched.
 pub fn fetch(store: &mut Store, world: &World, id: KeyId) -> Result<key::Issued> {
     store.write(world, |tx| {
         let old = key::find(tx, &world.caller, id)?;
         match tx.handover(id)? {
             None => {
                 return Err(refuse(
+                    Code::NoSuccessor,
                     format_args!("key `{id}` has no successor to fetch"),
-                    format_args!("replace it with `keystilectl key rotate {id}`"),
+                    keystile_model::next!["replace it with ", Act::KeyRotate.of(id)],
                 ));
             }
             Some((_, Some(at))) => {
                 return Err(refuse(
+                    Code::SuccessorFetched,
                     format_args!(
                         "the successor of key `{id}` was fetched on {}, and is shown once",
                         when::short(at)
@@ -223,29 +226,29 @@ pub fn fetch(store: &mut Store, world: &World, id: KeyId) -> Result<key::Issued>
     })
 }
 
-/// Only a key that is good, and gives way, hands over: what was switched off stays so.
+/// Only a valid key that is being replaced is handed over: what was disabled or revoked stays so.
 fn check_giver(old: &Key, now: u64) -> Result<()> {
     let id = old.id;
     if old.revoked.is_some() {
         return Err(refuse(
+            Code::KeyRevoked,
             format_args!("key `{id}` was revoked, and its successor with it"),
             "issue a new one",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     if old.disabled {
         return Err(refuse(
+            Code::KeyDisabled,
             format_args!("key `{id}` is disabled, so its successor cannot be fetched"),
             "ask the people who run this API to enable it first",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     if old.status(now) == Status::Expired {
         return Err(refuse(
+            Code::KeyExpired,
             format_args!("key `{id}` has ended, and its successor was not fetched in time"),
             "issue a new one",
-        )
-        .of(Kind::Conflict));
+        ));
     }
     Ok(())
 }

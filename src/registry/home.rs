@@ -1,4 +1,4 @@
-//! The folder that a store lives in.
+//! The folder of a store.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keystile_core::keyset::StoreId;
 
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
 use keystile_store::{Alone, Store};
@@ -21,17 +21,17 @@ pub mod published;
 pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
 pub use lock::Serving;
 
-/// The folder: the store, its master key unless that is kept elsewhere, and the
-/// fingerprint of the master key, which tells a wrong key from a damaged store.
+/// The folder: the store, its master key unless that is kept elsewhere, and the fingerprint of the
+/// master key, which distinguishes a wrong key from a damaged store.
 #[derive(Clone)]
 pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
-    /// This process has it for itself: see [`Home::hold`].
+    /// This process holds the folder: see [`Home::hold`].
     held: Option<Serving>,
 }
 
-/// Tells a file from another that has its name.
+/// Distinguishes a file from another with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId(u64, u64);
 
@@ -71,7 +71,7 @@ impl Home {
         self.folder.join("master.key")
     }
 
-    /// Where a master key stands until the store is encrypted with it.
+    /// Where a new master key is kept until the store is encrypted with it.
     fn next_master_key(&self) -> PathBuf {
         self.folder.join("master.key.new")
     }
@@ -80,26 +80,25 @@ impl Home {
         self.folder.join("master.id")
     }
 
-    /// That a process that holds it still does.
+    /// Checks that this process still holds the folder.
     ///
     /// # Errors
-    /// Another one has it.
+    /// If another process holds it.
     pub fn still_held(&self) -> Result<()> {
         self.held.as_ref().map_or(Ok(()), Serving::renew)
     }
 
-    /// Which file the store is.
+    /// The identity of the store's file.
     ///
     /// # Errors
-    /// It is not there.
+    /// If it does not exist.
     pub fn file(&self) -> Result<FileId> {
         self.must_exist()?;
         let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
         Ok(FileId(found.dev(), found.ino()))
     }
 
-    /// Opens the store, and updates it if it is of an earlier version and no server has it
-    /// open.
+    /// Opens the store, and updates it if it has an earlier version and no server has it open.
     pub fn open(&self) -> Result<Store> {
         self.unlock().map(|(store, _)| store)
     }
@@ -118,17 +117,25 @@ impl Home {
         })
     }
 
-    /// That there is a store.
+    /// Checks that there is a store.
     fn must_exist(&self) -> Result<()> {
         let path = self.store();
         if let Err(e) = fs::metadata(&path) {
             return Err(if e.kind() == std::io::ErrorKind::NotFound {
                 refuse(
+                    Code::StoreMissing,
                     format_args!("there is no store in `{}`", self.folder.display()),
-                    "make one with `keystilectl init`, or name its folder with `--home` or KEYSTILE_HOME",
+                    keystile_model::next![
+                        "make one with ",
+                        Act::Init,
+                        ", or name its folder with ",
+                        named("home"),
+                        " or KEYSTILE_HOME"
+                    ],
                 )
             } else {
                 refuse(
+                    Code::StoreMissing,
                     format_args!("`{}` cannot be reached ({e})", path.display()),
                     "run as the user who made it",
                 )
@@ -138,7 +145,7 @@ impl Home {
         Ok(())
     }
 
-    /// Opens the store by the master key that fits.
+    /// Opens the store with the master key that fits.
     fn unlock(&self) -> Result<(Store, MasterKey)> {
         self.unlock_beside(Some(self.alone()))
     }
@@ -147,7 +154,7 @@ impl Home {
         self.must_exist()?;
         let path = self.store();
         let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
-        // A rotation that was broken off may have left the store under the next one.
+        // An interrupted rotation may have left the store encrypted with the next one.
         let next = seal::from_file(&self.next_master_key());
         let mut failed = seal::missing(&self.master_key());
         if let Some(key) = given {
@@ -164,17 +171,15 @@ impl Home {
         Err(failed)
     }
 
-    /// Tells a wrong master key from a damaged store.
+    /// Distinguishes a wrong master key from a damaged store.
     fn explain(&self, error: Error, key: &MasterKey) -> Error {
-        if !error
-            .to_string()
-            .starts_with("the store cannot be decrypted")
-        {
+        if !error.is(Code::StoreUndecryptable) {
             return error;
         }
         let kind = error.kind();
         let told = match fs::read_to_string(self.fingerprint()) {
             Ok(known) if known.lines().count() > 1 => refuse(
+                Code::MasterKeyWrong,
                 format_args!(
                     "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
                     key.fingerprint(),
@@ -183,10 +188,12 @@ impl Home {
                 "give the other one of the two",
             ),
             Ok(known) if known.trim() == key.fingerprint() => refuse(
+                Code::StoreDamaged,
                 "the store is damaged: the master key is right, and yet the file cannot be decrypted",
                 "nothing was changed; restore the folder from a backup",
             ),
             Ok(known) => refuse(
+                Code::MasterKeyWrong,
                 format_args!(
                     "this is not the master key of the store (its fingerprint is {}, not {})",
                     key.fingerprint(),
@@ -199,16 +206,17 @@ impl Home {
         told.of(kind)
     }
 
-    /// Makes folder, master key and an empty store, and lets `fill` put the first things
-    /// in; all of it appears at once, or nothing.
+    /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it
+    /// appears, or nothing.
     pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;
         let taken = || {
             refuse(
+                Code::StoreExists,
                 format_args!("there is a store in `{shown}` already"),
-                "use it, or name another folder with `--home`",
+                keystile_model::next!["use it, or name another folder with ", named("home")],
             )
         };
         if path.exists() {
@@ -223,7 +231,7 @@ impl Home {
                 key
             }
         };
-        // Made beside and linked into place, so that no half-made store is ever found.
+        // Created beside and linked into place, so that no incomplete store is ever found.
         let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
         let mut id = [0; 8];
@@ -231,7 +239,7 @@ impl Home {
         let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
-        // Put in the place of what is there: a link would lead elsewhere.
+        // Replaces what is there: a link would lead elsewhere.
         let fingerprint = format!("{}\n", key.fingerprint());
         file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {
@@ -248,25 +256,33 @@ impl Home {
         self.check_folder()
     }
 
-    /// That nobody else can put files in the place of ours.
+    /// Checks that nobody else can replace our files.
     fn check_folder(&self) -> Result<()> {
         let shown = self.folder.display();
         let found = fs::metadata(&self.folder).map_err(|e| cannot_make(&self.folder, &e))?;
         let (owner, mode) = (found.uid(), found.mode() & 0o777);
         if owner != system::user_id() {
             return Err(refuse(
+                Code::FolderUnsafe,
                 format_args!(
                     "`{shown}` belongs to another user (uid {owner}), who could replace what is in it"
                 ),
-                "run as that user, or name another folder with `--home`: it is made if it does not exist",
+                keystile_model::next![
+                    "run as that user, or name another folder with ",
+                    named("home"),
+                    ": it is made if it does not exist"
+                ],
             ));
         }
         if mode & 0o022 != 0 {
             return Err(refuse(
+                Code::FolderUnsafe,
                 format_args!("other users may write to `{shown}` (mode {mode:04o})"),
-                format_args!(
-                    "run `chmod 700 {shown}`, or name another folder with `--home`: it is made if it does not exist"
-                ),
+                keystile_model::next![
+                    format_args!("run `chmod 700 {shown}`, or name another folder with "),
+                    named("home"),
+                    ": it is made if it does not exist"
+                ],
             ));
         }
         Ok(())
@@ -275,7 +291,8 @@ impl Home {
 
 fn cannot_make(folder: &Path, e: &std::io::Error) -> Error {
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be made ({e})", folder.display()),
-        "choose another folder with `--home`",
+        keystile_model::next!["choose another folder with ", named("home")],
     )
 }

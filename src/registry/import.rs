@@ -1,23 +1,20 @@
-//! Keys from elsewhere, known by their SHA-256 digest: all of a file, or nothing.
+//! Keys from elsewhere, known by their SHA-256 digest: all keys of a file, or none.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ipnet::IpNet;
-use keystile_core::key::{Digest, KeyId};
+use keystile_core::key::{Digest, KeyId, Name};
 use keystile_core::policy::Policy;
-use keystile_core::request::certificate;
 
 use super::client::Draft as ClientDraft;
-use super::key::Draft;
+use super::key::{Draft, checked};
 use super::policy;
-use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Complaints, Next, Result, named, refuse, told};
+use keystile_model::key::PROPERTIES;
 use keystile_model::nearest::nearest;
 use keystile_model::record::{Client, Key};
 use keystile_model::rules;
-use keystile_model::when::When;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
@@ -27,22 +24,22 @@ pub mod whole;
 
 use ground::Ground;
 
-pub use lines::{Line, Lines, read};
+pub use lines::{COLUMNS, Line, Lines, read};
 
-/// What an import did or would do.
+/// The result of an import, or of a dry run.
 pub struct Imported {
     /// The keys.
     pub keys: Vec<Key>,
-    /// Clients that were made for them.
+    /// Clients that were created for them.
     pub clients: Vec<String>,
 }
 
 /// How to import.
 #[derive(Clone, Copy)]
 pub struct How {
-    /// Make clients that are missing.
+    /// Create missing clients.
     pub create_clients: bool,
-    /// Take scopes that no route asks for.
+    /// Accept scopes that no route asks for.
     pub any_scope: bool,
     /// Check everything and change nothing.
     pub dry_run: bool,
@@ -73,21 +70,25 @@ fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> R
                 out.clients.push(client.name.clone());
                 clients.insert(client.name.clone(), client);
             }
-            let client = clients
-                .get(&line.client)
-                .ok_or_else(|| refuse("no client", "name one"))?;
+            let client = clients.get(&line.client).ok_or_else(|| {
+                refuse(Code::FieldMissing, "no client", "name one").about("client")
+            })?;
             let digest = digest(&line.sha256)?;
             if let Some(first) = digests.insert(digest.0, place.clone()) {
                 return Err(refuse(
+                    Code::KeyExists,
                     format_args!("the same digest stands at {first}"),
                     "remove one of the two",
-                ));
+                )
+                .about("sha256"));
             }
             if let Some(known) = tx.key_of_digest(&digest)? {
                 return Err(refuse(
+                    Code::KeyExists,
                     format_args!("this key is in the store already, as {}", known.id),
                     "remove the line",
-                ));
+                )
+                .about("sha256"));
             }
             let key = key(&tx, world, &policy, client, digest, &line, how)?;
             tx.add_key(world, &key)?;
@@ -114,16 +115,23 @@ fn missing_client<'a>(
 ) -> Result<Client> {
     if name.is_empty() {
         return Err(refuse(
-            "`client`: is empty",
+            Code::FieldMissing,
+            "is empty",
             "name the client that the key belongs to",
-        ));
+        )
+        .field("client"));
     }
     if !how.create_clients {
-        let next = nearest(name, known.map(String::as_str)).map_or_else(
-            || "make it first, or give `--create-clients`".to_owned(),
-            |n| format!("did you mean `{n}`?"),
-        );
-        return Err(refuse(format_args!("there is no client `{name}`"), next));
+        let next: Next = match nearest(name, known.map(String::as_str)) {
+            Some(near) => format_args!("did you mean `{near}`?").into(),
+            None => keystile_model::next!["make it first, or give ", named("create_clients")],
+        };
+        return Err(refuse(
+            Code::ClientNotFound,
+            format_args!("there is no client `{name}`"),
+            next,
+        )
+        .about("client"));
     }
     let draft = ClientDraft {
         name: name.to_owned(),
@@ -142,36 +150,29 @@ fn key(
     how: How,
 ) -> Result<Key> {
     let now = world.now.seconds();
-    let draft = Draft {
-        name: line.name.clone(),
-        environment: optional("environment", &line.environment, str::parse)?,
+    let mut draft = Draft {
+        environment: environment(&line.environment)?,
         publishable: match line.kind.as_str() {
             "" | "secret" => false,
             "publishable" => true,
             other => {
                 return Err(refuse(
-                    format_args!("`type`: `{other}` is not a type"),
+                    Code::InvalidValue,
+                    format_args!("`{other}` is not a type"),
                     "write `secret` or `publishable`",
-                ));
+                )
+                .field("type"));
             }
         },
-        scopes: line.scopes.clone(),
         any_scope: how.any_scope,
-        plan: (!line.plan.is_empty()).then(|| line.plan.clone()),
-        limits: line.limits.clone(),
-        expires: optional("expires", &line.expires, When::from_str)?.map(|w| w.at(now)),
-        not_before: optional("not_before", &line.not_before, When::from_str)?.map(|w| w.at(now)),
-        allow: each("cidrs", &line.cidrs, rules::cidr)?,
-        deny: each::<IpNet>("deny_cidrs", &line.deny_cidrs, rules::cidr)?,
-        origins: each("origins", &line.origins, rules::origin)?,
-        certificates: each("certificates", &line.certificates, certificate::identity)?,
-        labels: each("labels", &line.labels, rules::label)?
-            .into_iter()
-            .collect(),
-        rotate_every: None,
-        grace: None,
+        ..Draft::default()
     };
-    let rules = draft.checked(policy, now)?;
+    for property in PROPERTIES {
+        if let Some(typed) = line.properties.get(property.name) {
+            draft.set(property.name, typed, now)?;
+        }
+    }
+    let rules = checked(draft, policy, now)?;
     let mut id = KeyId::random(world.entropy)?;
     while tx.has_key(id)? {
         id = KeyId::random(world.entropy)?;
@@ -194,40 +195,21 @@ fn key(
     })
 }
 
-fn optional<T, E: std::fmt::Display>(
-    field: &str,
-    text: &str,
-    parse: impl FnOnce(&str) -> std::result::Result<T, E>,
-) -> Result<Option<T>> {
+fn environment(text: &str) -> Result<Option<Name>> {
     if text.is_empty() {
         return Ok(None);
     }
-    parse(text)
-        .map(Some)
-        .map_err(|e| refuse_all(vec![format!("`{field}`: {e}")]))
-}
-
-fn each<T>(
-    field: &str,
-    words: &[String],
-    parse: fn(&str) -> std::result::Result<T, String>,
-) -> Result<Vec<T>> {
-    words
-        .iter()
-        .map(|w| parse(w).map_err(|e| refuse_all(vec![format!("`{field}`: {e}")])))
-        .collect()
+    let name = text.parse().map(Some);
+    name.map_err(|e| told(Code::InvalidValue, e).field("environment"))
 }
 
 /// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.
 fn digest(text: &str) -> Result<Digest> {
     let wrong = || {
-        refuse(
-            format_args!(
-                "`sha256`: {} characters that are no digest",
+        refuse(Code::InvalidValue, format_args!(
+                "{} characters that are no digest",
                 text.chars().count()
-            ),
-            "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`",
-        )
+            ), "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`").field("sha256")
     };
     if let Some(digest) = rules::hex_digest(text) {
         return Ok(digest);
@@ -343,7 +325,7 @@ mod tests {
     #[test]
     fn a_digest_is_read_as_hex_and_as_base64url() {
         let want = Digest::of_foreign(b"abc");
-        let hex: String = want.0.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = keystile_core::hex::text(want.0);
         assert_eq!(digest(&hex).ok(), Some(want));
         assert_eq!(digest(&hex.to_ascii_uppercase()).ok(), Some(want));
         assert_eq!(digest(&URL_SAFE_NO_PAD.encode(want.0)).ok(), Some(want));

@@ -1,4 +1,4 @@
-//! A keyset read back from a file: is it whole, what is in it, what changed.
+//! A keyset read back from a file: whether it is intact, what is in it, what has changed.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use keystile_model::record::limit_words;
 use keystile_model::when;
 
-/// A keyset whose signature holds.
+/// A keyset with a valid signature.
 pub struct Opened {
     /// What was signed.
     pub manifest: Manifest,
@@ -80,7 +80,7 @@ fn networks(list: impl Iterator<Item = Network>) -> Vec<String> {
         .collect()
 }
 
-/// What sets one keyset apart from another.
+/// The difference between two keysets.
 #[derive(Debug, Default, PartialEq)]
 pub struct Difference {
     /// Only in the second.
@@ -89,7 +89,7 @@ pub struct Difference {
     pub removed: Vec<(KeyId, Value)>,
     /// In both: field, before, after.
     pub changed: Vec<(KeyId, Vec<Change>)>,
-    /// Of the policy.
+    /// Differences of the policy.
     pub policy: Vec<Change>,
 }
 
@@ -98,9 +98,9 @@ pub struct Difference {
 pub struct Change {
     /// Its path.
     pub field: String,
-    /// In the first; null if it is not there.
+    /// In the first version; null if absent.
     pub before: Value,
-    /// In the second; null if it is not there.
+    /// In the second version; null if absent.
     pub after: Value,
 }
 
@@ -149,8 +149,8 @@ impl Difference {
     }
 }
 
-/// Fields that differ, by path. Lists are one field: their order has a meaning, and an
-/// element put in front would make all others differ.
+/// Fields that differ, by path. A list is one field: its order matters, and an element inserted at
+/// the front would make all others differ.
 fn compare(path: &str, a: &Value, b: &Value, out: &mut Vec<Change>) {
     if a == b {
         return;

@@ -1,4 +1,4 @@
-//! Keys that somebody found where they should not be.
+//! Leaked keys.
 
 use keystile_core::key::{Digest, Parsed};
 use serde_json::json;
@@ -10,32 +10,32 @@ use keystile_model::scanning::Alert;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-/// What happens to a key that was found.
+/// What to do with a leaked key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Policy {
-    /// It is switched off for good
+    /// Revoke it
     #[default]
     Revoke,
-    /// It is switched off until somebody has looked
+    /// Disable it until somebody has investigated
     Disable,
-    /// Its owner is told, and it works on
+    /// Only report it; it goes on working
     Report,
 }
 
-/// What is known of a token that was found.
+/// What is known about a token that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// It is one of ours.
     Ours,
-    /// It never was, or is long gone.
+    /// It never existed, or was removed long ago.
     Unknown,
 }
 
-/// Looks each token up by its digest, and does as `policy` says. Several alerts about one
-/// key are one.
+/// Looks up each token by its digest, and does what `policy` says. Several alerts about one key
+/// count as one.
 ///
 /// # Errors
-/// Those of the store: nothing was done then, and the scanner will come again.
+/// Those of the store: nothing was done then, and the scanner will try again.
 pub fn found(
     store: &mut Store,
     world: &World,
@@ -70,7 +70,7 @@ pub fn found(
         .collect())
 }
 
-/// By the digest alone: who sends a key's id has not found the key.
+/// Only by the digest: knowing a key's id does not mean having the key.
 fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
     let text = alert.token.as_bytes();
     if let Ok(parsed) = Parsed::parse(text)
@@ -90,7 +90,7 @@ fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Polic
         "source": place(&alert.source),
         "url": place(&alert.url),
     });
-    // The place may hold the key itself, as an address with a query does.
+    // The location may contain the key itself, for example in the query of a URL.
     let leak = match leak.to_string().contains(alert.token.as_str()) {
         true => json!({"client": found.client, "name": found.rules.name}),
         false => leak,

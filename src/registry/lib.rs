@@ -1,12 +1,13 @@
-//! What can be done to a store: one function for each operation, one transaction each, with its
-//! checks and its audit record inside. And what stands around a store: its folder ([`home`]), the
-//! keysets made from it ([`publish`]), imports, rotations, found and lost keys, usage.
+//! Everything that can be done to a store: one function per operation, each with one transaction
+//! that includes its checks and its audit record. Also everything around a store: its folder
+//! ([`home`]), the keysets made from it ([`publish`]), imports, rotations, leaked and lost keys,
+//! usage.
 //!
-//! Never speaks SQL (that is the store's) or HTTP, never prints, and never reads a clock: the time
-//! and the caller come with the [`World`](keystile_model::world::World) of each call.
+//! Never uses SQL (that is the store's) or HTTP, never prints, and never reads a clock: time and
+//! caller come with the [`World`](keystile_model::world::World) of each call.
 
 use keystile_model::caller::Caller;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 use keystile_model::nearest::nearest;
 use keystile_model::record::Client;
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -42,8 +43,8 @@ pub fn policy(tx: &Tx<'_>) -> Result<PolicyFile> {
     policy_file::parse(&name, revision.text)
 }
 
-/// The living client of that name, if the caller may know of it; otherwise it is refused
-/// as one that is not there.
+/// The existing client of that name, if the caller may see it; otherwise refused as if it did not
+/// exist.
 pub fn client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Client> {
     match tx.client(name)? {
         Some(client) if caller.sees(name) => Ok(client),
@@ -54,18 +55,33 @@ pub fn client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Client> {
 fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
     let fact = format!("there is no client `{name}`");
     if caller.bound().is_some() {
-        return Ok(refuse(fact, "name the client that this token is bound to").of(Kind::NotFound));
+        return Ok(refuse(
+            Code::ClientNotFound,
+            fact,
+            "name the client that this token is bound to",
+        )
+        .about("client"));
     }
     let all = tx.names_of_clients()?;
     let near = nearest(name, all.iter().map(String::as_str));
     let refusal = match near {
-        Some(near) => refuse(fact, format_args!("did you mean `{near}`?")),
-        None => refuse(
+        Some(near) => refuse(
+            Code::ClientNotFound,
             fact,
-            format_args!(
-                "make it with `keystilectl client create {name}`, or see `keystilectl client list`"
-            ),
-        ),
+            format_args!("did you mean `{near}`?"),
+        )
+        .about("client"),
+        None => refuse(
+            Code::ClientNotFound,
+            fact,
+            keystile_model::next![
+                "make it with ",
+                Act::ClientCreate.of(name),
+                ", or see ",
+                Act::ClientList
+            ],
+        )
+        .about("client"),
     };
     Ok(refusal.of(Kind::NotFound))
 }

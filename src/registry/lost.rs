@@ -8,17 +8,17 @@ use keystile_store::{LostKey, Store};
 
 /// What a restore lost.
 pub struct Lost {
-    /// Keys of the last published keyset that the store does not know, or that are good again,
-    /// and when each was last let through, in seconds.
+    /// Keys of the last published keyset that are unknown to the store, or valid again, with the
+    /// time at which each was last let through, in seconds.
     pub published: Vec<(LostKey, Option<u64>)>,
-    /// Keys that were let through and that nobody knows, with the time in seconds.
+    /// Keys that were let through but are unknown, with the time in seconds.
     pub in_use: Vec<(KeyId, u64)>,
 }
 
-/// So many of each, those of the last published keyset behind an id.
+/// A page of each, those of the last published keyset after an id.
 ///
 /// # Errors
-/// The caller is bound to a client; those of the store.
+/// If the caller is bound to a client; those of the store.
 pub fn list(store: &mut Store, world: &World, after: Option<KeyId>, most: u32) -> Result<Lost> {
     world.caller.unbound("see keys that a restore lost")?;
     store.with_usage(|store, usage| {

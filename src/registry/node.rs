@@ -1,5 +1,5 @@
-//! Envoys that sign what they report with a secret of their own, so that nobody else can report
-//! in their name.
+//! Envoys that sign their reports with a secret of their own, so that nobody else can report in
+//! their name.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use keystile_core::report::message;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, defect, refuse};
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -18,7 +18,7 @@ const SECRET: usize = 32;
 /// Bytes of a node id.
 const NAME: usize = 256;
 
-/// Whose messages are accepted, and under which secret.
+/// The nodes whose messages are accepted, and their secrets.
 #[derive(Clone, Default)]
 pub struct Nodes {
     /// By node id; a revoked node has no key.
@@ -44,7 +44,7 @@ impl Nodes {
         })
     }
 
-    /// Those that were revoked, and not enrolled again.
+    /// Nodes that were revoked and not enrolled again.
     pub fn revoked(&self) -> BTreeSet<String> {
         let revoked = self.keys.iter().filter(|(_, key)| key.is_none());
         revoked.map(|(node, _)| node.clone()).collect()
@@ -55,8 +55,8 @@ impl Nodes {
         matches!(self.keys.get(node), Some(Some(_)))
     }
 
-    /// What a message is to be verified with: the secret of the node that it names, if it is
-    /// signed with one, or those that all share.
+    /// The keys to verify a message with: the secret of the node that it names, if it is signed
+    /// with one, or the shared ones.
     pub fn keys(&self, kid: &str, body: &[u8], shared: &SigningKeys) -> SigningKeys {
         if kid != NodeKey::KID {
             return shared.clone();
@@ -66,27 +66,38 @@ impl Nodes {
         SigningKeys::new(key.map(NodeKey::signing_key).into_iter().collect())
     }
 
-    /// Whether a message that verified counts for a node: with the secret that all share,
-    /// anybody could have signed it.
+    /// Whether a verified message counts for a node: with the shared secret, any Envoy could have
+    /// signed it.
     ///
     /// # Errors
-    /// Why it does not.
-    pub fn admit(&self, kid: &str, node: &str) -> std::result::Result<(), &'static str> {
+    /// If it does not, why.
+    pub fn admit(&self, kid: &str, node: &str) -> Result<()> {
         if kid == NodeKey::KID {
             return Ok(());
         }
-        match self.keys.get(node) {
-            Some(Some(_)) => Err(
-                "its node is enrolled, but it is not signed with that node's secret; give the Envoy the KEYSTILE_NODE_KEY that `keystilectl node enroll` printed",
+        let (fact, next) = match self.keys.get(node) {
+            Some(Some(_)) => (
+                "its node is enrolled, but it is not signed with that node's secret",
+                keystile_model::next![
+                    "give the Envoy the KEYSTILE_NODE_KEY that ",
+                    Act::NodeEnroll,
+                    " gave"
+                ],
             ),
-            Some(None) => Err(
-                "its node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
+            Some(None) => (
+                "its node was revoked",
+                keystile_model::next![
+                    "if that was a mistake, enroll it again with ",
+                    Act::NodeEnroll
+                ],
             ),
-            None if self.enrolled_only => {
-                Err("its node is not enrolled; enroll it with `keystilectl node enroll`")
-            }
-            None => Ok(()),
-        }
+            None if self.enrolled_only => (
+                "its node is not enrolled",
+                keystile_model::next!["enroll it with ", Act::NodeEnroll],
+            ),
+            None => return Ok(()),
+        };
+        Err(refuse(Code::NodeUntrusted, fact, next))
     }
 }
 
@@ -100,19 +111,17 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
         && !node.chars().any(|c| c.is_control() || c.is_whitespace());
     if !is_name {
         return Err(refuse(
+            Code::InvalidName,
             "`node` is not a node id",
             format_args!("write Envoy's `node.id`: 1 to {NAME} bytes without spaces"),
-        ));
+        )
+        .about("node"));
     }
     words::check("node", node, NAME)?;
     let mut secret = Zeroizing::new(vec![0; SECRET]);
     (world.entropy)(secret.as_mut_slice())?;
-    let key = NodeKey::new(node, secret.clone()).map_err(|e| {
-        refuse(
-            format_args!("the new secret {e}"),
-            "report this as a mistake of keystilectl",
-        )
-    })?;
+    let key = NodeKey::new(node, secret.clone())
+        .map_err(|e| defect(format_args!("the new secret {e}")))?;
     store.write(world, |tx| {
         let before = tx.enrolled_node(node)?.map(|n| shown(&n));
         let enrolled = EnrolledNode {
@@ -128,7 +137,7 @@ pub fn enroll(store: &mut Store, world: &World, node: &str) -> Result<NodeKey> {
     Ok(key)
 }
 
-/// Revokes a node's secret: from then on, nothing reported in its name counts.
+/// Revokes a node's secret: from then on no report in its name counts.
 ///
 /// # Errors
 /// The caller is not an owner; the node was never enrolled.
@@ -137,10 +146,11 @@ pub fn revoke(store: &mut Store, world: &World, node: &str) -> Result<()> {
     store.write(world, |tx| {
         let Some(found) = tx.enrolled_node(node)? else {
             return Err(refuse(
+                Code::NodeNotFound,
                 format_args!("node `{node}` is not enrolled"),
-                "see `keystilectl node list`",
+                keystile_model::next!["see ", Act::NodeList],
             )
-            .of(Kind::NotFound));
+            .about("node"));
         };
         if found.revoked.is_some() {
             return Ok(());

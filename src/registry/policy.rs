@@ -8,25 +8,24 @@ use keystile_core::policy::Policy;
 use serde_json::Value;
 
 use crate::key::count;
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Error, Fault, Result, refuse, refuse_all};
 use keystile_model::record::{Key, Revision};
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_policy::file::PolicyFile;
 use keystile_store::{Store, Tx};
 
-/// What became of a policy.
+/// The result of applying a policy.
 pub struct Applied {
     /// Its number.
     pub revision: u64,
     /// It was in force already.
     pub unchanged: bool,
-    /// What its author may want to know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
 }
 
-/// Puts a policy in force, unless keys or clients that live would be left without their
-/// plan.
+/// Puts a policy in force, unless existing keys or clients would be left without their plan.
 pub fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
     world.caller.unbound("change the policy")?;
     store.write(world, |tx| apply_in(tx, world, file))
@@ -66,20 +65,19 @@ pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Res
     })
 }
 
-/// That neither a line of a policy nor what it means holds a key or a token: all of it is kept
-/// for good, and stands in the audit log.
+/// Checks that neither the lines of a policy nor its values contain a key or a token: all of it is
+/// stored permanently, in the audit log too.
 ///
 /// # Errors
-/// The lines that do, or the values where that cannot be seen in a line.
+/// The lines that do, or the values if it is not visible in a line.
 pub fn check_text(file: &PolicyFile) -> Result<()> {
     let lines = file.text.lines().zip(1..);
     let held = lines.filter(|(line, _)| words::holds_key(line));
-    let refusals: Vec<String> = held
-        .map(|(_, number)| {
-            format!(
-                "{}:{number}: it holds a key, a token or a secret, which would be stored for good; leave it out, and revoke it if others could have seen it",
-                file.name
-            )
+    let refusals: Vec<Fault> = held
+        .flat_map(|(_, number)| {
+            holds_secret()
+                .at(format_args!("{}:{number}", file.name))
+                .into_faults()
         })
         .collect();
     if !refusals.is_empty() {
@@ -87,18 +85,20 @@ pub fn check_text(file: &PolicyFile) -> Result<()> {
     }
     match held_in(&serde_json::to_value(&file.raw).unwrap_or_default()) {
         None => Ok(()),
-        Some(field) => Err(refuse(
-            format_args!(
-                "{}: `{field}`: it holds a key, a token or a secret, which would be stored for good",
-                file.name
-            ),
-            "leave it out, and revoke it if others could have seen it",
-        )),
+        Some(field) => Err(holds_secret().field(field).at(&file.name)),
     }
 }
 
-/// The path of a value that holds a key, however it was written. Of a name that does, that of
-/// what it stands in.
+fn holds_secret() -> Error {
+    refuse(
+        Code::SecretInText,
+        "it holds a key, a token or a secret, which would be stored for good",
+        "leave it out, and revoke it if others could have seen it",
+    )
+}
+
+/// The path of a value that contains a key, however it is written. For a name that does, the path
+/// of its parent.
 fn held_in(value: &Value) -> Option<String> {
     let join = |name: &str, rest: String| match rest.is_empty() {
         true => name.to_owned(),
@@ -120,7 +120,7 @@ fn held_in(value: &Value) -> Option<String> {
     }
 }
 
-/// A policy as the audit log keeps it: one that is older than [`check_text`] may hold keys.
+/// A policy for the audit log: one that is older than [`check_text`] may contain keys.
 fn without_keys(text: &str) -> String {
     let hides_one = keystile_policy::file::parse("policy", text.to_owned())
         .is_ok_and(|file| check_text(&file).is_err());
@@ -134,14 +134,14 @@ fn without_keys(text: &str) -> String {
     text.split_inclusive('\n').map(shown).collect()
 }
 
-/// What a policy would mean for the keys that are there: a refusal if they would lose
-/// their plan, and otherwise warnings.
+/// The effects of a policy on existing keys: a refusal if they would lose their plan, and otherwise
+/// warnings.
 pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
     check_text(file)?;
     let policy = &file.policy;
     let brand = super::policy(tx)?.policy.brand;
     let mut found = Found::default();
-    // One after the other: there may be more of them than fit into memory.
+    // One at a time, because there may be more than fit into memory.
     tx.each_key(|key| found.look(policy, &key))?;
     let refusals = found.refusals(tx, policy, &brand)?;
     match refusals.is_empty() {
@@ -150,14 +150,14 @@ pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
     }
 }
 
-/// What a policy would mean, counted key by key.
+/// The effects of a policy, counted key by key.
 #[derive(Default)]
 struct Found {
     /// Keys on plans that it does not have.
     lost: BTreeMap<String, usize>,
-    /// Living keys that were made here.
+    /// Valid keys that were issued here.
     ours: usize,
-    /// Living keys with scopes that no route asks for.
+    /// Valid keys with scopes that no route asks for.
     unknown: BTreeMap<String, usize>,
     narrowed: usize,
     short: usize,
@@ -190,14 +190,17 @@ impl Found {
         self.elsewhere += usize::from(!policy.environments.contains(&rules.environment));
     }
 
-    fn refusals(&self, tx: &Tx<'_>, policy: &Policy, brand: &Name) -> Result<Vec<String>> {
+    fn refusals(&self, tx: &Tx<'_>, policy: &Policy, brand: &Name) -> Result<Vec<Fault>> {
         let mut refusals = Vec::new();
         if self.ours > 0 && *brand != policy.brand {
-            refusals.push(format!(
-                "brand `{}` would turn away {} that begin with `{brand}_`; keep `brand: {brand}`",
+            let fact = format!(
+                "brand `{}` would turn away {} that begin with `{brand}_`",
                 policy.brand,
                 count(self.ours)
-            ));
+            );
+            let next = format_args!("keep `brand: {brand}`");
+            let gone = refuse(Code::PolicyBreaksKeys, fact, next).about("brand");
+            refusals.extend(gone.into_faults());
         }
         let mut lost: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for (plan, keys) in &self.lost {
@@ -211,11 +214,13 @@ impl Found {
         }
         for (plan, (keys, clients)) in lost {
             let plural = if clients == 1 { "" } else { "s" };
-            refusals.push(format!(
-                "plan `{plan}` is gone, but {} and {clients} client{plural} are on it; move them to another plan first, \
-                 or keep `{plan}`",
+            let fact = format!(
+                "plan `{plan}` is gone, but {} and {clients} client{plural} are on it",
                 count(keys)
-            ));
+            );
+            let next = format_args!("move them to another plan first, or keep `{plan}`");
+            let gone = refuse(Code::PolicyBreaksKeys, fact, next).about("plans");
+            refusals.extend(gone.into_faults());
         }
         Ok(refusals)
     }

@@ -4,7 +4,7 @@ use keystile_core::keyset::{Built, Content, Row, SigningKeys, build};
 
 use crate as registry;
 use crate::signing;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::zones;
 use keystile_store::{Store, Tx};
@@ -13,8 +13,8 @@ use keystile_store::{Store, Tx};
 pub struct Ready {
     /// The keyset.
     pub built: Built,
-    /// Every accepted signing key, the active one first: Envoys that know one of them take
-    /// the push, so that rotating a key holds up no revocation.
+    /// Every accepted signing key, the active one first: Envoys that know one of them accept the
+    /// push, so that rotating a key delays no revocation.
     pub signers: SigningKeys,
 }
 
@@ -30,8 +30,8 @@ impl Ready {
     }
 }
 
-/// Builds the keyset of the store as it is. If the policy bounds its age and half of
-/// that has passed, it is renewed first, which is a change like any other.
+/// Builds the present keyset of the store. If the policy limits its age and half of that has
+/// passed, it is reissued first, which is a change like any other.
 pub fn ready(store: &mut Store, world: &World) -> Result<Ready> {
     if store.read(|tx| is_due(tx, world))? {
         signing::renew(store, world)?;
@@ -39,7 +39,7 @@ pub fn ready(store: &mut Store, world: &World) -> Result<Ready> {
     store.read(unrenewed)
 }
 
-/// Whether the policy bounds the keyset's age and half of that has passed.
+/// Whether the policy limits the keyset's age and half of that has passed.
 ///
 /// # Errors
 /// Those of the store.
@@ -49,13 +49,14 @@ pub fn is_due(tx: &Tx<'_>, world: &World) -> Result<bool> {
     Ok(bound.is_some_and(|n| age > n / 2))
 }
 
-/// Builds the keyset of the store as it is.
+/// Builds the present keyset of the store.
 pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
     let content = content(tx)?;
     let built = build(&content).map_err(|e| {
         refuse(
+            Code::PolicyBreaksKeys,
             e,
-            "`keystilectl policy check` and `keystilectl key update` can mend it",
+            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
         )
     })?;
     Ok(Ready {
@@ -64,12 +65,12 @@ pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
     })
 }
 
-/// All that the keyset of the store holds.
+/// The content of the store's keyset.
 pub fn content(tx: &Tx<'_>) -> Result<Content> {
     content_of(tx, tx.rows()?)
 }
 
-/// The same with these keys alone.
+/// The same with only these keys.
 pub fn content_of(tx: &Tx<'_>, rows: Vec<Row>) -> Result<Content> {
     let meta = tx.meta();
     let policy = registry::policy(tx)?.raw;

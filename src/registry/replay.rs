@@ -1,10 +1,10 @@
-//! Operations that are done once, however often they are asked for: a caller that heard
-//! no answer asks again, under the same key, and nothing is done a second time.
+//! Idempotent operations: a caller that got no answer repeats the request under the same key, and
+//! nothing is done a second time.
 
 use keystile_core::key::Parsed;
 use serde_json::Value;
 
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::webhook::Secret;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -15,22 +15,22 @@ pub const KEPT: u64 = 24 * 3600;
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
 
-/// What became of an operation.
+/// The result of an operation.
 pub enum Once<T> {
     /// It was done.
     Done(T),
-    /// It was done before; the answer, without the secrets of the first one, and with
-    /// `"replayed": true` where it is an object.
+    /// It was done before: the earlier answer without its secrets, with `"replayed": true` if it is
+    /// an object.
     Before(Replay),
 }
 
-/// Does `f`, unless the same caller did it under the same `key` in the last 24 hours.
-/// `request` is the SHA-256 of all that the request says; `answer` gives the HTTP status
-/// and the body to remember. What `f` does and the memory of it are one change.
+/// Performs `f`, unless the same caller did so under the same `key` in the last 24 hours. `request`
+/// is the SHA-256 of the whole request; `answer` gives the HTTP status and the body to store. What
+/// `f` does and the stored answer are one transaction.
 ///
 /// # Errors
-/// Those of `f`, of which nothing is remembered; and a `key` that is no key, or that was
-/// used for another request.
+/// Those of `f`, of which nothing is stored; or if `key` is invalid, or was used for another
+/// request.
 pub fn once<T>(
     store: &mut Store,
     world: &World,
@@ -63,19 +63,21 @@ pub fn once<T>(
     })
 }
 
-/// That a request can be repeated under this key.
+/// Checks that this can be an idempotency key.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() > LONGEST || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(refuse(
+            Code::IdempotencyKeyInvalid,
             "the idempotency key is empty, too long, or not printable ASCII",
             format_args!("use a fresh UUID, or up to {LONGEST} characters without spaces"),
         ));
     }
     if words::holds_key(key) {
         return Err(refuse(
+            Code::IdempotencyKeyInvalid,
             "the idempotency key holds a key, a token or a secret, which would be stored",
             "use a fresh UUID; if others could have seen it, revoke it",
         ));
@@ -83,16 +85,16 @@ pub fn check_key(key: &str) -> Result<()> {
     Ok(())
 }
 
-/// That it is another request's.
+/// The error that the key was used for another request.
 pub fn used_for_another(key: &str) -> Error {
     refuse(
+        Code::IdempotencyKeyReused,
         format_args!("the idempotency key `{key}` was used for another request"),
         "use a fresh one for each request, and the same one only to repeat it",
     )
-    .of(Kind::Conflict)
 }
 
-/// An answer as it is given again: without secrets, and with `"replayed": true`.
+/// An answer for a repeated request: without secrets, and with `"replayed": true`.
 pub fn again(mut body: Value) -> Vec<u8> {
     without_secrets(&mut body);
     if let Some(map) = body.as_object_mut() {
@@ -101,7 +103,7 @@ pub fn again(mut body: Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// Puts `null` in the place of every key, token and secret of a webhook.
+/// Replaces every key, token and webhook secret with `null`.
 pub fn without_secrets(value: &mut Value) {
     let secret = |text: &str| Parsed::parse(text.as_bytes()).is_ok() || Secret::parse(text).is_ok();
     match value {
@@ -202,7 +204,7 @@ mod tests {
             [1; 32],
             |store| -> Result<()> {
                 crate::signing::renew(store, &world)?;
-                Err(refuse("no", "stop"))
+                Err(refuse(Code::InvalidValue, "no", "stop"))
             },
             |()| (200, Value::Null),
         );

@@ -9,27 +9,28 @@ use super::key::{Issued, New, make, random_ids};
 use super::policy;
 use keystile_model::caller::Caller;
 use keystile_model::error::Result;
-use keystile_model::record::{Key, Rules};
+use keystile_model::key::Rules;
+use keystile_model::record::Key;
 use keystile_model::rules;
 use keystile_model::world::World;
 use keystile_store::rows::MANY;
 use keystile_store::{Store, Tx};
 
-/// Keys that one transaction rotates. Each touches pages all over the index of digests, so
-/// that fewer and larger ones write less; and meanwhile every other writer waits, so that
-/// they end within seconds.
+/// How many keys one transaction rotates. Each transaction touches pages all over the index of
+/// digests, so fewer and larger ones write less; but every other writer waits meanwhile, so they
+/// must end within seconds.
 const BATCH: usize = 50_000;
 
 /// How keys are rotated.
 pub struct How<'f> {
-    /// Seconds for which a key then goes on.
+    /// Seconds for which a rotated key goes on working.
     pub grace: &'f dyn Fn(&Key) -> u64,
-    /// The new key of one that ends gets as long a life as that had; otherwise it ends
-    /// when that would have.
+    /// The new key gets the same lifetime as the old one; otherwise it expires when the old one
+    /// would have.
     pub renew: bool,
 }
 
-/// A key that gave way to another one.
+/// A key that was replaced.
 pub struct Rotated {
     /// The new one, to be shown once.
     pub new: Issued,
@@ -37,20 +38,19 @@ pub struct Rotated {
     pub old: Key,
 }
 
-/// Who takes new keys.
+/// A receiver of new keys.
 pub trait Receive {
-    /// Takes some so that they are never lost, before the store has them for good. If that
-    /// fails, they never come to be.
+    /// Receives new keys durably, before the store commits them. If that fails, they are not made.
     ///
     /// # Errors
-    /// They cannot be taken.
+    /// If they cannot be received.
     fn take(&mut self, some: &[Rotated]) -> Result<()>;
 
-    /// The store has those that were taken last.
+    /// The store has committed those that were received last.
     fn settle(&mut self);
 }
 
-/// The ids of the living keys that are wanted and that have not given way to others.
+/// The ids of the wanted valid keys that have not been replaced.
 ///
 /// # Errors
 /// Those of the store.
@@ -69,14 +69,14 @@ pub fn select(
     Ok(out)
 }
 
-/// Rotates keys, thousands in a transaction, each of which waits until its keys are taken: a
-/// key never gives way to one that nobody has. Those that were revoked, disabled or rotated
-/// meanwhile, or that the policy would not have any more, are left as they are. Gives the
-/// number of those that were rotated.
+/// Rotates keys, thousands per transaction, each of which waits until its keys are received: a key
+/// is never replaced by one that nobody has. Keys that were revoked, disabled or rotated in the
+/// meantime, or that the policy no longer allows, are left as they are. Gives the number of keys
+/// rotated.
 ///
 /// # Errors
-/// Those of `to` and of the store: what was settled is done, and the rest can be rotated by
-/// doing it again.
+/// Those of `to` and of the store: what was settled is done, and the rest can be rotated by calling
+/// it again.
 pub fn rotate_all(
     store: &mut Store,
     world: &World,
@@ -96,7 +96,7 @@ fn rotate_by(
     to: &mut impl Receive,
 ) -> Result<u64> {
     world.caller.unbound("rotate many keys at once")?;
-    // Neighbours lie on the same pages, and so do those that follow them.
+    // Neighbours are on the same pages, and so are their successors.
     ids.sort_unstable();
     ids.dedup();
     let next = random_ids(world, ids.len())?;
@@ -124,7 +124,7 @@ fn rotate_batch(
     for some in batch.chunks(MANY) {
         rotate_some(tx, world, &policy, some, how, &mut out)?;
     }
-    // Those that end together are written together.
+    // Keys with the same end are written together.
     let mut ends: BTreeMap<u64, Vec<KeyId>> = BTreeMap::new();
     for Rotated { old, .. } in &out {
         if let Some(end) = old.overlap_end {
@@ -137,7 +137,7 @@ fn rotate_batch(
     Ok(out)
 }
 
-/// Rotates as many keys as one statement takes, but for their ends.
+/// Rotates as many keys as one statement takes, except for their ends.
 fn rotate_some(
     tx: &mut Tx<'_>,
     world: &World,

@@ -1,11 +1,11 @@
-//! Signing keys: make, rotate, retire. And the keyset's renewal, which is nothing but a
-//! fresh signature's date.
+//! Signing keys: create, rotate, retire. Also reissues the keyset, which only changes its date.
 
+use keystile_core::hex;
 use keystile_core::keyset::{SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::record::{SigningRecord, SigningState};
 use keystile_model::when;
 use keystile_model::world::World;
@@ -13,8 +13,8 @@ use keystile_store::{Store, Tx};
 
 const SECRET_BYTES: usize = 32;
 
-/// Makes a signing key inside another operation. Its id is the day and a few random
-/// letters: readable in a log, and never the same twice.
+/// Creates a signing key inside another operation. Its id is the date and a few random letters:
+/// readable in a log, and unique.
 pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     (world.entropy)(secret.as_mut_slice())?;
@@ -25,7 +25,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
         .take(10)
         .filter(|c| *c != '-')
         .collect();
-    let mark: String = mark.iter().map(|b| format!("{b:02x}")).collect();
+    let mark = hex::text(mark);
     let kid = format!("k{day}-{mark}");
     tx.insert_signing_key(&kid, secret.as_slice(), world.now.seconds())?;
     tx.audit(
@@ -39,8 +39,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
     Ok(kid)
 }
 
-/// Makes a new active key; the former one is accepted until it is retired. Gives the ids
-/// of both.
+/// Creates a new active key; the old one is accepted until it is retired. Gives the ids of both.
 pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
     world.caller.unbound("rotate signing keys")?;
     store.write(world, |tx| {
@@ -58,7 +57,7 @@ pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
     })
 }
 
-/// Erases a signing key that signs no more.
+/// Erases an old signing key.
 pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
     world.caller.unbound("retire signing keys")?;
     store.write(world, |tx| {
@@ -66,15 +65,17 @@ pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
         let found = all.iter().find(|k| k.kid == kid);
         match found.map(|k| k.state) {
             None => Err(refuse(
+                Code::SigningKeyNotFound,
                 format_args!("there is no signing key `{kid}`"),
-                "see `keystilectl signing-key list`",
+                keystile_model::next!["see ", Act::SigningKeyList],
             )
-            .of(Kind::NotFound)),
+            .about("kid")),
             Some(SigningState::Active) => Err(refuse(
+                Code::SigningKeyActive,
                 format_args!("signing key `{kid}` is the one that signs"),
-                "make another one first with `keystilectl signing-key rotate`",
+                keystile_model::next!["make another one first with ", Act::SigningKeyRotate],
             )
-            .of(Kind::Conflict)),
+            .about("kid")),
             Some(SigningState::Retired) => Ok(()),
             Some(SigningState::Accepted) => {
                 tx.retire_signing_key(kid, world.now.seconds())?;
@@ -98,13 +99,14 @@ pub fn active(tx: &Tx<'_>) -> Result<SigningKey> {
         .and_then(|k| k.key)
         .ok_or_else(|| {
             refuse(
+                Code::StoreDamaged,
                 "the store has no active signing key",
                 "restore the folder from a backup",
             )
         })
 }
 
-/// The keys that keysets are taken from: the active one first.
+/// The keys whose keysets are accepted, the active one first.
 pub fn accepted(tx: &Tx<'_>) -> Result<SigningKeys> {
     let mut all: Vec<SigningRecord> = tx.signing_keys()?;
     all.sort_by_key(|k| k.state != SigningState::Active);
@@ -113,7 +115,7 @@ pub fn accepted(tx: &Tx<'_>) -> Result<SigningKeys> {
     ))
 }
 
-/// Renews the keyset: the same content, issued now.
+/// Reissues the keyset: the same content with the present time.
 pub fn renew(store: &mut Store, world: &World) -> Result<()> {
     store.write(world, |tx| renew_in(tx, world))
 }
@@ -126,9 +128,8 @@ pub fn renew_in(tx: &mut Tx<'_>, world: &World) -> Result<()> {
     tx.audit(world, "keyset.renew", "keyset", Some(&before), Some(&after))
 }
 
-/// Makes the store's version rise above one that an Envoy has in force, unless it is not
-/// below: gives the new one. Whatever the Envoy has comes from elsewhere, and it takes
-/// nothing older.
+/// Raises the store's version above one that an Envoy has in force, unless it is already higher;
+/// gives the new one. What the Envoy has comes from another timeline, and it accepts nothing older.
 ///
 /// # Errors
 /// Those of the store.
@@ -138,7 +139,7 @@ pub fn rise_above(
     version: u64,
     node: &str,
 ) -> Result<Option<u64>> {
-    // Most reports are behind what the first of them has brought about.
+    // Most reports are already outdated by the effect of the first.
     if store.read(|tx| Ok(version <= tx.meta().version))? {
         return Ok(None);
     }

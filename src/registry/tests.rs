@@ -84,8 +84,8 @@ fn the_audit_log_tells_all_of_a_key_but_the_key_with_its_fields_in_order() {
     key.rules.limits = keystile_core::policy::checked_limits("limit", &[limit]).unwrap();
     key.rules.expires = Some(NOON);
     key.rules.not_before = Some(NOON);
-    key.rules.allow = vec!["10.0.0.0/8".parse().unwrap()];
-    key.rules.deny = vec!["10.1.0.0/16".parse().unwrap()];
+    key.rules.cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+    key.rules.deny_cidrs = vec!["10.1.0.0/16".parse().unwrap()];
     key.rules.origins = vec!["https://a.example".to_owned()];
     key.rules.certificates = vec!["dns:a.example".to_owned()];
     key.rules.labels = [("team".to_owned(), "red".to_owned())].into();

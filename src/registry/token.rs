@@ -1,4 +1,4 @@
-//! Tokens: who may talk to a server. Made, shown once, checked, revoked.
+//! Tokens, which give access to a server: created, shown once, checked, revoked.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::client;
 use keystile_model::caller::{Caller, Ceilings, Grant, Role, forbidden};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, defect, named, refuse};
 use keystile_model::record::Client;
 use keystile_model::token_record::TokenRecord;
 use keystile_model::words;
@@ -20,38 +20,38 @@ use keystile_store::{Store, Tx};
 
 /// What every token begins with: `kst_<role>_…`, in the form of a key.
 pub const BRAND: &str = "kst";
-/// How long a token is good if nothing else is said, in seconds.
+/// How long a token is valid by default, in seconds.
 pub const LIFETIME: u64 = 90 * 86_400;
-/// How long an invitation is good if nothing else is said, in seconds.
+/// How long an invitation is valid by default, in seconds.
 pub const INVITED: u64 = 7 * 86_400;
-/// What an invitation has in the place of a role, so that no place which wants a token takes it.
+/// What an invitation has in place of a role, so that it is not accepted where a token is required.
 const INVITATION: &str = "invite";
-/// How exactly the last use is remembered, in seconds.
+/// The precision with which the last use is stored, in seconds.
 const LAST_USED_STEP: u64 = 60;
-/// Ranges, scopes or plans that one token may have.
+/// How many ranges, scopes or plans one token may have.
 const MOST: usize = 500;
 
-/// What is said about a new token.
+/// The settings of a new token.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// Its name, for people and for the audit log.
     pub name: String,
-    /// What kind of caller it makes.
+    /// Its role.
     pub role: Role,
-    /// The client that it is bound to; with the role `client`, and only then.
+    /// The client that it is bound to; only for the role `client`, which requires it.
     pub client: Option<String>,
-    /// What keys it may make; with the role `client` only.
+    /// The limits for its keys; only for the role `client`.
     pub ceilings: Ceilings,
-    /// Ranges that it may be used from; any if there are none.
+    /// Address ranges from which it may be used; any if empty.
     pub networks: Vec<IpNet>,
-    /// Seconds; 90 days from now if it is not said, and a week for an invitation.
+    /// Seconds; by default 90 days from now, or a week for an invitation.
     pub expires: Option<u64>,
-    /// Make an invitation: a code that is good for one thing, to be exchanged for the token.
+    /// Create an invitation: a code that can only be exchanged for the token.
     pub invitation: bool,
 }
 
 impl Draft {
-    /// Of this role and nothing else; with the role `client`, of the client `acme`.
+    /// With this role and nothing else; for the role `client`, of the client `acme`.
     pub fn plain(name: impl Into<String>, role: Role) -> Self {
         Self {
             name: name.into(),
@@ -65,16 +65,17 @@ impl Draft {
     }
 }
 
-/// Why a token is not good. Only who holds its secret is told more than `Unknown`.
+/// Why a token is invalid. Anything more than `Unknown` is revealed only to a caller that presents
+/// the full secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// Not the text of a token.
     Malformed,
-    /// There is none such.
+    /// It does not exist.
     Unknown,
-    /// Past its end.
+    /// Expired.
     Expired,
-    /// Switched off for good, or bound to a client that was deleted.
+    /// Revoked, or bound to a client that was deleted.
     Revoked,
     /// Not to be used from this address.
     Network,
@@ -95,10 +96,10 @@ impl fmt::Display for TokenError {
     }
 }
 
-/// Makes a token; its text is shown once.
+/// Creates a token; its text is shown only once.
 ///
 /// # Errors
-/// The caller may not make such a token, or the draft makes no sense.
+/// If the caller may not create such a token, or the draft is invalid.
 pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText, TokenRecord)> {
     store.write(world, |tx| {
         may_manage(&world.caller, draft.role)?;
@@ -158,11 +159,10 @@ fn generate(tx: &Tx<'_>, word: &str, world: &World) -> Result<key::Fresh> {
     Ok(fresh)
 }
 
-/// Exchanges an invitation for the token that it promises, once; the token is good for 90
-/// days and is shown once.
+/// Exchanges an invitation for its token, once; the token is valid for 90 days and shown only once.
 ///
 /// # Errors
-/// The code is not that of an invitation which is open still.
+/// If the code is not that of an open invitation.
 pub fn accept(store: &mut Store, world: &World, code: &str) -> Result<(KeyText, TokenRecord)> {
     store.write(world, |tx| {
         let now = world.now.seconds();
@@ -213,39 +213,43 @@ fn closed(e: TokenError) -> keystile_model::error::Error {
         TokenError::Network => "the invitation may not be accepted from this address",
         TokenError::Unknown | TokenError::Store => "there is no such invitation",
     };
-    refuse(fact, "ask for a new one").of(Kind::Unauthenticated)
+    refuse(Code::TokenInvalid, fact, "ask for a new one")
 }
 
 fn name(text: &str) -> Result<Name> {
-    text.parse()
-        .map_err(|e| refuse(e, "report this as a mistake of ours"))
+    text.parse().map_err(defect)
 }
 
-/// The client of a draft that makes sense.
+/// The client of a valid draft.
 fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
     let Draft { name, ceilings, .. } = draft;
     words::check("name", name, words::NAME)?;
     if !is_client_name(name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{name}` is no name for a token"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     if let Some(other) = tx.living_token(name)? {
         return Err(refuse(
+            Code::TokenExists,
             format_args!("there is a token `{name}` already"),
-            format_args!(
-                "choose another name, or revoke that one with `keystilectl token revoke {}`",
-                other
-            ),
+            keystile_model::next![
+                "choose another name, or revoke that one with ",
+                Act::TokenRevoke.of(other)
+            ],
         )
-        .of(Kind::Conflict));
+        .about("name"));
     }
     if draft.expires.is_some_and(|t| t <= world.now.seconds()) {
         return Err(refuse(
+            Code::ExpiryInPast,
             "the token would be expired from the start",
-            "give a later `--expires`",
-        ));
+            keystile_model::next!["give a later ", named("expires")],
+        )
+        .about("expires"));
     }
     if [
         ceilings.scopes.len(),
@@ -256,33 +260,54 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
     .any(|n| n > MOST)
     {
         return Err(refuse(
+            Code::TooMany,
             format_args!("a token may have {MOST} ranges, scopes or plans at most"),
             "use wider ranges or fewer of them",
         ));
     }
     if draft.invitation && draft.role != Role::Client {
         return Err(refuse(
+            Code::FieldsConflict,
             format_args!("nobody is invited to the role `{}`", draft.role),
             "make a token, or invite to the role `client`",
-        ));
+        )
+        .about("role"));
     }
     match (draft.role, &draft.client) {
         (Role::Client, None) => Err(refuse(
+            Code::FieldMissing,
             "a token of the role `client` is bound to one",
-            "name it with `--client`",
-        )),
+            keystile_model::next!["name it with ", named("client")],
+        )
+        .about("client")),
         (Role::Client, Some(bound)) => {
             check_ceilings(tx, ceilings)?;
             client(tx, &world.caller, bound).map(Some)
         }
         (role, Some(_)) => Err(refuse(
+            Code::FieldsConflict,
             format_args!("a token of the role `{role}` is not bound to a client"),
-            "leave `--client` out, or give `--role client`",
-        )),
+            keystile_model::next![
+                "leave ",
+                named("client"),
+                " out, or give ",
+                named("role").value("client")
+            ],
+        )
+        .about("client")),
         (role, None) if *ceilings != Ceilings::default() => Err(refuse(
+            Code::FieldsConflict,
             format_args!("a token of the role `{role}` has no ceilings"),
-            "leave scopes, plans, `--max-expiry` and `--max-keys` out, or give `--role client`",
-        )),
+            keystile_model::next![
+                "leave scopes, plans, ",
+                named("max_expiry"),
+                " and ",
+                named("max_keys"),
+                " out, or give ",
+                named("role").value("client")
+            ],
+        )
+        .about("role")),
         (_, None) => Ok(None),
     }
 }
@@ -290,24 +315,28 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
 fn check_ceilings(tx: &Tx<'_>, ceilings: &Ceilings) -> Result<()> {
     if let Some(scope) = ceilings.scopes.iter().find(|s| !is_scope(s)) {
         return Err(refuse(
+            Code::InvalidScope,
             format_args!("`{scope}` is not a scope"),
             "use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`",
-        ));
+        )
+        .about("scopes"));
     }
     let policy = super::policy(tx)?.policy;
     for plan in &ceilings.plans {
         if !is_plan_name(plan) {
             return Err(refuse(
+                Code::UnknownPlan,
                 format_args!("`{plan}` is not a plan name"),
-                "see `keystilectl plan list`",
-            ));
+                keystile_model::next!["see ", Act::PlanList],
+            )
+            .about("plans"));
         }
         keystile_model::rules::check_plan(&policy, Some(plan))?;
     }
     Ok(())
 }
 
-/// That a caller may make and revoke tokens of a role: an owner all, an issuer those that
+/// Checks that a caller may create and revoke tokens of a role: an owner all, an issuer those that
 /// are bound to a client.
 fn may_manage(caller: &Caller, role: Role) -> Result<()> {
     match (caller.role(), role) {
@@ -318,9 +347,8 @@ fn may_manage(caller: &Caller, role: Role) -> Result<()> {
     }
 }
 
-/// The tokens that a caller may know of, the oldest first: owner and auditor of all, an
-/// issuer of those that are bound to a client, a client of none. Those behind one, until `each`
-/// gives false.
+/// The tokens that a caller may see, oldest first: owner and auditor all, an issuer those that are
+/// bound to a client, a client none. Those after one, until `each` gives false.
 ///
 /// # Errors
 /// Those of the store.
@@ -333,10 +361,10 @@ pub fn each(
     tx.tokens_after(after, |token| !knows_of(caller, &token) || each(token))
 }
 
-/// One that the caller may know of.
+/// A token that the caller may see.
 ///
 /// # Errors
-/// There is none such; those of the store.
+/// If it does not exist; those of the store.
 pub fn known(tx: &Tx<'_>, caller: &Caller, id: KeyId) -> Result<TokenRecord> {
     let found = tx.token(id)?.filter(|t| knows_of(caller, t));
     found.ok_or_else(|| unknown(id))
@@ -350,10 +378,10 @@ fn knows_of(caller: &Caller, token: &TokenRecord) -> bool {
     }
 }
 
-/// Switches a token off for good. Again is no error: who revokes wants it revoked.
+/// Revokes a token permanently. Revoking again is not an error: the caller wants it revoked.
 ///
 /// # Errors
-/// There is none such, or the caller may not.
+/// If it does not exist, or the caller may not.
 pub fn revoke(store: &mut Store, world: &World, id: KeyId) -> Result<TokenRecord> {
     store.write(world, |tx| {
         let found = tx.token(id)?.filter(|t| knows_of(&world.caller, t));
@@ -366,13 +394,14 @@ pub fn revoke(store: &mut Store, world: &World, id: KeyId) -> Result<TokenRecord
     })
 }
 
-/// That there is none with that id.
+/// The error that there is none with that id.
 pub fn unknown(id: KeyId) -> Error {
     refuse(
+        Code::TokenNotFound,
         format_args!("there is no token `{id}`"),
-        "see `keystilectl token list` for the ids",
+        keystile_model::next!["see ", Act::TokenList, " for the ids"],
     )
-    .of(Kind::NotFound)
+    .about("id")
 }
 
 /// The same inside another operation.
@@ -404,11 +433,10 @@ pub fn revoke_of_client(tx: &mut Tx<'_>, world: &World, client: &str) -> Result<
     Ok(())
 }
 
-/// What a token is good for that somebody presents from an address, at an instant in
-/// seconds.
+/// What a token allows that is presented from an address, at a time in seconds.
 ///
 /// # Errors
-/// It is good for nothing, and why.
+/// If it is invalid, with the reason.
 pub fn authenticate(
     tx: &Tx<'_>,
     presented: &str,
@@ -422,10 +450,10 @@ pub fn authenticate(
     alive(&token, Some(address), now)
 }
 
-/// What a token is good for whose text was shown before, by its id.
+/// What a token allows, by its id, if its text was presented earlier.
 ///
 /// # Errors
-/// It is good for nothing any more, and why.
+/// If it is no longer valid, with the reason.
 pub fn still_good(
     tx: &Tx<'_>,
     id: KeyId,
@@ -437,7 +465,7 @@ pub fn still_good(
     alive(&token, Some(address), now)
 }
 
-/// The record of a text, and the word that stands in its middle.
+/// The record for a text, and the word in its middle.
 fn find(tx: &Tx<'_>, presented: &str) -> std::result::Result<(TokenRecord, String), TokenError> {
     let text = Parsed::parse(presented.as_bytes()).map_err(|_| TokenError::Malformed)?;
     if text.brand != BRAND {
@@ -475,15 +503,14 @@ fn same(a: &Digest, b: &Digest) -> bool {
     CtOutput::<Sha256>::new(a.0.into()) == CtOutput::new(b.0.into())
 }
 
-/// Whether the use of a token at an instant, in seconds, is worth remembering: at most
-/// one a minute is.
+/// Whether the use of a token at a time, in seconds, is to be stored: at most one per minute.
 pub fn is_use_due(grant: &Grant, now: u64) -> bool {
     grant
         .last_used
         .is_none_or(|t| t.saturating_add(LAST_USED_STEP) <= now)
 }
 
-/// Remembers that a token was used.
+/// Stores that a token was used.
 ///
 /// # Errors
 /// Those of the store.

@@ -1,10 +1,10 @@
-//! Usage: batches of counts from Envoys, kept by minute, hour and day, and asked for by people.
-//! The server's `usage.md` says what is kept, for how long, and how to switch it off; its
-//! `intake` lets batches that come at the same time share a transaction.
+//! Usage: batches of counts from Envoys, kept by minute, hour and day, and queried by people. The
+//! server's `usage.md` says what is kept, for how long, and how to switch it off; its `intake` lets
+//! batches that arrive at the same time share a transaction.
 //!
 //! * [`count`]: what such a transaction writes, each batch once;
-//! * [`anomaly`]: plain rules over what was counted, and who is told;
-//! * [`question`]: what was counted, asked for.
+//! * [`anomaly`]: simple rules over what was counted;
+//! * [`question`]: queries for what was counted.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use keystile_core::policy::RawPolicy;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Span;
 use keystile_policy::zones;
 pub use keystile_store::Step;
@@ -25,13 +25,13 @@ pub mod question;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
-/// A VM that was silent for so long is forgotten, and a batch from before then is not
-/// counted: it could be one that was. Seconds.
+/// A VM that was silent for this many seconds is forgotten, and a batch from before then is not
+/// counted, because it may have been counted already.
 pub const LATEST: u64 = 90 * DAY;
-/// Quotas by month are asked for until their last batches are in. Seconds.
+/// How long quotas by month are kept for their last batches, in seconds.
 const WINDOWS: u64 = 70 * DAY;
 
-/// How long usage is kept, and what is taken for odd. A rule whose number is 0 is off.
+/// How long usage is kept, and what counts as an anomaly. A rule whose number is 0 is off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = UsageSettings)]
@@ -40,19 +40,19 @@ pub struct Settings {
     pub minutes: Span,
     /// How long counts by hour are kept.
     pub hours: Span,
-    /// How long counts by day are kept, and with them networks and anomalies.
+    /// How long counts by day, networks and anomalies are kept.
     pub days: Span,
-    /// `spike`: so many times the most that the key had in any hour of the 7 days before.
+    /// `spike`: the factor by which an hour exceeds the key's highest hour of the previous 7 days.
     pub spike_factor: u64,
-    /// `spike`: and more than so many requests in the hour.
+    /// `spike`: the hour must also have more requests than this.
     pub spike_minimum: u64,
-    /// `new-network`: so long after its first use a key is expected to be settled.
+    /// `new-network`: report none until this long after the first use of a key.
     pub network_learning: Span,
-    /// `scope-denials`: so many requests in an hour lacked a scope.
+    /// `scope-denials`: the number of requests in an hour that lacked a scope.
     pub scope_denials: u64,
-    /// `rotated-key-used`: so long before a replaced key ends.
+    /// `rotated-key-used`: the time left before a replaced key ends.
     pub rotation_notice: Span,
-    /// `revoked-key-tried`: so many requests in an hour.
+    /// `revoked-key-tried`: the number of requests in an hour.
     pub revoked_tries: u64,
 }
 
@@ -76,7 +76,7 @@ impl Settings {
     /// Those in force.
     ///
     /// # Errors
-    /// Those of the database, or a newer version wrote them.
+    /// Those of the database; or if a newer version wrote them.
     pub fn read(tx: &UsageTx<'_>) -> Result<Self> {
         let json = tx.usage_settings()?;
         if json.is_empty() {
@@ -84,13 +84,14 @@ impl Settings {
         }
         serde_json::from_str(&json).map_err(|e| {
             refuse(
+                Code::StoreNewer,
                 format_args!("the settings of usage cannot be read ({e})"),
-                "use the keystilectl that wrote them, or a newer one",
+                "use the version that wrote them, or a newer one",
             )
         })
     }
 
-    /// That counts are kept long enough to be of use, and the longer the coarser.
+    /// Checks that counts are kept long enough to be useful, and coarser ones longer.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -98,12 +99,14 @@ impl Settings {
         let [minutes, hours, days] = [self.minutes.0, self.hours.0, self.days.0];
         if minutes < HOUR || hours < DAY || days < DAY {
             return Err(refuse(
+                Code::OutOfRange,
                 "minutes are kept for an hour, hours and days for a day at least",
                 "to keep nothing at all, take `usage` out of the policy: then Envoys count nothing",
             ));
         }
         if minutes > hours || hours > days {
             return Err(refuse(
+                Code::FieldsConflict,
                 "counts by minute would be kept longer than by hour, or those longer than by day",
                 "keep the coarser ones at least as long",
             ));
@@ -121,8 +124,8 @@ impl Settings {
     }
 }
 
-/// The quotas of a policy's plans, with the clocks that they follow from `now` (wall-clock
-/// seconds) on: what Envoys are told with the keyset.
+/// The quotas of a policy's plans, with their time zones' clocks from `now` (wall-clock seconds)
+/// on, as Envoys get them with the keyset.
 pub fn quotas(policy: &RawPolicy, now: u64) -> HashMap<String, Quota> {
     let zones = zones::of(policy, now);
     let plans = policy.plans.iter();
@@ -131,12 +134,12 @@ pub fn quotas(policy: &RawPolicy, now: u64) -> HashMap<String, Quota> {
         .collect()
 }
 
-/// When the window of a quota that an instant lies in began; both in seconds.
+/// When the window of a quota that contains a time began; both in seconds.
 pub fn window(quota: &Quota, at: u64) -> u64 {
     quota.window(at).map_or(0, |w| w.start)
 }
 
-/// Removes what is older than the settings keep, in steps short enough for batches to get
+/// Removes what is older than the settings allow, in steps short enough for batches to get in
 /// between; `true` if there is more.
 ///
 /// # Errors

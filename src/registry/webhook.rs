@@ -1,9 +1,8 @@
-//! Webhooks: who is told what. Every audit record is an event; a webhook names those it
-//! wants.
+//! Webhooks. Every audit record is an event; a webhook names those that it wants.
 
 use serde_json::{Value, json};
 
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::record::Webhook;
 use keystile_model::webhook::{self, Secret, retry_after};
 use keystile_model::when;
@@ -11,25 +10,25 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Message, Store, Tx};
 
-/// Audit records looked at in one transaction.
+/// How many audit records are examined in one transaction.
 const STEP: u32 = 1_000;
 /// Webhooks in one store.
 const MOST: usize = 50;
 
-/// What is said about a new webhook.
+/// The settings of a new webhook.
 #[derive(Clone, Default)]
 pub struct Draft {
     /// Unique.
     pub name: String,
-    /// Where messages go.
+    /// Where messages are sent.
     pub url: String,
     /// `key.revoke`, `key.*`, `*`.
     pub events: Vec<String>,
-    /// Of the receiver's making; otherwise one is made.
+    /// The receiver's own secret; otherwise one is generated.
     pub secret: Option<Secret>,
 }
 
-/// Adds a webhook; it hears of what happens from then on. The secret is shown once.
+/// Adds a webhook, which is sent events from then on. The secret is shown only once.
 ///
 /// # Errors
 /// What is wrong with the draft.
@@ -41,9 +40,11 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
     let events = checked_events(draft.events)?;
     if !keystile_core::policy::is_client_name(&draft.name) {
         return Err(refuse(
+            Code::InvalidName,
             format_args!("`{}` is no name for a webhook", draft.name),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
-        ));
+        )
+        .about("name"));
     }
     let secret = match draft.secret {
         Some(secret) => secret,
@@ -53,12 +54,15 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
         let known = tx.webhooks()?;
         if known.iter().any(|w| w.name == draft.name) {
             return Err(refuse(
+                Code::WebhookExists,
                 format_args!("there is a webhook `{}` already", draft.name),
                 "choose another name, or delete that one first",
-            ));
+            )
+            .about("name"));
         }
         if known.len() >= MOST {
             return Err(refuse(
+                Code::TooMany,
                 format_args!("there are {MOST} webhooks already"),
                 "let one receiver pass messages on, or delete one that is not needed",
             ));
@@ -101,9 +105,11 @@ fn checked_events(events: Vec<String>) -> Result<Vec<String>> {
     };
     match events.iter().find(|e| !good(e)) {
         Some(bad) => Err(refuse(
+            Code::UnknownEvent,
             format_args!("`{bad}` is no event"),
             "write an action of the audit log such as `key.revoke`, or `key.*`, or `*`",
-        )),
+        )
+        .about("events")),
         None => Ok(events),
     }
 }
@@ -117,19 +123,20 @@ pub fn list(store: &mut Store, world: &World) -> Result<Vec<Webhook>> {
     store.read(|tx| tx.webhooks())
 }
 
-/// That there is none of that name.
+/// The error that there is none of that name.
 pub fn unknown(name: &str) -> Error {
     refuse(
+        Code::WebhookNotFound,
         format_args!("there is no webhook `{name}`"),
-        "see `keystilectl webhook list`",
+        keystile_model::next!["see ", Act::WebhookList],
     )
-    .of(Kind::NotFound)
+    .about("name")
 }
 
-/// Removes a webhook, and what it has not been told yet.
+/// Removes a webhook, with the messages that it has not received yet.
 ///
 /// # Errors
-/// There is none of that name.
+/// If there is none of that name.
 pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
     world.caller.owner("change webhooks")?;
     store.write(world, |tx| {
@@ -141,21 +148,21 @@ pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
     })
 }
 
-/// What a look through the audit log did.
+/// The result of a pass over the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collected {
-    /// There is more to look at.
+    /// There is more to examine.
     pub more: bool,
-    /// Messages given up because their audit records are gone.
+    /// Messages dropped because their audit records are gone.
     pub dropped: u64,
 }
 
-/// Looks through the audit log for what webhooks want to hear, a step of it.
+/// Searches a part of the audit log for events that webhooks want.
 ///
 /// # Errors
 /// Those of the store.
 pub fn collect(store: &mut Store, world: &World) -> Result<Collected> {
-    // Most turns find nothing, and take no lock for that.
+    // Most turns find nothing, which needs no lock.
     let due = store.read(|tx| {
         let head = tx.meta().head.seq;
         let behind = tx.webhooks()?.iter().any(|w| w.cursor < head);
@@ -168,7 +175,7 @@ pub fn collect(store: &mut Store, world: &World) -> Result<Collected> {
         });
     }
     store.write(world, |tx| {
-        // A former version pruned records and left their messages in line.
+        // An older version pruned records and left their messages in the queue.
         let dropped = tx.drop_lost_messages()?;
         let mut more = false;
         for hook in tx.webhooks()? {
@@ -192,8 +199,8 @@ fn collect_for(tx: &mut Tx<'_>, hook: &Webhook, now: u64) -> Result<bool> {
     Ok(deeds.len() >= STEP as usize)
 }
 
-/// How many messages are lost if the audit records up to `last` go: those in line, and those
-/// that webhooks have not even looked for. Moves them on to what stays.
+/// How many messages are lost if the audit records up to `last` are removed: queued ones, and those
+/// that have not been queued yet. Advances the webhooks past these records.
 ///
 /// # Errors
 /// Those of the store.
@@ -231,8 +238,8 @@ pub fn content(message: &Message) -> (String, Vec<u8>) {
             "audit_seq": record.seq,
         },
     });
-    // The same for every try, so that a receiver can tell a repetition. After a restore the
-    // numbers come again and mean other records: what tells of those is no repetition.
+    // The same for every attempt, so that a receiver recognises a repetition. After a restore, the
+    // numbers are reused for other records, whose messages are not repetitions.
     let id = match message.timeline {
         None => format!("msg_{}_{}", message.webhook, record.seq),
         Some(timeline) => format!("msg_{timeline}_{}_{}", message.webhook, record.seq),
@@ -240,15 +247,15 @@ pub fn content(message: &Message) -> (String, Vec<u8>) {
     (id, body.to_string().into_bytes())
 }
 
-/// What became of a try.
+/// The result of an attempt.
 pub enum Tried {
     /// The receiver has it.
     Taken,
-    /// It has not; why, without secrets.
+    /// It does not; the reason, without secrets.
     Failed(String),
 }
 
-/// Notes what became of a try. The last failure is written to the audit log.
+/// Records the result of an attempt. The last failure is written to the audit log.
 ///
 /// # Errors
 /// Those of the store.
@@ -267,7 +274,7 @@ pub fn tried(store: &mut Store, world: &World, message: &Message, tried: &Tried)
                     tx.delete_message(webhook, seq)?;
                     let name = tx.webhooks()?.into_iter().find(|w| w.number == webhook);
                     let name = name.map(|w| w.name).unwrap_or_default();
-                    // An event that tells of its own failure would come back for ever.
+                    // An event about its own failure would repeat forever.
                     if message.record.action == "webhook.give-up" {
                         return Ok(());
                     }

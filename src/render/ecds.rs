@@ -15,7 +15,7 @@ use crate::proto::wasm::{
     EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, Vm, VmConfig, Wasm,
 };
 
-/// The type of the resources that discovery hands out.
+/// The type of the resources that discovery serves.
 pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
@@ -23,14 +23,15 @@ const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 /// Root id and vm id. The vm id names the buckets in shared data.
 pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
-/// What Envoy hands to the filter of its own environment.
+/// The environment variable that Envoy passes to the filter.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
-/// The environment variable of Envoy with the secret that it alone reports with.
+/// Envoy's environment variable with the secret with which only it signs its reports.
 pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
-/// After a trap: long enough not to spin, short enough that hardly a request meets it.
+/// The pause after a trap: long enough to avoid spinning, short enough to affect hardly any
+/// request.
 const RELOAD_AFTER_MS: u32 = 20;
 
-/// What a push says.
+/// The content of a push.
 pub struct Push<'a> {
     /// Name of the resource: of the filter in Envoy's configuration, and of the plugin. The
     /// filter leaves a mark under it for its own guard.
@@ -84,9 +85,8 @@ impl Push<'_> {
     }
 }
 
-/// The filter of that name, its code at `wasm`, with the sealed keyset as a BytesValue.
-/// Base and overlay differ in nothing but name and configuration, so that they share
-/// the VM of each worker.
+/// The filter of that name, with its code at `wasm` and the sealed keyset as a BytesValue. Base and
+/// overlay differ only in name and configuration, so that they share the VM of each worker.
 pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtensionConfig {
     let code = AsyncDataSource {
         specifier: Some(CodeSource::Local(DataSource {

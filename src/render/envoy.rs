@@ -1,6 +1,5 @@
-//! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a
-//! few values replaced where they stand, so that every comment stays and the two cannot
-//! drift apart.
+//! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a few values
+//! replaced in place, so that every comment stays and the two cannot diverge.
 
 pub mod parts;
 
@@ -8,7 +7,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 use keystile_policy::yaml::{self, Node};
 
 const ECDS: &str = include_str!("../../envoy/ecds-file.yaml");
@@ -22,7 +21,7 @@ const DISCOVERY_CLUSTER: &str = "static_resources.clusters[1]";
 const CONTROL_CLUSTER: &str = "static_resources.clusters[2]";
 const FILTERS: &str =
     "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters";
-/// Stands in `static.yaml` where the keyset goes.
+/// The placeholder for the keyset in `static.yaml`.
 const KEYSET: &str = "@KEYSET@";
 
 /// A host and a port.
@@ -77,9 +76,9 @@ pub enum Source<'a> {
     File(&'a Path),
     /// The discovery service of a server.
     Discovery {
-        /// Where it is.
+        /// Its path.
         discovery: &'a HostPort,
-        /// Where that server takes reports of what is in force.
+        /// Where that server accepts reports of what is in force.
         control: &'a HostPort,
         /// The Envoy's node id.
         node: &'a str,
@@ -99,7 +98,7 @@ pub struct Bootstrap<'a> {
     pub listen: HostPort,
     /// Where requests go.
     pub upstream: HostPort,
-    /// Where Envoy is administered.
+    /// The address of Envoy's admin interface.
     pub admin: HostPort,
     /// Where the keyset comes from.
     pub source: Source<'a>,
@@ -148,7 +147,7 @@ impl Bootstrap<'_> {
     }
 }
 
-/// The template's own heading gives way to one that is true of the result.
+/// Replaces the template's heading with one for the result.
 fn head(name: &str, text: &str) -> String {
     let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
     format!(
@@ -176,10 +175,7 @@ fn quoted(text: impl Display) -> String {
 }
 
 fn drifted(what: &str) -> keystile_model::error::Error {
-    refuse(
-        format_args!("the template is not as expected: {what}"),
-        "report this: it is a mistake in keystilectl",
-    )
+    defect(format_args!("the template is not as expected: {what}"))
 }
 
 /// Replaces scalars of a YAML text in place.
@@ -254,7 +250,7 @@ mod tests {
             source,
         };
         let text = bootstrap.render().unwrap();
-        assert!(text.contains("The lock behind the door"), "comments stay");
+        assert!(text.contains("The guard. If a worker"), "comments stay");
         yaml::parse(&text).ok().unwrap()
     }
 
@@ -369,7 +365,7 @@ mod tests {
         }
     }
 
-    /// It is written into bootstraps by the hundred: nobody should have to take it on trust.
+    /// It ends up in many bootstraps, so nobody should have to take it on trust.
     #[test]
     fn the_keeper_is_a_module_that_can_do_nothing() {
         let node = yaml::parse(ECDS).ok().unwrap();

@@ -10,7 +10,7 @@ use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::kubernetes::pod::EnvVar;
 use crate::manifest::{self, Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::Result;
 pub use types::Code;
 use types::{
     Bootstrap, Container, Deployment, ExtensionPolicy, JsonPatch, Kubernetes, Operation,
@@ -19,7 +19,8 @@ use types::{
 
 const NAME: &str = "keystile";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
-/// In every filter chain: the plain listeners of a port have one, those with TLS one each.
+/// In every filter chain: the plaintext listeners of a port share one, those with TLS have one
+/// each.
 const FIRST: &str = "$..http_filters[0]";
 const BEFORE_ROUTER: &str = "$..http_filters[?(@.name=='envoy.filters.http.router')]";
 
@@ -44,7 +45,7 @@ const FILES: &str = "\
 #
 ";
 
-/// How the keyset comes to the gateway.
+/// How the keyset reaches the gateway.
 pub enum Delivery {
     /// Inside an EnvoyExtensionPolicy.
     Extension {
@@ -63,15 +64,15 @@ pub struct Gateway {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its listeners that ask for keys.
+    /// Its listeners that check keys.
     pub listeners: Vec<Listener>,
     /// Whether they speak HTTP/3, too.
     pub http3: bool,
-    /// How the keyset comes in.
+    /// How the keyset is delivered.
     pub delivery: Delivery,
 }
 
-/// A listener of a Gateway, as its name in Envoy is made of it.
+/// A listener of a Gateway, from which its name in Envoy is derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// By its own name: up to Envoy Gateway 1.9.
@@ -101,7 +102,7 @@ impl Listener {
 }
 
 impl Gateway {
-    /// All resources, with what else has to be done on top.
+    /// All resources, with a head that says what else has to be done.
     pub fn render(&self) -> Result<String> {
         let parts = Parts::new()?;
         let mut documents = vec![manifest::yaml(&self.proxy(&parts)?)?];
@@ -158,7 +159,7 @@ impl Gateway {
         }
     }
 
-    /// What the VMs of the filter are called: each EnvoyExtensionPolicy has its own.
+    /// The `vm_id` of the filter: each EnvoyExtensionPolicy has its own.
     fn vm_id(&self) -> String {
         match self.delivery {
             Delivery::Extension { .. } => {
@@ -168,8 +169,8 @@ impl Gateway {
         }
     }
 
-    /// The environment, the metrics' labels, the keeper, and the clusters of discovery, which
-    /// Envoy takes from its bootstrap alone.
+    /// The environment, the metrics' labels, the keeper, and the clusters for discovery, which
+    /// Envoy accepts only in its bootstrap.
     fn proxy(&self, parts: &Parts) -> Result<Resource<ProxySettings>> {
         let mut value = parts.bootstrap(&self.vm_id())?;
         if let (Delivery::Discovery(plane), Some(fields)) = (&self.delivery, value.as_object_mut())
@@ -199,10 +200,7 @@ impl Gateway {
 
     fn extension(&self, code: &Code, keyset: &str) -> Result<Resource<ExtensionPolicy>> {
         let config = serde_json::from_str(keyset).map_err(|e| {
-            refuse(
-                format_args!("the keyset is no JSON ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
+            keystile_model::error::defect(format_args!("the keyset is no JSON ({e})"))
         })?;
         Ok(self.resource(
             "EnvoyExtensionPolicy",
@@ -221,8 +219,8 @@ impl Gateway {
         ))
     }
 
-    /// What is added at an element of a list goes before it: the guard before the router,
-    /// the filters before the first one.
+    /// What is added at a list element is inserted before it: the guard before the router, the
+    /// filters before the first one.
     fn patches(&self, parts: &Parts) -> Resource<PatchPolicy> {
         let mut operations = Vec::new();
         if matches!(self.delivery, Delivery::Discovery(_)) {
@@ -254,8 +252,7 @@ impl Gateway {
         )
     }
 
-    /// What Envoy Gateway calls the listeners in Envoy. Those that share a port are one, and
-    /// patched once.
+    /// The names of the listeners in Envoy. Listeners that share a port are one, and patched once.
     fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for listener in &self.listeners {
@@ -276,155 +273,4 @@ impl Gateway {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::envoy::HostPort;
-
-    const KEYSET: &str = r#"{"format":1,"nonce":9007199254740991,"pages":"~"}"#;
-
-    fn documents(delivery: Delivery) -> Vec<Value> {
-        let gateway = Gateway {
-            namespace: "edge".to_owned(),
-            name: "public".to_owned(),
-            listeners: ["http", "https"]
-                .map(|l| Listener::parse(l).unwrap())
-                .into(),
-            http3: false,
-            delivery,
-        };
-        split(&gateway)
-    }
-
-    fn split(gateway: &Gateway) -> Vec<Value> {
-        let text = gateway.render().unwrap();
-        text.split("---\n")
-            .map(|d| keystile_policy::yaml::parse(d).ok().unwrap().json())
-            .collect()
-    }
-
-    fn names(policy: &Value) -> Vec<&str> {
-        let patches = policy["spec"]["jsonPatches"].as_array().unwrap();
-        patches
-            .iter()
-            .map(|p| p["name"].as_str().unwrap())
-            .collect()
-    }
-
-    fn extension(url: &str) -> Vec<Value> {
-        documents(Delivery::Extension {
-            code: Code::new(url, None),
-            keyset: KEYSET.to_owned(),
-        })
-    }
-
-    #[test]
-    fn an_extension_holds_the_keyset_and_reads_the_signing_keys_from_the_proxy() {
-        let all = extension("oci://registry.example/keystile@sha256:00");
-        let wasm = &all[1]["spec"]["wasm"][0];
-        assert_eq!(
-            wasm["config"],
-            serde_json::from_str::<Value>(KEYSET).unwrap()
-        );
-        assert_eq!(wasm["rootID"], "keystile");
-        assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS, NODE_KEY]));
-        assert_eq!(
-            wasm["code"],
-            json!({"type": "Image", "image": {"url": "registry.example/keystile@sha256:00"}})
-        );
-        let fields: Vec<_> = wasm.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["code", "config", "env", "name", "rootID"]);
-        let env = "/spec/provider/kubernetes/envoyDeployment/container/env/0";
-        assert_eq!(all[0].pointer(env).unwrap()["name"], SIGNING_KEYS);
-        let http = extension("https://files.example/keystile.wasm");
-        assert_eq!(
-            http[1]["spec"]["wasm"][0]["code"],
-            json!({"type": "HTTP", "http": {"url": "https://files.example/keystile.wasm"}})
-        );
-    }
-
-    #[test]
-    fn the_guard_stands_before_the_router_of_every_listener() {
-        let all = extension("registry.example/keystile:1");
-        assert_eq!(names(&all[2]), ["edge/public/http", "edge/public/https"]);
-        for patch in all[2]["spec"]["jsonPatches"].as_array().unwrap() {
-            let operation = &patch["operation"];
-            assert_eq!(operation["op"], "add");
-            assert_eq!(
-                operation["jsonPath"],
-                "$..http_filters[?(@.name=='envoy.filters.http.router')]"
-            );
-            assert_eq!(operation["value"], Parts::new().unwrap().guard);
-        }
-    }
-
-    #[test]
-    fn listeners_are_named_as_envoy_gateway_names_them_and_a_port_is_patched_once() {
-        let gateway = |listeners: &[&str], http3| Gateway {
-            namespace: "edge".to_owned(),
-            name: "public".to_owned(),
-            listeners: listeners
-                .iter()
-                .map(|l| Listener::parse(l).unwrap())
-                .collect(),
-            http3,
-            delivery: Delivery::Extension {
-                code: Code::new("registry.example/keystile:1", None),
-                keyset: KEYSET.to_owned(),
-            },
-        };
-        let all = split(&gateway(&["a:443", "b:443", "http:80"], false));
-        assert_eq!(names(&all[2]), ["tcp-443", "tcp-80"]);
-        let all = split(&gateway(&["a:443"], true));
-        assert_eq!(names(&all[2]), ["tcp-443", "udp-443"]);
-        let all = split(&gateway(&["https"], true));
-        let want = ["edge/public/https", "edge/public/https-quic"];
-        assert_eq!(names(&all[2]), want);
-        for bad in ["", ":80", "http:", "http:0", "http:x", "HTTP", "a/b"] {
-            assert!(Listener::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    /// One level up, Kubernetes refuses the field, or drops it and nothing is checked.
-    #[test]
-    fn a_digest_stands_beside_the_address_that_it_is_of() {
-        let code = |url: &str| {
-            let sha256 = Some("ab".repeat(32));
-            serde_json::to_value(Code::new(url, sha256)).unwrap()
-        };
-        let digest = "ab".repeat(32);
-        assert_eq!(
-            code("https://files.example/keystile.wasm"),
-            json!({"type": "HTTP", "http": {
-                "url": "https://files.example/keystile.wasm", "sha256": digest,
-            }})
-        );
-        assert_eq!(
-            code("oci://registry.example/keystile"),
-            json!({"type": "Image", "image": {
-                "url": "registry.example/keystile", "sha256": digest,
-            }})
-        );
-    }
-
-    #[test]
-    fn a_gateway_on_discovery_has_clusters_in_its_bootstrap_and_filters_in_order() {
-        let all = documents(Delivery::Discovery(ControlPlane {
-            discovery: HostPort::parse("keystile.infra.svc:18000").unwrap(),
-            control: HostPort::parse("keystile.infra.svc:8443").unwrap(),
-            tls: None,
-        }));
-        let bootstrap = all[0]["spec"]["bootstrap"]["value"].as_str().unwrap();
-        let bootstrap = keystile_policy::yaml::parse(bootstrap).ok().unwrap().json();
-        let clusters = &bootstrap["static_resources"]["clusters"];
-        assert_eq!(clusters[0]["name"], "keystile-discovery");
-        let vm = "/bootstrap_extensions/0/typed_config/config/vm_config/vm_id";
-        assert_eq!(bootstrap.pointer(vm), Some(&json!(ecds::NAME)));
-        let patches = all[1]["spec"]["jsonPatches"].as_array().unwrap();
-        let names: Vec<_> = patches
-            .iter()
-            .take(3)
-            .map(|p| p["operation"]["value"]["name"].as_str().unwrap())
-            .collect();
-        assert_eq!(names, ["keystile", "keystile-base", "keystile-guard"]);
-    }
-}
+mod tests;

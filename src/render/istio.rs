@@ -1,9 +1,9 @@
 //! Resources for Istio.
 //!
-//! Two ways lead a keyset into a mesh. A WasmPlugin carries code and keyset through Istio:
-//! nothing else runs, every change is an edit of a Kubernetes object, and that bounds its
-//! size. Or the proxies ask our discovery service, as Envoys without Istio do; Istio then
-//! only places the filters.
+//! There are two ways to bring a keyset into a mesh. A WasmPlugin carries code and keyset through
+//! Istio: nothing else runs, but every change is an edit of a Kubernetes object, which limits the
+//! size. Or the proxies use our discovery service, as Envoys without Istio do; Istio then only
+//! places the filters.
 
 mod patches;
 mod types;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::manifest::{self, Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 use patches::{BOOTSTRAP, Patches};
 use types::{
     Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
@@ -30,20 +30,20 @@ const PLUGIN_VM_ID: &str = "";
 pub enum Place {
     /// On a gateway
     Gateway,
-    /// In front of a workload, for what comes in
+    /// In front of a workload, for inbound requests
     Sidecar,
 }
 
 /// What happens when the filter traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FailStrategy {
-    /// The VM is made anew: only that request fails. Istio 1.27 and later
+    /// The VM is recreated, and only that request fails. Istio 1.27 and later
     Reload,
     /// The worker answers 503 until the next push. Any Istio
     Close,
 }
 
-/// How the keyset comes into the mesh.
+/// How the keyset reaches the mesh.
 pub enum Delivery {
     /// Inside a WasmPlugin.
     Plugin {
@@ -68,12 +68,12 @@ pub struct Mesh {
     pub selector: BTreeMap<String, String>,
     /// Gateway or sidecar.
     pub place: Place,
-    /// How the keyset comes in.
+    /// How the keyset is delivered.
     pub delivery: Delivery,
 }
 
 impl Mesh {
-    /// All resources, with what else has to be done on top.
+    /// All resources, with a head that says what else has to be done.
     pub fn render(self) -> Result<String> {
         let parts = Parts::new()?;
         let patches = Patches {
@@ -147,17 +147,12 @@ impl Mesh {
             keyset,
         } = self.delivery
         else {
-            return Err(refuse(
+            return Err(defect(
                 "a WasmPlugin was asked for where the proxies use discovery",
-                "report this: it is a mistake in keystilectl",
             ));
         };
-        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset).map_err(|e| {
-            refuse(
-                format_args!("the keyset is no JSON ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })?;
+        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset)
+            .map_err(|e| defect(format_args!("the keyset is no JSON ({e})")))?;
         Ok(Resource {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "WasmPlugin",
@@ -181,7 +176,7 @@ impl Mesh {
                         value_from: ValueFrom::Host,
                     }),
                 },
-                // A sidecar must not ask its own workload for keys when that calls others.
+                // A sidecar must not require keys from its own workload when that calls others.
                 matches: match self.place {
                     Place::Gateway => Vec::new(),
                     Place::Sidecar => vec![PluginMatch { mode: Mode::Server }],
@@ -310,13 +305,13 @@ mod tests {
         let want = ["keystile-filters", "keystile-guard", "keystile-bootstrap"];
         assert_eq!(names.collect::<Vec<_>>(), want);
         let filters = all[0]["spec"]["configPatches"].as_array().unwrap();
-        // Each is put first, so the last one ends up there.
+        // Each is inserted first, so the last one ends up first.
         for (patch, name) in filters.iter().zip(["keystile", "keystile-base"]) {
             assert_eq!(patch["applyTo"], "HTTP_FILTER");
             assert_eq!(patch["patch"]["operation"], "INSERT_FIRST");
             assert_eq!(patch["patch"]["value"]["name"], name);
         }
-        // Envoy takes discovery from clusters of its bootstrap alone.
+        // Envoy uses only clusters of its bootstrap for discovery.
         let bootstrap = added_bootstrap(&all[2]);
         let clusters = &bootstrap["static_resources"]["clusters"];
         assert_eq!(clusters[0]["name"], "keystile-discovery");

@@ -20,22 +20,22 @@ const DISCOVERY: u16 = 18000;
 
 /// What differs between users.
 pub struct Cluster {
-    /// Where everything goes.
+    /// The namespace for everything.
     pub namespace: String,
     /// The image with `keystilectl`.
     pub image: String,
     /// Where Envoys find the filter, in their containers.
     pub wasm: String,
-    /// Size of the store's volume, and of the backups'.
+    /// Size of the volume for the store, and of that for backups.
     pub storage: String,
     /// Namespaces whose pods may connect; any if empty.
     pub from: Vec<String>,
-    /// When backups are made, as cron has it.
+    /// When backups are made, as a cron schedule.
     pub backup: String,
 }
 
 impl Cluster {
-    /// All resources, with what has to be there before.
+    /// All resources, with a head that lists the prerequisites.
     pub fn render(&self) -> Result<String> {
         let documents = [
             manifest::yaml(&self.service())?,
@@ -107,8 +107,8 @@ impl Cluster {
         self.resource("v1", "Service", NAME, spec)
     }
 
-    /// One pod may go at a time, which with one replica lets a node be drained: proxies
-    /// decide on with what they have.
+    /// One pod may be evicted at a time, so that nodes can be drained despite the single replica:
+    /// proxies go on deciding with what they have.
     fn disruption_budget(&self) -> Resource<BudgetSpec> {
         let spec = BudgetSpec {
             max_unavailable: 1,
@@ -117,7 +117,7 @@ impl Cluster {
         self.resource("policy/v1", "PodDisruptionBudget", NAME, spec)
     }
 
-    /// In: the two ports. Out: names, and HTTPS for webhooks and scanners' keys.
+    /// Ingress: the two ports. Egress: DNS, and HTTPS for webhooks and scanners' keys.
     fn network_policy(&self) -> Resource<NetworkPolicySpec> {
         let port = |protocol, port| PolicyPort { protocol, port };
         let namespaces = || Requirement {

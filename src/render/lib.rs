@@ -1,6 +1,6 @@
-//! Configurations, printed: for Envoy alone, Istio, Envoy Gateway and Kubernetes; and the
-//! resource in which a keyset travels to Envoy ([`ecds`]), with the few messages of Envoy's API
-//! that the companion uses ([`proto`]).
+//! Prints configurations for Envoy, Istio, Envoy Gateway and Kubernetes; and makes the resource in
+//! which a keyset is sent to Envoy ([`ecds`]), with the few messages of Envoy's API that the
+//! companion uses ([`proto`]).
 //!
 //! Text and values only: never reads a file or a store, never talks to an Envoy or a cluster, and
 //! never holds a key's text.

@@ -1,14 +1,14 @@
-//! Kubernetes resources: how every kind begins, and how it is written as YAML.
+//! Kubernetes resources: what all kinds have in common, and how they are written as YAML.
 //!
-//! The types of resources (`kubernetes::types`, `istio::types`, `envoy_gateway::types`) have
-//! the fields that are printed and no other, named as the API names them. That the API has
-//! these fields is what `tests/control/schemas.rs` checks, against its own JSON schemas.
+//! The types of resources (`kubernetes::types`, `istio::types`, `envoy_gateway::types`) have only
+//! the fields that are printed, named as in the API. `tests/control/schemas.rs` checks that the API
+//! has these fields, against JSON schemas.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 
 /// A resource of any kind.
 #[derive(Serialize)]
@@ -18,9 +18,9 @@ pub struct Resource<S> {
     pub api_version: &'static str,
     /// What it is.
     pub kind: &'static str,
-    /// What it is called.
+    /// Its name and namespace.
     pub metadata: Metadata,
-    /// What it says.
+    /// Its content.
     pub spec: S,
 }
 
@@ -62,10 +62,5 @@ pub fn yaml(resource: &impl Serialize) -> Result<String> {
             }
             text
         })
-        .map_err(|e| {
-            refuse(
-                format_args!("the resource cannot be written ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })
+        .map_err(|e| defect(format_args!("the resource cannot be written ({e})")))
 }

@@ -1,4 +1,6 @@
-//! Who asks, and whether he may: the token, its role, how often.
+//! Callers and what they may do: the token, its role, how often it may be used.
+
+mod refused;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,41 +15,40 @@ use super::limits::subscriber;
 use super::problem::Problem;
 use keystile_api::Route;
 use keystile_model::caller::{Grant, Role};
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Act, Code, Kind, Result, refuse};
 use keystile_model::reach::Reach;
-use keystile_model::words;
 use keystile_model::world::World;
-use keystile_registry::audit;
 use keystile_registry::token::{self, TokenError};
 use keystile_system as system;
+pub use refused::{tell_refused, write_down};
 
-/// How long a request waits until the use of its token is remembered.
+/// How long a request waits for the use of its token to be recorded.
 const NOTED: Duration = Duration::from_millis(100);
 
-/// Who asks for something that needs a token.
+/// The caller of an operation that needs a token.
 pub struct Asker {
-    /// What the token is good for.
+    /// What the token allows.
     pub grant: Grant,
-    /// Where he asks from.
+    /// The address of the caller.
     pub address: IpAddr,
-    /// Under which id.
+    /// The id of the request.
     pub request: String,
-    /// How the audit log names who holds no token.
+    /// The name in the audit log of a caller without a token.
     name: Option<String>,
     /// Where messages may be sent.
     reach: Reach,
 }
 
-/// Who signed in over an identity provider, and holds no token.
+/// A person who signed in through an identity provider, and has no token.
 pub struct Person {
-    /// How the audit log names him: `oidc:SUBJECT (EMAIL)`.
+    /// Their name in the audit log: `oidc:SUBJECT (EMAIL)`.
     pub name: String,
-    /// What he may.
+    /// What they may do.
     pub grant: Grant,
 }
 
 impl Asker {
-    /// The clock, and who he is for the store and the audit log.
+    /// The clock, and the caller for the store and the audit log.
     pub fn world(&self) -> World {
         let grant = self.grant.clone();
         let world = match &self.name {
@@ -60,7 +61,7 @@ impl Asker {
         }
     }
 
-    /// How the log of requests names him: by the public id of his token, if there is one.
+    /// The caller's name in the request log: the public id of the token, if there is one.
     pub fn mark(&self) -> String {
         match &self.name {
             Some(name) => name.clone(),
@@ -69,9 +70,9 @@ impl Asker {
     }
 }
 
-/// Takes a request's token, if it is good. However many bad ones came from the same place: a
-/// good one is never refused for them. Tokens cannot be guessed; what is slowed are those
-/// that try, and what they cost.
+/// Accepts a request's token, if it is valid. A valid token is never refused because of bad ones
+/// from the same address, however many there are. Tokens cannot be guessed; this slows down those
+/// who try, and limits their cost.
 ///
 /// # Errors
 /// 401, or 429 for too many bad ones.
@@ -85,7 +86,7 @@ pub async fn authenticate(
     identify(app, bearer(headers), address, request, action).await
 }
 
-/// The same of a token that came by another way.
+/// The same for a token that was sent in another way.
 ///
 /// # Errors
 /// Those of [`authenticate`].
@@ -112,7 +113,7 @@ pub async fn identify(
         Ok(grant) => grant,
         Err((problem, reason)) => {
             app.metrics().refused(reason);
-            // A token that is missing was not guessed.
+            // A missing token is not a guess.
             if let Some(prefix) = prefix {
                 failed(app, address, prefix).await?;
             }
@@ -152,7 +153,7 @@ async fn looked_up(
     Ok(found)
 }
 
-/// Whether a request shows a token or a session that was good a short while ago.
+/// Whether a request presents a token or a session that was valid a short while ago.
 pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
     let good = &app.limits().good;
     if bearer(headers).is_ok_and(|token| good.remembers(&token, now)) {
@@ -167,13 +168,13 @@ pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
         .any(|(_, session)| good.remembers(session, now))
 }
 
-/// What guesses are counted by beside the place: the public id that they are for.
+/// What guesses are counted by, in addition to the address: the public id that they are for.
 pub fn prefix(presented: &str) -> u64 {
     Parsed::parse(presented.as_bytes()).map_or(u64::MAX, |text| text.id().as_u64())
 }
 
-/// Counts a guess. When there were too many, the answer is held up and says no more than
-/// that, and no record is written.
+/// Counts a guess. If there were too many, the answer is delayed and says only that, and no record
+/// is written.
 ///
 /// # Errors
 /// 429.
@@ -189,10 +190,10 @@ pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Probl
     Err(e.into())
 }
 
-/// Takes who has shown his token before, if it is good still.
+/// Accepts a caller whose token was presented before, if it is still valid.
 ///
 /// # Errors
-/// 401 if it is not, 429 if it asks too often.
+/// 401 if it is not, 429 if it is used too often.
 pub async fn resume(
     app: &App,
     token: KeyId,
@@ -217,10 +218,10 @@ pub async fn resume(
     }
 }
 
-/// Takes who signed in over an identity provider.
+/// Accepts a person who signed in through an identity provider.
 ///
 /// # Errors
-/// 429 if he asks too often.
+/// 429 if they make too many requests.
 pub fn resume_person(
     app: &App,
     person: &Person,
@@ -247,7 +248,7 @@ fn count(app: &App, asker: &Asker) -> Result<(), Problem> {
     Ok(())
 }
 
-/// One request with a good token.
+/// One request with a valid token.
 async fn take_turn(
     app: &App,
     grant: Grant,
@@ -268,8 +269,8 @@ async fn take_turn(
     Ok(asker)
 }
 
-/// Remembers that a token was used. A request does not wait for it any longer than it takes
-/// as a rule: somebody else may be writing, and what it asks for may be urgent.
+/// Records that a token was used. A request does not wait longer for that than it usually takes,
+/// because another request may be writing, and the request may be urgent.
 async fn note_use(app: &App, world: World, id: KeyId) {
     let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
         return;
@@ -279,19 +280,19 @@ async fn note_use(app: &App, world: World, id: KeyId) {
         let used = desk
             .write(move |store| token::used(store, &world, id))
             .await;
-        // That a use is not remembered costs a line in a table, and no request.
+        // A use that is not recorded costs a line in a table, but no request.
         if let Err(e) = used {
-            tracing::warn!(error = %e, "the use of a token was not remembered");
+            tracing::warn!(error = %e, "the use of a token was not recorded");
         }
         drop(noting);
     });
     let _ = tokio::time::timeout(NOTED, noted).await;
 }
 
-/// That the role may ask for this.
+/// Checks that the role may do this.
 ///
 /// # Errors
-/// 403; the attempt stands in the audit log.
+/// 403; the attempt is recorded in the audit log.
 pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Problem> {
     if route.roles.contains(&asker.grant.role) {
         return Ok(());
@@ -301,128 +302,51 @@ pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Proble
     Err(problem)
 }
 
-/// Writes a refused attempt into the audit log: so many of one place in a minute, so that
-/// nobody fills the disk by being refused. The others are counted, and told of together.
-pub async fn write_down(
-    app: &App,
-    world: World,
-    action: &'static str,
-    subject: &str,
-    reason: &str,
-) {
-    let place = world
-        .actor
-        .address
-        .parse()
-        .map_or(IpAddr::from([0, 0, 0, 0]), subscriber);
-    if app
-        .limits()
-        .records
-        .take(place, system::nanoseconds())
-        .is_err()
-    {
-        count_refused(app, place);
-        return;
-    }
-    let reason: String = redacted(reason).chars().take(500).collect();
-    let subject: String = redacted(subject).chars().take(100).collect();
-    let written = app
-        .desk()
-        .write(move |store| audit::refused(store, &world, action, &subject, "", &reason))
-        .await;
-    if let Err(e) = written {
-        tracing::error!(error = %e, "a refused attempt is not in the audit log");
-    }
-}
-
-fn count_refused(app: &App, place: IpAddr) {
-    let unrecorded = &app.limits().unrecorded;
-    if unrecorded.count(place) {
-        let (app, every) = (app.clone(), unrecorded.every);
-        tokio::spawn(async move {
-            tokio::time::sleep(every).await;
-            tell_refused(&app).await;
-        });
-    }
-}
-
-/// Writes one record of all refused attempts that were only counted, if there are any.
-pub async fn tell_refused(app: &App) {
-    let Some(words) = app.limits().unrecorded.take().words() else {
-        return;
-    };
-    let world = system::of_server();
-    let written = app
-        .desk()
-        .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
-        .await;
-    if let Err(e) = written {
-        tracing::error!(error = %e, "refused attempts are not in the audit log");
-    }
-}
-
-/// What stands in the place of what looks like a key.
-const LEFT_OUT: &str = "(left out: it looks like a key)";
-
-/// Text with the ids of keys and tokens in the place of whole ones, and without what looks like
-/// one: somebody may have pasted it where a name should stand.
-fn redacted(text: &str) -> String {
-    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut out = String::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        match Parsed::parse(word.as_bytes()) {
-            Ok(key) => out.push_str(&key.id().to_string()),
-            // Damaged, or with something stuck to it.
-            Err(_) if words::holds_secret(word) => out.push_str(LEFT_OUT),
-            Err(_) => out.push_str(word),
-        }
-        let mut chars = after.chars();
-        out.extend(chars.next());
-        rest = chars.as_str();
-    }
-    match words::holds_secret(&out) {
-        true => LEFT_OUT.to_owned(),
-        false => out,
-    }
-}
-
 fn unreadable() -> Problem {
-    Problem::new(
-        503,
-        "unavailable",
-        "Not possible at the moment",
-        "the store cannot be read; try again, or ask who runs this server",
+    refuse(
+        Code::StoreFailing,
+        "the store cannot be read",
+        "try again, or ask who runs this server",
     )
+    .of(Kind::Unavailable)
+    .into()
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Zeroizing<String>, Problem> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (all.next(), all.next()) else {
-        return Err(unauthenticated("there is no token with the request"));
+        return Err(unauthenticated(
+            Code::TokenMissing,
+            "there is no token with the request",
+        ));
     };
     let text = value.to_str().unwrap_or_default();
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             Ok(Zeroizing::new(token.trim().to_owned()))
         }
-        _ => Err(unauthenticated("there is no bearer token with the request")),
+        _ => Err(unauthenticated(
+            Code::TokenMissing,
+            "there is no bearer token with the request",
+        )),
     }
 }
 
-fn unauthenticated(fact: impl std::fmt::Display) -> Problem {
+fn unauthenticated(code: Code, fact: impl std::fmt::Display) -> Problem {
     refuse(
+        code,
         fact,
-        "send `authorization: Bearer kst_…`; `keystilectl token create` makes one",
+        keystile_model::next![
+            "send `authorization: Bearer kst_…`; ",
+            Act::TokenCreate,
+            " makes one"
+        ],
     )
-    .of(Kind::Unauthenticated)
     .into()
 }
 
 fn not_good(e: TokenError) -> Problem {
-    unauthenticated(e)
+    unauthenticated(Code::TokenInvalid, e)
 }
 
 fn reason(e: TokenError) -> &'static str {
@@ -439,16 +363,17 @@ fn reason(e: TokenError) -> &'static str {
 fn forbidden(role: Role, roles: &[Role]) -> Problem {
     let may: Vec<&str> = roles.iter().map(|r| r.as_str()).collect();
     refuse(
+        Code::RoleForbidden,
         format_args!("a token of the role `{role}` may not do this"),
         format_args!("it takes one of the role {}", may.join(" or ")),
     )
-    .of(Kind::Forbidden)
     .into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::refused::redacted;
 
     #[test]
     fn no_part_of_a_key_stands_in_a_reason() {

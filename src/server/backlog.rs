@@ -1,5 +1,4 @@
-//! What is on its way and has not arrived, in numbers: messages of webhooks, audit records,
-//! keysets.
+//! Metrics of what has not arrived yet: webhook messages, audit records, keysets.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::exporter::Exporter;
 use crate::outbox::Sender;
 use keystile_system as system;
 
-/// Reads the numbers when somebody asks.
+/// Reads the numbers when metrics are scraped.
 pub struct Backlog {
     /// Of keysets.
     pub delivery: Arc<Delivery>,

@@ -1,4 +1,4 @@
-//! Backups that are fetched over the API, one at a time.
+//! Backups that are downloaded over the API, one at a time.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::http::{App, live};
 use keystile_api::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_core::hex;
+use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_registry::home::Home;
@@ -24,7 +25,7 @@ use keystile_system::file::Partial;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
-/// A backup that nobody fetches for so long is removed.
+/// A backup that is not downloaded for this long is removed.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The routes.
@@ -70,7 +71,7 @@ impl Backups {
             let copied = home.copy(&world, home.folder(), &asked.name)?;
             let mut id = [0; 16];
             (world.entropy)(&mut id)?;
-            let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
+            let id = hex::text(id);
             let usage = copied.usage.as_ref().map(described).transpose()?;
             let made = Made {
                 id: id.clone(),
@@ -81,7 +82,7 @@ impl Backups {
                 master_key: copied.master_key,
                 usage_damaged: copied
                     .usage_damaged
-                    .inspect(|why| tracing::error!(why, "the backup has no counts of usage"))
+                    .inspect(|why| tracing::error!(why, "the backup has no usage counts"))
                     .map(|_| "the server's log says why".to_owned()),
             };
             let kept = Kept {
@@ -99,7 +100,7 @@ impl Backups {
         Ok(made)
     }
 
-    /// Until there is none.
+    /// Runs until there is no backup.
     async fn tidy(self: Arc<Self>) {
         loop {
             tokio::time::sleep(IDLE).await;
@@ -126,12 +127,11 @@ impl Backups {
             let length = file.metadata().map_err(unreadable)?.len();
             if asked.offset > length {
                 return Err(refuse(
-                    format_args!(
-                        "`offset`: {} is beyond the {length} bytes of the file",
-                        asked.offset
-                    ),
+                    Code::OutOfRange,
+                    format_args!("{} is beyond the {length} bytes of the file", asked.offset),
                     "ask for the `next` of the previous piece, until that is null",
-                ));
+                )
+                .field("offset"));
             }
             let mut data = vec![0; PIECE];
             let mut read = 0;
@@ -182,11 +182,7 @@ fn described(partial: &Partial) -> Result<backup::File> {
         digest.update(some.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
-    let sha256 = digest
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = hex::text(digest.finalize());
     Ok(backup::File { bytes, sha256 })
 }
 
@@ -197,22 +193,23 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 
 fn busy() -> Error {
     refuse(
+        Code::BackupRunning,
         "another backup is being made or fetched",
         "try again when it is done, or in a minute if it was abandoned",
     )
-    .of(Kind::Conflict)
 }
 
 fn gone() -> Error {
     refuse(
+        Code::BackupNotFound,
         "there is no such backup",
         "make a new one: a backup is kept for a minute after it was last read from",
     )
-    .of(Kind::NotFound)
 }
 
 fn unreadable(e: std::io::Error) -> Error {
     refuse(
+        Code::FileUnreadable,
         format_args!("the backup cannot be read ({})", e.kind()),
         "make another one",
     )

@@ -1,6 +1,5 @@
-//! Bodies on their way in and out: each has a deadline, and those that come in a budget.
+//! Request and answer bodies: each has a deadline, and request bodies have a budget.
 
-use std::error::Error as _;
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -14,17 +13,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::budget::Charge;
 use super::connection::InFlight;
+use http_body_util::LengthLimitError;
+
 use super::problem::Problem;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
-/// An answer goes out in pieces of this size, so that a peer that reads slowly is noticed.
+/// Answers are sent in pieces of this size, so that a peer that reads slowly is noticed.
 const PIECE: usize = 16 << 10;
 
-/// How fast a body has to come.
+/// How fast a body has to arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Until its first bytes, and for whatever holds a good sender up.
+    /// Until its first bytes, plus a margin for delays.
     pub grace: Duration,
     /// Bytes a second after that.
     pub rate: u32,
@@ -60,7 +61,7 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// A request's body that is cut off when it comes too slowly or takes too much.
+/// A request body that is cut off if it arrives too slowly or takes too much memory.
 pub struct Incoming {
     inner: Body,
     charge: Arc<Charge>,
@@ -84,7 +85,7 @@ impl Incoming {
         }
     }
 
-    /// The more has come, the longer the rest may take.
+    /// The more has arrived, the longer the rest may take.
     fn arrived(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes as u64);
         let earned = self.received * 1000 / u64::from(self.pace.rate.max(1));
@@ -127,62 +128,61 @@ impl HttpBody for Incoming {
     }
 }
 
-/// A whole body of so many bytes at most.
+/// A whole body of at most this many bytes.
 ///
 /// # Errors
-/// 413, 408 for one that came too slowly, 503 if there is no room for it, 400 if it broke off.
+/// 413, 408 if it arrived too slowly, 503 if there is no memory for it, 400 if it was cut off.
 pub async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     to_bytes(body, most).await.map_err(|e| match cause(&e) {
-        Some(Cut::Slow) => Problem::new(
-            408,
-            "too_slow",
-            "Too slow",
-            "the body came too slowly; send it again",
-        ),
-        Some(Cut::NoRoom) => {
-            let mut problem: Problem = refuse(
-                "too many bodies are on their way here already",
-                "try again in a moment",
-            )
-            .of(Kind::Unavailable)
-            .into();
-            problem.retry_after = Some(1);
-            problem
-        }
+        Some(Cut::Slow) => refuse(
+            Code::BodyTooSlow,
+            "the body came too slowly",
+            "send it again",
+        )
+        .into(),
+        Some(Cut::NoRoom) => Problem::from(refuse(
+            Code::ServerBusy,
+            "too many bodies are on their way here already",
+            "try again in a moment",
+        ))
+        .after(1),
         None if is_too_long(&e) => too_large(most),
-        None => refuse("the body broke off", "send it again, whole")
-            .of(Kind::Malformed)
-            .into(),
+        None => refuse(
+            Code::BodyIncomplete,
+            "the body broke off",
+            "send it again, whole",
+        )
+        .into(),
     })
 }
 
 /// 413.
 pub fn too_large(most: usize) -> Problem {
-    Problem::new(
-        413,
-        "too_large",
-        "Too large",
-        format!("the body is larger than {most} bytes; send less at once"),
-    )
+    let fact = format_args!("the body is larger than {most} bytes");
+    refuse(Code::BodyTooLarge, fact, "send less at once").into()
 }
 
 fn cause(e: &axum::Error) -> Option<Cut> {
-    let mut at: Option<&dyn std::error::Error> = Some(e);
-    while let Some(e) = at {
-        if let Some(cut) = e.downcast_ref::<Cut>() {
-            return Some(*cut);
-        }
-        at = e.source();
-    }
-    None
+    causes(e).find_map(|e| e.downcast_ref::<Cut>()).copied()
 }
 
 fn is_too_long(e: &axum::Error) -> bool {
-    e.source()
-        .is_some_and(|s| s.to_string().contains("length limit"))
+    causes(e).any(|e| e.is::<LengthLimitError>())
 }
 
-/// An answer's body, in pieces; its connection is busy until the last of them is taken.
+/// An error, what caused it, what caused that, and so on.
+fn causes<'a>(
+    e: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let mut next = Some(e);
+    std::iter::from_fn(move || {
+        let e = next?;
+        next = e.source();
+        Some(e)
+    })
+}
+
+/// An answer's body, in pieces; its connection is busy until the last piece is taken.
 pub struct Outgoing {
     inner: Body,
     rest: Bytes,
@@ -206,7 +206,7 @@ impl Outgoing {
         let most = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(most);
         if let Some(flight) = &self.flight {
-            // Until the next piece is asked for, it is the peer that is waited for.
+            // Until the next piece is requested, the connection is waiting for the peer.
             flight.waits_for_peer(true);
         }
         Frame::data(piece)
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn slow(first: usize, pace: Pace) -> Body {
-        // The sender lives, and sends nothing more.
+        // The sender exists, but sends nothing more.
         let pending = tokio_stream::StreamExt::chain(
             tokio_stream::iter([Ok::<_, std::io::Error>("x".repeat(first))]),
             tokio_stream::pending(),

@@ -1,14 +1,13 @@
-//! Memory for the bodies of requests, bounded three ways: of one connection, of one address,
-//! of the process. Callers that showed something good draw on a part of their own, so that
-//! strangers cannot use it up.
+//! Memory for request bodies, limited per connection, per address and per process. Callers with
+//! valid credentials have a part of their own, so that strangers cannot use it up.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A connection's first bytes cost the process nothing: sign-in, reports and small
-/// operations have room whatever others do.
+/// A connection's first bytes do not count: sign-in, reports and small operations have room
+/// whatever others do.
 const FREE: usize = 4 << 10;
 
 /// How many bytes may be held.
@@ -58,7 +57,7 @@ impl Budget {
         })
     }
 
-    /// Bytes held at the moment, those of strangers and those of known callers.
+    /// Bytes currently held, by strangers and by known callers.
     #[cfg(test)]
     pub fn held(&self) -> (usize, usize) {
         let held = self.locked();
@@ -115,12 +114,12 @@ struct Taken {
 }
 
 impl Charge {
-    /// Whoever asks has shown something good.
+    /// The caller has presented valid credentials.
     pub fn recognise(&self) {
         self.known.store(true, Ordering::Relaxed);
     }
 
-    /// Takes so many bytes more; whether they are to be had.
+    /// Takes this many more bytes; gives whether they are available.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let most = self.account.budget.most;

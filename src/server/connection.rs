@@ -1,5 +1,5 @@
-//! One connection: what it is busy with, how long it may be idle or wait for its peer, and
-//! when it has to go.
+//! One connection: what it is busy with, how long it may be idle or wait for its peer, and when it
+//! has to close.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,16 +27,15 @@ use super::proxy::Proxies;
 use super::room::{Rank, Seat};
 use keystile_system as system;
 
-/// A head that takes longer is not one; a kept-alive connection may be silent for as long.
+/// How long request headers may take, and how long a kept-alive connection may be silent.
 pub const HEADERS: Duration = Duration::from_secs(30);
-/// How often a silent HTTP/2 connection is asked whether it lives, and how long it may
-/// take to say so.
+/// How often a silent HTTP/2 connection is pinged, and how long the answer may take.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 /// A head, and what is read ahead of a body.
 const BUFFER: usize = 32 << 10;
-/// Of HTTP/2, what a peer may send before we ask for more: the least that the protocol knows
-/// for a connection.
+/// For HTTP/2, what a peer may send before we ask for more: the protocol's minimum for a
+/// connection.
 const WINDOW: u32 = 64 << 10;
 
 /// What a listener's connections may do.
@@ -44,11 +43,11 @@ const WINDOW: u32 = 64 << 10;
 pub struct Bounds {
     /// Without a request.
     pub idle: Duration,
-    /// From being told to go until it is closed.
+    /// From being asked to close until it is closed.
     pub linger: Duration,
     /// Requests at once, of HTTP/2.
     pub streams: u32,
-    /// Of what is sent and answered; none where streams stay open, as those of discovery do.
+    /// Deadlines of bodies; none where streams stay open, as for discovery.
     pub bodies: Option<Bodies>,
 }
 
@@ -103,18 +102,18 @@ struct Present {
 }
 
 impl Presence {
-    /// The request showed something good: a token, or what an Envoy signed.
+    /// The request had valid credentials: a token, or an Envoy's signature.
     pub fn recognise(&self) {
         let Some(present) = &self.0 else { return };
         present.charge.recognise();
-        // What one caller shows says nothing of others that the same proxy speaks for.
+        // One caller's credentials say nothing about others behind the same proxy.
         if matches!(present.connection.seat.rank(), Rank::Stranger(_)) {
             present.connection.known.store(true, Ordering::Relaxed);
             present.connection.seat.recognise();
         }
     }
 
-    /// Whether the connection showed something good before.
+    /// Whether the connection has had valid credentials before.
     pub fn is_known(&self) -> bool {
         let known = |p: &Arc<Present>| p.connection.known.load(Ordering::Relaxed);
         self.0.as_ref().is_some_and(known)
@@ -131,12 +130,12 @@ pub struct Connection {
 
 struct Work {
     next: u64,
-    /// Of each request, since when (nanoseconds) its peer is waited for; 0: it is not.
+    /// For each request, since when it waits for its peer, in nanoseconds; 0 if it does not.
     flights: BTreeMap<u64, Arc<AtomicU64>>,
     idle_since: u64,
 }
 
-/// A request that is worked on, until its answer was taken.
+/// A request in progress, until its answer was taken.
 pub struct InFlight {
     connection: Arc<Connection>,
     id: u64,
@@ -144,7 +143,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Whether it is the peer that has to go on.
+    /// Whether it is waiting for the peer.
     pub fn waits_for_peer(&self, waits: bool) {
         let since = if waits {
             system::nanoseconds().max(1)
@@ -238,14 +237,14 @@ enum State {
 pub struct Service {
     /// The answers.
     pub router: Router,
-    /// Who may speak for others.
+    /// The trusted proxies.
     pub proxies: Arc<Proxies>,
     /// What a connection may do.
     pub bounds: Bounds,
 }
 
 impl Service {
-    /// Serves one connection until it ends, its seat is needed, or all shall stop.
+    /// Serves one connection until it ends, its seat is needed, or the server stops.
     pub async fn serve<S>(
         self,
         stream: S,
@@ -279,7 +278,7 @@ impl Service {
                     return;
                 }
                 () = connection.seat.asked_to_leave() => {
-                    tracing::debug!("a connection gave way to another");
+                    tracing::debug!("a connection was closed to make room for another");
                     return;
                 }
                 _ = stop.wait_for(|stop| *stop), if !leaving => {
@@ -352,7 +351,7 @@ async fn answer(
         None => request,
     };
     request.extensions_mut().insert(peer);
-    // The charge is held until there is an answer: what was read is in memory so long.
+    // The charge is held until there is an answer, because what was read stays in memory that long.
     let answered = service.router.oneshot(request).await;
     drop(charge);
     answered.map(|response| {

@@ -1,17 +1,16 @@
-//! Delivery: what every Envoy should have, taken to each of them over the discovery
-//! service, and the proof that it is there.
+//! Delivery: what every Envoy should have, sent to each over the discovery service, and the proof
+//! that it is in force.
 //!
 //! * [`publisher`] follows the store and keeps base and overlay;
-//! * [`artefact`] seals them, once for all streams;
-//! * [`discovery`] answers Envoys, one `session` a stream, through `request` and
-//!   `wire`, as nodes that their certificates name ([`papers`]);
+//! * [`artefact`] signs them, once for all streams;
+//! * [`discovery`] answers Envoys, with one `session` per stream, through `request` and `wire`, as
+//!   nodes that their certificates name ([`papers`]);
 //! * `nodes` knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,6 +29,7 @@ pub mod discovery;
 pub mod fleet;
 pub mod history;
 mod nodes;
+mod numbers;
 pub mod papers;
 pub mod publisher;
 mod request;
@@ -44,11 +44,13 @@ pub use settings::{Limits, Settings};
 use artefact::{Artefact, Kind};
 use fleet::Fleet;
 use history::History;
+use numbers::Counts;
+pub use numbers::Numbers;
 use publisher::Known;
 
-/// How often what is gone is forgotten, and the age of the keyset looked at.
+/// How often gone Envoys are forgotten, and the age of the keyset is checked.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The log says once in this time that a version is not believed.
+/// How often the log says that a version is not accepted.
 const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// The delivery of keysets to Envoys.
@@ -59,9 +61,9 @@ pub struct Delivery {
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
     nodes: nodes::Standing,
-    /// The newest version that an Envoy proved and that was never published here.
+    /// The newest version that an Envoy proved but that was never published here.
     above: watch::Sender<Option<Above>>,
-    /// When the log last said that a version is not believed.
+    /// When the log last said that a version is not accepted.
     doubted: watch::Sender<Option<Instant>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
@@ -96,75 +98,6 @@ impl Published {
     }
 }
 
-#[derive(Default)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Default)]
-struct Counts {
-    pushes: Counter,
-    acknowledged: Counter,
-    refused: Counter,
-    turned_away: Counter,
-    dropped: Counter,
-    bases: Counter,
-    overlays: Counter,
-    failures: Counter,
-    reports: Counter,
-    reports_refused: Counter,
-    repairs: Counter,
-}
-
-/// Delivery in numbers, for metrics. Those that end in `_total` only rise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbers {
-    /// Version that every Envoy should have.
-    pub version: u64,
-    /// Version of the base.
-    pub base_version: u64,
-    /// Keys in the base.
-    pub base_keys: u64,
-    /// Keys in the overlay.
-    pub overlay_keys: u64,
-    /// Streams open.
-    pub streams: u64,
-    /// Envoys connected.
-    pub nodes: u64,
-    /// Envoys that have not answered a push in time.
-    pub lagging: u64,
-    /// Resources sent, each to one Envoy.
-    pub pushes_total: u64,
-    /// Of these acknowledged.
-    pub acknowledged_total: u64,
-    /// Of these refused.
-    pub refused_total: u64,
-    /// Streams turned away because there were too many.
-    pub turned_away_total: u64,
-    /// Streams dropped because of what their peers did.
-    pub dropped_total: u64,
-    /// Bases made.
-    pub bases_total: u64,
-    /// Overlays made: one for many changes at once.
-    pub overlays_total: u64,
-    /// Times that no keyset could be made from the store.
-    pub failures_total: u64,
-    /// Reports taken.
-    pub reports_total: u64,
-    /// Reports refused.
-    pub reports_refused_total: u64,
-    /// Times that a base was pushed again because a worker lacked it.
-    pub repairs_total: u64,
-}
-
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
     pub fn new(desk: Arc<Desk>, settings: Settings) -> Arc<Self> {
@@ -195,9 +128,9 @@ impl Delivery {
         self.closing.send_replace(true);
     }
 
-    /// The discovery services, for a listener. It says where a stream comes from by
-    /// axum's `ConnectInfo<SocketAddr>` among the request's extensions, and which certificate it
-    /// showed by [`papers::Papers`].
+    /// The discovery services, for a listener, which puts the address of a stream into the
+    /// request's extensions as axum's `ConnectInfo<SocketAddr>`, and its certificate as
+    /// [`papers::Papers`].
     pub fn router(self: &Arc<Self>) -> axum::Router {
         discovery::router(self)
     }
@@ -222,9 +155,9 @@ impl Delivery {
         self.fleet.view(&self.settings.template)
     }
 
-    /// Waits until every Envoy that is known, connected or not, has proved to have a version
-    /// in force, or one newer, or until patience ends; names those that have not. Where no
-    /// Envoy is known, nobody has it in force.
+    /// Waits until every known Envoy, connected or not, has proved that it has a version or a newer
+    /// one in force, or until the timeout; names those that have not. If no Envoy is known, nobody
+    /// has it in force.
     pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
         let mut changed = self.fleet.watch();
         let deadline = system::instant() + patience;
@@ -245,7 +178,7 @@ impl Delivery {
         }
     }
 
-    /// A node that was revoked is given nothing more: waiting longer is in vain.
+    /// A revoked node is sent nothing more, so waiting longer is pointless.
     fn name_revoked(&self, waited: &mut Waited) {
         let changes = self.nodes.changes();
         let revoked = changes.borrow();
@@ -255,13 +188,13 @@ impl Delivery {
         }
     }
 
-    /// Forgets Envoys that are gone for good, and writes that down.
+    /// Forgets Envoys that will not come back, and records that.
     ///
     /// # Errors
-    /// One is not known, or is connected; then none is forgotten.
+    /// If one is not known, or is connected; then none is forgotten.
     pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
         let fleet = Arc::clone(&self.fleet);
-        // All inside, so that nobody keeps one meanwhile.
+        // All inside the transaction, so that none is stored again meanwhile.
         self.desk
             .write(move |store| {
                 fleet.check_gone(&nodes)?;
@@ -272,10 +205,10 @@ impl Delivery {
             .await
     }
 
-    /// Takes a filter's report of what it has in force: body and signature as they came.
+    /// Takes a filter's report of what it has in force: body and signature as they arrived.
     ///
     /// # Errors
-    /// [`Refused`]; nothing of it counts then.
+    /// [`Refused`]; the report does not count then.
     pub fn reported(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
         let taken = self.take_report(body, kid, tag);
         match &taken {
@@ -333,8 +266,8 @@ impl Delivery {
         }
     }
 
-    /// Says that a report's version is not believed: once in a while, for whoever can sign may
-    /// send many.
+    /// Logs that a report's version is not accepted: only once in a while, because anybody who can
+    /// sign may send many.
     fn doubt(&self, proof: &fleet::Proof, why: &'static str) {
         let now = system::instant();
         let says = self.doubted.send_if_modified(|last| {
@@ -363,7 +296,7 @@ impl Delivery {
         self.fleet.stand(version, reports).0.missing.len() as u64
     }
 
-    /// When Envoys deny, in seconds, unless a newer keyset reaches them.
+    /// When Envoys will refuse everything, in seconds, unless a newer keyset reaches them.
     pub fn not_after(&self) -> Option<u64> {
         #[derive(serde::Deserialize)]
         struct End {
@@ -375,33 +308,6 @@ impl Delivery {
         serde_json::from_slice::<End>(manifest).ok()?.not_after
     }
 
-    /// Delivery in numbers.
-    pub fn numbers(&self) -> Numbers {
-        let published = self.published.borrow().clone();
-        let of = |f: fn(&Published) -> u64| published.as_deref().map_or(0, f);
-        let (nodes, lagging) = self.fleet.connected();
-        Numbers {
-            version: of(Published::version),
-            base_version: of(|p| p.base.version()),
-            base_keys: of(|p| p.base.built().keys as u64),
-            overlay_keys: of(|p| p.overlay.built().keys as u64),
-            streams: self.fleet.streams() as u64,
-            nodes: nodes as u64,
-            lagging: lagging as u64,
-            pushes_total: self.count.pushes.get(),
-            acknowledged_total: self.count.acknowledged.get(),
-            refused_total: self.count.refused.get(),
-            turned_away_total: self.count.turned_away.get(),
-            dropped_total: self.count.dropped.get(),
-            bases_total: self.count.bases.get(),
-            overlays_total: self.count.overlays.get(),
-            failures_total: self.count.failures.get(),
-            reports_total: self.count.reports.get(),
-            reports_refused_total: self.count.reports_refused.get(),
-            repairs_total: self.count.repairs.get(),
-        }
-    }
-
     /// The version of the store's keyset, which Envoys should soon have.
     ///
     /// # Errors
@@ -410,7 +316,7 @@ impl Delivery {
         self.desk.read(|tx| Ok(tx.meta().version)).await
     }
 
-    /// The version that every Envoy should have; `None` before the first was made.
+    /// The version that every Envoy should have; `None` if there is none yet.
     pub fn version(&self) -> Option<u64> {
         self.published.borrow().as_deref().map(Published::version)
     }

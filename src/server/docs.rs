@@ -1,8 +1,8 @@
-//! A page to read the OpenAPI document on: made here, whole, without a script.
+//! A page that shows the OpenAPI document: generated here as a whole, without a script.
 
 use serde_json::Value;
 
-/// Of the page and of its style: nothing from elsewhere, nothing that runs.
+/// The policy of the page and its style: nothing from elsewhere, no scripts.
 pub const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page's style.

@@ -1,5 +1,5 @@
-//! All that a server does, put together: answering, delivering keysets, counting usage,
-//! sending webhooks, turning rotations.
+//! Everything that a server does, put together: answering, delivering keysets, counting usage,
+//! sending webhooks, rotating keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,26 +29,27 @@ use keystile_model::error::Result;
 /// Makes the routes of the pages for people.
 pub type Pages = Box<dyn FnOnce(&App, &Arc<Delivery>) -> Router + Send>;
 
-/// What a server does beside answering.
+/// What a server does besides answering requests.
 pub struct Duties {
-    /// Takes keysets to Envoys.
+    /// Sends keysets to Envoys.
     pub delivery: Arc<Delivery>,
-    /// Tells of leaked keys, if one is set up.
+    /// Accepts reports of leaked keys, if configured.
     pub scanner: Option<Arc<Scanner>>,
-    /// Tells webhooks.
+    /// Sends webhook messages.
     pub sender: outbox::Sender,
     /// Sends the audit log elsewhere, and removes what is old.
     pub exporter: Arc<Exporter>,
-    /// How often keys are looked at for rotation.
+    /// How often keys are checked for rotation.
     pub rotation: Duration,
     /// The pages for people.
     pub pages: Pages,
 }
 
-/// Does all of it until a signal says to stop.
+/// Does all of it until a signal to stop.
 ///
 /// # Errors
-/// If an address or a certificate cannot be had. Nothing that happens later is one.
+/// If an address is unavailable or a certificate is invalid. Nothing that happens later is an
+/// error.
 pub async fn run(
     desk: Arc<Desk>,
     settings: Settings,
@@ -93,14 +94,13 @@ pub async fn run(
     served
 }
 
-/// When it is said that all shall stop.
+/// Waits for the signal to stop.
 async fn said(mut stopped: watch::Receiver<bool>) {
-    // Who could say it being gone says it too.
+    // A dropped sender also means stop.
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Tells a router where each request comes from, in the way of axum, and with which
-/// certificate.
+/// Adds the address and the certificate to each request, in axum's way.
 fn placed(router: Router) -> Router {
     router.layer(middleware::from_fn(
         |mut request: Request, next: middleware::Next| async move {

@@ -1,4 +1,4 @@
-//! What Envoys and scanners send: no token, but a signature of their own.
+//! Requests of Envoys and scanners, which have a signature instead of a token.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::desk::Desk;
 use crate::intake::{self as batches, Intake};
 use crate::scanner::Scanner;
 use keystile_api::Pace;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::scanning::Untrusted;
 use keystile_registry::leak::{self, Found};
 use keystile_system as system;
@@ -80,18 +80,15 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             recognise(&head);
             signed(StatusCode::OK, receipt)
         }
-        // Its sender gives a batch up for no other answer than this one.
+        // Only this answer makes the sender drop a batch.
         Err(batches::Refused::Never(refusal)) => signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal),
         Err(batches::Refused::Later(e)) => Problem::from(e.of(Kind::Unavailable)).into_response(),
         Err(batches::Refused::OtherStore) => refused_batch(
             "the batch is of another store",
             "send it to the server of that",
         ),
-        Err(batches::Refused::Node(why)) => {
-            let (what, next) = why
-                .split_once("; ")
-                .unwrap_or((why, "see `keystilectl node list`"));
-            refused_batch(format_args!("the batch is not counted: {what}"), next)
+        Err(batches::Refused::Node(e)) => {
+            Problem::from(e.at("the batch is not counted")).into_response()
         }
         Err(batches::Refused::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
@@ -110,7 +107,7 @@ fn signed(status: StatusCode, message: Sealed) -> Response {
 }
 
 fn refused_batch(what: impl Display, next: &str) -> Response {
-    Problem::from(refuse(what, next).of(Kind::Forbidden)).into_response()
+    Problem::from(refuse(Code::BatchRefused, what, next)).into_response()
 }
 
 fn refused_report(refused: &Refused) -> Problem {
@@ -123,9 +120,13 @@ fn refused_report(refused: &Refused) -> Problem {
         Refused::Node => "set `node` in the Envoy's bootstrap",
         _ => "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
     };
-    refuse(format_args!("the report is not taken: {refused}"), next)
-        .of(kind)
-        .into()
+    refuse(
+        Code::ReportRefused,
+        format_args!("the report is not taken: {refused}"),
+        next,
+    )
+    .of(kind)
+    .into()
 }
 
 async fn leaks(
@@ -143,6 +144,7 @@ async fn leaks(
         Ok(alerts) => alerts,
         Err(Untrusted::NoKeys) => {
             let problem = refuse(
+                Code::NotReady,
                 format_args!("the message cannot be judged: {}", Untrusted::NoKeys),
                 "send it again later",
             );
@@ -150,6 +152,7 @@ async fn leaks(
         }
         Err(untrusted) => {
             let problem = refuse(
+                Code::MessageUntrusted,
                 format_args!("the message is not believed: {untrusted}"),
                 "send it as the secret scanning partner program says",
             );
@@ -194,11 +197,12 @@ async fn leaks(
     }
 }
 
-/// A body of an Envoy or a scanner. Whole and in time it may be good: unless it is too long,
-/// whoever sent it must not take it for refused.
+/// A body of an Envoy or a scanner. It may be valid even if it was not received completely or in
+/// time: unless it is too long, its sender must not take it as refused.
 async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     body::whole(body, most).await.map_err(|e| match e.status {
         413 => refuse(
+            Code::BodyTooLarge,
             format_args!("the body is larger than {most} bytes"),
             "send less at once",
         )
@@ -206,14 +210,18 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
         .into(),
         _ => Problem {
             retry_after: e.retry_after,
-            ..refuse("the body broke off, or came too slowly", "send it again")
-                .of(Kind::Unavailable)
-                .into()
+            ..refuse(
+                Code::BodyIncomplete,
+                "the body broke off, or came too slowly",
+                "send it again",
+            )
+            .of(Kind::Unavailable)
+            .into()
         },
     })
 }
 
-/// The message was signed by an Envoy of ours, or a scanner that is believed.
+/// The message was signed by one of our Envoys, or by a trusted scanner.
 fn recognise(head: &Parts) {
     if let Some(peer) = head.extensions.get::<Peer>() {
         peer.presence.recognise();

@@ -1,4 +1,5 @@
-//! What only a running server can answer: the Envoys that it knows, and what they were sent.
+//! Operations that only a running server can answer: the Envoys that it knows, and what they were
+//! sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use crate::delivery::Delivery;
 use crate::delivery::history::Version;
 use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::room::Room;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_registry::{inspect, publish, signing};
 use keystile_store::{Store, Tx};
 
-/// How long to wait if nothing is said, and at most, in seconds.
+/// How long to wait by default, in seconds.
 const PATIENCE: u64 = 10;
 const LONGEST: u64 = 120;
 /// Envoys forgotten at once.
 const FORGOTTEN: usize = 1000;
-/// Keys told of in one answer.
+/// The most keys in one answer.
 const KEYS: u32 = 1_000;
-/// Audit records looked at for the reasons of one version.
+/// How many audit records are examined for the reasons of one version.
 const RECORDS: u32 = 1_000;
 
 /// The routes.
@@ -59,8 +60,8 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     }))
 }
 
-/// Builds the keyset. A reader does, because it takes the longer the more keys there are; only if
-/// it is to be renewed first, that is a change.
+/// Builds the keyset with a reader, because that takes longer the more keys there are; only
+/// reissuing it first is a change.
 async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configuration> {
     let desk = delivery.desk();
     let asking = world.clone();
@@ -95,9 +96,11 @@ async fn forget(
 ) -> Result<fleet::Forgotten> {
     if asked.nodes.is_empty() || asked.nodes.len() > FORGOTTEN {
         return Err(refuse(
+            Code::OutOfRange,
             format_args!("`nodes` names {} Envoys", asked.nodes.len()),
             format_args!("name 1 to {FORGOTTEN} at a time"),
-        ));
+        )
+        .about("nodes"));
     }
     delivery.forget(world, asked.nodes.clone()).await?;
     Ok(fleet::Forgotten { nodes: asked.nodes })

@@ -1,10 +1,8 @@
-//! Sends the audit log elsewhere while the server runs, to a file or an HTTPS address, and
-//! removes records that are older than they are kept here: what has not been sent stays.
+//! Sends the audit log to a file or an HTTPS address while the server runs, and removes records
+//! that are past their retention; records that have not been sent stay.
 //!
-//! A record is sent at least once: what was sent is noted beside the store, after it arrived.
+//! A record is sent at least once: what was sent is recorded beside the store after it arrived.
 
-use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,27 +16,30 @@ use crate::desk::Desk;
 use keystile_api::Pace;
 use keystile_api::audit::{RecordView, Records};
 use keystile_api::remote;
+use keystile_core::hex;
 use keystile_core::key::Digest;
 use keystile_model::audit::Head;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, defect, refuse};
 use keystile_model::foreign;
 use keystile_registry::audit;
 use keystile_store::Store;
 use keystile_system as system;
 use keystile_system::file;
 
+mod append;
 mod batch;
 
+use append::append;
 use batch::Batch;
 
-/// The environment variable of the token that the receiver wants.
+/// The environment variable with the token for the receiver.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
-/// Between looks for new records.
+/// Pause between polls for new records.
 const LOOK: Duration = Duration::from_secs(1);
 /// After a failure; doubled after each further one, up to the second.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MOST: Duration = Duration::from_secs(300);
-/// Between looks for records that are too old.
+/// Pause between checks for records that are too old.
 const PRUNE: Duration = Duration::from_secs(600);
 /// How long the receiver may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,9 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Appended, a record a line.
+    /// Appended to a file, one record per line.
     File(PathBuf),
-    /// Posted, a record a line.
+    /// Posted, one record per line.
     Url(String),
 }
 
@@ -63,16 +64,16 @@ impl FromStr for Place {
     }
 }
 
-/// What is done with the log.
+/// What to do with the log.
 #[derive(Default)]
 pub struct Settings {
     /// Where it is sent.
     pub place: Option<Place>,
-    /// Authorities of the receiver, in place of those that everybody trusts.
+    /// Authorities to trust for the receiver, in place of the public ones.
     pub ca: Option<PathBuf>,
-    /// What the receiver wants to be shown.
+    /// The token for the receiver.
     pub token: Option<Zeroizing<String>>,
-    /// How long records are kept here, in seconds; for ever if it is not said.
+    /// How long records are kept here, in seconds; indefinitely by default.
     pub keep: Option<u64>,
 }
 
@@ -108,13 +109,13 @@ impl Exporter {
         }))
     }
 
-    /// Records that are not sent yet; `None` where none are sent at all.
+    /// Records that are not sent yet; `None` if none are sent at all.
     pub fn waiting(&self) -> Option<u64> {
         let waiting = self.waiting.load(Ordering::Relaxed);
         self.settings.place.as_ref().map(|_| waiting)
     }
 
-    /// What tells its destination from others. A digest, because addresses may hold secrets.
+    /// Identifies its destination. A digest, because URLs may contain secrets.
     fn bound(&self) -> String {
         let place = match &self.settings.place {
             None => String::new(),
@@ -124,12 +125,11 @@ impl Exporter {
                 path.to_string_lossy().into_owned()
             }
         };
-        let Digest(bytes) = Digest::of_foreign(place.as_bytes());
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+        hex::text(Digest::of_foreign(place.as_bytes()).0)
     }
 
     /// The size in bytes of the record that the receiver refuses because of its size, 0 for none;
-    /// `None` where none are sent at all.
+    /// `None` if none are sent at all.
     pub fn stuck(&self) -> Option<u64> {
         self.settings.place.as_ref().map(|_| self.batch.stuck())
     }
@@ -153,7 +153,7 @@ impl Exporter {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "the audit log cannot be sent; it will be tried again, and nothing is removed until then");
+                    tracing::error!(error = %e, "the audit log cannot be sent; sending will be retried, and nothing is removed until then");
                     let pause = PAUSE.saturating_mul(1 << failures.min(10));
                     failures += 1;
                     tokio::time::sleep(pause.min(PAUSE_MOST)).await;
@@ -162,7 +162,7 @@ impl Exporter {
         }
     }
 
-    /// Sends some records; whether there are more.
+    /// Sends some records; gives whether there are more.
     async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
         let noted = desk.home().folder().join(audit::SENT);
         let bound = self.bound();
@@ -175,7 +175,7 @@ impl Exporter {
                 let (after, head) = store.read(|tx| {
                     let reached = audit::reached(tx, start)?;
                     if !reached.known {
-                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the record that was sent last is not in the log (after a restore, for instance): the whole log is sent again");
+                        tracing::warn!(sent = %start.map(|s| s.to_string()).unwrap_or_default(), "the last record that was sent is not in the log (for instance after a restore): the whole log is sent again");
                     }
                     Ok((reached.seq, tx.meta().head.seq))
                 })?;
@@ -211,7 +211,7 @@ impl Exporter {
         Ok(head > reached)
     }
 
-    /// Sends them; false if they are to be tried again, fewer at once.
+    /// Sends them; false if they have to be tried again, fewer at once.
     fn send(&self, records: &[RecordView]) -> Result<bool> {
         let mut lines = String::new();
         for record in records {
@@ -232,6 +232,7 @@ impl Exporter {
             (Ok(Answer::TooLarge), [one]) => {
                 self.batch.too_large_alone(size);
                 Err(refuse(
+                    Code::TooLong,
                     format_args!(
                         "the receiver of the audit log refuses record {} because of its size ({size} bytes)",
                         one.seq
@@ -262,6 +263,7 @@ impl Exporter {
         let next = "make sure that it accepts a POST of JSON lines and answers with a 2xx status";
         let answer = request.send(lines).map_err(|e| {
             refuse(
+                Code::Unreachable,
                 format_args!("the receiver of the audit log cannot be reached ({e})"),
                 next,
             )
@@ -270,6 +272,7 @@ impl Exporter {
             413 => Ok(Answer::TooLarge),
             status if keystile_model::webhook::is_taken(status) => Ok(Answer::Taken),
             _ => Err(refuse(
+                Code::StrangeAnswer,
                 format_args!("the receiver of the audit log answered {}", answer.status()),
                 next,
             )),
@@ -322,20 +325,20 @@ impl Exporter {
     }
 }
 
-/// Notes which destination has what was sent. One that has nothing gets all that is kept, and
-/// nothing is removed before it has.
+/// Records which destination has received what. A new destination gets everything that is kept, and
+/// nothing is removed before that.
 fn bind(noted: &Path, place: &str) -> Result<()> {
     let sent = audit::sent(noted)?;
     let text = std::fs::read_to_string(noted).unwrap_or_default();
     let bound = text.lines().nth(1);
     let head = match (sent, bound) {
         (_, Some(bound)) if bound == place => return Ok(()),
-        // By a release that did not note where.
+        // Written by a release that did not record the destination.
         (Some(sent), None) => sent,
         (_, None) => Head::NOTHING,
         (_, Some(_)) => {
             tracing::warn!(
-                "the audit log is sent to another place than before: all of it that is kept goes there"
+                "the audit log has a new destination: everything that is kept is sent there"
             );
             Head::NOTHING
         }
@@ -343,230 +346,15 @@ fn bind(noted: &Path, place: &str) -> Result<()> {
     file::replace(noted, 0o600, format!("{head}\n{place}\n").as_bytes())
 }
 
-/// What the receiver says to a batch.
+/// The receiver's answer to a batch.
 enum Answer {
     Taken,
     TooLarge,
 }
 
-fn append(path: &Path, lines: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)?;
-        end_last_line(path, &mut file)?;
-        let written = file.write_all(lines).and_then(|()| file.sync_data());
-        if written.is_err() {
-            // It is tried again before the next batch.
-            let _ = end_last_line(path, &mut file);
-        }
-        written
-    };
-    write().map_err(|e| {
-        refuse(
-            format_args!("`{}` cannot be written ({e})", path.display()),
-            "check its folder, and that there is room on the disk",
-        )
-    })
-}
-
-/// Removes the part of a line that a full disk or the end of a server left at the end of a
-/// file: what follows would be taken for the rest of it, and the record is sent again as a whole.
-fn end_last_line(path: &Path, file: &mut std::fs::File) -> std::io::Result<()> {
-    let found = file.metadata()?;
-    if !found.is_file() || found.len() == 0 {
-        return Ok(());
-    }
-    let reader = std::fs::File::open(path)?;
-    let mut chunk = [0; 1 << 16];
-    let mut end = found.len();
-    let whole = loop {
-        let from = end.saturating_sub(chunk.len() as u64);
-        let part = chunk
-            .get_mut(..usize::try_from(end - from).unwrap_or(0))
-            .unwrap_or_default();
-        reader.read_exact_at(part, from)?;
-        if let Some(at) = part.iter().rposition(|b| *b == b'\n') {
-            break from + at as u64 + 1;
-        }
-        end = from;
-        if end == 0 {
-            break 0;
-        }
-    };
-    if whole == found.len() {
-        return Ok(());
-    }
-    // A file that may only grow gets a line that is none of ours.
-    file.set_len(whole).or_else(|_| file.write_all(b"\n"))
-}
-
 fn broken() -> Error {
-    refuse(
-        "audit records could not be written as JSON",
-        "report this as a mistake of keystilectl",
-    )
-    .of(Kind::Unavailable)
+    defect("audit records could not be written as JSON")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::desk::bench;
-
-    /// A receiver that takes bodies of so many bytes at most, and gives the sizes of those.
-    fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let (taken, all) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = BufReader::new(stream.unwrap());
-                let mut length = 0;
-                let mut line = String::new();
-                while stream.read_line(&mut line).is_ok_and(|_| line != "\r\n") {
-                    if let Some(n) = line.to_lowercase().strip_prefix("content-length: ") {
-                        length = n.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                stream.read_exact(&mut body).unwrap();
-                let status = if length > most { 413 } else { 204 };
-                if status == 204 && taken.send(String::from_utf8(body).unwrap()).is_err() {
-                    return;
-                }
-                let answer = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                );
-                let _ = stream.get_mut().write_all(answer.as_bytes());
-            }
-        });
-        (url, all)
-    }
-
-    fn to(url: &str) -> Arc<Exporter> {
-        Exporter::new(Settings {
-            place: Some(Place::Url(url.to_owned())),
-            ..Settings::default()
-        })
-        .unwrap()
-    }
-
-    async fn note(desk: &Arc<Desk>, bytes: usize) {
-        let text = serde_json::json!({ "policy": "x".repeat(bytes) });
-        let add = move |store: &mut Store| {
-            let world = system::of_server();
-            store.write(&world, |tx| {
-                tx.audit(&world, "policy.apply", "2", None, Some(&text))
-            })
-        };
-        desk.write(add).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_is_too_large_for_the_receiver_is_sent_in_parts() {
-        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
-        for _ in 0..20 {
-            note(&desk, 60_000).await;
-        }
-        let (url, bodies) = receiver(200_000);
-        let exporter = to(&url);
-        let mut steps = 0;
-        while Arc::clone(&exporter).step(&desk).await.unwrap() {
-            steps += 1;
-            assert!(steps < 40, "it does not get further");
-        }
-        let bodies: Vec<String> = bodies.try_iter().collect();
-        let sizes: Vec<usize> = bodies.iter().map(String::len).collect();
-        assert!(
-            sizes.iter().any(|n| *n > 60_000 * 2),
-            "no more than needed: {sizes:?}"
-        );
-        let seqs: Vec<u64> = bodies
-            .iter()
-            .flat_map(|body| body.lines())
-            .map(|line| serde_json::from_str::<RecordView>(line).unwrap().seq)
-            .collect();
-        let head = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
-        assert_eq!(seqs, (1..=head).collect::<Vec<_>>());
-        assert_eq!(exporter.waiting(), Some(0));
-    }
-
-    #[tokio::test]
-    async fn a_record_that_is_too_large_for_the_receiver_is_named_and_not_passed_over() {
-        let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
-        note(&desk, 60_000).await;
-        let large = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
-        note(&desk, 10).await;
-        let (url, bodies) = receiver(50_000);
-        let exporter = to(&url);
-        let refused = loop {
-            match Arc::clone(&exporter).step(&desk).await {
-                Ok(more) => assert!(more, "it was passed over"),
-                Err(e) => break e.to_string(),
-            }
-        };
-        assert!(refused.contains(&format!("record {large} ")), "{refused}");
-        assert!(exporter.stuck().unwrap() > 60_000);
-        assert_eq!(exporter.waiting(), Some(2));
-        assert!(
-            bodies
-                .try_iter()
-                .all(|b| b.lines().count() < large as usize)
-        );
-        // The receiver takes more now.
-        let (url, _bodies) = receiver(100_000);
-        let exporter = to(&url);
-        while Arc::clone(&exporter).step(&desk).await.unwrap() {}
-        assert_eq!((exporter.waiting(), exporter.stuck()), (Some(0), Some(0)));
-    }
-
-    #[test]
-    fn what_was_sent_to_one_place_was_not_sent_to_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let noted = folder.path().join(audit::SENT);
-        let sent = |n: u64| {
-            let hash = "ab".repeat(32);
-            format!("{n}:{hash}\n")
-        };
-        let seq = || audit::sent(&noted).unwrap().map(|head| head.seq);
-        bind(&noted, "one").unwrap();
-        assert_eq!(seq(), Some(0));
-        // By a release that did not note where.
-        std::fs::write(&noted, sent(7)).unwrap();
-        for (place, want) in [("one", 7), ("one", 7), ("two", 0), ("two", 0)] {
-            bind(&noted, place).unwrap();
-            assert_eq!(seq(), Some(want), "{place}");
-        }
-        std::fs::write(&noted, format!("{}two\n", sent(9))).unwrap();
-        for (place, want) in [("two", 9), ("one", 0)] {
-            bind(&noted, place).unwrap();
-            assert_eq!(seq(), Some(want), "{place}");
-        }
-    }
-
-    #[test]
-    fn half_a_line_at_the_end_is_removed_before_more_is_appended() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("audit.jsonl");
-        let long = "x".repeat(200_000);
-        for (there, want) in [
-            (String::new(), "new\n".to_owned()),
-            ("one\n".to_owned(), "one\nnew\n".to_owned()),
-            ("one\ntw".to_owned(), "one\nnew\n".to_owned()),
-            (format!("one\n{long}"), "one\nnew\n".to_owned()),
-            (format!("{long}\n{long}"), format!("{long}\nnew\n")),
-            (long, "new\n".to_owned()),
-        ] {
-            std::fs::write(&file, there).unwrap();
-            append(&file, b"new\n").unwrap();
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), want);
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,7 @@
-//! Takes batches in: those that come within some milliseconds share a transaction, and
-//! each is acknowledged when it is on the disk.
+//! Accepts batches: those that arrive within some milliseconds share a transaction, and each is
+//! acknowledged when it is on disk.
 //!
-//! One task counts, with connections of its own: operations neither wait for it nor make
-//! it wait.
+//! One task counts, with its own connections: operations neither wait for it nor make it wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,18 +24,18 @@ use keystile_registry::usage::{anomaly, prune, quotas as quotas_of};
 use keystile_store::Store;
 use keystile_system as system;
 
-/// Batches that wait; who comes beyond is told to come again.
+/// The most batches that wait; senders of more are told to try again.
 const WAITING: usize = 64;
 /// How long a transaction waits for more batches.
 const GATHER: Duration = Duration::from_millis(5);
-/// Rows that one transaction counts, about.
+/// About how many rows one transaction counts.
 const ROWS: usize = 4 * usage::MAX_ROWS;
-/// Between looks for what is odd.
+/// Pause between searches for anomalies.
 const LOOK: Duration = Duration::from_secs(15);
-/// Between looks for what is too old.
+/// Pause between removals of what is too old.
 const PRUNE: Duration = Duration::from_secs(600);
 
-/// Takes batches in.
+/// Accepts batches.
 pub struct Intake {
     desk: Arc<Desk>,
     queue: mpsc::Sender<Waiting>,
@@ -50,15 +49,15 @@ pub struct Intake {
 /// Why a batch is not counted.
 #[derive(Debug)]
 pub enum Refused {
-    /// It is not believed.
+    /// It is not authentic.
     Message(MessageError),
-    /// It never will be counted; signed, so that its sender believes it.
+    /// It will never be counted; the refusal is signed, so that its sender accepts it.
     Never(Box<Sealed>),
     /// It is of another store.
     OtherStore,
     /// Its node did not sign it.
-    Node(&'static str),
-    /// There is no room, or the database cannot be written: it is to be sent again.
+    Node(Error),
+    /// There is no room, or the database cannot be written: it has to be sent again.
     Later(Error),
 }
 
@@ -67,13 +66,13 @@ struct Waiting {
     done: oneshot::Sender<Result<Receipt>>,
 }
 
-/// What batches and receipts are signed with, and for whom they are.
+/// The keys for batches and receipts, and the store that they are for.
 #[derive(Clone)]
 struct Believed {
     keys: Arc<SigningKeys>,
     nodes: Arc<Nodes>,
     store: String,
-    /// The audit log's last record when they were read: none changes without another.
+    /// The last audit record when they were read: none of them changes without a new record.
     record: u64,
 }
 
@@ -85,7 +84,7 @@ struct Bench {
 }
 
 impl Intake {
-    /// Takes nothing in before [`Intake::run`].
+    /// Accepts nothing before [`Intake::run`].
     pub fn new(desk: Arc<Desk>, enrolled_only: bool) -> Arc<Self> {
         let (queue, line) = mpsc::channel(WAITING);
         Arc::new(Self {
@@ -98,16 +97,16 @@ impl Intake {
         })
     }
 
-    /// What was taken in.
+    /// The numbers of what was accepted.
     pub fn count(&self) -> &Count {
         &self.count
     }
 
-    /// Counts a batch, body and signature as they came; gives the signed receipt when it is
-    /// on the disk.
+    /// Counts a batch, with body and signature as they arrived; gives the signed receipt once it is
+    /// on disk.
     ///
     /// # Errors
-    /// [`Refused`]; nothing of it is counted then.
+    /// [`Refused`]; the batch is not counted then.
     pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, Refused> {
         let taken = self.taken(body, kid, tag).await;
         match &taken {
@@ -128,7 +127,7 @@ impl Intake {
                     None => Refused::Message(e),
                 }
             })?;
-        // What one Envoy may report is its own.
+        // An Envoy may only report its own counts.
         let admitted = believed.nodes.admit(kid, &batch.node);
         admitted.map_err(Refused::Node)?;
         if batch.store != believed.store {
@@ -142,16 +141,16 @@ impl Intake {
             .await
             .unwrap_or_else(|_| Err(busy()))
             .map_err(Refused::Later)?;
-        // With the key that signed the batch: an Envoy that runs on with its former environment
-        // after a rotation knows no other.
+        // With the key that signed the batch, because an Envoy with its old environment after a
+        // rotation knows no other.
         let keys: &[SigningKey] = keys.as_ref();
         let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
         let signer = SigningKeys::new(signer.collect());
         usage::seal_receipt(&receipt, &signer).ok_or_else(|| Refused::Later(busy()))
     }
 
-    /// The signing keys of the store and its nodes, read again when the store has changed:
-    /// whoever sends what is signed with none of them costs no look into the store.
+    /// The signing keys of the store and its nodes, read again only when the store has changed, so
+    /// that messages signed with other keys cost no reads.
     async fn believed(&self) -> Result<Believed> {
         let known = locked(&self.believed).clone();
         let record = *self.desk.records().borrow();
@@ -176,8 +175,8 @@ impl Intake {
         Ok(fresh)
     }
 
-    /// Counts, looks for what is odd and removes what is too old, until it is dropped. What
-    /// waits then is answered by nobody, and comes again.
+    /// Counts, searches for anomalies and removes what is too old, until it is dropped. Batches
+    /// that are waiting then get no answer, and are sent again.
     pub async fn run(self: Arc<Self>) {
         let Some(mut line) = locked(&self.line).take() else {
             return;
@@ -193,7 +192,7 @@ impl Intake {
                 biased;
                 _ = looks.tick() => {
                     if let Err(e) = self.look(&bench).await {
-                        tracing::error!(error = %e, "usage cannot be looked through");
+                        tracing::error!(error = %e, "usage cannot be searched for anomalies");
                     }
                 }
                 _ = prunes.tick() => {
@@ -226,7 +225,7 @@ impl Intake {
             Ok(counted) => {
                 for ((batch, counted), done) in batches.iter().zip(counted).zip(answers) {
                     self.count.counted(batch, &counted, now);
-                    // Who asked may be gone, and will ask again.
+                    // The sender may be gone, and will send again.
                     let _ = done.send(Ok(counted.receipt));
                 }
             }
@@ -236,7 +235,7 @@ impl Intake {
                     let _ = done.send(Err(busy()));
                 }
             }
-            // What is wrong with one of them is not to keep the others out.
+            // An error in one of them must not keep the others out.
             Err(_) => {
                 let batches = Arc::unwrap_or_clone(batches);
                 for (batch, done) in batches.into_iter().zip(answers) {
@@ -277,7 +276,7 @@ impl Intake {
         .await
     }
 
-    /// Removes what is too old, a step at a time; what waits is counted in between.
+    /// Removes what is too old, a step at a time; waiting batches are counted in between.
     async fn tidy(
         &self,
         bench: &Arc<Mutex<Option<Bench>>>,
@@ -303,7 +302,7 @@ impl Intake {
         }
     }
 
-    /// Does something with what the task has open, on a thread that may block.
+    /// Calls a function with what the task has open, on a thread that may block.
     async fn at<T: Send + 'static>(
         &self,
         bench: &Arc<Mutex<Option<Bench>>>,
@@ -321,8 +320,8 @@ impl Intake {
                 },
             };
             let out = f(&mut open);
-            // After a failure everything is opened anew: a disk may have been full, a file
-            // may have been put in the place of another.
+            // After a failure everything is reopened: the disk may have been full, or a file may
+            // have been replaced.
             if out.is_ok() {
                 *bench = Some(open);
             }
@@ -356,7 +355,7 @@ impl Bench {
     }
 }
 
-/// What waits, up to what fits one transaction.
+/// Waiting batches, up to what fits into one transaction.
 fn gathered(first: Waiting, line: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     let mut rows = first.batch.rows.len();
     let mut out = vec![first];
@@ -371,13 +370,13 @@ fn gathered(first: Waiting, line: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> 
 
 fn busy() -> Error {
     keystile_model::error::refuse(
+        keystile_model::error::Code::NotReady,
         "usage cannot be counted at the moment",
         "send the same batch again",
     )
-    .of(keystile_model::error::Kind::Unavailable)
 }
 
-/// A panic while the lock was held left nothing half done behind it.
+/// A panic while the lock was held left the state consistent.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,8 @@
-//! `keystilectl serve`: the operations over HTTP, discovery for Envoys, and what a server does
-//! without being asked.
+//! `keystilectl serve`: the operations over HTTP, discovery for Envoys, and background tasks.
 //!
 //! Never decides what an operation may do: the registry does, for the command line as well. Never
-//! speaks SQL, never logs a key, a token or a body, and never waits for the store on the threads
-//! that serve connections. It knows no page: the console is a router that it is given.
+//! uses SQL, never logs a key, a token or a body, and never waits for the store on the threads that
+//! serve connections. It knows no pages: the console is a router that is passed in.
 //!
 //! # Map
 //!
@@ -28,7 +27,7 @@ use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 use keystile_system::file;
 
@@ -83,17 +82,17 @@ pub struct Settings {
     pub discovery: SocketAddr,
     /// Its certificate, and the authority of Envoys.
     pub discovery_tls: Option<Files>,
-    /// In clear for others than this machine.
+    /// Allow other machines without TLS.
     pub allow_plaintext: bool,
-    /// Where the bound addresses are written, one a line: `api ADDRESS`, `discovery ADDRESS`.
+    /// The file for the bound addresses, one per line: `api ADDRESS`, `discovery ADDRESS`.
     pub address_file: Option<PathBuf>,
-    /// Who may speak for others.
+    /// The trusted proxies.
     pub proxies: Proxies,
     /// Connections of each listener at once.
     pub connections: usize,
 }
 
-/// What others give the server to serve.
+/// Routers that are passed in.
 #[derive(Default)]
 pub struct Parts {
     /// Beside the operations: see [`http::live`].
@@ -102,10 +101,11 @@ pub struct Parts {
     pub discovery: Option<Router>,
 }
 
-/// Serves until `stopped` says so, and then until what has begun is done.
+/// Serves until `stopped`, and then until what has begun is done.
 ///
 /// # Errors
-/// If an address or a certificate cannot be had. Nothing that happens later is one.
+/// If an address is unavailable or a certificate is invalid. Nothing that happens later is an
+/// error.
 pub async fn serve(
     app: App,
     settings: Settings,
@@ -132,7 +132,7 @@ pub async fn serve(
     if most < settings.connections {
         tracing::warn!(
             connections = most,
-            "fewer connections at once than asked for: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
+            "fewer connections are accepted than configured: this process may not open more files; raise its limit (`ulimit -n`, `LimitNOFILE=`)"
         );
     }
     // An eighth for one address of the API; half for one of discovery, where all Envoys of a
@@ -175,10 +175,11 @@ pub async fn serve(
 /// Becomes true with the first SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If signals cannot be waited for.
+/// If it cannot listen for signals.
 pub fn signals() -> Result<watch::Receiver<bool>> {
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::SystemFailed,
             format_args!("cannot listen for signals ({e})"),
             "check the limits of the process",
         )
@@ -200,6 +201,7 @@ pub fn signals() -> Result<watch::Receiver<bool>> {
 async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Result<Listener> {
     if files.is_none() && !address.ip().is_loopback() && !plaintext {
         return Err(refuse(
+            Code::NotEncrypted,
             format_args!("`{address}` would be served to other machines in clear"),
             "give a certificate (`--tls-cert`, `--discovery-tls-cert`), listen on 127.0.0.1, or say `--allow-plaintext` where something else encrypts",
         ));

@@ -6,30 +6,30 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keystile_core::limit::bucket::Quota;
+use keystile_core::limit::bucket::Bucket;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// Who is told apart; more than fit share one bucket.
+/// Most callers are tracked individually; the rest share one bucket.
 const MOST: usize = 20_000;
 
-/// How long an answer is held up.
+/// How long an answer is delayed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Answers that are held up at once.
+/// The most answers that are delayed at once.
 const HELD: usize = 2048;
-/// How long a token that was good is taken for good enough to be looked up at once.
+/// How long a token that was valid is looked up immediately.
 const REMEMBERED: u64 = 3600 * 1_000_000_000;
 
 /// Buckets by who asks.
 pub struct Limiter<K> {
-    quota: Option<Quota>,
+    bucket: Option<Bucket>,
     buckets: Mutex<Buckets<K>>,
 }
 
 struct Buckets<K> {
     each: HashMap<K, u64>,
-    /// Of everybody who came when there was no room.
+    /// The shared bucket of callers for which there was no room.
     shared: u64,
 }
 
@@ -44,7 +44,7 @@ impl<K: Eq + Hash> Limiter<K> {
     /// `requests` in `seconds`, `burst` at once.
     pub fn new(requests: u64, seconds: u64, burst: u64) -> Self {
         Self {
-            quota: Quota::new(requests, seconds, burst),
+            bucket: Bucket::new(requests, seconds, burst),
             buckets: Mutex::new(Buckets {
                 each: HashMap::new(),
                 shared: 0,
@@ -57,8 +57,8 @@ impl<K: Eq + Hash> Limiter<K> {
     /// # Errors
     /// [`TooOften`] if there is none.
     pub fn take(&self, who: K, now: u64) -> Result<(), TooOften> {
-        // A figure of zero admits nobody.
-        let quota = self.quota.ok_or(TooOften { retry_after: 60 })?;
+        // A limit of zero admits nobody.
+        let bucket = self.bucket.ok_or(TooOften { retry_after: 60 })?;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.each.len() >= MOST && !buckets.each.contains_key(&who) {
             // A full bucket says nothing that a new one would not.
@@ -71,7 +71,7 @@ impl<K: Eq + Hash> Limiter<K> {
             None if full => buckets.shared,
             None => 0,
         };
-        let taken = quota.take(1, stored, now).map_err(|r| TooOften {
+        let taken = bucket.take(1, stored, now).map_err(|r| TooOften {
             retry_after: r.retry_after(),
         })?;
         if known.is_none() && full {
@@ -83,34 +83,34 @@ impl<K: Eq + Hash> Limiter<K> {
     }
 }
 
-/// All that is limited.
+/// All rate limits.
 pub struct Limits {
-    /// Requests of one place that show nothing good.
+    /// Requests from one address without valid credentials.
     pub places: Limiter<IpAddr>,
-    /// Health checks of one place: more are answered later.
+    /// Health checks from one address: more are answered with a delay.
     pub health: Limiter<IpAddr>,
     /// Requests with one token.
     pub tokens: Limiter<u64>,
-    /// Bad tokens with one public id from one place: a few at once, then two a minute.
+    /// Bad tokens with one public id from one address: a few at once, then two a minute.
     pub failures: Limiter<(IpAddr, u64)>,
-    /// Bad tokens of one place, whatever their ids.
+    /// Bad tokens from one address, whatever their ids.
     pub guesses: Limiter<IpAddr>,
-    /// Tokens and sessions that were good a short while ago: what others do at the same
-    /// address costs their callers nothing.
+    /// Tokens and sessions that were recently valid: their callers are not affected by others at
+    /// the same address.
     pub good: Good,
-    /// Tokens looked up at once that were not: guesses leave room for the others.
+    /// Concurrent lookups of other tokens, so that guesses leave room for the valid ones.
     pub lookups: Semaphore,
-    /// Audit records of what was refused to one place.
+    /// Audit records of refusals to one address.
     pub records: Limiter<IpAddr>,
     /// Tokens whose use is being remembered.
     pub noting: Noting,
-    /// What was refused and has no record of its own.
+    /// Refusals without a record of their own.
     pub unrecorded: Unrecorded,
     held: Semaphore,
     pause: Duration,
 }
 
-/// What is being done for one that asks often, and need not be done twice.
+/// Work that is in progress for an id and need not be done twice.
 #[derive(Clone, Default)]
 pub struct Noting(Arc<Mutex<HashSet<u64>>>);
 
@@ -140,8 +140,8 @@ impl Drop for Noted {
 }
 
 impl Limits {
-    /// So many requests a second with one token, four times as many at once; a fifth of it of
-    /// one place without a good one.
+    /// This many requests a second with one token, with a burst of four times as many; a fifth of
+    /// that from one address without a valid token.
     pub fn new(per_token: u32) -> Self {
         let rate = u64::from(per_token);
         Self {
@@ -160,8 +160,8 @@ impl Limits {
         }
     }
 
-    /// Holds up an answer to a caller that asks too often: it asks again the later, and costs
-    /// nothing meanwhile. Not if too many are held up already; whether it was.
+    /// Delays an answer to a caller that makes too many requests, so that it repeats them later and
+    /// costs nothing meanwhile. Not if too many are delayed already; gives whether it was.
     pub async fn hold_up(&self) -> bool {
         match self.held.try_acquire() {
             Ok(_turn) => {
@@ -173,9 +173,9 @@ impl Limits {
     }
 }
 
-/// Refused attempts that were only counted. Once a minute, one record tells of all of them.
+/// Refused attempts that were only counted. Once a minute, one record reports all of them.
 pub struct Unrecorded {
-    /// How long they are counted before they are told of.
+    /// How long they are counted before they are reported.
     pub every: Duration,
     counted: Mutex<Counted>,
 }
@@ -195,7 +195,7 @@ impl Unrecorded {
         }
     }
 
-    /// Counts one; whether it is the first since the last record.
+    /// Counts one; gives whether it is the first since the last record.
     pub fn count(&self, place: IpAddr) -> bool {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.all = counted.all.saturating_add(1);
@@ -213,7 +213,7 @@ impl Unrecorded {
 }
 
 impl Counted {
-    /// What the record says; `None` if there is nothing to tell.
+    /// The text of the record; `None` if there is nothing to report.
     pub fn words(self) -> Option<String> {
         const NAMED: usize = 5;
         if self.all == 0 {
@@ -239,7 +239,7 @@ impl Counted {
     }
 }
 
-/// Credentials that were good, by their digests. They are looked up nevertheless.
+/// Recently valid credentials, by their digests. They are looked up nevertheless.
 #[derive(Default)]
 pub struct Good(Mutex<HashMap<[u8; 32], u64>>);
 
@@ -266,7 +266,7 @@ impl Good {
     }
 }
 
-/// Whom an address belongs to: all of a /64 of IPv6 is one subscriber.
+/// The subscriber of an address: a whole /64 of IPv6 is one subscriber.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from(u128::from(a) >> 64 << 64)),

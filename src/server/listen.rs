@@ -1,5 +1,5 @@
-//! Connections: accepted, bounded, ended. Serves any router, in clear or over TLS, HTTP/1
-//! and HTTP/2.
+//! Connections: accepting, limiting and ending them. Serves any router, with or without TLS, over
+//! HTTP/1 and HTTP/2.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,10 +22,11 @@ use super::limits::{Limiter, subscriber};
 use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
-use keystile_model::error::{Result, refuse};
+use keystile_core::hex;
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
-/// A handshake that takes longer is not one.
+/// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests may go on after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -33,17 +34,17 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ARRIVALS: u64 = 50;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// What the system holds of answers that a peer has not read yet, of each connection.
+/// How much of unread answers the system buffers per connection.
 const UNREAD: u32 = 128 << 10;
 
 /// Where a request comes from; in its extensions.
 #[derive(Clone)]
 pub struct Peer {
-    /// The other end of the connection, or whom a trusted proxy speaks for.
+    /// The peer of the connection, or the client behind a trusted proxy.
     pub address: SocketAddr,
     /// Whether it is over TLS.
     pub tls: bool,
-    /// The certificate that it showed and whose authority was checked, DER.
+    /// Its validated client certificate, DER.
     pub certificate: Option<Arc<[u8]>>,
     /// A trusted proxy sent it.
     pub proxied: bool,
@@ -52,7 +53,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Of a connection that nobody stands between.
+    /// For a direct connection.
     pub fn direct(address: SocketAddr, tls: bool) -> Self {
         Self {
             address,
@@ -65,8 +66,7 @@ impl Peer {
 
     /// SHA-256 of the certificate, in hexadecimal.
     pub fn fingerprint(&self) -> Option<String> {
-        let digest = Sha256::digest(self.certificate.as_ref()?);
-        Some(digest.iter().map(|b| format!("{b:02x}")).collect())
+        Some(hex::text(Sha256::digest(self.certificate.as_ref()?)))
     }
 }
 
@@ -91,10 +91,11 @@ impl Listener {
     /// Binds an address; port 0 takes a free one.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address is unavailable.
     pub async fn bind(address: SocketAddr, certificates: Option<Certificates>) -> Result<Self> {
         let cannot = |e: std::io::Error| {
             refuse(
+                Code::SettingInvalid,
                 format_args!("`{address}` cannot be listened on ({e})"),
                 "name an address of this machine and a port that is free",
             )
@@ -113,7 +114,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop` says so, and then until what has begun is done, 10 s at most.
+    /// Serves until `stop`, and then until what has begun is done, at most 10 s.
     pub async fn serve(self, terms: Terms, mut stop: watch::Receiver<bool>) {
         let mut all = JoinSet::new();
         let mut watching = JoinSet::new();
@@ -130,7 +131,7 @@ impl Listener {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(e) => {
-                    // Out of file descriptors, or the peer was quicker: neither ends us.
+                    // Out of file descriptors, or the peer has already gone: neither is fatal.
                     tracing::warn!(error = %e, "a connection was not accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -143,7 +144,7 @@ impl Listener {
             };
             let now = system::nanoseconds();
             if terms.room.is_crowded(rank) && arrivals.take(place, now).is_err() {
-                // Each takes the seat of one before it, and a handshake is dear.
+                // Each takes the seat of an earlier one, and a handshake is expensive.
                 continue;
             }
             let connecting = Connecting {
@@ -172,7 +173,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A server that is started anew takes the port of its predecessor.
+    // A restarted server takes over the port of its predecessor.
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(UNREAD)?;
     socket.bind(address)?;
@@ -206,7 +207,7 @@ impl Connecting {
                 }
                 Some(Ok(None)) => {}
                 Some(Err(e)) => {
-                    return tracing::warn!(%address, error = %e, "a trusted proxy did not begin with the PROXY protocol; configure it to, or leave `--proxy-protocol` out");
+                    return tracing::warn!(%address, error = %e, "a trusted proxy did not send the PROXY protocol; enable it there, or leave out `--proxy-protocol`");
                 }
                 None => return tracing::debug!(%address, "no PROXY protocol in time"),
             }
@@ -224,7 +225,7 @@ impl Connecting {
                 };
                 let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
                 peer.certificate = chain.first().map(|c| Arc::from(c.as_ref()));
-                // Its authority vouches for it, as long as it does.
+                // It is trusted as long as its certificate is.
                 self.seat.recognise();
                 tokio::select! {
                     () = self.serve(stream, peer) => {}
@@ -238,7 +239,7 @@ impl Connecting {
         }
     }
 
-    /// A step of the beginning, unless it takes too long or the seat is needed.
+    /// A step of setting up, unless it takes too long or the seat is needed.
     async fn kept<T>(&self, step: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = timeout(HANDSHAKE, step) => done.ok(),
@@ -258,8 +259,8 @@ impl Connecting {
     }
 }
 
-/// A connection whose first bytes have to come in time: which version of HTTP it speaks is
-/// found out from them, and nothing else bounds that.
+/// A connection whose first bytes have to arrive in time: they determine the HTTP version, and
+/// nothing else limits that.
 struct Opening<S> {
     stream: S,
     /// Bytes still to come: HTTP/2 begins with so many, and HTTP/1 has its own limit.

@@ -1,4 +1,4 @@
-//! Structured logs: a JSON object a line, on stderr. They hold names, ids and templates:
+//! Structured logs: one JSON object per line, on stderr. They contain names, ids and templates, but
 //! never a key, a token, a body or a query.
 
 use axum::extract::{MatchedPath, Request, State};
@@ -30,7 +30,7 @@ pub fn begin() {
         .try_init();
 }
 
-/// The id of a request: the caller's if it is fit for a log, or a new one.
+/// The id of a request: the caller's if it is safe for a log, or a new one.
 #[derive(Clone)]
 pub struct RequestId(pub String);
 
@@ -38,8 +38,8 @@ pub struct RequestId(pub String);
 #[derive(Clone)]
 pub struct TokenId(pub String);
 
-/// An answer to one of many that came too often: counted, and not written down, so that
-/// nobody fills a disk by being refused; in the answer's extensions.
+/// Marks an answer to one of too many requests: counted but not logged, so that nobody can fill a
+/// disk by being refused; in the answer's extensions.
 #[derive(Clone)]
 pub struct Quiet;
 
@@ -57,12 +57,12 @@ impl RequestId {
     }
 }
 
-/// Gives every request its id, counts it and writes it down.
+/// Gives every request its id, counts it and logs it.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = system::instant();
     let id = RequestId::of(request.headers(), &app);
     let method = request.method().as_str();
-    // A method that nobody knows is a label that nobody should make.
+    // An unknown method must not become a label.
     let method = match method {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method.to_owned(),
         _ => "other".to_owned(),

@@ -1,5 +1,5 @@
-//! What is counted, named once. Labels come from the table of routes: a caller cannot
-//! make new ones.
+//! The metrics, each named once. Labels come from the table of routes, so callers cannot create new
+//! ones.
 
 use std::sync::atomic::AtomicU64;
 
@@ -56,7 +56,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero, beside what `collectors` count.
+    /// All at zero, in addition to what `collectors` count.
     pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let mut registry = Registry::with_prefix("keystile_control");
         let answered = Family::default();
@@ -68,33 +68,33 @@ impl Metrics {
         registry.register("requests", "Requests answered", answered.clone());
         registry.register(
             "request_duration_seconds",
-            "How long answers took",
+            "Time to answer requests",
             durations.clone(),
         );
         registry.register(
             "authentication_failures",
-            "Tokens that were not taken, by reason",
+            "Tokens refused, by reason",
             refused.clone(),
         );
         registry.register(
             "rate_limited",
-            "Requests that came too often",
+            "Requests refused by rate limits",
             limited.clone(),
         );
         registry.register(
             "keyset_version",
-            "Version of the keyset: milliseconds since the epoch",
+            "Version of the keyset, in milliseconds since the epoch",
             version.clone(),
         );
         let store_errors = Family::default();
         registry.register(
             "store_errors",
-            "Errors of the store because of the disk or damage, by kind",
+            "Store errors caused by the disk or by damage, by kind",
             store_errors.clone(),
         );
         registry.register(
             "build",
-            "The companion",
+            "Version of keystilectl",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         for collector in collectors {
@@ -120,7 +120,7 @@ impl Metrics {
         self.durations.get_or_create(&route).observe(seconds);
     }
 
-    /// A token was not taken.
+    /// A token was not accepted.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();
     }

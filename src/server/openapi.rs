@@ -1,4 +1,4 @@
-//! The OpenAPI document, from the table of operations, and a page to read it on.
+//! The OpenAPI document, generated from the table of operations.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub fn document() -> Value {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An admin token, as `keystilectl token create` makes it.",
+                    "description": "An admin token, created with `keystilectl token create`.",
                 },
             },
         },
@@ -103,7 +103,7 @@ impl Document {
             .insert(route.method.as_str().to_ascii_lowercase(), operation);
     }
 
-    /// The fields of an operation, shared out among path, query and body.
+    /// The fields of an operation, distributed over path, query and body.
     fn fields(
         &mut self,
         route: &Route,
@@ -182,19 +182,19 @@ fn headers(route: &Route) -> Vec<Value> {
     if route.creates {
         out.push(header(
             "Idempotency-Key",
-            "Repeated with the same key within 24 hours, the request is answered as before, without secrets, and nothing is made twice.",
+            "If the request is repeated with the same key within 24 hours, the answer is the same, but without secrets, and nothing is created twice.",
         ));
     }
     if route.etag && route.writes {
         out.push(header(
             "If-Match",
-            "The `ETag` of what was read: refused with 412 if it has changed since.",
+            "The `ETag` of what was read: the request is refused with 412 if it has changed since.",
         ));
     }
     if route.etag && !route.writes {
         out.push(header(
             "If-None-Match",
-            "The `ETag` of what is known: answered with 304 if it is the same still.",
+            "The `ETag` of a known answer: the answer is 304 if it is still the same.",
         ));
     }
     out
@@ -222,13 +222,13 @@ fn responses(route: &Route, output: &Value) -> Value {
     let mut all = Map::new();
     all.insert(route.status.to_string(), good);
     if route.etag && !route.writes {
-        let same = json!({"description": "Not modified: what the caller has is current."});
+        let same = json!({"description": "Not modified: the caller's copy is current."});
         all.insert("304".to_owned(), same);
     }
     let schema = reference("Problem");
     for (status, title) in problem::of(route) {
         let problem = json!({
-            "description": format!("Not done: {title} (RFC 9457)."),
+            "description": format!("Refused: {title} (RFC 9457)."),
             "content": {"application/problem+json": {"schema": schema}},
         });
         all.insert(status.to_string(), problem);

@@ -1,5 +1,4 @@
-//! Sends the messages of webhooks, and turns the wheel of rotations: what a server does
-//! without being asked.
+//! Background tasks of a server: sends webhook messages, and rotates keys.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,16 +25,16 @@ mod pinned;
 
 use pinned::{Closed, Pinned};
 
-/// Messages on their way to one receiver at once: each holds a thread.
+/// The most messages in transit to one receiver at once: each holds a thread.
 const AT_ONCE: u32 = 4;
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between looks at the line: the first wait of a repetition is five seconds.
+/// Pause between checks of the queue: the first retry is after five seconds.
 const LOOK: Duration = Duration::from_millis(500);
 /// After the store could not be read.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Speaks to receivers.
+/// Sends to receivers.
 #[derive(Clone)]
 pub struct Sender {
     agent: ureq::Agent,
@@ -45,18 +44,18 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// `ca` is a file of certificates to trust in place of those that everybody trusts;
-    /// `reach` says which receivers are spoken to.
+    /// `ca` is a file of certificates to trust in place of the public ones; `reach` says which
+    /// receivers may be contacted.
     ///
     /// # Errors
-    /// If there is none in it.
+    /// If the file contains none.
     pub fn new(ca: Option<&Path>, reach: Reach) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
-            // A receiver that moved is told so by a person: whoever can answer for it could
-            // send our messages anywhere.
+            // Redirects are not followed: whoever can answer for a receiver could send our messages
+            // anywhere.
             .max_redirects(0)
-            // A proxy would look names up by itself, and what it finds nobody has judged.
+            // A proxy would resolve names itself, and its result would not be checked.
             .proxy(None)
             .http_status_as_error(false)
             .user_agent("keystile");
@@ -81,17 +80,17 @@ impl Sender {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which receivers are spoken to.
+    /// Which receivers may be contacted.
     pub fn reach(&self) -> Reach {
         self.reach.clone()
     }
 }
 
-/// Sends messages until it is dropped. What is on its way then is sent again.
+/// Sends messages until it is dropped. Messages in transit then are sent again.
 pub async fn run(desk: Arc<Desk>, sender: Sender) {
     let mut turns = tokio::time::interval(LOOK);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // Each receiver has a task of its own: one that does not answer holds up no other.
+    // Each receiver has a task of its own, so that one that does not answer does not delay others.
     let mut busy = HashSet::new();
     let mut tasks = JoinSet::new();
     loop {
@@ -116,14 +115,14 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
                 }
             }
             Err(e) => {
-                tracing::error!(error = %e, "webhooks cannot be served");
+                tracing::error!(error = %e, "webhooks cannot be sent");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Puts new messages in line; the webhooks for which there are some.
+/// Queues new messages; gives the webhooks for which there are some.
 async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
     loop {
         let collected = desk
@@ -132,7 +131,7 @@ async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
         if collected.dropped > 0 {
             tracing::warn!(
                 dropped = collected.dropped,
-                "messages of webhooks are given up: the audit records that they tell of were pruned"
+                "webhook messages were dropped: their audit records were pruned"
             );
         }
         if !collected.more {
@@ -148,7 +147,7 @@ async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
 /// Sends what is due to one receiver.
 async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
     if let Err(e) = turn(&desk, &sender, hook).await {
-        tracing::error!(error = %e, webhook = hook, "a webhook cannot be served");
+        tracing::error!(error = %e, webhook = hook, "a webhook message cannot be sent");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -177,7 +176,7 @@ async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
                     audit_seq = message.record.seq,
                     failures = message.failures + 1,
                     reason = %why,
-                    "a webhook was not taken"
+                    "a webhook message was not accepted"
                 );
             }
             desk.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
@@ -205,7 +204,7 @@ fn send(sender: &Sender, message: &Message) -> Tried {
     }
 }
 
-/// In a few words: the error itself may hold the address, and that a token.
+/// In a few words: the error itself may contain the URL, which may contain a token.
 fn reason(e: &ureq::Error) -> &'static str {
     match e {
         ureq::Error::Timeout(_) => "took too long",
@@ -214,7 +213,7 @@ fn reason(e: &ureq::Error) -> &'static str {
             "its address is not public, and no `--webhook-allow` names its network"
         }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
-        // Where TLS breaks off in the middle of reading, it comes as an error of that.
+        // If TLS fails while reading, it appears as an I/O error.
         ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
             "its certificate is not believed"
         }
@@ -223,7 +222,7 @@ fn reason(e: &ureq::Error) -> &'static str {
     }
 }
 
-/// Looks at every key once in each `every`, until it is dropped.
+/// Checks every key once per `every`, until it is dropped.
 pub async fn rotate(desk: Arc<Desk>, every: Duration) {
     let mut turns = tokio::time::interval(every);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -232,9 +231,9 @@ pub async fn rotate(desk: Arc<Desk>, every: Duration) {
         match round(&desk).await {
             Ok((0, 0)) => {}
             Ok((warned, handed_over)) => {
-                tracing::info!(warned, handed_over, "keys looked at for rotation");
+                tracing::info!(warned, handed_over, "keys checked for rotation");
             }
-            Err(e) => tracing::error!(error = %e, "keys cannot be looked at for rotation"),
+            Err(e) => tracing::error!(error = %e, "keys cannot be checked for rotation"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Proxies that the operator trusts to say whom they speak for: `X-Forwarded-For` read from
-//! the right, and the PROXY protocol (versions 1 and 2).
+//! Proxies that the operator trusts to name their clients: `X-Forwarded-For`, read from the right,
+//! and the PROXY protocol (versions 1 and 2).
 //!
-//! What anybody else says is ignored. What a trusted proxy says and nobody understands is
-//! refused: the wrong address would open what is bound to networks.
+//! From anybody else, these are ignored. If a trusted proxy sends something unreadable, the request
+//! is refused: a wrong address could open what is bound to networks.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,19 +12,19 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::problem::Problem;
-use keystile_model::error::{Kind, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Of the header, in all its lines. Nobody stands behind so many proxies.
+/// The most addresses in the header, over all its lines. Nobody is behind that many proxies.
 const MOST: usize = 2048;
 /// The longest line of version 1, with its end.
 const LINE: usize = 107;
-/// Version 2 carries addresses, and fields that nobody here reads.
+/// Version 2 carries addresses, and fields that are ignored here.
 const FIELDS: usize = 4096;
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Who may speak for others, and how.
+/// The trusted proxies, and how they name their clients.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     /// Where they are.
@@ -40,11 +40,11 @@ impl Proxies {
         self.trusted.iter().any(|n| n.contains(&address))
     }
 
-    /// Whom a request comes from that arrives from `peer`, if it was forwarded: the last
-    /// address that no trusted proxy has.
+    /// The origin of a request that arrives from `peer`, if it was forwarded: the last address that
+    /// is not a trusted proxy's.
     ///
     /// # Errors
-    /// 400, if a trusted proxy says what is no address.
+    /// 400, if a trusted proxy sends something that is not an address.
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Option<IpAddr>, Problem> {
         if !self.trusts(peer) {
             return Ok(None);
@@ -89,15 +89,15 @@ fn address(word: &str) -> Option<IpAddr> {
 
 fn unreadable(what: &str) -> Problem {
     refuse(
+        Code::MalformedHeader,
         format_args!("the header `{FORWARDED_FOR}` of a trusted proxy {what}"),
         "have the proxy append the address of its peer, and drop what it was sent",
     )
-    .of(Kind::Malformed)
     .into()
 }
 
-/// Reads the PROXY protocol's header off a connection, and not a byte more. `None` if the
-/// proxy speaks for itself, as for a health check.
+/// Reads the PROXY protocol's header from a connection, and not a byte more. `None` if the proxy
+/// connects for itself, as for a health check.
 ///
 /// # Errors
 /// It is none.
@@ -170,7 +170,7 @@ async fn second<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<Socke
     let mut fields = vec![0; length];
     stream.read_exact(&mut fields).await?;
     match command {
-        // The proxy speaks for itself.
+        // The proxy connects for itself.
         0x20 => return Ok(None),
         0x21 => {}
         _ => return Err(wrong("a header of an unknown version or command")),

@@ -1,5 +1,5 @@
-//! Answers to requests that may come again, of operations that make what only the running server
-//! has: kept in memory, because what they made does not outlive it either.
+//! Answers to repeatable requests that create something only in the running server: kept in memory,
+//! because what they create does not outlive it either.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -26,10 +26,10 @@ struct Answer {
 }
 
 impl Remembered {
-    /// What the same caller was answered to the same request, under the same key.
+    /// The answer to the same request of the same caller, under the same key.
     ///
     /// # Errors
-    /// It is no key, or it was used for another request.
+    /// If the key is invalid, or was used for another request.
     pub fn find(&self, world: &World, key: &str, request: [u8; 32]) -> Result<Option<Vec<u8>>> {
         replay::check_key(key)?;
         let caller = world.caller.mark();

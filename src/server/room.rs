@@ -1,9 +1,9 @@
-//! Who may be connected at once.
+//! How many may be connected at once.
 //!
-//! A newcomer always gets a seat. When all are taken, or all that one address may have, the
-//! oldest connection of whoever holds most is closed for it: however many connections
-//! somebody opens, those of others stay. Connections that showed something good (a token, a
-//! report signed by an Envoy) give way after all that did not.
+//! A new connection always gets a seat. If all are taken, or all that one address may have, the
+//! oldest connection of the address with the most is closed for it: however many connections
+//! somebody opens, those of others stay. Connections with valid credentials (a token, a report
+//! signed by an Envoy) are closed only after all others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 /// What a connection counts as when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// Of whoever is at this address; it gives way first.
+    /// Of an unknown caller at this address; closed first.
     Stranger(IpAddr),
-    /// Of a proxy that the operator trusts. It carries the requests of many, so no share of
-    /// one address bounds it.
+    /// Of a trusted proxy. It carries the requests of many, so the share of one address does not
+    /// limit it.
     Proxy(IpAddr),
 }
 
@@ -78,7 +78,7 @@ impl Room {
         })
     }
 
-    /// Takes a seat. If there was none left, another connection is asked to leave.
+    /// Takes a seat. If there was none left, another connection is asked to close.
     pub fn enter(self: &Arc<Self>, rank: Rank) -> Seat {
         let (Rank::Stranger(place) | Rank::Proxy(place)) = rank;
         let mut state = self.locked();
@@ -138,8 +138,8 @@ impl Room {
 }
 
 impl State {
-    /// The oldest stranger of the address that has most of them; where there are none, the
-    /// oldest seat of the address that has most.
+    /// The oldest stranger of the address that has the most; if there are none, the oldest seat of
+    /// the address that has the most.
     fn of_the_greediest(&self) -> Option<u64> {
         let places = || self.places.values();
         places()
@@ -170,7 +170,7 @@ impl State {
 }
 
 impl Seat {
-    /// Ends when the seat is needed for somebody else.
+    /// Completes when the seat is needed for another connection.
     pub async fn asked_to_leave(&self) {
         self.leave.notified().await;
     }
@@ -180,8 +180,8 @@ impl Seat {
         self.rank
     }
 
-    /// The connection showed something good. A quarter of all seats, and half of an
-    /// address's, stay for those that have yet to do so.
+    /// The connection has valid credentials. A quarter of all seats, and half of an address's,
+    /// remain for those that have not presented any yet.
     pub fn recognise(&self) {
         let mut state = self.room.locked();
         let known_most = self.room.most - self.room.most.div_ceil(4);

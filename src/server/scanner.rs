@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::scanning::{Alert, ScannerKeys, Untrusted};
 use keystile_registry::leak::Policy;
 use keystile_system as system;
@@ -13,16 +13,16 @@ use keystile_system::file;
 
 /// How old published keys grow before they are fetched again.
 const FRESH: Duration = Duration::from_secs(3600);
-/// How soon they are fetched again because of a key that is not among them.
+/// The least time between fetches because of an unknown key.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How soon they are tried for again when they could not be had.
+/// How soon to retry after a failed fetch.
 const RETRY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file, for scanners of one's own and for machines without a way out.
+    /// A file, for scanners of your own and for machines without Internet access.
     File(PathBuf),
     /// `https://api.github.com/meta/public_keys/secret_scanning`, for instance.
     Url(String),
@@ -39,7 +39,7 @@ impl std::str::FromStr for Source {
     }
 }
 
-/// Believes a scanner, or not.
+/// Verifies a scanner's messages.
 pub struct Scanner {
     source: Source,
     policy: Policy,
@@ -50,7 +50,7 @@ pub struct Scanner {
 struct Held {
     keys: Arc<ScannerKeys>,
     tried: Option<tokio::time::Instant>,
-    /// The last try has ended well: a key that is not among them is not the scanner's.
+    /// The last fetch succeeded: a key that is not among them is not the scanner's.
     known: bool,
 }
 
@@ -64,7 +64,7 @@ impl Scanner {
         }
     }
 
-    /// What happens to a key that was found.
+    /// What to do with a leaked key.
     pub fn policy(&self) -> Policy {
         self.policy
     }
@@ -85,7 +85,7 @@ impl Scanner {
             Err(Untrusted::UnknownKey) => {
                 let (keys, known) = self.keys(AGAIN).await;
                 match keys.open(body, key, signature) {
-                    // To be told that it is nobody's, the scanner would give its alerts up.
+                    // If it were told that the key is unknown, the scanner would drop its alerts.
                     Err(Untrusted::UnknownKey) if !known => Err(Untrusted::NoKeys),
                     opened => opened,
                 }
@@ -103,7 +103,7 @@ impl Scanner {
             if held.tried.is_some_and(|at| now.duration_since(at) < fresh) {
                 return (Arc::clone(&held.keys), held.known);
             }
-            // One fetches, the others go on with what is there.
+            // One task fetches; the others go on with what is there.
             held.tried = Some(now);
             held.known = false;
         }
@@ -129,9 +129,11 @@ fn read(source: &Source) -> Result<ScannerKeys> {
     };
     ScannerKeys::parse(&bytes).map_err(|e| {
         refuse(
-            format_args!("`{place}`: {e}"),
+            Code::SettingInvalid,
+            format_args!("{e}"),
             "give the list of public keys that the scanner publishes",
         )
+        .field(place)
     })
 }
 
@@ -143,6 +145,7 @@ fn fetch(url: &str) -> Result<Vec<u8>> {
         .new_agent();
     let cannot = |e: ureq::Error| {
         refuse(
+            Code::Unreachable,
             format_args!("`{url}` cannot be fetched ({e})"),
             "check the way out, or give a file",
         )

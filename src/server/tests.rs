@@ -20,9 +20,15 @@ use keystile_policy::file as policy_file;
 use keystile_registry::token;
 use keystile_system as system;
 
+mod codes;
 mod conditions;
+mod documents;
+mod interrupted;
+mod logged;
+mod paced;
 mod pages;
 mod refusals;
+mod repeated;
 mod trouble;
 mod turns;
 
@@ -417,7 +423,7 @@ async fn a_change_of_what_has_changed_meanwhile_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_a_problem_in_the_words_of_the_command_line() {
+async fn what_is_refused_is_a_problem_with_codes_and_fields() {
     let api = Api::new();
     let owner = api.token(Role::Owner).await;
     let ask = async |method, path, body| api.ask(&owner, method, path, body).await;
@@ -432,6 +438,7 @@ async fn what_is_refused_is_a_problem_in_the_words_of_the_command_line() {
     assert_eq!(e.body["code"], "not_found");
     assert_eq!(e.body["type"], "urn:keystile:problem:not_found");
     assert_eq!(e.body["status"], 404);
+    assert_eq!(e.body["errors"][0]["code"], "client_not_found");
 
     let e = ask("POST", "/v1/clients", json!({"name": "acme"})).await;
     assert_eq!(e.status, 409, "{}", e.text);
@@ -501,122 +508,6 @@ async fn a_body_has_a_largest_size_which_an_import_may_exceed() {
     assert_ne!(e.status, 413);
 }
 
-/// A token of the right form that nobody has.
-fn guess(n: u64) -> String {
-    let [brand, word] = [token::BRAND, "owner"].map(|w| w.parse().unwrap());
-    let fresh = keystile_core::key::generate(&brand, &word, system::at(n).entropy).unwrap();
-    fresh.text.expose_secret().to_owned()
-}
-
-#[tokio::test]
-async fn guessing_tokens_is_slowed_and_a_good_one_is_never_refused_for_it() {
-    let api = Api::new();
-    let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
-    let ask = async |token: &str| api.ask(token, "GET", "/v1/clients", Value::Null).await;
-    // A good token, changed in its secret: its public id is no secret.
-    let near = |n: u64| {
-        let mut near = owner.clone();
-        near.truncate(owner.len() - 8);
-        format!("{near}{n:08}")
-    };
-    for guesses in [guess, |n| format!("kst_owner_{n}")] {
-        let mut last = 0;
-        for n in 0..40 {
-            last = ask(&guesses(n)).await.status;
-            if last == 429 {
-                break;
-            }
-            assert_eq!(last, 401);
-        }
-        assert_eq!(last, 429);
-    }
-    let slowed = ask(&near(1)).await;
-    assert_eq!(slowed.status, 429);
-    assert!(header(&slowed, "retry-after").parse::<u64>().unwrap() > 0);
-    for good in [&owner, &auditor] {
-        assert_eq!(ask(good).await.status, 200);
-    }
-}
-
-#[tokio::test]
-async fn strangers_at_the_same_address_do_not_use_up_what_a_good_token_has() {
-    let api = Api::limited(Limits::new(1));
-    let owner = api.token(Role::Owner).await;
-    let mut last = 0;
-    for _ in 0..1000 {
-        let asked = api.ask("", "GET", "/docs.css", Value::Null).await;
-        last = asked.status;
-        if last == 429 {
-            break;
-        }
-    }
-    assert_eq!(last, 429);
-    for path in ["/healthz", "/readyz"] {
-        let lives = api.ask("", "GET", path, Value::Null).await;
-        assert_eq!(lives.status, 200, "{path}");
-    }
-    // The first time it is only late, and then not even that.
-    for _ in 0..3 {
-        let asked = api.ask(&owner, "GET", "/v1/clients", Value::Null).await;
-        assert_eq!(asked.status, 200);
-    }
-}
-
-#[tokio::test]
-async fn metrics_of_this_machine_do_not_open_through_a_proxy_on_it() {
-    let api = Api::new();
-    let ask = async |headers: &[(&str, &str)], proxied| {
-        let mut request = Request::get("/metrics");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut request = request.body(Body::empty()).unwrap();
-        let mut peer = Peer::direct(SocketAddr::from(([127, 0, 0, 1], 1)), false);
-        peer.proxied = proxied;
-        request.extensions_mut().insert(peer);
-        api.router.clone().oneshot(request).await.unwrap().status()
-    };
-    assert_eq!(ask(&[], false).await, 200);
-    assert_eq!(ask(&[], true).await, 401);
-    for name in ["x-forwarded-for", "forwarded", "via"] {
-        assert_eq!(ask(&[(name, "127.0.0.1")], false).await, 401, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn one_token_asks_so_often_and_no_more() {
-    let api = Api::limited(Limits::new(1));
-    let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
-    let ask = async |token: &str| api.ask(token, "GET", "/v1/plans", Value::Null).await;
-    let mut answers = Vec::new();
-    for _ in 0..6 {
-        answers.push(ask(&owner).await.status);
-    }
-    assert_eq!(answers[0], 200);
-    assert_eq!(answers[5], 429);
-    assert_eq!(ask(&auditor).await.status, 200, "another token has its own");
-}
-
-#[tokio::test]
-async fn metrics_of_another_machine_take_a_token() {
-    let api = Api::new();
-    let (auditor, issuer) = (
-        api.token(Role::Auditor).await,
-        api.token(Role::Issuer).await,
-    );
-    let ask = async |token: &str| api.ask(token, "GET", "/metrics", Value::Null).await;
-    assert_eq!(ask("").await.status, 401);
-    assert_eq!(ask(&issuer).await.status, 403);
-    let text = ask(&auditor).await.text;
-    for line in [
-        "keystile_control_authentication_failures_total{reason=\"missing\"} 1",
-        "keystile_control_requests_total{method=\"GET\",route=\"/metrics\",status=\"401\"} 1",
-        "keystile_control_keyset_version ",
-    ] {
-        assert!(text.contains(line), "{line}\n{text}");
-    }
-}
-
 #[tokio::test]
 async fn pages_of_keys_follow_each_other_without_a_gap() {
     let api = Api::new();
@@ -644,42 +535,4 @@ async fn pages_of_keys_follow_each_other_without_a_gap() {
         .collect();
     wanted.sort();
     assert_eq!(seen, wanted);
-}
-
-#[tokio::test]
-async fn a_key_in_the_place_of_a_name_does_not_reach_the_audit_log() {
-    let api = Api::new();
-    let owner = api.token(Role::Owner).await;
-    let issued = api
-        .ask(&owner, "POST", "/v1/keys", json!({"client": "acme"}))
-        .await;
-    let key = issued.body["key"].as_str().unwrap();
-    let path = format!("/v1/clients/{key}");
-    let e = api
-        .ask(&owner, "PATCH", &path, json!({"plan": "gold"}))
-        .await;
-    assert_eq!(e.status, 404);
-    let log = api
-        .ask(&owner, "GET", "/v1/audit?outcome=refused", Value::Null)
-        .await;
-    assert_eq!(
-        log.body["records"][0]["subject"], issued.body["id"],
-        "{}",
-        log.text
-    );
-    assert!(!log.text.contains(key));
-}
-
-#[tokio::test]
-async fn what_is_sent_in_the_wrong_field_is_not_repeated() {
-    let api = Api::new();
-    let owner = api.token(Role::Owner).await;
-    let body = json!({"client": "acme", "count": "ks_live_secret"});
-    let e = api.ask(&owner, "POST", "/v1/keys", body).await;
-    assert_eq!(e.status, 422);
-    assert!(
-        e.text.contains("`count`") && !e.text.contains("secret"),
-        "{}",
-        e.text
-    );
 }

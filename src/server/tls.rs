@@ -16,37 +16,37 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_system as system;
 
-/// How often the files are looked at, at most.
+/// How often the files are checked, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often an open connection's certificate is checked although no file changed: it may have
-/// expired.
+/// How often an open connection's certificate is checked even if no file changed, because it may
+/// have expired.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// The files of a listener.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The certificate and what leads to its authority, PEM.
+    /// The certificate with its chain, PEM.
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
-    /// The authority of clients: with it, nobody connects without a certificate.
+    /// The authority for clients: with it, clients need a certificate to connect.
     pub client_ca: Option<PathBuf>,
     /// The authority's list of revoked client certificates, PEM.
     pub client_crl: Option<PathBuf>,
 }
 
-/// What decides whether a client's certificate is trusted; nothing where none is asked for.
+/// The verifier of client certificates; none if they are not required.
 type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
-/// What the files held when they were last good.
+/// The contents of the files when they were last valid.
 pub struct Certificates {
     files: Files,
     state: Mutex<State>,
-    /// Which clients are good may have changed.
+    /// Signals that trust in clients may have changed.
     changed: watch::Sender<()>,
 }
 
@@ -57,7 +57,7 @@ struct State {
     looked: Instant,
 }
 
-/// Tells a file from one that took its place, by inode, size and time of its change.
+/// Identifies a file by inode, size and modification time.
 type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
 impl Certificates {
@@ -80,7 +80,7 @@ impl Certificates {
         })
     }
 
-    /// What they say now. Broken files leave in force what was read before.
+    /// The present contents. Invalid files leave in force what was read before.
     pub fn current(&self, now: Instant) -> Arc<ServerConfig> {
         let mut state = self.state();
         if now.saturating_duration_since(state.looked) < LOOK {
@@ -93,10 +93,10 @@ impl Certificates {
                 Ok((config, verifier)) => {
                     (state.config, state.verifier) = (config, verifier);
                     self.changed.send_replace(());
-                    tracing::info!(file = %self.files.certificate.display(), "certificate read anew");
+                    tracing::info!(file = %self.files.certificate.display(), "certificate reloaded");
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "the new certificate is not taken, the former one stays")
+                    tracing::error!(error = %e, "the new certificate is invalid; the old one stays in use")
                 }
             }
             state.stamp = stamp;
@@ -104,7 +104,7 @@ impl Certificates {
         Arc::clone(&state.config)
     }
 
-    /// Looks at the files now and then, until it is dropped.
+    /// Checks the files from time to time, until it is dropped.
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -112,8 +112,8 @@ impl Certificates {
         }
     }
 
-    /// Ends when a client's certificates are no longer trusted: the authority was replaced or has
-    /// revoked them, or they have expired.
+    /// Completes when a client's certificates are no longer trusted: the authority was replaced or
+    /// has revoked them, or they have expired.
     pub async fn distrusts(&self, chain: &[CertificateDer<'_>]) {
         let mut changed = self.changed.subscribe();
         loop {
@@ -167,6 +167,7 @@ impl Files {
         let provider = Arc::new(crypto::ring::default_provider());
         let wrong = |e: &dyn std::fmt::Display| {
             refuse(
+                Code::FileInvalid,
                 format_args!(
                     "`{}` and `{}` are no certificate and its key ({e})",
                     self.certificate.display(),
@@ -207,8 +208,8 @@ impl Files {
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         if let Some(crl) = &self.client_crl {
-            // Of authorities between there may be no list; of the certificate itself there has
-            // to be one, or it is refused.
+            // Intermediate authorities may have no list; the authority of the certificate itself
+            // must have one, or the certificate is refused.
             builder = builder
                 .with_crls(revoked(crl)?)
                 .only_check_end_entity_revocation();
@@ -225,6 +226,7 @@ fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
         .map_err(|e| unreadable(path, e, next))?;
     if all.is_empty() {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no list of revoked certificates", path.display()),
             next,
         ));
@@ -239,6 +241,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         .map_err(|e| unreadable(path, e, next))?;
     if all.is_empty() {
         return Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no certificate", path.display()),
             next,
         ));
@@ -248,6 +251,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn unreadable(path: &Path, e: impl std::fmt::Display, next: &str) -> Error {
     refuse(
+        Code::FileUnreadable,
         format_args!("`{}` cannot be read ({e})", path.display()),
         next,
     )

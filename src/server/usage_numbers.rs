@@ -1,4 +1,4 @@
-//! Usage in numbers: few series, whatever keys and clients there are.
+//! Usage in numbers: few series, however many keys and clients there are.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::intake::Intake;
 use keystile_registry::usage::count::Counted;
 
-/// Outcomes told apart; there are some twenty.
+/// The most outcomes that are distinguished; there are some twenty.
 const OUTCOMES: usize = 64;
-/// What the outcomes beyond are called.
+/// The name for further outcomes.
 const OTHERS: &str = "other";
 
-/// What was taken in since the server started.
+/// What was accepted since the server started.
 #[derive(Default)]
 pub struct Count {
     batches: AtomicU64,
@@ -37,7 +37,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// A batch was answered with a receipt, at an instant in seconds.
+    /// A batch was answered with a receipt, at a time in seconds.
     pub fn counted(&self, batch: &Batch, counted: &Counted, now: u64) {
         if !counted.fresh {
             add(&self.repeated, 1);
@@ -56,7 +56,7 @@ impl Count {
         }
     }
 
-    /// A transaction took so long.
+    /// A transaction took this long.
     pub fn committed(&self, took: Duration) {
         add(&self.commits, 1);
         add(
@@ -65,12 +65,12 @@ impl Count {
         );
     }
 
-    /// A batch was not believed.
+    /// A batch was not authentic.
     pub fn refused(&self) {
         add(&self.refused, 1);
     }
 
-    /// A batch is to come again.
+    /// A batch has to be sent again.
     pub fn put_off(&self) {
         add(&self.put_off, 1);
     }
@@ -85,7 +85,7 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Reads the numbers when somebody asks.
+/// Reads the numbers when metrics are scraped.
 pub struct Numbers(pub Arc<Intake>);
 
 impl std::fmt::Debug for Numbers {
@@ -113,39 +113,7 @@ impl Collector for Numbers {
             let labels = [("outcome", outcome.as_str())];
             ConstCounter::new(*n).encode(family.encode_family(&labels)?)?;
         }
-        for (name, help, value) in [
-            ("usage_batches", "Batches counted", of(&count.batches)),
-            (
-                "usage_batches_repeated",
-                "Batches that had been counted before, and were not again",
-                of(&count.repeated),
-            ),
-            (
-                "usage_batches_refused",
-                "Batches that were not believed",
-                of(&count.refused),
-            ),
-            (
-                "usage_batches_put_off",
-                "Batches that are to come again: no room, or the database could not be written",
-                of(&count.put_off),
-            ),
-            (
-                "usage_dropped_requests",
-                "Requests that are in no count because VMs had no room for them",
-                of(&count.dropped),
-            ),
-            (
-                "usage_late_requests",
-                "Requests that are in no count because VMs told of them months later",
-                of(&count.late),
-            ),
-            (
-                "usage_commits",
-                "Transactions that counted",
-                of(&count.commits),
-            ),
-        ] {
+        for (name, help, value) in counters(count) {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
@@ -176,4 +144,42 @@ impl Collector for Numbers {
         }
         Ok(())
     }
+}
+
+/// Names, descriptions and values.
+fn counters(count: &Count) -> [(&'static str, &'static str, u64); 7] {
+    let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    [
+        ("usage_batches", "Batches counted", of(&count.batches)),
+        (
+            "usage_batches_repeated",
+            "Batches that had been counted before, and were not again",
+            of(&count.repeated),
+        ),
+        (
+            "usage_batches_refused",
+            "Batches that were not believed",
+            of(&count.refused),
+        ),
+        (
+            "usage_batches_put_off",
+            "Batches that are to come again: no room, or the database could not be written",
+            of(&count.put_off),
+        ),
+        (
+            "usage_dropped_requests",
+            "Requests that are in no count because VMs had no room for them",
+            of(&count.dropped),
+        ),
+        (
+            "usage_late_requests",
+            "Requests that are in no count because VMs told of them months later",
+            of(&count.late),
+        ),
+        (
+            "usage_commits",
+            "Transactions that counted",
+            of(&count.commits),
+        ),
+    ]
 }

@@ -1,4 +1,4 @@
-//! The store's file as a whole: copied while it is written to, and encrypted anew.
+//! The store's file as a whole: copied while it is in use, and re-encrypted.
 
 use crate::trouble::Sql as _;
 use std::path::Path;
@@ -9,11 +9,11 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::{PATIENCE, Store};
 use crate::master_key::MasterKey;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 
 impl Store {
-    /// Copies the store, as it is at one moment, into an empty file that is encrypted with
-    /// the same key. Others may read and write meanwhile.
+    /// Copies the store consistently into an empty file that is encrypted with the same key. Others
+    /// may read and write meanwhile.
     ///
     /// # Errors
     /// Those of the database.
@@ -27,6 +27,7 @@ impl Store {
             while backup.step(-1).sql()? != StepResult::Done {
                 tries = tries.checked_sub(1).ok_or_else(|| {
                     refuse(
+                        Code::StoreBusy,
                         "the store was busy all the time",
                         "nothing was written; try again",
                     )
@@ -41,7 +42,7 @@ impl Store {
         copy.close()
     }
 
-    /// Opens a copy where it is to stay.
+    /// Opens a copy in its final place.
     ///
     /// # Errors
     /// Those of [`Store::open`].
@@ -51,8 +52,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Encrypts the store with another key: all of it, or, if it is broken off, nothing.
-    /// Connections that are open with the former key cannot read it any more.
+    /// Encrypts the store with another key: all of it or, if interrupted, nothing. Open connections
+    /// with the old key can no longer read it.
     ///
     /// # Errors
     /// Those of the database.
@@ -60,8 +61,8 @@ impl Store {
         self.db
             .pragma_update(None, "rekey", key.raw_key().as_str())
             .sql()?;
-        // Out of the write-ahead log, so that no page stays behind under the former key. A
-        // reader can hold that up; then it is done when the next one closes the store.
+        // Out of the write-ahead log, so that no page remains under the old key. A reader can delay
+        // that; it is then done when the next one closes the store.
         self.db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .sql()?;

@@ -1,6 +1,6 @@
-//! For tests: what no function of ours does, and how the database goes about what ours do.
+//! For tests: SQL for which there is no function, and the database's plans for our queries.
 //!
-//! Compiled always: a feature for it would have every crate that stands on this one built twice.
+//! Always compiled: a feature for it would build every crate above this one twice.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -14,12 +14,12 @@ use super::usage::{Step, These};
 use super::{MIGRATIONS, Store, schema};
 
 impl Store {
-    /// Does what no function of ours does.
+    /// Runs SQL for which there is no function.
     pub fn batch(&self, sql: &str) {
         self.db.execute_batch(sql).unwrap();
     }
 
-    /// As on a disk with so many pages of room, or as much as there is.
+    /// Limits the database to this many pages, or removes the limit.
     pub fn room(&self, pages: Option<u32>) {
         let used: u32 = self
             .db
@@ -29,7 +29,7 @@ impl Store {
         self.db.pragma_update(None, "max_page_count", most).unwrap();
     }
 
-    /// How the database goes about finding rows of the keyset.
+    /// The database's plan for finding rows of the keyset.
     pub fn row_plans(&self) -> Vec<String> {
         let conditions = ["id = ?", "digest = ?", SINCE, IMPORTED];
         let plan_of = |c| {
@@ -39,12 +39,12 @@ impl Store {
         conditions.into_iter().map(plan_of).collect()
     }
 
-    /// How the database counts the keys on plans.
+    /// The database's plan for counting the keys on plans.
     pub fn plan_of_plans(&self) -> String {
         plan(&self.db, ON_PLANS, &[&None::<String>])
     }
 
-    /// How the database sums usage.
+    /// The database's plan for summing usage.
     pub fn usage_plan(&mut self, step: Step, these: These) -> String {
         let sql = these.sql(step).0;
         self.with_made_usage(|_, usage| Ok(plan(usage.sql(), &sql, &[])))
@@ -83,10 +83,10 @@ impl Store {
     }
 }
 
-/// The scripts that make the schema, the oldest first.
+/// The scripts that make the schema, oldest first.
 pub const SCRIPTS: &[&str] = &MIGRATIONS;
 
-/// How a database goes about a query with these values; those that are not given are null.
+/// A database's plan for a query with these values; missing values are null.
 pub fn plan(db: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> String {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     for (value, place) in values.iter().zip(1..) {

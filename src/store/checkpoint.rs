@@ -5,14 +5,14 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use keystile_model::audit::Checkpoint;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_system::file::Partial;
 
-/// Writes a checkpoint to a file, beside and renamed. Not waiting for the disk: what a
-/// power failure may cost is that an older one stands there, which vouches for less.
+/// Writes a checkpoint to another file and renames it, without waiting for the disk: after a power
+/// failure there may be an older one, which covers less.
 ///
 /// # Errors
-/// The file cannot be written.
+/// If the file cannot be written.
 pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -23,6 +23,7 @@ pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
+            Code::FileUnwritable,
             format_args!("`{}` cannot be written ({})", file.display(), e.kind()),
             "check its folder",
         )
@@ -32,13 +33,14 @@ pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
 /// Reads the checkpoint in a file; nothing if there is no file.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else.
+/// If the file cannot be read, or contains something else.
 pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => {
             return Err(refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", file.display()),
                 "run as the user who made it",
             ));
@@ -46,6 +48,7 @@ pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
     };
     text.trim().parse().map(Some).map_err(|e: String| {
         refuse(
+            Code::FileInvalid,
             format_args!("`{}` holds no checkpoint: {e}", file.display()),
             "somebody wrote to it; compare the log with an exported one, then move the file away",
         )

@@ -23,7 +23,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
 }
 
 impl Tx<'_> {
-    /// The living client of that name.
+    /// The existing client of that name.
     pub fn client(&self, name: &str) -> Result<Option<Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
         self.tx
@@ -34,7 +34,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Rises with every change of a client or of its keys.
+    /// Increases with every change to a client or its keys.
     pub fn client_revision(&self, number: u32) -> Result<u64> {
         let sql = "SELECT revision FROM client WHERE number = ?";
         let mut statement = self.tx.prepare_cached(sql).sql()?;
@@ -53,7 +53,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Names of all living clients, in their order.
+    /// Names of all existing clients, sorted.
     pub fn names_of_clients(&self) -> Result<Vec<String>> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
         let mut statement = self.tx.prepare_cached(sql).sql()?;
@@ -61,7 +61,8 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// The plans that living clients are on, and how many are: of all, or of the one of a name.
+    /// The plans of existing clients, with the number of clients: of all, or only of the named
+    /// client.
     pub fn clients_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let sql = "SELECT plan, count(*) FROM client
             WHERE deleted IS NULL AND plan IS NOT NULL AND coalesce(name = ?, TRUE) GROUP BY plan";
@@ -72,7 +73,7 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// All living clients, by their names.
+    /// All existing clients, by name.
     pub fn clients_by_name(&self) -> Result<BTreeMap<String, Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE deleted IS NULL");
         let mut statement = self.tx.prepare(&sql).sql()?;
@@ -97,6 +98,7 @@ impl Tx<'_> {
         let number = self.tx.last_insert_rowid();
         u32::try_from(number).map_err(|_| {
             keystile_model::error::refuse(
+                keystile_model::error::Code::StoreFull,
                 "the store has numbered four billion clients",
                 "start a new store",
             )
@@ -119,7 +121,7 @@ impl Tx<'_> {
         self.touch_client(client.number)
     }
 
-    /// Takes a client out of the living.
+    /// Marks a client as deleted.
     pub fn delete_client(&mut self, number: u32, now: u64) -> Result<()> {
         self.tx
             .execute(
@@ -130,8 +132,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Gives no client one of the numbers up to this one: others had them, on a timeline that
-    /// a restore cut off, and buckets and counts are named by them.
+    /// Skips client numbers up to this one: clients on a timeline that a restore cut off had them,
+    /// and buckets and counts are named by them.
     pub fn skip_client_numbers(&mut self, last: u32) -> Result<()> {
         let changed = self
             .tx

@@ -1,4 +1,4 @@
-//! The Envoys that are known, until they are forgotten by name.
+//! The known Envoys, until they are forgotten by name.
 
 use crate::trouble::Sql as _;
 use rusqlite::{Row, params};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::{Tx, column};
 use keystile_model::error::Result;
 
-/// An Envoy that was given a keyset or reported one.
+/// An Envoy that was sent a keyset or reported one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownEnvoy {
     /// Its node id.
     pub node: String,
     /// Its cluster; may be empty.
     pub cluster: String,
-    /// Its version, as it says; may be empty.
+    /// The version that it reports; may be empty.
     pub version: String,
     /// Where it last connected from; may be empty.
     pub address: String,
@@ -30,7 +30,7 @@ pub struct KnownEnvoy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KnownProcesses {
-    /// Those that are told apart.
+    /// Those that are distinguished.
     pub all: Vec<KnownProcess>,
     /// There may be others.
     pub doubt: Option<KnownDoubt>,
@@ -41,11 +41,11 @@ pub struct KnownProcesses {
 pub struct KnownProcess {
     /// The number that it gives itself; older filters give none.
     pub number: Option<u64>,
-    /// It is an Envoy beside others, and waited for until it is forgotten.
+    /// It is a separate Envoy, and waited for until it is forgotten.
     pub is_twin: bool,
 }
 
-/// That there may be processes that are not told apart.
+/// Doubt whether there are processes that are not distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KnownDoubt {
@@ -68,7 +68,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
 }
 
 impl Tx<'_> {
-    /// Every Envoy that is known, by its node id.
+    /// Every known Envoy, by node id.
     pub fn envoys(&self) -> Result<Vec<KnownEnvoy>> {
         let mut statement = self
             .tx
@@ -80,7 +80,7 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Remembers an Envoy as it is.
+    /// Stores an Envoy as it is.
     pub fn keep_envoy(&mut self, envoy: &KnownEnvoy) -> Result<()> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO envoy VALUES (?, ?, ?, ?, ?, ?, ?)")

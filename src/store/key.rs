@@ -1,18 +1,19 @@
 //! Keys in the store.
 
-use crate::trouble::Sql as _;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+mod row;
 
-use ipnet::IpNet;
+use crate::trouble::Sql as _;
+use std::collections::BTreeMap;
+
 use keystile_core::key::{Digest, KeyId};
-use keystile_core::keyset::{EXPIRED_KEPT, Network, Row};
-use rusqlite::{OptionalExtension as _, Params, Row as SqlRow, params, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row as SqlRow, params, params_from_iter};
 
 use super::rows::{self, Sql, Values};
 use super::{Tx, column};
 use keystile_model::error::Result;
-use keystile_model::record::{self, Key, Rules};
+use keystile_model::key::Rules;
+use keystile_model::record::Key;
+pub(crate) use row::{IMPORTED, SINCE};
 
 const COLUMNS: &str =
     "key.id, digest, imported, client, client.name, client.plan, key.name, environment,
@@ -21,23 +22,11 @@ const COLUMNS: &str =
     certificates";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
-/// Made elsewhere, and in the keyset of an instant as [`keystile_core::keyset::build`] keeps them.
-pub(crate) const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL THEN coalesce(expires > ?1, TRUE)
-    ELSE coalesce(min(coalesce(expires, overlap_end), coalesce(overlap_end, expires)) + ?2 > ?1, TRUE) END
-    LIMIT 1";
-
-/// Changed after a version, by themselves or with their client.
-pub(crate) const SINCE: &str =
-    "changed > ?1 OR client IN (SELECT number FROM client WHERE client.changed > ?1)";
-
 pub(crate) const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
       (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
        WHERE revoked IS NULL GROUP BY client, plan) k
     JOIN client ON client.number = k.client
     WHERE coalesce(client.name = ?, TRUE) AND on_plan IS NOT NULL GROUP BY on_plan";
-
-/// Name and plan of a client.
-type ClientOfRow = (String, Option<String>);
 
 const INSERT: Sql<'_> = Sql {
     head: "INSERT INTO key (changed, id, client, digest, imported, name, environment, publishable,
@@ -80,8 +69,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
             limits: column::limits(row, 11)?,
             expires: column::optional(row, 12)?,
             not_before: column::optional(row, 13)?,
-            allow: column::list(row, 14)?,
-            deny: column::list(row, 15)?,
+            cidrs: column::list(row, 14)?,
+            deny_cidrs: column::list(row, 15)?,
             origins: column::list(row, 16)?,
             certificates: column::list(row, 27)?,
             labels: column::labels(row, 17)?,
@@ -104,7 +93,7 @@ impl Tx<'_> {
         self.one("key.id = ?", column::signed(id.as_u64()))
     }
 
-    /// Keys of these ids, as far as there are any, in the order of the ids.
+    /// Existing keys with these ids, sorted by id.
     pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
         let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
         let sql = Sql {
@@ -161,7 +150,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// All keys, in no order.
+    /// All keys, in no particular order.
     #[doc(hidden)]
     pub fn keys(&self) -> Result<Vec<Key>> {
         let mut keys = Vec::new();
@@ -169,10 +158,10 @@ impl Tx<'_> {
         Ok(keys)
     }
 
-    /// Hands every key to `each`, in no order.
+    /// Passes every key to `each`, in no particular order.
     ///
     /// # Errors
-    /// Those of the store; and this is to be broken off.
+    /// Those of the store; or if this is to be interrupted.
     pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
         let mut statement = self
             .tx
@@ -186,8 +175,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Hands each key that is good at an instant or may become so, and has not given way
-    /// to another one, to `each`, in the order of their ids.
+    /// Passes each key that is valid at a given time or may become so, and has not been replaced,
+    /// to `each`, sorted by id.
     pub fn each_living_key(&self, now: u64, mut each: impl FnMut(Key)) -> Result<()> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {TABLES} WHERE revoked IS NULL AND NOT disabled
@@ -201,111 +190,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// All keys as the keyset wants them, in no order. A query of its own, because it
-    /// runs with every base, over every key.
-    pub fn rows(&self) -> Result<Vec<Row>> {
-        self.rows_where("TRUE", [], self.clients_of_rows()?)
-    }
-
-    /// The keys whose rows in the keyset are other ones than at a version.
-    pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
-        let since = [column::signed(version)];
-        self.rows_where(SINCE, since, HashMap::new())
-    }
-
-    /// One key as the keyset wants it.
-    pub fn row(&self, id: KeyId) -> Result<Option<Row>> {
-        let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
-        Ok(rows?.pop())
-    }
-
-    /// The key with a digest, as the keyset wants it.
-    pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<Row>> {
-        let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
-        Ok(rows?.pop())
-    }
-
-    /// Any key that was made elsewhere and is in the keyset of an instant, in seconds.
-    pub fn imported_row(&self, issued_at: u64) -> Result<Option<Row>> {
-        let rows = self.rows_where(
-            IMPORTED,
-            params![column::signed(issued_at), column::signed(EXPIRED_KEPT)],
-            HashMap::new(),
-        );
-        Ok(rows?.pop())
-    }
-
-    fn rows_where(
-        &self,
-        condition: &str,
-        values: impl Params,
-        mut clients: HashMap<u32, ClientOfRow>,
-    ) -> Result<Vec<Row>> {
-        let mut statement = self.tx.prepare_cached(&format!(
-            "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
-               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
-             FROM key WHERE {condition}",
-        )).sql()?;
-        let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
-            let nets: Vec<IpNet> = column::list(r, column)?;
-            Ok(nets.into_iter().map(record::network).collect())
-        };
-        let rows = statement
-            .query_map(values, |r| {
-                let client_number = column::number(r, 3)?;
-                let (client, client_plan) = match clients.entry(client_number) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
-                };
-                let plan: Option<String> = r.get(7)?;
-                Ok(Row {
-                    id: column::id(r, 0)?,
-                    digest: Digest(r.get(1)?),
-                    foreign: r.get(2)?,
-                    client: client.clone(),
-                    client_number,
-                    environment: column::parsed(r, 4)?,
-                    publishable: r.get(5)?,
-                    scopes: column::list(r, 6)?,
-                    plan: plan.or_else(|| client_plan.clone()),
-                    limits: column::limits(r, 8)?,
-                    expires: column::optional(r, 9)?,
-                    not_before: column::optional(r, 10)?,
-                    overlap_end: column::optional(r, 11)?,
-                    disabled: r.get(12)?,
-                    revoked: r.get(13)?,
-                    lineage: column::id(r, 14)?,
-                    allow: networks(r, 15)?,
-                    deny: networks(r, 16)?,
-                    origins: column::list(r, 17)?,
-                    certificates: column::list(r, 18)?,
-                })
-            })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
-    }
-
-    /// Names and plans of all clients, deleted ones too, by number: quicker than one by one
-    /// for who wants them all.
-    fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
-        let mut statement = self
-            .tx
-            .prepare("SELECT number, name, plan FROM client")
-            .sql()?;
-        let rows = statement
-            .query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
-    }
-
-    fn client_of_row(&self, number: u32) -> rusqlite::Result<ClientOfRow> {
-        self.tx
-            .prepare_cached("SELECT name, plan FROM client WHERE number = ?")?
-            .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
-    }
-
-    /// Hands keys to `each` in the order of their ids, those after `cursor`, of one client
-    /// if it is given, until `each` has enough.
+    /// Passes keys to `each`, sorted by id, after `cursor`, of one client if given, until `each`
+    /// has enough.
     pub fn keys_after(
         &self,
         client: Option<u32>,
@@ -336,7 +222,7 @@ impl Tx<'_> {
         self.insert_keys(std::slice::from_ref(key))
     }
 
-    /// Adds keys. Quickest in the order of their ids.
+    /// Adds keys. Fastest if they are sorted by id.
     pub fn insert_keys<K: AsRef<Key>>(&mut self, keys: &[K]) -> Result<()> {
         let changed = column::signed(self.next);
         let own = |v: &mut Values<'_, '_>, key: &K| {
@@ -360,8 +246,8 @@ impl Tx<'_> {
             v.push(&key.reason)?;
             v.push(column::signed(key.lineage.as_u64()))?;
             v.push(key.rotated_from.map(|k| column::signed(k.as_u64())))?;
-            v.push(column::joined(&rules.allow))?;
-            v.push(column::joined(&rules.deny))?;
+            v.push(column::joined(&rules.cidrs))?;
+            v.push(column::joined(&rules.deny_cidrs))?;
             v.push(column::joined(&rules.origins))?;
             v.push(column::labels_text(&rules.labels))?;
             v.push(column::signed(key.created))?;
@@ -377,7 +263,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets when keys give way to others.
+    /// Sets when rotated keys stop working.
     pub fn set_overlap_end(&mut self, keys: &[KeyId], end: u64) -> Result<()> {
         let changed = column::signed(self.next);
         let shared = |v: &mut Values<'_, '_>| {
@@ -410,8 +296,8 @@ impl Tx<'_> {
                 key.disabled,
                 key.revoked.map(column::signed),
                 key.reason,
-                column::joined(&rules.allow),
-                column::joined(&rules.deny),
+                column::joined(&rules.cidrs),
+                column::joined(&rules.deny_cidrs),
                 column::joined(&rules.origins),
                 column::labels_text(&rules.labels),
                 rules.rotate_every.map(column::signed),
@@ -423,8 +309,8 @@ impl Tx<'_> {
         self.touch_client(key.client_number)
     }
 
-    /// The keys of a client, as they stand in the keyset, have changed with it: however many they
-    /// are, one row is written.
+    /// Notes that the keys of a client have changed in the keyset together with it: one row is
+    /// written, however many keys there are.
     pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
         self.tx
             .execute(
@@ -435,7 +321,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Keys of a client that are not revoked, `most` of them at most.
+    /// Keys of a client that are not revoked, at most `most` of them.
     pub fn unrevoked_keys(&self, client: u32, most: u32) -> Result<Vec<Key>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ? AND revoked IS NULL LIMIT ?"
@@ -445,7 +331,7 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// How many keys of a client were revoked at a time, in seconds. From an index alone.
+    /// How many keys of a client were revoked at a time, in seconds. Only reads an index.
     pub fn keys_revoked_at(&self, client: u32, at: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked = ?";
         let values = params![client, column::signed(at)];
@@ -455,7 +341,7 @@ impl Tx<'_> {
     }
 
     /// How many keys that are not revoked are on each plan, their own or their client's: of all
-    /// clients, or of the one of a name. From an index alone.
+    /// clients, or of the named one. Only reads an index.
     pub fn keys_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let mut statement = self.tx.prepare_cached(ON_PLANS).sql()?;
         let rows = statement
@@ -472,8 +358,8 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// How many keys of a client are good at an instant or may become so. It counts no further
-    /// than to `most`.
+    /// How many keys of a client are valid at a time or may become so. Does not count beyond
+    /// `most`.
     pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
             AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";

@@ -1,7 +1,7 @@
 //! The store: one SQLite file, encrypted by SQLCipher with AES-256, and the usage beside it.
 //!
-//! [`Store`] opens transactions; [`Tx`] holds what can be asked and done inside one, in the words of
-//! the domain. The only crate that speaks SQL: no type of the database leaves it, and a second
+//! [`Store`] opens transactions; [`Tx`] has the queries and changes inside one, in terms of the
+//! domain. This is the only crate that uses SQL: no type of the database leaves it, and a second
 //! database (PostgreSQL) would be a second `Tx`.
 //!
 //! Never decides who may do what, never reads a clock, and never writes an unencrypted page.
@@ -14,12 +14,10 @@ use std::time::Duration;
 
 use keystile_core::keyset::StoreId;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
-use serde_json::Value;
 
 use crate::master_key::MasterKey;
-use keystile_model::audit::{Head, Link, Outcome, Record};
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
-use keystile_model::record::Key;
+use keystile_model::audit::{Head, Link};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 
 mod backup;
@@ -41,7 +39,9 @@ pub mod rows;
 mod schema;
 mod scope;
 mod timeline;
+mod together;
 mod token;
+mod transaction;
 mod trouble;
 mod usage;
 
@@ -55,13 +55,13 @@ pub use timeline::{LostKey, Timeline};
 pub use usage::*;
 
 use scope::Scope;
+pub use transaction::Tx;
 use trouble::{Sql as _, trouble};
 
 /// How long one process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One script for each version of the schema, the oldest first. Never change one that
-/// was released: add another.
+/// One script per version of the schema, oldest first. Never change a released one: add another.
 const MIGRATIONS: [&str; 11] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
@@ -76,7 +76,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("client_changed.sql"),
 ];
 
-/// What messages call it.
+/// The name for messages.
 const THE_STORE: &str = "the store";
 
 /// An open store.
@@ -87,13 +87,13 @@ pub struct Store {
     joined: bool,
     /// Inside [`Store::glance`].
     glancing: bool,
-    /// Says when what is being written is to be given up.
+    /// Set when the current write is to be abandoned.
     stop: Arc<AtomicBool>,
-    /// Takes it for oneself to update a schema, if that may be.
+    /// Takes the store exclusively for a schema update, if that is possible.
     alone: Option<Alone>,
-    /// Usage, once it was asked for.
+    /// Usage, once it has been opened.
     usage: Option<UsageStore>,
-    /// How often the end of the audit log could not be kept beside it.
+    /// How often the end of the audit log could not be written beside it.
     unnoted: u64,
 }
 
@@ -102,7 +102,7 @@ pub struct Store {
 pub struct Meta {
     /// Names the store in keysets and buckets.
     pub store: StoreId,
-    /// Sets it apart from others that were restored from the same backup.
+    /// Distinguishes it from others that were restored from the same backup.
     pub timeline: Timeline,
     /// Version of the keyset that the timeline began with; 0 if it is the first.
     pub began: u64,
@@ -114,21 +114,6 @@ pub struct Meta {
     pub head: Head,
     /// Where the audit log begins: after this record, the last that was removed.
     pub start: Head,
-}
-
-/// A transaction: a view of one moment for reading, all or nothing for writing.
-pub struct Tx<'s> {
-    tx: Scope<'s>,
-    meta: Meta,
-    /// There is no secret yet that checkpoints are signed with.
-    unsealed: bool,
-    /// The version that a change in this transaction gives the keyset.
-    next: u64,
-    /// The keyset differs from the one of `meta.version`.
-    changed: bool,
-    stop: Arc<AtomicBool>,
-    /// Audit records that are chained already; see [`Tx::audit`].
-    unwritten: RefCell<Vec<Record>>,
 }
 
 impl Store {
@@ -154,12 +139,12 @@ impl Store {
         Self::open_beside(path, key, Some(schema::nobody_else()))
     }
 
-    /// Opens a store that others may have open. `alone` takes it for itself where the schema
-    /// is to be updated; without it, that is left as it is.
+    /// Opens a store that others may have open. `alone` takes it exclusively if the schema has to
+    /// be updated; without it, the schema is left as it is.
     pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
         let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if schema::version(&store.db).sql()? == 0 {
-            // An empty file is an empty database to SQLite, and none of ours.
+            // An empty file is an empty database for SQLite, but not one of ours.
             return Err(damaged("it is empty"));
         }
         schema::update(&mut store.db, THE_STORE, &MIGRATIONS, alone.as_ref())?;
@@ -178,7 +163,7 @@ impl Store {
     fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(path, flags).sql()?;
-        // SQLCipher would tell stderr what we tell the user in our own words.
+        // SQLCipher would print to stderr what we report in our own words.
         db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
         db.pragma_update(None, "key", key.raw_key().as_str())
             .sql()?;
@@ -192,7 +177,7 @@ impl Store {
              PRAGMA cache_size = -131072;",
         )
         .sql()?;
-        // The first page that is read tells whether the master key fits.
+        // The first page that is read shows whether the master key fits.
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .sql()?;
         Ok(Self {
@@ -207,8 +192,8 @@ impl Store {
         })
     }
 
-    /// Whether it can be read. Another process may have given it another master key; then
-    /// it is to be opened again.
+    /// Whether it can be read. Another process may have changed the master key; it must then be
+    /// opened again.
     pub fn is_readable(&mut self) -> bool {
         self.read(|_| Ok(())).is_ok()
     }
@@ -218,19 +203,19 @@ impl Store {
         self.is_readable().then_some(self)
     }
 
-    /// Puts all that was written into the one file and closes it.
+    /// Moves everything that was written into the main file and closes it.
     pub fn close(self) -> Result<()> {
         self.db.close().map_err(|(_, e)| trouble(e))
     }
 
-    /// Reads, all from one moment.
+    /// Reads consistently.
     pub fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let tx = self.begin(TransactionBehavior::Deferred, 0)?;
         f(&tx)
     }
 
-    /// Changes, all or nothing. The keyset's version rises with the change that called
-    /// [`Tx::keyset_changed`]; the last audit record is remembered.
+    /// Writes, all or nothing. The keyset's version increases if the change called
+    /// [`Tx::keyset_changed`]; the last audit record is stored.
     pub fn write<T>(
         &mut self,
         world: &World,
@@ -253,44 +238,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Makes several changes one: all that `f` writes, in whatever transactions, is there
-    /// when it is done, or nothing.
-    ///
-    /// # Errors
-    /// Those of `f`, and of the store.
-    pub fn together<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.glancing {
-            return f(self);
-        }
-        self.db.execute_batch("BEGIN IMMEDIATE").sql()?;
-        let joined = Joined { store: self };
-        joined.store.joined = true;
-        let out = f(&mut *joined.store)?;
-        joined.store.db.execute_batch("COMMIT").sql()?;
-        drop(joined);
-        self.note();
-        Ok(out)
-    }
-
-    /// What a change comes to if there is nothing to write for it: it is done already, or it is
-    /// refused. `None` if it would write. Nobody is kept from writing.
-    ///
-    /// # Errors
-    /// Those of `f`, but for those of the store: whoever writes will meet them.
-    pub fn glance<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
-        self.db.pragma_update(None, "query_only", true).sql()?;
-        let glancing = Glancing { store: self };
-        glancing.store.glancing = true;
-        let out = f(&mut *glancing.store);
-        drop(glancing);
-        match out {
-            Ok(out) => Ok(Some(out)),
-            Err(e) if matches!(e.kind(), Kind::Store(_) | Kind::Unavailable) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Whatever is being written while this is true is refused, and not committed.
+    /// While this is true, writes are refused and not committed.
     pub fn break_off_when(&mut self, stop: Arc<AtomicBool>) {
         self.stop = stop;
     }
@@ -298,7 +246,7 @@ impl Store {
     /// Fails if the work in progress is to be interrupted.
     ///
     /// # Errors
-    /// It is to be broken off.
+    /// If it is to be interrupted.
     pub fn go_on(&self) -> Result<()> {
         go_on(&self.stop)
     }
@@ -333,7 +281,7 @@ impl Store {
             tx,
             meta,
             unsealed,
-            // Strictly rising, and above all that a restored backup has ever issued.
+            // Strictly increasing, and above everything that a restored backup has ever issued.
             next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
             stop: Arc::clone(&self.stop),
@@ -346,17 +294,17 @@ impl Store {
         self.path.with_file_name("audit.head")
     }
 
-    /// How often the end of the audit log could not be kept beside it since this was asked last.
+    /// How often the end of the audit log could not be written beside it since the last call.
     pub fn take_unnoted(&mut self) -> u64 {
         std::mem::take(&mut self.unnoted)
     }
 
-    /// Keeps the end of the audit log beside the store, so that a tail cut off inside is
-    /// noticed. What fails here undoes nothing: the change is made.
+    /// Writes the end of the audit log beside the store, so that a truncated log is noticed. A
+    /// failure here undoes nothing: the change has been made.
     fn note(&mut self) {
         let file = self.head_file();
         let noted = self.read(|tx| {
-            // A checkpoint that the log does not hold is evidence, and stays.
+            // A checkpoint that the log does not contain is evidence, and stays.
             if let Some(kept) = checkpoint::kept(&file)?
                 && tx.holds(&kept)?.is_some()
             {
@@ -374,174 +322,16 @@ impl Store {
     }
 }
 
-/// May write again when it is dropped, after a panic too.
-struct Glancing<'s> {
-    store: &'s mut Store,
-}
-
-impl Drop for Glancing<'_> {
-    fn drop(&mut self) {
-        self.store.glancing = false;
-        // A connection that stays read-only refuses to write, and is opened again by nobody; but
-        // this fails only where nothing works any more.
-        let _ = self.store.db.pragma_update(None, "query_only", false);
-    }
-}
-
-/// Takes everything back unless it was committed, after a panic too.
-struct Joined<'s> {
-    store: &'s mut Store,
-}
-
-impl Drop for Joined<'_> {
-    fn drop(&mut self) {
-        self.store.joined = false;
-        if !self.store.db.is_autocommit() {
-            // What cannot be taken back now is when the connection closes.
-            let _ = self.store.db.execute_batch("ROLLBACK");
-        }
-    }
-}
-
-impl Tx<'_> {
-    /// What the store knows about itself; before this transaction's own change.
-    pub fn meta(&self) -> Meta {
-        self.meta
-    }
-
-    /// That nobody wants it broken off. Every record of the audit log asks; a loop that may go
-    /// on for long without one asks by itself.
-    ///
-    /// # Errors
-    /// It is to be broken off. It is not committed then, even if somebody goes on.
-    pub fn go_on(&self) -> Result<()> {
-        go_on(&self.stop)
-    }
-
-    /// The keyset will not be the same after this transaction.
-    pub fn keyset_changed(&mut self) {
-        self.changed = true;
-    }
-
-    /// The version that the keyset has after this transaction if that changes it.
-    pub fn next_version(&self) -> u64 {
-        self.next
-    }
-
-    /// Adds an audit record. Every operation that changes anything calls this. Records are
-    /// written some dozens at a time, at the latest when they are read or committed.
-    pub fn audit(
-        &mut self,
-        world: &World,
-        action: &str,
-        subject: &str,
-        before: Option<&Value>,
-        after: Option<&Value>,
-    ) -> Result<()> {
-        let text = |v: Option<&Value>| v.map(ToString::to_string).unwrap_or_default();
-        let client = match after.or(before).and_then(|v| v.get("client")) {
-            Some(Value::String(client)) => client.as_str(),
-            _ if action.starts_with("client.") => subject,
-            _ => "",
-        };
-        self.append(Record {
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            client: client.to_owned(),
-            before: text(before),
-            after: text(after),
-            ..Record::new(world)
-        })
-    }
-
-    /// Adds the audit record of what was done to a key: [`Key::audit_text`] of how it was, or
-    /// nothing, and of how it is.
-    pub fn audit_key(
-        &mut self,
-        world: &World,
-        action: &str,
-        key: &Key,
-        before: String,
-        after: String,
-    ) -> Result<()> {
-        self.append(Record {
-            action: action.to_owned(),
-            subject: key.id.to_string(),
-            client: key.client.clone(),
-            before,
-            after,
-            ..Record::new(world)
-        })
-    }
-
-    /// Writes the record of an attempt that was refused; `client` is whom it concerned,
-    /// if that is known.
-    pub fn audit_refused(
-        &mut self,
-        world: &World,
-        action: &str,
-        subject: &str,
-        client: &str,
-        reason: &str,
-    ) -> Result<()> {
-        self.append(Record {
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            client: client.to_owned(),
-            outcome: Outcome::Refused,
-            reason: reason.to_owned(),
-            ..Record::new(world)
-        })
-    }
-
-    /// Whether nothing was said to have changed.
-    fn is_untouched(&self) -> bool {
-        !self.changed && self.unwritten.borrow().is_empty()
-    }
-
-    fn commit(mut self, world: &World) -> Result<()> {
-        self.go_on()?;
-        self.write_audit()?;
-        if self.unsealed {
-            self.insert_audit_secret(world)?;
-        }
-        if self.changed {
-            self.meta.version = self.next;
-            self.meta.issued_at = world.now.seconds();
-        }
-        let Meta {
-            version,
-            issued_at,
-            head,
-            ..
-        } = self.meta;
-        self.tx
-            .prepare_cached(
-                "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
-            )
-            .sql()?
-            .execute(params![
-                column::signed(version),
-                column::signed(issued_at),
-                column::signed(head.seq),
-                head.link.0,
-            ])
-            .sql()?;
-        self.tx.commit().sql()?;
-        Ok(())
-    }
-}
-
 /// Reads every page of a database and checks it; `damaged` says what is wrong.
 fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Result<()> {
-    // Pages of the file, free ones too, behind SQLite's back: while there is a write-ahead
-    // log, what is true of a page may stand there alone, or be on its way into the file.
+    // Pages of the file, including free ones, bypassing SQLite. While there is a write-ahead log,
+    // the present state of a page may only be there, or on its way into the file.
     if let Some(wrong) = complaint(db, "cipher_integrity_check").sql()?
         && !has_log(path)
     {
         return Err(damaged(&wrong));
     }
-    // Pages in use, as they are at one moment: read anew, and each authenticated.
+    // Pages in use, in a consistent state: read again, and each authenticated.
     db.execute_batch("PRAGMA shrink_memory").sql()?;
     match complaint(db, "quick_check") {
         Ok(None) => Ok(()),
@@ -553,7 +343,7 @@ fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Resul
     }
 }
 
-/// The first thing that a check of SQLite's complains about.
+/// The first problem that SQLite's check reports.
 fn complaint(db: &Connection, pragma: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = db.prepare(&format!("PRAGMA {pragma}"))?;
     let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;
@@ -571,24 +361,26 @@ fn has_log(path: &Path) -> bool {
 fn go_on(stop: &AtomicBool) -> Result<()> {
     match stop.load(Ordering::Relaxed) {
         false => Ok(()),
-        true => Err(
-            refuse("it was interrupted", "nothing was changed; try again").of(Kind::Unavailable),
-        ),
+        true => Err(refuse(
+            Code::Interrupted,
+            "it was interrupted",
+            "nothing was changed; try again",
+        )),
     }
 }
 
 fn only_glancing() -> Error {
     refuse(
+        Code::Interrupted,
         "there is something to write",
         "nothing was changed; try again",
     )
-    .of(Kind::Unavailable)
 }
 
 pub(crate) fn damaged(how: &str) -> Error {
     refuse(
+        Code::StoreDamaged,
         format_args!("the store is damaged: {how}"),
         "nothing was changed; restore the folder from a backup",
     )
-    .of(Kind::Store(Trouble::Damaged))
 }

@@ -26,25 +26,25 @@ const INSERT: Sql<'_> = Sql {
     tail: "",
 };
 
-/// Records that one statement removes.
+/// How many records one statement removes.
 const PRUNED_AT_ONCE: u64 = 5_000;
 
-/// Which records are wanted: those that fit everything that is said.
+/// A filter for records: those that match every given condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// What was done to this client, key id, signing key or token.
+    /// Only changes to this client, key id, signing key or token.
     pub subject: Option<String>,
-    /// What concerns this client.
+    /// Only records about this client.
     pub client: Option<String>,
-    /// What this user or `token <name>` did, with the token's id behind that or without.
+    /// Only actions of this user or `token <name>`, with or without the token's id.
     pub actor: Option<String>,
-    /// This action; `key.` for all that begin so.
+    /// Only this action; `key.` for all with this prefix.
     pub action: Option<String>,
     /// Not before, in milliseconds.
     pub since: Option<u64>,
     /// Before, in milliseconds.
     pub until: Option<u64>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Option<Outcome>,
     /// Only records with a smaller number: the cursor of a page.
     pub before: Option<u64>,
@@ -53,8 +53,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Where a token is asked for by its name alone: records name it with its id behind that,
-    /// `token ci (0Ab3dEfGh1)`, and lie before this. Names of tokens hold no space.
+    /// The end of the range for a token that is given by name: records name it with its id, `token
+    /// ci (0Ab3dEfGh1)`. Names of tokens contain no space.
     fn token_users(&self) -> Option<String> {
         let actor = self.actor.as_ref()?;
         let named = actor.starts_with("token ") && !actor.ends_with(')');
@@ -62,12 +62,12 @@ impl Query {
     }
 }
 
-/// What a record tells of.
+/// What a record is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deed {
     /// The record's number.
     pub seq: u64,
-    /// What: `key.revoke`.
+    /// The action, such as `key.revoke`.
     pub action: String,
     /// It was not refused.
     pub is_done: bool,
@@ -105,7 +105,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
 }
 
 impl Tx<'_> {
-    /// Puts a record at the end of the log; it is written with those that follow it.
+    /// Appends a record to the log; it is written together with the following ones.
     pub(super) fn append(&mut self, record: Record) -> Result<()> {
         self.go_on()?;
         let record = record.after(self.meta.head);
@@ -118,11 +118,11 @@ impl Tx<'_> {
         self.write_audit()
     }
 
-    /// Writes the records that are not yet.
+    /// Writes the records that are not written yet.
     pub(super) fn write_audit(&self) -> Result<()> {
         let records = self.unwritten.take();
         self.write_records(&records).inspect_err(|_| {
-            // A transaction that goes on nevertheless must not commit without them.
+            // A transaction that continues nevertheless must not commit without them.
             self.unwritten.replace(records);
         })
     }
@@ -130,7 +130,7 @@ impl Tx<'_> {
     fn write_records(&self, records: &[Record]) -> Result<()> {
         let mut left = records;
         while let Some(first) = left.first() {
-            // Who and when are the same for all of an operation.
+            // Actor and time are the same for all records of an operation.
             let alike = |r: &&Record| r.at == first.at && r.actor == first.actor;
             let (now, later) = left.split_at(left.iter().take_while(alike).count());
             rows::write(
@@ -182,7 +182,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Hands every record, in order, to `each` until that fails.
+    /// Passes every record, in order, to `each` until that fails.
     pub fn each_audit(&self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
         self.write_audit()?;
         let sql = format!("SELECT {COLUMNS} FROM audit ORDER BY seq");
@@ -194,8 +194,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What the first records behind `seq` tell of, the oldest first: without how it was and how
-    /// it is, which may be large.
+    /// What the first records after `seq` are about, oldest first, without the states before and
+    /// after, which may be large.
     pub fn deeds_after(&self, seq: u64, most: u32) -> Result<Vec<Deed>> {
         self.write_audit()?;
         let mut statement = self
@@ -217,8 +217,8 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Where restores cut the log, behind a record: the number of the record that a restore left,
-    /// and the timeline that it ended, if it says so.
+    /// Where restores cut the log, after a record: the number of the record that a restore left,
+    /// and the timeline that it ended, if known.
     pub fn restores_after(&self, seq: u64) -> Result<Vec<(u64, Option<String>)>> {
         self.write_audit()?;
         let mut statement = self
@@ -251,8 +251,9 @@ impl Tx<'_> {
     /// milliseconds.
     pub fn last_audit_before(&self, before_ms: u64) -> Result<Option<Head>> {
         self.write_audit()?;
-        // The clock may have gone back: the first that is young ends what may go.
-        // Looked for from the beginning: that costs as much as what goes, however long the rest.
+        // The clock may have been set back, so the first recent record ends what may be removed.
+        // Searched from the beginning: this costs as much as what is removed, however long the rest
+        // is.
         let first_young: Option<i64> = self
             .tx
             .query_row(
@@ -272,7 +273,7 @@ impl Tx<'_> {
         Ok(self.audit_record(last)?.map(|r| r.head()))
     }
 
-    /// Removes the records up to `start`, and vouches for that; gives their number.
+    /// Removes the records up to `start`, and signs that; gives their number.
     pub fn prune_audit(&mut self, start: Head) -> Result<u64> {
         self.write_audit()?;
         let tag = self
@@ -281,7 +282,7 @@ impl Tx<'_> {
         let mut removed = 0;
         let mut until = self.meta.start.seq;
         while until < start.seq {
-            // Some at a time, so that what goes first need not wait for all.
+            // A few at a time, so that urgent changes need not wait for all.
             self.go_on()?;
             until = start.seq.min(until.saturating_add(PRUNED_AT_ONCE));
             removed += self
@@ -323,14 +324,14 @@ impl Tx<'_> {
         Ok((!good).then_some(Broken::Start(start.seq)))
     }
 
-    /// The end of the log, vouched for; nothing before the first change.
+    /// The signed end of the log; nothing before the first change.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         Ok(self
             .audit_secret()?
             .map(|s| s.checkpoint(self.meta.store, self.meta.head)))
     }
 
-    /// What is wrong if the log does not hold what a checkpoint vouches for.
+    /// What is wrong if the log does not contain what a checkpoint names.
     pub fn holds(&self, checkpoint: &Checkpoint) -> Result<Option<Broken>> {
         let head = checkpoint.head;
         let signed = self
@@ -339,7 +340,7 @@ impl Tx<'_> {
         if !signed {
             return Ok(Some(Broken::ForgedKept));
         }
-        // What was removed since is behind the beginning, which is checked by itself.
+        // What was removed since is covered by the beginning, which is checked separately.
         let there = head.seq < self.meta.start.seq
             || head == self.meta.start
             || (head.seq <= self.meta.head.seq
@@ -357,7 +358,7 @@ impl Tx<'_> {
         Ok(secret.map(|s| Secret::new(Zeroizing::new(s))))
     }
 
-    /// Makes the secret that vouches for checkpoints.
+    /// Creates the secret that signs checkpoints.
     pub(super) fn insert_audit_secret(&mut self, world: &World) -> Result<()> {
         let mut secret = Zeroizing::new([0u8; 32]);
         (world.entropy)(secret.as_mut_slice())?;

@@ -11,10 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_core::hex;
+use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_system as system;
 
-/// Where a master key may stand, in the words of the messages.
+/// The places of a master key, as messages name them.
 const VARIABLE: &str = "KEYSTILE_MASTER_KEY";
 const BYTES: usize = 32;
 
@@ -29,11 +30,12 @@ impl MasterKey {
         Ok(Self(bytes))
     }
 
-    /// Reads 43 characters of base64url; `place` is where they come from.
+    /// Reads 43 characters of base64url; `place` is their source.
     fn parse(text: &str, place: &str) -> Result<Self> {
         let text = text.trim().trim_end_matches('=');
         let wrong = |what: &str| {
             refuse(
+                Code::MasterKeyInvalid,
                 format_args!("{place} {what}"),
                 "a master key is 32 random bytes in base64url, 43 characters, as in \
                  `head -c 32 /dev/urandom | basenc --base64url`",
@@ -61,19 +63,19 @@ impl MasterKey {
         raw_key(&self.0)
     }
 
-    /// Tells this key from others and says nothing else about it: eight bytes of a hash
+    /// Distinguishes this key from others and reveals nothing else about it: eight bytes of a hash
     /// of 256 random bits.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::new()
             .chain_update(b"keystile master key v1\n")
             .chain_update(self.0.as_slice())
             .finalize();
-        digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+        hex::start(digest, 8)
     }
 }
 
-/// The master key from the first place that is set: the command, the environment, the
-/// file; `None` if the file is not there either.
+/// The master key from the first source that is set: the command, the environment, the file; `None`
+/// if the file does not exist either.
 pub fn find(file: &Path, command: Option<&str>) -> Result<Option<MasterKey>> {
     if let Some(command) = command {
         return from_command(command).map(Some);
@@ -98,14 +100,18 @@ pub fn raw_key(key: &[u8; BYTES]) -> Zeroizing<String> {
     out
 }
 
-/// What to say when [`find`] found none for an existing store.
+/// The error if [`find`] found none for an existing store.
 pub fn missing(file: &Path) -> Error {
     refuse(
+        Code::MasterKeyMissing,
         format_args!(
             "there is no master key: `{}` does not exist",
             file.display()
         ),
-        format_args!("restore that file, set `{VARIABLE}`, or give `--master-key-command`"),
+        keystile_model::next![
+            format_args!("restore that file, set `{VARIABLE}`, or give "),
+            named("master_key_command")
+        ],
     )
 }
 
@@ -118,10 +124,11 @@ pub fn from_command(command: &str) -> Result<MasterKey> {
 /// The secret that a command prints; `name` says which command it is.
 ///
 /// # Errors
-/// It fails, or prints something other than text.
+/// If it fails, or prints something other than text.
 pub fn printed(command: &str, name: &str) -> Result<Zeroizing<String>> {
     let fail = |what: String| {
         refuse(
+            Code::MasterKeyInvalid,
             format_args!("{name} {what}"),
             format_args!("run it by hand to see why: {command}"),
         )
@@ -150,6 +157,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let shown = file.display();
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::MasterKeyInvalid,
             format_args!("the master key `{shown}` cannot be read ({e})"),
             "run as the user who made it",
         )
@@ -159,9 +167,9 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(cannot(e)),
     };
-    // Of what was opened, whatever takes its place meanwhile.
+    // Of the file that was opened, even if it is replaced meanwhile.
     let metadata = opened.metadata().map_err(cannot)?;
-    // Root works on the stores of others.
+    // Root may work on other users' stores.
     let (owner, we) = (metadata.uid(), system::user_id());
     if we != 0 && owner != we && owner != 0 {
         return Err(another_user(file, owner));
@@ -169,6 +177,7 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(refuse(
+            Code::MasterKeyExposed,
             format_args!("the master key `{shown}` can be read by others (mode {mode:04o})"),
             format_args!("run `chmod 600 {shown}`, and make new keys if anybody may have read it"),
         ));
@@ -178,11 +187,11 @@ pub fn from_file(file: &Path) -> Result<Option<MasterKey>> {
     MasterKey::parse(&text, &format!("the file `{shown}`")).map(Some)
 }
 
-/// Checks that a master key's file, if there is one, belongs to the user who makes the store:
-/// anybody else who put it there would know what the store is encrypted with.
+/// Checks that a master key file, if there is one, belongs to the user who creates the store:
+/// anybody else who put it there would know the key.
 ///
 /// # Errors
-/// It belongs to another user.
+/// If it belongs to another user.
 pub fn check_owner(file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(m) if m.uid() != system::user_id() => Err(another_user(file, m.uid())),
@@ -193,6 +202,7 @@ pub fn check_owner(file: &Path) -> Result<()> {
 fn another_user(file: &Path, owner: u32) -> Error {
     let shown = file.display();
     refuse(
+        Code::MasterKeyExposed,
         format_args!(
             "the master key `{shown}` belongs to another user (uid {owner}), who knows it"
         ),
@@ -202,7 +212,7 @@ fn another_user(file: &Path, owner: u32) -> Error {
     )
 }
 
-/// Writes a new master key's file, with mode 0600 from its first moment on.
+/// Writes a new master key file, with mode 0600 from the start.
 pub fn write_file(file: &Path, key: &MasterKey) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut f = fs::OpenOptions::new()
@@ -216,6 +226,7 @@ pub fn write_file(file: &Path, key: &MasterKey) -> Result<()> {
     };
     write().map_err(|e| {
         refuse(
+            Code::FileUnwritable,
             format_args!(
                 "the master key `{}` cannot be written ({e})",
                 file.display()

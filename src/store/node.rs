@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Tx, column};
 use keystile_model::error::Result;
 
-/// An Envoy that has, or had, a secret of its own.
+/// An Envoy that has, or had, its own secret.
 pub struct EnrolledNode {
     /// Its node id.
     pub node: String,
@@ -49,7 +49,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Keeps one as it is.
+    /// Stores one as it is.
     pub fn keep_enrolled_node(&mut self, node: &EnrolledNode) -> Result<()> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?)")

@@ -1,8 +1,8 @@
--- Envoys with a secret of their own for what they report. A node that was revoked keeps its row:
--- what is signed with everybody's secret does not count for it again.
+-- Envoys with their own secret for signing reports. A revoked node keeps its row, so that reports
+-- signed with the shared secret are not accepted from it again.
 CREATE TABLE node (
   node     TEXT    PRIMARY KEY,
-  secret   BLOB,                         -- nothing once it was revoked
+  secret   BLOB,                         -- null once it was revoked
   enrolled INTEGER NOT NULL,
   revoked  INTEGER
 ) STRICT, WITHOUT ROWID;

@@ -1,4 +1,4 @@
-//! Webhooks, their messages, and what the rotation of keys remembers.
+//! Webhooks, their messages, and the state of key rotation.
 
 use crate::trouble::Sql as _;
 use keystile_core::key::KeyId;
@@ -19,11 +19,11 @@ pub struct Message {
     pub url: String,
     /// What signs it.
     pub secret: Secret,
-    /// How often it was tried in vain.
+    /// How many attempts have failed.
     pub failures: u32,
-    /// What it tells.
+    /// The record that it is about.
     pub record: Record,
-    /// The store's, unless that is the first.
+    /// The store's timeline, unless that is the first.
     pub timeline: Option<Timeline>,
 }
 
@@ -87,7 +87,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes how far into the audit log a webhook has been looked for.
+    /// Stores up to which audit record a webhook has been processed.
     pub fn set_webhook_cursor(&mut self, number: u32, cursor: u64) -> Result<()> {
         self.tx
             .prepare_cached("UPDATE webhook SET cursor = ? WHERE number = ?")
@@ -97,7 +97,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Puts a message in line.
+    /// Queues a message.
     pub fn insert_message(&mut self, webhook: u32, seq: u64, next: u64) -> Result<()> {
         self.tx
             .prepare_cached(
@@ -109,8 +109,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Messages of a webhook whose time has come, the longest due first. Those whose audit
-    /// record was pruned have nothing left to say, and take no other's place.
+    /// Messages of a webhook that are due, longest due first. Those whose audit record was pruned
+    /// have no content left and are skipped.
     pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
         let mut statement = self
             .tx
@@ -162,7 +162,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Takes messages out of line whose audit record was pruned; gives their number.
+    /// Removes messages from the queue whose audit record was pruned; gives their number.
     pub fn drop_lost_messages(&mut self) -> Result<u64> {
         let dropped = self
             .tx
@@ -173,7 +173,7 @@ impl Tx<'_> {
         Ok(dropped as u64)
     }
 
-    /// Puts a message off.
+    /// Postpones a message.
     pub fn postpone_message(
         &mut self,
         webhook: u32,
@@ -196,7 +196,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Takes a message out of line.
+    /// Removes a message from the queue.
     pub fn delete_message(&mut self, webhook: u32, seq: u64) -> Result<()> {
         self.tx
             .prepare_cached("DELETE FROM message WHERE webhook = ? AND seq = ?")
@@ -220,7 +220,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Remembers a warning.
+    /// Stores a warning.
     pub fn set_warning(&mut self, key: KeyId, deadline: u64, days: u64) -> Result<()> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO warning (key, deadline, days) VALUES (?, ?, ?)")
@@ -258,7 +258,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes that it was fetched.
+    /// Stores that it was fetched.
     pub fn set_fetched(&mut self, key: KeyId, at: u64) -> Result<()> {
         self.tx
             .prepare_cached("UPDATE handover SET fetched = ? WHERE key = ?")

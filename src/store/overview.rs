@@ -1,4 +1,4 @@
-//! Numbers over the whole store, each read off an index.
+//! Figures for the whole store, each read from an index.
 
 use crate::trouble::Sql as _;
 use keystile_core::key::KeyId;
@@ -8,23 +8,23 @@ use super::{Tx, column};
 use keystile_model::error::Result;
 use keystile_model::record::Client;
 
-/// How much there is.
+/// The size of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
-    /// Living clients.
+    /// Existing clients.
     pub clients: u64,
     /// Keys that are not revoked.
     pub keys: u64,
 }
 
-/// When a key ends; written as its index is, or that is not used.
+/// When a key ends; written exactly like its index, which is not used otherwise.
 const ENDS: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
 const ENDING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 
 impl Tx<'_> {
-    /// How much there is. All keys are counted by the pages of an index, without a look at
+    /// The size of the store. All keys are counted by the pages of an index, without a look at
     /// each; those that are revoked are few.
     pub fn numbers(&self) -> Result<Numbers> {
         let sql = "SELECT (SELECT count(*) FROM client WHERE deleted IS NULL),
@@ -43,7 +43,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// The keys that end first, from an instant on and before another one, in seconds.
+    /// The first keys to expire between two times, in seconds.
     pub fn next_to_end(&self, from: u64, until: u64, most: u32) -> Result<Vec<KeyId>> {
         let sql = format!(
             "SELECT id FROM key INDEXED BY key_ends WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2 ORDER BY {ENDS} LIMIT ?3"
@@ -58,8 +58,8 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// How many keys end on each of so many days from an instant on. A range of the index a
-    /// day: grouping would sort them all.
+    /// How many keys expire on each of this many days from a time on. One index range per day,
+    /// because grouping would sort them all.
     pub fn ends_by_day(&self, from: u64, days: u64) -> Result<Vec<u64>> {
         let sql = format!(
             "SELECT count(*) FROM key INDEXED BY key_ends
@@ -77,8 +77,7 @@ impl Tx<'_> {
         (0..days).map(day).collect()
     }
 
-    /// How much was done, and refused, on each of so many days from one on; days from the
-    /// epoch.
+    /// How much was done and refused on each of this many days from one on; days since the epoch.
     pub fn audit_by_day(&self, first: u64, days: u64) -> Result<Vec<(u64, u64)>> {
         self.write_audit()?;
         let mut statement = self
@@ -94,7 +93,7 @@ impl Tx<'_> {
         (first..first.saturating_add(days)).map(day).collect()
     }
 
-    /// Living clients by name, those after `cursor`, until `each` gives false.
+    /// Existing clients by name, after `cursor`, until `each` gives false.
     pub fn clients_after(
         &self,
         cursor: &str,

@@ -1,9 +1,9 @@
--- What pages and explanations ask for of a million keys, without a look at each.
+-- For questions of the console and of `explain` about a million keys, without reading each.
 
--- Whether any key was made elsewhere.
+-- Whether any key was imported.
 CREATE INDEX key_imported ON key (id) WHERE imported;
 
--- How much was written down on each day (UTC, from the epoch), pruned or not.
+-- How many audit records were written on each day (UTC, counted from the epoch), including pruned ones.
 CREATE TABLE audit_day (
   day     INTEGER PRIMARY KEY,
   done    INTEGER NOT NULL,

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
 use super::{Tx, column};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Revision, SigningRecord, SigningState};
 
 fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
@@ -24,7 +24,7 @@ impl Tx<'_> {
         self.tx.query_row(sql, [], revision).sql()
     }
 
-    /// A policy of former times.
+    /// An earlier policy.
     pub fn policy_revision(&self, number: u64) -> Result<Option<Revision>> {
         let sql = "SELECT revision, text, applied FROM policy WHERE revision = ?";
         self.tx
@@ -33,8 +33,8 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Hands every policy ever applied to `each`, the oldest first: together they may be more
-    /// than is to be held at once.
+    /// Passes every policy ever applied to `each`, oldest first: together they may be too large for
+    /// memory.
     pub fn each_policy(&self, mut each: impl FnMut(Revision)) -> Result<()> {
         let mut statement = self
             .tx
@@ -82,6 +82,7 @@ impl Tx<'_> {
                 SigningState::Retired => None,
                 _ => Some(SigningKey::new(&kid, secret).map_err(|e| {
                     refuse(
+                        Code::StoreDamaged,
                         format_args!("signing key `{kid}` {e}"),
                         "restore the folder from a backup",
                     )
@@ -109,7 +110,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The active key signs no more.
+    /// Makes the active key no longer active.
     pub fn demote_signing_key(&mut self) -> Result<()> {
         self.tx
             .execute(

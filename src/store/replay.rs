@@ -1,4 +1,4 @@
-//! Answers to requests that may come again.
+//! Answers to requests that may be repeated.
 
 use crate::trouble::Sql as _;
 use rusqlite::{OptionalExtension as _, params};
@@ -20,8 +20,7 @@ pub struct Replay {
 }
 
 impl Tx<'_> {
-    /// What a caller was answered to the request that he calls `key`, unless that was
-    /// before `since`, in seconds.
+    /// The answer to a caller's request with this `key`, unless it was before `since`, in seconds.
     pub fn replay(&self, caller: &str, key: &str, since: u64) -> Result<Option<Replay>> {
         self.tx
             .prepare_cached(
@@ -41,7 +40,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// Remembers an answer, and forgets those given before `since`.
+    /// Stores an answer, and deletes those from before `since`.
     pub fn insert_replay(
         &mut self,
         caller: &str,

@@ -1,29 +1,29 @@
 //! Rows written many at a time.
 //!
-//! To run a statement costs as much as to write a row with it: its savepoint, a cursor for
-//! each index. One that writes many rows pays that once.
+//! Running a statement costs as much as writing a row: its savepoint, a cursor for each index. A
+//! statement that writes many rows pays that once.
 
 use std::fmt::Write as _;
 
 use rusqlite::{CachedStatement, Connection, Result, ToSql};
 
-/// Rows of one statement. More of them gain little.
+/// Rows per statement. More gain little.
 pub const MANY: usize = 64;
 
 /// A statement over some rows.
 pub struct Sql<'t> {
-    /// What stands before the rows. May name the shared values: `?1`, `?2`.
+    /// The SQL before the rows. May refer to the shared values: `?1`, `?2`.
     pub head: &'t str,
     /// How many values are the same for all rows.
     pub shared: usize,
-    /// What stands for a row; each `#` is a value of its own.
+    /// The SQL for a row; each `#` is a separate value.
     pub row: &'t str,
-    /// What stands behind the rows.
+    /// The SQL after the rows.
     pub tail: &'t str,
 }
 
 impl Sql<'_> {
-    /// Over so many rows.
+    /// For this many rows.
     pub fn over(&self, rows: usize) -> String {
         let mut sql = self.head.to_owned();
         let mut value = self.shared;
@@ -58,8 +58,8 @@ impl Values<'_, '_> {
     }
 }
 
-/// Writes rows by as few statements as may be. `shared` gives the values that are the same
-/// for all of them, `own` those of one.
+/// Writes rows with as few statements as possible. `shared` gives the values that are the same for
+/// all rows, `own` those of one.
 pub fn write<T>(
     db: &Connection,
     sql: &Sql<'_>,
@@ -69,7 +69,7 @@ pub fn write<T>(
 ) -> Result<()> {
     let (whole, rest) = rows.as_chunks::<MANY>();
     let whole = whole.iter().map(|part| part.as_slice());
-    // The rest goes one by one: a statement for each number would fill the cache of them.
+    // The rest is written one by one: a statement for each number would fill the statement cache.
     for part in whole.chain(rest.chunks(1)) {
         let mut statement = db.prepare_cached(&sql.over(part.len()))?;
         let mut values = Values {

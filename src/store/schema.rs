@@ -1,4 +1,4 @@
-//! Which version of the schema a store has, and who may make it the newest.
+//! The version of a store's schema, and updating it.
 
 use crate::trouble::Sql as _;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
-/// How often it is looked whether another process has done it meanwhile, and how long.
+/// How often, and for how long, to check whether another process has done it meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 const TRIES: u32 = 100;
 
-/// Takes the store for oneself, as long as what it gives is kept: no server may have it open
-/// while its schema changes, as that may be of an earlier version and goes on writing.
+/// Takes the store exclusively while its result is kept: no server may have it open while the
+/// schema changes, because that server may have an earlier version and go on writing.
 pub type Alone = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
 
-/// Of a store that nobody else has open.
+/// For a store that nobody else has open.
 pub fn nobody_else() -> Alone {
     Arc::new(|| Ok(Box::new(())))
 }
@@ -28,12 +28,12 @@ pub fn version(db: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(n).unwrap_or(usize::MAX))
 }
 
-/// Brings a database to the newest version: each of `scripts` makes the next one. `what` it
-/// is, for messages. Without `alone` it is left as it is.
+/// Updates a database to the newest version: each of `scripts` makes the next one. `what` names it
+/// in messages. Without `alone` it is left as it is.
 ///
 /// # Errors
-/// It is of a newer version; or of an earlier one, and it may not be changed, or somebody has
-/// it open; and those of the database.
+/// If it has a newer version, or an earlier one but may not be changed or is open elsewhere; and
+/// those of the database.
 pub fn update(
     db: &mut Connection,
     what: &str,
@@ -47,14 +47,14 @@ pub fn update(
             Some(_) => {}
             None => return Err(newer(what)),
         }
-        // A database that is empty is just being made.
+        // An empty database is just being created.
         if version(db).sql()? == 0 {
             break None;
         }
         match alone.map(|alone| alone()) {
             None => return Err(earlier(what)),
             Some(Ok(alone)) => break Some(alone),
-            // Another command may be at it.
+            // Another command may be updating it.
             Some(Err(e)) if e.kind() == Kind::Conflict && tries > 0 => {
                 tries -= 1;
                 std::thread::sleep(PAUSE);
@@ -76,10 +76,10 @@ pub fn update(
     tx.commit().sql()
 }
 
-/// That a database still has the version that it was opened with.
+/// Checks that a database still has the version that it was opened with.
 ///
 /// # Errors
-/// Another process has updated it.
+/// If another process has updated it.
 pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
     match version(db).sql()? == scripts.len() {
         true => Ok(()),
@@ -89,26 +89,32 @@ pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
 
 fn newer(what: &str) -> Error {
     refuse(
-        format_args!("{what} was written by a newer keystilectl"),
+        Code::StoreNewer,
+        format_args!("{what} was written by a newer version of Keystile"),
         "use that one, or update this one",
     )
-    .of(Kind::Store(Trouble::Access))
 }
 
 fn earlier(what: &str) -> Error {
     refuse(
+        Code::StoreOlder,
         format_args!(
-            "{what} was written by an earlier keystilectl, and a command that only reads does not update it"
+            "{what} was written by an earlier version, and a command that only reads does not update it"
         ),
-        "make a copy of the folder, then run `keystilectl keyset renew` or `keystilectl serve`, which update it",
+        keystile_model::next![
+            "make a copy of the folder, then run ",
+            Act::KeysetRenew,
+            " or ",
+            Act::Serve,
+            ", which update it"
+        ],
     )
-    .of(Kind::Conflict)
 }
 
 fn in_use(what: &str) -> Error {
     refuse(
-        format_args!("{what} was written by an earlier keystilectl, and a server has it open"),
+        Code::StoreOlder,
+        format_args!("{what} was written by an earlier version, and a server has it open"),
         "stop the server, and start it with this version: that updates the store",
     )
-    .of(Kind::Conflict)
 }

@@ -1,11 +1,10 @@
-//! Transactions, which may stand inside one another.
+//! Transactions, which may be nested.
 
 use std::ops::Deref;
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-/// A transaction of the database, or a part of the one that it stands in. Taken back
-/// unless committed.
+/// A transaction of the database, or a nested part of one. Rolled back unless committed.
 pub struct Scope<'s> {
     db: &'s Connection,
     inner: bool,
@@ -13,7 +12,7 @@ pub struct Scope<'s> {
 }
 
 impl<'s> Scope<'s> {
-    /// Begins one; as a part of the running one if `inner`.
+    /// Begins one; nested in the running one if `inner`.
     pub fn begin(db: &'s Connection, behavior: TransactionBehavior, inner: bool) -> Result<Self> {
         db.execute_batch(match (inner, behavior) {
             (true, _) => "SAVEPOINT part",
@@ -27,7 +26,7 @@ impl<'s> Scope<'s> {
         })
     }
 
-    /// Makes it last; as a part, with what it stands in.
+    /// Commits it; if nested, together with the outer one.
     pub fn commit(mut self) -> Result<()> {
         self.db
             .execute_batch(if self.inner { "RELEASE part" } else { "COMMIT" })?;
@@ -47,7 +46,7 @@ impl Deref for Scope<'_> {
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
         if self.open && !self.db.is_autocommit() {
-            // What cannot be taken back now is when the connection closes.
+            // What cannot be rolled back now is rolled back when the connection closes.
             let _ = self.db.execute_batch(if self.inner {
                 "ROLLBACK TO part; RELEASE part"
             } else {

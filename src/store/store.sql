@@ -1,17 +1,17 @@
 -- The store, version 1. Encrypted as a whole by SQLCipher. Times are seconds since the
--- epoch unless the name says otherwise. No key's secret stands in here: digests only.
+-- epoch unless the name says otherwise. It holds no secret of a key, only digests.
 
--- What the store knows about itself; one row.
+-- About the store itself; one row.
 CREATE TABLE meta (
   one        INTEGER PRIMARY KEY CHECK (one = 1),
   store      BLOB    NOT NULL CHECK (length(store) = 8),
-  version    INTEGER NOT NULL,           -- of the keyset: milliseconds, always rising
-  issued_at  INTEGER NOT NULL,           -- of the last change that the keyset shows
+  version    INTEGER NOT NULL,           -- of the keyset: milliseconds, always increasing
+  issued_at  INTEGER NOT NULL,           -- of the last change in the keyset
   audit_seq  INTEGER NOT NULL,           -- the last audit record and its hash, so that
-  audit_hash BLOB    NOT NULL            -- a tail that was cut off is missed
+  audit_hash BLOB    NOT NULL            -- removal of the last ones is detected
 ) STRICT;
 
--- A number is never used again: buckets at the edge are named by it.
+-- A number is never used again, because buckets in the filter are named by it.
 CREATE TABLE client (
   number      INTEGER PRIMARY KEY AUTOINCREMENT,
   name        TEXT    NOT NULL,
@@ -23,10 +23,10 @@ CREATE TABLE client (
 ) STRICT;
 CREATE UNIQUE INDEX client_living ON client (name) WHERE deleted IS NULL;
 
--- Lists of words (scopes, ranges, origins) are separated by spaces: none of them can
--- hold one, and publishing a hundred thousand keys parses no JSON.
+-- Lists of words (scopes, ranges, origins) are separated by spaces, which none of the words
+-- can contain, so that publishing a hundred thousand keys parses no JSON.
 CREATE TABLE key (
-  id           INTEGER PRIMARY KEY,      -- the number that its ten digits spell
+  id           INTEGER PRIMARY KEY,      -- the number that its ten digits encode
   client       INTEGER NOT NULL REFERENCES client (number),
   digest       BLOB    NOT NULL UNIQUE CHECK (length(digest) = 32),
   imported     INTEGER NOT NULL,
@@ -34,15 +34,15 @@ CREATE TABLE key (
   environment  TEXT    NOT NULL,
   publishable  INTEGER NOT NULL,
   scopes       TEXT    NOT NULL,
-  plan         TEXT,                     -- its own; without one, its client's
-  limits       TEXT    NOT NULL,         -- a JSON array, or nothing
+  plan         TEXT,                     -- its own; if null, its client's
+  limits       TEXT    NOT NULL,         -- a JSON array, or empty
   expires      INTEGER,
   not_before   INTEGER,
-  overlap_end  INTEGER,                  -- when it gives way to the key it was rotated to
+  overlap_end  INTEGER,                  -- when only the key it was rotated to works
   disabled     INTEGER NOT NULL,
   revoked      INTEGER,
   reason       TEXT    NOT NULL,
-  lineage      INTEGER NOT NULL,         -- first key in its line of rotations
+  lineage      INTEGER NOT NULL,         -- first key in its chain of rotations
   rotated_from INTEGER,
   allow        TEXT    NOT NULL,
   deny         TEXT    NOT NULL,

@@ -1,9 +1,9 @@
-//! Timelines: what a store says of itself that another one, restored from the same backup,
-//! does not.
+//! Timelines, which distinguish stores that were restored from the same backup.
 
 use crate::trouble::Sql as _;
 use std::fmt;
 
+use keystile_core::hex::Hex;
 use keystile_core::key::KeyId;
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
@@ -12,25 +12,25 @@ use super::{Tx, column};
 use keystile_model::error::Result;
 use keystile_model::world::World;
 
-/// Names the course that a store has taken since it was made or last restored. Two stores
-/// restored from one backup have the same id and different timelines.
+/// Identifies the history of a store since it was created or last restored. Two stores restored
+/// from one backup have the same id but different timelines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeline(pub [u8; 8]);
 
 impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 
-/// A key that the last published keyset held, and that a restore brought back otherwise.
+/// A key of the last published keyset that a restore has lost or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostKey {
     /// Its id.
     pub id: KeyId,
     /// The client that it was issued to.
     pub client: String,
-    /// It was revoked or disabled, and is good again; otherwise the store does not know it.
+    /// It was revoked or disabled and is valid again; otherwise the store does not know it.
     pub revoked: bool,
 }
 
@@ -53,13 +53,13 @@ impl Tx<'_> {
         Ok(self.meta.timeline)
     }
 
-    /// The version that the keyset has after this transaction, if that changes it, lies above
-    /// this one.
+    /// Ensures that the keyset's version after this transaction, if that changes it, is above this
+    /// one.
     pub fn rise_above(&mut self, version: u64) {
         self.next = self.next.max(version.saturating_add(1));
     }
 
-    /// Notes the base that is published from now on, by what is signed of it.
+    /// Stores the base that is published from now on, by its manifest.
     pub fn set_base(&mut self, manifest: &[u8]) -> Result<()> {
         let tag = self.base_tag(manifest);
         self.tx.execute("UPDATE meta SET base = ?", [tag]).sql()?;
@@ -85,7 +85,7 @@ impl Tx<'_> {
             .into()
     }
 
-    /// Remembers what a restore lost.
+    /// Stores a key that a restore lost.
     pub fn insert_lost_key(&mut self, key: &LostKey) -> Result<()> {
         self.tx
             .prepare_cached("INSERT OR REPLACE INTO lost_key VALUES (?, ?, ?)")
@@ -99,8 +99,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What the last restore lost, by id, behind `after`. A key that was put right since is
-    /// not among them.
+    /// What the last restore lost, by id, after `after`, without keys that have been dealt with
+    /// since.
     pub fn lost_keys(&self, after: Option<KeyId>, most: u32) -> Result<Vec<LostKey>> {
         let mut statement = self
             .tx

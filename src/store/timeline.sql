@@ -1,28 +1,28 @@
--- Timelines, the base that was published last, Envoys that are known, and what a restore lost.
+-- Timelines, the last published base, known Envoys, and what a restore lost.
 
--- Sets the course of this store apart from those that a restore cut off: another one with each
--- restore. `began` is the version that its keysets begin with.
+-- Distinguishes the history of this store from those that a restore cut off: each restore starts a
+-- new timeline. `began` is the version of its first keyset.
 ALTER TABLE meta ADD COLUMN timeline BLOB CHECK (length(timeline) = 8);
 ALTER TABLE meta ADD COLUMN began INTEGER NOT NULL DEFAULT 0;
 UPDATE meta SET timeline = randomblob(8);
 
--- SHA-256 over the timeline and the manifest of the base that was published last. A file is
--- taken for that base only if it is the one.
+-- SHA-256 over the timeline and the manifest of the last published base. A file is accepted as
+-- that base only if it matches.
 ALTER TABLE meta ADD COLUMN base BLOB;
 
--- Every Envoy that was given a keyset or reported one, until it is forgotten by its name.
+-- Every Envoy that received or reported a keyset, until it is forgotten explicitly.
 CREATE TABLE envoy (
   node    TEXT    PRIMARY KEY,
   cluster TEXT    NOT NULL,
-  version TEXT    NOT NULL,              -- of Envoy, as it says
-  address TEXT    NOT NULL,              -- where it last connected from, or nothing
-  gone    INTEGER,                       -- since when it has no stream; nothing: it has one
+  version TEXT    NOT NULL,              -- of Envoy, as it reports
+  address TEXT    NOT NULL,              -- where it last connected from, or empty
+  gone    INTEGER,                       -- since when it has no stream; null: it has one
   proved  INTEGER NOT NULL               -- it has sent a signed report
 ) STRICT, WITHOUT ROWID;
 
--- Keys that the last published keyset held and the last restore brought back otherwise.
+-- Keys that were in the last published keyset and are different after the last restore.
 CREATE TABLE lost_key (
-  id      INTEGER PRIMARY KEY,           -- the number that its ten digits spell
+  id      INTEGER PRIMARY KEY,           -- the number that its ten digits encode
   client  TEXT    NOT NULL,
-  revoked INTEGER NOT NULL               -- it is known, and good again; otherwise it is unknown
+  revoked INTEGER NOT NULL               -- 1: it was revoked and is valid again; 0: it is unknown
 ) STRICT;

@@ -12,7 +12,7 @@ use keystile_model::token_record::TokenRecord;
 const COLUMNS: &str =
     "token.id, digest, token.name, role, client.name, scopes, plans, max_expiry, max_keys,
     networks, token.created, created_by, expires, last_used, revoked, invitation";
-/// A token that is bound to a client which was deleted is bound to none.
+/// A token that was bound to a deleted client is bound to none.
 const TABLES: &str =
     "token LEFT JOIN client ON client.number = token.client AND client.deleted IS NULL";
 
@@ -65,7 +65,7 @@ impl Tx<'_> {
             .sql()
     }
 
-    /// All tokens, the oldest first.
+    /// All tokens, oldest first.
     pub fn tokens(&self) -> Result<Vec<TokenRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY token.created, token.id");
         let mut statement = self.tx.prepare(&sql).sql()?;
@@ -73,7 +73,7 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Tokens, the oldest first, those behind one, until `each` gives false.
+    /// Tokens, oldest first, after one, until `each` gives false.
     pub fn tokens_after(
         &self,
         after: Option<KeyId>,
@@ -124,7 +124,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Switches a token off for good.
+    /// Revokes a token.
     pub fn revoke_token(&mut self, id: KeyId, now: u64) -> Result<()> {
         self.tx
             .execute(
@@ -135,7 +135,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Remembers when a token was used.
+    /// Stores when a token was used.
     pub fn token_used(&mut self, id: KeyId, now: u64) -> Result<()> {
         self.tx
             .execute(

@@ -1,7 +1,6 @@
-//! The database's own words, turned into ours. Where the store stands is added by whoever
-//! opened it.
+//! The database's errors, turned into ours. The caller that opened the store adds its location.
 
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use rusqlite::ErrorCode;
 
 use crate::{PATIENCE, damaged};
@@ -10,45 +9,43 @@ use crate::{PATIENCE, damaged};
 pub(crate) fn trouble(e: rusqlite::Error) -> Error {
     match e.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => refuse(
+            Code::StoreUndecryptable,
             "the store cannot be decrypted",
             "the master key is another one, or the file is damaged",
-        )
-        .of(Kind::Store(Trouble::Damaged)),
+        ),
         Some(ErrorCode::DatabaseCorrupt) => damaged("a page of it is not as it was written"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => refuse(
+            Code::StoreBusy,
             format_args!(
                 "another process has been writing to the store for {} s",
                 PATIENCE.as_secs()
             ),
             "nothing was changed; try again when it is done",
-        )
-        .of(Kind::Unavailable),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            refuse(
-                "the store cannot be written",
-                "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
-            )
-            .of(Kind::Store(Trouble::Access))
-        }
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refuse(
+            Code::StoreAccess,
+            "the store cannot be written",
+            "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
+        ),
         Some(ErrorCode::DiskFull) => refuse(
+            Code::StoreFull,
             "the disk under the store is full",
             "nothing was changed; free some space",
-        )
-        .of(Kind::Store(Trouble::Full)),
+        ),
         Some(ErrorCode::FileLockingProtocolFailed | ErrorCode::SystemIoFailure) => refuse(
+            Code::StoreIo,
             format_args!("the disk under the store does not answer as it should ({e})"),
             "nothing was changed; free some space and check the disk",
-        )
-        .of(Kind::Store(Trouble::Io)),
+        ),
         _ => refuse(
+            Code::StoreIo,
             format_args!("the store does not work as it should ({e})"),
             "nothing was changed; if it stays, restore the folder from a backup",
-        )
-        .of(Kind::Store(Trouble::Io)),
+        ),
     }
 }
 
-/// Turns what the database answers into what the rest of the companion reads.
+/// Converts results of the database into ours.
 pub(crate) trait Sql<T> {
     /// The same, with our refusal.
     ///

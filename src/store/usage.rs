@@ -1,6 +1,6 @@
-//! Usage in a database of its own beside the store: a flood of counts never makes a
-//! revocation wait. Encrypted with a key that the store holds, so that a new master key
-//! of the store needs no second file to change at the same moment.
+//! Usage in a separate database beside the store, so that a flood of counts never delays a
+//! revocation. Encrypted with a key derived from a secret in the store, so that a new master key
+//! for the store does not require changing a second file at the same time.
 
 use crate::trouble::Sql as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::schema::{self, Alone};
 use super::scope::Scope;
 use super::{Store, Tx};
 use crate::master_key as seal;
-use keystile_model::error::{Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Kind, Result, Trouble, refuse};
 
 mod add;
 mod facts;
@@ -34,11 +34,11 @@ pub use step::Step;
 /// As [`super::MIGRATIONS`].
 const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];
 
-/// What messages call it.
+/// The name for messages.
 const USAGE: &str = "usage";
 
-/// How long a server's other work waits for a transaction that counts. Short: whoever
-/// holds the store's only writer meanwhile holds up revocations.
+/// How long a server's other work waits for a counting transaction. Short, because holding the
+/// store's only writer delays revocations.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The key that usage is encrypted with. No `Debug`, no `Display`; wiped when dropped.
@@ -49,13 +49,13 @@ pub struct UsageStore {
     db: Connection,
 }
 
-/// A transaction of it: a view of one moment for reading, all or nothing for writing.
+/// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
     tx: Scope<'s>,
 }
 
 impl UsageKey {
-    /// From a secret that only this store has, and that stays the same as long as it lives.
+    /// From a secret that only this store has, and that never changes.
     pub(super) fn of(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         key.copy_from_slice(
@@ -79,7 +79,7 @@ impl Store {
         self.path.with_file_name("usage.db")
     }
 
-    /// Does something with store and usage, which is empty where nothing was counted yet.
+    /// Calls `f` with store and usage, which is empty if nothing was counted yet.
     ///
     /// # Errors
     /// Those of `f`, or usage cannot be opened.
@@ -93,7 +93,7 @@ impl Store {
         self.with_made_usage(f)
     }
 
-    /// The same, to write: usage is there afterwards.
+    /// The same for writing: creates usage if necessary.
     ///
     /// # Errors
     /// Those of `f`, or usage cannot be opened or made.
@@ -114,7 +114,7 @@ impl Store {
         out
     }
 
-    /// Copies usage, as it is at one moment, into an empty file; whether there is any.
+    /// Copies usage consistently into an empty file; gives whether there is any.
     ///
     /// # Errors
     /// Those of the database.
@@ -138,14 +138,14 @@ impl Store {
         }
         let damaged = |how: &str| {
             refuse(
+                Code::UsageDamaged,
                 format_args!("the counts of usage, `usage.db`, are damaged: {how}"),
                 "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
             )
-            .of(Kind::Store(Trouble::Damaged))
         };
         self.with_made_usage(|_, usage| super::whole(&usage.db, &file, damaged))
             .map_err(|e| match e.kind() {
-                Kind::Store(Trouble::Damaged) if !e.to_string().contains("counts of usage") => {
+                Kind::Store(Trouble::Damaged) if !e.is(Code::UsageDamaged) => {
                     damaged("it cannot be read")
                 }
                 _ => e,
@@ -158,8 +158,8 @@ impl Store {
         Ok(UsageStore::open(file, &key, Some(&schema::nobody_else())).is_ok())
     }
 
-    /// Keys that a file of usage counted as let through and that the store does not know, and
-    /// the greatest number of a client in it. Those keys belong to nobody from now on.
+    /// Keys that a usage file counted as let through but that the store does not know, and the
+    /// highest client number in it. From now on those keys belong to nobody.
     ///
     /// # Errors
     /// Those of the store, or the file is no usage of it.
@@ -188,8 +188,13 @@ impl Store {
     fn usage_key(&mut self) -> Result<UsageKey> {
         self.read(|tx| tx.usage_key())?.ok_or_else(|| {
             refuse(
+                Code::NotReady,
                 "usage cannot be encrypted: the store has no secret of its own yet",
-                "change anything in the store, such as `keystilectl keyset renew`, and try again",
+                keystile_model::next![
+                    "change anything in the store, such as with ",
+                    Act::KeysetRenew,
+                    ", and try again"
+                ],
             )
         })
     }
@@ -227,12 +232,12 @@ impl UsageStore {
         Ok(usage)
     }
 
-    /// Waits longer for others than a server's operations may: of who counts.
+    /// Waits longer for others than a server's operations do; used for counting.
     pub fn be_patient(&mut self) -> Result<()> {
         self.db.busy_timeout(super::PATIENCE).sql()
     }
 
-    /// Reads, all from one moment.
+    /// Reads consistently.
     ///
     /// # Errors
     /// Those of `f`, and of the database.
@@ -261,8 +266,11 @@ impl UsageStore {
             let backup = Backup::new(&self.db, &mut copy).sql()?;
             // All pages in one step: in WAL mode that stops nobody from counting.
             if backup.step(-1).sql()? != StepResult::Done {
-                return Err(refuse("usage was busy", "nothing was written; try again")
-                    .of(Kind::Unavailable));
+                return Err(refuse(
+                    Code::StoreBusy,
+                    "usage was busy",
+                    "nothing was written; try again",
+                ));
             }
         }
         // One file, and no log beside it.
@@ -274,6 +282,7 @@ impl UsageStore {
         match sound.as_str() {
             "ok" => Ok(()),
             wrong => Err(refuse(
+                Code::UsageDamaged,
                 format_args!("usage is damaged: {wrong}"),
                 "move `usage.db` away to count anew, and back up again",
             )),
@@ -291,7 +300,7 @@ fn connect(path: &Path, key: &UsageKey, flags: OpenFlags) -> Result<Connection> 
     db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
     db.pragma_update(None, "key", key.raw().as_str()).sql()?;
     db.busy_timeout(PATIENCE).sql()?;
-    // FULL: a batch is acknowledged when it is on the disk, for nobody has it afterwards.
+    // FULL: a batch is acknowledged only when it is on disk, because nobody else has it after that.
     db.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;",

@@ -1,28 +1,28 @@
 -- From version 1 to version 2: roles, tokens, replays, changes of keys, an audit log that
--- can be searched and cut.
+-- can be searched and pruned.
 
 -- The audit log's own secret, made with the first checkpoint; and where its chain begins:
--- after the last record that was removed, which the tag vouches for.
+-- after the last removed record, authenticated by the tag.
 ALTER TABLE meta ADD COLUMN audit_secret BLOB;
 ALTER TABLE meta ADD COLUMN audit_start INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE meta ADD COLUMN audit_start_hash BLOB NOT NULL
   DEFAULT x'0000000000000000000000000000000000000000000000000000000000000000';
 ALTER TABLE meta ADD COLUMN audit_start_tag BLOB;
 
--- The version of the keyset that first showed the key as it is.
+-- The first version of the keyset that has the key in its current state.
 ALTER TABLE key ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE key ADD COLUMN rotate_every INTEGER;       -- seconds; nothing: as its plan says
-ALTER TABLE key ADD COLUMN grace INTEGER;              -- seconds; nothing: as its plan says
+ALTER TABLE key ADD COLUMN rotate_every INTEGER;       -- seconds; null: as its plan says
+ALTER TABLE key ADD COLUMN grace INTEGER;              -- seconds; null: as its plan says
 UPDATE key SET changed = (SELECT version FROM meta);
 CREATE INDEX key_changed ON key (changed);
 CREATE INDEX key_rotated_from ON key (rotated_from) WHERE rotated_from IS NOT NULL;
 
--- A record of format 1 has none of what its hash does not cover, but for the client: that
--- is taken from what it says.
+-- A record of format 1 has none of these fields, because its hash does not cover them, except
+-- for the client: that is derived from its content.
 ALTER TABLE audit ADD COLUMN format  INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE audit ADD COLUMN address TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN request TEXT NOT NULL DEFAULT '';
-ALTER TABLE audit ADD COLUMN client  TEXT NOT NULL DEFAULT '';  -- that it concerns, or nothing
+ALTER TABLE audit ADD COLUMN client  TEXT NOT NULL DEFAULT '';  -- that it concerns, or empty
 ALTER TABLE audit ADD COLUMN outcome TEXT NOT NULL DEFAULT 'done'
   CHECK (outcome IN ('done', 'refused'));
 ALTER TABLE audit ADD COLUMN reason  TEXT NOT NULL DEFAULT '';  -- of a refusal
@@ -37,18 +37,18 @@ CREATE INDEX audit_action ON audit (action);
 CREATE INDEX audit_at ON audit (at_ms);
 CREATE INDEX audit_refused ON audit (seq) WHERE outcome = 'refused';
 
--- Who may talk to the server. Of a token only the digest is here.
+-- Who may use the server's API. Only the digest of a token is stored.
 CREATE TABLE token (
-  id         INTEGER PRIMARY KEY,        -- the number that its ten digits spell
+  id         INTEGER PRIMARY KEY,        -- the number that its ten digits encode
   digest     BLOB    NOT NULL CHECK (length(digest) = 32),
   name       TEXT    NOT NULL,
   role       TEXT    NOT NULL CHECK (role IN ('owner', 'issuer', 'auditor', 'client')),
   client     INTEGER REFERENCES client (number),
-  scopes     TEXT    NOT NULL,           -- ceilings, of a client's token only
+  scopes     TEXT    NOT NULL,           -- upper bounds, only for a client's token
   plans      TEXT    NOT NULL,
   max_expiry INTEGER,                    -- seconds from the issue of a key
   max_keys   INTEGER,
-  networks   TEXT    NOT NULL,           -- ranges that it may be used from; nothing: any
+  networks   TEXT    NOT NULL,           -- ranges that it may be used from; empty: any
   created    INTEGER NOT NULL,
   created_by TEXT    NOT NULL,
   expires    INTEGER NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE token (
 ) STRICT;
 CREATE UNIQUE INDEX token_living ON token (name) WHERE revoked IS NULL;
 
--- Answers to requests that may come again. They hold no secret.
+-- Responses to requests that may be repeated. They contain no secret.
 CREATE TABLE replay (
   caller  TEXT    NOT NULL,
   key     TEXT    NOT NULL,

@@ -5,14 +5,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 
 mod partial;
 
 pub use partial::{Partial, PartialFolder, remove_all as remove_partials};
 
-/// Writes beside and renames, so that whoever reads finds the old content or the new one
-/// and nothing between, and so that Envoy, which watches for renames, notices.
+/// Writes another file and renames it, so that readers find either the old content or the new, and
+/// so that Envoy, which watches for renames, notices.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     put(path, mode, content, true)
 }
@@ -29,12 +29,14 @@ fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
     };
     if !folder.is_dir() {
         return Err(refuse(
+            Code::FileUnwritable,
             format_args!("the folder `{}` does not exist", folder.display()),
             format_args!("make it with `mkdir -p {}`", folder.display()),
         ));
     }
     if path.is_dir() {
         return Err(refuse(
+            Code::FileUnwritable,
             format_args!("`{}` is a folder", path.display()),
             "name a file in it",
         ));
@@ -45,7 +47,7 @@ fn put(path: &Path, mode: u32, content: &[u8], sync: bool) -> Result<()> {
         file.write_all(content)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         if sync {
-            // On the disk before it takes the place of what is there.
+            // On disk before it replaces what is there.
             file.sync_all()?;
         }
         beside.persist(path)?;
@@ -69,12 +71,13 @@ fn cannot_write(path: &Path, e: &io::Error) -> Error {
         _ => "the file is as it was; check its folder and try again",
     };
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be written ({})", path.display(), e.kind()),
         next,
     )
 }
 
-/// Waits for whoever else holds a folder, and holds it until dropped.
+/// Waits for the lock of a folder, and holds it until dropped.
 pub fn turn(folder: &Path) -> Result<File> {
     let hold = || -> io::Result<File> {
         let file = File::open(folder)?;
@@ -83,6 +86,7 @@ pub fn turn(folder: &Path) -> Result<File> {
     };
     hold().map_err(|e| {
         refuse(
+            Code::SystemFailed,
             format_args!("the folder `{}` cannot be locked ({e})", folder.display()),
             "put it on a local file system",
         )
@@ -93,6 +97,7 @@ pub fn turn(folder: &Path) -> Result<File> {
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| {
         refuse(
+            Code::FileUnreadable,
             format_args!("`{}` cannot be read ({e})", path.display()),
             "name a file that is there",
         )

@@ -1,7 +1,7 @@
-//! Clock, randomness, user, host, environment and private files: touched here and nowhere else.
+//! Clock, randomness, user, host, environment and private files: used only here.
 //!
-//! Whatever stands on this crate is handed an instant and a source of randomness, in a
-//! [`World`]. Never decides anything, and never opens a store.
+//! Crates above this one are given a time and a source of randomness, in a [`World`]. Never decides
+//! anything, and never opens a store.
 #![expect(
     clippy::disallowed_methods,
     reason = "clock, randomness, environment and programs are asked here, for all others"
@@ -16,13 +16,13 @@ use nix::unistd::{User, geteuid, getuid};
 use zeroize::Zeroizing;
 
 use keystile_model::caller::{Caller, Grant};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::{Actor, Moment, World};
 
 pub mod file;
 
-/// Reads the real one.
+/// The real world, for a local caller.
 pub fn local() -> World {
     World {
         now: now(),
@@ -33,7 +33,7 @@ pub fn local() -> World {
     }
 }
 
-/// The real one of a request over the network, by who holds a token.
+/// The real world, for a request with a token.
 pub fn of_request(grant: Grant, address: IpAddr, request: &str) -> World {
     World {
         now: now(),
@@ -48,7 +48,7 @@ pub fn of_request(grant: Grant, address: IpAddr, request: &str) -> World {
     }
 }
 
-/// The real one of a request by who signed in over an identity provider.
+/// The real world, for a request by a person who signed in through an identity provider.
 pub fn of_person(name: &str, grant: Grant, address: IpAddr, request: &str) -> World {
     let name = name.chars().filter(|c| !c.is_control()).take(600).collect();
     World {
@@ -60,7 +60,7 @@ pub fn of_person(name: &str, grant: Grant, address: IpAddr, request: &str) -> Wo
     }
 }
 
-/// The real one of what a server does without being asked.
+/// The real world, for what a server does on its own.
 pub fn of_server() -> World {
     World {
         now: now(),
@@ -74,7 +74,7 @@ pub fn of_server() -> World {
     }
 }
 
-/// The real one of a message that a secret scanner signed.
+/// The real world, for a message that a secret scanner signed.
 pub fn of_scanner(address: IpAddr, request: &str) -> World {
     World {
         caller: Caller::Local,
@@ -85,8 +85,7 @@ pub fn of_scanner(address: IpAddr, request: &str) -> World {
     }
 }
 
-/// The real one of a request over the network by nobody that is known: good for the
-/// record of its refusal, and for nothing else.
+/// The real world, for a request by an unknown caller: only good for recording its refusal.
 pub fn of_stranger(address: IpAddr, request: &str) -> World {
     World {
         now: now(),
@@ -111,6 +110,7 @@ pub fn instant() -> tokio::time::Instant {
 fn system_entropy(buf: &mut [u8]) -> Result<()> {
     getrandom::fill(buf).map_err(|e| {
         refuse(
+            Code::SystemFailed,
             format_args!("the system gives no randomness ({e})"),
             "nothing was changed; try again",
         )
@@ -155,7 +155,7 @@ fn host() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The monotonic clock, in nanoseconds since it was first asked.
+/// The monotonic clock, in nanoseconds since the first call.
 pub fn nanoseconds() -> u64 {
     static START: std::sync::OnceLock<tokio::time::Instant> = std::sync::OnceLock::new();
     let elapsed = START.get_or_init(instant).elapsed().as_nanos();
@@ -167,7 +167,7 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
-/// What was typed, the program's name first.
+/// The command line, program name first.
 pub fn arguments() -> Vec<std::ffi::OsString> {
     std::env::args_os().collect()
 }
@@ -182,7 +182,7 @@ pub fn user_id() -> u32 {
     geteuid().as_raw()
 }
 
-/// What of our own variables a program that we start is told: where things are.
+/// Our own variables that a program we start may see: only locations.
 const TOLD: [&str; 4] = [
     "KEYSTILE_HOME",
     "KEYSTILE_SERVER",
@@ -190,9 +190,9 @@ const TOLD: [&str; 4] = [
     "KEYSTILE_WEBHOOK_ALLOW",
 ];
 
-/// A line for the shell, ready to be started: the only way in which programs are. It inherits
-/// no secret of ours, neither those that there are (master key, token, client secret, signing
-/// keys) nor those that there will be: all that begins with our name stays here.
+/// A shell command, ready to be started; all programs are started this way. It inherits none of our
+/// secrets, neither present ones (master key, token, client secret, signing keys) nor future ones:
+/// no variable with our prefix is passed on.
 pub fn shell(line: &str) -> std::process::Command {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", line]);
@@ -205,8 +205,8 @@ pub fn shell(line: &str) -> std::process::Command {
     command
 }
 
-/// Makes the process keep its secrets to itself: no core dump, no debugger of another
-/// process of the same user, and files that nobody else can read unless we say so.
+/// Protects the secrets of the process: no core dumps, no debugging by other processes of the same
+/// user, and files that nobody else can read by default.
 pub fn harden() {
     // Best effort: a sandbox that forbids these calls has made its own rules.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
@@ -214,11 +214,11 @@ pub fn harden() {
     umask(Mode::from_bits_truncate(0o077));
 }
 
-/// How many connections each of some listeners may have of those that are wanted, after
-/// this process was allowed as many open files as the system lets it: a store whose files
-/// cannot be opened any more would be worse than a connection that is refused.
+/// How many of the wanted connections each of some listeners may have, after raising this process's
+/// limit of open files as far as the system allows: running out of files for the store would be
+/// worse than refusing a connection.
 pub fn connections(wanted: usize, listeners: usize) -> usize {
-    /// Of the store, logs, certificates and connections to others.
+    /// Files for the store, logs, certificates and outgoing connections.
     const OTHERS: u64 = 200;
     let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return wanted;
@@ -236,7 +236,7 @@ pub fn executable_folder() -> Option<std::path::PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }
 
-/// A fixed one, at a number of seconds; its randomness is real.
+/// A world at a fixed time in seconds; its randomness is real.
 pub fn at(seconds: u64) -> World {
     World {
         now: Moment::from_ms(seconds * 1000),
@@ -252,7 +252,7 @@ pub fn at(seconds: u64) -> World {
     }
 }
 
-/// The same by who holds a token.
+/// The same for the holder of a token.
 pub fn by(seconds: u64, grant: Grant) -> World {
     World {
         actor: remote(

@@ -18,7 +18,6 @@ use keystile_core::limit::bucket::MemoryBuckets;
 use keystile_core::report::usage::{Ledger, Use};
 use keystile_core::request::certificate::Peer;
 use keystile_core::request::headers::Headers;
-use keystile_core::request::route::{Comparison, Places, Router, Template};
 use zeroize::Zeroizing;
 
 const POLICY: &str = r#"{"version":1,
@@ -278,50 +277,5 @@ fn usage(c: &mut Criterion) {
     group.finish();
 }
 
-/// How many templates there are with text around parameters in one place of the path does not
-/// count: the rows of 5 and of 1,000 are to be alike.
-fn routes(c: &mut Criterion) {
-    let mut group = c.benchmark_group("routes");
-    for n in [5, 1_000] {
-        for (name, template, path) in [
-            (
-                "text behind, one place",
-                "/v1/jobs/{id}:do-{n}",
-                "/v1/jobs/4711:do-{n}",
-            ),
-            (
-                "text behind, many places",
-                "/v1/kind-{n}/{id}.json",
-                "/v1/kind-{n}/4711.json",
-            ),
-            (
-                "text between",
-                "/v1/{n}-{base}...{head}",
-                "/v1/{n}-main...next",
-            ),
-            ("capitals", "/V1/Kind{n}/{id}.json", "/V1/Kind{n}/4711.json"),
-        ] {
-            let mut router = Router::default();
-            let filled = |text: &str, i: usize| text.replace("{n}", &format!("{i:04}"));
-            for i in 0..n {
-                let template = Template::parse(&filled(template, i)).unwrap();
-                router.insert(i, Places::default(), &template, &[]).unwrap();
-            }
-            let paths: Vec<String> = (0..n).map(|i| filled(path, i)).collect();
-            let mut i = 0;
-            group.bench_function(format!("{name}, {n} routes"), |b| {
-                b.iter(|| {
-                    i = (i + 7) % n;
-                    let path = black_box(paths[i].as_str());
-                    let found = router.find("api.example.com", b"GET", path);
-                    assert_eq!(found, Some(i));
-                    black_box(router.find_as(Comparison::IgnoresCase, "h", b"GET", path))
-                });
-            });
-        }
-    }
-    group.finish();
-}
-
-criterion_group!(benches, decisions, lookups, loads, overlays, usage, routes);
+criterion_group!(benches, decisions, lookups, loads, overlays, usage);
 criterion_main!(benches);

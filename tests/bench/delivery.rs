@@ -7,12 +7,11 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code, unused_imports)]
 
-#[path = "../envoy/support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::{Companion, Envoy, Load, Server, Upstream, eventually, fresh_dir, get};
+use keystile_tests::proxy::{
+    Client, Companion, Envoy, Load, Server, Upstream, eventually, fresh_dir, get, request,
+};
 
 const POLICY: &str = r#"
 version: 1
@@ -85,8 +84,8 @@ fn main() {
 
 /// Over a connection of its own, so that starting a command is not measured.
 fn revoke(server: &Server, id: &str) -> Instant {
-    let mut client = support::Client::connect(server.address().parse().unwrap());
-    let revoke = support::request("POST", format!("/v1/keys/{id}/revoke"))
+    let mut client = Client::connect(server.address().parse().unwrap());
+    let revoke = request("POST", format!("/v1/keys/{id}/revoke"))
         .bearer(server.token())
         .header("content-type", "application/json")
         .body("{}");

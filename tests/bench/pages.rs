@@ -8,12 +8,7 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code)]
 
-#[path = "fleet.rs"]
-mod fleet;
-#[path = "../serve/server.rs"]
-mod server;
-#[path = "../control/support.rs"]
-mod support;
+mod addresses;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -21,11 +16,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::server::{Server, token};
+use keystile_tests::support::{Home, word};
 use serde_json::Value;
-use server::{Server, token};
 use sha2::{Digest as _, Sha256};
-use support::{Home, word};
 
 /// The largest client has a tenth of all keys, and these share the others.
 const CLIENTS: usize = 2_000;
@@ -260,53 +255,7 @@ fn look(home: &Home) {
     println!("\nmilliseconds: median, worst, and CPU of the server for each");
     let mut slow = 0;
     println!("an owner");
-    for path in [
-        "/console".to_owned(),
-        "/console?since=7d".to_owned(),
-        "/console?since=30d".to_owned(),
-        "/console/clients".to_owned(),
-        "/console/clients?search=c19".to_owned(),
-        "/console/clients?search=nobody".to_owned(),
-        "/console/clients?plan=free".to_owned(),
-        "/console/clients?label=team%3Dnone".to_owned(),
-        "/console/clients/new".to_owned(),
-        "/console/clients/big".to_owned(),
-        "/console/clients/big?since=7d".to_owned(),
-        "/console/clients/big?since=30d".to_owned(),
-        "/console/clients/big?status=revoked".to_owned(),
-        "/console/clients/c7".to_owned(),
-        "/console/clients/c7?since=30d".to_owned(),
-        "/console/clients/c7/issue".to_owned(),
-        "/console/keys".to_owned(),
-        "/console/keys?status=active".to_owned(),
-        "/console/keys?status=revoked".to_owned(),
-        "/console/keys?expiring=2d".to_owned(),
-        "/console/keys?label=team%3Drare".to_owned(),
-        "/console/keys?client=big&status=revoked".to_owned(),
-        format!("/console/keys?cursor={unused}"),
-        format!("/console/keys/{used}"),
-        format!("/console/keys/{used}?since=7d"),
-        format!("/console/keys/{used}?since=30d"),
-        format!("/console/keys/{unused}"),
-        "/console/policy".to_owned(),
-        "/console/policy/edit".to_owned(),
-        "/console/policy/history".to_owned(),
-        "/console/explain".to_owned(),
-        "/console/audit".to_owned(),
-        "/console/audit?action=key.".to_owned(),
-        "/console/audit?action=client.create".to_owned(),
-        "/console/audit?outcome=refused".to_owned(),
-        "/console/audit?client=c7".to_owned(),
-        "/console/audit?client=big&action=key.revoke".to_owned(),
-        "/console/audit?user=nobody".to_owned(),
-        format!("/console/audit?subject={used}"),
-        "/console/audit?since=1h&outcome=done".to_owned(),
-        "/console/fleet".to_owned(),
-        "/console/tokens".to_owned(),
-        "/console/tokens?show=all".to_owned(),
-        "/console/webhooks".to_owned(),
-        "/console/guide".to_owned(),
-    ] {
+    for path in addresses::of_staff(&used, &unused) {
         slow += usize::from(timed(&server, &path, || drop(staff.get(&path))));
     }
     let seal = staff.seal();

@@ -6,18 +6,11 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code)]
 
-#[path = "fleet.rs"]
-mod fleet;
-#[path = "../serve/server.rs"]
-mod server;
-#[path = "../control/support.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use fleet::{PART, ROUTES, Teller, now};
-use server::{Server, token};
-use support::{Home, word};
+use keystile_tests::fleet::{PART, ROUTES, Teller, now};
+use keystile_tests::server::{Server, token};
+use keystile_tests::support::{Home, word};
 
 const KEYS: usize = 10_000;
 const CLIENTS: usize = 100;
@@ -26,14 +19,7 @@ fn main() {
     let mut numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
     let wanted = numbers.next_back().unwrap_or(10_000_000);
     let home = Home::new();
-    let mut ids = Vec::new();
-    for n in 0..CLIENTS {
-        let client = format!("c{n}");
-        home.ok(&["client", "create", &client]);
-        let count = (KEYS / CLIENTS).to_string();
-        let issued = home.json(&["key", "issue", &client, "--count", &count]);
-        ids.extend(issued.as_array().unwrap().iter().map(|k| word(k, "id")));
-    }
+    let ids = issued(&home);
     let owner = token(&home, "owner");
     let server = Server::start(&home, &[]);
     let mut teller = Teller::new(&home);
@@ -101,6 +87,18 @@ fn main() {
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         println!("{:8.1}  (worst {:.1})  {path}", ms(times[4]), ms(times[8]));
     }
+}
+
+fn issued(home: &Home) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 0..CLIENTS {
+        let client = format!("c{n}");
+        home.ok(&["client", "create", &client]);
+        let count = (KEYS / CLIENTS).to_string();
+        let issued = home.json(&["key", "issue", &client, "--count", &count]);
+        ids.extend(issued.as_array().unwrap().iter().map(|k| word(k, "id")));
+    }
+    ids
 }
 
 /// Of the database and its log.

@@ -14,16 +14,7 @@ fn from_the_invitation_on(screen: Screen) {
 
     // An owner invites.
     sign_in(b, &server, &owner);
-    b.go(&format!("{}/console/tokens", server.url()));
-    b.write("#f-name", "acme-self");
-    b.choose("[name=role]", "client");
-    b.write("#f-client", "acme");
-    b.write("#f-scopes", "read");
-    b.write("#f-max_expiry", "90d");
-    b.write("#f-max_keys", "8");
-    b.click("[name=invite]");
-    b.follow("section[aria-labelledby=new] button");
-    let link = b.value("#secret");
+    let link = invited(b, &server);
     let (place, code) = link.split_once('#').unwrap();
     assert_eq!(place, format!("{}/console/invitation", server.url()));
     assert!(code.starts_with("kst_invite_"));
@@ -87,6 +78,20 @@ fn from_the_invitation_on(screen: Screen) {
     for secret in [code, own.as_str(), key.as_str()] {
         assert!(!log_of(&home).contains(secret));
     }
+}
+
+/// The link for somebody who may issue keys of one client.
+fn invited(b: &Browser, server: &Server) -> String {
+    b.go(&format!("{}/console/tokens", server.url()));
+    b.write("#f-name", "acme-self");
+    b.choose("[name=role]", "client");
+    b.write("#f-client", "acme");
+    b.write("#f-scopes", "read");
+    b.write("#f-max_expiry", "90d");
+    b.write("#f-max_keys", "8");
+    b.click("[name=invite]");
+    b.follow("section[aria-labelledby=new] button");
+    b.value("#secret")
 }
 
 #[test]

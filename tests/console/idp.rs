@@ -20,7 +20,7 @@ use ring::signature::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// Our id there.
+/// Our client id at the provider.
 pub const CLIENT: &str = "keystile-console";
 /// Our secret there, with what has to be encoded in it.
 pub const SECRET: &str = "s3cret:/+of the console";

@@ -2,18 +2,12 @@
 //!
 //! Screenshots land in `target/console/`, for looking at.
 
-mod browser;
 mod client;
 mod idp;
 mod oidc;
 mod owner;
 mod pages;
-mod reading;
-#[allow(dead_code)]
-#[path = "../serve/server.rs"]
-mod server;
 mod settings;
-#[allow(dead_code)]
-#[path = "../control/support.rs"]
-mod support;
 mod usage;
+
+use keystile_tests::{browser, reading, server, support};

@@ -70,7 +70,11 @@ fn settings_of_usage(screen: Screen) {
     assert!(told.contains("in full"), "{told}");
     b.judge("auditor-settings");
 
-    // He reads every page, and finds nothing to press on it but to search and to leave.
+    nothing_to_press(b, &go);
+}
+
+/// An auditor reads every page, and finds nothing to press on it but to search and to leave.
+fn nothing_to_press(b: &Browser, go: &impl Fn(&str)) {
     for page in [
         "clients/acme",
         "keys",
@@ -112,7 +116,7 @@ fn what_a_client_does_beside(screen: Screen) {
     assert_eq!(b.count("form[action$='/enable']"), 0);
     assert!(
         b.text("section[aria-labelledby=off]")
-            .contains("Whoever runs this API")
+            .contains("operator of this API")
     );
 
     // The documentation is made of the policy that is in force.

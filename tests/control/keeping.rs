@@ -194,7 +194,7 @@ fn a_restore_beside_what_the_lost_store_left_tells_what_is_missing_and_serves_no
     home.ok(&["key", "revoke", &revoked]);
     published(&home, "overlay.keyset", &late);
     let words = home.refused(&["restore", "kept.db"]);
-    assert!(words.contains("`keystilectl serve` is running"), "{words}");
+    assert!(words.contains("a server is running"), "{words}");
     assert!(server.stop());
     let lost_base = version_in(&home, "base.keyset");
     for end in ["", "-wal", "-shm"] {

@@ -9,10 +9,7 @@ mod keeping;
 mod pages;
 mod programs;
 mod schemas;
-#[allow(dead_code)]
-#[path = "../serve/server.rs"]
-mod server;
-#[allow(dead_code)]
-mod support;
 mod transcripts;
 mod wayin;
+
+use keystile_tests::{server, support};

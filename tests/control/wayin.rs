@@ -32,7 +32,7 @@ fn an_import_says_what_it_would_do_and_does_it_once() {
     let dry = home.run(&import_kong(&file, &[]));
     assert!(dry.status.success(), "{}", text(&dry.stderr));
     let words = text(&dry.stdout);
-    assert!(words.starts_with("2 clients would be made\n2 keys would be imported\n1 plan would be added to the policy\n"), "{words}");
+    assert!(words.starts_with("2 clients would be created\n2 keys would be imported\n1 plan would be added to the policy\n"), "{words}");
     assert!(
         words.contains("{limits: [{requests: 100, per: 1m, by: client}]}"),
         "{words}"
@@ -158,6 +158,42 @@ fn a_month_of_kong_becomes_a_quota_of_the_policy_here_and_through_a_server() {
 }
 
 #[test]
+fn a_plan_of_the_policy_keeps_its_limits_and_those_of_the_export_are_named() {
+    let home = store();
+    let file = vector("kong.yaml");
+    let dry = home.json(&import_kong(&file, &[]));
+    let plan = dry["done"]["plans_added"][0].as_str().unwrap().to_owned();
+    let policy = format!(
+        "version: 1\nplans:\n  {plan}: {{limits: [{{requests: 9000, per: 1s}}]}}\nroutes: []\n"
+    );
+    let path = home.path("policy.yaml");
+    std::fs::write(&path, policy).unwrap();
+    home.ok(&["policy", "apply", path.to_str().unwrap()]);
+    for flags in [&[][..], &["--apply"]] {
+        let told = home.run(&import_kong(&file, flags));
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        let words = text(&told.stderr);
+        let line = words
+            .lines()
+            .find(|l| l.contains("limits of plan"))
+            .unwrap();
+        assert!(
+            line.contains("not carried over: ") && line.contains("kong.yaml:"),
+            "{line}"
+        );
+        assert!(line.contains(&format!("`{plan}`")), "{line}");
+        let both = words
+            .lines()
+            .find(|l| l.contains("of the policy stays"))
+            .unwrap();
+        assert!(
+            both.contains("requests: 9000") && both.contains("requests: 100"),
+            "{both}"
+        );
+    }
+}
+
+#[test]
 fn a_file_of_another_kind_is_refused_and_a_client_that_is_denied_stays_out() {
     let home = store();
     let refused = home.refused(&["import", "kong", &vector("openapi.yaml")]);
@@ -165,7 +201,7 @@ fn a_file_of_another_kind_is_refused_and_a_client_that_is_denied_stays_out() {
     let file = vector("kong/denied.yaml");
     let done = home.run(&import_kong(&file, &["--apply"]));
     assert!(done.status.success(), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("`mallory` and its keys stay out"));
+    assert!(text(&done.stderr).contains("`mallory` and its keys are left out"));
     let clients = home.json(&["client", "list"]).to_string();
     assert!(
         clients.contains("hooli") && !clients.contains("mallory"),

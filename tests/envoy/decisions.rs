@@ -112,6 +112,7 @@ struct Case {
 }
 
 impl Case {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn new() -> Self {
         let mut keys = Keys::new(POLICY);
         let reader = vec!["read:users".to_owned()];

@@ -5,16 +5,12 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod beside;
-#[allow(dead_code)]
-#[path = "../console/browser.rs"]
-mod browser;
 mod callers;
 mod certificates;
 mod closed;
 mod decisions;
 mod drafts;
 mod faults;
-mod fixture;
 mod gateway;
 mod grpc;
 mod hostile;
@@ -31,19 +27,13 @@ mod modes;
 mod mutual_tls;
 mod outage;
 mod overlay;
-#[allow(dead_code)]
-#[path = "../serve/pki.rs"]
-mod pki;
 mod pushes;
 mod quick_start;
-#[path = "../console/reading.rs"]
-mod reading;
 mod readings;
 mod redirects;
 mod restore;
 mod revocation;
 mod secrets;
-mod support;
 mod templates;
 mod tls;
 mod trailers;
@@ -53,3 +43,7 @@ mod two_filters;
 mod usage;
 mod usage_served;
 mod usage_shown;
+
+use keystile_tests::{browser, fixture, pki, proxy as support, reading};
+
+use keystile_tests::{browser, fixture, pki, proxy as support, reading};

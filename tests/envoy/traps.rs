@@ -36,7 +36,10 @@ fn a_worker_that_fails_after_the_canary_passed_lets_nothing_through() {
     }
     assert_eq!(upstream.requests(), 0);
     let line = envoy.access_line(|line| line["status"] == 403);
-    assert_eq!(line["reason"], "rbac_access_denied_matched_policy[none]");
+    assert_eq!(
+        line["reason"],
+        "rbac_access_denied_matched_policy[keystile]"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! what one Envoy counts and what it hears of the others.
 
 use crate::fixture::{Keys, id};
+use crate::support::Request;
 use crate::support::{Envoy, Reply, Seen, Setup, Upstream, burst, count, eventually, get};
 use keystile_core::keyset::SigningKeys;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
@@ -164,23 +165,7 @@ fn what_is_told_is_exactly_what_was_sent_though_the_control_plane_is_away_and_re
 
     let mut sent = Sums::new();
     let mut round = |envoy: &Envoy, n: usize| {
-        let key = |i: usize| Some(id(&all[i]).to_string());
-        let v1 = || Some("GET /v1/{*rest}".to_owned());
-        for (request, name) in [
-            (get("/v1/a").bearer(&all[0]), (key(0), v1(), "ok")),
-            (get("/v1/a").bearer(&all[1]), (key(1), v1(), "ok")),
-            (
-                get("/v1/b").bearer(&all[2]),
-                (key(2), v1(), "revoked_api_key"),
-            ),
-            (
-                get("/closed").bearer(&all[0]),
-                (key(0), Some("/closed".into()), "insufficient_scope"),
-            ),
-            (get("/v1/a"), (None, v1(), "missing_api_key")),
-            (get("/healthz"), (None, Some("/healthz".into()), "ok")),
-            (get("/nowhere"), (None, None, "route_denied")),
-        ] {
+        for (request, name) in sorts(&all) {
             let request = request.header("user-agent", "the tests");
             let answers = burst(envoy.address(), 6, n, &request);
             let name = (name.0, name.1, name.2.to_owned());
@@ -230,6 +215,30 @@ fn what_is_told_is_exactly_what_was_sent_though_the_control_plane_is_away_and_re
         books.batches.len(),
         books.repeated
     );
+}
+
+/// The key, the route and the outcome that a request counts under.
+type Counts = (Option<String>, Option<String>, &'static str);
+
+/// One request of each sort.
+fn sorts(all: &[String]) -> Vec<(Request, Counts)> {
+    let key = |i: usize| Some(id(&all[i]).to_string());
+    let v1 = || Some("GET /v1/{*rest}".to_owned());
+    vec![
+        (get("/v1/a").bearer(&all[0]), (key(0), v1(), "ok")),
+        (get("/v1/a").bearer(&all[1]), (key(1), v1(), "ok")),
+        (
+            get("/v1/b").bearer(&all[2]),
+            (key(2), v1(), "revoked_api_key"),
+        ),
+        (
+            get("/closed").bearer(&all[0]),
+            (key(0), Some("/closed".into()), "insufficient_scope"),
+        ),
+        (get("/v1/a"), (None, v1(), "missing_api_key")),
+        (get("/healthz"), (None, Some("/healthz".into()), "ok")),
+        (get("/nowhere"), (None, None, "route_denied")),
+    ]
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! From requests through real Envoys to the numbers of the real server: what
 //! `keystilectl usage` and the console's pages say is what was sent.
 
+mod sorts;
+
 use crate::fixture::Keys;
 use crate::support::{
     Answer, Companion, Envoy, Load, Request, Server, Upstream, burst, count, eventually, fresh_dir,
@@ -8,6 +10,7 @@ use crate::support::{
 };
 use crate::usage_shown::{self, Shown};
 use serde_json::Value;
+use sorts::{Sort, sorts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -24,13 +27,6 @@ routes:
   - { path: "/v1/{*rest}", methods: [GET] }
   - { path: /closed, scopes: [admin] }
 "#;
-
-/// One kind of request: which key it carries, and the route that it matches.
-struct Sort {
-    request: Request,
-    key: Option<String>,
-    route: Option<&'static str>,
-}
 
 /// What was sent and how it was answered, told apart as the server tells it apart.
 #[derive(Default)]
@@ -170,34 +166,10 @@ fn the_server_and_its_pages_show_exactly_what_two_envoys_were_sent_though_it_was
     server.json(&["key", "revoke", &dead_id]);
     let stranger = Keys::new(COUNTED).issue("nobody");
 
-    let v1 = Some("GET /v1/{*rest}");
-    let sorts: Vec<Sort> = [
-        (get("/v1/a").bearer(&plain), Some(&plain_id), v1),
-        (
-            get("/closed").bearer(&plain),
-            Some(&plain_id),
-            Some("/closed"),
-        ),
-        (
-            get("/closed").bearer(&admin),
-            Some(&admin_id),
-            Some("/closed"),
-        ),
-        (get("/v1/b?c=d").bearer(&admin), Some(&admin_id), v1),
-        (get("/v1/a").bearer(&small), Some(&small_id), v1),
-        (get("/v1/a").bearer(&dead), Some(&dead_id), v1),
-        (get("/v1/a").bearer(&stranger), None, v1),
-        (get("/v1/a"), None, v1),
-        (get("/healthz"), None, Some("/healthz")),
-        (get("/nowhere"), None, None),
-    ]
-    .into_iter()
-    .map(|(request, key, route)| Sort {
-        request,
-        key: key.cloned(),
-        route,
-    })
-    .collect();
+    let sorts = sorts(
+        [&plain, &admin, &small, &dead, &stranger],
+        [&plain_id, &admin_id, &small_id, &dead_id],
+    );
     let envoys = two_envoys(&server, &companion, &upstream);
 
     let requests: Vec<Request> = sorts.iter().map(|s| s.request.clone()).collect();
@@ -205,11 +177,7 @@ fn the_server_and_its_pages_show_exactly_what_two_envoys_were_sent_though_it_was
     let pace = Duration::from_millis(160);
     let loads = [0, 1].map(|i: usize| Load::start(envoys[i].address(), 16, pace, requests.clone()));
     // Wherever batches just are: a few short deaths, and a long one.
-    for alive in [1500, 1100, 700] {
-        spell(Duration::from_millis(alive));
-        server.kill();
-        server.restart();
-    }
+    short_deaths(&mut server);
     server.kill();
     spell(Duration::from_secs(30));
     for envoy in &envoys {
@@ -256,6 +224,14 @@ fn the_server_and_its_pages_show_exactly_what_two_envoys_were_sent_though_it_was
         &envoys,
     );
     println!("{} requests, all of them counted, and once", sent.all());
+}
+
+fn short_deaths(server: &mut Server) {
+    for alive in [1500, 1100, 700] {
+        spell(Duration::from_millis(alive));
+        server.kill();
+        server.restart();
+    }
 }
 
 #[test]

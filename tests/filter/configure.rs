@@ -8,6 +8,7 @@ use crate::fixture::{Edge, Store, by_header, filter, signing_key, signing_keys, 
 use crate::host::{Fault, Outcome, Process, Status, Vm};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_no_keyset_is_refused_with_its_reason() {
     let whole = Store::small().0.seal();
     let text = String::from_utf8(whole.clone()).unwrap();

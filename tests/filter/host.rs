@@ -14,44 +14,25 @@
 )]
 
 mod calls;
+mod filter;
 mod process;
 mod request;
+mod state;
 
-use std::cell::RefMut;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
 
-use wasmi::{Engine, Error, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Val};
+use wasmi::{Error, Instance, Store, StoreLimitsBuilder, Val};
 
-use self::calls::Stop;
 pub use self::process::{
     Fault, HttpCall, Level, Line, Metric, MetricKind, Process, Rival, Shared, Status,
 };
 pub use self::request::{FilterState, Headers, Outcome, Property, Reply, Request, StateEntry};
+pub use filter::Filter;
+use state::{Context, Phase, State, Transaction};
 
 /// Linear memory in Envoy's V8 ends here; the filter must not need more in a test either.
 const MEMORY_LIMIT: usize = 1 << 30;
-
-/// A compiled module. Compiling is the slow part: do it once.
-pub struct Filter {
-    engine: Engine,
-    module: Module,
-}
-
-impl Filter {
-    pub fn load(path: &Path) -> Self {
-        let wasm = std::fs::read(path)
-            .unwrap_or_else(|error| panic!("{}: {error}; build the filter first", path.display()));
-        Self::compile(&wasm).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
-
-    pub fn compile(wasm: &[u8]) -> Result<Self, Error> {
-        let engine = Engine::default();
-        let module = Module::new(&engine, wasm)?;
-        Ok(Self { engine, module })
-    }
-}
 
 /// One VM: a thread's, or the canary's. A trap or a refused configuration ends it, as in Envoy; FAIL_RELOAD is a new
 /// `Vm` in the same process.
@@ -402,127 +383,5 @@ impl Vm {
             return Err(Trap(why));
         }
         Ok(results.first().and_then(Val::i32).map(i32::cast_unsigned))
-    }
-}
-
-/// What the host functions of one VM see.
-struct State {
-    process: Shared,
-    /// `NAME=value\0` each.
-    environment: Vec<String>,
-    contexts: BTreeMap<u32, Context>,
-    current: u32,
-    /// Set by the guest for the rest of a call; zero is none.
-    effective: u32,
-    configuration: Option<Vec<u8>>,
-    /// Headers and body of the answer to a call, while it is delivered.
-    answer: Option<(Headers, Vec<u8>)>,
-    /// Metrics by this VM's ids: index × 4 + kind. Defining one twice gives two ids for one metric.
-    metrics: Vec<(MetricKind, String)>,
-    limits: StoreLimits,
-}
-
-#[derive(Default)]
-struct Context {
-    /// A root's own id, for a root.
-    root: u32,
-    transaction: Option<Transaction>,
-    tick_period: u32,
-    declared: Vec<Property>,
-    done: bool,
-}
-
-struct Transaction {
-    phase: Phase,
-    request: Headers,
-    trailers: Headers,
-    response: Headers,
-    properties: BTreeMap<Vec<String>, Vec<u8>>,
-    filter_state: FilterState,
-    reply: Option<Reply>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Request,
-    Trailers,
-    Response,
-    Log,
-}
-
-impl State {
-    fn context(&mut self, id: u32) -> &mut Context {
-        self.contexts
-            .get_mut(&id)
-            .expect("the context exists, and in this VM")
-    }
-
-    fn active(&mut self) -> u32 {
-        if self.contexts.contains_key(&self.effective) {
-            self.effective
-        } else {
-            self.current
-        }
-    }
-
-    fn root(&mut self) -> Result<&mut Context, Stop> {
-        let active = self.active();
-        let root = self.contexts.get(&active).ok_or(Status::BadArgument)?.root;
-        self.contexts
-            .get_mut(&root)
-            .ok_or(Stop::Code(Status::BadArgument as u32))
-    }
-
-    fn transaction(&mut self) -> Option<&mut Transaction> {
-        let active = self.active();
-        self.contexts.get_mut(&active)?.transaction.as_mut()
-    }
-
-    fn metric(&mut self, id: u64) -> Result<(MetricKind, RefMut<'_, Metric>), Stop> {
-        let index = usize::try_from(id / 4).map_err(|_| Status::NotFound)?;
-        let found = self
-            .metrics
-            .get(index)
-            .filter(|(kind, _)| *kind as u64 == id % 4);
-        let key = found.ok_or(Status::NotFound)?;
-        let metric = RefMut::map(self.process.borrow_mut(), |process| {
-            process.metrics.entry(key.clone()).or_default()
-        });
-        Ok((key.0, metric))
-    }
-}
-
-impl Transaction {
-    /// The map of a type, where its phase is on; in the log phase both, to be read.
-    fn map(&mut self, kind: u64, write: bool) -> Option<&mut Headers> {
-        match (kind, self.phase) {
-            (0, Phase::Request) => Some(&mut self.request),
-            (1, Phase::Trailers) => Some(&mut self.trailers),
-            (2, Phase::Response) => Some(&mut self.response),
-            (0, Phase::Log) if !write => Some(&mut self.request),
-            (2, Phase::Log) if !write => Some(&mut self.response),
-            _ => None,
-        }
-    }
-
-    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
-        if let Some(value) = self.properties.get(path) {
-            return Some(value.clone());
-        }
-        let joined = |name: &str| {
-            let values: Vec<&[u8]> = self.request.all(name).collect();
-            (!values.is_empty()).then(|| values.join(&b','))
-        };
-        let state = |name: &str| Some(self.filter_state.get(name)?.value.clone());
-        match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["request", "headers", name] => joined(name),
-            ["request", "path"] => joined(":path"),
-            ["request", "method"] => joined(":method"),
-            ["request", "host"] => joined(":authority"),
-            ["request", "scheme"] => joined(":scheme"),
-            ["filter_state", name] => state(name),
-            [name] => state(&format!("wasm.{name}")),
-            _ => None,
-        }
     }
 }

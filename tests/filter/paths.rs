@@ -25,7 +25,7 @@ fn reached(vector: &Value) -> Vec<&str> {
 /// A template that a path is the only one to fit. `None` where no template can name it.
 fn template(path: &str) -> Option<String> {
     let nameable = |s: &str| {
-        !s.is_empty() && s != "." && s != ".." && !s.contains(['%', ';', '\\', '"', '{', ' '])
+        !s.is_empty() && !s.ends_with('.') && !s.contains(['%', ';', '\\', '"', '{', ' ', '$'])
     };
     let bare = path.strip_prefix('/')?;
     (bare.is_empty() || bare.split('/').all(nameable)).then(|| path.to_owned())

@@ -7,6 +7,8 @@ use crate::fixture::{Edge, Store, by_header};
 use crate::host::{Headers, Outcome, Request};
 use keystile_core::keyset::StoreId;
 
+mod forged;
+
 /// A policy with a limit of two, and a key on it that may do `a`.
 fn store() -> (Store, String) {
     let (store, key) = Store::limited(json!([{"requests": 2, "per": "1h"}]));
@@ -220,77 +222,6 @@ fn a_redirect_in_shadow_mode_is_not_charged_twice() {
 }
 
 #[test]
-fn nothing_that_a_caller_sends_stands_for_an_earlier_pass() {
-    let (mut store, key) = store();
-    let mut edge = Edge::start(&store);
-    let digest = store.row(&key).digest.prefix();
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = store.row(&key).id.to_string();
-    let pass = format!("pass.{}", store.id);
-    let seen = format!("seen.{}", store.id);
-    let names = [&pass[..], &seen, "key", "client"].map(|name| {
-        let forms = ["keystile.", "wasm.keystile.", "x-keystile-", "keystile-"];
-        forms.map(|form| format!("{form}{name}"))
-    });
-    let first = first_pass(&mut edge, &by_header(&key));
-    let mark = first.state(&format!("wasm.keystile.{pass}")).expect("set");
-    for value in [&hex, &id, &mark] {
-        let names = names.iter().flatten();
-        let request = names.fold(Request::get("/plain"), |request, name| {
-            request.header(name, value)
-        });
-        assert_eq!(edge.ask(&request).code(), "missing_api_key");
-    }
-    // Not even the filter state, unless it is the filter's own, of the same policy, and well formed.
-    let other_policy = mark.replacen(
-        &mark[9..11],
-        if &mark[9..11] == "00" { "11" } else { "00" },
-        1,
-    );
-    for forged in [
-        "",
-        &hex,
-        &id,
-        &mark[9..],
-        &mark[..mark.len() - 1],
-        &other_policy,
-    ] {
-        let mut second = by_header(&key).redirected(&first, "/plain");
-        let name = format!("wasm.keystile.{pass}");
-        second.filter_state.get_mut(&name).expect("set").value = forged.as_bytes().to_vec();
-        assert_eq!(edge.ask(&second).code(), "missing_api_key", "{forged}");
-    }
-}
-
-/// Envoy can be told to answer a refusal with another page, for which it runs the filter
-/// chain again as for a redirect of the upstream's.
-#[test]
-fn who_was_refused_is_not_let_in_by_a_redirect_of_the_refusal() {
-    let (store, key) = store();
-    for forwards in [false, true] {
-        let store = store.clone().set("forward_credential", json!(forwards));
-        let mut edge = Edge::start(&store);
-        let request = by_header(&key);
-        for _ in 0..2 {
-            assert_eq!(edge.ask(&request).code(), "ok");
-        }
-        let refused = edge.ask(&request);
-        assert_eq!(refused.code(), "rate_limited");
-        assert!(refused.state("key").is_some(), "logs name the key");
-        let second = Request {
-            filter_state: refused.filter_state.clone(),
-            ..Request::get("/plain")
-        };
-        assert_eq!(edge.ask(&second).code(), "missing_api_key");
-        let with_key = Request {
-            filter_state: refused.filter_state,
-            ..request
-        };
-        assert_eq!(edge.ask(&with_key).code(), "rate_limited");
-    }
-}
-
-#[test]
 fn a_caller_who_was_nobody_first_is_known_on_a_third_pass() {
     let (store, key) = store();
     let mut edge = Edge::start(&store);
@@ -405,6 +336,12 @@ fn a_second_filter_does_not_take_the_mark_of_the_first_for_its_own() {
     let passed = first_pass(&mut edge, &by_header(&key));
     assert_eq!(behind(&mut edge, &passed, second, None), "missing_api_key");
     assert_eq!(behind(&mut edge, &passed, second, Some(&other_key)), "ok");
+    // Another store with the same policy and the same keys.
+    let mut alike = first.clone();
+    alike.id = StoreId(*b"likewise");
+    edge.add(&alike);
+    let root = edge.root;
+    assert_eq!(behind(&mut edge, &passed, root, None), "missing_api_key");
     // One store, another policy: another VM, because the newest policy of a store governs its VM.
     let mut other_vm = Edge::start(&stricter);
     let root = other_vm.root;

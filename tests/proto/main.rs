@@ -3,9 +3,6 @@
 //! (`tests/vectors/proto`). A wrong number, type or name is a field that the texts do not
 //! declare so.
 
-#[allow(dead_code)]
-#[path = "../envoy/support/proto/mod.rs"]
-mod proto;
 mod samples;
 mod text;
 mod wire;
@@ -13,6 +10,7 @@ mod wire;
 use std::fs;
 use std::path::Path;
 
+use keystile_tests::proxy::proto;
 use samples::samples;
 use text::Texts;
 
@@ -21,7 +19,7 @@ use crate::proto::ratelimit::{Code, SHOULD_RATE_LIMIT};
 use crate::proto::wasm::FailurePolicy;
 
 /// Where the messages are written.
-const SOURCES: [&str; 2] = ["src/render/proto", "tests/envoy/support/proto"];
+const SOURCES: [&str; 2] = ["src/render/proto", "tests/harness/proxy/proto"];
 
 fn sources() -> String {
     let mut all = String::new();

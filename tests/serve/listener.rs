@@ -95,7 +95,41 @@ fn nothing_secret_stands_in_its_log() {
     let key = word(&issued, "key");
     // Pasted into every field that is kept: none takes it, and none repeats it.
     let id = word(&issued, "id");
-    for (method, path, body) in [
+    for (method, path, body) in pasted(&id, &key, &owner) {
+        let (status, answer) = send(&server, method, &path, &owner, &body);
+        assert_eq!(status, 422, "{method} {path}: {answer}");
+    }
+    get(&server, &format!("/v1/clients?label={key}"), &owner);
+    get(&server, &format!("/v1/keys/{key}"), &owner);
+    get(&server, &format!("/{owner}"), "kst_owner_wrong");
+    assert!(server.stop());
+
+    let log = log_of(&home);
+    let body = |text: &str| text.rsplit('_').next().unwrap()[10..].to_owned();
+    for secret in [body(&key), body(&owner), "of-the-log".to_owned()] {
+        assert!(!log.contains(&secret), "{log}");
+    }
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|l: &Value| l["message"] == "request")
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .any(|l| l["route"] == "/v1/keys" && l["status"] == 201)
+    );
+    assert!(lines.iter().all(|l| !word(l, "request").is_empty()));
+    assert!(lines[0]["ms"].is_number() && word(&lines[0], "address") == "127.0.0.1");
+    assert_eq!(word(&lines[0], "token").len(), 10);
+    let exported = home.ok(&["audit", "export"]);
+    for secret in [body(&key), body(&owner)] {
+        assert!(!exported.contains(&secret), "{exported}");
+    }
+}
+
+fn pasted(id: &str, key: &str, owner: &str) -> Vec<(&'static str, String, Value)> {
+    vec![
         (
             "POST",
             format!("/v1/keys/{id}/revoke"),
@@ -142,37 +176,7 @@ fn nothing_secret_stands_in_its_log() {
             "/v1/webhooks".to_owned(),
             json!({"name": "h", "url": format!("https://x.example/{key}")}),
         ),
-    ] {
-        let (status, answer) = send(&server, method, &path, &owner, &body);
-        assert_eq!(status, 422, "{method} {path}: {answer}");
-    }
-    get(&server, &format!("/v1/clients?label={key}"), &owner);
-    get(&server, &format!("/v1/keys/{key}"), &owner);
-    get(&server, &format!("/{owner}"), "kst_owner_wrong");
-    assert!(server.stop());
-
-    let log = log_of(&home);
-    let body = |text: &str| text.rsplit('_').next().unwrap()[10..].to_owned();
-    for secret in [body(&key), body(&owner), "of-the-log".to_owned()] {
-        assert!(!log.contains(&secret), "{log}");
-    }
-    let lines: Vec<Value> = log
-        .lines()
-        .map(|l| serde_json::from_str(l).unwrap())
-        .filter(|l: &Value| l["message"] == "request")
-        .collect();
-    assert!(
-        lines
-            .iter()
-            .any(|l| l["route"] == "/v1/keys" && l["status"] == 201)
-    );
-    assert!(lines.iter().all(|l| !word(l, "request").is_empty()));
-    assert!(lines[0]["ms"].is_number() && word(&lines[0], "address") == "127.0.0.1");
-    assert_eq!(word(&lines[0], "token").len(), 10);
-    let exported = home.ok(&["audit", "export"]);
-    for secret in [body(&key), body(&owner)] {
-        assert!(!exported.contains(&secret), "{exported}");
-    }
+    ]
 }
 
 #[test]

@@ -97,30 +97,7 @@ fn a_webhook_reaches_public_addresses_and_what_the_operator_allows_and_nothing_e
     let owner = token(&home, "owner");
     let server = Server::start(&home, &[]);
 
-    // What is written as an address is refused when it is registered.
-    for (n, url) in [
-        "https://169.254.169.254:8443/hook",
-        "http://127.0.0.1:8443/hook",
-        "http://localhost:8443/hook",
-        "https://[::ffff:10.9.8.7]:8443/hook",
-        "https://2852039166:8443/hook",
-    ]
-    .iter()
-    .enumerate()
-    {
-        let (status, problem) = ask(&server, &owner, &format!("bad-{n}"), url);
-        assert_eq!(status, 422, "{url}: {problem}");
-        let detail = problem.to_string();
-        assert!(
-            detail.contains("`url`: ") && detail.contains("--webhook-allow"),
-            "{detail}"
-        );
-        let words = home.refused(&["webhook", "create", "bad", url]);
-        assert!(
-            words.contains("`url`: ") && words.contains("--webhook-allow"),
-            "{words}"
-        );
-    }
+    addresses_are_refused_when_they_are_registered(&home, &server, &owner);
 
     // What a name stands for is looked at when a message goes out. Of two, both count.
     for name in ["metadata", "two"] {
@@ -168,4 +145,30 @@ fn a_webhook_reaches_public_addresses_and_what_the_operator_allows_and_nothing_e
     });
     assert_eq!(closed[2].connections(), 0);
     drop(server);
+}
+
+fn addresses_are_refused_when_they_are_registered(home: &Home, server: &Server, owner: &str) {
+    for (n, url) in [
+        "https://169.254.169.254:8443/hook",
+        "http://127.0.0.1:8443/hook",
+        "http://localhost:8443/hook",
+        "https://[::ffff:10.9.8.7]:8443/hook",
+        "https://2852039166:8443/hook",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (status, problem) = ask(server, owner, &format!("bad-{n}"), url);
+        assert_eq!(status, 422, "{url}: {problem}");
+        let detail = problem.to_string();
+        assert!(
+            detail.contains("`url`: ") && detail.contains("--webhook-allow"),
+            "{detail}"
+        );
+        let words = home.refused(&["webhook", "create", "bad", url]);
+        assert!(
+            words.contains("`url`: ") && words.contains("--webhook-allow"),
+            "{words}"
+        );
+    }
 }

@@ -117,7 +117,7 @@ impl Receiver {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

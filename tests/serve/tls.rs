@@ -73,7 +73,7 @@ fn a_certificate_that_takes_its_place_is_used_without_a_restart() {
     fs::copy(home.path("server.pem"), home.path("former.pem")).unwrap();
     fs::rename(home.path("server.pem.new"), home.path("server.pem")).unwrap();
     let began = Instant::now();
-    while !log_of(&home).contains("the new certificate is not taken") {
+    while !log_of(&home).contains("the new certificate is invalid") {
         assert!(list(&home, &server, &owner, "former.pem").status.success());
         assert!(
             began.elapsed() < Duration::from_secs(30),

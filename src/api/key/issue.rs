@@ -1,129 +1,35 @@
 //! New keys: issued, rotated, imported.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{KeyView, certificates, nets, origins};
+use super::KeyView;
 use crate::Pace;
-use crate::client::check_labels;
 use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
-use keystile_model::error::{Result, refuse};
-use keystile_model::wire::{
-    self, Environment, Id, LimitWords, Range, Secret, Span, Time, TimeWords,
-};
+use keystile_model::error::{Code, Result, refuse};
+use keystile_model::key::Issue;
+use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry::handover;
 use keystile_registry::import::{self, How};
-use keystile_registry::key::{self, Draft};
+use keystile_registry::key;
 use keystile_store::Store;
 
-/// For servers, or for browsers.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = KeyType)]
-pub enum Kind {
-    /// Kept secret on a server
-    #[default]
-    Secret,
-    /// Visible in a web page, and bound to its origin
-    Publishable,
-}
-
-impl Kind {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "secret",
-            Self::Publishable => "publishable",
-        }
-    }
-}
-
-/// Hears after each key how many there are.
-pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
-
-/// Issues keys; each is shown once, in the answer.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = KeyIssue)]
-pub struct Issue {
-    /// The client that gets them.
-    pub client: String,
-    /// Free text, to tell keys apart.
-    #[serde(default)]
-    pub name: String,
-    /// Where they are good; the first environment of the policy if it is not said.
-    #[serde(default)]
-    pub environment: Option<Environment>,
-    /// For servers, or for browsers.
-    #[serde(default, rename = "type")]
-    pub kind: Kind,
-    /// Permissions.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// Take scopes that no route of the policy asks for.
-    #[serde(default)]
-    pub allow_unknown_scope: bool,
-    /// A plan of their own, in place of their client's.
-    #[serde(default)]
-    pub plan: Option<String>,
-    /// Limits of their own, in place of the plan's.
-    #[serde(default)]
-    pub limits: Vec<LimitWords>,
-    /// When they end.
-    #[serde(default)]
-    pub expires: Option<TimeWords>,
-    /// When they begin.
-    #[serde(default)]
-    pub not_before: Option<TimeWords>,
-    /// Ranges that they may be used from.
-    #[serde(default)]
-    pub cidrs: Vec<Range>,
-    /// Ranges that they may not be used from.
-    #[serde(default)]
-    pub deny_cidrs: Vec<Range>,
-    /// Origins that they may be used from.
-    #[serde(default)]
-    pub origins: Vec<String>,
-    /// Identities of client certificates that they may be used with: `spiffe://…` or `dns:…`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub certificates: Vec<String>,
-    /// Free pairs.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// After how long they are to give way to new ones; otherwise as their plan says.
-    #[serde(default)]
-    pub rotate_every: Option<Span>,
-    /// How long they then go on; otherwise as their plan says.
-    #[serde(default)]
-    pub grace: Option<Span>,
-    /// How many that are alike; with it the answer is a list. 10,000 at most through a server.
-    #[serde(default)]
-    pub count: Option<u32>,
-    /// Hears how far it is.
-    #[serde(skip)]
-    pub progress: Progress,
-}
-
-/// Keys that one operation makes on the store itself.
+/// How many keys one operation may issue on the store itself.
 const MOST: u32 = 1_000_000;
-/// The same, when the answer has to travel.
+/// The same through a server.
 const MOST_AT_ONCE: u32 = 10_000;
 
 /// A new key.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct IssuedKey {
-    /// The key itself: shown this once. Null in the answer to a request that is repeated.
+    /// The key itself, shown only once. Null in the answer to a repeated request.
     pub key: Option<Secret>,
-    /// What the store keeps.
+    /// What the store keeps about it.
     #[serde(flatten)]
     pub view: KeyView,
-    /// What its holder may want to know.
+    /// Hints for the holder of the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -148,7 +54,7 @@ impl Issued {
         }
     }
 
-    /// The same, to change them.
+    /// The keys, mutably.
     pub fn keys_mut(&mut self) -> &mut [IssuedKey] {
         match self {
             Self::One(one) => std::slice::from_mut(one),
@@ -173,7 +79,7 @@ impl Operation for Issue {
         "key.issue",
         "/v1/keys",
         HOLDERS,
-        "Issue keys; each is shown once, in the answer",
+        "Issue keys; each is shown only once, in the answer",
     );
 
     fn pace(&self) -> Pace {
@@ -185,32 +91,16 @@ impl Operation for Issue {
 
     fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
         let now = world.now.seconds();
-        check_labels(&self.labels)?;
         let total = self.count.unwrap_or(1);
         if total == 0 || total > MOST {
             return Err(refuse(
-                format_args!("`count`: {total} is not in 1..={MOST}"),
+                Code::OutOfRange,
+                format_args!("{total} is not in 1..={MOST}"),
                 "issue some, or fewer at once",
-            ));
+            )
+            .field("count"));
         }
-        let draft = Draft {
-            name: self.name,
-            environment: self.environment.map(|e| e.0),
-            publishable: self.kind == Kind::Publishable,
-            scopes: self.scopes,
-            any_scope: self.allow_unknown_scope,
-            plan: self.plan,
-            limits: self.limits.into_iter().map(|l| l.0).collect(),
-            expires: self.expires.map(|w| w.0.at(now)),
-            not_before: self.not_before.map(|w| w.0.at(now)),
-            allow: nets(self.cidrs),
-            deny: nets(self.deny_cidrs),
-            origins: origins(self.origins)?,
-            certificates: certificates(self.certificates)?,
-            labels: self.labels,
-            rotate_every: self.rotate_every.map(|s| s.0),
-            grace: self.grace.map(|s| s.0),
-        };
+        let draft = self.draft(now)?;
         let progress = &mut self.progress;
         let (issued, policy) = key::issue(store, world, &self.client, draft, total, |n| {
             if let Some(hear) = progress {
@@ -238,25 +128,27 @@ impl Operation for Issue {
     fn check_size(&self) -> Result<()> {
         match self.count {
             Some(n) if n > MOST_AT_ONCE => Err(refuse(
+                Code::TooMany,
                 format_args!("{n} keys are more than one answer of a server carries"),
                 format_args!("issue {MOST_AT_ONCE} at a time"),
-            )),
+            )
+            .about("count")),
             _ => Ok(()),
         }
     }
 }
 
-/// Replaces a key by a new one with the same rules; both work for a while.
+/// Replaces a key with a new one that has the same rules; both work for a while.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyRotate)]
 pub struct Rotate {
     /// Its id.
     pub id: Id,
-    /// How long the old one works on; a day if it is not said.
+    /// How long the old key goes on working; a day by default.
     #[serde(default = "day")]
     pub grace: Span,
-    /// When the new one ends, or null for never; when the old one would if it is not said.
+    /// When the new key expires, or null for never; by default when the old one would have.
     #[serde(
         default,
         deserialize_with = "wire::present",
@@ -280,12 +172,12 @@ pub struct Rotated {
     pub old: OldKey,
 }
 
-/// A key that gives way.
+/// A key that has been replaced.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct OldKey {
     /// Its id.
     pub id: Id,
-    /// When it ends.
+    /// When it stops working.
     pub works_until: Option<Time>,
 }
 
@@ -294,7 +186,7 @@ pub struct OldKey {
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyFetch)]
 pub struct Fetch {
-    /// The id of the key that gives way.
+    /// The id of the key to replace.
     pub id: Id,
 }
 
@@ -328,7 +220,7 @@ impl Operation for Rotate {
         "key.rotate",
         "/v1/keys/{id}/rotate",
         HOLDERS,
-        "Replace a key by a new one; both work for a while",
+        "Replace a key with a new one; both work for a while",
     )
     .tagged();
 
@@ -350,23 +242,23 @@ impl Operation for Rotate {
     }
 }
 
-/// Takes over keys from elsewhere, by their SHA-256 digests: all of them or none.
+/// Imports keys from elsewhere by their SHA-256 digests: all of them or none.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyImport)]
 pub struct Import {
-    /// What messages call it.
+    /// The name for messages.
     #[serde(default = "unnamed")]
     pub name: String,
-    /// CSV with a header; or JSON, an array of objects or an object a line.
+    /// CSV with a header line; or JSON, as an array of objects or one object per line.
     pub text: String,
-    /// Check everything, change nothing.
+    /// Check everything, but change nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Make the clients that are missing.
+    /// Create clients that do not exist yet.
     #[serde(default)]
     pub create_clients: bool,
-    /// Take scopes that no route of the policy asks for.
+    /// Accept scopes that no route of the policy asks for.
     #[serde(default)]
     pub allow_unknown_scope: bool,
 }
@@ -375,16 +267,16 @@ fn unnamed() -> String {
     "text".to_owned()
 }
 
-/// What was taken over.
+/// The result of the import.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Imported {
-    /// Nothing was changed.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// How many keys.
     pub imported: u64,
-    /// Clients that were made for them.
+    /// Clients that were created for them.
     pub clients_created: Vec<String>,
-    /// The keys; none of a dry run.
+    /// The keys; empty for a dry run.
     pub keys: Vec<KeyView>,
 }
 
@@ -394,7 +286,7 @@ impl Operation for Import {
         "key.import",
         "/v1/keys/import",
         ISSUERS,
-        "Take over keys from elsewhere, by their SHA-256 digests",
+        "Import keys from elsewhere, by their SHA-256 digests",
     )
     .carries_file();
 
@@ -416,7 +308,7 @@ impl Operation for Import {
         };
         let done = import::import(store, world, lines, how)?;
         let now = world.now.seconds();
-        // The ids of a dry run are thrown away with it.
+        // The ids of a dry run are discarded with it.
         let keys = if self.dry_run {
             Vec::new()
         } else {

@@ -16,7 +16,7 @@ mod giving_back;
 mod odd;
 mod size;
 use crate::{Operation as _, usage as operation};
-use keystile_model::error::refuse;
+use keystile_model::error::{Code, refuse};
 use keystile_model::wire::Id;
 use keystile_registry::bench::{Bench, NOON};
 use keystile_registry::key;
@@ -88,7 +88,7 @@ fn try_counting(
         usage.write(|tx| {
             let counted = count(tx, &registry, batches, now)?;
             match crash {
-                true => Err(refuse("killed", "start it again")),
+                true => Err(refuse(Code::Interrupted, "killed", "start it again")),
                 false => Ok(counted),
             }
         })
@@ -120,6 +120,7 @@ fn learn(model: &mut Model, batch: &Batch) {
 }
 
 /// Every table says what the model says, asked for in every way.
+#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 fn check(b: &mut Bench, model: &Model, ids: &[String], now: u64) {
     let numbers: Vec<(i64, i64)> = b
         .store

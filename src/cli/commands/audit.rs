@@ -11,10 +11,10 @@ use keystile_model::plural::count;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{PAGE, TimeWords};
 
-/// Between looks for new records.
+/// Pause between polls for new records.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Audit log: who did what, and that nobody has rewritten it
+/// Audit log: see who did what, and verify that nobody has rewritten it
 #[derive(Subcommand)]
 pub enum Audit {
     List(List),
@@ -24,33 +24,33 @@ pub enum Audit {
     Prune(Prune),
 }
 
-/// Which records.
+/// Searches the records, latest first.
 #[derive(Args)]
 struct Filter {
-    /// Only what was done to this client, key id, signing key or token
+    /// Only changes to this client, key id, signing key or token
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
-    /// Only what concerns this client and its keys
+    /// Only records about this client and its keys
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only what this user did; for a token, `token NAME` or `token NAME (ID)`
+    /// Only actions of this user; for a token, `token NAME` or `token NAME (ID)`
     #[arg(long, value_name = "USER")]
     actor: Option<String>,
-    /// Only this action, such as `key.revoke`; `key.` for all of keys
+    /// Only this action, such as `key.revoke`; `key.` for all actions on keys
     #[arg(long)]
     action: Option<String>,
-    /// Only since then: `7d` ago, a date or a time
+    /// Only since this time: `7d` ago, a date or a time
     #[arg(long, value_name = "WHEN")]
     since: Option<When>,
-    /// Only before then
+    /// Only before this time
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
-    /// Only what was done, or only what was refused
+    /// Only actions that were done, or only those that were refused
     #[arg(long)]
     outcome: Option<Outcome>,
 }
 
-/// List the last things that were done
+/// List the latest records
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -69,23 +69,23 @@ pub struct List {
     last: u32,
 }
 
-/// Check that no record was changed, removed, put in or moved, and that the store is whole
+/// Check that no record was changed, removed, inserted or moved, and that the store is intact
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl audit verify
-  keystilectl audit verify --expect 120:5f0c…    # the head that was noted elsewhere
+  keystilectl audit verify --expect 120:5f0c…    # the head that you noted elsewhere
 
 Prints the head of the log, and compares it with the signed checkpoint that every change leaves in
-audit.head beside the store. Whoever holds the master key could write a whole new log; a head kept
-on another machine shows that too.")]
+audit.head beside the store. Anyone who has the master key could write a completely new log; a head
+that you keep on another machine reveals that too.")]
 pub struct Verify {
-    /// A head that this printed before: the record must be the same still
+    /// A head that this command printed before: that record must still be the same
     #[arg(long, value_name = "SEQ:HASH")]
     expect: Option<Head>,
 }
 
-/// Print records as JSON, a record a line, the oldest first
+/// Print records as JSON, one record per line, oldest first
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -97,15 +97,15 @@ Examples:
 pub struct Export {
     #[command(flatten)]
     filter: Filter,
-    /// Go on with new records as they are written, until interrupted
+    /// Continue with new records as they are written, until interrupted
     #[arg(long, conflicts_with = "until")]
     follow: bool,
 }
 
-/// Print a signed checkpoint: where the log ends, and the store's word for it
+/// Print a signed checkpoint of the end of the log
 #[derive(Args)]
 #[command(after_help = "\
-Example, to keep it where nobody who can write to the store can:
+Example, to keep it where those who can write to the store cannot write:
   keystilectl audit checkpoint | ssh vault 'cat >> keystile-checkpoints'")]
 pub struct Checkpoint {}
 
@@ -116,10 +116,10 @@ Example, with a copy first:
   keystilectl audit export --until 365d > old.jsonl
   keystilectl audit prune --before 365d
 
-Only the oldest records go, as far as all of them are older. The store keeps the hash of the last
-one, signed, and the log goes on from there.")]
+Removes the oldest records, up to the first one that is not older. The store keeps the signed hash
+of the last record removed, and the log continues from there.")]
 pub struct Prune {
-    /// What is older: `365d`, a date or a time
+    /// Remove records older than this: `365d`, a date or a time
     #[arg(long, value_name = "WHEN")]
     before: When,
 }
@@ -149,7 +149,7 @@ impl Audit {
                 if done.undelivered > 0 && !cx.out.is_json() {
                     let lost = many(done.undelivered, "message");
                     cx.out.warn(format_args!(
-                        "{lost} to webhooks will not be delivered: the records that they tell of are gone; see `keystilectl webhook list` for receivers that lag behind"
+                        "{lost} to webhooks will not be delivered because their records were removed; see `keystilectl webhook list` for receivers that lag behind"
                     ));
                 }
                 if done.unsent > 0 && !cx.out.is_json() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use keystile_core::hex;
 use keystile_core::key::KeyId;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -13,31 +14,31 @@ use sha2::{Digest as _, Sha256};
 use super::{Context, interrupt};
 use keystile_api::backup::{self, Part};
 use keystile_api::remote::Remote;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::words;
 use keystile_registry::home::{self, Kept, Restored};
 use keystile_store::LostKey;
 use keystile_system::file::Partial;
 
-/// Ids that a warning names.
+/// How many ids a warning names.
 const SHOWN: usize = 20;
 
-/// Write a copy of the store to a file, while others read and write
+/// Write a copy of the store to a file, even while it is in use
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl backup /backup/keystile-$(date +%F).db
 
-The copy is of one moment, verified, and encrypted with the store's master key. Keep that key too,
-and not beside the copy. With `--server` the server makes the copy and this command fetches it, which
-needs a token of the role `owner`.")]
+The copy is a consistent snapshot, verified, and encrypted with the store's master key. Keep that key
+too, but not beside the copy. With `--server`, the server makes the copy and this command downloads it,
+which needs a token of the role `owner`.")]
 pub struct Backup {
     /// The file to write; an existing one is replaced once the copy is complete
     file: PathBuf,
 }
 
-/// Make a store from a backup, in a folder that has none
+/// Restore a store from a backup, into a folder that has none
 #[derive(Args)]
 #[command(after_help = "\
 Example, on a new machine:
@@ -45,11 +46,11 @@ Example, on a new machine:
   keystilectl restore /backup/keystile-2027-01-31.db
   keystilectl push --ecds-file keystile.json
 
-What was done since the backup is undone: keys that were revoked are good again, and keys that were
-issued are not known. Where the lost store's folder is at hand, leave what lies beside the store in
-it: the last published keyset and the counts of usage tell which keys these are (`keystilectl key
-lost`). The keyset's version rises above all that were published, so that Envoys take it, and
-nothing that was published before is built upon. No server may run on the folder.")]
+Changes since the backup are undone: keys that were revoked are valid again, and keys that were
+issued are unknown. If you have the folder of the lost store, leave the other files in it: from the
+last published keyset and the usage counts, `keystilectl key lost` lists these keys. The version of
+the next keyset is higher than all that were published, so that Envoys accept it, and nothing that was
+published before is built upon. No server may be running on the folder.")]
 pub struct Restore {
     /// The file that `backup` wrote
     file: PathBuf,
@@ -111,7 +112,7 @@ impl Restore {
         });
         cx.out.show(&json, || {
             format!(
-                "restored with version {}, up to audit record {}; version {} is to be pushed\n",
+                "restored with version {}, up to audit record {}; push version {} next\n",
                 restored.backed_up, restored.head.seq, restored.version
             )
         })?;
@@ -122,7 +123,7 @@ impl Restore {
     }
 }
 
-/// A backup that was written.
+/// The result of a backup.
 struct Saved {
     bytes: u64,
     version: u64,
@@ -143,7 +144,7 @@ impl Saved {
     }
 }
 
-/// Has a server make a backup, and fetches it.
+/// Makes the server write a backup, and downloads it.
 fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     // Files may have names that no audit log keeps, such as those made of a digest.
@@ -187,6 +188,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
         bytes += data.len() as u64;
         file.file().write_all(&data).map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
                 "nothing was replaced; check the folder and its free space",
             )
@@ -198,11 +200,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
             None => break,
         }
     }
-    let sha256: String = digest
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = hex::text(digest.finalize());
     if bytes != want.bytes || sha256 != want.sha256 {
         return Err(broken(to));
     }
@@ -212,6 +210,7 @@ fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -
 
 fn broken(to: &Path) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!(
             "the backup arrived damaged, and `{}` was not changed",
             to.display()
@@ -220,10 +219,10 @@ fn broken(to: &Path) -> Error {
     )
 }
 
-/// What nobody would notice before a caller does.
+/// Warns of what would otherwise go unnoticed until a caller is affected.
 fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
     cx.out.warn(
-        "what was done since the backup is undone: revoke again what was revoked since, then push",
+        "changes since the backup are undone: revoke again the keys that were revoked since, then push",
     );
     let some = |ids: Vec<String>| {
         let more = ids.len().saturating_sub(SHOWN);
@@ -236,28 +235,28 @@ fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], ag
     let ids = |keys: &[&LostKey]| some(keys.iter().map(|k| k.id.to_string()).collect());
     if !again.is_empty() {
         cx.out.warn(format_args!(
-            "{} of the last published keyset revoked or disabled since and good again: {}",
+            "{} of the last published keyset, revoked or disabled since, valid again: {}",
             many(again.len()),
             ids(again)
         ));
     }
     if !unknown.is_empty() {
         cx.out.warn(format_args!(
-            "{} of the last published keyset unknown to this store, refused from now on: {}",
+            "{} of the last published keyset, unknown to this store, refused from now on: {}",
             many(unknown.len()),
             ids(unknown)
         ));
     }
     if !restored.in_use.is_empty() {
         cx.out.warn(format_args!(
-            "{} that were in use unknown to this store, refused from now on: {}",
+            "{} in use, unknown to this store, refused from now on: {}",
             many(restored.in_use.len()),
             some(restored.in_use.iter().map(KeyId::to_string).collect())
         ));
     }
     if let Some(why) = &restored.unreadable {
         cx.out.warn(format_args!(
-            "the last published keyset, `base.keyset.former`, cannot be read ({why}): nobody can tell which keys it held"
+            "the last published keyset, `base.keyset.former`, cannot be read ({why}): the keys in it are not known"
         ));
     }
     if !restored.lost.is_empty() || !restored.in_use.is_empty() {

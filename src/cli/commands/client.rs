@@ -13,7 +13,7 @@ use keystile_model::when;
 use keystile_model::wire::PAGE;
 use keystile_registry::key::count;
 
-/// Clients: who holds keys
+/// Clients: the holders of keys
 #[derive(Subcommand)]
 pub enum Client {
     Create(Create),
@@ -30,9 +30,9 @@ Examples:
   keystilectl client create acme --plan gold
   keystilectl client create acme --description 'Acme Corp.' --label team=payments")]
 pub struct Create {
-    /// Its name: unique, fit for headers and logs
+    /// The name of the client: unique, and safe in headers and logs
     name: String,
-    /// The plan of keys that have none of their own
+    /// The plan for keys that have none of their own
     #[arg(long)]
     plan: Option<String>,
     /// Free text
@@ -43,7 +43,7 @@ pub struct Create {
         hide_default_value = true
     )]
     description: String,
-    /// A free pair; can be repeated
+    /// A label of your choice; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
 }
@@ -55,10 +55,10 @@ Examples:
   keystilectl client list
   keystilectl client list --plan gold --output json")]
 pub struct List {
-    /// Only those on this plan
+    /// Only clients on this plan
     #[arg(long)]
     plan: Option<String>,
-    /// Only those with this label; can be repeated
+    /// Only clients with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
 }
@@ -69,7 +69,7 @@ pub struct List {
 Example:
   keystilectl client show acme")]
 pub struct Show {
-    /// Its name
+    /// The name of the client
     name: String,
 }
 
@@ -80,21 +80,21 @@ Examples:
   keystilectl client update acme --plan free
   keystilectl client update acme --label tier=2 --remove-label team")]
 pub struct Update {
-    /// Its name
+    /// The name of the client
     name: String,
-    /// Another plan
+    /// A new plan
     #[arg(long)]
     plan: Option<String>,
-    /// No plan: its keys are limited by their own plans and by routes only
+    /// Remove the plan: keys are then limited only by their own plans and by routes
     #[arg(long, conflicts_with = "plan")]
     no_plan: bool,
     /// Free text
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A free pair to set; can be repeated
+    /// A label to set; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
-    /// The name of a pair to remove; can be repeated
+    /// The name of a label to remove; can be repeated
     #[arg(long, value_name = "NAME")]
     remove_label: Vec<String>,
 }
@@ -104,11 +104,11 @@ pub struct Update {
 #[command(after_help = "\
 Examples:
   keystilectl client delete acme
-  keystilectl client delete acme --yes    # it has keys, and they are to be revoked")]
+  keystilectl client delete acme --yes    # if it has keys, which will be revoked")]
 pub struct Delete {
-    /// Its name
+    /// The name of the client
     name: String,
-    /// Revoke its keys without asking back
+    /// Confirm that its keys are revoked
     #[arg(long, short)]
     yes: bool,
 }

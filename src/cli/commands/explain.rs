@@ -10,11 +10,11 @@ use keystile_core::request::certificate;
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::explain::{self, Explanation};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Secret, TimeWords};
 
-/// Explain why a request is let in or turned away, rule by rule
+/// Explain why a request is let in or refused, rule by rule
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -22,42 +22,42 @@ Examples:
   keystilectl explain --key - --path /v1/users/7 --ip 10.1.2.3 < key.txt
   keystilectl explain --path /healthz                     # without a key
 
-Give the id of a key, or the key itself on stdin with `-`: what stands on a command line can be read
-by everybody on the machine. Answers for the store as it is, whether pushed or not, with all buckets
-full, and says so; counts nothing.")]
+Give the id of a key, or the key itself on stdin with `-`: everybody on the machine can read what is on
+a command line. The answer is for the store as it is now, pushed or not, and assumes that all buckets
+are full; it says so. Nothing is counted.")]
 pub struct Explain {
     /// The key: its id, `-` to read it from stdin, or the whole key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// The method
+    /// The method of the request
     #[arg(long, default_value = "GET")]
     method: String,
-    /// The path, as sent
+    /// The path, as the caller sends it
     #[arg(long)]
     path: String,
     /// The host, with its port if the request names one [default: the request names no host]
     #[arg(long, default_value = "", hide_default_value = true)]
     host: String,
-    /// The virtual host that Envoy would choose, where a route of the policy names one
+    /// The virtual host that Envoy would choose, if a route of the policy names one
     #[arg(long, value_name = "NAME")]
     virtual_host: Option<String>,
-    /// The address that it comes from
+    /// The address that the request comes from
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
-    /// The web page's origin that it comes from
+    /// The web origin that the request comes from
     #[arg(long)]
     origin: Option<String>,
-    /// An identity of the client certificate that it comes with, spiffe://example.org/billing or
-    /// dns:api.example.com; one of each kind at most
+    /// An identity in the client certificate, spiffe://example.org/billing or
+    /// dns:api.example.com; at most one of each kind
     #[arg(long, value_name = "IDENTITY", value_parser = certificate::identity)]
     certificate: Vec<String>,
-    /// A header; can be repeated
+    /// A request header; can be repeated
     #[arg(long, short = 'H', value_name = "NAME:VALUE", value_parser = header)]
     header: Vec<(String, String)>,
-    /// It comes over TLS
+    /// The request comes over TLS
     #[arg(long)]
     tls: bool,
-    /// When it comes [default: now]
+    /// When the request comes [default: now]
     #[arg(long, value_name = "WHEN")]
     at: Option<When>,
 }
@@ -105,6 +105,7 @@ fn from_stdin() -> Result<Secret> {
         .read_to_string(&mut text)
         .map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("the key cannot be read from stdin ({e})"),
                 "pipe it in: `… --key - < key.txt`",
             )
@@ -124,7 +125,7 @@ fn words(a: &Explanation) -> String {
     let mut out = output::table(["rule", "held", "because"], rows);
     out.push('\n');
     if a.shadow && a.code != "ok" {
-        out.push_str("shadow mode: counted, and let through all the same\n");
+        out.push_str("shadow mode: counted, but let through\n");
     }
     if let Some(hint) = &a.hint {
         out.push_str(hint);

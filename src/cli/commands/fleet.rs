@@ -6,7 +6,7 @@ use super::Context;
 use crate::output::{self, cell};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{self, Waited};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::Span;
 
@@ -17,16 +17,16 @@ use keystile_model::wire::Span;
     after_help = "\
 Examples:
   keystilectl --server https://keystile.example.com fleet
-  keystilectl fleet --wait          # until every one has the newest keyset in force
-  keystilectl fleet forget edge-7   # gone for good: nobody waits for it any more
+  keystilectl fleet --wait          # until all of them have the newest keyset in force
+  keystilectl fleet forget edge-7   # removed for good: stop waiting for it
   keystilectl fleet --output json
 
-An Envoy is known, and waited for, from its first connection or report on until it is forgotten by
-its name, connected or not. `in force` is what every worker has proved by a signed report; it needs
-`report` in the policy."
+An Envoy is known, and waited for, from its first connection or report until you forget it by name,
+connected or not. `in force` is the version that every worker has proved by a signed report; this
+needs `report` in the policy."
 )]
 pub struct Fleet {
-    /// Wait until every Envoy that is known has the newest keyset in force [default: 10s]
+    /// Wait until every known Envoy has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
     wait: Option<u64>,
@@ -34,21 +34,21 @@ pub struct Fleet {
     then: Option<Then>,
 }
 
-/// What is done to them.
+/// What to do with Envoys.
 #[derive(Subcommand)]
 enum Then {
     Forget(Forget),
 }
 
-/// Forget Envoys that are gone for good, so that nobody waits for them
+/// Forget Envoys that will not come back, so that no command waits for them
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl fleet forget edge-7 edge-8
 
-One that is connected is not forgotten, and one that comes back is known again.")]
+An Envoy that is connected is not forgotten, and one that comes back is known again.")]
 struct Forget {
-    /// Its node id; can be repeated
+    /// The node id of the Envoy; can be repeated
     #[arg(required = true)]
     node: Vec<String>,
 }
@@ -59,7 +59,7 @@ impl Fleet {
         if let Some(Then::Forget(forget)) = self.then {
             let done = cx.perform(fleet::Forget { nodes: forget.node })?;
             return cx.out.show(&done, || {
-                let each = done.nodes.iter().map(|n| format!("{n} is forgotten\n"));
+                let each = done.nodes.iter().map(|n| format!("{n} forgotten\n"));
                 each.collect()
             });
         }
@@ -80,10 +80,10 @@ impl Fleet {
     }
 }
 
-/// Waits until every Envoy that is known has the newest keyset in force.
+/// Waits until every known Envoy has the newest keyset in force.
 ///
 /// # Errors
-/// The Envoys that have not, each with the reason, or that there is none.
+/// Names the Envoys that do not, each with the reason; or says that there are none.
 pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     let waited = cx.perform(fleet::Wait {
         version: None,
@@ -94,24 +94,27 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
     }
     if waited.missing.is_empty() {
         return Err(refuse(
+            Code::NotInForce,
             "it is done in the store, but the server knows no Envoy, so nobody has proved to have it in force",
             "see `keystilectl fleet`; an Envoy that takes its keyset from a file is known by its reports",
         ));
     }
-    let each = waited.missing.iter().map(|m| {
+    let each = waited.missing.iter().flat_map(|m| {
         let since = m.since.as_ref().map(|s| format!(" (since {s})"));
-        format!(
-            "`{}` has not proved within {} that it is in force: {}{}; see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good",
+        let fact = format_args!(
+            "`{}` has not proved within {} that it is in force: {}{}",
             m.node,
             when::duration(patience),
             m.why,
             since.unwrap_or_default(),
-        )
+        );
+        let next = "see `keystilectl fleet`, and `keystilectl fleet forget` if it is gone for good";
+        refuse(Code::NotInForce, fact, next).into_faults()
     });
     Err(refuse_all(each.collect()))
 }
 
-/// The same, where there may be no server to ask.
+/// The same if there may be no server.
 ///
 /// # Errors
 /// Those of [`wait`].
@@ -119,8 +122,13 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
     match patience {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
+            Code::ServerOnly,
             "it is done in the store, but `--wait` needs the server that Envoys are connected to",
-            "name the server with `--server` or KEYSTILE_SERVER",
+            keystile_model::next![
+                "name the server with ",
+                named("server"),
+                " or KEYSTILE_SERVER"
+            ],
         )),
         Some(patience) => wait(cx, patience).map(Some),
     }

@@ -11,56 +11,56 @@ use zeroize::Zeroizing;
 use super::Context;
 use keystile_api::import::{Done, Import as Take};
 use keystile_import::{self as import, File, How, System};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::import_lines::QuotaLine;
 use keystile_model::plural;
 use keystile_model::wire::LimitWords;
 use keystile_registry::import::whole::plan_line;
 use keystile_system::file;
 
-/// Take over clients, keys and limits from another system
+/// Import clients, keys and limits from another system
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  keystilectl import kong kong.yaml                      # what would be done; changes nothing
+  keystilectl import kong kong.yaml                      # shows what would be done; changes nothing
   keystilectl import kong kong.yaml --apply --add-plans --allow-unknown-scope
   keystilectl import csv keys.csv --column client=owner --column key=apikey --apply
 
-Fields of a table, of which `client` and one of `key` and `sha256` are needed:
+Columns of a table, of which `client` and one of `key` and `sha256` are required:
   client, key, sha256, name, environment, type, scopes, plan, limits, expires, not_before, cidrs,
   deny_cidrs, origins, certificates, disabled, enabled, status
 
-Keys are hashed on this machine; neither store nor server nor log ever gets one in full. Groups with
-limits become plans, ACL groups and permissions become scopes, limits of one consumer become limits
-of its keys. Windows become token buckets of the same size. What is not carried over, and what is not
-known, is listed; a client that is shut out there, and cannot be here, stays out. Several files are
-read together. What is there already stays as it is: a second time changes nothing. Delete the export when you are done:
-it holds every key.")]
+Keys are hashed on this machine; the store, the server and the log never get one in full. Groups with
+limits become plans, ACL groups and permissions become scopes, and limits of one consumer become limits
+of its keys. Windows become token buckets of the same size. Fields that are not carried over, or not
+known, are listed; a client that was shut out there in a way that has no equivalent here is left out.
+Several files are read together. What exists already stays as it is, so a second run changes nothing.
+Delete the export when you are done: it contains every key.")]
 pub struct Import {
-    /// Where the export comes from
+    /// The system that the export comes from
     system: System,
     /// Files of the export
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Do it; otherwise it is only said what would be done
+    /// Do the import; without this, only show what would be done
     #[arg(long)]
     apply: bool,
-    /// Add plans to the policy that it does not have
+    /// Add plans that the policy does not have to it
     #[arg(long)]
     add_plans: bool,
-    /// Take scopes that no route of the policy asks for
+    /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,
-    /// Take keys shorter than 16 characters, although their digests could be guessed
+    /// Import keys shorter than 16 characters, although their digests could be guessed
     #[arg(long)]
     allow_short: bool,
-    /// The client of keys that name none
+    /// The client for keys that name none
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// The environment of keys that name none [default: the policy's first]
+    /// The environment for keys that name none [default: the policy's first]
     #[arg(long, value_name = "ENV")]
     environment: Option<String>,
-    /// The column of a table that holds a field; can be repeated
+    /// The table column that holds a field; can be repeated
     #[arg(long, value_name = "FIELD=HEADER", value_parser = column)]
     column: Vec<(String, String)>,
 }
@@ -86,7 +86,6 @@ impl Import {
         let mut found = import::read(self.system, &files, &how)?;
         drop(files);
         found.leave_ended(cx.now());
-        let (left, noted) = (found.left(), found.noted());
         let plans = found.plans.clone();
         let words = |plan: RawPlan| plan.limits.into_iter().map(LimitWords).collect();
         let month = |q: &RawQuota| QuotaLine {
@@ -98,10 +97,9 @@ impl Import {
             .collect();
         let done = cx.perform(Take {
             quotas,
-            clients: found.clients.into_values().collect(),
-            keys: found.keys,
-            plans: found
-                .plans
+            clients: std::mem::take(&mut found.clients).into_values().collect(),
+            keys: std::mem::take(&mut found.keys),
+            plans: std::mem::take(&mut found.plans)
                 .into_iter()
                 .map(|(n, p)| (n, words(p)))
                 .collect(),
@@ -109,6 +107,10 @@ impl Import {
             allow_unknown_scope: self.allow_unknown_scope,
             dry_run: !self.apply,
         })?;
+        for name in &done.plans_kept {
+            found.plan_stays(name);
+        }
+        let (left, noted) = (found.left(), found.noted());
         if !cx.out.is_json() {
             for l in &left {
                 let places = l.places.join(", ");
@@ -128,7 +130,7 @@ impl Import {
     }
 }
 
-/// The text holds keys: it is wiped when it has been read.
+/// The text contains keys, so it is wiped after it has been read.
 fn read(path: &Path) -> Result<File> {
     let bytes = Zeroizing::new(file::read(path)?);
     match std::str::from_utf8(&bytes) {
@@ -137,6 +139,7 @@ fn read(path: &Path) -> Result<File> {
             text: Zeroizing::new(text.to_owned()),
         }),
         Err(_) => Err(refuse(
+            Code::FileInvalid,
             format_args!("`{}` is not UTF-8", path.display()),
             "save it as UTF-8",
         )),
@@ -150,7 +153,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
     let mut line = |n: usize, known: u64, thing: &str, what: &str| {
         let there = match known {
             0 => String::new(),
-            n => format!(", {n} there already"),
+            n => format!(", {n} already there"),
         };
         out.push_str(&format!(
             "{} {verb}{what}{there}\n",
@@ -161,7 +164,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
         done.clients_created.len(),
         done.clients_known,
         "client",
-        "made",
+        "created",
     );
     line(size(done.keys_imported), done.keys_known, "key", "imported");
     if !done.plans_added.is_empty() {

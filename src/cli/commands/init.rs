@@ -12,7 +12,7 @@ use keystile_policy::file as policy_file;
 use keystile_registry::policy::check_text;
 use keystile_registry::signing;
 
-/// Make a store: encrypted, with a master key, a signing key and a policy
+/// Create an encrypted store, with a master key, a signing key and a policy
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -20,13 +20,13 @@ Examples:
   keystilectl init --policy policy.yaml --home /var/lib/keystile
   keystilectl --master-key-command 'pass show keystile' init
 
-Without KEYSTILE_MASTER_KEY or a command, the master key is made and written to master.key in
-the store's folder, readable by you alone. Keep a copy elsewhere: without it the store is lost.")]
+Without KEYSTILE_MASTER_KEY or a command, a master key is generated and written to master.key in the
+store's folder, readable only by you. Keep a copy elsewhere: without it the store is lost.")]
 pub struct Init {
-    /// The policy to begin with; otherwise a commented one to change later
+    /// The policy to start with [default: a commented one to edit later]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Do nothing where a store is: for whatever runs before every start
+    /// Do nothing if there is a store already: for scripts that run before every start
     #[arg(long)]
     unless_there: bool,
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C while keys are made: none is left behind that nobody saw.
+//! Ctrl-C while keys are being issued: no key that nobody has seen is left behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +10,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use keystile_api::Operation;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 use keystile_system::file;
 
 impl Context {
-    /// Does something whose answer is shown this once. Interrupted, it is broken off as a
-    /// whole, or its answer is given nevertheless: what was done at that moment is shown.
+    /// Performs an operation whose answer is shown only once. If interrupted, either nothing is done, or
+    /// the answer is shown nevertheless, so that nothing is made unseen.
     pub fn make<O: Operation>(&self, operation: O) -> Result<O::Output> {
         self.make_in(&self.world, operation)
     }
 
-    /// The same in another world than the usual one; through a server, in the server's.
+    /// The same in a given world; through a server, in the world of the server.
     pub fn make_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         let Some(server) = &self.server else {
             let stop = heard(|_| {})?;
@@ -43,11 +43,11 @@ impl Context {
     }
 }
 
-/// From now on SIGINT and SIGTERM end the process only when the files that it has not
-/// finished are removed.
+/// From now on SIGINT and SIGTERM remove the files that are not finished before they end the
+/// process.
 ///
 /// # Errors
-/// If signals cannot be waited for.
+/// If it cannot listen for signals.
 pub fn leave_nothing() -> Result<()> {
     let end = |_| {
         file::remove_partials();
@@ -56,15 +56,15 @@ pub fn leave_nothing() -> Result<()> {
     heard(end).map(drop)
 }
 
-/// Ends the process as a shell would after SIGINT. Whatever the main thread waits for, it cannot be
-/// asked to return; and what libraries have to do at the end of a process would take away under it
-/// what it works with (`_exit(2)`).
+/// Ends the process with the exit code of SIGINT. The main thread may be blocked and cannot be asked
+/// to return, so this skips the libraries' exit handlers, which would free what it still uses
+/// (`_exit(2)`).
 fn exit() -> ! {
     signal_hook::low_level::exit(130)
 }
 
-/// Becomes true with the first SIGINT or SIGTERM, which no longer end the process; `hear` is
-/// told of each, and how many there were.
+/// A flag that becomes true with the first SIGINT or SIGTERM, which no longer end the process.
+/// `hear` is called for each signal with the number of signals so far.
 fn heard(hear: impl Fn(u32) + Send + 'static) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
@@ -105,6 +105,7 @@ fn signals(runtime: &Runtime) -> std::io::Result<(Signal, Signal)> {
 
 fn cannot(e: impl std::fmt::Display) -> Error {
     refuse(
+        Code::SystemFailed,
         format_args!("cannot listen for signals ({e})"),
         "nothing was changed; check the limits of the process (`ulimit -a`)",
     )

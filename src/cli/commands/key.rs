@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use keystile_core::key::{KeyId, Name};
 
-use super::client::{label_words, words};
+use super::client::words;
 use super::{Context, key_id};
 use crate::output::{self, Output, cell};
 use keystile_api::key::{self, KeyUse, KeyView};
@@ -17,6 +17,7 @@ mod change;
 mod import;
 mod issue;
 mod lost;
+mod options;
 mod rotate;
 
 pub use change::{Revoke, Update};
@@ -51,55 +52,55 @@ Examples:
 
 Keys are sorted by client and age; JSON of more than 10,000 keys is printed page by page, sorted by id.")]
 pub struct List {
-    /// Only those of this client
+    /// Only keys of this client
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Only those with this status; can be repeated
+    /// Only keys with this status; can be repeated
     #[arg(long)]
     status: Vec<Status>,
-    /// Only those of this environment
+    /// Only keys of this environment
     #[arg(long, value_name = "ENV")]
     environment: Option<Name>,
-    /// Only those that end before this time and have not ended yet
+    /// Only keys that expire before this time and have not expired yet
     #[arg(long, value_name = "WHEN")]
     expiring: Option<When>,
-    /// Only those with this label; can be repeated
+    /// Only keys with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
-    /// Only those that no request has used for so long, as far as usage was counted
+    /// Only keys that no request has used for this long, as far as usage was counted
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     unused: Option<u64>,
 }
 
-/// Show a key: all but the key itself, which is stored nowhere
+/// Show everything about a key, except the key itself, which is stored nowhere
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key show 0Ab3dEfGh1")]
 pub struct Show {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
 
-/// Switch a key off for now
+/// Disable a key until it is enabled again
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key disable 0Ab3dEfGh1")]
 pub struct Disable {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
 
-/// Switch a disabled key on again
+/// Enable a disabled key
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl key enable 0Ab3dEfGh1")]
 pub struct Enable {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
@@ -170,7 +171,7 @@ impl List {
                     .out
                     .warn("no usage has been counted yet: these keys may be in use"),
                 Some(Time(since)) if since > before => cx.out.warn(format_args!(
-                    "usage has been counted since {} only: keys may have been used before",
+                    "usage has only been counted since {}: keys may have been used before",
                     when::short(since)
                 )),
                 Some(_) => {}
@@ -180,7 +181,7 @@ impl List {
     }
 }
 
-/// By client and age. A JSON list of more than one page is in the order of the ids instead.
+/// Sorts by client and age. A JSON list of more than one page is sorted by id instead.
 fn in_order(keys: &mut [KeyView]) {
     keys.sort_by(|a, b| (&a.client, a.created.0, a.id.0).cmp(&(&b.client, b.created.0, b.id.0)));
 }
@@ -199,7 +200,7 @@ pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
             output::status(k.status.0),
             cell(&k.environment.0),
             cell(k.kind.as_str()),
-            cell(k.plan.as_deref().unwrap_or("-")),
+            cell(k.effective_plan.as_deref().unwrap_or("-")),
             cell(
                 k.ends()
                     .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
@@ -231,17 +232,16 @@ pub fn fields(k: &KeyView, now: u64) -> String {
             .map(|Time(t)| format!("{} ({})", when::short(*t), when::relative(*t, now)))
             .unwrap_or_default()
     };
-    let span = |s: &Option<Span>| s.as_ref().map(|s| when::duration(s.0)).unwrap_or_default();
     let mut kind = k.kind.as_str().to_owned();
     if k.imported {
         kind.push_str(", imported");
     }
-    let plan = match (&k.own_plan, &k.plan) {
-        (Some(own), _) => own.clone(),
-        (None, Some(client)) => format!("{client} (its client's)"),
-        (None, None) => "-".to_owned(),
+    let plan = match (&k.plan, &k.effective_plan) {
+        (None, Some(client)) => Some(format!("{client} (its client's)")),
+        (None, None) => Some("-".to_owned()),
+        (Some(_), _) => None,
     };
-    output::fields([
+    let mut all = vec![
         ("id", k.id.0.to_string()),
         ("client", k.client.clone()),
         ("name", k.name.clone()),
@@ -249,34 +249,28 @@ pub fn fields(k: &KeyView, now: u64) -> String {
         ("reason", k.reason.clone()),
         ("environment", k.environment.0.to_string()),
         ("type", kind),
-        ("scopes", k.scopes.join(" ")),
-        ("plan", plan),
-        ("limits", k.limits.join(" ")),
-        ("not before", time(&k.not_before)),
-        ("expires", time(&k.expires)),
-        ("works until", time(&k.works_until)),
-        ("revoked", time(&k.revoked)),
-        ("networks", k.cidrs.join(" ")),
-        ("not from", k.deny_cidrs.join(" ")),
-        ("origins", k.origins.join(" ")),
-        ("certificates", k.certificates.join(" ")),
-        ("labels", label_words(&k.labels)),
-        ("rotated every", span(&k.rotate_every)),
-        ("grace", span(&k.grace)),
-        (
-            "rotated from",
-            k.rotated_from
-                .as_ref()
-                .map(|i| i.0.to_string())
-                .unwrap_or_default(),
-        ),
+    ];
+    for (property, text) in k.texts(now).filter(|(p, _)| p.name != "name") {
+        match (property.name, &plan) {
+            ("plan", Some(plan)) => all.push((property.heading, plan.clone())),
+            _ => all.push((property.heading, text)),
+        }
+        if property.name == "expires" {
+            all.push(("works until", time(&k.works_until)));
+            all.push(("revoked", time(&k.revoked)));
+        }
+    }
+    let from = k.rotated_from.as_ref().map(|i| i.0.to_string());
+    all.extend([
+        ("rotated from", from.unwrap_or_default()),
         ("created", when::short(k.created.0)),
         ("first used", used(k.usage.as_ref(), now, true)),
         ("last used", used(k.usage.as_ref(), now, false)),
-    ])
+    ]);
+    output::fields(all)
 }
 
-/// When, from where and by what.
+/// Time, address and user agent of a use.
 fn used(usage: Option<&KeyUse>, now: u64, first: bool) -> String {
     let Some(usage) = usage else {
         return String::new();

@@ -18,7 +18,7 @@ mod versions;
 pub use read::{Diff, Inspect, Verify};
 pub use versions::Versions;
 
-/// Keysets: what Envoy's filter loads
+/// Keysets, which Envoy's filter loads
 #[derive(Subcommand)]
 pub enum Keyset {
     Build(Build),
@@ -29,27 +29,27 @@ pub enum Keyset {
     Renew(Renew),
 }
 
-/// Print the signed keyset: the plugin configuration, as Envoy's StringValue takes it
+/// Print the signed keyset: the plugin configuration for Envoy's StringValue
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl keyset build --out keyset.json
   keystilectl keyset build | wc -c
 
-The same store gives the same bytes.")]
+The same store always gives the same bytes.")]
 pub struct Build {
-    /// Write here, whole or not at all, instead of printing
+    /// Write to this file, completely or not at all, instead of printing
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// Issue the keyset again, now: for policies that bound its age with `not_after`
+/// Reissue the keyset now: for policies that limit its age with `not_after`
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl keyset renew && keystilectl push --ecds-file keystile.json
 
-`keyset build` and `push` do this by themselves when half of the time has passed.")]
+`keyset build` and `push` do this by themselves after half of that time.")]
 pub struct Renew {}
 
 impl Keyset {

@@ -21,15 +21,15 @@ Examples:
   keystilectl --master-key-command 'pass show keystile' master-key rotate \\
     --new-key-command 'pass show keystile-2'
 
-Broken off at whatever moment, the store opens with the former key or with the new one, and both are
-there. Backups need the key that they
-were made with: the former one is kept as master.key.<fingerprint> if it stood in the folder.")]
+If this is interrupted, the store opens with either the old key or the new one, and both are still
+there. Backups need the key that they were made with: if the old key was in the folder, it is kept as
+master.key.<fingerprint>.")]
 pub struct Rotate {
-    /// Prints the new master key, which the store's folder is not to hold
+    /// A command that prints the new master key, so that it is not kept in the store's folder
     #[arg(long, value_name = "CMD", conflicts_with = "to_file")]
     new_key_command: Option<String>,
-    /// Make the new master key and keep it in master.key in the store's folder, wherever the
-    /// former one stands
+    /// Generate the new master key and keep it in master.key in the store's folder, wherever the
+    /// old one is kept
     #[arg(long)]
     to_file: bool,
 }
@@ -61,7 +61,7 @@ impl Rotate {
             );
             if let Some(kept) = &kept {
                 out.push_str(&format!(
-                    "the former key is kept for backups in {kept}; delete it when none needs it\n"
+                    "the old key is kept for backups in {kept}; delete it when no backup needs it\n"
                 ));
             }
             out

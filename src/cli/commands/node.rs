@@ -5,11 +5,11 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::node::{self, NodeView};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
 use keystile_render::ecds::NODE_KEY;
 
-/// Envoys that sign what they report with a secret of their own
+/// Enrolled Envoys, which sign their reports with a secret of their own
 #[derive(Subcommand)]
 pub enum Node {
     Enroll(Of),
@@ -17,18 +17,18 @@ pub enum Node {
     Revoke(Whose),
 }
 
-/// Give an Envoy a secret of its own, shown once; it replaces any earlier one
+/// Give an Envoy its own secret, shown once; it replaces any earlier one
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl node enroll edge-1
   keystilectl --output json node enroll edge-1 | jq -r .node_key
 
-What an enrolled Envoy reports (usage, and which keyset it has in force) counts only if it is signed
-with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`, reports
-of Envoys that are not enrolled are refused.")]
+Reports of an enrolled Envoy (usage, and which keyset it has in force) count only if they are signed
+with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`,
+reports from Envoys that are not enrolled are refused.")]
 pub struct Of {
-    /// Its node id, as in Envoy's bootstrap
+    /// The node id, as in Envoy's bootstrap
     node: String,
 }
 
@@ -39,16 +39,16 @@ Example:
   keystilectl node list")]
 pub struct List {}
 
-/// Revoke an Envoy's secret: from then on, nothing reported in its name counts, and no keyset is sent to it
+/// Revoke an Envoy's secret: from then on no report in its name counts, and it is sent no keyset
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl node revoke edge-1
 
-A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, and
-later revocations do not reach it: take it out of service, too. `node enroll` lets it in again.")]
+A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, but
+later revocations do not reach it: take it out of service, too. `node enroll` admits it again.")]
 pub struct Whose {
-    /// Its node id
+    /// The node id of the Envoy
     node: String,
 }
 
@@ -78,6 +78,7 @@ fn enroll(cx: &Context, node: String) -> Result<()> {
         })
         .map_err(|e| {
             refuse(
+                Code::SecretNotShown,
                 format_args!(
                     "node {} was enrolled, but its secret could not be shown: {e}",
                     made.node

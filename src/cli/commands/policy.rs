@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::policy::{self, Applied, Checked};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when;
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -16,7 +16,7 @@ mod diff;
 mod from_openapi;
 mod test;
 
-/// Policy: what routes ask for
+/// Policy: what routes require
 #[derive(Subcommand)]
 pub enum Policy {
     Check(Check),
@@ -29,28 +29,28 @@ pub enum Policy {
     Diff(diff::DiffCommand),
 }
 
-/// Plans: named bundles of limits, written in the policy
+/// Plans: named bundles of limits in the policy
 #[derive(Subcommand)]
 pub enum Plan {
     List(PlanList),
 }
 
-/// Check a policy file: every mistake with its line
+/// Check a policy file, and name every mistake with its line
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl policy check policy.yaml
   keystilectl policy check policy.yaml --alone --strict    # without a store, in a pipeline
 
-Warns of what stands open beside something protected: other methods of the same path, other hosts.
-Warnings leave the exit code at 0 unless `--strict` is given.")]
+Warns if something is open next to something protected: other methods of the same path, other hosts.
+The exit code stays 0 if there are only warnings, unless `--strict` is given.")]
 pub struct Check {
-    /// The file
+    /// The policy file
     file: PathBuf,
-    /// Do not compare with the keys of a store
+    /// Do not compare the policy with the keys of a store
     #[arg(long)]
     alone: bool,
-    /// Fail (exit code 1) if there is a warning
+    /// Fail (exit code 1) if there are warnings
     #[arg(long)]
     strict: bool,
 }
@@ -61,7 +61,7 @@ pub struct Check {
 Example:
   keystilectl policy apply policy.yaml && keystilectl push --ecds-file keystile.json")]
 pub struct Apply {
-    /// The file
+    /// The policy file
     file: PathBuf,
 }
 
@@ -73,32 +73,32 @@ Examples:
   keystilectl policy show --revision 3
   keystilectl policy show --default")]
 pub struct Show {
-    /// A policy of former times
+    /// An earlier revision of the policy
     #[arg(long, value_name = "N")]
     revision: Option<u64>,
-    /// The commented policy that `init` takes without a file
+    /// The commented policy that `init` uses if it is given no file
     #[arg(long, conflicts_with = "revision")]
     default: bool,
 }
 
-/// List the policies of former times
+/// List all revisions of the policy
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl policy history")]
 pub struct History {}
 
-/// Put a policy of former times in force again, as a new revision
+/// Put an earlier policy in force again, as a new revision
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl policy history && keystilectl policy rollback 3")]
 pub struct Rollback {
-    /// Its number
+    /// The number of the revision
     revision: u64,
 }
 
-/// List the plans of the policy, and who is on them
+/// List the plans of the policy, and how many clients and keys use them
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -144,6 +144,7 @@ impl Check {
         })?;
         match checked.warnings.len() {
             n if n > 0 && self.strict => Err(refuse(
+                Code::CheckFailed,
                 format_args!("{}, and `--strict` was given", plural::count(n, "warning")),
                 "follow them, and leave the option out if what they tell of is meant",
             )),
@@ -161,7 +162,7 @@ fn warn(cx: &Context, warnings: &[String], notes: &[String]) {
     }
 }
 
-/// Name and text of a policy file that can be parsed: its mistakes are told before
+/// Name and text of a policy file that can be parsed: mistakes are reported before
 /// anything is opened or sent.
 fn read(path: &Path) -> Result<(String, String)> {
     let file = policy_file::read(path)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use keystile_api::keyset;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_registry::publish;
 use keystile_render::ecds::Push as Resource;
@@ -22,14 +22,14 @@ Examples:
   keystilectl push --ecds-file /var/lib/keystile/ecds.json
   keystilectl push --ecds-file /var/lib/keystile/ecds.pb --wasm /usr/lib/keystile/keystile.wasm
 
-The file is written beside and renamed: Envoy takes it at once, on open connections too. A name
-that ends in .pb is written as protobuf, which Envoy reads much faster; keep it at 10,000 keys
-and more.")]
+The file is written under another name and renamed. Envoy applies it at once, on open connections too.
+If its name ends in .pb it is written as protobuf, which Envoy reads much faster; use that for 10,000
+keys or more.")]
 pub struct Push {
-    /// The file; .pb for protobuf, JSON otherwise
+    /// The file to write; .pb for protobuf, otherwise JSON
     #[arg(long, value_name = "FILE")]
     ecds_file: PathBuf,
-    /// Where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// Where Envoy finds the filter [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
     /// Name of the filter in Envoy's configuration
@@ -63,7 +63,7 @@ impl Push {
         self.write(cx, version, keys, &version_info, &bytes)
     }
 
-    /// The same with what a server signs: for an Envoy's machine, where there is no store.
+    /// The same with a keyset from a server: for an Envoy's machine, where there is no store.
     fn fetch_and_write(self, cx: &Context, wasm: &Path) -> Result<()> {
         let built = cx.perform(keyset::Build {})?;
         let version_info = format!("{}-{:x}", built.version, publish::nonce(&cx.world)?);
@@ -118,13 +118,14 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(given) = given {
         let wasm = path::absolute(&given).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` is no path ({e})", given.display()),
                 "name the filter's file",
             )
         })?;
         if !wasm.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there on this machine",
+                "`{}` does not exist on this machine",
                 wasm.display()
             ));
         }
@@ -134,6 +135,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
     match beside {
         Some(wasm) if wasm.exists() => Ok(wasm),
         _ => Err(refuse(
+            Code::FileUnreadable,
             "there is no keystile.wasm beside keystilectl",
             "build it with `scripts/build`, or say where Envoy finds it with `--wasm FILE`",
         )),

@@ -38,14 +38,14 @@ Examples:
   keystilectl quota reset acme
   keystilectl quota reset 0Ab3dEfGh1
 
-Envoys learn of it with their next report of usage, within about a minute. The audit log records it.")]
+Envoys learn of it with their next usage report, within about a minute. The audit log records it.")]
 pub struct Whose {
     /// A client's name or a key's id
     #[arg(value_name = "CLIENT|KEY", value_parser = named)]
     of: String,
 }
 
-/// From a whole key, the id inside.
+/// The id in a whole key.
 fn named(text: &str) -> std::result::Result<String, String> {
     Ok(match Parsed::parse(text.as_bytes()) {
         Ok(key) => key.id().to_string(),
@@ -84,7 +84,7 @@ impl Quota {
     }
 }
 
-/// All pages; `ask` makes the question for the one at a cursor.
+/// All pages; `ask` makes the request for the page at a cursor.
 fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Vec<OfKey>>
 where
     O: Operation<Output = OfKeys>,

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use super::push::wasm;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::publish;
 use keystile_render::envoy::{Bootstrap, HostPort, Source};
 
@@ -25,7 +25,7 @@ pub enum Render {
     Kubernetes(kubernetes::Kubernetes),
 }
 
-/// Print a whole configuration for Envoy
+/// Print a complete configuration for Envoy
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -35,13 +35,13 @@ Examples:
     --node edge-1 > envoy.yaml
   keystilectl render envoy --static > envoy.yaml     # keyset inside: no push, no other file")]
 pub struct Envoy {
-    /// Where Envoy listens
+    /// The address on which Envoy listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10000", value_parser = HostPort::parse)]
     listen: HostPort,
-    /// Where requests go
+    /// The address to which requests go
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000", value_parser = HostPort::parse)]
     upstream: HostPort,
-    /// Where Envoy is administered: never open to others
+    /// The address of Envoy's admin interface: never open it to others
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9901", value_parser = HostPort::parse)]
     admin: HostPort,
     /// The file that `push` writes
@@ -52,19 +52,19 @@ pub struct Envoy {
         conflicts_with = "inline"
     )]
     ecds_file: PathBuf,
-    /// The discovery service of `keystilectl serve`, in place of a file
+    /// The discovery service of `keystilectl serve`, instead of a file
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, conflicts_with_all = ["inline", "ecds_file"])]
     discovery: Option<HostPort>,
-    /// With --discovery: where `keystilectl serve` takes reports of what is in force
+    /// With --discovery: where `keystilectl serve` accepts reports of what is in force
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = HostPort::parse, requires = "discovery")]
     control: HostPort,
-    /// With --discovery: the Envoy's node id, which no other may have
+    /// With --discovery: the Envoy's node id, which no other Envoy may have
     #[arg(long, value_name = "ID", default_value = "envoy-1", value_parser = node_id, requires = "discovery")]
     node: String,
-    /// The keyset as it is now, written in: it changes only when Envoy restarts
+    /// Include the keyset as it is now: it then changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// With --static: where Envoy finds the filter [default: keystile.wasm beside keystilectl]
+    /// With --static: where Envoy finds the filter [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE", requires = "inline")]
     wasm: Option<PathBuf>,
 }
@@ -118,13 +118,14 @@ impl Envoy {
         }
         let file = path::absolute(&self.ecds_file).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` is no path ({e})", self.ecds_file.display()),
                 "name the file that `push` writes",
             )
         })?;
         if !file.exists() {
             cx.out.warn(format_args!(
-                "`{}` is not there, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
+                "`{}` does not exist, and Envoy does not start without it; write it with `keystilectl push --ecds-file {}`",
                 file.display(),
                 self.ecds_file.display()
             ));

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::Context;
 use keystile_console as console;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::when;
 use keystile_registry::leak;
@@ -29,7 +29,7 @@ use keystile_system as system;
 
 mod oidc;
 
-/// Serve the API to scripts, pipelines and other machines, and keysets to Envoys
+/// Serve the API and the console to people and programs, and keysets to Envoys
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,85 +38,85 @@ Examples:
   keystilectl token create ops --role owner > token.txt
   KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
 
-The console is at /console; the API is described at /docs and /openapi.json. SIGTERM ends it when what has begun is done.
-Certificates are read again when their files change.")]
+The console is at /console; /docs and /openapi.json describe the API. On SIGTERM the server finishes
+what has begun and ends. Certificates are read again when their files change.")]
 pub struct Serve {
-    /// Where the API is served
+    /// The address for the API and the console
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where Envoys get their keysets
+    /// The address for discovery, where Envoys get their keysets
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:18000")]
     discovery: SocketAddr,
-    /// The API's certificate and what leads to its authority, PEM
+    /// The API's certificate with its chain, PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its private key, PEM
+    /// The private key for it, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// The certificate of discovery, PEM
+    /// The certificate for discovery, PEM
     #[arg(long, value_name = "FILE", requires = "discovery_tls_key")]
     discovery_tls_cert: Option<PathBuf>,
-    /// Its private key, PEM
+    /// The private key for it, PEM
     #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
     discovery_tls_key: Option<PathBuf>,
-    /// The authority of Envoys' certificates, PEM: with it, no Envoy connects without one
+    /// The authority for Envoys' certificates, PEM: Envoys then need a certificate of it to connect
     #[arg(long, value_name = "FILE", requires = "discovery_tls_cert")]
     discovery_client_ca: Option<PathBuf>,
-    /// The authority's list of revoked certificates (CRL), PEM: an Envoy that shows one of them is
-    /// refused, and its open streams are closed. Read again when it changes
+    /// The authority's list of revoked certificates (CRL), PEM: Envoys with one of them are
+    /// refused, and their open streams are closed. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "discovery_client_ca")]
     discovery_client_crl: Option<PathBuf>,
-    /// A certificate of this name is valid for this node, too, beside the nodes that it names itself
-    /// (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
+    /// A certificate with this name is also valid for this node, in addition to the nodes that it names
+    /// itself (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
     #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
     discovery_name: Vec<Rule>,
     /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
     #[arg(long)]
     enrolled_only: bool,
-    /// Serve other machines in clear: something in front encrypts
+    /// Serve other machines without TLS, because something in front encrypts
     #[arg(long)]
     allow_plaintext: bool,
-    /// Write the addresses here when they are bound: for port 0
+    /// Write the bound addresses to this file: useful with port 0
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
-    /// A proxy in front whose `X-Forwarded-For` is believed: its address or range; can be
+    /// The address or range of a proxy in front whose `X-Forwarded-For` is trusted; can be
     /// repeated
     #[arg(long, value_name = "CIDR", value_parser = network)]
     trusted_proxy: Vec<IpNet>,
     /// Connections of trusted proxies begin with the PROXY protocol (version 1 or 2)
     #[arg(long, requires = "trusted_proxy")]
     proxy_protocol: bool,
-    /// Connections at once, of the API and of discovery each; beyond that, the oldest of the
-    /// address that has most gives way
+    /// Most connections at once, for the API and for discovery each; beyond that, the oldest
+    /// connection of the address that has the most is closed
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     max_connections: u32,
-    /// Requests a second that one token may send; four times as many at once
+    /// Requests a second that one token may send; the burst is four times as many
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate_limit: u32,
-    /// Where Envoys find the filter, on their machines [default: keystile.wasm beside keystilectl]
+    /// The path of the filter on the machines of Envoys [default: keystile.wasm next to keystilectl]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
-    /// Discovery streams at once; an Envoy opens one or two
+    /// Most discovery streams at once; an Envoy opens one or two
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_streams: u32,
     /// Serve keysets to Envoys of this node id only; can be repeated
     #[arg(long, value_name = "ID")]
     node: Vec<String>,
-    /// Dead-man's switch: an Envoy drops a keyset that this server has not confirmed for so long,
-    /// and refuses everything until it is back
+    /// Dead man's switch: an Envoy drops a keyset that this server has not confirmed for this long,
+    /// and refuses everything until the server is back
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     ttl: Option<u64>,
-    /// How long somebody may be idle in the console before he has to sign in again
+    /// How long a person may be idle in the console before they have to sign in again
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = when::span)]
     console_idle: u64,
-    /// How often keys are looked at for rotation and warnings
+    /// How often to check keys for rotation and warnings
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::span)]
     rotation_every: u64,
-    /// Authorities of webhooks' receivers, PEM, in place of those that everybody trusts
+    /// Authorities to trust for webhook receivers, PEM, in place of the public ones
     #[arg(long, value_name = "FILE")]
     webhook_ca: Option<PathBuf>,
-    /// A network to which webhooks may be sent although it is not public, such as 10.0.0.0/8;
-    /// can be repeated
+    /// A private network to which webhooks may be sent, such as 10.0.0.0/8; can be
+    /// repeated
     #[arg(long, value_name = "CIDR", value_parser = network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
     webhook_allow: Vec<IpNet>,
     /// Send the audit log here while the server runs, as JSON lines: appended to a file, or posted
@@ -128,21 +128,21 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", requires = "audit_export")]
     audit_export_ca: Option<PathBuf>,
     /// How long audit records are kept here; with --audit-export, none is removed before it was sent
-    /// [default: for ever]
+    /// [default: indefinitely]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     audit_keep: Option<u64>,
-    /// Take reports of found keys at /v1/leaks, signed with the public keys in this file or at this
+    /// Accept reports of leaked keys at /v1/leaks, signed with the public keys in this file or at this
     /// address, such as https://api.github.com/meta/public_keys/secret_scanning
     #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
     scanner_keys: Option<Source>,
-    /// What happens to a key that a scanner found
+    /// What to do with a key that a scanner has found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
     leaked_keys: leak::Policy,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
 }
 
-/// An address alone is a range of one.
+/// A single address is a range of one.
 pub(super) fn network(text: &str) -> std::result::Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
@@ -198,6 +198,7 @@ impl Serve {
             .build()
             .map_err(|e| {
                 refuse(
+                    Code::SystemFailed,
                     format_args!("no threads can be started ({e})"),
                     "check the limits of the process",
                 )
@@ -205,15 +206,15 @@ impl Serve {
             .block_on(duties::run(desk, settings, limits, duties))
     }
 
-    /// Where Envoys find the filter. It is theirs to have: who serves the API alone, or from
-    /// another machine, need not have it here.
+    /// Where Envoys find the filter. It has to be on their machines; a server on another machine,
+    /// or one that serves only the API, does not need it.
     fn filter(&self, cx: &Context) -> Result<PathBuf> {
         let beside = || Some(system::executable_folder()?.join("keystile.wasm"));
         match (&self.wasm, beside()) {
             (None, Some(path)) if !path.exists() => {
                 tracing::warn!(
                     path = %path.display(),
-                    "the filter is not there; Envoys are told to find it there nevertheless, unless `--wasm` says where"
+                    "the filter does not exist; Envoys will still be told to load it from there, unless `--wasm` names another path"
                 );
                 Ok(path)
             }

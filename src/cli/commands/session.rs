@@ -30,7 +30,7 @@ Example:
 
 To keep a person out, revoke their token, or remove their role at the identity provider.")]
 pub struct End {
-    /// Its id, as `session list` shows it
+    /// The id of the session, as `session list` shows it
     session: String,
 }
 

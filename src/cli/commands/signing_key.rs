@@ -11,7 +11,7 @@ use keystile_model::record::SigningState;
 use keystile_model::when;
 use keystile_render::ecds::SIGNING_KEYS;
 
-/// Signing keys: what the filter trusts keysets by
+/// Signing keys, by which the filter trusts keysets
 #[derive(Subcommand)]
 pub enum SigningKey {
     List(List),
@@ -27,25 +27,25 @@ Example:
   keystilectl signing-key list")]
 pub struct List {}
 
-/// Make a new signing key; the former one is accepted until it is retired
+/// Create a new signing key; the old one is accepted until it is retired
 #[derive(Args)]
 #[command(after_help = "\
-Example, without a moment in which a keyset is refused:
+Example, without rejected keysets at any time:
   keystilectl signing-key rotate
   # give every Envoy the new environment (`signing-key export`) and restart it, one by one
   keystilectl signing-key retire k20270131-0a1b2c
 
-Envoy reads its environment when it starts. Until the former key is retired every push is signed
-with both, so that Envoys with the old environment and Envoys with the new one take it.")]
+Envoy reads its environment when it starts. Until the old key is retired, every push is signed with
+both, so that Envoys with the old environment and Envoys with the new one accept it.")]
 pub struct Rotate {}
 
-/// Erase a signing key that signs no more
+/// Erase an old signing key
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl signing-key retire k20270131-0a1b2c")]
 pub struct Retire {
-    /// Its id
+    /// The id of the signing key
     kid: String,
 }
 
@@ -57,7 +57,7 @@ Examples:
   keystilectl signing-key export > /etc/envoy/keystile.env    # EnvironmentFile= of systemd
   kubectl create secret generic keystile --from-literal=\"$(keystilectl signing-key export)\"")]
 pub struct Export {
-    /// Print the value alone, without `KEYSTILE_SIGNING_KEYS=`
+    /// Print only the value, without `KEYSTILE_SIGNING_KEYS=`
     #[arg(long)]
     value: bool,
 }
@@ -110,7 +110,7 @@ fn rotate(cx: &Context) -> Result<()> {
     })?;
     if !cx.out.is_json() {
         cx.out.note(
-            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the former key is retired, every push is signed with both",
+            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the old key is retired, every push is signed with both",
         );
     }
     Ok(())

@@ -8,12 +8,12 @@ use super::Context;
 use crate::output::{self, cell};
 use keystile_api::token::{self, TokenView};
 use keystile_model::caller::Role;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
 
-/// Tokens: who may talk to a server, and as what
+/// Tokens: access to a server, in a role
 #[derive(Subcommand)]
 pub enum Token {
     Create(Create),
@@ -21,22 +21,22 @@ pub enum Token {
     Revoke(Revoke),
 }
 
-/// Make a token; it is shown once
+/// Create a token; it is shown only once
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl token create ci --role issuer --expires 30d --cidr 10.0.0.0/8
   keystilectl token create acme-self --role client --client acme --scope read --max-expiry 90d
 
-A token of the role `client` manages the keys of that client alone, and makes none beyond the
-scopes, plans, end and number that are given here.")]
+A token of the role `client` manages only the keys of that client, and issues none beyond the scopes,
+plans, lifetime and number that are given here.")]
 pub struct Create {
-    /// Its name, for people and for the audit log
+    /// The name of the token, for people and for the audit log
     name: String,
-    /// What it may do
+    /// The role, which says what the token may do
     #[arg(long)]
     role: Role,
-    /// The client that it is bound to (role `client`)
+    /// The client that the token is bound to (role `client`)
     #[arg(long)]
     client: Option<String>,
     /// A scope that its keys may hold; can be repeated
@@ -46,20 +46,20 @@ pub struct Create {
     /// [default: the client's plan only]
     #[arg(long)]
     plan: Vec<String>,
-    /// How long its keys may last
+    /// The longest lifetime of its keys
     #[arg(long, value_name = "SPAN", value_parser = when::span)]
     max_expiry: Option<u64>,
-    /// How many keys may live at once
+    /// How many keys may be valid at once
     #[arg(long, value_name = "N")]
     max_keys: Option<u32>,
-    /// When it ends [default: 90d, and 7d for an invitation]
+    /// When the token expires [default: 90d, and 7d for an invitation]
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
-    /// Make an invitation instead: a code that its receiver exchanges for the token, once, at
+    /// Create an invitation instead: a code that its receiver exchanges once for the token, at
     /// /console/invitation (role `client`)
     #[arg(long)]
     invite: bool,
-    /// An address range that it may be used from; can be repeated
+    /// An address range from which the token may be used; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Vec<IpNet>,
 }
@@ -71,13 +71,13 @@ Example:
   keystilectl token list")]
 pub struct List {}
 
-/// Switch a token off for good
+/// Revoke a token permanently
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl token revoke 0Ab3dEfGh1")]
 pub struct Revoke {
-    /// Its id
+    /// The id of the token
     #[arg(value_parser = super::key_id)]
     token: KeyId,
 }
@@ -134,15 +134,16 @@ impl Create {
         shown.map_err(|e| {
             let id = made.view.id.0;
             refuse(
+                Code::SecretNotShown,
                 format_args!("token {id} was made but not shown: {e}"),
                 format_args!("revoke it: `keystilectl token revoke {id}`"),
             )
         })?;
         if !cx.out.is_json() {
             cx.out.note(if self.invite {
-                "hand on the link `SERVER/console/invitation#CODE` now, the code is not shown again; it is good once"
+                "pass on the link `SERVER/console/invitation#CODE` now: the code is not shown again, and works once"
             } else {
-                "keep it now, it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+                "save it now: it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
             });
         }
         Ok(())

@@ -6,27 +6,27 @@ use keystile_core::key::{KeyId, Parsed};
 use super::{Context, key_id};
 use crate::output::{self, cell};
 use keystile_api::usage::{self, Anomalies, Configure, Found, Left, Usage as Counted};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
 use keystile_registry::usage::question::By;
 use keystile_registry::usage::{Settings, Step};
 
-/// Columns of the longest bar.
+/// Width of the longest bar, in columns.
 const BAR: u64 = 40;
 
-/// Show how many requests there were: of everybody, a client or a key
+/// Show how many requests there were: in total, of a client or of a key
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  keystilectl usage                                # everybody, 7 days
+  keystilectl usage                                # in total, 7 days
   keystilectl usage acme --since 24h --by outcome
   keystilectl usage 0Ab3dEfGh1 --since 2027-01-01 --until 2027-02-01 --step day
   keystilectl usage --by client --output csv > usage.csv
 
-Days are those of UTC. Envoys tell about once in a minute, so the last minutes are still growing."
+Days are in UTC. Envoys report about once a minute, so the counts of the last minutes still grow."
 )]
 pub struct Usage {
     #[command(subcommand)]
@@ -45,40 +45,40 @@ enum Command {
 
 #[derive(Args)]
 struct Show {
-    /// A client's name or a key's id; everybody if it is left out
+    /// A client's name or a key's id [default: all clients]
     #[arg(value_name = "CLIENT|KEY", value_parser = of)]
     of: Option<String>,
-    /// From then on: `24h` and `7d` are counted back from now
+    /// Since this time: `24h` and `7d` are counted back from now
     #[arg(long, value_name = "WHEN", default_value = "7d")]
     since: When,
-    /// Until then [default: now]
+    /// Until this time [default: now]
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
-    /// Tell requests apart
+    /// Break the requests down
     #[arg(long, value_name = "WHAT")]
     by: Option<By>,
-    /// How long a bar is [default: as suits the range]
+    /// The time that each bar covers [default: depends on the range]
     #[arg(long, value_name = "UNIT")]
     step: Option<Step>,
-    /// With --by: show so many groups, the largest
+    /// With --by: show this many of the largest groups
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
 }
 
-/// List what was odd about keys
+/// List anomalies in the use of keys
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl usage anomalies
   keystilectl usage anomalies --client acme --since 30d
 
-Rules: spike, new-network, scope-denials, rotated-key-used, revoked-key-tried. Their thresholds are
-among `keystilectl usage settings`; a webhook hears of them as `anomaly.*`.")]
+Rules: spike, new-network, scope-denials, rotated-key-used, revoked-key-tried. `keystilectl usage
+settings` sets their thresholds; webhooks receive them as `anomaly.*` events.")]
 struct AnomaliesOf {
-    /// Only those of this client's keys
+    /// Only anomalies of this client's keys
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// From then on: `24h` and `7d` are counted back from now
+    /// Since this time: `24h` and `7d` are counted back from now
     #[arg(long, value_name = "WHEN", default_value = "7d")]
     since: When,
 }
@@ -89,64 +89,64 @@ struct AnomaliesOf {
 Example:
   keystilectl usage quota 0Ab3dEfGh1")]
 struct Quota {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id)]
     key: KeyId,
 }
 
-/// Show or change how long usage is kept, and what is taken for odd
+/// Show or change how long usage is kept, and what counts as an anomaly
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl usage settings
   keystilectl usage settings --minutes 1d --days 365d
-  keystilectl usage settings --spike-factor 20 --network-learning 0    # 0: never
+  keystilectl usage settings --spike-factor 20 --network-learning 0    # 0: off
 
-What is older is removed within minutes by a running server.")]
+A running server removes older counts within minutes.")]
 struct Change {
-    /// How long counts by minute are kept [at first: 2d]
+    /// How long counts by minute are kept [initially: 2d]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     minutes: Option<u64>,
-    /// How long counts by hour are kept [at first: 60d]
+    /// How long counts by hour are kept [initially: 60d]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     hours: Option<u64>,
-    /// How long counts by day, networks and anomalies are kept [at first: 730d]
+    /// How long counts by day, networks and anomalies are kept [initially: 730d]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     days: Option<u64>,
-    /// Spike: so many times the most of any hour of the 7 days before
+    /// Spike: the factor by which an hour exceeds the highest hour of the previous 7 days
     #[arg(long, value_name = "N")]
     spike_factor: Option<u64>,
-    /// Spike: and more than so many requests in the hour
+    /// Spike: the least number of requests in the hour
     #[arg(long, value_name = "N")]
     spike_minimum: Option<u64>,
-    /// New network: not before so long after the first use
+    /// New network: report none until this long after the first use
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     network_learning: Option<u64>,
-    /// Scope denials: so many in an hour
+    /// Scope denials: the number in an hour
     #[arg(long, value_name = "N")]
     scope_denials: Option<u64>,
-    /// Rotated key used: so long before it ends
+    /// Rotated key used: the time before it expires
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     rotation_notice: Option<u64>,
-    /// Revoked key tried: so many times in an hour
+    /// Revoked key tried: the number of times in an hour
     #[arg(long, value_name = "N")]
     revoked_tries: Option<u64>,
 }
 
-/// Forget where keys were used from, and by what; counts stay
+/// Forget the addresses and user agents that used keys; counts stay
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl usage forget --yes
 
-To have nothing noted in future, say so in the policy; `keystilectl policy show` has it.")]
+To record nothing in future, change `report` in the policy (`keystilectl policy show`).")]
 struct Forget {
-    /// Do it
+    /// Confirm
     #[arg(long)]
     yes: bool,
 }
 
-/// A client's name or a key's id; of a whole key, the id inside.
+/// A client's name or a key's id; from a whole key, the id in it.
 fn of(text: &str) -> std::result::Result<String, String> {
     Ok(match Parsed::parse(text.as_bytes()) {
         Ok(key) => key.id().to_string(),
@@ -159,6 +159,7 @@ impl Usage {
     pub fn run(self, cx: &Context) -> Result<()> {
         if cx.out.is_csv() && self.command.is_some() {
             return Err(refuse(
+                Code::OutputFailed,
                 "only counts have a form for spreadsheets",
                 "use `--output json`",
             ));
@@ -174,10 +175,11 @@ impl Usage {
             Some(Command::Forget(c)) if c.yes => {
                 cx.perform(usage::Forget {})?;
                 cx.out.show(&serde_json::json!({"forgotten": true}), || {
-                    "addresses, agents and networks are forgotten\n".to_owned()
+                    "addresses, user agents and networks forgotten\n".to_owned()
                 })
             }
             Some(Command::Forget(_)) => Err(refuse(
+                Code::ConfirmationMissing,
                 "where keys were used from would be forgotten for good",
                 "add `--yes` if that is meant",
             )),
@@ -284,7 +286,7 @@ fn foot(u: &Counted) -> String {
     match &u.counted_since {
         None => out.push_str("nothing has been counted yet: is `report` in the policy, with the cluster of this server?\n"),
         Some(Time(since)) if *since > u.from.0 => {
-            out.push_str(&format!("counted since {} only\n", when::short(*since)));
+            out.push_str(&format!("counted only since {}\n", when::short(*since)));
         }
         Some(_) => {}
     }
@@ -327,8 +329,13 @@ fn csv(u: &Counted) -> Result<()> {
         Ok(())
     };
     let bytes = write(&mut out).ok().and_then(|()| out.into_inner().ok());
-    let bytes = bytes
-        .ok_or_else(|| refuse("the answer cannot be written as CSV", "use `--output json`"))?;
+    let bytes = bytes.ok_or_else(|| {
+        refuse(
+            Code::OutputFailed,
+            "the answer cannot be written as CSV",
+            "use `--output json`",
+        )
+    })?;
     output::raw(&bytes)
 }
 
@@ -336,7 +343,7 @@ fn counts(requests: u64, allowed: u64) -> [String; 3] {
     [requests, allowed, requests.saturating_sub(allowed)].map(|n| n.to_string())
 }
 
-/// Names of routes come from a policy, and yet a spreadsheet is not to take one for a
+/// Route names come from the policy; a spreadsheet must still not take one for a
 /// formula.
 fn spreadsheet(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@']) {
@@ -363,7 +370,7 @@ fn at(t: u64, step: Step) -> String {
     }
 }
 
-/// In eighths of a column; something is never nothing.
+/// In eighths of a column; anything above zero is visible.
 fn bar(n: u64, most: u64) -> String {
     if n == 0 || most == 0 {
         return String::new();
@@ -375,7 +382,7 @@ fn bar(n: u64, most: u64) -> String {
     out
 }
 
-/// A course in one line, of at most as many columns as a bar.
+/// A sparkline of at most as many columns as a bar.
 fn spark(points: &[u64]) -> String {
     let columns = usize::try_from(BAR).unwrap_or(40);
     let width = points.len().div_ceil(columns).max(1);
@@ -418,7 +425,7 @@ impl AnomaliesOf {
         })?;
         cx.out.show(&anomalies, || {
             if anomalies.is_empty() {
-                return "nothing was odd\n".to_owned();
+                return "no anomalies\n".to_owned();
             }
             output::table(
                 ["when", "rule", "key", "client", "detail"],
@@ -507,7 +514,7 @@ fn settings_table(s: &Settings) -> String {
             enough(
                 s.spike_factor,
                 format!(
-                    "{} times the most of 7 days, and more than {} requests an hour",
+                    "{} times the highest hour of 7 days, and more than {} requests an hour",
                     s.spike_factor,
                     number(s.spike_minimum)
                 ),

@@ -6,13 +6,13 @@ use ipnet::IpNet;
 use super::Context;
 use crate::output::{self, cell};
 use keystile_api::webhook::{self, WebhookView};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::wire::Secret;
 use keystile_model::world::World;
 use keystile_system as system;
 
-/// Webhooks: tell other programs what happens
+/// Webhooks: notify other programs of events
 #[derive(Subcommand)]
 pub enum Webhook {
     Create(Create),
@@ -20,7 +20,7 @@ pub enum Webhook {
     Delete(Delete),
 }
 
-/// Make a webhook; its secret is shown once
+/// Create a webhook; its secret is shown only once
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -29,18 +29,18 @@ Examples:
   KEYSTILE_WEBHOOK_SECRET=whsec_… keystilectl webhook create own https://example.com/hook
 
 Events are the actions of the audit log (`keystilectl audit list`), among them key.expiring,
-key.due, key.hand-over and key.leak. Messages are signed as Standard Webhooks says, and sent
-again for three days until they are taken. `keystilectl serve` sends them.")]
+key.due, key.hand-over and key.leak. Messages are signed as defined by Standard Webhooks, and resent for
+three days until they are accepted. `keystilectl serve` sends them.")]
 pub struct Create {
-    /// Its name
+    /// The name of the webhook
     name: String,
-    /// Where messages go
+    /// The URL to which messages are sent
     url: String,
-    /// What it hears of: an action, or `key.*`; can be repeated [default: everything]
+    /// An event to send: an action, or `key.*`; can be repeated [default: everything]
     #[arg(long, value_name = "EVENT")]
     event: Vec<String>,
-    /// A network that the receiver may be in although it is not public; can be repeated. With
-    /// --server, the one given to `keystilectl serve` applies
+    /// A private network that the receiver may be in; can be repeated. With --server, the option of
+    /// `keystilectl serve` applies instead
     #[arg(long, value_name = "CIDR", value_parser = super::serve::network, env = "KEYSTILE_WEBHOOK_ALLOW", value_delimiter = ',')]
     webhook_allow: Vec<IpNet>,
 }
@@ -52,13 +52,13 @@ Example:
   keystilectl webhook list")]
 pub struct List {}
 
-/// Remove a webhook, and what it has not been told yet
+/// Remove a webhook, with the messages that it has not received yet
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   keystilectl webhook delete siem")]
 pub struct Delete {
-    /// Its name
+    /// The name of the webhook
     name: String,
 }
 
@@ -110,6 +110,7 @@ impl Create {
             })
             .map_err(|e| {
                 refuse(
+                    Code::SecretNotShown,
                     format_args!("webhook {name} was made but its secret not shown: {e}"),
                     format_args!(
                         "delete it and make it again: `keystilectl webhook delete {name}`"
@@ -118,7 +119,7 @@ impl Create {
             })?;
         if !cx.out.is_json() {
             cx.out
-                .note("give the secret to the receiver now, it is not shown again");
+                .note("give the secret to the receiver now: it is not shown again");
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! One way to the identity provider and back: everything that binds the answer to the
-//! browser that asked.
+//! One round trip to the identity provider: everything that binds the answer to the browser that
+//! asked.
 //!
-//! The browser keeps a random word for ten minutes, and state, nonce and PKCE's verifier
-//! are made of it with a secret that this process forgets when it ends. So nothing is kept
-//! of who sets out, and however many do, nobody's way is forgotten for it.
+//! The browser keeps a random word for ten minutes; state, nonce and PKCE's verifier are derived
+//! from it with a secret of this process. So nothing is stored when somebody starts, and however
+//! many start, no flow is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,23 +19,23 @@ use keystile_model::error::Result;
 
 /// How long somebody may take at the provider, in seconds.
 pub const LIFETIME: u64 = 600;
-/// Ways that are remembered as gone; older ones give way.
+/// How many used flows are remembered; older ones are dropped.
 const GONE: usize = 2_000;
 
-/// Makes ways, and knows its own.
+/// Makes flows, and recognises its own.
 pub struct Flows {
     secret: Zeroizing<[u8; 32]>,
     gone: Mutex<HashMap<[u8; 32], u64>>,
 }
 
-/// One of them. No `Debug`, no `Display`.
+/// A flow. No `Debug`, no `Display`.
 pub struct Flow {
     cookie: Zeroizing<String>,
     /// What comes back beside the code.
     pub state: Zeroizing<String>,
     /// What comes back inside the token.
     pub nonce: Zeroizing<String>,
-    /// What shows that who asked for the code exchanges it.
+    /// Proves that the code is exchanged by the party that requested it.
     pub verifier: Zeroizing<String>,
     /// The page to go on with.
     pub next: String,
@@ -55,7 +55,7 @@ impl Flows {
         })
     }
 
-    /// Sets out, at a monotonic second.
+    /// Starts a flow, at a monotonic second.
     ///
     /// # Errors
     /// If the system gives no randomness.
@@ -73,8 +73,8 @@ impl Flows {
         Ok(self.of(cookie, next_of(&next)))
     }
 
-    /// The way that a browser remembers, if it is one of ours, comes back with its state,
-    /// and is neither too old nor gone already. It is gone with that.
+    /// The flow in a browser's cookie, if it is one of ours, returns with its state, and is neither
+    /// too old nor used. It is then used up.
     pub fn end(&self, cookie: &str, state: &str, now: u64) -> Option<Flow> {
         let mut parts = cookie.split('.');
         let (Some(_), Some(began), Some(next), None) =
@@ -84,7 +84,7 @@ impl Flows {
         };
         let began: u64 = began.parse().ok()?;
         let flow = self.of(Zeroizing::new(cookie.to_owned()), next_of(next));
-        // The state covers the whole cookie: what was changed in it comes back with none.
+        // The state covers the whole cookie, so a modified cookie has no matching state.
         if state.is_empty()
             || !is_same(&flow.state, state)
             || now < began
@@ -118,7 +118,7 @@ impl Flows {
     }
 
     fn made(&self, purpose: &[u8], cookie: &[u8]) -> Zeroizing<String> {
-        // HMAC takes keys of every length.
+        // HMAC accepts keys of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.secret.as_slice()) else {
             return Zeroizing::default();
         };
@@ -135,7 +135,7 @@ impl Flow {
         &self.cookie
     }
 
-    /// What the provider is told of the verifier: its SHA-256.
+    /// What the provider gets of the verifier: its SHA-256.
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.verifier.as_bytes()))
     }

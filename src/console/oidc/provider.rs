@@ -1,6 +1,8 @@
 //! The identity provider: its discovery document, its keys, and what it gives for a code.
 //!
-//! Everything here waits for a network, and runs where waiting is allowed.
+//! Everything here waits for the network, so it runs on threads that may block.
+
+mod document;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,27 +19,21 @@ use super::Settings;
 use super::flow::Flow;
 use super::id_token::{self, Expected, Keys, Untrusted};
 use super::roles::Claims;
+use document::{AtHand, Document, at_hand, good_for, outlasted};
 use keystile_api::encoded;
 use keystile_api::remote;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_system as system;
 
 /// How long the provider may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon its documents are fetched again. A key that it dropped is believed for no longer,
-/// unless it cannot be asked.
-const FRESH: Duration = Duration::from_secs(60);
 /// How soon keys may be fetched again because none of them verifies a token.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How long a document is good while the provider cannot be asked, if it does not say so
-/// itself; and at most.
-const GOOD: Duration = Duration::from_secs(3600);
-const GOOD_MOST: Duration = Duration::from_secs(86_400);
 /// The largest answer, in bytes.
 const ANSWER: u64 = 1 << 20;
 
-/// Speaks to the provider.
+/// Calls the provider.
 pub struct Provider {
     settings: Settings,
     agent: ureq::Agent,
@@ -52,53 +48,7 @@ struct Held {
     missed: Option<Instant>,
 }
 
-/// A document of the provider.
-struct Document<T> {
-    content: Arc<T>,
-    /// When it was fetched.
-    at: Instant,
-    /// Until when it may be used while the provider cannot be asked.
-    good: Instant,
-}
-
-impl<T> Document<T> {
-    fn new(content: T, at: Instant, good: Duration) -> Self {
-        Self {
-            content: Arc::new(content),
-            at,
-            good: at + good,
-        }
-    }
-}
-
-impl<T> Clone for Document<T> {
-    fn clone(&self) -> Self {
-        Self {
-            content: Arc::clone(&self.content),
-            ..*self
-        }
-    }
-}
-
-/// What is at hand of a document.
-enum AtHand<T> {
-    /// It need not be fetched.
-    Fresh(Arc<T>),
-    /// It is to be fetched; if that fails, this may do.
-    Old(Option<Arc<T>>),
-}
-
-fn at_hand<T>(held: Option<&Document<T>>, now: Instant, anew: bool) -> AtHand<T> {
-    match held {
-        Some(d) if !anew && now.duration_since(d.at) < FRESH => {
-            AtHand::Fresh(Arc::clone(&d.content))
-        }
-        Some(d) if now < d.good => AtHand::Old(Some(Arc::clone(&d.content))),
-        _ => AtHand::Old(None),
-    }
-}
-
-/// What of the discovery document is used.
+/// The fields of the discovery document that are used.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -120,7 +70,7 @@ struct Refused {
 }
 
 impl Provider {
-    /// Of these settings. Nothing is asked for before somebody signs in.
+    /// With these settings. Nothing is fetched before somebody signs in.
     ///
     /// # Errors
     /// If the file of authorities holds none.
@@ -137,10 +87,10 @@ impl Provider {
         &self.settings
     }
 
-    /// Where to send somebody who sets out.
+    /// The URL to which a person is sent to sign in.
     ///
     /// # Errors
-    /// The provider cannot be asked, or gives no sense.
+    /// If the provider is unreachable, or its answer is invalid.
     pub fn address(&self, flow: &Flow) -> Result<String> {
         let metadata = self.metadata()?;
         let (redirect, scopes) = (self.settings.redirect(), self.settings.scopes());
@@ -160,12 +110,10 @@ impl Provider {
         Ok(format!("{at}{mark}{}", *form(&asked)))
     }
 
-    /// Exchanges a code, and gives what the provider says of who brought it; `now` is in
-    /// seconds.
+    /// Exchanges a code, and gives the provider's claims about the person; `now` is in seconds.
     ///
     /// # Errors
-    /// The provider cannot be asked, does not take the code, or says what is not to be
-    /// believed.
+    /// If the provider is unreachable, does not accept the code, or its answer is not authentic.
     pub fn exchange(&self, code: &str, flow: &Flow, now: u64) -> Result<Claims> {
         let metadata = self.metadata()?;
         let token = self.token(&metadata, code, flow)?;
@@ -177,7 +125,7 @@ impl Provider {
         };
         let judged = |keys: &Keys| id_token::verify(token.expose_secret(), keys, &expected);
         let judged = match judged(&*self.keys(&metadata)?) {
-            // It may be newer than the keys that are held: a provider may put another key under
+            // The token may be newer than the cached keys: a provider may publish another key under
             // the same name, or under none.
             Err(why @ (Untrusted::UnknownKey | Untrusted::Signature)) => {
                 match self.keys_anew(&metadata)? {
@@ -189,14 +137,14 @@ impl Provider {
         };
         judged.map_err(|why| {
             refuse(
+                Code::SignInFailed,
                 format_args!("what the identity provider says of you is not believed: {why}"),
                 "begin again; if it happens again, tell who runs this server",
             )
-            .of(Kind::Unauthenticated)
         })
     }
 
-    /// The identity token that a code is good for.
+    /// The identity token for a code.
     fn token(&self, metadata: &Metadata, code: &str, flow: &Flow) -> Result<Secret> {
         let redirect = self.settings.redirect();
         let mut asked = vec![
@@ -308,8 +256,8 @@ impl Provider {
         }
     }
 
-    /// Its keys, fetched because those at hand do not verify a token; `None` if that was done
-    /// a moment ago.
+    /// Its keys, fetched because the cached ones do not verify a token; `None` if that was done a
+    /// moment ago.
     fn keys_anew(&self, metadata: &Metadata) -> Result<Option<Arc<Keys>>> {
         let now = system::instant();
         {
@@ -327,14 +275,15 @@ impl Provider {
         let place = &metadata.jwks_uri;
         let (json, good) = self.fetch(place)?;
         let keys = Keys::parse(&json).map_err(|e| senseless(place, e))?;
-        // Those that the provider no longer publishes are forgotten with that.
+        // Keys that the provider no longer publishes are thereby dropped.
         let document = Document::new(keys, now, good);
         let keys = Arc::clone(&document.content);
         self.held().keys = Some(document);
         Ok(keys)
     }
 
-    /// A document, and how long it is good while the provider cannot be asked.
+    /// Fetches a document, with the time for which it may be used while the provider is
+    /// unreachable.
     fn fetch(&self, place: &str) -> Result<(Vec<u8>, Duration)> {
         let request = self.agent.get(place).header("accept", "application/json");
         let mut answer = request.call().map_err(|e| silent(place, &e))?;
@@ -348,15 +297,15 @@ impl Provider {
         Ok((body(place, &mut answer)?, good))
     }
 
-    /// A panic while it was held left it whole.
+    /// A panic while it was held left it consistent.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Metadata {
-    /// The usual way to show our secret, which the specification has every provider take
-    /// who does not say otherwise.
+    /// Whether to send our secret with HTTP Basic, which every provider has to accept unless its
+    /// document says otherwise.
     fn wants_basic(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_ref();
         methods.is_none_or(|all| {
@@ -366,39 +315,10 @@ impl Metadata {
     }
 }
 
-/// How long a document is good by its `Cache-Control` (RFC 9111, and `stale-if-error` of
-/// RFC 5861).
-fn good_for(cache_control: &str) -> Duration {
-    let (mut age, mut beyond) = (None, 0);
-    for directive in cache_control.split(',') {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        let seconds = value.trim().trim_matches('"').parse::<u64>().ok();
-        match name.trim().to_ascii_lowercase().as_str() {
-            "no-store" | "no-cache" => return Duration::ZERO,
-            "max-age" => age = seconds,
-            "stale-if-error" => beyond = seconds.unwrap_or(0),
-            _ => {}
-        }
-    }
-    let age = age.map_or(GOOD, Duration::from_secs);
-    age.saturating_add(Duration::from_secs(beyond))
-        .min(GOOD_MOST)
-}
-
-/// What is at hand, in place of what cannot be had.
-fn outlasted<T>(old: Option<Arc<T>>, e: Error) -> Result<Arc<T>> {
-    let Some(old) = old else { return Err(e) };
-    tracing::warn!(
-        error = %e,
-        "the identity provider gave no usable answer; its previous one is used until it expires"
-    );
-    Ok(old)
-}
-
 fn agent(ca: Option<&Path>) -> Result<ureq::Agent> {
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
-        // Codes and our secret go where the discovery document says, and nowhere else.
+        // Codes and our secret are sent only where the discovery document says.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -429,12 +349,14 @@ fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
     out
 }
 
-/// A word such as `access_denied`, fit to be shown: others could be anything.
+/// Whether it is a word such as `access_denied` that is safe to show; anything else could be
+/// arbitrary.
 pub fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// The provider did not take a code, or did not let somebody in; it says so in a word.
+/// The error that the provider did not accept a code, or did not let somebody in, with its error
+/// word.
 pub fn not_taken(word: &str) -> Error {
     let next = match word {
         "access_denied" => "ask who runs the identity provider to let you in",
@@ -444,230 +366,27 @@ pub fn not_taken(word: &str) -> Error {
         _ => "begin again; if it happens again, tell who runs this server",
     };
     refuse(
+        Code::SignInFailed,
         format_args!("the identity provider refused (`{word}`)"),
         next,
     )
-    .of(Kind::Unauthenticated)
 }
 
 fn silent(place: &str, e: &ureq::Error) -> Error {
     refuse(
+        Code::Unreachable,
         format_args!("the identity provider cannot be reached at `{place}` ({e})"),
         "try again, or sign in with a token",
     )
-    .of(Kind::Unavailable)
 }
 
 fn senseless(place: &str, why: impl std::fmt::Display) -> Error {
     refuse(
+        Code::StrangeAnswer,
         format_args!("the identity provider's answer at `{place}` makes no sense ({why})"),
         "tell who runs this server, or sign in with a token",
     )
-    .of(Kind::Unavailable)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{BufRead as _, BufReader, Write as _};
-    use std::net::TcpListener;
-
-    use crate::oidc::flow::Flows;
-
-    /// A provider whose discovery document is made of its own address.
-    fn discovered(document: fn(&str) -> serde_json::Value) -> Result<String> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = format!("http://{}", listener.local_addr().unwrap());
-        let body = document(&issuer).to_string();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            lines
-                .take_while(|l| l.as_ref().is_ok_and(|l| !l.is_empty()))
-                .for_each(drop);
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}",
-                body.len()
-            );
-            write!(stream, "{head}\r\n\r\n{body}").unwrap();
-        });
-        let provider = Provider::new(Settings {
-            issuer,
-            client: "a b".to_owned(),
-            secret: None,
-            console: "https://keystile.example.com".to_owned(),
-            scopes: vec!["groups".to_owned(), "openid".to_owned()],
-            rules: Vec::new(),
-            ca: None,
-            hosts: vec!["id.example.com".to_owned()],
-        })?;
-        let entropy = system::at(1).entropy;
-        let flow = Flows::new(entropy)?.begin("/console", 1, entropy)?;
-        provider.address(&flow)
-    }
-
-    fn document(issuer: &str) -> serde_json::Value {
-        serde_json::json!({
-            "issuer": issuer,
-            "authorization_endpoint": "https://id.example.com/authorize?tenant=1",
-            "token_endpoint": "https://id.example.com/token",
-            "jwks_uri": "https://id.example.com/keys",
-        })
-    }
-
-    #[test]
-    fn somebody_is_sent_where_the_document_says_with_all_that_binds_the_answer() {
-        let address = discovered(document).unwrap();
-        let (place, query) = address.split_once("&response_type=code&").unwrap();
-        assert_eq!(place, "https://id.example.com/authorize?tenant=1");
-        for part in [
-            "client_id=a%20b",
-            "redirect_uri=https%3A%2F%2Fkeystile.example.com%2Fconsole%2Foidc%2Fcallback",
-            "scope=openid%20groups",
-            "code_challenge_method=S256",
-        ] {
-            assert!(query.split('&').any(|p| p == part), "{part}: {query}");
-        }
-        for name in ["state=", "nonce=", "code_challenge="] {
-            let mut all = query.split('&').filter_map(|p| p.strip_prefix(name));
-            assert_eq!(all.next().map(str::len), Some(43), "{name}: {query}");
-        }
-    }
-
-    #[test]
-    fn a_document_of_somebody_else_or_that_leads_into_the_open_is_refused() {
-        type Change = fn(&str) -> serde_json::Value;
-        let changes: [(&str, Change); 7] = [
-            ("`--oidc-host 127.0.0.2`", |issuer| {
-                let mut here = document(issuer);
-                here["token_endpoint"] = "https://127.0.0.2:1/token".into();
-                here
-            }),
-            ("`--oidc-host keys.example.net`", |issuer| {
-                let mut elsewhere = document(issuer);
-                elsewhere["jwks_uri"] = "https://keys.example.net/keys".into();
-                elsewhere
-            }),
-            ("`--oidc-host id.example.com.evil.example`", |issuer| {
-                let mut elsewhere = document(issuer);
-                elsewhere["authorization_endpoint"] =
-                    "https://id.example.com.evil.example/authorize".into();
-                elsewhere
-            }),
-            ("it is of the issuer", |issuer| {
-                let mut other = document(issuer);
-                other["issuer"] = format!("{issuer}/").into();
-                other
-            }),
-            ("is no address over TLS", |issuer| {
-                let mut open = document(issuer);
-                open["token_endpoint"] = "http://id.example.com/token".into();
-                open
-            }),
-            ("is no address over TLS", |issuer| {
-                let mut script = document(issuer);
-                script["authorization_endpoint"] = "javascript:alert(1)".into();
-                script
-            }),
-            ("makes no sense", |_| "no document".into()),
-        ];
-        for (words, change) in changes {
-            let e = discovered(change).unwrap_err();
-            assert!(e.to_string().contains(words), "{words}: {e}");
-            assert_eq!(e.kind(), Kind::Unavailable);
-        }
-    }
-
-    #[test]
-    fn a_provider_of_the_public_cannot_name_an_address_on_this_machine_and_one_in_house_can() {
-        let at = |issuer: &str, hosts: &[&str]| Settings {
-            issuer: issuer.to_owned(),
-            client: "a".to_owned(),
-            secret: None,
-            console: "https://keystile.example.com".to_owned(),
-            scopes: Vec::new(),
-            rules: Vec::new(),
-            ca: None,
-            hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
-        };
-        let takes = |settings: &Settings, address: &str| {
-            settings.checked_endpoint("token_endpoint", address).is_ok()
-        };
-        let public = at("https://id.example.com/tenant", &[]);
-        assert!(takes(&public, "https://id.example.com/token"));
-        assert!(takes(&public, "https://ID.example.com:8443/token"));
-        for bad in [
-            "http://127.0.0.1:9/token",
-            "http://localhost/token",
-            "https://localhost/token",
-            "https://[::1]/token",
-            "https://10.0.0.1/token",
-            "https://token.example.com/",
-        ] {
-            assert!(!takes(&public, bad), "{bad}");
-        }
-        let listed = at(
-            "https://id.example.com",
-            &["oauth2.example.net", "localhost"],
-        );
-        assert!(takes(&listed, "https://oauth2.example.net/token"));
-        assert!(!takes(&listed, "http://localhost/token"), "never in clear");
-        let in_house = at("https://10.1.2.3", &[]);
-        assert!(takes(&in_house, "https://10.1.2.3/token"));
-        let here = at("http://127.0.0.1:5556/dex", &[]);
-        assert!(takes(&here, "http://127.0.0.1:5556/dex/token"));
-    }
-
-    #[test]
-    fn a_document_is_good_for_as_long_as_its_provider_says() {
-        for (header, seconds) in [
-            ("", 3600),
-            ("public", 3600),
-            ("max-age=600", 600),
-            ("public, MAX-AGE=\"600\", must-revalidate", 600),
-            ("max-age=600, stale-if-error=3600", 4200),
-            ("no-store", 0),
-            ("max-age=0", 0),
-            ("max-age=99999999999", 86_400),
-            ("max-age=junk", 3600),
-        ] {
-            assert_eq!(good_for(header), Duration::from_secs(seconds), "{header}");
-        }
-    }
-
-    #[test]
-    fn an_old_document_does_while_it_is_good_and_a_fresh_one_is_not_fetched() {
-        let now = system::instant();
-        let made = |good| Document::new((), now, Duration::from_secs(good));
-        let later = |s| now + Duration::from_secs(s);
-        let is = |held: &Document<()>, at, anew| match at_hand(Some(held), at, anew) {
-            AtHand::Fresh(_) => "fresh",
-            AtHand::Old(Some(_)) => "good",
-            AtHand::Old(None) => "gone",
-        };
-        let held = made(600);
-        assert_eq!(is(&held, later(59), false), "fresh");
-        assert_eq!(is(&held, later(59), true), "good");
-        assert_eq!(is(&held, later(61), false), "good");
-        assert_eq!(is(&held, later(601), false), "gone");
-        assert_eq!(is(&made(0), later(61), false), "gone");
-        assert!(matches!(at_hand::<()>(None, now, false), AtHand::Old(None)));
-    }
-
-    #[test]
-    fn our_secret_is_shown_as_the_provider_wants_it() {
-        let wants = |methods: Option<&[&str]>| {
-            let mut json = document("https://id.example.com");
-            if let Some(methods) = methods {
-                json["token_endpoint_auth_methods_supported"] = serde_json::json!(methods);
-            }
-            serde_json::from_value::<Metadata>(json)
-                .unwrap()
-                .wants_basic()
-        };
-        assert!(wants(None));
-        assert!(wants(Some(&["client_secret_post", "client_secret_basic"])));
-        assert!(wants(Some(&["private_key_jwt"])));
-        assert!(!wants(Some(&["client_secret_post"])));
-    }
-}
+mod tests;

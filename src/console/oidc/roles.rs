@@ -1,16 +1,16 @@
-//! Which role somebody has here, by what the identity provider says of him.
+//! The role of a person, by the claims of the identity provider.
 
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
 use keystile_model::caller::Role;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 
 /// Claims by name.
 pub type Claims = Map<String, Value>;
 
-/// `groups:platform=owner`: whoever's claim holds a value has a role.
+/// `groups:platform=owner`: people whose claim has a value get a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     claim: String,
@@ -24,6 +24,7 @@ impl FromStr for Rule {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |fact: &str| {
             refuse(
+                Code::SettingInvalid,
                 format_args!("`{text}` {fact}"),
                 "write `CLAIM:VALUE=ROLE`, such as `groups:platform=owner` or `email:ana@example.com=auditor`",
             )
@@ -38,13 +39,19 @@ impl FromStr for Rule {
         let role = match Role::of(word) {
             Some(Role::Client) => {
                 return Err(refuse(
+                    Code::SettingInvalid,
                     format_args!("`{text}` maps to the role `client`"),
-                    "invite people of a client with `keystilectl token create --role client --invite`; map to owner, issuer or auditor",
+                    keystile_model::next![
+                        "people of a client are invited with ",
+                        Act::TokenCreate,
+                        ", role `client`; map to owner, issuer or auditor"
+                    ],
                 ));
             }
             Some(role) => role,
             None => {
                 return Err(refuse(
+                    Code::SettingInvalid,
                     format_args!("`{word}` is no role"),
                     "use owner, issuer or auditor",
                 ));
@@ -58,8 +65,8 @@ impl FromStr for Rule {
     }
 }
 
-/// Parts at the first colon that is not the one of an address: some providers name their
-/// claims `https://example.com/roles`.
+/// Splits at the first colon that is not part of a URL: some providers name their claims
+/// `https://example.com/roles`.
 fn parted(condition: &str) -> Option<(&str, &str)> {
     let mut colons = condition.match_indices(':').map(|(at, _)| at);
     let at = colons.find(|at| {
@@ -83,19 +90,19 @@ impl Rule {
     }
 }
 
-/// The role of somebody: of all that he is given the one that may most.
+/// The role of a person: the highest of those that match.
 pub fn role(rules: &[Rule], claims: &Claims) -> Option<Role> {
     let given = rules.iter().filter(|rule| rule.matches(claims));
     given.map(|rule| rule.role).max()
 }
 
-/// The address of somebody, if the provider vouches for it.
+/// The email address of a person, if the provider has verified it.
 pub fn email(claims: &Claims) -> Option<&str> {
     let email = claims.get("email")?.as_str()?;
     is_verified(claims).then_some(email)
 }
 
-/// An address that anybody can write into his profile names nobody.
+/// An address that people can write into their own profile identifies nobody.
 fn is_verified(claims: &Claims) -> bool {
     match claims.get("email_verified") {
         Some(Value::Bool(verified)) => *verified,
@@ -105,7 +112,7 @@ fn is_verified(claims: &Claims) -> bool {
     }
 }
 
-/// A claim by its name, or by a way through objects: `realm_access.roles`.
+/// A claim by its name, or by a path through objects: `realm_access.roles`.
 fn found<'c>(claims: &'c Claims, name: &str) -> Option<&'c Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);

@@ -119,7 +119,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     let locked = Patch {
         remove_scopes: vec!["write".to_owned()],
         expires: Some(Some(end)),
-        allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+        cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
         ..Patch::default()
     };
     let locked = site.change(&id, locked).await;
@@ -143,7 +143,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     assert_eq!(renamed.rules.name, "billing");
     assert_eq!(renamed.rules.scopes, locked.rules.scopes);
     assert_eq!(renamed.rules.expires, Some(end));
-    assert_eq!(renamed.rules.allow, locked.rules.allow);
+    assert_eq!(renamed.rules.cidrs, locked.rules.cidrs);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let enable = Filled::of(&page, &format!("{path}/enable"));
     let rotate = Filled::of(&page, &format!("{path}/rotate"));
     let narrow = Patch {
-        allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+        cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
         ..Patch::default()
     };
     site.change(&id, narrow).await;
@@ -279,7 +279,7 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
     ]
     .into();
     let patch = Patch {
-        labels: odd.clone(),
+        labels: Some(odd.clone()),
         ..Patch::default()
     };
     let before = site.change(&id, patch).await;

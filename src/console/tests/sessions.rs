@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 
+use super::*;
 use super::{Answer, Site};
 use keystile_model::caller::Role;
 
@@ -97,5 +98,41 @@ async fn an_envoy_is_forgotten_by_an_owner_and_by_nobody_else() {
     assert_eq!(
         done.header("location"),
         "/console/fleet?done=envoy-forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_form_of_one_session_is_none_of_another() {
+    let site = Site::new();
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let (one, two) = (site.sign_in(&owner).await, site.sign_in(&owner).await);
+    assert_ne!(one.form_token, two.form_token);
+    let form = format!("csrf={}&name=planted", one.form_token);
+    let sent = post("/console/clients", &two.cookie, &form);
+    assert_eq!(site.send(sent).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_and_with_sign_out() {
+    let site = Site::new();
+    let (owner, id) = site.token(Role::Owner, false).await;
+    let (one, two) = (site.sign_in(&owner).await, site.sign_in(&owner).await);
+    let out = one.post("/console/sign-out", "").await;
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+    assert_eq!(one.get("/console").await.status, 303);
+    assert_eq!(two.get("/console").await.status, 200);
+    site.desk
+        .write(move |store| token::revoke(store, &system::local(), id))
+        .await
+        .unwrap();
+    assert_eq!(two.get("/console").await.status, 303);
+    let refused = site
+        .send(post("/console/sign-in", "", &format!("token={owner}")))
+        .await;
+    assert_eq!(refused.status, 401);
+    assert!(
+        refused.text.contains("The token was revoked"),
+        "{}",
+        refused.text
     );
 }

@@ -1,8 +1,8 @@
-//! Two policies that must both let a request in: that of an older keyset which a listener came
-//! with, and the newest.
+//! Two policies that must both let a request in: that of an older keyset with which a listener was
+//! added, and the newest.
 //!
-//! Both answer the same request, as to one and the same key. What they let in together pays
-//! what either asks for, from all buckets and quotas or from none.
+//! Both judge the same request with the same key. A request that both let in pays what either
+//! charges, from all buckets and quotas or from none.
 
 use super::charge::{Bounds, Taking, note, outcome, take};
 use super::{Clocks, Decision, Denial, Due, Prior, Request, Trace, judge};
@@ -27,18 +27,18 @@ pub(super) fn decide<'k>(
     join(decision, &other);
     let denied = match theirs {
         Err(denial) => Some(denial),
-        // Each reads the key where it is told to.
+        // Each policy says where it reads the key.
         Ok(_) if differ(decision, &other) => Some(Denial::MultipleKeys),
         Ok(_) => None,
     };
     if let Some(denial) = denied {
         trace.note("keyset", false, || {
-            "refused by the newest policy, which this listener's is older than".to_owned()
+            "refused by the newest policy; this listener still has an older one".to_owned()
         });
         return Err(denial);
     }
     match (mine, theirs?) {
-        // What let it in before has taken what either asked for.
+        // An earlier pass has already charged what either asks for.
         (Some(due), Some(also)) if !decision.again => {
             pay(&[due, also], clocks, stock, trace, decision)
         }
@@ -51,24 +51,24 @@ fn differ(decision: &Decision<'_>, other: &Decision<'_>) -> bool {
     matches!((decision.prefix, other.prefix), (Some(a), Some(b)) if a != b)
 }
 
-/// Adds what the other policy found: what either takes out of a request is taken out, and what
-/// only one knows is not told.
+/// Adds what the other policy found: what either removes from the request is removed, and what only
+/// one of them would tell the upstream is not told.
 fn join<'k>(decision: &mut Decision<'k>, other: &Decision<'k>) {
     decision.another_host |= other.another_host;
     decision.overridden |= other.overridden || !other.open;
     decision.also_open = other.open;
     decision.anonymous = decision.entry.is_none() || other.entry.is_none();
     if let (Some(prefix), None) = (decision.prefix, other.entry) {
-        // The other has taken nothing: a later pass is to ask it again.
+        // The other policy has charged nothing: a later pass has to ask it again.
         decision.unjudged = Some(Prior::Presented(prefix));
     }
-    // Logs and counts name whoever came.
+    // Logs and counts name the caller in any case.
     decision.entry = decision.entry.or(other.entry);
     decision.prefix = decision.prefix.or(other.prefix);
     decision.claimed = decision.claimed.or(other.claimed);
 }
 
-/// A charge, and which policy's it is: the position of the policy, and that of the limit.
+/// The positions of the policy and of the limit that a charge belongs to.
 type Whose = (usize, usize);
 
 fn pay<'k>(
@@ -113,7 +113,7 @@ fn charges(dues: &[Due<'_>; 2], bounds: &[Bounds<'_>; 2]) -> (Vec<Charge>, Vec<W
     for (side, (due, bounds)) in dues.iter().zip(bounds).enumerate() {
         for (at, charge) in bounds.charges(due).enumerate() {
             let mut all = charges.iter_mut();
-            match all.find(|c| c.key == charge.key && c.quota == charge.quota) {
+            match all.find(|c| c.key == charge.key && c.bucket == charge.bucket) {
                 Some(same) => same.cost = same.cost.max(charge.cost),
                 None => {
                     charges.push(charge);
@@ -125,7 +125,7 @@ fn charges(dues: &[Due<'_>; 2], bounds: &[Bounds<'_>; 2]) -> (Vec<Charge>, Vec<W
     (charges, whose)
 }
 
-/// Which policy's limits are told: those of the one that refuses, or has the least left.
+/// Which policy's limits are reported: those of the one that refuses, or that has the least left.
 fn told(
     taking: Taking<Vec<(u64, crate::limit::quota::Drawn)>>,
     whose: &[Whose],
@@ -163,7 +163,8 @@ fn told(
     }
 }
 
-/// Whose charge an outcome is about, and the same outcome by the position of their limit.
+/// The policy that an outcome is about, and the same outcome by the position of that policy's
+/// limit.
 fn placed(outcome: Outcome, whose: impl Fn(usize) -> Whose) -> (usize, Outcome) {
     match outcome {
         Outcome::Taken { tightest, state } => {

@@ -1,13 +1,16 @@
-//! What a request takes from limits and quota: from all of them or from none.
+//! What a request takes from limits and quota: from all of them, or from none.
+
+mod unchanged;
 
 use super::{Clocks, Decision, Denial, Due, Trace};
-use crate::keyset::{Entry, InForce, OwnLimits, PlanInForce};
+use crate::keyset::{OwnLimits, PlanInForce};
 use crate::limit::bucket::{
-    BucketKey, Buckets, Charge, Kin, MAX_LIMITS, Outcome, Subject, Taken, look, seconds_up,
-    take_all, take_looked,
+    Buckets, Charge, MAX_LIMITS, Outcome, look, seconds_up, take_all, take_looked,
 };
 use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
-use crate::policy::{By, Limit, Route};
+use crate::policy::Limit;
+use unchanged::one;
+pub(super) use unchanged::unchanged;
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +41,11 @@ pub struct QuotaState<'k> {
     pub requests: u64,
     /// The window.
     pub window: Window,
-    /// What is left and the seconds until the window ends; `None` if a bucket refused
-    /// before anybody looked.
+    /// What is left, and the seconds until the window ends; `None` if a bucket refused first.
     pub left: Option<(u64, u64)>,
 }
 
-/// The limits that applied to a request, and how the tightest came out.
+/// The limits that applied to a request, and the result for the tightest.
 #[derive(Clone, Copy)]
 pub struct Rate<'k> {
     limits: Limits<'k>,
@@ -65,8 +67,8 @@ impl<'k> Rate<'k> {
     }
 }
 
-/// Where the limits of a request stand: those of a key's own are read each time that they are
-/// asked for, so that nothing is copied.
+/// Where the limits of a request are found: a key's own limits are read each time they are needed,
+/// so that nothing is copied.
 #[derive(Clone, Copy)]
 struct Limits<'k> {
     own: OwnLimits<'k>,
@@ -78,7 +80,7 @@ impl<'k> Limits<'k> {
     /// At most [`MAX_LIMITS`] and that of the route.
     fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
         let applied = |origin| move |limit| Applied { limit, origin };
-        // Limits of its own replace those of the plan, and not the plan's quota.
+        // A key's own limits replace the limits of the plan, but not its quota.
         let plan = self.plan.filter(|_| self.own.is_empty());
         let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
         let own = self.own.iter().map(applied(Origin::Key));
@@ -126,7 +128,7 @@ impl<'k> Bounds<'k> {
             window,
             requests: quota.requests,
         };
-        // Without a clock nobody can tell.
+        // Without a clock the window is unknown.
         let window = quota.window(clocks.wall);
         Some(window.map(draw).ok_or(NotDrawn::Contended))
     }
@@ -154,7 +156,7 @@ pub(super) fn charge<'k>(
     }
     let (keyset, entry, route, cost) = (due.keyset, &due.entry, due.route, due.cost());
     let mut limits = bounds.limits.iter();
-    // Most requests are under one limit, which needs no memory of its own.
+    // Most requests have one limit, which needs no allocation.
     let first = limits.next().map(|a| one(keyset, entry, route, &a, cost));
     let several: Vec<Charge>;
     let charges = match first {
@@ -173,105 +175,15 @@ pub(super) fn charge<'k>(
     verdict
 }
 
-/// The limits of a request that an earlier pass has charged, as they stand: looks without
-/// taking. What this worker holds in advance is not counted as left.
-pub(super) fn unchanged<'k>(
-    due: &Due<'k>,
-    clocks: Clocks,
-    stock: &mut (impl Buckets + Tallies),
-) -> Option<Rate<'k>> {
-    let bounds = Bounds::of(due);
-    let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
-    let mut tightest: Option<(usize, Taken)> = None;
-    for (i, a) in bounds.limits.iter().enumerate() {
-        let charge = one(keyset, entry, route, &a, 0);
-        let mut state = None;
-        let read = stock.update(&charge.key, &mut |levels| {
-            let stored = levels.get(&charge.quota).unwrap_or(0);
-            state = charge.quota.take(0, stored, clocks.monotonic).ok();
-            false
-        });
-        let state = state.filter(|_| read.is_ok())?;
-        if tightest.is_none_or(|(_, t)| state.remaining < t.remaining) {
-            tightest = Some((i, state));
-        }
-    }
-    let quota = match bounds.quota {
-        None => None,
-        Some((plan, quota)) => {
-            let window = quota.window(clocks.wall)?;
-            let key = TallyKey::new(keyset.store().0, entry.lineage.as_u64());
-            let mut seen = None;
-            let read = stock.update_tally(&key, &mut |counts| {
-                let opened = counts.open(quota.rule(), window);
-                seen = opened.map(|(tally, _)| *tally);
-                false
-            });
-            let seen = seen.filter(|_| read.is_ok())?;
-            let until = window.end.saturating_sub(clocks.wall).max(1);
-            Some(QuotaState {
-                plan,
-                requests: quota.requests,
-                window,
-                left: Some((seen.remaining(quota.requests), until)),
-            })
-        }
-    };
-    let (tightest, remaining, reset) = match (tightest, &quota) {
-        (Some((i, state)), _) => (i, state.remaining, seconds_up(state.full_in)),
-        (None, Some(quota)) => {
-            let (remaining, reset) = quota.left.unwrap_or_default();
-            (bounds.count, remaining, reset)
-        }
-        (None, None) => return None,
-    };
-    Some(Rate {
-        limits: bounds.limits,
-        tightest,
-        remaining,
-        reset,
-        quota,
-    })
-}
-
-fn one(
-    keyset: &InForce,
-    entry: &Entry<'_>,
-    route: Option<&Route>,
-    a: &Applied<'_>,
-    cost: u64,
-) -> Charge {
-    let lineage = entry.lineage.as_u64();
-    let (key, client) = (Subject::Key(lineage), Subject::Client(entry.client_number));
-    let (subject, other) = match a.limit.by {
-        By::Key => (key, client),
-        By::Client => (client, key),
-    };
-    let route = match a.origin {
-        Origin::Route => route.map_or(0, |r| r.stable_id),
-        Origin::Plan(_) | Origin::Key => 0,
-    };
-    let place = |subject| BucketKey::new(keyset.store().0, subject, route);
-    Charge {
-        key: place(subject),
-        kin: Some(Kin {
-            lineage,
-            place: place(other),
-        }),
-        quota: a.limit.quota,
-        cost,
-    }
-}
-
-/// What was taken, or who refused.
+/// What was taken, or which limit refused.
 pub(super) enum Taking<D = Drawn> {
     Taken(Option<Outcome>, Option<D>),
     NoTokens(Outcome),
     NoQuota(NotDrawn),
 }
 
-/// Takes from the quota and from all buckets, or from none. Of several that refuse, the one
-/// that makes the caller wait longest is told.
+/// Takes from the quota and from all buckets, or from none. If several refuse, the one with the
+/// longest wait is reported.
 pub(super) fn take<D: Drawing>(
     stock: &mut (impl Buckets + Tallies),
     charges: &[Charge],
@@ -280,7 +192,7 @@ pub(super) fn take<D: Drawing>(
 ) -> Taking<D::Drawn> {
     let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
     if clocks.monotonic == 0 && !charges.is_empty() {
-        // A host that never told the time: what is taken now would be forgotten when it does.
+        // The host has never given the time: what is taken now would be forgotten once it does.
         return Taking::NoTokens(Outcome::Contended { by: 0 });
     }
     let draw = match draw {
@@ -343,7 +255,7 @@ pub(super) fn outcome<'k>(
         }
         Taking::NoTokens(Outcome::Refused { by, refused }) => {
             let wait = refused.retry_after();
-            // What is left is too little for this request, and the field would invite it.
+            // What is left is too little for this request, and the field would invite a retry.
             (by, 0, wait, None, limited(wait))
         }
         Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {

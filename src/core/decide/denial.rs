@@ -1,49 +1,49 @@
-//! Why a request is turned away.
+//! Why a request is refused.
 
 use crate::key::Malformed;
 use crate::request::certificate::Stranger;
 use crate::request::host::AmbiguousHost;
 use crate::request::path::Ambiguous;
 
-/// Why a request was turned away.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// No key on a route that wants one.
+    /// No key on a route that requires one.
     MissingKey,
     /// Not a key.
     MalformedKey(Malformed),
     /// Several differing keys.
     MultipleKeys,
-    /// Never issued, or long gone.
+    /// Never issued, or removed long ago.
     UnknownKey,
     /// Past its expiry, or past the grace after a rotation.
     ExpiredKey {
-        /// It gave way to another key.
+        /// It was rotated.
         rotated: bool,
     },
     /// Not valid yet.
     InactiveKey,
-    /// Switched off for now.
+    /// Disabled.
     DisabledKey,
-    /// Switched off for good.
+    /// Revoked.
     RevokedKey,
     /// Lacks a scope.
     InsufficientScope,
     /// No route is open to it.
     RouteDenied,
-    /// Called from a network that the key is not for.
+    /// Called from a network that the key does not allow.
     AddressDenied,
-    /// Called without a client certificate that the key is bound to.
+    /// Called without the client certificate that the key is bound to.
     CertificateDenied(Stranger),
-    /// Called from an origin that the key is not for.
+    /// Called from an origin that the key does not allow.
     OriginDenied,
     /// A key of another environment.
     EnvironmentDenied,
     /// Plain HTTP where TLS is required.
     TlsRequired,
-    /// A host that its readers could understand differently, where that matters.
+    /// A host that readers could interpret differently, where that makes a difference.
     AmbiguousHost(AmbiguousHost),
-    /// A path that its readers could understand differently, where that matters.
+    /// A path that readers could interpret differently, where that makes a difference.
     AmbiguousPath(Ambiguous),
     /// A bucket is empty.
     RateLimited {
@@ -66,7 +66,7 @@ pub enum Unavailable {
     None,
     /// An overlay was loaded, and its base was not.
     OverlayWithoutBase,
-    /// It is past its not-after.
+    /// The keyset is past its not-after.
     Stale,
     /// The page where the key would be is not the one that was signed.
     CorruptPage,

@@ -1,32 +1,35 @@
-//! What one pass over a request leaves for the next: an internal redirect runs the filter
-//! chain again, with the key already taken out.
+//! What one pass over a request leaves for the next: an internal redirect runs the filter chain
+//! again, with the key already removed.
 //!
-//! It travels in filter state, which callers cannot set. Several filters of ours may stand
-//! in one chain, so it is bound to the policy that it was decided by: a filter of another
-//! store looks under another name, and one with another policy finds a mark that is not
-//! its own.
+//! It is kept in filter state, which callers cannot set. A chain may contain several of our
+//! filters, so it is bound to the store and the policy that decided: a filter with another store or
+//! policy finds a mark that is not its own.
 
 use super::{Denial, Unavailable};
+use crate::hex;
 use crate::key::{Malformed, Prefix};
-use crate::keyset::PolicyId;
+use crate::keyset::{PolicyId, StoreId};
 
-/// Who calls, as an earlier pass over the same request found out.
+/// The caller, as an earlier pass over the same request determined it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prior {
     /// The key with this digest was let in, and the request counted.
     Admitted(Prefix),
-    /// The key with this digest was presented on a route that looks at none. It was taken
-    /// out of the request, and nobody has judged it.
+    /// The key with this digest was presented on a route that does not check keys. It was removed
+    /// from the request without being judged.
     Presented(Prefix),
-    /// A text that looked like a key of ours was presented on such a route. It was taken
-    /// out, and a route that looks at keys would have said this.
+    /// A text that looked like one of our keys was presented on such a route. It was removed; a
+    /// route that checks keys would have refused it with this denial.
     Refused(Denial),
 }
 
-/// What every mark begins with, whoever left it: a guard can ask for that alone.
+/// The prefix of every mark, whichever filter left it: guards ask for that alone.
 pub const MARK: &str = "keystile:";
 
-/// A mark as text. Every request that is let in leaves one, so it lies in no memory of its own.
+/// The mark of a request that is let in and about which a later pass has nothing to know.
+pub const NOBODY: &str = "keystile:-";
+
+/// A mark as text. Every request that is let in leaves one, so it is not allocated.
 #[derive(Clone, Copy)]
 pub struct Mark {
     bytes: [u8; MARK_BYTES],
@@ -34,7 +37,7 @@ pub struct Mark {
 }
 
 /// What [`Prior`] needs at most.
-const MARK_BYTES: usize = MARK.len() + 2 * 8 + 1 + 2 * 16;
+const MARK_BYTES: usize = MARK.len() + 2 * (8 + 8) + 1 + 2 * 16;
 
 impl Default for Mark {
     fn default() -> Self {
@@ -62,9 +65,10 @@ impl Mark {
 
 impl Prior {
     /// As text; `None` for a denial that no text presented on an open route can meet.
-    pub fn to_text(self, policy: PolicyId) -> Option<Mark> {
+    pub fn to_text(self, store: StoreId, policy: PolicyId) -> Option<Mark> {
         let mut text = Mark::default();
         text.push(MARK.as_bytes());
+        push_hex(&mut text, &store.0);
         push_hex(&mut text, &policy.0);
         let (letter, prefix) = match self {
             Self::Admitted(prefix) => (b'a', Some(prefix)),
@@ -78,17 +82,18 @@ impl Prior {
         Some(text)
     }
 
-    /// From text; `None` if it is not a mark, or that of another policy.
-    pub fn from_text(policy: PolicyId, text: &[u8]) -> Option<Self> {
+    /// From text; `None` if it is not a mark, or that of another store or policy.
+    pub fn from_text(store: StoreId, policy: PolicyId, text: &[u8]) -> Option<Self> {
         let rest = text.strip_prefix(MARK.as_bytes())?;
+        let (whose, rest) = rest.split_at_checked(2 * store.0.len())?;
         let (of, rest) = rest.split_at_checked(2 * policy.0.len())?;
-        if hex::<8>(of)? != policy.0 {
+        if hex::read::<8>(whose)? != store.0 || hex::read::<8>(of)? != policy.0 {
             return None;
         }
         let (letter, rest) = rest.split_first()?;
         match (letter, rest) {
-            (b'a', prefix) => hex(prefix).map(Self::Admitted),
-            (b'p', prefix) => hex(prefix).map(Self::Presented),
+            (b'a', prefix) => hex::read(prefix).map(Self::Admitted),
+            (b'p', prefix) => hex::read(prefix).map(Self::Presented),
             (letter, []) => {
                 let found = REFUSED.iter().find(|(l, _)| l == letter);
                 found.map(|(_, denial)| Self::Refused(*denial))
@@ -116,49 +121,44 @@ fn push_hex<const N: usize>(text: &mut Mark, bytes: &[u8; N]) {
     text.push(digits.as_flattened());
 }
 
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        let digit = |b: u8| match b {
-            b'0'..=b'9' => Some(b - b'0'),
-            b'a'..=b'f' => Some(b - b'a' + 10),
-            _ => None,
-        };
-        *byte = digit(*high)? * 16 + digit(*low)?;
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MINE: PolicyId = PolicyId([1; 8]);
+    const MINE: (StoreId, PolicyId) = (StoreId([7; 8]), PolicyId([1; 8]));
 
     #[test]
-    fn a_mark_is_read_back_by_its_own_policy_alone() {
+    fn a_mark_is_read_back_by_its_own_store_and_policy_alone() {
+        let (store, policy) = MINE;
         let prefix = [0xA7; 16];
         let refused = REFUSED.map(|(_, denial)| Prior::Refused(denial));
         let all = [Prior::Admitted(prefix), Prior::Presented(prefix)];
         for prior in all.into_iter().chain(refused) {
-            let text = prior.to_text(MINE).unwrap();
+            let text = prior.to_text(store, policy).unwrap();
             let text = text.as_bytes();
-            assert_eq!(Prior::from_text(MINE, text), Some(prior));
-            assert_eq!(Prior::from_text(PolicyId([2; 8]), text), None);
+            assert!(text.starts_with(MARK.as_bytes()));
+            assert_eq!(Prior::from_text(store, policy, text), Some(prior));
+            assert_eq!(Prior::from_text(store, PolicyId([2; 8]), text), None);
+            assert_eq!(Prior::from_text(StoreId([2; 8]), policy, text), None);
             for end in 0..text.len() {
-                assert_eq!(Prior::from_text(MINE, &text[..end]), None);
+                assert_eq!(Prior::from_text(store, policy, &text[..end]), None);
             }
             let longer = [text, b"0"].concat();
-            assert_eq!(Prior::from_text(MINE, &longer), None);
+            assert_eq!(Prior::from_text(store, policy, &longer), None);
         }
     }
 
     #[test]
+    fn the_mark_of_nobody_tells_a_later_pass_nothing() {
+        let (store, policy) = MINE;
+        assert!(NOBODY.starts_with(MARK));
+        assert_eq!(Prior::from_text(store, policy, NOBODY.as_bytes()), None);
+    }
+
+    #[test]
     fn what_no_open_route_can_find_has_no_mark() {
-        assert!(Prior::Refused(Denial::RevokedKey).to_text(MINE).is_none());
+        let (store, policy) = MINE;
+        let revoked = Prior::Refused(Denial::RevokedKey);
+        assert!(revoked.to_text(store, policy).is_none());
     }
 }

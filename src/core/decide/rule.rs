@@ -1,4 +1,4 @@
-//! Which rule a request belongs to, by every reading of its host and path.
+//! The rule that a request belongs to, by every reading of its host and path.
 
 use super::{Denial, Trace};
 use crate::policy::{Auth, Policy, Route, Unmatched};
@@ -10,7 +10,7 @@ mod asked;
 
 pub(super) use asked::{is_overridden, names_another_host};
 
-/// What of a request names its rule.
+/// The parts of a request that determine its rule.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Call<'a> {
     pub method: &'a [u8],
@@ -35,8 +35,8 @@ impl<'a> Call<'a> {
 /// The position of the rule among the policy's routes; `None` if all readings are unmatched.
 ///
 /// # Errors
-/// [`Denial::AmbiguousHost`] and [`Denial::AmbiguousPath`] where readings belong to rules that
-/// ask for different things, or nobody can tell what the readings are.
+/// [`Denial::AmbiguousHost`] and [`Denial::AmbiguousPath`] if readings belong to rules that differ
+/// in what they require, or if the readings cannot be determined.
 pub(super) fn find(
     policy: &Policy,
     call: &Call<'_>,
@@ -64,7 +64,9 @@ pub(super) fn find(
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
-    search.cases_agree(found, &host, &path).map_err(|why| {
+    let loosely = search.cases_agree(found, &host, &path);
+    let loosely = loosely.and_then(|()| search.empty_parameters_agree(found, &host, &path));
+    loosely.map_err(|why| {
         trace.note("path", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
     })?;
@@ -77,7 +79,7 @@ pub(super) fn find(
     trace.note("path", true, || match path.others().count() {
         0 => format!("reads as {}", path.as_sent()),
         n => format!(
-            "can be read in {} ways, such as {}, and all belong to one rule",
+            "can be read in {} ways, such as {}, and all lead to the same rule",
             n + 1,
             path.as_sent()
         ),
@@ -89,15 +91,16 @@ fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost>
     if call.several_hosts {
         return Err(AmbiguousHost::Several);
     }
-    // Who falls to other rules because a name is not told would pass by those that name it.
+    // A request that falls to other rules because Envoy does not report the name would bypass the
+    // rules with that name.
     if policy.router.names_virtual_hosts() && call.virtual_host.is_none_or(str::is_empty) {
         return Err(AmbiguousHost::VirtualHost);
     }
     call.authority.map_or(Ok(Host::NONE), Host::parse)
 }
 
-/// Methods are told apart by case (RFC 9110 section 9.1), and HTTP/2 lets any case through; but
-/// frameworks put them into upper case before they look.
+/// Methods are case-sensitive (RFC 9110 section 9.1), and HTTP/2 lets any case through; but
+/// frameworks convert them to upper case before they compare.
 fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Result<(), Ambiguous> {
     if !call.method.iter().any(u8::is_ascii_lowercase) {
         return Ok(());
@@ -112,8 +115,8 @@ fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Resu
     }
 }
 
-/// Parsers of URLs take what follows two slashes at the beginning for a host, and the rules may
-/// name that one.
+/// URL parsers take what follows two leading slashes for a host, and there may be rules for that
+/// host.
 fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambiguous> {
     let mut all = core::iter::once(path.as_sent()).chain(path.others());
     match policy.router.names_hosts() && all.any(|text| text.starts_with("//")) {
@@ -160,7 +163,7 @@ impl Search<'_> {
         Some(self.policy.routes.get(rule?)?.auth)
     }
 
-    /// Whether two rules ask for the same: they are one, or neither looks at keys.
+    /// Whether two rules require the same: they are the same rule, or neither checks keys.
     fn alike(&self, a: Option<usize>, b: Option<usize>) -> bool {
         a == b || (self.auth(a) == Some(Auth::None) && self.auth(b) == Some(Auth::None))
     }
@@ -189,12 +192,13 @@ impl Search<'_> {
         host: &Host<'_>,
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
-        // What is open is open as it is written: a reader that tells `/a` from `/a/` finds the
-        // other one under a rule that may ask for a key.
+        // An open rule opens only the form in which it is written: a reader that distinguishes `/a`
+        // from `/a/` may find the other form under a rule that requires a key.
         let is_open = self.auth(found).is_some_and(|auth| auth != Auth::Required);
         let router = &self.policy.router;
         if path.agree() && (host.is_plain() || !router.names_hosts()) {
-            // One reading. Whoever minds the slash finds the same rule if that is written so.
+            // There is only one reading. A reader that minds the slash finds the same rule if it is
+            // written that way.
             let is_written_so = |at| router.ends_with_slash(at) == path.as_sent().ends_with('/');
             if !is_open || found.is_some_and(is_written_so) {
                 return Ok(());
@@ -223,7 +227,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Readers that ignore case may find another rule. That does no harm unless it asks for more.
+    /// Readers that ignore case may find another rule, which is harmless unless it requires more.
     fn cases_agree(
         &self,
         found: Option<usize>,
@@ -231,22 +235,48 @@ impl Search<'_> {
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
         let mut all = core::iter::once(path.as_sent()).chain(path.others());
-        match self.policy.router.has_capitals() || all.any(has_capitals) {
-            true => self.folded_agree(found, host, path),
+        let has_capitals = self.policy.router.has_capitals() || all.any(has_capitals);
+        match has_capitals && self.finds_more(Comparison::IgnoresCase, found, host, path) {
+            true => Err(Ambiguous::LetterCase),
             false => Ok(()),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn folded_agree(
+    /// Readers that take nothing for a parameter find `/{id}.json` for `/.json`. That does no
+    /// harm either unless it asks for more.
+    fn empty_parameters_agree(
         &self,
         found: Option<usize>,
         host: &Host<'_>,
         path: &Readings<'_>,
     ) -> Result<(), Ambiguous> {
-        if found.is_none() && self.policy.unmatched == Unmatched::Deny {
+        let router = &self.policy.router;
+        if !router.may_be_empty() {
             return Ok(());
+        }
+        let mut all = core::iter::once(path.as_sent()).chain(path.others());
+        let has_capitals = router.has_capitals() || all.any(has_capitals);
+        let more = |comparison| self.finds_more(comparison, found, host, path);
+        match more(Comparison::TakesNothing)
+            || has_capitals && more(Comparison::IgnoresCaseAndTakesNothing)
+        {
+            true => Err(Ambiguous::EmptyParameter),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a reader that compares so finds a rule that asks for more.
+    #[cold]
+    #[inline(never)]
+    fn finds_more(
+        &self,
+        comparison: Comparison,
+        found: Option<usize>,
+        host: &Host<'_>,
+        path: &Readings<'_>,
+    ) -> bool {
+        if found.is_none() && self.policy.unmatched == Unmatched::Deny {
+            return false;
         }
         let others = match host.is_plain() || !self.policy.router.names_hosts() {
             true => Vec::new(),
@@ -256,18 +286,18 @@ impl Search<'_> {
         let rule = |at: Option<usize>| self.policy.routes.get(at?);
         for text in core::iter::once(path.as_sent()).chain(path.others()) {
             for name in names() {
-                let other = self.find_as(Comparison::IgnoresCase, name, text);
+                let other = self.find_as(comparison, name, text);
                 if other != found && rule(other).is_some_and(|other| !covers(rule(found), other)) {
-                    return Err(Ambiguous::LetterCase);
+                    return true;
                 }
             }
         }
-        Ok(())
+        false
     }
 }
 
-/// Whether a request that satisfies `rule` satisfies `other` as well. Without a rule it has
-/// shown a key, and no more.
+/// Whether a request that satisfies `rule` satisfies `other` as well. Without a rule, it has only
+/// presented a key.
 fn covers(rule: Option<&Route>, other: &Route) -> bool {
     let auth = rule.map_or(Auth::Required, |rule| rule.auth);
     let is_asked = match other.auth {

@@ -1,8 +1,8 @@
-//! The questions of a decision and their answers, for `explain`.
+//! The checks of a decision and their results, for `explain`.
 
-/// Who wants to know why. `()` does not, and costs nothing.
+/// A recorder of checks. `()` records nothing and costs nothing.
 pub trait Trace {
-    /// Told of each question and its answer, in order.
+    /// Called for each check with its result, in order.
     fn note(&mut self, rule: &'static str, held: bool, text: impl FnOnce() -> String);
 }
 
@@ -10,14 +10,14 @@ impl Trace for () {
     fn note(&mut self, _: &'static str, _: bool, _: impl FnOnce() -> String) {}
 }
 
-/// A question and its answer, for `explain`.
+/// A check and its result, for `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The question's name.
+    /// The name of the check.
     pub rule: &'static str,
-    /// Whether the request could go on.
+    /// Whether the request passed the check.
     pub held: bool,
-    /// The answer, for people. Holds no key.
+    /// The result in words. Contains no key.
     pub text: String,
 }
 

@@ -54,7 +54,7 @@ fn the_shared_vectors_hold() {
             )
         );
         assert_eq!(key.id().to_string(), case["id"].as_str().unwrap());
-        let hex: String = key.digest().0.iter().map(|b| format!("{b:02x}")).collect();
+        let hex: String = crate::hex::text(key.digest().0);
         assert_eq!(hex, case["sha256"].as_str().unwrap());
     }
     for case in v["fail"].as_array().unwrap() {

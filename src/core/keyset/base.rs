@@ -8,8 +8,8 @@ use super::overlay::{BaseName, OverlayManifest};
 use super::{BuildError, Built, Content, Kind, Manifest};
 use crate::policy::{Policy, RawPolicy};
 
-/// Of a keyset, what its overlays need: its name, its policy, and the tables that entries
-/// number. Made once, it serves any number of overlays.
+/// What overlays need from their base: its name, its policy, and the tables that entries refer to.
+/// Made once, it serves any number of overlays.
 #[derive(Clone)]
 pub struct Base {
     name: BaseName,
@@ -30,7 +30,7 @@ impl Base {
         Self::from_manifest(&built.manifest)
     }
 
-    /// Of the bytes of a keyset's manifest, which the caller knows to be its own.
+    /// From the bytes of a keyset's manifest, which the caller knows to be authentic.
     ///
     /// # Errors
     /// [`BuildError::NotABase`] if they are not a keyset's manifest.
@@ -73,15 +73,15 @@ impl Base {
     }
 }
 
-/// Packs the rows that changed since a base. `content` is that of the store as it is,
-/// save that `rows` holds the changed ones alone; rows do not vanish from a store, and one
-/// that is left out is as it was in the base. Unlike in a keyset, no row is dropped for
-/// having expired long ago: the base may still hold it as it was.
+/// Packs the rows that changed since a base. `content` is the present content of the store, except
+/// that `rows` holds only the changed rows. Rows never disappear from a store, so a row that is
+/// left out is as it was in the base. Unlike in a keyset, no row is dropped because it expired long
+/// ago: the base may still hold its former state.
 ///
 /// # Errors
-/// [`BuildError::NeedsBase`] if a row speaks of what the base's tables lack, and
-/// [`BuildError::OtherBase`] if store or policy are not the base's, or it is newer: in both
-/// cases a new base is the answer. The others as for [`super::build()`].
+/// [`BuildError::NeedsBase`] if a row refers to something that the base's tables lack, and
+/// [`BuildError::OtherBase`] if store or policy are not the base's, or the base is newer: in both
+/// cases a new base is needed. Otherwise as for [`super::build()`].
 pub fn build_overlay(content: &Content, base: &Base) -> Result<Built, BuildError> {
     base.fits(content)?;
     let rows = sorted(&content.rows)?;

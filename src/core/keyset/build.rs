@@ -1,28 +1,29 @@
 //! Rows in, signed artefact out. Deterministic: the same content gives the same bytes.
 
-use core::fmt;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+mod error;
+mod tables;
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
-use super::entry::{RECORD, Record, flag};
 use super::network::Network;
-use super::{Kind, Manifest, PAGE, SigningKey, StoreId};
+use super::{Kind, Manifest, SigningKey, StoreId};
 use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
-use crate::policy::{By, Limit, Policy, PolicyError, RawPolicy};
+use crate::policy::{Limit, Policy, RawPolicy};
+pub use error::BuildError;
+pub(super) use tables::{Lack, Packed, Tables};
 
-/// Expired keys stay this long, so that their holders are told `expired_api_key` and
-/// not `unknown_api_key`; in seconds.
+/// Expired keys are kept this long, in seconds, so that their holders are told `expired_api_key`
+/// and not `unknown_api_key`.
 pub const EXPIRED_KEPT: u64 = 30 * 86_400;
 
 /// A key as the store holds it.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Public id.
+    /// The public id.
     pub id: KeyId,
     /// Its digest.
     pub digest: Digest,
@@ -30,7 +31,7 @@ pub struct Row {
     pub foreign: bool,
     /// Name of the client.
     pub client: String,
-    /// Number of the client: stable, never used again.
+    /// Number of the client: stable, never reused.
     pub client_number: u32,
     /// Environment.
     pub environment: Name,
@@ -48,19 +49,19 @@ pub struct Row {
     pub not_before: Option<u64>,
     /// Wall-clock seconds.
     pub overlap_end: Option<u64>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
-    /// Switched off for good.
+    /// Revoked.
     pub revoked: bool,
-    /// First key in its line of rotations.
+    /// First key in its chain of rotations.
     pub lineage: KeyId,
-    /// Ranges that it may be used from.
+    /// Address ranges from which it may be used.
     pub allow: Vec<Network>,
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub deny: Vec<Network>,
-    /// Browser origins that it may be used from.
+    /// Web origins from which it may be used.
     pub origins: Vec<String>,
-    /// Identities of client certificates that it may be used with, as
+    /// Identities of client certificates that it is bound to, as
     /// [`crate::request::certificate::identity`] reads them.
     pub certificates: Vec<String>,
 }
@@ -75,12 +76,12 @@ impl Row {
     }
 }
 
-/// All that a keyset holds.
+/// The whole content of a keyset.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// Which store it comes from.
     pub store: StoreId,
-    /// Rises with every change.
+    /// Increases with every change.
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
@@ -91,84 +92,6 @@ pub struct Content {
     /// The keys.
     pub rows: Vec<Row>,
 }
-
-/// Why content cannot become a keyset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BuildError {
-    /// The policy does not hold.
-    Policy(Vec<PolicyError>),
-    /// A key's plan is not in the policy.
-    UnknownPlan {
-        /// The key.
-        key: KeyId,
-        /// The plan that it asks for.
-        plan: String,
-    },
-    /// The clocks of a plan's time zone are not known.
-    UnknownZone {
-        /// The plan.
-        plan: String,
-        /// The time zone of its quota.
-        zone: String,
-    },
-    /// Two keys have the same digest.
-    SameDigest(KeyId, KeyId),
-    /// A key's rules take more than 65,535 bytes.
-    TooManyRules(KeyId),
-    /// More than four gigabytes, or more environments than one byte counts.
-    TooLarge,
-    /// A changed key speaks of what the base's tables lack: it takes a new base.
-    NeedsBase {
-        /// The key.
-        key: KeyId,
-        /// What is missing: scope, environment or plan, and its name.
-        lacks: String,
-    },
-    /// The base is of another store, has another policy or a later version.
-    OtherBase(&'static str),
-    /// An overlay, or nothing of ours, in place of a base.
-    NotABase,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Policy(errors) => {
-                for (i, e) in errors.iter().enumerate() {
-                    write!(f, "{}{e}", if i == 0 { "" } else { "; " })?;
-                }
-                Ok(())
-            }
-            Self::UnknownPlan { key, plan } => write!(
-                f,
-                "key {key} is on plan `{plan}`, which the policy does not have; add the plan or update the key"
-            ),
-            Self::UnknownZone { plan, zone } => write!(
-                f,
-                "the quota of plan `{plan}` follows time zone `{zone}`, which is not known; write one such as `Europe/Berlin`"
-            ),
-            Self::SameDigest(a, b) => write!(f, "keys {a} and {b} have the same digest"),
-            Self::TooManyRules(id) => write!(
-                f,
-                "key {id} has more address ranges, origins and certificates than fit; use wider ranges"
-            ),
-            Self::TooLarge => f.write_str("the keyset is larger than its format can say"),
-            Self::NeedsBase { key, lacks } => write!(
-                f,
-                "key {key} needs {lacks}, which the base does not have; build a new base"
-            ),
-            Self::OtherBase(what) => {
-                write!(
-                    f,
-                    "the base has another {what} than the changes; build a new base"
-                )
-            }
-            Self::NotABase => f.write_str("an overlay needs a keyset as its base; build one"),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
 
 /// A keyset or an overlay that is not signed yet.
 #[derive(Clone, PartialEq, Eq)]
@@ -210,7 +133,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
     let environments: Vec<String> = environments.into_iter().map(str::to_owned).collect();
     let plans: Vec<String> = policy.plans.keys().cloned().collect();
     let tables = Tables::new(&environments, &policy.scopes, &plans)?;
-    // Environments and scopes are the rows' own; a plan is the policy's, or nobody's.
+    // Environments and scopes come from the rows; a plan has to be in the policy.
     let packed = Packed::new(&rows, &tables, |lack| BuildError::UnknownPlan {
         key: lack.key,
         plan: lack.name.to_owned(),
@@ -244,14 +167,14 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
 }
 
 impl Built {
-    /// Signs it: the plugin configuration, as Envoy's StringValue takes it.
+    /// Signs it and gives the plugin configuration, for Envoy's StringValue.
     ///
-    /// Signed with every key given: while a signing key is being rotated, Envoys that know
-    /// only the old one and Envoys that know only the new one both take every push.
+    /// Signed with every given key: while a signing key is being rotated, Envoys that know only the
+    /// old key and Envoys that know only the new one both accept every push.
     ///
-    /// `nonce` is not signed and decides nothing. It makes two pushes of the same
-    /// keyset differ, because Envoy takes a configuration that it refused once, and
-    /// that has not changed since, for accepted.
+    /// `nonce` is not signed and has no meaning. It makes two pushes of the same keyset differ,
+    /// because Envoy treats a configuration that it once rejected as accepted if it has not changed
+    /// since.
     pub fn seal(&self, signers: &impl AsRef<[SigningKey]>, nonce: u64) -> String {
         let more = base64::encoded_len(self.pages.len(), false).unwrap_or_default();
         let mut out = self.head(signers.as_ref(), nonce, more);
@@ -334,209 +257,4 @@ pub(super) fn sorted<'r>(
         Some([(_, a), (_, b)]) => Err(BuildError::SameDigest(a.id, b.id)),
         None => Ok(rows),
     }
-}
-
-/// Directory, index and heap.
-pub(super) struct Packed {
-    pub keys: u32,
-    pub heap: u32,
-    pub directory: [u8; 32],
-    pub pages: Vec<u8>,
-}
-
-impl Packed {
-    pub fn new<'r>(
-        rows: &[(Prefix, &'r Row)],
-        tables: &Tables<'_>,
-        lacks: impl Fn(Lack<'r>) -> BuildError,
-    ) -> Result<Self, BuildError> {
-        let mut index = Vec::with_capacity(rows.len() * RECORD);
-        let mut heap = Vec::new();
-        // Only looked up, never walked: its order does not reach the bytes.
-        let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-        for (prefix, row) in rows {
-            let profile = tables.profile(row).map_err(&lacks)?;
-            let offset = match known.get(&profile) {
-                Some(&offset) => offset,
-                None => {
-                    let offset = u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?;
-                    let len = u16::try_from(profile.len())
-                        .map_err(|_| BuildError::TooManyRules(row.id))?;
-                    heap.extend_from_slice(&len.to_le_bytes());
-                    heap.extend_from_slice(&profile);
-                    known.insert(profile, offset);
-                    offset
-                }
-            };
-            Record {
-                prefix: *prefix,
-                id: row.id.as_u64(),
-                expires: row
-                    .expires
-                    .map_or(0, |e| u32::try_from(e).unwrap_or(u32::MAX).max(1)),
-                profile: offset,
-            }
-            .write(&mut index);
-        }
-
-        let mut pages = Vec::new();
-        for page in index.chunks(PAGE) {
-            pages.extend(page.iter().take(16));
-        }
-        for page in index.chunks(PAGE).chain(heap.chunks(PAGE)) {
-            pages.extend_from_slice(&Sha256::digest(page));
-        }
-        let directory = Sha256::digest(&pages).into();
-        pages.reserve_exact(index.len() + heap.len());
-        pages.extend_from_slice(&index);
-        pages.extend_from_slice(&heap);
-        Ok(Self {
-            keys: u32::try_from(rows.len()).map_err(|_| BuildError::TooLarge)?,
-            heap: u32::try_from(heap.len()).map_err(|_| BuildError::TooLarge)?,
-            directory,
-            pages,
-        })
-    }
-}
-
-/// A row speaks of something that a table does not have.
-pub(super) struct Lack<'r> {
-    pub key: KeyId,
-    pub table: &'static str,
-    pub name: &'r str,
-}
-
-/// The numbers of names: positions in the tables of a keyset.
-pub(super) struct Tables<'a> {
-    environments: BTreeMap<&'a str, u8>,
-    scopes: BTreeMap<&'a str, u16>,
-    plans: BTreeMap<&'a str, u16>,
-}
-
-impl<'a> Tables<'a> {
-    pub fn new(
-        environments: &'a [String],
-        scopes: &'a [String],
-        plans: &'a [String],
-    ) -> Result<Self, BuildError> {
-        if environments.len() > 255 {
-            return Err(BuildError::TooLarge);
-        }
-        let number = |list: &'a [String]| list.iter().map(String::as_str).zip(0u16..).collect();
-        Ok(Self {
-            environments: environments.iter().map(String::as_str).zip(0u8..).collect(),
-            scopes: number(scopes),
-            plans: number(plans),
-        })
-    }
-
-    fn profile<'r>(&self, row: &'r Row) -> Result<Vec<u8>, Lack<'r>> {
-        let lack = |table, name| Lack {
-            key: row.id,
-            table,
-            name,
-        };
-        let mut flags = 0;
-        let mut set = |bit, on: bool| flags |= if on { bit } else { 0 };
-        set(flag::DISABLED, row.disabled);
-        set(flag::REVOKED, row.revoked);
-        set(flag::PUBLISHABLE, row.publishable);
-        set(flag::FOREIGN, row.foreign);
-        set(flag::NOT_BEFORE, row.not_before.is_some());
-        set(flag::OVERLAP_END, row.overlap_end.is_some());
-        set(flag::LINEAGE, row.lineage != row.id);
-        set(flag::PLAN, row.plan.is_some());
-        set(flag::LIMITS, !row.limits.is_empty());
-        set(flag::ALLOW, !row.allow.is_empty());
-        set(flag::DENY, !row.deny.is_empty());
-        set(flag::ORIGINS, !row.origins.is_empty());
-        set(flag::CERTIFICATES, row.is_bound_to_certificates());
-
-        let mut out = Vec::with_capacity(48);
-        out.extend_from_slice(&u16::to_le_bytes(flags));
-        let name = row.environment.as_str();
-        let environment = self.environments.get(name);
-        out.push(*environment.ok_or_else(|| lack("environment", name))?);
-        varint(&mut out, u64::from(row.client_number));
-        section(&mut out, row.client.as_bytes());
-        let scope = |s: &'r String| {
-            let number = self.scopes.get(s.as_str()).copied();
-            number.ok_or_else(|| lack("scope", s))
-        };
-        let scopes: BTreeSet<u16> = row.scopes.iter().map(scope).collect::<Result<_, _>>()?;
-        section(&mut out, &numbers(scopes.into_iter().map(u64::from)));
-        for time in [row.not_before, row.overlap_end].into_iter().flatten() {
-            section(&mut out, &numbers([time]));
-        }
-        if row.lineage != row.id {
-            section(&mut out, &numbers([row.lineage.as_u64()]));
-        }
-        if let Some(plan) = &row.plan {
-            let number = self.plans.get(plan.as_str());
-            let number = number.ok_or_else(|| lack("plan", plan))?;
-            section(&mut out, &numbers([u64::from(*number)]));
-        }
-        let mut limits = Vec::new();
-        for l in &row.limits {
-            limits.extend(numbers([l.requests, l.per, l.burst]));
-            limits.push(u8::from(l.by == By::Client));
-        }
-        for list in [limits, ranges(&row.allow), ranges(&row.deny)] {
-            if !list.is_empty() {
-                section(&mut out, &list);
-            }
-        }
-        for words in [&row.origins, &row.certificates] {
-            let mut list = Vec::new();
-            for word in words.iter().collect::<BTreeSet<_>>() {
-                section(&mut list, word.as_bytes());
-            }
-            if !list.is_empty() {
-                section(&mut out, &list);
-            }
-        }
-        Ok(out)
-    }
-}
-
-fn ranges(networks: &[Network]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for network in networks.iter().collect::<BTreeSet<_>>() {
-        let Network {
-            address,
-            prefix_len,
-        } = network.canonical();
-        match address {
-            IpAddr::V4(a) => {
-                out.push(prefix_len.min(32));
-                out.extend_from_slice(&a.octets());
-            }
-            IpAddr::V6(a) => {
-                out.push(64 + prefix_len.min(128));
-                out.extend_from_slice(&a.octets());
-            }
-        }
-    }
-    out
-}
-
-fn numbers(values: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for v in values {
-        varint(&mut out, v);
-    }
-    out
-}
-
-fn varint(out: &mut Vec<u8>, mut v: u64) {
-    while v >= 0x80 {
-        out.push((v as u8 & 0x7F) | 0x80);
-        v >>= 7;
-    }
-    out.push(v as u8);
-}
-
-fn section(out: &mut Vec<u8>, bytes: &[u8]) {
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }

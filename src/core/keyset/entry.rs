@@ -1,17 +1,17 @@
-//! One key as the keyset holds it: a record of 32 bytes in the index, and a profile,
-//! shared by keys that are alike, in the heap behind it. Both are read in place.
+//! One key in a keyset: a record of 32 bytes in the index, and a profile, shared by similar keys,
+//! in the heap after it. Both are read in place.
 
 use std::net::IpAddr;
 
 use super::Network;
 use crate::key::{KeyId, Prefix};
-use crate::limit::bucket::Quota;
+use crate::limit::bucket::Bucket;
 use crate::policy::{By, Limit};
 
 /// Bytes of a record: digest prefix, id, expiry, offset of the profile.
 pub(super) const RECORD: usize = 32;
 
-/// What sets one kind of profile apart from another: bits of its first two bytes.
+/// Which fields a profile has: bits of its first two bytes.
 pub(super) mod flag {
     pub const DISABLED: u16 = 1;
     pub const REVOKED: u16 = 1 << 1;
@@ -26,8 +26,8 @@ pub(super) mod flag {
     pub const DENY: u16 = 1 << 10;
     pub const ORIGINS: u16 = 1 << 11;
     pub const CERTIFICATES: u16 = 1 << 12;
-    /// All of them. What a bit behind them asks for is not known here, so an entry that has
-    /// one opens nothing.
+    /// All known bits. The meaning of any further bit is not known here, so an entry that has one
+    /// opens nothing.
     pub const ALL: u16 = (1 << 13) - 1;
 }
 
@@ -114,10 +114,10 @@ impl<'a> OwnLimits<'a> {
         core::iter::from_fn(move || {
             let (requests, per, burst) = (r.varint()?, r.varint()?, r.varint()?);
             let by = if r.byte()? == 1 { By::Client } else { By::Key };
-            // A limit that cannot be counted admits nothing rather than everything.
-            let quota = Quota::new(requests, per, burst).or_else(|| Quota::new(1, 86_400, 1))?;
+            // A limit that cannot be read admits nothing rather than everything.
+            let bucket = Bucket::new(requests, per, burst).or_else(|| Bucket::new(1, 86_400, 1))?;
             Some(Limit {
-                quota,
+                bucket,
                 requests,
                 per,
                 burst,
@@ -136,11 +136,11 @@ pub struct Entry<'a> {
     pub expires: Option<u64>,
     /// Wall-clock seconds before which it is not valid yet; 0 for none.
     pub not_before: u64,
-    /// Wall-clock seconds at which it gives way to the key it was rotated to.
+    /// Wall-clock seconds at which it stops working because it was rotated.
     pub overlap_end: Option<u64>,
-    /// Switched off for now.
+    /// Disabled.
     pub disabled: bool,
-    /// Switched off for good.
+    /// Revoked.
     pub revoked: bool,
     /// Bound to browser origins.
     pub publishable: bool,
@@ -152,8 +152,8 @@ pub struct Entry<'a> {
     pub client_number: u32,
     /// The client's name.
     pub client: &'a str,
-    /// The id of the first key in its line of rotations; names its bucket, so that
-    /// rotating a key does not refill it.
+    /// The id of the first key in its chain of rotations. It names the bucket, so that rotating a
+    /// key does not refill it.
     pub lineage: KeyId,
     /// Its plan's position among the policy's plans.
     pub plan: Option<u16>,
@@ -212,8 +212,8 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The same, with what a newer entry for the key takes away. Scopes and plan stay: the
-    /// newer one may number them by another table.
+    /// The same entry, minus what a newer entry for the key takes away. Scopes and plan stay,
+    /// because the newer entry may number them by another table.
     pub(super) fn lessened(self, newer: &Entry<'_>) -> Self {
         let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -228,7 +228,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Numbers of the scopes it holds, rising.
+    /// Numbers of the scopes that it holds, in rising order.
     pub fn scopes(&self) -> impl Iterator<Item = u16> + 'a {
         let mut r = Reader(self.scopes);
         core::iter::from_fn(move || r.varint().and_then(|n| u16::try_from(n).ok()))
@@ -254,7 +254,7 @@ impl<'a> Entry<'a> {
         !self.limits.is_empty()
     }
 
-    /// Whether it may be used from some addresses only.
+    /// Whether it is restricted to some addresses.
     pub fn has_networks(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()
     }
@@ -264,7 +264,7 @@ impl<'a> Entry<'a> {
         ranges(self.allow)
     }
 
-    /// Ranges that it may not be used from.
+    /// Address ranges from which it may not be used.
     pub fn deny(&self) -> impl Iterator<Item = Network> + 'a {
         ranges(self.deny)
     }

@@ -5,19 +5,18 @@
 //! {"format":1,"hmac":"…","kid":"…","manifest":"…","nonce":0,"pages":"…"}
 //! ```
 //!
-//! That of an overlay has `"kind":"overlay"` as well. It is not signed and need not be:
-//! it only says in which domain the signature is to be checked.
+//! An overlay also has `"kind":"overlay"`. That is not signed and need not be: it only says in
+//! which domain to check the signature.
 //!
-//! `kid` and `hmac` are lists, separated by commas, where several keys signed.
+//! `kid` and `hmac` are comma-separated lists if several keys signed.
 //!
-//! White space and the order of the fields are free, save that `pages` stands last, as
-//! it does in alphabetical order: by then the signature has been checked, the size is
-//! known, and the pages are decoded straight to where they stay, so that loading needs
-//! no second copy of them.
+//! White space and the order of the fields are free, except that `pages` is last, as in
+//! alphabetical order: by then the signature has been checked and the size is known, and the pages
+//! are decoded directly to their final place, so that loading needs no second copy of them.
 //!
-//! Where the configuration may be bytes (Envoy's BytesValue), `pages` is left out and
-//! the pages follow raw, behind the closing brace and a line feed: a quarter less to
-//! carry, and nothing to decode.
+//! If the configuration may be bytes (Envoy's BytesValue), `pages` is left out and the raw pages
+//! follow after the closing brace and a line feed: a quarter less to transfer, and nothing to
+//! decode.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -192,7 +191,7 @@ impl Fields {
     }
 }
 
-/// Just the JSON that an envelope is: one flat object of plain strings and numbers.
+/// A parser for the JSON of envelopes only: one flat object of plain strings and numbers.
 struct Scanner<'s, S> {
     source: &'s mut S,
     chunk: Vec<u8>,
@@ -295,7 +294,7 @@ impl<S: Source> Scanner<'_, S> {
     fn pages(&mut self, size: usize) -> Result<Vec<u8>, Refusal> {
         self.expect(b'"')?;
         let mut left = base64::encoded_len(size, false).ok_or(Refusal::Size)?;
-        // Never take memory for more than the source can hold.
+        // Never allocate more than the source can hold.
         if left > self.source.size() {
             return Err(Refusal::Size);
         }

@@ -1,9 +1,8 @@
-//! Which artefacts of one store a VM holds, and which of them are in force.
+//! The artefacts of one store that a VM holds, and which of them are in force.
 //!
-//! Bases and overlays arrive in any order, each in a push of its own. Two rules decide:
-//! nothing older than what was in force anywhere in the process (the *floor*) comes in
-//! force, because it would undo a revocation, and an overlay comes in force with its own
-//! base or not at all.
+//! Bases and overlays arrive in any order, each in a push of its own. Two rules apply: nothing
+//! older than what was in force anywhere in the process (the *floor*) is put in force, because it
+//! would undo a revocation; and an overlay is put in force only with its own base.
 
 use std::rc::Rc;
 
@@ -15,9 +14,9 @@ mod listeners;
 
 /// Bytes of keys that may be in memory twice.
 const SMALL: usize = 1 << 20;
-/// Overlays that are heeded before their base is here; each costs a lookup per request.
+/// How many overlays are heeded before their base has arrived; each costs a lookup per request.
 const MAX_HEEDED: usize = 16;
-/// Bytes of keys of all of them but the newest.
+/// Bytes of keys in all of these except the newest.
 const MAX_HEEDED_BYTES: usize = 16 << 20;
 
 /// What a VM holds of one store.
@@ -27,29 +26,29 @@ pub struct Holding {
     /// The base that is loaded: the one in force, or one below the floor that waits for
     /// its overlay.
     base: Option<Rc<Keyset>>,
-    /// The overlay that was in force with it: kept apart, because the base is let go of
-    /// before the next one is loaded, which may be the same again.
+    /// The overlay that was in force with it. Kept separately, because the base is released before
+    /// the next one is loaded, which may be the same again.
     overlay: Option<Rc<Overlay>>,
     /// An overlay newer than what is in force, whose base is not loaded.
     waiting: Option<Rc<Overlay>>,
-    /// Overlays newer than what is in force, none of which says all that another one does. What
-    /// they take away counts until something as new is in force, whichever of them waits.
+    /// Overlays newer than what is in force, none of which includes all changes of another. What
+    /// they take away counts until something equally new is in force, whichever of them is waiting.
     heeded: Vec<Rc<Overlay>>,
-    /// Something was in force until room was made for what is being loaded.
+    /// Something was in force until memory was released for what is being loaded.
     making_room: bool,
-    /// Who decides by it, and by which policy.
+    /// The listeners that decide by it, and by which policy.
     listeners: Listeners,
 }
 
-/// What became of an artefact that arrived.
+/// What happened to an artefact that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is in force, or what is in force says the same.
+    /// It is in force, or what is in force has the same content.
     InForce,
-    /// An overlay that waits for its base. What was in force stays so.
+    /// An overlay that waits for its base. What was in force stays in force.
     WithoutBase,
-    /// Older than this version, so not taken: that was in force before, or it waits for its
-    /// base.
+    /// Older than this version, so not used: that version was in force before, or is waiting for
+    /// its base.
     Older(u64),
 }
 
@@ -92,10 +91,10 @@ impl Holding {
         })
     }
 
-    /// Lets go of a base that a verified one is about to replace, before memory for that
-    /// is taken: linear memory never shrinks, and two large bases side by side would double
-    /// it for good. Nothing is decided until [`Holding::take`] is called. Two small ones are
-    /// no matter, and spare listeners that are about to be replaced a moment of other keys.
+    /// Releases a base that a verified one is about to replace, before memory for the new one is
+    /// allocated: linear memory never shrinks, and two large bases side by side would double it
+    /// permanently. Nothing is decided until [`Holding::take`] is called. Two small bases may
+    /// coexist, which spares listeners that are about to be replaced a moment with other keys.
     pub fn make_room(&mut self, signed: &Signed, floor: u64) {
         let here = self.base.as_ref().map_or(0, |b| b.pages_bytes());
         let to_come = signed.pages_size().unwrap_or(usize::MAX);
@@ -114,7 +113,7 @@ impl Holding {
         }
     }
 
-    /// Puts an artefact in force, keeps it for later, or leaves it.
+    /// Puts an artefact in force, keeps it for later, or ignores it.
     pub fn take(&mut self, artefact: Artefact, floor: u64) -> Taken {
         let newest = self.newest(floor);
         self.making_room = false;
@@ -136,7 +135,7 @@ impl Holding {
             self.put(base, overlay);
             return Taken::InForce;
         }
-        // Alone it lacks revocations; with an overlay that is still to come, it may not.
+        // By itself it lacks revocations; with an overlay that has yet to arrive, it may not.
         if self.in_force.is_none() && self.base_version() <= base.version {
             self.waiting.take_if(|w| w.base == base.name);
             self.base = Some(base);
@@ -147,7 +146,7 @@ impl Holding {
 
     fn take_overlay(&mut self, overlay: Rc<Overlay>, newest: u64) -> Taken {
         if overlay.version < newest {
-            // Too old to come in force, and yet newer than what is.
+            // Too old to be put in force, but newer than what is.
             if self.in_force.is_some() {
                 self.heed(Some(overlay));
             }
@@ -158,8 +157,9 @@ impl Holding {
                 self.put(Rc::clone(base), Some(overlay));
                 Taken::InForce
             }
-            // A version is the same keys, whatever base they are told from. But a base of
-            // its own that is older comes in force with it alone: it lies ready.
+            // The same version has the same keys, whatever base it refers to. But if the overlay's
+            // own base is older, it can be put in force only with this overlay, so it is kept
+            // ready.
             _ if self.in_force.is_some() && overlay.version == self.version() => {
                 if overlay.base.version < overlay.version {
                     self.wait_with(overlay);
@@ -194,13 +194,14 @@ impl Holding {
         self.heed(None);
     }
 
-    /// Has what is in force lessened by all overlays that are newer. Where they are more than
-    /// can be kept, nothing is in force until something as new as all of them arrives.
+    /// Applies what all newer overlays take away to what is in force. If there are more than can be
+    /// kept, nothing is in force until something as new as all of them arrives.
     fn heed(&mut self, overlay: Option<Rc<Overlay>>) {
         let version = self.version();
         self.heeded.extend(overlay);
         self.heeded.retain(|o| o.version > version);
-        // An overlay names all that changed since its base. Stable: of equals, the later stays.
+        // An overlay names everything that changed since its base. The sort is stable: of equals,
+        // the later one is kept.
         self.heeded.sort_by_key(|o| o.version);
         let mut least = u64::MAX;
         let mut kept = Vec::with_capacity(self.heeded.len());
@@ -221,9 +222,9 @@ impl Holding {
         self.in_force = self.in_force.take().map(|i| i.under(heeded));
     }
 
-    /// What must not be fallen behind. Where nothing is in force, an overlay that waits has
-    /// as much to say: an older base by itself lacks what that revoked, and what its own base
-    /// did. What is in force already stays, lessened by the overlay.
+    /// The version below which nothing may be put in force. If nothing is in force, a waiting
+    /// overlay counts too: an older base by itself lacks what that overlay and its own base
+    /// revoked. What is already in force stays, minus what the overlay takes away.
     fn newest(&self, floor: u64) -> u64 {
         let here = match self.in_force {
             None if !self.making_room => {
@@ -241,7 +242,7 @@ impl Holding {
         all.filter(|o| o.base == *base).max_by_key(|o| o.version)
     }
 
-    /// The version that a base would stand for with what is at hand.
+    /// The version that a base would have together with the overlays at hand.
     fn version_with(&self, name: &BaseName, version: u64) -> u64 {
         self.naming(name)
             .map_or(version, |o| o.version.max(version))

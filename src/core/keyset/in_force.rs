@@ -7,19 +7,19 @@ use crate::key::Prefix;
 use crate::limit::quota::Quota;
 use crate::policy::{Limit, Mode, Policy};
 
-/// What decisions are made by: a keyset, where there is one the overlay that belongs to
-/// it, and the policy of the listener. Clones share all of it.
+/// What decisions are made by: a keyset, its overlay if there is one, and the policy of the
+/// listener. Clones share all of it.
 #[derive(Clone)]
 pub struct InForce {
     base: Rc<Keyset>,
     overlay: Option<Rc<Overlay>>,
-    /// Newer overlays whose bases are not here: what they take away counts already.
+    /// Newer overlays whose bases have not arrived; what they take away counts already.
     waiting: Rc<[Rc<Overlay>]>,
-    /// The listener's policy, where it is not the base's.
+    /// The listener's policy, if it is not that of the base.
     own: Option<Rc<Own>>,
-    /// Newer keys, which a listener does not decide by yet: what they take away counts already.
+    /// Newer keys, by which the listener does not decide yet; what they take away counts already.
     newer: Option<Rc<Self>>,
-    /// The same keys by the other of two policies that count together.
+    /// The same keys under the other of two policies that both apply.
     other: Option<Rc<Self>>,
 }
 
@@ -27,23 +27,23 @@ pub struct InForce {
 pub struct Rules {
     /// Names the keyset.
     pub name: BaseName,
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     pub not_after: Option<u64>,
     /// The policy.
     pub policy: Rc<Policy>,
-    /// Which policy that is.
+    /// The id of that policy.
     pub policy_id: PolicyId,
     pub(super) quotas: Rc<[Option<Quota>]>,
 }
 
-/// A listener's policy over the keys of another keyset, whose entries number scopes and
-/// plans by other tables.
+/// A listener's policy over the keys of another keyset, whose entries refer to other tables of
+/// scopes and plans.
 struct Own {
     rules: Rc<Rules>,
     not_after: Option<u64>,
-    /// What the keys' keyset calls each scope of the policy; `None` if no key has it.
+    /// The number of each scope of the policy in the keys' keyset; `None` if no key has it.
     scopes: Vec<Option<u16>>,
-    /// What the policy calls each plan of the keys' keyset; `None` if it knows no such plan.
+    /// The number of each plan of the keys' keyset in the policy; `None` if it has no such plan.
     plans: Vec<Option<usize>>,
 }
 
@@ -90,19 +90,19 @@ impl InForce {
         })
     }
 
-    /// The same, with what newer overlays take away.
+    /// The same, minus what newer overlays take away.
     pub(super) fn under(mut self, waiting: Rc<[Rc<Overlay>]>) -> Self {
         self.waiting = waiting;
         self
     }
 
-    /// The same, with what newer keys take away.
+    /// The same, minus what newer keys take away.
     pub(super) fn before(mut self, newer: &Self) -> Self {
         self.newer = Some(Rc::new(newer.clone()));
         self
     }
 
-    /// The same keys, decided about by the policy of a listener.
+    /// The same keys, under the policy of a listener.
     pub(super) fn by(mut self, rules: &Rc<Rules>, not_after: Option<u64>) -> Self {
         if rules.name == self.base.name {
             return self;
@@ -126,14 +126,14 @@ impl InForce {
         self
     }
 
-    /// The other policy that counts, with the keys. Nothing of what either takes out of a
-    /// request or does not tell may reach an upstream.
+    /// The other policy that applies, with the keys. Whatever either removes from a request or
+    /// withholds must not reach an upstream.
     pub fn other(&self) -> Option<&Self> {
         self.other.as_deref()
     }
 
-    /// The other policy, where requests must satisfy that too. Shadow mode refuses nothing: it
-    /// adds nothing to what another policy refuses.
+    /// The other policy, if requests must satisfy it too. In shadow mode it refuses nothing, so it
+    /// adds nothing to the refusals of the first.
     pub fn also(&self) -> Option<&Self> {
         self.other().filter(|o| o.policy().mode == Mode::Enforce)
     }
@@ -158,7 +158,7 @@ impl InForce {
         self.base.store
     }
 
-    /// The store's version that it stands for.
+    /// The version of the store that it represents.
     pub fn version(&self) -> u64 {
         let of_overlay = self.overlay.as_ref().map(|o| o.version);
         let own = of_overlay.unwrap_or(self.base.version);
@@ -176,7 +176,7 @@ impl InForce {
             .map_or(own, |newer| own.max(newer.issued_at()))
     }
 
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     pub fn not_after(&self) -> Option<u64> {
         let keys = self
             .overlay
@@ -197,7 +197,7 @@ impl InForce {
         }
     }
 
-    /// Which policy that is.
+    /// The id of that policy.
     pub fn policy_id(&self) -> PolicyId {
         match &self.own {
             Some(own) => own.rules.policy_id,
@@ -205,8 +205,8 @@ impl InForce {
         }
     }
 
-    /// The plan that an entry numbers: as the policy defines it, or, where the policy knows
-    /// no plan of that name, as it was defined for the keys. Never no limit at all.
+    /// The plan of an entry, as the policy defines it or, if the policy has no plan of that name,
+    /// as it was defined for the keys. Never no limit at all.
     pub fn plan(&self, entry: &Entry<'_>) -> Option<PlanInForce<'_>> {
         let number = usize::from(entry.plan?);
         let mine = self.own.as_ref().and_then(|own| {
@@ -223,7 +223,7 @@ impl InForce {
         })
     }
 
-    /// Whether a key holds the scope that the policy gives this number.
+    /// Whether a key holds the scope with this number in the policy.
     pub fn holds(&self, entry: &Entry<'_>, scope: u16) -> bool {
         match &self.own {
             None => entry.holds(scope),
@@ -234,12 +234,12 @@ impl InForce {
         }
     }
 
-    /// Names of the scopes that entries number; not always the policy's.
+    /// Names of the scopes by which entries are numbered; not always those of the policy.
     pub fn scopes(&self) -> &[String] {
         &self.base.policy.scopes
     }
 
-    /// Names of the environments that entries number.
+    /// Names of the environments; entries refer to them by position.
     pub fn environments(&self) -> &[String] {
         &self.base.environments
     }
@@ -259,7 +259,7 @@ impl InForce {
         self.base.certificates || self.overlay.as_ref().is_some_and(|o| o.certificates)
     }
 
-    /// Keys in the base, and keys in the overlay: some of them stand in both.
+    /// The number of keys in the base and in the overlay; some are in both.
     pub fn lens(&self) -> (usize, usize) {
         (
             self.base.len(),
@@ -267,14 +267,14 @@ impl InForce {
         )
     }
 
-    /// Pages found not to be those that were signed, so far.
+    /// Pages found so far that do not match their signed digests.
     pub fn corrupt_pages(&self) -> usize {
         self.base.corrupt_pages() + self.overlay.as_ref().map_or(0, |o| o.corrupt_pages())
     }
 
-    /// Finds a key by the first half of its digest. What the overlay says replaces what the
-    /// base says, and an overlay that cannot be read is not passed over: the base may well
-    /// call a key active that was revoked since.
+    /// Finds a key by the first half of its digest. The overlay overrides the base. An overlay that
+    /// cannot be read is not skipped, because the base may call a key active that has been revoked
+    /// since.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
         let found = match self.overlay.as_ref().map(|o| o.lookup(prefix)) {
             None | Some(Lookup::Unknown) => self.base.lookup(prefix),
@@ -285,7 +285,7 @@ impl InForce {
         match &self.newer {
             None => found,
             Some(newer) => match newer.lookup(prefix) {
-                // Newer keys are complete, and an overlay that waits is not.
+                // Newer keys are complete; a waiting overlay is not.
                 Lookup::Unknown => Lookup::Unknown,
                 newer => lessened(found, &newer),
             },
@@ -293,8 +293,8 @@ impl InForce {
     }
 }
 
-/// An entry with what a newer one takes away from it. The newer one numbers names by tables
-/// that are not here, so nothing that it grants is read.
+/// An entry minus what a newer one takes away from it. The newer one refers to tables that are not
+/// available, so nothing that it grants is read.
 fn lessened<'a>(found: Lookup<'a>, newer: &Lookup<'_>) -> Lookup<'a> {
     match (found, newer) {
         (Lookup::Found(entry), Lookup::Found(newer)) => Lookup::Found(entry.lessened(newer)),

@@ -1,17 +1,17 @@
 //! Address ranges, and which addresses are in them.
 //!
-//! An IPv4 client of a socket that speaks both protocols comes from an IPv4-mapped IPv6
-//! address (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2): the same address, written in
-//! another way. Addresses and ranges are both read as IPv4 then. All other IPv6 addresses
-//! that hold an IPv4 one (IPv4-compatible, 6to4, NAT64) stay what they are: that is where
-//! the connection comes from, and whether the IPv4 address inside is anybody's is not known.
+//! On a dual-stack socket, an IPv4 client has an IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, RFC
+//! 4291 section 2.5.5.2), which is the same address written in another way. Both addresses and
+//! ranges of this form are read as IPv4. All other IPv6 addresses that contain an IPv4 one
+//! (IPv4-compatible, 6to4, NAT64) stay as they are: the connection comes from the IPv6 address, and
+//! whose the embedded IPv4 address is, is unknown.
 
 use std::net::IpAddr;
 
 /// An address range: the network and the length of its prefix in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
-    /// The network's address; bits behind the prefix are not looked at.
+    /// The network's address; bits after the prefix are ignored.
     pub address: IpAddr,
     /// At most 32 for IPv4, 128 for IPv6.
     pub prefix_len: u8,
@@ -36,9 +36,8 @@ impl Network {
         }
     }
 
-    /// Whether an address is in a range that something is open to. A range of IPv6 that is
-    /// wider than the mapped addresses, such as `::/0`, holds no IPv4 address: where IPv4
-    /// is meant, it is written.
+    /// Whether an address is in an allowed range. An IPv6 range that is wider than the mapped
+    /// addresses, such as `::/0`, contains no IPv4 address: IPv4 has to be allowed explicitly.
     pub fn allows(self, address: IpAddr) -> bool {
         match (self.canonical().address, address.to_canonical()) {
             (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => self.holds(address),
@@ -46,8 +45,8 @@ impl Network {
         }
     }
 
-    /// Whether an address is in a range that something is closed to. A range of IPv6 that
-    /// is wider than the mapped addresses holds them, and IPv4 with them.
+    /// Whether an address is in a denied range. An IPv6 range that is wider than the mapped
+    /// addresses contains them, and with them IPv4.
     pub fn denies(self, address: IpAddr) -> bool {
         self.holds(address)
     }

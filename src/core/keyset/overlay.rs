@@ -10,14 +10,14 @@ use super::{Entry, FORMAT, Kind, Lookup, Refusal, StoreId};
 use crate::key::Prefix;
 use crate::policy::{RawReport, ReportTarget};
 
-/// Names one keyset and no other.
+/// Identifies exactly one keyset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseName {
     /// The keyset's version.
     pub version: u64,
-    /// SHA-256 of the keyset's manifest, base64url. The manifest and not the directory:
-    /// an overlay's numbers are positions in tables that only the manifest holds.
+    /// SHA-256 of the keyset's manifest, base64url. Not of the directory, because an overlay refers
+    /// to tables that only the manifest holds.
     pub manifest: String,
 }
 
@@ -31,8 +31,8 @@ impl BaseName {
     }
 }
 
-/// What is signed of an overlay. It has no policy and no tables of names: they are its
-/// base's.
+/// The signed part of an overlay. It has no policy and no tables of names: it uses those of its
+/// base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverlayManifest {
@@ -46,7 +46,7 @@ pub struct OverlayManifest {
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<u64>,
     /// The only keyset that it belongs to.
@@ -61,11 +61,11 @@ pub struct OverlayManifest {
     pub foreign: bool,
     /// Some keys are bound to address ranges.
     pub addresses: bool,
-    /// Some keys are bound to client certificates. Written only then: a filter that does not
-    /// know of it refuses what it could not enforce.
+    /// Some keys are bound to client certificates. Written only in that case, so that a filter that
+    /// does not know the field refuses what it could not enforce.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub certificates: bool,
-    /// The policy's `report`: a VM that lost its base has no policy to read it from.
+    /// The policy's `report`, because a VM that lost its base has no policy to read it from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<RawReport>,
 }
@@ -88,7 +88,7 @@ pub struct Overlay {
     pub version: u64,
     /// Wall-clock seconds of the last change.
     pub issued_at: u64,
-    /// Wall-clock seconds after which it is not believed.
+    /// Wall-clock seconds after which it is rejected.
     pub not_after: Option<u64>,
     /// The only keyset that it belongs to.
     pub base: BaseName,
@@ -98,7 +98,7 @@ pub struct Overlay {
     pub addresses: bool,
     /// Some keys are bound to client certificates.
     pub certificates: bool,
-    /// Where to tell what is in force.
+    /// Where to report what is in force.
     pub report: Option<ReportTarget>,
     table: Table,
 }
@@ -150,7 +150,7 @@ impl Overlay {
         self.table.bytes()
     }
 
-    /// Pages found not to be those that were signed, so far.
+    /// Pages found so far that do not match their signed digests.
     pub fn corrupt_pages(&self) -> usize {
         self.table.corrupt_pages()
     }
@@ -165,7 +165,7 @@ impl Overlay {
         self.table.lookup(prefix)
     }
 
-    /// Every key whose pages are those that were signed, by rising digest. Touches, and so
+    /// Every key in pages that match their signed digests, by rising digest. Touches, and so
     /// verifies, every page. Numbers in them are positions in the base's tables.
     pub fn entries(&self) -> impl Iterator<Item = (Prefix, Entry<'_>)> {
         self.table.entries()

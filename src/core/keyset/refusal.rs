@@ -1,16 +1,16 @@
-//! Why a configuration is not taken, in words for Envoy's log.
+//! Why a configuration is rejected, worded for Envoy's log.
 
 use core::fmt;
 
 use super::SigningKeyError;
 
-/// Why a configuration is not taken. The verdict depends on the bytes and the signing
-/// keys alone: it is the same in Envoy's canary and in every worker.
+/// Why a configuration is rejected. The verdict depends only on the bytes and the signing keys, so
+/// it is the same in Envoy's canary and in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No configuration, or an empty one.
     Missing,
-    /// `KEYSTILE_SIGNING_KEYS` is not there or does not hold.
+    /// `KEYSTILE_SIGNING_KEYS` is missing or malformed.
     SigningKeys(SigningKeyError),
     /// `KEYSTILE_NODE_KEY` is malformed or too short.
     NodeKey(SigningKeyError),
@@ -18,18 +18,18 @@ pub enum Refusal {
     Syntax {
         /// Where reading stopped, in bytes.
         offset: usize,
-        /// What should have stood there.
+        /// What was expected there.
         expected: &'static str,
     },
     /// A field that no envelope has.
     UnknownField(String),
-    /// A field that an envelope needs, or that stands behind `pages`.
+    /// A required field that is missing, or that comes after `pages`.
     FieldMissing(&'static str),
-    /// A field stands there twice.
+    /// A field occurs twice.
     Repeated(String),
     /// A field is not base64url.
     Base64(&'static str),
-    /// A format of another time.
+    /// An unknown version of the format.
     Format(u64),
     /// Neither a keyset nor an overlay.
     UnknownKind(String),
@@ -37,15 +37,15 @@ pub enum Refusal {
     UnknownKid(String),
     /// The signature does not match.
     Signature,
-    /// Signed, and yet not a manifest of this format.
+    /// Signed, but not a manifest of this format.
     Manifest(String),
     /// The pages have another size than the manifest says.
     Size,
     /// The directory does not match the manifest.
     Directory,
-    /// Signed, and yet a policy that does not hold.
+    /// Signed, but the policy has mistakes.
     Policy(String),
-    /// An overlay, where only a keyset will do.
+    /// An overlay where a keyset is required.
     Overlay,
 }
 

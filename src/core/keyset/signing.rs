@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{Kind, Refusal};
 
-/// What a tag was made for: a line that is signed before the message, so that no tag made
-/// with the same secret for anything else passes.
+/// What a tag is for: a line that is signed before the message, so that a tag made with the same
+/// secret for another purpose is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Domain {
     Keyset,
@@ -123,7 +123,7 @@ impl AsRef<[SigningKey]> for SigningKeys {
     }
 }
 
-/// A secret that one Envoy alone has, for what it reports. No `Debug`; wiped when dropped.
+/// A secret that only one Envoy has, for its reports. No `Debug`; wiped when dropped.
 #[derive(Clone)]
 pub struct NodeKey {
     node: String,
@@ -131,8 +131,8 @@ pub struct NodeKey {
 }
 
 impl NodeKey {
-    /// The key id of messages that are signed so: whose secret it is they say themselves.
-    /// Signing keys of a store are never called so.
+    /// The key id of messages signed with a node secret; the message itself names the node. No
+    /// signing key of a store has this id.
     pub const KID: &str = "node";
 
     /// A node's secret.
@@ -252,8 +252,8 @@ impl SigningKeys {
         self.0.iter().find(|k| k.kid == kid)
     }
 
-    /// Checks the tags of a manifest. Those of keys that are not listed here say nothing;
-    /// of the others there must be one, and all must match.
+    /// Checks the tags of a manifest. Tags of unknown keys are ignored; there must be at least one
+    /// of a known key, and all of those must match.
     pub(super) fn verify(
         &self,
         kind: Kind,

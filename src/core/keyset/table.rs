@@ -1,4 +1,4 @@
-//! Pages and how a key is found in them: what keysets and overlays have in common.
+//! Pages, and how to find a key in them: what keysets and overlays have in common.
 
 use core::cell::Cell;
 
@@ -13,7 +13,7 @@ use crate::key::Prefix;
 const PREFIX: usize = 16;
 const DIGEST: usize = 32;
 
-/// What a manifest says of the pages behind it.
+/// What a manifest says about the pages.
 #[derive(Clone, Copy)]
 pub(super) struct Shape<'m> {
     /// Records in the index.
@@ -107,7 +107,7 @@ impl Table {
         self.state.len()
     }
 
-    /// Pages found not to be those that were signed, so far.
+    /// Pages found so far that do not match their signed digests.
     pub fn corrupt_pages(&self) -> usize {
         self.bad.get()
     }
@@ -115,7 +115,7 @@ impl Table {
     /// Finds a key by the first half of its digest. In place: a search in the directory,
     /// a search in one page, and, the first time, the hash of the pages touched.
     pub fn lookup(&self, prefix: &Prefix) -> Lookup<'_> {
-        // The directory is verified, so a corrupt page misleads no search but its own.
+        // The directory is verified, so a corrupt page affects only searches that end in it.
         let sought = u128::from_be_bytes(*prefix);
         let near = share(sought, self.index_pages);
         let page = partition_point(self.index_pages, near, |i| self.first_of(i) <= sought);
@@ -137,8 +137,8 @@ impl Table {
         }
     }
 
-    /// Where a digest would be if those of this page were spread evenly: where the search begins,
-    /// and not what it finds.
+    /// Where a digest would be if those of this page were evenly distributed: the start of the
+    /// search, not its result.
     fn near(&self, page: usize, count: usize, sought: u128) -> usize {
         let first = self.first_of(page);
         let next = match page + 1 < self.index_pages {
@@ -161,7 +161,7 @@ impl Table {
             .filter_map(|record| Some((record.prefix, self.entry(&record)?)))
     }
 
-    /// Where a page of the index begins and ends, if it is the one that was signed.
+    /// The bounds of a page of the index, if it matches its signed digest.
     fn index_page(&self, page: usize) -> Option<(usize, usize)> {
         let start = self.index_at + page * PAGE;
         let end = (start + PAGE).min(self.heap_at);
@@ -222,14 +222,14 @@ fn prefix_at(bytes: &[u8]) -> u128 {
     bytes.first_chunk().copied().map_or(0, u128::from_be_bytes)
 }
 
-/// Where in `0..n` a digest would be if all were spread evenly, as digests are.
+/// Where in `0..n` a digest would be if all were evenly distributed, as digests are.
 fn share(sought: u128, n: usize) -> usize {
     let high = (sought >> 64) as u64;
     ((u128::from(high) * n as u128) >> 64) as usize
 }
 
-/// The first of `0..n` for which `before` does not hold, sought from `near` outwards:
-/// quick if `near` is, and never slower than twice a search by halves.
+/// The first of `0..n` for which `before` does not hold, searched from `near` outwards: fast if
+/// `near` is close, and never slower than two binary searches.
 fn partition_point(n: usize, near: usize, before: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, n);
     let mut probe = near.min(n.saturating_sub(1));

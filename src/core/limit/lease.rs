@@ -1,20 +1,20 @@
-//! Tokens taken in advance: a worker with a busy bucket takes a batch from what all share, and
+//! Tokens taken in advance: a worker with a busy bucket takes a batch from the shared bucket, and
 //! then serves requests from its own memory.
 //!
-//! The limit holds all the same. A bucket is an instant, its theoretical arrival time, and a
-//! take moves it on; a lease of `n` tokens moves it on by `n` intervals, which are reserved on
-//! the line of time. A request may use a reserved interval only while that lies ahead: an
-//! idle bucket fills up as time goes by, and with it the tokens of a lease on it lapse, since
-//! whoever finds the bucket full may take them again. Reservations are given back only from
-//! the top, where nobody has reserved since. So at every instant the tokens left in the bucket
-//! and in all leases together are at most those of a bucket without leases.
+//! The limit still holds. A bucket is a point in time, its theoretical arrival time, and a take
+//! moves it on; a lease of `n` tokens moves it on by `n` intervals, which are thereby reserved. A
+//! request may use a reserved interval only while it lies in the future: an idle bucket fills up as
+//! time passes, and the tokens of a lease on it lapse accordingly, since anybody who finds the
+//! bucket full may take them again. Reservations are given back only from the top, where nobody has
+//! reserved since. So at any time the tokens left in the bucket and in all leases together are at
+//! most those of a bucket without leases.
 //!
-//! What a lease can do is refuse early: tokens that lie unused with one worker are missing in
-//! another, at most half of the bucket, until the tick after [`SPAN`] gives them back. Small
-//! buckets have no leases.
+//! A lease can cause early refusals: tokens that lie unused with one worker are missing in another,
+//! at most half of the bucket, until the tick after [`SPAN`] gives them back. Small buckets have no
+//! leases.
 
 use crate::limit::bucket::{
-    BucketKey, Buckets, Charge, Members, Outcome, Quota, Taken, give_back_top, is_leasable,
+    Bucket, BucketKey, Buckets, Charge, Members, Outcome, Taken, give_back_top, is_leasable,
 };
 use crate::mix::Map;
 
@@ -24,12 +24,12 @@ pub const SPAN: u64 = 250_000_000;
 pub const MIN_BURST: u64 = 1000;
 /// Fewer tokens are not worth a lease.
 const MIN_TOKENS: u64 = 8;
-/// Buckets that one worker holds leases of, or watches.
+/// How many buckets one worker holds leases on, or watches.
 const MAX_HELD: usize = 4096;
 
-impl Quota {
-    /// How many tokens may be taken in advance beside a take: an eighth of the bucket, what
-    /// refills within [`SPAN`], and nothing from a bucket that is less than half full.
+impl Bucket {
+    /// How many tokens may be taken in advance with a take: at most an eighth of the bucket and
+    /// what refills within [`SPAN`]; nothing from a bucket that is less than half full.
     pub(crate) fn leasable(&self, taken: &Taken) -> u64 {
         let burst = self.burst();
         let spare = taken.remaining.saturating_sub(burst / 2);
@@ -41,20 +41,20 @@ impl Quota {
     }
 }
 
-/// What a worker has of a bucket before it takes from it again.
+/// What a worker holds of a bucket before it takes from it again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// What the bucket stores if nobody has taken since, and the tokens that are unused.
     unused: Option<(u64, u64)>,
-    /// It was taken from a moment ago: worth a lease.
+    /// It was taken from a moment ago, so a lease is worthwhile.
     pub(crate) is_hot: bool,
 }
 
 impl Held {
-    /// The bucket without what is unused of the lease, if that lies on top.
-    pub(crate) fn given_back(&self, quota: &Quota, stored: u64) -> u64 {
+    /// The bucket with the unused part of the lease given back, if that lies on top.
+    pub(crate) fn given_back(&self, bucket: &Bucket, stored: u64) -> u64 {
         match self.unused {
-            Some((top, tokens)) if top == stored => quota.give_back(tokens, stored),
+            Some((top, tokens)) if top == stored => bucket.give_back(tokens, stored),
             _ => stored,
         }
     }
@@ -71,7 +71,8 @@ struct Lease {
     taken_at: u64,
     /// When it last served.
     used_at: u64,
-    /// The keys that the bucket has seen, if it is a client's: another must go there first.
+    /// The keys that the bucket has seen, if it is a client's; any other key must go to the bucket
+    /// first.
     members: Members,
 }
 
@@ -83,17 +84,17 @@ impl Lease {
     /// Tokens left after a take; `None` if it does not serve that.
     fn after(&self, charge: &Charge, now: u64) -> Option<u64> {
         let left = self
-            .usable(&charge.quota, now)
+            .usable(&charge.bucket, now)
             .checked_sub(charge.tokens())?;
         self.serves(charge).then_some(left)
     }
 
     /// Tokens that may be used.
-    fn usable(&self, quota: &Quota, now: u64) -> u64 {
+    fn usable(&self, bucket: &Bucket, now: u64) -> u64 {
         if now.saturating_sub(self.taken_at) >= SPAN {
             return 0;
         }
-        let ahead = self.top.saturating_sub(now) / quota.interval();
+        let ahead = self.top.saturating_sub(now) / bucket.interval();
         self.left.min(ahead)
     }
 }
@@ -101,33 +102,34 @@ impl Lease {
 /// The leases of one worker.
 #[derive(Default)]
 pub struct Leases {
-    held: Map<(BucketKey, Quota), Lease>,
-    /// The latest instant that this worker has seen. What has lapsed by then has lapsed for
-    /// good, whatever a clock says that is set back.
+    held: Map<(BucketKey, Bucket), Lease>,
+    /// The latest time that this worker has seen. What has lapsed by then stays lapsed, even if the
+    /// clock is set back.
     latest: u64,
 }
 
 impl Leases {
-    /// Takes from leases alone: from all or from none. `None` if that cannot be.
+    /// Takes only from leases: from all or from none. `None` if that is not possible.
     pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<Outcome> {
         let now = self.advance(now);
         if !is_leasable(charges) {
             return None;
         }
-        // One lease serves or does not. Of several, all are looked at before any is used.
+        // A single lease serves the request or does not. If there are several, all are checked
+        // before any is used.
         if charges.len() > 1 {
             for charge in charges {
-                let lease = self.held.get(&(charge.key, charge.quota))?;
+                let lease = self.held.get(&(charge.key, charge.bucket))?;
                 lease.after(charge, now)?;
             }
         }
         let mut tightest: Option<(usize, Taken)> = None;
         for (i, charge) in charges.iter().enumerate() {
-            let lease = self.held.get_mut(&(charge.key, charge.quota))?;
-            // What has lapsed is gone, so that what is given back later lies above this take.
+            let lease = self.held.get_mut(&(charge.key, charge.bucket))?;
+            // What has lapsed is removed, so that what is given back later lies above this take.
             lease.left = lease.after(charge, now)?;
             lease.used_at = now;
-            let unused = lease.left.saturating_mul(charge.quota.interval());
+            let unused = lease.left.saturating_mul(charge.bucket.interval());
             let state = Taken {
                 stored: lease.top,
                 remaining: lease.remaining.saturating_add(lease.left),
@@ -143,14 +145,14 @@ impl Leases {
     /// What is held of the bucket that is about to be taken from.
     pub(crate) fn held(&mut self, charge: &Charge, now: u64) -> Held {
         let now = self.advance(now);
-        let lease = self.held.get(&(charge.key, charge.quota));
+        let lease = self.held.get(&(charge.key, charge.bucket));
         lease.map_or_else(Held::default, |lease| Held {
             unused: unused(lease, now),
             is_hot: now.saturating_sub(lease.used_at) < SPAN,
         })
     }
 
-    /// The bucket was taken from, `leased` tokens in advance among it.
+    /// Tokens were taken from the bucket, including `leased` tokens in advance.
     pub(crate) fn renew(
         &mut self,
         charge: &Charge,
@@ -160,9 +162,9 @@ impl Leases {
         now: u64,
     ) {
         let now = self.advance(now);
-        let bucket = (charge.key, charge.quota);
-        let is_known = self.held.contains_key(&bucket);
-        let is_small = charge.quota.burst() < MIN_BURST;
+        let place = (charge.key, charge.bucket);
+        let is_known = self.held.contains_key(&place);
+        let is_small = charge.bucket.burst() < MIN_BURST;
         if is_small || (!is_known && self.held.len() >= MAX_HELD) {
             return;
         }
@@ -174,12 +176,12 @@ impl Leases {
             used_at: now,
             members,
         };
-        self.held.insert(bucket, lease);
+        self.held.insert(place, lease);
     }
 
     /// Gives up a lease: the tokens that it held.
     pub(crate) fn forget(&mut self, charge: &Charge) -> u64 {
-        let lease = self.held.remove(&(charge.key, charge.quota));
+        let lease = self.held.remove(&(charge.key, charge.bucket));
         lease.map_or(0, |lease| lease.left)
     }
 
@@ -188,17 +190,17 @@ impl Leases {
         self.latest
     }
 
-    /// Ends leases that are past their time, and forgets buckets that nobody asks for. What
-    /// was unused is to be given back by [`give_back`].
+    /// Ends leases that have expired, and forgets buckets that are not used. Unused tokens are to
+    /// be given back with [`give_back`].
     pub fn expire(&mut self, now: u64) -> Vec<Expired> {
         let now = self.advance(now);
         let mut expired = Vec::new();
-        self.held.retain(|(key, quota), lease| {
+        self.held.retain(|(key, bucket), lease| {
             if now.saturating_sub(lease.taken_at) >= SPAN {
                 if let Some((top, tokens)) = unused(lease, now) {
                     expired.push(Expired {
                         key: *key,
-                        quota: *quota,
+                        bucket: *bucket,
                         top,
                         tokens,
                     });
@@ -211,8 +213,8 @@ impl Leases {
     }
 }
 
-/// Where the reservation ends, and the tokens unused, if any of it lies ahead. Those that have
-/// lapsed are no loss: a bucket that is given back more than it lacks is full.
+/// Where the reservation ends, and the unused tokens, if any of it lies in the future. Lapsed
+/// tokens are not lost: a bucket that is given back more than it lacks is full.
 fn unused(lease: &Lease, now: u64) -> Option<(u64, u64)> {
     (lease.left > 0 && lease.top > now).then_some((lease.top, lease.left))
 }
@@ -220,15 +222,15 @@ fn unused(lease: &Lease, now: u64) -> Option<(u64, u64)> {
 /// A lease that is past its time, with tokens unused.
 pub struct Expired {
     key: BucketKey,
-    quota: Quota,
+    bucket: Bucket,
     top: u64,
     tokens: u64,
 }
 
-/// Gives back what is unused of leases, where nobody has taken since.
+/// Gives back unused tokens of leases, where nobody has taken since.
 pub fn give_back(expired: Vec<Expired>, buckets: &mut impl Buckets) {
     for lease in expired {
-        let _ = give_back_top(buckets, &lease.key, &lease.quota, lease.top, lease.tokens);
+        let _ = give_back_top(buckets, &lease.key, &lease.bucket, lease.top, lease.tokens);
     }
 }
 

@@ -1,15 +1,14 @@
-//! Quotas: so many requests in each day or month.
+//! Quotas: a number of requests per day or month.
 //!
-//! Windows follow the clocks of a time zone. The filter has no database of time zones, so
-//! the companion writes into the manifest at which instants the clocks of the zones that
-//! the policy names are set ([`Zone`]); from that, windows are computed here.
+//! Windows follow the clocks of a time zone. The filter has no time zone database, so the companion
+//! writes the transitions of the zones that the policy names into the manifest ([`Zone`]); windows
+//! are computed from those.
 //!
-//! A [`Tally`] counts what this Envoy let through in a window of one rule, and beside it what
-//! all others did, as the control plane said last. Both are kept in shared data, so the count
-//! of one Envoy is exact whatever its number of workers. With several, what they let
-//! through beyond the quota is at most what they let through within two report periods, one
-//! for the others to tell and one to be told, and the way of the receipt; with two that are
-//! used alike, within one.
+//! A [`Tally`] counts what this Envoy let through in a window of one rule, and what all others did
+//! according to the control plane. Both are kept in shared data, so the count of one Envoy is exact
+//! whatever its number of workers. Several Envoys exceed the quota by at most what they let through
+//! within two report periods (one for the others to report, and one to be told) and the transit of
+//! the receipt; two Envoys under equal load, within one period.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +38,8 @@ const TRANSITIONS_MAX: usize = 1024;
 pub struct Zone(
     /// Seconds east of UTC, before the first transition.
     pub i32,
-    /// From which instant on (wall-clock seconds) which offset holds. The last one holds
-    /// for ever: what a zone will do in twenty years, nobody knows.
+    /// Transitions: from this time on (wall-clock seconds), this offset holds. The last one holds
+    /// indefinitely: what a zone will do in twenty years is unknown.
     pub Vec<(u64, i32)>,
 );
 
@@ -48,7 +47,7 @@ pub struct Zone(
 pub type Zones = BTreeMap<String, Zone>;
 
 impl Zone {
-    /// Whether offsets are possible and transitions in order, and not too many.
+    /// Whether the offsets are possible, and the transitions in order and not too many.
     pub fn holds(&self) -> bool {
         let Self(first, transitions) = self;
         let fits = |offset: &i32| offset.unsigned_abs() <= OFFSET_MAX.unsigned_abs();
@@ -65,11 +64,11 @@ impl Zone {
         i64::from(last.map_or(*first, |(_, offset)| *offset))
     }
 
-    /// The instant at which clocks show this. Of two such instants the earlier; where they
-    /// skip it, they are set forward meanwhile: the instant at which they would have shown
-    /// it had they not been (RFC 5545 section 3.3.5).
+    /// The time at which local clocks show this. If there are two, the earlier one; if clocks skip
+    /// it, the time at which they would have shown it had they not been set forward (RFC 5545
+    /// section 3.3.5).
     fn instant(&self, local: i64) -> i64 {
-        // The offset in force a day before is that before any transition nearby.
+        // The offset a day earlier is the one before any nearby transition.
         let before = self.offset_at(local.saturating_sub(2 * DAY));
         let after = self.offset_at(local.saturating_add(2 * DAY));
         let early = local.saturating_sub(before);
@@ -106,7 +105,7 @@ pub struct Window {
 }
 
 impl Quota {
-    /// `None` if the zone is not there, or does not hold.
+    /// `None` if the zone is missing or invalid.
     pub fn new(raw: &RawQuota, zones: &Zones) -> Option<Self> {
         let zone = match zones.get(&raw.time_zone) {
             Some(zone) => zone.clone(),
@@ -122,22 +121,21 @@ impl Quota {
         })
     }
 
-    /// Sets its tally apart from those of other rules: by the period, the time zone's name and
-    /// the roll-over. Not by the number of requests: plans with the same windows share one
-    /// count, so that a change from one to the other gives no request anew.
+    /// Distinguishes its tally from those of other rules by the period, the time zone's name and
+    /// the roll-over, but not by the number of requests: plans with the same windows share one
+    /// count, so that a change from one to the other grants no request twice.
     pub fn rule(&self) -> u64 {
         self.rule
     }
 
-    /// The window that an instant lies in. `None` in the year 30000 and after, which is
-    /// what a host without a clock says it is: counting there would forget this year's
-    /// count.
+    /// The window that contains a time. `None` from the year 30000 on, which is what a host without
+    /// a clock reports: counting there would forget this year's count.
     pub fn window(&self, wall: u64) -> Option<Window> {
         let at = i64::try_from(wall).ok().filter(|at| *at < FAR)?;
         let local = at.saturating_add(self.zone.offset_at(at));
         let days = local.div_euclid(DAY);
-        // From well before, because clocks that are set around the roll-over may put the
-        // instant on either side of it.
+        // Start well before, because clocks that are set around the roll-over may put the time on
+        // either side of it.
         let mut start = self.begin(days, -2);
         let mut step = -1;
         loop {
@@ -180,7 +178,7 @@ impl core::fmt::Display for Quota {
     }
 }
 
-/// FNV-1a: the names of time zones are the operator's, who has nothing to win by a collision.
+/// FNV-1a: time zone names come from the operator, who gains nothing from a collision.
 fn rule(raw: &RawQuota) -> u64 {
     let per = match raw.per {
         QuotaPeriod::Day => b'd',
@@ -198,7 +196,8 @@ fn as_signed(n: u64) -> i64 {
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, by eras of 400 years that
-/// begin in March.
+/// begin in March. By hand: a calendar crate would be as large as the rest of the filter; tests
+/// compare with one.
 fn days_to(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -223,7 +222,7 @@ fn year_and_month(days: i64) -> (i64, i64) {
     (year, month)
 }
 
-/// Names the tally of a key, or rather of all keys that one was rotated to.
+/// Names the tally of a key together with all keys that it was rotated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey([u8; TALLY_KEY_BYTES]);
 
@@ -270,14 +269,14 @@ pub struct Drawn {
 pub enum NotDrawn {
     /// The quota is used up until this instant, in wall-clock seconds.
     UsedUp(u64),
-    /// Too many others draw at once to tell.
+    /// Too many others draw at the same time.
     Contended,
 }
 
 /// One request's draw on a quota.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
-    /// Whose tallies.
+    /// The lineage whose tallies are drawn on.
     pub key: TallyKey,
     /// Which of them: that of the rule, as [`Quota::rule`] says.
     pub rule: u64,
@@ -304,7 +303,7 @@ pub trait Drawing {
     /// [`NotDrawn`]; nothing was taken.
     fn take(&self, tallies: &mut impl Tallies) -> Result<Self::Drawn, NotDrawn>;
 
-    /// Undoes a take. Where that fails the caller is one request poorer: the safe side.
+    /// Undoes a take. If that fails, the caller loses one request, which is the safe side.
     fn give_back(&self, tallies: &mut impl Tallies, drawn: &Self::Drawn);
 }
 
@@ -333,7 +332,7 @@ impl Drawing for Draw {
                 return false;
             };
             if tally.remaining(self.requests) == 0 {
-                // What was carried over is carried once, though the request is refused.
+                // What was carried over is carried over once, even if the request is refused.
                 return carried;
             }
             result = Ok(Drawn {

@@ -1,8 +1,11 @@
 //! What the file says, before any rule is checked.
 
+mod plan;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
+pub use plan::{By, QuotaPeriod, RawLimit, RawPlan, RawQuota, RollOver};
 use serde::{Deserialize, Serialize};
 
 /// `policy.yaml` as written. Every field but `version` has a default.
@@ -20,16 +23,16 @@ pub struct RawPolicy {
     /// Whether decisions are carried out or only counted.
     #[serde(default)]
     pub mode: Mode,
-    /// Refuse plain HTTP on routes that look at keys.
+    /// Refuse plain HTTP on routes that check keys.
     #[serde(default)]
     pub require_tls: bool,
-    /// What a client certificate must have come through before keys bound to it are good.
+    /// What is required of a client certificate before keys bound to it are accepted.
     #[serde(default, skip_serializing_if = "ClientCertificates::is_default")]
     pub client_certificates: ClientCertificates,
     /// Whether Envoy tells hosts apart by their ports.
     #[serde(default, skip_serializing_if = "HostPorts::is_default")]
     pub host_ports: HostPorts,
-    /// Where a key may stand, tried in order.
+    /// Where a key may be sent, tried in order.
     #[serde(default = "default_credentials")]
     pub credentials: Vec<RawCredential>,
     /// Leave the key in the request for the upstream.
@@ -44,22 +47,22 @@ pub struct RawPolicy {
     /// Which replies carry the `RateLimit` fields.
     #[serde(default)]
     pub rate_limit_fields: RateLimitFields,
-    /// Header names that tell the upstream who calls.
+    /// Names of the headers that tell the upstream who is calling.
     #[serde(default)]
     pub identity: RawIdentity,
-    /// What a publishable key may hold at most.
+    /// The only scopes that a publishable key may hold.
     #[serde(default)]
     pub publishable: RawPublishable,
-    /// How long after it was issued a keyset is believed: `12h`, `7d`.
+    /// How long after its issue a keyset is accepted: `12h`, `7d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
-    /// Where to tell which version is in force.
+    /// Where to report which version is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<RawReport>,
     /// Named bundles of limits.
     #[serde(default)]
     pub plans: BTreeMap<String, RawPlan>,
-    /// What each route asks for.
+    /// What each route requires.
     #[serde(default)]
     pub routes: Vec<RawRoute>,
     /// What happens to requests that no route matches.
@@ -74,11 +77,11 @@ pub enum Mode {
     /// Refusals are answered.
     #[default]
     Enforce,
-    /// Refusals are counted and tagged, and everything passes.
+    /// Refusals are counted and tagged, but everything passes.
     Shadow,
 }
 
-/// One place where a key may stand: exactly one of `header`, `basic`, `query`, `cookie`.
+/// One place where a key may be sent: exactly one of `header`, `basic`, `query`, `cookie`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawCredential {
@@ -103,22 +106,22 @@ pub struct RawCredential {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BasicPart {
-    /// What stands before the colon: `curl -u KEY:`.
+    /// The part before the colon: `curl -u KEY:`.
     Username,
-    /// What stands behind it: `curl -u api:KEY`.
+    /// The part after the colon: `curl -u api:KEY`.
     Password,
 }
 
-/// What a client certificate must have come through before keys bound to it are good.
+/// What is required of a client certificate before keys bound to it are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
-    /// Envoy says of this connection that it checked the certificate. Older ones than 1.39
-    /// cannot, and none does of a TLS session that was resumed.
+    /// Envoy reports that it validated the certificate of this connection. Versions before 1.39
+    /// cannot, and none does for a resumed TLS session.
     #[default]
     Validated,
-    /// It was presented. Good only where every listener with this policy refuses connections
-    /// with a certificate that does not hold, or whoever likes writes his own.
+    /// It was presented. Safe only if every listener with this policy refuses connections with an
+    /// invalid certificate; otherwise anybody can make their own.
     Presented,
 }
 
@@ -132,7 +135,7 @@ impl ClientCertificates {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostPorts {
-    /// It may: rules must lead to the same with a port and without it.
+    /// It may: rules must agree with and without a port.
     #[default]
     Unknown,
     /// It does not: the route configuration has `ignore_port_in_host_matching`.
@@ -167,7 +170,7 @@ pub enum RateLimitFields {
     Always,
 }
 
-/// Header names that tell the upstream who calls; an empty name leaves one out.
+/// Names of the headers that tell the upstream who is calling; an empty name leaves one out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawIdentity {
@@ -189,7 +192,7 @@ impl Default for RawIdentity {
     }
 }
 
-/// What a publishable key may hold at most.
+/// The only scopes that a publishable key may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPublishable {
@@ -197,7 +200,7 @@ pub struct RawPublishable {
     pub scopes: Vec<String>,
 }
 
-/// Where to tell which version is in force, and how often.
+/// Where to report which version is in force, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawReport {
@@ -206,13 +209,13 @@ pub struct RawReport {
     /// `1s` to `5m`; at every change in any case.
     #[serde(default = "default_every")]
     pub every: String,
-    /// Tell as well which key used which route, how often and with which outcome.
+    /// Also report which key used which route, how often and with which outcome.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub usage: bool,
-    /// How much of the address that a key was last used from is told.
+    /// How much of the address that a key was last used from is reported.
     #[serde(default, skip_serializing_if = "is_default")]
     pub address: Address,
-    /// Tell the user agent that a key was last used by.
+    /// Report the user agent that last used a key.
     #[serde(default, skip_serializing_if = "is_default")]
     pub agent: bool,
 }
@@ -246,94 +249,6 @@ impl Address {
     }
 }
 
-/// A plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawPlan {
-    /// All are checked together, then all are taken.
-    #[serde(default)]
-    pub limits: Vec<RawLimit>,
-    /// A longer allowance, for each key with those that it was rotated from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quota: Option<RawQuota>,
-    /// How old its keys grow before they are replaced: `90d`, or `never`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotate_every: Option<String>,
-    /// How long a replaced key works on: `7d`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grace: Option<String>,
-}
-
-/// A token bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawLimit {
-    /// Tokens refilled in each `per`.
-    pub requests: u64,
-    /// `1s`, `1m`, `1h`, `1d`.
-    pub per: String,
-    /// Its size; `requests` if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u64>,
-    /// Whose requests it counts.
-    #[serde(default)]
-    pub by: By,
-}
-
-/// Whose requests a limit counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum By {
-    /// Each key, with those that it was rotated from.
-    #[default]
-    Key,
-    /// All keys of a client together.
-    Client,
-}
-
-/// An allowance by day or month. Every request that is let through counts as one, whatever
-/// it costs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawQuota {
-    /// Requests allowed in each period.
-    pub requests: u64,
-    /// The period.
-    pub per: QuotaPeriod,
-    /// Whose clocks tell when a period ends: `Europe/Berlin`.
-    #[serde(default = "utc", skip_serializing_if = "is_utc")]
-    pub time_zone: String,
-    /// When a period ends and the next begins.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub rolls_over: RollOver,
-}
-
-/// The period of a [`RawQuota`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QuotaPeriod {
-    /// From a day to the next.
-    Day,
-    /// From a day of a month to the same day of the next.
-    Month,
-}
-
-/// When a period ends and the next begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RollOver {
-    /// The day of the month, 1 to 28: every month has it.
-    pub day: u8,
-    /// The hour of that day, 0 to 23.
-    pub hour: u8,
-}
-
-impl Default for RollOver {
-    fn default() -> Self {
-        Self { day: 1, hour: 0 }
-    }
-}
-
 /// A route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -349,7 +264,7 @@ pub struct RawRoute {
     /// Envoy's own choice in place of `hosts`: names of virtual hosts of its routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub virtual_hosts: Vec<String>,
-    /// Whether a key is asked for.
+    /// Whether a key is required.
     #[serde(default)]
     pub auth: Auth,
     /// The key must hold all of these.
@@ -366,16 +281,16 @@ pub struct RawRoute {
     pub limit: Option<RawLimit>,
 }
 
-/// Whether a route asks for a key.
+/// Whether a route requires a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
-    /// A valid key is needed.
+    /// A valid key is required.
     #[default]
     Required,
     /// A key must be valid if there is one.
     Optional,
-    /// Keys are not looked at.
+    /// Keys are not checked.
     None,
 }
 
@@ -399,18 +314,12 @@ fn default_brand() -> String {
 fn yes() -> bool {
     true
 }
-// What has its default is not written, so that a filter of another version reads it.
+// Defaults are not written, so that a filter of another version can read it.
 fn is_true(b: &bool) -> bool {
     *b
 }
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-fn utc() -> String {
-    "UTC".to_owned()
-}
-fn is_utc(zone: &str) -> bool {
-    zone == "UTC"
 }
 fn default_every() -> String {
     "10s".to_owned()

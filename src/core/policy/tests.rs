@@ -135,6 +135,7 @@ fn every_route_has_a_name_that_says_what_it_matches() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_mistake_is_refused_with_its_field() {
     let long = "x".repeat(65);
     let many = [r#"{"requests":1,"per":"1s"}"#; 9].join(",");

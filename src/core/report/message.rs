@@ -1,7 +1,7 @@
 //! Signed messages between a VM and the control plane: JSON, and an HMAC in two headers.
 //!
-//! Signed with the secret that keysets are signed with, each kind of message in a domain
-//! of its own, so that none passes for another: whoever holds no secret can claim nothing.
+//! Signed with the secret that keysets are signed with, each kind of message in a domain of its
+//! own, so that none passes for another: without a secret, nobody can claim anything.
 
 use core::fmt;
 
@@ -29,7 +29,7 @@ pub struct Sealed {
     pub tag: String,
 }
 
-/// Why a message is not believed.
+/// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
     /// Longer than this many bytes.
@@ -38,7 +38,7 @@ pub enum MessageError {
     UnknownKid,
     /// The signature does not match.
     Signature,
-    /// Signed, and yet not what it should be: another version of the filter, most likely.
+    /// Signed, but malformed: most likely from another version of the filter.
     Shape,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn seal<T: Serialize>(
     sign(domain, serde_json::to_vec(message).ok()?, keys)
 }
 
-/// Signs what is written already with the first of the keys. `None` if there is none.
+/// Signs a finished body with the first of the keys. `None` if there is none.
 pub(crate) fn sign(domain: Domain, body: Vec<u8>, keys: &SigningKeys) -> Option<Sealed> {
     let key: &SigningKey = keys.as_ref().first()?;
     Some(Sealed {
@@ -75,8 +75,8 @@ pub(crate) fn sign(domain: Domain, body: Vec<u8>, keys: &SigningKeys) -> Option<
     })
 }
 
-/// Which node a message says it is of, before anything of it is believed: to find the secret
-/// that it is to be verified with.
+/// The node that a message claims to be from, before it is verified: used to find the secret to
+/// verify it with.
 pub fn node_of(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Named {
@@ -85,8 +85,8 @@ pub fn node_of(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Named>(body).ok().map(|n| n.node)
 }
 
-/// Verifies and reads a message of at most `most` bytes. Nothing of it is looked at before
-/// the signature holds.
+/// Verifies and reads a message of at most `most` bytes. Nothing in it is read before the signature
+/// is verified.
 ///
 /// # Errors
 /// [`MessageError`].

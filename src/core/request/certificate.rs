@@ -1,26 +1,26 @@
-//! Identities of client certificates: how a key names those that it is bound to, and what
-//! a connection shows of its peer's.
+//! Identities of client certificates: how a key names those that it is bound to, and what a
+//! connection shows about its peer's.
 //!
-//! A key is bound to subject alternative names: a URI such as a SPIFFE id, written as it
-//! is and compared byte by byte, or a DNS name, written `dns:api.example.com` and compared
-//! without case. The subject's common name names nobody (RFC 9525 section 2).
+//! A key is bound to subject alternative names: a URI such as a SPIFFE id, written as it is and
+//! compared byte by byte, or a DNS name, written `dns:api.example.com` and compared without case.
+//! The subject's common name is ignored (RFC 9525 section 2).
 
-/// What marks a DNS name among identities; what does not begin so is a URI.
+/// The prefix of DNS names among identities; anything else is a URI.
 const DNS: &str = "dns:";
 
 /// SPIFFE ids may have 2048 bytes, and no other URI needs more.
 const URI_MAX: usize = 2048;
 
-/// What is known of the certificate that the peer of a connection presented. Of each kind
-/// of name it is the first one: Envoy shows filters no more.
+/// What is known about the certificate that the peer of a connection presented. Only the first name
+/// of each kind: Envoy shows filters no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Peer<'a> {
     /// It presented none.
     #[default]
     Anonymous,
-    /// It presented one, and whether anybody checked it is not known.
+    /// It presented one, but whether it was validated is not known.
     Unproven,
-    /// It presented one that was checked against the listener's authorities.
+    /// It presented one that was validated against the listener's authorities.
     Proven {
         /// The first URI among its subject alternative names.
         uri: Option<&'a [u8]>,
@@ -34,9 +34,9 @@ pub enum Peer<'a> {
 pub enum Stranger {
     /// It presented none.
     Anonymous,
-    /// It presented one, and whether anybody checked it is not known.
+    /// It presented one, but whether it was validated is not known.
     Unproven,
-    /// It was checked and names somebody else.
+    /// It was validated, but has another name.
     Other,
 }
 
@@ -108,7 +108,7 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
-/// Trust domain and path, as the SPIFFE ID standard has them (sections 2.1 and 2.2).
+/// Trust domain and path according to the SPIFFE ID standard (sections 2.1 and 2.2).
 fn is_spiffe_id(id: &str) -> bool {
     let mut parts = id.split('/');
     let domain = parts.next().unwrap_or_default();
@@ -125,8 +125,8 @@ fn is_spiffe_id(id: &str) -> bool {
         && parts.all(is_segment)
 }
 
-/// A URI with an authority, or a `urn:`: anything else with a colon in it is rather a host
-/// and a port, or a slip.
+/// A URI with an authority, or a `urn:`; anything else with a colon is more likely a host and a
+/// port, or a mistake.
 fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else {
         return false;

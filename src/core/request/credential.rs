@@ -1,10 +1,11 @@
-//! Where a request carries its key, and how the key is taken out again.
+//! Where a request carries its key, and how the key is removed.
 
 use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
-use crate::policy::{BasicPart, Credential};
+use crate::policy::{BasicPart, Credential, Policy};
+use crate::request::glance::Glance;
 use crate::request::headers::Headers;
 use crate::request::path::split_query;
 
@@ -30,12 +31,64 @@ pub(crate) const PROTOCOLS: &str = "sec-websocket-protocol";
 pub struct Presented<'a> {
     /// The first key found, in the order of the policy.
     pub key: Option<Cow<'a, [u8]>>,
-    /// Another one was found that differs from it.
+    /// Another, different one was found.
     pub several: bool,
 }
 
-/// Looks in every place that is given, such as all that the policy lists. An empty value is no
-/// key.
+/// The headers of a request that keys are looked for in.
+#[derive(Clone, Copy, Default)]
+pub struct Held<'a> {
+    count: usize,
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Held<'a> {
+    /// Takes in one.
+    pub fn add(&mut self, name: &'a [u8], value: &'a [u8]) {
+        *self = Self {
+            count: self.count + 1,
+            name,
+            value,
+        };
+    }
+
+    /// What most requests bring: one header that holds a key and nothing else. Gives the key.
+    pub fn alone(&self, policy: &Policy, glance: Glance) -> Option<&'a [u8]> {
+        let Credential::Header { name, scheme } = glance.sole(policy)? else {
+            return None;
+        };
+        if self.count != 1 || self.name != name.as_bytes() || name == PROTOCOLS {
+            return None;
+        }
+        match scheme {
+            // Beside this one, keys are taken out of what an upgrade asks for as well.
+            None if name == "authorization" => None,
+            None => Some(self.value.trim_ascii()),
+            Some(_) if self.value.contains(&b',') => None,
+            Some(scheme) => after_scheme(self.value.trim_ascii(), scheme),
+        }
+    }
+}
+
+/// Looks where a glance at all headers has seen that a key may stand.
+pub fn presented<'a>(
+    policy: &Policy,
+    glance: Glance,
+    alone: Option<&'a [u8]>,
+    headers: Headers<'a>,
+) -> Presented<'a> {
+    match alone {
+        None if !glance.has_places() => Presented::default(),
+        None => find(glance.places(policy), headers),
+        Some(key) => Presented {
+            key: (!key.is_empty()).then_some(Cow::Borrowed(key)),
+            several: false,
+        },
+    }
+}
+
+/// Searches every given place, such as all that the policy lists. An empty value is not a key.
 pub fn find<'a, 'p>(
     credentials: impl IntoIterator<Item = &'p Credential> + Clone,
     headers: Headers<'a>,
@@ -106,8 +159,8 @@ pub fn find_ours<'a, 'p>(
     found
 }
 
-/// Whether a value of a header that may hold a key alone is one with a scheme that the policy
-/// lists for the same header: then the scheme is no part of a key.
+/// Whether a value of a header that may hold a bare key begins with a scheme that the policy lists
+/// for the same header: in that case the scheme is not part of the key.
 fn is_read_with_a_scheme<'p>(
     credentials: impl IntoIterator<Item = &'p Credential>,
     header: &str,
@@ -175,9 +228,9 @@ fn part_of(text: &[u8], part: BasicPart) -> Option<&[u8]> {
     }
 }
 
-/// What base64 stands for as the most lenient readers have it (Node's `Buffer`, PHP's
-/// `base64_decode`): in either alphabet, without padding or with too much, whatever else stands
-/// among it. What an upstream reads must not be hidden from us.
+/// Decodes base64 like the most lenient readers (Node's `Buffer`, PHP's `base64_decode`): either
+/// alphabet, missing or excess padding, with other characters in between. What an upstream can read
+/// must not be hidden from us.
 fn unbase64(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let (mut bits, mut count) = (0u32, 0u32);
     let mut out = Zeroizing::new(Vec::with_capacity(text.len()));

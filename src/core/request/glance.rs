@@ -1,29 +1,32 @@
-//! One look at the headers of a request, which tells what there is to look for more closely.
+//! One pass over the headers of a request, which shows what needs a closer look.
 //!
-//! Most requests have one credential and nothing else that concerns us, so that of all that
-//! [`crate::request::credential`] and [`crate::request::overrides`] look for, they have next to nothing.
+//! Most requests have one credential and nothing else that concerns us, so most of what
+//! [`crate::request::credential`] and [`crate::request::overrides`] search for is absent.
 
 use crate::policy::{Credential, Policy, RawIdentity};
 use crate::request::credential::{PROTOCOLS, folded, is_identity};
 use crate::request::overrides::{self, is_host, is_override};
 
-/// What a request may have. Not to have it is certain: whoever has not looked at a request says
-/// that it may have everything, which is the default.
+/// What a request may have. Absence is certain: for a request that has not been examined,
+/// everything may be present, which is the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
-    /// Places that keys are looked for in, by their position in the policy; the last bit stands
-    /// for all positions from there on.
+    /// The places where keys are sent, by their position in the policy; the last bit stands for all
+    /// positions from there on.
     places: u64,
     /// An identity header, in any spelling.
     pub identity: bool,
     /// A header that asks for another method or path.
     pub overrides: bool,
-    /// A header that asks to be taken for a request for another host.
+    /// A header that names another host.
     pub hosts: bool,
     /// A `Connection` header.
     pub nominates: bool,
     /// It asks for a tunnel.
     pub tunnel: bool,
+    /// Its one header with a key holds nothing else, and is to be taken out whole: this, too, is
+    /// certain.
+    pub alone: bool,
 }
 
 impl Default for Glance {
@@ -35,12 +38,13 @@ impl Default for Glance {
             hosts: true,
             nominates: true,
             tunnel: true,
+            alone: false,
         }
     }
 }
 
 impl Glance {
-    /// Of a request without headers: [`Glance::see`] adds to it.
+    /// For a request without headers; [`Glance::see`] adds to it.
     pub const NOTHING: Self = Self {
         places: 0,
         identity: false,
@@ -48,17 +52,17 @@ impl Glance {
         hosts: false,
         nominates: false,
         tunnel: false,
+        alone: false,
     };
 
-    /// Takes in one header.
+    /// Adds one header; returns whether keys are looked for in it.
     #[inline]
-    pub fn see(&mut self, policy: &Policy, name: &[u8], value: &[u8]) {
-        if policy.watched.may_be(name) {
-            self.see_closely(policy, name, value);
-        }
+    pub fn see(&mut self, policy: &Policy, name: &[u8], value: &[u8]) -> bool {
+        policy.watched.may_be(name) && self.see_closely(policy, name, value)
     }
 
-    fn see_closely(&mut self, policy: &Policy, name: &[u8], value: &[u8]) {
+    fn see_closely(&mut self, policy: &Policy, name: &[u8], value: &[u8]) -> bool {
+        let mut holds_a_key = false;
         for (i, credential) in policy.credentials.iter().enumerate() {
             let is_place = match credential {
                 Credential::Header {
@@ -74,6 +78,7 @@ impl Glance {
             };
             if is_place {
                 self.places |= bit(i);
+                holds_a_key = true;
             }
         }
         match name {
@@ -83,6 +88,7 @@ impl Glance {
             name if policy.watched.may_ask(name) => self.see_asking(policy, name),
             _ => {}
         }
+        holds_a_key
     }
 
     /// What honest callers do not send.
@@ -103,17 +109,26 @@ impl Glance {
         all.filter_map(move |(i, c)| (self.places & bit(i) != 0).then_some(c))
     }
 
+    /// The one place of a policy that holds something, if there is but one.
+    pub fn sole(self, policy: &Policy) -> Option<&Credential> {
+        if !self.places.is_power_of_two() || self.places == bit(usize::MAX) {
+            return None;
+        }
+        let at = self.places.trailing_zeros() as usize;
+        policy.credentials.get(at)
+    }
+
     /// Whether a key may stand anywhere.
     pub fn has_places(self) -> bool {
         self.places != 0
     }
 }
 
-/// The names of headers that a policy has to do with: a bit for each hash of one. It is made for
-/// what most requests bring, and other names seldom have the hash of one of these.
+/// The header names that concern a policy: one bit per hash. The hash is designed for common
+/// headers, which rarely collide with these.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched {
-    /// All of them.
+    /// All requests.
     all: Hashes,
     /// Those of identity, and those that ask for something else.
     asking: Hashes,
@@ -166,12 +181,12 @@ impl Watched {
     }
 }
 
-/// Names that [`crate::request::credential::same_name`] takes for one have one hash.
+/// Names that [`crate::request::credential::same_name`] considers equal have the same hash.
 fn hash(name: &[u8]) -> u8 {
     let part = |b: Option<&u8>| b.map_or(0, |b| folded(*b));
     let sum = (name.len() as u8).wrapping_mul(4);
-    // So that the headers of ordinary requests have none of the hashes of what is looked for, and
-    // `x-api-key` and `authorization` none of those of what honest callers do not send.
+    // Chosen so that headers of ordinary requests do not collide with those searched for, and
+    // `x-api-key` and `authorization` not with those that honest callers do not send.
     let sum = sum.wrapping_add(part(name.first()).wrapping_mul(23));
     sum.wrapping_add(part(name.last()).wrapping_mul(20))
 }

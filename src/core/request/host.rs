@@ -1,9 +1,9 @@
-//! The host that a request is for, and the readings that its readers may make of it.
+//! The host of a request, and the ways in which readers may interpret it.
 //!
-//! Envoy chooses a virtual host by the authority as it came: with its port and its final dot,
-//! unless it was told to leave them out. Upstreams mostly leave them out. So a rule about hosts
-//! counts only where each reading of a [`Host`] leads to it; what is no host at all is
-//! refused, because nobody can tell what its readers make of it.
+//! Envoy chooses a virtual host by the authority as it arrived, with its port and final dot unless
+//! configured to ignore them. Upstreams mostly ignore them. So a rule about hosts applies only if
+//! each reading of a [`Host`] leads to it; an invalid host is refused, because it is unknown how
+//! readers interpret it.
 //!
 //! Sources: RFC 3986 section 3.2.2, RFC 9110 section 7.2, Envoy's
 //! `config.route.v3.VirtualHost.domains` and `ignore_port_in_host_matching`.
@@ -18,14 +18,14 @@ pub enum AmbiguousHost {
     Malformed,
     /// The request names several.
     Several,
-    /// It has a port, and with and without it different rules apply.
+    /// It has a port, and different rules apply with and without it.
     Port,
-    /// It ends with a dot, and with and without it different rules apply.
+    /// It ends with a dot, and different rules apply with and without it.
     FinalDot,
-    /// It is an IPv6 address, and as it is written and in its canonical form different rules
-    /// apply.
+    /// It is an IPv6 address, and different rules apply to its canonical form than to the form in
+    /// which it is written.
     Address,
-    /// A rule names Envoy's virtual hosts, and Envoy does not say which it chose.
+    /// A rule names Envoy's virtual hosts, but Envoy does not say which one it chose.
     VirtualHost,
 }
 
@@ -36,10 +36,10 @@ impl AmbiguousHost {
             Self::Malformed => "The host is not a name or an address with an optional port.",
             Self::Several => "The request names several hosts.",
             Self::Port => {
-                "The host has a port, and with and without it different rules apply. Leave the port out; or, where Envoy ignores ports (`ignore_port_in_host_matching`), the policy can say so: `host_ports: ignore`."
+                "The host has a port, and different rules apply with and without it. Leave the port out; or, where Envoy ignores ports (`ignore_port_in_host_matching`), the policy can say so: `host_ports: ignore`."
             }
             Self::FinalDot => {
-                "The host ends with a dot, and with and without it different rules apply. Leave the dot out."
+                "The host ends with a dot, and different rules apply with and without it. Leave the dot out."
             }
             Self::Address => {
                 "The host is an IPv6 address that can be written in other ways, for which different rules apply."
@@ -49,7 +49,7 @@ impl AmbiguousHost {
     }
 }
 
-/// A host that is one, in lower case.
+/// A valid host, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host<'a> {
     /// Without port and final dot. An IPv6 address in its brackets, as it was written.
@@ -85,7 +85,7 @@ impl<'a> Host<'a> {
         Self::parse_any(authority)
     }
 
-    /// The same for any authority. Apart, because few requests come here.
+    /// The same for any authority. A separate function, because few requests come here.
     #[inline(never)]
     fn parse_any(authority: &'a [u8]) -> Result<Self, AmbiguousHost> {
         let malformed = AmbiguousHost::Malformed;
@@ -119,8 +119,8 @@ impl<'a> Host<'a> {
         &self.name
     }
 
-    /// Every other way to read it, and what in it makes the difference. `ports_count`: Envoy may
-    /// tell hosts apart by their ports.
+    /// Every other way to read it, with the cause of the difference. `ports_count`: Envoy may
+    /// distinguish hosts by their ports.
     pub fn others(&self, ports_count: bool) -> Vec<(String, AmbiguousHost)> {
         let port = if ports_count { self.port } else { "" };
         let mut out = Vec::new();
@@ -156,8 +156,8 @@ impl<'a> Host<'a> {
     }
 }
 
-/// What most hosts are: a name in lower case, without port and final dot, whose last label does
-/// not begin with a digit, so that nobody takes it for an address. Told by one pass.
+/// The common case: a name in lower case, without port and final dot, whose last label does not
+/// begin with a digit, so that it cannot be taken for an address. Checked in one pass.
 fn plain(authority: &[u8]) -> Option<&str> {
     let (mut before, mut first) = (b'.', b'0');
     for &b in authority {
@@ -215,7 +215,7 @@ fn ends_in_a_number(name: &str) -> bool {
     }
 }
 
-/// In the one form that every reader takes for the same: four numbers without leading zeros.
+/// In the one form that all readers agree on: four numbers without leading zeros.
 fn is_ipv4(name: &str) -> bool {
     name.parse::<Ipv4Addr>().is_ok()
 }

@@ -1,15 +1,15 @@
 //! Headers by which a caller asks a server for another method or path than the request has.
 //!
-//! Frameworks honour them, and a request is judged by what it says itself: `GET /a` with
+//! Frameworks honour them, but a request is judged by its own method and path: `GET /a` with
 //! `X-HTTP-Method-Override: DELETE` would be let in as one and carried out as the other.
 //!
-//! Those that only name what links are built from are left alone: `X-Forwarded-Proto`, which Envoy
-//! writes itself, `X-Auth-Request-Redirect` (where a browser goes after a sign-in) and
-//! `X-Envoy-Original-Path` (Envoy writes it where it rewrites a path, for logs).
+//! Headers that are only used to build links are left alone: `X-Forwarded-Proto`, which Envoy sets
+//! itself, `X-Auth-Request-Redirect` (where a browser goes after a sign-in) and
+//! `X-Envoy-Original-Path` (set by Envoy, for logs, when it rewrites a path).
 //!
-//! Another host is told by every proxy in front, and mostly honestly, and so is a prefix that was
-//! cut off the path: `X-Forwarded-Host` and the like count only where what they name has another
-//! rule ([`hosts`], [`prefixes`]).
+//! Every proxy in front may name another host, or a prefix that it cut off the path, and usually
+//! honestly: `X-Forwarded-Host` and the like count only if what they name has another rule
+//! ([`hosts`], [`prefixes`]).
 
 use crate::request::credential::{percent_decoded, same_name};
 use crate::request::headers::Headers;
@@ -87,7 +87,7 @@ pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         let is_list = !is_forwarded && !is_port;
         let listed = is_list.then(|| value.split(|b| *b == b',').map(<[u8]>::trim_ascii));
         let forwarded = is_forwarded.then(|| forwarded(value));
-        // What is no port either is no host that anybody could look up.
+        // What is not a port either is not a host that could be resolved.
         let is_number = |b: &u8| matches!(b, b'0'..=b'9' | b',' | b' ');
         let is_odd = is_port && !value.iter().all(is_number);
         let listed = listed.into_iter().flatten();
@@ -96,7 +96,7 @@ pub fn hosts<'a>(headers: Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// Every name that is looked for here.
+/// Every header name that is searched for here.
 pub fn names() -> impl Iterator<Item = &'static str> {
     METHOD.into_iter().chain(TARGET).chain(HOST).chain(PREFIX)
 }
@@ -147,7 +147,7 @@ fn forwarded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Also without what no text holds, but some readers take for blank.
+/// Also strips characters that do not occur in text, but that some readers treat as blanks.
 fn trim_blanks_start(text: &[u8]) -> &[u8] {
     let blanks = text.iter().take_while(|b| **b <= b' ').count();
     text.get(blanks..).unwrap_or_default()
@@ -163,7 +163,7 @@ fn trim_blanks(text: &[u8]) -> &[u8] {
     text
 }
 
-/// What a header asks for instead.
+/// What a header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override<'a> {
     /// Another method.
@@ -172,8 +172,8 @@ pub enum Override<'a> {
     Target(&'a [u8]),
 }
 
-/// Every override that a request carries, in each spelling that a server behind CGI-like
-/// variables would read as one (`x_http_method_override`).
+/// Every override in a request, in each spelling that a server with CGI-like variables would read
+/// as one (`x_http_method_override`).
 pub fn find<'a>(headers: Headers<'a>) -> impl Iterator<Item = Override<'a>> {
     headers.iter().filter_map(|(name, value)| {
         if is_one_of(name, &METHOD) {
@@ -205,14 +205,14 @@ pub fn methods_in_query(query: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// A look that costs next to nothing: each request with a query is asked this.
+/// Costs next to nothing, because it is called for each request with a query.
 fn may_be_method(name: &[u8]) -> bool {
     let mut parts = name.windows(6);
     name.contains(&b'%') || parts.any(|part| part.eq_ignore_ascii_case(b"method"))
 }
 
-/// Whether a name reads as `_method` to some. PHP drops blanks in front, ends a name at a NUL and
-/// at a bracket, and reads blanks and dots as `_`; Express reads brackets as lists.
+/// Whether some readers take a name for `_method`. PHP drops leading blanks, ends a name at a NUL
+/// or a bracket, and reads blanks and dots as `_`; Express reads brackets as lists.
 fn is_method_parameter(name: &[u8]) -> bool {
     let begins = trim_blanks_start(name);
     let had_blanks = begins.len() < name.len();
@@ -225,7 +225,7 @@ fn is_method_parameter(name: &[u8]) -> bool {
     }
 }
 
-/// What a form's encoding stands for, in which `+` is a blank.
+/// Decodes form encoding, in which `+` is a blank.
 fn decoded_form(text: &[u8]) -> Vec<u8> {
     let text: Vec<u8> = text
         .iter()
@@ -240,7 +240,7 @@ pub fn is_override(name: &[u8]) -> bool {
 }
 
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
-    // Most headers do not begin so, and every request asks this of each.
+    // Most headers do not begin like this, and this is called for each header of every request.
     matches!(
         name,
         [b'x' | b'X' | b'f' | b'F' | b's' | b'S' | b'p' | b'P', ..]

@@ -1,14 +1,15 @@
-//! Request paths, and the readings that their readers may make of them.
+//! Request paths, and the ways in which readers may interpret them.
 //!
 //! Envoy picks its route by the raw path, a proxy behind it may resolve dot segments, a servlet
-//! container cuts parameters, a file server decodes escapes and merges slashes. Which of them
-//! the upstream is, nobody tells the filter. So it decides by all [`readings`] of a path: a
-//! request goes on only if each of them belongs to the same rule. A path that is plain has one
-//! reading and pays nothing for the others.
+//! container cuts parameters, a file server decodes escapes and merges slashes. The filter does not
+//! know which of these the upstream is. So it decides by all [`readings`] of a path: a request is
+//! passed on only if each of them belongs to the same rule. A plain path has one reading and pays
+//! nothing for the others.
 //!
 //! Sources: RFC 3986 sections 2.2, 2.3, 3.3 and 5.2.4; the URL Standard (WHATWG) on dot
 //! segments and backslashes; the Servlet specification on path parameters; OWASP on path
-//! traversal and double encoding.
+//! traversal and double encoding; Microsoft's "File path formats on Windows systems" on dots,
+//! blanks and streams.
 
 use core::fmt::Write as _;
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ use std::borrow::Cow;
 mod rewrite;
 
 use rewrite::REWRITES;
+
+use crate::hex::digit as hex;
 
 /// Why a path was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub enum Ambiguous {
     InvalidEscape,
     /// `#`, which no request may carry.
     Fragment,
-    /// More readings than [`MOST_READINGS`], or longer ones than anybody compares.
+    /// More readings than [`MOST_READINGS`], or longer ones than [`MOST_BYTES`] allows.
     TooManyReadings,
     /// `;`, raw or escaped: servlet containers cut parameters, others do not.
     Parameters,
@@ -38,18 +41,23 @@ pub enum Ambiguous {
     Backslash,
     /// `.` or `..` as a segment, raw or escaped: some resolve it, others do not.
     DotSegments,
+    /// A segment that ends with a dot or a blank, or names a stream (`::$DATA`): Windows drops
+    /// that.
+    WindowsName,
     /// `//`: some merge slashes, others do not.
     DoubledSlash,
-    /// An escape that need not be one: some compare it decoded, others as it stands.
+    /// An unnecessary escape: some compare it decoded, others as it is.
     Escape,
-    /// A slash at its end that the open rule lacks, or the other way round.
+    /// A trailing slash that the open rule lacks, or the other way round.
     TrailingSlash,
-    /// The method has letters in lower case: some read them in upper case.
+    /// The method has lower-case letters: some read them as upper case.
     Method,
     /// `_method` in the query: some take it for the method.
     MethodParameter,
-    /// Capital letters, of the path or of a rule: some servers take them for small ones.
+    /// Capital letters in the path or in a rule: some servers ignore case.
     LetterCase,
+    /// A rule's `{id}.json` would cover it if `{id}` could be empty.
+    EmptyParameter,
 }
 
 impl Ambiguous {
@@ -57,27 +65,30 @@ impl Ambiguous {
     pub fn detail(self) -> &'static str {
         match self {
             Self::NotAbsolute => "The path does not begin with a slash.",
-            Self::Control => "The path holds a control character.",
-            Self::InvalidEscape => "The path holds an invalid percent escape.",
-            Self::Fragment => "The path holds a fragment.",
+            Self::Control => "The path contains a control character.",
+            Self::InvalidEscape => "The path contains an invalid percent escape.",
+            Self::Fragment => "The path contains a fragment.",
             Self::TooManyReadings => "The path can be read in too many ways.",
             Self::Parameters => {
-                "The path holds a `;`, and with and without what follows it, different rules apply."
+                "The path contains a `;`, and different rules apply with and without the part after it."
             }
             Self::EscapedSeparator => {
-                "The path holds an escaped slash or backslash, and decoded and not decoded, different rules apply."
+                "The path contains an escaped slash or backslash, and different rules apply with and without decoding it."
             }
             Self::Backslash => {
-                "The path holds a backslash, and read as a slash and not, different rules apply."
+                "The path contains a backslash, and different rules apply if it is read as a slash."
             }
             Self::DotSegments => {
-                "The path holds a dot segment, and resolved and not resolved, different rules apply."
+                "The path contains a dot segment, and different rules apply with and without resolving it."
+            }
+            Self::WindowsName => {
+                "A segment of the path ends with a dot, a blank or the name of a stream, which Windows drops, and without it, different rules apply."
             }
             Self::DoubledSlash => {
-                "The path holds a doubled slash, and merged and not merged, different rules apply."
+                "The path contains a double slash, and different rules apply with and without merging it."
             }
             Self::Escape => {
-                "The path holds an escape, and decoded and not decoded, different rules apply."
+                "The path contains a percent escape, and different rules apply with and without decoding it."
             }
             Self::Method => {
                 "The method has letters in lower case, and a different rule applies to it in upper case."
@@ -88,6 +99,9 @@ impl Ambiguous {
             Self::LetterCase => {
                 "The path differs from a stricter rule only in upper and lower case, which some servers ignore: write it as the API documents it."
             }
+            Self::EmptyParameter => {
+                "The path has nothing where a stricter rule has a parameter beside text, and some servers take that for an empty value: give the parameter a value."
+            }
             Self::TrailingSlash => {
                 "The path and the open rule that it belongs to differ by a slash at the end, and another rule covers the path as it was sent."
             }
@@ -95,10 +109,10 @@ impl Ambiguous {
     }
 }
 
-/// The most readings that are looked at. Honest paths have one or two.
+/// The most readings that are compared. Legitimate paths have one or two.
 pub const MOST_READINGS: usize = 64;
-/// The most bytes of all readings together: comparing them is to cost no more than the host's
-/// own work on such a request.
+/// The most bytes of all readings together: comparing them should cost no more than the host's own
+/// work on such a request.
 const MOST_BYTES: usize = 65_536;
 
 /// Splits a request target at its first `?`.
@@ -114,8 +128,8 @@ pub fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// The readings of a path, the one as it was sent first. All begin with `/`.
 ///
-/// They are in normal form: what RFC 3986 lets stand in a path as it is, escapes in upper case,
-/// and bytes that must be escaped as escapes. Equal texts are equal paths.
+/// They are in normal form: characters that RFC 3986 allows in a path are unescaped, escapes are in
+/// upper case, and bytes that must be escaped are. Equal texts are equal paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings<'a> {
     first: Cow<'a, str>,
@@ -138,7 +152,7 @@ impl Readings<'_> {
         self.others.is_empty()
     }
 
-    /// What in the path has several readings: the first that its reader would stumble over.
+    /// What makes the path ambiguous: the first cause.
     pub fn doubt(&self) -> Ambiguous {
         let sent = self.as_sent();
         let escapes = |list: &[&str]| list.iter().any(|e| sent.contains(e));
@@ -152,17 +166,19 @@ impl Readings<'_> {
             Ambiguous::DoubledSlash
         } else if sent.split('/').any(is_dots) {
             Ambiguous::DotSegments
+        } else if rewrite::windows_names(sent).is_some() {
+            Ambiguous::WindowsName
         } else {
             Ambiguous::Escape
         }
     }
 }
 
-/// All ways to read the path of a request (no query): whatever any order of the rewritings
-/// that readers know makes of it.
+/// All ways to read the path of a request (without query): the results of all orders of the
+/// rewritings that readers apply.
 ///
 /// # Errors
-/// [`Ambiguous`] for what no honest client sends, and for more readings than are compared.
+/// [`Ambiguous`] for what no legitimate client sends, and for more readings than are compared.
 pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
     if path.first() != Some(&b'/') {
         return Err(Ambiguous::NotAbsolute);
@@ -178,7 +194,7 @@ pub fn readings(path: &[u8]) -> Result<Readings<'_>, Ambiguous> {
     rewritten(path)
 }
 
-/// The readings of a path that is not plain. Apart, because few requests come here.
+/// The readings of a path that is not plain. A separate function, because few requests come here.
 #[cold]
 #[inline(never)]
 fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
@@ -209,13 +225,15 @@ fn rewritten(path: &[u8]) -> Result<Readings<'static>, Ambiguous> {
     })
 }
 
-/// Whether the path has one reading: told by one pass and no allocation. A segment that begins
-/// with a dot is left to the slow way, whatever follows the dot.
+/// Whether the path has one reading, checked in one pass without allocation. A segment that begins
+/// with a dot is left to the slow path, whatever follows the dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0u8;
     for &b in path {
         let ok = match b {
-            b'/' | b'.' => before != b'/',
+            b'/' => before != b'/' && before != b'.',
+            b'.' => before != b'/',
+            b'$' => before != b':',
             b';' => false,
             _ => is_pchar(b),
         };
@@ -224,7 +242,7 @@ fn is_plain(path: &[u8]) -> bool {
         }
         before = b;
     }
-    true
+    before != b'.'
 }
 
 /// RFC 3986 `pchar` without escapes.
@@ -279,7 +297,7 @@ fn normal(path: &[u8]) -> Result<String, Ambiguous> {
     Ok(out)
 }
 
-/// Only an escape can: after another round of decoding.
+/// Only an escape can hold one, after another round of decoding.
 fn holds_a_control_character(normal: &str) -> bool {
     normal.split('%').skip(1).any(|after| {
         let byte = after.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
@@ -287,18 +305,12 @@ fn holds_a_control_character(normal: &str) -> bool {
     })
 }
 
-fn hex(b: u8) -> Option<u8> {
-    char::from(b)
-        .to_digit(16)
-        .and_then(|d| u8::try_from(d).ok())
-}
-
 fn push_escape(text: &mut String, b: u8) {
     // Writing to a string cannot fail.
     let _ = write!(text, "%{b:02X}");
 }
 
-/// A literal segment of a template, its needless escapes decoded; `None` if what is left has
+/// A literal segment of a template, with unnecessary escapes decoded; `None` if the result has
 /// several readings, or none, or is more than a segment.
 pub(crate) fn literal(segment: &str) -> Option<String> {
     let path = normal(format!("/{segment}").as_bytes()).ok()?;
@@ -309,7 +321,7 @@ pub(crate) fn literal(segment: &str) -> Option<String> {
     is_segment.then(|| literal.to_owned())
 }
 
-/// Text that is part of a segment, its needless escapes decoded.
+/// Text that is part of a segment, with unnecessary escapes decoded.
 pub(crate) fn literal_text(text: &str) -> Option<String> {
     let path = normal(format!("/{text}").as_bytes()).ok()?;
     let path = rewrite::all_decoded(&path).unwrap_or(path);

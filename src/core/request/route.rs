@@ -1,30 +1,32 @@
 //! Routes: path templates, and the one route that a request belongs to.
 //!
-//! The most specific route wins, whatever the order in the file: first by host (one of Envoy's
-//! virtual hosts by name, then exact, then `*.suffix`, longest first, then any), then by path,
-//! segment by segment, then by method (named, then any). That is the precedence of the Kubernetes
-//! Gateway API. Of the templates that a segment fits, in this order:
+//! The most specific route wins; the order in the file does not matter: first by host (one of
+//! Envoy's virtual hosts by name, then exact, then `*.suffix`, longest first, then any), then by
+//! path, segment by segment, then by method (named, then any). That is the precedence of the
+//! Kubernetes Gateway API. Among the templates that match a segment, the order is:
 //!
 //! 1. text: `me`;
-//! 2. text around parameters: `{id}.json`, `{base}...{head}`, `{id}:cancel`. Of several, the one
-//!    with most text; then the one with more of it before its first parameter; then the one with
-//!    more behind its last; then the first in alphabetical order, names left out;
+//! 2. text around parameters: `{id}.json`, `{base}...{head}`, `{id}:cancel`. If there are several,
+//!    the one with the most text; then the one with more text before its first parameter; then the
+//!    one with more after its last; then the first in alphabetical order, ignoring parameter names;
 //! 3. a parameter, `{id}`;
-//! 4. all that follows, if there is something: `{rest+}`;
-//! 5. all that follows, or nothing: `{*rest}`.
+//! 4. one or more further segments: `{rest+}`;
+//! 5. any number of further segments: `{*rest}`.
 //!
-//! Two routes that no request could tell apart are a [`Conflict`]. A request that fits a route's
-//! path but none of its methods falls to the next less specific one.
+//! Two routes that no request could tell apart are a [`Conflict`]. A request that matches a route's
+//! path but none of its methods falls to the next less specific route.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 mod host;
 mod pattern;
+mod table;
 mod template;
 mod tree;
 
 pub use host::HostPattern;
 pub use pattern::Pattern;
+use table::Table;
 pub use template::{Template, TemplateError};
 use tree::Tree;
 
@@ -33,15 +35,15 @@ use tree::Tree;
 pub struct Conflict {
     /// The route that came first.
     pub first: usize,
-    /// The route that could never win against it, nor lose.
+    /// The route that it cannot be distinguished from.
     pub second: usize,
 }
 
 /// The routes of a policy, indexed. Lookup time does not grow with their number.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    virtual_hosts: BTreeMap<String, Tree>,
-    exact: BTreeMap<String, Tree>,
+    virtual_hosts: Table<Tree>,
+    exact: Table<Tree>,
     /// Longest first.
     suffixes: Vec<(String, Tree)>,
     any: Tree,
@@ -49,9 +51,11 @@ pub struct Router {
     slashed: BTreeSet<usize>,
     /// Some template has a capital letter.
     has_capitals: bool,
+    /// Some template has a parameter that some readers let be empty.
+    may_be_empty: bool,
 }
 
-/// Where a route answers: everywhere, if neither list names anything.
+/// Where a route applies: everywhere, if both lists are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Places<'a> {
     /// By the host of the request.
@@ -63,12 +67,35 @@ pub struct Places<'a> {
 /// How a reader compares paths with templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// A slash at the end is ignored, and `/A` is not `/a`.
+    /// A trailing slash is ignored, and `/A` is not `/a`.
     Usual,
     /// `/a` is not `/a/` either.
     MindsSlash,
-    /// `/A` is `/a`, unless another template has it as it is: Express, ASP.NET, IIS.
+    /// `/A` is `/a`, unless another template is written that way: Express, ASP.NET, IIS.
     IgnoresCase,
+    /// `/.json` fits `/{id}.json`, and `/a/` fits `/a/{rest+}`: readers whose parameters may be
+    /// empty, such as `.*` in a regular expression, `*` in a file pattern, `{p:path}` of Starlette.
+    TakesNothing,
+    /// Both: `/.JSON` fits `/{id}.json`.
+    IgnoresCaseAndTakesNothing,
+}
+
+impl Comparison {
+    fn ignores_case(self) -> bool {
+        matches!(self, Self::IgnoresCase | Self::IgnoresCaseAndTakesNothing)
+    }
+
+    fn takes_nothing(self) -> bool {
+        matches!(self, Self::TakesNothing | Self::IgnoresCaseAndTakesNothing)
+    }
+
+    fn minding_case(self) -> Self {
+        match self {
+            Self::IgnoresCase => Self::Usual,
+            Self::IgnoresCaseAndTakesNothing => Self::TakesNothing,
+            other => other,
+        }
+    }
 }
 
 /// What is looked for.
@@ -107,6 +134,7 @@ impl Router {
             self.slashed.insert(route);
         }
         self.has_capitals |= template.has_capitals();
+        self.may_be_empty |= template.may_be_empty();
         Ok(())
     }
 
@@ -148,6 +176,12 @@ impl Router {
     /// to readers that ignore case.
     pub fn has_capitals(&self) -> bool {
         self.has_capitals
+    }
+
+    /// Whether a template has a parameter that some readers let be empty: one beside text, or
+    /// `{rest+}`.
+    pub fn may_be_empty(&self) -> bool {
+        self.may_be_empty
     }
 
     /// Whether a route's template ends with a slash.
@@ -214,7 +248,7 @@ impl Router {
     }
 }
 
-/// Escapes are in upper case, and count: nobody is hurt by a look too many.
+/// Escapes are in upper case, and count as capitals: an unnecessary check does no harm.
 pub(crate) fn has_capitals(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_uppercase())
 }

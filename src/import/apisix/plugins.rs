@@ -9,7 +9,7 @@ use crate::printable;
 use keystile_model::error::Result;
 use keystile_model::rules;
 
-/// What the plugins of a consumer, a credential or a group say.
+/// The settings of the plugins of a consumer, a credential or a group.
 #[derive(Default)]
 pub struct Plugins<'n> {
     pub key: Option<Object<'n>>,
@@ -40,7 +40,7 @@ impl<'n> Plugins<'n> {
                     out.shut = out.shut.take().or_else(|| key.closed());
                     out.key = Some(key);
                 }
-                // Switched off, it does nothing.
+                // A disabled plugin does nothing.
                 _ if is_off(node) => node.pass(),
                 "limit-count" => {
                     let config = Config::open([node.see()], &limits::APISIX_COUNT, place, found)?;
@@ -94,7 +94,7 @@ impl<'n> Plugins<'n> {
         Ok(())
     }
 
-    /// Why its consumers must stay out, if they must.
+    /// Why its consumers must be left out, if they must.
     pub fn closed(&self) -> Option<String> {
         let zero = self.limits.shut.then(|| "it has a limit of 0".to_owned());
         self.shut.clone().or(zero)

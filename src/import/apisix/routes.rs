@@ -1,5 +1,5 @@
-//! What APISIX's routes, services and global rules say about consumers: they belong into the
-//! policy, but who is denied there must not come in here.
+//! What APISIX's routes, services and global rules say about consumers. They belong in the policy,
+//! but a consumer that is denied there must not be let in here.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// Looks through all that a list of routes or services holds.
+    /// Searches everything in a list of routes or services.
     pub fn look(&mut self, node: &Node, place: &str, found: &mut Found) -> Result<()> {
         match &node.see().data {
             Data::List(items) => {

@@ -1,4 +1,4 @@
-//! What becomes of the fields that APISIX's files and answers have.
+//! What happens to the fields of APISIX's files and answers.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -19,7 +19,7 @@ pub const FILE: Kind = Kind {
                 "plugin_configs",
                 "stream_routes",
             ],
-            "listed; consumers that a `consumer-restriction` in them denies stay out",
+            "listed; consumers that a `consumer-restriction` in them denies are left out",
         ),
         lost(
             &["secrets"],
@@ -47,7 +47,7 @@ pub const FILE: Kind = Kind {
 pub const LISTED: Kind = Kind {
     name: "listed object",
     fields: &[
-        becomes(&["key"], "what it is, and whose"),
+        becomes(&["key"], "the kind of object, and its owner"),
         becomes(&["value"], "the object"),
         no_effect(&["createdIndex", "modifiedIndex", "ttl", "expiration"]),
     ],
@@ -81,7 +81,7 @@ pub const OBJECT: Kind = Kind {
             "clients on the plan of the group, in ADC's files",
         ),
         becomes(&["type", "config"], "a key, in ADC's files"),
-        becomes(&["status"], "what is switched off (0) stays out"),
+        becomes(&["status"], "disabled objects (0) are left out"),
         no_effect(&["labels", "create_time", "update_time"]),
     ],
 };
@@ -92,7 +92,7 @@ pub const KEY_AUTH: Kind = Kind {
         becomes(&["key"], "the key"),
         becomes(
             &["_meta", "disable"],
-            "a plugin that is switched off: the key is disabled",
+            "if the plugin is disabled, so is the key",
         ),
         no_effect(&["header", "query", "hide_credentials", "realm"]),
     ],
@@ -103,15 +103,12 @@ pub const IP_RESTRICTION: Kind = Kind {
     fields: &[
         becomes(&["whitelist"], "the key's `cidrs`"),
         becomes(&["blacklist"], "the key's `deny_cidrs`"),
-        becomes(
-            &["_meta", "disable"],
-            "a plugin that is switched off restricts nothing",
-        ),
+        becomes(&["_meta", "disable"], "a disabled plugin restricts nothing"),
         no_effect(&["message", "response_code"]),
     ],
 };
 
-/// Plugins that shut out, or let in, by something that a key does not have here.
+/// Plugins that shut out or let in by something that a key does not have here.
 pub const SHUTS: [&str; 11] = [
     "serverless-pre-function",
     "serverless-post-function",
@@ -131,16 +128,13 @@ pub const RESTRICTION: Kind = Kind {
     fields: &[
         becomes(
             &["blacklist", "type"],
-            "consumers and groups in it stay out",
+            "consumers and groups in it are left out",
         ),
         becomes(
             &["whitelist", "allowed_by_methods"],
             "listed: `any_scope` of the routes in the policy",
         ),
-        becomes(
-            &["_meta", "disable"],
-            "a plugin that is switched off restricts nothing",
-        ),
+        becomes(&["_meta", "disable"], "a disabled plugin restricts nothing"),
         no_effect(&["rejected_code", "rejected_msg"]),
     ],
 };

@@ -1,4 +1,4 @@
-//! What becomes of the fields of Kubernetes resources that `apiKeyAuth` needs.
+//! What happens to the fields of Kubernetes resources that `apiKeyAuth` needs.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -25,7 +25,7 @@ pub const METADATA: Kind = Kind {
         becomes(&["name", "namespace"], "which Secret a policy names"),
         becomes(
             &["deletionTimestamp"],
-            "keys of what is being deleted stay out",
+            "keys of objects that are being deleted are left out",
         ),
         no_effect(&[
             "annotations",
@@ -54,11 +54,11 @@ pub const SPEC: Kind = Kind {
         becomes(&["apiKeyAuth"], "clients and keys"),
         becomes(
             &["targetRef", "targetRefs", "targetSelectors"],
-            "listed; with several policies, a scope of the keys of each",
+            "listed; if there are several policies, a scope for the keys of each",
         ),
         becomes(
             &["authorization", "basicAuth", "extAuth", "jwt", "oidc"],
-            "clients of a policy that asks for these beside a key stay out",
+            "clients of a policy that also requires these are left out",
         ),
         lost(&["cors"], ONLY_KEYS),
         no_effect(&["mergeType"]),
@@ -70,7 +70,7 @@ pub const AUTH: Kind = Kind {
     fields: &[
         becomes(
             &["credentialRefs"],
-            "the Secrets; the first that names a client counts",
+            "the Secrets; the first that names a client is used",
         ),
         becomes(&["extractFrom"], "listed: `credentials` of the policy"),
         becomes(
@@ -79,7 +79,7 @@ pub const AUTH: Kind = Kind {
         ),
         lost(
             &["sanitize"],
-            "see in the policy whether keys reach the upstream",
+            "the policy decides whether keys reach the upstream",
         ),
     ],
 };

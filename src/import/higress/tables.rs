@@ -1,4 +1,4 @@
-//! What becomes of the fields that Higress's exports have.
+//! What happens to the fields of Higress's exports.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -16,10 +16,7 @@ pub const SPEC: Kind = Kind {
     name: "`spec` of a WasmPlugin",
     fields: &[
         becomes(&["defaultConfig", "pluginConfig"], "clients and keys"),
-        becomes(
-            &["defaultConfigDisable"],
-            "consumers that are switched off stay out",
-        ),
+        becomes(&["defaultConfigDisable"], "disabled consumers are left out"),
         becomes(&["matchRules"], "scopes of the clients in their `allow`"),
         no_effect(&[
             "url",
@@ -49,7 +46,7 @@ pub const CONFIG: Kind = Kind {
         ),
         becomes(&["allow"], "a scope of the clients that it names"),
         becomes(&["_rules_"], "scopes of the clients in their `allow`"),
-        becomes(&["global_auth"], "listed: routes that ask for no key"),
+        becomes(&["global_auth"], "listed: routes that require no key"),
         no_effect(&["realm"]),
     ],
 };
@@ -61,7 +58,7 @@ pub const CONSUMER: Kind = Kind {
         becomes(&["credential", "credentials"], "keys"),
         lost(
             &["keys", "in_header", "in_query"],
-            "where this consumer's key stands; list it in `credentials` of the policy",
+            "list where this consumer's key is sent in `credentials` of the policy",
         ),
         no_effect(&["version"]),
     ],
@@ -80,10 +77,7 @@ pub const RULE: Kind = Kind {
     name: "rule",
     fields: &[
         becomes(&["config", "allow"], "a scope of the clients that it names"),
-        becomes(
-            &["configDisable"],
-            "a rule that is switched off does nothing",
-        ),
+        becomes(&["configDisable"], "a disabled rule does nothing"),
         becomes(
             &[
                 "domain",

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::{How, moment, printable};
 use keystile_model::error::Result;
 
-/// The longest that a `ttl` can be in Kong; what is more is a moment, as `db_export` writes.
+/// The longest `ttl` in Kong; a larger number is a point in time, as `db_export` writes it.
 const LONGEST_TTL: u64 = 100_000_000;
 
 /// A consumer, with what other lists hold for it.
@@ -25,7 +25,7 @@ pub struct Person<'n> {
 }
 
 impl<'n> Person<'n> {
-    /// Reads what stands in the consumer itself, but for its plugins.
+    /// Reads what is in the consumer itself, except its plugins.
     pub fn read(original: &str, object: Object<'n>, found: &mut Found) -> Result<Self> {
         let mut person = Self {
             original: original.to_owned(),
@@ -53,7 +53,7 @@ impl<'n> Person<'n> {
             self.acl(&object)?;
         }
         if let Some(groups) = self.object.get("groups") {
-            // One alone may stand without a list.
+            // A single one may be without a list.
             for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
                 self.groups.extend(reference(node, &place, found)?);
             }
@@ -126,7 +126,7 @@ impl<'n> Person<'n> {
         if limits.month.is_some()
             && let Some(plan) = limits.plan()
         {
-            let plan = found.plan(&format!("{client}-own"), plan);
+            let plan = found.plan(&format!("{client}-own"), plan, place);
             found.put_on(client, &plan, place);
         }
         for group in &self.groups {
@@ -182,7 +182,8 @@ impl<'n> Person<'n> {
     }
 }
 
-/// When a credential ends, empty if never. None if that is not known: it is left out.
+/// When a credential expires; empty if never. None if that is not known, in which case it is left
+/// out.
 fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
     let (ttl, created) = (credential.get("ttl"), credential.get("created_at"));
     credential.text("key")?;

@@ -1,4 +1,4 @@
-//! Kong's plugins: limits of consumers and groups, and what belongs into the policy.
+//! Kong's plugins: limits of consumers and groups, and what belongs in the policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,11 @@ pub struct Plugin<'n> {
     pub at: Option<String>,
     pub place: String,
     settings: Vec<&'n Node>,
-    /// A shared configuration that it names and the file does not hold.
+    /// A shared configuration that it names but that the file does not contain.
     missing: Option<String>,
 }
 
-/// What stands around a plugin.
+/// The context of a plugin.
 #[derive(Clone, Default)]
 pub struct Around {
     pub consumer: Option<String>,
@@ -34,7 +34,7 @@ pub struct Around {
 /// Shared configurations, by name.
 pub type Shared<'n> = BTreeMap<&'n str, &'n Node>;
 
-/// Reads plugins; those that are switched off do nothing and are passed over.
+/// Reads plugins; disabled ones do nothing and are skipped.
 pub fn read<'n>(
     nodes: &'n [Node],
     place: &str,
@@ -92,12 +92,12 @@ impl<'n> Plugin<'n> {
         Config::open(self.settings.iter().copied(), kind, &self.place, found)
     }
 
-    /// It is spoken for as a whole.
+    /// Marks it as handled as a whole.
     pub fn pass(&self) {
         self.settings.iter().for_each(|n| n.pass());
     }
 
-    /// Whether it shuts out, or narrows, in a way that a key cannot say.
+    /// Whether it shuts out or restricts in a way that a key cannot express.
     pub fn shuts(&self) -> bool {
         SHUTS.contains(&self.name.as_str())
     }
@@ -115,19 +115,19 @@ impl<'n> Plugin<'n> {
     }
 }
 
-/// What plugins of services, of routes and of all of them say about groups.
+/// What plugins of services and routes, and global ones, say about groups.
 #[derive(Default)]
 pub struct Gates {
     /// Groups that an `acl` denies, and where.
     pub denied: BTreeMap<String, String>,
-    /// Whether that goes for consumer groups too, by the group's name.
+    /// Whether that also applies to consumer groups, by the group's name.
     pub denied_groups: BTreeSet<String>,
     /// Consumer groups that an `acl` allows.
     pub allowed_groups: BTreeSet<String>,
 }
 
 impl Gates {
-    /// Plugins that belong to no consumer: what routes ask for stands in the policy.
+    /// Plugins that belong to no consumer: what routes require is in the policy.
     pub fn add(&mut self, plugin: &Plugin<'_>, found: &mut Found) -> Result<()> {
         let place = plugin.place.clone();
         match plugin.name.as_str() {
@@ -176,7 +176,7 @@ impl Gates {
             let words = deny.join(", ");
             found.leave(
                 place,
-                format!("plugin `acl` denies {words}: a policy cannot deny a scope, so clients in these groups stay out"),
+                format!("plugin `acl` denies {words}: a policy cannot deny a scope, so clients in these groups are left out"),
             );
         }
         if allow.is_empty() && deny.is_empty() {

@@ -1,4 +1,4 @@
-//! What becomes of the fields that Kong's declarative configuration has.
+//! What happens to the fields of Kong's declarative configuration.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -17,7 +17,7 @@ pub const FILE: Kind = Kind {
         becomes(&["consumer_group_consumers"], "the client's plan"),
         becomes(
             &["plugins", "consumer_group_plugins"],
-            "limits of clients and plans; what belongs into the policy is listed",
+            "limits of clients and plans; what belongs in the policy is listed",
         ),
         becomes(
             &["_plugin_configs"],
@@ -52,7 +52,7 @@ pub const FILE: Kind = Kind {
                 "rbac_users",
                 "admins",
             ],
-            "who administers Keystile is given with `keystilectl token`",
+            "set up the administrators of Keystile with `keystilectl token`",
         ),
         lost(
             &["filter_chains", "custom_entities"],
@@ -96,9 +96,9 @@ pub const CONSUMER: Kind = Kind {
         becomes(&["username"], "the client's name"),
         becomes(
             &["custom_id"],
-            "the client's name if it has no other, else in its description",
+            "the client's name if it has no other; otherwise part of its description",
         ),
-        becomes(&["id"], "nothing; other lists name the consumer by it"),
+        becomes(&["id"], "nothing; other lists refer to the consumer by it"),
         becomes(&["keyauth_credentials"], "keys"),
         becomes(&["acls"], "scopes of its keys"),
         becomes(&["groups"], "the client's plan, for groups with limits"),
@@ -134,7 +134,7 @@ pub const CREDENTIAL: Kind = Kind {
         becomes(&["key"], "the key"),
         becomes(
             &["ttl"],
-            "`expires`: seconds from `created_at`, or the moment itself as `db_export` writes it",
+            "`expires`: seconds after `created_at`, or a point in time, as `db_export` writes it",
         ),
         becomes(&["created_at"], "with `ttl`, `expires`"),
         becomes(&["consumer"], "the client"),
@@ -198,16 +198,16 @@ pub const PLUGIN: Kind = Kind {
             &["name"],
             "limits, for `rate-limiting` and `rate-limiting-advanced`",
         ),
-        becomes(&["enabled"], "a plugin that is switched off does nothing"),
+        becomes(&["enabled"], "a disabled plugin does nothing"),
         becomes(&["consumer", "consumer_group"], "whose limits these are"),
         becomes(
             &["service", "route"],
-            "limits of a service or a route alone are listed",
+            "listed: limits of a single service or route",
         ),
         becomes(&["config", "_config"], "see the settings of each"),
         lost(
             &["condition"],
-            "is in force for some requests only; here for all",
+            "applies only to some requests; here it applies to all",
         ),
         no_effect(&[
             "id",
@@ -257,7 +257,7 @@ pub const ACL_PLUGIN: Kind = Kind {
         ),
         becomes(
             &["deny", "blacklist"],
-            "listed; clients in a group that is denied stay out",
+            "listed; clients in a denied group are left out",
         ),
         becomes(
             &["include_consumer_groups"],

@@ -108,7 +108,7 @@ fn a_month_is_one_of_the_calendar() {
         key(&found, "kong-initech-5e8a1f0c7b2d").limits,
         ["3/1s@client", "900/1d@client"]
     );
-    assert!(left(&found, "`hooli`", "no quota by year"));
+    assert!(left(&found, "`hooli`", "no yearly quota"));
     assert_eq!(found.clients["hooli"].plan, None);
 }
 

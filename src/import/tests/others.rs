@@ -196,6 +196,13 @@ fn a_field_that_nobody_knows_and_that_closes_by_its_name_keeps_its_key_out() {
         r#", "suspended": "yes""#,
         r#", "active": false"#,
         r#", "status": "revoked""#,
+        r#", "frozen": true"#,
+        r#", "isVerified": false"#,
+        r#", "valid_until": "2020-01-01""#,
+        r#", "expiresAt": 1900000000000"#,
+        r#", "allowedIps": ["10.0.0.1"]"#,
+        r#", "restrictions": {"api": "orders"}"#,
+        r#", "read_only": true"#,
         r#", "identity": {"externalId": "initech", "blocked": true}"#,
     ] {
         assert_eq!(taken(System::Unkey, &unkey(more)), 0, "{more}");
@@ -207,6 +214,12 @@ fn a_field_that_nobody_knows_and_that_closes_by_its_name_keeps_its_key_out() {
         r#", "active": true"#,
         r#", "status": "active""#,
         r#", "colour": "red""#,
+        r#", "frozen": 0"#,
+        r#", "expiresAt": -1"#,
+        r#", "expires_at": "-1""#,
+        r#", "valid_until": null"#,
+        r#", "allowedIps": []"#,
+        r#", "commonly": true"#,
     ] {
         assert_eq!(taken(System::Unkey, &unkey(more)), 1, "{more}");
     }
@@ -270,7 +283,7 @@ fn a_table_of_aws_switches_keys_off_and_leaves_nothing_unsaid() {
     for word in ["perhaps", "2"] {
         let text = format!("client,key,enabled\na,aws-unsure-0123456789abcdef,{word}\n");
         let found = super::found(System::Csv, &text, &How::default());
-        assert!(found.keys.is_empty() && left(&found, "file:2", "stays out"));
+        assert!(found.keys.is_empty() && left(&found, "file:2", "is left out"));
     }
 }
 
@@ -382,7 +395,10 @@ fn a_key_that_cannot_be_sent_in_a_place_is_named() {
     let found = found(System::Csv, text, &How::default());
     assert_eq!(found.keys.len(), 1);
     let (note, places) = found.noted.first_key_value().unwrap();
-    assert!(note.contains("after `Authorization: Bearer`"), "{note}");
+    assert!(
+        note.contains("after a scheme (`Authorization: Bearer`)"),
+        "{note}"
+    );
     assert!(places.contains("file:2"));
     assert!(!note.contains("with,a-comma"));
 }
@@ -412,4 +428,57 @@ fn what_moving_says_of_fields_is_what_the_importers_know() {
     } else {
         assert!(text == wanted, "`BLESS=1` writes the tables anew");
     }
+}
+
+#[test]
+fn a_key_that_no_header_carries_unchanged_stays_out() {
+    for key in [
+        "a blank-0123456789abcdef",
+        " before-0123456789abcdef",
+        "behind-0123456789abcdef ",
+        "tab\\t0123456789abcdef",
+        "nul\\0-0123456789abcdef",
+        "caf\\u00e9-0123456789abcdef",
+    ] {
+        let text = format!(
+            "_format_version: \"3.0\"\nconsumers:\n- username: acme\n  keyauth_credentials:\n  - key: \"{key}\"\n"
+        );
+        let found = found(System::Kong, &text, &How::default());
+        assert!(found.keys.is_empty(), "{key}");
+        assert!(
+            left(&found, "key 1", "no header carries unchanged"),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_that_stands_twice_has_the_limits_of_both() {
+    let group = |id: &str, count: u32| {
+        format!(
+            r#"{{"value": {{"id": "{id}", "plugins": {{"limit-count": {{"count": {count}, "time_window": 60, "rejected_code": 429}}}}}}, "key": "/apisix/consumer_groups/{id}"}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"list": [{}, {}, {}], "total": 3}}"#,
+        group("gold", 100),
+        group("gold", 5),
+        group("free", 1)
+    );
+    let mut found = found(System::Apisix, &text, &How::default());
+    let limits: Vec<u32> = found.plans["gold"]
+        .limits
+        .iter()
+        .map(|l| l.requests as u32)
+        .collect();
+    assert_eq!(limits, [100, 5]);
+    let (note, places) = found.noted.first_key_value().unwrap();
+    assert!(note.contains("plan `gold` has other limits"), "{note}");
+    assert_eq!(places.len(), 1);
+    found.plan_stays("gold");
+    assert!(left(
+        &found,
+        "file",
+        "limits of plan `gold`: the policy has"
+    ));
 }

@@ -1,4 +1,4 @@
-//! What becomes of the fields that Tyk's exports have.
+//! What happens to the fields of Tyk's exports.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -25,7 +25,7 @@ pub const SESSION: Kind = Kind {
         becomes(&["is_inactive"], "`disabled`"),
         becomes(
             &["access_rights"],
-            "scopes: the ids of the APIs; narrower ones keep the key out",
+            "scopes: the ids of the APIs; a key with narrower rights is left out",
         ),
         becomes(
             &["apply_policies", "apply_policy_id"],
@@ -33,7 +33,7 @@ pub const SESSION: Kind = Kind {
         ),
         becomes(
             &["quota_max"],
-            "listed: there is no quota that renews with a key's first use",
+            "listed: no quota starts with a key's first use",
         ),
         lost(
             &["basic_auth_data", "jwt_data"],
@@ -41,19 +41,16 @@ pub const SESSION: Kind = Kind {
         ),
         lost(
             &["hmac_enabled", "enable_http_signature_validation"],
-            "signatures are not asked for here",
+            "request signatures are not checked here",
         ),
         lost(
             &["certificate", "mtls_static_certificate_bindings"],
             "bind the key with `keystilectl key update --certificate`",
         ),
-        lost(
-            &["meta_data"],
-            "labels can be given with `keystilectl key update`",
-        ),
+        lost(&["meta_data"], "set labels with `keystilectl key update`"),
         lost(
             &["smoothing", "max_query_depth", "monitor"],
-            "cannot be said here",
+            "has no equivalent here",
         ),
         no_effect(&[
             "last_check",
@@ -89,13 +86,13 @@ pub const RIGHT: Kind = Kind {
         becomes(&["api_id"], "a scope of the key"),
         becomes(
             &["allowed_urls"],
-            "a key that is narrowed to paths stays out",
+            "a key that is restricted to paths is left out",
         ),
-        becomes(&["disabled"], "a right that is switched off is none"),
+        becomes(&["disabled"], "a disabled right is ignored"),
         becomes(&["versions"], "listed, unless it is `Default`"),
         becomes(
             &["restricted_types", "allowed_types", "field_access_rights"],
-            "a key that is narrowed to fields stays out",
+            "a key that is restricted to fields is left out",
         ),
         lost(
             &["limit"],
@@ -115,16 +112,13 @@ pub const POLICY: Kind = Kind {
     name: "policy",
     fields: &[
         becomes(&["id", "_id"], "nothing; sessions name it"),
-        becomes(&["rate", "per", "quota_max"], "as of a session"),
-        becomes(&["access_rights"], "as of a session"),
+        becomes(&["rate", "per", "quota_max"], "as for a session"),
+        becomes(&["access_rights"], "as for a session"),
         becomes(
             &["active", "is_inactive", "state"],
-            "keys of a policy that is not active are disabled",
+            "keys of an inactive policy are disabled",
         ),
-        lost(
-            &["meta_data"],
-            "labels can be given with `keystilectl key update`",
-        ),
+        lost(&["meta_data"], "set labels with `keystilectl key update`"),
         no_effect(&[
             "name",
             "org_id",
@@ -153,10 +147,7 @@ pub const FILE: Kind = Kind {
             &["policies"],
             "limits and scopes of the keys that name them",
         ),
-        lost(
-            &["apis"],
-            "what routes ask for stands in the policy; write it there",
-        ),
+        lost(&["apis"], "write what routes require into the policy"),
         no_effect(&["pages", "status", "message"]),
     ],
 };

@@ -1,4 +1,4 @@
-//! What becomes of the fields that Unkey's answers and rows have.
+//! What happens to the fields of Unkey's answers and rows.
 
 use crate::fields::{Kind, becomes, lost, no_effect};
 
@@ -23,11 +23,8 @@ pub const KEY: Kind = Kind {
         becomes(&["plaintext", "key"], "the key"),
         becomes(&["expires"], "`expires`"),
         becomes(&["enabled"], "`disabled`"),
-        becomes(
-            &["deletedAt", "deletedAtM"],
-            "a key that is deleted stays out",
-        ),
-        becomes(&["forWorkspaceId"], "a root key of Unkey stays out"),
+        becomes(&["deletedAt", "deletedAtM"], "a deleted key is left out"),
+        becomes(&["forWorkspaceId"], "a root key of Unkey is left out"),
         becomes(&["permissions"], "scopes"),
         becomes(&["roles"], "listed: only permissions become scopes"),
         becomes(&["ratelimits", "ratelimit"], "limits of the key"),
@@ -37,23 +34,20 @@ pub const KEY: Kind = Kind {
         ),
         becomes(
             &["remaining", "remainingRequests", "credits"],
-            "listed; a key that has none left is disabled",
+            "listed; a key with none left is disabled",
         ),
         becomes(
             &["apiId", "keyAuthId", "keySpaceId"],
-            "with keys of several APIs, a scope of each",
+            "if there are several APIs, a scope for each",
         ),
-        lost(
-            &["meta"],
-            "labels can be given with `keystilectl key update`",
-        ),
+        lost(&["meta"], "set labels with `keystilectl key update`"),
         lost(
             &["refill", "refillAmount", "refillDay"],
-            "counts of use are not carried over; write a quota into a plan",
+            "usage counts are not carried over; write a quota into a plan",
         ),
         becomes(
             &["ipWhitelist"],
-            "`cidrs`; a key with ranges that cannot be read stays out",
+            "`cidrs`; a key with unreadable ranges is left out",
         ),
         no_effect(&[
             "start",
@@ -80,10 +74,7 @@ pub const IDENTITY: Kind = Kind {
     fields: &[
         becomes(&["externalId"], "the client"),
         becomes(&["ratelimits"], "limits of the client"),
-        lost(
-            &["meta"],
-            "labels can be given with `keystilectl key update`",
-        ),
+        lost(&["meta"], "set labels with `keystilectl key update`"),
         no_effect(&["id", "environment", "workspaceId", "createdAt", "updatedAt"]),
     ],
 };
@@ -101,10 +92,7 @@ pub const RATE_LIMIT: Kind = Kind {
             &["refillRate", "refillInterval"],
             "a token bucket with `limit` as its burst",
         ),
-        becomes(
-            &["autoApply"],
-            "one that is not applied to every request is listed",
-        ),
+        becomes(&["autoApply"], "listed, unless it applies to every request"),
         no_effect(&["id", "name", "async", "type", "createdAt", "updatedAt"]),
     ],
 };
@@ -112,10 +100,7 @@ pub const RATE_LIMIT: Kind = Kind {
 pub const CREDITS: Kind = Kind {
     name: "credits",
     fields: &[
-        becomes(
-            &["remaining"],
-            "listed; a key that has none left is disabled",
-        ),
+        becomes(&["remaining"], "listed; a key with none left is disabled"),
         lost(&["refill"], "write a quota into a plan"),
     ],
 };

@@ -8,18 +8,19 @@ use keystile_core::keyset::StoreId;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Head, Link, unhex};
+use super::{Head, Link};
+use keystile_core::hex;
 
 /// Signs checkpoints and what was removed. No `Debug`, no `Display`; wiped when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Bytes of the store's.
+    /// A secret from the bytes in the store.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
 
-    /// Vouches for the end of a chain.
+    /// Signs the end of a chain.
     pub fn checkpoint(&self, store: StoreId, head: Head) -> Checkpoint {
         Checkpoint {
             head,
@@ -27,7 +28,7 @@ impl Secret {
         }
     }
 
-    /// Vouches that the records up to `start` were removed as they should be.
+    /// Signs that the records up to `start` were removed by pruning.
     pub fn tag_of_start(&self, store: StoreId, start: Head) -> [u8; 32] {
         self.tag("keystile audit start v1\n", store, start)
     }
@@ -42,7 +43,7 @@ impl Secret {
         )
     }
 
-    /// Whether the removal of the records up to `start` is vouched for.
+    /// Whether the removal of the records up to `start` was signed.
     pub fn signed_start(&self, store: StoreId, start: Head, tag: &[u8]) -> bool {
         self.verifies("keystile audit start v1\n", store, start, tag)
     }
@@ -57,7 +58,7 @@ impl Secret {
     }
 
     fn tag(&self, purpose: &str, store: StoreId, head: Head) -> [u8; 32] {
-        // HMAC takes keys of every length, so there always is one.
+        // HMAC accepts keys of any length, so this always succeeds.
         self.mac(purpose, store, head)
             .map_or([0; 32], |m| m.finalize().into_bytes().into())
     }
@@ -68,7 +69,7 @@ impl Secret {
     }
 }
 
-/// Where a chain ended, and the store's word for it: `<seq>:<hash>:<tag>`.
+/// A signed statement of where a chain ended: `<seq>:<hash>:<tag>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Where it ended.
@@ -91,7 +92,7 @@ impl FromStr for Checkpoint {
         let (head, tag) = s.rsplit_once(':').ok_or_else(wrong)?;
         Ok(Self {
             head: head.parse().map_err(|_| wrong())?,
-            tag: unhex(tag).ok_or_else(wrong)?,
+            tag: hex::read(tag).ok_or_else(wrong)?,
         })
     }
 }

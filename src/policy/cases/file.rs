@@ -1,6 +1,7 @@
 //! The file of cases.
 
-use std::collections::BTreeMap;
+mod raw;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,12 +14,14 @@ use serde::Deserialize;
 
 use crate::explain::Certificate;
 use crate::file as policy_file;
-use keystile_model::error::{Result, refuse, refuse_all};
-use keystile_model::nearest::nearest;
+use keystile_model::error::{Act, Code, Fault, Next, Result, refuse, refuse_all, told, told_all};
 use keystile_model::rules::{self, check_plan};
+use raw::RawCases;
 
-/// What to look at when nothing better can be said.
-const HELP: &str = "see the example of `keystilectl policy test --help`";
+/// Where to look if there is no better hint.
+fn help() -> Next {
+    keystile_model::next!["see the example of ", Act::PolicyTest.of("--help")]
+}
 
 /// The codes that a request can be answered with, and `ok`.
 pub(super) fn codes() -> impl Iterator<Item = &'static str> + Clone {
@@ -31,13 +34,13 @@ pub struct Cases {
     pub file: String,
     /// The policy that it is for, relative to it.
     pub policy: Option<String>,
-    /// In its order.
+    /// In the order of the file.
     pub cases: Vec<Case>,
 }
 
 /// A request, who sends it, and the answer that it must get.
 pub struct Case {
-    /// Where it stands.
+    /// Its line.
     pub line: u64,
     /// Its name; the request if it has none.
     pub name: String,
@@ -45,7 +48,7 @@ pub struct Case {
     pub holder: Holder,
     /// What is sent.
     pub request: Sent,
-    /// How often, at one instant; the last answer counts.
+    /// How many times, at the same time; the last answer counts.
     pub times: u32,
     /// The answer.
     pub expect: Expect,
@@ -64,7 +67,7 @@ pub enum Holder {
     Key(Box<Key>),
 }
 
-/// What a request holds beside its key.
+/// The parts of a request other than its key.
 pub struct Sent {
     /// Its method.
     pub method: String,
@@ -76,11 +79,11 @@ pub struct Sent {
     pub virtual_host: Option<String>,
     /// Where it comes from.
     pub address: Option<IpAddr>,
-    /// The client certificate that its connection came with.
+    /// The client certificate of its connection.
     pub certificate: Option<Certificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
-    /// It comes over TLS.
+    /// Whether the request comes over TLS.
     pub tls: bool,
 }
 
@@ -101,7 +104,7 @@ pub struct Key {
     scopes: Vec<String>,
     plan: Option<String>,
     limits: Vec<String>,
-    /// The policy's first if it is not said.
+    /// The policy's first by default.
     #[serde(deserialize_with = "name")]
     pub environment: Option<Name>,
     #[serde(rename = "type")]
@@ -126,96 +129,13 @@ enum Kind {
 enum State {
     #[default]
     Active,
-    /// In the grace after a rotation.
+    /// In the grace period after a rotation.
     Rotating,
     /// Not valid yet.
     Pending,
     Disabled,
     Expired,
     Revoked,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCases {
-    #[serde(default)]
-    policy: Option<String>,
-    #[serde(default)]
-    keys: BTreeMap<String, Key>,
-    cases: Vec<RawCase>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCase {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    key: Option<RawHolder>,
-    request: RawRequest,
-    #[serde(default)]
-    times: Option<u32>,
-    expect: RawExpect,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "this is no key; write the name of one of `keys`, `none`, `unknown`, `malformed`, or a mapping of a key's fields"
-)]
-enum RawHolder {
-    Name(String),
-    Key(Box<Key>),
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, virtual_host, ip, origin, certificates, headers and tls"
-)]
-enum RawRequest {
-    Line(String),
-    Fields(Fields),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields {
-    #[serde(default)]
-    method: Option<String>,
-    path: String,
-    #[serde(default)]
-    host: Option<String>,
-    #[serde(default)]
-    virtual_host: Option<String>,
-    #[serde(default)]
-    ip: Option<String>,
-    #[serde(default)]
-    origin: Option<String>,
-    #[serde(default)]
-    certificates: Vec<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    tls: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "this is no answer; write a code such as `insufficient_scope`, or `ok`, or a mapping of code and route"
-)]
-enum RawExpect {
-    Code(String),
-    Fields(RawAnswer),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAnswer {
-    code: String,
-    #[serde(default)]
-    route: Option<String>,
 }
 
 fn name<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Name>, D::Error> {
@@ -227,14 +147,22 @@ fn name<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Na
 /// Reads a text; `file` is what messages call it.
 pub fn parse(file: &str, text: &str) -> Result<Cases> {
     let root = policy_file::root(file, text)?;
-    let raw: RawCases = policy_file::shape(file, &root, HELP)?;
-    let mut bad: Vec<String> = raw
+    let raw: RawCases = policy_file::shape(file, &root, &help())?;
+    let mut bad: Vec<Fault> = raw
         .keys
         .keys()
         .filter(|k| matches!(k.as_str(), "none" | "unknown" | "malformed"))
-        .map(|k| {
-            let line = root.line_of(&format!("keys.{k}"));
-            format!("{file}:{line}: `keys.{k}`: this name has a meaning already; choose another")
+        .flat_map(|k| {
+            let field = format!("keys.{k}");
+            let line = root.line_of(&field);
+            refuse(
+                Code::InvalidName,
+                "this name has a meaning already",
+                "choose another",
+            )
+            .field(field)
+            .at(format_args!("{file}:{line}"))
+            .into_faults()
         })
         .collect();
     let mut cases = Vec::new();
@@ -244,12 +172,14 @@ pub fn parse(file: &str, text: &str) -> Result<Cases> {
             Ok(case) => cases.push(case),
             Err(e) => {
                 let at = format!("{file}:{line}: `cases[{i}]`");
-                bad.extend(e.at(at).messages().to_vec());
+                bad.extend(e.at(at).into_faults());
             }
         }
     }
     if bad.is_empty() && cases.is_empty() {
-        bad.push(format!("{file}:1: `cases`: is empty; write at least one"));
+        let none = refuse(Code::CasesInvalid, "is empty", "write at least one");
+        let none = none.field("cases").at(format_args!("{file}:1"));
+        bad.extend(none.into_faults());
     }
     if !bad.is_empty() {
         return Err(refuse_all(bad));
@@ -259,139 +189,6 @@ pub fn parse(file: &str, text: &str) -> Result<Cases> {
         policy: raw.policy,
         cases,
     })
-}
-
-impl RawCase {
-    fn checked(self, line: u64, keys: &BTreeMap<String, Key>) -> Result<Case> {
-        let request = match self.request {
-            RawRequest::Line(line) => sent_line(&line)?,
-            RawRequest::Fields(fields) => fields.checked()?,
-        };
-        let expect = match self.expect {
-            RawExpect::Code(code) => Expect { code, route: None },
-            RawExpect::Fields(RawAnswer { code, route }) => Expect { code, route },
-        };
-        if !codes().any(|c| c == expect.code) {
-            let next = nearest(&expect.code, codes()).map_or_else(
-                || format!("known are {}", codes().collect::<Vec<_>>().join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
-            return Err(refuse(format_args!("`{}` is no code", expect.code), next));
-        }
-        let times = self.times.unwrap_or(1);
-        if !(1..=1_000_000).contains(&times) {
-            return Err(refuse(
-                format_args!("`times`: {times} is not in 1..=1000000"),
-                "write how often the request is sent; the last answer counts",
-            ));
-        }
-        Ok(Case {
-            line,
-            name: self
-                .name
-                .unwrap_or_else(|| format!("{} {}", request.method, request.path)),
-            holder: holder(self.key, keys)?,
-            request,
-            times,
-            expect,
-        })
-    }
-}
-
-fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder> {
-    match key {
-        None => Ok(Holder::Nobody),
-        Some(RawHolder::Key(key)) => Ok(Holder::Key(key)),
-        Some(RawHolder::Name(name)) => match name.as_str() {
-            "none" => Ok(Holder::Nobody),
-            "unknown" => Ok(Holder::Stranger),
-            "malformed" => Ok(Holder::Typist),
-            name => match keys.get(name) {
-                Some(key) => Ok(Holder::Key(Box::new(key.clone()))),
-                None => {
-                    let next = nearest(name, keys.keys().map(String::as_str)).map_or_else(
-                        || "describe it under `keys`".to_owned(),
-                        |n| format!("did you mean `{n}`?"),
-                    );
-                    Err(refuse(format_args!("there is no key `{name}`"), next))
-                }
-            },
-        },
-    }
-}
-
-/// Reads `GET /v1/users/7` or `GET https://api.example.com/v1/users/7`.
-fn sent_line(line: &str) -> Result<Sent> {
-    let wrong = || {
-        refuse(
-            format_args!("`{line}` is no request"),
-            "write `GET /v1/users/7`, or `GET https://api.example.com/v1/users/7`",
-        )
-    };
-    let (method, target) = line.trim().split_once(' ').ok_or_else(wrong)?;
-    let target = target.trim();
-    let (tls, rest) = match (
-        target.strip_prefix("https://"),
-        target.strip_prefix("http://"),
-    ) {
-        (Some(rest), _) => (true, Some(rest)),
-        (_, Some(rest)) => (false, Some(rest)),
-        _ => (false, None),
-    };
-    let (host, path) = match rest {
-        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-        // A request that names no host.
-        None => ("", target),
-    };
-    let path = if path.is_empty() { "/" } else { path };
-    if !path.starts_with('/') || (rest.is_some() && host.is_empty()) || method.is_empty() {
-        return Err(wrong());
-    }
-    Ok(Sent {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        host: host.to_owned(),
-        virtual_host: None,
-        address: None,
-        certificate: None,
-        headers: Vec::new(),
-        tls,
-    })
-}
-
-impl Fields {
-    fn checked(self) -> Result<Sent> {
-        let method = self.method.unwrap_or_else(|| "GET".to_owned());
-        let mut sent = sent_line(&format!("{method} {}", self.path))?;
-        if let Some(host) = self.host {
-            sent.host = host;
-        }
-        sent.virtual_host = self.virtual_host;
-        if let Some(tls) = self.tls {
-            sent.tls = tls;
-        }
-        sent.address = self
-            .ip
-            .map(|ip| {
-                ip.parse().map_err(|_| {
-                    refuse(
-                        format_args!("`ip`: `{ip}` is no address"),
-                        "write `192.0.2.1` or `2001:db8::1`",
-                    )
-                })
-            })
-            .transpose()?;
-        sent.certificate = Certificate::of(&self.certificates)?;
-        // As Envoy hands them over: names in lower case.
-        sent.headers = self
-            .headers
-            .into_iter()
-            .map(|(n, v)| (n.to_ascii_lowercase(), v))
-            .collect();
-        sent.headers
-            .extend(self.origin.map(|o| ("origin".to_owned(), o)));
-        Ok(sent)
-    }
 }
 
 impl Key {
@@ -414,20 +211,22 @@ impl Key {
         let client = self.client.clone().unwrap_or_else(|| "client".to_owned());
         if !is_client_name(&client) {
             return Err(refuse(
+                Code::InvalidName,
                 format_args!("`{client}` is no name for a client"),
                 "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
             ));
         }
         if let Some(bad) = self.scopes.iter().find(|s| !is_scope(s)) {
             return Err(refuse(
+                Code::InvalidScope,
                 format_args!("`{bad}` is not a scope"),
                 "use up to 64 printable characters without spaces, commas, quotes and backslashes",
             ));
         }
         check_plan(policy, self.plan.as_deref())?;
         let limits = each(&self.limits, rules::limit)?;
-        let limits = checked_limits("limits", &limits)
-            .map_err(|e| refuse_all(e.iter().map(ToString::to_string).collect()))?;
+        let limits =
+            checked_limits("limits", &limits).map_err(|e| told_all(Code::InvalidValue, &e))?;
         let (past, future) = (now.saturating_sub(1), now.saturating_add(3600));
         let state = self.state;
         Ok(Row {
@@ -469,6 +268,6 @@ fn networks(words: &[String]) -> Result<Vec<Network>> {
 fn each<T>(words: &[String], read: fn(&str) -> std::result::Result<T, String>) -> Result<Vec<T>> {
     words
         .iter()
-        .map(|w| read(w).map_err(|e| refuse_all(vec![e])))
+        .map(|w| read(w).map_err(|e| told(Code::InvalidValue, e)))
         .collect()
 }

@@ -1,11 +1,11 @@
-//! What became of the cases, as the XML that build servers show.
+//! The results of the cases, as XML for build servers.
 
 use std::fmt::Write as _;
 
-use super::Outcome;
+use super::CaseResult;
 
 /// One test suite, one test case for each case.
-pub fn junit(outcomes: &[Outcome]) -> String {
+pub fn junit(outcomes: &[CaseResult]) -> String {
     let failed = outcomes.iter().filter(|o| !o.passed).count();
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"keystilectl policy test\" tests=\"{}\" failures=\"{failed}\">\n",
@@ -35,7 +35,7 @@ pub fn junit(outcomes: &[Outcome]) -> String {
     out
 }
 
-impl Outcome {
+impl CaseResult {
     /// What was expected, in a word or two.
     pub fn wanted(&self) -> String {
         match &self.expected_route {
@@ -44,7 +44,7 @@ impl Outcome {
         }
     }
 
-    /// What came out, in a word or two.
+    /// What was answered, in a word or two.
     pub fn got(&self) -> String {
         match (&self.expected_route, &self.route) {
             (None, _) => self.code.clone(),

@@ -14,7 +14,7 @@ routes:
 - {path: "/v1/{*rest}", hosts: [api.example.com], any_scope: [a, b]}
 "#;
 
-fn run_text(cases: &str) -> Vec<Outcome> {
+fn run_text(cases: &str) -> Vec<CaseResult> {
     let file = policy_file::parse("policy.yaml", POLICY.to_owned()).unwrap();
     let cases = file::parse("cases.yaml", cases).unwrap();
     run(&system::at(1_800_000_000), &file, &cases).unwrap()

@@ -9,7 +9,7 @@ use super::{Findings, Kind, Known, Look, Seen, Way};
 use crate::file::PolicyFile;
 use crate::yaml;
 
-/// Methods that callers are likely to try, the most telling first.
+/// Methods that callers are likely to try, the most significant first.
 const USUAL: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "HEAD", "GET"];
 
 pub(super) fn say(file: &PolicyFile, look: Look<'_>) -> Findings {

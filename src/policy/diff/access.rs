@@ -1,4 +1,4 @@
-//! Who may pass, in a form in which equal means the same for everybody.
+//! Who may pass, in a normal form: equal values admit the same callers.
 
 use std::collections::BTreeSet;
 
@@ -9,22 +9,22 @@ use super::Effect;
 pub enum Access {
     /// Nobody.
     Refused,
-    /// Who holds all of some scopes, and one of others.
+    /// Holders of a key with all of some scopes, and one of others.
     Key {
         /// All of these.
         all: BTreeSet<String>,
         /// One of these; none or at least two, and none that `all` holds.
         one: BTreeSet<String>,
     },
-    /// Everybody but who shows a bad key.
+    /// Everybody except callers with an invalid key.
     Optional,
     /// Everybody.
     Open,
 }
 
 impl Access {
-    /// Who shows a key with these scopes. A choice that `all` makes already is none, and a
-    /// choice of one is a must: what is left is the same for the same keys only.
+    /// Holders of a key with these scopes, normalised: a choice that `all` already satisfies is
+    /// dropped, and a choice of one becomes a requirement.
     pub fn key(
         all: impl IntoIterator<Item = String>,
         one: impl IntoIterator<Item = String>,
@@ -40,7 +40,7 @@ impl Access {
         Self::Key { all, one }
     }
 
-    /// Whether everybody who passes here passes there.
+    /// Whether every request that passes here passes there.
     fn within(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -72,7 +72,7 @@ impl Access {
         match self {
             Self::Refused => "nobody".to_owned(),
             Self::Open => "everybody".to_owned(),
-            Self::Optional => "everybody without a bad key".to_owned(),
+            Self::Optional => "every request without an invalid key".to_owned(),
             Self::Key { all, one } => {
                 let mut parts = Vec::new();
                 if !all.is_empty() {
@@ -99,7 +99,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Where no key is looked at, nothing is charged.
+    /// Without a key, nothing is charged.
     pub fn of(access: Access, cost: u64, limit: Option<String>) -> Self {
         match access {
             Access::Refused | Access::Open => Self {

@@ -1,11 +1,11 @@
 //! The classes of requests that two policies tell apart, each with an example.
 //!
-//! A host matters by the names and suffixes that it matches, a method by its name or by
-//! having none in either policy, a path by the set of templates that match it. The sets
-//! that exist are found as an automaton's states are: from each set of places in the two
-//! policies' templates, one step for each literal that stands there and one for any other
-//! segment. A segment that stands for text around parameters is tried as well, and one for
-//! each two of these that some segment fits both.
+//! A host matters by the names and suffixes that it matches, a method by its name or by not being
+//! named in either policy, a path by the set of templates that match it. The possible sets are
+//! found like the states of an automaton: from each set of places in the two policies' templates,
+//! one step for each literal there and one for any other segment. An example for each pattern with
+//! text around parameters is tried as well, and one for each two patterns that some segment
+//! matches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,11 +21,11 @@ pub struct Classes {
     paths: Vec<Example>,
 }
 
-/// One of its kind, and how people call the kind.
+/// An example of a class, and the name of the class.
 pub struct Example {
     /// The example itself.
     pub text: String,
-    /// How a policy writes the kind; `*` for what no route names.
+    /// How a policy writes the class; `*` for what no route names.
     pub words: String,
 }
 
@@ -43,7 +43,7 @@ pub fn route_of(policy: &Policy, host: &str, method: &str, path: &str) -> Option
         .or_else(|| policy.router.find(host, method, path))
 }
 
-/// Requests that neither policy tells apart.
+/// Requests that neither policy distinguishes.
 pub struct Class<'c> {
     /// An example of their host.
     pub host: &'c str,
@@ -96,8 +96,8 @@ impl Classes {
         })
     }
 
-    /// Pairs of methods and hosts by their names: methods that have the same hosts
-    /// together, and nothing where it is every one.
+    /// Pairs of methods and hosts by name: methods with the same hosts are grouped, and nothing
+    /// stands for all.
     pub fn words(&self, at: &BTreeSet<(usize, usize)>) -> Vec<(Vec<String>, Vec<String>)> {
         let mut hosts_of: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         for (method, host) in at {
@@ -169,7 +169,7 @@ pub fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
             .iter()
             .any(|p| matches!(p, HostPattern::Suffix(s) if host.ends_with(s.as_str())))
     };
-    // A name under no suffix of either policy: labels of its own as often as needed.
+    // A name under no suffix of either policy, with as many labels of its own as needed.
     let mut text = fresh(&exact, other);
     while matched(&text) || exact.contains(text.as_str()) {
         text.push('x');
@@ -181,7 +181,7 @@ pub fn hosts(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
     out
 }
 
-/// The methods that routes name, and last one that none does.
+/// The methods that routes name, and finally one that none does.
 pub fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
     let named: BTreeSet<&str> = a
         .routes
@@ -233,8 +233,8 @@ pub fn segments(template: &str) -> Option<Vec<String>> {
     )
 }
 
-/// How people call the requests of a class: by the more specific of the two routes that
-/// they belong to; by their own pattern if neither is.
+/// The name of a class of requests: the more specific of the two routes that they belong to, or
+/// their own pattern if there is neither.
 pub fn label(before: Option<&str>, after: Option<&str>, pattern: &str) -> String {
     match (before, after) {
         (None, None) => "where no route matches".to_owned(),
@@ -283,7 +283,7 @@ fn segment_within(inner: &str, outer: &str) -> bool {
     match (Pattern::of_shape(inner), Pattern::of_shape(outer)) {
         (_, None) => false,
         // No text has this character, so only a parameter takes it.
-        (Some(inner), Some(outer)) => outer.fits(&inner.filled("\u{1}"), false),
-        (None, Some(outer)) => inner != "{}" && outer.fits(inner, false),
+        (Some(inner), Some(outer)) => outer.fits(&inner.filled("\u{1}"), Comparison::Usual),
+        (None, Some(outer)) => inner != "{}" && outer.fits(inner, Comparison::Usual),
     }
 }

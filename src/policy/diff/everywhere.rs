@@ -1,10 +1,10 @@
-//! Changes that belong to no route.
+//! Changes that do not belong to a route.
 
 use std::collections::BTreeSet;
 
 use keystile_core::policy::{
-    BasicPart, ClientCertificates, Credential, Mode, Plan, Preflight, QuotaPeriod, RawQuota,
-    RollOver,
+    BasicPart, ClientCertificates, Credential, Mode, Plan, Policy, Preflight, QuotaPeriod,
+    RawQuota, RollOver,
 };
 use serde::Serialize;
 
@@ -12,14 +12,14 @@ use super::Effect;
 use crate::file::PolicyFile;
 use keystile_model::record::limit_words;
 
-/// A change on every route that looks at keys.
+/// A change on every route that checks keys.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Everywhere {
     /// The field of the policy.
     pub field: String,
     /// What it does.
     pub effect: Effect,
-    /// In words.
+    /// The change in words.
     pub change: String,
 }
 
@@ -34,11 +34,21 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         });
     };
     let (p, q) = (&a.policy, &b.policy);
+    basics(p, q, &mut add);
+    credentials(p, q, &mut add);
+    surroundings(p, q, &mut add);
+    bounds(p, q, &mut add);
+    plans(p, q, &mut add);
+    out
+}
+
+/// Which keys are good at all, and whether refusals are carried out.
+fn basics(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     if p.realm != q.realm {
         add(
             "realm",
             Effect::Alters,
-            format!("401 names `{}` instead of `{}`", q.realm, p.realm),
+            format!("401 replies name `{}` instead of `{}`", q.realm, p.realm),
         );
     }
     if p.brand != q.brand {
@@ -46,7 +56,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             "brand",
             Effect::Moves,
             format!(
-                "keys that begin with `{}_` are good, those with `{}_` are not",
+                "keys that begin with `{}_` are valid, keys that begin with `{}_` no longer are",
                 q.brand, p.brand
             ),
         );
@@ -55,12 +65,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (Mode::Enforce, Mode::Shadow) => add(
             "mode",
             Effect::Opens,
-            "refusals are counted only: everything passes".to_owned(),
+            "refusals are only counted: every request passes".to_owned(),
         ),
         (Mode::Shadow, Mode::Enforce) => add(
             "mode",
             Effect::Closes,
-            "refusals are answered, where everything passed".to_owned(),
+            "requests are refused, where every request passed before".to_owned(),
         ),
         _ => {}
     }
@@ -68,17 +78,21 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (false, true) => add(
             "require_tls",
             Effect::Closes,
-            "plain HTTP is refused wherever a key is looked for".to_owned(),
+            "plain HTTP is refused wherever a key is checked".to_owned(),
         ),
         (true, false) => add(
             "require_tls",
             Effect::Opens,
-            "plain HTTP is let in wherever a key is looked for".to_owned(),
+            "plain HTTP is allowed wherever a key is checked".to_owned(),
         ),
         _ => {}
     }
+}
+
+/// Where keys stand, who sees them, and of which environments they are.
+fn credentials(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
-        &mut add,
+        add,
         "credentials",
         &words(&p.credentials, credential),
         &words(&q.credentials, credential),
@@ -90,7 +104,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add(
             "credentials",
             Effect::Alters,
-            "places are tried in another order".to_owned(),
+            "places are tried in a different order".to_owned(),
         );
     }
     if p.forward_credential != q.forward_credential {
@@ -101,12 +115,16 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add("forward_credential", Effect::Alters, change.to_owned());
     }
     sets(
-        &mut add,
+        add,
         "environments",
         &words(&p.environments, |e| format!("`{e}`")),
         &words(&q.environments, |e| format!("`{e}`")),
-        ("keys are also accepted of", "keys are refused of"),
+        ("keys are now accepted in", "keys are no longer accepted in"),
     );
+}
+
+/// What requests meet beside their keys, and what upstreams and callers are told.
+fn surroundings(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     match (p.preflight, q.preflight) {
         (Preflight::Deny, Preflight::Allow) => add(
             "preflight",
@@ -116,7 +134,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (Preflight::Allow, Preflight::Deny) => add(
             "preflight",
             Effect::Closes,
-            "CORS preflights are requests like any other".to_owned(),
+            "CORS preflights are treated like any other request".to_owned(),
         ),
         _ => {}
     }
@@ -124,12 +142,12 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         (ClientCertificates::Validated, ClientCertificates::Presented) => add(
             "client_certificates",
             Effect::Opens,
-            "keys bound to certificates are good with any that a listener takes".to_owned(),
+            "keys bound to certificates accept any certificate that a listener accepts".to_owned(),
         ),
         (ClientCertificates::Presented, ClientCertificates::Validated) => add(
             "client_certificates",
             Effect::Closes,
-            "keys bound to certificates are good with validated ones only".to_owned(),
+            "keys bound to certificates accept only validated certificates".to_owned(),
         ),
         _ => {}
     }
@@ -137,38 +155,47 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
         add(
             "rate_limit_fields",
             Effect::Alters,
-            "other replies carry the rate-limit fields".to_owned(),
+            "the rate-limit fields are on different replies".to_owned(),
         );
     }
     if p.identity != q.identity {
         add(
             "identity",
             Effect::Alters,
-            "the upstream is told who calls by other headers".to_owned(),
+            "the headers that tell the upstream who calls are different".to_owned(),
         );
     }
+}
+
+/// What publishable keys hold, and how long keysets are believed.
+fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
-        &mut add,
+        add,
         "publishable.scopes",
         &words(&p.publishable_scopes, |s| format!("`{s}`")),
         &words(&q.publishable_scopes, |s| format!("`{s}`")),
         (
-            "publishable keys may also hold",
-            "publishable keys, issued ones too, no longer hold",
+            "publishable keys may now also have",
+            "publishable keys, including issued ones, no longer have",
         ),
     );
     if p.not_after != q.not_after {
-        let word = |n: Option<u64>| n.map_or_else(|| "ever".to_owned(), |n| format!("{n}s"));
+        let word =
+            |n: Option<u64>| n.map_or_else(|| "an unlimited time".to_owned(), |n| format!("{n}s"));
         add(
             "not_after",
             Effect::Alters,
             format!(
-                "a keyset is believed for {} instead of {}",
+                "a keyset is valid for {} instead of {}",
                 word(q.not_after),
                 word(p.not_after)
             ),
         );
     }
+}
+
+/// What plans allow.
+fn plans(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     let names: BTreeSet<&String> = p.plans.keys().chain(q.plans.keys()).collect();
     for name in names {
         let field = format!("plans.{name}");
@@ -183,7 +210,6 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
             _ => {}
         }
     }
-    out
 }
 
 fn plan(plan: &Plan) -> String {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use keystile_core::request::route::Pattern;
+use keystile_core::request::route::{Comparison, Pattern};
 
 use super::classes::{Example, fresh};
 
-/// The most sets of places that are walked.
+/// The most sets of places that are visited.
 const MOST: usize = 200_000;
-/// The most examples of segments that fit several patterns of one place.
+/// The most examples of segments that match several patterns of one place.
 const MOST_COMBINED: usize = 256;
 
 /// A place in the templates of both policies.
@@ -21,11 +21,11 @@ struct Place {
     ends: bool,
     /// A template takes one segment or more of what follows.
     some: bool,
-    /// A template takes all that follows, or nothing.
+    /// A template takes any number of further segments.
     any: bool,
 }
 
-/// Where a path may stand, and the places passed that take all that follows.
+/// Where a path may be, and the places passed that match everything that follows.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
     places: BTreeSet<usize>,
@@ -97,7 +97,7 @@ impl Map {
         let texts: BTreeSet<&str> = patterns.flat_map(|(p, _)| p.texts()).collect();
         let literals = places.iter().flat_map(|p| p.literals.keys());
         let literals: BTreeSet<&str> = literals.map(String::as_str).collect();
-        // Best a word that no pattern finds its text in.
+        // Preferably a word in which no pattern finds its text.
         let letters = ('a'..='z')
             .chain('0'..='9')
             .map(|c| c.to_string().repeat(5));
@@ -134,7 +134,7 @@ impl Map {
         let next = all.flat_map(|place| {
             let patterns = place.patterns.values();
             let fitting = patterns
-                .filter(|(p, _)| p.fits(segment, false))
+                .filter(|(p, _)| p.fits(segment, Comparison::Usual))
                 .map(|(_, at)| *at);
             let literal = place.literals.get(segment).copied();
             literal.into_iter().chain(fitting).chain(place.parameter)
@@ -169,7 +169,7 @@ impl Map {
     }
 }
 
-/// Patterns, and what fits several of them.
+/// Patterns, and segments that match several of them.
 fn combined(mut patterns: BTreeMap<String, Pattern>) -> BTreeMap<String, Pattern> {
     let own: Vec<Pattern> = patterns.values().cloned().collect();
     let mut queue: VecDeque<Pattern> = own.iter().cloned().collect();

@@ -111,9 +111,9 @@ fn limits_and_what_holds_everywhere_are_told_apart_from_access() {
     assert_eq!(
         lines(a, b),
         [
-            "opens mode: refusals are counted only: everything passes",
-            "opens environments: keys are also accepted of `test`",
-            "closes environments: keys are refused of `live`",
+            "opens mode: refusals are only counted: every request passes",
+            "opens environments: keys are now accepted in `test`",
+            "closes environments: keys are no longer accepted in `live`",
             "alters plans.free: 2/1s instead of 1/1s",
             "alters  /a : cost 2 instead of 1",
         ]
@@ -129,7 +129,7 @@ fn policy() -> impl Strategy<Value = RawPolicy> {
     );
     let path = (
         proptest::collection::vec(
-            prop_oneof![4 => "a", 4 => "b", 4 => "\\{x\\}", 1 => "a\\{x\\}", 1 => "\\{x\\}b"],
+            prop_oneof![4 => "a", 4 => "b", 4 => "\\{x\\}", 1 => "c\\{x\\}", 1 => "\\{x\\}c"],
             0..3,
         ),
         prop_oneof!["", "", "/\\{\\*r\\}", "/\\{r\\+\\}"],
@@ -300,7 +300,8 @@ proptest! {
             known.insert((x, y));
         }
         let mut paths = vec![String::new()];
-        for words in [&["a", "b", "c", "ab", "ac", "cb"][..]; 2].into_iter().chain([&["a", "b", "c"][..]]) {
+        // No `c`: some readers find it under `c{x}`, so that it is refused, and in no class.
+        for words in [&["a", "b", "d", "ac", "cb", "cc"][..]; 2].into_iter().chain([&["a", "b", "d"][..]]) {
             let longer: Vec<String> = paths
                 .iter()
                 .flat_map(|p| words.iter().map(move |s| format!("{p}/{s}")))

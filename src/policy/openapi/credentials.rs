@@ -7,16 +7,16 @@ use super::document::{Document, Found, Requirement, Scheme};
 use super::reference::Files;
 use keystile_model::error::Result;
 
-/// Words before a key in `Authorization` that descriptions speak of.
+/// Words before a key in `Authorization` that descriptions mention.
 const WORDS: [&str; 9] = [
     "Bearer", "Token", "ApiKey", "Api-Key", "Key", "Bot", "GenieKey", "SSWS", "Basic",
 ];
 
-/// The schemes that operations ask for.
+/// The schemes that operations require.
 pub struct Schemes {
-    /// By the names that requirements have for them; none for one that is not described.
+    /// By the names in requirements; none for one that is not described.
     all: BTreeMap<String, Option<Scheme>>,
-    /// What operations ask for, each once.
+    /// What operations require, each once.
     requirements: BTreeSet<BTreeSet<String>>,
 }
 
@@ -53,7 +53,7 @@ impl Schemes {
         })
     }
 
-    /// Whether a key can stand for what a scheme asks for.
+    /// Whether a key can satisfy a scheme.
     pub fn stands_for_key(&self, name: &str) -> bool {
         let Some(Some(scheme)) = self.all.get(name) else {
             return false;
@@ -67,7 +67,7 @@ impl Schemes {
         }
     }
 
-    /// Where keys stand, as a policy writes it: `{header: x-api-key}`.
+    /// Where keys are sent, as a policy writes it: `{header: x-api-key}`.
     pub fn credentials(&self, notes: &mut Notes) -> Vec<String> {
         let mut out = Vec::new();
         for name in self.looked_at(notes) {
@@ -80,8 +80,8 @@ impl Schemes {
         out
     }
 
-    /// The schemes whose places are looked at: of several that a request has to have at once, one,
-    /// because a request has one key. What stands in the other places goes on to the upstream.
+    /// The schemes whose places are used: only one of several that a request needs at once, because
+    /// a request has one key. The values in the other places are passed on to the upstream.
     fn looked_at(&self, notes: &mut Notes) -> Vec<String> {
         let mut chosen: BTreeSet<String> = BTreeSet::new();
         let keys = |r: &BTreeSet<String>| -> Vec<String> {
@@ -103,7 +103,7 @@ impl Schemes {
                 notes.add(
                     &format!("security scheme `{name}`"),
                     format!(
-                        "is asked for together with {}, and a request has one key: only the latter is looked at (choose the other in `credentials` if that one is the key)",
+                        "is required together with {0}, but a request carries only one key: `credentials` lists only {0} (if this one is the key, list it there instead)",
                         looked.join(", ")
                     ),
                 );
@@ -111,14 +111,14 @@ impl Schemes {
             if looked.len() > 1 {
                 notes.add(
                     &format!("security schemes {}", looked.join(", ")),
-                    "are asked for at once, and each alone elsewhere: a request with two different keys is refused",
+                    "are required together in one place and each alone in another: a request with two different keys is refused",
                 );
             }
         }
         chosen.into_iter().collect()
     }
 
-    /// The likelier a scheme carries the secret, the less.
+    /// Lower the more likely a scheme carries the secret.
     fn rank(&self, name: &str) -> (usize, String) {
         let header = match self.all.get(name) {
             Some(Some(scheme)) => scheme.name.to_ascii_lowercase(),
@@ -149,13 +149,16 @@ fn line(scheme: &Scheme, place: &str, notes: &mut Notes) -> Option<String> {
         ("apiKey", "query") if plain => format!("{{query: \"{name}\"}}"),
         ("apiKey", "cookie") if plain => format!("{{cookie: \"{name}\"}}"),
         ("apiKey", _) => {
-            notes.add(place, "names no place that a policy can name; left out");
+            notes.add(
+                place,
+                "is in a place that a policy cannot express; left out",
+            );
             return None;
         }
         ("http", _) if scheme.scheme.eq_ignore_ascii_case("basic") => {
             notes.add(
                 place,
-                "the key is looked for as the user name of HTTP Basic (write `basic: password` if it stands there)",
+                "the key is expected as the user name of HTTP Basic (write `basic: password` if it is the password)",
             );
             "{basic: username}".to_owned()
         }
@@ -163,7 +166,7 @@ fn line(scheme: &Scheme, place: &str, notes: &mut Notes) -> Option<String> {
     })
 }
 
-/// A key in `Authorization`, with the word before it that the description speaks of.
+/// A key in `Authorization`, with the word before it that the description mentions.
 fn authorization(scheme: &Scheme, place: &str, notes: &mut Notes) -> String {
     match word(&scheme.description) {
         Some("Bearer") => "{header: authorization, scheme: Bearer}".to_owned(),
@@ -171,7 +174,7 @@ fn authorization(scheme: &Scheme, place: &str, notes: &mut Notes) -> String {
             notes.add(
                 place,
                 format!(
-                    "the key is looked for as `Authorization: {word} KEY`, as the description says"
+                    "the key is expected as `Authorization: {word} KEY`, as the description says"
                 ),
             );
             format!("{{header: authorization, scheme: {word}}}")
@@ -179,14 +182,14 @@ fn authorization(scheme: &Scheme, place: &str, notes: &mut Notes) -> String {
         None => {
             notes.add(
                 place,
-                "does not say what stands before the key in `Authorization`: it is looked for without a word (add `scheme: Token`, or whatever clients send, if there is one)",
+                "does not say which scheme precedes the key in `Authorization`: none is expected (if clients send one, add it, such as `scheme: Token`)",
             );
             "{header: authorization}".to_owned()
         }
     }
 }
 
-/// The word before a key that a description speaks of: one in quotes, or before a key.
+/// The word before a key that a description mentions: in quotes, or before a key.
 fn word(description: &str) -> Option<&'static str> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let says = |word: &&str| {

@@ -1,5 +1,5 @@
-//! The few fields of an OpenAPI document that a policy is made of. Everything else is
-//! skipped while it is read, so that a document of tens of megabytes takes little memory.
+//! The few fields of an OpenAPI document from which a policy is made. Everything else is skipped
+//! while reading, so that a document of tens of megabytes takes little memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::extensible::{self, Extensible};
 use super::reference::Files;
 use keystile_model::error::Result;
 
-/// What an operation asks for: all of these schemes, each with scopes.
+/// What an operation requires: all of these schemes, each with scopes.
 pub type Requirement = Extensible<Option<Vec<String>>>;
 
 /// The document.
@@ -26,7 +26,7 @@ pub struct Document {
     pub servers: Vec<Server>,
     #[serde(default, deserialize_with = "extensible::shared")]
     pub paths: BTreeMap<String, Rc<PathItem>>,
-    /// What every operation asks for that does not say otherwise.
+    /// What every operation requires by default.
     #[serde(default)]
     pub security: Option<Vec<Requirement>>,
     #[serde(default)]
@@ -68,13 +68,13 @@ pub struct Variable {
     pub values: Vec<String>,
 }
 
-/// What stands under one path.
+/// What is under one path.
 #[derive(Default)]
 pub struct PathItem {
     pub reference: Option<String>,
     pub servers: Vec<Server>,
     pub parameters: Vec<Parameter>,
-    /// With their methods; none for every method that has no operation of its own.
+    /// With their methods; none for all methods that have no operation of their own.
     pub operations: Vec<(Option<String>, Rc<Operation>)>,
     /// Fields that OpenAPI does not know.
     pub unknown: Vec<String>,
@@ -97,12 +97,12 @@ pub struct Parameter {
     pub reference: Option<String>,
     #[serde(default)]
     name: String,
-    /// GitHub's way to say that a parameter takes several segments.
+    /// GitHub's notation for a parameter that takes several segments.
     #[serde(default, rename = "x-multi-segment")]
     multi_segment: bool,
 }
 
-/// A way to prove who calls.
+/// A way to authenticate callers.
 #[derive(Clone, Default, Deserialize)]
 pub struct Scheme {
     #[serde(default, rename = "$ref")]
@@ -119,12 +119,12 @@ pub struct Scheme {
     pub description: String,
 }
 
-/// An operation, and where it stands.
+/// An operation, and where it is.
 pub struct Found {
-    /// None for every method that has no operation of its own.
+    /// None for all methods that have no operation of their own.
     pub method: Option<String>,
     pub operation: Rc<Operation>,
-    /// The path item that it stands in, and those that refer to it.
+    /// The path item that it is in, and those that refer to it.
     pub items: Vec<Rc<PathItem>>,
     /// The file of the operation.
     file: String,
@@ -147,8 +147,8 @@ impl Document {
         &self.openapi
     }
 
-    /// The operations of a path, and unknown fields beside them. References are followed: of a
-    /// path item with operations of its own that refers to another, those of both count.
+    /// The operations of a path, and unknown fields beside them. References are followed: if a path
+    /// item with operations of its own refers to another, those of both count.
     ///
     /// # Errors
     /// A reference that leads nowhere.
@@ -178,7 +178,7 @@ impl Document {
         let mut unknown = Vec::new();
         for (n, (item, file)) in items.iter().enumerate() {
             unknown.extend(item.unknown.iter().cloned());
-            // What the item says of itself comes before what those say that refer to it.
+            // What the item itself says comes before what items that refer to it say.
             let from: Vec<_> = all
                 .iter()
                 .skip(n)
@@ -200,7 +200,7 @@ impl Document {
         Ok((out, unknown))
     }
 
-    /// An operation, or those that it refers to. One with demands of its own counts as well.
+    /// An operation, or those that it refers to. One with requirements of its own counts as well.
     fn referred(
         &self,
         operation: &Rc<Operation>,

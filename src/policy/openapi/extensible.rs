@@ -1,4 +1,4 @@
-//! Objects that anybody may add fields to whose names begin with `x-`.
+//! Objects that may be extended with fields whose names begin with `x-`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::document::{Operation, PathItem};
 
-/// The API Gateway's word for the operation of all methods without one of their own.
+/// The API Gateway's name for the operation of all methods without one of their own.
 const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
 const METHODS: [&str; 9] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace", "query",

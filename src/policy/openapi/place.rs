@@ -7,13 +7,13 @@ use keystile_core::request::route::{HostPattern, Template};
 use super::document::Server;
 use super::{Notes, shape};
 
-/// The most servers that the values of variables are multiplied out to.
+/// The most servers to which the values of variables are expanded.
 const MOST: usize = 1024;
 
 /// Where the paths of a document begin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Base {
-    /// As a policy writes it; empty for every host.
+    /// As a policy writes it; empty for all hosts.
     pub host: String,
     /// Without a slash at the end.
     pub prefix: String,
@@ -33,7 +33,7 @@ pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Bas
             prefix: String::new(),
         });
     }
-    // Every host includes the named ones.
+    // All hosts include the named ones.
     let everywhere: Vec<String> = out
         .iter()
         .filter(|b| b.host.is_empty())
@@ -51,16 +51,22 @@ fn values(server: &Server, place: &str, notes: &mut Notes) -> Vec<String> {
         if !server.url.contains(&hole) {
             continue;
         }
-        // What is more than a segment, or less, cannot stand in the place of one.
+        // More than a segment, or less, cannot replace one.
         let is_odd = variable.default.is_empty() || variable.default.contains('/');
-        let values = match variable.values.as_slice() {
+        // Clients that are told nothing else use the default, whether it is listed or not.
+        let mut listed = variable.values.clone();
+        if !listed.is_empty() && !variable.default.is_empty() && !listed.contains(&variable.default)
+        {
+            listed.push(variable.default.clone());
+        }
+        let values = match listed.as_slice() {
             [] if is_odd => core::slice::from_ref(&variable.default),
             [] => continue,
             all if out.len().saturating_mul(all.len()) > MOST => {
                 notes.add(
                     &at(server, place),
                     format!(
-                        "`{hole}` has more values than are written down; `{}` is taken",
+                        "`{hole}` has too many values to list; `{}` is used",
                         variable.default
                     ),
                 );
@@ -89,24 +95,47 @@ fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
         None => ("", url),
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let prefix: Vec<String> = path
-        .split('/')
-        .filter(|s| !s.is_empty())
-        .map(|s| match variable(s) {
-            Some(name) => format!("{{{name}}}"),
-            None => filled(s, server, &at, notes),
-        })
-        .filter(|s| !s.is_empty())
-        .collect();
-    let prefix = prefix.iter().fold(String::new(), |p, s| p + "/" + s);
     Base {
         host: host(authority, server, &at, notes),
-        prefix,
+        prefix: prefix(path, server, &at, notes),
     }
 }
 
-/// What follows the scheme of a URL, whatever that is; `None` for a URL relative to another.
+/// The path of a server's URL. A variable whose values are not listed is a parameter of it.
+fn prefix(path: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').filter(|s| !s.is_empty()) {
+        match segment {
+            "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let prefix = segments.iter().fold(String::new(), |p, s| p + "/" + s);
+    let is_declared = |name: &str| server.variables.iter().any(|(known, _)| known == name);
+    for name in Segment::new(&prefix).names {
+        if !is_declared(&name) {
+            notes.add(
+                at,
+                format!("`{{{name}}}` is not among its `variables`; it is taken for a parameter of the path"),
+            );
+        }
+    }
+    let is_relative = !path.is_empty() && !path.starts_with('/');
+    if is_relative {
+        let prefix = if prefix.is_empty() { "/" } else { &prefix };
+        notes.add(
+            at,
+            format!("is relative to where the document lies; `{prefix}` is taken"),
+        );
+    }
+    prefix
+}
+
+/// What follows the scheme of a URL, whatever it is; `None` for a relative URL.
 fn without_scheme(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("//")?;
     let name = scheme.strip_suffix(':').unwrap_or(scheme);
@@ -126,7 +155,7 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         Some((before, after)) if !after.contains(']') => before,
         _ => host,
     };
-    // No host, or any that the variable stands for.
+    // No host, or a variable for any host.
     if host.is_empty() || variable(host).is_some() {
         return String::new();
     }
@@ -141,7 +170,7 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         None => {
             notes.add(
                 at,
-                "names no host that a policy can name; its routes answer for every host",
+                "names a host that a policy cannot express; its routes apply to every host",
             );
             String::new()
         }
@@ -163,24 +192,24 @@ fn filled(text: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
             out = out.replace(&hole, &variable.default);
             notes.add(
                 at,
-                format!("`{hole}` can be anything; `{}` is taken", variable.default),
+                format!("`{hole}` can be anything; `{}` is used", variable.default),
             );
         }
     }
     out
 }
 
-/// A path that a policy can name.
+/// A path that a policy can express.
 pub struct Named {
     /// The template.
     pub path: String,
     /// Its shape: equal shapes match the same paths.
     pub shape: String,
-    /// It takes paths that the document does not name.
+    /// It matches paths that the document does not name.
     pub widened: bool,
 }
 
-/// A path as a template; none if no template can say it.
+/// A path as a template; none if no template can express it.
 pub fn template(
     path: &str,
     many: &BTreeSet<String>,
@@ -193,7 +222,7 @@ pub fn template(
     if widened {
         notes.add(
             place,
-            "holds `?` or `#`, which is not looked at; the path before it is taken",
+            "contains `?` or `#`; only the path before it is used",
         );
     }
     let segments: Vec<&str> = cut.split('/').skip(1).collect();
@@ -210,7 +239,9 @@ pub fn template(
         if Template::parse(&format!("/{written}")).is_err() {
             notes.add(
                 place,
-                format!("segment `{segment}` can match no request; these are refused"),
+                format!(
+                    "no request can match segment `{segment}`; requests to this path are refused"
+                ),
             );
             return None;
         }
@@ -229,7 +260,7 @@ pub fn template(
         None => {
             notes.add(
                 place,
-                "is no path that a policy can name; requests to it are refused",
+                "is a path that a policy cannot express; requests to it are refused",
             );
             None
         }
@@ -255,7 +286,7 @@ struct Segment<'s> {
 }
 
 impl<'s> Segment<'s> {
-    /// Braces that do not close are left where they are.
+    /// Unclosed braces are left as they are.
     fn new(segment: &'s str) -> Self {
         let (mut texts, mut names) = (Vec::new(), Vec::new());
         let mut rest = segment;
@@ -281,7 +312,7 @@ impl<'s> Segment<'s> {
                 if let Some(first) = self.names.get_mut(at - 1) {
                     notes.add(
                         place,
-                        format!("`{{{first}}}{{{second}}}` cannot be told apart; one parameter is taken for both"),
+                        format!("`{{{first}}}{{{second}}}` cannot be told apart; they become one parameter"),
                     );
                     *first = format!("{first}_{second}");
                 }
@@ -305,7 +336,7 @@ impl<'s> Segment<'s> {
         let mut out = self.texts.first().copied().unwrap_or_default().to_owned();
         for (name, text) in self.names.iter().zip(self.texts.iter().skip(1)) {
             let clean = clean(name);
-            // `{proxy+}` is how the API Gateway says it.
+            // `{proxy+}` is the API Gateway's notation.
             let takes_more = name.ends_with('+') || many.contains(name);
             if takes_more && is_alone && is_last {
                 return format!("{{{clean}+}}");
@@ -313,7 +344,7 @@ impl<'s> Segment<'s> {
             if takes_more || name.contains('*') {
                 notes.add(
                     place,
-                    format!("`{{{name}}}` may take several segments; one is taken"),
+                    format!("`{{{name}}}` may span several segments; only one is matched"),
                 );
             }
             out += &format!("{{{clean}}}{text}");

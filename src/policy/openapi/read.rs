@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::document::Document;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 
 /// Reads a document.
 ///
@@ -13,6 +13,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     let document: Document = either(name, text)?;
     if document.swagger.is_some() {
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: is a Swagger 2.0 document"),
             "convert it to OpenAPI 3 first, as `swagger2openapi` does",
         ));
@@ -24,6 +25,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     if !known {
         let found: String = version.chars().take(20).collect();
         return Err(refuse(
+            Code::OpenapiInvalid,
             format_args!("{name}: `openapi`: `{found}` is not 3.0, 3.1 or 3.2"),
             "name an OpenAPI document of one of these versions",
         ));
@@ -31,7 +33,7 @@ pub fn read(name: &str, text: &str) -> Result<Document> {
     Ok(document)
 }
 
-/// Reads a document, or a part of one, in whichever of the two it is.
+/// Reads a document, or a part of one, in either format.
 pub fn either<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     let text = text.trim_start_matches('\u{feff}');
     if !text.trim_start().starts_with('{') {
@@ -44,7 +46,7 @@ pub fn either<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 fn yaml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
-        // A description of many megabytes is no bomb; aliases stay bounded.
+        // A description of many megabytes is not an attack; aliases are still limited.
         budget: serde_saphyr::budget! {
             max_events: 50_000_000,
             max_nodes: 50_000_000,
@@ -70,6 +72,7 @@ fn json<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 
 fn wrong(name: &str, problem: &str) -> Error {
     refuse(
+        Code::OpenapiInvalid,
         format_args!("{name}: {problem}"),
         "name an OpenAPI 3.0, 3.1 or 3.2 document, in YAML or JSON",
     )

@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::read::either;
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
+use keystile_model::url;
 
-/// References that lead from one to the next.
+/// The longest chain of references.
 const DEEPEST: usize = 32;
 
 /// Reads a file by its path from the folder of the document; what went wrong, if it cannot.
@@ -36,11 +37,11 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// What a reference in a file leads to, and the file of that. `place` is what the message
-    /// names.
+    /// What a reference in a file leads to, and the file that contains it. `place` is named in the
+    /// message.
     ///
     /// # Errors
-    /// Files and parts of files that are not there, or are something else.
+    /// If a file or a part of a file does not exist, or is something else.
     pub fn resolve<T: DeserializeOwned>(
         &self,
         reference: &str,
@@ -54,6 +55,7 @@ impl<'f> Files<'f> {
             .collect();
         let refused = |what: &str, next: &str| {
             refuse(
+                Code::OpenapiInvalid,
                 format_args!("{}: {place}: `$ref: {shown}` {what}", self.name),
                 next,
             )
@@ -85,14 +87,15 @@ impl<'f> Files<'f> {
         Ok((value, file))
     }
 
-    /// Refuses references in a circle.
+    /// Refuses circular references.
     ///
     /// # Errors
-    /// More than any honest document has in a row.
+    /// If there are more in a row than any reasonable document has.
     pub fn check_depth(&self, depth: usize, place: &str) -> Result<()> {
         match depth < DEEPEST {
             true => Ok(()),
             false => Err(refuse(
+                Code::OpenapiInvalid,
                 format_args!("{}: {place}: its `$ref`s lead to each other", self.name),
                 "mend the references",
             )),
@@ -129,9 +132,9 @@ impl<'f> Files<'f> {
     }
 }
 
-/// A path by another file's folder. None for what is no file in the document's folder.
+/// A path relative to another file's folder. None if it is not a file in the document's folder.
 fn joined(from: &str, file: &str) -> Option<String> {
-    let file = decoded(file)?;
+    let file = url::decode(file)?;
     let is_foreign = file.starts_with(['/', '\\']) || file.contains([':', '?', '\\']);
     let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<&str> = folder.split('/').filter(|s| !s.is_empty()).collect();
@@ -147,21 +150,7 @@ fn joined(from: &str, file: &str) -> Option<String> {
     (!is_foreign && !parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// What a JSON pointer names, in the form that fragments have.
+/// What a JSON pointer in fragment form names.
 fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
-    value.pointer(&decoded(pointer)?)
-}
-
-/// Escapes of URIs decoded.
-fn decoded(text: &str) -> Option<String> {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        match b {
-            b'%' => out.push(u8::try_from(digit()? * 16 + digit()?).ok()?),
-            b => out.push(b),
-        }
-    }
-    String::from_utf8(out).ok()
+    value.pointer(&url::decode(pointer)?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use keystile_core::hex;
 use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
@@ -9,12 +10,12 @@ use super::Notes;
 use super::credentials::Schemes;
 use super::document::{Document, Operation, Requirement};
 
-/// What a route asks for.
+/// What a route requires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Demand {
     /// Nothing.
     Open,
-    /// A key that is good, if there is one.
+    /// A valid key, if there is one.
     Optional,
     /// A key with all of some scopes, and one of others.
     Key {
@@ -34,7 +35,7 @@ impl Demand {
         }
     }
 
-    /// What meets both.
+    /// What satisfies both.
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Open, d) | (d, Self::Open) => d.clone(),
@@ -50,7 +51,8 @@ impl Demand {
                 let any = if any.is_empty() || any == others {
                     others.clone()
                 } else {
-                    // A route has one such list: whoever holds all of the second holds one.
+                    // A route has only one such list: a key that holds all of the second also holds
+                    // one.
                     scopes.extend(others.iter().cloned());
                     any.clone()
                 };
@@ -60,7 +62,7 @@ impl Demand {
     }
 }
 
-/// What an operation asks for.
+/// What an operation requires.
 pub fn demand(
     document: &Document,
     schemes: &Schemes,
@@ -71,7 +73,7 @@ pub fn demand(
     let Some(list) = operation.security.as_ref().or(document.security.as_ref()) else {
         notes.add(
             place,
-            "nothing is said of security; a key is asked for, whatever it may do (`security: []` would open it)",
+            "has no `security`; any key is accepted, whatever its scopes (`security: []` would make it open)",
         );
         return Demand::key();
     };
@@ -96,7 +98,7 @@ pub fn demand(
             if alternatives.iter().any(|a| !a.is_empty()) {
                 notes.add(
                     place,
-                    "asks for scopes, and lets requests without a key in; the scopes are not asked for",
+                    "requires scopes but also allows requests without a key; the scopes are not required",
                 );
             }
             Demand::Optional
@@ -105,7 +107,7 @@ pub fn demand(
     }
 }
 
-/// The scopes of one requirement; none if no key could meet it.
+/// The scopes of one requirement; none if no key could satisfy it.
 fn alternative(
     schemes: &Schemes,
     requirement: &Requirement,
@@ -128,24 +130,22 @@ fn alternative(
     if keys == 0 {
         notes.add(
             place,
-            format!(
-                "asks for {others}, which no API key stands for; a key is asked for in any case"
-            ),
+            format!("requires {others}, which is not an API key; a key is required anyway"),
         );
         return None;
     }
     if !others.is_empty() {
         notes.add(
             place,
-            format!("asks for {others} beside a key, which is not checked here"),
+            format!("requires {others} in addition to a key; that is not checked here"),
         );
     }
     Some(scopes)
 }
 
-/// Any of several sets as one list that all must hold and one of which any.
+/// Any of several sets, as one list of scopes that are all required and one of which any is.
 fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -> Demand {
-    // Who holds more than another alternative asks for meets that one.
+    // A key that holds more than another alternative requires satisfies that one.
     let mut least: Vec<BTreeSet<String>> = Vec::new();
     for a in alternatives {
         if least.iter().any(|l| l.is_subset(&a)) {
@@ -179,7 +179,7 @@ fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -
         notes.add(
             place,
             format!(
-                "`{}` would do as well, which cannot be said beside another list; the first alternative is asked for",
+                "`{}` would also be enough, but a policy cannot express two alternatives of several scopes; the first is required",
                 words.join(" ")
             ),
         );
@@ -206,14 +206,13 @@ fn scope(text: &str, place: &str, notes: &mut Notes) -> String {
             }
         })
         .collect();
-    let digest = Sha256::digest(text.as_bytes());
-    let mark: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let mark = hex::start(Sha256::digest(text.as_bytes()), 4);
     plain.truncate(55);
     let name = format!("{plain}-{mark}");
     let shown: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
     notes.add(
         place,
-        format!("scope `{shown}` is no scope of a policy; it is called `{name}`"),
+        format!("scope `{shown}` is not a valid scope in a policy; it becomes `{name}`"),
     );
     name
 }

@@ -5,6 +5,7 @@ const ORDERS: &str = include_str!("../../../tests/vectors/imports/openapi.yaml")
 const GITHUB: &str = include_str!("../../../tests/vectors/imports/github-excerpt.json");
 
 mod cases;
+mod servers;
 
 const ANY_HOST: How<'static> = How {
     any_host: true,
@@ -78,18 +79,18 @@ fn what_cannot_be_said_is_listed_with_its_place() {
     for (place, problem) in [
         (
             "DELETE /orders/{order-id}",
-            "`audit owner` would do as well",
+            "`audit owner` would also be enough",
         ),
         (
             "PATCH /orders/{order-id}",
-            "asks for `certificate`, which no API key stands for",
+            "requires `certificate`, which is not an API key",
         ),
         (
             "security scheme `tenant_key`",
-            "is asked for together with `oauth`",
+            "is required together with `oauth`",
         ),
-        ("GET /public", "the scopes are not asked for"),
-        ("GET /odd/../path", "segment `..` can match no request"),
+        ("GET /public", "the scopes are not required"),
+        ("GET /odd/../path", "no request can match segment `..`"),
     ] {
         let said = said(&orders, place);
         assert!(
@@ -104,7 +105,7 @@ fn silence_about_security_asks_for_a_key() {
     let github = drafted(GITHUB, How::default());
     assert_eq!(github.paths, 5);
     assert!(!github.policy.contains("auth:"), "{}", github.policy);
-    assert!(said(&github, "GET /advisories")[0].starts_with("nothing is said of security"));
+    assert!(said(&github, "GET /advisories")[0].starts_with("has no `security`"));
     assert!(
         routes(&github).contains(
             &r#""/repos/{owner}/{repo}/compare/{base}...{head}", methods: [GET, HEAD], hosts: ["api.github.com"]"#
@@ -122,7 +123,7 @@ fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
         assert!(!drafted.policy.contains("auth:"), "{}", drafted.policy);
         let said = said(&drafted, &format!("GET {path}"));
         assert!(
-            said.iter().any(|s| s.contains("a key is asked for")),
+            said.iter().any(|s| s.contains("a key is required")),
             "{said:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! The draft as a person would write it.
+//! The draft, formatted as if written by hand.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,11 +21,11 @@ pub fn policy(
         document.openapi(),
     );
     out.push_str(match unsaid {
-        0 => "The document says everything that stands here.\n",
-        _ => "What the document says and a policy cannot, the command lists.\n",
+        0 => "Everything here comes from the document.\n",
+        _ => "The command lists what a policy cannot express.\n",
     });
     out.push_str(
-        "# `mode: shadow` decides, counts and lets everything through: for a first day.\n\
+        "# `mode: shadow` decides and counts but lets everything through: for the first day.\n\
          version: 1\n",
     );
     if let Some(realm) = realm {
@@ -82,7 +82,7 @@ fn list(words: &[String]) -> String {
     format!("[{}]", words.join(", "))
 }
 
-/// Methods are plain words, but for those that YAML would read otherwise.
+/// Methods are plain words, except those that YAML would read differently.
 fn word(method: &str) -> String {
     let is_plain = method.len() > 2 && method.bytes().all(|b| b.is_ascii_uppercase());
     match is_plain && !matches!(method, "YES" | "OFF" | "NULL" | "TRUE" | "FALSE") {
@@ -91,7 +91,7 @@ fn word(method: &str) -> String {
     }
 }
 
-/// In double quotes: what JSON writes, YAML reads.
+/// In double quotes: YAML reads what JSON writes.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,4 +1,4 @@
-//! A store kept safe: backed up, restored, encrypted with another master key.
+//! Backing up a store, restoring it, and encrypting it with another master key.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,13 +12,13 @@ use super::{Home, cannot_make};
 use crate as registry;
 use crate::signing;
 use keystile_model::audit;
-use keystile_model::error::{Error, Kind, Result, Trouble, refuse};
+use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
 use keystile_store::{LostKey, Store, Timeline};
 use keystile_system::file::{self, Partial, PartialFolder};
 
-/// What the file with the usage of a backup is called, behind the name of that.
+/// The suffix of a backup's file with usage.
 const USAGE: &str = ".usage";
 
 /// A backup that was made and verified.
@@ -29,25 +29,25 @@ pub struct Kept {
     pub version: u64,
     /// Its size.
     pub bytes: u64,
-    /// Names the master key that it needs.
+    /// The fingerprint of the master key that it needs.
     pub master_key: String,
-    /// Why the counts of usage are not in it, if they are damaged.
+    /// Why the usage counts are missing, if they are damaged.
     pub usage_damaged: Option<String>,
 }
 
-/// A copy of a store that has no place yet.
+/// A copy of a store in temporary files.
 pub struct Copied {
     /// The store.
     pub store: Partial,
-    /// The counts of usage, if there are any.
+    /// The usage counts, if there are any.
     pub usage: Option<Partial>,
     /// The end of the audit log in it.
     pub head: audit::Head,
     /// The version of the keyset in it.
     pub version: u64,
-    /// Names the master key that it needs.
+    /// The fingerprint of the master key that it needs.
     pub master_key: String,
-    /// Why the counts of usage are not in it, if they are damaged.
+    /// Why the usage counts are missing, if they are damaged.
     pub usage_damaged: Option<String>,
 }
 
@@ -59,13 +59,13 @@ pub struct Restored {
     pub backed_up: u64,
     /// The version of the keyset from now on, above all that were published.
     pub version: u64,
-    /// Names the course that the store takes from now on.
+    /// The timeline of the store from now on.
     pub timeline: Timeline,
-    /// Keys of the last published keyset that the store does not know, or that are good again.
+    /// Keys of the last published keyset that are unknown to the store, or valid again.
     pub lost: Vec<LostKey>,
-    /// Keys that were in use, by the counts of usage, and that the store does not know.
+    /// Keys that were in use, according to the usage counts, but are unknown to the store.
     pub in_use: Vec<KeyId>,
-    /// Why the last published keyset could not be read, if it is there.
+    /// Why the last published keyset could not be read, if it exists.
     pub unreadable: Option<String>,
 }
 
@@ -79,20 +79,20 @@ pub enum NewKey<'c> {
 
 /// A master key that was rotated.
 pub struct Rotated {
-    /// Names the former key.
+    /// The fingerprint of the old key.
     pub former: String,
-    /// Names the new key.
+    /// The fingerprint of the new key.
     pub new: String,
-    /// Where the former key is kept, if it stood in the store's folder.
+    /// Where the old key is kept, if it was in the store's folder.
     pub kept: Option<PathBuf>,
 }
 
 impl Home {
-    /// Copies the store, as it is at one moment, into files of a folder, and verifies them.
-    /// Encrypted with the same master key. The audit log calls it `name`.
+    /// Copies the store consistently into files of a folder, encrypted with the same master key,
+    /// and verifies them. `name` is its name in the audit log.
     ///
     /// # Errors
-    /// The store cannot be read, or the folder not written to.
+    /// If the store cannot be read, or the folder cannot be written to.
     pub fn copy(&self, world: &World, folder: &Path, name: &str) -> Result<Copied> {
         self.copy_for(world, folder, name, folder)
     }
@@ -112,7 +112,7 @@ impl Home {
         copied.close()?;
         copy.file().sync_all().map_err(cannot)?;
         let mut usage = Partial::new(folder).map_err(cannot)?;
-        // The store is worth more: it is saved without them.
+        // The store matters more, so it is saved without them.
         let (counted, usage_damaged) = match store.copy_usage_to(usage.path()) {
             Ok(counted) => (counted, None),
             Err(e) if e.kind() == Kind::Store(Trouble::Damaged) => (false, Some(e.to_string())),
@@ -129,11 +129,11 @@ impl Home {
         })
     }
 
-    /// Writes a copy of the store, as it is at one moment, to a file: beside, verified,
-    /// and only then in the place of what is there. Encrypted with the same master key.
+    /// Writes a consistent copy of the store to a file, encrypted with the same master key: first
+    /// beside it, and only after verification in its place.
     ///
     /// # Errors
-    /// The store cannot be read, or the file cannot be written; then it is as it was.
+    /// If the store cannot be read, or the file cannot be written; the file is then unchanged.
     pub fn backup(&self, world: &World, to: &Path) -> Result<Kept> {
         let name = to.file_name().unwrap_or_default().to_string_lossy();
         let copied = self.copy_for(world, folder_of(to), &name, to)?;
@@ -147,24 +147,29 @@ impl Home {
         })
     }
 
-    /// Makes a store from a backup, in a folder that has none. It leaves the timeline that the
-    /// backup is of: the keyset is renewed with a version above all that are known to have
-    /// been published, and nothing that lies in the folder is published or built upon.
+    /// Restores a store from a backup, into a folder that has none. It leaves the timeline of the
+    /// backup: the keyset is reissued with a version above all that are known to have been
+    /// published, and nothing in the folder is published or built upon.
     ///
     /// # Errors
-    /// There is a store, a server runs on the folder, the backup is damaged, or the master key
+    /// If there is a store, a server runs on the folder, the backup is damaged, or the master key
     /// is not the one that it was encrypted with.
     pub fn restore(&self, world: &World, from: &Path) -> Result<Restored> {
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;
-        // It would go on with the store that it has open, wherever that was moved.
+        // A server would keep using the store that it has open, even after that was moved.
         let _alone = self.hold()?;
         let _turn = file::turn(&self.folder)?;
         if path.exists() {
             return Err(refuse(
+                Code::StoreExists,
                 format_args!("there is a store in `{shown}` already"),
-                "name another folder with `--home`, or move that store away: the file and what begins with its name",
+                keystile_model::next![
+                    "name another folder with ",
+                    named("home"),
+                    ", or move that store away: the file and what begins with its name"
+                ],
             ));
         }
         let key = self.key_to_restore()?;
@@ -172,8 +177,9 @@ impl Home {
         let new = beside.path().join("store.db");
         fs::copy(from, &new).map_err(|e| {
             refuse(
+                Code::FileUnreadable,
                 format_args!("`{}` cannot be read ({e})", from.display()),
-                "name a file that `keystilectl backup` made",
+                keystile_model::next!["name a file that ", Act::BackupMake, " made"],
             )
         })?;
         let mut store = Store::open_copy(&new, &key).map_err(|e| {
@@ -194,7 +200,7 @@ impl Home {
             .and_then(|f| f.sync_all())
             .map_err(cannot)?;
         self.write_fingerprints(&[key.fingerprint()])?;
-        // The checkpoint first: a store without one would be taken for one that never had.
+        // The checkpoint first: otherwise the store would look as if it had never had one.
         fs::rename(kept, self.folder.join("audit.head")).map_err(cannot)?;
         if let Some(usage) = usage {
             fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
@@ -210,6 +216,7 @@ impl Home {
         let key = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
         key.ok_or_else(|| {
             refuse(
+                Code::MasterKeyMissing,
                 "there is no master key to read the backup with",
                 format_args!(
                     "put the one of the lost store into `{}`, or name it as you always do",
@@ -219,7 +226,7 @@ impl Home {
         })
     }
 
-    /// Sets a restored store apart from the one that was lost, and finds what it lacks of that.
+    /// Starts a new timeline for a restored store, and finds what it lacks of the lost one.
     /// `usage` is the file with the counts, if there is one.
     fn begin_timeline(
         &self,
@@ -269,7 +276,7 @@ impl Home {
         })
     }
 
-    /// Puts a file that a new one shall not be taken for out of the way, and keeps it.
+    /// Moves a file out of the way, so that a new one is not mistaken for it, and keeps it.
     fn put_former(&self, name: &str) -> Result<()> {
         let former = self.folder.join(format!("{name}.former"));
         match fs::rename(self.folder.join(name), former) {
@@ -278,8 +285,8 @@ impl Home {
         }
     }
 
-    /// The usage of a backup, copied into a folder, if it is to be put in its place: what is
-    /// there already and belongs to the store has counted more.
+    /// The usage of a backup, copied into a folder, if it is to be used: usage of this store that
+    /// exists already has counted more.
     fn restored_usage(
         &self,
         store: &mut Store,
@@ -292,7 +299,7 @@ impl Home {
             if store.is_usage(&there)? {
                 return Ok(None);
             }
-            // Another store's; its log would be taken for that of the new one.
+            // It belongs to another store; its log would be mistaken for that of the new one.
             for end in ["", "-wal", "-shm"] {
                 let of = |name: &str| self.folder.join(format!("{name}{end}"));
                 match fs::rename(of("usage.db"), of("usage.db.former")) {
@@ -310,8 +317,13 @@ impl Home {
         fs::copy(&kept, &new).map_err(cannot)?;
         if !store.is_usage(&new)? {
             return Err(refuse(
+                Code::FileInvalid,
                 format_args!("`{}` is no usage of this store", Path::new(&kept).display()),
-                "put back the file that `keystilectl backup` wrote beside the backup, or move it away to go without",
+                keystile_model::next![
+                    "put back the file that ",
+                    Act::BackupMake,
+                    " wrote beside the backup, or move it away to go without"
+                ],
             ));
         }
         File::open(&new)
@@ -320,11 +332,11 @@ impl Home {
         Ok(Some(new))
     }
 
-    /// Encrypts the store with another master key. Broken off at whatever moment, the
-    /// store opens with the former key or with the new one, and both are there.
+    /// Encrypts the store with another master key. Whenever it is interrupted, the store opens with
+    /// either the old key or the new one, and both exist.
     ///
     /// # Errors
-    /// The store cannot be opened or written, or there is nothing to change.
+    /// If the store cannot be opened or written, or there is nothing to change.
     pub fn rotate_master_key(&self, world: &World, new: Option<NewKey<'_>>) -> Result<Rotated> {
         world.caller.owner("rotate the master key")?;
         let _turn = file::turn(&self.folder)?;
@@ -338,7 +350,7 @@ impl Home {
         let is_next = stood_here(&next);
         let in_file = stood_here(&standing) || is_next;
         if is_next {
-            // What a rotation that was broken off had left to do.
+            // Completes an interrupted rotation.
             self.put_in_place(&standing)?;
         }
         let (key, to_file) = match new {
@@ -347,14 +359,21 @@ impl Home {
             None if in_file => (self.make_next(world)?, true),
             None => {
                 return Err(refuse(
+                    Code::MasterKeyMissing,
                     "the master key does not stand in the store's folder",
-                    "say where the new one comes from: `--new-key-command CMD`, or `--to-file`",
+                    keystile_model::next![
+                        "say where the new one comes from: ",
+                        named("new_key_command").value("CMD"),
+                        ", or ",
+                        named("to_file")
+                    ],
                 ));
             }
         };
         let (was, is) = (former.fingerprint(), key.fingerprint());
         if was == is {
             return Err(refuse(
+                Code::MasterKeyInvalid,
                 "the new master key is the one that the store has",
                 "make another one, and let the command print that",
             ));
@@ -385,10 +404,10 @@ impl Home {
         })
     }
 
-    /// Makes the next master key, in a file of its own.
+    /// Makes the next master key, in its own file.
     fn make_next(&self, world: &World) -> Result<MasterKey> {
         let file = self.next_master_key();
-        // One that is left over opened no store.
+        // No store uses a leftover key.
         match fs::remove_file(&file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.cannot_rename(&e)),
             _ => {}
@@ -399,7 +418,7 @@ impl Home {
         Ok(key)
     }
 
-    /// Puts the next master key where the one stands that gives way to it.
+    /// Puts the next master key in the place of the old one.
     fn put_in_place(&self, standing: &Option<MasterKey>) -> Result<Option<PathBuf>> {
         let aside = self.put_aside(standing)?;
         fs::rename(self.next_master_key(), self.master_key())
@@ -408,7 +427,7 @@ impl Home {
         Ok(aside)
     }
 
-    /// Keeps a former master key for the backups that need it.
+    /// Keeps an old master key for the backups that need it.
     fn put_aside(&self, standing: &Option<MasterKey>) -> Result<Option<PathBuf>> {
         let Some(key) = standing else { return Ok(None) };
         let aside = self
@@ -432,6 +451,7 @@ impl Home {
 
     fn cannot_rename(&self, e: &io::Error) -> Error {
         refuse(
+            Code::FileUnwritable,
             format_args!(
                 "the master keys in `{}` cannot be put in their places ({e})",
                 self.folder.display()
@@ -452,10 +472,10 @@ pub fn beside_backup(to: &Path) -> Result<Partial> {
 /// Puts a backup in its place; gives its size.
 ///
 /// # Errors
-/// It cannot be written; then what was there is as it was.
+/// If it cannot be written; the old file is then unchanged.
 pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u64> {
     let cannot = |e: io::Error| cannot_write(to, &e);
-    // Usage first: a store that is there without it has merely counted less.
+    // Usage first: if the second step fails, the old backup remains, with newer counts.
     if let Some(usage) = usage {
         let mut path = to.as_os_str().to_owned();
         path.push(USAGE);
@@ -471,6 +491,7 @@ pub fn put_backup(store: Partial, usage: Option<Partial>, to: &Path) -> Result<u
 
 fn cannot_write(to: &Path, e: &io::Error) -> Error {
     refuse(
+        Code::FileUnwritable,
         format_args!("`{}` cannot be written ({})", to.display(), e.kind()),
         "nothing was replaced; check the folder and its free space",
     )
@@ -486,17 +507,19 @@ fn verified(store: &mut Store) -> Result<(audit::Head, u64)> {
 }
 
 fn wrong_key(error: Error, fingerprint: &str) -> Error {
-    if !error
-        .to_string()
-        .starts_with("the store cannot be decrypted")
-    {
+    if !error.is(Code::StoreUndecryptable) {
         return error;
     }
     refuse(
+        Code::MasterKeyWrong,
         format_args!(
             "this is no backup, it is damaged, or it needs another master key than {fingerprint}"
         ),
-        "give the master key that `keystilectl backup` named when it was made",
+        keystile_model::next![
+            "give the master key that ",
+            Act::BackupMake,
+            " named when it was made"
+        ],
     )
     .of(error.kind())
 }

@@ -1,5 +1,5 @@
-//! One server for one folder: two would send each message twice, and neither would know
-//! the other's Envoys.
+//! One server per folder: two would send each message twice, and neither would know the other's
+//! Envoys.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Home;
-use keystile_model::error::{Kind, Result, Trouble, refuse};
+use keystile_model::error::{Code, Result, named, refuse};
 
 /// The right to serve a folder, given back when it is dropped or its process ends.
 #[derive(Clone)]
@@ -21,10 +21,10 @@ struct Held {
 }
 
 impl Home {
-    /// Takes the folder for a server, or for what must not happen beside one.
+    /// Takes the folder for a server, or for something that must not happen beside one.
     ///
     /// # Errors
-    /// A server has it.
+    /// If a server has it.
     pub fn hold(&self) -> Result<Serving> {
         let path = self.folder.join("serve.lock");
         let file = locked(&path, &self.folder)?;
@@ -37,10 +37,10 @@ impl Home {
 }
 
 impl Serving {
-    /// Takes the folder again if somebody removed the lock, which then keeps nobody out.
+    /// Takes the folder again if somebody removed the lock, which is then ineffective.
     ///
     /// # Errors
-    /// Another server has taken the folder since.
+    /// If another server has taken the folder since.
     pub fn renew(&self) -> Result<()> {
         let held = &self.0;
         let mut file = held.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,13 +51,15 @@ impl Serving {
         }
         *file = locked(&held.path, &held.folder).map_err(|e| {
             refuse(
+                Code::StoreAccess,
                 "`serve.lock` was removed, and the folder cannot be locked again",
                 "run one server per folder: stop this one or the other",
             )
-            .of(Kind::Store(Trouble::Access))
             .because(&e)
         })?;
-        tracing::warn!("`serve.lock` was removed or replaced; it has been made and locked again");
+        tracing::warn!(
+            "`serve.lock` was removed or replaced; it has been created and locked again"
+        );
         Ok(())
     }
 }
@@ -65,11 +67,12 @@ impl Serving {
 fn locked(path: &Path, folder: &Path) -> Result<File> {
     let cannot = |e: std::io::Error| {
         refuse(
+            Code::SystemFailed,
             format_args!("`{}` cannot be locked ({e})", path.display()),
             "put the folder on a local file system that this user may write to",
         )
     };
-    // Never removed: whoever has it open would hold a lock on nothing.
+    // Never removed: a process that has it open would hold a lock on nothing.
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -85,18 +88,18 @@ fn locked(path: &Path, folder: &Path) -> Result<File> {
             let mut process = String::new();
             let _ = file.read_to_string(&mut process);
             let process = process.trim();
-            let named = match process.parse::<u32>() {
+            let holder = match process.parse::<u32>() {
                 Ok(n) => format!(" (process {n})"),
                 Err(_) => String::new(),
             };
             return Err(refuse(
+                Code::ServerRunning,
                 format_args!(
-                    "a `keystilectl serve` is running on `{}` already{named}",
+                    "a server is running on `{}` already{holder}",
                     folder.display()
                 ),
-                "stop it first, or name another folder with `--home`",
-            )
-            .of(Kind::Conflict));
+                keystile_model::next!["stop it first, or name another folder with ", named("home")],
+            ));
         }
     }
     file.set_len(0)
@@ -108,6 +111,7 @@ fn locked(path: &Path, folder: &Path) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keystile_model::error::{Kind, Trouble};
     use keystile_system as system;
 
     #[test]
@@ -163,7 +167,7 @@ mod tests {
         // Of this version, it opens without being updated.
         match home.open_as_it_is() {
             Ok(_) => Some(true),
-            Err(e) if e.to_string().contains("by an earlier keystilectl") => Some(false),
+            Err(e) if e.is(Code::StoreOlder) => Some(false),
             Err(_) => None,
         }
     }
@@ -172,11 +176,7 @@ mod tests {
     fn a_store_that_a_server_has_open_is_not_updated_under_it() {
         let (_folder, home) = earlier();
         let server = home.hold().ok().unwrap();
-        let words = home.open().err().unwrap().to_string();
-        assert!(
-            words.contains("a server has it open; stop the server"),
-            "{words}"
-        );
+        assert!(home.open().err().unwrap().is(Code::StoreOlder));
         assert_eq!(version(&home), Some(false), "left as it is");
         // The server itself, of the new version, may.
         assert!(home.held(&server).open().is_ok());
@@ -199,7 +199,6 @@ mod tests {
         home.open().ok().unwrap().batch("PRAGMA user_version = 99");
         let world = system::local();
         let write = |store: &mut Store| store.write(&world, |_| Ok(()));
-        let words = write(&mut open).unwrap_err().to_string();
-        assert!(words.contains("by a newer keystilectl"), "{words}");
+        assert!(write(&mut open).unwrap_err().is(Code::StoreNewer));
     }
 }

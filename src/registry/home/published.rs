@@ -1,5 +1,5 @@
-//! What was published last, as it lies beside the store: base and overlay. After a loss of
-//! the store it is what is left to tell which keys there were.
+//! The last published base and overlay, beside the store. If the store is lost, they are what is
+//! left to show which keys there were.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,9 +21,9 @@ use keystile_store::{LostKey, Tx};
 pub const BASE: &str = "base.keyset";
 /// The last overlay over it.
 pub const OVERLAY: &str = "overlay.keyset";
-/// How far ahead of the clock a version may lie that is read from what is not signed, or told
-/// by an Envoy: a year. Versions are milliseconds since the epoch, and one beyond that would use
-/// up the numbers, so that no honest report could be believed again.
+/// How far ahead of the clock a version may be if it comes from unsigned data or from an Envoy: a
+/// year. Versions are milliseconds since the epoch, and a version far in the future would use up
+/// the numbers, so that no correct report could be accepted again.
 const AHEAD_MS: u64 = 366 * 86_400 * 1000;
 
 /// The highest version that any store can have issued by now.
@@ -34,7 +34,7 @@ pub fn version_most(now: Moment) -> u64 {
 /// The keyset that was published last.
 #[derive(Default)]
 pub struct Last {
-    /// No version that was published lies above it; 0 if nothing is known.
+    /// The highest version that was published; 0 if nothing is known.
     pub version: u64,
     /// Its keys, if it could be read.
     keys: Option<Keys>,
@@ -48,7 +48,7 @@ struct Keys {
 }
 
 impl Last {
-    /// Reads what lies in a folder and was published by a store.
+    /// Reads what a store has published from its folder.
     pub fn read(folder: &Path, store: StoreId, signers: &SigningKeys, now: Moment) -> Self {
         let (base, overlay) = (fs::read(folder.join(BASE)), fs::read(folder.join(OVERLAY)));
         let version = [&base, &overlay]
@@ -101,8 +101,8 @@ impl Last {
         }
     }
 
-    /// What of it a store lacks or has otherwise: keys that it does not know, and keys that
-    /// are good again although they were revoked or disabled.
+    /// The differences to a store: keys that it does not know, and keys that are valid again
+    /// although they were revoked or disabled.
     ///
     /// # Errors
     /// Those of the store.
@@ -146,8 +146,8 @@ fn read_overlay(
     }
 }
 
-/// The version that a file says, whoever signed it: with a signing key that the backup does
-/// not know yet, it is one that must not come again all the same.
+/// The version in a file, whoever signed it: even if the backup does not know the signing key yet,
+/// the version must not be used again.
 fn version(bytes: &[u8], store: StoreId, now: Moment) -> Option<u64> {
     #[derive(Deserialize)]
     struct Head {
@@ -287,7 +287,7 @@ mod tests {
         let last = Last::read(folder.path(), id, &nobody, now);
         assert_eq!(last.version, version);
         assert!(last.unreadable.is_some() && last.keys.is_none());
-        // What lies too far ahead of the clock that the caller names is believed by nobody.
+        // A version too far ahead of the clock that the caller names is not accepted.
         let long_ago = system::at(1_700_000_000).now;
         assert_eq!(Last::read(folder.path(), id, &nobody, long_ago).version, 0);
         let last = Last::read(folder.path(), StoreId([0; 8]), &nobody, now);

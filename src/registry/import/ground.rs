@@ -1,4 +1,4 @@
-//! Where an import writes: into the store, or nowhere. A dry run keeps nobody from writing.
+//! Where an import writes: into the store, or nowhere. A dry run does not block writers.
 
 use std::ops::Deref;
 
@@ -10,11 +10,11 @@ use keystile_model::world::World;
 use keystile_policy::file::PolicyFile;
 use keystile_store::{Store, Tx};
 
-/// What an import stands on.
+/// The target of an import.
 pub enum Ground<'a, 's> {
-    /// It is done.
+    /// The result of forgetting.
     Store(&'a mut Tx<'s>),
-    /// It is looked at only.
+    /// Only checked.
     Nowhere(&'a Tx<'s>),
 }
 
@@ -30,7 +30,7 @@ impl<'s> Deref for Ground<'_, 's> {
 }
 
 impl Ground<'_, '_> {
-    /// Does it, or of a `dry_run` only looks.
+    /// Performs it, or only checks it in a `dry_run`.
     pub fn run<T>(
         store: &mut Store,
         world: &World,
@@ -51,7 +51,7 @@ impl Ground<'_, '_> {
         }
     }
 
-    /// Takes a key over.
+    /// Imports a key.
     pub fn add_key(&mut self, world: &World, key: &Key) -> Result<()> {
         if let Self::Store(tx) = self {
             tx.insert_key(key)?;
@@ -68,7 +68,7 @@ impl Ground<'_, '_> {
         }
     }
 
-    /// The keyset is not the same any more.
+    /// Notes that the keyset has changed.
     pub fn keyset_changed(&mut self) {
         if let Self::Store(tx) = self {
             tx.keyset_changed();

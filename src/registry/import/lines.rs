@@ -1,102 +1,144 @@
 //! The file that an import reads: CSV with a header, or JSON.
 
-use keystile_core::policy::RawLimit;
-use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::LazyLock;
 
-use keystile_model::error::{Error, Result, refuse, refuse_first};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use keystile_model::error::{Code, Error, Result, refuse, refuse_first};
+use keystile_model::import_lines::KeyLine;
+use keystile_model::key::PROPERTIES;
 use keystile_model::nearest::nearest;
-use keystile_policy::file::unknown_field;
+use keystile_model::reading::{self, Wrong};
 
 /// A line of the file; every column but `client` and `sha256` may be left out.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     /// Name of the client.
     pub client: String,
     /// Digest of the key: 64 hexadecimal digits, or base64url.
     pub sha256: String,
-    /// Free text.
-    pub name: String,
     /// Environment.
     pub environment: String,
     /// `secret` or `publishable`.
-    #[serde(rename = "type")]
     pub kind: String,
-    /// Separated by spaces or `;`, or a list.
-    #[serde(deserialize_with = "words")]
-    pub scopes: Vec<String>,
-    /// A plan of its own.
-    pub plan: String,
-    /// Limits of its own; no column.
-    #[serde(skip)]
-    pub limits: Vec<RawLimit>,
-    /// `90d`, a date or RFC 3339.
-    pub expires: String,
-    /// The same.
-    pub not_before: String,
-    /// Ranges that it may be used from.
-    #[serde(deserialize_with = "words")]
-    pub cidrs: Vec<String>,
-    /// Ranges that it may not be used from.
-    #[serde(deserialize_with = "words")]
-    pub deny_cidrs: Vec<String>,
-    /// Browser origins.
-    #[serde(deserialize_with = "words")]
-    pub origins: Vec<String>,
-    /// Identities of client certificates.
-    #[serde(deserialize_with = "words")]
-    pub certificates: Vec<String>,
-    /// `name=value`.
-    #[serde(deserialize_with = "words")]
-    pub labels: Vec<String>,
+    /// The words of its properties, by their names.
+    pub properties: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// The columns.
-const COLUMNS: [&str; 14] = [
-    "client",
-    "sha256",
-    "name",
-    "environment",
-    "type",
-    "scopes",
-    "plan",
-    "expires",
-    "not_before",
-    "cidrs",
-    "deny_cidrs",
-    "origins",
-    "certificates",
-    "labels",
-];
+/// The columns: those of the key itself, and its properties.
+pub static COLUMNS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let imported = PROPERTIES.iter().filter(|p| p.imported).map(|p| p.name);
+    let (name, others): (Vec<_>, Vec<_>) = imported.partition(|column| *column == "name");
+    let first = ["client", "sha256"].into_iter().chain(name);
+    first.chain(["environment", "type"]).chain(others).collect()
+});
 
-fn words<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Words {
-        Text(String),
-        List(Vec<String>),
-        Nothing(()),
+/// What stands in a column.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Cell {
+    Text(String),
+    List(Vec<String>),
+    Nothing(()),
+}
+
+impl Line {
+    /// Sets a column. False if there is no such column, or if it holds no list.
+    fn set(&mut self, column: &str, cell: Cell) -> bool {
+        if let Some(property) = PROPERTIES.iter().find(|p| p.name == column) {
+            let words = match cell {
+                Cell::Text(text) => property.words(&text, |c| c == ' ' || c == ';'),
+                Cell::List(list) if property.many => list,
+                Cell::List(_) => return false,
+                Cell::Nothing(()) => Vec::new(),
+            };
+            self.properties.insert(property.name, words);
+            return true;
+        }
+        let field = match column {
+            "client" => &mut self.client,
+            "sha256" => &mut self.sha256,
+            "environment" => &mut self.environment,
+            "type" => &mut self.kind,
+            _ => return false,
+        };
+        match cell {
+            Cell::Text(text) => *field = text,
+            Cell::List(_) => return false,
+            Cell::Nothing(()) => {}
+        }
+        true
     }
-    Ok(match Words::deserialize(d)? {
-        Words::Text(text) => text
-            .split([' ', ';'])
-            .filter(|w| !w.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        Words::List(list) => list,
-        Words::Nothing(()) => Vec::new(),
-    })
+
+    /// A key of another system.
+    pub fn of(line: &KeyLine) -> Self {
+        let mut out = Self {
+            client: line.client.clone(),
+            sha256: line.sha256.clone(),
+            environment: line.environment.clone(),
+            kind: line.kind.clone(),
+            properties: BTreeMap::new(),
+        };
+        let all = serde_json::to_value(line).unwrap_or_default();
+        for property in PROPERTIES {
+            if let Some(cell) = all.get(property.name)
+                && let Ok(cell) = Cell::deserialize(cell)
+            {
+                out.set(property.name, cell);
+            }
+        }
+        out
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        struct Columns;
+        impl<'de> Visitor<'de> for Columns {
+            type Value = Line;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Line, A::Error> {
+                let mut line = Line::default();
+                let mut seen = BTreeSet::new();
+                while let Some(column) = map.next_key::<String>()? {
+                    if !COLUMNS.contains(&column.as_str()) {
+                        return Err(de::Error::unknown_field(&column, &COLUMNS));
+                    }
+                    let wrong = |what| de::Error::custom(format_args!("`{column}` {what}"));
+                    let cell = map.next_value().map_err(|_| wrong("is not text"))?;
+                    if !line.set(&column, cell) {
+                        return Err(wrong("holds a list"));
+                    }
+                    if !seen.insert(column.clone()) {
+                        return Err(wrong("stands there twice"));
+                    }
+                }
+                Ok(line)
+            }
+        }
+        d.deserialize_map(Columns)
+    }
 }
 
 /// Lines of a file, each with its place: `keys.csv:3`.
 pub type Lines = Vec<(String, Line)>;
 
-/// Reads CSV with a header, or JSON: an array, or an object a line.
+/// Reads CSV with a header line, or JSON: an array, or one object per line.
 ///
-/// `go_on` is asked before each line: of a long file, reading takes long too.
+/// `go_on` is called before each line, because reading a long file takes long, too.
 ///
 /// # Errors
-/// What is wrong with it; that of `go_on`.
+/// What is wrong with it; those of `go_on`.
 pub fn read(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Lines> {
     match text.trim_start().chars().next() {
         Some('[') => read_array(name, text, go_on),
@@ -115,40 +157,58 @@ fn read_csv(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Li
         .clone();
     for column in &header {
         if !COLUMNS.contains(&column) {
-            let next = nearest(column, COLUMNS).map_or_else(
+            let next = nearest(column, COLUMNS.iter().copied()).map_or_else(
                 || format!("known are {}", COLUMNS.join(", ")),
                 |n| format!("did you mean `{n}`?"),
             );
             return Err(refuse(
-                format_args!("{name}:1: there is no column `{column}`"),
+                Code::FieldUnknown,
+                format_args!("there is no column `{column}`"),
                 next,
-            ));
+            )
+            .at(format_args!("{name}:1")));
         }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = header.iter().find(|column| !seen.insert(*column)) {
+        return Err(refuse(
+            Code::FileInvalid,
+            format_args!("the column `{twice}` stands there twice"),
+            "remove one of the two",
+        )
+        .at(format_args!("{name}:1")));
     }
     for needed in ["client", "sha256"] {
         if !header.iter().any(|h| h == needed) {
             return Err(refuse(
-                format_args!("{name}:1: the column `{needed}` is missing"),
+                Code::FieldMissing,
+                format_args!("the column `{needed}` is missing"),
                 "begin with a line such as `client,sha256,name,scopes,expires`",
-            ));
+            )
+            .at(format_args!("{name}:1")));
         }
     }
     let mut out = Vec::new();
     let mut bad = Vec::new();
     for record in reader.records() {
         go_on()?;
-        let read = record.and_then(|r| {
-            let line = r.position().map_or(0, csv::Position::line);
-            r.deserialize::<Line>(Some(&header)).map(|l| (line, l))
-        });
-        match read {
-            Ok((line, l)) => out.push((format!("{name}:{line}"), l)),
+        match record {
+            Ok(record) => {
+                let mut line = Line::default();
+                for (column, cell) in header.iter().zip(&record) {
+                    line.set(column, Cell::Text(cell.to_owned()));
+                }
+                let at = record.position().map_or(0, csv::Position::line);
+                out.push((format!("{name}:{at}"), line));
+            }
             Err(e) => {
                 let line = e.position().map_or(0, csv::Position::line);
-                bad.push(format!(
-                    "{name}:{line}: {}; write as many columns as the first line has",
-                    csv_words(&e)
-                ));
+                let wrong = refuse(
+                    Code::FileInvalid,
+                    csv_words(&e),
+                    "write as many columns as the first line has",
+                );
+                bad.extend(wrong.at(format_args!("{name}:{line}")).into_faults());
             }
         }
     }
@@ -164,7 +224,6 @@ fn csv_words(e: &csv::Error) -> String {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!("{len} columns, not {expected_len}"),
-        csv::ErrorKind::Deserialize { err, .. } => err.kind().to_string(),
         _ => e.to_string(),
     }
 }
@@ -178,7 +237,7 @@ fn read_array(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<
         .map(|(i, v)| {
             go_on()?;
             let place = format!("{name}[{i}]");
-            let line = serde_json::from_value(v).map_err(|e| fields(&place, &e))?;
+            let line = reading::read(v).map_err(|(path, e)| fields(&place, &path, &e))?;
             Ok((place, line))
         })
         .collect()
@@ -190,32 +249,21 @@ fn read_lines(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<
         .filter(|(_, l)| !l.trim().is_empty())
         .map(|(i, l)| {
             go_on()?;
-            let line =
-                serde_json::from_str(l).map_err(|e| fields(&format!("{name}:{}", i + 1), &e))?;
-            Ok((format!("{name}:{}", i + 1), line))
+            let place = format!("{name}:{}", i + 1);
+            let value = serde_json::from_str(l).map_err(|e| shape(name, i + 1, &e.to_string()))?;
+            let line = reading::read(value).map_err(|(path, e)| fields(&place, &path, &e))?;
+            Ok((place, line))
         })
         .collect()
 }
 
-fn fields(place: &str, e: &serde_json::Error) -> Error {
-    let text = e.to_string();
-    match unknown_field(&text) {
-        Some((field, known)) => {
-            let next = nearest(field, known.iter().copied()).map_or_else(
-                || format!("known are {}", COLUMNS.join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
-            refuse(format_args!("{place}: there is no field `{field}`"), next)
-        }
-        None => refuse(
-            format_args!("{place}: {text}"),
-            format_args!("write an object with {}", COLUMNS.join(", ")),
-        ),
-    }
+fn fields(place: &str, path: &str, wrong: &Wrong) -> Error {
+    wrong.refused(path).at(place)
 }
 
 fn shape(name: &str, line: usize, problem: &str) -> Error {
     refuse(
+        Code::FileInvalid,
         format_args!("{name}:{line}: {problem}"),
         format_args!(
             "write CSV with a header or JSON; known are {}",
@@ -247,7 +295,7 @@ mod tests {
         .unwrap();
         for lines in [&csv, &array, &lines] {
             assert_eq!(lines.len(), 1);
-            assert_eq!(lines[0].1.scopes, ["read", "write"]);
+            assert_eq!(lines[0].1.properties["scopes"], ["read", "write"]);
         }
         assert_eq!(csv[0].0, "k:2");
         assert_eq!(array[0].0, "k[0]");
@@ -260,7 +308,9 @@ mod tests {
         let array = r#"[{"client":"acme","sha256":"aa"}]"#;
         let line = r#"{"client":"acme","sha256":"aa"}"#;
         for text in [csv, array, line] {
-            let stopped = super::read("k", text, || Err(refuse("stopped", "go")));
+            let stopped = super::read("k", text, || {
+                Err(refuse(Code::InvalidValue, "stopped", "go"))
+            });
             assert_eq!(stopped.err().unwrap().to_string(), "stopped; go");
         }
     }
@@ -272,6 +322,22 @@ mod tests {
             e.to_string(),
             "k:1: there is no column `sha265`; did you mean `sha256`?"
         );
+        let e = read("k", "client,sha256,name,name\n").err().unwrap();
+        assert_eq!(
+            e.to_string(),
+            "k:1: the column `name` stands there twice; remove one of the two"
+        );
+        for (odd, what) in [
+            (
+                r#"{"client":"a","client":"b"}"#,
+                "`client` stands there twice",
+            ),
+            (r#"{"plan":["gold"]}"#, "`plan` holds a list"),
+            (r#"{"scopes":5}"#, "`scopes` is not text"),
+        ] {
+            let e = read("k", odd).err().unwrap();
+            assert!(e.to_string().contains(what), "{e}");
+        }
         let e = read("k", "client\n").err().unwrap();
         assert!(
             e.to_string()

@@ -11,19 +11,18 @@ use super::digest;
 use super::key;
 use crate::client::Draft;
 use crate::policy;
-use keystile_model::error::{Complaints, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Complaints, Result, named, refuse};
 use keystile_model::import_lines::ClientLine;
 use keystile_model::import_lines::Done;
 use keystile_model::import_lines::Import;
 use keystile_model::import_lines::KeyLine;
 use keystile_model::record::Client;
-use keystile_model::rules;
 use keystile_model::rules::check_plan;
 use keystile_model::world::World;
 use keystile_policy::file::{self as policy_file, PolicyFile};
 use keystile_store::Store;
 
-/// Takes over all, or nothing.
+/// Imports everything, or nothing.
 pub fn take(store: &mut Store, world: &World, import: Import) -> Result<Done> {
     Ground::run(store, world, import.dry_run, |ground| {
         take_in(ground, world, import)
@@ -88,8 +87,11 @@ fn take_plans(
         None => true,
         Some(there) => {
             if there.limits != plan.limits || there.quota != plan.quota {
+                done.plans_kept.push(name.clone());
                 done.kept.push(format!(
-                    "plan `{name}` is in the policy with other limits, and stays as it is: its clients get those"
+                    "plan {} of the policy stays as it is: its clients get that, and not {}",
+                    plan_line(name, there),
+                    plan_line(name, plan)
                 ));
             }
             false
@@ -101,12 +103,17 @@ fn take_plans(
     if !may_add {
         let names: Vec<String> = plans.keys().map(|p| format!("`{p}`")).collect();
         return Err(refuse(
+            Code::UnknownPlan,
             format_args!("the policy has no plan {}", names.join(", ")),
-            "add the plans that the dry run shows to the policy, or give `--add-plans`",
+            keystile_model::next![
+                "add the plans that the dry run shows to the policy, or give ",
+                named("add_plans")
+            ],
         ));
     }
     let text = with_plans(&file, &plans).ok_or_else(|| {
         refuse(
+            Code::PolicyInvalid,
             "plans cannot be added to the policy as it is written",
             "add those that the dry run shows to `plans` by hand, and apply the policy",
         )
@@ -116,7 +123,7 @@ fn take_plans(
     Ok(text)
 }
 
-/// The text of a policy with more plans and nothing else changed; none if it cannot be had.
+/// The text of a policy with more plans and nothing else changed; none if that is not possible.
 fn with_plans(file: &PolicyFile, plans: &BTreeMap<String, RawPlan>) -> Option<PolicyFile> {
     let mut wanted: RawPolicy = file.raw.clone();
     wanted.plans.extend(plans.clone());
@@ -145,7 +152,7 @@ fn with_plans(file: &PolicyFile, plans: &BTreeMap<String, RawPlan>) -> Option<Po
             text
         }
     };
-    // Whatever the way in which the plans are written, nothing else may have changed.
+    // However the plans are written, nothing else may have changed.
     let changed = policy_file::parse("the policy with the plans added", text).ok()?;
     (changed.raw == wanted).then_some(changed)
 }
@@ -218,47 +225,30 @@ fn take_key(
 ) -> Result<()> {
     let client = clients.get(&line.client).ok_or_else(|| {
         refuse(
+            Code::ClientNotFound,
             format_args!("there is no client `{}`", line.client),
             "list it in `clients`, or make it first",
         )
+        .about("client")
     })?;
     let digest = digest(&line.sha256)?;
     if let Some(known) = tx.key_of_digest(&digest)? {
         if known.client != client.name {
             return Err(refuse(
+                Code::KeyExists,
                 format_args!(
                     "this key is in the store already, as {} of client `{}`",
                     known.id, known.client
                 ),
                 "leave it out, or revoke that one first",
-            ));
+            )
+            .about("sha256"));
         }
         done.keys_known += 1;
         return Ok(());
     }
-    let limits = line
-        .limits
-        .iter()
-        .map(|l| rules::limit(l).map_err(|e| refuse_all(vec![e])))
-        .collect::<Result<Vec<_>>>()?;
     let disabled = line.disabled;
-    let line = Line {
-        client: line.client,
-        sha256: line.sha256,
-        name: line.name,
-        environment: line.environment,
-        kind: line.kind,
-        scopes: line.scopes,
-        plan: line.plan,
-        limits,
-        expires: line.expires,
-        not_before: line.not_before,
-        cidrs: line.cidrs,
-        deny_cidrs: line.deny_cidrs,
-        origins: line.origins,
-        certificates: line.certificates,
-        labels: line.labels,
-    };
+    let line = Line::of(&line);
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
     tx.add_key(world, &key)?;

@@ -1,17 +1,18 @@
-//! What a caller that is bound to a client keeps to beside its ceilings: how many keys live at
-//! once while they give way to one another, and how long they do.
+//! Limits for callers that are bound to a client, in addition to their ceilings: how many keys may
+//! be valid at once while they replace one another, and for how long.
 
 use keystile_core::policy::Policy;
 
 use keystile_model::caller::{Ceilings, forbidden};
-use keystile_model::error::{Result, refuse};
-use keystile_model::record::{Key, Rules, Status};
+use keystile_model::error::{Code, Result, named, refuse};
+use keystile_model::key::Rules;
+use keystile_model::record::{Key, Status};
 use keystile_model::rotation::{EVERY, GRACE};
 use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::Tx;
 
-/// What a rotation keeps to.
+/// Checks a rotation.
 ///
 /// # Errors
 /// The first bound that it exceeds.
@@ -37,19 +38,21 @@ pub fn rotation(
     if grace > most {
         let most = when::duration(most);
         return Err(refuse(
+            Code::BeyondCeiling,
             format_args!("a rotated key of this client goes on working for {most} at most"),
-            format_args!("give `--grace {most}` or less"),
-        ));
+            keystile_model::next!["give ", named("grace").value(&most), " or less"],
+        )
+        .about("grace"));
     }
     ceilings.admit_rotation(&old.rules, new, old.client_plan.as_deref(), now)?;
     room(tx, ceilings, old, now)
 }
 
-/// That a key has not ended: it counts no longer among those that the client has, and would be
-/// one more if it came back.
+/// Checks that a key has not ended: it no longer counts among the client's keys, and would be one
+/// more if it came back.
 ///
 /// # Errors
-/// It has.
+/// If it has.
 pub fn not_ended(key: &Key, now: u64) -> Result<()> {
     if key.status(now) == Status::Expired {
         return Err(forbidden(format_args!(
@@ -60,11 +63,11 @@ pub fn not_ended(key: &Key, now: u64) -> Result<()> {
     Ok(())
 }
 
-/// That a key may get a successor: one that gives way and its successor count as one, and no
-/// more may give way at once than there may be.
+/// Checks that a key may get a successor: a key that is being replaced and its successor count as
+/// one, and no more may be replaced at once than the number allowed.
 ///
 /// # Errors
-/// There are too many keys.
+/// If there are too many keys.
 pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()> {
     let Some(most) = ceilings.max_keys.map(|n| u64::from(n).saturating_mul(2)) else {
         return Ok(());
@@ -74,6 +77,7 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
         return Ok(());
     }
     Err(refuse(
+        Code::KeyLimitReached,
         format_args!(
             "client `{}` has {living} keys, including those that newer ones are replacing",
             old.client
@@ -82,10 +86,11 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
     ))
 }
 
-/// That a key is rotated as often as its plan says, or more often, and gives way as fast.
+/// Checks that a key is rotated at least as often as its plan says, and stops working at least as
+/// fast.
 ///
 /// # Errors
-/// A change makes it live longer than that.
+/// If a change makes it live longer than that.
 pub fn schedule(policy: &Policy, before: &Key, after: &Rules) -> Result<()> {
     new_schedule(
         policy,
@@ -95,7 +100,7 @@ pub fn schedule(policy: &Policy, before: &Key, after: &Rules) -> Result<()> {
     )
 }
 
-/// The same of a new key, and of one with the rules `before`: what it has may stay.
+/// The same for a new key, or for one with the rules `before`, which it may keep.
 ///
 /// # Errors
 /// Those of [`schedule`].
@@ -117,11 +122,11 @@ pub fn new_schedule(
     {
         let most = when::duration(every.unwrap_or_default());
         return Err(refuse(
-            format_args!(
-                "`rotate_every`: keys of this client have to be rotated every {most}, or more often"
-            ),
+            Code::BeyondCeiling,
+            format_args!("keys of this client have to be rotated every {most}, or more often"),
             format_args!("give `{most}` or less, or leave it out"),
-        ));
+        )
+        .field("rotate_every"));
     }
     let most = longest_grace(policy, plan);
     if let Some(own) = after.grace
@@ -130,16 +135,17 @@ pub fn new_schedule(
     {
         let most = when::duration(most);
         return Err(refuse(
-            format_args!(
-                "`grace`: a rotated key of this client goes on working for {most} at most"
-            ),
+            Code::BeyondCeiling,
+            format_args!("a rotated key of this client goes on working for {most} at most"),
             format_args!("give `{most}` or less, or leave it out"),
-        ));
+        )
+        .field("grace"));
     }
     Ok(())
 }
 
-/// How long a key may go on beside its successor: otherwise two would be had for one.
+/// How long a key may remain valid next to its successor; otherwise the client would have two for
+/// one.
 fn longest_grace(policy: &Policy, plan: Option<&str>) -> u64 {
     let said = plan.and_then(|p| policy.plans.get(p)?.grace);
     said.unwrap_or(GRACE).max(86_400)

@@ -1,4 +1,4 @@
-//! Keys made: one, or many at once.
+//! Making keys, one or many at once.
 
 use keystile_core::key::{self, KeyId, KeyText};
 use keystile_core::policy::Policy;
@@ -6,8 +6,9 @@ use keystile_core::policy::Policy;
 use super::Draft;
 use crate::client;
 use crate::policy;
-use keystile_model::error::{Result, refuse};
-use keystile_model::record::{Client, Key, Rules};
+use keystile_model::error::{Code, Result, refuse};
+use keystile_model::key::Rules;
+use keystile_model::record::{Client, Key};
 use keystile_model::world::World;
 use keystile_store::rows::MANY;
 use keystile_store::{Store, Tx};
@@ -16,7 +17,7 @@ use keystile_store::{Store, Tx};
 pub struct Issued {
     /// The key itself.
     pub text: KeyText,
-    /// What the store keeps.
+    /// What the store keeps about it.
     pub key: Key,
 }
 
@@ -26,11 +27,11 @@ impl AsRef<Key> for Issued {
     }
 }
 
-/// Issues `count` keys that are alike, in the order of their ids. `progress` hears how many
-/// there are. Gives back the policy too, for advice.
+/// Issues `count` identical keys, sorted by id. `progress` is called with the number so far. Also
+/// gives the policy, for hints.
 ///
 /// # Errors
-/// There is no such client; the policy or the caller's ceilings refuse such a key; those of
+/// If there is no such client, or the policy or the caller's ceilings refuse such a key; those of
 /// the store.
 pub fn issue(
     store: &mut Store,
@@ -44,7 +45,7 @@ pub fn issue(
         let policy = policy(tx)?.policy;
         let client = client(tx, &world.caller, client_name)?;
         let now = world.now.seconds();
-        let rules = draft.checked(&policy, now)?;
+        let rules = super::checked(draft, &policy, now)?;
         if let Some(ceilings) = world.caller.bound() {
             let plan = client.plan.as_deref();
             ceilings.admit(&rules, plan, now)?;
@@ -54,6 +55,7 @@ pub fn issue(
                 let living = tx.living_keys_of(client.number, now, most.saturating_add(1))?;
                 if living.saturating_add(u64::from(count)) > most {
                     return Err(refuse(
+                        Code::KeyLimitReached,
                         format_args!(
                             "client `{client_name}` may have {} at once, and has {living}",
                             super::count(usize::try_from(most).unwrap_or(usize::MAX))
@@ -74,7 +76,7 @@ pub fn issue(
     })
 }
 
-/// So many different ids, in order: keys that are neighbours lie on the same pages.
+/// This many different ids, sorted, because neighbouring keys are on the same pages.
 pub(in super::super) fn random_ids(world: &World, count: usize) -> Result<Vec<KeyId>> {
     let mut ids = Vec::with_capacity(count);
     while ids.len() < count {
@@ -87,20 +89,20 @@ pub(in super::super) fn random_ids(world: &World, count: usize) -> Result<Vec<Ke
     Ok(ids)
 }
 
-/// A key that is to be made; all has been checked.
+/// A key to be made, after all checks.
 pub(in super::super) struct New {
-    /// Its id, unless another key has that.
+    /// Its id, unless another key already has it.
     id: KeyId,
     client_number: u32,
     client: String,
     client_plan: Option<String>,
     rules: Rules,
-    /// The line that it goes on, and the key before it.
+    /// Its chain of rotations, and the key that it replaces.
     line: Option<(KeyId, KeyId)>,
 }
 
 impl New {
-    /// The first of its line.
+    /// The first of its chain.
     fn of(id: KeyId, client: &Client, rules: Rules) -> Self {
         Self {
             id,
@@ -150,14 +152,14 @@ impl New {
     }
 }
 
-/// Adds keys, some dozens at a time, and says so in the audit log.
+/// Adds keys, some dozens at a time, with their audit records.
 pub(in super::super) fn make(
     tx: &mut Tx<'_>,
     world: &World,
     policy: &Policy,
     mut new: Vec<New>,
 ) -> Result<Vec<Issued>> {
-    // Ten digits meet by chance about once in a billion keys; the database would refuse.
+    // Ten digits collide by chance about once in a billion keys; the database would refuse.
     let ids: Vec<KeyId> = new.iter().map(|n| n.id).collect();
     if tx.has_any_key(&ids)? {
         for n in &mut new {

@@ -1,8 +1,8 @@
 //! What a caller that is bound to a client may give its keys.
 
-use crate::key::Draft;
+use crate::key::{self, Draft};
 use keystile_model::caller::*;
-use keystile_model::record::Rules;
+use keystile_model::key::Rules;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -10,7 +10,7 @@ fn rules(change: impl FnOnce(&mut Rules)) -> Rules {
     let policy = keystile_policy::file::parse("p", keystile_policy::file::DEFAULT.to_owned())
         .unwrap()
         .policy;
-    let mut rules = Draft::default().checked(&policy, NOW).unwrap();
+    let mut rules = key::checked(Draft::default(), &policy, NOW).unwrap();
     change(&mut rules);
     rules
 }
@@ -105,7 +105,7 @@ fn a_key_beyond_the_ceilings_is_renamed_and_shortened_but_never_widened() {
     assert!(after(|r| r.expires = Some(NOW + 600)).is_err());
     assert!(after(|r| r.expires = None).is_err());
     assert!(after(|r| r.plan = Some("free".to_owned())).is_err());
-    assert!(after(|r| r.allow = vec!["10.0.0.0/8".parse().unwrap()]).is_err());
+    assert!(after(|r| r.cidrs = vec!["10.0.0.0/8".parse().unwrap()]).is_err());
     // Giving up what is beyond them is a change of rights too, and lasting.
     assert!(after(|r| r.scopes = vec!["read".to_owned()]).is_err());
 }

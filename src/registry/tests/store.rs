@@ -9,7 +9,7 @@ use crate::client;
 use crate::key;
 use crate::publish;
 use keystile_model::audit::{Broken, Head, Link, Outcome, Record};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_policy::file as policy_file;
 use keystile_store::bench::{SCRIPTS, signed};
 use keystile_store::master_key::MasterKey;
@@ -56,7 +56,7 @@ fn what_fails_half_way_leaves_no_trace() {
     let failed: Result<()> = b.store.write(&world, |tx| {
         tx.keyset_changed();
         tx.audit(&world, "key.issue", "x", None, None)?;
-        Err(refuse("no", "stop"))
+        Err(refuse(Code::InvalidValue, "no", "stop"))
     });
     assert!(failed.is_err());
     assert_eq!((count(&mut b), b.version()), (before, version));
@@ -203,10 +203,7 @@ fn a_store_of_a_newer_schema_is_refused() {
         .pragma_update(None, "user_version", 99)
         .unwrap();
     let error = Store::open(&b.path, &b.key).err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "the store was written by a newer keystilectl; use that one, or update this one"
-    );
+    assert!(error.is(keystile_model::error::Code::StoreNewer));
 }
 
 #[test]
@@ -562,7 +559,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
 
     let failed: Result<()> = b.store.together(|store| {
         twice(store)?;
-        Err(refuse("no", "stop"))
+        Err(refuse(Code::InvalidValue, "no", "stop"))
     });
     assert!(failed.is_err());
     assert_eq!(count(&mut b), 2);
@@ -572,7 +569,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
         .together(|store| {
             let failed: Result<()> = store.write(&system::at(NOON + 3), |tx| {
                 tx.keyset_changed();
-                Err(refuse("no", "stop"))
+                Err(refuse(Code::InvalidValue, "no", "stop"))
             });
             assert!(failed.is_err());
             twice(store)

@@ -1,5 +1,5 @@
-//! Plain rules over what was counted. What one of them finds is an event, once for each
-//! key, rule and day: an audit record, and so a message to webhooks.
+//! Simple rules over what was counted. A finding is one event per key, rule and day: an audit
+//! record, and so a webhook message.
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -11,16 +11,16 @@ use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Store, Untold, UsageTx, Whose};
 
-/// Hours that a spike is compared with.
+/// How many hours a spike is compared with.
 const HISTORY: u64 = 7 * 24;
-/// Hours that a key must have been used for before it can have spikes.
+/// How many hours a key must have been in use before it can have spikes.
 const SETTLED: u64 = 24;
-/// Networks noted of a key; one that roams further is expected to.
+/// How many networks are recorded per key; a key with more is expected to roam.
 const NETWORKS: u64 = 256;
-/// Anomalies told in one transaction.
+/// How many anomalies are reported in one transaction.
 const STEP: u32 = 500;
 
-/// What a rule looks for. [`Rule::name`] behind `anomaly.` is its event.
+/// The rules. The event of a rule is `anomaly.` followed by [`Rule::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Far more requests in an hour than ever in the week before.
@@ -36,7 +36,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The word for it.
+    /// The type as a word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spike => "spike",
@@ -56,7 +56,7 @@ impl Rule {
 /// A key was let through from a network.
 ///
 /// # Errors
-/// Those of the database; so with all below.
+/// Those of the database; the same for all below.
 pub fn network(
     tx: &mut UsageTx<'_>,
     settings: &Settings,
@@ -76,7 +76,7 @@ pub fn network(
     Ok(())
 }
 
-/// A key that gives way to another one at `end` was let through.
+/// A key that stops working at `end` because it was rotated was let through.
 pub fn rotated(
     tx: &mut UsageTx<'_>,
     settings: &Settings,
@@ -92,8 +92,8 @@ pub fn rotated(
     Ok(())
 }
 
-/// Looks at the hour that an instant lies in, in seconds, and for some minutes at the one
-/// before, whose last batches come then.
+/// Examines the hour that contains a time, in seconds, and for some minutes also the hour before,
+/// whose last batches arrive then.
 pub fn look(tx: &mut UsageTx<'_>, now: u64) -> Result<()> {
     let settings = Settings::read(tx)?;
     let hour = now / HOUR;
@@ -104,7 +104,7 @@ pub fn look(tx: &mut UsageTx<'_>, now: u64) -> Result<()> {
 }
 
 fn look_at(tx: &mut UsageTx<'_>, settings: &Settings, hour: u64, now: u64) -> Result<()> {
-    // Of the hour that it is found in, so that the hour before is not a second event.
+    // Dated to the hour in which it is found, so that the hour before is not a second event.
     let at = now.min(hour * HOUR + HOUR - 1);
     for (rule, outcome, enough) in [
         (
@@ -149,8 +149,8 @@ fn found(tx: &mut UsageTx<'_>, key: i64, rule: Rule, at: u64, detail: &Value) ->
     tx.add_anomaly(key, rule.name(), at, &detail.to_string())
 }
 
-/// Writes to the audit log what it has not been told yet, and gives that: it is to be
-/// noted with [`UsageTx::set_told`]. A crash between the two tells of it twice.
+/// Writes anomalies to the audit log that are not there yet, and gives them: mark them with
+/// [`UsageTx::set_told`]. A crash in between reports them twice.
 pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
     let untold = store.with_usage(|_, usage| usage.read(|tx| tx.untold(STEP)))?;
     if untold.is_empty() {

@@ -1,4 +1,4 @@
-//! What a transaction of batches writes: each batch once, however often it comes.
+//! What a transaction of batches writes: each batch once, however often it arrives.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ use super::{LATEST, Settings, Step, anomaly, window};
 use keystile_model::error::Result;
 use keystile_store::{Cell, KeyFacts, Seen, Tx, UsageTx};
 
-/// An Envoy's clock may be ahead by so much, in seconds; what it dates later is counted in
-/// the minute in which it comes.
+/// How far an Envoy's clock may be ahead, in seconds; later counts belong to the minute in which
+/// they arrive.
 const AHEAD: u64 = 300;
-/// Requests of one row: enough for a million a second, and far from what would not add up.
+/// The most requests of one row: enough for a million a second, and far from an overflow.
 const ROW: u64 = 1 << 26;
-/// Quotas of one receipt: it must not become longer than VMs take.
+/// The most quotas of one receipt, so that it does not become longer than VMs accept.
 const QUOTAS: usize = 12_000;
 /// The longest name of a route or an outcome, in characters.
 const NAME: usize = 256;
@@ -52,7 +52,7 @@ impl Registry {
     }
 }
 
-/// What became of a batch.
+/// The result for a batch.
 #[derive(Debug)]
 pub struct Counted {
     /// The answer to it.
@@ -61,9 +61,9 @@ pub struct Counted {
     pub fresh: bool,
     /// Its requests by outcome, if they are counted now.
     pub outcomes: Vec<(String, u64)>,
-    /// Requests that the VM had no room for, likewise.
+    /// Requests for which the VM had no room, likewise.
     pub dropped: u64,
-    /// Requests that come too late to be counted, likewise.
+    /// Requests that arrived too late to be counted, likewise.
     pub late: u64,
 }
 
@@ -136,7 +136,7 @@ impl<'r> Run<'r, '_> {
         let Some(seqs) = after(known, batch.seq) else {
             return Ok(counted);
         };
-        // A clock that is ahead keeps its VM known until its batches are too old for it.
+        // If a clock is ahead, its VM stays known until its batches are too old for it.
         let seen = self.now.max(batch.at);
         self.tx
             .set_counted(source, batch.vm, batch.claimed, seqs, seen)?;
@@ -236,7 +236,7 @@ impl<'r> Run<'r, '_> {
         self.tx.key_seen(
             key.number,
             Seen {
-                // Not after it is told, whatever a clock says.
+                // Not later than the report, whatever a clock says.
                 last: told.last.clamp(at, at + GRAIN).min(self.now.max(at)),
                 address: shown.as_deref(),
                 agent: agent.as_deref(),
@@ -258,7 +258,7 @@ impl<'r> Run<'r, '_> {
         Ok(())
     }
 
-    /// Sums written in the order of the tables: neighbours lie on the same page.
+    /// Sums are written in the order of the tables, because neighbours are on the same page.
     fn write(&mut self) -> Result<()> {
         for step in Step::ALL {
             let oldest = self.now.saturating_sub(self.settings.kept(step));
@@ -298,7 +298,8 @@ impl<'r> Run<'r, '_> {
             }
         }
         let mut quotas = Vec::new();
-        // The windows of now last: of two answers to one quota the last should be the newest.
+        // The current windows last: if there are two answers for one quota, the last should be the
+        // newest.
         let before = windows.iter().filter(|(then, now, _)| then < now);
         let before: Vec<_> = before.map(|(then, _, l)| (*then, *l)).collect();
         let current = windows.iter().map(|(_, now, l)| (*now, *l));
@@ -331,9 +332,9 @@ pub const NOBODY: i64 = -1;
 /// The client that stands for all of them.
 const ALL: i64 = 0;
 
-/// What is counted of a VM after a batch, if that is new: the last number, and in bits
-/// which of the 64 before it. One that is older than those was counted, for a VM has no
-/// more than a few batches under way.
+/// What has been counted for a VM after a batch, if the batch is new: the last number, and as bits
+/// which of the 64 before it. A batch older than those was counted, because a VM has only a few
+/// batches in transit.
 fn after(counted: Option<(u64, u64)>, seq: u64) -> Option<(u64, u64)> {
     let Some((last, before)) = counted else {
         return Some((seq, 0));
@@ -356,7 +357,7 @@ fn network(address: IpAddr) -> Option<IpNet> {
     IpNet::new(address, length).ok().map(|net| net.trunc())
 }
 
-/// Text for terminals and tables, of so many characters at most.
+/// Text for terminals and tables, of at most this many characters.
 fn plain(text: &str, most: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())

@@ -1,4 +1,4 @@
-//! What was counted, asked for: a range of time, in steps, told apart by one thing.
+//! Queries for what was counted: a time range, in steps, broken down by one property.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,20 @@ use utoipa::ToSchema;
 
 use super::count::NOBODY;
 use super::{DAY, HOUR, Settings, Step};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
 use keystile_store::{Dimension, Grouped, These, UsageTx, Whose};
 
 /// Steps of one answer.
 const POINTS: u64 = 3_000;
 
-/// What requests are told apart by.
+/// What requests are broken down by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// The route that they matched
     Route,
-    /// What became of them: `ok`, or the code of the refusal
+    /// The outcome: `ok`, or the code of the refusal
     Outcome,
     /// The key that they carried
     Key,
@@ -37,27 +37,27 @@ pub struct Span {
     pub first: u64,
     /// The last.
     pub last: u64,
-    /// The range ends with the step of now: there is nothing after it.
+    /// The range ends with the current step: there is nothing after it.
     open: bool,
 }
 
-/// What is asked.
+/// A query.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
     /// Whose requests.
     pub whose: Whose,
     /// When.
     pub span: Span,
-    /// Told apart by what.
+    /// What to break it down by.
     pub by: Option<By>,
-    /// Groups at most; the others are taken together.
+    /// The most groups; the others are taken together.
     pub most: usize,
 }
 
 /// Requests of a step or of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// All of them.
+    /// All requests.
     pub requests: u64,
     /// Those that were let through.
     pub allowed: u64,
@@ -83,7 +83,7 @@ pub struct Answer {
     pub course: Vec<Sum>,
     /// The largest groups first.
     pub groups: Vec<Group>,
-    /// How many groups there are beside those, and what they have.
+    /// How many other groups there are, and what they have.
     pub others: (u64, Sum),
 }
 
@@ -95,11 +95,11 @@ impl Sum {
 }
 
 impl Span {
-    /// From an instant to another or to now, in seconds; without a step, in one that makes
-    /// some dozen points and is still kept.
+    /// From one time to another or to now, in seconds; without a step, in one that gives some dozen
+    /// points and is still kept.
     ///
     /// # Errors
-    /// The range is none, too long for its steps, or longer ago than they are kept.
+    /// If the range is empty, too long for its steps, or longer ago than they are kept.
     pub fn new(
         (since, until): (u64, Option<u64>),
         step: Option<Step>,
@@ -109,22 +109,26 @@ impl Span {
         let end = until.unwrap_or(now).min(now);
         if since > end {
             return Err(refuse(
+                Code::EndsBeforeBegin,
                 "the range ends before it begins",
                 "give a `since` that is past, and an `until` after it",
-            ));
+            )
+            .about("until"));
         }
         let kept = |step: Step| since >= now.saturating_sub(settings.kept(step));
         let step = match step {
             Some(step) if kept(step) || step == Step::Day => step,
             Some(step) => {
                 return Err(refuse(
+                    Code::OutOfRange,
                     format_args!(
                         "usage by {} is kept for {}",
                         step.name(),
                         when::duration(settings.kept(step))
                     ),
                     "ask for less time, or for longer steps",
-                ));
+                )
+                .about("since"));
             }
             None if end - since <= 3 * HOUR && kept(Step::Minute) => Step::Minute,
             None if end - since <= 3 * DAY && kept(Step::Hour) => Step::Hour,
@@ -136,13 +140,15 @@ impl Span {
         let first = since / unit;
         if last - first >= POINTS {
             return Err(refuse(
+                Code::OutOfRange,
                 format_args!(
                     "that would be {} steps of a {}",
                     last - first + 1,
                     step.name()
                 ),
                 format_args!("ask for {POINTS} at most, or for longer steps"),
-            ));
+            )
+            .about("step"));
         }
         Ok(Self {
             step,
@@ -171,8 +177,8 @@ impl Span {
         usize::try_from(t.saturating_sub(self.first)).unwrap_or(usize::MAX)
     }
 
-    /// The same range with the whole of longer units in it: who wants sums alone reads a
-    /// fraction of the rows.
+    /// The same range in longer units where these are complete: for sums alone, a fraction of the
+    /// rows is enough.
     fn coarse(&self) -> Vec<(Step, (u64, u64))> {
         let (longer, ratio) = match self.step {
             Step::Minute => (Step::Hour, 60),
@@ -286,7 +292,7 @@ fn groups(tx: &UsageTx<'_>, question: &Question, by: By) -> Result<Vec<Group>> {
     Ok(groups.collect())
 }
 
-/// Of keys and clients there may be many, and the course of few is asked for afterwards.
+/// There may be many keys and clients, so the course of the few largest is read afterwards.
 fn many(tx: &UsageTx<'_>, these: These, span: &Span) -> Result<Vec<Group>> {
     let mut sums: HashMap<i64, Sum> = HashMap::new();
     for (step, range) in span.coarse() {

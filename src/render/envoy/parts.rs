@@ -1,5 +1,5 @@
-//! The parts of `envoy/discovery.yaml` that other hosts (Istio, Envoy Gateway) put into a
-//! configuration of theirs, so that what they get is what is tried on the real Envoy.
+//! The parts of `envoy/discovery.yaml` that go into configurations of other hosts (Istio, Envoy
+//! Gateway), so that these get what is tested on the real Envoy.
 
 use serde_json::{Value, json};
 
@@ -10,15 +10,15 @@ use keystile_policy::yaml::{self, Node};
 const TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
-/// Filters and tags, as Envoy's configuration has them.
+/// Filters and tags in the form of Envoy's configuration.
 pub struct Parts {
-    /// The disabled filter that the base comes to.
+    /// The disabled filter that receives the base.
     pub base: Value,
     /// The filter that decides.
     pub active: Value,
-    /// What stands behind it and lets nothing through that it has not judged.
+    /// The guard behind it, which lets through only what it has judged.
     pub guard: Value,
-    /// What turns the names of the filter's metrics into labels.
+    /// The rules that turn the names of the filter's metrics into labels.
     pub stats_tags: Value,
     keeper: Value,
     discovery: Value,
@@ -30,9 +30,9 @@ pub struct Parts {
 pub struct ControlPlane {
     /// Its discovery service.
     pub discovery: HostPort,
-    /// Where it takes reports.
+    /// Where it accepts reports.
     pub control: HostPort,
-    /// How its certificate is checked; in clear if `None`.
+    /// How to validate its certificate; `None` for no TLS.
     pub tls: Option<Tls>,
 }
 
@@ -62,9 +62,8 @@ impl Parts {
         })
     }
 
-    /// What a bootstrap needs whatever the delivery: the labels of metrics, and the service that
-    /// keeps what VMs of this `vm_id` share. Where the host leaves it empty, that is an id as
-    /// well.
+    /// What a bootstrap always needs: the labels of metrics, and the service that keeps what VMs of
+    /// this `vm_id` share. An empty `vm_id` is an id as well.
     pub fn bootstrap(&self, vm_id: &str) -> Result<Value> {
         let mut keeper = self.keeper.clone();
         let place = "/typed_config/config/vm_config/vm_id";
@@ -113,8 +112,8 @@ fn cluster(template: &Value, to: &HostPort, tls: Option<&Tls>, discovery: bool) 
     Ok(cluster)
 }
 
-/// The control plane's certificate must be for the name that is connected to: an authority
-/// alone would let every other certificate of it pass for the control plane's.
+/// The control plane's certificate must match the name that is connected to: otherwise any other
+/// certificate of the authority would be accepted as the control plane's.
 fn transport_socket(to: &HostPort, tls: &Tls, discovery: bool) -> Value {
     let kind = if to.is_address() { "IP_ADDRESS" } else { "DNS" };
     let mut common = json!({

@@ -1,5 +1,4 @@
-//! What is printed of `gateway.envoyproxy.io/v1alpha1`: the fields that are used, and no
-//! other.
+//! The fields of `gateway.envoyproxy.io/v1alpha1` that are printed.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,5 +1,4 @@
-//! EnvoyFilters, and what is merged into a proxy's bootstrap: what Istio has no resource of
-//! its own for.
+//! EnvoyFilters, and what is merged into a proxy's bootstrap, for which Istio has no resource.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use super::types::{
 use crate::envoy::parts::Parts;
 use crate::kubernetes::types::ConfigMap;
 use crate::manifest::{Metadata, Resource};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Result, defect};
 
 type EnvoyFilter = Resource<EnvoyFilterSpec>;
 
@@ -38,17 +37,17 @@ pub struct Patches<'a> {
 }
 
 impl Patches<'_> {
-    /// The lock behind the door: a worker that fails to load the filter leaves it out and
-    /// lets requests pass; this answers 403 unless the filter has said who calls. Right
-    /// before the router, which is after every phase of a WasmPlugin.
+    /// The guard: a worker that fails to load the filter leaves it out and lets requests pass; this
+    /// answers 403 unless the filter has set the caller. Right before the router, which is after
+    /// every phase of a WasmPlugin.
     pub fn guard(&self, parts: &Parts) -> EnvoyFilter {
         let before_router = Some(ROUTER);
         let guard = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);
         self.resource(GUARD, vec![guard, self.no_underscores()])
     }
 
-    /// Istio lets headers with underscores through, and many servers read `x_keystile_client`
-    /// as `x-keystile-client`: a caller could name himself.
+    /// Istio lets headers with underscores through, and many servers read `x_keystile_client` as
+    /// `x-keystile-client`, so callers could choose their identity.
     fn no_underscores(&self) -> ConfigPatch {
         let value = json!({
             "name": CONNECTION_MANAGER,
@@ -63,28 +62,24 @@ impl Patches<'_> {
         }
     }
 
-    /// The filters that ask for base and overlay, before every other: a request is judged
-    /// before anything else is done with it. Each is put first, so the last ends up there.
+    /// The filters for base and overlay, before all others: a request is judged before anything
+    /// else is done with it. Each is inserted first, so the last one ends up first.
     pub fn filters(&self, parts: &Parts) -> EnvoyFilter {
         let first = |filter| self.http_filter(Operation::InsertFirst, None, filter);
         self.resource(FILTERS, vec![first(&parts.active), first(&parts.base)])
     }
 
-    /// What a proxy must know at its start: the labels of metrics, the keeper, and the clusters,
-    /// because Envoy refuses discovery from a cluster that it was told of later. No EnvoyFilter:
-    /// Istio applies none to the bootstrap.
+    /// What a proxy must know when it starts: the labels of metrics, the keeper, and the clusters,
+    /// because Envoy refuses discovery from a cluster that is added later. Not an EnvoyFilter,
+    /// because Istio applies none to the bootstrap.
     pub fn bootstrap(&self, parts: &Parts, vm_id: &str, clusters: &[Value]) -> Result<ConfigMap> {
         let mut value = parts.bootstrap(vm_id)?;
         if let (false, Some(fields)) = (clusters.is_empty(), value.as_object_mut()) {
             let resources = json!({"clusters": clusters});
             fields.insert("static_resources".to_owned(), resources);
         }
-        let text = serde_json::to_string_pretty(&value).map_err(|e| {
-            refuse(
-                format_args!("the bootstrap cannot be written ({e})"),
-                "report this: it is a mistake in keystilectl",
-            )
-        })?;
+        let text = serde_json::to_string_pretty(&value)
+            .map_err(|e| defect(format_args!("the bootstrap cannot be written ({e})")))?;
         Ok(ConfigMap {
             api_version: "v1",
             kind: "ConfigMap",

@@ -1,5 +1,4 @@
-//! What is printed of Istio's API: the fields that are used, and no other. Fields stand in
-//! the order of the API's documentation.
+//! The fields of Istio's API that are printed, in the order of its documentation.
 
 use std::collections::BTreeMap;
 

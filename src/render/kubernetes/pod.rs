@@ -1,5 +1,4 @@
-//! Pods and their containers, as Kubernetes' API has them: the fields that are used, and no
-//! other.
+//! The fields of pods and containers in Kubernetes' API that are printed.
 
 use serde::Serialize;
 
@@ -147,7 +146,7 @@ impl EnvVar {
         Self { name, value }
     }
 
-    /// With what a Secret has under this key.
+    /// With the value of this key of a Secret.
     pub fn of_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
         let secret_key_ref = SecretKey { name: secret, key };
         let value = EnvValue::ValueFrom { secret_key_ref };

@@ -1,5 +1,4 @@
-//! What is printed of Kubernetes' own API: the fields that are used, and no other. Fields
-//! stand in the order of the API's documentation.
+//! The fields of Kubernetes' own API that are printed, in the order of its documentation.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What runs in the cluster: the server, and the job that copies its store.
+//! What runs in the cluster: the server, and the job that backs up its store.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,12 @@ use super::types::{CronJobSpec, JobSpec, JobTemplate, Port, Resources, StatefulS
 use super::{API, BACKUP, Cluster, DISCOVERY, NAME, labels, matching, server_labels};
 use crate::manifest::{Labels, Metadata, Resource};
 
-/// Who the processes run as: nobody on the node has this number by chance.
+/// The user of the processes: a number that nobody on the node has by chance.
 const USER: u32 = 65532;
 
 impl Cluster {
-    /// One replica: one process writes the store. Envoys decide without it while it moves.
+    /// One replica, because only one process may write the store. Envoys decide without it while it
+    /// moves.
     pub(super) fn stateful_set(&self) -> Resource<StatefulSetSpec> {
         let tls = VolumeSource::Secret {
             secret_name: "keystile-tls",
@@ -77,7 +78,7 @@ impl Cluster {
         }
     }
 
-    /// Beside the server, because the store's volume is one node's. Seven copies, one for
+    /// On the server's node, because the store's volume belongs to one node. Seven copies, one for
     /// each day of the week.
     pub(super) fn backup_job(&self) -> Resource<CronJobSpec> {
         let script = "exec keystilectl backup \"/backup/keystile-$(date +%a).db\"";

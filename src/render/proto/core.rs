@@ -64,7 +64,7 @@ pub struct TypedExtensionConfig {
     pub typed_config: Option<Any>,
 }
 
-/// Bytes, from wherever. `envoy/config/core/v3/base.proto`.
+/// Bytes from any source. `envoy/config/core/v3/base.proto`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AsyncDataSource {
     /// From where.

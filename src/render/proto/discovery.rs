@@ -35,7 +35,7 @@ pub struct DiscoveryRequest {
     /// What was accepted last.
     #[prost(string, tag = "1")]
     pub version_info: String,
-    /// Who asks.
+    /// A caller.
     #[prost(message, optional, tag = "2")]
     pub node: Option<Node>,
     /// For what.
@@ -58,7 +58,7 @@ pub struct DiscoveryResponse {
     /// Of all that is in it.
     #[prost(string, tag = "1")]
     pub version_info: String,
-    /// What was asked for.
+    /// What was required before.
     #[prost(message, repeated, tag = "2")]
     pub resources: Vec<Any>,
     /// Of this type.
@@ -73,7 +73,7 @@ pub struct DiscoveryResponse {
 /// `envoy/service/discovery/v3/discovery.proto`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DeltaDiscoveryRequest {
-    /// Who asks.
+    /// A caller.
     #[prost(message, optional, tag = "1")]
     pub node: Option<Node>,
     /// For resources of this type.
@@ -128,7 +128,7 @@ pub struct Resource {
     /// Its name.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// How long it is believed without being heard of again.
+    /// How long it is valid without confirmation.
     #[prost(message, optional, tag = "6")]
     pub ttl: Option<Duration>,
 }

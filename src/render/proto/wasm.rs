@@ -29,10 +29,10 @@ pub struct PluginConfig {
     /// What it is configured with.
     #[prost(message, optional, tag = "4")]
     pub configuration: Option<Any>,
-    /// What becomes of requests after a trap.
+    /// What happens to requests after a trap.
     #[prost(enumeration = "FailurePolicy", tag = "7")]
     pub failure_policy: i32,
-    /// When it is started anew after a trap.
+    /// When it is restarted after a trap.
     #[prost(message, optional, tag = "8")]
     pub reload_config: Option<ReloadConfig>,
 }
@@ -78,7 +78,7 @@ pub struct ReloadConfig {
     pub backoff: Option<BackoffStrategy>,
 }
 
-/// What becomes of requests after a trap. `envoy/extensions/wasm/v3/wasm.proto`, of which only the
+/// What happens to requests after a trap. `envoy/extensions/wasm/v3/wasm.proto`, of which only the
 /// policy that is used is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]

@@ -1,4 +1,4 @@
-//! What Envoys are sent: a keyset, sealed, as the bytes of a discovery resource.
+//! What Envoys are sent: a signed keyset, as the bytes of a discovery resource.
 //!
 //! The bytes are made once and shared by all streams, so that a base of megabytes goes
 //! to a thousand Envoys without a thousand copies of it.
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Bytes;
+use keystile_core::hex;
 use keystile_core::keyset::{Built, SigningKey, SigningKeys};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -18,9 +19,9 @@ use keystile_render::proto::google::Any;
 /// The two resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The keyset whole, which travels rarely.
+    /// The full keyset, which is sent rarely.
     Base,
-    /// What changed since, which travels at once.
+    /// What changed since, which is sent at once.
     Overlay,
 }
 
@@ -50,23 +51,23 @@ impl Template {
     }
 }
 
-/// A base or an overlay, with the keys to seal it.
+/// A base or an overlay, with the keys to sign it.
 pub struct Artefact {
     kind: Kind,
     content: String,
-    /// Content of the base that an overlay belongs to.
+    /// The content id of the base that an overlay belongs to.
     over: Option<String>,
     built: Built,
     signers: SigningKeys,
     template: Template,
     first: Arc<Sealed>,
-    /// Seals made because an Envoy refused those before, while a stream holds them.
+    /// Seals that were made because an Envoy rejected earlier ones, while a stream holds them.
     again: Mutex<BTreeMap<u32, Weak<Sealed>>>,
 }
 
 /// An artefact under one nonce.
 pub struct Sealed {
-    /// `<version>-<content>-<nonce>`: Envoy shows it, and tells it when it connects again.
+    /// `<version>-<content>-<nonce>`: Envoy shows it, and sends it when it reconnects.
     pub version_info: String,
     /// The `Any` with the TypedExtensionConfig, encoded.
     pub any: Bytes,
@@ -123,12 +124,12 @@ impl Artefact {
         self.built.version
     }
 
-    /// Names what is signed and by whom, whatever the nonce.
+    /// Identifies what is signed and by which keys, whatever the nonce.
     pub fn content(&self) -> &str {
         &self.content
     }
 
-    /// Content of the base that an overlay belongs to.
+    /// The content id of the base that an overlay belongs to.
     pub fn base(&self) -> Option<&str> {
         self.over.as_deref()
     }
@@ -148,9 +149,8 @@ impl Artefact {
         kids(&self.signers).eq(kids(signers))
     }
 
-    /// The seal for the n-th attempt: an Envoy takes bytes that it has refused, pushed
-    /// again unchanged, for accepted, so each attempt has a nonce of its own. Envoys at
-    /// the same attempt share one.
+    /// The seal for the n-th attempt: an Envoy that gets rejected bytes again unchanged treats them
+    /// as accepted, so each attempt has a nonce of its own. Envoys at the same attempt share one.
     ///
     /// # Errors
     /// Those of `nonce`.
@@ -185,9 +185,9 @@ fn kids(signers: &SigningKeys) -> impl Iterator<Item = &str> {
     keys.iter().map(SigningKey::kid)
 }
 
-/// Who signed belongs to it: Envoys get the content again when the signing keys change,
-/// so that one that knows none of them is noticed while the former still count.
-/// So does all that surrounds a keyset: base and overlay share a VM only if it is the same.
+/// The signing keys are part of it: Envoys get the content again when they change, so that an Envoy
+/// that knows none of the new ones is noticed while the old ones still count. So is everything
+/// around a keyset: base and overlay share a VM only if it is the same.
 fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String {
     let mut hash = Sha256::new();
     hash.update(ecds::filter("", &template.wasm, Vec::new()).encode_to_vec());
@@ -196,8 +196,7 @@ fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String 
         hash.update(b"\n");
         hash.update(kid.as_bytes());
     }
-    let digest = hash.finalize();
-    digest.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex::start(hash.finalize(), 4)
 }
 
 fn seal(

@@ -92,7 +92,7 @@ where
                 "a discovery stream was dropped"
             );
         }
-        // A peer that does not read has no use for a status either.
+        // A peer that does not read does not need a status either.
         let _ = out.try_send(Err(status));
     });
     let mut response = Response::new(Body::new(wire::Body::new(messages)));

@@ -1,9 +1,9 @@
-//! The Envoys: who is connected, what each was sent, acknowledged or refused, and what
-//! its VMs have proved to have in force.
+//! The Envoys: which are connected, what each was sent, acknowledged or rejected, and what its VMs
+//! have proved to have in force.
 //!
-//! One lock, held for moments, around maps that are bounded: nodes by the number of
-//! streams, what an Envoy says of itself by the limits below. A node is known until it is
-//! forgotten by its name: the store keeps it over a restart ([`keeper`]).
+//! One lock, held briefly, around bounded maps: nodes are bounded by the number of streams, an
+//! Envoy's own data by the limits below. A node is known until it is forgotten by name: the store
+//! keeps it across restarts ([`keeper`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -14,24 +14,25 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::artefact::{Artefact, Kind};
+use super::artefact::Kind;
 use super::settings::Limits;
 use keystile_model::world::Moment;
-use keystile_system as system;
 
 pub mod keeper;
 mod known;
+mod member;
 mod process;
 mod proof;
 mod view;
 
+pub use member::Member;
 pub use proof::{Proof, Refused, Waited};
 
-/// Bytes kept of what an Envoy says: a refusal's message, its version.
+/// How many bytes of an Envoy's text are kept: the message of a rejection, its version.
 const MESSAGE_MOST: usize = 500;
-/// The base is pushed again for a VM that lost it once in this time and node.
+/// How often per node the base is pushed again for a VM that lost it.
 const REPAIR_EVERY: Duration = Duration::from_secs(2);
-/// Workers load a base after the main thread has acknowledged it, and say within a second that
+/// Workers load a base after the main thread has acknowledged it, and report within a second that
 /// they have it.
 const LOADED_AFTER: Duration = Duration::from_secs(3);
 
@@ -52,13 +53,13 @@ struct Inner {
     issued: known::Issued,
     /// The Envoys that the store remembers have been read from it.
     loaded: bool,
-    /// Nodes that the store is to be told of.
+    /// Nodes that have to be written to the store.
     unkept: BTreeSet<String>,
-    /// Nodes that it is to forget.
+    /// Nodes that have to be deleted from the store.
     dropped: BTreeSet<String>,
 }
 
-/// Who an Envoy says that it is.
+/// An Envoy's identity, as it claims.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Its node id.
@@ -77,7 +78,7 @@ struct Node {
     address: String,
     /// The store knows it.
     kept: bool,
-    /// It did when this server began.
+    /// The store knew it when this server started.
     is_recalled: bool,
     /// It has sent a signed report.
     proved: bool,
@@ -85,11 +86,11 @@ struct Node {
     gone: Option<Moment>,
     streams: BTreeMap<u64, Subscriber>,
     resources: [Resource; 2],
-    /// Those that report under this name.
+    /// The processes that report under this name.
     processes: process::Processes,
     repairs: u64,
     repaired: Option<Instant>,
-    /// Wakes the node's streams: another one of them, or a report, changed something.
+    /// Wakes the node's streams if another stream or a report changed something.
     wake: watch::Sender<u64>,
 }
 
@@ -100,7 +101,7 @@ struct Subscriber {
     /// The other end of its connection.
     connection: Option<SocketAddr>,
     since: Instant,
-    /// It has been there for so long that its Envoy has reported, if it reports at all.
+    /// It has existed long enough for its Envoy to have reported, if it reports at all.
     is_settled: bool,
 }
 
@@ -122,7 +123,7 @@ struct Resource {
     /// When it acknowledged a push of this server last.
     landed: Option<Instant>,
     refused: Option<Refusal>,
-    /// Of which content the n-th seal is the next to try.
+    /// The content id, and the number of the seal to try next.
     attempt: (String, u32),
     /// A push of it has not been answered.
     flying: bool,
@@ -133,7 +134,7 @@ struct Resource {
 struct Held {
     version: u64,
     content: String,
-    /// Of an overlay: content of its base, if we know.
+    /// For an overlay: the content id of its base, if known.
     base: Option<String>,
 }
 
@@ -144,7 +145,7 @@ struct Refusal {
     times: u64,
 }
 
-/// What a stream has to know of its node before it pushes.
+/// What a stream has to know about its node before it pushes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Content of the base that the node acknowledged.
@@ -159,7 +160,7 @@ pub struct Standing {
     pub overlay_flying: bool,
     /// Whether a stream of the node subscribes to base and overlay.
     pub subscribed: [bool; 2],
-    /// How often the base was asked for again.
+    /// How often the base was requested again.
     pub repairs: u64,
 }
 
@@ -246,9 +247,9 @@ impl Node {
         self.subscribed(kind).count()
     }
 
-    /// How many Envoys its streams may come from. One Envoy opens several where its listeners write
-    /// the discovery service differently, all over one connection. So does a proxy for several
-    /// Envoys, which therefore get the time to report.
+    /// How many Envoys its streams may belong to. One Envoy opens several if its listeners
+    /// configure the discovery service in different ways, all over one connection. So does a proxy
+    /// for several Envoys, which are therefore given time to report.
     fn peers(&self, kind: Kind) -> usize {
         let mut connections = BTreeSet::new();
         let others = self
@@ -263,8 +264,8 @@ impl Node {
         others.count() + connections.len()
     }
 
-    /// Whether a VM lacks the base, and has not said so before it was last pushed: it is not
-    /// on its way, and has had time to arrive.
+    /// Whether a VM lacks the base and reported that after it was last pushed: the base is not in
+    /// transit, and has had time to arrive.
     fn lacks_base(&self, at: Instant) -> bool {
         let [base, _] = &self.resources;
         let loaded = base.landed.is_none_or(|then| at >= then + LOADED_AFTER);
@@ -278,7 +279,7 @@ impl Node {
             && vms.any(|(_, vm)| vm.missing_base && !before(vm))
     }
 
-    /// What nobody is subscribed to any more is on its way to nobody.
+    /// A resource without subscribers is not in transit.
     fn land(&mut self) {
         for kind in Kind::ALL {
             if self.subscribers(kind) == 0 {
@@ -293,236 +294,6 @@ impl Node {
     }
 }
 
-/// A stream's place in the fleet, given back when it is dropped.
-pub struct Member {
-    fleet: Arc<Fleet>,
-    stream: u64,
-    address: Option<SocketAddr>,
-    node: Option<String>,
-}
-
-impl Member {
-    /// Says whose stream it is. What is given back wakes the stream.
-    ///
-    /// # Errors
-    /// RESOURCE_EXHAUSTED if there are too many nodes.
-    pub fn identify(
-        &mut self,
-        identity: &Identity,
-        limits: &Limits,
-        now: Moment,
-    ) -> Result<watch::Receiver<u64>, Status> {
-        let mut inner = self.fleet.inner();
-        if !inner.nodes.contains_key(&identity.id) && !inner.make_room(limits.streams * 2) {
-            return Err(Status::resource_exhausted("there are too many nodes"));
-        }
-        let node = inner.nodes.entry(identity.id.clone()).or_default();
-        if node.streams.is_empty() {
-            node.connected = Some(now);
-        }
-        node.gone = None;
-        node.cluster.clone_from(&identity.cluster);
-        node.envoy = bounded(&identity.envoy);
-        node.address = self.address.map(|a| a.to_string()).unwrap_or_default();
-        let stream = Subscriber::new(self.address, system::instant());
-        node.streams.insert(self.stream, stream);
-        let wake = node.wake.subscribe();
-        inner.unkept.insert(identity.id.clone());
-        drop(inner);
-        self.node = Some(identity.id.clone());
-        self.fleet.changed();
-        Ok(wake)
-    }
-
-    fn with<T: Default>(&self, f: impl FnOnce(&mut Node) -> T) -> T {
-        let mut inner = self.fleet.inner();
-        let node = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id));
-        node.map(f).unwrap_or_default()
-    }
-
-    /// The stream wants a resource; `fresh`: its Envoy says that it has nothing of it.
-    pub fn subscribed(&self, kind: Kind, fresh: bool) {
-        let is_new = self.with(|node| {
-            let is_new = fresh && node.subscribers(kind) == 0 && node.streams.len() == 1;
-            if fresh && node.subscribers(kind) == 0 {
-                // An Envoy that has nothing has just started: what others of its name
-                // acknowledged and reported is not true of it.
-                if is_new {
-                    node.processes.begin_anew(system::instant());
-                }
-                node.resource(kind).acknowledged = None;
-                node.resource(kind).sent = None;
-            }
-            if let Some(stream) = node.streams.get_mut(&self.stream) {
-                *slot(&mut stream.wants, kind) = true;
-            }
-            node.wake();
-            is_new
-        });
-        if is_new {
-            self.fleet.inner().unkept.extend(self.node.clone());
-        }
-        self.fleet.changed();
-    }
-
-    /// The Envoy says that it has this from before.
-    pub fn holds(&self, kind: Kind, version: u64, content: &str) {
-        self.with(|node| {
-            let resource = node.resource(kind);
-            resource.acknowledged = Some(Held {
-                version,
-                content: content.to_owned(),
-                base: None,
-            });
-            resource.sent = resource.sent.max(Some(version));
-        });
-    }
-
-    /// The stream wants a resource no more.
-    pub fn unsubscribed(&self, kind: Kind) {
-        self.with(|node| {
-            if let Some(stream) = node.streams.get_mut(&self.stream) {
-                *slot(&mut stream.wants, kind) = false;
-            }
-            node.land();
-            node.wake();
-        });
-    }
-
-    /// What the node has, through whichever stream.
-    pub fn standing(&self) -> Standing {
-        self.with(|node| {
-            let [base, overlay] = &node.resources;
-            let (base, has) = (base.acknowledged.as_ref(), overlay.acknowledged.as_ref());
-            Standing {
-                base: base.map(|h| h.content.clone()),
-                overlay: has.map(|h| h.content.clone()),
-                overlay_base: has.and_then(|h| h.base.clone()),
-                overlay_sent: overlay.sent.unwrap_or(0),
-                overlay_flying: overlay.flying,
-                subscribed: Kind::ALL.map(|kind| node.subscribers(kind) > 0),
-                repairs: node.repairs,
-            }
-        })
-    }
-
-    /// Which seal of an artefact this node has not refused yet; a further one if it
-    /// shall differ from what the node may have accepted, too.
-    pub fn attempt(&self, artefact: &Artefact, further: bool) -> u32 {
-        self.with(|node| {
-            let attempt = &mut node.resource(artefact.kind()).attempt;
-            if attempt.0 != artefact.content() {
-                *attempt = (artefact.content().to_owned(), 0);
-            }
-            if further {
-                attempt.1 = attempt.1.saturating_add(1);
-            }
-            attempt.1
-        })
-    }
-
-    /// An artefact was put on its way.
-    pub fn sent(&self, artefact: &Artefact) {
-        self.with(|node| {
-            let resource = node.resource(artefact.kind());
-            resource.sent = Some(artefact.version());
-            resource.flying = true;
-        });
-    }
-
-    /// The Envoy's main thread took it.
-    pub fn acknowledged(&self, artefact: &Artefact) {
-        self.with(|node| {
-            let resource = node.resource(artefact.kind());
-            resource.acknowledged = Some(Held {
-                version: artefact.version(),
-                content: artefact.content().to_owned(),
-                base: artefact.base().map(ToOwned::to_owned),
-            });
-            resource.landed = Some(system::instant());
-            resource.lagging = false;
-            resource.flying = false;
-            resource.refused = None;
-            node.wake();
-        });
-        self.fleet.changed();
-    }
-
-    /// The Envoy refused it; gives how often it has done so in a row.
-    pub fn refused(&self, artefact: &Artefact, message: &str, now: Moment) -> u64 {
-        self.attempt(artefact, true);
-        let times = self.with(|node| {
-            let resource = node.resource(artefact.kind());
-            resource.lagging = false;
-            resource.flying = false;
-            let before = resource.refused.take().map_or(0, |r| r.times);
-            resource.refused = Some(Refusal {
-                version: artefact.version(),
-                message: bounded(message),
-                at: now,
-                times: before.saturating_add(1),
-            });
-            node.wake();
-            before.saturating_add(1)
-        });
-        self.fleet.changed();
-        times
-    }
-
-    /// The Envoy has not answered a push in time.
-    pub fn lags(&self, kind: Kind) {
-        self.with(|node| node.resource(kind).lagging = true);
-        self.fleet.changed();
-    }
-
-    /// The node's id; empty before it is known.
-    pub fn node(&self) -> &str {
-        self.node.as_deref().unwrap_or_default()
-    }
-
-    /// Counts the stream out; `now` is when.
-    pub fn leave(self, now: Moment) {
-        self.with(|node| {
-            node.streams.remove(&self.stream);
-            node.land();
-            if node.streams.is_empty() {
-                node.gone = Some(now);
-            }
-            node.wake();
-        });
-        self.fleet.inner().unkept.extend(self.node.clone());
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let mut inner = self.fleet.inner();
-        inner.streams = inner.streams.saturating_sub(1);
-        if let Some(address) = self.address {
-            let count = inner.by_address.get_mut(&address.ip()).map(|n| {
-                *n = n.saturating_sub(1);
-                *n
-            });
-            if count == Some(0) {
-                inner.by_address.remove(&address.ip());
-            }
-        }
-        let stream = self.stream;
-        if let Some(node) = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id))
-            && node.streams.remove(&stream).is_some()
-        {
-            node.land();
-            if node.streams.is_empty() {
-                // Broken off before it could say when: the moment it came is the best guess.
-                node.gone = node.connected;
-                inner.unkept.extend(self.node.clone());
-            }
-        }
-        drop(inner);
-        self.fleet.changed();
-    }
-}
-
 fn slot(wants: &mut [bool; 2], kind: Kind) -> &mut bool {
     let [base, overlay] = wants;
     match kind {
@@ -531,7 +302,7 @@ fn slot(wants: &mut [bool; 2], kind: Kind) -> &mut bool {
     }
 }
 
-/// A peer's words, fit for a log and a table.
+/// A peer's text, safe for a log and a table.
 fn bounded(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut out = String::new();

@@ -1,5 +1,5 @@
-//! The versions that were published, the last so many of them, for people who ask what
-//! changed and when. In memory: what happened before is in the audit log.
+//! The last versions that were published, for people who ask what changed and when. In memory only:
+//! earlier changes are in the audit log.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::Published;
 use super::artefact::Artefact;
-use keystile_model::error::{Error, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_registry::inspect::{self, Difference, Opened};
 
-/// Versions kept. An overlay is some 60 KiB at most, as a rule some hundred bytes.
+/// How many versions are kept. An overlay has at most some 60 KiB, usually a few hundred bytes.
 const VERSIONS: usize = 200;
-/// Bases kept: that in force, and the one before, for the difference to it. Each takes
-/// some 60 bytes a key.
+/// How many bases are kept: the one in force and the one before, for the difference. Each takes
+/// some 60 bytes per key.
 const BASES: usize = 2;
 
 /// A version that Envoys were sent.
@@ -28,7 +28,7 @@ pub struct Version {
     pub issued_at: u64,
     /// Number of the audit log's last record then.
     pub audit_seq: u64,
-    /// The same for the version before; `None` for the first after a start.
+    /// The same for the previous version; `None` for the first after a start.
     pub since: Option<u64>,
 }
 
@@ -49,16 +49,16 @@ impl Version {
         (of(&self.published.base), of(&self.published.overlay))
     }
 
-    /// Opens it. Takes some milliseconds for 100,000 keys: not on a thread that serves.
+    /// Opens it. Takes some milliseconds for 100,000 keys, so do not call this on a serving thread.
     ///
     /// # Errors
     /// If it cannot be read back, which is a mistake in keystilectl.
     pub fn open(&self) -> Result<Content> {
         let broken = |e: keystile_core::keyset::Refusal| {
-            refuse(
-                format_args!("version {} cannot be read back ({e})", self.version()),
-                "report this: it is a mistake in keystilectl",
-            )
+            defect(format_args!(
+                "version {} cannot be read back ({e})",
+                self.version()
+            ))
         };
         let (base, overlay) = (&self.published.base, &self.published.overlay);
         let sealed = |a: &Artefact| a.built().seal_raw(a.signers(), 0);
@@ -83,7 +83,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Keys that changed since the base was made, as they are.
+    /// Keys that changed since the base was made, in their present state.
     pub fn changed(&self) -> BTreeMap<KeyId, Value> {
         let entries = self.overlay.entries();
         // Numbers in them are positions in the base's tables.
@@ -91,7 +91,7 @@ impl Content {
         entries.map(json).collect()
     }
 
-    /// Every key that `wanted` asks for, as it is.
+    /// Every key that `wanted` selects, in its present state.
     fn keys(&self, wanted: impl Fn(KeyId) -> bool) -> BTreeMap<KeyId, Value> {
         let entries = self.base.entries().filter(|(_, e)| wanted(e.id));
         let mut all: BTreeMap<_, _> = entries
@@ -101,7 +101,7 @@ impl Content {
         all
     }
 
-    /// What sets `after` apart from this.
+    /// The difference between this and `after`.
     pub fn difference(&self, after: &Self) -> Difference {
         let policies = (&self.base.manifest.policy, &after.base.manifest.policy);
         if self.overlay.base != after.overlay.base {
@@ -122,7 +122,7 @@ impl History {
     /// Adds what was just published.
     pub(super) fn add(&self, published: Arc<Published>, issued_at: u64, audit_seq: u64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The same changes over another base are another version to nobody.
+        // The same changes over another base are not a different version for anybody.
         if all
             .back()
             .is_some_and(|v| v.version() == published.version())
@@ -146,7 +146,7 @@ impl History {
         }
     }
 
-    /// All of them, the newest first.
+    /// All of them, newest first.
     pub fn all(&self) -> Vec<Version> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().rev().cloned().collect()
@@ -155,7 +155,7 @@ impl History {
     /// One of them.
     ///
     /// # Errors
-    /// If it never was one, or is too long ago.
+    /// If it never existed, or is too old.
     pub fn get(&self, version: u64) -> Result<Version> {
         let found = self.all().into_iter().find(|v| v.version() == version);
         found.ok_or_else(|| unknown(version))
@@ -164,10 +164,15 @@ impl History {
 
 fn unknown(version: u64) -> Error {
     refuse(
+        Code::VersionNotFound,
         format_args!("version {version} is none that this server remembers"),
-        "see `keystilectl keyset versions`; what happened before is in the audit log",
+        keystile_model::next![
+            "see ",
+            Act::KeysetVersions,
+            "; what happened before is in the audit log"
+        ],
     )
-    .of(Kind::NotFound)
+    .about("version")
 }
 
 #[cfg(test)]

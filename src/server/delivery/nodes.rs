@@ -1,5 +1,5 @@
-//! Which Envoys were enrolled and which revoked, as the store says at this moment: it bears on
-//! their reports and on the streams that they have open.
+//! Which Envoys are enrolled and which are revoked according to the store. This affects their
+//! reports and their open streams.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::Delivery;
 use keystile_registry::node::Nodes;
 
-/// Between two looks while one change follows another; the first after a pause counts at once.
+/// Pause between reads while changes follow one another; the first change after a pause is read at
+/// once.
 const JOIN: Duration = Duration::from_millis(100);
 /// After the store could not be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ pub type Revoked = Option<Arc<BTreeSet<String>>>;
 /// What the store last said.
 pub struct Standing {
     nodes: watch::Sender<Option<Arc<Nodes>>>,
-    /// Apart, because it wakes every stream, and changes rarely.
+    /// Separate, because it wakes every stream and changes rarely.
     revoked: watch::Sender<Revoked>,
 }
 
@@ -35,12 +36,12 @@ impl Default for Standing {
 }
 
 impl Standing {
-    /// Whose reports are accepted; `None` before the store was read.
+    /// Which nodes' reports are accepted; `None` before the store was read.
     pub fn now(&self) -> Option<Arc<Nodes>> {
         self.nodes.borrow().clone()
     }
 
-    /// Who was revoked, and changes of that.
+    /// The revoked nodes, and changes.
     pub fn changes(&self) -> watch::Receiver<Revoked> {
         self.revoked.subscribe()
     }
@@ -73,7 +74,7 @@ pub async fn follow(delivery: &Delivery) {
         match read.await {
             Ok(nodes) => delivery.nodes.set(nodes),
             Err(e) => {
-                tracing::error!(error = %e, "it cannot be read which Envoys were enrolled or revoked");
+                tracing::error!(error = %e, "the enrolled and revoked Envoys cannot be read");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }

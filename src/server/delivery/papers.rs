@@ -1,8 +1,8 @@
-//! Which nodes an Envoy may call itself, by the certificate that it showed: those that the
-//! certificate names (common name, DNS names, URIs), and those that the operator says.
+//! Which node ids an Envoy may use, by its certificate: those that the certificate names (common
+//! name, DNS names, URIs), and those that the operator configures.
 //!
-//! The certificate's authority was checked before, and its form with that: what cannot be read
-//! here names nobody.
+//! The certificate was validated before, including its form: what cannot be read here names no
+//! node.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use super::settings::Limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Papers(Vec<String>);
 
-/// Certificates of this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
+/// Certificates with this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
 /// or alone, matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -58,7 +58,7 @@ impl Papers {
         Self(names(certificate).unwrap_or_default())
     }
 
-    /// Whether an Envoy that shows this certificate may be that node.
+    /// Whether an Envoy with this certificate may be that node.
     pub fn admit(&self, node: &str, limits: &Limits) -> bool {
         let said = |name: &String| {
             let mut rules = limits.papers.iter();

@@ -1,5 +1,5 @@
-//! Follows the store: a change becomes an overlay at once, and a new base when the
-//! overlay has grown, or cannot say what has changed.
+//! Follows the store: a change becomes an overlay at once, and a new base when the overlay has
+//! grown or cannot express the change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,88 +9,35 @@ use keystile_core::keyset::{
 };
 use keystile_core::limit::quota::Zones;
 use keystile_core::policy::RawPolicy;
-use keystile_core::report;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::artefact::{Artefact, Kind};
-use super::fleet::{Proof, Refused};
-use super::request::is_node_id;
-use super::{Above, Delivery, Published};
-use keystile_model::error::{Error, Result, refuse};
+use super::{Delivery, Published};
+use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_policy::file::PolicyFile;
 use keystile_registry as registry;
-use keystile_registry::home::published::BASE;
-use keystile_registry::node::Nodes;
 use keystile_registry::publish;
 use keystile_registry::signing;
 use keystile_store::Tx;
 use keystile_system as system;
-use keystile_system::file;
+pub use known::Known;
 
+mod base;
 mod kept;
+mod known;
 
-/// An overlay of so many keys is some 60 KiB, which a worker loads in less than a
-/// millisecond: below it a new base is not worth its megabytes.
+/// An overlay of this many keys has some 60 KiB, which a worker loads in less than a millisecond:
+/// below that, a new base is not worth its megabytes.
 const OVERLAY_KEYS: usize = 1000;
-/// Nor is it while the overlay is at most a fiftieth of the base.
+/// Nor while the overlay is at most a fiftieth of the base.
 const OVERLAY_SHARE: usize = 50;
-/// Above this an overlay would itself hold up workers: changes wait for the new base.
+/// Above this, an overlay would itself block workers, so changes wait for the new base.
 const OVERLAY_MOST: usize = 100_000;
-/// When the age of the keyset, and the signing keys, are looked at.
+/// How often the age of the keyset, and the signing keys, are checked.
 const LOOK: Duration = Duration::from_secs(15);
-/// After a failure, unless the store changes before.
+/// Pause after a failure, unless the store changes before.
 const RETRY: Duration = Duration::from_secs(5);
-/// What was last read of the store.
-pub struct Known {
-    store: StoreId,
-    signers: SigningKeys,
-    report_every: Option<Duration>,
-}
-
-impl Known {
-    /// Whether the policy asks Envoys to report.
-    pub fn reports(&self) -> bool {
-        self.report_every.is_some()
-    }
-
-    /// How often they do.
-    pub fn report_every(&self) -> Option<Duration> {
-        self.report_every
-    }
-
-    /// Opens a report, and takes from it what concerns our store.
-    pub fn proof(
-        &self,
-        nodes: &Nodes,
-        body: &[u8],
-        kid: &str,
-        tag: &str,
-    ) -> std::result::Result<Proof, Refused> {
-        let keys = nodes.keys(kid, body, &self.signers);
-        let report =
-            report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
-        nodes
-            .admit(kid, &report.node)
-            .map_err(|why| Refused::Report(why.to_owned()))?;
-        if !is_node_id(&report.node) {
-            return Err(Refused::Node);
-        }
-        let store = self.store.to_string();
-        let state = report.stores.iter().find(|s| s.store == store);
-        Ok(Proof {
-            node: report.node,
-            process: report.process,
-            vm: report.vm,
-            vms: report.vms,
-            sent: report.sent,
-            claimed: report.claimed,
-            version: state.map_or(0, |s| s.version),
-            base: state.map_or(0, |s| s.base),
-            missing_base: state.is_some_and(|s| s.missing_base),
-        })
-    }
-}
 
 /// A base, and what is needed to build on it.
 struct Current {
@@ -114,7 +61,7 @@ impl Current {
     }
 }
 
-/// What one look at the store found.
+/// The result of reading the store.
 struct Found {
     store: StoreId,
     began: u64,
@@ -165,7 +112,7 @@ pub async fn run(delivery: Arc<Delivery>) {
                 if changed.is_err() {
                     return;
                 }
-                // The first change after a pause goes at once, those after it together.
+                // The first change after a pause is sent at once, later ones together.
                 if let Some(last) = last {
                     sleep_until(last + join).await;
                 }
@@ -173,8 +120,8 @@ pub async fn run(delivery: Arc<Delivery>) {
             built = finished(&mut publisher.building) => publisher.rebased(built).await,
             _ = above.changed() => {
                 above.borrow_and_update();
-                // Whoever can sign reports could else have every Envoy take a base after the
-                // other.
+                // Otherwise anybody who can sign reports could make every Envoy load one base after
+                // another.
                 let now = system::instant();
                 rises = rises.or(Some(risen.map_or(now, |then| now.max(then + rise))));
             }
@@ -194,7 +141,7 @@ pub async fn run(delivery: Arc<Delivery>) {
             Ok(()) => None,
             Err(e) => {
                 publisher.delivery.count.failures.add();
-                tracing::error!(error = %e, "no keyset can be made; Envoys keep the one they have");
+                tracing::error!(error = %e, "no keyset can be built; Envoys keep the one they have");
                 Some(system::instant() + RETRY)
             }
         };
@@ -221,7 +168,7 @@ async fn finished(building: &mut Option<JoinHandle<Result<Current>>>) -> Result<
 }
 
 impl Publisher {
-    /// Brings what is published up to the store.
+    /// Brings what is published up to date with the store.
     async fn turn(&mut self) -> Result<()> {
         let on = self.current.as_ref().map(|c| {
             let base = Arc::clone(&c.base);
@@ -252,109 +199,7 @@ impl Publisher {
         self.publish(built, found.signers, at).await
     }
 
-    /// Makes the store's next version one above what an Envoy has; whether it did. Should that
-    /// fail, the Envoy's next report says it again.
-    async fn rise(&mut self, found: Option<Above>) -> bool {
-        let Some(Above { version, node }) = found else {
-            return false;
-        };
-        let world = (self.delivery.settings.world)();
-        let named = node.clone();
-        let risen = self
-            .delivery
-            .desk
-            .write(move |store| signing::rise_above(store, &world, version, &named));
-        match risen.await {
-            Ok(None) => false,
-            Ok(Some(risen)) => {
-                tracing::error!(
-                    node,
-                    its_version = version,
-                    risen,
-                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, before a restore as a rule. The next version lies above it, and a new base goes to every Envoy"
-                );
-                self.rebase("an Envoy has a version of another timeline in force");
-                true
-            }
-            Err(e) => {
-                tracing::error!(error = %e, node, "the version cannot rise above that of an Envoy");
-                false
-            }
-        }
-    }
-
-    /// Why there has to be a new base, if there has to be.
-    fn reason(&self, found: &Found) -> Option<String> {
-        let Some(current) = &self.current else {
-            return Some("there is none".to_owned());
-        };
-        if *current.policy != found.policy.1.raw {
-            return Some("the policy has changed".to_owned());
-        }
-        let most = OVERLAY_KEYS.max(current.artefact.built().keys / OVERLAY_SHARE);
-        match &found.changes {
-            Changes::NeedBase(why) => return Some(why.clone()),
-            Changes::TooMany(n) => return Some(format!("{n} keys have changed")),
-            Changes::Are(built) if built.keys > most => {
-                return Some(format!("{} keys have changed", built.keys));
-            }
-            Changes::Are(_) | Changes::Unknown => {}
-        }
-        // Alone, as a worker has it for a moment after a start, it must be believed.
-        let bound = found.policy.1.policy.not_after?;
-        let age = found.issued_at.saturating_sub(current.issued_at);
-        (age > bound / 2).then(|| "half of its `not_after` has passed".to_owned())
-    }
-
-    /// Begins to build a base; overlays go on over the old one meanwhile.
-    fn rebase(&mut self, reason: &str) {
-        if self.building.is_some() {
-            return;
-        }
-        tracing::info!(reason, "a new base is being built");
-        let delivery = Arc::clone(&self.delivery);
-        self.building = Some(tokio::spawn(async move {
-            let settings = delivery.settings.clone();
-            let path = delivery.desk.home().folder().join(BASE);
-            let build = move |tx: &Tx<'_>| {
-                let ready = publish::unrenewed(tx)?;
-                let nonce = publish::nonce(&(settings.world)())?;
-                // Digests only, and yet nobody else's business.
-                let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
-                if let Err(e) = kept {
-                    tracing::warn!(error = %e, "the base is not kept: after a restart every Envoy will get a new one");
-                }
-                let (built, signers) = (ready.built, ready.signers);
-                let template = settings.template;
-                Current::new(Artefact::new(Kind::Base, built, signers, template, nonce))
-            };
-            delivery.desk.read(build).await
-        }));
-    }
-
-    async fn rebased(&mut self, built: Result<Current>) {
-        match built {
-            Ok(current) => {
-                if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
-                    tracing::warn!(error = %e, "the base is not noted: after a restart every Envoy will get a new one");
-                }
-                self.delivery.count.bases.add();
-                tracing::info!(
-                    version = current.artefact.version(),
-                    keys = current.artefact.built().keys,
-                    bytes = current.artefact.built().pages.len(),
-                    "a new base"
-                );
-                self.current = Some(current);
-            }
-            Err(e) => {
-                self.delivery.count.failures.add();
-                tracing::error!(error = %e, "no base can be built; Envoys keep the one they have");
-            }
-        }
-    }
-
-    /// Seals the base anew if the signing keys have changed.
+    /// Re-signs the base if the signing keys have changed.
     fn resign(&mut self, signers: &SigningKeys) -> Result<()> {
         let Some(current) = &mut self.current else {
             return Ok(());
@@ -383,7 +228,7 @@ impl Publisher {
         if same {
             return Ok(());
         }
-        // On the disk before anywhere else: a version that is not there was not published.
+        // On disk before anywhere else: a version that is not on disk was not published.
         kept::keep(delivery, &overlay, nonce).await;
         delivery.count.overlays.add();
         tracing::debug!(
@@ -399,7 +244,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Issues the keyset anew when half of its time has passed: a change like any other.
+    /// Reissues the keyset when half of its lifetime has passed, which is a change like any other.
     async fn renew(&self) {
         let world = (self.delivery.settings.world)();
         let now = world.now.seconds();
@@ -417,7 +262,7 @@ impl Publisher {
             }
         }
         let renewed = self.delivery.desk.write(move |store| {
-            // Looked at again: another process may have done it meanwhile.
+            // Checked again: another process may have done it meanwhile.
             let due = store.read(due)?;
             if due {
                 signing::renew(store, &world)?;
@@ -430,7 +275,7 @@ impl Publisher {
             }
             Ok(false) => {}
             Err(e) => {
-                tracing::error!(error = %e, "the keyset cannot be renewed, and Envoys deny when its `not_after` is over")
+                tracing::error!(error = %e, "the keyset cannot be renewed, and Envoys will refuse everything after its `not_after`")
             }
         }
     }
@@ -442,7 +287,7 @@ impl Delivery {
     }
 }
 
-/// Reads, from one moment, all that a turn needs.
+/// Reads everything that a turn needs, consistently.
 fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
@@ -468,7 +313,7 @@ fn look(
                     store: meta.store,
                     version: meta.version,
                     issued_at: meta.issued_at,
-                    // That of the base: while one with another policy is built,
+                    // The policy of the base: while a base with another policy is being built,
                     // revocations go on.
                     policy: RawPolicy::clone(&raw),
                     // Time zones are the base's, too.
@@ -498,14 +343,12 @@ fn look(
 
 fn mend(e: BuildError) -> Error {
     refuse(
+        Code::PolicyBreaksKeys,
         e,
-        "`keystilectl policy check` and `keystilectl key update` can mend it",
+        keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
     )
 }
 
 fn broken(e: impl std::fmt::Display) -> Error {
-    refuse(
-        format_args!("the base cannot be used ({e})"),
-        "report this: it is a mistake in keystilectl",
-    )
+    defect(format_args!("the base cannot be used ({e})"))
 }

@@ -1,4 +1,4 @@
-//! What an Envoy asks, whichever of the two dialects it speaks.
+//! An Envoy's requests, in either of the two dialects.
 
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ const NAME_MOST: usize = 256;
 
 /// A request.
 pub struct Request {
-    /// Who asks; stands in the first request alone, if the Envoy likes.
+    /// The node; may be only in the first request.
     pub node: Option<Node>,
-    /// The type of resource; empty outside of ADS, if the client likes.
+    /// The type of resource; may be empty outside ADS.
     type_url: String,
     /// The response that this answers; empty if none.
     pub nonce: String,
-    /// The response was refused, in these words.
+    /// The response was rejected with this message.
     pub error: Option<String>,
     /// Which resources it wants.
     pub names: Names,
@@ -44,7 +44,7 @@ pub enum Names {
     },
 }
 
-/// What a client says that it has: a version for all, or one for each by its name.
+/// What a client says that it has: one version for all, or one per resource name.
 pub enum Held {
     /// State of the world.
     All(String),
@@ -63,8 +63,8 @@ impl Held {
 }
 
 impl Request {
-    /// Whether it is about our type of resource. Others that share an ADS stream are left
-    /// alone: their server is another one.
+    /// Whether it is about our type of resource. Others on a shared ADS stream are ignored: another
+    /// server handles them.
     pub fn is_ours(&self) -> bool {
         self.type_url.is_empty() || self.type_url == TYPED_CONFIG
     }
@@ -99,11 +99,11 @@ impl From<DeltaDiscoveryRequest> for Request {
     }
 }
 
-/// Who asks, if he may.
+/// The node, if it may be served.
 ///
 /// # Errors
-/// INVALID_ARGUMENT without a proper node id, PERMISSION_DENIED if the node is not one
-/// of those that are served, or not one that its certificate is good for.
+/// INVALID_ARGUMENT without a valid node id, PERMISSION_DENIED if the node is not one of those that
+/// are served, or its certificate is not valid for it.
 pub fn identify(
     node: Option<Node>,
     papers: Option<&Papers>,

@@ -1,4 +1,4 @@
-//! What a user may set, with the defaults and their reasons.
+//! The settings, with defaults and their reasons.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use super::artefact::Template;
 use super::papers::Rule;
 use keystile_model::world::World;
 
-/// How delivery is set up.
+/// The settings of delivery.
 #[derive(Clone)]
 pub struct Settings {
     /// How resources are written for Envoy.
     pub template: Template,
-    /// Envoys drop a keyset that this server has not confirmed for so long, and answer
-    /// 500 until it is back: a dead-man's switch. For delta discovery alone; streams of the
-    /// other dialect are refused then. `None`: Envoys go on with what they have for as
-    /// long as the policy's `not_after` allows.
+    /// Dead man's switch: Envoys drop a keyset that this server has not confirmed for this long,
+    /// and answer 500 until it is back. Only for delta discovery; streams of the other dialect are
+    /// then refused. `None`: Envoys go on with what they have as long as the policy's `not_after`
+    /// allows.
     pub ttl: Option<Duration>,
     /// What peers may do.
     pub limits: Limits,
@@ -25,16 +25,16 @@ pub struct Settings {
 /// What peers may do.
 #[derive(Clone)]
 pub struct Limits {
-    /// Discovery streams at once. An Envoy opens one or two.
+    /// The most discovery streams at once. An Envoy opens one or two.
     pub streams: usize,
-    /// Of these, from one address: half, so that none can shut out all others.
+    /// The most of these from one address: half, so that no address can shut out all others.
     pub streams_per_address: usize,
     /// Time from a stream's beginning to its first request.
     pub first_request: Duration,
-    /// A push that has not been answered for so long marks its Envoy as lagging: a
-    /// keyset of a million keys takes an Envoy some seconds.
+    /// A push that has not been answered for this long marks its Envoy as lagging: a keyset of a
+    /// million keys takes an Envoy some seconds.
     pub lag: Duration,
-    /// And after so long its stream is dropped, and with it what it holds in memory.
+    /// After this long its stream is dropped, with what it holds in memory.
     pub drop: Duration,
     /// Node ids that are served; all if empty.
     pub nodes: Vec<String>,
@@ -42,12 +42,12 @@ pub struct Limits {
     pub clusters: Vec<String>,
     /// Only nodes that are enrolled may report.
     pub enrolled_only: bool,
-    /// Which nodes a certificate is good for, beside those that it names.
+    /// The nodes for which a certificate is valid, in addition to those that it names.
     pub papers: Vec<Rule>,
-    /// Requests that answer no push of ours, at once; a tenth of it a second after.
+    /// The burst of requests that answer no push; after that, a tenth of it per second.
     pub requests: u32,
-    /// Resources that are asked for again, at once, each of which is sent again; a tenth of it
-    /// a second after.
+    /// The burst of resources that are requested, and sent, again; after that, a tenth of it per
+    /// second.
     pub repeats: u32,
     /// The first pause after a refused push; doubled after each further one.
     pub retry_first: Duration,
@@ -57,7 +57,7 @@ pub struct Limits {
     pub order: Duration,
     /// Changes within this time after a push share the next one.
     pub join: Duration,
-    /// The version rises above that of an Envoy once in this time: each rise is a new base.
+    /// How often the version may be raised above that of an Envoy: each time requires a new base.
     pub rise: Duration,
 }
 

@@ -23,7 +23,7 @@ const RESOURCE: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 const FIELD: u32 = 2;
 const TYPE_URL: u32 = 1;
 
-/// How a stream speaks.
+/// The dialect of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// State of the world.
@@ -36,14 +36,14 @@ pub enum Dialect {
 pub struct Push<'a> {
     /// Name of the resource.
     pub name: &'a str,
-    /// What the peer shall send back when it connects again: of the resource for delta,
-    /// of all that the stream holds for state of the world.
+    /// What the peer sends back when it reconnects: for delta, of the resource; for state of the
+    /// world, of everything that the stream holds.
     pub version_info: &'a str,
     /// What the peer's answer will name.
     pub nonce: &'a str,
-    /// The resource; `None` says that the one of this version lives on.
+    /// The resource; `None` confirms the one of this version.
     pub any: Option<Bytes>,
-    /// How long the peer shall believe it without hearing of it again.
+    /// How long it is valid for the peer without confirmation.
     pub ttl: Option<Duration>,
 }
 
@@ -155,7 +155,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// Messages until one is a status, or the sender is dropped.
+    /// Sends messages until one is a status, or the sender is dropped.
     pub fn new(messages: mpsc::Receiver<Result<Message, Status>>) -> Self {
         Self {
             messages,

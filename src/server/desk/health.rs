@@ -1,5 +1,5 @@
-//! Whether the store is healthy: its own failures are counted and logged, and the server is
-//! not ready until it works again.
+//! The health of the store: its own failures are counted and logged, and the server is not ready
+//! until it works again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,19 @@ use tokio::time::Instant;
 use keystile_model::error::{Error, Kind, Trouble};
 use keystile_system as system;
 
-/// How long nothing may fail before the store counts as healthy.
+/// How long there must be no failure before the store counts as healthy.
 const RECOVERS: Duration = Duration::from_secs(5);
-/// How often a damaged store is read as a whole, to see whether it works again.
+/// How often a damaged store is read completely, to check whether it works again.
 const LOOKS: Duration = Duration::from_secs(60);
-/// What is wrong is logged no more often than this.
+/// Problems are logged no more often than this.
 const LOGS: Duration = Duration::from_secs(1);
 
 /// The state of the store.
 #[derive(Default)]
 pub struct Health {
     counts: [AtomicU64; Trouble::ALL.len()],
-    /// Files beside the store that could not be written: nothing fails for that, and yet
-    /// somebody has to see to it.
+    /// How many files beside the store could not be written: nothing fails because of it, but
+    /// somebody has to look into it.
     beside: AtomicU64,
     ill: Mutex<Option<Ill>>,
 }
@@ -34,12 +34,12 @@ struct Ill {
     looked: Instant,
 }
 
-/// What is to be done to find out whether it is well.
+/// What to do to find out whether the store is healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: it is.
+    /// Nothing: it is healthy.
     Well,
-    /// Nothing yet: it is not.
+    /// Nothing yet: it is failing.
     Wait(Trouble),
     /// Write something.
     Write(Trouble),
@@ -48,7 +48,7 @@ pub enum Next {
 }
 
 impl Health {
-    /// Takes note of an error, if it was the store's own.
+    /// Records an error, if it was the store's own.
     pub fn heed(&self, e: &Error) {
         let Kind::Store(trouble) = e.kind() else {
             return;
@@ -63,7 +63,7 @@ impl Health {
             i.trouble == trouble && now.saturating_duration_since(i.logged) < LOGS
         });
         *ill = Some(Ill {
-            // Of a damaged page nothing else that goes wrong makes less.
+            // A damaged page is not made less serious by other failures.
             trouble: known.map_or(trouble, |i| i.trouble.max(trouble)),
             last: now,
             logged: known.filter(|_| quiet).map_or(now, |i| i.logged),
@@ -75,12 +75,12 @@ impl Health {
         }
     }
 
-    /// Whether something went wrong that is not known to be over.
+    /// Whether something went wrong that may not be over.
     pub fn is_ill(&self) -> bool {
         self.locked().is_some()
     }
 
-    /// What is to be done next. A caller that is told to do something reports the outcome.
+    /// What to do next. A caller that is asked to do something reports the result.
     pub fn next(&self) -> Next {
         let now = system::instant();
         let mut ill = self.locked();
@@ -110,7 +110,7 @@ impl Health {
         }
     }
 
-    /// So many files beside the store could not be written. What was to be done was done.
+    /// This many files beside the store could not be written, although the change itself was made.
     pub fn heed_beside(&self, times: u64) {
         self.beside.fetch_add(times, Ordering::Relaxed);
     }

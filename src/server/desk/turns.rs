@@ -1,4 +1,4 @@
-//! Whose turn it is to write, and how many turns one caller may take.
+//! The queue of writers, and how many turns one caller may take.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ const PACES: usize = 5;
 #[derive(Default)]
 pub struct Turns {
     state: Mutex<State>,
-    /// The current writer has to break off.
+    /// The current writer has to stop.
     hurry: Arc<AtomicBool>,
 }
 
@@ -33,7 +33,7 @@ struct State {
 struct Current {
     number: u64,
     pace: Pace,
-    /// From when on it may be told to break off; never, if its work cannot be begun again.
+    /// From when on it may be asked to stop; never, if its work cannot be started again.
     breakable: Option<Instant>,
 }
 
@@ -59,13 +59,13 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// What tells a writer to break off.
+    /// The flag that asks a writer to stop.
     pub fn hurry(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.hurry)
     }
 
-    /// Waits for a turn. With `spared`, it is told to break off when something urgent comes,
-    /// but not before it has had so long.
+    /// Waits for a turn. With `spared`, it is asked to stop when something urgent arrives, but not
+    /// before it has had this long.
     pub async fn take(self: &Arc<Self>, pace: Pace, spared: Option<Duration>) -> Option<Turn> {
         let (mut come, disturbs) = {
             let mut state = self.locked();
@@ -102,7 +102,7 @@ impl Turns {
         }
     }
 
-    /// Whether somebody has it.
+    /// Whether anyone has it.
     pub fn is_taken(&self) -> bool {
         self.locked().current.is_some()
     }
@@ -135,7 +135,7 @@ impl Turns {
                         state.begin(pace, next.spared);
                         return;
                     }
-                    // It was given up meanwhile, and is not to be passed on from here.
+                    // The wait was abandoned meanwhile, so it is not passed on from here.
                     Err(mut turn) => turn.turns = None,
                 }
             }

@@ -9,12 +9,12 @@ const RECORDS: u32 = 500;
 /// Bytes sent at once: half of what receivers usually take.
 const BYTES: usize = 512 << 10;
 
-/// The size of the next batch: what the receiver takes, as far as its answers tell.
+/// The size of the next batch: what the receiver accepts, as far as its answers show.
 pub struct Batch {
     next: AtomicUsize,
     /// The receiver refused more than this because of its size.
     most: AtomicUsize,
-    /// The size of the record that it does not even take alone.
+    /// The size of the record that it does not accept even alone.
     stuck: AtomicU64,
 }
 
@@ -47,20 +47,21 @@ impl Batch {
         self.next.store(next.min(most), Ordering::Relaxed);
     }
 
-    /// A batch of so many bytes did not arrive, for whatever reason: a smaller one takes less time.
+    /// A batch of this many bytes did not arrive, for whatever reason: a smaller one takes less
+    /// time.
     pub fn failed(&self, bytes: usize) {
         self.next.store((bytes / 2).max(1), Ordering::Relaxed);
     }
 
-    /// The receiver refused several records of so many bytes because of their size; it will
-    /// again.
+    /// The receiver refused several records of this many bytes because of their size, and will do
+    /// so again.
     pub fn too_large(&self, bytes: usize) {
         self.failed(bytes);
         let next = self.next.load(Ordering::Relaxed);
         self.most.fetch_min(next, Ordering::Relaxed);
     }
 
-    /// It refused one record of so many bytes because of its size.
+    /// It refused one record of this many bytes because of its size.
     pub fn too_large_alone(&self, bytes: usize) {
         self.stuck.store(bytes as u64, Ordering::Relaxed);
     }

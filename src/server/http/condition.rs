@@ -5,9 +5,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use keystile_api::{self as operation, Route};
-use keystile_model::error::{Error, Kind, refuse};
+use keystile_model::error::{Code, Error, refuse};
 
-/// All that a request says, for `Idempotency-Key`.
+/// The whole request, for `Idempotency-Key`.
 pub fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
     let mut h = Sha256::new();
     for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
@@ -32,23 +32,23 @@ pub fn matches(tags: &str, current: Option<&Value>) -> bool {
     tags.split(',').map(str::trim).any(|t| t == "*" || t == tag)
 }
 
-/// That `If-Match` does not hold.
+/// The error that `If-Match` does not hold.
 pub fn stale() -> Error {
     refuse(
+        Code::ChangedMeanwhile,
         "it has changed since it was looked at",
         "look at it again, and send its `ETag` of now in `if-match`",
     )
-    .of(Kind::Stale)
 }
 
 /// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
 pub fn incomparable(route: &Route) -> Error {
     refuse(
+        Code::ConditionUnsupported,
         format_args!(
             "`{}` changes nothing that has an `ETag`, so `if-match` cannot be checked",
             route.name
         ),
         "leave the header out",
     )
-    .of(Kind::Stale)
 }

@@ -1,4 +1,4 @@
-//! Names looked up once, and spoken to only where messages may go.
+//! Names are resolved once, and only allowed addresses are contacted.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 use keystile_model::reach::Reach;
 
-/// A name stands for an address that may not be spoken to.
+/// A name resolves to an address that may not be contacted.
 #[derive(Debug)]
 pub struct Closed;
 
@@ -21,7 +21,7 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// Looks a name up once, and gives the connection those addresses and no others.
+/// Resolves a name once, and gives the connection only those addresses.
 #[derive(Debug)]
 pub struct Pinned<R = DefaultResolver> {
     reach: Reach,
@@ -46,8 +46,8 @@ impl<R: Resolver> Resolver for Pinned<R> {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.resolver.resolve(uri, config, timeout)?;
-        // One that is closed closes them all: which of them answers is not the operator's
-        // choice.
+        // One disallowed address disallows all of them: the operator does not choose which of them
+        // answers.
         if found.iter().all(|a| self.reach.admits(a.ip())) {
             Ok(found)
         } else {

@@ -1,4 +1,4 @@
-//! Searching the log: so many records are looked at for one page, and no more.
+//! Searching the log, with a limit on the records examined per page.
 
 use crate::trouble::Sql as _;
 use rusqlite::types::Value;
@@ -10,14 +10,14 @@ use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::Result;
 use keystile_model::room::Room;
 
-/// Texts whose records are merged at most: SQLite merges 500, and more takes longer than to look
-/// at all records.
+/// The most texts whose records are merged: SQLite merges up to 500, and more takes longer than
+/// examining all records.
 const MERGED: usize = 100;
 
 /// Records that were found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Those that are wanted.
+    /// The matching records.
     pub records: Vec<Record>,
     /// The number of the record after which the search goes on; none if there are no more.
     pub next: Option<u64>,
@@ -62,12 +62,13 @@ struct Plan {
     index: Terms,
     /// Without one: the records with each of these texts are merged.
     each: Option<Each>,
-    /// What each record is looked at for.
+    /// The conditions that each record is checked for.
     rest: Terms,
 }
 
 impl Plan {
-    /// That a column equals something. Those that are met by the fewest records come first.
+    /// Requires a column to equal something. Call this first for conditions that match the fewest
+    /// records.
     fn equals(&mut self, sql: &'static str, value: Option<&String>) {
         let Some(value) = value else { return };
         let terms = match self.is_free() {
@@ -77,7 +78,7 @@ impl Plan {
         terms.and(sql, [value.clone().into()]);
     }
 
-    /// That a column lies in a range, the end not included; `sql` says the same.
+    /// Requires a column to be in a range without its end; `sql` says the same.
     fn lies(&mut self, sql: &'static str, each: Each) {
         self.rest
             .and(sql, [each.from.clone().into(), each.to.clone().into()]);
@@ -129,7 +130,7 @@ impl Query {
                 Each {
                     column: "action",
                     from: prefix.clone(),
-                    // Actions are ASCII, so those that begin with a text lie before this.
+                    // Actions are ASCII, so those with a prefix sort before this.
                     to: format!("{prefix}~"),
                 },
             );
@@ -146,13 +147,13 @@ impl Query {
 }
 
 impl Tx<'_> {
-    /// The last records that are wanted, the latest first: as many as there is room for, and
-    /// `look` records are looked at for them at most.
+    /// The latest matching records, latest first: as many as there is room for, examining at most
+    /// `look` records.
     pub fn audit_back(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
         self.walk(query, true, room.into(), look)
     }
 
-    /// The same, the oldest first.
+    /// The same, oldest first.
     pub fn audit_forth(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
         self.walk(query, false, room.into(), look)
     }
@@ -189,7 +190,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// A query for the numbers of the records to look at, and its arguments.
+    /// A query for the numbers of the records to examine, and its arguments.
     fn candidates(
         &self,
         query: &Query,
@@ -216,7 +217,7 @@ impl Tx<'_> {
         if texts.is_empty() {
             return Ok(("SELECT seq FROM audit WHERE FALSE".to_owned(), Vec::new()));
         }
-        // Of each such text the records in order, merged: no more is read than is looked at.
+        // For each such text the records in order, merged: no more are read than are examined.
         let one = format!(
             "SELECT seq FROM audit WHERE {} = ? AND {place}",
             each.column
@@ -228,8 +229,8 @@ impl Tx<'_> {
         Ok((format!("{sql} {order}"), values.collect()))
     }
 
-    /// What stands in a column of the log in a range, or [`MERGED`] of that and one more; a
-    /// jump in its index for each.
+    /// The distinct values of a column of the log in a range, at most [`MERGED`] and one more; one
+    /// index seek for each.
     fn texts(&self, each: &Each) -> Result<Vec<String>> {
         let column = each.column;
         let mut statement = self

@@ -9,7 +9,7 @@ use super::Step;
 use super::UsageTx;
 use keystile_model::error::Result;
 
-/// What a count belongs to, in numbers of the dictionaries.
+/// What a count belongs to, as numbers of the dictionaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
     /// A client's number; -1 for none that is known, 0 for all.
@@ -34,7 +34,7 @@ pub struct Seen<'b> {
 }
 
 impl UsageTx<'_> {
-    /// The number of a run of Envoy; as seen at an instant, in seconds.
+    /// The number of a run of Envoy, seen at a time in seconds.
     pub fn source(&mut self, node: &str, epoch: u64, now: u64) -> Result<i64> {
         self.tx
             .prepare_cached(
@@ -43,14 +43,14 @@ impl UsageTx<'_> {
             )
             .sql()?
             .query_row(
-                // Any bits: it is compared, and never reckoned with.
+                // Any bits: it is only compared, never used in arithmetic.
                 params![node, epoch.cast_signed(), column::signed(now)],
                 |r| r.get(0),
             )
             .sql()
     }
 
-    /// The last batch that was counted of a VM, and which of the 64 before it.
+    /// The last batch that was counted for a VM, and which of the 64 before it.
     pub fn counted(&self, source: i64, vm: u32, claimed: u64) -> Result<Option<(u64, u64)>> {
         let row: Option<(i64, i64)> = self
             .tx
@@ -66,7 +66,7 @@ impl UsageTx<'_> {
         Ok(row.map(|(seq, before)| (seq.cast_unsigned(), before.cast_unsigned())))
     }
 
-    /// Notes what was counted of a VM. `seen` in seconds.
+    /// Stores what was counted for a VM. `seen` is in seconds.
     pub fn set_counted(
         &mut self,
         source: i64,
@@ -125,7 +125,7 @@ impl UsageTx<'_> {
         }
     }
 
-    /// The number of a key, of a client: -1 if nobody knows it.
+    /// The number of a key of a client; -1 if the client is unknown.
     pub fn key_number(&mut self, id: KeyId, client: i64) -> Result<i64> {
         self.tx
             .prepare_cached(
@@ -153,8 +153,8 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Notes that a key was used from a network; whether that is one more for it, and since
-    /// when its networks are noted, in seconds, and how many there are now.
+    /// Records that a key was used from a network; gives whether it is new, since when its networks
+    /// are recorded, in seconds, and how many there are now.
     pub fn network_seen(
         &mut self,
         key: i64,
@@ -249,7 +249,7 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Adds to what is in no count, in an hour from the epoch.
+    /// Adds to the uncounted requests, in an hour since the epoch.
     pub fn add_lost(&mut self, hour: u64, dropped: u64, late: u64) -> Result<()> {
         if dropped == 0 && late == 0 {
             return Ok(());
@@ -284,8 +284,8 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Gives back so much of the window of a quota that began then. Runs of Envoy are numbered
-    /// from 1: 0 is the operator.
+    /// Gives back this much of the window of a quota that began then. Runs of Envoy are numbered
+    /// from 1; 0 is the operator.
     pub fn give_back_quota(&mut self, lineage: KeyId, window: u64, n: u64) -> Result<()> {
         self.add_quota(lineage, window, 0, n)
     }
@@ -300,7 +300,7 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Remembers an anomaly, unless it is known of that key, rule and day.
+    /// Stores an anomaly, unless there is one for that key, rule and day.
     pub fn add_anomaly(&mut self, key: i64, rule: &str, at: u64, detail: &str) -> Result<()> {
         self.tx
             .prepare_cached("INSERT INTO anomaly VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING")

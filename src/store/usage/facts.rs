@@ -1,4 +1,4 @@
-//! What counting has to know about a key, read from the store.
+//! What counting needs to know about a key, read from the store.
 
 use crate::trouble::Sql as _;
 use keystile_core::key::KeyId;
@@ -7,23 +7,23 @@ use rusqlite::OptionalExtension as _;
 use super::super::{Tx, column};
 use keystile_model::error::Result;
 
-/// What counting has to know about a key.
+/// What counting needs to know about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFacts {
     /// Number of its client.
     pub client: u32,
     /// The plan that its limits come from.
     pub plan: Option<String>,
-    /// First key in its line of rotations.
+    /// First key in its chain of rotations.
     pub lineage: KeyId,
-    /// When it gives way to the key it was rotated to; seconds.
+    /// When it stops working because it was rotated; seconds.
     pub overlap_end: Option<u64>,
 }
 
 impl Tx<'_> {
-    /// What counting has to know about a key, if there is one of that id.
+    /// What counting needs to know about a key, if there is one with that id.
     pub fn key_facts(&self, id: KeyId) -> Result<Option<KeyFacts>> {
-        // A query of its own: it runs for every key of every batch.
+        // A separate query, because it runs for every key of every batch.
         let mut statement = self
             .tx
             .prepare_cached(

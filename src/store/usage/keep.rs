@@ -1,4 +1,4 @@
-//! What is kept of usage, and for how long: settings, anomalies, the end of old rows.
+//! Retention of usage: settings, anomalies, removal of old rows.
 
 use crate::trouble::Sql as _;
 use keystile_core::key::KeyId;
@@ -9,25 +9,25 @@ use super::Step;
 use super::UsageTx;
 use keystile_model::error::Result;
 
-/// Rows that one transaction removes: the next batch waits for it.
+/// How many rows one transaction removes; the next batch waits for it.
 const STEP: i64 = 20_000;
 
-/// Something odd about a key.
+/// An anomaly in the use of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anomaly {
     /// The key.
     pub key: KeyId,
-    /// Number of its client; -1 if nobody knows it.
+    /// Number of its client; -1 if unknown.
     pub client: i64,
     /// Which rule.
     pub rule: String,
     /// Seconds.
     pub at: u64,
-    /// JSON: the numbers behind it.
+    /// JSON: its figures.
     pub detail: String,
 }
 
-/// One that the audit log has not been told of.
+/// An anomaly that is not in the audit log yet.
 pub struct Untold {
     /// It.
     pub anomaly: Anomaly,
@@ -38,7 +38,7 @@ pub struct Untold {
 }
 
 impl UsageTx<'_> {
-    /// The settings as JSON; nothing if they are as they come.
+    /// The settings as JSON; nothing if they are the defaults.
     pub fn usage_settings(&self) -> Result<String> {
         self.tx
             .prepare_cached("SELECT settings FROM about")
@@ -62,7 +62,7 @@ impl UsageTx<'_> {
             .sql()
     }
 
-    /// Anomalies since an instant, of a client if it is given, the latest first.
+    /// Anomalies since a time, of a client if given, latest first.
     pub fn anomalies(&self, client: Option<i64>, since: u64, most: u32) -> Result<Vec<Anomaly>> {
         let mut statement = self
             .tx
@@ -79,7 +79,7 @@ impl UsageTx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// Anomalies that the audit log has not been told of.
+    /// Anomalies that are not in the audit log yet.
     pub fn untold(&self, most: u32) -> Result<Vec<Untold>> {
         let mut statement = self
             .tx
@@ -100,7 +100,7 @@ impl UsageTx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// The audit log has them.
+    /// Marks them as written to the audit log.
     pub fn set_told(&mut self, those: &[Untold]) -> Result<()> {
         for one in those {
             self.tx
@@ -118,14 +118,14 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Removes a step of the counts before a unit of time from the epoch; whether there may
-    /// be more.
+    /// Removes some of the counts before a unit of time since the epoch; gives whether there may be
+    /// more.
     pub fn prune_counts(&mut self, step: Step, before: u64) -> Result<bool> {
         let unit = step.name();
         let mut more = false;
         for table in [format!("client_{unit}"), format!("key_{unit}")] {
-            // Up to the end of the unit in which the last row of the step stands: rows of
-            // one unit lie together, and the key needs no rowid.
+            // Up to the end of the unit that contains the last row of the step: rows of one unit
+            // are adjacent, and the key needs no rowid.
             let until: Option<i64> = self
                 .tx
                 .prepare_cached(&format!(
@@ -144,9 +144,9 @@ impl UsageTx<'_> {
         Ok(more)
     }
 
-    /// Forgets what is neither counted nor compared with any more: `vms` that were silent
-    /// since then, quotas whose windows began before `windows`, networks, losses and
-    /// anomalies of before `others`; all in seconds.
+    /// Deletes what is no longer needed: VMs that have been silent since `vms`, quotas whose
+    /// windows began before `windows`, and networks, losses and anomalies from before `others`; all
+    /// in seconds.
     pub fn prune_others(&mut self, vms: u64, windows: u64, others: u64) -> Result<()> {
         let at = column::signed(vms);
         self.tx
@@ -176,7 +176,7 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Forgets where keys were used from, and by what.
+    /// Deletes the addresses and user agents that used keys.
     pub fn forget_places(&mut self) -> Result<()> {
         self.tx
             .execute_batch(

@@ -1,7 +1,7 @@
-//! What was counted, asked for.
+//! Queries for what was counted.
 //!
-//! Whoever asks for one client or one key jumps from one unit of time to the next, which
-//! costs as much as there are units, whatever others have in them.
+//! A query for one client or key jumps from one unit of time to the next, so its cost depends on
+//! the number of units, not on what others have in them.
 
 use crate::trouble::Sql as _;
 use keystile_core::key::KeyId;
@@ -31,7 +31,7 @@ pub enum Whose {
     },
 }
 
-/// Whose requests are told apart.
+/// How requests are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum These {
     /// Each client's, and those that belong to none.
@@ -43,7 +43,7 @@ pub enum These {
 }
 
 impl These {
-    /// In one unit of time, and what stands for `?2` in it.
+    /// In one unit of time, and the value for `?2`.
     pub(crate) fn sql(self, step: Step) -> (String, i64) {
         let unit = step.name();
         let (name, table, which, group, client) = match self {
@@ -59,12 +59,12 @@ impl These {
     }
 }
 
-/// What requests are told apart by.
+/// What requests are broken down by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// The route that they matched.
     Route,
-    /// What became of them.
+    /// The outcome.
     Outcome,
 }
 
@@ -75,7 +75,7 @@ pub struct Grouped {
     pub t: u64,
     /// Number of the route, outcome, key or client; of a series, 0.
     pub number: i64,
-    /// All of them.
+    /// All requests.
     pub requests: u64,
     /// Those that were let through.
     pub allowed: u64,
@@ -97,7 +97,7 @@ pub struct Busy {
 pub struct Lost {
     /// VMs had no room for them.
     pub dropped: u64,
-    /// VMs told of them months later.
+    /// VMs reported them months later.
     pub late: u64,
 }
 
@@ -116,7 +116,7 @@ pub struct KeyUsage {
     pub agent: Option<String>,
 }
 
-/// The units of a range, one a row.
+/// The units of a range, one per row.
 const UNITS: &str =
     "WITH RECURSIVE unit(t) AS (SELECT ?1 UNION ALL SELECT t + 1 FROM unit WHERE t < ?2)";
 
@@ -137,7 +137,7 @@ impl UsageTx<'_> {
         )
     }
 
-    /// The same, told apart.
+    /// The same, broken down.
     pub fn series_by(
         &self,
         whose: Whose,
@@ -163,9 +163,9 @@ impl UsageTx<'_> {
         )
     }
 
-    /// Hands what each client, or each key of one or of all clients, had in each unit of a
-    /// range to `each`. Unit by unit, because then rows come as they lie, and nothing has to
-    /// be sorted before it can be summed.
+    /// Passes what each client, or each key of one or of all clients, had in each unit of a range
+    /// to `each`. Unit by unit, because rows are then read in storage order and need not be sorted
+    /// before they are summed.
     pub fn each_of(
         &self,
         these: These,
@@ -184,8 +184,8 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// The keys that had more than so many requests in one hour from the epoch; with an
-    /// outcome, of those that ended so.
+    /// The keys that had more than this many requests in one hour since the epoch; with an outcome,
+    /// only requests with that outcome count.
     pub fn busy_keys(&self, hour: u64, outcome: Option<&str>, more_than: u64) -> Result<Vec<Busy>> {
         let mut statement = self
             .tx
@@ -270,8 +270,8 @@ impl UsageTx<'_> {
             .sql()
     }
 
-    /// What was taken of a quota in the window that began then: what was let through, less
-    /// what was given back.
+    /// What was taken of a quota in the window that began then: what was let through minus what was
+    /// given back.
     pub fn quota_taken(&self, lineage: KeyId, window: u64) -> Result<u64> {
         let used = self.quota_used(lineage, window, None)?;
         Ok(used.saturating_sub(self.quota_given_back(lineage, window)?))
@@ -314,7 +314,7 @@ impl UsageTx<'_> {
     }
 }
 
-/// The table, the condition, and what stands for `?3` and `?4` in it.
+/// The table, the condition, and the values for `?3` and `?4`.
 fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
     let unit = step.name();
     let of_client = "c.client = ?3 AND ?4 = 0";

@@ -1,4 +1,4 @@
-//! How long a stretch of usage one row is of.
+//! The time that one row of usage covers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,7 +31,7 @@ impl Step {
     /// All of them, the shortest first.
     pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
-    /// The word for it.
+    /// The type as a word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Minute => "minute",

@@ -20,7 +20,7 @@ impl UsageTx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
-    /// The greatest number of a client that anything was counted for.
+    /// The highest client number for which anything was counted.
     pub fn last_client(&self) -> Result<u32> {
         self.tx
             .query_row(
@@ -31,7 +31,7 @@ impl UsageTx<'_> {
             .sql()
     }
 
-    /// A key belongs to nobody any more.
+    /// Makes a key belong to nobody.
     pub fn disown(&mut self, id: KeyId) -> Result<()> {
         self.tx
             .prepare_cached("UPDATE key SET client = -1 WHERE id = ?")
@@ -41,8 +41,8 @@ impl UsageTx<'_> {
         Ok(())
     }
 
-    /// Keys that were let through and that nobody knows, with the time in seconds: the latest
-    /// first, used no later than `until`.
+    /// Keys that were let through but are unknown, with the time in seconds: latest first, used no
+    /// later than `until`.
     pub fn unknown_keys(&self, until: u64, most: u32) -> Result<Vec<(KeyId, u64)>> {
         let mut statement = self
             .tx

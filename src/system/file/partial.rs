@@ -9,16 +9,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::{NamedTempFile, TempDir};
 
-/// How their names begin, so that an operator who finds one knows what it is.
+/// The prefix of their names, so that an operator who finds one knows what it is.
 const PREFIX: &str = ".keystile-partial-";
-/// What the database puts beside one.
+/// Files that the database puts beside one.
 const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
 /// A file younger than this may not have been locked yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
 static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// A file beside the one whose place it is to take; removed when it is dropped before.
+/// A file beside the one that it is to replace; removed if it is dropped before that.
 pub struct Partial {
     file: NamedTempFile,
     ours: Ours,
@@ -61,26 +61,26 @@ impl PartialFolder {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
 impl Partial {
-    /// An empty file in a folder. What processes that were killed have left there is removed.
+    /// An empty file in a folder. Files that killed processes have left there are removed.
     pub fn new(folder: &Path) -> io::Result<Self> {
         sweep(folder);
         let file = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempfile_in(folder)?;
-        // A file system that cannot lock keeps what killed processes leave.
+        // On a file system without locks, the files of killed processes remain.
         let _ = file.as_file().try_lock();
         let ours = Ours::new(file.path());
         Ok(Self { file, ours })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -90,7 +90,7 @@ impl Partial {
         self.file.as_file_mut()
     }
 
-    /// Puts it in the place of another one.
+    /// Puts it in the place of another file.
     pub fn persist(self, path: &Path) -> io::Result<File> {
         let Self { file, ours } = self;
         let file = file.persist(path).map_err(|e| e.error)?;

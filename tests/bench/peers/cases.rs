@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::envoy::{self, Edge};
+use super::load::Sends;
 use super::machine::Cores;
 use super::process::{Process, free_port};
 use super::proxies;
@@ -20,7 +21,7 @@ use super::support::{Client, get};
 pub enum Case {
     /// Envoy without a filter.
     Floor,
-    /// The same again, at the end of each round: the difference is the noise.
+    /// The same again: the difference is the noise.
     FloorAgain,
     /// A wasm filter on the SDK that does nothing.
     Empty,
@@ -47,6 +48,12 @@ pub enum Case {
     FiveRoutes,
     /// The same under a policy of a thousand.
     ManyRoutes,
+    /// That policy of one limit, and requests without a key to a route that asks for none.
+    Open,
+    /// The same to a route that asks for one: refused.
+    Missing,
+    /// And keys that nobody issued: refused.
+    Unknown,
     /// Envoy's api_key_auth alone.
     Native,
     /// Envoy's api_key_auth and local_ratelimit, a bucket for each client.
@@ -62,7 +69,7 @@ pub enum Case {
 }
 
 impl Case {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Floor,
         Self::Empty,
         Self::EmptyTrimmed,
@@ -76,6 +83,9 @@ impl Case {
         Self::Usage,
         Self::FiveRoutes,
         Self::ManyRoutes,
+        Self::Open,
+        Self::Missing,
+        Self::Unknown,
         Self::Native,
         Self::NativeLimit,
         Self::Lua,
@@ -102,6 +112,9 @@ impl Case {
             Self::Usage => ("usage", "one limit + usage"),
             Self::FiveRoutes => ("routes5", "one limit, 5 routes"),
             Self::ManyRoutes => ("routes1000", "one limit, 1,000 routes"),
+            Self::Open => ("open", "an open route, no key"),
+            Self::Missing => ("missing", "no key: refused"),
+            Self::Unknown => ("unknown", "unknown keys: refused"),
             Self::Native => ("native", "api_key_auth"),
             Self::NativeLimit => ("pair", "api_key_auth + local_ratelimit"),
             Self::Lua => ("lua", "Lua table + bucket"),
@@ -152,11 +165,21 @@ impl Case {
         matches!(self, Self::Nginx | Self::Haproxy)
     }
 
-    /// What is asked for.
+    /// What is required now.
     pub fn path(self) -> &'static str {
         match self {
             Self::FiveRoutes | Self::ManyRoutes => "/v1/r003/items/42",
+            Self::Open => "/healthz",
             _ => "/v1/a",
+        }
+    }
+
+    /// What its requests carry.
+    pub fn sends(self) -> Sends {
+        match self {
+            Self::Open | Self::Missing => Sends::Nothing,
+            Self::Unknown => Sends::Unknown,
+            _ => Sends::Keys,
         }
     }
 
@@ -169,6 +192,8 @@ impl Case {
         let two = "plans: { p: { limits: [{ requests: 1000000, per: 1s }, { requests: 50000000, per: 1m }] } }\n";
         let plain = "routes: [{ path: \"/v1/{*rest}\" }]\n";
         let scoped = "routes: [{ path: \"/v1/{*rest}\", scopes: [read] }]\n";
+        let beside =
+            "routes: [{ path: /healthz, auth: none }, { path: \"/v1/{*rest}\", scopes: [read] }]\n";
         let limited = "routes: [{ path: \"/v1/{*rest}\", scopes: [read], limit: { requests: 1000000, per: 1s, by: client } }]\n";
         let routes = |count: usize| {
             let route = |n| {
@@ -191,6 +216,7 @@ impl Case {
             Self::Usage => &["report: { cluster: control, every: 10s }\n", one, scoped],
             Self::FiveRoutes => &[one, &five],
             Self::ManyRoutes => &[one, &many],
+            Self::Open | Self::Missing | Self::Unknown => &[one, beside],
             _ => return None,
         };
         Some(format!(
@@ -251,6 +277,16 @@ impl Builds {
     fn file(&self, subject: Subject) -> &Path {
         &self.0[subject.build].1
     }
+
+    /// The guard of the time of a build.
+    fn guard(&self, subject: Subject) -> Value {
+        let wasm = fs::read(self.file(subject)).expect("a build");
+        let mark = keystile_core::decide::NOBODY.as_bytes();
+        match wasm.windows(mark.len()).any(|part| part == mark) {
+            true => envoy::guard(),
+            false => envoy::earlier_guard(),
+        }
+    }
 }
 
 /// A case that runs.
@@ -266,6 +302,11 @@ pub struct Running {
 impl Running {
     pub fn cpu_ns(&self) -> u64 {
         self.processes.iter().map(Process::cpu_ns).sum()
+    }
+
+    /// Nanoseconds of CPU of the threads that serve requests, so far.
+    pub fn serving_ns(&self) -> u64 {
+        self.processes.iter().map(Process::serving_ns).sum()
     }
 
     pub fn resident(&self) -> u64 {
@@ -331,7 +372,7 @@ pub fn start(
             .signing_keys(&store.signing_keys())
             .filter(envoy::discovered("keystile", &file));
         if !matches!(case, Case::Key | Case::Unguarded) {
-            edge = edge.filter(envoy::guard());
+            edge = edge.filter(builds.guard(subject));
         }
         // Nobody takes the reports: what they cost when they cannot be sent is in the figure.
         edge = edge.cluster(envoy::cluster("control", free_port()));

@@ -163,12 +163,27 @@ pub fn disabled(mut filter: Value) -> Value {
 }
 
 pub fn guard() -> Value {
+    rbac(
+        "DENY",
+        &json!({"not_id": {"filter_state": {"key": "wasm.keystile.pass",
+            "string_match": {"prefix": keystile_core::decide::MARK}}}}),
+    )
+}
+
+/// The guard of builds that leave no mark with that beginning.
+pub fn earlier_guard() -> Value {
+    rbac(
+        "ALLOW",
+        &json!({"filter_state": {"key": "wasm.keystile.client",
+            "string_match": {"safe_regex": {"regex": ".+"}}}}),
+    )
+}
+
+fn rbac(action: &str, principal: &Value) -> Value {
     json!({"name": "keystile-guard", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-        "rules": {"action": "ALLOW", "policies": {"keystile": {
-            "permissions": [{"any": true}],
-            "principals": [{"filter_state": {"key": "wasm.keystile.client",
-                "string_match": {"safe_regex": {"regex": ".+"}}}}]}}}}})
+        "rules": {"action": action, "policies": {"keystile": {
+            "permissions": [{"any": true}], "principals": [principal]}}}}})
 }
 
 /// A filter on the SDK that does nothing; `scripts/bench` builds it.

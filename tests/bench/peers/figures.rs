@@ -11,7 +11,7 @@ use super::cases::{Builds, Case, Subject};
 pub struct Slice {
     pub subject: Subject,
     pub round: usize,
-    /// Microseconds of CPU for each request, of all processes of the server.
+    /// Microseconds of CPU for each request, of the threads that serve requests.
     pub cpu_us: f64,
     pub requests_per_second: f64,
 }
@@ -132,6 +132,9 @@ pub struct Table {
     pub keys: usize,
     pub unknown_percent: u64,
     pub rounds: usize,
+    /// Of each case in a round.
+    pub requests: u64,
+    pub connections: u64,
     pub lines: Vec<Line>,
     pub steps: Vec<Step>,
     #[serde(skip)]
@@ -171,6 +174,8 @@ impl Table {
         Self {
             title,
             keys: 0,
+            requests: 0,
+            connections: 0,
             unknown_percent: 0,
             lines: lines.collect(),
             rounds: rounds.0.len(),
@@ -182,8 +187,8 @@ impl Table {
 
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "### {}\n\n{} rounds; median (10 %–90 %).\n\n| case | CPU µs a request | added µs | × empty filter | × native pair | requests/s |\n| --- | --: | --: | --: | --: | --: |\n",
-            self.title, self.rounds
+            "### {}\n\n{} rounds of {} requests over {} connections; median (10 %–90 %).\n\n| case | CPU µs a request | added µs | × empty filter | × native pair | requests/s |\n| --- | --: | --: | --: | --: | --: |\n",
+            self.title, self.rounds, self.requests, self.connections
         );
         let cell = |s: Option<Spread>, digits| s.map_or(String::new(), |s| s.text(digits));
         for line in &self.lines {

@@ -16,9 +16,22 @@ pub enum Http {
     Two,
 }
 
+/// What requests carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// A key, known or unknown as the table has it.
+    Keys,
+    /// A key that nobody issued.
+    Unknown,
+    /// None.
+    Nothing,
+}
+
 /// The keys that requests carry, in turn.
 #[derive(Clone)]
 pub struct Keys {
+    /// The turn of the first request: what follows goes on where others stopped.
+    pub turn: u64,
     pub known: Arc<Vec<String>>,
     pub unknown: Arc<Vec<String>>,
     /// How many of a hundred requests carry an unknown key.
@@ -26,14 +39,17 @@ pub struct Keys {
 }
 
 impl Keys {
-    fn pick(&self, n: u64) -> &str {
+    fn pick(&self, sends: Sends, n: u64) -> Option<&str> {
+        let n = self.turn + n;
         // A full cycle of the hundred, spread rather than in one run.
-        let list = match (n * 37) % 100 < self.unknown_percent {
-            true => &self.unknown,
-            false => &self.known,
+        let is_unknown = (n * 37) % 100 < self.unknown_percent;
+        let list = match sends {
+            Sends::Nothing => return None,
+            Sends::Keys if !is_unknown => &self.known,
+            Sends::Keys | Sends::Unknown => &self.unknown,
         };
         // A prime stride, so that neighbours in the table do not follow each other.
-        &list[(n as usize).wrapping_mul(7919) % list.len()]
+        Some(&list[(n as usize).wrapping_mul(7919) % list.len()])
     }
 }
 
@@ -53,17 +69,9 @@ pub struct Tally {
 pub struct Target {
     pub address: SocketAddr,
     pub path: &'static str,
+    pub sends: Sends,
     pub http: Http,
     pub connections: u64,
-}
-
-/// When it is enough.
-#[derive(Clone, Copy)]
-pub enum End {
-    /// After about this time.
-    After(Duration),
-    /// After this many requests.
-    Sent(u64),
 }
 
 /// The requests of one run, shared by its connections.
@@ -71,31 +79,25 @@ struct Plan {
     to: Target,
     keys: Keys,
     next: AtomicU64,
-    end: End,
-    from: Instant,
+    count: u64,
 }
 
 impl Plan {
-    /// The key of the next request, if there is to be one.
-    fn next(&self) -> Option<&str> {
+    /// What the next request carries, if there is to be one.
+    fn next(&self) -> Option<Option<&str>> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let more = match self.end {
-            End::After(length) => self.from.elapsed() < length,
-            End::Sent(count) => n < count,
-        };
-        more.then(|| self.keys.pick(n))
+        (n < self.count).then(|| self.keys.pick(self.to.sends, n))
     }
 }
 
-/// Requests as fast as the answers come.
-pub async fn run(to: Target, keys: &Keys, end: End) -> Tally {
+/// This many requests, as fast as the answers come.
+pub async fn run(to: Target, keys: &Keys, count: u64) -> Tally {
     let from = Instant::now();
     let plan = Arc::new(Plan {
         to,
         keys: keys.clone(),
         next: AtomicU64::new(0),
-        end,
-        from,
+        count,
     });
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..to.connections {
@@ -139,12 +141,16 @@ async fn one(plan: Arc<Plan>) -> Tally {
         for part in [
             "GET ",
             plan.to.path,
-            " HTTP/1.1\r\nhost: api.example.com\r\nx-api-key: ",
+            " HTTP/1.1\r\nhost: api.example.com\r\n",
         ] {
             request.push_str(part);
         }
-        request.push_str(key);
-        request.push_str("\r\n\r\n");
+        if let Some(key) = key {
+            request.push_str("x-api-key: ");
+            request.push_str(key);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
         if stream.write_all(request.as_bytes()).await.is_err() {
             tally.count(0);
             stream = connect(to).await;
@@ -197,10 +203,11 @@ async fn two(plan: Arc<Plan>) -> Tally {
     let mut tally = Tally::default();
     let url = format!("http://api.example.com{}", plan.to.path);
     while let Some(key) = plan.next() {
-        let request = http::Request::get(url.as_str())
-            .header("x-api-key", key)
-            .body(())
-            .expect("a request");
+        let mut request = http::Request::get(url.as_str());
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        let request = request.body(()).expect("a request");
         let status = async {
             let mut ready = client.clone().ready().await?;
             let (response, _) = ready.send_request(request, true)?;

@@ -5,11 +5,11 @@
 //!     scripts/bench             everything; two hours or so
 //!     scripts/bench --short     that it works, not how fast
 //!
-//! CPU is that of all processes of a server, from /proc, not time on the wall: the client
-//! and whatever else the machine does are not in it. Where there are cores enough, servers
-//! and client keep to cores of their own. Every round takes each case in turn, Envoy without
-//! a filter first and last and the others in another order, and differences and ratios are
-//! made within a round. Writes Markdown, JSON and charts to `target/bench/`.
+//! CPU is that of the threads that serve requests (Envoy's workers; of another program all),
+//! from /proc, not time on the wall: the client and whatever else the machine does are not in
+//! it. Where there are cores enough, servers and client keep to cores of their own. Every round
+//! sends each case the same requests, the cases shuffled, Envoy without a filter twice among
+//! them, and differences and ratios are made within a round. Writes Markdown, JSON and charts to `target/bench/`.
 #![cfg_attr(target_family = "wasm", no_main)]
 #![cfg(not(target_family = "wasm"))]
 
@@ -19,9 +19,6 @@ mod chart;
 mod companion;
 mod envoy;
 mod figures;
-#[allow(dead_code)]
-#[path = "../../envoy/fixture.rs"]
-mod fixture;
 mod load;
 mod machine;
 mod process;
@@ -30,23 +27,19 @@ mod report;
 mod scale;
 mod sheet;
 mod store;
-// A part of it is used here.
-#[allow(dead_code, unused_imports)]
-#[path = "../../envoy/support/mod.rs"]
-mod support;
 mod tables;
 mod targets;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use cases::{Builds, Case};
 use clap::{Parser, ValueEnum};
+use keystile_tests::{fixture, proxy as support};
 use machine::Cores;
 use report::Report;
 use store::Store;
-use tables::Pace;
+use tables::{CONNECTIONS, Pace};
 
 #[derive(Parser)]
 struct Settings {
@@ -70,9 +63,16 @@ struct Settings {
     /// Rounds of each table
     #[arg(long)]
     rounds: Option<usize>,
-    /// Milliseconds of each case in a round
+    /// Requests of each case in a round
     #[arg(long)]
-    slice: Option<u64>,
+    requests: Option<u64>,
+    /// Connections that requests take turns on: with many, each time that a worker wakes it has
+    /// much to do, which is steadier on a busy machine
+    #[arg(long)]
+    connections: Option<u64>,
+    /// Numbers of keys in turn, a table for each
+    #[arg(long, value_delimiter = ',')]
+    turns: Option<Vec<usize>>,
     /// Only tables whose title holds this, and of the section on scale the parts: companion,
     /// start and memory, pushes, revocation, buckets
     #[arg(long)]
@@ -153,13 +153,14 @@ fn tables(
     work: &Path,
     report: &mut Report,
 ) {
-    let (rounds, slice) = match settings.short {
-        true => (2, 60),
-        false => (60, 250),
+    let (rounds, requests) = match settings.short {
+        true => (2, 500),
+        false => (60, 4000),
     };
     let pace = Pace {
         rounds: settings.rounds.unwrap_or(rounds),
-        slice: Duration::from_millis(settings.slice.unwrap_or(slice)),
+        requests: settings.requests.unwrap_or(requests),
+        connections: settings.connections.unwrap_or(CONNECTIONS),
     };
     let plans = tables::plans(settings);
     let mut sizes: Vec<usize> = plans.iter().map(|p| p.keys).collect();

@@ -44,6 +44,17 @@ impl Process {
         cpu_of(self.child.id())
     }
 
+    /// Nanoseconds of CPU so far of the threads that serve requests: Envoy's workers; of another
+    /// program all that it has.
+    pub fn serving_ns(&self) -> u64 {
+        let mut workers = threads(self.child.id());
+        workers.retain(|_, thread| thread.name.starts_with("wrk:worker_"));
+        match workers.is_empty() {
+            true => self.cpu_ns(),
+            false => workers.values().map(|thread| thread.cpu_ns).sum(),
+        }
+    }
+
     /// Its threads, by their ids.
     pub fn threads(&self) -> BTreeMap<u32, Thread> {
         threads(self.child.id())

@@ -1,19 +1,20 @@
 //! Tables: CPU for each request of each case, round by round.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::cases::{self, Builds, Case, Running, Subject};
 use super::figures::{Slice, Table};
-use super::load::{self, End, Http, Keys, Target};
+use super::load::{self, Http, Keys, Sends, Target};
 use super::process::Process;
 use super::store::Store;
 
 /// How long a server may take to answer for the first time.
 pub const PATIENCE: Duration = Duration::from_secs(300);
-/// Keys that take turns.
-pub const TURNS: usize = 1000;
+/// Keys that take turns, where nothing else is said.
+const TURNS: usize = 1000;
 pub const CONNECTIONS: u64 = 8;
 
 /// What large tables and varied ones hold.
@@ -41,8 +42,8 @@ pub struct Plan {
     workers: usize,
     http: Http,
     unknown_percent: u64,
-    /// Over all keys rather than [`TURNS`].
-    all_keys: bool,
+    /// Keys that take turns.
+    turns: usize,
     cases: Vec<Case>,
 }
 
@@ -50,8 +51,8 @@ impl Plan {
     pub fn title(&self) -> String {
         let keys = counted(self.keys);
         format!(
-            "{keys} keys{}, {} worker{}, HTTP/{}, {} % unknown",
-            if self.all_keys { ", all in turn" } else { "" },
+            "{keys} keys, {} in turn, {} worker{}, HTTP/{}, {} % unknown",
+            counted(self.turns),
             self.workers,
             if self.workers == 1 { "" } else { "s" },
             if self.http == Http::One { "1.1" } else { "2" },
@@ -76,18 +77,25 @@ pub fn plans(settings: &Settings) -> Vec<Plan> {
         false => vec![10, 100_000, 1_000_000],
     };
     let sizes = settings.keys.clone().unwrap_or(default);
-    let main = |keys: usize| Plan {
+    let main = |keys: usize, turns: usize| Plan {
         keys,
         workers: 1,
         http: Http::One,
         unknown_percent: 0,
-        all_keys: false,
+        turns,
         cases: match keys < 1_000_000 {
             true => Case::ALL.to_vec(),
             false => SOME.to_vec(),
         },
     };
-    let mut all: Vec<Plan> = sizes.iter().map(|n| main(*n)).collect();
+    let asked = settings.turns.clone().unwrap_or_else(|| vec![TURNS]);
+    let mut all: Vec<Plan> = Vec::new();
+    for &keys in &sizes {
+        let mut turns: Vec<usize> = asked.iter().map(|n| keys.min(*n)).collect();
+        turns.sort_unstable();
+        turns.dedup();
+        all.extend(turns.into_iter().map(|turns| main(keys, turns)));
+    }
     // The middle size shows what else there is.
     if let Some(&middle) = sizes.get(sizes.len() / 2) {
         let varied = || Plan {
@@ -95,7 +103,7 @@ pub fn plans(settings: &Settings) -> Vec<Plan> {
                 true => FEW.to_vec(),
                 false => SOME.to_vec(),
             },
-            ..main(middle)
+            ..main(middle, middle.min(TURNS))
         };
         for unknown_percent in [10, 100] {
             all.push(Plan {
@@ -103,10 +111,9 @@ pub fn plans(settings: &Settings) -> Vec<Plan> {
                 ..varied()
             });
         }
-        all.push(Plan {
-            all_keys: true,
-            ..varied()
-        });
+        let planned = |turns| asked.iter().any(|n| middle.min(*n) == turns);
+        let also = [10, middle].into_iter().filter(|turns| !planned(*turns));
+        all.extend(also.map(|turns| Plan { turns, ..varied() }));
         all.push(Plan {
             workers: 2,
             ..varied()
@@ -146,11 +153,12 @@ pub struct Started {
     pub bytes_per_key: f64,
 }
 
-/// How long each case is measured, how often.
+/// How often each case is measured, over how many requests on how many connections.
 #[derive(Clone, Copy)]
 pub struct Pace {
     pub rounds: usize,
-    pub slice: Duration,
+    pub requests: u64,
+    pub connections: u64,
 }
 
 struct Server {
@@ -160,12 +168,13 @@ struct Server {
 }
 
 impl Server {
-    fn target(&self, plan: &Plan) -> Target {
+    fn target(&self, plan: &Plan, pace: Pace) -> Target {
         Target {
             address: self.running.address,
             path: self.subject.case.path(),
+            sends: self.subject.case.sends(),
             http: plan.http,
-            connections: CONNECTIONS,
+            connections: pace.connections,
         }
     }
 }
@@ -178,7 +187,7 @@ pub fn measure(
     dir: &Path,
     pace: Pace,
 ) -> (Table, Vec<Started>) {
-    let keys = keys(plan, store);
+    let mut keys = keys(plan, store);
     let mut servers = Vec::new();
     let mut started = Vec::new();
     for subject in builds.of(&plan.cases) {
@@ -193,7 +202,7 @@ pub fn measure(
             name,
             running,
         };
-        first_answer(runtime, &mut server, plan, &keys);
+        first_answer(runtime, &mut server, (plan, pace), &keys);
         started.push(Started {
             keys: plan.keys,
             workers: plan.workers,
@@ -208,13 +217,15 @@ pub fn measure(
     let mut slices = Vec::new();
     for round in 0..=pace.rounds {
         for server in in_turn(&servers, round) {
-            let to = server.target(plan);
+            let to = server.target(plan, pace);
             // What lay idle while others ran is warm again.
-            let warm_up = load::run(to, &keys, End::After(pace.slice / 10));
-            runtime.block_on(warm_up);
-            let before = server.running.cpu_ns();
-            let tally = runtime.block_on(load::run(to, &keys, End::After(pace.slice)));
-            let cpu = server.running.cpu_ns() - before;
+            let first = pace.requests.div_ceil(10);
+            keys.turn = round as u64 * (first + pace.requests);
+            runtime.block_on(load::run(to, &keys, first));
+            keys.turn += first;
+            let before = server.running.serving_ns();
+            let tally = runtime.block_on(load::run(to, &keys, pace.requests));
+            let cpu = server.running.serving_ns() - before;
             check(server, plan, &tally);
             // The first round warms up.
             if round > 0 {
@@ -239,38 +250,31 @@ pub fn measure(
     }
     let mut table = Table::of(plan.title(), &slices, builds);
     table.keys = plan.keys;
+    (table.requests, table.connections) = (pace.requests, pace.connections);
     table.unknown_percent = plan.unknown_percent;
-    table.is_plain = plan.workers == 1 && plan.http == Http::One && !plan.all_keys;
+    table.is_plain =
+        plan.workers == 1 && plan.http == Http::One && plan.turns == plan.keys.min(TURNS);
     (table, started)
 }
 
-/// Envoy without a filter first and last; the others begin one further in each round, and
-/// every other round they go backwards, so that none always follows the same.
+/// Shuffled anew for each round, and in every run alike.
 fn in_turn(servers: &[Server], round: usize) -> Vec<&Server> {
-    let is = |case| move |s: &&Server| s.subject.case == case;
-    let mut middle: Vec<&Server> = servers.iter().collect();
-    middle.retain(|s| !is(Case::Floor)(s) && !is(Case::FloorAgain)(s));
-    if !middle.is_empty() {
-        let by = round % middle.len();
-        middle.rotate_left(by);
-    }
-    if round % 2 == 1 {
-        middle.reverse();
-    }
-    let first = servers.iter().filter(is(Case::Floor));
-    let last = servers.iter().filter(is(Case::FloorAgain));
-    first.chain(middle).chain(last).collect()
+    let mut all: Vec<&Server> = servers.iter().collect();
+    all.sort_by_cached_key(|server| {
+        let mut place = DefaultHasher::new();
+        (round, &server.name).hash(&mut place);
+        place.finish()
+    });
+    all
 }
 
 fn keys(plan: &Plan, store: &Store) -> Keys {
-    let turns = match plan.all_keys {
-        true => store.keys.len(),
-        false => TURNS.min(store.keys.len()),
-    };
+    let turns = plan.turns.min(store.keys.len());
     // Spread over the store, not its first ones.
     let stride = (store.keys.len() / turns).max(1);
     let known = store.keys.iter().step_by(stride).take(turns);
     Keys {
+        turn: 0,
         known: known.cloned().collect::<Vec<_>>().into(),
         unknown: unknown(turns.max(TURNS)).into(),
         unknown_percent: plan.unknown_percent,
@@ -282,21 +286,33 @@ fn check(server: &Server, plan: &Plan, tally: &load::Tally) {
     let name = &server.name;
     assert!(tally.requests > 0, "{name}: no answer at all");
     assert_eq!(tally.other, 0, "{name}: {tally:?}");
-    match (server.subject.case.checks(), plan.unknown_percent) {
+    let case = server.subject.case;
+    let unknown = match case {
+        Case::Open => 0,
+        Case::Missing | Case::Unknown => 100,
+        _ => plan.unknown_percent,
+    };
+    match (case.checks(), unknown) {
         (true, 100) => assert_eq!(tally.ok, 0, "{name}: {tally:?}"),
         (true, 1..) => assert!(tally.refused > 0 && tally.ok > 0, "{name}: {tally:?}"),
         _ => assert_eq!(tally.refused, 0, "{name}: {tally:?}"),
     }
 }
 
-fn first_answer(runtime: &tokio::runtime::Runtime, server: &mut Server, plan: &Plan, keys: &Keys) {
+fn first_answer(
+    runtime: &tokio::runtime::Runtime,
+    server: &mut Server,
+    (plan, pace): (&Plan, Pace),
+    keys: &Keys,
+) {
     let keys = Keys {
         unknown_percent: 0,
         ..keys.clone()
     };
     let to = Target {
         connections: 1,
-        ..server.target(plan)
+        sends: Sends::Keys,
+        ..server.target(plan, pace)
     };
     until_open(runtime, &mut server.running, to, &keys, &server.name);
 }
@@ -315,7 +331,7 @@ pub fn until_open(
         assert!(!ended, "{name} ended; see target/bench/work");
         assert!(from.elapsed() < PATIENCE, "{name}: no 200");
         if std::net::TcpStream::connect(to.address).is_ok() {
-            let few = load::run(to, keys, End::Sent(1));
+            let few = load::run(to, keys, 1);
             if runtime.block_on(few).ok > 0 {
                 return;
             }

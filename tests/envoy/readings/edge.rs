@@ -119,12 +119,12 @@ fn virtual_host(domain: &str) -> Value {
 fn guard() -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-        "rules": {"action": "ALLOW", "policies": {"keystile": {
+        "rules": {"action": "DENY", "policies": {"keystile": {
             "permissions": [{"any": true}],
-            "principals": [{"filter_state": {
-                "key": "wasm.keystile.client",
-                "string_match": {"safe_regex": {"regex": ".+"}}
-            }}]
+            "principals": [{"not_id": {"filter_state": {
+                "key": "wasm.keystile.pass",
+                "string_match": {"prefix": "keystile:"}
+            }}}]
         }}}
     })
 }

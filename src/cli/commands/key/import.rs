@@ -6,34 +6,33 @@ use clap::Args;
 
 use crate::commands::Context;
 use keystile_api::key;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
+use keystile_registry::import::COLUMNS;
 use keystile_registry::key::count;
 use keystile_system::file;
 
-/// Take over keys from elsewhere, by their SHA-256 digests: all of a file or nothing
+/// Import keys from elsewhere by their SHA-256 digests: all keys of a file or none
 #[derive(Args)]
-#[command(after_help = "\
+#[command(after_help = format!("\
 Examples:
   keystilectl key import keys.csv --dry-run
   keystilectl key import keys.json --create-clients
 
-CSV has a header; JSON is an array of objects, or an object a line. Columns, of which the first two
-are needed:
-  client, sha256, name, environment, type, scopes, plan, expires, not_before, cidrs, deny_cidrs,
-  origins, certificates, labels
-`sha256` is the digest of the whole key, 64 hexadecimal digits or base64url. Lists are separated by
-spaces or `;`. A digest protects only what cannot be guessed: import no key shorter than some 20
-random characters.")]
+CSV has a header line; JSON is an array of objects, or one object per line. Columns, of which the
+first two are required: {}.
+`sha256` is the digest of the whole key, as 64 hexadecimal digits or base64url. Lists are separated by
+spaces or `;`. A digest protects only a key that cannot be guessed: do not import keys shorter than
+some 20 random characters.", COLUMNS.join(", ")))]
 pub struct Import {
-    /// The file
+    /// The file to import
     file: PathBuf,
-    /// Check everything, change nothing
+    /// Check everything, but change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make the clients that are missing
+    /// Create clients that do not exist yet
     #[arg(long)]
     create_clients: bool,
-    /// Take scopes that no route of the policy asks for
+    /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,
 }
@@ -41,8 +40,13 @@ pub struct Import {
 impl Import {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let name = self.file.display().to_string();
-        let text = String::from_utf8(file::read(&self.file)?)
-            .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let text = String::from_utf8(file::read(&self.file)?).map_err(|_| {
+            refuse(
+                Code::FileInvalid,
+                format_args!("`{name}` is not UTF-8"),
+                "save it as UTF-8",
+            )
+        })?;
         let done = cx.perform(key::Import {
             name,
             text,

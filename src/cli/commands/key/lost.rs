@@ -15,12 +15,12 @@ use keystile_model::wire::PAGE;
 Example:
   keystilectl key lost
 
-Two lists, the most dangerous first. Of the counts of usage: keys in use that the store does not know,
-the last used first; Envoys let them in until the server is back. Of the keyset that was published
-last before the restore: keys that were revoked or disabled since the backup and are good again
-(`good_again`), then keys that the store does not know (`unknown`, Envoys refuse them from then on); of
-each, the last used first and those without a known use last. What is put right, such as a key that is
-revoked again, is no longer listed.")]
+Prints two lists, the most dangerous first. From the usage counts: keys in use that the store does not
+know, most recently used first; Envoys let them in until the server is back. From the last keyset that
+was published before the restore: keys that were revoked or disabled since the backup and are valid
+again (`good_again`), then keys that the store does not know (`unknown`; Envoys refuse them once the
+server is back); in each group, most recently used first and keys without a known use last. Keys that
+have been dealt with, for instance revoked again, are no longer listed.")]
 pub struct Lost {}
 
 impl Lost {

@@ -16,50 +16,50 @@ use super::fields;
 use super::issue::shown;
 use crate::commands::{Context, key_id};
 use keystile_api::key::{self, IssuedKey};
-use keystile_model::error::{Error, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
 use keystile_registry::rotation::{self, How, Receive, Rotated};
 use keystile_system as system;
 
-/// Replace a key by a new one with the same rules; both work for a while
+/// Replace a key with a new one that has the same rules; both work for a while
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  keystilectl key rotate 0Ab3dEfGh1                 # the old one works for 24 hours more
+  keystilectl key rotate 0Ab3dEfGh1                 # the old one works for another 24 hours
   keystilectl key rotate 0Ab3dEfGh1 --grace 7d --expires 90d
   keystilectl key rotate 0Ab3dEfGh1 --grace 0       # the old one ends with the next push
   keystilectl key rotate 0Ab3dEfGh1 --exec 'vault kv put secret/acme api_key=-'
   keystilectl key rotate --all --grace 7d --out new-keys.csv
 
-Both share their buckets: rotating gives nobody a second allowance. With --exec the new key goes to
-the command's standard input and is printed nowhere. If the command fails, or does not read it, the
-message says so, and the old key works until its grace is over. With --grace 0 the old key ends as soon
-as the command has succeeded; if it fails, the old key ends after 24 hours.")]
+Both share their buckets: rotating a key does not grant a second allowance. With --exec, the new key
+goes to the command's standard input and is printed nowhere. If the command fails, or does not read it,
+the message says so, and the old key works until its grace period is over. With --grace 0, the old key
+ends as soon as the command has succeeded; if it fails, the old key ends after 24 hours.")]
 pub struct Rotate {
-    /// Its id
+    /// The id of the key
     #[arg(value_parser = key_id, required_unless_present = "all")]
     key: Option<KeyId>,
-    /// How long the old one works on
+    /// How long the old key goes on working
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = when::span)]
     grace: u64,
-    /// When the new one ends [default: when the old one would]
+    /// When the new key expires [default: when the old one would have]
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
-    /// The new one never ends by itself
+    /// The new key never expires
     #[arg(long, conflicts_with = "expires")]
     no_expiry: bool,
-    /// Hand the new key to this command's standard input, without a line feed
+    /// Write the new key to this command's standard input, without a line feed
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Every key that is good or will be; each new one lives as long as the old one was meant to
+    /// Rotate every key that works or will work; each new key gets the lifetime of the old one
     #[arg(long, conflicts_with_all = ["key", "exec", "expires", "no_expiry"], requires = "out")]
     all: bool,
-    /// With --all: only those of this client
+    /// With --all: only the keys of this client
     #[arg(long, value_name = "CLIENT", requires = "all")]
     client: Option<String>,
-    /// With --all: where the new keys are written, `old id,new id,client,key` a line; a new file
+    /// With --all: a new file for the new keys, one `old id,new id,client,key` per line
     #[arg(long, value_name = "FILE", requires = "all")]
     out: Option<PathBuf>,
 }
@@ -70,6 +70,7 @@ impl Rotate {
             (Some(key), _) => self.one(cx, key),
             (None, Some(out)) => self.every(cx, out),
             (None, None) => Err(refuse(
+                Code::FieldMissing,
                 "no key is named",
                 "give its id, or `--all --out FILE`",
             )),
@@ -121,7 +122,7 @@ impl Rotate {
         show.map_err(|e| lost(new, format_args!("not shown: {e}")))?;
         if !cx.out.is_json() && self.exec.is_none() {
             cx.out.note(
-                "keep the new one now, it is not shown again; `keystilectl push` puts it in force",
+                "save the new one now: it is not shown again; `keystilectl push` puts it in force",
             );
         }
         Ok(())
@@ -160,13 +161,13 @@ impl Rotate {
 /// How long the old key works if the new one could not be handed over, in seconds.
 const SAFE: u64 = 86_400;
 
-/// Where new keys go: a file that nobody else can read.
+/// The file for new keys, which nobody else can read.
 struct Receiver {
     file: fs::File,
     path: PathBuf,
-    /// Bytes of keys that the store has.
+    /// Length in bytes of the keys that are stored.
     settled: u64,
-    /// Bytes of keys that it may not have, and their number.
+    /// Length in bytes of the keys that may not be stored, and their number.
     taken: (u64, u64),
     bar: ProgressBar,
 }
@@ -186,6 +187,7 @@ impl Receiver {
         };
         let file = create().map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be made ({e})", path.display()),
                 "nothing was rotated; name a file that does not exist",
             )
@@ -199,7 +201,7 @@ impl Receiver {
         })
     }
 
-    /// Takes out again what did not come to be.
+    /// Removes the keys that were not stored after all.
     fn forget_unsettled(&self) {
         // Should that fail too: nobody is let in by a key that the store does not have.
         let _ = self.file.set_len(self.settled);
@@ -218,6 +220,7 @@ impl Receive for Receiver {
         let written = self.file.write_all(lines.as_bytes());
         written.and_then(|()| self.file.sync_data()).map_err(|e| {
             refuse(
+                Code::FileUnwritable,
                 format_args!("`{}` cannot be written ({e})", self.path.display()),
                 "the keys in it are rotated and the others are not: do the same again with another file",
             )
@@ -231,7 +234,7 @@ impl Receive for Receiver {
     }
 }
 
-/// Hands a new key to a command. If that fails, nobody has the key: it is told which.
+/// Hands a new key to a command. If that fails, nobody has the key, so the message names it.
 fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
     let failed = |how: std::fmt::Arguments<'_>| lost(new, how);
     let unread = || failed(format_args!("not handed over: the command did not read it"));
@@ -271,6 +274,7 @@ fn hand_over(command: &str, new: &IssuedKey) -> Result<()> {
 fn lost(new: &IssuedKey, how: std::fmt::Arguments<'_>) -> Error {
     let id = new.view.id.0;
     refuse(
+        Code::SecretNotShown,
         format_args!("key {id} was issued but {how}"),
         format_args!("rotate it at once: `keystilectl key rotate {id} --grace 0`"),
     )

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use keystile_core::hex;
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{Entry, Refusal, SigningKeys};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::versions::{self, version_in_place_of};
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse, refuse_all};
+use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::plural;
 use keystile_model::when;
 use keystile_registry::inspect::{self, Change, Difference, Opened};
@@ -19,17 +20,17 @@ use keystile_render::ecds::{self, SIGNING_KEYS};
 use keystile_system as system;
 use keystile_system::file;
 
-/// Check keyset files: the signature, and every page
+/// Check the signature and every page of keyset files
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   keystilectl keyset verify keyset.json
   KEYSTILE_SIGNING_KEYS=… keystilectl keyset verify /var/lib/keystile/ecds.pb
 
-A file is what `keyset build` or `push` wrote. Signing keys are those of KEYSTILE_SIGNING_KEYS if
-that is set, as in Envoy, and those of the store otherwise.")]
+Takes files that `keyset build` or `push` wrote. Signing keys come from KEYSTILE_SIGNING_KEYS if that
+is set, as in Envoy, and otherwise from the store.")]
 pub struct Verify {
-    /// The files
+    /// The keyset files
     #[arg(required = true)]
     file: Vec<PathBuf>,
 }
@@ -40,14 +41,14 @@ pub struct Verify {
 Examples:
   keystilectl keyset inspect keyset.json
   keystilectl keyset inspect ecds.pb --keys --output json
-  keystilectl --server URL keyset inspect 1795331554650     # of `keyset versions`")]
+  keystilectl --server URL keyset inspect 1795331554650     # from `keyset versions`")]
 pub struct Inspect {
-    /// The file: of `keyset build` or `push`; or, with a server, a version
+    /// A file that `keyset build` or `push` wrote or, with a server, a version
     file: PathBuf,
     /// List the keys too
     #[arg(long)]
     keys: bool,
-    /// With the first half of their digests, as the index holds it
+    /// Include the first half of their digests, which the index holds
     #[arg(long, requires = "keys")]
     digests: bool,
 }
@@ -57,11 +58,11 @@ pub struct Inspect {
 #[command(after_help = "\
 Examples:
   keystilectl keyset diff before.json after.json
-  keystilectl --server URL keyset diff 1795331552484 1795331554650    # of `keyset versions`")]
+  keystilectl --server URL keyset diff 1795331552484 1795331554650    # from `keyset versions`")]
 pub struct Diff {
-    /// The former
+    /// The old file or version
     before: PathBuf,
-    /// The latter
+    /// The new file or version
     after: PathBuf,
 }
 
@@ -73,6 +74,7 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
                 .unwrap_or(&text);
             SigningKeys::parse(text).map_err(|e| {
                 refuse(
+                    Code::SettingInvalid,
                     format_args!("the environment variable `{SIGNING_KEYS}` {e}"),
                     "set it to the output of `keystilectl signing-key export`, or unset it to use those of the store",
                 )
@@ -85,12 +87,14 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
 fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
     let bytes = ecds::configuration_in(file::read(path)?).ok_or_else(|| {
         refuse(
+            Code::KeysetInvalid,
             format_args!("`{}` holds no keyset", path.display()),
             "name a file that `keyset build` or `push` wrote",
         )
     })?;
     inspect::open(&bytes, keys).map_err(|e| match e {
         Refusal::UnknownKid(kid) => refuse(
+            Code::KeysetInvalid,
             format_args!(
                 "{}: signed with key `{}`, which is not among the signing keys at hand",
                 path.display(),
@@ -99,10 +103,12 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
             "it is of another store, or its signing key is retired: build it again",
         ),
         Refusal::Overlay => refuse(
+            Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "name a file that holds a whole keyset, such as `keyset build` writes",
         ),
         e => refuse(
+            Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "build it again with `keystilectl keyset build`",
         ),
@@ -117,18 +123,15 @@ impl Verify {
         for path in &self.file {
             let verified = open(path, &keys).and_then(|o| match (o.unreadable(), o.keyset.corrupt_pages()) {
                 (0, 0) => Ok(o),
-                (keys, pages) => Err(refuse(
-                    format_args!(
+                (keys, pages) => Err(refuse(Code::KeysetInvalid, format_args!(
                         "{}: {pages} of {} pages are not those that were signed, and {keys} keys are refused for it",
                         path.display(),
                         o.keyset.pages()
-                    ),
-                    "build it again with `keystilectl keyset build`",
-                )),
+                    ), "build it again with `keystilectl keyset build`")),
             });
             match verified {
                 Ok(o) => good.push((path, o)),
-                Err(e) => bad.extend(e.messages().to_vec()),
+                Err(e) => bad.extend(e.into_faults()),
             }
         }
         let json: Vec<Value> = good
@@ -158,6 +161,7 @@ impl Verify {
 }
 
 impl Inspect {
+    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         if let Some(version) = version_in_place_of(cx, &self.file) {
             return versions::inspect(cx, version);
@@ -195,7 +199,7 @@ impl Inspect {
                 if self.digests
                     && let Some(map) = json.as_object_mut()
                 {
-                    map.insert("digest".to_owned(), json!(hex(&prefix)));
+                    map.insert("digest".to_owned(), json!(hex::text(prefix)));
                 }
                 json
             };
@@ -264,7 +268,7 @@ impl Inspect {
                     cell(if e.disabled { "disabled" } else { "" }),
                     cell(e.expires.map(when::short).unwrap_or_default()),
                     cell(if self.digests {
-                        hex(&prefix)
+                        hex::text(prefix)
                     } else {
                         String::new()
                     }),
@@ -272,10 +276,6 @@ impl Inspect {
             }),
         )
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Diff {

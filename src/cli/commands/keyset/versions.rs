@@ -18,7 +18,7 @@ Examples:
   keystilectl keyset inspect 1795331554650          # one of them
   keystilectl keyset diff 1795331552484 1795331554650
 
-The last 200 at most; what happened before is in the audit log.")]
+Lists at most the last 200; earlier changes are in the audit log.")]
 pub struct Versions {}
 
 impl Versions {
@@ -46,7 +46,7 @@ impl Versions {
     }
 }
 
-/// The version that is meant in place of a file: with a server, a number that names none.
+/// The version that is meant instead of a file: with a server, a number that is not the name of a file.
 pub(super) fn version_in_place_of(cx: &Context, file: &Path) -> Option<u64> {
     let number = file.to_str()?.parse().ok()?;
     (cx.server.is_some() && !file.exists()).then_some(number)

@@ -7,7 +7,7 @@ use comfy_table::Color;
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_policy::diff::{self as policy_diff, Diff, Effect, RouteChange};
 use keystile_policy::file as policy_file;
@@ -19,28 +19,28 @@ Examples:
   keystilectl policy diff old.yaml policy.yaml
   git show main:policy.yaml > old.yaml && keystilectl policy diff old.yaml policy.yaml --fail-on opens
 
-Says nothing of text: two policies that answer every request alike do not differ. `opens` lets
-somebody in who was turned away, `closes` turns somebody away who was let in, `moves` does both,
-`alters` leaves access as it is and changes limits or what is told to whom. `*` stands for the
-methods or hosts that no route names.")]
+Ignores the text: two policies that answer every request alike do not differ. `opens` lets in callers
+that were refused before, `closes` refuses callers that were let in before, `moves` does both, and
+`alters` leaves access as it is but changes limits or what the upstream or the caller is told. `*` stands
+for the methods or hosts that no route names.")]
 pub struct DiffCommand {
-    /// The policy before
+    /// The old policy
     before: PathBuf,
-    /// The policy after
+    /// The new policy
     after: PathBuf,
-    /// Fail (exit code 1) if there is such a change
+    /// Fail (exit code 1) if there is a change of this kind
     #[arg(long, value_name = "EFFECT")]
     fail_on: Option<FailOn>,
 }
 
-/// Which changes are a failure.
+/// Which changes count as a failure.
 #[derive(Clone, Copy, ValueEnum)]
 enum FailOn {
-    /// Somebody is let in who was turned away.
+    /// Somebody is let in who was refused before.
     Opens,
-    /// Somebody is turned away who was let in.
+    /// Somebody is refused who was let in before.
     Closes,
-    /// Any at all.
+    /// Any change at all.
     Any,
 }
 
@@ -66,6 +66,7 @@ impl DiffCommand {
         match diff.effects().filter(|e| fail_on.includes(*e)).count() {
             0 => Ok(()),
             n => Err(refuse(
+                Code::CheckFailed,
                 format_args!(
                     "{} of the kind that `--fail-on` names",
                     plural::count(n, "change")

@@ -6,12 +6,12 @@ use clap::Args;
 
 use crate::commands::Context;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_policy::openapi::{self as openapi_import, How};
 use keystile_system::file;
 
-/// Places of one problem that are named; the others are counted.
+/// How many places of a problem are named; the rest are counted.
 const NAMED: usize = 3;
 
 /// Draft a policy from an OpenAPI document: routes, scopes, hosts
@@ -21,14 +21,15 @@ Examples:
   keystilectl policy from-openapi openapi.yaml > policy.yaml && keystilectl policy check policy.yaml
   keystilectl policy from-openapi openapi.json --any-host --output json | jq .unsaid
 
-Reads OpenAPI 3.0, 3.1 and 3.2, YAML or JSON, with the files beside it that it refers to. Paths become templates; `security` becomes scopes (all of
-one requirement, any of several); servers become hosts and base paths. What a policy cannot say is
-listed, on stderr or in `unsaid`; in its place stands something stricter, never something that lets
-in more. An operation that says nothing of security asks for a key; `security: []` opens it.")]
+Reads OpenAPI 3.0, 3.1 and 3.2, YAML or JSON, with the files beside it that it refers to. Paths become
+templates; `security` becomes scopes (all of one requirement, any of several); servers become hosts and
+base paths. Whatever a policy cannot express is listed, on stderr or in `unsaid`, and replaced by
+something stricter, never by something that lets in more. An operation that says nothing about security
+requires a key; `security: []` opens it.")]
 pub struct FromOpenapi {
-    /// The document
+    /// The OpenAPI document
     file: PathBuf,
-    /// Leave the hosts of the servers out: the routes answer for every host
+    /// Leave out the hosts of the servers, so that the routes apply to every host
     #[arg(long)]
     any_host: bool,
 }
@@ -36,8 +37,13 @@ pub struct FromOpenapi {
 impl FromOpenapi {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let name = self.file.display().to_string();
-        let text = String::from_utf8(file::read(&self.file)?)
-            .map_err(|_| refuse(format_args!("`{name}` is not UTF-8"), "save it as UTF-8"))?;
+        let text = String::from_utf8(file::read(&self.file)?).map_err(|_| {
+            refuse(
+                Code::FileInvalid,
+                format_args!("`{name}` is not UTF-8"),
+                "save it as UTF-8",
+            )
+        })?;
         let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
         let beside = |path: &str| {
             let bytes = file::read(&folder.join(path)).map_err(|e| e.to_string())?;

@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
-use keystile_policy::cases::{self as policy_test, Cases, Holder, Outcome};
+use keystile_policy::cases::{self as policy_test, CaseResult, Cases, Holder};
 use keystile_policy::file as policy_file;
 use keystile_system::file;
 
-/// Try requests against a policy: given a key's properties, expect a code
+/// Test requests against a policy: given the properties of a key, expect a code
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -39,16 +39,16 @@ A file of cases:
 
 A key has scopes, plan, limits, environment, type, cidrs, deny_cidrs, origins, certificates,
 client, and state (active, rotating, pending, disabled, expired, revoked). `none`, `unknown` and
-`malformed` are keys too. A request has method, path, host, ip, origin, certificates, headers and
-tls. Needs no store.")]
+`malformed` are built-in keys. A request has method, path, host, ip, origin, certificates, headers and
+tls. No store is needed.")]
 pub struct Test {
-    /// Files of cases
+    /// Files with cases
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The policy, in place of the one that a file names
+    /// The policy to use instead of the one that a file names
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Write what became of the cases as JUnit XML too
+    /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
@@ -79,6 +79,7 @@ impl Test {
             return Ok(());
         }
         Err(refuse(
+            Code::CheckFailed,
             format_args!(
                 "{failed} of {} failed",
                 plural::count(outcomes.len(), "case")
@@ -88,7 +89,7 @@ impl Test {
     }
 }
 
-/// A scope that nothing asks for is most often a typing error.
+/// A scope that no route asks for is usually a typing error.
 fn warn(cx: &Context, cases: &Cases, policy: &keystile_core::policy::Policy) {
     let mut unknown = BTreeSet::new();
     for case in &cases.cases {
@@ -104,7 +105,7 @@ fn warn(cx: &Context, cases: &Cases, policy: &keystile_core::policy::Policy) {
     }
 }
 
-fn table(outcomes: &[Outcome], failed: usize) -> String {
+fn table(outcomes: &[CaseResult], failed: usize) -> String {
     if failed == 0 {
         return format!("{} passed\n", plural::count(outcomes.len(), "case"));
     }

@@ -18,20 +18,20 @@ Examples:
   keystilectl render envoy-gateway --namespace edge --gateway public --listener https:443 \\
     --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 --tls-ca /etc/keystile/ca.crt
 
-With --image, every change of keys is a change of the listener, and connections that are open keep
-the old keys until they drain. With --discovery, a change is in force at once.")]
+With --image, every change to keys changes the listener, and open connections keep the old keys until
+they drain. With --discovery, a change is in force at once.")]
 pub struct EnvoyGateway {
     /// Namespace of the Gateway
     #[arg(long, default_value = "default")]
     namespace: String,
-    /// Its name
+    /// Name of the Gateway
     #[arg(long, value_name = "NAME")]
     gateway: String,
-    /// A listener of it, with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2); can be
-    /// repeated: name all of them
+    /// A listener of the Gateway; with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2).
+    /// Repeat this for every listener
     #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = Listener::parse)]
     listener: Vec<Listener>,
-    /// The listeners speak HTTP/3, too: each is a second one in Envoy
+    /// The listeners also speak HTTP/3, which adds a second listener for each in Envoy
     #[arg(long)]
     http3: bool,
     /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
@@ -63,6 +63,7 @@ impl EnvoyGateway {
             }
             (None, None) => {
                 return Err(refuse(
+                    keystile_model::error::Code::FieldMissing,
                     "neither code nor a discovery service is named",
                     "add `--image` or `--discovery`",
                 ));

@@ -5,12 +5,12 @@ use clap::Args;
 use super::super::Context;
 use super::plane::Plane;
 use crate::output;
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
 use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
 
-/// Kubernetes stores no object above 1.5 MiB; the rest of the resource needs some.
+/// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
 
 /// Print the resources for a gateway or a workload of Istio
@@ -24,14 +24,14 @@ Examples:
   keystilectl render istio --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 \\
     --tls-ca /etc/keystile/tls/ca.crt
 
-With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, the size of an object in
-Kubernetes. With --discovery, the proxies ask `keystilectl serve`: any number, and a change is in
-force within milliseconds.")]
+With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
+Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
+a change is in force within milliseconds.")]
 pub struct Istio {
     /// Namespace of the gateway or workload
     #[arg(long, default_value = "istio-system")]
     namespace: String,
-    /// Labels of its pods; can be repeated
+    /// A label of its pods; can be repeated
     #[arg(long, value_name = "NAME=VALUE", default_value = "istio=ingressgateway", value_parser = rules::label)]
     selector: Vec<(String, String)>,
     /// Where the filter runs
@@ -63,7 +63,7 @@ pub fn sha256(text: &str) -> std::result::Result<String, String> {
     Err("a digest is 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
 }
 
-/// Says what an unpinned image means.
+/// Warns of an image that is not pinned by digest.
 pub fn warn_if_unpinned(cx: &Context, image: &str, sha256: Option<&str>) {
     if sha256.is_none() && !image.contains("@sha256:") {
         cx.out.warn(format_args!(
@@ -72,11 +72,12 @@ pub fn warn_if_unpinned(cx: &Context, image: &str, sha256: Option<&str>) {
     }
 }
 
-/// The keyset for an object of Kubernetes, refused where it does not fit.
+/// The keyset for a Kubernetes object, refused if it does not fit.
 pub fn keyset_for_object(cx: &Context) -> Result<String> {
     let keyset = publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
     if keyset.len() > OBJECT_MOST {
         return Err(refuse(
+            Code::TooLong,
             format_args!(
                 "the keyset takes {} bytes, more than Kubernetes keeps in one object",
                 keyset.len()
@@ -108,6 +109,7 @@ impl Istio {
             }
             (None, None) => {
                 return Err(refuse(
+                    Code::FieldMissing,
                     "neither code nor a discovery service is named",
                     "add `--image` or `--discovery`",
                 ));

@@ -17,23 +17,23 @@ pub struct Kubernetes {
     /// The image with keystilectl
     #[arg(long, value_name = "IMAGE")]
     image: String,
-    /// Where everything goes
+    /// The namespace for everything
     #[arg(long, default_value = "keystile")]
     namespace: String,
-    /// Where the proxies find the filter, in their containers
+    /// The path of the filter in the containers of the proxies
     #[arg(
         long,
         value_name = "FILE",
         default_value = "/etc/keystile/filter/plugin.wasm"
     )]
     wasm: String,
-    /// Size of the store's volume, and of the backups'
+    /// Size of the volume for the store, and of that for backups
     #[arg(long, value_name = "SIZE", default_value = "10Gi")]
     storage: String,
     /// A namespace whose pods may connect; can be repeated [default: any]
     #[arg(long, value_name = "NAME")]
     from_namespace: Vec<String>,
-    /// When backups are made, as cron has it
+    /// When backups are made, as a cron schedule
     #[arg(long, value_name = "CRON", default_value = "17 3 * * *")]
     backup: String,
 }

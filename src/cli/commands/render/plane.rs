@@ -6,19 +6,19 @@ use super::super::Context;
 use keystile_render::envoy::HostPort;
 use keystile_render::envoy::parts::{ControlPlane, Tls};
 
-/// Where `keystilectl serve` is, seen from the proxies.
+/// Where the proxies reach `keystilectl serve`.
 #[derive(Args)]
 pub struct Plane {
-    /// The discovery service of `keystilectl serve`, in place of a keyset in a resource
+    /// The discovery service of `keystilectl serve`, instead of a keyset in a resource
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, requires = "control")]
     discovery: Option<HostPort>,
-    /// With --discovery: where `keystilectl serve` takes reports of what is in force
+    /// With --discovery: where `keystilectl serve` accepts reports of what is in force
     #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse, requires = "discovery")]
     control: Option<HostPort>,
-    /// With --discovery: the authority of the server's certificate, a file of the proxies' container
+    /// With --discovery: the server's certificate authority, as a file in the proxies' container
     #[arg(long, value_name = "FILE", requires = "discovery")]
     tls_ca: Option<String>,
-    /// With --tls-ca: the proxies' own certificate, a file of their container
+    /// With --tls-ca: the proxies' own certificate, as a file in their container
     #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
     tls_cert: Option<String>,
     /// With --tls-cert: its private key
@@ -27,7 +27,7 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// What was said of it; `None` if nothing was.
+    /// The control plane that the options describe, if any.
     pub fn control_plane(&self, cx: &Context) -> Option<ControlPlane> {
         let discovery = self.discovery.clone()?;
         let control = self.control.clone()?;
@@ -36,7 +36,7 @@ impl Plane {
             certificate: self.tls_cert.clone().zip(self.tls_key.clone()),
         });
         if tls.is_none() && !(discovery.is_loopback() && control.is_loopback()) {
-            cx.out.warn("without --tls-ca the proxies ask in clear, and whoever stands between can keep revocations from them");
+            cx.out.warn("without --tls-ca the proxies connect in the clear, and anyone in between can withhold revocations from them");
         }
         Some(ControlPlane {
             discovery,

@@ -7,20 +7,20 @@ use zeroize::Zeroizing;
 
 use keystile_console::oidc::roles::Rule;
 use keystile_console::oidc::{Oidc, Settings, checked, checked_console};
-use keystile_model::error::{Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_store::master_key as seal;
 use keystile_system as system;
 use keystile_system::file;
 
-/// The environment variable of our secret at the provider.
+/// The environment variable with our client secret at the provider.
 const SECRET: &str = "KEYSTILE_OIDC_SECRET";
 
-/// Sign-in to the console over an identity provider.
+/// Sign-in to the console through an identity provider.
 #[derive(Args)]
 #[command(next_help_heading = "Sign-in with OpenID Connect")]
 pub struct OidcArgs {
-    /// Let people sign in to the console over this provider: its issuer
+    /// The issuer of the provider through which people sign in to the console
     #[arg(
         long,
         value_name = "URL",
@@ -28,10 +28,10 @@ pub struct OidcArgs {
         requires_all = ["oidc_client_id", "console_url", "oidc_role"]
     )]
     oidc_issuer: Option<String>,
-    /// Our client id there; the secret comes from KEYSTILE_OIDC_SECRET, a command or a file
+    /// The client id at the provider; the secret comes from KEYSTILE_OIDC_SECRET, a command or a file
     #[arg(long, value_name = "ID", requires = "oidc_issuer")]
     oidc_client_id: Option<String>,
-    /// Prints our client secret there
+    /// A command that prints the client secret
     #[arg(
         long,
         value_name = "CMD",
@@ -39,24 +39,24 @@ pub struct OidcArgs {
         conflicts_with = "oidc_secret_file"
     )]
     oidc_secret_command: Option<String>,
-    /// Holds our client secret there
+    /// A file that holds the client secret
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_secret_file: Option<PathBuf>,
     /// How browsers reach this server, such as https://keystile.example.com: the provider sends
-    /// people back to /console/oidc/callback of it
+    /// people back to /console/oidc/callback there
     #[arg(long, value_name = "URL", value_parser = console, requires = "oidc_issuer")]
     console_url: Option<String>,
-    /// Ask the provider for this scope beside openid; can be repeated [default: profile email]
+    /// Ask the provider for this scope in addition to openid; can be repeated [default: profile email]
     #[arg(long, value_name = "SCOPE", requires = "oidc_issuer")]
     oidc_scope: Vec<String>,
-    /// Whose claim holds this value has this role, such as groups:platform=owner; can be repeated.
-    /// Nobody else gets in
+    /// People whose claim has this value get this role, such as groups:platform=owner; can be
+    /// repeated. Nobody else can sign in
     #[arg(long, value_name = "CLAIM:VALUE=ROLE", value_parser = rule, requires = "oidc_issuer")]
     oidc_role: Vec<Rule>,
-    /// The provider's authorities, PEM, in place of those that everybody trusts
+    /// Authorities to trust for the provider, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_ca: Option<PathBuf>,
-    /// A host other than the issuer's that the provider's endpoints may be on, such as
+    /// Another host, in addition to the issuer's, on which the provider's endpoints may be, such as
     /// oauth2.googleapis.com; can be repeated
     #[arg(long, value_name = "HOST", requires = "oidc_issuer")]
     oidc_host: Vec<String>,
@@ -75,7 +75,7 @@ fn rule(text: &str) -> std::result::Result<Rule, String> {
 }
 
 impl OidcArgs {
-    /// The way in, if there is one.
+    /// The configured provider, if there is one.
     pub fn way_in(&self) -> Result<Option<Oidc>> {
         let given = (
             self.oidc_issuer.clone(),
@@ -102,7 +102,7 @@ impl OidcArgs {
         .map(Some)
     }
 
-    /// From the first place that is set; a public client has none.
+    /// Reads the secret from the first source that is set; a public client has none.
     fn secret(&self) -> Result<Option<Secret>> {
         let (text, place) = if let Some(command) = &self.oidc_secret_command {
             let text = seal::printed(command, "the command of the client secret")?;
@@ -120,6 +120,7 @@ impl OidcArgs {
         let text = text.trim();
         if text.is_empty() || text.contains(char::is_control) {
             return Err(refuse(
+                Code::SettingInvalid,
                 format_args!("{place} holds no client secret"),
                 "copy it from the identity provider: one line of text",
             ));

@@ -1,4 +1,4 @@
-//! Whether what headers and a query ask for belongs to the rule that the request itself does.
+//! Whether what headers and the query ask for belongs to the same rule as the request itself.
 
 use super::{Call, Search, covers, find};
 use crate::policy::Policy;
@@ -8,13 +8,13 @@ use crate::request::host::Host;
 use crate::request::overrides::{self, Override};
 use crate::request::path::{Ambiguous, readings, split_query};
 
-/// Whether a request that was let in without a look at keys asks, by its headers, for a method or
-/// a path that another rule covers: any of the methods with any of the paths and all that queries
-/// say, at any of the hosts. What is no method or no path by itself, nobody here reads, and so it
-/// counts as another rule; and so does more than can be looked at one by one.
+/// Whether headers of a request that was let in without checking keys ask for a method or a path
+/// that another rule covers: any of the methods, with any of the paths and everything in queries,
+/// at any of the hosts. A value that is not a valid method or path counts as another rule; so do
+/// more values than can be checked one by one.
 ///
-/// Hosts and prefixes that a request names are looked at by themselves ([`names_another_host`]):
-/// once what this is about is taken out, that is all that is left.
+/// Hosts and prefixes that a request names are checked separately ([`names_another_host`]): once
+/// these overrides are removed, only those are left.
 pub(in super::super) fn is_overridden(
     policy: &Policy,
     call: &Call<'_>,
@@ -37,7 +37,8 @@ pub(in super::super) fn is_overridden(
                 asked.add_method(name.to_vec());
                 asked.add_method(name.to_ascii_uppercase());
             }
-            // What is no path, `find` refuses. Of several, joined as a list, servers take one.
+            // `find` refuses what is not a path. If several are joined as a list, servers take one
+            // of them.
             Override::Target(path) => {
                 asked.add_target(path);
                 let mut listed = path.split(|b| *b == b',').map(<[u8]>::trim_ascii);
@@ -54,8 +55,8 @@ pub(in super::super) fn is_overridden(
     asked.leads_elsewhere(policy, call, found, headers)
 }
 
-/// Whether a request asks, by its headers, to be taken for one for a host that has another rule,
-/// or for one whose path lacks a prefix and so has another.
+/// Whether headers of a request name a host that has another rule, or a prefix without which the
+/// path has another rule.
 pub(in super::super) fn names_another_host(
     policy: &Policy,
     call: &Call<'_>,
@@ -66,13 +67,13 @@ pub(in super::super) fn names_another_host(
     names.any(overrides::is_host) && Asked::of(call).leads_elsewhere(policy, call, found, headers)
 }
 
-/// What a request may be taken for: any of these together, none of them twice.
+/// What a request may be taken for: any combination of these, each listed once.
 struct Asked<'a> {
     methods: Vec<Vec<u8>>,
     /// Without queries.
     paths: Vec<&'a [u8]>,
-    /// A server may read the path in one place and the query in another, so each counts with all
-    /// paths.
+    /// A server may read the path in one place and the query in another, so each query counts with
+    /// all paths.
     queries: Vec<&'a [u8]>,
     prefixes: Vec<&'a [u8]>,
     hosts: Vec<Option<&'a [u8]>>,
@@ -123,7 +124,8 @@ impl<'a> Asked<'a> {
     ) -> bool {
         let minds = policy.router.names_hosts();
         for host in overrides::hosts(headers) {
-            // Where no rule minds, what is no host is still read as a part of a URL by some.
+            // Even if no rule distinguishes hosts, some servers read an invalid host as a part of a
+            // URL.
             if minds || Host::parse(host).is_err() {
                 add(&mut self.hosts, Some(host));
             }
@@ -164,8 +166,8 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// Adds what a server makes of the paths that cuts a prefix off. Of several prefixes nobody can
-    /// tell which are cut, one after another perhaps, or joined to a list.
+    /// Adds the paths that remain for a server that cuts off a prefix. With several prefixes, it is
+    /// unknown which are cut: perhaps one after another, perhaps joined to a list.
     fn cut_prefixes(&mut self) -> Result<(), Doubt> {
         let several = self.prefixes.len() > 1;
         for prefix in &self.prefixes {
@@ -192,7 +194,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Nobody can tell what servers make of it.
+/// It is unknown what servers make of it.
 struct Doubt;
 
 fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
@@ -201,8 +203,8 @@ fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
     }
 }
 
-/// What a server makes of a path that cuts a prefix off, wherever it finds it first. Some read the
-/// path in another way before they look.
+/// The path that remains for a server that cuts off a prefix at its first occurrence. Some servers
+/// rewrite the path before they search.
 fn without<'a>(prefix: &[u8], path: &'a [u8]) -> Result<Option<&'a [u8]>, Doubt> {
     if !may_hold(prefix, path) {
         return Ok(None);
@@ -216,7 +218,7 @@ fn without<'a>(prefix: &[u8], path: &'a [u8]) -> Result<Option<&'a [u8]>, Doubt>
     })
 }
 
-/// Whether some reading of a path may hold a text: without regard to escapes and letter case.
+/// Whether some reading of a path may contain a text, ignoring escapes and letter case.
 fn may_hold(part: &[u8], path: &[u8]) -> bool {
     let Ok(readings) = readings(path) else {
         return true;
@@ -231,12 +233,12 @@ fn may_hold(part: &[u8], path: &[u8]) -> bool {
         })
 }
 
-/// Methods, paths, queries, prefixes and hosts that a request may ask for and still be asked about
-/// one by one.
+/// How many methods, paths, queries, prefixes and hosts a request may name and still have them
+/// checked one by one.
 const MOST_OVERRIDES: usize = 12;
 
-/// Some frameworks take the method from the query: most of a `POST`, some of any request. That does
-/// no harm unless its rule asks for more.
+/// Some frameworks take the method from the query: most of them only for a `POST`, some for any
+/// request. That is harmless unless the rule for it requires more.
 pub(super) fn query_agrees(
     policy: &Policy,
     call: &Call<'_>,

@@ -1,6 +1,7 @@
 //! Keys bound to client certificates.
 
 use super::*;
+use crate::request::certificate::Stranger;
 
 const BILLING: &str = "spiffe://example.org/billing";
 

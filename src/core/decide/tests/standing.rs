@@ -2,6 +2,7 @@
 //! ours, and what a newer policy says to the same request.
 
 use super::*;
+use crate::key::Digest;
 use crate::keyset::{Artefact, Holding};
 
 fn clocks(wall: u64) -> Clocks {

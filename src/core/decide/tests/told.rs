@@ -2,6 +2,8 @@
 //! a key that nobody has judged.
 
 use super::*;
+use crate::key::Digest;
+use crate::key::Malformed;
 use crate::limit::bucket::{BucketKey, Contended, Levels};
 use crate::limit::quota::{Counts, TallyKey};
 use crate::policy::{Limit, checked_limits};
@@ -299,6 +301,6 @@ fn notes_say_what_the_route_asks_for_and_which_origin_was_refused() {
     );
     assert_eq!(
         note(&w, &keyed, "origin"),
-        "the request has no `Origin`, and the key is bound to some"
+        "the request has no `Origin`, but the key is bound to origins"
     );
 }

@@ -1,10 +1,10 @@
-//! Which policy each listener decides by.
+//! The policy by which each listener decides.
 //!
 //! A listener (a root context, in the filter) decides by the policy of the keyset that it was
-//! given, and by the newest keys of the store. An older keyset may not bring back a policy
-//! that was replaced, and may just as well be all that a listener was ever given. Where nobody
-//! can tell, a listener that comes with one lets in only what its policy and the newest one
-//! both allow.
+//! given, and by the newest keys of the store. An older keyset must not bring back a policy that
+//! was replaced, but it may also be the only one that a listener was ever given. If that cannot be
+//! told, a listener with an older keyset lets in only what its policy and the newest one both
+//! allow.
 
 use std::rc::Rc;
 
@@ -18,21 +18,22 @@ pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
     id: u32,
-    /// The keyset that it was given, or whose overlay.
+    /// The keyset that it was given, or that its overlay belongs to.
     name: BaseName,
-    /// Wall-clock seconds after which that is not believed.
+    /// Wall-clock seconds after which that is rejected.
     not_after: Option<u64>,
-    /// The policy of that keyset, if it was ever here.
+    /// The policy of that keyset, if the keyset has ever arrived.
     rules: Option<Rc<Rules>>,
-    /// What decides until it is here, and whether only as far as the newest policy also allows.
+    /// The policy that decides until then, and whether only as far as the newest policy also
+    /// allows.
     meanwhile: Option<(Rc<Rules>, bool)>,
-    /// It came when something newer was in force, and perhaps in the place of that.
+    /// It arrived when something newer was in force, and perhaps replaced that.
     older: bool,
     /// An overlay was given.
     overlay: bool,
-    /// It decides by keys of its own for a moment longer: see [`Holding::settle`].
+    /// It decides by its former keys for a moment longer: see [`Holding::settle`].
     settling: bool,
-    /// What it decides by: made once for all requests.
+    /// What it decides by; computed once for all requests.
     view: Result<Rc<InForce>, Unavailable>,
 }
 
@@ -62,8 +63,8 @@ impl Listeners {
         all.find(|rules| rules.name == *name)
     }
 
-    /// Whose place a listener takes whose base is not here: that of the one that was given an
-    /// overlay last, or of any, if there is but one policy.
+    /// The listener that is replaced by one whose base has not arrived: the one that was last given
+    /// an overlay, or any, if there is only one policy.
     fn predecessor(&self) -> Option<(Rc<Rules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {
@@ -77,11 +78,11 @@ impl Listeners {
 }
 
 impl Holding {
-    /// A listener was given an artefact: puts that in force, keeps it for later or leaves it,
-    /// and settles which policy the listener decides by. `is_its_own`: it is known to replace no
-    /// newer one, because nothing was decided in this process yet, or because a listener has it.
-    /// That it is here says nothing: Envoy keeps what it has replaced for as long as streams are
-    /// open.
+    /// A listener was given an artefact: puts it in force, keeps it for later or ignores it, and
+    /// determines the policy by which the listener decides. `is_its_own`: it is known not to
+    /// replace a newer one, because nothing has been decided in this process yet, or because a
+    /// listener has it. Its mere presence proves nothing: Envoy keeps what it has replaced as long
+    /// as streams are open.
     pub fn configure(
         &mut self,
         id: u32,
@@ -119,21 +120,21 @@ impl Holding {
         newest.chain(own.map(|rules| &*rules.policy))
     }
 
-    /// The keyset whose policy a listener decides by, unless that opens nothing that the newest
-    /// does not.
+    /// The keyset by whose policy a listener decides, unless it opens nothing that the newest does
+    /// not.
     pub fn own(&self, id: u32) -> Option<&BaseName> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         found.filter(|l| !l.older).map(|l| &l.name)
     }
 
-    /// That keyset, if another one is the newest: what must be known to be in use still.
+    /// That keyset, if another one is the newest: it must be known whether it is still in use.
     pub fn alone(&self, id: u32) -> Option<&BaseName> {
         let newest = &self.in_force.as_ref()?.base().name;
         self.own(id).filter(|name| *name != newest)
     }
 
-    /// A listener's keyset was replaced, and requests come to it nevertheless: from now on it
-    /// lets in only what the newest policy also allows.
+    /// A listener's keyset was replaced, but requests still reach it: from now on it lets in only
+    /// what the newest policy also allows.
     pub fn step_back(&mut self, id: u32) {
         if let Some(listener) = self.listeners.0.iter_mut().find(|l| l.id == id) {
             listener.older = true;
@@ -146,27 +147,27 @@ impl Holding {
         self.listeners.0.iter().any(|l| l.name == *name)
     }
 
-    /// A listener is gone. Whether any is left.
+    /// A listener has ended. Gives whether any is left.
     pub fn end(&mut self, id: u32) -> bool {
         self.listeners.0.retain(|l| l.id != id);
         !self.listeners.0.is_empty()
     }
 
-    /// What a listener decides by, or why it has nothing to.
+    /// What a listener decides by, or why it cannot decide.
     ///
     /// # Errors
-    /// [`Unavailable`] if nothing is in force, or the listener's own policy is not here.
+    /// [`Unavailable`] if nothing is in force, or the listener's own policy has not arrived.
     pub fn decides(&self, id: u32) -> Result<&Rc<InForce>, Unavailable> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         let found = found.ok_or(Unavailable::None)?;
         found.view.as_ref().map_err(|why| *why)
     }
 
-    /// Has every listener decide by the newest keys. A listener that is replaced serves until
-    /// Envoy has put the new one in its place; meanwhile it keeps the keys that belong to its
-    /// policy, less what the newest take away, so that no request is decided by the policy of
-    /// one push and the keys of another. To be called a moment after a push: a listener that
-    /// is still there then is one of several.
+    /// Makes every listener decide by the newest keys. A listener that is being replaced serves
+    /// until Envoy has put the new one in its place; until then it keeps the keys that belong to
+    /// its policy, minus what the newest take away, so that no request is decided by the policy of
+    /// one push and the keys of another. Call this a moment after a push: a listener that still
+    /// exists then is one of several.
     pub fn settle(&mut self) {
         if self.listeners.0.iter().any(|l| l.settling) {
             self.refresh(None);
@@ -188,12 +189,13 @@ impl Holding {
                 break;
             };
             listener.rules = listener.rules.take().or(rules);
-            // Nothing newer is left that it would be older than.
+            // Nothing newer is left, so it is not older than anything.
             let now = self.in_force.as_ref().map(|f| &f.base().name);
             listener.older &= now != Some(&listener.name);
             // An overlay is replaced by another overlay, not by the base that comes before it.
             let keeps = configured.is_some_and(|id| id != listener.id) && !listener.overlay;
-            // What stepped back may be in use again: the newest policy counts at once.
+            // A listener that stepped back may be in use again, so the newest policy counts at
+            // once.
             let keeps = keeps && !listener.yields();
             let kept = listener.view.as_ref().ok().filter(|_| keeps);
             let kept = kept.and_then(|view| self.kept(view));
@@ -206,7 +208,7 @@ impl Holding {
         self.listeners = all;
     }
 
-    /// A view whose keys are those of another base than the newest.
+    /// A view with the keys of another base than the newest.
     fn kept(&self, view: &InForce) -> Option<InForce> {
         let newest = self.in_force.as_ref()?;
         let is_other = view.base().name != newest.base().name;
@@ -223,7 +225,7 @@ impl Holding {
         if !listener.yields() || rules.name == newest.base().name {
             return Ok(own);
         }
-        // The one that decides is the one that refuses.
+        // In shadow mode, the policy that decides is the one that refuses.
         Ok(match rules.policy.mode {
             Mode::Shadow => newest.clone().beside(own),
             Mode::Enforce => own.beside(newest.clone()),

@@ -98,34 +98,36 @@ fn the_first_end_of_keys_and_policy_counts() {
     }
 }
 
+type Change = fn(&mut Row);
+
+/// What is said of a key by a base whose overlay waits for its own.
+fn seen(here: Change, waiting: Change) -> (bool, bool, Option<u64>, Option<u64>) {
+    let [mut old, mut new] = [row(1), row(1)];
+    here(&mut old);
+    waiting(&mut new);
+    let over = Base::of(&build(&content(vec![row(1)])).unwrap()).unwrap();
+    let changes = Content {
+        version: 44,
+        ..content(vec![new])
+    };
+    let sealed = build_overlay(&changes, &over)
+        .unwrap()
+        .seal(&signing_key("new", 2), 0);
+    let Ok(Artefact::Overlay(overlay)) = Artefact::load(&mut sealed.as_bytes(), &keys(), |_| {})
+    else {
+        panic!("an overlay");
+    };
+    let base = load(sealed_keyset(old).as_bytes()).unwrap();
+    let in_force = InForce::from(base).under([overlay].into());
+    let Lookup::Found(e) = in_force.lookup(&digest(1).prefix()) else {
+        panic!("the key is lost");
+    };
+    (e.revoked, e.disabled, e.expires, e.overlap_end)
+}
+
 /// An overlay that waits for its base closes what it closes at once, and opens nothing.
 #[test]
 fn what_a_newer_overlay_takes_away_is_gone_and_what_it_gives_is_not_here_yet() {
-    type Change = fn(&mut Row);
-    let seen = |here: Change, waiting: Change| {
-        let [mut old, mut new] = [row(1), row(1)];
-        here(&mut old);
-        waiting(&mut new);
-        let over = Base::of(&build(&content(vec![row(1)])).unwrap()).unwrap();
-        let changes = Content {
-            version: 44,
-            ..content(vec![new])
-        };
-        let sealed = build_overlay(&changes, &over)
-            .unwrap()
-            .seal(&signing_key("new", 2), 0);
-        let Ok(Artefact::Overlay(overlay)) =
-            Artefact::load(&mut sealed.as_bytes(), &keys(), |_| {})
-        else {
-            panic!("an overlay");
-        };
-        let base = load(sealed_keyset(old).as_bytes()).unwrap();
-        let in_force = InForce::from(base).under([overlay].into());
-        let Lookup::Found(e) = in_force.lookup(&digest(1).prefix()) else {
-            panic!("the key is lost");
-        };
-        (e.revoked, e.disabled, e.expires, e.overlap_end)
-    };
     const LATE: u64 = 20_000_000;
     const EARLY: u64 = 19_000_000;
     let open = (false, false, None, None);

@@ -1,21 +1,21 @@
-//! A bucket that lies alone: under one rule, with no lineage that was at the other subject's
-//! place. So most of them lie, and a take is a number that is read and changed where it stands:
-//! nothing is parsed, nothing allocated.
+//! A bucket that is alone in its place: under one rule, with no lineage that was at the other
+//! subject's place. That is the common case, and a take then reads and changes one number in place,
+//! without parsing or allocating.
 
 use super::levels::{LEVEL_BYTES, MAX_MEMBERS};
-use super::{Levels, Members, Quota};
+use super::{Bucket, Levels, Members};
 
 /// Which bucket is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Sole<'q> {
     /// Its rule.
-    pub quota: &'q Quota,
-    /// Of a client's bucket, the key that pays: one that the bucket has not seen has errands to
-    /// run first.
+    pub bucket: &'q Bucket,
+    /// For a client's bucket, the key that pays: one that the bucket has not seen needs errands
+    /// first.
     pub payer: Option<u64>,
 }
 
-/// What is found of it.
+/// What is found there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alone<'b> {
     /// Its level.
@@ -31,19 +31,19 @@ impl Alone<'_> {
     }
 }
 
-/// What is done with it: the level to store instead, if any.
+/// What to do with it: gives the level to store instead, if any.
 pub type Change<'f> = dyn FnMut(Alone<'_>) -> Option<u64> + 'f;
 
 impl Sole<'_> {
-    /// Changes the bucket in the bytes that [`Levels::to_bytes`] wrote. Says whether they
-    /// changed; `None` if it does not lie alone there, and `change` was not asked.
+    /// Changes the bucket in the bytes that [`Levels::to_bytes`] wrote. Gives whether they changed;
+    /// `None` if it is not alone there, in which case `change` was not called.
     pub fn change_in(self, bytes: &mut [u8], change: &mut Change<'_>) -> Option<bool> {
         let (level, rest) = bytes.split_first_chunk_mut::<LEVEL_BYTES>()?;
         let (words, _) = level.as_chunks_mut::<8>();
         let [requests, per, burst, arrival] = words else {
             return None;
         };
-        let is_ours = self.quota.is(
+        let is_ours = self.bucket.is(
             u64::from_be_bytes(*requests),
             u64::from_be_bytes(*per),
             u64::from_be_bytes(*burst),
@@ -81,12 +81,12 @@ impl Sole<'_> {
 
     /// The same with levels that were read.
     pub fn change_of(self, levels: &mut Levels, change: &mut Change<'_>) -> Option<bool> {
-        let (stored, members) = levels.sole(self.quota, self.payer)?;
+        let (stored, members) = levels.sole(self.bucket, self.payer)?;
         let members: Vec<_> = members.iter().map(|n| n.to_be_bytes()).collect();
         let changed = change(Alone {
             stored,
             members: &members,
         });
-        Some(changed.is_some_and(|changed| levels.set(self.quota, changed)))
+        Some(changed.is_some_and(|changed| levels.set(self.bucket, changed)))
     }
 }

@@ -4,6 +4,7 @@ use crate::limit::bucket::{
 };
 use proptest::prelude::*;
 
+mod held;
 mod model;
 
 const MS: u64 = 1_000_000;
@@ -46,22 +47,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn quotas(policy: usize) -> [Quota; 2] {
-    let quota = |requests, per, burst| Quota::new(requests, per, burst).unwrap();
+fn sizes(policy: usize) -> [Bucket; 2] {
+    let bucket = |requests, per, burst| Bucket::new(requests, per, burst).unwrap();
     match policy {
-        0 => [quota(4_000, 1, 4_000), quota(100_000, 60, 2_000)],
-        1 => [quota(20_000, 1, 2_000), quota(1_000, 1, 1_500)],
-        _ => [quota(50, 1, 10), quota(10_000, 1, 60_000)],
+        0 => [bucket(4_000, 1, 4_000), bucket(100_000, 60, 2_000)],
+        1 => [bucket(20_000, 1, 2_000), bucket(1_000, 1, 1_500)],
+        _ => [bucket(50, 1, 10), bucket(10_000, 1, 60_000)],
     }
 }
 
 fn charges(policy: usize, buckets: u8, cost: u64) -> Vec<Charge> {
-    let all = quotas(policy).into_iter().enumerate();
+    let all = sizes(policy).into_iter().enumerate();
     all.filter(|(n, _)| buckets & 1 << n != 0)
-        .map(|(n, quota)| Charge {
+        .map(|(n, bucket)| Charge {
             key: BucketKey::new([7; 8], Subject::Key(9), n as u64),
-            quota,
-            cost: cost.min(quota.burst()),
+            bucket,
+            cost: cost.min(bucket.burst()),
             kin: None,
         })
         .collect()
@@ -82,17 +83,17 @@ struct Admitted([u64; 2]);
 
 impl Admitted {
     fn note(&mut self, charges: &[Charge], policy: usize, now: u64) -> Result<(), TestCaseError> {
-        for (n, quota) in quotas(policy).iter().enumerate() {
-            let Some(charge) = charges.iter().find(|c| c.quota == *quota) else {
+        for (n, bucket) in sizes(policy).iter().enumerate() {
+            let Some(charge) = charges.iter().find(|c| c.bucket == *bucket) else {
                 continue;
             };
             let arrival = &mut self.0[n];
-            *arrival = (*arrival).max(now) + quota.interval() * charge.cost;
-            let full = now + quota.interval() * quota.burst();
+            *arrival = (*arrival).max(now) + bucket.interval() * charge.cost;
+            let full = now + bucket.interval() * bucket.burst();
             prop_assert!(
                 *arrival <= full,
                 "{} tokens too many",
-                (*arrival - full) / quota.interval()
+                (*arrival - full) / bucket.interval()
             );
         }
         Ok(())
@@ -226,201 +227,6 @@ proptest! {
     }
 }
 
-#[test]
-fn a_lease_is_a_part_of_a_large_bucket_that_is_more_than_half_full() {
-    // By the bucket's refill within a second and its size: what is left, and what may be leased.
-    for (requests, burst, remaining, tokens) in [
-        // An eighth of the bucket, or what it holds above its half.
-        (100_000, 8000, 8000, 1000),
-        (100_000, 8000, 5000, 1000),
-        (100_000, 8000, 4999, 999),
-        (100_000, 8000, 4008, 8),
-        (100_000, 8000, 4007, 0),
-        (100_000, 8000, 4000, 0),
-        (100_000, 8000, 0, 0),
-        // What refills within a quarter of a second.
-        (1000, 8000, 8000, 250),
-        (40, 8000, 8000, 10),
-        (32, 8000, 8000, 8),
-        (31, 8000, 8000, 0),
-        // A bucket is large from a thousand tokens on.
-        (1000, 1000, 1000, 125),
-        (1000, 999, 999, 0),
-    ] {
-        let taken = Taken {
-            stored: 0,
-            remaining,
-            full_in: 0,
-        };
-        let quota = Quota::new(requests, 1, burst).unwrap();
-        assert_eq!(
-            quota.leasable(&taken),
-            tokens,
-            "{requests} {burst} {remaining}"
-        );
-    }
-}
-
-/// A worker that holds `left` tokens, leased at second 1000 of a bucket of a thousand a second.
-fn holding(left: u64) -> (Leases, Charge) {
-    let charge = charges(1, 2, 1)[0];
-    let mut leases = Leases::default();
-    let taken = Taken {
-        stored: 1_000_000 * MS + left * MS,
-        remaining: 700,
-        full_in: 0,
-    };
-    leases.renew(&charge, taken, left, Members::default(), 1_000_000 * MS);
-    (leases, charge)
-}
-
-#[test]
-fn a_lease_serves_for_its_span_and_while_its_time_lies_ahead() {
-    for (cost, after, served) in [
-        (1, 0, true),
-        (100, 0, true),
-        (101, 0, false),
-        // Each millisecond one of them lapses.
-        (99, 1, true),
-        (100, 1, false),
-        (1, 99, true),
-        (1, 100, false),
-    ] {
-        let (mut leases, charge) = holding(100);
-        let charge = Charge { cost, ..charge };
-        let outcome = leases.take(&[charge], (1_000_000 + after) * MS);
-        assert_eq!(outcome.is_some(), served, "{cost} after {after} ms");
-    }
-    for (after, served) in [(SPAN - 1, true), (SPAN, false)] {
-        let (mut leases, charge) = holding(1000);
-        let outcome = leases.take(&[charge], 1_000_000 * MS + after);
-        assert_eq!(outcome.is_some(), served, "{after} ns");
-    }
-}
-
-#[test]
-fn what_is_told_of_a_lease_is_what_the_bucket_would_tell() {
-    let (mut leases, charge) = holding(100);
-    let charge = Charge { cost: 40, ..charge };
-    let now = (1_000_000 + 20) * MS;
-    let Some(Outcome::Taken { tightest, state }) = leases.take(&[charge], now) else {
-        panic!("refused");
-    };
-    // Of a hundred, twenty lapsed and forty are taken: forty are left, and seven hundred in the
-    // bucket. It is full when what is reserved is over, less what is not used.
-    assert_eq!((tightest, state.remaining), (0, 740));
-    assert_eq!(state.full_in, 40 * MS);
-    assert_eq!(state.stored, (1_000_000 + 100) * MS);
-    let held = leases.held(&charge, now);
-    let top = state.stored;
-    assert_eq!(held.given_back(&charge.quota, top), top - 40 * MS);
-    assert_eq!(held.given_back(&charge.quota, top + 1), top + 1);
-    assert_eq!(leases.forget(&charge), 40);
-    assert_eq!(leases.forget(&charge), 0);
-}
-
-#[test]
-fn of_several_leases_the_tightest_is_told_and_of_equals_the_first() {
-    let quota = |per| Quota::new(1000 * per, per, 2000).unwrap();
-    let charge = |n: u64| Charge {
-        key: BucketKey::new([7; 8], Subject::Key(n), 0),
-        quota: quota(n),
-        cost: 1,
-        kin: None,
-    };
-    for (remaining, tightest) in [
-        ([5, 7, 9], 0),
-        ([7, 5, 9], 1),
-        ([7, 7, 5], 2),
-        ([7, 5, 5], 1),
-    ] {
-        let mut leases = Leases::default();
-        let now = 1_000_000 * MS;
-        let all = [1, 2, 3].map(charge);
-        for (charge, remaining) in all.iter().zip(remaining) {
-            let taken = Taken {
-                stored: now + 100 * MS,
-                remaining,
-                full_in: 0,
-            };
-            leases.renew(charge, taken, 100, Members::default(), now);
-        }
-        let Some(Outcome::Taken { tightest: told, .. }) = leases.take(&all, now) else {
-            panic!("refused");
-        };
-        assert_eq!(told, tightest, "{remaining:?}");
-    }
-}
-
-#[test]
-fn a_bucket_is_hot_for_a_span_and_then_forgotten() {
-    let start = 1_000_000 * MS;
-    let (mut leases, charge) = holding(1000);
-    assert!(leases.held(&charge, start + SPAN - 1).is_hot);
-    assert!(!leases.held(&charge, start + SPAN).is_hot);
-    let (mut leases, charge) = holding(1000);
-    assert_eq!(leases.expire(start + SPAN - 1).len(), 0);
-    assert_eq!(leases.held.len(), 1);
-    assert_eq!(leases.expire(start + SPAN).len(), 1);
-    assert_eq!(leases.held.len(), 0);
-    assert_eq!(leases.forget(&charge), 0);
-    // One that served later is watched on, and its tokens are given back all the same, once.
-    let (mut leases, charge) = holding(1000);
-    assert!(leases.take(&[charge], start + 200 * MS).is_some());
-    assert_eq!(leases.expire(start + SPAN).len(), 1);
-    assert_eq!(leases.held.len(), 1);
-    assert_eq!(leases.expire(start + SPAN).len(), 0);
-    assert!(leases.take(&[charge], start + SPAN).is_none());
-    // Of one that is used up, or whose time has passed, there is nothing to give back.
-    let (mut leases, charge) = holding(100);
-    let all = Charge {
-        cost: 100,
-        ..charge
-    };
-    assert!(leases.take(&[all], start).is_some());
-    assert_eq!(leases.expire(start + SPAN).len(), 0);
-    let (mut leases, _) = holding(250);
-    assert_eq!(leases.expire(start + SPAN).len(), 0);
-}
-
-#[test]
-fn so_many_buckets_are_held_and_a_known_one_is_renewed_all_the_same() {
-    let (mut leases, one) = holding(100);
-    let taken = Taken {
-        stored: 2_000_000 * MS,
-        remaining: 700,
-        full_in: 0,
-    };
-    let nth = |n: usize| Charge {
-        key: BucketKey::new([7; 8], Subject::Key(1000 + n as u64), 0),
-        ..one
-    };
-    for n in 0..2 * MAX_HELD {
-        leases.renew(&nth(n), taken, 100, Members::default(), 1_000_000 * MS);
-    }
-    assert_eq!(leases.held.len(), MAX_HELD);
-    leases.renew(&one, taken, 50, Members::default(), 1_000_000 * MS);
-    assert_eq!(leases.forget(&one), 50);
-    let quota = Quota::new(1000, 1, MIN_BURST - 1).unwrap();
-    leases.renew(
-        &Charge { quota, ..one },
-        taken,
-        50,
-        Members::default(),
-        1_000_000 * MS,
-    );
-    assert_eq!(leases.held.len(), MAX_HELD - 1, "a small one is not held");
-    let quota = Quota::new(1000, 1, MIN_BURST).unwrap();
-    leases.renew(
-        &Charge { quota, ..one },
-        taken,
-        50,
-        Members::default(),
-        1_000_000 * MS,
-    );
-    assert_eq!(leases.held.len(), MAX_HELD);
-}
-
 /// How often the shared bucket is asked.
 struct Counted<'e>(&'e mut Envoy, usize);
 
@@ -474,7 +280,7 @@ fn a_take_after_a_look_leases_nothing() {
         let outcome = take_looked(&mut counted, &[charge], now);
         assert!(matches!(outcome, Some(Outcome::Taken { .. })));
         assert!(envoy.workers[0].held(&charge, now).is_hot);
-        assert_eq!(envoy.workers[0].held[&(charge.key, charge.quota)].left, 0);
+        assert_eq!(envoy.workers[0].held[&(charge.key, charge.bucket)].left, 0);
     }
 }
 

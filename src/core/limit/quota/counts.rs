@@ -1,9 +1,9 @@
 //! The tallies of one lineage of keys: a few windows of each rule.
 //!
-//! Each window gives its quota once, in whatever order a clock shows them. So a few are kept,
-//! and what was counted in a window that lies ahead (the clock was set back since) counts in
-//! the present one, too, once. They lie in one value: shared data deletes nothing, so there is
-//! one for each lineage and not one for each window.
+//! Each window grants its quota once, in whatever order a clock shows them. So a few windows are
+//! kept, and what was counted in a future window (the clock was set back since) counts in the
+//! present one, too, once. They are stored in one value per lineage rather than one per window,
+//! because shared data cannot be deleted.
 
 use super::Window;
 
@@ -11,14 +11,14 @@ mod joint;
 
 /// The most tallies of a lineage.
 pub const MAX_TALLIES: usize = 32;
-/// Windows kept of a rule. Of more, neighbours are counted as one.
+/// Windows kept per rule. If there are more, neighbours are merged.
 const KEPT: usize = 3;
 /// Seconds of a month of 31 days and a day.
 const LONGEST: u64 = 32 * 86_400;
 
 const TALLY_BYTES: usize = 64;
-/// Stands before tallies that tell what was given back and what other rules took; those of a
-/// former version do not, and have no mark.
+/// Marks tallies that include what was given back and what other rules took; those of an older
+/// version do not, and have no mark.
 const MARK: &[u8; 8] = b"tally\0\0\x03";
 const FORMER_BYTES: usize = 48;
 
@@ -29,16 +29,16 @@ pub struct Tally {
     pub rule: u64,
     /// The window.
     pub window: Window,
-    /// By this Envoy.
+    /// Taken by this Envoy.
     pub own: u64,
-    /// By everybody else, as last heard.
+    /// Taken by all others, as last reported.
     pub others: u64,
-    /// As many of its own count in an earlier window, too: the clock was set back.
+    /// How many of its own also count in an earlier window, because the clock was set back.
     pub carried: u64,
-    /// So many were given back by the operator, as last heard.
+    /// How many the operator gave back, as last reported.
     pub given_back: u64,
-    /// Taken in other windows that share a moment with this one, mostly under other rules: a
-    /// key that is moved to another plan and back has used those as well.
+    /// Taken in other windows that overlap this one, mostly under other rules: a key that is moved
+    /// to another plan and back has used those as well.
     pub beside: u64,
 }
 
@@ -65,7 +65,7 @@ impl Tally {
         requests.saturating_sub(self.used())
     }
 
-    /// Both as one, which is the safe side for a window within it.
+    /// Both merged into one, which is the safe side for a window within it.
     fn merged(self, other: Self) -> Self {
         Self {
             rule: self.rule,
@@ -74,7 +74,7 @@ impl Tally {
                 end: self.window.end.max(other.window.end),
             },
             own: self.own.saturating_add(other.used_here()),
-            // Those of the window that begins with it: it may be told of them again.
+            // Those of the window that begins with it, because they may be reported again.
             others: self.others,
             carried: self.carried.saturating_add(other.carried),
             given_back: self.given_back,
@@ -131,8 +131,8 @@ impl Counts {
         MARK.iter().copied().chain(numbers).collect()
     }
 
-    /// The tally of a rule in a window, made if there is none, and whether anything was
-    /// carried over into it. `None` if there is no room.
+    /// The tally of a rule in a window, created if there is none, and whether anything was carried
+    /// over into it. `None` if there is no room.
     pub(crate) fn open(&mut self, rule: u64, window: Window) -> Option<(&mut Tally, bool)> {
         let is_it = |t: &Tally| t.rule == rule && t.window == window;
         let mut carried_over = false;
@@ -154,15 +154,14 @@ impl Counts {
         Some((tally, carried_over || carried > 0))
     }
 
-    /// A window that does not exist yet. Other rules may have counted since this one last did,
-    /// or the time zone may have new clocks: what was taken in each window that shares a moment
-    /// with this one counts.
+    /// A new window. Other rules may have counted since this one last did, or the time zone may
+    /// have new transitions: what was taken in each window that overlaps this one counts.
     fn begun(&self, rule: u64, window: Window) -> Tally {
         let overlapping = |t: &&Tally| t.overlaps(window);
         let own = self.0.iter().filter(overlapping).filter(|t| t.rule == rule);
         let own = own.map(Tally::used).max();
-        // The one that counted last is at the end. What stands before a window of this rule that
-        // is past was taken before that ended.
+        // The one that counted last is at the end. Whatever precedes a past window of this rule was
+        // taken before that window ended.
         let is_past = |t: &Tally| t.rule == rule && t.window.end <= window.start;
         let last = self.0.iter().rposition(is_past).filter(|_| own.is_none());
         let since = self.0.get(last.map_or(0, |at| at + 1)..);
@@ -173,7 +172,7 @@ impl Counts {
             ..Tally::default()
         };
         for t in since {
-            // Of windows that begin together, others' takings are told as one number.
+            // For windows that begin at the same time, what others took is reported as one number.
             let taken = match t.window.start == window.start {
                 true => {
                     begun.others = begun.others.max(t.others);
@@ -189,8 +188,8 @@ impl Counts {
         begun
     }
 
-    /// One more was taken under a rule: it is the last that counted, and other windows that share
-    /// a moment with this one count it as well.
+    /// One more was taken under a rule, which becomes the last that counted; other windows that
+    /// overlap this one count it as well.
     pub(super) fn took(&mut self, rule: u64, window: Window) {
         let is_it = |t: &Tally| t.rule == rule && t.window == window;
         if let Some(at) = self.0.iter().position(is_it) {
@@ -209,15 +208,16 @@ impl Counts {
         others.filter(move |t| t.overlaps(window))
     }
 
-    /// Room for one more of a rule, beside a window.
+    /// Makes room for one more tally of a rule, beside a window.
     fn make_room(&mut self, rule: u64, window: Window) -> Option<()> {
         let mut windows: Vec<Tally> = self.0.extract_if(.., |t| t.rule == rule).collect();
         let is_past = |t: &Tally| t.window.end <= window.start;
         windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
         while windows.len() > KEPT {
-            // Neighbours on one side of the present: such as last no longer than a month together,
-            // because a month counts whatever overlaps it; then those with the least time between
-            // them. A clock that was far ahead must not join today with a year to come.
+            // Merge neighbours on one side of the present: first those that together last no longer
+            // than a month, because a month counts whatever overlaps it; then those with the least
+            // time between them. A clock that was far ahead must not merge today with a future
+            // year.
             let pairs = windows.iter().zip(windows.iter().skip(1)).enumerate();
             let pairs = pairs.filter(|(_, (a, b))| is_past(a) == is_past(b));
             let least = pairs.min_by_key(|(_, (a, b))| {
@@ -241,11 +241,11 @@ impl Counts {
         Some(())
     }
 
-    /// Gives back one that was taken in a window, where a bucket refused afterwards.
+    /// Gives back one that was taken in a window, if a bucket refused afterwards.
     pub(super) fn give_back(&mut self, rule: u64, taken_in: Window) -> bool {
         let mut all = self.0.iter_mut();
         let found = all.find(|t| t.rule == rule && t.window == taken_in);
-        // What counts in an earlier window, too, stays counted in both.
+        // What also counts in an earlier window stays counted in both.
         let found = found.filter(|t| t.own > 0 && t.own.saturating_add(t.beside) > t.carried);
         let Some(tally) = found else {
             return false;
@@ -257,10 +257,10 @@ impl Counts {
         true
     }
 
-    /// Hears what others have taken in windows that began at `start`, and what was given
-    /// back; whether that is news. Within a window both only rise, so that receipts that pass
-    /// each other do no harm. Rules whose windows begin at the same moment hear of each other: the control
-    /// plane counts them together, which is the safe side.
+    /// Records what others have taken in windows that began at `start`, and what was given back;
+    /// gives whether anything changed. Within a window both only increase, so receipts that arrive
+    /// out of order do no harm. Rules whose windows begin at the same time learn of each other,
+    /// because the control plane counts them together, which is the safe side.
     pub fn hear(&mut self, start: u64, others: u64, given_back: u64) -> bool {
         let mut is_news = false;
         let (mut end, mut most) = (start, 0);
@@ -271,7 +271,7 @@ impl Counts {
             tally.others = others.max(tally.others);
             tally.given_back = given_back.max(tally.given_back);
         }
-        // Windows that began at other moments count it as they count what was taken here.
+        // Windows that began at other times count it like what was taken here.
         let heard = Window { start, end };
         let elsewhere = self.0.iter_mut().filter(|t| t.window.start != start);
         for tally in elsewhere.filter(|t| t.overlaps(heard)) {

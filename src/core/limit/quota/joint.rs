@@ -7,8 +7,8 @@ use crate::limit::quota::counts::Counts;
 /// Draws on the tallies of one lineage, taken together in one atomic step.
 #[derive(Clone, Debug)]
 pub struct Joint {
-    /// The shortest window last: what counts in a new one of its windows is what was taken since
-    /// it last counted, and a longer window that stood behind it would have all of that again.
+    /// The shortest window comes last: a new window of it counts what was taken since it last
+    /// counted, and a longer window after it would count all of that again.
     draws: Vec<Draw>,
 }
 
@@ -17,7 +17,7 @@ impl Joint {
     pub fn new(mut draws: Vec<Draw>) -> Option<Self> {
         let length = |w: Window| w.end.saturating_sub(w.start);
         draws.sort_by_key(|d| (d.rule, d.window.start, d.requests));
-        // Rules that differ in the number alone share one tally: the smaller number holds.
+        // Rules that differ only in the number share one tally; the smaller number applies.
         draws.dedup_by_key(|d| (d.rule, d.window.start, d.window.end));
         draws.sort_by_key(|d| core::cmp::Reverse(length(d.window)));
         (!draws.is_empty()).then_some(Self { draws })
@@ -30,7 +30,7 @@ impl Joint {
     /// What is left in each window, and whether anything was carried over into one.
     ///
     /// # Errors
-    /// [`NotDrawn::UsedUp`] until the last of those windows ends where nothing is left.
+    /// [`NotDrawn::UsedUp`] until the last of the windows in which nothing is left ends.
     fn opened(&self, counts: &mut Counts) -> (Result<Vec<u64>, NotDrawn>, bool) {
         let mut carried = false;
         let mut used_up = None;

@@ -1,56 +1,56 @@
 //! What one VM has counted for one store and the control plane has not yet confirmed.
 //!
-//! Counting never waits for sending. A minute that is over is put aside at the next tick;
-//! of what is put aside, one batch at a time is written, sent, and sent again, the same
-//! bytes, until a receipt names it. All of this is plain state, so that a configuration
-//! push, which replaces the context that sends, loses and repeats nothing.
+//! Counting never waits for sending. A minute that is over is set aside at the next tick; from what
+//! is set aside, one batch at a time is written and sent, the same bytes again and again, until a
+//! receipt names it. All of this is plain state, so that a configuration push, which replaces the
+//! sending context, loses and repeats nothing.
 //!
-//! While the control plane is away, or callers try many things at once, the memory is
-//! bounded: at most [`WAITING`] minutes and [`WAITING_ROWS`] rows wait. Beyond that, detail
-//! is given up in an order that keeps the counts:
-//! 1. refused requests are told without their routes, then without their keys;
-//! 2. requests that were let in are told without their routes;
-//! 3. the two oldest minutes become one, which costs time stamps.
+//! Memory is bounded even if the control plane is down, or callers try many different things: at
+//! most [`WAITING`] minutes and [`WAITING_ROWS`] rows wait. Beyond that, detail is given up in an
+//! order that keeps the counts:
+//! 1. refused requests are reported without their routes, then without their keys;
+//! 2. requests that were let in are reported without their routes;
+//! 3. the two oldest minutes are merged, which loses time stamps.
 //!
-//! Only when there are more keys than rows even so, those that were used least recently are
-//! dropped, and counted as dropped. Requests that were let in keep their keys: quotas count
-//! by them.
+//! Only if there are still more keys than rows are the least recently used ones dropped, and
+//! counted as dropped. Requests that were let in keep their keys, because quotas count by them.
 
-use core::net::IpAddr;
+mod batch;
+
 use std::collections::VecDeque;
 
 use super::table::{Fold, Minute, OK, Origin, RowKey, Table, Use, minute};
-use super::{Batch, KeyUse, MAX_BYTES, MAX_ROWS, Receipt, Refusal, Row};
+use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
 use crate::key::KeyId;
 use crate::mix::Map;
 
 /// The most minutes that wait.
 pub const WAITING: usize = 64;
-/// The most rows that wait: with a key each, some 6 MiB without user agents, 14 MiB with.
+/// The most rows that wait: with a key each, some 6 MiB without user agents, or 14 MiB with them.
 pub const WAITING_ROWS: usize = 4 * MAX_ROWS;
 
 const SECOND: u64 = 1_000_000_000;
-/// Seconds until an answer is given up.
+/// Seconds after which an answer is no longer awaited.
 pub const TIMEOUT: u64 = 5;
 /// The longest pause between two attempts.
 const PAUSE_MAX: u64 = 15 * SECOND;
 /// What a batch is filled to, in bytes, by an estimate that is never too low.
 const FILL: usize = MAX_BYTES - MAX_BYTES / 8;
-/// Names of routes are let go of above this many, once nothing waits.
+/// Above this many, route names are released once nothing waits.
 const ROUTES: usize = 4096;
 
-/// Two clocks and a number that differs from VM to VM and from tick to tick.
+/// Two clocks, and a number that differs between VMs and ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// Wall-clock seconds.
     pub wall: u64,
     /// Nanoseconds of the monotonic clock.
     pub monotonic: u64,
-    /// So that a fleet does not speak with one voice.
+    /// Jitter, so that a fleet does not send all at once.
     pub jitter: u64,
 }
 
-/// Who sends: the head of a [`Batch`].
+/// The sender: the head of a [`Batch`].
 #[derive(Clone, Debug, Default)]
 pub struct Sender {
     /// Envoy's `node.id`.
@@ -70,9 +70,9 @@ pub struct Sender {
 pub enum Answer<'a> {
     /// A verified receipt.
     Receipt(&'a Receipt),
-    /// A verified refusal for good.
+    /// A verified, permanent refusal.
     Refusal(&'a Refusal),
-    /// Nothing, or nothing that says what became of the batch.
+    /// No answer, or none that says what happened to the batch.
     Nothing,
 }
 
@@ -80,7 +80,7 @@ struct Flight {
     head: Batch,
     body: Vec<u8>,
     requests: u64,
-    /// When the answer is given up; `None` while the next attempt is waited for.
+    /// When to give up on the answer; `None` while waiting for the next attempt.
     until: Option<u64>,
     next: u64,
 }
@@ -105,15 +105,15 @@ impl Default for Bounds {
 pub struct Ledger {
     bounds: Bounds,
     open: Table,
-    /// A minute that a request found to be over; put aside at the next tick, because that
-    /// takes time, and no request waits.
+    /// A minute that a request found to be over. It is set aside at the next tick, because that
+    /// takes time, and requests do not wait.
     over: Option<Table>,
     spare: Option<Table>,
     outcomes: Vec<&'static str>,
     routes: Map<u64, Box<str>>,
     waiting: VecDeque<Minute>,
     flight: Option<Flight>,
-    /// Dropped, and in no batch yet.
+    /// Dropped requests that are in no batch yet.
     untold: u64,
     dropped: u64,
     looks: u32,
@@ -122,7 +122,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Counts a request. `origin` is asked at the first request of a key after each tick.
+    /// Counts a request. `origin` is called at the first request of a key after each tick.
     pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<Origin>) {
         let at = minute(request.wall);
         if self.open.at != at {
@@ -134,10 +134,10 @@ impl Ledger {
             outcome: self.outcome(request.outcome),
         };
         if self.open.is_full_for(&row, self.bounds.part) {
-            // The rest of the minute is another part of it.
+            // The rest of the minute becomes another part of it.
             self.turn(at);
         }
-        // Ticks have numbers from 1 on, so that no key counts as looked at.
+        // Ticks are numbered from 1 on, so that no key counts as already seen.
         let looks = self.looks.wrapping_add(1).max(1);
         if !self.open.count(row, request.wall, looks, origin)
             && let Some((id, name)) = request.route
@@ -152,7 +152,8 @@ impl Ledger {
         if !self.open.is_empty() {
             let fresh = self.spare.take().unwrap_or_default();
             let over = core::mem::replace(&mut self.open, fresh);
-            // Twice between two ticks: the clock was set, or callers try very many things.
+            // Twice between two ticks: the clock was set, or callers try very many different
+            // things.
             if let Some(mut older) = self.over.replace(over) {
                 self.put_aside(older.drain());
             }
@@ -220,7 +221,7 @@ impl Ledger {
         if let Some(mut over) = self.over.take() {
             self.put_aside(over.drain());
             self.spare = Some(over);
-            // Soon, and yet not all VMs of a fleet in the first second of each minute.
+            // Soon, but not all VMs of a fleet in the first second of each minute.
             let soon = now.monotonic.saturating_add(now.jitter % (5 * SECOND));
             self.due = self.due.min(soon);
         }
@@ -272,117 +273,17 @@ impl Ledger {
         self.waiting.iter().map(Minute::room).sum()
     }
 
-    /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
-    fn write(&mut self, sender: &Sender, seq: &mut u64) {
-        let Some(mut minute) = self.waiting.pop_front() else {
-            return;
-        };
-        let next = seq.saturating_add(1);
-        let (batch, taken) = self.batch(&minute, sender, next);
-        let requests = batch
-            .rows
-            .iter()
-            .fold(0, |n: u64, r| n.saturating_add(r.requests));
-        let Ok(body) = serde_json::to_vec(&batch) else {
-            self.untold = batch.dropped.saturating_add(minute.requests());
-            self.dropped = self.dropped.saturating_add(minute.requests());
-            return;
-        };
-        *seq = next;
-        self.untold = 0;
-        self.flight = Some(Flight {
-            requests: requests.saturating_add(batch.dropped),
-            head: Batch {
-                routes: Vec::new(),
-                outcomes: Vec::new(),
-                keys: Vec::new(),
-                rows: Vec::new(),
-                ..batch
-            },
-            body,
-            until: None,
-            next: 0,
-        });
-        if taken < minute.rows.len() {
-            minute.rows.drain(..taken);
-            self.waiting.push_front(minute);
-        }
-    }
-
-    fn batch(&self, minute: &Minute, sender: &Sender, seq: u64) -> (Batch, usize) {
-        let mut batch = Batch {
-            node: sender.node.clone(),
-            epoch: sender.epoch,
-            vm: sender.vm,
-            claimed: sender.claimed,
-            seq,
-            store: sender.store.clone(),
-            at: minute.at,
-            outcomes: self.outcomes.iter().map(|&c| c.to_owned()).collect(),
-            dropped: self.untold,
-            ..Batch::default()
-        };
-        let mut routes: Map<u64, u32> = Map::default();
-        let mut last_key = None;
-        let mut bytes = 1024 + batch.node.len() * 6;
-        let mut taken = 0;
-        for (row, count) in &minute.rows {
-            let seen = minute.key(count);
-            let is_new_key = seen.is_some_and(|s| last_key != Some(s.id));
-            let route = (row.route != 0).then_some(row.route);
-            let name = route.and_then(|id| self.routes.get(&id));
-            bytes += 48;
-            if let Some(seen) = seen.filter(|_| is_new_key) {
-                bytes += 160 + seen.origin.agent.as_ref().map_or(0, |a| a.len() * 2);
-            }
-            if route.is_some_and(|id| !routes.contains_key(&id)) {
-                // Six is what the dearest character takes in JSON.
-                bytes += 4 + name.map_or(0, |n| n.len() * 6);
-            }
-            if taken == MAX_ROWS || (taken > 0 && bytes > FILL) {
-                break;
-            }
-            taken += 1;
-            if let Some(seen) = seen.filter(|_| is_new_key) {
-                last_key = Some(seen.id);
-                batch.keys.push(KeyUse {
-                    id: KeyId::from_u64(seen.id)
-                        .map(|id| id.to_string())
-                        .unwrap_or_default(),
-                    last: seen.last,
-                    address: seen.origin.address.map(|a: IpAddr| a.to_string()),
-                    agent: seen.origin.agent.as_deref().map(str::to_owned),
-                });
-            }
-            let route = route.map(|id| {
-                *routes.entry(id).or_insert_with(|| {
-                    batch
-                        .routes
-                        .push(name.map(|n| n.to_string()).unwrap_or_default());
-                    index(batch.routes.len())
-                })
-            });
-            batch.rows.push(Row {
-                key: seen.map(|_| index(batch.keys.len())),
-                route,
-                outcome: u32::from(row.outcome),
-                requests: count.requests,
-            });
-        }
-        (batch, taken)
-    }
-
     fn again(&mut self, now: Moment) -> Option<&[u8]> {
         let flight = self.flight.as_mut()?;
         if now.monotonic < flight.next {
             return None;
         }
-        // The host's own timeout comes first.
+        // The host's own timeout is earlier.
         flight.until = Some(now.monotonic.saturating_add((TIMEOUT + 1) * SECOND));
         Some(&flight.body)
     }
 
-    /// What became of the batch that was sent. `false` if it has to be sent again.
+    /// What happened to the batch that was sent. `false` if it has to be sent again.
     pub fn answered(&mut self, answer: Answer<'_>, now: Moment) -> bool {
         let Some(flight) = &self.flight else {
             return true;
@@ -425,13 +326,13 @@ impl Ledger {
         (self.waiting.len() + usize::from(self.flight.is_some())) as u64
     }
 
-    /// Attempts that failed since the last that did not.
+    /// Failed attempts since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Requests that are in no row of any batch, for want of room or because the control
-    /// plane refused the batch. Only rises.
+    /// Requests that are in no row of any batch, for lack of room or because the control plane
+    /// refused the batch. Only increases.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -441,7 +342,7 @@ impl Ledger {
         self.open.is_empty() && self.over.is_none() && self.waiting() == 0
     }
 
-    /// Requests that no receipt has confirmed, those that were dropped since included.
+    /// Requests that no receipt has confirmed, including those that have been dropped since.
     pub fn unconfirmed(&self) -> u64 {
         let waiting = self.waiting.iter().map(Minute::requests);
         let tables = [Some(&self.open), self.over.as_ref()];

@@ -1,5 +1,5 @@
-//! Counts as requests come in: one look into a hash table each, no call of the host, and
-//! no memory once the table has grown to its work.
+//! Counts as requests arrive: one hash table lookup each, no host call, and no allocation once the
+//! table has grown.
 
 use core::net::IpAddr;
 
@@ -10,9 +10,9 @@ use crate::mix::Map;
 /// A decided request.
 #[derive(Clone, Copy, Debug)]
 pub struct Use<'a> {
-    /// The key, where one was recognised, refused or not.
+    /// The key, if one was recognised, refused or not.
     pub key: Option<KeyId>,
-    /// The route's [`crate::policy::Route::stable_id`] and name, where one matched.
+    /// The route's [`crate::policy::Route::stable_id`] and name, if one matched.
     pub route: Option<(u64, &'a str)>,
     /// `ok`, or the code of the refusal.
     pub outcome: &'static str,
@@ -30,7 +30,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Keeps of a user agent what is printable ASCII, at most [`MAX_AGENT`] bytes of it.
+    /// Keeps the printable ASCII of a user agent, at most [`MAX_AGENT`] bytes.
     pub fn agent(text: &[u8]) -> Box<str> {
         let clean = |b: &u8| match b {
             b' '..=b'~' => char::from(*b),
@@ -98,8 +98,8 @@ pub(super) fn minute(wall: u64) -> u64 {
 }
 
 impl Table {
-    /// Counts a request; `false` if it begins a row. `looks` rises with every tick, and
-    /// `origin` is asked once for each key and tick: it may have to ask the host.
+    /// Counts a request; `false` if it begins a row. `looks` increases with every tick, and
+    /// `origin` is called once per key and tick, because it may have to call the host.
     pub fn count(
         &mut self,
         row: RowKey,
@@ -169,7 +169,7 @@ impl Table {
     /// Takes out what was counted and keeps the room for the next counts.
     pub fn drain(&mut self) -> Minute {
         let mut rows: Vec<_> = self.rows.drain().collect();
-        // A key's rows side by side, so that they travel in one batch.
+        // A key's rows side by side, so that they are in one batch.
         rows.sort_unstable_by_key(|(row, _)| *row);
         self.slots.clear();
         let mut keys = Vec::with_capacity(self.keys.len());
@@ -182,14 +182,15 @@ impl Table {
     }
 }
 
-/// How refused rows give way: sums stay right, and less is told apart.
+/// How detail is given up: sums stay right, but fewer rows are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fold {
     /// Refused rows lose their routes.
     RefusedRoutes,
     /// Refused rows lose their keys, too: one row for each code is left.
     RefusedKeys,
-    /// Rows of what was let in lose their routes. They keep their keys: quotas count by them.
+    /// Rows of requests that were let in lose their routes. They keep their keys, because quotas
+    /// count by them.
     Routes,
 }
 
@@ -214,7 +215,7 @@ impl Fold {
 pub(super) struct Minute {
     /// As [`Table::at`].
     pub at: u64,
-    /// By rising key, those without one first.
+    /// Sorted by key, those without one first.
     pub rows: Vec<(RowKey, Count)>,
     pub keys: Vec<Seen>,
 }
@@ -229,7 +230,7 @@ impl Minute {
         self.keys.get(count.slot as usize)
     }
 
-    /// Takes in an older minute: what was counted then counts as of this one.
+    /// Merges an older minute, whose counts then belong to this one.
     pub fn absorb(&mut self, older: Self) {
         let mut slots: Map<u64, u32> = self.keys.iter().map(|k| k.id).zip(0..).collect();
         for (row, count) in &older.rows {
@@ -245,7 +246,7 @@ impl Minute {
         self.add_up();
     }
 
-    /// Tells less apart, so that fewer rows are left.
+    /// Gives up detail, so that fewer rows are left.
     pub fn fold(&mut self, fold: Fold) {
         let before = self.rows.len();
         for (row, count) in &mut self.rows {
@@ -279,8 +280,8 @@ impl Minute {
         self.rows.iter().filter(takes_room).count()
     }
 
-    /// Takes out this many rows that take room, those first whose key was used least
-    /// recently; the requests that were in them.
+    /// Removes this many rows that take room, least recently used keys first; gives the number of
+    /// their requests.
     pub fn give_up(&mut self, rows: usize) -> u64 {
         let all = self.rows.iter().enumerate();
         let mut order: Vec<(u64, usize)> = all

@@ -30,7 +30,7 @@ impl<'a> Edits<'a> for Vec<Edit<'a>> {
     }
 }
 
-/// Mostly one: the removal of the key. That one takes no memory of its own.
+/// Usually one, the removal of the key, which needs no allocation.
 #[derive(Default)]
 pub struct FewEdits<'a> {
     first: Option<Edit<'a>>,
@@ -67,7 +67,7 @@ impl<'a> Edit<'a> {
 
     /// Adds the removal of a header to a list, once.
     pub(crate) fn remove(name: &'a [u8], edits: &mut impl Edits<'a>) {
-        // Envoy takes no other names, and one that is not text could not be asked for.
+        // Envoy accepts no other names, and one that is not text could not be requested.
         if let Ok(name) = core::str::from_utf8(name) {
             let edit = Self::Remove(Cow::Borrowed(name));
             if !edits.holds(&edit) {

@@ -1,4 +1,4 @@
-//! How keys are taken out of a request, and what only we may say with them.
+//! How keys are removed from a request, together with headers that only we may set.
 
 use std::borrow::Cow;
 
@@ -12,19 +12,20 @@ use crate::request::glance::Glance;
 use crate::request::headers::Headers;
 use crate::request::path::split_query;
 
-/// Takes the key out, so that the upstream never sees it: everything that stands where keys
-/// are looked for.
+/// Removes everything from the places where keys are sent, so that the upstream never sees the key.
 pub fn strip<'a>(
     policy: &'a Policy,
     glance: Glance,
     headers: Headers<'a>,
     edits: &mut impl Edits<'a>,
 ) {
-    strip_ours(policy, glance, headers, &|_| true, edits);
+    match glance.sole(policy).filter(|_| glance.alone) {
+        Some(Credential::Header { name, .. }) => edits.add(Edit::Remove(Cow::Borrowed(name))),
+        _ => strip_ours(policy, glance, headers, &|_| true, edits),
+    }
 }
 
-/// Takes out what `ours` says could be a key of ours, and leaves the credentials of others
-/// where they are.
+/// Removes what `ours` says could be a key of ours, and leaves other credentials in place.
 pub fn strip_ours<'a>(
     policy: &'a Policy,
     glance: Glance,
@@ -38,8 +39,8 @@ pub fn strip_ours<'a>(
         Credential::Query(_) | Credential::Cookie(_) => None,
     };
     let names = || glance.places(policy).filter_map(headers_of);
-    // Each header once, whatever may stand in it: a second look would bring back what the first
-    // took out.
+    // Each header once, whatever it may hold: a second pass would bring back what the first
+    // removed.
     for (i, name) in names().enumerate() {
         if name != PROTOCOLS && !names().take(i).any(|n| n == name) {
             let readers = glance
@@ -79,7 +80,7 @@ pub fn strip_ours<'a>(
     strip_query_of(policy, glance, headers, ours, edits);
 }
 
-/// Takes what is ours out of a header, as each of its readers finds it.
+/// Removes what is ours from a header, for each way of reading it.
 fn strip_header<'a>(
     policy: &'a Policy,
     name: &'a str,
@@ -97,7 +98,7 @@ fn strip_header<'a>(
             _ => has_scheme = true,
         }
     }
-    // Of several, one that is ours takes the others along: a request has one key.
+    // If there are several and one is ours, all are removed: a request has one key.
     if is_bare && values().any(|(_, v)| ours(v.trim_ascii())) {
         edits.add(Edit::Remove(Cow::Borrowed(name)));
         return;
@@ -113,7 +114,7 @@ fn strip_header<'a>(
             } => after_scheme(element, scheme).map(ours),
             Credential::Basic(part) => {
                 let text = unbase64(after_scheme(element, "basic")?);
-                // Some read a text without a colon as a name.
+                // Some readers take a text without a colon for the name.
                 let key = part_of(&text, *part).unwrap_or(&text);
                 Some(ours(key) || names_a_key(policy.brand.as_str(), &text))
             }
@@ -129,7 +130,7 @@ fn strip_header<'a>(
             .peekable();
         let is_ours = match known.peek() {
             Some(_) => known.any(|is_ours| is_ours),
-            // A slip of the caller's is no reason to hand a key on.
+            // A mistake by the caller is no reason to pass a key on.
             None => hides_a_key(policy, element),
         };
         match is_ours {
@@ -149,8 +150,8 @@ fn strip_header<'a>(
     }
 }
 
-/// Takes keys out of the protocols that an upgrade asks for. The word before the key stays: the
-/// upstream has to choose a protocol, and browsers insist on one that they asked for.
+/// Removes keys from the protocols that an upgrade offers. The word before the key stays: the
+/// upstream has to select a protocol, and browsers insist on one that they offered.
 fn strip_protocols<'a>(
     policy: &'a Policy,
     headers: Headers<'a>,
@@ -189,7 +190,7 @@ fn strip_protocols<'a>(
     }
 }
 
-/// Takes the key out of `:path`, which access logs print: done on refusals too.
+/// Removes the key from `:path`, which access logs print; done on refusals too.
 pub fn strip_query<'a>(
     policy: &'a Policy,
     glance: Glance,
@@ -234,17 +235,17 @@ fn strip_query_of<'a>(
     }
 }
 
-/// What else a request brings that the filter has to know of.
+/// What else the filter has to know about a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// It asks for a tunnel: an upgrade, or `CONNECT`. HTTP/2's extended `CONNECT` reads as
-    /// an upgrade here.
+    /// It asks for a tunnel: an upgrade, or `CONNECT`. HTTP/2's extended `CONNECT` appears as an
+    /// upgrade here.
     pub tunnel: bool,
 }
 
-/// Removes what only we may say: identity headers, in every spelling that a server behind
-/// CGI-like variables would read as ours (`x_keystile_client`), our own names in
-/// `Connection`, and overrides where `overrides` says so. One look at the headers.
+/// Removes what only we may set: identity headers, in every spelling that a server with CGI-like
+/// variables would read as ours (`x_keystile_client`), our own names in `Connection`, and overrides
+/// if `overrides` says so. One pass over the headers.
 pub fn strip_smuggled<'a>(
     policy: &Policy,
     glance: Glance,
@@ -276,7 +277,7 @@ pub fn strip_smuggled<'a>(
     seen
 }
 
-/// Removes what asks to be taken for a request for another host.
+/// Removes headers that name another host.
 pub fn strip_hosts<'a>(headers: Headers<'a>, edits: &mut impl Edits<'a>) {
     for (name, _) in headers
         .iter()
@@ -286,8 +287,8 @@ pub fn strip_hosts<'a>(headers: Headers<'a>, edits: &mut impl Edits<'a>) {
     }
 }
 
-/// Takes our own names out of `Connection`, which Envoy forwards where a request asks for an
-/// upgrade: a proxy behind drops the headers that it names, and the identity would be gone.
+/// Removes our own names from `Connection`, which Envoy forwards if a request asks for an upgrade:
+/// a proxy behind would drop the headers named there, and the identity would be lost.
 pub(super) fn strip_nominated<'a>(
     policy: &Policy,
     headers: Headers<'a>,
@@ -296,7 +297,7 @@ pub(super) fn strip_nominated<'a>(
     let fields = headers.iter().filter(|(n, _)| *n == b"connection");
     let all: Vec<&[u8]> = fields.flat_map(|(_, v)| elements(v)).collect();
     let is_ours = |element: &&[u8]| {
-        // Parameters and quotes do not belong here, and some readers pass over them.
+        // Parameters and quotes do not belong here, but some readers ignore them.
         let name = element.split(|b| *b == b';').next().unwrap_or_default();
         let name = unquoted(name);
         is_identity(&policy.identity, name) || is_place(policy, name)
@@ -311,20 +312,20 @@ pub(super) fn strip_nominated<'a>(
     }
 }
 
-/// The same of a text, and of what its words say in base64.
+/// The same for a text, and for its words decoded from base64.
 fn hides_a_key(policy: &Policy, text: &[u8]) -> bool {
     let brand = policy.brand.as_str();
     let mut words = text.split(u8::is_ascii_whitespace);
     names_a_key(brand, text) || words.any(|word| names_a_key(brand, &unbase64(word)))
 }
 
-/// Whether a word of a text begins as keys of this brand do: with the brand, a word for an
-/// environment, and what could be the head of an id. Words are what a double click selects:
-/// quotes, commas and schemes around a key do not hide it. The brand alone says little: it
-/// comes about by chance in one of some thousand tokens of others.
+/// Whether a word of a text begins like a key of this brand: with the brand, an environment, and
+/// what could be the start of an id. Words are what a double click selects, so quotes, commas and
+/// schemes around a key do not hide it. The brand alone means little: it occurs by chance in one of
+/// some thousand foreign tokens.
 pub(crate) fn names_a_key(brand: &str, text: &[u8]) -> bool {
     let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
-    // All in one case, as names are: text of others goes on in either.
+    // All in one case, as names are: foreign text uses both.
     let is_environment = |part: &[u8]| {
         let all = |f: fn(&u8) -> bool| part.iter().all(|b| b.is_ascii_digit() || f(b));
         (1..=16).contains(&part.len())
@@ -340,9 +341,9 @@ pub(crate) fn names_a_key(brand: &str, text: &[u8]) -> bool {
     })
 }
 
-/// Removes trailers that some server would merge into the headers that we have judged:
-/// identity, credentials and overrides, in every spelling. None of them may stand in
-/// trailers (RFC 9110 section 6.5.1), so nothing honest is lost.
+/// Removes trailers that some server would merge into the headers that we have judged: identity,
+/// credentials and overrides, in every spelling. None of these are allowed in trailers (RFC 9110
+/// section 6.5.1), so nothing legitimate is lost.
 pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut impl Edits<'a>) {
     for (name, _) in trailers.iter() {
         if is_identity(&policy.identity, name)
@@ -355,7 +356,7 @@ pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut im
     }
 }
 
-/// Whether a server that turns names into variables would read a header as one of identity.
+/// Whether a server that turns names into variables would read a header as an identity header.
 pub(crate) fn is_identity(identity: &RawIdentity, name: &[u8]) -> bool {
     let ours = [&identity.client, &identity.key, &identity.scopes];
     ours.into_iter().any(|ours| same_name(ours, name))
@@ -377,8 +378,8 @@ fn is_place(policy: &Policy, name: &[u8]) -> bool {
     })
 }
 
-/// Whether a server that turns names into variables would read `name` as `ours`. Nothing is
-/// the same as an empty name.
+/// Whether a server that turns names into variables would read `name` as `ours`. No name equals the
+/// empty one.
 pub(crate) fn same_name(ours: &str, name: &[u8]) -> bool {
     !ours.is_empty()
         && ours.len() == name.len()

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The elements of a comma-separated value: Envoy joins repeated `authorization`
-/// headers so.
+/// The elements of a comma-separated value: Envoy joins repeated `authorization` headers like this.
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&b| b == b',')
@@ -62,7 +61,8 @@ pub(super) fn unquoted(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// Escapes decoded once; what is not an escape stays.
+/// Escapes decoded once; what is not an escape stays. By hand, and so is the search of a query:
+/// it looks at bytes that may be no text, and the filter carries no crate for it.
 pub(crate) fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);

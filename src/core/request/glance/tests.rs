@@ -1,12 +1,14 @@
 use super::*;
 use crate::policy::RawPolicy;
-use crate::request::credential::{find, strip, strip_hosts, strip_query, strip_smuggled};
+use crate::request::credential::{
+    Held, find, presented, strip, strip_hosts, strip_query, strip_smuggled,
+};
 use crate::request::headers::Headers;
 use crate::request::overrides;
 use proptest::prelude::*;
 
 /// Header names that something is looked for in, spelled as servers read them, and others.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "script_name",
     "x-script-name",
     "x-forwarded-prefix",
@@ -14,6 +16,7 @@ const NAMES: [&str; 26] = [
     ":path",
     ":method",
     "authorization",
+    "sec-websocket-protocol",
     "x-api-key",
     "x_api_key",
     "cookie",
@@ -34,8 +37,13 @@ const NAMES: [&str; 26] = [
     "accept",
     "-",
 ];
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 14] = [
+    "ks_live_abcdefg",
     "",
+    "Bearer K",
+    "bearer",
+    "Basic Szo=",
+    " \t",
     "K",
     "Bearer K, Basic x",
     "a=b; k=K",
@@ -55,14 +63,27 @@ fn policy(credentials: &str) -> Policy {
 }
 
 fn of(policy: &Policy, headers: Headers<'_>) -> Glance {
-    let mut glance = Glance::NOTHING;
-    headers.iter().for_each(|(n, v)| glance.see(policy, n, v));
-    glance
+    look(policy, headers).0
+}
+
+fn look<'a>(policy: &Policy, headers: Headers<'a>) -> (Glance, Option<&'a [u8]>) {
+    let (mut glance, mut held) = (Glance::NOTHING, Held::default());
+    for (name, value) in headers.iter() {
+        if glance.see(policy, name, value) {
+            held.add(name, value);
+        }
+    }
+    let alone = held.alone(policy, glance);
+    glance.alone = alone.is_some();
+    (glance, alone)
 }
 
 /// All that is done by a glance.
 fn done(policy: &Policy, glance: Glance, headers: Headers<'_>) -> String {
-    let presented = find(glance.places(policy), headers);
+    let presented = match glance == Glance::default() {
+        true => find(&policy.credentials, headers),
+        false => presented(policy, glance, look(policy, headers).1, headers),
+    };
     let (mut edits, mut query) = (Vec::new(), Vec::new());
     strip(policy, glance, headers, &mut edits);
     let seen = [false, true].map(|all| strip_smuggled(policy, glance, headers, all, &mut edits));
@@ -90,7 +111,9 @@ proptest! {
         let bytes = Headers::encode(&pairs.iter().map(|(n, v)| (NAMES[*n], VALUES[*v])).collect::<Vec<_>>());
         let headers = Headers::new(&bytes);
         let many: Vec<_> = (0..66).map(|n| format!(r#"{{"header":"x-{n}"}}"#)).collect();
-        for policy in [policy(places), policy(&format!("{},{places}", many.join(",")))] {
+        let one = ["sec-websocket-protocol", "x-api-key"].map(|name| policy(&format!(r#"{{"header":"{name}"}}"#)));
+        let token = policy(r#"{"header":"x-api-key","scheme":"Bearer"}"#);
+        for policy in one.into_iter().chain([token, policy(places), policy(&format!("{},{places}", many.join(",")))]) {
             let glance = of(&policy, headers);
             prop_assert_eq!(done(&policy, glance, headers), done(&policy, Glance::default(), headers));
         }
@@ -113,6 +136,7 @@ fn an_ordinary_request_has_its_key_alone() {
         glance,
         Glance {
             places: 2,
+            alone: true,
             ..Glance::NOTHING
         }
     );

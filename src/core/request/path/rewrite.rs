@@ -1,10 +1,11 @@
-//! What readers of paths do to them before they compare. Each rewriting gives a new text, or
-//! `None` where it changes nothing. Texts are in the normal form of [`super::Readings`].
+//! The rewritings that readers apply to paths before they compare them. Each gives a new text, or
+//! `None` if it changes nothing. Written by hand: parsers of URLs settle on one reading, and every
+//! reading is wanted here. Texts are in the normal form of [`super::Readings`].
 
 use super::{hex, is_pchar, is_unreserved, push_escape};
 
-/// Every rewriting. Readers apply some of them, in orders of their own.
-pub const REWRITES: [fn(&str) -> Option<String>; 11] = [
+/// All rewritings. Readers apply some of them, in various orders.
+pub const REWRITES: [fn(&str) -> Option<String>; 13] = [
     slashes_merged,
     host_cut,
     dots_resolved,
@@ -16,10 +17,12 @@ pub const REWRITES: [fn(&str) -> Option<String>; 11] = [
     backslashes_turned,
     cut_at_escaped_end,
     overlong_decoded,
+    windows_names,
+    last_windows_name,
 ];
 
 fn changed(before: &str, after: String) -> Option<String> {
-    // A path that nothing is left of is the root.
+    // A path of which nothing is left is the root.
     let after = match after.is_empty() {
         true => "/".to_owned(),
         false => after,
@@ -41,8 +44,8 @@ fn slashes_merged(path: &str) -> Option<String> {
     changed(path, out)
 }
 
-/// RFC 3986 section 4.2 and the URL Standard: parsers of URLs take what follows two slashes at the
-/// beginning for a host, and the path for what comes behind it.
+/// RFC 3986 section 4.2 and the URL Standard: URL parsers take what follows two leading slashes for
+/// a host, and what comes after that for the path.
 fn host_cut(path: &str) -> Option<String> {
     let behind = path.strip_prefix("//")?.trim_start_matches('/');
     let at = behind.find('/').unwrap_or(behind.len());
@@ -82,14 +85,14 @@ fn parameters_cut(path: &str) -> Option<String> {
     changed(path, segments.join("/"))
 }
 
-/// RFC 2396's reading of parameters, as Python's `urlparse` has it: of the last segment alone.
+/// RFC 2396's reading of parameters, as in Python's `urlparse`: only in the last segment.
 fn last_parameters_cut(path: &str) -> Option<String> {
     let last = path.rfind('/')?;
     let at = path.get(last..)?.find(';')?;
     changed(path, path.get(..last + at)?.to_owned())
 }
 
-/// Readers that take a path for what stands before the first `;`.
+/// Readers that end a path at the first `;`.
 fn cut_at_first_semicolon(path: &str) -> Option<String> {
     let at = path.find(';')?;
     changed(path, path.get(..at)?.to_owned())
@@ -100,8 +103,8 @@ fn unreserved_decoded(path: &str) -> Option<String> {
     decoded(path, is_unreserved)
 }
 
-/// Readers that decode all, then split: delimiters, backslashes and `%` come out as well. What
-/// a path can hold in escapes only stays escaped.
+/// Readers that decode everything and then split: delimiters, backslashes and `%` are decoded as
+/// well. What a path can hold only as an escape stays escaped.
 pub fn all_decoded(path: &str) -> Option<String> {
     decoded(path, |b| is_pchar(b) || matches!(b, b'/' | b'\\' | b'%'))
 }
@@ -116,7 +119,7 @@ fn decoded(path: &str, wanted: impl Fn(u8) -> bool) -> Option<String> {
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
         let (byte, behind) = escape(after);
-        // A `%` that begins no escape behind it is one that must be escaped.
+        // A `%` that does not begin an escape must be escaped.
         let is_percent_of_none = byte == b'%' && !begins_an_escape(behind);
         if wanted(byte) && !is_percent_of_none {
             out.push(char::from(byte));
@@ -129,8 +132,8 @@ fn decoded(path: &str, wanted: impl Fn(u8) -> bool) -> Option<String> {
     changed(path, upper(&out))
 }
 
-/// The byte of the escape whose digits a text begins with, and what follows. The normal form
-/// has no `%` without digits.
+/// The byte of the escape with whose digits a text begins, and the rest. The normal form has no `%`
+/// without digits.
 fn escape(digits: &str) -> (u8, &str) {
     let byte = digits.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
     match (byte, digits.get(2..)) {
@@ -170,7 +173,39 @@ fn cut_at_escaped_end(path: &str) -> Option<String> {
     changed(path, path.get(..ends.min()?)?.to_owned())
 }
 
-/// Old decoders of UTF-8 that take ASCII in two or three bytes.
+/// Windows: dots and blanks at the end of a name do not count, and what follows a colon names a
+/// stream of the same file (`::$DATA`) or folder (`:$I30:$INDEX_ALLOCATION`).
+pub fn windows_names(path: &str) -> Option<String> {
+    let segments: Vec<&str> = path.split('/').map(windows_name).collect();
+    changed(path, segments.join("/"))
+}
+
+/// Servers that leave all names but the last to be looked up as they are.
+fn last_windows_name(path: &str) -> Option<String> {
+    let at = path.rfind('/')?.saturating_add(1);
+    let (before, last) = path.split_at_checked(at)?;
+    changed(path, format!("{before}{}", windows_name(last)))
+}
+
+fn windows_name(segment: &str) -> &str {
+    if segment.len() > 2 && segment.bytes().all(|b| b == b'.') {
+        return "";
+    }
+    let stream = match segment.contains(":$") {
+        true => segment.find(':'),
+        false => None,
+    };
+    let mut name = stream.and_then(|at| segment.get(..at)).unwrap_or(segment);
+    // What is left may be a dot segment, which others resolve.
+    while !matches!(name, "." | "..")
+        && let Some(shorter) = name.strip_suffix('.').or(name.strip_suffix("%20"))
+    {
+        name = shorter;
+    }
+    name
+}
+
+/// Old UTF-8 decoders that accept ASCII in two or three bytes.
 fn overlong_decoded(path: &str) -> Option<String> {
     let long = ["%C0%", "%C1%", "%E0%80%", "%E0%81%"];
     if !long.iter().any(|l| path.contains(l)) {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::request::host::Host;
 
-/// Which hosts a route answers for.
+/// The hosts that a route applies to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostPattern {
     /// Every host.

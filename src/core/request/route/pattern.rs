@@ -3,8 +3,10 @@
 use core::cmp::{Ordering, Reverse};
 use core::fmt;
 
-/// What a segment must look like: text, and between two texts a parameter, which takes one
-/// character or more. An escape is one character: no text begins inside of it.
+use super::Comparison;
+
+/// The form of a segment: text, with a parameter between two texts, which takes one or more
+/// characters. An escape is one character: no text begins inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     /// Up to the first parameter; may be empty.
@@ -17,8 +19,9 @@ pub struct Pattern {
 
 impl Pattern {
     /// Whether a segment looks like this. Segments are in the normal form of paths.
-    pub fn fits(&self, segment: &str, ignores_case: bool) -> bool {
-        let same = |a: &[u8], b: &str| match ignores_case {
+    pub fn fits(&self, segment: &str, comparison: Comparison) -> bool {
+        let least = usize::from(!comparison.takes_nothing());
+        let same = |a: &[u8], b: &str| match comparison.ignores_case() {
             true => a.eq_ignore_ascii_case(b.as_bytes()),
             false => a == b.as_bytes(),
         };
@@ -33,7 +36,7 @@ impl Pattern {
         if !ends_so || !starts_so || !is_between_characters(bytes, end) {
             return false;
         }
-        // Each text where it stands first: what follows has the most room then.
+        // Match each text at its first occurrence, which leaves the most room for what follows.
         let mut at = self.before.len();
         for text in &self.between {
             let is_here = |from: &usize| {
@@ -41,12 +44,12 @@ impl Pattern {
                 part.is_some_and(|part| same(part, text)) && is_between_characters(bytes, *from)
             };
             let last = end.saturating_sub(text.len());
-            match (at.saturating_add(1)..=last).find(is_here) {
+            match (at.saturating_add(least)..=last).find(is_here) {
                 Some(from) => at = from.saturating_add(text.len()),
                 None => return false,
             }
         }
-        at < end
+        at.saturating_add(least) <= end
     }
 
     /// Its texts.
@@ -74,7 +77,7 @@ impl Pattern {
         self.to_string().replace("{}", parameter)
     }
 
-    /// What some of the segments that look like both look like; `None` if there are none.
+    /// A pattern for some of the segments that match both; `None` if there are none.
     pub fn and(&self, other: &Self) -> Option<Self> {
         let longer = |a: &str, b: &str| if a.len() < b.len() { b } else { a }.to_owned();
         let starts =
@@ -93,8 +96,8 @@ impl Pattern {
         folded(self) == folded(other)
     }
 
-    /// The more specific of two first. One whose segments are all segments of the other has more
-    /// text than that.
+    /// The more specific of two first. If all segments that match one also match the other, the
+    /// former has more text.
     pub fn by_specificity(&self, other: &Self) -> Ordering {
         let rank = |p: &Self| {
             let text: usize = p.texts().map(str::len).sum();

@@ -14,7 +14,7 @@ pub(super) enum Segment {
     Parameter,
 }
 
-/// What stands at the end of a template and takes all that follows.
+/// What may end a template and match everything that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     Nothing,
@@ -42,7 +42,7 @@ pub struct Template {
 pub enum TemplateError {
     /// It does not begin with `/`.
     NotAbsolute,
-    /// A literal segment that could be read in several ways, or in none.
+    /// A literal segment with several readings, or with none.
     NotCanonical(String),
     /// `{` or `}` that do not hold the name of a parameter.
     Brace(String),
@@ -59,7 +59,7 @@ impl fmt::Display for TemplateError {
             Self::NotCanonical(s) => write!(
                 f,
                 "segment `{s}` could be read in several ways, and requests for it would be refused: \
-                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\` and escapes of those"
+                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\`, escapes of those, `:$` and dots or blanks at its end"
             ),
             Self::Brace(s) => write!(
                 f,
@@ -119,6 +119,12 @@ impl Template {
             Segment::Parameter => false,
         })
     }
+
+    /// Whether it has a parameter that some readers let be empty.
+    pub(super) fn may_be_empty(&self) -> bool {
+        let mut segments = self.segments.iter();
+        self.tail == Tail::Some || segments.any(|segment| matches!(segment, Segment::Pattern(_)))
+    }
 }
 
 impl fmt::Display for Template {
@@ -171,7 +177,7 @@ fn parsed(segment: &str) -> Result<Segment, TemplateError> {
     if between.iter().any(|text| text.is_empty()) {
         return Err(TemplateError::Adjacent(segment.to_owned()));
     }
-    // Read as a whole, with a letter for each parameter: a dot is no segment there.
+    // Read as a whole, with a letter for each parameter, so that a dot does not count as a segment.
     path::literal(&texts.join("x")).ok_or_else(not_canonical)?;
     let text = |text: &&str| path::literal_text(text).ok_or_else(not_canonical);
     Ok(Segment::Pattern(Pattern {

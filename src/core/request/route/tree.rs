@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::pattern::Pattern;
+use super::table::Table;
 use super::template::{Segment, Tail};
 use super::{Comparison, Conflict, Template, Wanted, has_capitals, relative};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    literals: BTreeMap<String, Tree>,
-    /// Those of them that have capital letters, by what they are without.
+    /// In boxes, so that the table itself is small.
+    literals: Table<Box<Tree>>,
+    /// Those with capital letters, by their lower-case form.
     capitals: BTreeMap<String, Vec<String>>,
     /// Text around parameters.
     patterns: Option<Box<Patterns>>,
@@ -57,7 +59,7 @@ impl Tree {
             // The root has a slash at its end and no other form.
             return self.end(wanted, None);
         }
-        // Not `split_once`, which looks for characters: a slash is one byte, and found as one.
+        // Not `split_once`, which searches for characters: a slash is one byte.
         let slash = path.bytes().position(|b| b == b'/');
         let parts = slash.and_then(|at| path.split_at_checked(at));
         let found = match parts {
@@ -78,7 +80,7 @@ impl Tree {
             .or_else(|| self.any.find(wanted.method))
     }
 
-    /// One segment on, where it leads further.
+    /// One segment further, if that leads anywhere.
     fn step(
         &self,
         segment: &str,
@@ -87,34 +89,34 @@ impl Tree {
     ) -> Option<usize> {
         self.literals
             .get(segment)
-            .and_then(&further)
-            .or_else(|| match wanted.comparison {
-                Comparison::IgnoresCase => self.spelled_otherwise(segment).find_map(&further),
-                Comparison::Usual | Comparison::MindsSlash => None,
+            .and_then(|node| further(node))
+            .or_else(|| match wanted.comparison.ignores_case() {
+                true => self.spelled_otherwise(segment).find_map(&further),
+                false => None,
             })
             .or_else(|| {
                 let patterns = self.patterns.as_ref()?;
-                let ignores_case = wanted.comparison == Comparison::IgnoresCase;
                 patterns
-                    .fitting(segment, ignores_case)
+                    .fitting(segment, wanted.comparison)
                     .into_iter()
                     .find_map(|(_, node)| further(node))
             })
-            // A parameter is something, and no reader takes nothing for it.
+            // A parameter is never empty.
             .or_else(|| match segment {
                 "" => None,
                 _ => further(self.parameter.as_ref()?),
             })
     }
 
-    /// What a segment leads to if capital letters are as good as small ones.
+    /// What a segment leads to if case is ignored.
     #[cold]
     fn spelled_otherwise(&self, segment: &str) -> impl Iterator<Item = &Self> {
         let small = segment.to_ascii_lowercase();
         let alike = self.capitals.get(&small).into_iter().flatten().cloned();
         let all: Vec<String> = core::iter::once(small).chain(alike).collect();
         let others = all.into_iter().filter(move |l| l != segment);
-        let found: Vec<&Self> = others.filter_map(|l| self.literals.get(&l)).collect();
+        let found = others.filter_map(|l| self.literals.get(&l).map(Box::as_ref));
+        let found: Vec<&Self> = found.collect();
         found.into_iter()
     }
 
@@ -127,20 +129,69 @@ impl Tree {
             }
             _ => true,
         };
-        here.filter(is_it).or_else(|| self.any.find(wanted.method))
+        let some = || match slash == Some(true) && wanted.comparison.takes_nothing() {
+            true => self.some.find(wanted.method),
+            false => None,
+        };
+        here.filter(is_it)
+            .or_else(some)
+            .or_else(|| self.any.find(wanted.method))
     }
 }
 
-type ByShape = BTreeMap<String, (Pattern, Tree)>;
+type Shapes = BTreeMap<String, Box<(Pattern, Tree)>>;
 
 /// The patterns of one segment, by their ends without capital letters: how many there are does
-/// not count, only how many lengths their ends have.
+/// not count, only how many lengths their texts have.
 #[derive(Clone, Debug, Default)]
 struct Patterns {
-    by_before: BTreeMap<String, BTreeMap<String, ByShape>>,
+    by_before: Table<Table<SameEnds>>,
     /// Lengths of all texts before the first parameter, and behind the last.
     before: Vec<usize>,
     after: Vec<usize>,
+}
+
+/// Patterns that begin and end alike, by the text behind their first parameter.
+#[derive(Clone, Debug, Default)]
+struct SameEnds {
+    /// Those of one parameter, which have no such text: they differ by case alone.
+    of_one: Shapes,
+    by_between: Table<Shapes>,
+    /// Lengths of those texts.
+    between: Vec<usize>,
+}
+
+impl SameEnds {
+    fn of(&mut self, pattern: &Pattern) -> &mut Shapes {
+        match pattern.between.first() {
+            None => &mut self.of_one,
+            Some(text) => {
+                if !self.between.contains(&text.len()) {
+                    self.between.push(text.len());
+                }
+                let text = text.to_ascii_lowercase();
+                self.by_between.entry(text).or_default()
+            }
+        }
+    }
+
+    /// All that may fit a segment without capital letters, each once.
+    fn candidates<'t>(&'t self, small: &str, out: &mut Vec<&'t (Pattern, Tree)>) {
+        out.extend(self.of_one.values().map(Box::as_ref));
+        let mut found: Vec<&Shapes> = Vec::new();
+        for length in &self.between {
+            for from in 0..small.len() {
+                let text = small.get(from..from.saturating_add(*length));
+                let Some(here) = text.and_then(|text| self.by_between.get(text)) else {
+                    continue;
+                };
+                if !found.iter().any(|before| core::ptr::eq(*before, here)) {
+                    found.push(here);
+                    out.extend(here.values().map(Box::as_ref));
+                }
+            }
+        }
+    }
 }
 
 impl Patterns {
@@ -157,14 +208,13 @@ impl Patterns {
         let start = pattern.before.to_ascii_lowercase();
         let by_after = self.by_before.entry(start).or_default();
         let end = pattern.after.to_ascii_lowercase();
-        let by_shape = by_after.entry(end).or_default();
-        let made = || (pattern.clone(), Tree::default());
-        let (_, node) = by_shape.entry(pattern.to_string()).or_insert_with(made);
-        node
+        let by_shape = by_after.entry(end).or_default().of(pattern);
+        let made = || Box::new((pattern.clone(), Tree::default()));
+        &mut by_shape.entry(pattern.to_string()).or_insert_with(made).1
     }
 
     /// What a segment leads to, the most specific first.
-    fn fitting(&self, segment: &str, ignores_case: bool) -> Vec<&(Pattern, Tree)> {
+    fn fitting(&self, segment: &str, comparison: Comparison) -> Vec<&(Pattern, Tree)> {
         let small = match has_capitals(segment) {
             true => Cow::Owned(segment.to_ascii_lowercase()),
             false => Cow::Borrowed(segment),
@@ -179,18 +229,18 @@ impl Patterns {
             starts.filter_map(|from| small.get(from..))
         };
         let by_ends = by_start.flat_map(|by_after| ends().filter_map(|end| by_after.get(end)));
-        let mut found: Vec<&(Pattern, Tree)> = by_ends
-            .flat_map(BTreeMap::values)
-            .filter(|(pattern, _)| pattern.fits(segment, ignores_case))
-            .collect();
-        if ignores_case && found.len() > 1 {
+        let mut found: Vec<&(Pattern, Tree)> = Vec::new();
+        by_ends.for_each(|same_ends| same_ends.candidates(&small, &mut found));
+        found.retain(|(pattern, _)| pattern.fits(segment, comparison));
+        if comparison.ignores_case() && found.len() > 1 {
+            let as_written = comparison.minding_case();
             let exact: Vec<&Pattern> = found
                 .iter()
                 .map(|(pattern, _)| pattern)
-                .filter(|pattern| pattern.fits(segment, false))
+                .filter(|pattern| pattern.fits(segment, as_written))
                 .collect();
             found.retain(|(pattern, _)| {
-                pattern.fits(segment, false) || !exact.iter().any(|e| e.is_alike(pattern))
+                pattern.fits(segment, as_written) || !exact.iter().any(|e| e.is_alike(pattern))
             });
         }
         found.sort_by(|(a, _), (b, _)| a.by_specificity(b));

@@ -1,4 +1,4 @@
-//! Keeps in the store which Envoys are known, so that a restarted server waits for them too.
+//! Stores which Envoys are known, so that a restarted server waits for them, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub async fn run(delivery: &Delivery) {
                 fleet.load(envoys, system::now(), system::instant());
                 break;
             }
-            Err(e) => tracing::error!(error = %e, "the Envoys that are known cannot be read"),
+            Err(e) => tracing::error!(error = %e, "the known Envoys cannot be read"),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -42,15 +42,16 @@ pub async fn run(delivery: &Delivery) {
             .desk
             .write(move |store| keep(&keeping, store, &world));
         if let Err(e) = kept.await {
-            tracing::error!(error = %e, "the store cannot be told which Envoys there are");
+            tracing::error!(error = %e, "the known Envoys cannot be stored");
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-/// All that has come together, in one transaction.
+/// Everything that has accumulated, in one transaction.
 fn keep(fleet: &Fleet, store: &mut Store, world: &World) -> Result<()> {
-    // Taken here, where nobody else writes: an Envoy that is forgotten meanwhile stays so.
+    // Taken here, where nobody else writes, so that an Envoy that is forgotten meanwhile stays
+    // forgotten.
     let unkept = fleet.take_unkept();
     match registry::envoy::keep(store, world, &unkept.envoys, &unkept.dropped) {
         Ok(()) => {

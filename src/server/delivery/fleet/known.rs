@@ -1,4 +1,4 @@
-//! Which Envoys are known, and which versions were published to them.
+//! The known Envoys, and the versions that were published to them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Fleet, Inner, Node};
-use keystile_model::error::{Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::Moment;
 use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
-/// Published versions that are remembered. Whoever lags behind so many has not proved a
-/// newer one either.
+/// How many published versions are remembered. An Envoy that lags behind more than that has not
+/// proved a newer one either.
 const ISSUED_MOST: usize = 10_000;
-/// How long an Envoy waits for the store to know it. Longer, and a store that cannot be
-/// written to would keep Envoys from starting.
+/// How long an Envoy waits to be stored. If this were longer, a store that cannot be written to
+/// would keep Envoys from starting.
 const KEPT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The versions that were published. A number alone tells nothing: on another timeline, that
-/// of a store before it was restored for instance, it stands for other keys.
+/// The versions that were published. A number alone proves nothing: on another timeline, for
+/// instance before the store was restored, it stands for other keys.
 #[derive(Default)]
 pub struct Issued {
     versions: BTreeSet<u64>,
@@ -28,8 +28,8 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Whether an Envoy that has a version in force has what was published as that. One that
-    /// takes its keyset from a file may have any version of this timeline.
+    /// Whether an Envoy with a version in force has what was published under that number. An Envoy
+    /// that takes its keyset from a file may have any version of this timeline.
     pub fn holds(&self, version: u64, from_file: bool) -> bool {
         let newest = self.versions.last().copied().unwrap_or(0);
         let of_timeline = version > 0 && (self.began..=newest).contains(&version);
@@ -37,7 +37,7 @@ impl Issued {
     }
 }
 
-/// What the store is to be told.
+/// What has to be written to the store.
 pub struct Unkept {
     /// Envoys as they are.
     pub envoys: Vec<KnownEnvoy>,
@@ -60,7 +60,7 @@ impl Fleet {
         self.inner().issued.began = began;
     }
 
-    /// Takes in the Envoys that the store remembers; `now` and `at` are when.
+    /// Adds the Envoys from the store; `now` and `at` are the present time.
     pub fn load(&self, envoys: Vec<KnownEnvoy>, now: Moment, at: Instant) {
         let mut inner = self.inner();
         for envoy in envoys {
@@ -73,7 +73,7 @@ impl Fleet {
                 node.cluster = envoy.cluster;
                 node.envoy = envoy.version;
                 node.address = envoy.address;
-                // The server ended before the Envoy did: nobody has seen it since.
+                // The server ended before the Envoy did, so it has not been seen since.
                 let gone = envoy.gone.map(|s| Moment::from_ms(s.saturating_mul(1000)));
                 node.gone = node.gone.or(gone).or(Some(now));
             }
@@ -120,7 +120,7 @@ impl Fleet {
         self.changed();
     }
 
-    /// The store could not be told.
+    /// They could not be stored.
     pub fn not_kept(&self, unkept: Unkept) {
         let mut inner = self.inner();
         inner
@@ -129,8 +129,8 @@ impl Fleet {
         inner.dropped.extend(unkept.dropped);
     }
 
-    /// Waits until the store knows a node, for a while: before that it is given nothing, so
-    /// that a server that is killed does not forget an Envoy that it has served.
+    /// Waits for a while until a node is stored: before that it is sent nothing, so that a server
+    /// that is killed does not forget an Envoy that it has served.
     pub async fn until_kept(&self, node: &str) {
         let deadline = system::instant() + KEPT_PATIENCE;
         let mut changed = self.watch();
@@ -143,31 +143,33 @@ impl Fleet {
                 .await
                 .is_err()
             {
-                tracing::warn!(node, "the store could not be told of an Envoy in time");
+                tracing::warn!(node, "an Envoy could not be stored in time");
                 return;
             }
         }
     }
 
-    /// That nodes are known, and each of them is not connected, or has processes that are
-    /// silent while another one is connected.
+    /// Checks that nodes are known, and that each is not connected, or has silent processes while
+    /// another one is connected.
     pub fn check_gone(&self, nodes: &[String]) -> Result<()> {
         let inner = self.inner();
         for id in nodes {
             match inner.nodes.get(id) {
                 None => {
                     return Err(refuse(
-                        format_args!("`nodes`: there is no Envoy `{id}`"),
-                        "see `keystilectl fleet`",
+                        Code::EnvoyNotFound,
+                        format_args!("there is no Envoy `{id}`"),
+                        keystile_model::next!["see ", Act::FleetList],
                     )
-                    .of(Kind::NotFound));
+                    .field("nodes"));
                 }
                 Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
                     return Err(refuse(
-                        format_args!("`nodes`: the Envoy `{id}` is connected"),
+                        Code::EnvoyConnected,
+                        format_args!("the Envoy `{id}` is connected"),
                         "stop it first: one that lives is waited for",
                     )
-                    .of(Kind::Conflict));
+                    .field("nodes"));
                 }
                 Some(_) => {}
             }
@@ -175,7 +177,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Forgets nodes; of one that is connected, the processes that are silent.
+    /// Forgets nodes; for a connected node, only its silent processes.
     pub fn remove(&self, nodes: &[String]) {
         let mut inner = self.inner();
         for id in nodes {
@@ -196,9 +198,9 @@ impl Fleet {
 }
 
 impl Inner {
-    /// Makes room for one more node: of those that are gone and never sent a signed report,
-    /// the one longest so. Anybody may have claimed to be that; an Envoy that has proved to
-    /// hold a signing key stays until it is forgotten by name.
+    /// Makes room for one more node by dropping the longest gone one that never sent a signed
+    /// report. Anybody may have claimed to be that node; an Envoy that has proved that it holds a
+    /// signing key stays until it is forgotten by name.
     pub fn make_room(&mut self, most: usize) -> bool {
         if self.nodes.len() < most {
             return true;
@@ -210,7 +212,7 @@ impl Inner {
         let Some((_, id)) = oldest else { return false };
         tracing::warn!(
             node = id,
-            "an Envoy that is gone is forgotten: too many are known; see `keystilectl fleet forget`"
+            "too many Envoys are known: one that is disconnected was forgotten; see `keystilectl fleet forget`"
         );
         self.nodes.remove(&id);
         self.unkept.remove(&id);

@@ -1,6 +1,6 @@
-//! The Envoy processes behind one node id. As a rule it is one; during a hot restart there are
-//! two, and where somebody gave one id to several Envoys there are more. What one of them has
-//! in force says nothing of another, so each of them has to prove a version.
+//! The Envoy processes behind one node id. Usually there is one; during a hot restart there are
+//! two, and if several Envoys were given the same id there are more. What one of them has in force
+//! says nothing about another, so each has to prove a version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::proof::{Proof, Refused};
 use keystile_model::world::Moment;
 use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
 
-/// VMs of one process that are remembered: as many as the filter counts.
+/// How many VMs of one process are tracked: as many as the filter counts.
 const VMS_MOST: usize = 257;
-/// Processes of one node that are remembered.
+/// How many processes of one node are tracked.
 const PROCESSES_MOST: usize = 16;
-/// VMs that are remembered for one number, where the filter does not name its process.
+/// How many VMs are tracked per number, if the filter does not name its process.
 const CLAIMS_MOST: usize = 16;
-/// After this time without a report, or three periods if that is longer, a process that another
-/// one has replaced has ended, and what was odd about a node counts no more.
+/// After this time without a report, or three periods if that is longer, a process that was
+/// replaced has ended, and doubts about a node no longer count.
 pub const QUIET: Duration = Duration::from_secs(60);
-/// The longest that a process and the one that replaces it report side by side: Envoy ends the
-/// former one of a hot restart after fifteen minutes, unless told otherwise. Those that do for
-/// longer are two Envoys, and silence does not show that one of them has ended.
+/// The longest time for which a process and its replacement report side by side: by default, Envoy
+/// ends the old process of a hot restart after fifteen minutes. If they do so for longer, they are
+/// two Envoys, and silence does not show that one of them has ended.
 const OVERLAP_MOST: Duration = Duration::from_secs(20 * 60);
 
 /// What one VM reported last.
 pub struct Vm {
     sent: u64,
     claimed: u64,
-    /// VMs that had the number before, and when each sent its last report: for filters that
-    /// do not name their process.
+    /// VMs that had the number before, with the time of their last report: for filters that do not
+    /// name their process.
     former: Vec<(u64, u64)>,
     pub heard: Instant,
     pub at: Moment,
@@ -42,7 +42,7 @@ pub struct Vm {
 /// One Envoy process.
 pub struct Process {
     pub vms: BTreeMap<u32, Vm>,
-    /// How many VMs it last said that it has.
+    /// How many VMs it has, according to its last report.
     pub expected: u32,
     first: Instant,
     heard: Instant,
@@ -50,7 +50,7 @@ pub struct Process {
     is_twin: bool,
     /// It has not reported for some periods.
     is_silent: bool,
-    /// By how many seconds its clock is wrong, which is why its reports do not count.
+    /// By how many seconds its clock is off, so that its reports do not count.
     off: Option<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Process {
     }
 }
 
-/// All that report under one node id.
+/// All processes that report under one node id.
 #[derive(Default)]
 pub struct Processes {
     /// By the number that each process gives itself; filters that give none are one.
@@ -92,9 +92,9 @@ pub struct Processes {
 struct Doubt {
     first: Instant,
     last: Instant,
-    /// It has not shown for some periods.
+    /// It has not been observed for some periods.
     is_stale: bool,
-    /// It showed for longer than a hot restart lasts: it does not pass by itself.
+    /// It was observed for longer than a hot restart lasts, so it does not end by itself.
     lasts: bool,
 }
 
@@ -119,7 +119,7 @@ impl Processes {
     /// Takes a report.
     ///
     /// # Errors
-    /// It is older than another one of the same VM, or there are too many.
+    /// If it is older than another one of the same VM, or there are too many.
     pub fn take(&mut self, proof: &Proof, now: Moment, at: Instant) -> Result<(), Refused> {
         if !self.all.contains_key(&proof.process) && self.all.len() >= PROCESSES_MOST {
             self.doubt(at);
@@ -146,7 +146,7 @@ impl Processes {
                     if proof.sent < former.remove(n).1 {
                         return Err(Refused::Older);
                     }
-                    // A number goes to a new VM when the old one is dead, and never back.
+                    // A number goes to a new VM when the old one is dead, and never goes back.
                     is_back = true;
                 }
                 if former.len() > CLAIMS_MOST {
@@ -177,8 +177,8 @@ impl Processes {
         Ok(())
     }
 
-    /// A report came whose time is wrong. It proves nothing, but unless it is a recorded one of
-    /// a process that has reported since, its process lives.
+    /// A report with a wrong time arrived. It proves nothing, but its process is alive, unless it
+    /// is a replay from a process that has reported since.
     pub fn is_off(&mut self, proof: &Proof, off: u64, at: Instant) {
         let is_full = self.all.len() >= PROCESSES_MOST;
         match self.all.get_mut(&proof.process) {
@@ -204,7 +204,7 @@ impl Processes {
         }
     }
 
-    /// By how many seconds a clock is wrong.
+    /// By how many seconds a clock is off.
     pub fn clock_off(&self) -> Option<u64> {
         let living = self.all.values().filter(|p| !p.is_silent);
         living.filter_map(|p| p.off).max()
@@ -214,7 +214,7 @@ impl Processes {
         self.doubt.get_or_insert(Doubt::since(at)).renew(at);
     }
 
-    /// Which of the others this one reports beside for too long.
+    /// Finds the other processes beside which this one has reported for too long.
     fn compare(&mut self, id: Option<u64>) {
         let Some(mut process) = self.all.remove(&id) else {
             return;
@@ -227,8 +227,8 @@ impl Processes {
         self.all.insert(id, process);
     }
 
-    /// Drops what VMs reported that are silent for longer than `fresh`, and processes that
-    /// another one has replaced.
+    /// Drops reports of VMs that have been silent for longer than `fresh`, and processes that were
+    /// replaced.
     pub fn bury(&mut self, fresh: Duration, at: Instant) {
         let since = |heard: Instant| at.saturating_duration_since(heard);
         for process in self.all.values_mut() {
@@ -252,12 +252,12 @@ impl Processes {
         }
     }
 
-    /// An Envoy has just started: what was proved before is not true of it. Those that proved it
-    /// may live, cut off from here, so each has to prove it again until it has been silent for
-    /// long ([`Self::bury`]).
+    /// An Envoy has just started: what was proved before does not apply to it. The processes that
+    /// proved it may still run, cut off from here, so each has to prove it again until it has been
+    /// silent for long enough ([`Self::bury`]).
     pub fn begin_anew(&mut self, at: Instant) {
         for (id, process) in &mut self.all {
-            // The new one may give no number either, and then would be taken for this one.
+            // The new one may not give a number either, and would then be taken for this one.
             let may_live = at.saturating_duration_since(process.heard) <= QUIET;
             if id.is_none() && may_live {
                 self.doubt.get_or_insert(Doubt::since(at)).renew(at);
@@ -266,7 +266,7 @@ impl Processes {
         }
     }
 
-    /// What a server that is started again has to know of them.
+    /// What a restarted server has to know about them.
     pub fn known(&self) -> KnownProcesses {
         let all = self.all.iter().map(|(number, process)| KnownProcess {
             number: *number,
@@ -281,7 +281,7 @@ impl Processes {
         }
     }
 
-    /// Takes in those that a former server knew: as if each of them had reported now, and proved
+    /// Adds those that an earlier server knew, as if each of them had just reported but proved
     /// nothing.
     pub fn recall(&mut self, known: &KnownProcesses, at: Instant) {
         for one in &known.all {
@@ -297,7 +297,8 @@ impl Processes {
         }
     }
 
-    /// Whether there is something to forget: silent processes, or a doubt that shows no more.
+    /// Whether there is something to forget: silent processes, or a doubt that is no longer
+    /// observed.
     pub fn is_forgettable(&self) -> bool {
         match self.doubt {
             Some(doubt) => doubt.is_stale,
@@ -305,14 +306,14 @@ impl Processes {
         }
     }
 
-    /// Forgets all but the processes that live. What was forgotten and lives is back with its
-    /// next report.
+    /// Forgets all but the live processes. A process that was forgotten but is alive is back with
+    /// its next report.
     pub fn forget_silent(&mut self) {
         self.all.retain(|_, p| !p.is_silent);
         self.doubt = None;
     }
 
-    /// Whether it has shown that several processes give no number, or that there are too many.
+    /// Whether several processes give no number, or there are too many.
     pub fn is_doubtful(&self) -> bool {
         self.doubt.is_some()
     }
@@ -322,18 +323,18 @@ impl Processes {
         self.all.len()
     }
 
-    /// How many of them report no more.
+    /// How many of them no longer report.
     pub fn silent(&self) -> usize {
         self.all.values().filter(|p| p.is_silent).count()
     }
 
-    /// Whether those that report no more are left out after a while, without anybody's doing.
+    /// Whether those that no longer report are dropped automatically after a while.
     pub fn end_by_themselves(&self) -> bool {
         let lives = self.all.values().any(|p| !p.is_silent);
         lives && self.all.values().all(|p| !p.is_silent || !p.is_twin)
     }
 
-    /// How many of them are told apart.
+    /// How many of them are distinguished.
     pub fn named(&self) -> usize {
         self.all.keys().filter(|id| id.is_some()).count()
     }

@@ -1,5 +1,5 @@
-//! What is truly in force: proved by signed reports of the filter, one a VM. An
-//! acknowledgement shows no more than that Envoy's main thread took a push.
+//! What is actually in force, proved by signed reports of the filter, one per VM. An
+//! acknowledgement only shows that Envoy's main thread accepted a push.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use keystile_api::fleet::Missing;
 use keystile_model::when;
 use keystile_model::world::Moment;
 
-/// A report may be this much older or newer than our clock says, in seconds: clocks
-/// differ, and a recorded report must not count for long.
+/// How much older or newer than our clock a report may be, in seconds: clocks differ, and a
+/// replayed report must not count for long.
 const CLOCK_MOST: u64 = 60;
 /// A VM that has not reported for this many periods is dead, and proves nothing.
 const PERIODS: u32 = 3;
 
-/// What one VM says of our store; its signature has been checked.
+/// What one VM reports about our store; its signature has been verified.
 #[derive(Clone, Debug)]
 pub struct Proof {
     /// Node id.
     pub node: String,
-    /// Tells its Envoy process from others; `None` where the filter names none.
+    /// Distinguishes its Envoy process from others; `None` if the filter does not name it.
     pub process: Option<u64>,
     /// Number of the VM.
     pub vm: u32,
@@ -33,7 +33,7 @@ pub struct Proof {
     pub vms: u32,
     /// Wall-clock seconds of the Envoy.
     pub sent: u64,
-    /// When the VM took its number: tells it from others that have the same one.
+    /// When the VM took its number, which distinguishes it from others with the same number.
     pub claimed: u64,
     /// Version in force; 0 for none.
     pub version: u64,
@@ -46,13 +46,13 @@ pub struct Proof {
 /// Why a report does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not signed with an accepted key, or is no report.
+    /// It is not signed with an accepted key, or is not a report.
     Report(String),
-    /// It names no node that there can be.
+    /// It names an impossible node.
     Node,
     /// Its time is this many seconds off.
     Clock(u64),
-    /// A newer one of the same VM was here before.
+    /// A newer one of the same VM has already arrived.
     Older,
     /// Too many nodes, or VMs of one node.
     TooMany,
@@ -81,7 +81,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What became of waiting for a version.
+/// The result of waiting for a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waited {
     /// Nodes that have it in force in every VM.
@@ -111,7 +111,7 @@ impl Fleet {
             return Err(Refused::Clock(off));
         }
         let mut inner = self.inner();
-        // The signature is the Envoy's: it may report before its streams come back.
+        // The signature is the Envoy's, which may report before its streams are back.
         if !inner.nodes.contains_key(&proof.node) && !inner.make_room(most_nodes) {
             return Err(Refused::TooMany);
         }
@@ -130,7 +130,7 @@ impl Fleet {
         taken.unwrap_or(Err(Refused::TooMany))
     }
 
-    /// Has the base pushed again to a node if one of its VMs lacks it; whether that is so.
+    /// Has the base pushed again to a node if one of its VMs lacks it; gives whether one does.
     pub fn repair(&self, id: &str, at: Instant) -> bool {
         let mut inner = self.inner();
         let node = inner.nodes.get_mut(id).filter(|n| n.lacks_base(at));
@@ -143,14 +143,14 @@ impl Fleet {
         false
     }
 
-    /// Nodes of which a VM lacks the base, and did not have to lack it when it said so.
+    /// Nodes with a VM that lacks the base although it should have had it when it reported.
     pub fn lacking(&self, at: Instant) -> Vec<String> {
         let inner = self.inner();
         let lacking = inner.nodes.iter().filter(|(_, n)| n.lacks_base(at));
         lacking.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Drops what dead VMs reported, and notes which streams are no longer new; `every` is the time
+    /// Drops reports of dead VMs, and marks streams that are no longer new; `every` is the time
     /// between reports.
     pub fn bury(&self, every: Duration, at: Instant) {
         let fresh = every * PERIODS;
@@ -176,21 +176,20 @@ impl Fleet {
         }
     }
 
-    /// Tells when something may have changed.
+    /// Signals that something may have changed.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Which of the nodes that are known have a version in force. `reports`: the policy asks
-    /// Envoys to report. The second answer is `true` if waiting longer cannot change the
-    /// first.
+    /// Which of the known nodes have a version in force. `reports`: the policy asks Envoys to
+    /// report. The second value is `true` if waiting longer cannot change the first.
     pub fn stand(&self, version: u64, reports: bool) -> (Waited, bool) {
         let inner = self.inner();
         let mut waited = Waited::default();
         if !inner.loaded {
             return (waited, false);
         }
-        // One that comes meanwhile may have it.
+        // One that arrives meanwhile may have it.
         let mut settled = !inner.nodes.is_empty();
         for (id, node) in &inner.nodes {
             match node.stands(version, reports, &inner.issued) {
@@ -210,7 +209,7 @@ impl Fleet {
 }
 
 impl Inner {
-    /// Does something with a node's processes, and has the store told if there are others then.
+    /// Calls a function with a node's processes, and has them stored if they have changed.
     fn of_processes<T>(&mut self, id: &str, f: impl FnOnce(&mut Processes) -> T) -> Option<T> {
         let node = self.nodes.get_mut(id)?;
         let known = node.processes.known();
@@ -245,7 +244,7 @@ impl Node {
         self.processes.is_doubtful() || peers > 1 && peers > self.processes.named()
     }
 
-    /// Since when nothing better is known of it.
+    /// Since when nothing better is known about it.
     fn missing_since(&self) -> Option<Moment> {
         let heard = self.processes.vms().map(|(_, vm)| vm.at).max();
         match self.streams.is_empty() {
@@ -254,69 +253,16 @@ impl Node {
         }
     }
 
-    /// Whether a version is in force; if not, why, and whether waiting is in vain.
+    /// Whether a version is in force; if not, why, and whether waiting is pointless.
     fn stands(&self, version: u64, reports: bool, issued: &Issued) -> Result<(), (String, bool)> {
         if self.proven(issued).is_some_and(|v| v >= version) {
             return Ok(());
         }
+        let doubt = self.doubt(version, issued).or_else(|| self.unread(version));
+        if let Some(why) = doubt {
+            return Err((why, false));
+        }
         let later = |why: String| Err((why, false));
-        if self.processes.is_doubtful() {
-            return later(
-                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
-                    .to_owned(),
-            );
-        }
-        if let Some(off) = self.processes.clock_off() {
-            return later(format!(
-                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
-            ));
-        }
-        let (all, silent) = (self.processes.len(), self.processes.silent());
-        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
-            return later(format!(
-                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
-            ));
-        }
-        if all > 1 && silent > 0 {
-            return later(format!(
-                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
-            ));
-        }
-        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
-        let newest = newest.unwrap_or(0);
-        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
-            return later(format!(
-                "it has version {newest} in force, which was not published here: it comes from another timeline"
-            ));
-        }
-        if all > 1 && self.vm_count(version) < self.processes.expected() {
-            return later(format!(
-                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if one was just restarted, wait a minute; if not, give each Envoy an id of its own",
-                self.vm_count(version),
-                self.processes.expected()
-            ));
-        }
-        if self.streams.is_empty() {
-            return later(gone());
-        }
-        if self.is_unclear() {
-            return later(
-                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each Envoy an id of its own"
-                    .to_owned(),
-            );
-        }
-        let [base, overlay] = &self.resources;
-        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
-            return later(format!(
-                "refused version {}: {}",
-                refused.version, refused.message
-            ));
-        }
-        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
-        let newest = acknowledged(overlay).max(acknowledged(base));
-        if newest.is_none_or(|v| v < version) {
-            return later("not acknowledged yet".to_owned());
-        }
         if self.processes.vms().next().is_none() {
             let why =
                 "acknowledged, but it does not report what is in force; set `report` in the policy";
@@ -330,6 +276,73 @@ impl Node {
             self.vm_count(version),
             self.processes.expected()
         ))
+    }
+
+    /// Why nothing that is reported under the node id proves anything.
+    fn doubt(&self, version: u64, issued: &Issued) -> Option<String> {
+        if self.processes.is_doubtful() {
+            return Some(
+                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
+                    .to_owned(),
+            );
+        }
+        if let Some(off) = self.processes.clock_off() {
+            return Some(format!(
+                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
+            ));
+        }
+        let (all, silent) = (self.processes.len(), self.processes.silent());
+        if all > 1 && silent > 0 && self.processes.end_by_themselves() {
+            return Some(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; after a restart, wait until the former one has been silent for a minute"
+            ));
+        }
+        if all > 1 && silent > 0 {
+            return Some(format!(
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
+            ));
+        }
+        let newest = self.processes.vms().map(|(_, vm)| vm.version).max();
+        let newest = newest.unwrap_or(0);
+        if newest >= version && !issued.holds(newest, self.address.is_empty()) {
+            return Some(format!(
+                "it has version {newest} in force, which was not published here: it comes from another timeline"
+            ));
+        }
+        if all > 1 && self.vm_count(version) < self.processes.expected() {
+            return Some(format!(
+                "{all} Envoys report under this node id, and {} of their {} workers have it in force; if one was just restarted, wait a minute; if not, give each Envoy an id of its own",
+                self.vm_count(version),
+                self.processes.expected()
+            ));
+        }
+        None
+    }
+
+    /// Why the version is not known to have been taken.
+    fn unread(&self, version: u64) -> Option<String> {
+        if self.streams.is_empty() {
+            return Some(gone());
+        }
+        if self.is_unclear() {
+            return Some(
+                "there are more discovery streams under this node id than Envoys that report; if it is one Envoy, whose listeners write `config_source` differently, wait a minute; if not, give each Envoy an id of its own"
+                    .to_owned(),
+            );
+        }
+        let [base, overlay] = &self.resources;
+        if let Some(refused) = overlay.refused.as_ref().or(base.refused.as_ref()) {
+            return Some(format!(
+                "refused version {}: {}",
+                refused.version, refused.message
+            ));
+        }
+        let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
+        let newest = acknowledged(overlay).max(acknowledged(base));
+        if newest.is_none_or(|v| v < version) {
+            return Some("not acknowledged yet".to_owned());
+        }
+        None
     }
 
     /// How many VMs have a version in force.

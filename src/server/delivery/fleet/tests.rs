@@ -7,6 +7,9 @@ use keystile_registry as registry;
 use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
+mod reports;
+mod several;
+
 const BRIEF: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
 
@@ -315,112 +318,6 @@ async fn a_base_that_is_being_loaded_is_not_pushed_again() {
 }
 
 #[tokio::test]
-async fn two_envoys_of_one_name_prove_nothing() {
-    let bed = Bed::new(POLICY).await;
-    let _one = settled(&bed, "e1").await;
-    let version = bed.published(1).await.version();
-    report(&bed, "e1", (0, 1), version, version).await;
-    let mut twin = Stream::open(&bed, "e1", &BOTH).await;
-    twin.take().await;
-    let waited = bed.delivery.in_force(version, BRIEF).await;
-    let words = why(&waited, "e1");
-    assert!(words.contains("more discovery streams"), "{words}");
-    // Over connections of their own they are two Envoys, however long they are there.
-    let every = Duration::from_secs(10);
-    bed.delivery.fleet.bury(every, system::instant() + LONG * 4);
-    report(&bed, "e1", (0, 1), version, version).await;
-    let waited = bed.delivery.in_force(version, BRIEF).await;
-    assert!(why(&waited, "e1").contains("more discovery streams"));
-}
-
-#[tokio::test]
-async fn one_envoy_with_two_streams_proves_a_version_when_a_second_one_had_time_to_report() {
-    let bed = Bed::new(POLICY).await;
-    let channel = connect(bed.address).await;
-    let mut streams = Vec::new();
-    for _ in 0..2 {
-        let mut stream = Stream::on(&channel, "e1", &BOTH, "").await;
-        stream.take().await;
-        streams.push(stream);
-    }
-    let version = bed.published(1).await.version();
-    report(&bed, "e1", (0, 1), version, version).await;
-    let waited = bed.delivery.in_force(version, BRIEF).await;
-    let words = why(&waited, "e1");
-    assert!(words.contains("more discovery streams"), "{words}");
-    let every = Duration::from_secs(10);
-    bed.delivery.fleet.bury(every, system::instant() + LONG * 4);
-    report(&bed, "e1", (0, 1), version, version).await;
-    let waited = bed.delivery.in_force(version, BRIEF).await;
-    assert_eq!(waited.in_force, ["e1"]);
-}
-
-#[tokio::test]
-async fn an_envoy_that_starts_anew_has_proved_nothing() {
-    let bed = Bed::new(POLICY).await;
-    let envoy = settled(&bed, "e1").await;
-    let version = bed.published(1).await.version();
-    report(&bed, "e1", (0, 1), version, version).await;
-    assert_eq!(bed.node("e1").in_force, Some(version));
-    drop(envoy);
-    bed.until("gone", |d| d.numbers().nodes == 0).await;
-    let mut envoy = Stream::open(&bed, "e1", &BOTH).await;
-    envoy.next().await;
-    assert_eq!(bed.node("e1").in_force, None);
-    assert_eq!(bed.node("e1").resources[1].acknowledged, None);
-}
-
-#[tokio::test]
-async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
-    let bed = Bed::new(POLICY).await;
-    let _envoy = settled(&bed, "e1").await;
-    let version = bed.published(1).await.version();
-    let good = sealed(&bed, "e1", (0, 1), version, version, 0).await;
-    let mut forged = good.clone();
-    let at = forged.body.len() - 3;
-    forged.body[at] ^= 1;
-    let refused = bed
-        .delivery
-        .reported(&forged.body, &forged.kid, &forged.tag);
-    assert!(matches!(refused, Err(Refused::Report(_))), "{refused:?}");
-    let old = sealed(&bed, "e1", (0, 1), version, version, 90).await;
-    let refused = bed.delivery.reported(&old.body, &old.kid, &old.tag);
-    assert!(
-        matches!(refused, Err(Refused::Clock(89..=91))),
-        "{refused:?}"
-    );
-    assert_eq!(bed.node("e1").vms, []);
-    bed.delivery
-        .reported(&good.body, &good.kid, &good.tag)
-        .unwrap();
-    let replayed = sealed(&bed, "e1", (0, 1), version - 1, version - 1, 5).await;
-    let refused = bed
-        .delivery
-        .reported(&replayed.body, &replayed.kid, &replayed.tag);
-    assert_eq!(refused, Err(Refused::Older));
-    assert_eq!(bed.node("e1").in_force, Some(version));
-    let numbers = bed.delivery.numbers();
-    assert_eq!(
-        (numbers.reports_total, numbers.reports_refused_total),
-        (1, 3)
-    );
-}
-
-#[tokio::test]
-async fn a_report_of_a_node_that_cannot_be_is_not_kept() {
-    let bed = Bed::new(POLICY).await;
-    let version = bed.published(1).await.version();
-    for node in ["", "e\n1", "e\u{202e}1", "e\u{ad}1"] {
-        let sealed = sealed(&bed, node, (0, 1), version, version, 0).await;
-        let refused = bed
-            .delivery
-            .reported(&sealed.body, &sealed.kid, &sealed.tag);
-        assert_eq!(refused, Err(Refused::Node), "{node:?}");
-    }
-    assert_eq!(bed.delivery.fleet(), []);
-}
-
-#[tokio::test]
 async fn a_worker_without_its_base_gets_it_again_under_a_fresh_seal() {
     let bed = Bed::new(POLICY).await;
     let mut base = Stream::open(&bed, "e1", &["keystile-base"]).await;
@@ -446,30 +343,6 @@ async fn a_worker_without_its_base_gets_it_again_under_a_fresh_seal() {
     let version = bed.published(1).await.version();
     let waited = bed.delivery.in_force(version, BRIEF).await;
     assert!(why(&waited, "e1").contains("lacks the base"));
-}
-
-#[test]
-fn dead_vms_prove_nothing_and_their_nodes_are_remembered() {
-    let fleet = Fleet::default();
-    let (now, at) = (system::now(), system::instant());
-    let proof = Proof {
-        node: "e1".to_owned(),
-        process: None,
-        vm: 0,
-        vms: 1,
-        sent: now.seconds(),
-        claimed: 1,
-        version: 7,
-        base: 7,
-        missing_base: false,
-    };
-    fleet.reported(&proof, now, at, 10).unwrap();
-    let every = Duration::from_secs(10);
-    fleet.bury(every, at + every * 2);
-    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 1);
-    fleet.bury(every, at + every * 4);
-    assert_eq!(fleet.inner().nodes["e1"].processes.vms().count(), 0);
-    assert_eq!(fleet.inner().nodes.len(), 1);
 }
 
 #[test]

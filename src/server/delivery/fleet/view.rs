@@ -1,4 +1,4 @@
-//! The fleet as people and programs see it.
+//! The fleet as shown to people and programs.
 
 use super::known::Issued;
 use super::{Fleet, Node, Resource};

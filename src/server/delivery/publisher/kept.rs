@@ -1,7 +1,7 @@
-//! The base of the last run, so that a restarted server does not push every Envoy a
-//! new one. Believed only if all of it verifies, and if it is the one that the store noted
-//! on its timeline: whoever puts an older store in place, in whatever way, must not get
-//! the keys of a newer one served with it.
+//! The base of the last run, so that a restarted server does not push a new one to every Envoy.
+//! Used only if all of it verifies, and if it is the one that the store recorded on its timeline:
+//! an older store that is put in place, by whatever means, must not be served with the keys of a
+//! newer one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,14 +17,14 @@ use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
 use keystile_system::file;
 
-/// What of the envelope is needed to seal it again.
+/// The parts of the envelope that are needed to sign it again.
 #[derive(Deserialize)]
 struct Head {
     manifest: String,
     nonce: u64,
 }
 
-/// The base in the home folder, if there is one and it holds.
+/// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
     let path = delivery.desk.home().folder().join(BASE);
     let bytes = spawn_blocking(move || std::fs::read(path).ok());
@@ -38,7 +38,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     let fresh = delivery.nonce().ok()?;
     let opened = spawn_blocking(move || open(&bytes, store, signers, template, fresh));
     let Some(current) = opened.await.ok()? else {
-        tracing::warn!("the base of the last run is not used again: it does not verify");
+        tracing::warn!("the base of the last run is not reused: it does not verify");
         return None;
     };
     let manifest = current.artefact.built().manifest.clone();
@@ -46,14 +46,14 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     if !noted.ok()? {
         tracing::warn!(
             version = current.artefact.version(),
-            "the base of the last run is not used again: it is not the one that this store published last on its timeline"
+            "the base of the last run is not reused: it is not the last one that this store published on its timeline"
         );
         return None;
     }
     Some(current)
 }
 
-/// Notes in the store which base it publishes from now on, so that [`load`] takes it again.
+/// Records in the store which base it publishes from now on, so that [`load`] accepts it.
 ///
 /// # Errors
 /// Those of the store.
@@ -66,15 +66,15 @@ pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
     note.await
 }
 
-/// Keeps the overlay that is about to be published beside its base: after a loss of the store
-/// the two tell which keys there were.
+/// Keeps the overlay that is about to be published beside its base: if the store is lost, the two
+/// show which keys there were.
 pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
     let path = delivery.desk.home().folder().join(OVERLAY);
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
         delivery.desk.health().heed_beside(1);
-        tracing::warn!(error = %e, "the overlay is not kept: after a loss of the store nobody could tell its keys");
+        tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
     }
 }
 
@@ -86,8 +86,8 @@ fn open(
     fresh: u64,
 ) -> Option<Current> {
     let keyset = Keyset::load(&mut &*bytes, &signers, |_| {}).ok()?;
-    // Envoy looks at a page when it is asked for; a page that the disk has spoilt must
-    // not get so far.
+    // Envoy verifies a page when it is needed; a page that the disk has damaged must not get that
+    // far.
     if keyset.store != store || keyset.entries().count() != keyset.len() {
         return None;
     }
@@ -100,7 +100,7 @@ fn open(
         keys: keyset.len(),
         version: keyset.version,
     };
-    // Signed by others since: sealed anew.
+    // The signing keys have changed since: sign again.
     let nonce = if built.seal_raw(&signers, head.nonce) == bytes {
         head.nonce
     } else {

@@ -2,20 +2,14 @@
 //! rotation of all, list, a key's history and the audit's proof cost, and what they weigh.
 
 mod fill;
-#[allow(dead_code)]
-#[path = "../../../serve/server.rs"]
-mod server;
-#[allow(dead_code)]
-#[path = "../../../control/support.rs"]
-mod support;
 
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use keystile_tests::server::{Server, token};
+use keystile_tests::support::{self, Home, word};
 use serde_json::Value;
-use server::{Server, token};
-use support::{Home, word};
 
 use super::Settings;
 use super::figures::Spread;

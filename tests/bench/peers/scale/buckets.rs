@@ -9,7 +9,7 @@ use super::keys::{POLICY, made};
 use super::{one_each, target, watch};
 use crate::cases::Running;
 use crate::envoy::{self, Edge};
-use crate::load::{self, End, Keys};
+use crate::load::{self, Keys};
 use crate::report::Report;
 use crate::sheet::{Figure, Sheet};
 use crate::support::EcdsFile;
@@ -92,12 +92,12 @@ fn once_each(runtime: &Runtime, running: &Running, keys: &Keys) -> Use {
     let envoy = &running.processes[0];
     watch::until_idle(envoy);
     let (resident, allocated) = (running.resident(), running.allocated());
-    let cpu = running.cpu_ns();
+    let cpu = running.serving_ns();
     let count = keys.known.len() as u64;
     let to = target(running, CONNECTIONS);
-    let tally = runtime.block_on(load::run(to, keys, End::Sent(count)));
+    let tally = runtime.block_on(load::run(to, keys, count));
     assert_eq!(tally.ok, count, "{tally:?}");
-    let us = (running.cpu_ns() - cpu) as f64 / 1000.0 / count as f64;
+    let us = (running.serving_ns() - cpu) as f64 / 1000.0 / count as f64;
     watch::until_idle(envoy);
     Use {
         allocated: running.allocated() - allocated,

@@ -146,19 +146,7 @@ fn resident(runtime: &Runtime, size: usize, times: usize, work: &Path) -> Memory
 
 /// Pushes to an Envoy that runs: base and overlay as protobuf, the base as JSON.
 pub fn pushes(sizes: &[usize], times: usize, work: &Path, report: &mut Report) {
-    let mut sheet = Sheet::new(
-        "Pushes",
-        "Two workers, no traffic, files. A worker stands still for its load; the rest of its CPU is Envoy's, with what it clears away later. The main thread serves nothing; it loads twice, once to try.",
-        &[
-            "what",
-            "MB",
-            "on the last worker after, ms",
-            "a worker's load, ms",
-            "a worker's CPU, ms",
-            "main thread's CPU, ms",
-            "of it loads, ms",
-        ],
-    );
+    let mut sheet = sheet_of_pushes();
     for &size in sizes {
         let (mut keys, _) = made(POLICY, size);
         let dir = work.join(format!("pushes-{size}"));
@@ -179,22 +167,8 @@ pub fn pushes(sizes: &[usize], times: usize, work: &Path, report: &mut Report) {
                 .collect();
             let all = |f: &dyn Fn(&Pushed) -> Vec<f64>| pushed.iter().flat_map(f).collect();
             let load = Figure::of(all(&|p| p.worker_load_ms.clone()));
-            if size == MILLION
-                && let Some(ms) = load.middle()
-            {
-                match what {
-                    "base, .pb" => report.target(Target::new(
-                        "a worker's stall for a base of 1 M keys, ms",
-                        30.0,
-                        ms,
-                    )),
-                    "overlay, .pb" => report.target(Target::new(
-                        "a worker's stall for an overlay over 1 M keys, ms",
-                        1.0,
-                        ms,
-                    )),
-                    _ => {}
-                }
+            if size == MILLION {
+                targets(report, what, &load);
             }
             sheet.row(
                 format!("{} keys, {what}", counted(size)),
@@ -237,6 +211,40 @@ pub fn pushes(sizes: &[usize], times: usize, work: &Path, report: &mut Report) {
     }
     report.chart(&sheet, 2, "scale-push");
     report.sheet(sheet);
+}
+
+fn sheet_of_pushes() -> Sheet {
+    Sheet::new(
+        "Pushes",
+        "Two workers, no traffic, files. A worker stands still for its load; the rest of its CPU is Envoy's, with what it clears away later. The main thread serves nothing; it loads twice, once to try.",
+        &[
+            "what",
+            "MB",
+            "on the last worker after, ms",
+            "a worker's load, ms",
+            "a worker's CPU, ms",
+            "main thread's CPU, ms",
+            "of it loads, ms",
+        ],
+    )
+}
+
+fn targets(report: &mut Report, what: &str, load: &Figure) {
+    if let Some(ms) = load.middle() {
+        match what {
+            "base, .pb" => report.target(Target::new(
+                "a worker's stall for a base of 1 M keys, ms",
+                30.0,
+                ms,
+            )),
+            "overlay, .pb" => report.target(Target::new(
+                "a worker's stall for an overlay over 1 M keys, ms",
+                1.0,
+                ms,
+            )),
+            _ => {}
+        }
+    }
 }
 
 /// An Envoy with base and overlay in files of their own.

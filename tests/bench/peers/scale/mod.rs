@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::Settings;
 use super::cases::Running;
-use super::load::{Http, Keys, Target};
+use super::load::{Http, Keys, Sends, Target};
 use super::process;
 use super::report::Report;
 use super::sheet::{Figure, Sheet};
@@ -79,7 +79,7 @@ pub fn measure(runtime: &Runtime, settings: &Settings, work: &Path, report: &mut
 
 fn companion(sizes: &[usize], times: usize, work: &Path, report: &mut Report) -> Vec<Store> {
     let mut sheet = Sheet::new(
-        "The companion",
+        "Version of keystilectl",
         "Whole processes: the store is opened, and what is made is written. Seconds on the wall, and of CPU.",
         &[
             "keys",
@@ -134,6 +134,7 @@ fn companion(sizes: &[usize], times: usize, work: &Path, report: &mut Report) ->
 /// Each of these keys, none unknown.
 fn one_each(texts: &[String]) -> Keys {
     Keys {
+        turn: 0,
         known: texts.to_vec().into(),
         unknown: Vec::new().into(),
         unknown_percent: 0,
@@ -144,6 +145,7 @@ fn target(running: &Running, connections: u64) -> Target {
     Target {
         address: running.address,
         path: keys::PATH,
+        sends: Sends::Keys,
         http: Http::One,
         connections,
     }

@@ -3,6 +3,8 @@
 
 use super::*;
 
+mod model;
+
 /// By key or client; requests, seconds, burst.
 type Rule = (char, u64, u64, u64);
 
@@ -18,190 +20,22 @@ const PLANS: [&[Rule]; 9] = [
     &[('k', 100, 50, 100)],
 ];
 
-const NS: u128 = 1_000_000_000;
-
-struct Taking {
-    at: u128,
-    line: u64,
-    cost: u64,
-    plan: usize,
-}
-
-/// When a line of keys began with a rule, with how much, and when it last used it. Levels are in
-/// tokens times nanoseconds of the period.
-#[derive(Clone, Copy)]
-struct Stay {
-    at: u128,
-    /// How many takings came before.
-    after: usize,
-    level: u128,
-    used: u128,
-}
-
-#[derive(Default)]
-struct Oracle {
-    takings: Vec<Taking>,
-    stays: BTreeMap<(u64, Rule), Stay>,
-}
-
-fn unit((_, _, per, _): Rule) -> u128 {
-    u128::from(per) * NS
-}
-
-fn most(rule: Rule) -> u128 {
-    u128::from(rule.3) * unit(rule)
-}
-
-fn fill(rule: Rule) -> u128 {
-    most(rule) / u128::from(rule.1)
-}
-
-impl Oracle {
-    /// What a rule has left for a line that has been under it, if all that the line took since
-    /// counts, and all that others took under it; and whether it was full for as long as it
-    /// takes to fill since the line last used it, so that it may be forgotten.
-    fn level(&self, line: u64, rule: Rule, now: u128) -> (u128, bool) {
-        let stay = self.stays[&(line, rule)];
-        let (mut at, mut level) = (stay.at, stay.level);
-        // One that was full when a refused request came is as good as new.
-        let mut is_stale = level == most(rule);
-        let under = |t: &Taking| PLANS[t.plan].contains(&rule);
-        let all = self.takings.iter().skip(stay.after);
-        let all = all.filter(|t| t.line == line || (rule.0 == 'c' && under(t)));
-        let all = all.map(|t| (t.at, t.cost, t.line == line && under(t)));
-        for (when, cost, is_use) in all.chain([(now, 0, false)]) {
-            let refilled = level + (when - at) * u128::from(rule.1);
-            is_stale |= refilled >= most(rule)
-                && at + (most(rule) - level) / u128::from(rule.1) + fill(rule) <= when;
-            is_stale &= !is_use;
-            level = refilled.min(most(rule));
-            level = level.saturating_sub(u128::from(cost.min(rule.3)) * unit(rule));
-            at = when;
-        }
-        (level, is_stale)
-    }
-
-    /// A line comes to the rules of a plan. One that it has not used for as long as it takes to
-    /// fill twice begins with no more than those have left that it was under until now.
-    fn come(&mut self, line: u64, plan: usize, now: u128) {
-        let last = self.takings.iter().rfind(|t| t.line == line);
-        let last = last.map_or(&[][..], |t| PLANS[t.plan]);
-        for rule in PLANS[plan] {
-            let stay = self.stays.get(&(line, *rule));
-            let is_kept =
-                |stay: &Stay| now <= stay.used + 2 * fill(*rule) && !self.level(line, *rule, now).1;
-            if stay.is_some_and(is_kept) {
-                continue;
-            }
-            let mut level = most(*rule);
-            for old in last.iter().filter(|old| !PLANS[plan].contains(old)) {
-                let (left, is_stale) = self.level(line, *old, now);
-                // The other subject's are remembered for twice that time after the last use,
-                // whoever else uses them.
-                let used = self.stays[&(line, *old)].used;
-                let is_remembered = old.0 == rule.0 || now < used + 2 * fill(*old);
-                if is_stale || !is_remembered {
-                    continue;
-                }
-                let tokens = match (old.0, rule.0) {
-                    // Others may have used it as well: it lacks what the key took.
-                    ('k', 'c') => {
-                        let lacks = (most(*old) - left) / unit(*old);
-                        u128::from(rule.3).saturating_sub(lacks)
-                    }
-                    _ => left.div_ceil(unit(*old)),
-                };
-                level = level.min(tokens * unit(*rule));
-            }
-            if stay.is_some() {
-                // It may be remembered for longer, and has refilled meanwhile.
-                level = level.max(self.level(line, *rule, now).0);
-            }
-            let stay = Stay {
-                at: now,
-                after: self.takings.len(),
-                level,
-                used: now,
-            };
-            self.stays.insert((line, *rule), stay);
-        }
-    }
-
-    /// Whether it may be let in.
-    fn admit(&mut self, taking: Taking) -> bool {
-        let Taking {
-            at,
-            line,
-            cost,
-            plan,
-        } = taking;
-        let may = PLANS[plan].iter().all(|rule| {
-            let cost = u128::from(cost.min(rule.3)) * unit(*rule);
-            self.level(line, *rule, at).0 >= cost
-        });
-        for rule in PLANS[plan] {
-            self.stays.get_mut(&(line, *rule)).unwrap().used = at;
-        }
-        self.takings.push(taking);
-        may
-    }
-}
-
 fn charges(line: u64, plan: usize, cost: u64) -> Vec<Charge> {
     let rules = PLANS[plan].iter();
     let charges = rules.map(|(by, requests, per, burst)| Charge {
         cost,
-        ..charge_of(line, *by == 'c', quota(*requests, *per, *burst))
+        ..charge_of(line, *by == 'c', bucket(*requests, *per, *burst))
     });
     charges.collect()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..crate::seeded() })]
-
-    /// Each line of keys of one client is on a plan of its own, or all are on one.
-    #[test]
-    fn who_goes_to_and_fro_between_subjects_and_rules_gets_no_more_than_either_gives(
-        acts in proptest::collection::vec(
-            (0..3u64, 0..PLANS.len(), any::<bool>(), 0..25u64, prop_oneof![4 => 1..4u64, 1 => 4..30u64],
-             prop_oneof![3 => 0..3_000u64, 2 => 0..60_000u64, 1 => 0..400_000u64]), 1..25),
-    ) {
-        let mut buckets = MemoryBuckets::default();
-        let mut oracle = Oracle::default();
-        let mut plans = [0; 3];
-        let mut now = 10_000 * SECOND;
-        for (line, plan, all, times, cost, pause) in acts {
-            match all {
-                true => plans = [plan; 3],
-                false => plans[line as usize] = plan,
-            }
-            now += pause * 1_000_000;
-            for line in (0..3).filter(|n| all || *n == line) {
-                for _ in 0..times {
-                    let plan = plans[line as usize];
-                    oracle.come(line, plan, now.into());
-                    let outcome = take_all(&mut buckets, &charges(line, plan, cost), now);
-                    if matches!(outcome, Some(Outcome::Taken { .. })) {
-                        let taking = Taking { at: now.into(), line, cost, plan };
-                        prop_assert!(oracle.admit(taking), "{line} on plan {plan} at {now}");
-                    }
-                    for levels in buckets.buckets.values() {
-                        let read = Levels::from_bytes(&levels.to_bytes());
-                        prop_assert_eq!(read.as_ref(), Some(levels));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn by(by_client: bool, rule: Quota) -> Charge {
+fn by(by_client: bool, rule: Bucket) -> Charge {
     charge_of(1, by_client, rule)
 }
 
 #[test]
 fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once() {
-    let rule = quota(10, 86_400, 10);
+    let rule = bucket(10, 86_400, 10);
     for first in [false, true] {
         let mut buckets = MemoryBuckets::default();
         let now = 1_000 * SECOND;
@@ -225,7 +59,7 @@ fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once
 /// However long it lasts: what was remembered of the other subject's buckets is then forgotten.
 #[test]
 fn who_has_long_been_under_the_other_subjects_limit_finds_its_old_bucket_empty_too() {
-    let rule = quota(10, 10, 10);
+    let rule = bucket(10, 10, 10);
     for first in [false, true] {
         for seconds in [0, 5, 15, 19, 20, 21, 25, 200] {
             let mut buckets = MemoryBuckets::default();
@@ -246,7 +80,7 @@ fn who_has_long_been_under_the_other_subjects_limit_finds_its_old_bucket_empty_t
 
 #[test]
 fn limits_of_both_subjects_that_stop_to_apply_together_go_on_as_they_were() {
-    let rule = quota(10, 86_400, 10);
+    let rule = bucket(10, 86_400, 10);
     let mut buckets = MemoryBuckets::default();
     let now = 1_000 * SECOND;
     let both = [by(false, rule), by(true, rule)];
@@ -259,7 +93,7 @@ fn limits_of_both_subjects_that_stop_to_apply_together_go_on_as_they_were() {
 
 #[test]
 fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
-    let [small, big] = [quota(20, 86_400, 20), quota(1000, 86_400, 1000)];
+    let [small, big] = [bucket(20, 86_400, 20), bucket(1000, 86_400, 1000)];
     let now = 1_000 * SECOND;
     for elsewhere in [charge_of(1, true, big), charge_of(1, false, big)] {
         let mut buckets = MemoryBuckets::default();
@@ -281,14 +115,14 @@ fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
 /// in that: it begins anew, with what was left of the last rule.
 #[test]
 fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
-    let [old, last] = [quota(10, 50, 10), quota(5, 1000, 5)];
+    let [old, last] = [bucket(10, 50, 10), bucket(5, 1000, 5)];
     let mut buckets = MemoryBuckets::default();
     let mut now = 1_000 * SECOND;
     take_all(&mut buckets, &[by(false, old)], now);
     // Full after five seconds, and for as long as it takes to fill.
     now += 55 * SECOND;
     for _ in 0..9 {
-        take_all(&mut buckets, &[by(true, quota(20, 40, 20))], now);
+        take_all(&mut buckets, &[by(true, bucket(20, 40, 20))], now);
     }
     now += 12 * SECOND;
     assert_eq!(drained(&mut buckets, by(false, last), now), 2);
@@ -299,7 +133,7 @@ fn a_bucket_that_was_forgotten_is_not_remembered_again_by_way_of_the_clients() {
 /// must not make it forget a slow one.
 #[test]
 fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
-    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| quota(n, per, n));
+    let [own, slow, quick] = [(20, 40), (5, 1000), (10, 50)].map(|(n, per)| bucket(n, per, n));
     for first in [false, true] {
         let mut buckets = MemoryBuckets::default();
         let mut now = 1_000 * SECOND;
@@ -319,7 +153,7 @@ fn a_slow_limit_is_remembered_though_a_quick_one_came_after_it() {
 #[test]
 fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
     let rules = [(10, 50, 10), (20, 40, 20), (100, 50, 200), (10, 50, 10)];
-    let [own, beside, big, last] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let [own, beside, big, last] = rules.map(|(n, per, burst)| bucket(n, per, burst));
     let both = [by(false, own), by(true, beside)];
     let mut buckets = MemoryBuckets::default();
     let mut now = 1_000 * SECOND;
@@ -347,7 +181,7 @@ fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
 /// The usual path, where no rule changes, costs what it did.
 #[test]
 fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
-    let rule = quota(10, 10, 10);
+    let rule = bucket(10, 10, 10);
     for by_client in [false, true] {
         let mut buckets = MemoryBuckets::default();
         for n in 0..100 {
@@ -365,7 +199,7 @@ fn a_key_that_stays_under_one_rule_is_remembered_in_no_more_bytes() {
 /// A client of more keys than one place tells apart.
 #[test]
 fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back() {
-    let rule = quota(1000, 86_400, 1000);
+    let rule = bucket(1000, 86_400, 1000);
     let mut buckets = MemoryBuckets::default();
     let now = 1_000 * SECOND;
     let taken = |buckets: &mut MemoryBuckets, line, by_client| {
@@ -391,8 +225,8 @@ fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back(
 /// What a key is served from another key's lease counts at its other places as well.
 #[test]
 fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
-    let rule = quota(10_000, 1, 10_000);
-    let other = quota(20_000, 1, 20_000);
+    let rule = bucket(10_000, 1, 10_000);
+    let other = bucket(20_000, 1, 20_000);
     let now = 100 * SECOND;
     for (by_client, former) in [(false, rule), (true, other)] {
         let mut buckets = Leased::default();
@@ -423,7 +257,7 @@ fn a_lease_that_another_key_took_out_is_no_way_around_the_other_rules() {
 #[test]
 fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_holds() {
     let [small, large, other] = [(5, 50, 5), (1000, 86_400, 1000), (200, 86_400, 200)]
-        .map(|(n, per, burst)| quota(n, per, burst));
+        .map(|(n, per, burst)| bucket(n, per, burst));
     for subject in [false, true] {
         for order in [[small, large], [large, small]] {
             for came_from in [false, true] {
@@ -453,7 +287,7 @@ fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_h
 /// Of two policies, one may charge more than the other.
 #[test]
 fn of_two_costs_the_greater_counts_under_other_rules() {
-    let [one, two, other] = [100, 90, 40].map(|n| quota(n, 86_400, n));
+    let [one, two, other] = [100, 90, 40].map(|n| bucket(n, 86_400, n));
     let now = 1_000 * SECOND;
     for costs in [[1, 5], [5, 1]] {
         let mut buckets = MemoryBuckets::default();
@@ -474,7 +308,7 @@ fn of_two_costs_the_greater_counts_under_other_rules() {
 /// a bucket holds less than a request costs, or two policies charge differently.
 #[test]
 fn no_tokens_are_taken_in_advance_for_requests_whose_cost_the_bucket_does_not_tell() {
-    let [small, large] = [2_000, 4_000].map(|n| quota(n, 1, n));
+    let [small, large] = [2_000, 4_000].map(|n| bucket(n, 1, n));
     let now = 100 * SECOND;
     let costing = |cost, rule| Charge {
         cost,
@@ -503,7 +337,7 @@ fn a_key_under_other_rules_takes_from_its_former_ones_what_it_uses_and_no_more()
         (1000, 1, 2000),
         (100_000, 86_400, 100_000),
     ];
-    let [former, fast, daily] = rules.map(|(n, per, burst)| quota(n, per, burst));
+    let [former, fast, daily] = rules.map(|(n, per, burst)| bucket(n, per, burst));
     let subjects = [(false, false), (true, true), (false, true), (true, false)];
     for ((before, during), count) in subjects.into_iter().flat_map(|s| [(s, 1), (s, 2)]) {
         let mut buckets = Leased::default();

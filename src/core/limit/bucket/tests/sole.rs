@@ -28,15 +28,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..8)
 }
 
-fn levels(steps: Vec<Step>, rules: [Quota; 2], more: u64) -> Levels {
+fn levels(steps: Vec<Step>, rules: [Bucket; 2], more: u64) -> Levels {
     let mut levels = Levels::default();
     for step in steps {
         match step {
             Step::Set(rule, at) => _ = levels.set(&rules[rule], at),
             Step::Join(rule, lineage) => levels.join(&rules[rule], lineage),
             Step::Elsewhere(rule, lineage, now) => {
-                let quota = Some(&rules[rule]);
-                levels.charge_others(quota, 1, Some(lineage), |_| false, now);
+                let bucket = Some(&rules[rule]);
+                levels.charge_others(bucket, 1, Some(lineage), |_| false, now);
             }
             Step::Link(lineage, until) => levels.link(lineage, until),
             Step::Unlink(lineage) => levels.unlink(lineage),
@@ -79,16 +79,16 @@ proptest! {
     ) {
         // Two rules that differ in one figure.
         for rules in [[(5, 60, 5), (5, 60, 6)], [(5, 60, 5), (5, 61, 5)], [(5, 60, 5), (6, 60, 5)]] {
-            let rules = rules.map(|(requests, per, burst)| quota(requests, per, burst));
+            let rules = rules.map(|(requests, per, burst)| bucket(requests, per, burst));
             let levels = levels(steps.clone(), rules, more);
-            for quota in &rules {
+            for bucket in &rules {
                 for payer in [None, Some(0), Some(1), Some(2), Some(3)] {
-                    let sole = Sole { quota, payer };
+                    let sole = Sole { bucket, payer };
                     let got = in_bytes(&levels, sole, to);
                     prop_assert_eq!(&got, &in_levels(&levels, sole, to));
                     if let (Some(_), Some((_, members))) = (got.0, &got.1) {
                         // A lease serves the same keys, too.
-                        prop_assert_eq!(members, &levels.served(quota, payer));
+                        prop_assert_eq!(members, &levels.served(bucket, payer));
                     }
                 }
             }
@@ -102,7 +102,7 @@ proptest! {
         cut in 0..120usize,
         flip in proptest::option::of((0..120usize, any::<u8>())),
     ) {
-        let rules = [quota(5, 60, 5), quota(6, 60, 5)];
+        let rules = [bucket(5, 60, 5), bucket(6, 60, 5)];
         let mut bytes = levels(steps, rules, 0).to_bytes();
         bytes.truncate(bytes.len().saturating_sub(cut));
         if let Some((at, by)) = flip
@@ -111,7 +111,7 @@ proptest! {
             *byte ^= by;
         }
         let read = Levels::from_bytes(&bytes);
-        let sole = Sole { quota: &rules[0], payer: None };
+        let sole = Sole { bucket: &rules[0], payer: None };
         if sole.change_in(&mut bytes, &mut |_| None).is_some() {
             prop_assert!(read.is_some_and(|levels| levels.sole(&rules[0], None).is_some()));
         }
@@ -121,11 +121,11 @@ proptest! {
 /// Without this, the above could hold of nothing.
 #[test]
 fn a_bucket_under_one_rule_is_changed_where_it_stands() {
-    let (rule, other) = (quota(5, 60, 5), quota(5, 60, 6));
+    let (rule, other) = (bucket(5, 60, 5), bucket(5, 60, 6));
     let mut levels = Levels::default();
     levels.set(&rule, 7);
     let by_key = Sole {
-        quota: &rule,
+        bucket: &rule,
         payer: None,
     };
     let (changed, seen, bytes) = in_bytes(&levels, by_key, Some(9));
@@ -133,7 +133,7 @@ fn a_bucket_under_one_rule_is_changed_where_it_stands() {
     assert_eq!(Levels::from_bytes(&bytes).unwrap().get(&rule), Some(9));
     assert_eq!(in_bytes(&levels, by_key, None).0, Some(false));
     let by_client = Sole {
-        quota: &rule,
+        bucket: &rule,
         payer: Some(3),
     };
     assert_eq!(in_bytes(&levels, by_client, Some(9)).0, None, "a stranger");

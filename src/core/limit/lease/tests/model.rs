@@ -200,7 +200,7 @@ struct Try {
     worker: usize,
     key: u64,
     cost: u64,
-    /// By way of a quota, which never takes from leases.
+    /// By way of a bucket, which never takes from leases.
     beside_quota: bool,
 }
 
@@ -254,8 +254,8 @@ fn place((subject, route): Slot) -> BucketKey {
     BucketKey::new([7; 8], subject, route)
 }
 
-fn quota_of((requests, per, burst): Rule) -> Quota {
-    Quota::new(requests, per, burst).unwrap()
+fn quota_of((requests, per, burst): Rule) -> Bucket {
+    Bucket::new(requests, per, burst).unwrap()
 }
 
 impl Buckets for Working<'_> {
@@ -286,7 +286,7 @@ impl World {
             .iter()
             .map(|(slot, rule)| Charge {
                 key: place(*slot),
-                quota: quota_of(*rule),
+                bucket: quota_of(*rule),
                 cost: t.cost,
                 kin: Some(Kin {
                     lineage: t.key / 2,
@@ -368,13 +368,13 @@ proptest! {
 #[test]
 fn a_refused_request_leaves_what_its_worker_holds_as_it_is() {
     let mut envoy = Envoy::new(1);
-    let quota = Quota::new(100, 1, 1000).unwrap();
+    let bucket = Bucket::new(100, 1, 1000).unwrap();
     let mut tokens = 0;
     for _ in 0..500 {
         for cost in [1; 13].into_iter().chain([990]).chain([1; 13]) {
             let charge = Charge {
                 key: BucketKey::new([7; 8], Subject::Key(9), 0),
-                quota,
+                bucket,
                 cost,
                 kin: None,
             };

@@ -4,9 +4,9 @@ use super::{Counts, Tally};
 use crate::limit::quota::Window;
 
 impl Counts {
-    /// One request was taken in each of these windows, which are open: it counts once in each,
-    /// and as one that was taken beside them in all other windows that share a moment with any.
-    /// What stands last here counted last.
+    /// One request was taken in each of these windows, which exist: it counts once in each of them,
+    /// and once in every other window that overlaps any of them. The last one here is the one that
+    /// counted last.
     pub(in crate::limit::quota) fn took_together(&mut self, of: &[(u64, Window)]) {
         for (rule, window) in of {
             let is_it = |t: &Tally| t.rule == *rule && t.window == *window;
@@ -23,12 +23,12 @@ impl Counts {
         }
     }
 
-    /// Gives back one that was taken so. Other windows keep what they counted beside: the safe
-    /// side. Whether anything was given back.
+    /// Gives back a request that was taken like this. Other windows keep what they counted, which
+    /// is the safe side. Gives whether anything was given back.
     pub(in crate::limit::quota) fn give_back_together(&mut self, of: &[(u64, Window)]) -> bool {
         let mut any = false;
         let all = self.0.iter_mut();
-        // What counts in an earlier window, too, stays counted in both.
+        // What also counts in an earlier window stays counted in both.
         for tally in all.filter(|t| of.contains(&(t.rule, t.window)) && t.own > t.carried) {
             tally.own = tally.own.saturating_sub(1);
             any = true;

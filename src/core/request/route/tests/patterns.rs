@@ -18,9 +18,15 @@ fn the_shared_vectors_hold() {
             let readings = crate::request::path::readings(path.as_bytes()).unwrap();
             let texts = core::iter::once(readings.as_sent()).chain(readings.others());
             let as_is = |text| router.find("", b"GET", text);
-            let folded = |text| router.find_as(Comparison::IgnoresCase, "", b"GET", text);
+            let by = |comparison, text| router.find_as(comparison, "", b"GET", text);
             texts
-                .flat_map(|text| [as_is(text).is_some(), folded(text).is_some()])
+                .flat_map(|text| {
+                    [
+                        as_is(text).is_some(),
+                        by(Comparison::IgnoresCase, text).is_some(),
+                        by(Comparison::TakesNothing, text).is_some(),
+                    ]
+                })
                 .collect()
         };
         for path in vector["fits"].as_array().unwrap() {
@@ -141,4 +147,36 @@ fn who_ignores_case_finds_the_pattern_as_it_is_spelled_first() {
         (Some(0), Some(1))
     );
     assert_eq!(find(&["/{a}X{b}"], "/1x2"), (None, Some(0)));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_for_a_parameter_finds_the_pattern_around_it() {
+    let find = |routes: &[&str], comparison, path: &str| {
+        let routes: Vec<_> = routes.iter().map(|r| (*r, &[][..], &[][..])).collect();
+        let router = router(&routes).unwrap();
+        assert!(router.may_be_empty());
+        router.find_as(comparison, "", b"GET", path)
+    };
+    use Comparison::{IgnoresCase, IgnoresCaseAndTakesNothing, TakesNothing};
+    assert_eq!(find(&["/{id}.json"], TakesNothing, "/.json"), Some(0));
+    assert_eq!(find(&["/{id}.json"], TakesNothing, "/a.json"), Some(0));
+    assert_eq!(find(&["/{id}.json"], TakesNothing, "/.JSON"), None);
+    assert_eq!(find(&["/{id}.json"], IgnoresCase, "/.JSON"), None);
+    for path in ["/.JSON", "/.json"] {
+        let found = find(&["/{id}.json"], IgnoresCaseAndTakesNothing, path);
+        assert_eq!(found, Some(0));
+    }
+    // As it is written comes first.
+    let routes = ["/{id}.JSON", "/{id}.json"];
+    assert_eq!(find(&routes, IgnoresCaseAndTakesNothing, "/.json"), Some(1));
+    assert_eq!(find(&["/{a}-{b}"], TakesNothing, "/-"), Some(0));
+    assert_eq!(find(&["/a{x}a"], TakesNothing, "/aa"), Some(0));
+    assert_eq!(find(&["/a{x}a"], TakesNothing, "/a"), None);
+    assert_eq!(find(&["/{a}-{b}-{c}.z"], TakesNothing, "/--.z"), Some(0));
+    assert_eq!(find(&["/{a}-{b}-{c}.z"], TakesNothing, "/-.z"), None);
+    assert_eq!(find(&["/a/{rest+}"], TakesNothing, "/a/"), Some(0));
+    assert_eq!(find(&["/a/{rest+}"], TakesNothing, "/a"), None);
+    assert_eq!(find(&["/a/{rest+}", "/a"], TakesNothing, "/a/"), Some(1));
+    // A whole segment is never nothing.
+    assert_eq!(find(&["/a{x}/{id}"], TakesNothing, "/ab/"), None);
 }

@@ -1,0 +1,69 @@
+//! Where Envoys report to.
+
+use super::raw::*;
+use super::{PolicyError, seconds};
+
+/// Where reports go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTarget {
+    /// The cluster's name in Envoy's configuration.
+    pub cluster: String,
+    /// Seconds between two reports if nothing changes.
+    pub every: u64,
+    /// Whether usage is reported, too.
+    pub usage: bool,
+    /// How much of addresses is reported.
+    pub address: Address,
+    /// Whether user agents are reported.
+    pub agent: bool,
+}
+
+impl ReportTarget {
+    /// The longest time between two reports, in seconds.
+    pub const EVERY_MAX: u64 = 300;
+
+    /// The `:authority` of reports: the cluster's name, if it is a valid authority. Istio's names
+    /// contain `|`, which HTTP/2 servers refuse.
+    pub fn authority(&self) -> &str {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        match self.cluster.bytes().all(fits) {
+            true => &self.cluster,
+            false => "keystile",
+        }
+    }
+
+    /// Checks what the file says.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
+        let wrong = |field: &str, problem: String| PolicyError {
+            field: format!("report.{field}"),
+            problem,
+            beside: None,
+        };
+        let fits = (1..=128).contains(&raw.cluster.len());
+        if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(wrong(
+                "cluster",
+                "is not the name of a cluster: use 1 to 128 printable ASCII characters without spaces".to_owned(),
+            ));
+        }
+        match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
+            Some(every) => Ok(Self {
+                cluster: raw.cluster.clone(),
+                every,
+                usage: raw.usage,
+                address: raw.address,
+                agent: raw.agent,
+            }),
+            None => Err(wrong(
+                "every",
+                format!(
+                    "`{}` is not a duration of 1 s to 5 m; write `10s`",
+                    raw.every
+                ),
+            )),
+        }
+    }
+}

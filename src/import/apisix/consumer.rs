@@ -1,0 +1,196 @@
+//! Consumers of APISIX, and their keys.
+
+use super::plugins::{Plugins, is_off, pass_off};
+use super::{Groups, World, tables};
+use crate::fields::Object;
+use crate::found::Found;
+use crate::{How, printable};
+use keystile_model::error::Result;
+
+impl<'n> World<'n> {
+    pub(super) fn consumer(
+        &self,
+        (username, object): &(String, Object<'n>),
+        groups: &Groups<'_>,
+        how: &How,
+        found: &mut Found,
+    ) -> Result<()> {
+        let place = &object.place;
+        let client = found.client(username);
+        let group = object.text("group_id")?;
+        let group = group.or_else(|| self.members.get(username).map(String::as_str));
+        self.join(username, &client, group, groups, place, found);
+        let described = object.text("desc")?.or(object.text("description")?);
+        if let (Some(words), Some(line)) = (described, found.clients.get_mut(&client)) {
+            line.description = format!("{}: {}", line.description, printable(words, 150));
+        }
+        for field in ["username", "name", "id", "type"] {
+            object.get(field);
+        }
+        let mut plugins = Plugins::read(object, found)?;
+        plugins.limits.report(place, found);
+        if let Some(problem) = plugins.closed() {
+            found.shut(&client, place, problem);
+        }
+        // A consumer's own plugin takes precedence over its group's.
+        if plugins.cidrs.is_empty()
+            && plugins.deny_cidrs.is_empty()
+            && let Some((cidrs, deny)) = group.and_then(|g| groups.networks.get(g))
+        {
+            plugins.cidrs.clone_from(cidrs);
+            plugins.deny_cidrs.clone_from(deny);
+        }
+        let mut keys: Vec<(String, Option<Object<'n>>)> = Vec::new();
+        keys.extend(plugins.key.take().map(|key| (String::new(), Some(key))));
+        self.credentials_of(username, object, &client, &mut keys, found)?;
+        let keys = keys.into_iter();
+        let keys = keys.filter_map(|(label, key)| Some((label, key?)));
+        take(keys, &client, &plugins, place, how, found)
+    }
+
+    /// Puts a client on the plan of its group, and keeps it out if that is shut out.
+    fn join(
+        &self,
+        username: &str,
+        client: &str,
+        group: Option<&str>,
+        groups: &Groups<'_>,
+        place: &str,
+        found: &mut Found,
+    ) {
+        if let Some(group) = group {
+            match groups.plans.get(group) {
+                Some(plan) => found.put_on(client, plan, place),
+                None => found.leave(
+                    place,
+                    format!("group `{group}` has no limits, so it becomes no plan"),
+                ),
+            }
+            if !groups.networks.contains_key(group) {
+                let problem = format!("its group `{group}` is not in the export");
+                found.shut(client, place, problem);
+            }
+            if let Some(problem) = groups.shut.get(group) {
+                found.shut(client, place, problem);
+            }
+        }
+        let at = self.denied.consumers.get(username);
+        let by_group = group.and_then(|g| self.denied.groups.get(g));
+        if let Some(at) = at.or(by_group) {
+            let problem = format!("`consumer-restriction` denies it ({at}); give it keys by hand");
+            found.shut(client, place, problem);
+        }
+    }
+
+    /// Credentials that stand apart from their consumer, and those in it.
+    fn credentials_of(
+        &self,
+        username: &str,
+        object: &Object<'n>,
+        client: &str,
+        keys: &mut Vec<(String, Option<Object<'n>>)>,
+        found: &mut Found,
+    ) -> Result<()> {
+        let theirs = self
+            .credentials
+            .iter()
+            .filter(|(owner, ..)| owner == username);
+        for (_, label, credential) in theirs {
+            keys.push((
+                label.clone(),
+                of_credential(credential, label, client, found)?,
+            ));
+        }
+        for node in object.list("credentials")? {
+            let credential =
+                Object::open(node.see(), &tables::OBJECT, object.place.as_str(), found)?;
+            let label = credential.text("name")?.or(credential.text("id")?);
+            let label = label.unwrap_or_default().to_owned();
+            keys.push((
+                label.clone(),
+                of_credential(&credential, &label, client, found)?,
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Takes the keys of a consumer, with what its plugins say of all of them.
+fn take<'n>(
+    keys: impl Iterator<Item = (String, Object<'n>)>,
+    client: &str,
+    plugins: &Plugins<'_>,
+    place: &str,
+    how: &How,
+    found: &mut Found,
+) -> Result<()> {
+    for (n, (label, auth)) in keys.enumerate() {
+        let place = format!("{place}, key {}", n + 1);
+        let Some(secret) = auth.text("key")? else {
+            found.leave(&place, "key-auth without a key");
+            continue;
+        };
+        let off = is_off(auth.node);
+        if let Some(key) = found.plain_key(&place, client, secret, how) {
+            key.name = label;
+            key.disabled = off;
+            key.limits = plugins.limits.words();
+            key.cidrs.clone_from(&plugins.cidrs);
+            key.deny_cidrs.clone_from(&plugins.deny_cidrs);
+        }
+    }
+    Ok(())
+}
+
+/// The key of a credential. Its other settings cannot be expressed for one key, so they are applied
+/// to the client.
+fn of_credential<'n>(
+    credential: &Object<'n>,
+    label: &str,
+    client: &str,
+    found: &mut Found,
+) -> Result<Option<Object<'n>>> {
+    let place = format!(
+        "{}, credential `{}`",
+        credential.place,
+        printable(label, 100)
+    );
+    for field in ["name", "id", "desc", "description"] {
+        credential.get(field);
+    }
+    let plugins = Plugins::read(credential, found)?;
+    if let Some(problem) = plugins.closed() {
+        found.shut(client, &place, problem);
+    } else if !plugins.limits.limits.is_empty()
+        || !plugins.cidrs.is_empty()
+        || !plugins.deny_cidrs.is_empty()
+    {
+        found.shut(
+            client,
+            &place,
+            "a credential with rules of its own; give it keys by hand",
+        );
+    }
+    let mut key = plugins.key;
+    if let Some(config) = credential.get("config") {
+        if credential.text("type")? == Some("key-auth") {
+            key = Some(Object::open(
+                config,
+                &tables::KEY_AUTH,
+                place.as_str(),
+                found,
+            )?);
+        } else {
+            config.pass();
+        }
+    }
+    if let Some(key) = &key {
+        pass_off(key);
+        if let Some(problem) = key.closed() {
+            found.shut(client, &place, problem);
+        }
+    } else {
+        found.leave(&place, "only key-auth credentials are carried over");
+    }
+    Ok(key)
+}

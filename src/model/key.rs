@@ -1,0 +1,351 @@
+//! What a key may do, described once. Each entry of the table below is a property that is given
+//! when a key is issued and can be changed afterwards; everything that spells out such properties
+//! is made from it:
+//!
+//! * [`Rules`], what the store keeps, and its part of the audit log;
+//! * [`Issue`] and [`Update`], the requests, and [`KeyView`], the answer: JSON and OpenAPI;
+//! * [`Draft`] and [`Patch`], the same requests with every value checked by itself;
+//! * [`PROPERTIES`], from which the command line has its options, `key show` its lines, an import
+//!   its columns and the console its fields.
+//!
+//! An entry reads `name: shape, type in a request, type in an answer`; `null` is the former once
+//! more where it may be null. What a shape reads, keeps and shows is in [`shape`].
+//! [`crate::rules`] checks rules against the policy.
+
+use std::collections::BTreeMap;
+
+use keystile_core::key::{KeyId, Name};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::error::{Code, Error, Result, refuse, told_all};
+use crate::record::Key;
+use crate::wire::{
+    self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords, is_default,
+};
+use crate::words;
+use shape::{
+    Certificate, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text, Texts,
+};
+
+/// How labels are typed in the console.
+pub const LABELS: &str =
+    "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
+
+pub mod shape;
+#[macro_use]
+mod structs;
+
+properties! {
+    name: Text<{ words::NAME }>, String, String {
+        issue: "Free text to tell keys apart.",
+        update: "Free text.",
+        view: "Free text.",
+        option: "name" "TEXT",
+        help: "Free text to tell keys apart", "Free text",
+        heading: "name",
+        field: "Name" "billing worker",
+        hint: "To tell keys apart.", change "",
+        imported: true,
+    }
+
+    scopes: Texts<Scope>, Vec<String>, Vec<String> {
+        issue: "Scopes.",
+        update: "All its scopes.",
+        view: "Its scopes.",
+        option: "scope" "SCOPE",
+        help: "A scope; can be repeated",
+            "A scope; all scopes given replace the present ones",
+        heading: "scopes",
+        field: "Scopes" "",
+        hint: "What the key may do. Grant no more than it needs.", change "Separated by spaces.",
+        imported: true,
+    }
+
+    plan: OwnPlan, Option<String>, Option<String> {
+        issue: "A plan for the keys, in place of the client's.",
+        update: "A plan for this key, or null for the client's plan.",
+        null: Option<String>,
+        view: #[serde(rename = "own_plan")] "Its own plan, if it has one.",
+        option: "plan" "PLAN",
+        help: "A plan for this key, in place of the client's", "A plan for this key",
+        none: "no-plan" "Use the client's plan again",
+        heading: "plan",
+        field: "Own plan" "",
+        hint: "", change "Empty: the client's plan.",
+        imported: true,
+    }
+
+    limits: Limits, Vec<LimitWords>, Vec<String> {
+        issue: "Limits for the keys, in place of the plan's.",
+        update: "All limits of this key; empty for those of the plan.",
+        view: "Its own limits, in place of the plan's.",
+        option: "limit" "LIMIT",
+        help: "A limit for this key, in place of the plan's: 100/1m, 100/1m:20 with a burst, 100/1m@client for all keys of the client together; can be repeated",
+            "A limit for this key; all limits given replace the present ones",
+        none: "no-limit" "Use the limits of the plan again",
+        heading: "limits",
+        field: "Own limits" "100/1m:20",
+        hint: "In place of the plan's.", change "Empty: the limits of the plan.",
+        imported: false,
+    }
+
+    not_before: Date, Option<TimeWords>, Option<Time> {
+        issue: "When they become valid.",
+        update: "When it becomes valid, or null for immediately.",
+        null: Option<TimeWords>,
+        view: "When it becomes valid.",
+        option: "not-before" "WHEN",
+        help: "When the key becomes valid", "When the key becomes valid",
+        none: "no-not-before" "The key is valid immediately",
+        heading: "not before",
+        field: "Not before" "24h, 2027-01-31",
+        hint: "",
+        imported: true,
+    }
+
+    expires: Date, Option<TimeWords>, Option<Time> {
+        issue: "When they expire.",
+        update: "When it expires, or null for never.",
+        null: Option<TimeWords>,
+        view: "When it expires.",
+        option: "expires" "WHEN",
+        help: "When the key expires", "When the key expires",
+        none: "no-expiry" "The key never expires",
+        heading: "expires",
+        field: "Expires" "90d, 2027-01-31",
+        hint: "Empty: never. An expiry ensures that no key is forgotten.",
+            change "Empty: never.",
+        imported: true,
+    }
+
+    cidrs: Ranges, Vec<Range>, Vec<String> {
+        issue: "Address ranges from which they may be used.",
+        update: "All address ranges from which it may be used; empty for everywhere.",
+        view: "Address ranges from which it may be used.",
+        option: "cidr" "CIDR",
+        help: "An address range from which the key may be used; can be repeated",
+            "An address range from which the key may be used; all given replace the present ones",
+        none: "no-cidr" "The key may be used from everywhere",
+        heading: "networks",
+        field: "Allowed networks" "10.0.0.0/8",
+        hint: "", change "Empty: from everywhere.",
+        imported: true,
+    }
+
+    deny_cidrs: Ranges, Vec<Range>, Vec<String> {
+        issue: "Address ranges from which they may not be used.",
+        update: "All address ranges from which it may not be used.",
+        view: "Address ranges from which it may not be used.",
+        option: "deny-cidr" "CIDR",
+        help: "An address range from which the key may not be used; can be repeated",
+            "An address range from which the key may not be used; all given replace the present ones",
+        none: "no-deny-cidr" "No address range is excluded",
+        heading: "not from",
+        field: "Denied networks" "10.9.0.0/16",
+        hint: "",
+        imported: true,
+    }
+
+    origins: Texts<Origin>, Vec<String>, Vec<String> {
+        issue: "Web origins from which they may be used.",
+        update: "All web origins from which it may be used; empty for any.",
+        view: "Web origins from which it may be used.",
+        option: "origin" "ORIGIN",
+        help: "A web origin from which the key may be used; can be repeated",
+            "A web origin from which the key may be used; all given replace the present ones",
+        none: "no-origin" "The key may be used from any origin",
+        heading: "origins",
+        field: "Origins" "https://app.example.com",
+        hint: "A publishable key needs one.",
+        imported: true,
+    }
+
+    certificates: Texts<Certificate>, Vec<String>, Vec<String> {
+        issue: "Identities of client certificates that they are bound to: `spiffe://…` or `dns:…`.",
+        update: "All identities of client certificates that it is bound to: `spiffe://…` or\n`dns:…`; empty for any connection.",
+        view: #[serde(default)] "Identities of the client certificates that it is bound to.",
+        option: "certificate" "IDENTITY",
+        help: "An identity of a client certificate that the key is bound to, spiffe://example.org/billing or dns:api.example.com; can be repeated",
+            "An identity of a client certificate that the key is bound to; all given replace the present ones",
+        none: "no-certificate" "The key may be used without a client certificate",
+        heading: "certificates",
+        field: "Client certificates" "spiffe://example.org/billing",
+        hint: "The key works only with one of these.",
+        imported: true,
+    }
+
+    labels: Pairs, BTreeMap<String, String>, BTreeMap<String, String> {
+        issue: "Labels of your choice.",
+        update: "Labels to set.",
+        view: "Labels of your choice.",
+        option: "label" "NAME=VALUE",
+        help: "A label of your choice; can be repeated", "A label to set; can be repeated",
+        heading: "labels",
+        field: "Labels" "team=web",
+        hint: LABELS,
+            change LABELS,
+        imported: true,
+    }
+
+    rotate_every: Length, Option<Span>, Option<Span> {
+        issue: "How often they are to be replaced; by default as their plan says.",
+        update: "How often it is to be replaced, or null for what its plan says.",
+        null: Option<Span>,
+        view: "How often it is to be replaced; if null, as its plan says.",
+        option: "rotate-every" "DURATION",
+        help: "How often the key is to be replaced [default: as the plan says]",
+            "How often the key is to be replaced",
+        none: "no-rotate-every" "As the plan says",
+        heading: "rotated every",
+        field: "Rotate every" "90d",
+        hint: "",
+        imported: false,
+    }
+
+    grace: Length, Option<Span>, Option<Span> {
+        issue: "How long the old key works after that; by default as their plan says.",
+        update: "How long the old key works after that, or null for what its plan says.",
+        null: Option<Span>,
+        view: "How long the old key works after that; if null, as its plan says.",
+        option: "grace" "DURATION",
+        help: "How long the old key works after that [default: as the plan says]", "How long the old key works after that",
+        none: "no-grace" "As the plan says",
+        heading: "grace",
+        field: "Grace period" "7d",
+        hint: "How long the old key works after a rotation.",
+        imported: false,
+    }
+}
+
+/// A property of keys, as the surfaces speak of it.
+pub struct Property {
+    /// Its name in JSON, in the audit log and in the header of an import.
+    pub name: &'static str,
+    /// Its option on the command line, without the dashes.
+    pub option: &'static str,
+    /// What stands behind the option.
+    pub value: &'static str,
+    /// It holds several words.
+    pub many: bool,
+    /// Checks one word.
+    pub check: fn(&str) -> std::result::Result<(), String>,
+    /// What the option says of a new key.
+    pub issue_help: &'static str,
+    /// What it says of a change.
+    pub update_help: &'static str,
+    /// The option that empties it, and what that one says; none if there is no such option.
+    pub none: Option<(&'static str, &'static str)>,
+    /// Its line in `key show`.
+    pub heading: &'static str,
+    /// Its label in the console.
+    pub label: &'static str,
+    /// What could stand in its field there.
+    pub placeholder: &'static str,
+    /// What is said below its field for a new key.
+    pub hint: &'static str,
+    /// The same in the form that changes a key; none if it is not in that form.
+    pub change_hint: Option<&'static str>,
+    /// It is a column of an import.
+    pub imported: bool,
+}
+
+fn unknown(name: &str) -> Error {
+    refuse(
+        Code::FieldUnknown,
+        format_args!("`{name}` is no property of a key"),
+        "use one of those that the documentation lists",
+    )
+}
+
+/// The refusal of what was typed.
+fn wrong(name: &str, words: Vec<String>) -> Error {
+    told_all(Code::InvalidValue, &words).field(name.to_owned())
+}
+
+impl Property {
+    /// What an option, a field or a column holds, as words: one, or several that were parted.
+    pub fn words(&self, text: &str, parted: impl Fn(char) -> bool) -> Vec<String> {
+        match self.many {
+            true => text
+                .split(parted)
+                .filter(|w| !w.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            false if text.is_empty() => Vec::new(),
+            false => vec![text.to_owned()],
+        }
+    }
+}
+
+/// For servers, or for browsers.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyType {
+    /// Kept secret on a server
+    #[default]
+    Secret,
+    /// Visible in a web page, and bound to its origin
+    Publishable,
+}
+
+impl KeyType {
+    /// The type of a key with these rules.
+    pub fn of(rules: &Rules) -> Self {
+        match rules.publishable {
+            true => Self::Publishable,
+            false => Self::Secret,
+        }
+    }
+
+    /// The type as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Publishable => "publishable",
+        }
+    }
+}
+
+/// Called after each key with the number of keys so far.
+pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
+
+/// How a key was used, as far as the policy has it recorded; only requests that were let through
+/// count.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyUse {
+    /// The first use.
+    pub first_used: Option<Time>,
+    /// The last use, to the minute.
+    pub last_used: Option<Time>,
+    /// The address of the first use.
+    pub first_address: Option<String>,
+    /// The address of the last use.
+    pub last_address: Option<String>,
+    /// The user agent of the last use.
+    pub last_agent: Option<String>,
+}
+
+impl Update {
+    /// A change that changes nothing yet.
+    pub fn of(id: KeyId) -> Self {
+        Self::nothing(Id(id))
+    }
+}
+
+impl KeyView {
+    /// When it stops working by itself, in seconds since the epoch.
+    pub fn ends(&self) -> Option<u64> {
+        let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
+        match (of(&self.expires), of(&self.works_until)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

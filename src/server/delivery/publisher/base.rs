@@ -1,0 +1,116 @@
+//! When a new base is made, and how.
+
+use keystile_model::error::Result;
+use keystile_registry::home::published::BASE;
+use keystile_registry::{publish, signing};
+use keystile_store::Tx;
+use keystile_system::file;
+use std::sync::Arc;
+
+use super::super::Above;
+use super::super::artefact::{Artefact, Kind};
+use super::{Changes, Current, Found, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
+
+impl Publisher {
+    /// Raises the store's next version above what an Envoy has; gives whether it did. If that
+    /// fails, the Envoy's next report repeats it.
+    pub(super) async fn rise(&mut self, found: Option<Above>) -> bool {
+        let Some(Above { version, node }) = found else {
+            return false;
+        };
+        let world = (self.delivery.settings.world)();
+        let named = node.clone();
+        let risen = self
+            .delivery
+            .desk
+            .write(move |store| signing::rise_above(store, &world, version, &named));
+        match risen.await {
+            Ok(None) => false,
+            Ok(Some(risen)) => {
+                tracing::error!(
+                    node,
+                    its_version = version,
+                    risen,
+                    "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, usually from before a restore. The next version will be higher, and every Envoy is sent a new base"
+                );
+                self.rebase("an Envoy has a version of another timeline in force");
+                true
+            }
+            Err(e) => {
+                tracing::error!(error = %e, node, "the version cannot be raised above that of an Envoy");
+                false
+            }
+        }
+    }
+
+    /// Why a new base is needed, if it is.
+    pub(super) fn reason(&self, found: &Found) -> Option<String> {
+        let Some(current) = &self.current else {
+            return Some("there is none".to_owned());
+        };
+        if *current.policy != found.policy.1.raw {
+            return Some("the policy has changed".to_owned());
+        }
+        let most = OVERLAY_KEYS.max(current.artefact.built().keys / OVERLAY_SHARE);
+        match &found.changes {
+            Changes::NeedBase(why) => return Some(why.clone()),
+            Changes::TooMany(n) => return Some(format!("{n} keys have changed")),
+            Changes::Are(built) if built.keys > most => {
+                return Some(format!("{} keys have changed", built.keys));
+            }
+            Changes::Are(_) | Changes::Unknown => {}
+        }
+        // It must be accepted on its own, as a worker has it for a moment after a start.
+        let bound = found.policy.1.policy.not_after?;
+        let age = found.issued_at.saturating_sub(current.issued_at);
+        (age > bound / 2).then(|| "half of its `not_after` has passed".to_owned())
+    }
+
+    /// Starts building a base; meanwhile, overlays continue over the old one.
+    pub(super) fn rebase(&mut self, reason: &str) {
+        if self.building.is_some() {
+            return;
+        }
+        tracing::info!(reason, "a new base is being built");
+        let delivery = Arc::clone(&self.delivery);
+        self.building = Some(tokio::spawn(async move {
+            let settings = delivery.settings.clone();
+            let path = delivery.desk.home().folder().join(BASE);
+            let build = move |tx: &Tx<'_>| {
+                let ready = publish::unrenewed(tx)?;
+                let nonce = publish::nonce(&(settings.world)())?;
+                // Only digests, but still private.
+                let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
+                if let Err(e) = kept {
+                    tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
+                }
+                let (built, signers) = (ready.built, ready.signers);
+                let template = settings.template;
+                Current::new(Artefact::new(Kind::Base, built, signers, template, nonce))
+            };
+            delivery.desk.read(build).await
+        }));
+    }
+
+    pub(super) async fn rebased(&mut self, built: Result<Current>) {
+        match built {
+            Ok(current) => {
+                if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
+                    tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
+                }
+                self.delivery.count.bases.add();
+                tracing::info!(
+                    version = current.artefact.version(),
+                    keys = current.artefact.built().keys,
+                    bytes = current.artefact.built().pages.len(),
+                    "a new base"
+                );
+                self.current = Some(current);
+            }
+            Err(e) => {
+                self.delivery.count.failures.add();
+                tracing::error!(error = %e, "no base can be built; Envoys keep the one they have");
+            }
+        }
+    }
+}
