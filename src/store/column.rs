@@ -53,10 +53,18 @@ pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
     }
 }
 
-fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
-    row.get_ref(column)?
-        .as_str()
-        .map_err(|e| odd(column, Type::Text, e))
+/// A text of any length. What does not fit into a row's own page is read from others, and a page
+/// that is damaged there reads as zeros, without an error of SQLCipher's. No text of ours holds any.
+pub fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
+    let text = row.get_ref(column)?.as_str();
+    let text = text.map_err(|e| odd(column, Type::Text, e))?;
+    match text.contains('\0') {
+        true => Err(Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            None,
+        )),
+        false => Ok(text),
+    }
 }
 
 /// One thing that text spells.

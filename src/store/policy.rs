@@ -12,7 +12,7 @@ use keystile_model::record::{Revision, SigningRecord, SigningState};
 fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
     Ok(Revision {
         revision: column::unsigned(row, 0)?,
-        text: row.get(1)?,
+        text: column::text(row, 1)?.to_owned(),
         applied: column::unsigned(row, 2)?,
     })
 }

@@ -76,7 +76,8 @@ fn a_store_with_one_flipped_bit_is_refused() {
             met += 1;
             assert!(
                 text(&output.stderr).contains("the store is damaged"),
-                "flipped at {at}"
+                "flipped at {at}: {}",
+                text(&output.stderr)
             );
             assert!(fs::read(home.store()).unwrap() == torn);
         }
