@@ -7,7 +7,7 @@
 //! which.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::host::{self, Level};
 use super::{metrics, slots, standing};
@@ -91,7 +91,7 @@ pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
 /// Envoy keeps a root that was replaced for as long as it has streams, and takes it back into
 /// service, without a word, if its configuration is pushed again meanwhile. So one whose keyset is
 /// not the newest asks with each request whether that is still some listener's.
-pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
+pub fn in_force(root: u32, store: StoreId) -> Result<Arc<InForce>, Unavailable> {
     let alone = with(store, |held| held.alone(root).cloned()).flatten();
     if let Some(name) = alone.filter(|name| !standing::is_noted(store, name)) {
         let _ = with(store, |held| held.step_back(root));

@@ -5,7 +5,7 @@
 //! force, because it would undo a revocation, and an overlay comes in force with its own
 //! base or not at all.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
 use crate::policy::ReportTarget;
@@ -26,15 +26,15 @@ pub struct Holding {
     in_force: Option<InForce>,
     /// The base that is loaded: the one in force, or one below the floor that waits for
     /// its overlay.
-    base: Option<Rc<Keyset>>,
+    base: Option<Arc<Keyset>>,
     /// The overlay that was in force with it: kept apart, because the base is let go of
     /// before the next one is loaded, which may be the same again.
-    overlay: Option<Rc<Overlay>>,
+    overlay: Option<Arc<Overlay>>,
     /// An overlay newer than what is in force, whose base is not loaded.
-    waiting: Option<Rc<Overlay>>,
+    waiting: Option<Arc<Overlay>>,
     /// Overlays newer than what is in force, none of which says all that another one does. What
     /// they take away counts until something as new is in force, whichever of them waits.
-    heeded: Vec<Rc<Overlay>>,
+    heeded: Vec<Arc<Overlay>>,
     /// Something was in force until room was made for what is being loaded.
     making_room: bool,
     /// Who decides by it, and by which policy.
@@ -124,7 +124,7 @@ impl Holding {
         }
     }
 
-    fn take_base(&mut self, base: Rc<Keyset>, newest: u64) -> Taken {
+    fn take_base(&mut self, base: Arc<Keyset>, newest: u64) -> Taken {
         if self.base.as_ref().is_some_and(|b| b.name == base.name) {
             return match self.in_force {
                 Some(_) => Taken::InForce,
@@ -145,7 +145,7 @@ impl Holding {
         Taken::Older(newest)
     }
 
-    fn take_overlay(&mut self, overlay: Rc<Overlay>, newest: u64) -> Taken {
+    fn take_overlay(&mut self, overlay: Arc<Overlay>, newest: u64) -> Taken {
         if overlay.version < newest {
             // Too old to come in force, and yet newer than what is.
             if self.in_force.is_some() {
@@ -155,7 +155,7 @@ impl Holding {
         }
         match &self.base {
             Some(base) if base.name == overlay.base => {
-                self.put(Rc::clone(base), Some(overlay));
+                self.put(Arc::clone(base), Some(overlay));
                 Taken::InForce
             }
             // A version is the same keys, whatever base they are told from. But a base of
@@ -167,7 +167,7 @@ impl Holding {
                 Taken::InForce
             }
             _ => {
-                self.wait_with(Rc::clone(&overlay));
+                self.wait_with(Arc::clone(&overlay));
                 self.heed(Some(overlay));
                 Taken::WithoutBase
             }
@@ -175,17 +175,17 @@ impl Holding {
     }
 
     /// Has an overlay wait for its base, unless a newer one does.
-    fn wait_with(&mut self, overlay: Rc<Overlay>) {
-        let is_older = |w: &Rc<Overlay>| w.version <= overlay.version;
+    fn wait_with(&mut self, overlay: Arc<Overlay>) {
+        let is_older = |w: &Arc<Overlay>| w.version <= overlay.version;
         if self.waiting.as_ref().is_none_or(is_older) {
             self.waiting = Some(overlay);
         }
     }
 
-    fn put(&mut self, base: Rc<Keyset>, overlay: Option<Rc<Overlay>>) {
+    fn put(&mut self, base: Arc<Keyset>, overlay: Option<Arc<Overlay>>) {
         self.in_force = match &overlay {
-            Some(overlay) => InForce::with(Rc::clone(&base), Rc::clone(overlay)),
-            None => Some(InForce::new(Rc::clone(&base))),
+            Some(overlay) => InForce::with(Arc::clone(&base), Arc::clone(overlay)),
+            None => Some(InForce::new(Arc::clone(&base))),
         };
         self.base = Some(base);
         self.overlay = overlay;
@@ -196,7 +196,7 @@ impl Holding {
 
     /// Has what is in force lessened by all overlays that are newer. Where they are more than
     /// can be kept, nothing is in force until something as new as all of them arrives.
-    fn heed(&mut self, overlay: Option<Rc<Overlay>>) {
+    fn heed(&mut self, overlay: Option<Arc<Overlay>>) {
         let version = self.version();
         self.heeded.extend(overlay);
         self.heeded.retain(|o| o.version > version);
@@ -217,7 +217,7 @@ impl Holding {
             kept.truncate(1);
         }
         self.heeded = kept;
-        let heeded: Rc<[_]> = self.heeded.as_slice().into();
+        let heeded: Arc<[_]> = self.heeded.as_slice().into();
         self.in_force = self.in_force.take().map(|i| i.under(heeded));
     }
 
@@ -236,7 +236,7 @@ impl Holding {
     }
 
     /// The newest overlay at hand that belongs to a base.
-    fn naming(&self, base: &BaseName) -> Option<&Rc<Overlay>> {
+    fn naming(&self, base: &BaseName) -> Option<&Arc<Overlay>> {
         let all = [&self.overlay, &self.waiting].into_iter().flatten();
         all.filter(|o| o.base == *base).max_by_key(|o| o.version)
     }

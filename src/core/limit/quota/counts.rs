@@ -131,6 +131,13 @@ impl Counts {
         MARK.iter().copied().chain(numbers).collect()
     }
 
+    /// Whether all of its windows are past by so long that no clock which is set back will show
+    /// them again: nothing is lost with it.
+    pub fn is_past(&self, wall: u64) -> bool {
+        let mut all = self.0.iter();
+        all.all(|t| t.window.end.saturating_add(LONGEST) <= wall)
+    }
+
     /// The tally of a rule in a window, made if there is none, and whether anything was
     /// carried over into it. `None` if there is no room.
     pub(crate) fn open(&mut self, rule: u64, window: Window) -> Option<(&mut Tally, bool)> {
