@@ -536,7 +536,7 @@ impl Drop for Envoy {
 
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
-    fs::write(&config, &setup.config).unwrap();
+    fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
 
     let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
     let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
@@ -544,6 +544,10 @@ fn command(setup: &Setup) -> Command {
     command
         .current_dir(root())
         .env_remove("KEYSTILE_SIGNING_KEYS")
+        .env(
+            "ENVOY_DYNAMIC_MODULES_SEARCH_PATH",
+            root().join("target/dist"),
+        )
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .arg("--config-path")
         .arg(config)

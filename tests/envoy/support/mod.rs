@@ -14,6 +14,7 @@ mod push;
 pub mod quiet;
 pub mod raw;
 mod server;
+pub mod shell;
 mod upstream;
 
 pub use self::{

@@ -1,0 +1,30 @@
+//! The filter as a native module of Envoy: a thin shell around [`keystile_core::decide`], as
+//! `keystile-filter` is for WebAssembly, with the same policy, answers, log names and metrics.
+//!
+//! [`abi`] holds every call between Envoy and us, and all that is unsafe. One process has one
+//! module, whatever its number of workers: what is in force ([`state`]), buckets and tallies
+//! ([`buckets`]) lie in its memory once, and all workers share them.
+//!
+//! It never decides anything itself, and never answers a request without the core's verdict: where
+//! something fails, the request is refused.
+
+mod abi;
+mod answers;
+mod buckets;
+mod clock;
+mod config;
+mod edits;
+mod marks;
+mod metrics;
+mod peer;
+mod request;
+mod state;
+mod tick;
+mod tunnels;
+
+/// Names of filter state that we set: those that the WebAssembly filter's have in Envoy.
+const STATE_CLIENT: &str = "wasm.keystile.client";
+const STATE_KEY: &str = "wasm.keystile.key";
+const STATE_REASON: &str = "wasm.keystile.reason";
+/// What our filter is called where there is one: its guard asks for [`STATE_CLIENT`].
+const USUAL_NAME: &str = "keystile";
