@@ -132,6 +132,8 @@ functions! {
         add_header: "http_add_header" (Envoys, u32, Buffer, Buffer) -> bool;
         set_header: "http_set_header" (Envoys, u32, Buffer, Buffer) -> bool;
         send_response: "http_send_response" (Envoys, u32, *const Header, usize, Buffer, Buffer);
+        send_response_headers: "http_send_response_headers" (Envoys, *const Header, usize, bool);
+        send_response_data: "http_send_response_data" (Envoys, Buffer, bool);
         set_filter_state: "http_set_filter_state_bytes" (Envoys, Buffer, Buffer) -> bool;
         filter_state: "http_get_filter_state_bytes" (Envoys, Buffer, *mut Buffer) -> bool;
         attribute: "http_filter_get_attribute_string" (Envoys, u32, *mut Buffer) -> bool;
@@ -355,6 +357,23 @@ impl Stream<'_> {
         let (first, count) = (headers.as_ptr(), headers.len());
         // SAFETY: pointers and lengths of live slices.
         unsafe { (self.envoy.send_response)(self.at, status, first, count, body, details) };
+    }
+
+    /// Answers in HTTP, whatever the request's content type: Envoy words what it is told to
+    /// [`Self::reply`] to one of gRPC's as a gRPC status, which is HTTP 200. Access logs have no
+    /// details of it.
+    pub fn reply_in_http(&mut self, reply: &Reply) {
+        let status = reply.status.to_string();
+        let mut headers = vec![Header::of(":status", status.as_bytes())];
+        let of = |(name, value): &(&'static str, String)| Header::of(name, value.as_bytes());
+        headers.extend(reply.headers.iter().map(of));
+        let (first, count) = (headers.as_ptr(), headers.len());
+        let body = Buffer::of(reply.body.as_bytes());
+        // SAFETY: pointers and lengths of live slices.
+        unsafe {
+            (self.envoy.send_response_headers)(self.at, first, count, false);
+            (self.envoy.send_response_data)(self.at, body, true);
+        }
     }
 
     /// Filter state.

@@ -38,6 +38,12 @@ pub fn monotonic() -> u64 {
     since.saturating_add(FIRST)
 }
 
+/// The instant that this process began to report at, in nanoseconds of the wall clock.
+pub fn started() -> u64 {
+    static STARTED: LazyLock<u64> = LazyLock::new(|| wall_ns().unwrap_or(FIRST));
+    *STARTED
+}
+
 /// The time of a request. Where the wall clock is set, requests learn of it within a second; where
 /// it shows a year before 1970, everything that expires has expired.
 pub fn now() -> Clocks {

@@ -7,15 +7,42 @@ use keystile_core::decide::Unavailable;
 use keystile_core::keyset::{
     Artefact, InForce, NodeKey, Refusal, SigningKeyError, SigningKeys, StoreId,
 };
-use keystile_core::policy::ClientCertificates;
+use keystile_core::policy::{ClientCertificates, ReportTarget};
+use keystile_core::report::MAX_NODE;
 
 use crate::abi::{Configuration, Level, Scheduler, log};
 use crate::marks::Names;
 use crate::metrics::Metrics;
-use crate::{clock, state, tick};
+use crate::{clock, state, tick, tunnels};
 
-/// What a listener decides by, or why it has nothing to.
-pub type View = Result<Arc<InForce>, Unavailable>;
+/// What a listener decides by.
+pub struct View {
+    /// Or why it has nothing to.
+    pub in_force: Result<Arc<InForce>, Unavailable>,
+    /// Where usage is told of, if anywhere.
+    pub usage: Option<Arc<ReportTarget>>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            in_force: Err(Unavailable::None),
+            usage: None,
+        }
+    }
+}
+
+impl View {
+    /// Whether it is the same.
+    pub fn is(&self, other: &Self) -> bool {
+        let is_same = match (&self.in_force, &other.in_force) {
+            (Ok(this), Ok(other)) => Arc::ptr_eq(this, other),
+            (Err(this), Err(other)) => this == other,
+            _ => false,
+        };
+        is_same && self.usage == other.usage
+    }
+}
 
 /// How exact the time of a listener's last request is kept.
 const GRAIN_NS: u64 = 100_000_000;
@@ -98,13 +125,20 @@ pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Co
     clock::tick();
     let metrics = Metrics::new(host);
     match load(bytes) {
-        Ok((artefact, keys)) => {
+        Ok(Loaded {
+            artefact,
+            keys,
+            node,
+        }) => {
             let name = String::from_utf8_lossy(name);
             let config = made(host, &name, metrics, artefact.store());
             let loaded_us = clock::monotonic().saturating_sub(started) / 1000;
-            state::remember_keys(keys);
+            state::remember(keys, node);
             state::take(host, &config, artefact, loaded_us);
+            tunnels::pushed();
             tick::begin();
+            // The control plane is told as soon as Envoy has it.
+            config.wake();
             Some(config)
         }
         Err(refused) => {
@@ -129,7 +163,7 @@ fn made(host: &Configuration<'_>, name: &str, metrics: Metrics, store: StoreId) 
         names: Names::new(name, store),
         metrics,
         scheduler: Mutex::new((!is_checked_only).then(|| host.scheduler()).flatten()),
-        view: RwLock::new(Err(Unavailable::None)),
+        view: RwLock::default(),
         served_at: AtomicU64::new(0),
     })
 }
@@ -143,11 +177,20 @@ pub fn end(config: Arc<Config>) {
     drop(config);
 }
 
+/// What a push brings.
+struct Loaded {
+    artefact: Artefact,
+    /// What reports are signed with: this Envoy's own secret if it has one.
+    keys: SigningKeys,
+    /// Envoy's `node.id`.
+    node: String,
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "Envoy hands secrets over by environment; they are read once for each push"
 )]
-fn load(bytes: &[u8]) -> Result<(Artefact, SigningKeys), Refused> {
+fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
     let keys = match keys.is_empty() {
         true => Err(SigningKeyError::Empty),
@@ -160,24 +203,35 @@ fn load(bytes: &[u8]) -> Result<(Artefact, SigningKeys), Refused> {
         false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
     };
     let artefact = Artefact::load(&mut &*bytes, &keys, |_| {})?;
-    check(&artefact)?;
-    // What reports are signed with: this Envoy's own secret if it has one.
-    let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
-    Ok((artefact, keys))
+    let mut node = match &own {
+        Some(own) => own.node().to_owned(),
+        None => std::env::var("KEYSTILE_NODE").unwrap_or_default(),
+    };
+    node.truncate(node.floor_char_boundary(MAX_NODE));
+    check(&artefact, &node)?;
+    Ok(Loaded {
+        artefact,
+        keys: own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()])),
+        node,
+    })
 }
 
 /// Refuses what modules cannot enforce, rather than pass over it.
-fn check(artefact: &Artefact) -> Result<(), Refused> {
+fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
+    let report = match artefact {
+        Artefact::Keyset(keyset) => &keyset.policy.report,
+        Artefact::Overlay(overlay) => &overlay.report,
+    };
+    if report.is_some() && node.is_empty() {
+        return Err(Refused::Unsupported(
+            "the policy asks for reports (`report`), and Envoy does not tell modules who it is. Set the environment variable `KEYSTILE_NODE` to Envoy's `node.id`, or enrol it with `keystilectl node enroll`",
+        ));
+    }
     let certificates = match artefact {
         Artefact::Keyset(keyset) => {
             if keyset.policy.router.names_virtual_hosts() {
                 return Err(Refused::Unsupported(
                     "the policy names `virtual_hosts`, and Envoy does not tell modules which one it chose. Name `hosts` in their place, or use keystile.wasm",
-                ));
-            }
-            if keyset.policy.report.is_some() {
-                return Err(Refused::Unsupported(
-                    "the policy asks for reports (`report`), which the module does not send yet. Leave them out, or use keystile.wasm",
                 ));
             }
             let asked = keyset.policy.client_certificates;

@@ -17,10 +17,14 @@ mod edits;
 mod marks;
 mod metrics;
 mod peer;
+mod report;
 mod request;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod tunnels;
+mod usage;
 
 /// Names of filter state that we set: those that the WebAssembly filter's have in Envoy.
 const STATE_CLIENT: &str = "wasm.keystile.client";

@@ -31,6 +31,9 @@ pub struct Metrics {
     tunnels: ByCode,
     refused: ByCode,
     corrupt: Option<Metric>,
+    reports_unsent: Option<Metric>,
+    usage_dropped: Option<Metric>,
+    usage_waiting: Option<Metric>,
     version: Option<Metric>,
     without_base: Option<Metric>,
     keys: Option<Metric>,
@@ -55,6 +58,9 @@ impl Metrics {
             tunnels: outcomes("keystile_tunnels_ended_total"),
             refused: reasons.collect(),
             corrupt: host.counter("keystile_corrupt_pages_total"),
+            reports_unsent: host.counter("keystile_reports_unsent_total"),
+            usage_dropped: host.counter("keystile_usage_dropped_total"),
+            usage_waiting: host.new_gauge("vm=.=0;.;keystile_usage_waiting_batches"),
             version: host.new_gauge("vm=.=0;.;keystile_keyset_version"),
             without_base: host.new_gauge("vm=.=0;.;keystile_overlay_without_base"),
             keys: host.new_gauge("keystile_keyset_keys"),
@@ -89,6 +95,23 @@ impl Metrics {
     pub fn corrupt_pages(&self, stream: &Stream<'_>, n: usize) {
         if let (Some(counter), 1..) = (self.corrupt, n) {
             stream.count(counter, n as u64);
+        }
+    }
+
+    /// A report could not be sent.
+    pub fn report_unsent(&self, host: &Configuration<'_>) {
+        if let Some(counter) = self.reports_unsent {
+            host.count(counter, 1);
+        }
+    }
+
+    /// Requests were counted that no batch will tell of; batches wait for their receipts.
+    pub fn usage(&self, host: &Configuration<'_>, dropped: u64, waiting: u64) {
+        if let (Some(counter), 1..) = (self.usage_dropped, dropped) {
+            host.count(counter, dropped);
+        }
+        if let Some(gauge) = self.usage_waiting {
+            host.gauge(gauge, waiting);
         }
     }
 

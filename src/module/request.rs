@@ -3,8 +3,8 @@
 use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
-use keystile_core::policy::{Mode, RateLimitFields};
-use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
+use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
+use keystile_core::reply::{Kind, rate_fields, reply};
 use keystile_core::request::credential::{Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -15,24 +15,17 @@ use crate::config::Config;
 use crate::edits::Kept;
 use crate::peer::{Shown, is_tls, source_address};
 use crate::tunnels::Tunnel;
-use crate::{clock, marks, state, tick};
+use crate::{clock, marks, state, tick, usage};
 
 /// What is remembered of a request while Envoy has it.
 #[derive(Default)]
 pub struct State {
-    /// What is to be done to its response.
-    later: Option<Later>,
+    /// `RateLimit` fields that its response is to have.
+    fields: Option<[(&'static str, String); 2]>,
     /// It was let in as a tunnel, and is asked of again.
     tunnel: Option<Tunnel>,
     /// We have answered it.
     answered: bool,
-}
-
-enum Later {
-    /// `RateLimit` fields are to be added.
-    Fields([(&'static str, String); 2]),
-    /// Our answer has this status. Envoy will have worded it as gRPC.
-    Status(u16),
 }
 
 const UNAVAILABLE: Denial = Denial::KeysetUnavailable(Unavailable::None);
@@ -42,8 +35,8 @@ const UNAVAILABLE: Denial = Denial::KeysetUnavailable(Unavailable::None);
 pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut State) -> bool {
     state::decides();
     let view = config.view();
-    let in_force = view.as_deref().map_err(|why| *why);
-    let decided = decided(config, in_force, stream, state);
+    let in_force = view.in_force.as_deref().map_err(|why| *why);
+    let decided = decided(config, in_force, view.usage.as_deref(), stream, state);
     let goes_on = decided.unwrap_or_else(|Refused| {
         log(
             Level::Warn,
@@ -68,6 +61,7 @@ struct Judged<'k> {
 fn decided(
     config: &Config,
     in_force: Result<&InForce, Unavailable>,
+    usage: Option<&ReportTarget>,
     stream: &mut Stream<'_>,
     state: &mut State,
 ) -> Result<bool, Refused> {
@@ -100,6 +94,7 @@ fn decided(
             &mut ProcessBuckets,
             &mut (),
         );
+        usage::count(usage, keyset, config, &decision, headers, asked);
         let goes_on = decision.verdict.is_ok() || shadow;
         let seen = match keyset {
             Some(keyset) if goes_on => outcome::take_out(keyset, &decision, headers, &mut edits),
@@ -134,7 +129,7 @@ fn decided(
     config.names.leave(stream, keyset.policy_id(), decision);
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     let rate = decision.rate.as_ref().filter(|_| always);
-    state.later = rate.map(|rate| Later::Fields(rate_fields(rate)));
+    state.fields = rate.map(rate_fields);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
     if let Some(key) = let_in.filter(|_| judged.seen.tunnel && !shadow) {
         state.tunnel = Some(Tunnel::open(stream, config.store, key)?);
@@ -202,9 +197,12 @@ fn refuse(
     let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);
     let answer = reply(denial, policy, rate, kind == Kind::Grpc);
-    state.later = (kind == Kind::Disguised).then_some(Later::Status(answer.status));
+    state.fields = None;
     state.answered = true;
-    stream.reply(&answer);
+    match kind {
+        Kind::Disguised => stream.reply_in_http(&answer),
+        Kind::Plain | Kind::Grpc => stream.reply(&answer),
+    }
 }
 
 /// Refuses a request whose decision could not be carried to its end, unless it is answered already.
@@ -238,29 +236,10 @@ pub fn trailers(stream: &mut Stream<'_>, state: &mut State) -> bool {
     false
 }
 
-/// Does to the response whose headers have come what its request asked for.
+/// Adds to the response whose headers have come what its request asked for.
 pub fn response(stream: &mut Stream<'_>, state: &mut State) {
-    match state.later.take() {
-        None => {}
-        Some(Later::Fields(fields)) => {
-            for (name, value) in fields {
-                let _ = stream.set_header(Map::Response, name, value.as_bytes());
-            }
-        }
-        Some(Later::Status(status)) => {
-            let worded = stream.headers(Map::Response, |headers| {
-                headers.get("content-type").is_some_and(is_grpc)
-            });
-            if worded != Ok(true) {
-                return;
-            }
-            // Envoy has left the body out: the status and the other fields have to do.
-            for name in ["content-type", "grpc-status", "grpc-message"] {
-                let _ = stream.remove_header(Map::Response, name);
-            }
-            let status = status.to_string();
-            let _ = stream.set_header(Map::Response, ":status", status.as_bytes());
-        }
+    for (name, value) in state.fields.take().into_iter().flatten() {
+        let _ = stream.set_header(Map::Response, name, value.as_bytes());
     }
 }
 

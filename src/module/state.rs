@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use keystile_core::decide::Unavailable;
 use keystile_core::keyset::{Artefact, BaseName, Holding, InForce, SigningKeys, StoreId, Taken};
+use keystile_core::policy::ReportTarget;
 
 use crate::abi::{Configuration, Level, log};
 use crate::clock;
@@ -31,6 +32,25 @@ struct Place {
     settles_at: u64,
     /// The instant since when another base than before has been the newest.
     newest_since: u64,
+    /// Where its usage is told of.
+    usage: Option<Arc<ReportTarget>>,
+}
+
+impl Place {
+    /// What a listener decides by now.
+    fn view(&self, config: u32) -> View {
+        View {
+            in_force: self.holding.decides(config).cloned(),
+            usage: self.usage.clone(),
+        }
+    }
+
+    fn set_usage(&mut self) {
+        let target = self.holding.report().filter(|t| t.usage);
+        if self.usage.as_deref() != target {
+            self.usage = target.cloned().map(Arc::new);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -41,6 +61,8 @@ struct State {
     /// fall behind. Kept when all listeners of a store are gone.
     floors: Vec<(StoreId, u64)>,
     keys: Option<SigningKeys>,
+    /// Envoy's `node.id`, which Envoy does not tell modules.
+    node: String,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
@@ -48,6 +70,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     configs: Vec::new(),
     floors: Vec::new(),
     keys: None,
+    node: String::new(),
 });
 /// A request was decided in this process.
 static DECIDES: AtomicBool = AtomicBool::new(false);
@@ -64,9 +87,22 @@ pub fn decides() {
     }
 }
 
-/// Keeps what reports are signed with.
-pub fn remember_keys(keys: SigningKeys) {
-    state().keys = Some(keys);
+/// Keeps what reports are signed with, and whose they are.
+pub fn remember(keys: SigningKeys, node: String) {
+    let mut state = state();
+    (state.keys, state.node) = (Some(keys), node);
+}
+
+/// Whose reports they are.
+pub fn node() -> String {
+    state().node.clone()
+}
+
+/// Where the usage of a store is told of, if anywhere.
+pub fn usage_target(store: StoreId) -> Option<Arc<ReportTarget>> {
+    let state = state();
+    let place = state.places.iter().find(|p| p.store == store)?;
+    place.usage.clone()
 }
 
 /// Calls `f` with what reports are signed with, and their receipts.
@@ -137,17 +173,11 @@ impl State {
     fn refresh(&mut self) -> Vec<View> {
         self.configs.retain(|config| config.strong_count() > 0);
         let mut old = Vec::new();
+        self.places.iter_mut().for_each(Place::set_usage);
         for config in self.living() {
             let place = self.places.iter().find(|p| p.store == config.store);
-            let view = place.map_or(Err(Unavailable::None), |place| {
-                place.holding.decides(config.id).cloned()
-            });
-            let is_same = match (&*config.view(), &view) {
-                (Ok(have), Ok(view)) => Arc::ptr_eq(have, view),
-                (Err(have), Err(view)) => have == view,
-                _ => false,
-            };
-            if !is_same {
+            let view = place.map_or_else(View::default, |place| place.view(config.id));
+            if !config.view().is(&view) {
                 old.push(config.decide_by(view));
             }
         }
@@ -212,6 +242,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
             unless_overlay: None,
             settles_at: 0,
             newest_since: 0,
+            usage: None,
         });
     }
     let Some(place) = state.place(store) else {
@@ -275,6 +306,13 @@ pub fn end(config: &Config) {
         .configs
         .retain(|c| c.as_ptr() != core::ptr::from_ref(config));
     drop(state);
+    for place in &gone {
+        let store = place.store;
+        let line = format!(
+            "keystile: no listener of store {store} is left, and nothing of it in force; its newest version is remembered"
+        );
+        log(Level::Info, &line);
+    }
     drop(gone);
 }
 

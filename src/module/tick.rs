@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abi::{Configuration, Level, Stream, log};
 use crate::answers::Answer;
 use crate::config::Config;
-use crate::{buckets, clock, state, tunnels};
+use crate::{buckets, clock, report, state, tunnels, usage};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -46,6 +46,8 @@ pub fn due(host: &Configuration<'_>, config: &Config) {
     let now = clock::now();
     buckets::tick(now.monotonic, now.wall);
     tunnels::tick();
+    report::tick(host, config);
+    usage::tick(host, config);
     if !config.metrics.show(host, &state::shown()) {
         IS_SHOWN_LATER.store(true, Ordering::Relaxed);
     }
@@ -59,5 +61,9 @@ pub fn within(config: &Config, stream: &Stream<'_>) {
 }
 
 /// An answer came to something that was sent from this configuration, or none will.
-pub fn answered(_host: &Configuration<'_>, _config: &Config, _call: u64, _answer: Option<&Answer>) {
+pub fn answered(host: &Configuration<'_>, config: &Config, call: u64, answer: Option<&Answer>) {
+    let call = (config.id, call);
+    if !report::answered(call, answer.map_or(0, |a| a.status)) {
+        usage::answered(host, config, call, answer);
+    }
 }

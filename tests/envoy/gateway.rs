@@ -6,7 +6,7 @@ mod listener;
 use crate::istio::mesh::documents;
 use crate::support::{
     Client, Companion, Envoy, Request, Response, Server, Upstream, echoed, eventually, fault,
-    fresh_dir, get, part,
+    fresh_dir, get, part, shell,
 };
 use crate::traps::{trapping, write_broken};
 use listener::{Chains, extend, listener, orders, patch, setup};
@@ -185,7 +185,7 @@ fn a_gateway_that_loses_its_listener_takes_no_older_keyset_afterwards() {
         Some("revoked_api_key")
     );
     eventually("every VM to have shown its version", || {
-        (envoy.versions().len() == 3).then_some(())
+        (envoy.versions().len() == shell::gauges()).then_some(())
     });
 
     envoy.listener_file().remove();

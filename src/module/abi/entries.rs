@@ -3,6 +3,7 @@
 //! No panic leaves an entry, because it would end Envoy: a request that one breaks is refused, and
 //! so is a configuration. No filter is ever null, at which Envoy 1.39 ends itself.
 
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,13 +13,35 @@ use crate::config::{self, Config};
 use crate::{answers, request, tick};
 
 /// `envoy_dynamic_module_type_on_http_filter_request_headers_status`, and those of other events.
-const CONTINUE: u32 = 0;
+pub(super) const CONTINUE: u32 = 0;
 const STOP: u32 = 1;
 
 /// What stands behind a filter's pointer.
+///
+/// Envoy may call about a filter while it is being called about it: a reply runs through the
+/// filters of the response, and a reset destroys them.
 struct Filter {
     config: *const Config,
-    state: request::State,
+    /// Somebody has the state.
+    is_busy: Cell<bool>,
+    /// Envoy has given it up meanwhile.
+    is_gone: Cell<bool>,
+    state: UnsafeCell<request::State>,
+}
+
+/// Gives the state back, however the call ends, and the filter up if Envoy has.
+struct Turn(*mut Filter);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // SAFETY: it lives until here, because whoever destroys it meanwhile only says so.
+        unsafe {
+            (*self.0).is_busy.set(false);
+            if (*self.0).is_gone.get() {
+                drop(Box::from_raw(self.0));
+            }
+        }
+    }
 }
 
 /// Stands in for a filter that could not be made: every request to it is refused.
@@ -46,7 +69,8 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
     })
 }
 
-/// Calls `f` with what a filter's pointer stands for; `None` for one that could not be made.
+/// Calls `f` with what a filter's pointer stands for; `None` for one that could not be made, and for
+/// a call within a call.
 ///
 /// # Safety
 /// `filter` came from [`envoy_dynamic_module_on_http_filter_new`], is not destroyed, and belongs to
@@ -59,13 +83,20 @@ unsafe fn with<R>(
     if filter.is_null() || filter == broken() {
         return None;
     }
-    // SAFETY: it is one of ours, and Envoy calls about it from one thread, one call at a time.
-    let filter = unsafe { &mut *filter.cast::<Filter>().cast_mut() };
-    // SAFETY: Envoy destroys a configuration after the filters that were made from it.
-    let config = unsafe { filter.config.as_ref() }?;
+    let filter = filter.cast::<Filter>().cast_mut();
+    // SAFETY: it is one of ours, and Envoy calls about it from one thread.
+    let (config, state) = unsafe {
+        if (*filter).is_busy.replace(true) {
+            return None;
+        }
+        // Envoy destroys a configuration after the filters that were made from it.
+        ((*filter).config.as_ref(), (*filter).state.get())
+    };
+    let _turn = Turn(filter);
     // SAFETY: as the caller promises.
     let mut stream = unsafe { Stream::new(envoy) }?;
-    Some(f(config, &mut stream, &mut filter.state))
+    // SAFETY: nobody else has the state while this one is busy with it.
+    Some(f(config?, &mut stream, unsafe { &mut *state }))
 }
 
 /// Refuses a request about which nothing is known.
@@ -89,7 +120,7 @@ unsafe fn close(envoy: Envoys, filter: *const c_void) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+pub(super) extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     let loaded = catch_unwind(load);
     match loaded {
         Ok(Ok(())) => VERSION.as_ptr(),
@@ -113,7 +144,7 @@ fn say_too_old(missing: &str) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     envoy: Envoys,
     name: Buffer,
     configuration: Buffer,
@@ -133,7 +164,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(made: *const c_void) {
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(
+    made: *const c_void,
+) {
     caught(
         "config_destroy",
         || (),
@@ -147,7 +180,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(made: *c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     envoy: Envoys,
     made: *const c_void,
     _: u64,
@@ -166,7 +199,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
     envoy: Envoys,
     made: *const c_void,
     call: u64,
@@ -211,7 +244,7 @@ unsafe fn listed<'a, T>(first: *const T, count: usize) -> &'a [T] {
 
 /// Keys are checked by the policy, which travels with the keyset: routes have nothing to say.
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
     _: Buffer,
     _: Buffer,
 ) -> *const c_void {
@@ -223,10 +256,13 @@ extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(_: *const c_void) {}
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(
+    _: *const c_void,
+) {
+}
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     made: *const c_void,
     _: Envoys,
 ) -> *const c_void {
@@ -236,14 +272,16 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
         }
         let filter = Filter {
             config: made.cast(),
-            state: request::State::default(),
+            is_busy: Cell::new(false),
+            is_gone: Cell::new(false),
+            state: UnsafeCell::default(),
         };
         Box::into_raw(Box::new(filter)).cast_const().cast()
     })
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     envoy: Envoys,
     filter: *const c_void,
     _: bool,
@@ -271,7 +309,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     envoy: Envoys,
     filter: *const c_void,
 ) -> u32 {
@@ -302,7 +340,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     envoy: Envoys,
     filter: *const c_void,
     _: bool,
@@ -323,7 +361,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     envoy: Envoys,
     filter: *const c_void,
     _: u64,
@@ -350,7 +388,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
     caught(
         "filter_destroy",
         || (),
@@ -364,7 +402,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
     _: Envoys,
     _: *const c_void,
     _: bool,
@@ -373,7 +411,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     _: Envoys,
     _: *const c_void,
     _: bool,
@@ -382,7 +420,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     _: Envoys,
     _: *const c_void,
 ) -> u32 {

@@ -112,11 +112,11 @@ impl EcdsFile {
             }),
             vm: Some(Vm::VmConfig(vm)),
         };
-        TypedExtensionConfig {
+        super::shell::resource(TypedExtensionConfig {
             name: name.to_owned(),
             typed_config: Some(Any::pack(&Wasm {
                 config: Some(plugin),
             })),
-        }
+        })
     }
 }

@@ -197,8 +197,16 @@ impl Setup {
         self
     }
 
-    pub fn signing_keys(self, keys: &str) -> Self {
-        self.environment("KEYSTILE_SIGNING_KEYS", keys)
+    pub fn signing_keys(mut self, keys: &str) -> Self {
+        const NAME: &str = "KEYSTILE_SIGNING_KEYS";
+        // What was there before is of another filter, and a process has one module.
+        let before = self.environment.iter().position(|(name, _)| name == NAME);
+        let before = before.map(|at| self.environment.remove(at).1);
+        let all: Vec<&str> = [Some(keys), before.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.environment(NAME, &all.join(","))
     }
 
     /// Where this Envoy's files lie, and what the test itself likes to put there.
@@ -419,6 +427,12 @@ impl Envoy {
 
     /// Waits until no VM is left but the keeper's two: the one that it was made from, and its own.
     pub fn without_filter(&self) {
+        if super::shell::is_module() {
+            let gone = "no listener of store";
+            return eventually("the last configuration of the module to be gone", || {
+                self.log().contains(gone).then_some(())
+            });
+        }
         eventually("every VM of the filter to be gone", || {
             let vms = self.stats("^wasm.envoy.wasm.runtime.v8.active$");
             vms.values().all(|active| *active <= 2).then_some(())
@@ -537,6 +551,7 @@ impl Drop for Envoy {
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
     fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
+    let node = super::shell::node(&setup.config);
 
     let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
     let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
@@ -548,12 +563,16 @@ fn command(setup: &Setup) -> Command {
             "ENVOY_DYNAMIC_MODULES_SEARCH_PATH",
             root().join("target/dist"),
         )
+        .envs(node.map(|node| ("KEYSTILE_NODE", node)))
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .arg("--config-path")
         .arg(config)
         // No shared memory, which a killed Envoy would leave behind.
         .arg("--disable-hot-restart")
-        .args(["--log-level", "info"])
+        .args([
+            "--log-level",
+            &std::env::var("DEBUG_ENVOY").unwrap_or("info".into()),
+        ])
         .args(&setup.arguments);
     command
 }

@@ -24,6 +24,15 @@ pub fn is_module() -> bool {
     }
 }
 
+/// Whether the module leaves a test out, and why: it is about what only VMs do, or about what
+/// Envoy tells WebAssembly alone.
+pub fn leaves_out(why: &str) -> bool {
+    if is_module() {
+        println!("left out for the module: {why}");
+    }
+    is_module()
+}
+
 /// How many gauges of a version there are: one for each worker and the main thread, which have
 /// VMs of their own, or one.
 pub fn gauges() -> usize {
@@ -47,6 +56,12 @@ pub fn configuration(text: &str) -> String {
     layers.push(json!({"name": "module", "static_layer": {STRIP: true}}));
     let text = config.to_string();
     text.replace("^wasmcustom", "^dynamicmodulescustom")
+}
+
+/// What the module cannot ask Envoy for, and so has to be told by environment: `node.id`.
+pub fn node(text: &str) -> Option<String> {
+    let config: Value = serde_saphyr::from_str(text).ok().filter(|_| is_module())?;
+    config["node"]["id"].as_str().map(str::to_owned)
 }
 
 /// A discovery response: JSON or protobuf.
