@@ -8,6 +8,7 @@
 pub mod core;
 pub mod discovery;
 pub mod google;
+pub mod module;
 pub mod wasm;
 
 /// Gives messages the name that stands in a type URL, so that an [`Any`] can hold them.

@@ -1,6 +1,8 @@
 //! The same suite for both shells: `KEYSTILE_SHELL=module` puts `libkeystile.so` in the place of
 //! `keystile.wasm`, in every configuration that a test starts Envoy with or pushes.
 
+use super::proto::module::{DynamicModuleConfig, DynamicModuleFilter};
+use keystile_render::ecds::{MODULE, TYPED_CONFIG, WASM};
 use keystile_render::proto::core::TypedExtensionConfig;
 use keystile_render::proto::discovery::DiscoveryResponse;
 use keystile_render::proto::google::Any;
@@ -8,10 +10,6 @@ use keystile_render::proto::wasm::Wasm;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-const MODULE: &str =
-    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
-const RESOURCE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 /// Without it metrics have a prefix of Envoy's in Prometheus' output.
 const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
 
@@ -77,7 +75,7 @@ pub fn response(content: &[u8]) -> Vec<u8> {
         return content.to_vec();
     };
     for resource in &mut response.resources {
-        if resource.type_url == RESOURCE
+        if resource.type_url == TYPED_CONFIG
             && let Ok(config) = TypedExtensionConfig::decode(resource.value.as_slice())
         {
             *resource = Any::pack(&self::resource(config));
@@ -92,18 +90,14 @@ pub fn resource(mut resource: TypedExtensionConfig) -> TypedExtensionConfig {
     let of_wasm = of_wasm.filter(|c| is_module() && c.type_url == WASM);
     let wasm = of_wasm.and_then(|c| Wasm::decode(c.value.as_slice()).ok());
     if let Some(plugin) = wasm.and_then(|wasm| wasm.config) {
-        let filter = Filter {
-            module: Some(Module {
+        resource.typed_config = Some(Any::pack(&DynamicModuleFilter {
+            dynamic_module_config: Some(DynamicModuleConfig {
                 name: "keystile".to_owned(),
                 do_not_close: true,
             }),
-            name: plugin.name,
-            configuration: plugin.configuration,
-        };
-        resource.typed_config = Some(Any {
-            type_url: MODULE.to_owned(),
-            value: filter.encode_to_vec(),
-        });
+            filter_name: plugin.name,
+            filter_config: plugin.configuration,
+        }));
     }
     resource
 }
@@ -135,24 +129,4 @@ fn put_module(value: &mut Value) {
         Value::Object(all) => all.values_mut().for_each(put_module),
         _ => {}
     }
-}
-
-/// `envoy/extensions/filters/http/dynamic_modules/v3/dynamic_modules.proto`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Filter {
-    #[prost(message, optional, tag = "1")]
-    module: Option<Module>,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(message, optional, tag = "3")]
-    configuration: Option<Any>,
-}
-
-/// `envoy/extensions/dynamic_modules/v3/dynamic_modules.proto`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Module {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(bool, tag = "3")]
-    do_not_close: bool,
 }
