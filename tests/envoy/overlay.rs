@@ -202,6 +202,9 @@ fn a_new_base_under_load_loses_no_request() {
 
 #[test]
 fn a_worker_that_lost_its_base_denies_until_it_is_pushed_again() {
+    if shell::leaves_out("a VM that fails") {
+        return;
+    }
     let upstream = Upstream::start();
     let setup = Setup::overlay(&upstream);
     let dir: PathBuf = setup.dir().to_owned();

@@ -146,7 +146,8 @@ impl Setup {
             "port_value: 18000",
             &format!("port_value: {}", server.port()),
         );
-        let mut config: Value = serde_saphyr::from_str(&setup.config).unwrap();
+        let text = super::shell::configuration(&setup.config);
+        let mut config: Value = serde_saphyr::from_str(&text).unwrap();
         let mut listener = config["static_resources"]["listeners"][0].take();
         config["static_resources"]["listeners"] = serde_json::json!([]);
         let filters =
@@ -569,10 +570,7 @@ fn command(setup: &Setup) -> Command {
         .arg(config)
         // No shared memory, which a killed Envoy would leave behind.
         .arg("--disable-hot-restart")
-        .args([
-            "--log-level",
-            &std::env::var("DEBUG_ENVOY").unwrap_or("info".into()),
-        ])
+        .args(["--log-level", "info"])
         .args(&setup.arguments);
     command
 }

@@ -1,6 +1,7 @@
 //! The same suite for both shells: `KEYSTILE_SHELL=module` puts `libkeystile.so` in the place of
 //! `keystile.wasm`, in every configuration that a test starts Envoy with or pushes.
 
+use super::part;
 use super::proto::module::{DynamicModuleConfig, DynamicModuleFilter};
 use keystile_render::ecds::{MODULE, TYPED_CONFIG, WASM};
 use keystile_render::proto::core::TypedExtensionConfig;
@@ -9,6 +10,7 @@ use keystile_render::proto::google::Any;
 use keystile_render::proto::wasm::Wasm;
 use prost::Message as _;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Without it metrics have a prefix of Envoy's in Prometheus' output.
 const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
@@ -31,6 +33,15 @@ pub fn leaves_out(why: &str) -> bool {
     is_module()
 }
 
+/// The file that Envoy runs, as `scripts/build` delivers it.
+pub fn file() -> PathBuf {
+    let name = match is_module() {
+        true => "target/dist/libkeystile.so",
+        false => "target/dist/keystile.wasm",
+    };
+    part(name, "scripts/build")
+}
+
 /// How many gauges of a version there are: one for each worker and the main thread, which have
 /// VMs of their own, or one.
 pub fn gauges() -> usize {
@@ -51,6 +62,7 @@ pub fn configuration(text: &str) -> String {
             .or_insert(json!({"layers": []}));
     }
     let layers = config["layered_runtime"]["layers"].as_array_mut().unwrap();
+    layers.retain(|layer| layer["name"] != "module");
     layers.push(json!({"name": "module", "static_layer": {STRIP: true}}));
     let text = config.to_string();
     text.replace("^wasmcustom", "^dynamicmodulescustom")
