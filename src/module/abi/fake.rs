@@ -34,12 +34,15 @@ pub fn has_logged(text: &str) -> bool {
     log.iter().any(|line| line.contains(text))
 }
 
+/// What was sent to a cluster: its name, headers, body.
+pub type Called = (String, Vec<(String, String)>, Vec<u8>);
+
 /// The configuration's side of Envoy.
 #[derive(Default)]
 struct Side {
     metrics: Mutex<Vec<(String, u64)>>,
     wakes: AtomicUsize,
-    calls: Mutex<Vec<(String, Vec<(String, String)>, Vec<u8>)>>,
+    calls: Mutex<Vec<Called>>,
 }
 
 impl Side {
@@ -391,8 +394,8 @@ impl Made {
         }
     }
 
-    /// What was sent to clusters: cluster, headers, body.
-    pub fn calls(&self) -> Vec<(String, Vec<(String, String)>, Vec<u8>)> {
+    /// What was sent to clusters.
+    pub fn calls(&self) -> Vec<Called> {
         self.side.calls.lock().unwrap().clone()
     }
 

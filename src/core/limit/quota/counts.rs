@@ -287,3 +287,19 @@ impl Counts {
         is_news
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_are_past_when_no_clock_that_is_set_back_shows_their_windows_again() {
+        let mut counts = Counts::default();
+        let window = |start, end| Window { start, end };
+        counts.open(1, window(0, 100)).unwrap();
+        counts.open(2, window(50, 200)).unwrap();
+        assert!(!counts.is_past(100 + LONGEST), "the second is not");
+        assert!(!counts.is_past(200 + LONGEST - 1));
+        assert!(counts.is_past(200 + LONGEST));
+    }
+}
