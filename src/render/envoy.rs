@@ -1,6 +1,7 @@
 //! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a few values
 //! replaced in place, so that every comment stays and the two cannot diverge.
 
+mod native;
 pub mod parts;
 
 use std::fmt::Display;
@@ -102,11 +103,21 @@ pub struct Bootstrap<'a> {
     pub admin: HostPort,
     /// Where the keyset comes from.
     pub source: Source<'a>,
+    /// The name of the native module, in place of the filter in WebAssembly.
+    pub module: Option<&'a str>,
 }
 
 impl Bootstrap<'_> {
     /// The whole file.
     pub fn render(&self) -> Result<String> {
+        let text = self.of_wasm()?;
+        match self.module {
+            Some(name) => native::native(&text, name),
+            None => Ok(text),
+        }
+    }
+
+    fn of_wasm(&self) -> Result<String> {
         let template = match self.source {
             Source::File(_) => ECDS,
             Source::Discovery { .. } => DISCOVERY,
@@ -121,7 +132,7 @@ impl Bootstrap<'_> {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(self.head(&edit.finish()))
             }
             Source::Discovery {
                 discovery,
@@ -131,13 +142,13 @@ impl Bootstrap<'_> {
                 edit.set("node.id", quoted(node))?;
                 edit.endpoint(DISCOVERY_CLUSTER, discovery)?;
                 edit.endpoint(CONTROL_CLUSTER, control)?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(self.head(&edit.finish()))
             }
             Source::Inline { keyset, wasm } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
                 edit.set(&path, quoted(wasm.display()))?;
-                let body = head("envoy.yaml", &edit.finish());
+                let body = self.head(&edit.finish());
                 match body.matches(KEYSET).count() {
                     1 => Ok(body.replacen(KEYSET, keyset, 1)),
                     n => Err(drifted(&format!("`{KEYSET}` stands there {n} times"))),
@@ -145,17 +156,29 @@ impl Bootstrap<'_> {
             }
         }
     }
-}
 
-/// Replaces the template's heading with one for the result.
-fn head(name: &str, text: &str) -> String {
-    let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
-    format!(
-        "# Printed by `keystilectl render envoy`. To start:\n\
-         #\n\
-         #   export \"$(keystilectl signing-key export)\"\n\
-         #   envoy -c {name}\n\n{body}"
-    )
+    /// Replaces the template's heading with one for the result.
+    fn head(&self, text: &str) -> String {
+        let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
+        // Envoy looks for modules in these folders, and tells them nothing of itself.
+        let folder = match self.module {
+            Some(_) => "#   export ENVOY_DYNAMIC_MODULES_SEARCH_PATH=/usr/lib/keystile\n",
+            None => "",
+        };
+        let node = match (self.module, &self.source) {
+            (Some(_), Source::Discovery { node, .. }) => {
+                format!("#   export KEYSTILE_NODE={}\n", quoted(node))
+            }
+            _ => String::new(),
+        };
+        format!(
+            "# Printed by `keystilectl render envoy`. To start:\n\
+             #\n\
+             #   export \"$(keystilectl signing-key export)\"\n\
+             {folder}{node}\
+             #   envoy -c envoy.yaml\n\n{body}"
+        )
+    }
 }
 
 /// A scalar of YAML that means just this text.
@@ -248,6 +271,7 @@ mod tests {
             upstream: HostPort::parse(upstream).unwrap(),
             admin: HostPort::parse("127.0.0.1:9999").unwrap(),
             source,
+            module: None,
         };
         let text = bootstrap.render().unwrap();
         assert!(text.contains("The guard. If a worker"), "comments stay");
@@ -341,6 +365,60 @@ mod tests {
             assert_eq!(at(&node, &format!("{cluster}.name")), name);
             assert_eq!(at(&node, &format!("{cluster}.type")), kind);
             assert_eq!(at(&node, &format!("{cluster}.{place}.port_value")), port);
+        }
+    }
+
+    #[test]
+    fn for_a_module_nothing_is_left_of_wasm_and_all_else_stays() {
+        let host = HostPort::parse("127.0.0.1:1").unwrap();
+        let file = Path::new("/ecds.pb");
+        let sources: [fn(&'static HostPort, &'static Path) -> Source<'static>; 3] = [
+            |_, file| Source::File(file),
+            |host, _| Source::Discovery {
+                discovery: host,
+                control: host,
+                node: "edge-1",
+            },
+            |_, wasm| Source::Inline { keyset: "{}", wasm },
+        ];
+        let host: &'static HostPort = Box::leak(Box::new(host));
+        for (i, source) in sources.into_iter().enumerate() {
+            let text = |module| {
+                let bootstrap = Bootstrap {
+                    listen: host.clone(),
+                    upstream: host.clone(),
+                    admin: host.clone(),
+                    source: source(host, file),
+                    module,
+                };
+                bootstrap.render().unwrap()
+            };
+            let native = text(Some("keystile-2"));
+            for word in [
+                "keystile-guard",
+                "v8",
+                ecds::WASM,
+                "wasmcustom",
+                "vm_config",
+            ] {
+                assert!(!native.contains(word), "{i}: {word} in\n{native}");
+                assert!(text(None).contains(word) || i != 2, "{i}: {word}");
+            }
+            let node = yaml::parse(&native).ok().unwrap();
+            let filters = node.at(FILTERS).unwrap().json();
+            let before = yaml::parse(&text(None)).ok().unwrap();
+            let before = before.at(FILTERS).unwrap().json();
+            let count = |filters: &serde_json::Value| filters.as_array().unwrap().len();
+            assert_eq!(count(&filters) + 1, count(&before));
+            let layer = at(&node, "layered_runtime.layers[0].static_layer");
+            assert_eq!(layer.as_object().unwrap().len(), 2);
+            assert!(native.contains(ecds::MODULE));
+            if i == 2 {
+                let config = format!("{FILTERS}[0].typed_config");
+                assert_eq!(at(&node, &format!("{config}.filter_config.value")), "{}");
+                let name = format!("{config}.dynamic_module_config.name");
+                assert_eq!(at(&node, &name), "keystile-2");
+            }
         }
     }
 

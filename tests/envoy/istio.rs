@@ -7,7 +7,7 @@ mod other;
 use crate::fixture::in_force;
 use crate::support::{
     Answer, Companion, EcdsFile, Envoy, Load, Server, Setup, Upstream, burst, count, echoed,
-    eventually, fresh_dir, get, part,
+    eventually, fresh_dir, get, part, shell,
 };
 use crate::traps::{trapping, write_broken};
 use mesh::{Gateway, documents, resource_of};
@@ -93,6 +93,9 @@ impl Mesh {
 
 #[test]
 fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_router() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     assert_eq!(
         mesh.gateway.order(),
@@ -108,6 +111,9 @@ fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_
 
 #[test]
 fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     let (key, _) = mesh.companion.issue(&["acme"]);
     let (envoy, _) = mesh.start();
@@ -140,6 +146,9 @@ fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
 
 #[test]
 fn another_plugin_in_the_same_name_space_changes_no_verdict_and_names_no_caller() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     let wasm = fresh_dir().join("other.wasm");
     fs::write(&wasm, other::plugin()).unwrap();
@@ -246,16 +255,25 @@ fn in_force_somewhere_for_every_worker(envoy: &Envoy, version: u64) {
 
 #[test]
 fn an_edit_of_the_plugin_keeps_vms_and_buckets_and_loses_no_request() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     edited(false);
 }
 
 #[test]
 fn an_edit_that_makes_the_vms_anew_keeps_the_buckets_and_loses_no_request() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     edited(true);
 }
 
 #[test]
 fn new_vms_take_no_older_keyset_than_the_old_ones_had() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     let (key, id) = mesh.companion.issue(&["acme"]);
     let image = mesh.wasm.clone();
@@ -283,6 +301,9 @@ fn new_vms_take_no_older_keyset_than_the_old_ones_had() {
 
 #[test]
 fn a_gateway_that_loses_its_listener_takes_no_older_plugin_afterwards() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     mesh.companion
         .run(&["client", "create", "daily", "--plan", "day"]);
@@ -317,6 +338,9 @@ fn a_gateway_that_loses_its_listener_takes_no_older_plugin_afterwards() {
 
 #[test]
 fn a_trap_costs_one_request_and_those_of_the_second_that_istio_waits() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     mesh.wasm = write_broken(mesh.companion.dir(), crate::support::fault::trapping);
     let (key, _) = mesh.companion.issue(&["acme"]);
@@ -338,6 +362,9 @@ fn a_trap_costs_one_request_and_those_of_the_second_that_istio_waits() {
 
 #[test]
 fn proxies_of_a_mesh_on_discovery_prove_a_revocation() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let policy = format!("{POLICY}report: {{ cluster: keystile-control, every: 1s }}\n");
     let companion = Companion::init(&fresh_dir(), &policy);
     companion.run(&["client", "create", "acme"]);

@@ -7,6 +7,7 @@
 pub mod core;
 pub mod discovery;
 pub mod google;
+pub mod module;
 pub mod wasm;
 
 /// Gives messages their name in a type URL, so that an [`Any`] can hold them.

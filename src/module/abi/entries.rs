@@ -1,0 +1,447 @@
+//! What Envoy calls: names of its choosing, one for each event.
+//!
+//! No panic leaves an entry, because it would end Envoy: a request that one breaks is refused, and
+//! so is a configuration. No filter is ever null, at which Envoy 1.39 ends itself.
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::{Buffer, Configuration, Envoys, Header, Level, Stream, VERSION, load, log};
+use crate::config::{self, Config};
+use crate::{answers, request, tick};
+
+/// `envoy_dynamic_module_type_on_http_filter_request_headers_status`, and those of other events.
+pub(super) const CONTINUE: u32 = 0;
+const STOP: u32 = 1;
+
+/// What stands behind a filter's pointer.
+///
+/// Envoy may call about a filter while it is being called about it: a reply runs through the
+/// filters of the response, and a reset destroys them.
+struct Filter {
+    config: *const Config,
+    /// Somebody has the state.
+    is_busy: Cell<bool>,
+    /// Envoy has given it up meanwhile.
+    is_gone: Cell<bool>,
+    state: UnsafeCell<request::State>,
+}
+
+/// Gives the state back, however the call ends, and the filter up if Envoy has.
+struct Turn(*mut Filter);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // SAFETY: it lives until here, because whoever destroys it meanwhile only says so.
+        unsafe {
+            (*self.0).is_busy.set(false);
+            if (*self.0).is_gone.get() {
+                drop(Box::from_raw(self.0));
+            }
+        }
+    }
+}
+
+/// Stands in for a filter that could not be made: every request to it is refused.
+static BROKEN: u8 = 0;
+
+fn broken() -> *const c_void {
+    (&raw const BROKEN).cast()
+}
+
+/// Calls `f`, and `otherwise` if it panics.
+fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce() -> R) -> R {
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(test)]
+        super::fake::break_at(entry);
+        f()
+    }));
+    called.unwrap_or_else(|what| {
+        // To drop it could panic again.
+        core::mem::forget(what);
+        log(
+            Level::Error,
+            &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),
+        );
+        otherwise()
+    })
+}
+
+/// Calls `f` with what a filter's pointer stands for; `None` for one that could not be made, and for
+/// a call within a call.
+///
+/// # Safety
+/// `filter` came from [`envoy_dynamic_module_on_http_filter_new`], is not destroyed, and belongs to
+/// the filter `envoy`, which Envoy is calling about on its thread.
+unsafe fn with<R>(
+    envoy: Envoys,
+    filter: *const c_void,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> R,
+) -> Option<R> {
+    if filter.is_null() || filter == broken() {
+        return None;
+    }
+    let filter = filter.cast::<Filter>().cast_mut();
+    // SAFETY: it is one of ours, and Envoy calls about it from one thread.
+    let (config, state) = unsafe {
+        if (*filter).is_busy.replace(true) {
+            return None;
+        }
+        // Envoy destroys a configuration after the filters that were made from it.
+        ((*filter).config.as_ref(), (*filter).state.get())
+    };
+    let _turn = Turn(filter);
+    // SAFETY: as the caller promises.
+    let mut stream = unsafe { Stream::new(envoy) }?;
+    // SAFETY: nobody else has the state while this one is busy with it.
+    Some(f(config?, &mut stream, unsafe { &mut *state }))
+}
+
+/// Refuses a request about which nothing is known.
+///
+/// # Safety
+/// As [`with`].
+unsafe fn close(envoy: Envoys, filter: *const c_void) {
+    // SAFETY: as the caller promises.
+    let known = unsafe {
+        with(envoy, filter, |_, stream, state| {
+            request::close(stream, state)
+        })
+    };
+    if known.is_none() {
+        // SAFETY: as the caller promises.
+        let stream = unsafe { Stream::new(envoy) };
+        if let Some(mut stream) = stream {
+            request::close(&mut stream, &mut request::State::default());
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+    let loaded = catch_unwind(load);
+    match loaded {
+        Ok(Ok(())) => VERSION.as_ptr(),
+        Ok(Err(missing)) => {
+            say_too_old(missing);
+            core::ptr::null()
+        }
+        Err(_) => core::ptr::null(),
+    }
+}
+
+/// Through Envoy's log if it has that, and otherwise where its log goes.
+#[expect(
+    clippy::print_stderr,
+    reason = "an Envoy that lacks a function may lack that for its log"
+)]
+fn say_too_old(missing: &str) {
+    eprintln!(
+        "keystile: this Envoy has no `envoy_dynamic_module_callback_{missing}`. libkeystile.so needs Envoy 1.38 or later: update Envoy, or use keystile.wasm"
+    );
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
+    envoy: Envoys,
+    name: Buffer,
+    configuration: Buffer,
+) -> *const c_void {
+    caught("config_new", core::ptr::null, || {
+        // SAFETY: Envoy calls about it on its main thread, and the bytes live as long as the call.
+        let (host, name, bytes) = unsafe {
+            (
+                Configuration::new(envoy),
+                name.bytes(),
+                configuration.bytes(),
+            )
+        };
+        let made = host.and_then(|host| config::new(&host, name, bytes));
+        made.map_or(core::ptr::null(), |made| Arc::into_raw(made).cast())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(
+    made: *const c_void,
+) {
+    caught(
+        "config_destroy",
+        || (),
+        || {
+            if !made.is_null() {
+                // SAFETY: it came from `config_new`, and Envoy gives it up.
+                config::end(unsafe { Arc::from_raw(made.cast::<Config>()) });
+            }
+        },
+    );
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
+    envoy: Envoys,
+    made: *const c_void,
+    _: u64,
+) {
+    caught(
+        "config_scheduled",
+        || (),
+        || {
+            // SAFETY: Envoy calls about a configuration that is alive, on its main thread.
+            let of = unsafe { (Configuration::new(envoy), made.cast::<Config>().as_ref()) };
+            if let (Some(host), Some(config)) = of {
+                tick::due(&host, config);
+            }
+        },
+    );
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
+    envoy: Envoys,
+    made: *const c_void,
+    call: u64,
+    result: u32,
+    headers: *const Header,
+    header_count: usize,
+    chunks: *const Buffer,
+    chunk_count: usize,
+) {
+    caught(
+        "config_http_callout_done",
+        || (),
+        || {
+            // SAFETY: Envoy calls about a configuration that is alive, on its main thread.
+            let of = unsafe { (Configuration::new(envoy), made.cast::<Config>().as_ref()) };
+            let (Some(host), Some(config)) = of else {
+                return;
+            };
+            // SAFETY: all of it lives as long as the call; null stands for nothing.
+            let (headers, chunks) =
+                unsafe { (listed(headers, header_count), listed(chunks, chunk_count)) };
+            // SAFETY: likewise.
+            let header = |h: &Header| unsafe { (h.name.bytes(), h.value.bytes()) };
+            let headers: Vec<_> = headers.iter().map(header).collect();
+            // SAFETY: likewise.
+            let chunks: Vec<&[u8]> = chunks.iter().map(|c| unsafe { c.bytes() }).collect();
+            let answer = (result == 0).then(|| answers::Answer::new(&headers, &chunks));
+            tick::answered(&host, config, call, answer.as_ref());
+        },
+    );
+}
+
+/// # Safety
+/// So many lie there, or it is null.
+unsafe fn listed<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    match first.is_null() {
+        true => &[],
+        // SAFETY: as the caller promises.
+        false => unsafe { core::slice::from_raw_parts(first, count) },
+    }
+}
+
+/// Keys are checked by the policy, which travels with the keyset: routes have nothing to say.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+    _: Buffer,
+    _: Buffer,
+) -> *const c_void {
+    log(
+        Level::Warn,
+        "keystile: there is no configuration for a single route; write it into the policy, or switch the filter off with `disabled: true`",
+    );
+    core::ptr::null()
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(
+    _: *const c_void,
+) {
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
+    made: *const c_void,
+    _: Envoys,
+) -> *const c_void {
+    caught("filter_new", broken, || {
+        if made.is_null() {
+            return broken();
+        }
+        let filter = Filter {
+            config: made.cast(),
+            is_busy: Cell::new(false),
+            is_gone: Cell::new(false),
+            state: UnsafeCell::default(),
+        };
+        Box::into_raw(Box::new(filter)).cast_const().cast()
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
+    envoy: Envoys,
+    filter: *const c_void,
+    _: bool,
+) -> u32 {
+    let goes_on = caught(
+        "request_headers",
+        || None,
+        || {
+            // SAFETY: Envoy calls about a filter that is alive, on its thread.
+            unsafe { with(envoy, filter, request::headers) }
+        },
+    );
+    if let Some(goes_on) = goes_on {
+        return if goes_on { CONTINUE } else { STOP };
+    }
+    caught(
+        "close",
+        || (),
+        || {
+            // SAFETY: likewise.
+            unsafe { close(envoy, filter) }
+        },
+    );
+    STOP
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
+    envoy: Envoys,
+    filter: *const c_void,
+) -> u32 {
+    let goes_on = caught(
+        "request_trailers",
+        || None,
+        || {
+            // SAFETY: Envoy calls about a filter that is alive, on its thread.
+            unsafe {
+                with(envoy, filter, |_, stream, state| {
+                    request::trailers(stream, state)
+                })
+            }
+        },
+    );
+    if let Some(goes_on) = goes_on {
+        return if goes_on { CONTINUE } else { STOP };
+    }
+    caught(
+        "close",
+        || (),
+        || {
+            // SAFETY: likewise.
+            unsafe { close(envoy, filter) }
+        },
+    );
+    STOP
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
+    envoy: Envoys,
+    filter: *const c_void,
+    _: bool,
+) -> u32 {
+    caught(
+        "response_headers",
+        || (),
+        || {
+            // SAFETY: Envoy calls about a filter that is alive, on its thread.
+            unsafe {
+                with(envoy, filter, |_, stream, state| {
+                    request::response(stream, state)
+                })
+            };
+        },
+    );
+    CONTINUE
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
+    envoy: Envoys,
+    filter: *const c_void,
+    _: u64,
+) {
+    let is_done = caught(
+        "scheduled",
+        || false,
+        || {
+            // SAFETY: Envoy calls about a filter that is alive, on its thread.
+            unsafe { with(envoy, filter, request::asked_again) };
+            true
+        },
+    );
+    if !is_done {
+        caught(
+            "close",
+            || (),
+            || {
+                // SAFETY: likewise.
+                unsafe { close(envoy, filter) }
+            },
+        );
+    }
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
+    caught(
+        "filter_destroy",
+        || (),
+        || {
+            if !filter.is_null() && filter != broken() {
+                // SAFETY: it came from `filter_new`, and Envoy gives it up.
+                drop(unsafe { Box::from_raw(filter.cast::<Filter>().cast_mut()) });
+            }
+        },
+    );
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
+    _: Envoys,
+    _: *const c_void,
+    _: bool,
+) -> u32 {
+    CONTINUE
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
+    _: Envoys,
+    _: *const c_void,
+    _: bool,
+) -> u32 {
+    CONTINUE
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
+    _: Envoys,
+    _: *const c_void,
+) -> u32 {
+    CONTINUE
+}
+
+/// Declares events that Envoy insists on and that are nothing to us.
+macro_rules! passed_over {
+    ($( $name:ident ($($type:ty),*); )*) => {
+        $( #[unsafe(no_mangle)] extern "C" fn $name($(_: $type),*) {} )*
+    };
+}
+
+passed_over! {
+    envoy_dynamic_module_on_http_filter_stream_complete(Envoys, *const c_void);
+    envoy_dynamic_module_on_http_filter_http_callout_done(Envoys, *const c_void, u64, u32, *const Header, usize, *const Buffer, usize);
+    envoy_dynamic_module_on_http_filter_http_stream_headers(Envoys, *const c_void, u64, *const Header, usize, bool);
+    envoy_dynamic_module_on_http_filter_http_stream_data(Envoys, *const c_void, u64, *const Buffer, usize, bool);
+    envoy_dynamic_module_on_http_filter_http_stream_trailers(Envoys, *const c_void, u64, *const Header, usize);
+    envoy_dynamic_module_on_http_filter_http_stream_complete(Envoys, *const c_void, u64);
+    envoy_dynamic_module_on_http_filter_http_stream_reset(Envoys, *const c_void, u64, u32);
+    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(Envoys, *const c_void);
+    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(Envoys, *const c_void);
+}

@@ -1,0 +1,573 @@
+//! Envoy in the same process, as far as the module sees it: what tests call us with.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::entries::{self, CONTINUE};
+use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Labels, Map};
+
+thread_local! {
+    static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// The next call of this entry on this thread panics.
+pub fn breaks(entry: &'static str) {
+    BROKEN_ENTRY.set(entry);
+}
+
+/// Panics if a test wants that.
+pub fn break_at(entry: &'static str) {
+    if BROKEN_ENTRY.get() == entry {
+        BROKEN_ENTRY.set("");
+        panic!("as the test asked for");
+    }
+}
+
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Whether a line of the log holds this.
+pub fn has_logged(text: &str) -> bool {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    log.iter().any(|line| line.contains(text))
+}
+
+/// What was sent to a cluster: its name, headers, body.
+pub type Called = (String, Vec<(String, String)>, Vec<u8>);
+
+/// The configuration's side of Envoy.
+#[derive(Default)]
+struct Side {
+    metrics: Mutex<Vec<(String, u64)>>,
+    wakes: AtomicUsize,
+    calls: Mutex<Vec<Called>>,
+}
+
+impl Side {
+    fn of<'a>(at: Envoys) -> &'a Self {
+        // SAFETY: tests hand in a configuration that lives.
+        unsafe { &*at.cast::<Self>() }
+    }
+}
+
+/// What was answered in the place of the upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replied {
+    /// HTTP status.
+    pub status: u32,
+    /// Headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+    /// For access logs.
+    pub details: String,
+}
+
+type Pairs = Vec<(String, Vec<u8>)>;
+
+/// A request's side of Envoy. First, because pointers to it are pointers to the whole.
+struct Stream {
+    side: *const Side,
+    maps: [Pairs; 3],
+    state: BTreeMap<String, Vec<u8>>,
+    attributes: BTreeMap<u32, String>,
+    replies: Vec<Replied>,
+    changes_fail: bool,
+    /// A reply calls back, and destroys the filter, before it returns.
+    calls_back: *const c_void,
+    is_destroyed: bool,
+    wakes: AtomicUsize,
+}
+
+impl Stream {
+    fn of<'a>(at: Envoys) -> &'a mut Self {
+        // SAFETY: tests hand in a request that lives, from one thread.
+        unsafe { &mut *at.cast::<Self>() }
+    }
+
+    fn call_back(at: Envoys) {
+        let filter = core::mem::replace(&mut Self::of(at).calls_back, core::ptr::null());
+        if !filter.is_null() {
+            Self::of(at).is_destroyed = true;
+            // SAFETY: as Envoy does within a reply.
+            unsafe {
+                entries::envoy_dynamic_module_on_http_filter_response_headers(at, filter, true);
+                entries::envoy_dynamic_module_on_http_filter_destroy(filter);
+            }
+        }
+    }
+}
+
+fn text(buffer: Buffer) -> String {
+    // SAFETY: the module hands in what lives as long as the call.
+    String::from_utf8(unsafe { buffer.bytes() }.to_vec()).unwrap()
+}
+
+extern "C" fn log(_: u32, line: Buffer) {
+    LOG.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(text(line));
+}
+
+extern "C" fn define(at: Envoys, name: Buffer, _: Labels, _: usize, id: *mut usize) -> u32 {
+    let mut metrics = Side::of(at).metrics.lock().unwrap();
+    metrics.push((text(name), 0));
+    // SAFETY: the module hands in a live location.
+    unsafe { *id = metrics.len() - 1 };
+    0
+}
+
+extern "C" fn count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
+    config_count(
+        Stream::of(at).side.cast_mut().cast(),
+        id,
+        core::ptr::null(),
+        0,
+        by,
+    )
+}
+
+extern "C" fn config_count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
+    Side::of(at).metrics.lock().unwrap()[id].1 += by;
+    0
+}
+
+extern "C" fn gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
+    config_gauge(
+        Stream::of(at).side.cast_mut().cast(),
+        id,
+        core::ptr::null(),
+        0,
+        value,
+    )
+}
+
+extern "C" fn config_gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
+    Side::of(at).metrics.lock().unwrap()[id].1 = value;
+    0
+}
+
+extern "C" fn headers_size(at: Envoys, map: u32) -> usize {
+    Stream::of(at).maps[map as usize].len()
+}
+
+extern "C" fn headers(at: Envoys, map: u32, to: *mut Header) -> bool {
+    for (i, (name, value)) in Stream::of(at).maps[map as usize].iter().enumerate() {
+        // SAFETY: the module has asked how many there are.
+        unsafe { to.add(i).write(Header::of(name, value)) };
+    }
+    true
+}
+
+extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    let stream = Stream::of(at);
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    assert!(!value.is_empty(), "Envoy refuses that");
+    stream.maps[map as usize].push((text(name), value));
+    !stream.changes_fail
+}
+
+extern "C" fn set_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    let stream = Stream::of(at);
+    let name = text(name);
+    // Their memory is given up, as Envoy may do.
+    let all = core::mem::take(&mut stream.maps[map as usize]);
+    let mut kept: Pairs = all.iter().filter(|(n, _)| *n != name).cloned().collect();
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    if !value.is_empty() {
+        kept.push((name, value));
+    }
+    stream.maps[map as usize] = kept;
+    !stream.changes_fail
+}
+
+extern "C" fn send_response(
+    at: Envoys,
+    status: u32,
+    first: *const Header,
+    count: usize,
+    body: Buffer,
+    details: Buffer,
+) {
+    // SAFETY: the module hands in what lives as long as the call.
+    let headers = unsafe { core::slice::from_raw_parts(first, count) };
+    let pair = |h: &Header| (text(h.name), text(h.value));
+    Stream::of(at).replies.push(Replied {
+        status,
+        headers: headers.iter().map(pair).collect(),
+        body: text(body),
+        details: text(details),
+    });
+    Stream::call_back(at);
+}
+
+extern "C" fn send_response_headers(at: Envoys, first: *const Header, count: usize, _: bool) {
+    send_response(at, 0, first, count, Buffer::NONE, Buffer::NONE);
+}
+
+extern "C" fn send_response_data(at: Envoys, body: Buffer, _: bool) {
+    Stream::of(at).replies.last_mut().unwrap().body = text(body);
+}
+
+extern "C" fn set_state(at: Envoys, name: Buffer, value: Buffer) -> bool {
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    Stream::of(at).state.insert(text(name), value);
+    true
+}
+
+extern "C" fn set_state_value(at: Envoys, name: Buffer, value: Buffer, _: u32, _: u32) -> bool {
+    set_state(at, name, value)
+}
+
+extern "C" fn state(at: Envoys, name: Buffer, to: *mut Buffer) -> bool {
+    let found = Stream::of(at).state.get(&text(name));
+    if let Some(value) = found {
+        // SAFETY: the module hands in a live location.
+        unsafe { *to = Buffer::of(value) };
+    }
+    found.is_some()
+}
+
+extern "C" fn attribute(at: Envoys, id: u32, to: *mut Buffer) -> bool {
+    let found = Stream::of(at).attributes.get(&id);
+    if let Some(value) = found {
+        // SAFETY: the module hands in a live location.
+        unsafe { *to = Buffer::of(value.as_bytes()) };
+    }
+    found.is_some()
+}
+
+extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
+    let found = Stream::of(at).attributes.contains_key(&id);
+    // SAFETY: the module hands in a live location.
+    unsafe { *to = found };
+    found
+}
+
+extern "C" fn scheduler_new(at: Envoys) -> *mut c_void {
+    (&raw const Stream::of(at).wakes).cast_mut().cast()
+}
+
+extern "C" fn config_scheduler_new(at: Envoys) -> *mut c_void {
+    (&raw const Side::of(at).wakes).cast_mut().cast()
+}
+
+extern "C" fn scheduler_commit(at: *mut c_void, _: u64) {
+    // SAFETY: it is a counter of a stream or a configuration that lives.
+    unsafe { &*at.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn scheduler_delete(_: *mut c_void) {}
+
+extern "C" fn no() -> bool {
+    false
+}
+
+extern "C" fn callout(
+    at: Envoys,
+    id: *mut u64,
+    cluster: Buffer,
+    first: *const Header,
+    count: usize,
+    body: Buffer,
+    _: u64,
+) -> u32 {
+    // SAFETY: the module hands in what lives as long as the call, and a live location.
+    let (headers, body) = unsafe {
+        (
+            core::slice::from_raw_parts(first, count),
+            body.bytes().to_vec(),
+        )
+    };
+    let headers = headers
+        .iter()
+        .map(|h| (text(h.name), text(h.value)))
+        .collect();
+    let mut calls = Side::of(at).calls.lock().unwrap();
+    calls.push((text(cluster), headers, body));
+    // SAFETY: likewise.
+    unsafe { *id = calls.len() as u64 };
+    0
+}
+
+const ALL: Functions = Functions {
+    log,
+    define_counter: define,
+    define_gauge: define,
+    increment_counter: count,
+    set_gauge: gauge,
+    headers_size,
+    headers,
+    add_header,
+    set_header,
+    send_response,
+    send_response_headers,
+    send_response_data,
+    set_filter_state: set_state,
+    filter_state: state,
+    attribute,
+    scheduler_new,
+    scheduler_commit,
+    scheduler_delete,
+    config_scheduler_new,
+    config_scheduler_commit: scheduler_commit,
+    config_scheduler_delete: scheduler_delete,
+    config_increment_counter: Some(config_count),
+    config_set_gauge: Some(config_gauge),
+    set_filter_state_value: Some(set_state_value),
+    attribute_bool: Some(attribute_bool),
+    is_validation_mode: Some(no),
+    config_http_callout: Some(callout),
+};
+
+/// Puts this in the place of Envoy, and its environment in place: once for all tests.
+pub fn install(signing_keys: &str) {
+    FUNCTIONS.get_or_init(|| {
+        // SAFETY: before any test has started a thread that could read it.
+        unsafe { std::env::set_var("KEYSTILE_SIGNING_KEYS", signing_keys) };
+        ALL
+    });
+}
+
+/// Which functions an Envoy lacks that has none.
+pub fn lacks() -> Option<&'static str> {
+    Functions::find(|_| core::ptr::null_mut()).err()
+}
+
+/// What Envoy is told when it loads us.
+pub fn program_init() -> Option<()> {
+    let version = entries::envoy_dynamic_module_on_program_init();
+    (!version.is_null()).then_some(())
+}
+
+/// Calls `f` while the environment names this node.
+pub fn as_node<R>(node: &str, f: impl FnOnce() -> R) -> R {
+    // SAFETY: std's own lock guards the environment, and nobody here reads it by C.
+    unsafe { std::env::set_var("KEYSTILE_NODE", node) };
+    let result = f();
+    // SAFETY: likewise.
+    unsafe { std::env::remove_var("KEYSTILE_NODE") };
+    result
+}
+
+/// A configuration that Envoy has.
+pub struct Made {
+    side: Box<Side>,
+    made: *const c_void,
+}
+
+// SAFETY: as Envoy does, tests make filters of it on several threads.
+unsafe impl Sync for Made {}
+
+/// Hands over a configuration, on the main thread. `None`: it was refused.
+pub fn configure(name: &str, bytes: &[u8]) -> (Option<Made>, BTreeMap<String, u64>) {
+    let side = Box::<Side>::default();
+    let at = (&raw const *side).cast_mut().cast();
+    let (name, bytes) = (Buffer::of(name.as_bytes()), Buffer::of(bytes));
+    // SAFETY: all of it lives as long as the call.
+    let made = unsafe { entries::envoy_dynamic_module_on_http_filter_config_new(at, name, bytes) };
+    let metrics = side.metrics.lock().unwrap().iter().cloned().collect();
+    ((!made.is_null()).then_some(Made { side, made }), metrics)
+}
+
+impl Made {
+    fn at(&self) -> Envoys {
+        (&raw const *self.side).cast_mut().cast()
+    }
+
+    /// A counter or gauge.
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.side.metrics.lock().unwrap();
+        metrics.iter().find(|(n, _)| n == name).unwrap().1
+    }
+
+    /// The main thread gets round to what was asked for.
+    pub fn tick(&self) {
+        // SAFETY: the configuration lives.
+        unsafe {
+            entries::envoy_dynamic_module_on_http_filter_config_scheduled(self.at(), self.made, 0);
+        }
+    }
+
+    /// What was sent to clusters.
+    pub fn calls(&self) -> Vec<Called> {
+        self.side.calls.lock().unwrap().clone()
+    }
+
+    /// An answer to a call of this number.
+    pub fn answer(&self, call: u64, headers: &[(&str, &str)], body: &[u8]) {
+        let of = |(name, value): &(&str, &str)| Header::of(name, value.as_bytes());
+        let headers: Vec<Header> = headers.iter().map(of).collect();
+        let body = Buffer::of(body);
+        // SAFETY: all of it lives as long as the call.
+        unsafe {
+            entries::envoy_dynamic_module_on_http_filter_config_http_callout_done(
+                self.at(),
+                self.made,
+                call,
+                0,
+                headers.as_ptr(),
+                headers.len(),
+                &raw const body,
+                1,
+            );
+        }
+    }
+
+    /// A request comes.
+    pub fn request(&self, headers: &[(&str, &str)]) -> Request {
+        let pairs = headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()));
+        let mut stream = Box::new(Stream {
+            side: &raw const *self.side,
+            maps: [pairs.collect(), Vec::new(), Vec::new()],
+            state: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            replies: Vec::new(),
+            changes_fail: false,
+            calls_back: core::ptr::null(),
+            is_destroyed: false,
+            wakes: AtomicUsize::new(0),
+        });
+        let at = (&raw mut *stream).cast();
+        // SAFETY: the configuration lives.
+        let filter = unsafe { entries::envoy_dynamic_module_on_http_filter_new(self.made, at) };
+        assert!(!filter.is_null());
+        Request { stream, filter }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // SAFETY: no filter of it is left.
+        unsafe { entries::envoy_dynamic_module_on_http_filter_config_destroy(self.made) };
+    }
+}
+
+/// A request that Envoy has.
+pub struct Request {
+    stream: Box<Stream>,
+    filter: *const c_void,
+}
+
+impl Request {
+    fn at(&self) -> Envoys {
+        (&raw const *self.stream).cast_mut().cast()
+    }
+
+    /// With an attribute.
+    pub fn with(mut self, attribute: Attribute, value: &str) -> Self {
+        self.stream
+            .attributes
+            .insert(attribute as u32, value.to_owned());
+        self
+    }
+
+    /// With filter state that another pass has left.
+    pub fn after(mut self, other: &Self) -> Self {
+        self.stream.state = other.stream.state.clone();
+        self
+    }
+
+    /// With a header of any bytes.
+    pub fn bytes(mut self, name: &str, value: &[u8]) -> Self {
+        let headers = &mut self.stream.maps[Map::Request as usize];
+        headers.push((name.to_owned(), value.to_vec()));
+        self
+    }
+
+    /// Changes to its headers are refused.
+    pub fn stubborn(mut self) -> Self {
+        self.stream.changes_fail = true;
+        self
+    }
+
+    /// A reply to it calls back and destroys the filter.
+    pub fn eager(mut self) -> Self {
+        self.stream.calls_back = self.filter;
+        self
+    }
+
+    /// Its headers have come. Whether it goes on.
+    pub fn headers(&self) -> bool {
+        // SAFETY: the filter lives.
+        let status = unsafe {
+            entries::envoy_dynamic_module_on_http_filter_request_headers(
+                self.at(),
+                self.filter,
+                true,
+            )
+        };
+        status == CONTINUE
+    }
+
+    /// Its trailers have come. Whether they go on.
+    pub fn trailers(&mut self, trailers: &[(&str, &str)]) -> bool {
+        let pairs = trailers
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()));
+        self.stream.maps[Map::RequestTrailers as usize] = pairs.collect();
+        // SAFETY: the filter lives.
+        let status = unsafe {
+            entries::envoy_dynamic_module_on_http_filter_request_trailers(self.at(), self.filter)
+        };
+        status == CONTINUE
+    }
+
+    /// Its response has come.
+    pub fn response(&self) {
+        // SAFETY: the filter lives.
+        unsafe {
+            entries::envoy_dynamic_module_on_http_filter_response_headers(
+                self.at(),
+                self.filter,
+                true,
+            );
+        }
+    }
+
+    /// Its worker gets round to what was asked for, if anything was. Whether it was.
+    pub fn turn(&self) -> bool {
+        let asked = self.stream.wakes.swap(0, Ordering::SeqCst) > 0;
+        if asked {
+            // SAFETY: the filter lives.
+            unsafe {
+                entries::envoy_dynamic_module_on_http_filter_scheduled(self.at(), self.filter, 0);
+            }
+        }
+        asked
+    }
+
+    /// Headers of a map, joined.
+    pub fn shown(&self, map: Map) -> Vec<String> {
+        let pairs = self.stream.maps[map as usize].iter();
+        let shown = pairs.map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(v)));
+        shown.collect()
+    }
+
+    /// Filter state.
+    pub fn state(&self, name: &str) -> Option<String> {
+        let value = self.stream.state.get(name)?;
+        Some(String::from_utf8(value.clone()).unwrap())
+    }
+
+    /// What was answered in the place of the upstream.
+    pub fn replies(&self) -> &[Replied] {
+        &self.stream.replies
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if !self.stream.is_destroyed {
+            // SAFETY: the filter lives.
+            unsafe { entries::envoy_dynamic_module_on_http_filter_destroy(self.filter) };
+        }
+    }
+}
