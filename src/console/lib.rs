@@ -254,15 +254,20 @@ pub fn router(console: Console) -> Router {
         )
         .route("/console/settings/forget", post(settings::forget))
         .route("/console/guide", get(guide::show))
+        .merge(assets())
+        .route("/console/{*rest}", get(visit::nowhere))
+        .layer(middleware::from_fn(guarded))
+        .with_state(console)
+}
+
+fn assets() -> Router<Console> {
+    Router::new()
         .route("/console/style.css", get(|| asset("text/css", STYLE)))
         .route(
             "/console/console.js",
             get(|| asset("text/javascript", SCRIPT)),
         )
         .route("/console/icon.svg", get(|| asset("image/svg+xml", ICON)))
-        .route("/console/{*rest}", get(visit::nowhere))
-        .layer(middleware::from_fn(guarded))
-        .with_state(console)
 }
 
 async fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -273,6 +273,13 @@ fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
         )
         .about("role"));
     }
+    bound_client(tx, world, draft)
+}
+
+/// The client that a token is bound to; only tokens of the role `client` are, and may have
+/// ceilings.
+fn bound_client(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
+    let ceilings = &draft.ceilings;
     match (draft.role, &draft.client) {
         (Role::Client, None) => Err(refuse(
             Code::FieldMissing,

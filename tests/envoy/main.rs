@@ -46,5 +46,3 @@ mod usage_served;
 mod usage_shown;
 
 use keystile_tests::{browser, fixture, pki, proxy as support, reading};
-
-use keystile_tests::{browser, fixture, pki, proxy as support, reading};

@@ -17,5 +17,3 @@ mod versions;
 mod webhooks;
 
 use keystile_tests::{discovery_client as client, pki, server, support};
-
-use keystile_tests::{discovery_client as client, pki, server, support};
