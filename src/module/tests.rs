@@ -167,6 +167,39 @@ fn a_key_is_let_in_and_told_and_does_not_go_on() {
 }
 
 #[test]
+fn a_guard_finds_the_mark_of_requests_that_go_on_and_of_no_others() {
+    let (_, key, made) = one();
+    let mark = |path, headers: &[(&str, &str)]| {
+        let request = made.request(&get(path, headers));
+        let goes_on = request.headers();
+        (goes_on, request.state("wasm.keystile.pass"))
+    };
+    let (goes_on, with_key) = mark("/v1/a", &[("x-api-key", &key)]);
+    assert!(goes_on && with_key.is_some_and(|mark| mark.starts_with("keystile:")));
+    let nobody = Some("keystile:-".to_owned());
+    assert_eq!(mark("/healthz", &[]), (true, nobody));
+    assert_eq!(mark("/v1/a", &[]), (false, None));
+}
+
+#[test]
+fn a_pass_behind_another_filter_leaves_its_mark_under_its_own_name() {
+    let (store, key, made) = one();
+    let other = Store::new(POLICY).made();
+    let first = other.request(&get("/healthz", &[]));
+    assert!(first.headers());
+    let with_key = get("/v1/a", &[("x-api-key", &key)]);
+    let second = made.request(&with_key).after(&first);
+    assert!(second.headers());
+    assert_eq!(second.state("wasm.keystile.pass").unwrap(), "keystile:-");
+    let own = format!("wasm.keystile.pass.{}", store.content.store);
+    assert!(second.state(&own).unwrap().starts_with("keystile:"));
+    assert!(
+        made.request(&get("/v1/b", &[])).after(&second).headers(),
+        "and finds it after a redirect"
+    );
+}
+
+#[test]
 fn what_is_refused_is_answered_as_everywhere() {
     let (mut store, _, first) = one();
     let few = store.issue("few", &["read"]);

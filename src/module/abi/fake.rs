@@ -13,6 +13,21 @@ thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
 }
 
+thread_local! {
+    static FREED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// A filter of this thread is freed, perhaps while somebody has its state.
+pub fn freed(in_use: bool) {
+    let (all, early) = FREED.get();
+    FREED.set((all + 1, early + usize::from(in_use)));
+}
+
+/// How many filters of this thread were freed, and how many of them too early.
+pub fn count_freed() -> (usize, usize) {
+    FREED.get()
+}
+
 /// The next call of this entry on this thread panics.
 pub fn breaks(entry: &'static str) {
     BROKEN_ENTRY.set(entry);

@@ -75,11 +75,14 @@ fn a_panic_at_any_entry_is_caught_and_closes() {
 #[test]
 fn an_envoy_that_calls_back_within_a_reply_and_destroys_the_filter_does_no_harm() {
     let (_, _, made) = one();
+    let (before, _) = fake::count_freed();
     for path in ["/v1/a", "/nowhere"] {
         let request = made.request(&get(path, &[])).eager();
         assert!(!request.headers());
         assert_eq!(request.replies().len(), 1);
     }
+    let (all, early) = fake::count_freed();
+    assert_eq!((all - before, early), (2, 0), "each once, and none in use");
 }
 
 #[test]
