@@ -25,6 +25,31 @@ fn a_module_that_is_not_there_opens_nothing() {
     assert_eq!(upstream.requests(), 0);
 }
 
+/// Nobody has to take the guard out who changes from the WebAssembly filter to the module.
+#[test]
+fn the_guard_of_the_other_filter_lets_pass_what_the_module_lets_in() {
+    if !shell::is_module() {
+        return;
+    }
+    let upstream = Upstream::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    // Under this name it is not taken out.
+    let guarded = |setup: Setup| setup.edit("- name: keystile-guard", "- name: guard");
+    let envoy = keys.start_on(guarded(Setup::ecds(&upstream)));
+    assert_eq!(envoy.send(&get("/v1/a").bearer(&key)).status, 200);
+    assert_eq!(envoy.send(&get("/healthz")).status, 200);
+    assert_eq!(envoy.send(&get("/v1/a")).status, 401);
+
+    let without = guarded(Setup::ecds(&upstream)).edit(
+        "- name: keystile\n            config_discovery:",
+        "- name: keystile\n            disabled: true\n            config_discovery:",
+    );
+    let envoy = Envoy::start(without);
+    assert_eq!(envoy.send(&get("/v1/a").bearer(&key)).status, 403);
+    assert_eq!(upstream.requests(), 2);
+}
+
 #[test]
 fn a_configuration_of_a_route_is_refused() {
     if !shell::is_module() {

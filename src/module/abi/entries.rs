@@ -3,75 +3,21 @@
 //! No panic leaves an entry, because it would end Envoy: a request that one breaks is refused, and
 //! so is a configuration. No filter is ever null, at which Envoy 1.39 ends itself.
 
-use core::cell::{Cell, UnsafeCell};
 use core::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{Buffer, Configuration, Envoys, Header, Level, Stream, VERSION, load, log};
+use super::{Buffer, Configuration, Envoys, Header, Level, VERSION, load, log};
 use crate::config::{self, Config};
 use crate::{answers, request, tick};
+
+mod filter;
+
+use filter::{broken, close, with};
 
 /// `envoy_dynamic_module_type_on_http_filter_request_headers_status`, and those of other events.
 pub(super) const CONTINUE: u32 = 0;
 const STOP: u32 = 1;
-
-/// What stands behind a filter's pointer.
-///
-/// Envoy may call about a filter while it is being called about it: a reply runs through the
-/// filters of the response, and a reset destroys them.
-struct Filter {
-    config: *const Config,
-    /// Somebody has the state.
-    is_busy: Cell<bool>,
-    /// Envoy has given it up meanwhile.
-    is_gone: Cell<bool>,
-    state: UnsafeCell<request::State>,
-}
-
-/// Gives the state back, however the call ends, and the filter up if Envoy has.
-struct Turn(*mut Filter);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // SAFETY: it lives until here, because whoever destroys it meanwhile only says so.
-        unsafe {
-            (*self.0).is_busy.set(false);
-            if (*self.0).is_gone.get() {
-                drop(Box::from_raw(self.0));
-            }
-        }
-    }
-}
-
-/// Envoy destroys a filter, perhaps within a call about it: then the end of that call frees it.
-///
-/// # Safety
-/// It is one of ours, and nobody uses its pointer afterwards.
-unsafe fn give_up(filter: *mut Filter) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        if (*filter).is_busy.get() {
-            (*filter).is_gone.set(true);
-        } else {
-            drop(Box::from_raw(filter));
-        }
-    }
-}
-
-#[cfg(test)]
-impl Drop for Filter {
-    fn drop(&mut self) {
-        super::fake::freed(self.is_busy.get());
-    }
-}
-
-/// Stands in for a filter that could not be made: every request to it is refused.
-static BROKEN: u8 = 0;
-
-fn broken() -> *const c_void {
-    (&raw const BROKEN).cast()
-}
 
 /// Calls `f`, and `otherwise` if it panics.
 fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce() -> R) -> R {
@@ -89,56 +35,6 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
         );
         otherwise()
     })
-}
-
-/// Calls `f` with what a filter's pointer stands for; `None` for one that could not be made, and for
-/// a call within a call.
-///
-/// # Safety
-/// `filter` came from [`envoy_dynamic_module_on_http_filter_new`], is not destroyed, and belongs to
-/// the filter `envoy`, which Envoy is calling about on its thread.
-unsafe fn with<R>(
-    envoy: Envoys,
-    filter: *const c_void,
-    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> R,
-) -> Option<R> {
-    if filter.is_null() || filter == broken() {
-        return None;
-    }
-    let filter = filter.cast::<Filter>().cast_mut();
-    // SAFETY: it is one of ours, and Envoy calls about it from one thread.
-    let (config, state) = unsafe {
-        if (*filter).is_busy.replace(true) {
-            return None;
-        }
-        // Envoy destroys a configuration after the filters that were made from it.
-        ((*filter).config.as_ref(), (*filter).state.get())
-    };
-    let _turn = Turn(filter);
-    // SAFETY: as the caller promises.
-    let mut stream = unsafe { Stream::new(envoy) }?;
-    // SAFETY: nobody else has the state while this one is busy with it.
-    Some(f(config?, &mut stream, unsafe { &mut *state }))
-}
-
-/// Refuses a request about which nothing is known.
-///
-/// # Safety
-/// As [`with`].
-unsafe fn close(envoy: Envoys, filter: *const c_void) {
-    // SAFETY: as the caller promises.
-    let known = unsafe {
-        with(envoy, filter, |_, stream, state| {
-            request::close(stream, state)
-        })
-    };
-    if known.is_none() {
-        // SAFETY: as the caller promises.
-        let stream = unsafe { Stream::new(envoy) };
-        if let Some(mut stream) = stream {
-            request::close(&mut stream, &mut request::State::default());
-        }
-    }
 }
 
 #[unsafe(no_mangle)]
@@ -292,13 +188,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
         if made.is_null() {
             return broken();
         }
-        let filter = Filter {
-            config: made.cast(),
-            is_busy: Cell::new(false),
-            is_gone: Cell::new(false),
-            state: UnsafeCell::default(),
-        };
-        Box::into_raw(Box::new(filter)).cast_const().cast()
+        filter::made(made.cast())
     })
 }
 
@@ -415,10 +305,8 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filt
         "filter_destroy",
         || (),
         || {
-            if !filter.is_null() && filter != broken() {
-                // SAFETY: it came from `filter_new`, and Envoy gives it up.
-                unsafe { give_up(filter.cast::<Filter>().cast_mut()) };
-            }
+            // SAFETY: it came from `filter_new`, and Envoy gives it up.
+            unsafe { filter::give_up(filter) }
         },
     );
 }
