@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{Buffer, Configuration, Envoys, Header, Level, VERSION, load, log};
+use super::{Buffer, Configuration, Envoys, Header, Level, Stream, VERSION, load, log};
 use crate::config::{self, Config};
 use crate::{answers, request, tick};
 
@@ -192,32 +192,42 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     })
 }
 
+/// Calls `f` about a request that may go on, and refuses it if that panics or it is not known. The
+/// refusal is part of the same turn: Envoy may destroy the filter in either.
+///
+/// # Safety
+/// As [`with`].
+unsafe fn judged(
+    entry: &'static str,
+    envoy: Envoys,
+    filter: *const c_void,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> bool,
+) -> u32 {
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+        let done = caught(entry, || None, || Some(f(config, stream, state)));
+        done.unwrap_or_else(|| {
+            caught("close", || (), || request::close(stream, state));
+            false
+        })
+    };
+    // SAFETY: as the caller promises.
+    let known = caught("turn", || None, || unsafe { with(envoy, filter, turn) });
+    let goes_on = known.unwrap_or_else(|| {
+        // SAFETY: likewise.
+        caught("close", || (), || unsafe { close(envoy) });
+        false
+    });
+    if goes_on { CONTINUE } else { STOP }
+}
+
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     envoy: Envoys,
     filter: *const c_void,
     _: bool,
 ) -> u32 {
-    let goes_on = caught(
-        "request_headers",
-        || None,
-        || {
-            // SAFETY: Envoy calls about a filter that is alive, on its thread.
-            unsafe { with(envoy, filter, request::headers) }
-        },
-    );
-    if let Some(goes_on) = goes_on {
-        return if goes_on { CONTINUE } else { STOP };
-    }
-    caught(
-        "close",
-        || (),
-        || {
-            // SAFETY: likewise.
-            unsafe { close(envoy, filter) }
-        },
-    );
-    STOP
+    // SAFETY: Envoy calls about a filter that is alive, on its thread.
+    unsafe { judged("request_headers", envoy, filter, request::headers) }
 }
 
 #[unsafe(no_mangle)]
@@ -225,30 +235,11 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trai
     envoy: Envoys,
     filter: *const c_void,
 ) -> u32 {
-    let goes_on = caught(
-        "request_trailers",
-        || None,
-        || {
-            // SAFETY: Envoy calls about a filter that is alive, on its thread.
-            unsafe {
-                with(envoy, filter, |_, stream, state| {
-                    request::trailers(stream, state)
-                })
-            }
-        },
-    );
-    if let Some(goes_on) = goes_on {
-        return if goes_on { CONTINUE } else { STOP };
-    }
-    caught(
-        "close",
-        || (),
-        || {
-            // SAFETY: likewise.
-            unsafe { close(envoy, filter) }
-        },
-    );
-    STOP
+    let trailers = |_: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+        request::trailers(stream, state)
+    };
+    // SAFETY: Envoy calls about a filter that is alive, on its thread.
+    unsafe { judged("request_trailers", envoy, filter, trailers) }
 }
 
 #[unsafe(no_mangle)]
@@ -278,25 +269,21 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     filter: *const c_void,
     _: u64,
 ) {
-    let is_done = caught(
-        "scheduled",
-        || false,
-        || {
-            // SAFETY: Envoy calls about a filter that is alive, on its thread.
-            unsafe { with(envoy, filter, request::asked_again) };
-            true
-        },
-    );
-    if !is_done {
-        caught(
-            "close",
-            || (),
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+        let done = caught(
+            "scheduled",
+            || false,
             || {
-                // SAFETY: likewise.
-                unsafe { close(envoy, filter) }
+                request::asked_again(config, stream, state);
+                true
             },
         );
-    }
+        if !done {
+            caught("close", || (), || request::close(stream, state));
+        }
+    };
+    // SAFETY: Envoy calls about a filter that is alive, on its thread.
+    caught("turn", || None, || unsafe { with(envoy, filter, turn) });
 }
 
 #[unsafe(no_mangle)]

@@ -112,19 +112,11 @@ pub unsafe fn with<R>(
 /// Refuses a request about which nothing is known.
 ///
 /// # Safety
-/// As [`with`].
-pub unsafe fn close(envoy: Envoys, filter: *const c_void) {
+/// `envoy` is a filter that Envoy is calling about on its thread.
+pub unsafe fn close(envoy: Envoys) {
     // SAFETY: as the caller promises.
-    let known = unsafe {
-        with(envoy, filter, |_, stream, state| {
-            request::close(stream, state)
-        })
-    };
-    if known.is_none() {
-        // SAFETY: as the caller promises.
-        let stream = unsafe { Stream::new(envoy) };
-        if let Some(mut stream) = stream {
-            request::close(&mut stream, &mut request::State::default());
-        }
+    let stream = unsafe { Stream::new(envoy) };
+    if let Some(mut stream) = stream {
+        request::close(&mut stream, &mut request::State::default());
     }
 }
