@@ -245,7 +245,7 @@ impl<'h> Table<'h> {
         Ok(())
     }
 
-    /// Whether a key is switched off; `None` if it stays out.
+    /// Whether a key is disabled; `None` if it is left out.
     fn is_disabled(&self, record: &StringRecord, place: &str, found: &mut Found) -> Option<bool> {
         match self.switch(record) {
             Switch::On => Some(false),
@@ -259,7 +259,7 @@ impl<'h> Table<'h> {
             }
             Switch::Out(word) => {
                 let word = printable(&word, 40);
-                found.leave(place, format!("stays out: its status is `{word}`"));
+                found.leave(place, format!("is left out: its status is `{word}`"));
                 None
             }
         }

@@ -131,7 +131,7 @@ fn a_caller_is_told_what_is_wrong_with_the_path() {
         ("/a%2Fb", "escaped slash"),
         ("/a/../b", "dot segment"),
         ("/a;b", "`;`"),
-        ("//a", "doubled slash"),
+        ("//a", "double slash"),
         ("/\\a", "backslash"),
         ("/%61", "escape"),
         ("/a%00", "control character"),

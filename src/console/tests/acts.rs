@@ -150,7 +150,7 @@ async fn a_key_is_shown_once_and_made_once() {
     assert_eq!(made.text.matches(&key).count(), 2);
     let again = person.post("/console/clients/acme/issue", &form).await;
     assert_eq!(again.status, 200);
-    assert!(again.text.contains("done already") && !again.text.contains(&key));
+    assert!(again.text.contains("already done") && !again.text.contains(&key));
     for page in PAGES {
         assert!(!person.get(page).await.text.contains(&key), "{page}");
     }

@@ -25,7 +25,7 @@ fn adcs_files_hold_consumers_in_their_groups() {
     assert_eq!(found.clients["initech"].plan.as_deref(), Some("silver"));
     assert_eq!(key(&found, "adc-hooli-3c6a8d1b9f4e").name, "first");
     assert!(left(&found, "`second`", "only key-auth credentials"));
-    assert!(left(&found, "`services`", "what routes ask for"));
+    assert!(left(&found, "`services`", "what routes require"));
 }
 
 #[test]

@@ -252,6 +252,8 @@ fn read_lines(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<
             let place = format!("{name}:{}", i + 1);
             let value = serde_json::from_str(l).map_err(|e| shape(name, i + 1, &e.to_string()))?;
             let line = reading::read(value).map_err(|(path, e)| fields(&place, &path, &e))?;
+            // A value keeps only the last of two fields of one name.
+            serde_json::from_str::<Line>(l).map_err(|e| shape(name, i + 1, &e.to_string()))?;
             Ok((place, line))
         })
         .collect()

@@ -153,7 +153,7 @@ fn what_a_server_leaves_open_is_said() {
         (
             "[{url: 'https://{t}.{r}.a.example', variables: {t: {default: x}, r: {default: eu}}}]",
             "server https://{t}.{r}.a.example",
-            "`{r}` can be anything; `eu` is taken",
+            "`{r}` can be anything; `eu` is used",
         ),
     ] {
         let said = said(&places(servers).1, place);
