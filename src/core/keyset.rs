@@ -14,7 +14,7 @@
 use core::fmt;
 use core::hash::{Hash as _, Hasher as _};
 use core::str::FromStr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -214,9 +214,9 @@ impl Signed {
 /// What a plugin configuration turned out to be.
 pub enum Artefact {
     /// A keyset, complete in itself.
-    Keyset(Rc<Keyset>),
+    Keyset(Arc<Keyset>),
     /// What changed since one.
-    Overlay(Rc<Overlay>),
+    Overlay(Arc<Overlay>),
 }
 
 impl Artefact {
@@ -258,7 +258,7 @@ pub enum Lookup<'a> {
     Corrupt,
 }
 
-/// A keyset in force: verified, with its policy compiled. Not shared between threads.
+/// A keyset in force: verified, with its policy compiled. Threads share it.
 pub struct Keyset {
     /// The store that it comes from.
     pub store: StoreId,
@@ -269,7 +269,7 @@ pub struct Keyset {
     /// Wall-clock seconds after which it is rejected.
     pub not_after: Option<u64>,
     /// Its policy. Shared, because a listener keeps it longer than the keys are kept.
-    pub policy: Rc<Policy>,
+    pub policy: Arc<Policy>,
     /// The id of that policy.
     pub policy_id: PolicyId,
     /// Names of the environments; entries refer to them by position.
@@ -282,7 +282,7 @@ pub struct Keyset {
     pub certificates: bool,
     /// The name by which overlays refer to it.
     pub name: BaseName,
-    quotas: Rc<[Option<Quota>]>,
+    quotas: Arc<[Option<Quota>]>,
     table: Table,
 }
 
@@ -348,13 +348,13 @@ impl Keyset {
     }
 
     /// Its policy by itself, without the keys.
-    pub fn rules(&self) -> Rc<Rules> {
-        Rc::new(Rules {
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::new(Rules {
             name: self.name.clone(),
             not_after: self.not_after,
-            policy: Rc::clone(&self.policy),
+            policy: Arc::clone(&self.policy),
             policy_id: self.policy_id,
-            quotas: Rc::clone(&self.quotas),
+            quotas: Arc::clone(&self.quotas),
         })
     }
 

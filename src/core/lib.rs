@@ -27,6 +27,7 @@
 //! | [`limit::bucket`] | token buckets over one `u64`, several taken together |
 //! | [`limit::quota`] | quotas by day or month: windows in a time zone, and what was taken in them |
 //! | [`decide`] | all of it as one pure function |
+//! | [`outcome`] | what that does to a request that is let in |
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
 //! Beside these are [`report`] and [`report::usage`], which an Envoy sends to the control plane,
@@ -44,7 +45,8 @@ pub mod hex;
 pub mod key;
 pub mod keyset;
 pub mod limit;
-mod mix;
+pub mod mix;
+pub mod outcome;
 pub mod policy;
 pub mod reply;
 pub mod report;

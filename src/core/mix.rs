@@ -39,3 +39,8 @@ impl Hasher for Mix {
 
 /// A table under [`Mix`].
 pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+
+/// What such tables hash with, for who spreads keys over several.
+pub fn hasher() -> BuildHasherDefault<Mix> {
+    BuildHasherDefault::default()
+}

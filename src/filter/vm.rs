@@ -6,7 +6,7 @@
 //! resources. Each listener has its own policy: [`Holding`] knows which.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::host::{self, Level};
 use super::{metrics, slots, standing};
@@ -90,7 +90,7 @@ pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
 /// Envoy keeps a replaced root as long as it has streams, and silently reuses it if its
 /// configuration is pushed again in the meantime. So a root whose keyset is not the newest checks
 /// with each request whether a listener still has that keyset.
-pub fn in_force(root: u32, store: StoreId) -> Result<Rc<InForce>, Unavailable> {
+pub fn in_force(root: u32, store: StoreId) -> Result<Arc<InForce>, Unavailable> {
     let alone = with(store, |held| held.alone(root).cloned()).flatten();
     if let Some(name) = alone.filter(|name| !standing::is_noted(store, name)) {
         let _ = with(store, |held| held.step_back(root));

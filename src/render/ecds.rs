@@ -11,13 +11,18 @@ use crate::proto::core::{
 };
 use crate::proto::discovery::DiscoveryResponse;
 use crate::proto::google::{Any, Duration};
+use crate::proto::module::{DynamicModuleConfig, DynamicModuleFilter};
 use crate::proto::wasm::{
     EnvironmentVariables, FailurePolicy, PluginConfig, ReloadConfig, Vm, VmConfig, Wasm,
 };
 
 /// The type of the resources that discovery serves.
 pub const TYPED_CONFIG: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+/// The type of the filter in WebAssembly.
+pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+/// The type of the native filter.
+pub const MODULE: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
 /// Root id and vm id. The vm id names the buckets in shared data.
@@ -36,7 +41,7 @@ pub struct Push<'a> {
     /// Name of the resource: of the filter in Envoy's configuration, and of the plugin. The
     /// filter leaves a mark under it for its own guard.
     pub name: &'a str,
-    /// Where Envoy finds the filter's code.
+    /// Where Envoy finds the filter's code: a file of WebAssembly, or a native module's.
     pub wasm: &'a Path,
     /// For Envoy's statistics and config dump.
     pub version_info: String,
@@ -45,28 +50,38 @@ pub struct Push<'a> {
 impl Push<'_> {
     /// As JSON, with the sealed keyset as a StringValue.
     pub fn json(self, configuration: &str) -> Vec<u8> {
+        let configuration = json!({"@type": STRING, "value": configuration});
+        let typed_config = match module_name(self.wasm) {
+            Some(module) => json!({
+                "@type": MODULE,
+                "dynamic_module_config": {"name": module, "do_not_close": true},
+                "filter_name": self.name,
+                "filter_config": configuration,
+            }),
+            None => json!({
+                "@type": WASM,
+                "config": {
+                    "name": self.name,
+                    "root_id": NAME,
+                    "failure_policy": "FAIL_RELOAD",
+                    "reload_config": {"backoff": {"base_interval": format!("0.{RELOAD_AFTER_MS:03}s")}},
+                    "vm_config": {
+                        "vm_id": NAME,
+                        "runtime": RUNTIME,
+                        "code": {"local": {"filename": self.wasm.to_string_lossy()}},
+                        "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
+                    },
+                    "configuration": configuration,
+                },
+            }),
+        };
         let value = json!({
             "version_info": self.version_info,
             "type_url": TYPED_CONFIG,
             "resources": [{
                 "@type": TYPED_CONFIG,
                 "name": self.name,
-                "typed_config": {
-                    "@type": WASM,
-                    "config": {
-                        "name": self.name,
-                        "root_id": NAME,
-                        "failure_policy": "FAIL_RELOAD",
-                        "reload_config": {"backoff": {"base_interval": format!("0.{RELOAD_AFTER_MS:03}s")}},
-                        "vm_config": {
-                            "vm_id": NAME,
-                            "runtime": RUNTIME,
-                            "code": {"local": {"filename": self.wasm.to_string_lossy()}},
-                            "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
-                        },
-                        "configuration": {"@type": STRING, "value": configuration},
-                    },
-                },
+                "typed_config": typed_config,
             }],
         });
         value.to_string().into_bytes()
@@ -85,9 +100,31 @@ impl Push<'_> {
     }
 }
 
+/// The name of a native module, if the file is one: Envoy looks for `lib<name>.so` in the folders
+/// that its own environment names.
+pub fn module_name(file: &Path) -> Option<&str> {
+    let name = file.file_name()?.to_str()?;
+    let name = name.strip_prefix("lib")?.strip_suffix(".so")?;
+    (!name.is_empty()).then_some(name)
+}
+
 /// The filter of that name, with its code at `wasm` and the sealed keyset as a BytesValue. Base and
 /// overlay differ only in name and configuration, so that they share the VM of each worker.
 pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtensionConfig {
+    if let Some(module) = module_name(wasm) {
+        let filter = DynamicModuleFilter {
+            dynamic_module_config: Some(DynamicModuleConfig {
+                name: module.to_owned(),
+                do_not_close: true,
+            }),
+            filter_name: name.to_owned(),
+            filter_config: Some(Any::pack(&configuration)),
+        };
+        return TypedExtensionConfig {
+            name: name.to_owned(),
+            typed_config: Some(Any::pack(&filter)),
+        };
+    }
     let code = AsyncDataSource {
         specifier: Some(CodeSource::Local(DataSource {
             specifier: Some(DataSpecifier::Filename(wasm.to_string_lossy().into_owned())),
@@ -131,7 +168,9 @@ pub fn configuration_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
         let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
             return Some(bytes);
         };
-        return match value.pointer("/resources/0/typed_config/config/configuration/value") {
+        let of_wasm = "/resources/0/typed_config/config/configuration/value";
+        let of_module = "/resources/0/typed_config/filter_config/value";
+        return match value.pointer(of_wasm).or_else(|| value.pointer(of_module)) {
             Some(Value::String(s)) => Some(s.clone().into_bytes()),
             _ if value.get("resources").is_some() => None,
             _ => Some(bytes),
@@ -140,19 +179,32 @@ pub fn configuration_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
     let response = DiscoveryResponse::decode(bytes.as_slice()).ok()?;
     let resource = response.resources.first()?;
     let config = TypedExtensionConfig::decode(resource.value.as_slice()).ok()?;
-    let wasm = Wasm::decode(config.typed_config?.value.as_slice()).ok()?;
+    let filter = config.typed_config?;
+    let configuration = match filter.type_url == MODULE {
+        true => {
+            DynamicModuleFilter::decode(filter.value.as_slice())
+                .ok()?
+                .filter_config
+        }
+        false => {
+            Wasm::decode(filter.value.as_slice())
+                .ok()?
+                .config?
+                .configuration
+        }
+    };
     // StringValue and BytesValue are the same on the wire.
-    Vec::<u8>::decode(wasm.config?.configuration?.value.as_slice()).ok()
+    Vec::<u8>::decode(configuration?.value.as_slice()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn push() -> Push<'static> {
+    fn push(file: &'static str) -> Push<'static> {
         Push {
             name: "keystile",
-            wasm: Path::new("/lib/keystile.wasm"),
+            wasm: Path::new(file),
             version_info: "7-1".to_owned(),
         }
     }
@@ -161,12 +213,30 @@ mod tests {
     fn both_forms_give_back_the_configuration_that_went_in() {
         let text = r#"{"format":1,"pages":""}"#;
         let want = text.as_bytes().to_vec();
-        assert_eq!(configuration_in(push().json(text)), Some(want.clone()));
-        let raw = b"{\"format\":1}\n\x00\xff".to_vec();
-        let file = push().protobuf(raw.clone());
-        assert_eq!(configuration_in(file), Some(raw));
+        for file in ["/lib/keystile.wasm", "/lib/libkeystile.so"] {
+            let written = push(file).json(text);
+            assert_eq!(configuration_in(written), Some(want.clone()));
+            let raw = b"{\"format\":1}\n\x00\xff".to_vec();
+            let written = push(file).protobuf(raw.clone());
+            assert_eq!(configuration_in(written), Some(raw));
+        }
         assert_eq!(configuration_in(want.clone()), Some(want));
         assert_eq!(configuration_in(b"no such thing".to_vec()), None);
         assert_eq!(configuration_in(b"{\"resources\":[]}".to_vec()), None);
+    }
+
+    #[test]
+    fn a_module_is_named_as_envoy_looks_for_it() {
+        for (file, name) in [
+            ("/opt/libkeystile-0.2.0.so", Some("keystile-0.2.0")),
+            ("libkeystile.so", Some("keystile")),
+            ("lib.so", None),
+            ("/lib/keystile.wasm", None),
+            ("keystile.so", None),
+        ] {
+            assert_eq!(module_name(Path::new(file)), name, "{file}");
+        }
+        let written = String::from_utf8(push("libkeystile-2.so").json("{}")).unwrap();
+        assert!(written.contains(r#""name":"keystile-2""#), "{written}");
     }
 }

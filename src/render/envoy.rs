@@ -1,7 +1,10 @@
 //! Envoy's own configuration for a user's ports and paths: the files of `envoy/` with a few values
 //! replaced in place, so that every comment stays and the two cannot diverge.
 
+mod native;
 pub mod parts;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -102,11 +105,21 @@ pub struct Bootstrap<'a> {
     pub admin: HostPort,
     /// Where the keyset comes from.
     pub source: Source<'a>,
+    /// The name of the native module, in place of the filter in WebAssembly.
+    pub module: Option<&'a str>,
 }
 
 impl Bootstrap<'_> {
     /// The whole file.
     pub fn render(&self) -> Result<String> {
+        let text = self.of_wasm()?;
+        match self.module {
+            Some(name) => native::native(&text, name),
+            None => Ok(text),
+        }
+    }
+
+    fn of_wasm(&self) -> Result<String> {
         let template = match self.source {
             Source::File(_) => ECDS,
             Source::Discovery { .. } => DISCOVERY,
@@ -121,7 +134,7 @@ impl Bootstrap<'_> {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(self.head(&edit.finish()))
             }
             Source::Discovery {
                 discovery,
@@ -131,13 +144,13 @@ impl Bootstrap<'_> {
                 edit.set("node.id", quoted(node))?;
                 edit.endpoint(DISCOVERY_CLUSTER, discovery)?;
                 edit.endpoint(CONTROL_CLUSTER, control)?;
-                Ok(head("envoy.yaml", &edit.finish()))
+                Ok(self.head(&edit.finish()))
             }
             Source::Inline { keyset, wasm } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
                 edit.set(&path, quoted(wasm.display()))?;
-                let body = head("envoy.yaml", &edit.finish());
+                let body = self.head(&edit.finish());
                 match body.matches(KEYSET).count() {
                     1 => Ok(body.replacen(KEYSET, keyset, 1)),
                     n => Err(drifted(&format!("`{KEYSET}` stands there {n} times"))),
@@ -145,17 +158,29 @@ impl Bootstrap<'_> {
             }
         }
     }
-}
 
-/// Replaces the template's heading with one for the result.
-fn head(name: &str, text: &str) -> String {
-    let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
-    format!(
-        "# Printed by `keystilectl render envoy`. To start:\n\
-         #\n\
-         #   export \"$(keystilectl signing-key export)\"\n\
-         #   envoy -c {name}\n\n{body}"
-    )
+    /// Replaces the template's heading with one for the result.
+    fn head(&self, text: &str) -> String {
+        let body = text.split_once("\n\n").map_or(text, |(_, body)| body);
+        // Envoy looks for modules in these folders, and tells them nothing of itself.
+        let folder = match self.module {
+            Some(_) => "#   export ENVOY_DYNAMIC_MODULES_SEARCH_PATH=/usr/lib/keystile\n",
+            None => "",
+        };
+        let node = match (self.module, &self.source) {
+            (Some(_), Source::Discovery { node, .. }) => {
+                format!("#   export KEYSTILE_NODE={}\n", quoted(node))
+            }
+            _ => String::new(),
+        };
+        format!(
+            "# Printed by `keystilectl render envoy`. To start:\n\
+             #\n\
+             #   export \"$(keystilectl signing-key export)\"\n\
+             {folder}{node}\
+             #   envoy -c envoy.yaml\n\n{body}"
+        )
+    }
 }
 
 /// A scalar of YAML that means just this text.
@@ -232,157 +257,5 @@ impl<'t> Edit<'t> {
         }
         out.push_str(self.text.get(at..).unwrap_or_default());
         out
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ecds;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    fn bootstrap(source: Source<'_>, upstream: &str) -> Node {
-        let bootstrap = Bootstrap {
-            listen: HostPort::parse("[::]:8443").unwrap(),
-            upstream: HostPort::parse(upstream).unwrap(),
-            admin: HostPort::parse("127.0.0.1:9999").unwrap(),
-            source,
-        };
-        let text = bootstrap.render().unwrap();
-        assert!(text.contains("The guard. If a worker"), "comments stay");
-        yaml::parse(&text).ok().unwrap()
-    }
-
-    fn at(node: &Node, path: &str) -> serde_json::Value {
-        node.at(path).unwrap().json()
-    }
-
-    #[test]
-    fn ports_and_paths_are_put_in_their_places() {
-        let node = bootstrap(
-            Source::File(Path::new("/var/lib/key stile/ecds.pb")),
-            "127.0.0.1:8000",
-        );
-        assert_eq!(
-            at(&node, &format!("{LISTENER}.address.socket_address.address")),
-            "::"
-        );
-        assert_eq!(
-            at(
-                &node,
-                &format!("{LISTENER}.address.socket_address.port_value")
-            ),
-            8443
-        );
-        assert_eq!(at(&node, "admin.address.socket_address.port_value"), 9999);
-        assert_eq!(at(&node, &format!("{CLUSTER}.type")), "STATIC");
-        assert_eq!(
-            at(
-                &node,
-                &format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path")
-            ),
-            "/var/lib/key stile/ecds.pb"
-        );
-        assert_eq!(at(&node, &format!("{FILTERS}[1].name")), "keystile-guard");
-    }
-
-    #[test]
-    fn a_host_name_is_resolved_and_a_keyset_is_written_in() {
-        let keyset = r#"{"format":1,"pages":""}"#;
-        let source = Source::Inline {
-            keyset,
-            wasm: Path::new("/lib/keystile.wasm"),
-        };
-        let node = bootstrap(source, "users.internal:80");
-        assert_eq!(at(&node, &format!("{CLUSTER}.type")), "STRICT_DNS");
-        assert_eq!(
-            at(
-                &node,
-                &format!("{FILTERS}[0].typed_config.config.configuration.value")
-            ),
-            keyset
-        );
-        assert_eq!(
-            at(
-                &node,
-                &format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename")
-            ),
-            "/lib/keystile.wasm"
-        );
-    }
-
-    #[test]
-    fn two_filters_discover_their_configuration_from_a_server() {
-        let source = Source::Discovery {
-            discovery: &HostPort::parse("keystile.internal:18000").unwrap(),
-            control: &HostPort::parse("10.0.0.7:8443").unwrap(),
-            node: "edge 7",
-        };
-        let node = bootstrap(source, "127.0.0.1:8000");
-        let names = [
-            "keystile-base",
-            "keystile",
-            "keystile-guard",
-            "envoy.filters.http.router",
-        ];
-        for (n, name) in names.iter().enumerate() {
-            assert_eq!(at(&node, &format!("{FILTERS}[{n}].name")), *name);
-        }
-        assert_eq!(at(&node, &format!("{FILTERS}[0].disabled")), true);
-        assert!(node.at(&format!("{FILTERS}[1].disabled")).is_none());
-        assert_eq!(at(&node, "node.id"), "edge 7");
-        let place = "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address";
-        for (cluster, name, kind, port) in [
-            (CLUSTER, "upstream", "STATIC", 8000),
-            (DISCOVERY_CLUSTER, "keystile-discovery", "STRICT_DNS", 18000),
-            (CONTROL_CLUSTER, "keystile-control", "STATIC", 8443),
-        ] {
-            assert_eq!(at(&node, &format!("{cluster}.name")), name);
-            assert_eq!(at(&node, &format!("{cluster}.type")), kind);
-            assert_eq!(at(&node, &format!("{cluster}.{place}.port_value")), port);
-        }
-    }
-
-    #[test]
-    fn every_configuration_has_the_same_keeper_for_the_vm_id_of_the_filter() {
-        let keeper = |text: &str| {
-            let node = yaml::parse(text).ok().unwrap();
-            node.at("bootstrap_extensions[0]").unwrap().json()
-        };
-        let first = keeper(ECDS);
-        let vm = "/typed_config/config/vm_config/vm_id";
-        assert_eq!(first.pointer(vm), Some(&serde_json::json!(ecds::NAME)));
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../envoy");
-        let files = [shipped.join("examples"), shipped];
-        let files = files.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
-        let yaml = files
-            .map(|file| file.unwrap().path())
-            .filter(|file| file.extension().is_some_and(|end| end == "yaml"));
-        for file in yaml {
-            let text = std::fs::read_to_string(&file).unwrap();
-            assert_eq!(keeper(&text), first, "{}", file.display());
-        }
-    }
-
-    /// It ends up in many bootstraps, so nobody should have to take it on trust.
-    #[test]
-    fn the_keeper_is_a_module_that_can_do_nothing() {
-        let node = yaml::parse(ECDS).ok().unwrap();
-        let code = "bootstrap_extensions[0].typed_config.config.vm_config.code.local.inline_bytes";
-        let code = at(&node, code);
-        let code = STANDARD.decode(code.as_str().unwrap()).unwrap();
-        let module = wasmi::Module::new(&wasmi::Engine::default(), &code).unwrap();
-        assert_eq!(module.imports().count(), 0);
-        let exports: Vec<_> = module.exports().map(|e| e.name()).collect();
-        assert_eq!(exports, ["malloc", "memory", "proxy_abi_version_0_2_1"]);
-        assert_eq!(code.len(), 87);
-    }
-
-    #[test]
-    fn what_is_no_host_and_port_is_refused() {
-        for bad in ["", "8000", ":8000", "a:b", "a:0", "a b:1", "a:70000"] {
-            assert!(HostPort::parse(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -226,7 +226,7 @@ fn overlays(c: &mut Criterion) {
     let mut content = content(&keys, "gold");
     let built = build(&content).unwrap();
     let base = Base::of(&built).unwrap();
-    let keyset = std::rc::Rc::new(load(&built.seal(&signer, 0), &accepted));
+    let keyset = std::sync::Arc::new(load(&built.seal(&signer, 0), &accepted));
     content.rows.truncate(1_000);
     content.rows.iter_mut().for_each(|row| row.revoked = true);
     let built = build_overlay(&content, &base).unwrap();

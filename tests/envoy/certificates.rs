@@ -3,7 +3,7 @@
 
 use crate::fixture::Keys;
 use crate::pki::Authority;
-use crate::support::{Envoy, Reply, Setup, Upstream, fresh_dir};
+use crate::support::{Envoy, Reply, Setup, Upstream, fresh_dir, shell};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -166,6 +166,9 @@ impl Scene {
 
 /// Whether this Envoy says of a certificate that it was checked.
 fn says_validated() -> bool {
+    if shell::is_module() {
+        return false;
+    }
     let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
     let minor = version
         .split('.')

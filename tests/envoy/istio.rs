@@ -1,13 +1,14 @@
 //! In a mesh: the real Envoy is given what Istio makes of the resources that `keystilectl
 //! render istio` prints.
 
+mod discovery;
 pub mod mesh;
 mod other;
 
 use crate::fixture::in_force;
 use crate::support::{
-    Answer, Companion, EcdsFile, Envoy, Load, Server, Setup, Upstream, burst, count, echoed,
-    eventually, fresh_dir, get, part,
+    Answer, Companion, EcdsFile, Envoy, Load, Setup, Upstream, burst, count, echoed, eventually,
+    fresh_dir, get, part, shell,
 };
 use crate::traps::{trapping, write_broken};
 use mesh::{Gateway, documents, resource_of};
@@ -93,6 +94,9 @@ impl Mesh {
 
 #[test]
 fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_router() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     assert_eq!(
         mesh.gateway.order(),
@@ -108,6 +112,9 @@ fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_
 
 #[test]
 fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     let (key, _) = mesh.companion.issue(&["acme"]);
     let (envoy, _) = mesh.start();
@@ -140,6 +147,9 @@ fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
 
 #[test]
 fn another_plugin_in_the_same_name_space_changes_no_verdict_and_names_no_caller() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     let wasm = fresh_dir().join("other.wasm");
     fs::write(&wasm, other::plugin()).unwrap();
@@ -246,16 +256,25 @@ fn in_force_somewhere_for_every_worker(envoy: &Envoy, version: u64) {
 
 #[test]
 fn an_edit_of_the_plugin_keeps_vms_and_buckets_and_loses_no_request() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     edited(false);
 }
 
 #[test]
 fn an_edit_that_makes_the_vms_anew_keeps_the_buckets_and_loses_no_request() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     edited(true);
 }
 
 #[test]
 fn new_vms_take_no_older_keyset_than_the_old_ones_had() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     let (key, id) = mesh.companion.issue(&["acme"]);
     let image = mesh.wasm.clone();
@@ -283,6 +302,9 @@ fn new_vms_take_no_older_keyset_than_the_old_ones_had() {
 
 #[test]
 fn a_gateway_that_loses_its_listener_takes_no_older_plugin_afterwards() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mesh = Mesh::new();
     mesh.companion
         .run(&["client", "create", "daily", "--plan", "day"]);
@@ -317,6 +339,9 @@ fn a_gateway_that_loses_its_listener_takes_no_older_plugin_afterwards() {
 
 #[test]
 fn a_trap_costs_one_request_and_those_of_the_second_that_istio_waits() {
+    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
+        return;
+    }
     let mut mesh = Mesh::new();
     mesh.wasm = write_broken(mesh.companion.dir(), crate::support::fault::trapping);
     let (key, _) = mesh.companion.issue(&["acme"]);
@@ -334,43 +359,4 @@ fn a_trap_costs_one_request_and_those_of_the_second_that_istio_waits() {
         (good == 8).then_some(())
     });
     println!("{waited} requests met the worker without its VM");
-}
-
-#[test]
-fn proxies_of_a_mesh_on_discovery_prove_a_revocation() {
-    let policy = format!("{POLICY}report: {{ cluster: keystile-control, every: 1s }}\n");
-    let companion = Companion::init(&fresh_dir(), &policy);
-    companion.run(&["client", "create", "acme"]);
-    let server = Server::start(&companion);
-    let upstream = Upstream::start();
-    let mut gateway = Gateway::new(&upstream);
-    let rendered = companion.run(&[
-        "render",
-        "istio",
-        "--discovery",
-        server.discovery(),
-        "--control",
-        server.address(),
-    ]);
-    for resource in documents(&rendered) {
-        gateway.apply(&resource);
-    }
-    assert_eq!(gateway.order()[..2], ["keystile-base", "keystile"]);
-    let (setup, _) = gateway.setup();
-    let envoy = Envoy::start(setup.signing_keys(&companion.signing_keys()));
-
-    let (key, id) = server.issue(&["acme"]);
-    let asking = get("/v1/a").bearer(&key);
-    eventually("the key to open the gateway", || {
-        (0..8)
-            .all(|_| envoy.send(&asking).status == 200)
-            .then_some(())
-    });
-    let revoked = server.json(&["key", "revoke", &id, "--wait"]);
-    assert_eq!(revoked["status"], "revoked");
-    for _ in 0..8 {
-        assert_eq!(envoy.send(&asking).status, 401);
-    }
-    let fleet = server.json(&["fleet"]).to_string();
-    assert!(fleet.contains("router~10.0.0.1~gateway-1.edge"), "{fleet}");
 }

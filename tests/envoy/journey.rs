@@ -153,7 +153,7 @@ fn a_rendered_static_configuration_serves_without_any_other_file() {
     let companion = Companion::init(&dir, POLICY);
     companion.run(&["client", "create", "acme", "--plan", "gold"]);
     let (key, id) = companion.issue(&["acme", "--scope", "read:users"]);
-    let wasm = crate::support::part("target/dist/keystile.wasm", "scripts/build");
+    let wasm = crate::support::shell::file();
     let wasm = wasm.display().to_string();
 
     let envoy = Envoy::start(companion.rendered(&upstream, &["--static", "--wasm", &wasm]));
@@ -227,7 +227,9 @@ fn a_push_onto_a_full_disk_leaves_the_old_file_and_envoy_as_they_were() {
         )
         .args(["-c", r#"trap "" XFSZ; ulimit -f 64; exec "$@""#, "bash"])
         .arg(bare.get_program())
-        .args(["push", "--wasm", "target/dist/keystile.wasm", "--ecds-file"])
+        .args(["push", "--wasm"])
+        .arg(crate::support::shell::file())
+        .arg("--ecds-file")
         .arg(&journey.file);
     let output = shell.output().unwrap();
 

@@ -24,6 +24,7 @@ mod listeners;
 mod live;
 mod metrics;
 mod modes;
+mod module;
 mod mutual_tls;
 mod outage;
 mod overlay;

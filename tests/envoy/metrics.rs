@@ -1,7 +1,7 @@
 //! What a monitoring system reads from `/stats/prometheus`.
 
 use crate::fixture::{Keys, in_force, now};
-use crate::support::{Envoy, Setup, Upstream, get};
+use crate::support::{Envoy, Setup, Upstream, get, shell};
 use std::collections::{BTreeMap, BTreeSet};
 
 const POLICY: &str = r#"
@@ -42,7 +42,7 @@ fn requests_are_counted_by_outcome_and_every_vm_tells_its_version() {
         counter(r#"keystile_requests_total{outcome="route_denied"}"#),
         Some(1)
     );
-    for vm in 0..3 {
+    for vm in 0..shell::gauges() {
         let name = format!(r#"keystile_keyset_version{{vm="{vm}"}}"#);
         assert_eq!(counter(&name), Some(keys.content.version), "{name}");
     }

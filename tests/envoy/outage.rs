@@ -1,6 +1,6 @@
 //! The server is away: what an Envoy starts from, and when it stops deciding.
 
-use crate::support::{Companion, Envoy, Server, Upstream, eventually, fresh_dir, get, part};
+use crate::support::{Companion, Envoy, Server, Upstream, eventually, fresh_dir, get};
 use std::time::{Duration, Instant};
 
 const POLICY: &str = r#"
@@ -31,7 +31,7 @@ fn an_envoy_that_starts_while_the_server_is_away_starts_from_its_last_good_file(
     // As the timer on Envoy's machine does: from the server, without a store.
     let dir = fresh_dir();
     let file = dir.join("last-good.pb").display().to_string();
-    let wasm = part("target/dist/keystile.wasm", "scripts/build");
+    let wasm = crate::support::shell::file();
     let wasm = wasm.display().to_string();
     server.json(&["push", "--ecds-file", &file, "--wasm", &wasm]);
     server.kill();

@@ -4,6 +4,7 @@
 use crate::fixture::{Keys, in_force};
 use crate::support::{
     Answer, EcdsFile, Envoy, Load, Setup, Upstream, burst, count, eventually, fault, get, quiet,
+    shell,
 };
 use crate::traps::{trapping, traps_by_thread, write_broken};
 use keystile_core::report::message;
@@ -201,6 +202,9 @@ fn a_new_base_under_load_loses_no_request() {
 
 #[test]
 fn a_worker_that_lost_its_base_denies_until_it_is_pushed_again() {
+    if shell::leaves_out("a VM that fails") {
+        return;
+    }
     let upstream = Upstream::start();
     let setup = Setup::overlay(&upstream);
     let dir: PathBuf = setup.dir().to_owned();
@@ -290,8 +294,10 @@ fn every_vm_reports_a_push_to_the_control_plane_at_once() {
         vms.dedup();
         vms
     };
+    let vm_count = shell::gauges() as u32;
     eventually("three VMs to have reported", || {
-        (vms(case.keys.content.version) == [0, 1, 2]).then_some(())
+        let all = vms(case.keys.content.version);
+        all.iter().copied().eq(0..vm_count).then_some(())
     });
 
     let mut quickest = Duration::MAX;
@@ -301,9 +307,9 @@ fn every_vm_reports_a_push_to_the_control_plane_at_once() {
         let from = Instant::now();
         case.push_overlay();
         eventually("three VMs to have reported the push", || {
-            (vms(version) == [0, 1, 2]).then_some(())
+            vms(version).iter().copied().eq(0..vm_count).then_some(())
         });
-        let last = (0..3).map(|vm| {
+        let last = (0..vm_count).map(|vm| {
             let of_vm = |(_, r): &&(Instant, Report)| r.vm == vm;
             reports(version).iter().find(of_vm).unwrap().0 - from
         });
@@ -312,12 +318,12 @@ fn every_vm_reports_a_push_to_the_control_plane_at_once() {
     println!("from an overlay push to every VM's report: {quickest:?}");
     assert!(quickest < Duration::from_millis(500));
     let (_, report) = reports(case.keys.content.version).pop().unwrap();
-    assert_eq!((report.node.as_str(), report.vms), ("keystile", 3));
+    assert_eq!((report.node.as_str(), report.vms), ("keystile", vm_count));
     // And again, unasked.
     let version = case.keys.content.version;
     let before = reports(version).len();
     eventually("every VM to have reported again", || {
-        (reports(version).len() >= before + 3).then_some(())
+        (reports(version).len() >= before + shell::gauges()).then_some(())
     });
     assert_eq!(envoy.stats("reports_unsent").values().sum::<u64>(), 0);
 }

@@ -1,7 +1,7 @@
 //! Two filters of ours in one chain: each judges by its own policy and its own keys.
 
 use crate::fixture::Keys;
-use crate::support::{Envoy, Reply, Setup, Upstream, get};
+use crate::support::{Envoy, Reply, Setup, Upstream, get, shell};
 
 const STRIPS: &str = r#"
 version: 1
@@ -60,6 +60,9 @@ fn a_second_policy_of_the_same_store_is_asked_as_well() {
 /// its own filter alone writes.
 #[test]
 fn neither_filter_stands_in_for_the_other_at_its_guard() {
+    if shell::leaves_out("guards stand behind what a worker may lack") {
+        return;
+    }
     let upstream = Upstream::start();
     let (mut first, mut second) = (Keys::new(STRIPS), Keys::new(SCOPED));
     let key = first.issue("acme");
@@ -95,6 +98,13 @@ fn setup(upstream: &Upstream, second: &mut Keys) -> Setup {
         "route: {cluster: upstream}",
         "route: {cluster: upstream, internal_redirect_policy: {max_internal_redirects: 1}}",
     );
+    let setup = match shell::is_module() {
+        true => {
+            second.rename_signing_key("second");
+            setup.signing_keys(&second.signing_keys())
+        }
+        false => setup,
+    };
     let response = crate::support::EcdsFile::response(&second.sealed());
     let wasm = response["resources"][0]["typed_config"].to_string();
     let wasm = wasm

@@ -1,6 +1,6 @@
 //! Keysets as the companion makes them, from the same library, without its store.
 
-use crate::proxy::{Envoy, Push, Setup, Upstream, eventually};
+use crate::proxy::{Envoy, Push, Setup, Upstream, eventually, shell};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::{self, Digest, KeyId};
@@ -213,7 +213,8 @@ impl Keys {
 pub fn in_force(envoy: &Envoy, version: u64) {
     eventually("every VM to have the keyset in force", || {
         let shown = envoy.versions();
-        (shown.len() == 3 && shown.iter().all(|shown| *shown == version)).then_some(())
+        (shown.len() == shell::gauges() && shown.iter().all(|shown| *shown == version))
+            .then_some(())
     });
 }
 

@@ -19,6 +19,7 @@ use crate::proto::listener::{
     Address, Field, FieldKind, Filter, FilterChain, FilterConfig, ListValue, Listener, Place, Port,
     SocketAddress, Struct, TypedStruct,
 };
+use crate::proto::module::{DynamicModuleConfig, DynamicModuleFilter};
 use crate::proto::ratelimit::{
     Code, Entry, RateLimitDescriptor, RateLimitRequest, RateLimitResponse,
 };
@@ -51,6 +52,7 @@ pub fn samples() -> Vec<Sample> {
         of(answered_delta()),
         of(extension()),
         of(wasm()),
+        of(module()),
         of(listener()),
         of(typed_struct()),
         of(api_key_auth()),
@@ -241,6 +243,24 @@ fn wasm() -> (Wasm, Value) {
         config: Some(plugin),
     };
     (message, json!({"config": plugin_read}))
+}
+
+fn module() -> (DynamicModuleFilter, Value) {
+    let message = DynamicModuleFilter {
+        dynamic_module_config: Some(DynamicModuleConfig {
+            name: "keystile".to_owned(),
+            do_not_close: true,
+        }),
+        filter_name: "second".to_owned(),
+        filter_config: Some(Any::pack(&vec![1, 2])),
+    };
+    let bytes = json!({"@type": "google.protobuf.BytesValue", "value": {"value": "0102"}});
+    let want = json!({
+        "dynamic_module_config": {"name": "keystile", "do_not_close": true},
+        "filter_name": "second",
+        "filter_config": bytes,
+    });
+    (message, want)
 }
 
 fn listener() -> (Listener, Value) {

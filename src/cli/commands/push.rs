@@ -2,7 +2,7 @@
 
 use std::path::{self, Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use keystile_core::keyset::Built;
 use serde_json::json;
 
@@ -11,9 +11,12 @@ use keystile_api::keyset;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_registry::publish;
-use keystile_render::ecds::Push as Resource;
+use keystile_render::ecds::{Push as Resource, module_name};
 use keystile_system as system;
 use keystile_system::file;
+
+/// The native module, as `scripts/build` names it.
+const MODULE: &str = "libkeystile.so";
 
 /// Hand the keyset to Envoy: write the file that it watches
 #[derive(Args)]
@@ -29,9 +32,8 @@ pub struct Push {
     /// The file to write; .pb for protobuf, otherwise JSON
     #[arg(long, value_name = "FILE")]
     ecds_file: PathBuf,
-    /// Where Envoy finds the filter [default: keystile.wasm next to keystilectl]
-    #[arg(long, value_name = "FILE")]
-    wasm: Option<PathBuf>,
+    #[command(flatten)]
+    filter: Filter,
     /// Name of the filter in Envoy's configuration
     #[arg(long, value_name = "NAME", default_value = "keystile")]
     name: String,
@@ -40,7 +42,7 @@ pub struct Push {
 impl Push {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
-        let wasm = wasm(cx, self.wasm.clone())?;
+        let wasm = self.filter.file(cx)?;
         if cx.server.is_some() {
             return self.fetch_and_write(cx, &wasm);
         }
@@ -113,9 +115,67 @@ impl Push {
     }
 }
 
+/// The two forms that the filter comes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// In WebAssembly: portable, and in a sandbox of Envoy's
+    #[default]
+    Wasm,
+    /// As a native module: faster, trusted code, for Envoy 1.38 and later
+    Module,
+}
+
+/// Which filter Envoy runs, and where it finds it.
+#[derive(Args, Clone)]
+pub struct Filter {
+    /// Which filter Envoy runs: keystile.wasm, or libkeystile.so
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "KEYSTILE_SHELL",
+        hide_env = true
+    )]
+    pub shell: Shell,
+    /// Where Envoy finds the filter [default: keystile.wasm next to keystilectl; with --shell module
+    /// libkeystile.so, which Envoy looks for in ENVOY_DYNAMIC_MODULES_SEARCH_PATH]
+    #[arg(long, value_name = "FILE")]
+    pub wasm: Option<PathBuf>,
+}
+
+impl Filter {
+    /// Where Envoy finds it.
+    pub fn file(&self, cx: &Context) -> Result<PathBuf> {
+        match self.shell {
+            Shell::Wasm => wasm(cx, self.wasm.clone()),
+            Shell::Module => self.module(),
+        }
+    }
+
+    /// The module's file. Envoy looks for its name, wherever that lies here.
+    pub fn module(&self) -> Result<PathBuf> {
+        let file = self.wasm.clone().unwrap_or_else(|| MODULE.into());
+        match module_name(&file) {
+            Some(_) => Ok(file),
+            None => Err(refuse(
+                Code::InvalidName,
+                format_args!("`{}` is no name of a module", file.display()),
+                "Envoy looks for `lib<name>.so`: write `--wasm libkeystile.so`",
+            )),
+        }
+    }
+}
+
 /// Where Envoy finds the filter, absolute: Envoy may be started in another folder.
 pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(given) = given {
+        if module_name(&given).is_some() {
+            return Err(refuse(
+                Code::FieldsConflict,
+                format_args!("`{}` is a native module", given.display()),
+                "add `--shell module`, or name keystile.wasm",
+            ));
+        }
         let wasm = path::absolute(&given).map_err(|e| {
             refuse(
                 Code::FileUnreadable,

@@ -10,10 +10,11 @@ use std::path::{self, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::push::wasm;
+use super::push::{Filter, Shell};
 use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::publish;
+use keystile_render::ecds::module_name;
 use keystile_render::envoy::{Bootstrap, HostPort, Source};
 
 /// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
@@ -64,9 +65,8 @@ pub struct Envoy {
     /// Include the keyset as it is now: it then changes only when Envoy restarts
     #[arg(long = "static")]
     inline: bool,
-    /// With --static: where Envoy finds the filter [default: keystile.wasm next to keystilectl]
-    #[arg(long, value_name = "FILE", requires = "inline")]
-    wasm: Option<PathBuf>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 fn node_id(text: &str) -> std::result::Result<String, String> {
@@ -91,12 +91,24 @@ impl Render {
 
 impl Envoy {
     fn run(self, cx: &Context) -> Result<()> {
+        if self.filter.shell == Shell::Wasm && self.filter.wasm.is_some() && !self.inline {
+            return Err(refuse(
+                Code::FieldsConflict,
+                "`--wasm` says nothing here",
+                "leave it out: what `push` and `serve` hand to Envoy says where the filter is; or write the keyset in with `--static`",
+            ));
+        }
+        let file = match self.filter.shell {
+            Shell::Module => Some(self.filter.module()?),
+            Shell::Wasm => None,
+        };
         let print = |source| {
             let bootstrap = Bootstrap {
                 listen: self.listen,
                 upstream: self.upstream,
                 admin: self.admin,
                 source,
+                module: file.as_deref().and_then(module_name),
             };
             output::raw(bootstrap.render()?.as_bytes())
         };
@@ -108,7 +120,7 @@ impl Envoy {
             });
         }
         if self.inline {
-            let wasm = wasm(cx, self.wasm)?;
+            let wasm = self.filter.file(cx)?;
             let keyset =
                 publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
             return print(Source::Inline {

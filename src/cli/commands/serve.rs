@@ -9,6 +9,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::Context;
+use super::push::{Filter, Shell};
 use keystile_console as console;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
@@ -93,9 +94,8 @@ pub struct Serve {
     /// Requests a second that one token may send; the burst is four times as many
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate_limit: u32,
-    /// The path of the filter on the machines of Envoys [default: keystile.wasm next to keystilectl]
-    #[arg(long, value_name = "FILE")]
-    wasm: Option<PathBuf>,
+    #[command(flatten)]
+    filter: Filter,
     /// Most discovery streams at once; an Envoy opens one or two
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_streams: u32,
@@ -209,8 +209,11 @@ impl Serve {
     /// Where Envoys find the filter. It has to be on their machines; a server on another machine,
     /// or one that serves only the API, does not need it.
     fn filter(&self, cx: &Context) -> Result<PathBuf> {
+        if self.filter.shell == Shell::Module {
+            return self.filter.module();
+        }
         let beside = || Some(system::executable_folder()?.join("keystile.wasm"));
-        match (&self.wasm, beside()) {
+        match (&self.filter.wasm, beside()) {
             (None, Some(path)) if !path.exists() => {
                 tracing::warn!(
                     path = %path.display(),

@@ -4,7 +4,7 @@
 //! older than what was in force anywhere in the process (the *floor*) is put in force, because it
 //! would undo a revocation; and an overlay is put in force only with its own base.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
 use crate::policy::ReportTarget;
@@ -25,15 +25,15 @@ pub struct Holding {
     in_force: Option<InForce>,
     /// The base that is loaded: the one in force, or one below the floor that waits for
     /// its overlay.
-    base: Option<Rc<Keyset>>,
+    base: Option<Arc<Keyset>>,
     /// The overlay that was in force with it. Kept separately, because the base is released before
     /// the next one is loaded, which may be the same again.
-    overlay: Option<Rc<Overlay>>,
+    overlay: Option<Arc<Overlay>>,
     /// An overlay newer than what is in force, whose base is not loaded.
-    waiting: Option<Rc<Overlay>>,
+    waiting: Option<Arc<Overlay>>,
     /// Overlays newer than what is in force, none of which includes all changes of another. What
     /// they take away counts until something equally new is in force, whichever of them is waiting.
-    heeded: Vec<Rc<Overlay>>,
+    heeded: Vec<Arc<Overlay>>,
     /// Something was in force until memory was released for what is being loaded.
     making_room: bool,
     /// The listeners that decide by it, and by which policy.
@@ -123,7 +123,7 @@ impl Holding {
         }
     }
 
-    fn take_base(&mut self, base: Rc<Keyset>, newest: u64) -> Taken {
+    fn take_base(&mut self, base: Arc<Keyset>, newest: u64) -> Taken {
         if self.base.as_ref().is_some_and(|b| b.name == base.name) {
             return match self.in_force {
                 Some(_) => Taken::InForce,
@@ -144,7 +144,7 @@ impl Holding {
         Taken::Older(newest)
     }
 
-    fn take_overlay(&mut self, overlay: Rc<Overlay>, newest: u64) -> Taken {
+    fn take_overlay(&mut self, overlay: Arc<Overlay>, newest: u64) -> Taken {
         if overlay.version < newest {
             // Too old to be put in force, but newer than what is.
             if self.in_force.is_some() {
@@ -154,7 +154,7 @@ impl Holding {
         }
         match &self.base {
             Some(base) if base.name == overlay.base => {
-                self.put(Rc::clone(base), Some(overlay));
+                self.put(Arc::clone(base), Some(overlay));
                 Taken::InForce
             }
             // The same version has the same keys, whatever base it refers to. But if the overlay's
@@ -167,7 +167,7 @@ impl Holding {
                 Taken::InForce
             }
             _ => {
-                self.wait_with(Rc::clone(&overlay));
+                self.wait_with(Arc::clone(&overlay));
                 self.heed(Some(overlay));
                 Taken::WithoutBase
             }
@@ -175,17 +175,17 @@ impl Holding {
     }
 
     /// Has an overlay wait for its base, unless a newer one does.
-    fn wait_with(&mut self, overlay: Rc<Overlay>) {
-        let is_older = |w: &Rc<Overlay>| w.version <= overlay.version;
+    fn wait_with(&mut self, overlay: Arc<Overlay>) {
+        let is_older = |w: &Arc<Overlay>| w.version <= overlay.version;
         if self.waiting.as_ref().is_none_or(is_older) {
             self.waiting = Some(overlay);
         }
     }
 
-    fn put(&mut self, base: Rc<Keyset>, overlay: Option<Rc<Overlay>>) {
+    fn put(&mut self, base: Arc<Keyset>, overlay: Option<Arc<Overlay>>) {
         self.in_force = match &overlay {
-            Some(overlay) => InForce::with(Rc::clone(&base), Rc::clone(overlay)),
-            None => Some(InForce::new(Rc::clone(&base))),
+            Some(overlay) => InForce::with(Arc::clone(&base), Arc::clone(overlay)),
+            None => Some(InForce::new(Arc::clone(&base))),
         };
         self.base = Some(base);
         self.overlay = overlay;
@@ -196,7 +196,7 @@ impl Holding {
 
     /// Applies what all newer overlays take away to what is in force. If there are more than can be
     /// kept, nothing is in force until something as new as all of them arrives.
-    fn heed(&mut self, overlay: Option<Rc<Overlay>>) {
+    fn heed(&mut self, overlay: Option<Arc<Overlay>>) {
         let version = self.version();
         self.heeded.extend(overlay);
         self.heeded.retain(|o| o.version > version);
@@ -218,7 +218,7 @@ impl Holding {
             kept.truncate(1);
         }
         self.heeded = kept;
-        let heeded: Rc<[_]> = self.heeded.as_slice().into();
+        let heeded: Arc<[_]> = self.heeded.as_slice().into();
         self.in_force = self.in_force.take().map(|i| i.under(heeded));
     }
 
@@ -237,7 +237,7 @@ impl Holding {
     }
 
     /// The newest overlay at hand that belongs to a base.
-    fn naming(&self, base: &BaseName) -> Option<&Rc<Overlay>> {
+    fn naming(&self, base: &BaseName) -> Option<&Arc<Overlay>> {
         let all = [&self.overlay, &self.waiting].into_iter().flatten();
         all.filter(|o| o.base == *base).max_by_key(|o| o.version)
     }

@@ -1,6 +1,6 @@
 //! What a listener decides by: keys of a base and its overlay, and a policy.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{BaseName, Entry, Keyset, Lookup, Overlay, PolicyId, StoreId};
 use crate::key::Prefix;
@@ -11,16 +11,16 @@ use crate::policy::{Limit, Mode, Policy};
 /// listener. Clones share all of it.
 #[derive(Clone)]
 pub struct InForce {
-    base: Rc<Keyset>,
-    overlay: Option<Rc<Overlay>>,
+    base: Arc<Keyset>,
+    overlay: Option<Arc<Overlay>>,
     /// Newer overlays whose bases have not arrived; what they take away counts already.
-    waiting: Rc<[Rc<Overlay>]>,
+    waiting: Arc<[Arc<Overlay>]>,
     /// The listener's policy, if it is not that of the base.
-    own: Option<Rc<Own>>,
+    own: Option<Arc<Own>>,
     /// Newer keys, by which the listener does not decide yet; what they take away counts already.
-    newer: Option<Rc<Self>>,
+    newer: Option<Arc<Self>>,
     /// The same keys under the other of two policies that both apply.
-    other: Option<Rc<Self>>,
+    other: Option<Arc<Self>>,
 }
 
 /// The policy of a keyset, kept without its keys.
@@ -30,16 +30,16 @@ pub struct Rules {
     /// Wall-clock seconds after which it is rejected.
     pub not_after: Option<u64>,
     /// The policy.
-    pub policy: Rc<Policy>,
+    pub policy: Arc<Policy>,
     /// The id of that policy.
     pub policy_id: PolicyId,
-    pub(super) quotas: Rc<[Option<Quota>]>,
+    pub(super) quotas: Arc<[Option<Quota>]>,
 }
 
 /// A listener's policy over the keys of another keyset, whose entries refer to other tables of
 /// scopes and plans.
 struct Own {
-    rules: Rc<Rules>,
+    rules: Arc<Rules>,
     not_after: Option<u64>,
     /// The number of each scope of the policy in the keys' keyset; `None` if no key has it.
     scopes: Vec<Option<u16>>,
@@ -60,17 +60,17 @@ pub struct PlanInForce<'k> {
 
 impl From<Keyset> for InForce {
     fn from(base: Keyset) -> Self {
-        Self::new(Rc::new(base))
+        Self::new(Arc::new(base))
     }
 }
 
 impl InForce {
     /// A keyset by itself.
-    pub fn new(base: Rc<Keyset>) -> Self {
+    pub fn new(base: Arc<Keyset>) -> Self {
         Self {
             base,
             overlay: None,
-            waiting: Rc::default(),
+            waiting: Arc::default(),
             own: None,
             newer: None,
             other: None,
@@ -78,12 +78,12 @@ impl InForce {
     }
 
     /// A keyset with an overlay; `None` if the overlay belongs to another one.
-    pub fn with(base: Rc<Keyset>, overlay: Rc<Overlay>) -> Option<Self> {
+    pub fn with(base: Arc<Keyset>, overlay: Arc<Overlay>) -> Option<Self> {
         let belongs = overlay.store == base.store && overlay.base == base.name;
         belongs.then_some(Self {
             base,
             overlay: Some(overlay),
-            waiting: Rc::default(),
+            waiting: Arc::default(),
             own: None,
             newer: None,
             other: None,
@@ -91,19 +91,19 @@ impl InForce {
     }
 
     /// The same, minus what newer overlays take away.
-    pub(super) fn under(mut self, waiting: Rc<[Rc<Overlay>]>) -> Self {
+    pub(super) fn under(mut self, waiting: Arc<[Arc<Overlay>]>) -> Self {
         self.waiting = waiting;
         self
     }
 
     /// The same, minus what newer keys take away.
     pub(super) fn before(mut self, newer: &Self) -> Self {
-        self.newer = Some(Rc::new(newer.clone()));
+        self.newer = Some(Arc::new(newer.clone()));
         self
     }
 
     /// The same keys, under the policy of a listener.
-    pub(super) fn by(mut self, rules: &Rc<Rules>, not_after: Option<u64>) -> Self {
+    pub(super) fn by(mut self, rules: &Arc<Rules>, not_after: Option<u64>) -> Self {
         if rules.name == self.base.name {
             return self;
         }
@@ -111,10 +111,10 @@ impl InForce {
         let scopes = mine.scopes.iter().map(|name| keys.scope_number(name));
         let plans = keys.plans.keys();
         let plans = plans.map(|name| mine.plans.keys().position(|mine| mine == name));
-        self.own = Some(Rc::new(Own {
+        self.own = Some(Arc::new(Own {
             scopes: scopes.collect(),
             plans: plans.collect(),
-            rules: Rc::clone(rules),
+            rules: Arc::clone(rules),
             not_after,
         }));
         self
@@ -122,7 +122,7 @@ impl InForce {
 
     /// The same, under another policy as well.
     pub(super) fn beside(mut self, other: Self) -> Self {
-        self.other = Some(Rc::new(other));
+        self.other = Some(Arc::new(other));
         self
     }
 
@@ -144,12 +144,12 @@ impl InForce {
     }
 
     /// The keyset.
-    pub fn base(&self) -> &Rc<Keyset> {
+    pub fn base(&self) -> &Arc<Keyset> {
         &self.base
     }
 
     /// The overlay, if there is one.
-    pub fn overlay(&self) -> Option<&Rc<Overlay>> {
+    pub fn overlay(&self) -> Option<&Arc<Overlay>> {
         self.overlay.as_ref()
     }
 

@@ -80,7 +80,7 @@ impl OverlayManifest {
     }
 }
 
-/// A verified overlay. Not shared between threads.
+/// A verified overlay. Threads share it.
 pub struct Overlay {
     /// The store that it comes from.
     pub store: StoreId,

@@ -1,6 +1,6 @@
 //! Pages, and how to find a key in them: what keysets and overlays have in common.
 
-use core::cell::Cell;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,12 +48,11 @@ impl Shape<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PageState {
-    Unseen,
-    Good,
-    Bad,
-}
+/// What is known of a page. Pages never change, so that threads which look at once find the same,
+/// and none has to wait for another.
+const UNSEEN: u8 = 0;
+const GOOD: u8 = 1;
+const BAD: u8 = 2;
 
 /// A directory that is verified, and pages that are verified when they are touched.
 pub(super) struct Table {
@@ -63,9 +62,9 @@ pub(super) struct Table {
     index_at: usize,
     heap_at: usize,
     pages: Vec<u8>,
-    state: Vec<Cell<PageState>>,
+    state: Vec<AtomicU8>,
     /// How many of them are bad.
-    bad: Cell<usize>,
+    bad: AtomicUsize,
 }
 
 impl Table {
@@ -88,8 +87,8 @@ impl Table {
             index_at,
             heap_at,
             pages,
-            state: vec![Cell::new(PageState::Unseen); all_pages],
-            bad: Cell::new(0),
+            state: (0..all_pages).map(|_| AtomicU8::new(UNSEEN)).collect(),
+            bad: AtomicUsize::new(0),
         })
     }
 
@@ -109,7 +108,7 @@ impl Table {
 
     /// Pages found so far that do not match their signed digests.
     pub fn corrupt_pages(&self) -> usize {
-        self.bad.get()
+        self.bad.load(Ordering::Relaxed)
     }
 
     /// Finds a key by the first half of its digest. In place: a search in the directory,
@@ -196,24 +195,32 @@ impl Table {
         let Some(state) = self.state.get(page) else {
             return false;
         };
-        if state.get() == PageState::Unseen {
-            let at = self.index_pages * PREFIX + page * DIGEST;
-            let signed = self.pages.get(at..at + DIGEST);
-            let found: Option<[u8; DIGEST]> = self
-                .pages
-                .get(start..end)
-                .map(|bytes| Sha256::digest(bytes).into());
-            let good = match (signed, found) {
-                (Some(signed), Some(found)) => signed == found,
-                _ => false,
-            };
-            state.set(match good {
-                true => PageState::Good,
-                false => PageState::Bad,
-            });
-            self.bad.set(self.bad.get() + usize::from(!good));
+        match state.load(Ordering::Relaxed) {
+            UNSEEN => self.inspect(state, page, start, end),
+            known => known == GOOD,
         }
-        state.get() == PageState::Good
+    }
+
+    /// Hashes a page that nobody has looked at.
+    #[cold]
+    #[inline(never)]
+    fn inspect(&self, state: &AtomicU8, page: usize, start: usize, end: usize) -> bool {
+        let at = self.index_pages * PREFIX + page * DIGEST;
+        let signed = self.pages.get(at..at + DIGEST);
+        let found: Option<[u8; DIGEST]> = self
+            .pages
+            .get(start..end)
+            .map(|bytes| Sha256::digest(bytes).into());
+        let good = match (signed, found) {
+            (Some(signed), Some(found)) => signed == found,
+            _ => false,
+        };
+        let before = state.swap(if good { GOOD } else { BAD }, Ordering::Relaxed);
+        // Of several threads, one counts it.
+        if !good && before == UNSEEN {
+            self.bad.fetch_add(1, Ordering::Relaxed);
+        }
+        good
     }
 }
 
@@ -276,6 +283,7 @@ fn partition_point(n: usize, near: usize, before: impl Fn(usize) -> bool) -> usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::Cell;
     use proptest::prelude::*;
 
     /// A search that begins near its end asks few questions, whatever lies around.

@@ -355,3 +355,11 @@ proptest! {
         }
     }
 }
+
+/// The module serves all workers from one keyset.
+#[test]
+fn what_is_in_force_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<InForce>();
+    shared::<Holding>();
+}

@@ -10,6 +10,7 @@
 //! within two report periods (one for the others to report, and one to be told) and the transit of
 //! the receipt; two Envoys under equal load, within one period.
 
+use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -241,7 +242,15 @@ impl TallyKey {
     }
 }
 
-/// Where tallies are kept: a map in tests, shared data in Envoy.
+impl Hash for TallyKey {
+    /// By what sets the tallies of a store apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let lineage = self.0.last_chunk().copied().map_or(0, u64::from_le_bytes);
+        state.write_u64(lineage);
+    }
+}
+
+/// Where tallies are kept: a map in tests, shared data or memory in Envoy.
 pub trait Tallies {
     /// Gives `f` the tallies of a lineage and stores what it makes of them, if it returns
     /// `true`. Atomic, as [`crate::limit::bucket::Buckets::update`].

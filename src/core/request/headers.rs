@@ -1,15 +1,20 @@
-//! Request headers as the host hands them over: one buffer, read in place.
+//! Request headers as the host hands them over, read in place: one buffer, or a list of where they
+//! lie in Envoy's own memory.
 //!
-//! The layout is proxy-wasm's serialised map: a count, the lengths of every name and
+//! The buffer's layout is proxy-wasm's serialised map: a count, the lengths of every name and
 //! value (all `u32`, little endian), then names and values, each followed by NUL.
 //! Values are bytes; nothing here asks for UTF-8. Names come in lower case, duplicates
 //! one by one, pseudo-headers (`:path`) among the rest.
 
+/// A name and its value.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// A borrowed header map.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
     lengths: &'a [u8],
     data: &'a [u8],
+    pairs: &'a [Pair<'a>],
 }
 
 impl<'a> Headers<'a> {
@@ -21,13 +26,25 @@ impl<'a> Headers<'a> {
             rest.split_at_checked(count.checked_mul(8)?)
         };
         let (lengths, data) = parts().unwrap_or_default();
-        Self { lengths, data }
+        Self {
+            lengths,
+            data,
+            pairs: &[],
+        }
+    }
+
+    /// Of names, in lower case, and values that lie anywhere.
+    pub fn of(pairs: &'a [Pair<'a>]) -> Self {
+        Self {
+            pairs,
+            ..Self::default()
+        }
     }
 
     /// Names and values, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Pair<'a>> + use<'a> {
         let mut data = self.data;
-        self.lengths.chunks_exact(8).map_while(move |pair| {
+        let of_buffer = self.lengths.chunks_exact(8).map_while(move |pair| {
             let (name, value) = pair.split_at_checked(4)?;
             let mut next = |len: &[u8]| {
                 let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
@@ -36,7 +53,8 @@ impl<'a> Headers<'a> {
                 Some(text)
             };
             Some((next(name)?, next(value)?))
-        })
+        });
+        self.pairs.iter().copied().chain(of_buffer)
     }
 
     /// The first value of a header.
@@ -80,7 +98,10 @@ mod tests {
         fn maps_round_trip(pairs in proptest::collection::vec(("[a-z:-]{1,9}", proptest::collection::vec(any::<u8>(), 0..9)), 0..9)) {
             let bytes = Headers::encode(&pairs);
             let read: Vec<_> = Headers::new(&bytes).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
-            prop_assert_eq!(read, pairs);
+            prop_assert_eq!(&read, &pairs);
+            let lying: Vec<Pair<'_>> = pairs.iter().map(|(n, v)| (n.as_bytes(), &v[..])).collect();
+            let listed: Vec<_> = Headers::of(&lying).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
+            prop_assert_eq!(listed, pairs);
         }
 
         /// The oracle reads the layout with a cursor, from the description in the module's head.

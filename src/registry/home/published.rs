@@ -44,7 +44,7 @@ pub struct Last {
 
 struct Keys {
     base: Opened,
-    overlay: Option<std::rc::Rc<Overlay>>,
+    overlay: Option<std::sync::Arc<Overlay>>,
 }
 
 impl Last {
@@ -139,7 +139,7 @@ impl Last {
 fn read_overlay(
     bytes: &[u8],
     signers: &SigningKeys,
-) -> std::result::Result<std::rc::Rc<Overlay>, Refusal> {
+) -> std::result::Result<std::sync::Arc<Overlay>, Refusal> {
     match Artefact::load(&mut &*bytes, signers, |_| {})? {
         Artefact::Overlay(overlay) => Ok(overlay),
         Artefact::Keyset(_) => Err(Refusal::Overlay),

@@ -1,12 +1,13 @@
 //! The messages of Envoy's API that the companion reads and writes, written by hand: some twenty of
 //! thousands, each with only the fields that are used. Other fields are skipped.
 //!
-//! Field numbers are Envoy's. `tests/proto` compares them with the `.proto` files in
+//! Field numbers are Envoy's. `tests/proto` compares them with the texts in
 //! `tests/vectors/proto`; a field that is added here must be added there too.
 
 pub mod core;
 pub mod discovery;
 pub mod google;
+pub mod module;
 pub mod wasm;
 
 /// Gives messages their name in a type URL, so that an [`Any`] can hold them.

@@ -2,7 +2,6 @@
 //! earlier changes are in the audit log.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keystile_core::key::KeyId;
@@ -79,7 +78,7 @@ impl Version {
 pub struct Content {
     /// Its base.
     pub base: Opened,
-    overlay: Rc<keyset::Overlay>,
+    overlay: Arc<keyset::Overlay>,
 }
 
 impl Content {

@@ -3,6 +3,7 @@
 
 mod sites;
 
+use crate::support::shell;
 use sites::SITES;
 use std::cmp::Reverse;
 
@@ -33,7 +34,10 @@ pub fn sites() -> Vec<Site> {
         settings,
         rules: rules.lines().map(rule).collect(),
     };
-    SITES.into_iter().map(site).collect()
+    let sites = SITES.into_iter().map(site);
+    // The module is not told which virtual host Envoy chose, and takes no policy that names one.
+    let takes = |s: &Site| !shell::is_module() || s.rules.iter().all(|r| !r.by_virtual_host);
+    sites.filter(takes).collect()
 }
 
 fn rule(line: &'static str) -> Rule {

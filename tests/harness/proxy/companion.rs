@@ -1,4 +1,4 @@
-use super::{Setup, Upstream, part, root};
+use super::{Setup, Upstream, root};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl Companion {
     /// `keystilectl push`; what it says of the push.
     pub fn push(&self, file: &Path) -> Value {
         let file = file.display().to_string();
-        let wasm = part("target/dist/keystile.wasm", "scripts/build");
+        let wasm = super::shell::file();
         let wasm = wasm.display().to_string();
         self.json(&["push", "--ecds-file", &file, "--wasm", &wasm])
     }

@@ -30,7 +30,7 @@ impl EcdsFile {
     /// half a file.
     pub fn write(&self, content: impl AsRef<[u8]>) {
         let beside = self.path.with_extension("new");
-        fs::write(&beside, content).unwrap();
+        fs::write(&beside, super::shell::response(content.as_ref())).unwrap();
         fs::rename(&beside, &self.path).unwrap();
     }
 
@@ -112,11 +112,11 @@ impl EcdsFile {
             }),
             vm: Some(Vm::VmConfig(vm)),
         };
-        TypedExtensionConfig {
+        super::shell::resource(TypedExtensionConfig {
             name: name.to_owned(),
             typed_config: Some(Any::pack(&Wasm {
                 config: Some(plugin),
             })),
-        }
+        })
     }
 }

@@ -150,6 +150,12 @@ impl Envoy {
 
     /// Waits until no VM is left but the keeper's two: the one that it was made from, and its own.
     pub fn without_filter(&self) {
+        if super::shell::is_module() {
+            let gone = "no listener of store";
+            return eventually("the last configuration of the module to be gone", || {
+                self.log().contains(gone).then_some(())
+            });
+        }
         eventually("every VM of the filter to be gone", || {
             let vms = self.stats("^wasm.envoy.wasm.runtime.v8.active$");
             vms.values().all(|active| *active <= 2).then_some(())
@@ -267,7 +273,8 @@ impl Drop for Envoy {
 
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
-    fs::write(&config, &setup.config).unwrap();
+    fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
+    let node = super::shell::node(&setup.config);
 
     let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
     let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
@@ -275,6 +282,11 @@ fn command(setup: &Setup) -> Command {
     command
         .current_dir(root())
         .env_remove("KEYSTILE_SIGNING_KEYS")
+        .env(
+            "ENVOY_DYNAMIC_MODULES_SEARCH_PATH",
+            root().join("target/dist"),
+        )
+        .envs(node.map(|node| ("KEYSTILE_NODE", node)))
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .arg("--config-path")
         .arg(config)

@@ -12,6 +12,7 @@ mod push;
 pub mod quiet;
 pub mod raw;
 mod server;
+pub mod shell;
 mod upstream;
 
 pub use self::{

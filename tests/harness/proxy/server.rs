@@ -1,4 +1,4 @@
-use super::{Companion, Setup, Upstream, eventually, part, root};
+use super::{Companion, Setup, Upstream, eventually, root};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ impl Server {
 
     /// The same with these arguments of `serve`.
     pub fn started(companion: &Companion, also: &[&str]) -> Self {
-        let wasm = part("target/dist/keystile.wasm", "scripts/build");
+        let wasm = super::shell::file();
         Self::with(companion, wasm, also)
     }
 

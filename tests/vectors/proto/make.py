@@ -27,6 +27,8 @@ USED = {
     "envoy/extensions/filters/http/api_key_auth/v3/api_key_auth": [
         "ApiKeyAuth", "Credential", "KeySource",
     ],
+    "envoy/extensions/dynamic_modules/v3/dynamic_modules": ["DynamicModuleConfig"],
+    "envoy/extensions/filters/http/dynamic_modules/v3/dynamic_modules": ["DynamicModuleFilter"],
     "envoy/extensions/filters/http/wasm/v3/wasm": ["Wasm"],
     "envoy/extensions/wasm/v3/wasm": [
         "EnvironmentVariables", "FailurePolicy", "PluginConfig", "ReloadConfig", "VmConfig",

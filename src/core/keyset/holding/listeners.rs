@@ -6,7 +6,7 @@
 //! told, a listener with an older keyset lets in only what its policy and the newest one both
 //! allow.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::super::{Artefact, BaseName, InForce, Rules};
 use super::{Holding, Taken};
@@ -23,10 +23,10 @@ struct Listener {
     /// Wall-clock seconds after which that is rejected.
     not_after: Option<u64>,
     /// The policy of that keyset, if the keyset has ever arrived.
-    rules: Option<Rc<Rules>>,
+    rules: Option<Arc<Rules>>,
     /// The policy that decides until then, and whether only as far as the newest policy also
     /// allows.
-    meanwhile: Option<(Rc<Rules>, bool)>,
+    meanwhile: Option<(Arc<Rules>, bool)>,
     /// It arrived when something newer was in force, and perhaps replaced that.
     older: bool,
     /// An overlay was given.
@@ -34,11 +34,11 @@ struct Listener {
     /// It decides by its former keys for a moment longer: see [`Holding::settle`].
     settling: bool,
     /// What it decides by; computed once for all requests.
-    view: Result<Rc<InForce>, Unavailable>,
+    view: Result<Arc<InForce>, Unavailable>,
 }
 
 impl Listener {
-    fn policy(&self) -> Option<&Rc<Rules>> {
+    fn policy(&self) -> Option<&Arc<Rules>> {
         let meanwhile = self.meanwhile.as_ref().map(|(rules, _)| rules);
         self.rules.as_ref().or(meanwhile)
     }
@@ -58,14 +58,14 @@ impl Listeners {
         }
     }
 
-    fn named(&self, name: &BaseName) -> Option<&Rc<Rules>> {
+    fn named(&self, name: &BaseName) -> Option<&Arc<Rules>> {
         let mut all = self.0.iter().filter_map(|l| l.rules.as_ref());
         all.find(|rules| rules.name == *name)
     }
 
     /// The listener that is replaced by one whose base has not arrived: the one that was last given
     /// an overlay, or any, if there is only one policy.
-    fn predecessor(&self) -> Option<(Rc<Rules>, bool)> {
+    fn predecessor(&self) -> Option<(Arc<Rules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {
             return Some((last.policy().cloned()?, last.yields()));
@@ -73,7 +73,7 @@ impl Listeners {
         let mut all = self.0.iter().filter_map(Listener::policy);
         let first = all.next()?;
         let is_one = all.all(|rules| rules.name == first.name);
-        is_one.then(|| (Rc::clone(first), self.0.iter().any(Listener::yields)))
+        is_one.then(|| (Arc::clone(first), self.0.iter().any(Listener::yields)))
     }
 }
 
@@ -157,7 +157,7 @@ impl Holding {
     ///
     /// # Errors
     /// [`Unavailable`] if nothing is in force, or the listener's own policy has not arrived.
-    pub fn decides(&self, id: u32) -> Result<&Rc<InForce>, Unavailable> {
+    pub fn decides(&self, id: u32) -> Result<&Arc<InForce>, Unavailable> {
         let found = self.listeners.0.iter().find(|l| l.id == id);
         let found = found.ok_or(Unavailable::None)?;
         found.view.as_ref().map_err(|why| *why)
@@ -201,8 +201,8 @@ impl Holding {
             let kept = kept.and_then(|view| self.kept(view));
             listener.settling = kept.is_some();
             listener.view = match kept {
-                Some(view) => Ok(Rc::new(view)),
-                None => self.view(listener).map(Rc::new),
+                Some(view) => Ok(Arc::new(view)),
+                None => self.view(listener).map(Arc::new),
             };
         }
         self.listeners = all;

@@ -221,7 +221,7 @@ fn where_overlays_that_wait_are_too_large_to_heed_nothing_is_in_force() {
         pages.reserve_exact(MAX_HEEDED_BYTES + too_much - 2 - pages.len());
         let large = Overlay::new(&manifest, pages).unwrap();
         assert_eq!(large.pages_bytes(), MAX_HEEDED_BYTES + too_much);
-        let taken = h.take(Artefact::Overlay(Rc::new(large)), 0);
+        let taken = h.take(Artefact::Overlay(Arc::new(large)), 0);
         assert_eq!(taken, Taken::WithoutBase);
         assert!(
             h.in_force().is_some(),

@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -65,14 +65,14 @@ fn load(bytes: &[u8]) -> Result<Artefact, Refusal> {
     Artefact::load(&mut &*bytes, &SigningKeys::new(vec![key()]), |_| {})
 }
 
-pub(in crate::keyset) fn keyset(built: &Built) -> Rc<Keyset> {
+pub(in crate::keyset) fn keyset(built: &Built) -> Arc<Keyset> {
     match load(built.seal(&key(), 0).as_bytes()) {
         Ok(Artefact::Keyset(k)) => k,
         _ => panic!("a keyset"),
     }
 }
 
-pub(in crate::keyset) fn overlay(built: &Built) -> Rc<Overlay> {
+pub(in crate::keyset) fn overlay(built: &Built) -> Arc<Overlay> {
     match load(built.seal(&key(), 0).as_bytes()) {
         Ok(Artefact::Overlay(o)) => o,
         _ => panic!("an overlay"),

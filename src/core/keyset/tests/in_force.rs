@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn policed(version: u64, policy: &str, rows: Vec<Row>) -> Rc<Keyset> {
+fn policed(version: u64, policy: &str, rows: Vec<Row>) -> Arc<Keyset> {
     let content = Content {
         version,
         policy: serde_json::from_str(policy).unwrap(),
@@ -28,7 +28,7 @@ fn plans_and_scopes_of_a_key_are_those_of_the_same_name_under_another_policy() {
             "routes":[{"path":"/a","scopes":["admin"]},{"path":"/b","scopes":["read:users"]}]}"#,
         vec![],
     );
-    let newest = InForce::new(Rc::clone(&keys));
+    let newest = InForce::new(Arc::clone(&keys));
     let by = newest
         .clone()
         .by(&older.rules(), None)
@@ -93,7 +93,7 @@ fn the_first_end_of_keys_and_policy_counts() {
         (&hour, Some(end + 5), Some(end)),
         (&hour, Some(end - 5), Some(end - 5)),
     ] {
-        let view = InForce::new(Rc::clone(keys)).by(&other.rules(), policy);
+        let view = InForce::new(Arc::clone(keys)).by(&other.rules(), policy);
         assert_eq!(view.not_after(), want);
     }
 }

@@ -63,6 +63,13 @@ impl Members {
 }
 
 impl Levels {
+    /// Whether nothing is lost with them: all have long been full, and what is taken elsewhere no
+    /// longer counts here. A bucket created anew begins as full, or with less.
+    pub fn is_spent(&self, now: u64) -> bool {
+        let is_over = |link: &Link| link.until <= now;
+        self.0.iter().all(|level| level.is_stale(now)) && self.1.iter().all(is_over)
+    }
+
     /// Whether nothing was ever stored here.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

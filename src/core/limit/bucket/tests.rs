@@ -353,3 +353,20 @@ fn a_refusal_of_a_bucket_that_is_there_writes_nothing() {
     assert!(look(&mut buckets, &[one], SECOND).is_some());
     assert_eq!(buckets.1, 1, "the take alone");
 }
+
+#[test]
+fn levels_are_spent_once_they_were_full_for_as_long_as_they_take_to_fill() {
+    let bucket = Bucket::new(2, 1, 4).unwrap();
+    let mut levels = Levels::default();
+    assert!(levels.is_spent(0));
+    levels.set(&bucket, 10 * SECOND);
+    assert!(!levels.is_spent(10 * SECOND), "just full");
+    assert!(!levels.is_spent(12 * SECOND - 1));
+    assert!(levels.is_spent(12 * SECOND));
+    levels.link(7, 20 * SECOND);
+    assert!(
+        !levels.is_spent(20 * SECOND - 1),
+        "what is taken elsewhere counts here"
+    );
+    assert!(levels.is_spent(20 * SECOND));
+}

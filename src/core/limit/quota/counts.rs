@@ -131,6 +131,13 @@ impl Counts {
         MARK.iter().copied().chain(numbers).collect()
     }
 
+    /// Whether all its windows ended so long ago that no clock that is set back will show them
+    /// again: nothing is lost with it.
+    pub fn is_past(&self, wall: u64) -> bool {
+        let mut all = self.0.iter();
+        all.all(|t| t.window.end.saturating_add(LONGEST) <= wall)
+    }
+
     /// The tally of a rule in a window, created if there is none, and whether anything was carried
     /// over into it. `None` if there is no room.
     pub(crate) fn open(&mut self, rule: u64, window: Window) -> Option<(&mut Tally, bool)> {
@@ -278,5 +285,21 @@ impl Counts {
             tally.beside = tally.beside.saturating_add(most);
         }
         is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_are_past_when_no_clock_that_is_set_back_shows_their_windows_again() {
+        let mut counts = Counts::default();
+        let window = |start, end| Window { start, end };
+        counts.open(1, window(0, 100)).unwrap();
+        counts.open(2, window(50, 200)).unwrap();
+        assert!(!counts.is_past(100 + LONGEST), "the second is not");
+        assert!(!counts.is_past(200 + LONGEST - 1));
+        assert!(counts.is_past(200 + LONGEST));
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::super::{EcdsFile, Upstream, part};
+use super::super::{EcdsFile, Upstream, part, shell};
 use super::{ListenerFile, fresh_dir};
 
 pub(super) const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -147,7 +147,8 @@ impl Setup {
             "port_value: 18000",
             &format!("port_value: {}", server.port()),
         );
-        let mut config: Value = serde_saphyr::from_str(&setup.config).unwrap();
+        let text = shell::configuration(&setup.config);
+        let mut config: Value = serde_saphyr::from_str(&text).unwrap();
         let mut listener = config["static_resources"]["listeners"][0].take();
         config["static_resources"]["listeners"] = serde_json::json!([]);
         let filters =
@@ -198,8 +199,16 @@ impl Setup {
         self
     }
 
-    pub fn signing_keys(self, keys: &str) -> Self {
-        self.environment("KEYSTILE_SIGNING_KEYS", keys)
+    pub fn signing_keys(mut self, keys: &str) -> Self {
+        const NAME: &str = "KEYSTILE_SIGNING_KEYS";
+        // Keys that are there already belong to another filter, and a process has one module.
+        let before = self.environment.iter().position(|(name, _)| name == NAME);
+        let before = before.map(|at| self.environment.remove(at).1);
+        let all: Vec<&str> = [Some(keys), before.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.environment(NAME, &all.join(","))
     }
 
     /// Where this Envoy's files lie, and what the test itself likes to put there.

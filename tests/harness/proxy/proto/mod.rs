@@ -5,4 +5,4 @@ pub mod listener;
 pub mod ratelimit;
 pub mod server;
 
-pub use keystile_render::proto::{core, discovery, google, wasm};
+pub use keystile_render::proto::{core, discovery, google, module, wasm};

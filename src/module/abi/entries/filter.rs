@@ -1,0 +1,122 @@
+//! What stands behind the pointer that Envoy has of a filter, and who may use it when.
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
+
+use super::super::{Envoys, Stream};
+use crate::config::Config;
+use crate::request;
+
+/// What stands behind a filter's pointer.
+///
+/// Envoy may call about a filter while it is being called about it: a reply runs through the
+/// filters of the response, and a reset destroys them.
+struct Filter {
+    config: *const Config,
+    /// Somebody has the state.
+    is_busy: Cell<bool>,
+    /// Envoy has given it up meanwhile.
+    is_gone: Cell<bool>,
+    state: UnsafeCell<request::State>,
+}
+
+/// Gives the state back, however the call ends, and the filter up if Envoy has.
+struct Turn(*mut Filter);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // SAFETY: it lives until here, because whoever destroys it meanwhile only says so.
+        unsafe {
+            (*self.0).is_busy.set(false);
+            if (*self.0).is_gone.get() {
+                drop(Box::from_raw(self.0));
+            }
+        }
+    }
+}
+
+/// A filter of this configuration, as a pointer for Envoy.
+pub fn made(config: *const Config) -> *const c_void {
+    let filter = Filter {
+        config,
+        is_busy: Cell::new(false),
+        is_gone: Cell::new(false),
+        state: UnsafeCell::default(),
+    };
+    Box::into_raw(Box::new(filter)).cast_const().cast()
+}
+
+/// Envoy destroys a filter, perhaps within a call about it: then the end of that call frees it.
+///
+/// # Safety
+/// It came from [`made`] or [`broken`], and Envoy uses it no longer.
+pub unsafe fn give_up(filter: *const c_void) {
+    if filter.is_null() || filter == broken() {
+        return;
+    }
+    let filter = filter.cast::<Filter>().cast_mut();
+    // SAFETY: as the caller promises.
+    unsafe {
+        if (*filter).is_busy.get() {
+            (*filter).is_gone.set(true);
+        } else {
+            drop(Box::from_raw(filter));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Drop for Filter {
+    fn drop(&mut self) {
+        super::super::fake::freed(self.is_busy.get());
+    }
+}
+
+/// Stands in for a filter that could not be made: every request to it is refused.
+static BROKEN: u8 = 0;
+
+pub fn broken() -> *const c_void {
+    (&raw const BROKEN).cast()
+}
+
+/// Calls `f` with what a filter's pointer stands for; `None` for one that could not be made, and for
+/// a call within a call.
+///
+/// # Safety
+/// `filter` came from [`made`], is not destroyed, and belongs to
+/// the filter `envoy`, which Envoy is calling about on its thread.
+pub unsafe fn with<R>(
+    envoy: Envoys,
+    filter: *const c_void,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> R,
+) -> Option<R> {
+    if filter.is_null() || filter == broken() {
+        return None;
+    }
+    let filter = filter.cast::<Filter>().cast_mut();
+    // SAFETY: it is one of ours, and Envoy calls about it from one thread.
+    let (config, state) = unsafe {
+        if (*filter).is_busy.replace(true) {
+            return None;
+        }
+        // Envoy destroys a configuration after the filters that were made from it.
+        ((*filter).config.as_ref(), (*filter).state.get())
+    };
+    let _turn = Turn(filter);
+    // SAFETY: as the caller promises.
+    let mut stream = unsafe { Stream::new(envoy) }?;
+    // SAFETY: nobody else has the state while this one is busy with it.
+    Some(f(config?, &mut stream, unsafe { &mut *state }))
+}
+
+/// Refuses a request about which nothing is known.
+///
+/// # Safety
+/// `envoy` is a filter that Envoy is calling about on its thread.
+pub unsafe fn close(envoy: Envoys) {
+    // SAFETY: as the caller promises.
+    let stream = unsafe { Stream::new(envoy) };
+    if let Some(mut stream) = stream {
+        request::close(&mut stream, &mut request::State::default());
+    }
+}

@@ -1,0 +1,228 @@
+//! What Envoy offers, for a configuration and a request of a test.
+
+use core::ffi::c_void;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::{Buffer, Envoys, Functions, Header, Labels};
+use super::{LOG, Pairs, Replied, Side, Stream, text};
+
+extern "C" fn log(_: u32, line: Buffer) {
+    LOG.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(text(line));
+}
+
+extern "C" fn define(at: Envoys, name: Buffer, _: Labels, _: usize, id: *mut usize) -> u32 {
+    let mut metrics = Side::of(at).metrics.lock().unwrap();
+    metrics.push((text(name), 0));
+    // SAFETY: the module hands in a live location.
+    unsafe { *id = metrics.len() - 1 };
+    0
+}
+
+extern "C" fn count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
+    config_count(
+        Stream::of(at).side.cast_mut().cast(),
+        id,
+        core::ptr::null(),
+        0,
+        by,
+    )
+}
+
+extern "C" fn config_count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
+    Side::of(at).metrics.lock().unwrap()[id].1 += by;
+    0
+}
+
+extern "C" fn gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
+    config_gauge(
+        Stream::of(at).side.cast_mut().cast(),
+        id,
+        core::ptr::null(),
+        0,
+        value,
+    )
+}
+
+extern "C" fn config_gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
+    Side::of(at).metrics.lock().unwrap()[id].1 = value;
+    0
+}
+
+extern "C" fn headers_size(at: Envoys, map: u32) -> usize {
+    Stream::of(at).maps[map as usize].len()
+}
+
+extern "C" fn headers(at: Envoys, map: u32, to: *mut Header) -> bool {
+    for (i, (name, value)) in Stream::of(at).maps[map as usize].iter().enumerate() {
+        // SAFETY: the module has asked how many there are.
+        unsafe { to.add(i).write(Header::of(name, value)) };
+    }
+    true
+}
+
+extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    let stream = Stream::of(at);
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    assert!(!value.is_empty(), "Envoy refuses that");
+    stream.maps[map as usize].push((text(name), value));
+    !stream.changes_fail
+}
+
+extern "C" fn set_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    let stream = Stream::of(at);
+    let name = text(name);
+    // Their memory is given up, as Envoy may do.
+    let all = core::mem::take(&mut stream.maps[map as usize]);
+    let mut kept: Pairs = all.iter().filter(|(n, _)| *n != name).cloned().collect();
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    if !value.is_empty() {
+        kept.push((name, value));
+    }
+    stream.maps[map as usize] = kept;
+    !stream.changes_fail
+}
+
+extern "C" fn send_response(
+    at: Envoys,
+    status: u32,
+    first: *const Header,
+    count: usize,
+    body: Buffer,
+    details: Buffer,
+) {
+    // SAFETY: the module hands in what lives as long as the call.
+    let headers = unsafe { core::slice::from_raw_parts(first, count) };
+    let pair = |h: &Header| (text(h.name), text(h.value));
+    Stream::of(at).replies.push(Replied {
+        status,
+        headers: headers.iter().map(pair).collect(),
+        body: text(body),
+        details: text(details),
+    });
+    Stream::call_back(at);
+}
+
+extern "C" fn send_response_headers(at: Envoys, first: *const Header, count: usize, _: bool) {
+    send_response(at, 0, first, count, Buffer::NONE, Buffer::NONE);
+}
+
+extern "C" fn send_response_data(at: Envoys, body: Buffer, _: bool) {
+    Stream::of(at).replies.last_mut().unwrap().body = text(body);
+}
+
+extern "C" fn set_state(at: Envoys, name: Buffer, value: Buffer) -> bool {
+    // SAFETY: the module hands in what lives as long as the call.
+    let value = unsafe { value.bytes() }.to_vec();
+    Stream::of(at).state.insert(text(name), value);
+    true
+}
+
+extern "C" fn set_state_value(at: Envoys, name: Buffer, value: Buffer, _: u32, _: u32) -> bool {
+    set_state(at, name, value)
+}
+
+extern "C" fn state(at: Envoys, name: Buffer, to: *mut Buffer) -> bool {
+    let found = Stream::of(at).state.get(&text(name));
+    if let Some(value) = found {
+        // SAFETY: the module hands in a live location.
+        unsafe { *to = Buffer::of(value) };
+    }
+    found.is_some()
+}
+
+extern "C" fn attribute(at: Envoys, id: u32, to: *mut Buffer) -> bool {
+    let found = Stream::of(at).attributes.get(&id);
+    if let Some(value) = found {
+        // SAFETY: the module hands in a live location.
+        unsafe { *to = Buffer::of(value.as_bytes()) };
+    }
+    found.is_some()
+}
+
+extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
+    let found = Stream::of(at).attributes.contains_key(&id);
+    // SAFETY: the module hands in a live location.
+    unsafe { *to = found };
+    found
+}
+
+extern "C" fn scheduler_new(at: Envoys) -> *mut c_void {
+    (&raw const Stream::of(at).wakes).cast_mut().cast()
+}
+
+extern "C" fn config_scheduler_new(at: Envoys) -> *mut c_void {
+    (&raw const Side::of(at).wakes).cast_mut().cast()
+}
+
+extern "C" fn scheduler_commit(at: *mut c_void, _: u64) {
+    // SAFETY: it is a counter of a stream or a configuration that lives.
+    unsafe { &*at.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn scheduler_delete(_: *mut c_void) {}
+
+extern "C" fn no() -> bool {
+    false
+}
+
+extern "C" fn callout(
+    at: Envoys,
+    id: *mut u64,
+    cluster: Buffer,
+    first: *const Header,
+    count: usize,
+    body: Buffer,
+    _: u64,
+) -> u32 {
+    // SAFETY: the module hands in what lives as long as the call, and a live location.
+    let (headers, body) = unsafe {
+        (
+            core::slice::from_raw_parts(first, count),
+            body.bytes().to_vec(),
+        )
+    };
+    let headers = headers
+        .iter()
+        .map(|h| (text(h.name), text(h.value)))
+        .collect();
+    let mut calls = Side::of(at).calls.lock().unwrap();
+    calls.push((text(cluster), headers, body));
+    // SAFETY: likewise.
+    unsafe { *id = calls.len() as u64 };
+    0
+}
+
+pub(super) const ALL: Functions = Functions {
+    log,
+    define_counter: define,
+    define_gauge: define,
+    increment_counter: count,
+    set_gauge: gauge,
+    headers_size,
+    headers,
+    add_header,
+    set_header,
+    send_response,
+    send_response_headers,
+    send_response_data,
+    set_filter_state: set_state,
+    filter_state: state,
+    attribute,
+    scheduler_new,
+    scheduler_commit,
+    scheduler_delete,
+    config_scheduler_new,
+    config_scheduler_commit: scheduler_commit,
+    config_scheduler_delete: scheduler_delete,
+    config_increment_counter: Some(config_count),
+    config_set_gauge: Some(config_gauge),
+    set_filter_state_value: Some(set_state_value),
+    attribute_bool: Some(attribute_bool),
+    is_validation_mode: Some(no),
+    config_http_callout: Some(callout),
+};

@@ -1,0 +1,112 @@
+//! What a pass over a request leaves for the guard behind it and for the next pass, in filter
+//! state. Callers cannot set that.
+//!
+//! Names and texts are those of the WebAssembly filter, so that the same guards and access logs
+//! work behind either. Guards ask for [`STATE_PASS`]. One name serves all filters of ours, and what
+//! is there is read-only: a filter that finds another's mark there, or that of an earlier pass,
+//! leaves what its own next pass has to know under names of its store. See [`Prior`].
+
+use keystile_core::decide::{Decision, NOBODY, Prior};
+use keystile_core::keyset::{PolicyId, StoreId};
+
+use crate::abi::{Refused, Stream};
+use crate::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON, USUAL_NAME};
+
+/// Names of filter state of one configuration. There are two for passes, because both are
+/// read-only: a key that was presented on an open route may be let in on a second pass, and must be
+/// neither charged again nor lost on a third.
+pub struct Names {
+    admitted: String,
+    presented: String,
+    /// If the filter has a name of its own: what its guard asks for. Several filters of ours in one
+    /// chain have such names, and a guard that asked for the state that all of them write would be
+    /// satisfied by the first.
+    own: Option<String>,
+}
+
+impl Names {
+    /// Of a filter's name and the store that its configuration came from.
+    pub fn new(filter: &str, store: StoreId) -> Self {
+        let is_own = !filter.is_empty() && filter != USUAL_NAME;
+        Self {
+            admitted: format!("{STATE_PASS}.{store}"),
+            presented: format!("wasm.keystile.seen.{store}"),
+            own: is_own.then(|| format!("{STATE_CLIENT}.{filter}")),
+        }
+    }
+
+    /// What an earlier pass of a filter with this policy has left.
+    pub fn earlier(&self, stream: &Stream<'_>, store: StoreId, policy: PolicyId) -> Option<Prior> {
+        // Without this one there is no other.
+        let first = Prior::from_text(store, policy, &stream.state(STATE_PASS)?);
+        if let Some(Prior::Admitted(_)) = first {
+            return first;
+        }
+        let read = |name: &str| Prior::from_text(store, policy, &stream.state(name)?);
+        let later = read(&self.admitted).or_else(|| read(&self.presented));
+        later.or(first)
+    }
+
+    /// Marks a request that goes on: for logs, for the guard, and for a later pass.
+    ///
+    /// # Errors
+    /// [`Refused`] if that failed: a guard would refuse the request.
+    pub fn admitted(
+        &self,
+        stream: &mut Stream<'_>,
+        (store, policy): (StoreId, PolicyId),
+        client: &[u8],
+        decision: &Decision<'_>,
+    ) -> Result<(), Refused> {
+        set_once(stream, STATE_CLIENT, client)?;
+        if let Some(own) = &self.own {
+            set_once(stream, own, client)?;
+        }
+        let admitted = match decision.prefix {
+            Some(prefix) if decision.verdict.is_ok() && !decision.again && !decision.anonymous => {
+                Some(Prior::Admitted(prefix))
+            }
+            _ => None,
+        };
+        let prior = admitted.or(decision.unjudged);
+        let mark = prior.and_then(|prior| prior.to_text(store, policy));
+        let mark = mark.as_ref();
+        let text = mark.map_or(NOBODY.as_bytes(), |mark| mark.as_bytes());
+        let is_first = set_once(stream, STATE_PASS, text)?;
+        if let Some(mark) = mark.filter(|_| !is_first) {
+            let name = match admitted {
+                Some(_) => &self.admitted,
+                None => &self.presented,
+            };
+            // Where that fails, a later pass finds no key.
+            let _ = set_once(stream, name, mark.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Sets what stays as it is for the rest of the request; `false` says that it is there already,
+/// from an earlier pass or from another filter of ours.
+fn set_once(stream: &mut Stream<'_>, name: &str, value: &[u8]) -> Result<bool, Refused> {
+    match stream.has_state(name) {
+        true => Ok(false),
+        false => stream.set_state(name, value, true).map(|()| true),
+    }
+}
+
+/// Information for logs. None of it opens anything, so a failure to write it refuses nothing.
+pub fn remember(stream: &mut Stream<'_>, decision: &Decision<'_>) {
+    if let Some(entry) = &decision.entry {
+        let _ = set_once(stream, STATE_KEY, &entry.id.digits());
+    } else if let Some(id) = &decision.claimed {
+        let _ = set_once(stream, STATE_KEY, format!("unverified:{id}").as_bytes());
+    }
+    if let Err(denial) = &decision.verdict {
+        reason(stream, denial.code());
+    }
+}
+
+/// Why the request was refused, or its tunnel ended.
+pub fn reason(stream: &mut Stream<'_>, code: &str) {
+    let _ = stream.set_state(STATE_REASON, code.as_bytes(), false);
+}

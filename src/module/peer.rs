@@ -1,0 +1,63 @@
+//! The certificate of who is at the other end of the connection, and where that is.
+
+use std::net::{IpAddr, SocketAddr};
+
+use keystile_core::keyset::InForce;
+use keystile_core::policy::ClientCertificates;
+use keystile_core::request::certificate::Peer;
+
+use crate::abi::{Attribute, Stream};
+
+/// What Envoy says of a certificate that was presented.
+pub struct Shown {
+    proven: bool,
+    uri: Option<Vec<u8>>,
+    dns: Option<Vec<u8>>,
+}
+
+impl Shown {
+    /// Asks, if some key is bound to certificates.
+    pub fn read(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<Self> {
+        let keyset = keyset.filter(|k| k.certificates())?;
+        if !stream.holds(Attribute::Mtls) {
+            return None;
+        }
+        // Modules are not told whether Envoy has checked it, so that only where the policy asks
+        // for no more than that it was presented is anything proven.
+        let mut policies = keyset.policies();
+        let proven = policies.all(|p| p.client_certificates == ClientCertificates::Presented);
+        let name = |attribute| proven.then(|| stream.attribute(attribute)).flatten();
+        Some(Self {
+            proven,
+            uri: name(Attribute::Uri),
+            dns: name(Attribute::DnsName),
+        })
+    }
+
+    /// As the decision sees it.
+    pub fn peer(&self) -> Peer<'_> {
+        match self.proven {
+            true => Peer::Proven {
+                uri: self.uri.as_deref(),
+                dns: self.dns.as_deref(),
+            },
+            false => Peer::Unproven,
+        }
+    }
+}
+
+/// Where the request comes from.
+pub fn source_address(stream: &Stream<'_>) -> Option<IpAddr> {
+    let text = stream.attribute(Attribute::SourceAddress)?;
+    let text = core::str::from_utf8(&text).ok()?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) => Some(address.ip()),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+/// Whether the connection itself is encrypted. The scheme would be what the caller says.
+pub fn is_tls(stream: &Stream<'_>) -> bool {
+    let version = stream.attribute(Attribute::TlsVersion);
+    version.is_some_and(|version| !version.is_empty())
+}

@@ -1,0 +1,265 @@
+//! One request: header bytes, decision, and what the decision does to the request.
+
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
+use keystile_core::keyset::InForce;
+use keystile_core::outcome::{self, ANONYMOUS};
+use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
+use keystile_core::reply::{Kind, rate_fields, reply};
+use keystile_core::request::credential::{Seen, strip_trailers};
+use keystile_core::request::glance::Glance;
+use keystile_core::request::headers::Headers;
+
+use crate::abi::{Level, Map, Refused, Stream, log};
+use crate::buckets::ProcessBuckets;
+use crate::config::Config;
+use crate::edits::Kept;
+use crate::peer::{Shown, is_tls, source_address};
+use crate::tunnels::Tunnel;
+use crate::{clock, marks, state, tick, usage};
+
+/// What is remembered of a request while Envoy has it.
+#[derive(Default)]
+pub struct State {
+    /// `RateLimit` fields that its response is to have.
+    fields: Option<[(&'static str, String); 2]>,
+    /// It was let in as a tunnel, and is asked of again.
+    tunnel: Option<Tunnel>,
+    /// We have answered it.
+    answered: bool,
+}
+
+const UNAVAILABLE: Denial = Denial::KeysetUnavailable(Unavailable::None);
+
+/// Decides about the request whose headers have come, and does to it what was decided. `false` if
+/// it is answered.
+pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut State) -> bool {
+    state::decides();
+    let view = config.view();
+    let in_force = view.in_force.as_deref().map_err(|why| *why);
+    let decided = decided(config, in_force, view.usage.as_deref(), stream, state);
+    let goes_on = decided.unwrap_or_else(|Refused| {
+        log(
+            Level::Warn,
+            "keystile: Envoy did not hand out a request's headers, or did not change them; the request is refused",
+        );
+        // A request that still holds its key, or somebody else's identity, goes nowhere.
+        refuse(&UNAVAILABLE, in_force.ok(), None, stream, state);
+        false
+    });
+    drop(view);
+    tick::within(config, stream);
+    goes_on
+}
+
+/// What is decided of a request while its headers are looked at.
+struct Judged<'k> {
+    decision: Decision<'k>,
+    goes_on: bool,
+    seen: Seen,
+}
+
+fn decided(
+    config: &Config,
+    in_force: Result<&InForce, Unavailable>,
+    usage: Option<&ReportTarget>,
+    stream: &mut Stream<'_>,
+    state: &mut State,
+) -> Result<bool, Refused> {
+    let keyset = in_force.ok();
+    let clocks = clock::now();
+    config.serves(clocks.monotonic);
+    let certificate = Shown::read(keyset, stream);
+    let address = keyset
+        .filter(|k| k.addresses())
+        .and_then(|_| source_address(stream));
+    let tls = keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(stream);
+    let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
+    let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
+    let mut edits = Kept::new();
+    let asked: &Stream<'_> = stream;
+    let judged = asked.headers(Map::Request, |headers| {
+        let request = Request {
+            headers,
+            address,
+            peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
+            tls,
+            virtual_host: None,
+        };
+        let prior = || {
+            config
+                .names
+                .earlier(asked, config.store, keyset?.policy_id())
+        };
+        let decision = decide(
+            in_force,
+            &request,
+            clocks,
+            prior,
+            &mut ProcessBuckets,
+            &mut (),
+        );
+        usage::count(usage, keyset, config, &decision, headers, asked);
+        let goes_on = decision.verdict.is_ok() || shadow;
+        let seen = match keyset {
+            Some(keyset) if goes_on => outcome::take_out(keyset, &decision, headers, &mut edits),
+            _ => Seen::default(),
+        };
+        Judged {
+            decision,
+            goes_on,
+            seen,
+        }
+    })?;
+    let decision = &judged.decision;
+    config.metrics.request(stream, decision.code());
+    let corrupt = keyset.map_or(0, InForce::corrupt_pages);
+    config
+        .metrics
+        .corrupt_pages(stream, corrupt.saturating_sub(corrupt_before));
+    marks::remember(stream, decision);
+    if let Err(denial) = &decision.verdict {
+        if !judged.goes_on {
+            refuse(denial, keyset, Some(decision), stream, state);
+            return Ok(false);
+        }
+        config.metrics.shadow_refusal(stream, denial.code());
+    }
+    let Some(keyset) = keyset else {
+        refuse(&UNAVAILABLE, None, None, stream, state);
+        return Ok(false);
+    };
+    admit(config, keyset, decision, &edits, stream)?;
+    drop(edits);
+    let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
+    let rate = decision.rate.as_ref().filter(|_| always);
+    state.fields = rate.map(rate_fields);
+    let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
+    if let Some(key) = let_in.filter(|_| judged.seen.tunnel && !shadow) {
+        state.tunnel = Some(Tunnel::open(stream, config.store, key)?);
+    }
+    Ok(true)
+}
+
+/// Takes the key out, puts the identity in, and leaves the mark that guards ask for.
+fn admit(
+    config: &Config,
+    keyset: &InForce,
+    decision: &Decision<'_>,
+    edits: &Kept,
+    stream: &mut Stream<'_>,
+) -> Result<(), Refused> {
+    edits.apply(stream, Map::Request)?;
+    if let Some(other) = keyset.other() {
+        take_out_others(other, decision, stream)?;
+    }
+    let whose = (config.store, keyset.policy_id());
+    let names = &config.names;
+    let Some(entry) = outcome::caller(decision) else {
+        return names.admitted(stream, whose, ANONYMOUS, decision);
+    };
+    outcome::identity(keyset, entry, |name, value| {
+        stream.add_header(Map::Request, name, value)
+    })?;
+    names.admitted(stream, whose, entry.client.as_bytes(), decision)
+}
+
+/// Takes out what a second policy knows of.
+#[cold]
+#[inline(never)]
+fn take_out_others(
+    other: &InForce,
+    decision: &Decision<'_>,
+    stream: &mut Stream<'_>,
+) -> Result<(), Refused> {
+    let mut edits = Kept::new();
+    stream.headers(Map::Request, |headers| {
+        outcome::take_out_others(other, decision, headers, &mut edits);
+    })?;
+    edits.apply(stream, Map::Request)
+}
+
+#[inline(never)]
+fn refuse(
+    denial: &Denial,
+    keyset: Option<&InForce>,
+    decision: Option<&Decision<'_>>,
+    stream: &mut Stream<'_>,
+    state: &mut State,
+) {
+    let mut glance = decision.map_or_else(Glance::default, |d| d.glance);
+    let mut policies = keyset;
+    // One after the other, because both may change the path.
+    while let Some(keyset) = policies {
+        let mut edits = Kept::new();
+        let read = stream.headers(Map::Request, |headers| {
+            outcome::take_out_of_query(keyset, glance, headers, &mut edits);
+        });
+        let _ = read.and_then(|()| edits.apply(stream, Map::Request));
+        (policies, glance) = (keyset.other(), Glance::default());
+    }
+    let kind = stream.headers(Map::Request, Kind::of);
+    let kind = kind.unwrap_or(Kind::Plain);
+    let rate = decision.and_then(|d| d.rate.as_ref());
+    let policy = keyset.map(InForce::policy);
+    let answer = reply(denial, policy, rate, kind == Kind::Grpc);
+    state.fields = None;
+    state.answered = true;
+    match kind {
+        Kind::Disguised => stream.reply_in_http(&answer),
+        Kind::Plain | Kind::Grpc => stream.reply(&answer),
+    }
+}
+
+/// Refuses a request whose decision could not be carried to its end, unless it is answered already.
+pub fn close(stream: &mut Stream<'_>, state: &mut State) {
+    if !core::mem::replace(&mut state.answered, true) {
+        let mut answer = reply(&UNAVAILABLE, None, None, false);
+        answer.details = "keystile:internal_error".to_owned();
+        stream.reply(&answer);
+    }
+}
+
+/// Takes out of the trailers that have come what the headers would not have been let through with.
+/// `false` if that cannot be: the request is answered, or reset.
+pub fn trailers(stream: &mut Stream<'_>, state: &mut State) -> bool {
+    // What any policy of this process knows of: no honest request has any of these.
+    let mut edits = Kept::new();
+    let mut all_known = true;
+    let read = stream.headers(Map::RequestTrailers, |trailers: Headers<'_>| {
+        state::each(|_, held| {
+            all_known &= held.in_force().is_some();
+            for policy in held.policies() {
+                strip_trailers(policy, trailers, &mut edits);
+            }
+        });
+    });
+    let stripped = read.and_then(|()| edits.apply(stream, Map::RequestTrailers));
+    if stripped.is_ok() && all_known {
+        return true;
+    }
+    refuse(&UNAVAILABLE, None, None, stream, state);
+    false
+}
+
+/// Adds to the response whose headers have come what its request asked for.
+pub fn response(stream: &mut Stream<'_>, state: &mut State) {
+    for (name, value) in state.fields.take().into_iter().flatten() {
+        let _ = stream.set_header(Map::Response, name, value.as_bytes());
+    }
+}
+
+/// The main thread has found that the key of a tunnel may be good no longer.
+pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut State) {
+    let Some(denial) = state.tunnel.as_ref().and_then(Tunnel::denied) else {
+        return;
+    };
+    if !core::mem::replace(&mut state.answered, true) {
+        config.metrics.tunnel_ended(stream, denial.code());
+    }
+    marks::reason(stream, denial.code());
+    let keyset = state::newest(config.store).ok();
+    let policy = keyset.as_ref().map(InForce::policy);
+    // Envoy resets the stream, because its answer has begun; where it has not, the caller gets the
+    // refusal as any other.
+    stream.reply(&reply(&denial, policy, None, false));
+}
