@@ -130,14 +130,28 @@ fn decided(
     };
     admit(config, keyset, decision, &edits, stream)?;
     drop(edits);
-    let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
+    if !shadow {
+        keep(config, keyset, &judged, stream, state)?;
+    }
+    Ok(true)
+}
+
+/// Keeps what has to be known later of a request that goes on.
+fn keep(
+    config: &Config,
+    keyset: &InForce,
+    Judged { decision, seen, .. }: &Judged<'_>,
+    stream: &Stream<'_>,
+    state: &mut State,
+) -> Result<(), Refused> {
+    let always = keyset.policy().rate_limit_fields == RateLimitFields::Always;
     let rate = decision.rate.as_ref().filter(|_| always);
     state.fields = rate.map(rate_fields);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
-    if let Some(key) = let_in.filter(|_| judged.seen.tunnel && !shadow) {
+    if let Some(key) = let_in.filter(|_| seen.tunnel) {
         state.tunnel = Some(Tunnel::open(stream, config.store, key)?);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Takes the key out, puts the identity in, and leaves the mark that guards ask for.

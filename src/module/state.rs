@@ -37,6 +37,18 @@ struct Place {
 }
 
 impl Place {
+    fn new(store: StoreId) -> Self {
+        Self {
+            store,
+            holding: Holding::default(),
+            told_of: 0,
+            unless_overlay: None,
+            settles_at: 0,
+            newest_since: 0,
+            usage: None,
+        }
+    }
+
     /// What a listener decides by now.
     fn view(&self, config: u32) -> View {
         View {
@@ -235,15 +247,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
     let floor = state.floor(store);
     state.configs.push(Arc::downgrade(config));
     if state.place(store).is_none() {
-        state.places.push(Place {
-            store,
-            holding: Holding::default(),
-            told_of: 0,
-            unless_overlay: None,
-            settles_at: 0,
-            newest_since: 0,
-            usage: None,
-        });
+        state.places.push(Place::new(store));
     }
     let Some(place) = state.place(store) else {
         return;
