@@ -20,7 +20,11 @@ fn a_websocket_ends_within_a_second_of_the_push_that_revokes_its_key() {
     let upstream = Raw::start();
     let mut keys = Keys::new(POLICY);
     let (key, other) = (keys.issue("acme"), keys.issue("rival"));
-    let envoy = keys.start_on(upstream.behind());
+    // Envoy ends a stream at once, and an HTTP/1.1 connection a second later, so that the client can
+    // read what was sent last.
+    let at_once = "stat_prefix: public\n          delayed_close_timeout: 0.1s";
+    let setup = upstream.behind().edit("stat_prefix: public", at_once);
+    let envoy = keys.start_on(setup);
     // On both workers, sooner or later.
     let mut doomed: Vec<_> = (0..8).map(|_| WebSocket::open(&envoy, &key, "")).collect();
     let mut others: Vec<_> = (0..8)
