@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Display};
 
+use crate::words;
+
 pub use crate::refusal::{Act, Code, Fault, Kind, Next, Surface, Trouble, named};
 
 /// One or more refusals, printed by the command line, sent as a problem by the server or
@@ -28,8 +30,9 @@ pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
             field: None,
             leans: false,
             place: String::new(),
-            fact: fact.to_string(),
-            next: next.into(),
+            // Somebody may have put a key in place of a name.
+            fact: words::redacted(&fact.to_string()),
+            next: next.into().redacted(),
         }],
         more: 0,
         kind: code.kind(),
@@ -160,7 +163,7 @@ impl Error {
     }
 
     fn set_field(mut self, name: impl Display, leans: bool) -> Self {
-        let name = name.to_string();
+        let name = words::redacted(&name.to_string());
         for f in self.faults.iter_mut().filter(|f| f.field.is_none()) {
             f.field = Some(name.clone().into());
             f.leans = leans;
@@ -171,9 +174,10 @@ impl Error {
     /// The same with `place: ` before each message.
     #[must_use]
     pub fn at(mut self, place: impl Display) -> Self {
+        let place = words::redacted(&place.to_string());
         for f in &mut self.faults {
             f.place = match f.place.is_empty() {
-                true => place.to_string(),
+                true => place.clone(),
                 false => format!("{place}: {}", f.place),
             };
         }
@@ -229,6 +233,31 @@ mod tests {
 
     fn bad() -> Error {
         refuse(Code::InvalidValue, "bad", "mend it")
+    }
+
+    #[test]
+    fn no_key_stands_in_a_refusal_whatever_it_was_sent_as() {
+        let name = |n: &str| n.parse().unwrap();
+        let fresh =
+            keystile_core::key::generate(&name("ks"), &name("live"), |bytes: &mut [u8]| {
+                bytes.fill(7);
+                Ok::<(), ()>(())
+            });
+        let fresh = fresh.unwrap();
+        let key = fresh.text.expose_secret();
+        let e = refuse(
+            Code::ClientNotFound,
+            format_args!("there is no client `{key}`"),
+            crate::next![
+                Act::ClientCreate.of(key),
+                " or ",
+                named("client").value(key)
+            ],
+        );
+        let e = e.field(format_args!("labels.{key}")).at(key);
+        let all = format!("{:?} {:?}", e.faults(), e.words(Surface::Rest));
+        assert!(!all.contains(&key[20..40]), "{all}");
+        assert!(all.contains(&fresh.id.to_string()), "{all}");
     }
 
     #[test]

@@ -373,7 +373,7 @@ fn forbidden(role: Role, roles: &[Role]) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::refused::redacted;
+    use keystile_model::words::redacted;
 
     #[test]
     fn no_part_of_a_key_stands_in_a_reason() {

@@ -8,12 +8,31 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::surface::Surface;
+use crate::words;
 
 /// What can be done about a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Next {
     pieces: Vec<Piece>,
+}
+
+impl Next {
+    /// The same without full keys: a name that was sent may be one.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        for piece in &mut self.pieces {
+            let text = match piece {
+                Piece::Say { say } => Some(say),
+                Piece::Do(step) => step.of.as_mut(),
+                Piece::Field(named) => named.value.as_mut(),
+            };
+            if let Some(text) = text {
+                *text = words::redacted(text);
+            }
+        }
+        self
+    }
 }
 
 /// A part of a next step.

@@ -1,7 +1,6 @@
 //! Attempts that were refused, as the audit log tells them.
 
-use keystile_core::key::Parsed;
-use keystile_model::words;
+use keystile_model::words::redacted;
 use keystile_model::world::World;
 use keystile_registry::audit;
 use keystile_system as system;
@@ -67,33 +66,5 @@ pub async fn tell_refused(app: &App) {
         .await;
     if let Err(e) = written {
         tracing::error!(error = %e, "refused attempts are not in the audit log");
-    }
-}
-
-/// The replacement for what looks like a key.
-const LEFT_OUT: &str = "(left out: it looks like a key)";
-
-/// Text in which full keys and tokens are replaced by their ids, and anything that looks like one
-/// is removed: somebody may have pasted it in place of a name.
-pub(super) fn redacted(text: &str) -> String {
-    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut out = String::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        match Parsed::parse(word.as_bytes()) {
-            Ok(key) => out.push_str(&key.id().to_string()),
-            // Damaged, or with something stuck to it.
-            Err(_) if words::holds_secret(word) => out.push_str(LEFT_OUT),
-            Err(_) => out.push_str(word),
-        }
-        let mut chars = after.chars();
-        out.extend(chars.next());
-        rest = chars.as_str();
-    }
-    match words::holds_secret(&out) {
-        true => LEFT_OUT.to_owned(),
-        false => out,
     }
 }

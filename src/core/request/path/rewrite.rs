@@ -5,7 +5,7 @@
 use super::{hex, is_pchar, is_unreserved, push_escape};
 
 /// All rewritings. Readers apply some of them, in various orders.
-pub const REWRITES: [fn(&str) -> Option<String>; 13] = [
+pub const REWRITES: [fn(&str) -> Option<String>; 14] = [
     slashes_merged,
     host_cut,
     dots_resolved,
@@ -19,6 +19,7 @@ pub const REWRITES: [fn(&str) -> Option<String>; 13] = [
     overlong_decoded,
     windows_names,
     last_windows_name,
+    windows_types_cut,
 ];
 
 fn changed(before: &str, after: String) -> Option<String> {
@@ -187,6 +188,19 @@ fn last_windows_name(path: &str) -> Option<String> {
     changed(path, format!("{before}{}", windows_name(last)))
 }
 
+/// Windows: the type of a stream, behind the last colon, says nothing that its name does not.
+fn windows_types_cut(path: &str) -> Option<String> {
+    if !path.contains(":$") {
+        return None;
+    }
+    let name = |segment: &'_ str| -> String {
+        let name = segment.split(":$").next().unwrap_or(segment);
+        name.trim_end_matches(':').to_owned()
+    };
+    let segments: Vec<String> = path.split('/').map(name).collect();
+    changed(path, segments.join("/"))
+}
+
 fn windows_name(segment: &str) -> &str {
     if segment.len() > 2 && segment.bytes().all(|b| b == b'.') {
         return "";
@@ -207,7 +221,14 @@ fn windows_name(segment: &str) -> &str {
 
 /// Old UTF-8 decoders that accept ASCII in two or three bytes.
 fn overlong_decoded(path: &str) -> Option<String> {
-    let long = ["%C0%", "%C1%", "%E0%80%", "%E0%81%"];
+    let long = [
+        "%C0%",
+        "%C1%",
+        "%E0%80%",
+        "%E0%81%",
+        "%F0%80%80%",
+        "%F0%80%81%",
+    ];
     if !long.iter().any(|l| path.contains(l)) {
         return None;
     }
@@ -228,18 +249,29 @@ fn overlong_decoded(path: &str) -> Option<String> {
 }
 
 /// The ASCII character that an overlong sequence stands for, and what follows it.
-fn overlong(first: u8, rest: &str) -> Option<(u8, &str)> {
-    let next = |rest: &'_ str| -> Option<(u8, usize)> {
-        let (byte, _) = escape(rest.strip_prefix('%')?);
-        (0x80..0xC0).contains(&byte).then_some((byte & 0x3F, 3))
+fn overlong<'r>(first: u8, rest: &'r str) -> Option<(u8, &'r str)> {
+    let next = |rest: &'r str| -> Option<(u8, &'r str)> {
+        let (byte, behind) = escape(rest.strip_prefix('%')?);
+        (0x80..0xC0)
+            .contains(&byte)
+            .then_some((byte & 0x3F, behind))
     };
-    let (second, used) = next(rest)?;
-    let behind = rest.get(used..)?;
     let (value, behind) = match first {
-        0xC0 | 0xC1 => ((first & 1) * 64 + second, behind),
-        0xE0 if second < 2 => {
-            let (third, used) = next(behind)?;
-            ((second & 1) * 64 + third, behind.get(used..)?)
+        0xC0 | 0xC1 => {
+            // Some look at no more than the last six bits: `%C0%2E`.
+            let (second, behind) = escape(rest.strip_prefix('%')?);
+            ((first & 1) * 64 + (second & 0x3F), behind)
+        }
+        0xE0 => {
+            let (second, behind) = next(rest).filter(|(second, _)| *second < 2)?;
+            let (third, behind) = next(behind)?;
+            (second * 64 + third, behind)
+        }
+        0xF0 => {
+            let (_, behind) = next(rest).filter(|(second, _)| *second == 0)?;
+            let (third, behind) = next(behind).filter(|(third, _)| *third < 2)?;
+            let (fourth, behind) = next(behind)?;
+            (third * 64 + fourth, behind)
         }
         _ => return None,
     };

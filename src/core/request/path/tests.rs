@@ -79,6 +79,10 @@ fn overlong_sequences_stand_for_ascii_and_others_for_themselves() {
         ("/%C1%AE", "/n"),
         ("/%E0%80%AE", "/."),
         ("/%E0%81%AE", "/n"),
+        ("/%F0%80%80%AE", "/."),
+        ("/%F0%80%81%AE", "/n"),
+        // Not even UTF-8: readers that look at the last six bits alone.
+        ("/%C0%2E", "/."),
     ] {
         assert!(all(path).iter().any(|r| r == seen), "{path}");
     }
@@ -86,6 +90,18 @@ fn overlong_sequences_stand_for_ascii_and_others_for_themselves() {
     for other in ["%E0%82%AF", "%E0%A4%AF"] {
         let want = ["%C0%AE", "%2E", ".", ""].map(|dot| format!("/{other}x{dot}"));
         assert_eq!(all(&want[0]), want);
+    }
+}
+
+#[test]
+fn the_type_of_a_stream_is_cut_off_with_the_stream_and_alone() {
+    for (path, seen) in [
+        ("/jobs/1:cancel::$DATA", "/jobs/1:cancel"),
+        ("/jobs/1:cancel:$DATA", "/jobs/1:cancel"),
+        ("/jobs/1:cancel:$DATA", "/jobs/1"),
+        ("/a::$INDEX_ALLOCATION/b", "/a/b"),
+    ] {
+        assert!(all(path).iter().any(|r| r == seen), "{path}");
     }
 }
 
