@@ -188,3 +188,112 @@ fn what_closes_in_and_around_a_key_of_unkey_counts() {
     assert_eq!(found.keys[0].scopes, ["b"]);
     assert!(left(&found, "`k`", "permission `a`"));
 }
+
+/// A policy and its Secret, with what stands in each of their parts.
+fn envoy(parts: [(&str, &str); 7]) -> String {
+    let mut text = String::from(
+        "kind: SecurityPolicy
+metadata: {name: orders, namespace: prod METADATA}
+spec:
+  targetRefs: [{kind: HTTPRoute, name: orders TARGET}]
+  apiKeyAuth: {credentialRefs: [{name: s REFERENCE}], extractFrom: [{headers: [x-api-key]}] AUTH}
+  SPEC
+---
+kind: Secret
+SECRET
+metadata: {name: s, namespace: SPACE}
+stringData: {acme: eg-now-4c1f0e9d2b7a6358}
+",
+    );
+    for (part, more) in parts {
+        text = text.replace(part, more);
+    }
+    text
+}
+
+fn envoy_with(part: &str, more: &str) -> String {
+    let all = [
+        "METADATA",
+        "TARGET",
+        "REFERENCE",
+        "AUTH",
+        "SPEC",
+        "SECRET",
+        "SPACE",
+    ];
+    envoy(all.map(|p| match p {
+        p if p == part => (p, more),
+        "SPACE" => (p, "prod"),
+        p => (p, ""),
+    }))
+}
+
+#[test]
+fn a_field_that_closes_any_part_of_a_security_policy_keeps_its_clients_out() {
+    assert_eq!(taken(System::EnvoyGateway, &envoy_with("", "")), ["acme"]);
+    for (part, more) in [
+        ("METADATA", ", disabled: true"),
+        ("TARGET", ", deniedClients: [acme]"),
+        ("REFERENCE", ", disabled: true"),
+        ("AUTH", ", disabled: true"),
+        ("AUTH", ", deniedClients: [acme]"),
+        ("SPEC", "suspended: true"),
+        ("SPEC", "ipAllowlist: [10.0.0.0/8]"),
+        ("SPEC", "ipAllowList: {clientCIDRs: [10.0.0.0/8]}"),
+        ("SECRET", "disabled: true"),
+    ] {
+        let text = envoy_with(part, more);
+        assert!(
+            taken(System::EnvoyGateway, &text).is_empty(),
+            "{part} {more}"
+        );
+    }
+}
+
+#[test]
+fn a_security_policy_that_is_merged_with_a_restriction_keeps_its_clients_out() {
+    let gateway = "---
+kind: SecurityPolicy
+metadata: {name: gw, namespace: prod}
+spec:
+  targetRefs: [{kind: Gateway, name: gw}]
+  authorization: {defaultAction: Deny}
+";
+    let text = format!(
+        "{}{gateway}",
+        envoy_with("SPEC", "mergeType: StrategicMerge")
+    );
+    let merged = found(System::EnvoyGateway, &text, &How::default());
+    assert!(merged.keys.is_empty());
+    assert!(left(&merged, "prod/orders", "may be merged with"));
+    let text = format!("{}{gateway}", envoy_with("", ""));
+    let apart = found(System::EnvoyGateway, &text, &How::default());
+    assert_eq!(
+        apart.keys.len(),
+        1,
+        "a policy of a route replaces the Gateway's"
+    );
+    assert!(left(&apart, "prod/gw", "asks for `authorization`"));
+}
+
+#[test]
+fn a_secret_of_another_namespace_needs_a_grant() {
+    let text = envoy_with("REFERENCE", ", namespace: other").replace("namespace: SPACE", "");
+    let text = text.replace("{name: s, namespace: prod}", "{name: s, namespace: other}");
+    let without = found(System::EnvoyGateway, &text, &How::default());
+    assert!(without.keys.is_empty());
+    assert!(left(&without, "Secret other/s", "no ReferenceGrant"));
+    for (space, secret, keys) in [("prod", "s", 1), ("prod", "t", 0), ("test", "s", 0)] {
+        let text = format!(
+            "{text}---
+kind: ReferenceGrant
+metadata: {{name: g, namespace: other}}
+spec:
+  from: [{{group: gateway.envoyproxy.io, kind: SecurityPolicy, namespace: {space}}}]
+  to: [{{group: '', kind: Secret, name: {secret}}}]
+"
+        );
+        let found = found(System::EnvoyGateway, &text, &How::default());
+        assert_eq!(found.keys.len(), keys, "{space} {secret}");
+    }
+}
