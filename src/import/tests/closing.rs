@@ -297,3 +297,78 @@ spec:
         assert_eq!(found.keys.len(), keys, "{space} {secret}");
     }
 }
+
+#[test]
+fn what_switches_off_a_plugin_of_higress_keeps_its_consumers_out() {
+    let plugin = |part: &str, more: &str| {
+        let mut text = String::from(
+            "kind: WasmPlugin
+ROOT
+metadata: {name: key-auth METADATA}
+spec:
+  SPEC
+  defaultConfig:
+    global_auth: true
+    keys: [x-api-key]
+    CONFIG
+    consumers:
+    - {name: alice, credential: higress-alice-4c1f0e9d}
+    - {name: bob, credential: higress-bob-4c1f0e9d2b}
+  matchRules:
+  - {ingress: [pay], config: {allow: [alice] DEEP} RULE}
+",
+        );
+        for place in ["ROOT", "METADATA", "SPEC", "CONFIG", "DEEP", "RULE"] {
+            text = text.replace(place, if place == part { more } else { "" });
+        }
+        taken(System::Higress, &text).join(" ")
+    };
+    for (part, more, left) in [
+        ("", "", "alice bob"),
+        ("ROOT", "suspended: true", ""),
+        (
+            "METADATA",
+            ", deletionTimestamp: '2026-01-01T00:00:00Z'",
+            "",
+        ),
+        (
+            "METADATA",
+            ", managedFields: [{f:enabled: {}}]",
+            "alice bob",
+        ),
+        ("SPEC", "disabled: true", ""),
+        ("CONFIG", "enabled: false", ""),
+        ("CONFIG", "deny: [bob]", "alice"),
+        ("CONFIG", "deny: {name: bob}", ""),
+        ("DEEP", ", deny: [bob]", "alice"),
+        ("DEEP", ", blocked: true", "bob"),
+        ("RULE", ", deny: [bob]", "alice"),
+        ("RULE", ", suspended: true", "bob"),
+        ("RULE", ", deny: []", "alice bob"),
+    ] {
+        assert_eq!(plugin(part, more), left, "{part} {more}");
+    }
+}
+
+#[test]
+fn two_rules_of_higress_share_no_scope() {
+    let text = "consumers:
+- {name: a, credential: higress-a-4c1f0e9d2b7a}
+- {name: b, credential: higress-b-4c1f0e9d2b7a}
+- {name: c, credential: higress-c-4c1f0e9d2b7a}
+keys: [x-api-key]
+global_auth: true
+_rules_:
+- {_match_service_: [pay], allow: [a]}
+- {_match_route_: [pay], allow: [b]}
+- {_match_service_: [pay, shop], allow: [c]}
+- {_match_service_: [pay], allow: [c]}
+- {_match_route_: [allowed], allow: [a]}
+";
+    let found = found(System::Higress, text, &How::default());
+    let scopes: Vec<String> = found.keys.iter().map(|k| k.scopes.join(" ")).collect();
+    assert_eq!(
+        scopes,
+        ["pay route-allowed", "route-pay", "pay service-pay"]
+    );
+}
