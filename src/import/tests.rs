@@ -16,6 +16,7 @@ macro_rules! vector {
 
 mod kong;
 mod others;
+mod tyk;
 
 fn files(text: &str) -> Vec<File> {
     vec![File {
