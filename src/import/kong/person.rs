@@ -22,6 +22,8 @@ pub struct Person<'n> {
     scopes: Vec<String>,
     pub groups: BTreeSet<String>,
     pub plugins: Vec<Plugin<'n>>,
+    /// Why it is left out, if one of its groups or references to it says so.
+    pub closed: Option<String>,
 }
 
 impl<'n> Person<'n> {
@@ -33,6 +35,7 @@ impl<'n> Person<'n> {
             scopes: Vec::new(),
             groups: BTreeSet::new(),
             plugins: Vec::new(),
+            closed: object.closed(),
             object,
         };
         person.own(found)?;
@@ -55,7 +58,8 @@ impl<'n> Person<'n> {
         if let Some(groups) = self.object.get("groups") {
             // A single one may be without a list.
             for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
-                self.groups.extend(reference(node, &place, found)?);
+                let group = reference(node, &place, &mut self.closed, found)?;
+                self.groups.extend(group);
             }
         }
         Ok(())
@@ -63,7 +67,18 @@ impl<'n> Person<'n> {
 
     pub fn acl(&mut self, object: &Object<'n>) -> Result<()> {
         self.scopes.extend(object.text("group")?.map(str::to_owned));
+        self.close(object.closed());
         Ok(())
+    }
+
+    /// Leaves it out, if there is a reason.
+    pub fn close(&mut self, why: Option<String>) {
+        self.closed = self.closed.take().or(why);
+    }
+
+    pub fn shut(&self, why: &str, found: &mut Found) {
+        let client = crate::found::client_name(&self.original);
+        found.shut(&client, &self.object.place, why);
     }
 
     pub fn settle(
@@ -87,8 +102,12 @@ impl<'n> Person<'n> {
         }
         let (mut limits, closed) = of_plugins(&self.plugins, place, found)?;
         limits.report(place, found);
-        if let Some(closed) = closed.or_else(|| self.object.closed()) {
-            found.shut(&client, place, closed);
+        let in_group = !self.scopes.is_empty() || !self.groups.is_empty();
+        let unread = gates.unread.as_ref().filter(|_| in_group);
+        for closed in [closed.as_ref(), self.closed.as_ref(), unread] {
+            if let Some(closed) = closed {
+                found.shut(&client, place, closed);
+            }
         }
         for group in &self.groups {
             if let Some(closed) = shut.get(group.as_str()) {
@@ -217,8 +236,12 @@ pub fn of_plugins(
 ) -> Result<(Read, Option<String>)> {
     let mut out = Read::default();
     let mut shut = None;
+    let mut limiting = Vec::new();
     for plugin in plugins {
         let name = &plugin.name;
+        if let Some(closed) = &plugin.closed {
+            shut.get_or_insert_with(|| format!("plugin `{name}`: {closed}"));
+        }
         if plugin.shuts() {
             plugin.pass();
             let at = plugin
@@ -245,11 +268,22 @@ pub fn of_plugins(
             if read.shut {
                 shut.get_or_insert_with(|| format!("plugin `{name}` has a limit of 0"));
             }
+            if let Some(closed) = &read.closed {
+                shut.get_or_insert_with(|| format!("plugin `{name}`: {closed}"));
+            }
+            limiting.push(format!("`{name}`"));
             out.join(read);
         } else {
             plugin.pass();
             found.leave(place, format!("plugin `{name}`"));
         }
+    }
+    if limiting.len() > 1 {
+        let names = limiting.join(" and ");
+        found.note(
+            place,
+            format!("plugins {names}: of two limits for one period, the stricter counts"),
+        );
     }
     Ok((out, shut))
 }

@@ -162,3 +162,38 @@ fn a_limit_of_nothing_shuts_its_consumer_out() {
     let found = found(System::Kong, text, &How::default());
     assert!(found.keys.is_empty() && left(&found, "`a`, key 1", "limit of 0"));
 }
+
+#[test]
+fn a_consumer_is_named_by_id_or_username_and_never_by_its_custom_id() {
+    let text = "\
+consumers:
+- {username: bob, custom_id: alice, id: '7'}
+- {username: alice}
+- {username: '7'}
+- {custom_id: zoe}
+- {custom_id: bob, id: c-4, keyauth_credentials: [{key: kong-other-bob-5e8a1f0c7b2d}]}
+keyauth_credentials:
+- {consumer: alice, key: kong-alice-5e8a1f0c7b2d}
+- {consumer: bob, key: kong-bob-5e8a1f0c7b2d}
+- {consumer: '7', key: kong-seven-5e8a1f0c7b2d}
+- {consumer: zoe, key: kong-zoe-5e8a1f0c7b2d}
+- {consumer: {custom_id: alice}, key: kong-custom-5e8a1f0c7b2d}
+acls:
+- {consumer: alice, group: readers}
+- {consumer: bob, group: admins}
+plugins:
+- {name: request-termination, consumer: alice}
+";
+    let found = found(System::Kong, text, &How::default());
+    assert_eq!(key(&found, "kong-bob-5e8a1f0c7b2d").client, "bob");
+    assert_eq!(key(&found, "kong-bob-5e8a1f0c7b2d").scopes, ["admins"]);
+    assert_eq!(key(&found, "kong-seven-5e8a1f0c7b2d").client, "bob");
+    assert_eq!(found.keys.len(), 2, "alice is shut out");
+    for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
+        assert!(left(&found, place, "names no consumer"), "{place}");
+    }
+    assert!(left(&found, "`bob`", "is called as another consumer's"));
+    let nested = "consumers:\n- {custom_id: zoe, keyauth_credentials: [{key: kong-zoe-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 5}}]}\n";
+    let found = super::found(System::Kong, nested, &How::default());
+    assert_eq!(key(&found, "kong-zoe-5e8a1f0c7b2d").limits, ["5/1m@client"]);
+}
