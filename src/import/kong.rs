@@ -14,6 +14,7 @@ use keystile_model::error::Result;
 mod person;
 mod plugins;
 mod tables;
+mod twice;
 
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared};
@@ -348,8 +349,9 @@ impl<'n> World<'n> {
                 plans.insert(name, found.plan(name, plan, &place));
             }
         }
+        let every = twice::keys(&self.people, found)?;
         for person in &self.people {
-            person.settle(&self.gates, &plans, &shut, how, found)?;
+            person.settle(&self.gates, &plans, &shut, (&every, how), found)?;
             if let Some(closed) = &self.closed {
                 person.shut(closed, found);
             }

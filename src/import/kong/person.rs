@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
+use super::twice::Keys;
 use super::{reference, tables};
 use crate::fields::Object;
 use crate::found::Found;
@@ -17,7 +18,7 @@ const LONGEST_TTL: u64 = 100_000_000;
 /// A consumer, with what other lists hold for it.
 pub struct Person<'n> {
     pub object: Object<'n>,
-    original: String,
+    pub original: String,
     pub credentials: Vec<Object<'n>>,
     scopes: Vec<String>,
     pub groups: BTreeSet<String>,
@@ -76,6 +77,11 @@ impl<'n> Person<'n> {
         self.closed = self.closed.take().or(why);
     }
 
+    /// What messages call its `n`th credential.
+    pub fn key_place(&self, n: usize) -> String {
+        format!("{}, key {}", self.object.place, n.saturating_add(1))
+    }
+
     pub fn shut(&self, why: &str, found: &mut Found) {
         let client = crate::found::client_name(&self.original);
         found.shut(&client, &self.object.place, why);
@@ -86,7 +92,7 @@ impl<'n> Person<'n> {
         gates: &Gates,
         plans: &BTreeMap<&str, String>,
         shut: &BTreeMap<&str, String>,
-        how: &How,
+        (every, how): (&Keys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let place = &self.object.place;
@@ -129,7 +135,7 @@ impl<'n> Person<'n> {
             );
         }
         self.plans(&client, &limits, plans, gates, found);
-        self.keys(&client, &limits, gates, how, found)
+        self.keys(&client, &limits, gates, (every, how), found)
     }
 
     /// A consumer's own limits come before those of its groups.
@@ -165,7 +171,7 @@ impl<'n> Person<'n> {
         client: &str,
         limits: &Read,
         gates: &Gates,
-        how: &How,
+        (every, how): (&Keys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let groups = self
@@ -178,10 +184,10 @@ impl<'n> Person<'n> {
             .filter_map(|s| found.scope(s, &self.object.place))
             .collect();
         for (n, credential) in self.credentials.iter().enumerate() {
-            let place = format!("{}, key {}", self.object.place, n + 1);
-            let Some(expires) = expires(credential, &place, found)? else {
+            let place = self.key_place(n);
+            if expires(credential, &place, found)?.is_none() {
                 continue;
-            };
+            }
             if let Some(closed) = credential.closed() {
                 credential.node.pass();
                 found.leave(&place, closed);
@@ -191,8 +197,15 @@ impl<'n> Person<'n> {
                 found.leave(&place, "a credential without a key");
                 continue;
             };
+            let ends = match every.get(key).map(|all| (all.out(), &all.ends)) {
+                Some((Some(out), _)) => {
+                    found.leave(&place, out);
+                    continue;
+                }
+                ends => ends.map(|(_, ends)| ends.clone()).unwrap_or_default(),
+            };
             if let Some(key) = found.plain_key(&place, client, key, how) {
-                key.expires = expires;
+                key.expires = ends;
                 key.scopes.clone_from(&scopes);
                 key.limits = limits.words();
             }
@@ -203,7 +216,7 @@ impl<'n> Person<'n> {
 
 /// When a credential expires; empty if never. None if that is not known, in which case it is left
 /// out.
-fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
+pub fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
     let (ttl, created) = (credential.get("ttl"), credential.get("created_at"));
     credential.text("key")?;
     let (ttl, created) = (ttl.map(moment::of), created.and_then(moment::of));
