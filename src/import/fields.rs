@@ -203,7 +203,7 @@ impl<'n> Object<'n> {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
         let mut closed_by = None;
-        for (name, value) in pairs {
+        for (i, (name, value)) in pairs.enumerate() {
             match kind.fate(name) {
                 Some(Fate::Becomes(_)) => {}
                 Some(Fate::NoEffect) => value.pass(),
@@ -216,10 +216,10 @@ impl<'n> Object<'n> {
                 None => {
                     value.pass();
                     if closes(name, value) {
-                        closed_by.get_or_insert_with(|| shown_name(name));
+                        closed_by.get_or_insert_with(|| node.shown_name(i, name));
                     }
                     if !value.is_empty() {
-                        let name = shown_name(name);
+                        let name = node.shown_name(i, name);
                         found.leave(
                             &place,
                             format!(

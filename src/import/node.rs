@@ -246,7 +246,9 @@ const LONGEST_WITH_DIGITS: usize = 15;
 pub fn shown_name(name: &str) -> String {
     let length = name.chars().count();
     let has_digit = name.chars().any(|c| c.is_ascii_digit());
-    match length > 40 || has_digit && length > LONGEST_WITH_DIGITS {
+    // As Tyk writes keys in Redis.
+    let is_key = name.starts_with("apikey-");
+    match is_key || length > 40 || has_digit && length > LONGEST_WITH_DIGITS {
         true => format!("{}…", super::printable(name, 4)),
         false => super::printable(name, 60),
     }

@@ -72,6 +72,10 @@ impl<'n> World<'n> {
             }
             return Ok(());
         }
+        let mut entries = root.pairs().into_iter().flatten();
+        if entries.any(|(name, node)| name != "data" && is_session(node)) {
+            root.names_are_keys();
+        }
         let file = Object::root(document, &FILE, found)?;
         self.closed = self.closed.take().or_else(|| file.closed());
         for field in ["keys", "data"] {

@@ -110,10 +110,9 @@ impl<'n> Person<'n> {
         limits.report(place, found);
         let in_group = !self.scopes.is_empty() || !self.groups.is_empty();
         let unread = gates.unread.as_ref().filter(|_| in_group);
-        for closed in [closed.as_ref(), self.closed.as_ref(), unread] {
-            if let Some(closed) = closed {
-                found.shut(&client, place, closed);
-            }
+        let all = [closed.as_ref(), self.closed.as_ref(), unread];
+        if let Some(closed) = all.into_iter().flatten().next() {
+            found.shut(&client, place, closed);
         }
         for group in &self.groups {
             if let Some(closed) = shut.get(group.as_str()) {

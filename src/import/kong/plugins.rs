@@ -169,8 +169,8 @@ impl Gates {
 
     fn acl(&mut self, plugin: &Plugin<'_>, place: &str, found: &mut Found) -> Result<()> {
         let config = plugin.config(&ACL_PLUGIN, found)?;
-        let list = |names: [&str; 2]| -> (Vec<&str>, bool) {
-            let (one, two) = (config.texts(names[0]), config.texts(names[1]));
+        let list = |[new, old]: [&str; 2]| -> (Vec<&str>, bool) {
+            let (one, two) = (config.texts(new), config.texts(old));
             ([one.0, two.0].concat(), one.1 || two.1)
         };
         let (allow, _) = list(["allow", "whitelist"]);

@@ -77,6 +77,9 @@ fn names_that_are_keys_are_in_no_message() {
         format!(
             r#"{{"data": {{"secretlettersonlylonger": {both}, "secret2234567890": {entry}}}}}"#
         ),
+        format!(
+            r#"{{"policies": [{{"id": "p"}}], "secretlettersonly": {both}, "apikey-secret": 5}}"#
+        ),
         format!(r#"{{"keys": [{entry}], "apikey-secret2234567890": {{"suspended": true}}}}"#),
     ] {
         let found = found(System::Tyk, &text, &How::default());
