@@ -6,7 +6,7 @@ use keystile_model::error::Result;
 
 use super::closing::closes;
 use super::found::Found;
-use super::node::{Data, Document, Node, same_name, wrong_form};
+use super::node::{Data, Document, Node, same_name, shown_name, wrong_form};
 
 /// What happens to a field.
 #[derive(Clone, Copy)]
@@ -83,23 +83,23 @@ impl<'n> Object<'n> {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
         let mut closed_by = None;
-        for (name, value) in pairs {
+        for (i, (name, value)) in pairs.enumerate() {
             match kind.fate(name) {
                 Some(Fate::Becomes(_)) => {}
                 Some(Fate::NoEffect) => value.pass(),
                 Some(Fate::Lost(next)) => {
                     value.pass();
                     if !value.is_empty() && !matches!(value.data, Data::Bool(false)) {
-                        found.leave(&place, format!("`{name}`: {next}"));
+                        found.leave(&place, format!("`{}`: {next}", shown_name(name)));
                     }
                 }
                 None => {
                     value.pass();
                     if closes(name, value) {
-                        closed_by.get_or_insert_with(|| super::printable(name, 60));
+                        closed_by.get_or_insert_with(|| node.shown_name(i, name));
                     }
                     if !value.is_empty() {
-                        let name = super::printable(name, 60);
+                        let name = node.shown_name(i, name);
                         found.leave(
                             &place,
                             format!(
@@ -224,9 +224,9 @@ fn unread(node: &Node, file: &str, path: &str, found: &mut Found) {
             }
         }
         Data::Map(pairs) => {
-            for (name, value) in pairs {
+            for (i, (name, value)) in pairs.iter().enumerate() {
                 let dot = if path.is_empty() { "" } else { "." };
-                let name = super::printable(name, 60);
+                let name = node.shown_name(i, name);
                 unread(value, file, &format!("{path}{dot}{name}"), found);
             }
         }

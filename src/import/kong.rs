@@ -2,7 +2,7 @@
 //! groups, rate-limiting plugins. Credentials, memberships and plugins may be inside their owner or
 //! in lists of their own, as `db_export` writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::{Kind, Object};
 use super::found::Found;
@@ -14,6 +14,7 @@ use keystile_model::error::Result;
 mod person;
 mod plugins;
 mod tables;
+mod twice;
 
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared};
@@ -37,17 +38,22 @@ pub const KINDS: [&Kind; 12] = [
 #[derive(Default)]
 struct Group<'n> {
     place: String,
+    closed: Option<String>,
     plugins: Vec<Plugin<'n>>,
 }
 
 #[derive(Default)]
 struct World<'n> {
     people: Vec<Person<'n>>,
-    /// Every name that a consumer goes by.
-    by_name: BTreeMap<String, usize>,
+    by_id: BTreeMap<String, usize>,
+    by_username: BTreeMap<String, usize>,
+    /// Those of all files.
+    usernames: BTreeSet<String>,
     groups: BTreeMap<String, Group<'n>>,
     group_names: BTreeMap<String, String>,
     gates: Gates,
+    /// Why nobody is taken over, if a file says so.
+    closed: Option<String>,
 }
 
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
@@ -64,6 +70,12 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         }
     }
     let mut world = World::default();
+    for (_, file) in &files {
+        world.closed = world.closed.take().or_else(|| file.closed());
+        let nodes = file.list("consumers")?.iter();
+        let names = nodes.filter_map(|node| node.peek("username")?.text());
+        world.usernames.extend(names.map(str::to_owned));
+    }
     for (document, file) in &files {
         world.consumers(document, file, &shared, found)?;
     }
@@ -103,14 +115,21 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     world.settle(how, found)
 }
 
-/// What a reference names: a text, or an object with a name or an id.
-fn reference(node: &Node, place: &str, found: &mut Found) -> Result<Option<String>> {
+/// What a reference names: a text, or an object with an id or a name. A consumer's `custom_id` is
+/// none of its names.
+fn reference(
+    node: &Node,
+    place: &str,
+    closed: &mut Option<String>,
+    found: &mut Found,
+) -> Result<Option<String>> {
     if let Some(name) = node.text() {
         return Ok(Some(name.to_owned()));
     }
     let object = Object::open(node, &tables::REFERENCE, place, found)?;
+    *closed = closed.take().or_else(|| object.closed());
     let mut name = None;
-    for field in ["username", "name", "id", "custom_id"] {
+    for field in ["id", "username", "name"] {
         let text = object.text(field)?;
         name = name.or(text);
     }
@@ -138,12 +157,18 @@ impl<'n> World<'n> {
             let what = format!("consumer `{}`", printable(original, 100));
             let place = Object::at(&document.file, node, what);
             let object = Object::open(node.see(), &tables::CONSUMER, place, found)?;
-            for field in ["username", "custom_id", "id"] {
-                if let Some(text) = object.text(field)? {
-                    self.by_name
-                        .entry(text.to_owned())
-                        .or_insert(self.people.len());
-                }
+            let (id, username) = (object.text("id")?, object.text("username")?);
+            if username.is_none_or(str::is_empty) && self.usernames.contains(original) {
+                node.pass();
+                found.leave(&object.place, "is called as another consumer's `username`");
+                continue;
+            }
+            let at = self.people.len();
+            if let Some(id) = id {
+                self.by_id.entry(id.to_owned()).or_insert(at);
+            }
+            if let Some(username) = username {
+                self.by_username.entry(username.to_owned()).or_insert(at);
             }
             let around = Around {
                 consumer: Some(original.to_owned()),
@@ -156,10 +181,9 @@ impl<'n> World<'n> {
                 shared,
                 found,
             )?;
-            self.people.push(Person::read(original, object, found)?);
-            for plugin in plugins {
-                self.place(plugin, found)?;
-            }
+            let mut person = Person::read(original, object, found)?;
+            person.plugins = plugins;
+            self.people.push(person);
         }
         Ok(())
     }
@@ -191,13 +215,16 @@ impl<'n> World<'n> {
             };
             let group = self.groups.entry(name.to_owned()).or_default();
             group.place.clone_from(&place);
+            group.closed = group.closed.take().or_else(|| object.closed());
             for plugin in plugins::read(object.list("plugins")?, &place, &around, shared, found)? {
                 self.place(plugin, found)?;
             }
             for member in object.list("consumers")? {
-                let who = reference(member, &place, found)?;
+                let mut closed = None;
+                let who = reference(member, &place, &mut closed, found)?;
                 if let Some(i) = self.owner(who.as_deref(), &place, found) {
                     self.join(i, name);
+                    self.close(i, closed);
                 }
             }
         }
@@ -226,9 +253,11 @@ impl<'n> World<'n> {
             let Some(group) = object.get("consumer_group") else {
                 return Ok(());
             };
-            if let Some(group) = reference(group, &object.place, found)? {
+            let mut closed = object.closed();
+            if let Some(group) = reference(group, &object.place, &mut closed, found)? {
                 world.join(i, &group);
             }
+            world.close(i, closed);
             Ok(())
         };
         for (field, kind, add) in [
@@ -240,12 +269,16 @@ impl<'n> World<'n> {
                 found.meet(&document.file);
                 let place = format!("{}: {field}[{i}]", document.file);
                 let object = Object::open(node.see(), kind, place, found)?;
+                let mut closed = None;
                 let who = match object.get("consumer") {
-                    Some(node) => reference(node, &object.place, found)?,
+                    Some(node) => reference(node, &object.place, &mut closed, found)?,
                     None => None,
                 };
                 match self.owner(who.as_deref(), &object.place, found) {
-                    Some(i) => add(self, i, object, found)?,
+                    Some(i) => {
+                        self.close(i, closed);
+                        add(self, i, object, found)?;
+                    }
                     None => node.pass(),
                 }
             }
@@ -254,11 +287,18 @@ impl<'n> World<'n> {
     }
 
     fn owner(&self, name: Option<&str>, place: &str, found: &mut Found) -> Option<usize> {
-        let at = name.and_then(|name| self.by_name.get(name).copied());
+        let at = name.and_then(|n| self.by_id.get(n).or(self.by_username.get(n)).copied());
         if at.is_none() {
             found.leave(place, "names no consumer of this file");
         }
         at
+    }
+
+    /// Leaves a consumer out, if there is a reason.
+    fn close(&mut self, person: usize, why: Option<String>) {
+        if let Some(person) = self.people.get_mut(person) {
+            person.close(why);
+        }
     }
 
     fn join(&mut self, person: usize, group: &str) {
@@ -302,15 +342,19 @@ impl<'n> World<'n> {
             };
             let (mut limits, closed) = of_plugins(&group.plugins, &place, found)?;
             limits.report(&place, found);
-            if let Some(closed) = closed {
+            if let Some(closed) = closed.or_else(|| group.closed.clone()) {
                 shut.insert(name, closed);
             }
             if let Some(plan) = limits.plan() {
                 plans.insert(name, found.plan(name, plan, &place));
             }
         }
+        let every = twice::keys(&self.people, found)?;
         for person in &self.people {
-            person.settle(&self.gates, &plans, &shut, how, found)?;
+            person.settle(&self.gates, &plans, &shut, (&every, how), found)?;
+            if let Some(closed) = &self.closed {
+                person.shut(closed, found);
+            }
         }
         Ok(())
     }

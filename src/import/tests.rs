@@ -17,6 +17,7 @@ macro_rules! vector {
 mod closing;
 mod kong;
 mod others;
+mod tyk;
 
 fn files(text: &str) -> Vec<File> {
     vec![File {
