@@ -58,17 +58,29 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     }
     let mut plans: BTreeMap<&str, String> = BTreeMap::new();
     let mut shut: BTreeMap<&str, String> = BTreeMap::new();
-    let mut groups = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Networks> = BTreeMap::new();
     for (id, group) in &world.groups {
         let mut plugins = Plugins::read(group, found)?;
         plugins.limits.report(&group.place, found);
         if let Some(problem) = plugins.closed() {
-            shut.insert(id, format!("group `{id}`: {problem}"));
+            let problem = format!("group `{id}`: {problem}");
+            shut.entry(id).or_insert(problem);
         }
         if let Some(plan) = plugins.limits.plan() {
             plans.insert(id, found.plan(id, plan, &group.place));
         }
-        groups.insert(id.as_str(), (plugins.cidrs, plugins.deny_cidrs));
+        let networks = (plugins.cidrs, plugins.deny_cidrs);
+        let Some(there) = groups.remove(id.as_str()) else {
+            groups.insert(id.as_str(), networks);
+            continue;
+        };
+        // A group that stands twice: both count.
+        let (joined, void) = both(there, networks);
+        if void {
+            let problem = format!("group `{id}` stands twice, with ranges that share none");
+            shut.entry(id).or_insert(problem);
+        }
+        groups.insert(id, joined);
     }
     let groups = Groups {
         plans,
@@ -81,13 +93,28 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
+/// Ranges that are allowed and denied.
+type Networks = (Vec<String>, Vec<String>);
+
+/// What two places say together, and whether no range is left.
+fn both((mut cidrs, mut deny): Networks, (other, denied): Networks) -> (Networks, bool) {
+    let mut void = false;
+    if cidrs.is_empty() {
+        cidrs = other;
+    } else if !other.is_empty() {
+        cidrs.retain(|range| other.contains(range));
+        void = cidrs.is_empty();
+    }
+    deny.extend(denied);
+    ((cidrs, deny), void)
+}
+
 /// The settings of consumer groups, by id.
 struct Groups<'g> {
     plans: BTreeMap<&'g str, String>,
     /// Why their members are left out.
     shut: BTreeMap<&'g str, String>,
-    /// Ranges that are allowed and denied.
-    networks: BTreeMap<&'g str, (Vec<String>, Vec<String>)>,
+    networks: BTreeMap<&'g str, Networks>,
 }
 
 impl<'n> World<'n> {

@@ -372,3 +372,75 @@ _rules_:
         ["pay route-allowed", "route-pay", "pay service-pay"]
     );
 }
+
+fn apisix(plugins: &str, more: &str) -> Found {
+    let text = format!(
+        "consumers:
+- username: acme
+  group_id: g
+  plugins: {{key-auth: {{key: apisix-one-4c1f0e9d2b7a6358}} {plugins}}}
+consumer_groups:
+- {{id: g, plugins: {{}}}}
+{more}
+#END
+"
+    );
+    found(System::Apisix, &text, &How::default())
+}
+
+#[test]
+fn a_group_of_apisix_that_stands_twice_counts_twice() {
+    let networks = "- {id: g, plugins: {ip-restriction: {whitelist: [10.0.0.0/8]}}}";
+    let limit =
+        "- {id: g, plugins: {limit-count: {count: 5, time_window: 60, key: consumer_name}}}";
+    for (one, other) in [(networks, limit), (limit, networks)] {
+        let found = apisix("", &format!("{one}\n{other}"));
+        assert_eq!(found.keys[0].cidrs, ["10.0.0.0/8"], "{one}");
+        assert_eq!(found.plans["g"].limits[0].requests, 5);
+    }
+    let more = "- {id: g, plugins: {ip-restriction: {whitelist: [192.0.2.0/24]}}}";
+    assert!(apisix("", &format!("{networks}\n{more}")).keys.is_empty());
+    let shut = "- {id: g, suspended: true}";
+    assert!(apisix("", &format!("{shut}\n{networks}")).keys.is_empty());
+}
+
+#[test]
+fn a_restriction_of_apisix_is_switched_off_in_meta_alone() {
+    let off = |how: &str| {
+        let plugin = format!(", ip-restriction: {{whitelist: [10.0.0.0/8], {how}}}");
+        apisix(&plugin, "").keys[0].cidrs.len()
+    };
+    assert_eq!(off("_meta: {disable: true}"), 0);
+    for how in [
+        "disable: true",
+        "_meta: {disable: false}",
+        "_meta: {disable: perhaps}",
+    ] {
+        assert_eq!(off(how), 1, "{how}");
+    }
+    let text = "consumers:\n- username: acme\n  plugins: {key-auth: {key: apisix-one-4c1f0e9d2b7a6358, disable: true}}\n";
+    assert!(found(System::Apisix, text, &How::default()).keys[0].disabled);
+}
+
+#[test]
+fn a_restriction_of_apisix_that_is_not_understood_closes() {
+    let unknown = "routes: [{uri: /x, plugins: {consumer-restriction: {denylist: [acme]}}}]";
+    let read = apisix("", unknown);
+    assert!(read.keys.is_empty());
+    assert!(left(&read, "`routes`", "field `denylist` is not known"));
+    for plugin in [
+        ", ip-restriction: {allowlist: [10.0.0.0/8]}",
+        ", limit-count: {count: 5, time_window: 60, key: consumer_name, blocked: true}",
+    ] {
+        assert!(apisix(plugin, "").keys.is_empty(), "{plugin}");
+    }
+}
+
+#[test]
+fn of_two_limits_of_apisix_for_one_period_the_stricter_counts() {
+    let count = ", limit-count: {count: 100, time_window: 1, key: consumer_name}";
+    let rate = ", limit-req: {rate: 1, burst: 0, key: consumer_name}";
+    for plugins in [format!("{count}{rate}"), format!("{rate}{count}")] {
+        assert_eq!(apisix(&plugins, "").keys[0].limits, ["1/1s@client"]);
+    }
+}
