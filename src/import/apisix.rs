@@ -130,6 +130,7 @@ impl<'n> World<'n> {
             return Ok(());
         }
         let file = Object::root(document, &tables::FILE, found)?;
+        self.denied.shut(&file);
         for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
                 self.object(document, field, node, found)?;
@@ -159,6 +160,7 @@ impl<'n> World<'n> {
         }
         if let Some(node) = file.get("node") {
             let old = Object::open(node, &tables::NODE, document.file.as_str(), found)?;
+            self.denied.shut(&old);
             // An empty list is written as an object.
             if let Some(nodes) = old.get("nodes") {
                 for (i, node) in nodes.list().unwrap_or_default().iter().enumerate() {
@@ -183,6 +185,7 @@ impl<'n> World<'n> {
         found: &mut Found,
     ) -> Result<()> {
         let listed = Object::open(node.see(), &tables::LISTED, place, found)?;
+        self.denied.shut(&listed);
         self.one(document, &listed, found)
     }
 

@@ -57,6 +57,8 @@ struct World<'n> {
     /// What every policy asks beside a key, and with which others it is merged.
     merges: Vec<Merge>,
     grants: Grants<'n>,
+    /// Why what stands in the list that is read is left out.
+    shut: Option<String>,
     secrets: BTreeMap<Name, Secret<'n>>,
 }
 
@@ -92,32 +94,8 @@ impl<'n> World<'n> {
             ));
         }
         let place = Object::at(&document.file, node, format!("`{}`", printable(kind, 60)));
-        match kind {
-            "SecurityPolicy" | "Secret" => {}
-            _ if kind == "List" || kind.ends_with("List") => {
-                let list = Object::open(node.see(), &tables::RESOURCE, place, found)?;
-                list.get("kind");
-                list.get("metadata").into_iter().for_each(Node::pass);
-                for item in list.list("items")? {
-                    self.resource(document, item, found)?;
-                }
-                return Ok(());
-            }
-            "ReferenceGrant" | "Namespace" => {
-                node.pass();
-                if kind == "ReferenceGrant" {
-                    self.grants.take(node);
-                }
-                return Ok(());
-            }
-            _ => {
-                node.pass();
-                found.leave(
-                    &place,
-                    "only SecurityPolicies with `apiKeyAuth` and their Secrets are carried over",
-                );
-                return Ok(());
-            }
+        if !matches!(kind, "SecurityPolicy" | "Secret") {
+            return self.other(document, node, kind, place, found);
         }
         let object = Object::open(node.see(), &tables::RESOURCE, place.as_str(), found)?;
         object.get("kind");
@@ -128,7 +106,7 @@ impl<'n> World<'n> {
             found.leave(&place, "is being deleted, so its keys are left out");
             return Ok(());
         }
-        let mut shut = object.closed();
+        let mut shut = self.shut.clone().or_else(|| object.closed());
         let name = match metadata {
             Some(metadata) => named(
                 metadata,
@@ -149,6 +127,39 @@ impl<'n> World<'n> {
             ("Secret", _) => self.secret(document, name, &object, (place, shut), found),
             _ => Ok(()),
         }
+    }
+
+    /// Lists of resources, and resources of other kinds.
+    fn other(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        kind: &str,
+        place: String,
+        found: &mut Found,
+    ) -> Result<()> {
+        if kind.ends_with("List") {
+            let list = Object::open(node.see(), &tables::RESOURCE, place, found)?;
+            list.get("kind");
+            list.get("metadata").into_iter().for_each(Node::pass);
+            let before = self.shut.clone();
+            self.shut = before.clone().or_else(|| list.closed());
+            for item in list.list("items")? {
+                self.resource(document, item, found)?;
+            }
+            self.shut = before;
+            return Ok(());
+        }
+        node.pass();
+        match kind {
+            "Namespace" => {}
+            "ReferenceGrant" => self.grants.take(node),
+            _ => found.leave(
+                &place,
+                "only SecurityPolicies with `apiKeyAuth` and their Secrets are carried over",
+            ),
+        }
+        Ok(())
     }
 
     fn policy(
@@ -199,16 +210,6 @@ impl<'n> World<'n> {
             )?);
         }
         of_places(&auth, &place, &mut shut, found)?;
-        if let Some(header) = auth
-            .text("forwardClientIDHeader")?
-            .filter(|h| !h.is_empty())
-        {
-            let header = printable(header, 80);
-            found.leave(
-                &place,
-                format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
-            );
-        }
         self.policies.push(Policy {
             name: format!("{}/{}", name.0, name.1),
             place,
@@ -245,7 +246,8 @@ impl<'n> World<'n> {
                 entries.insert(client, (encoded, value));
             }
         }
-        if self.secrets.contains_key(&name) {
+        if let Some(first) = self.secrets.get_mut(&name) {
+            first.shut = first.shut.take().or(shut);
             found.leave(&place, "stands in the export twice; the first counts");
             return Ok(());
         }
@@ -264,6 +266,27 @@ impl<'n> World<'n> {
     fn shut(&self, policy: &Policy) -> Option<String> {
         let merged = || policy.merge.shut_by(&self.merges);
         policy.shut.clone().or_else(merged)
+    }
+
+    /// Lists what the policies protect.
+    fn name_routes(&self, several: bool, found: &mut Found) {
+        for policy in &self.policies {
+            let at = match policy.targets.as_str() {
+                "" => "what it targets",
+                targets => targets,
+            };
+            let scope = match several {
+                true => format!(
+                    ", and ask for scope `{}` there (`any_scope`): its keys have it, those of other policies have not",
+                    policy.name
+                ),
+                false => String::new(),
+            };
+            found.leave(
+                &policy.place,
+                format!("it protects {at}: write these as routes of the policy{scope}"),
+            );
+        }
     }
 
     fn settle(self, how: &How, found: &mut Found) -> Result<()> {
@@ -295,23 +318,7 @@ impl<'n> World<'n> {
             }
         }
         let several = self.policies.len() > 1;
-        for policy in &self.policies {
-            let at = match policy.targets.as_str() {
-                "" => "what it targets",
-                targets => targets,
-            };
-            let scope = match several {
-                true => format!(
-                    ", and ask for scope `{}` there (`any_scope`): its keys have it, those of other policies have not",
-                    policy.name
-                ),
-                false => String::new(),
-            };
-            found.leave(
-                &policy.place,
-                format!("it protects {at}: write these as routes of the policy{scope}"),
-            );
-        }
+        self.name_routes(several, found);
         for (name, secret) in &self.secrets {
             if !wanted.contains(name) {
                 found.leave(&secret.place, "no `apiKeyAuth` of this file names it");

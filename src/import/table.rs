@@ -115,6 +115,60 @@ fn delimiter(text: &str) -> u8 {
     [b',', b';', b'\t'].iter().find(of).copied().unwrap_or(b',')
 }
 
+/// The field that each column holds.
+fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'static str>>> {
+    let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
+    for (field, others) in FIELDS {
+        let is = |title: &str| match how.columns.get(field) {
+            Some(wanted) => title.eq_ignore_ascii_case(wanted),
+            None => same_name(title, field),
+        };
+        let free = |columns: &[Option<&str>], i: usize| columns.get(i) == Some(&None);
+        let mut same = header.iter().enumerate().filter(|(_, title)| is(title));
+        let exact = same.next().map(|(i, _)| i);
+        let again: Vec<(usize, &str)> = same.collect();
+        if let (Some(i), Some((_, other)), false) =
+            (exact, again.first(), SWITCHES.contains(&field))
+        {
+            return Err(twice_named(name, header.get(i).unwrap_or_default(), other));
+        }
+        if exact.is_none()
+            && let Some(wanted) = how.columns.get(field)
+        {
+            return Err(refuse(
+                Code::FieldUnknown,
+                format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
+                keystile_model::next!["name one of its first line with ", named("column")],
+            ));
+        }
+        let also: Vec<usize> = (0..header.len())
+            .filter(|i| {
+                header
+                    .get(*i)
+                    .is_some_and(|t| others.iter().any(|o| same_name(t, o)))
+            })
+            .filter(|i| free(&columns, *i) && Some(*i) != exact)
+            .collect();
+        let several = SWITCHES.contains(&field);
+        let most = if several {
+            also.len()
+        } else {
+            usize::from(exact.is_none())
+        };
+        let again = again.into_iter().map(|(i, _)| i);
+        for i in exact
+            .into_iter()
+            .chain(again)
+            .chain(also.into_iter().take(most))
+        {
+            if let Some(column) = columns.get_mut(i) {
+                column.get_or_insert(field);
+            }
+        }
+    }
+    Ok(columns)
+}
+
 impl<'h> Table<'h> {
     fn of(name: &'h str, header: &StringRecord, how: &'h How, found: &mut Found) -> Result<Self> {
         let known = |field: &str| FIELDS.iter().any(|(f, _)| *f == field);
@@ -126,55 +180,7 @@ impl<'h> Table<'h> {
                 format_args!("known are {}", fields.join(", ")),
             ));
         }
-        let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
-        for (field, others) in FIELDS {
-            let is = |title: &str| match how.columns.get(field) {
-                Some(wanted) => title.eq_ignore_ascii_case(wanted),
-                None => same_name(title, field),
-            };
-            let free = |columns: &[Option<&str>], i: usize| columns.get(i) == Some(&None);
-            let mut same = header.iter().enumerate().filter(|(_, title)| is(title));
-            let exact = same.next().map(|(i, _)| i);
-            let again: Vec<(usize, &str)> = same.collect();
-            if let (Some(i), Some((_, other)), false) =
-                (exact, again.first(), SWITCHES.contains(&field))
-            {
-                return Err(twice_named(name, header.get(i).unwrap_or_default(), other));
-            }
-            if exact.is_none()
-                && let Some(wanted) = how.columns.get(field)
-            {
-                return Err(refuse(
-                    Code::FieldUnknown,
-                    format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
-                    keystile_model::next!["name one of its first line with ", named("column")],
-                ));
-            }
-            let also: Vec<usize> = (0..header.len())
-                .filter(|i| {
-                    header
-                        .get(*i)
-                        .is_some_and(|t| others.iter().any(|o| same_name(t, o)))
-                })
-                .filter(|i| free(&columns, *i) && Some(*i) != exact)
-                .collect();
-            let several = SWITCHES.contains(&field);
-            let most = if several {
-                also.len()
-            } else {
-                usize::from(exact.is_none())
-            };
-            let again = again.into_iter().map(|(i, _)| i);
-            for i in exact
-                .into_iter()
-                .chain(again)
-                .chain(also.into_iter().take(most))
-            {
-                if let Some(column) = columns.get_mut(i) {
-                    column.get_or_insert(field);
-                }
-            }
-        }
+        let columns = columns(name, header, how)?;
         for (title, _) in header.iter().zip(&columns).filter(|(_, c)| c.is_none()) {
             found.leave(
                 &format!("{name}: column `{}`", printable(title, 80)),

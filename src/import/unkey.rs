@@ -118,12 +118,6 @@ fn of_key(
     }
     rate_limits(key, place, &mut limits, found)?;
     limits.report(place, found);
-    if let Some(roles) = key.get("roles") {
-        roles.pass();
-        if !roles.is_empty() {
-            found.leave(place, "roles: only permissions become scopes");
-        }
-    }
     let used_up = used_up(key, &mut shut, place, found)?;
     let mut scopes = permissions(key, place, found)?;
     if several && let Some(space) = space(key)? {
@@ -184,6 +178,12 @@ fn dead(key: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
 
 /// Permissions as scopes, but for those that are switched off.
 fn permissions(key: &Object<'_>, place: &str, found: &mut Found) -> Result<Vec<String>> {
+    if let Some(roles) = key.get("roles") {
+        roles.pass();
+        if !roles.is_empty() {
+            found.leave(place, "roles: only permissions become scopes");
+        }
+    }
     let mut scopes = Vec::new();
     for node in key.list("permissions")? {
         let name = ["slug", "name"].iter().find_map(|n| node.peek(n)?.text());

@@ -21,6 +21,13 @@ pub struct Denied {
 }
 
 impl Denied {
+    /// Keeps all consumers out if a field closes what they stand in.
+    pub fn shut(&mut self, around: &Object<'_>) {
+        if let Some(problem) = around.closed() {
+            self.all.get_or_insert((around.place.clone(), problem));
+        }
+    }
+
     /// Searches everything in a list of routes or services.
     pub fn look(&mut self, node: &Node, place: &str, found: &mut Found) -> Result<()> {
         match &node.see().data {

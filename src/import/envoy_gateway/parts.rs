@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::{How, printable};
 use keystile_model::error::Result;
 
-/// Where keys are sent in requests.
+/// Where keys are sent in requests, and the client's name to upstreams.
 pub fn of_places(
     auth: &Object<'_>,
     place: &str,
@@ -29,6 +29,16 @@ pub fn of_places(
         ] {
             places.extend(from.words(field)?.iter().map(|n| format!("{word} {n}")));
         }
+    }
+    if let Some(header) = auth
+        .text("forwardClientIDHeader")?
+        .filter(|h| !h.is_empty())
+    {
+        let header = printable(header, 80);
+        found.leave(
+            place,
+            format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
+        );
     }
     if !places.is_empty() {
         let places = places.join(", ");

@@ -444,3 +444,38 @@ fn of_two_limits_of_apisix_for_one_period_the_stricter_counts() {
         assert_eq!(apisix(&plugins, "").keys[0].limits, ["1/1s@client"]);
     }
 }
+
+#[test]
+fn what_closes_a_whole_file_or_list_keeps_out_what_stands_in_it() {
+    let consumer =
+        r#"{"username": "a", "plugins": {"key-auth": {"key": "apisix-one-4c1f0e9d2b7a6358"}}}"#;
+    let item =
+        |more: &str| format!(r#"{{"key": "/apisix/consumers/a", "value": {consumer}{more}}}"#);
+    let list = |more: &str, of: &str| format!(r#"{{"list": [{}]{of}}}"#, item(more));
+    assert_eq!(taken(System::Apisix, &list("", "")), ["a"]);
+    for (more, of) in [
+        (r#", "disabled": true"#, ""),
+        ("", r#", "suspended": true"#),
+    ] {
+        assert!(
+            taken(System::Apisix, &list(more, of)).is_empty(),
+            "{more}{of}"
+        );
+    }
+    let resources = |more: &str| {
+        format!(
+            "kind: List
+{more}
+items:
+- kind: SecurityPolicy
+  metadata: {{name: orders, namespace: prod}}
+  spec: {{apiKeyAuth: {{credentialRefs: [{{name: s}}]}}}}
+- kind: Secret
+  metadata: {{name: s, namespace: prod}}
+  stringData: {{acme: eg-now-4c1f0e9d2b7a6358}}
+"
+        )
+    };
+    assert_eq!(taken(System::EnvoyGateway, &resources("")), ["acme"]);
+    assert!(taken(System::EnvoyGateway, &resources("disabled: true")).is_empty());
+}
