@@ -60,6 +60,9 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     let mut shut: BTreeMap<&str, String> = BTreeMap::new();
     let mut groups: BTreeMap<&str, Networks> = BTreeMap::new();
     for (id, group) in &world.groups {
+        for field in ["id", "name", "username", "desc", "description"] {
+            group.get(field);
+        }
         let mut plugins = Plugins::read(group, found)?;
         plugins.limits.report(&group.place, found);
         if let Some(problem) = plugins.closed() {

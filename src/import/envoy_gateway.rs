@@ -293,18 +293,20 @@ impl<'n> World<'n> {
         // For each policy, the first Secret that names a client counts.
         let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
         let mut wanted: BTreeSet<&Name> = BTreeSet::new();
+        let mut refused: BTreeSet<&Name> = BTreeSet::new();
         for policy in &self.policies {
             let mut named: BTreeSet<&str> = BTreeSet::new();
             for name in &policy.refs {
-                wanted.insert(name);
                 if !self.grants.allow(&policy.name, name) {
                     let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
                     found.leave(
                         &place,
                         "is in another namespace, and no ReferenceGrant of this file allows that: its keys are left out",
                     );
+                    refused.insert(name);
                     continue;
                 }
+                wanted.insert(name);
                 let Some(secret) = self.secrets.get(name) else {
                     let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
                     found.leave(&place, "is named by a SecurityPolicy and not in this file");
@@ -321,7 +323,11 @@ impl<'n> World<'n> {
         self.name_routes(several, found);
         for (name, secret) in &self.secrets {
             if !wanted.contains(name) {
-                found.leave(&secret.place, "no `apiKeyAuth` of this file names it");
+                let problem = match refused.contains(name) {
+                    true => "no ReferenceGrant of this file allows the SecurityPolicy to name it",
+                    false => "no `apiKeyAuth` of this file names it",
+                };
+                found.leave(&secret.place, problem);
                 continue;
             }
             for (client, (encoded, value)) in &secret.entries {

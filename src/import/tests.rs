@@ -15,6 +15,7 @@ macro_rules! vector {
 }
 
 mod closing;
+mod gateways;
 mod kong;
 mod others;
 mod tyk;
