@@ -32,7 +32,7 @@ struct Key<'n> {
 #[derive(Default)]
 struct World<'n> {
     keys: Vec<Key<'n>>,
-    policies: BTreeMap<&'n str, Object<'n>>,
+    policies: BTreeMap<&'n str, Vec<Object<'n>>>,
     /// Why nothing is taken over, if a file says so.
     closed: Option<String>,
 }
@@ -104,7 +104,7 @@ impl<'n> World<'n> {
                 .flatten()
             {
                 let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
-                self.policies.insert(id, again);
+                self.policies.entry(id).or_default().push(again);
             }
         }
         Ok(())
@@ -252,7 +252,12 @@ impl<'n> World<'n> {
         policies.extend(one.filter(|p| !p.is_empty()));
         for id in policies {
             match self.policies.get(id) {
-                Some(policy) => self.apply(policy, grant, found)?,
+                // One that stands twice counts twice.
+                Some(policies) => {
+                    for policy in policies {
+                        self.apply(policy, grant, found)?;
+                    }
+                }
                 None => {
                     grant.out = Some(format!(
                         "its policy `{}` is not in the export",

@@ -98,6 +98,10 @@ fn the_stricter_of_a_sessions_and_its_policys_limits_counts() {
         let found = found(System::Tyk, &text, &How::default());
         key(&found, "tyk-initech-5e8a1f0c7b2d").limits.clone()
     };
+    let twice = r#"{"policies": [{"id": "p1", "state": "draft"}, {"id": "p1"}], "keys": [{"key_id": "tyk-initech-5e8a1f0c7b2d",
+        "data": {"alias": "initech", "apply_policies": ["p1"], "access_rights": {"a": {}}}}]}"#;
+    let twice = found(System::Tyk, twice, &How::default());
+    assert!(key(&twice, "tyk-initech-5e8a1f0c7b2d").disabled);
     assert_eq!(limits(1000), ["10/1s"]);
     assert_eq!(limits(3), ["3/1s"]);
 }
