@@ -4,6 +4,7 @@
 
 use keystile_model::error::Result;
 
+use super::closing::closes;
 use super::found::Found;
 use super::node::{Data, Document, Node, same_name, shown_name, wrong_form};
 
@@ -67,127 +68,6 @@ pub struct Object<'n> {
     pub place: String,
     /// An unknown field that, by its name and value, disables the object.
     closed_by: Option<String>,
-}
-
-/// Names of fields that usually disable something if they are set, and of fields that do so if they
-/// are false. An object with such a field that its importer does not know is left out.
-const CLOSING: [&str; 29] = [
-    "archived",
-    "archived_at",
-    "banned",
-    "blocked",
-    "closed",
-    "deactivated",
-    "deleted",
-    "deleted_at",
-    "denied",
-    "deny",
-    "disable",
-    "disabled",
-    "disabled_at",
-    "expired",
-    "forbidden",
-    "frozen",
-    "inactive",
-    "locked",
-    "on_hold",
-    "paused",
-    "quarantined",
-    "rejected",
-    "revoked",
-    "revoked_at",
-    "suspended",
-    "suspended_at",
-    "deletion_timestamp",
-    "terminated",
-    "unpaid",
-];
-const OPENING: [&str; 6] = [
-    "active", "approved", "enable", "enabled", "valid", "verified",
-];
-
-/// Names of fields that end something, or begin it later: whatever the date, it would be lost.
-const TIMES: [&str; 17] = [
-    "end",
-    "end_date",
-    "ends",
-    "ends_at",
-    "expiration",
-    "expiration_date",
-    "expire_at",
-    "expires",
-    "expires_at",
-    "expires_in",
-    "expiry",
-    "expiry_date",
-    "not_after",
-    "not_before",
-    "ttl",
-    "valid_from",
-    "valid_until",
-];
-
-/// Parts of names of fields that narrow where something is good, or from where.
-const NARROWING: [&str; 9] = [
-    "allowed",
-    "allowlist",
-    "blacklist",
-    "blocklist",
-    "denied",
-    "denylist",
-    "only",
-    "restrict",
-    "whitelist",
-];
-
-/// Whether a name without its separators has one of those parts.
-fn narrows(name: &str) -> bool {
-    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    let bare = bare.to_ascii_lowercase();
-    NARROWING.iter().any(|part| match *part {
-        // Not `commonly`: a word of its own, at either end.
-        "only" => name
-            .to_ascii_lowercase()
-            .split(['_', '-'])
-            .any(|word| word == "only"),
-        part => bare.contains(part),
-    })
-}
-
-/// Whether an unknown field disables something, by its name and value.
-fn closes(name: &str, value: &Node) -> bool {
-    let bare = name.strip_prefix("is_").or(name.strip_prefix("is"));
-    let is_one_of = |names: &[&str]| {
-        names
-            .iter()
-            .any(|n| same_name(n, name) || bare.is_some_and(|bare| same_name(n, bare)))
-    };
-    let word = value.text().map(str::to_ascii_lowercase);
-    let says_no = value.is_empty()
-        || value.flag() == Some(false)
-        || value.number() == Some(0)
-        || word
-            .as_deref()
-            .is_some_and(|w| matches!(w, "false" | "no" | "n" | "0" | "never"));
-    let is_state = same_name("status", name) || same_name("state", name);
-    let is_bad_state = || value.number() == Some(0) || word.as_deref().is_some_and(is_closing_word);
-    is_one_of(&CLOSING) && !says_no
-        || (is_one_of(&TIMES) || narrows(name)) && !says_no && !says_without_end(value)
-        || is_one_of(&OPENING) && !value.is_null() && says_no
-        || is_state && is_bad_state()
-}
-
-/// As systems write that something has no end: a negative number.
-fn says_without_end(value: &Node) -> bool {
-    match &value.data {
-        Data::Number(number, _) => *number < 0.0,
-        Data::Text(text) => text.parse::<f64>().is_ok_and(|number| number < 0.0),
-        _ => false,
-    }
-}
-
-fn is_closing_word(word: &str) -> bool {
-    CLOSING.iter().any(|n| same_name(n, word))
 }
 
 impl<'n> Object<'n> {

@@ -114,6 +114,12 @@ impl Node {
         }
     }
 
+    /// The cell of a table.
+    pub fn of_cell(cell: &str) -> Self {
+        let text = Zeroizing::new(cell.to_owned());
+        Self::new(Data::Text(text), 0, None)
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self.data, Data::Null)
     }

@@ -14,6 +14,7 @@ macro_rules! vector {
     };
 }
 
+mod closing;
 mod kong;
 mod others;
 mod tyk;
