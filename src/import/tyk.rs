@@ -29,6 +29,17 @@ struct Key<'n> {
     hash: Option<&'n str>,
 }
 
+impl Key<'_> {
+    /// It is left out, so the same key elsewhere is, too.
+    fn is_out(&self, found: &mut Found) {
+        let hash = self.hash.and_then(rules::hex_digest);
+        let own = || Some(Digest::of_foreign(self.text?.as_bytes()));
+        if let Some(digest) = hash.map(|d| Digest(d.0)).or_else(own) {
+            found.dead(&self.session.place, digest);
+        }
+    }
+}
+
 #[derive(Default)]
 struct World<'n> {
     keys: Vec<Key<'n>>,
@@ -213,10 +224,12 @@ impl<'n> World<'n> {
         let Some(owner) = owner.or(how.client.as_deref()) else {
             key.session.node.pass();
             found.leave(place, "has no `alias`; name its client with `--client`");
+            key.is_out(found);
             return Ok(());
         };
         if let Some(out) = grant.out {
             found.leave(place, format!("is left out: {out}"));
+            key.is_out(found);
             return Ok(());
         }
         let client = found.client(owner);
