@@ -17,7 +17,7 @@ mod tables;
 mod twice;
 
 use person::{Person, of_plugins};
-use plugins::{Around, Gates, Plugin, Shared};
+use plugins::{Around, Gates, Plugin, Shared, services};
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 12] = [
@@ -45,8 +45,8 @@ struct Group<'n> {
 #[derive(Default)]
 struct World<'n> {
     people: Vec<Person<'n>>,
-    by_id: BTreeMap<String, usize>,
-    by_username: BTreeMap<String, usize>,
+    by_id: BTreeMap<String, Vec<usize>>,
+    by_username: BTreeMap<String, Vec<usize>>,
     /// Those of all files.
     usernames: BTreeSet<String>,
     groups: BTreeMap<String, Group<'n>>,
@@ -165,10 +165,11 @@ impl<'n> World<'n> {
             }
             let at = self.people.len();
             if let Some(id) = id {
-                self.by_id.entry(id.to_owned()).or_insert(at);
+                self.by_id.entry(id.to_owned()).or_default().push(at);
             }
             if let Some(username) = username {
-                self.by_username.entry(username.to_owned()).or_insert(at);
+                let name = username.to_owned();
+                self.by_username.entry(name).or_default().push(at);
             }
             let around = Around {
                 consumer: Some(original.to_owned()),
@@ -274,11 +275,13 @@ impl<'n> World<'n> {
                     Some(node) => reference(node, &object.place, &mut closed, found)?,
                     None => None,
                 };
+                let closed =
+                    closed.or_else(|| object.closed().filter(|_| field != "keyauth_credentials"));
+                for i in self.owners(who.as_deref()).to_vec() {
+                    self.close(i, closed.clone());
+                }
                 match self.owner(who.as_deref(), &object.place, found) {
-                    Some(i) => {
-                        self.close(i, closed);
-                        add(self, i, object, found)?;
-                    }
+                    Some(i) => add(self, i, object, found)?,
                     None => node.pass(),
                 }
             }
@@ -286,12 +289,19 @@ impl<'n> World<'n> {
         Ok(())
     }
 
+    fn owners(&self, name: Option<&str>) -> &[usize] {
+        let all = name.and_then(|n| self.by_id.get(n).or(self.by_username.get(n)));
+        all.map_or(&[], Vec::as_slice)
+    }
+
+    /// The consumer of that id or username, if there is exactly one.
     fn owner(&self, name: Option<&str>, place: &str, found: &mut Found) -> Option<usize> {
-        let at = name.and_then(|n| self.by_id.get(n).or(self.by_username.get(n)).copied());
-        if at.is_none() {
-            found.leave(place, "names no consumer of this file");
+        match self.owners(name) {
+            [one] => return Some(*one),
+            [] => found.leave(place, "names no consumer of this file"),
+            _ => found.leave(place, "names a consumer that stands here twice"),
         }
-        at
+        None
     }
 
     /// Leaves a consumer out, if there is a reason.
@@ -317,11 +327,16 @@ impl<'n> World<'n> {
         match (&plugin.consumer, &plugin.group) {
             (None, None) => return self.gates.add(&plugin, found),
             (Some(consumer), _) => {
-                let consumer = consumer.clone();
-                let at = self.owner(Some(&consumer), &plugin.place, found);
-                match at.and_then(|i| self.people.get_mut(i)) {
-                    Some(person) => person.plugins.push(plugin),
-                    None => plugin.pass(),
+                let all = self.owners(Some(consumer)).to_vec();
+                if all.is_empty() {
+                    plugin.pass();
+                    found.leave(&plugin.place, "names no consumer of this file");
+                }
+                for i in all {
+                    let person = self.people.get_mut(i);
+                    person
+                        .into_iter()
+                        .for_each(|p| p.plugins.push(plugin.clone()));
                 }
             }
             (None, Some(group)) => {
@@ -358,36 +373,4 @@ impl<'n> World<'n> {
         }
         Ok(())
     }
-}
-
-/// Plugins of services and routes, and of the routes in services.
-fn services<'n>(
-    nodes: &'n [Node],
-    file: &str,
-    shared: &Shared<'n>,
-    out: &mut Vec<Plugin<'n>>,
-    found: &mut Found,
-) -> Result<()> {
-    for node in nodes {
-        let names = ["name", "id"].iter().find_map(|n| node.peek(n)?.text());
-        let name = names.unwrap_or("without a name");
-        let place = Object::at(file, node, format!("service or route `{name}`"));
-        let object = Object::open(node.see(), &tables::SERVICE, place, found)?;
-        for field in ["name", "id"] {
-            object.get(field);
-        }
-        let around = Around {
-            at: Some(format!("service or route `{name}`")),
-            ..Around::default()
-        };
-        out.extend(plugins::read(
-            object.list("plugins")?,
-            &object.place,
-            &around,
-            shared,
-            found,
-        )?);
-        services(object.list("routes")?, file, shared, out, found)?;
-    }
-    Ok(())
 }

@@ -29,10 +29,21 @@ struct Key<'n> {
     hash: Option<&'n str>,
 }
 
+impl Key<'_> {
+    /// It is left out, so the same key elsewhere is, too.
+    fn is_out(&self, found: &mut Found) {
+        let hash = self.hash.and_then(rules::hex_digest);
+        let own = || Some(Digest::of_foreign(self.text?.as_bytes()));
+        if let Some(digest) = hash.map(|d| Digest(d.0)).or_else(own) {
+            found.dead(&self.session.place, digest);
+        }
+    }
+}
+
 #[derive(Default)]
 struct World<'n> {
     keys: Vec<Key<'n>>,
-    policies: BTreeMap<&'n str, Object<'n>>,
+    policies: BTreeMap<&'n str, Vec<Object<'n>>>,
     /// Why nothing is taken over, if a file says so.
     closed: Option<String>,
 }
@@ -104,7 +115,7 @@ impl<'n> World<'n> {
                 .flatten()
             {
                 let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
-                self.policies.insert(id, again);
+                self.policies.entry(id).or_default().push(again);
             }
         }
         Ok(())
@@ -213,10 +224,12 @@ impl<'n> World<'n> {
         let Some(owner) = owner.or(how.client.as_deref()) else {
             key.session.node.pass();
             found.leave(place, "has no `alias`; name its client with `--client`");
+            key.is_out(found);
             return Ok(());
         };
         if let Some(out) = grant.out {
             found.leave(place, format!("is left out: {out}"));
+            key.is_out(found);
             return Ok(());
         }
         let client = found.client(owner);
@@ -252,7 +265,12 @@ impl<'n> World<'n> {
         policies.extend(one.filter(|p| !p.is_empty()));
         for id in policies {
             match self.policies.get(id) {
-                Some(policy) => self.apply(policy, grant, found)?,
+                // One that stands twice counts twice.
+                Some(policies) => {
+                    for policy in policies {
+                        self.apply(policy, grant, found)?;
+                    }
+                }
                 None => {
                     grant.out = Some(format!(
                         "its policy `{}` is not in the export",

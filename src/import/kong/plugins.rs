@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference;
-use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SHUTS};
+use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SERVICE, SHUTS};
 use crate::fields::{Kind, Object};
 use crate::found::Found;
 use crate::limits::{self, Config, Read};
@@ -11,6 +11,7 @@ use crate::node::Node;
 use keystile_model::error::Result;
 
 /// A plugin, and what it is in force for.
+#[derive(Clone)]
 pub struct Plugin<'n> {
     pub name: String,
     pub consumer: Option<String>,
@@ -58,7 +59,11 @@ pub fn read<'n>(
             Some(node) => reference(node, &object.place, &mut closed, found),
             None => Ok(None),
         };
-        let consumer = refer("consumer", found)?.or_else(|| around.consumer.clone());
+        // A reference that cannot be read names nobody; such a plugin is not one for everybody.
+        let nobody = object.get("consumer").map(|_| String::new());
+        let consumer = refer("consumer", found)?
+            .or(nobody)
+            .or_else(|| around.consumer.clone());
         let group = refer("consumer_group", found)?.or_else(|| around.group.clone());
         let service = refer("service", found)?.map(|s| format!("service `{s}`"));
         let route = refer("route", found)?.map(|r| format!("route `{r}`"));
@@ -85,6 +90,38 @@ pub fn read<'n>(
         });
     }
     Ok(out)
+}
+
+/// Plugins of services and routes, and of the routes in services.
+pub fn services<'n>(
+    nodes: &'n [Node],
+    file: &str,
+    shared: &Shared<'n>,
+    out: &mut Vec<Plugin<'n>>,
+    found: &mut Found,
+) -> Result<()> {
+    for node in nodes {
+        let names = ["name", "id"].iter().find_map(|n| node.peek(n)?.text());
+        let name = names.unwrap_or("without a name");
+        let place = Object::at(file, node, format!("service or route `{name}`"));
+        let object = Object::open(node.see(), &SERVICE, place, found)?;
+        for field in ["name", "id"] {
+            object.get(field);
+        }
+        let around = Around {
+            at: Some(format!("service or route `{name}`")),
+            ..Around::default()
+        };
+        out.extend(read(
+            object.list("plugins")?,
+            &object.place,
+            &around,
+            shared,
+            found,
+        )?);
+        services(object.list("routes")?, file, shared, out, found)?;
+    }
+    Ok(())
 }
 
 impl<'n> Plugin<'n> {

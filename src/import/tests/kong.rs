@@ -191,6 +191,26 @@ plugins:
     assert_eq!(key(&found, "kong-bob-5e8a1f0c7b2d").scopes, ["admins"]);
     assert_eq!(key(&found, "kong-seven-5e8a1f0c7b2d").client, "bob");
     assert_eq!(found.keys.len(), 2, "alice is shut out");
+    let twice = "\
+consumers:
+- {username: a, keyauth_credentials: [{key: kong-a-one-5e8a1f0c7b2d}]}
+- {username: a, keyauth_credentials: [{key: kong-a-two-5e8a1f0c7b2d}]}
+- {username: b, custom_id: c, keyauth_credentials: [{key: kong-b-5e8a1f0c7b2d9f4e}]}
+keyauth_credentials: [{consumer: a, key: kong-a-three-5e8a1f0c7b2d}]
+plugins:
+- {name: rate-limiting, consumer: a, config: {minute: 5}}
+- {name: request-termination, consumer: {custom_id: c}}
+";
+    let several = super::found(System::Kong, twice, &How::default());
+    for one in ["kong-a-one-5e8a1f0c7b2d", "kong-a-two-5e8a1f0c7b2d"] {
+        assert_eq!(key(&several, one).limits, ["5/1m@client"], "{one}");
+    }
+    assert!(left(
+        &several,
+        "keyauth_credentials[0]",
+        "stands here twice"
+    ));
+    assert!(left(&several, "plugins[1]", "names no consumer"));
     for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
         assert!(left(&found, place, "names no consumer"), "{place}");
     }

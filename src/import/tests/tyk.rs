@@ -67,6 +67,21 @@ fn either_spelling_switches_off_and_limits_of_endpoints_are_named() {
 }
 
 #[test]
+fn a_session_that_is_left_out_somewhere_is_left_out_everywhere() {
+    let one = r#"{"key_id": "tyk-initech-5e8a1f0c7b2d", "data": {"alias": "initech", "access_rights": {"a": {}} MORE}}"#;
+    let (live, dead) = (
+        one.replace("MORE", ""),
+        one.replace("MORE", r#", "hmac_enabled": true"#),
+    );
+    for text in [format!("[{live}, {dead}]"), format!("[{dead}, {live}]")] {
+        let found = found(System::Tyk, &text, &How::default());
+        assert!(found.keys.is_empty(), "{text}");
+    }
+    let once = found(System::Tyk, &format!("[{live}, {live}]"), &How::default());
+    assert_eq!(once.keys.len(), 1);
+}
+
+#[test]
 fn names_that_are_keys_are_in_no_message() {
     let entry = r#"{"session": {"alias": "c", "access_rights": {"a": {}}}, "colour": "red"}"#;
     let both = r#"{"data": {"alias": "a", "access_rights": {"a": {}}}, "session": {"alias": "b", "x": {"y": 1}}}"#;
@@ -98,6 +113,10 @@ fn the_stricter_of_a_sessions_and_its_policys_limits_counts() {
         let found = found(System::Tyk, &text, &How::default());
         key(&found, "tyk-initech-5e8a1f0c7b2d").limits.clone()
     };
+    let twice = r#"{"policies": [{"id": "p1", "state": "draft"}, {"id": "p1"}], "keys": [{"key_id": "tyk-initech-5e8a1f0c7b2d",
+        "data": {"alias": "initech", "apply_policies": ["p1"], "access_rights": {"a": {}}}}]}"#;
+    let twice = found(System::Tyk, twice, &How::default());
+    assert!(key(&twice, "tyk-initech-5e8a1f0c7b2d").disabled);
     assert_eq!(limits(1000), ["10/1s"]);
     assert_eq!(limits(3), ["3/1s"]);
 }
