@@ -154,6 +154,17 @@ impl<'n> Object<'n> {
         found
     }
 
+    /// A field in all of its spellings, where it is not null.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &'n Node> {
+        self.get(name);
+        let pairs: &[_] = match &self.node.data {
+            Data::Map(pairs) => pairs,
+            _ => &[],
+        };
+        let same = pairs.iter().filter(move |(n, _)| same_name(n, name));
+        same.map(|(_, node)| node).filter(|node| !node.is_null())
+    }
+
     pub fn text(&self, name: &str) -> Result<Option<&'n str>> {
         self.read(name, "a text", Node::text)
     }

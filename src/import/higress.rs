@@ -129,7 +129,9 @@ impl<'n> World<'n> {
         let place = document.file.as_str();
         let spec = Object::open(node.see(), &SPEC, place, found)?;
         let mut off = off.or_else(|| spec.closed());
-        if spec.flag("defaultConfigDisable")? == Some(true) {
+        spec.flag("defaultConfigDisable")?;
+        let mut disabled = spec.all("defaultConfigDisable");
+        if disabled.any(|node| node.flag() != Some(false)) {
             let problem = "its configuration is switched off (`defaultConfigDisable`)";
             off.get_or_insert_with(|| problem.to_owned());
         }

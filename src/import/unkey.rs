@@ -14,7 +14,7 @@ use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits::Read;
 use super::node::{Data, Document, Node};
-use super::{How, moment, printable};
+use super::{How, moment, printable, twice};
 use keystile_model::error::Result;
 use keystile_model::rules;
 
@@ -129,12 +129,13 @@ fn of_key(
             ),
         );
     }
-    let enabled = key.flag("enabled")?;
+    key.flag("enabled")?;
+    let enabled = key.all("enabled").all(|node| node.flag() == Some(true));
     let words = Words {
         name: key.text("name")?.unwrap_or_default().to_owned(),
         scopes,
         limits,
-        disabled: used_up || enabled == Some(false),
+        disabled: used_up || !enabled,
         cidrs: Vec::new(),
     };
     let Some(owner) = owner.or(how.client.as_deref()).filter(|o| !o.is_empty()) else {
@@ -241,7 +242,7 @@ fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
 fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
     let mut deleted = false;
     for field in ["deletedAt", "deletedAtM"] {
-        if let Some(node) = key.get(field) {
+        for node in key.all(field) {
             node.pass();
             deleted |= node.number() != Some(0);
         }
@@ -257,15 +258,21 @@ fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
 
 fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Found) -> Result<()> {
     let place = key.place.as_str();
-    let expires = match key.get("expires").map(|node| (node, moment::of(node))) {
-        None | Some((_, Some(0))) => String::new(),
-        Some((_, Some(at))) => moment::line(at),
-        Some((node, None)) => {
-            node.pass();
-            found.leave(place, "`expires` is no time; issue a new key");
-            return Ok(());
+    let mut expires = String::new();
+    for node in key.all("expires") {
+        match moment::of(node) {
+            Some(0) => {}
+            // The earliest of several spellings counts.
+            Some(at) => {
+                let at = moment::line(at);
+                expires = twice::stricter(&expires, &at, true).unwrap_or(at);
+            }
+            None => {
+                found.leave(place, "`expires` is no time; issue a new key");
+                return dead(key, place, found);
+            }
         }
-    };
+    }
     let client = found.client(owner);
     let plain = key.text("plaintext")?.or(key.text("key")?);
     let line = match (key.get("hash"), plain) {

@@ -25,7 +25,7 @@ impl<'n> Plugins<'n> {
             shut: object.closed(),
             ..Self::default()
         };
-        if let Some(status) = object.get("status") {
+        for status in object.all("status") {
             status.pass();
             if status.number() != Some(1) {
                 out.shut = Some("it is switched off (`status`)".to_owned());

@@ -193,3 +193,37 @@ fn what_closes_in_and_around_a_key_of_unkey_counts() {
     assert_eq!(found.keys[0].scopes, ["b"]);
     assert!(left(&found, "`k`", "permission `a`"));
 }
+
+#[test]
+fn of_two_spellings_of_a_field_the_stricter_counts() {
+    let key = |more: &str| {
+        let text = format!(
+            r#"{{"keys": [{{"keyId": "k", "externalId": "a", "plaintext": "unkey-one-4c1f0e9d2b7a6358", {more}}}]}}"#
+        );
+        found(System::Unkey, &text, &How::default())
+    };
+    assert!(key(r#""enabled": true, "Enabled": false"#).keys[0].disabled);
+    let ends = key(r#""expires": 0, "Expires": 1900000000"#);
+    assert_eq!(ends.keys[0].expires, "2030-03-17T17:46:40Z");
+    assert!(
+        key(r#""expires": 1900000000, "Expires": "soon""#)
+            .keys
+            .is_empty()
+    );
+    assert!(
+        key(r#""deletedAt": 0, "deleted_at": 1700000000"#)
+            .keys
+            .is_empty()
+    );
+    let consumer = r#"{"consumers": [{"username": "a", "status": 1, "Status": 0,
+        "plugins": {"key-auth": {"key": "apisix-one-4c1f0e9d2b7a6358"}}}]}"#;
+    assert!(taken(System::Apisix, consumer).is_empty());
+}
+
+#[test]
+fn a_credential_of_higress_that_is_left_out_is_left_out_everywhere() {
+    let text = r#"{"data": [
+        {"name": "a", "credential": "higress-one-4c1f0e9d2b7a6358"},
+        {"name": "b", "credentials": [{"type": "key-auth", "revoked": true, "values": ["higress-one-4c1f0e9d2b7a6358"]}]}]}"#;
+    assert!(taken(System::Higress, text).is_empty());
+}
